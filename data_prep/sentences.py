@@ -1,0 +1,159 @@
+"""Rules that split English and Chinese text into sentences.
+
+English: a word that ends in `.`, `?`, `!` or `…` (and closing quotes or brackets) ends a sentence
+if the next word may begin one: not in lower case. A dot is doubted: after a title or an initial it
+ends nothing ("Mr. Adams", "J. Adams"); after another abbreviation only if the next word is one that
+often begins sentences ("in the U.S. The" but "the U.S. Navy"); after a list mark ("2. The")
+nothing. A remark in brackets without a mark of its own stays with what it follows ("Thank you.
+[Laughter]"). A blank line always ends a sentence; a single line end is a space.
+
+Chinese: 。！？；… and their closing quotes end a sentence, unless a comma follows or the mark
+belongs to a title 《…》. Every line end ends a sentence, for Chinese plain text is not wrapped.
+
+Only white space is ever lost: the sentences, joined, are the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_OPENERS = "\"'“”‘’([{«—–-•*_¿¡$£€#&"
+_CLOSERS = "\"'”’)]}»"
+
+# Titles and the like: what follows is the rest of a name, never a new sentence.
+_BEFORE_NAMES = _words(
+    """mr mrs ms mx dr prof hon rev messrs mme mlle gen col maj capt cpt lt sgt cpl pvt adm cmdr
+    comdr brig gov sen rep pres supt atty sec'y st ste mt ft fr vs viz cf e.g i.e al"""
+)
+# Only before a number or a letter of its own: "No. 5", "Art. IV", but "No. I said so."
+_BEFORE_NUMBERS = _words("no nos art arts sec secs fig figs p pp vol vols ch chap eq ex stat")
+# May end a sentence or stand inside one.
+_ABBREVIATIONS = _words(
+    """jr sr inc co cos corp ltd bros dept univ assn ave blvd rd etc esq ph.d est approx dist jan
+    feb mar apr jun jul aug sept sep oct nov dec mon tues wed thurs fri ala ariz ark calif colo conn
+    del fla ga ill ind kan kans ky la md mass mich minn miss mo mont neb nebr nev okla ore pa tenn
+    tex va vt wash wis wyo"""
+)
+_AMBIGUOUS = _words("mar jun jul sep mon wed fri ill ind la mass miss mo ore pa wash ex est sec")
+# Words that begin sentences far more often than they begin names.
+_STARTERS = _words(
+    """a after all although an and any are as at because before both but by can did do does during
+    each even every everybody everyone finally first following for from further he hence her here
+    his how however i if in indeed is it its last let many may meanwhile more moreover most much my
+    neither never next no nobody nor not nothing now of on once one only or other our over perhaps
+    please she should since so some somebody someone something soon still such thank thanks that the
+    their then there therefore these they this those though thus to today together tomorrow tonight
+    too under unless until upon we well were what whatever when whenever where whether which while
+    who whose why will with within without would yes yesterday yet you your"""
+)
+_ROMAN = re.compile(r"[ivxlc]+\Z")
+_LIST_MARK = re.compile(r"[(\[]?(?:\d{1,3}|[A-Za-z]|[IVXLC]{1,6}|[ivxlc]{1,6})[)\]]?\.\Z")
+_DOTTED = re.compile(r"(?:\w\.)+\w\Z")  # u.s, a.m, d.c
+_CANDIDATE = re.compile(rf"[.?!…]+[{re.escape(_CLOSERS)}]*\s+(?=\S)")
+_BLANK_LINE = re.compile(r"\n\s*\n")
+_REMARK = re.compile(r"(?:\[[^\[\].?!…]*\]\s*)+(?=\S|\Z)")
+
+
+def split_en(text: str) -> list[str]:
+    """Sentences of English text, without surrounding white space; never an empty one."""
+    sentences: list[str] = []
+    for paragraph in _BLANK_LINE.split(text):
+        paragraph = " ".join(paragraph.split())
+        if paragraph:
+            _split_paragraph(paragraph, sentences)
+    return sentences
+
+
+def _split_paragraph(text: str, sentences: list[str]) -> None:
+    start = 0
+    position = 0
+    while match := _CANDIDATE.search(text, position):
+        position = end = match.end()
+        remark = _REMARK.match(text, end)
+        if remark:
+            position = end = remark.end()
+            if end == len(text):
+                break
+        if _ends(text, start, match, end):
+            sentences.append(text[start:end].rstrip())
+            start = end
+    if start < len(text):
+        sentences.append(text[start:])
+
+
+def _ends(text: str, start: int, match: re.Match[str], end: int) -> bool:
+    """Whether the sentence begun at `start` ends with this candidate; the next word begins at
+    `end`.
+    """
+    stop = text.find(" ", end)
+    following = text[end : stop if stop >= 0 else len(text)].lstrip(_OPENERS)
+    if not following:  # a lone dash, quote or bracket: judge by what comes after it
+        return text[end] in "[(“‘"
+    if following[0].islower() or following[0] in ".,;:?!…%)]}":
+        return False
+    mark = match[0].rstrip().rstrip(_CLOSERS)
+    if mark != ".":
+        return True
+    begin = text.rfind(" ", start, match.start()) + 1 if " " in text[start : match.start()] else start
+    word = text[begin : match.start()]
+    if begin == start and _LIST_MARK.match(word + "."):
+        return False
+    return not _is_abbreviation(word.lstrip(_OPENERS), following)
+
+
+def _is_abbreviation(word: str, following: str) -> bool:
+    """Whether the dot after `word` belongs to it alone, given the word that follows."""
+    lower = word.lower()
+    if lower in _BEFORE_NAMES:
+        return True
+    next_word = following.rstrip(".,;:?!…" + _CLOSERS)
+    initial = len(word) == 1 and word.isalpha() and word.isupper()
+    if lower in _BEFORE_NUMBERS and not initial:
+        numbered = next_word[:1].isdigit() or bool(_ROMAN.match(next_word.lower())) or len(next_word) == 1
+        return numbered and next_word not in ("I", "A")
+    known = lower in _ABBREVIATIONS and (lower not in _AMBIGUOUS or word[:1].isupper())
+    if initial or known or _DOTTED.match(lower):
+        first = re.split(r"['’—–-]", next_word.lower(), maxsplit=1)[0]
+        return first not in _STARTERS
+    return False
+
+
+_ENDS_ZH = re.compile(r"[。！？!?；…]+[”’」』\"）)】]*")
+_CONTINUES_ZH = frozenset("，、；：,;:》〉。！？!?…")
+
+
+def split_zh(text: str) -> list[str]:
+    """Sentences of Chinese text, without surrounding white space; never an empty one."""
+    sentences: list[str] = []
+    for line in text.splitlines():
+        start = 0
+        for match in _ENDS_ZH.finditer(line):
+            end = match.end()
+            if line[end : end + 1] in _CONTINUES_ZH and end < len(line):
+                continue
+            inside = line[end - 1] in "）)】" and line[start:].lstrip()[:1] not in "（(【"
+            if inside and end < len(line):  # a remark in brackets within a sentence
+                continue
+            _append(sentences, line[start:end])
+            start = end
+        _append(sentences, line[start:])
+    return sentences
+
+
+def _append(sentences: list[str], piece: str) -> None:
+    if piece := piece.strip():
+        sentences.append(piece)
+
+
+SPLITTERS: dict[str, Callable[[str], list[str]]] = {"en": split_en, "zh": split_zh}
+
+
+def split(text: str, language: str) -> list[str]:
+    """Sentences of a text in one of the languages of `SPLITTERS`."""
+    return SPLITTERS[language](text)

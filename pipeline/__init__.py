@@ -1,0 +1,1 @@
+"""Recipes, stages, the artifact store, tracking and the downstream jobs."""

@@ -1,0 +1,141 @@
+"""What a stage leaves behind: files, and the manifest that vouches for them.
+
+    ROOT/KEY/manifest.json      names the attempt; written last; its presence is the commit
+    ROOT/KEY/ATTEMPT/...        the files
+    ROOT/KEY/ATTEMPT.live       a sign of life, while the attempt is being made
+
+The output digest covers the files' names and contents and nothing else: an artifact's children depend on what they can
+read, so the summary, the time it took and where it was made may differ between two makings without forking the children.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from data_prep.errors import UserError
+from pipeline.canonical import digest
+
+FORMAT = 1
+KEY = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{16}")
+ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@with_config(_STRICT)
+class FileEntry(TypedDict):
+    size: int
+    digest: str
+
+
+@with_config(_STRICT)
+class InputEntry(TypedDict):
+    key: str
+    digest: str
+
+
+@with_config(_STRICT)
+class Manifest(TypedDict):
+    """`manifest.json`; `provenance` and `summary` stand outside every digest."""
+
+    format: int
+    key: str
+    stage: str
+    version: int
+    attempt: str
+    config: dict[str, Any]
+    inputs: dict[str, InputEntry]
+    files: dict[str, FileEntry]
+    summary: dict[str, Any]
+    output_digest: str
+    provenance: dict[str, Any]
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+class Artifact:
+    """A committed artifact. From a remote store, `path` fetches the files on first use."""
+
+    def __init__(self, key: str, path: Path | Callable[[], Path], manifest: Manifest) -> None:
+        self.key = key
+        self.manifest = manifest
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """The folder of its files on this machine. Read only: what changes there is damage."""
+        if not isinstance(self._path, Path):
+            self._path = self._path()
+        return self._path
+
+    @property
+    def stage(self) -> str:
+        return self.manifest["stage"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.manifest["config"]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.manifest["summary"]
+
+    @property
+    def output_digest(self) -> str:
+        return self.manifest["output_digest"]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(entry["size"] for entry in self.manifest["files"].values())
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.key!r})"
+
+
+def output_digest(files: Mapping[str, FileEntry]) -> str:
+    """The digest that stands for an artifact's contents: of its files' names and digests."""
+    return digest({name: entry["digest"] for name, entry in files.items()})
+
+
+def write_manifest(manifest: Manifest) -> bytes:
+    return (json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+
+
+def read_manifest(data: bytes, key: str, where: str) -> Manifest:
+    """Check `data`, found at `where`, in full; manifests are written atomically, so a bad one is damage and raises."""
+    try:
+        manifest = _MANIFEST.validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        found = f"{path}: {first['msg']}" if path else first["msg"]
+        raise UserError(f"{where} is damaged ({found}); delete the artifact {key} and rerun") from None
+    problem = _inconsistency(manifest, key)
+    if problem:
+        raise UserError(f"{where} is damaged ({problem}); delete the artifact {key} and rerun")
+    return manifest
+
+
+def _inconsistency(manifest: Manifest, key: str) -> str:
+    if manifest["format"] != FORMAT:
+        return f"format {manifest['format']}, and this version reads format {FORMAT}"
+    if manifest["key"] != key:
+        return f"it belongs to {manifest['key']}"
+    if not ATTEMPT.fullmatch(manifest["attempt"]):
+        return f"attempt {manifest['attempt']!r} is not a name of ours"
+    for name in manifest["files"]:
+        parts = PurePosixPath(name)
+        if not name or parts.is_absolute() or ".." in parts.parts or str(parts) != name or "\\" in name:
+            return f"file {name!r} does not stay inside the artifact"
+    if manifest["output_digest"] != output_digest(manifest["files"]):
+        return "its output digest is not that of its files"
+    return ""

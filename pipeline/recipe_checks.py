@@ -1,0 +1,104 @@
+"""What a recipe's sections must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
+
+Problem = tuple[str, str]
+"""(path of a key, what is wrong with it beside the others)"""
+
+
+def problems(recipe: Recipe) -> list[Problem]:
+    """Every disagreement, in the order of the sections."""
+    return [
+        *_network(recipe),
+        *_objective(recipe),
+        *_train(recipe),
+        *_downstream(recipe),
+        *_placement(recipe),
+    ]
+
+
+def _network(recipe: Recipe) -> Iterator[Problem]:
+    config = recipe.network.config
+    for name in ("vocab_size", "pad_token_id"):
+        if name in config:
+            yield (
+                f"network.config.{name}",
+                "comes from the tokenizer; set tokenizer.vocabulary instead",
+            )
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if isinstance(hidden, int) and isinstance(heads, int) and (heads < 1 or hidden % heads):
+        yield (
+            "network.config.hidden_size",
+            f"{hidden} is not a multiple of num_attention_heads {heads}",
+        )
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and positions < recipe.compose.length:
+        text = f"{positions} positions are fewer than compose.length {recipe.compose.length}"
+        yield "network.config.max_position_embeddings", text
+
+
+def _objective(recipe: Recipe) -> Iterator[Problem]:
+    sentence, kind = recipe.objective.options.get("sentence", "none"), recipe.compose.kind
+    if sentence in ("nsp", "sop") and sentence != kind:
+        yield (
+            "objective.options.sentence",
+            f"{sentence} needs compose.kind {sentence}, found {kind}",
+        )
+
+
+def _train(recipe: Recipe) -> Iterator[Problem]:
+    train = recipe.train
+    if train.warmup_steps > train.steps:
+        yield "train.warmup_steps", f"{train.warmup_steps} exceeds train.steps {train.steps}"
+    if train.evaluate_every and recipe.data.split.validation == 0:
+        yield "train.evaluate_every", "needs held-out documents; set data.split.validation above 0"
+    for index, beta in enumerate(train.betas):
+        if not 0 <= beta < 1:
+            yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"
+
+
+def _downstream(recipe: Recipe) -> Iterator[Problem]:
+    positions = recipe.network.config.get("max_position_embeddings")
+    seen: set[str] = set()
+    for index, job in enumerate(recipe.downstream):
+        if job.name in seen:
+            yield f"downstream.{index}.name", f"{job.name!r} is the name of an earlier job, too"
+        seen.add(job.name)
+        own = {"pretrained", "scratch"} & set(job.models)
+        if own and isinstance(positions, int) and positions < job.length:
+            text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
+            yield f"downstream.{index}.length", text
+
+
+def _placement(recipe: Recipe) -> Iterator[Problem]:
+    placement, rows = recipe.placement, recipe.train.global_batch
+    if placement.workers > rows:
+        yield (
+            "placement.workers",
+            f"{placement.workers} exceeds train.global_batch {rows}; each needs a row",
+        )
+    if placement.zero == 0 and recipe.train.precision == "bf16":
+        yield (
+            "placement.zero",
+            "stage 0 trains wrongly in bf16; use 1, 2, 3, or null for plain PyTorch",
+        )
+    if placement.offload_optimizer and placement.zero not in (2, 3):
+        yield (
+            "placement.offload_optimizer",
+            f"needs placement.zero 2 or 3, found {_null(placement.zero)}",
+        )
+    if placement.offload_parameters and placement.zero != 3:
+        yield (
+            "placement.offload_parameters",
+            f"needs placement.zero 3, found {_null(placement.zero)}",
+        )
+
+
+def _null(value: object) -> str:
+    return "null" if value is None else str(value)

@@ -1,0 +1,209 @@
+"""What pydantic found wrong with a recipe, as the one sentence a person wants.
+
+bert.yaml: train.learning_rate: unknown key; did you mean train.lr? (known: betas, clip, …)
+bert.yaml: scales.tiny.train.steps: found '300' (text); allowed: a whole number (and 2 more)
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from data_prep.errors import UserError
+
+_KINDS = {
+    "bool_type": "true or false",
+    "dict_type": "a section of keys",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_attributes_type": "a section of keys",
+    "model_type": "a section of keys",
+    "none_required": "null",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "more than {}"),
+    "greater_than_equal": ("ge", "at least {}"),
+    "less_than": ("lt", "less than {}"),
+    "less_than_equal": ("le", "at most {}"),
+    "too_short": ("min_length", "at least {} of them"),
+    "too_long": ("max_length", "at most {} of them"),
+    "string_pattern_mismatch": ("pattern", "text that matches {}"),
+}
+
+
+class InconsistentError(ValueError):
+    """Keys that are fine one by one and not together: (path, what is wrong) for each."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{path}: {text}" for path, text in problems))
+        self.problems = problems
+
+
+def user_error(
+    error: ValidationError, data: Any, model: type[BaseModel], origin: Callable[[str, bool], str]
+) -> UserError:
+    """The first problem, and how many more there are.
+
+    `data` is what was validated against `model`; `origin(path, unknown)` says where that key was written.
+    """
+    found = _sentences(error, data, model)
+    # An unknown key first: it is often why another one is missing.
+    found.sort(key=lambda item: not item[1])
+    path, unknown, text = found[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return UserError(f"{origin(path, unknown)}: {text}{more}")
+
+
+def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[str, bool, str]]:
+    """(path, whether its key is unknown, what is wrong) for each place where something is."""
+    places: dict[str, list[Any]] = {}
+    found: list[tuple[str, bool, str]] = []
+    for one in error.errors(include_url=False):
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, InconsistentError):
+            found += [(path, False, text) for path, text in cause.problems]
+        else:
+            places.setdefault(_path(one, data), []).append(one)
+    for path, errors in places.items():
+        first = errors[0]
+        if first["type"] == "extra_forbidden":
+            found.append((path, True, _unknown(path, model)))
+        elif first["type"] == "missing":
+            found.append((path, False, _missing(path, model)))
+        elif first["type"] == "value_error":
+            found.append((path, False, str(first["ctx"]["error"])))
+        else:
+            found.append((path, False, _not_allowed(errors, _optional(path, model))))
+    return found
+
+
+def _path(one: Any, data: Any) -> str:
+    """The dotted path of an error in `data`; pydantic adds the names of a union's branches, which are left out."""
+    names: list[str] = []
+    loc = one["loc"]
+    for place, name in enumerate(loc):
+        if isinstance(data, dict) and name in data:
+            data = data[name]
+        elif isinstance(data, list) and isinstance(name, int) and name < len(data):
+            data = data[name]
+        elif one["type"] != "missing" or place < len(loc) - 1:
+            continue
+        names.append(str(name))
+    return ".".join(names)
+
+
+def _not_allowed(errors: list[Any], optional: bool) -> str:
+    found = errors[0]["input"]
+    allowed = [*dict.fromkeys(_allowed(one) for one in errors), *(["null"] if optional else [])]
+    choices = [choice for text in allowed for choice in re.findall(r"'([^']+)'", text)]
+    near = difflib.get_close_matches(found, choices, 1) if isinstance(found, str) else []
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"found {_shown(found)}; allowed: {' or '.join(allowed)}{hint}"
+
+
+def _allowed(one: Any) -> str:
+    kind, context = one["type"], one.get("ctx", {})
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if kind == "literal_error":
+        return context["expected"]
+    if kind in _BOUNDS:
+        name, text = _BOUNDS[kind]
+        return text.format(context[name])
+    return one["msg"][:1].lower() + one["msg"][1:]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        kind = "a section" if isinstance(value, dict) else "a list"
+        return f"{kind} of {len(value)}" if value else f"an empty {kind[2:]}"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"{value[:60]!r} (text)"
+    return repr(value)
+
+
+def _optional(path: str, model: type[BaseModel]) -> bool:
+    above, _, name = path.rpartition(".")
+    fields = (holder.model_fields.get(name) for holder in models_at(model, above))
+    return any(field is not None and type(None) in get_args(field.annotation) for field in fields)
+
+
+def _missing(path: str, model: type[BaseModel]) -> str:
+    above, _, name = path.rpartition(".")
+    for holder in models_at(model, above):
+        field = holder.model_fields.get(name)
+        if field is not None and field.description:
+            return f"missing; {field.description[0].lower()}{field.description[1:].rstrip('.')}"
+    return "missing"
+
+
+def _unknown(path: str, model: type[BaseModel]) -> str:
+    above = path.rpartition(".")[0]
+    known = sorted({name for holder in models_at(model, above) for name in holder.model_fields})
+    near = nearest(path, known, model)
+    hint = f"; did you mean {near}?" if near else ""
+    return f"unknown key{hint} (known: {', '.join(known)})"
+
+
+def nearest(path: str, siblings: Iterable[str], model: type[BaseModel]) -> str | None:
+    """The known path that was most likely meant by an unknown one."""
+    above, _, name = path.rpartition(".")
+    prefix = f"{above}." if above else ""
+    siblings, everywhere = list(siblings), known_paths(model)
+    words = set(name.split("_"))
+    guesses = (
+        [one for one in siblings if len(one) > 1 and one == _initials(name) or name == _initials(one)],
+        difflib.get_close_matches(name, siblings, 1, 0.75),
+        [one for one in siblings if words & set(one.split("_"))],
+    )
+    for found in guesses:
+        if found:
+            return prefix + found[0]
+    same = [path for path in everywhere if path.rpartition(".")[2] == name]
+    return next(iter(same or difflib.get_close_matches(path, everywhere, 1)), None)
+
+
+def _initials(name: str) -> str:
+    return "".join(word[:1] for word in name.split("_"))
+
+
+def known_paths(model: type[BaseModel], above: str = "") -> list[str]:
+    """Every key of a model, dotted; a list's items stand under 0."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        path = f"{above}.{name}" if above else name
+        found.append(path)
+        for inner, many in _models_in(field.annotation):
+            found += known_paths(inner, f"{path}.0" if many else path)
+    return found
+
+
+def models_at(model: type[BaseModel], path: str) -> list[type[BaseModel]]:
+    """The models that the section at `path` may be."""
+    models = [model]
+    for name in path.split(".") if path else []:
+        if name.isdecimal():
+            continue
+        fields = (holder.model_fields.get(name) for holder in models)
+        models = [inner for field in fields if field for inner, _ in _models_in(field.annotation)]
+    return models
+
+
+def _models_in(annotation: Any, many: bool = False) -> list[tuple[type[BaseModel], bool]]:
+    """(model, whether in a list) for each model that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [(annotation, many)]
+    many = many or getattr(annotation, "__origin__", None) in (list, tuple)
+    return [found for inner in get_args(annotation) for found in _models_in(inner, many)]

@@ -1,0 +1,80 @@
+"""A stage: a plain function from a config and finished artifacts to files in a folder.
+
+    run(config, inputs, out_dir, context) -> summary
+
+Its key is a hash of the stage's name, its version, its config and its inputs' *output digests*: a retrained parent never
+leaves a stale child, and a parent remade bit for bit leaves its children alone. The version is a number in the stage's
+code, raised by hand when its meaning changes; editing code does not fork the store.
+
+The context is everything else a stage may use: where to keep what should survive a failed attempt, where downloads go,
+whom to tell about progress, where and how fast to run. It never enters the key, so it must never change the result.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import Artifact
+from pipeline.canonical import digest
+
+_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before a store has set it fails at once
+
+
+def _quiet(message: str, done: float | None = None) -> None:
+    """Progress that nobody listens to."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may use beside its config and its inputs; none of it may change the result.
+
+    The store fills in what is left out, and always sets `work`, `key` and `attempt`.
+    """
+
+    downloads: Path = _NOWHERE
+    """Shared by all stages: what was fetched from elsewhere, checked by digest."""
+    progress: Callable[..., None] = _quiet
+    """`progress(message, done=None)`: one line for a person; `done` in 0..1 where it is known."""
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    """Where and how fast: workers, device, ZeRO stage …"""
+    work: Path = _NOWHERE
+    """Outlives a failed attempt at the same key: checkpoints, metric logs. Deleted with the artifact."""
+    key: str = ""
+    attempt: str = ""
+
+    @property
+    def has_downloads(self) -> bool:
+        return self.downloads != _NOWHERE
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named, numbered function. `run` writes files into `out_dir` and returns a summary made of JSON values.
+
+    If the summary has a list under "licences", the store passes it on to all that is made from this artifact.
+    """
+
+    name: str
+    version: int
+    run: Callable[[dict[str, Any], dict[str, Artifact], Path, Context], dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"stage name {self.name!r}: lower-case words joined by hyphens are allowed")
+
+    def key(self, config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> str:
+        """`NAME-` and 16 hex digits. Raises TypeError naming what in `config` has no canonical form."""
+        parents = {name: artifact.output_digest for name, artifact in inputs.items()}
+        identity = {
+            "stage": self.name,
+            "version": self.version,
+            "config": dict(config),
+            "inputs": parents,
+        }
+        return f"{self.name}-{digest(identity)[:16]}"

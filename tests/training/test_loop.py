@@ -1,0 +1,124 @@
+"""The loop learns, gives the same mean however a batch is cut, and goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_prep.errors import UserError
+from tests.training import tiny
+from tests.training.group import in_group
+from training.config import PlacementConfig
+from training.distributed import Worker
+
+
+def test_the_golden_loss_curve() -> None:
+    assert tiny.losses(dropout=0.0) == pytest.approx(tiny.GOLDEN, abs=2e-4)
+
+
+def test_loss_falls_and_every_weight_moves() -> None:
+    records: list[dict[str, Any]] = []
+    training = tiny.training(steps=200, lr=1e-2, dropout=0.0, log=records.append)
+    network = training.objective.networks()["model"]
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    summary = training.run()
+    losses = [record["mlm"] for record in records if "mlm" in record]
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+    still = [n for n, p in network.named_parameters() if torch.equal(p, before[n])]
+    assert still == []
+    assert summary["validation_mlm"] < losses[0]
+    assert all(record["grad_norm"] > 0 for record in records if "grad_norm" in record)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 5, 7, 23, 24, 100])
+def test_the_mean_does_not_depend_on_micro_batches(micro_batch: int) -> None:
+    whole = tiny.losses(dropout=0.0, steps=4)
+    cut = tiny.losses(dropout=0.0, steps=4, placement=PlacementConfig(micro_batch=micro_batch))
+    assert cut == pytest.approx(whole, abs=3e-6)
+
+
+@pytest.mark.parametrize("zero", [None, 2])
+def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
+    placement = PlacementConfig(zero=zero)  # type: ignore[arg-type]
+    whole = tiny.losses(placement=placement)
+    first: list[dict[str, Any]] = []
+    stopping = _Stop(at=8, records=first)
+    with pytest.raises(_StopError):
+        tiny.training(placement=placement, checkpoints=tmp_path, checkpoint_every=5, log=stopping).run()
+    rest: list[dict[str, Any]] = []
+    summary = tiny.training(placement=placement, checkpoints=tmp_path, checkpoint_every=5, log=rest.append).run()
+    assert summary["resumed_from"] == 5
+    assert [r["loss"] for r in first if "loss" in r] == whole[:8]
+    assert [r["loss"] for r in rest if "loss" in r] == whole[5:]
+
+
+def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float], list[float]]:
+    placement = PlacementConfig(workers=2, zero=zero)  # type: ignore[arg-type]
+    whole: list[dict[str, Any]] = []
+    tiny.training(worker, placement=placement, log=whole.append).run()
+    stopping = _Stop(at=8, records=[], every_rank=worker)
+    with pytest.raises(_StopError):
+        training = tiny.training(worker, placement=placement, checkpoints=folder, checkpoint_every=5)
+        training.objective.after_step = stopping.count  # type: ignore[method-assign]
+        training.run()
+    rest: list[dict[str, Any]] = []
+    tiny.training(worker, placement=placement, checkpoints=folder, checkpoint_every=5, log=rest.append).run()
+    return (
+        [r["loss"] for r in whole if "loss" in r][5:],
+        [r["loss"] for r in rest if "loss" in r],
+    )
+
+
+@pytest.mark.parametrize("zero", [2, 3])
+def test_two_workers_resume_bit_equal(tmp_path: Path, zero: int) -> None:
+    whole, resumed = in_group(2, _resume_on_two, tmp_path, zero)[0]
+    assert len(resumed) == 7
+    assert resumed == whole
+
+
+def test_evaluation_is_the_same_on_any_number_of_workers() -> None:
+    alone = tiny.training().evaluate()
+    together = in_group(3, _evaluate)
+    assert alone.keys() == together[0].keys() and len(alone) == 4
+    for result in together:
+        assert result == pytest.approx(alone, abs=1e-6)
+
+
+def _evaluate(worker: Worker) -> dict[str, float]:
+    return tiny.training(worker, placement=PlacementConfig(workers=3)).evaluate()
+
+
+def test_too_few_rows_for_the_workers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.global_batch: 24 rows .* without a row"):
+        tiny.training(Worker(0, 32), placement=PlacementConfig(workers=32))
+
+
+def test_an_unknown_option_of_the_objective_is_refused() -> None:
+    with pytest.raises(UserError, match=r"objective\.options: .*one of none, nsp, sop"):
+        tiny.training(sentence="next")
+
+
+class _StopError(Exception):
+    pass
+
+
+class _Stop:
+    """Raises after `at` steps, as a lost machine would."""
+
+    def __init__(self, at: int, records: list[dict[str, Any]], every_rank: Worker | None = None) -> None:
+        self.at = at
+        self.records = records
+        self.steps = 0
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+        if record["step"] == self.at:
+            raise _StopError
+
+    def count(self) -> None:
+        self.steps += 1
+        if self.steps == self.at:
+            raise _StopError

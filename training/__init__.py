@@ -1,0 +1,1 @@
+"""Networks, objectives and the one loop that trains them."""

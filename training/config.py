@@ -1,0 +1,93 @@
+"""Typed settings of training, without torch: recipes import these to check themselves in a blink.
+
+`TrainConfig`, `NetworkConfig` and `ObjectiveConfig` change what is learned and so are part of a run's identity;
+`PlacementConfig` says where and how fast, and never is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar = bool | int | float | str
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys and silent conversions are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
+
+
+class NetworkConfig(Settings):
+    """A network of `transformers`, by its model type and the keyword arguments of its config."""
+
+    architecture: str = Field(default="bert", description="Model type known to transformers.")
+    config: dict[str, Scalar | list[Scalar] | None] = Field(
+        default_factory=dict, description="Keyword arguments of that architecture's config class."
+    )
+
+
+class ObjectiveConfig(Settings):
+    """What the network learns from each example."""
+
+    name: str = Field(default="masked-lm", description="Name of an objective.")
+    options: dict[str, Scalar] = Field(default_factory=dict, description="That objective's own.")
+
+
+class OrderConfig(Settings):
+    """How the order of samples is shuffled; see `data_prep.order`."""
+
+    block: int = Field(default=64, ge=1, description="Consecutive rows that stay together on disk.")
+    window: int = Field(default=1024, ge=1, description="Blocks whose rows are mixed together.")
+
+
+class TrainConfig(Settings):
+    """One training run: its budget, optimizer and rhythm."""
+
+    global_batch: int = Field(default=256, ge=1, description="Rows per optimizer step, all workers.")
+    steps: int = Field(ge=1, description="Optimizer steps.")
+    lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False, description="AdamW's.")
+    eps: float = Field(default=1e-6, gt=0, description="AdamW's epsilon (BERT: 1e-6).")
+    weight_decay: float = Field(default=0.01, ge=0, description="Not on biases or norms.")
+    clip: float = Field(default=1.0, ge=0, description="Largest gradient norm; 0 switches it off.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="Shape of the learning rate after warm-up."
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="auto", description="auto: bf16 where the hardware computes it natively."
+    )
+    evaluate_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
+    evaluate_rows: int = Field(default=2048, ge=1, description="Held-out rows per evaluation.")
+    checkpoint_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
+    log_every: int = Field(default=10, ge=1, description="Steps between logged records.")
+
+
+class PlacementConfig(Settings):
+    """Where and how fast a run happens. Nothing here changes what is learned."""
+
+    workers: int = Field(default=1, ge=1, description="Training processes.")
+    zero: Literal[0, 1, 2, 3] | None = Field(default=None, description="DeepSpeed ZeRO stage; null: plain PyTorch.")
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="Most rows a worker takes at once; null: all of its share."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads per worker; null: cores / workers.")
+    offload_optimizer: Literal["cpu"] | None = Field(
+        default=None, description="Keep optimizer state in host memory (ZeRO 2 or 3)."
+    )
+    offload_parameters: Literal["cpu"] | None = Field(
+        default=None, description="Keep parameters in host memory (ZeRO 3)."
+    )
+    activation_checkpointing: bool = Field(default=False, description="Recompute activations instead of keeping them.")
+    compile: bool = Field(default=False, description="torch.compile the networks.")
+    ray_address: str | None = Field(
+        default=None, description="Ray cluster to join; null: one started here when needed."
+    )
+    resources_per_worker: dict[str, float] = Field(
+        default_factory=dict, strict=False, description="Ray resources; default one CPU (or GPU)."
+    )
+    max_failures: int = Field(default=3, ge=0, description="Restarts of a lost worker group.")

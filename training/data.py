@@ -1,0 +1,124 @@
+"""The stream of samples: order, shards and corruption behind one call.
+
+`read(samples)` is a pure function of the sample numbers, so any worker can be handed any slice of any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from data_prep.keyed import Draws, key
+from data_prep.order import Order, OrderCorpus, rank_slice
+from data_prep.rows import Rows, concat, take
+from training.config import OrderConfig
+
+T = TypeVar("T")
+Corruption = Callable[[Rows, Draws], Rows]
+
+
+class Table(Protocol):
+    """Rows by number: shards on disk, or a small data set in memory."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def read(self, index: np.ndarray) -> Rows: ...
+
+
+@dataclass(frozen=True)
+class MemoryTable:
+    """A small data set held in memory."""
+
+    columns: Rows
+    rows: int
+
+    def read(self, index: np.ndarray) -> Rows:
+        return take(self.columns, index)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One named table of the mixture and its weight."""
+
+    name: str
+    table: Table
+    weight: float = 1.0
+
+
+class Stream:
+    """Samples 0, 1, 2, … of a mixture of corpora, corrupted as they are read.
+
+    `purpose` names the stream of random draws: held-out data is corrupted by its own, the same at every evaluation.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        seed: int,
+        order: OrderConfig,
+        corruption: Corruption | None = None,
+        purpose: str = "corrupt",
+    ) -> None:
+        self.corpora = list(corpora)
+        self.corruption = corruption
+        self.keys = [key(seed, purpose, corpus.name) for corpus in corpora]
+        self.order = Order(
+            [OrderCorpus(c.name, c.table.rows, c.weight) for c in corpora],
+            seed,
+            block=order.block,
+            window=order.window,
+        )
+
+    def read(self, samples: np.ndarray) -> Rows:
+        """Rows of the samples, in the order asked."""
+        corpus, epoch, row = self.order.locate(samples)
+        parts, places = [], []
+        for index in np.unique(corpus):
+            here = np.flatnonzero(corpus == index)
+            rows = self.corpora[index].table.read(row[here])
+            if self.corruption is not None:
+                draws = Draws(self.keys[index], epoch[here], row[here])
+                rows = self.corruption(rows, draws)
+            parts.append(rows)
+            places.append(here)
+        if len(parts) == 1:
+            return parts[0]
+        return take(concat(parts), np.argsort(np.concatenate(places)))
+
+
+def micro_batches(global_batch: int, world: int, micro_batch: int | None) -> int:
+    """How many equal parts a step is cut into so that no worker takes more than `micro_batch` rows at once."""
+    if micro_batch is None:
+        return 1
+    return -(-global_batch // (micro_batch * world))
+
+
+def worker_samples(step: int, global_batch: int, parts: int, rank: int, world: int) -> list[np.ndarray]:
+    """Sample numbers of this worker in a step, one array per micro-batch.
+
+    The step takes samples [step·G, (step+1)·G); part i takes its i-th share and each rank a slice of that, so the
+    global batch is the same for any number of workers and of parts.
+    """
+    numbers = np.arange(step * global_batch, (step + 1) * global_batch, dtype=np.int64)
+    edges = [global_batch * i // parts for i in range(parts + 1)]
+    shares = [numbers[a:b] for a, b in pairwise(edges)]
+    return [share[rank_slice(len(share), rank, world)] for share in shares]
+
+
+def ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Run jobs one ahead of the reader, on a thread of their own."""
+    with ThreadPoolExecutor(1, thread_name_prefix="loader") as pool:
+        waiting = None
+        for job in jobs:
+            running = pool.submit(job)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = running
+        if waiting is not None:
+            yield waiting.result()

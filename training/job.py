@@ -1,0 +1,123 @@
+"""A pretraining job as plain values, and the function every worker runs on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from data_prep.corrupt import MaskingConfig
+from training.config import (
+    NetworkConfig,
+    ObjectiveConfig,
+    OrderConfig,
+    PlacementConfig,
+    Settings,
+    TrainConfig,
+)
+from training.distributed import Worker, set_threads
+
+METRICS = "metrics.jsonl"
+
+
+class ShardsOf(Settings):
+    """One corpus of the mixture, as shards."""
+
+    name: str
+    folder: str
+    weight: float = 1.0
+
+
+class Job(Settings):
+    """What to train on which shards, and where its files go. Survives a trip through JSON."""
+
+    corpora: list[ShardsOf]
+    held_out: str | None = None
+    tokenizer: str
+    corruption: MaskingConfig
+    order: OrderConfig = Field(default_factory=OrderConfig)
+    network: NetworkConfig
+    objective: ObjectiveConfig
+    train: TrainConfig
+    seed: int = 0
+    placement: PlacementConfig = Field(default_factory=PlacementConfig)
+    work: str  # survives attempts: checkpoints and the metrics log
+    out: str  # the exported network
+    recipe: str  # digest of what is being trained; a checkpoint of another is refused
+
+
+def work(job: Job, worker: Worker) -> dict[str, Any]:
+    """Train `job` as one of its workers. Every worker returns the same summary."""
+    import torch
+
+    from data_prep.corrupt import corrupt
+    from data_prep.keyed import Draws
+    from data_prep.rows import Rows
+    from data_prep.shards import Shards
+    from data_prep.tokenizers import specials as load_specials
+    from training.data import Corpus, Stream
+    from training.loop import Training
+    from training.objectives import builder
+
+    set_threads(job.placement.threads, worker.world)
+    torch.manual_seed(job.seed)
+    specials = load_specials(Path(job.tokenizer))
+    objective = builder(job.objective.name)(
+        job.objective, job.network, specials, Path(job.tokenizer), worker.device.type
+    )
+
+    def split(rows: Rows, draws: Draws) -> Rows:
+        return corrupt(rows, job.corruption, specials, draws)
+
+    at_load = split if job.corruption.at == "load" else None
+    corpora = [Corpus(c.name, Shards(Path(c.folder)), c.weight) for c in job.corpora]
+    held_out, held_out_rows = None, 0
+    if job.held_out:
+        table = Shards(Path(job.held_out))
+        held_out_rows = min(table.rows, job.train.evaluate_rows)
+        held_out = Stream([Corpus("held-out", table)], job.seed, job.order, at_load, purpose="corrupt held-out")
+    with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
+        training = Training(
+            objective=objective,
+            stream=Stream(corpora, job.seed, job.order, at_load),
+            config=job.train,
+            placement=job.placement,
+            worker=worker,
+            seed=job.seed,
+            held_out=held_out,
+            held_out_rows=held_out_rows,
+            checkpoints=Path(job.work) / "checkpoints",
+            identity={"recipe": job.recipe, "zero": job.placement.zero},
+            log=log,
+        )
+        summary = training.run()
+    training.export(Path(job.out))
+    return summary
+
+
+class MetricsLog:
+    """Appends records as JSON lines. Whoever watches the run reads this file, so training waits for nobody.
+
+    A run that went on from a checkpoint writes some steps again; readers take the last record of a step.
+    """
+
+    def __init__(self, path: Path, enabled: bool) -> None:
+        self.path = path
+        self.enabled = enabled
+
+    def __enter__(self) -> MetricsLog:
+        if self.enabled:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("a", buffering=1)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.enabled:
+            self.file.close()
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        self.file.write(json.dumps({**record, "time": time.time()}) + os.linesep)

@@ -1,0 +1,137 @@
+"""Starts a job's workers: in this process when there is one, on Ray Train when there are more.
+
+Workers write checkpoints straight into the job's folder, which every node must reach. When a worker is lost the group
+is started again, under a new run name, and goes on from the newest committed checkpoint. Ray's own checkpoint reports
+and restarts are not used: a report may be lost with the worker, and a mistake of the user would be tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from training.config import PlacementConfig
+from training.job import Job, work
+
+log = logging.getLogger("sesame.training")
+
+# Set before Ray starts anything: no telemetry, and failures noticed in a fraction of a second.
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train `job` where its placement says; returns the summary."""
+    if needs_ray(job.placement):
+        return _run_on_ray(job)
+    from training.distributed import Worker, choose_device
+
+    return work(job, Worker(device=choose_device(job.placement.device)))
+
+
+def needs_ray(placement: PlacementConfig) -> bool:
+    """One worker with no cluster named runs in this process."""
+    return placement.workers > 1 or placement.ray_address is not None
+
+
+def ensure_ray(placement: PlacementConfig) -> None:
+    """Join the placement's cluster or start one on this machine, once per process."""
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    try:
+        if placement.ray_address:
+            ray.init(address=placement.ray_address, log_to_driver=False)
+        else:
+            cores = os.cpu_count() or 1
+            ray.init(
+                address="local",
+                num_cpus=max(cores, placement.workers),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+    except ConnectionError as error:
+        raise UserError(
+            f"placement.ray_address: no Ray cluster answers at {placement.ray_address!r}; "
+            "start one or set it to null to use this machine."
+        ) from error
+
+
+def stop_ray() -> None:
+    """End the Ray that `ensure_ray` started (or leave the cluster it joined)."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def _run_on_ray(job: Job) -> dict[str, Any]:
+    ensure_ray(job.placement)
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = job.placement.device == "cuda" or (
+        job.placement.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
+    )
+    for attempt in range(job.placement.max_failures + 1):
+        trainer = TorchTrainer(
+            _worker_loop,
+            train_loop_config={"job": job.model_dump_json()},
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=job.placement.workers,
+                use_gpu=gpu,
+                resources_per_worker=job.placement.resources_per_worker or None,
+            ),
+            run_config=ray.train.RunConfig(
+                name=uuid.uuid4().hex[:12],
+                storage_path=str((Path(job.work) / "ray").absolute()),
+            ),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        )
+        try:
+            return trainer.fit().return_value  # type: ignore[return-value]
+        except ray.train.TrainingFailedError as error:
+            for failure in worker_failures(error):
+                if isinstance(failure, UserError):
+                    raise failure from None
+            if attempt == job.placement.max_failures:
+                raise
+            log.warning(
+                "training workers were lost (%s); going on from the newest checkpoint",
+                str(error).strip().splitlines()[-1],
+            )
+    raise AssertionError("unreachable")
+
+
+def worker_failures(error: BaseException) -> list[BaseException]:
+    """The workers' own exceptions inside what Ray raises, unwrapped, lowest rank first."""
+    failures = getattr(error, "worker_failures", None) or {}
+    return [getattr(failures[rank], "cause", None) or failures[rank] for rank in sorted(failures)]
+
+
+def _worker_loop(config: dict[str, str]) -> dict[str, Any]:
+    import ray.train
+    import ray.train.torch
+
+    from training.distributed import Worker
+
+    context = ray.train.get_context()
+    worker = Worker(
+        rank=context.get_world_rank(),
+        world=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+    )
+    return work(Job.model_validate_json(config["job"]), worker)

@@ -1,0 +1,117 @@
+"""Networks of `transformers`, built from a recipe and made cheap to train.
+
+The vocabulary projection is most of a small encoder's work and is only wanted where something was masked. Every
+architecture has its own head, but all of them hand the encoder's last hidden states to it: a forward hook on the
+encoder keeps the masked positions alone, and whatever head follows runs on those.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data_prep.errors import UserError
+from training.config import NetworkConfig
+
+SENTENCE_HEADS = {"bert", "albert", "big_bird", "ernie", "mobilebert", "nystromformer"}
+
+
+def text_config(network: NetworkConfig, vocabulary: int, pad: int, device: str = "cpu") -> Any:
+    """The `transformers` config of `network` for a tokenizer of `vocabulary` entries.
+
+    Raises UserError when the architecture or one of its settings is unknown.
+    """
+    from transformers import CONFIG_MAPPING
+
+    if network.architecture not in CONFIG_MAPPING:
+        raise UserError(
+            f"network.architecture: transformers knows no model type {network.architecture!r}; "
+            "see https://huggingface.co/docs/transformers for the list."
+        )
+    kind = CONFIG_MAPPING[network.architecture]
+    known = set(inspect.signature(kind).parameters) | {"num_labels"}
+    for key in network.config:
+        if key not in known:
+            raise UserError(
+                f"network.config.{key}: {kind.__name__} has no such setting; "
+                f"it has {', '.join(sorted(known - {'self', 'kwargs'}))}."
+            )
+    config = kind(**{**network.config, "vocab_size": vocabulary, "pad_token_id": pad})
+    # Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths.
+    config._attn_implementation = "eager" if device == "cpu" else "sdpa"
+    return config
+
+
+def masked_lm(config: Any, sentence: bool) -> nn.Module:
+    """A randomly initialised masked LM, with the architecture's own sentence head if `sentence`."""
+    from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
+
+    if sentence and config.model_type not in SENTENCE_HEADS:
+        raise UserError(
+            f"network.architecture: {config.model_type!r} has no sentence head for NSP or SOP; "
+            f"use one of {', '.join(sorted(SENTENCE_HEADS))} or objective.options.sentence: none."
+        )
+    auto = AutoModelForPreTraining if sentence else AutoModelForMaskedLM
+    try:
+        return auto.from_config(config)
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise UserError(
+            f"network.architecture: transformers has no masked-LM head for {config.model_type!r}; "
+            "choose an encoder such as bert, roberta, albert or modernbert."
+        ) from error
+
+
+class KeepPositions:
+    """Forward hook: of the last hidden states [B, L, H], keep `positions` (flat b·L + l) as [1, M, H]."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.positions: Tensor | None = None
+        encoder.register_forward_hook(self)
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        if self.positions is None:
+            return output
+        hidden = output.last_hidden_state
+        output.last_hidden_state = hidden.flatten(0, 1)[self.positions].unsqueeze(0)
+        return output
+
+
+def accepted(model: nn.Module, *names: str) -> list[str]:
+    """Those of `names` that the model's forward takes (some encoders have no token types)."""
+    parameters = inspect.signature(model.forward).parameters
+    return [name for name in names if name in parameters]
+
+
+def autocast_forward(module: nn.Module, device: torch.device, precision: str) -> None:
+    """Run the module's forward under bf16 autocast; parameters and optimizer stay in fp32.
+
+    Inside the module and not around the engine: DeepSpeed switches off an autocast that surrounds it.
+    """
+    if precision == "bf16":
+        module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+
+
+def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
+    """Multiply-add parameters a token meets in the encoder, and its layers × hidden size.
+
+    Embedding tables are looked up, not multiplied (Kaplan et al. 2020, section 2.1).
+    """
+    tables = {
+        parameter
+        for module in encoder.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+    }
+    matrices = sum(_numel(p) for p in encoder.parameters() if p.ndim >= 2 and p not in tables)
+    config: Any = encoder.config
+    return matrices, int(config.num_hidden_layers) * int(config.hidden_size)
+
+
+def _numel(parameter: Tensor) -> int:
+    # ZeRO-3 leaves an empty shell on each rank and the true size beside it.
+    return int(getattr(parameter, "ds_numel", parameter.numel()))

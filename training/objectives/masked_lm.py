@@ -1,0 +1,151 @@
+"""Masked language modelling, alone or with a sentence head (NSP, SOP).
+
+x″ are the masked positions' tokens and, with a sentence head, whether the second segment is random (NSP, Devlin et
+al. 2019, section 3.1) or the segments are swapped (SOP, Lan et al. 2020, section 3.1). The two losses are added.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_prep.errors import UserError
+from data_prep.rows import Ragged, Rows, Specials
+from training import networks
+from training.config import NetworkConfig, ObjectiveConfig
+from training.objective import Batch, Loss, Networks, Turn
+from training.objectives import Base
+
+SENTENCE_TASKS = ("none", "nsp", "sop")
+PAD_TO = 8  # row lengths are rounded up to this, which the matrix units like
+
+
+class MaskedLMNetwork(nn.Module):
+    """Encoder and heads of `transformers`; one forward gives every sum the loss is made of."""
+
+    def __init__(self, config: Any, sentence: str) -> None:
+        super().__init__()
+        self.model = networks.masked_lm(config, sentence != "none")
+        self.sentence = sentence
+        self.inputs = networks.accepted(self.model, "attention_mask", "token_type_ids")
+        self.keep = networks.KeepPositions(self.model.base_model)
+
+    def forward(
+        self,
+        input_ids: Tensor,  # [B, L]
+        target_positions: Tensor,  # [M], flat b·L + l
+        target_ids: Tensor,  # [M]
+        label: Tensor | None = None,  # [B]
+        **inputs: Tensor,
+    ) -> dict[str, Tensor]:
+        self.keep.positions = target_positions
+        output = self.model(input_ids=input_ids, **{k: inputs[k] for k in self.inputs})
+        self.keep.positions = None
+        logits = output.prediction_logits if self.sentence != "none" else output.logits
+        logits = logits.squeeze(0).float()  # [M, V]
+        sums = {
+            "mlm": F.cross_entropy(logits, target_ids, reduction="sum"),
+            "mlm_correct": (logits.argmax(-1) == target_ids).sum(),
+        }
+        if self.sentence != "none":
+            scores = output.get("seq_relationship_logits", output.get("sop_logits")).float()
+            sums["sentence"] = F.cross_entropy(scores, label, reduction="sum")
+            sums["sentence_correct"] = (scores.argmax(-1) == label).sum()
+        return sums
+
+
+class MaskedLM(Base):
+    """See the module's docstring. Option `sentence`: none, nsp or sop."""
+
+    def __init__(
+        self,
+        objective: ObjectiveConfig,
+        network: NetworkConfig,
+        specials: Specials,
+        tokenizer: Path,
+        device: str,
+    ) -> None:
+        sentence = str(objective.options.get("sentence", "none"))
+        unknown = set(objective.options) - {"sentence"}
+        if unknown or sentence not in SENTENCE_TASKS:
+            raise UserError(
+                f"objective.options: found {dict(objective.options)}; masked-lm takes "
+                f"sentence: one of {', '.join(SENTENCE_TASKS)}."
+            )
+        self.sentence = sentence
+        self.tokenizer = tokenizer
+        config = networks.text_config(network, specials.vocabulary, specials.pad, device)
+        self.network = MaskedLMNetwork(config, sentence)
+        self.pad = specials.pad
+        self.matrices, self.width = networks.encoder_flops(self.network.model.base_model)  # type: ignore[arg-type]
+        self.head = config.hidden_size * (config.hidden_size + specials.vocabulary)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"model": self.network}
+
+    def collate(self, rows: Rows) -> Batch:
+        tokens, positions, ids = (_ragged(rows, name) for name in ("tokens", "target_positions", "target_ids"))
+        lengths = tokens.lengths
+        width = -(-int(lengths.max()) // PAD_TO) * PAD_TO
+        batch = {
+            "input_ids": tokens.pad(width, self.pad).astype(np.int64),
+            "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64),
+            "target_positions": positions.row_index() * width + positions.values,
+            "target_ids": ids.values.astype(np.int64),
+        }
+        if "segment" in rows:
+            batch["token_type_ids"] = _ragged(rows, "segment").pad(width, 0).astype(np.int64)
+        else:
+            batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
+        if self.sentence != "none":
+            batch["label"] = np.asarray(rows["label"]).astype(np.int64)
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def turns(self, phase: str) -> list[Turn]:
+        return [Turn("model", self._weights, self._loss)]
+
+    def _weights(self, batch: Batch) -> dict[str, float]:
+        weights = {"mlm": float(len(batch["target_ids"]))}
+        if self.sentence != "none":
+            weights[self.sentence] = float(len(batch["label"]))
+        return weights
+
+    def _loss(self, nets: Networks, batch: Batch) -> Loss:
+        sums = nets["model"](**batch)
+        weights = self._weights(batch)
+        losses = {"mlm": sums["mlm"]}
+        metrics = {"mlm_accuracy": (sums["mlm_correct"], weights["mlm"])}
+        if self.sentence != "none":
+            losses[self.sentence] = sums["sentence"]
+            metrics[f"{self.sentence}_accuracy"] = (
+                sums["sentence_correct"],
+                weights[self.sentence],
+            )
+        return Loss(losses, metrics)
+
+    def flops(self, batch: Batch) -> float:
+        tokens = self.tokens(batch)
+        length = batch["input_ids"].shape[1]
+        forward = 2 * self.matrices * tokens + 4 * self.width * length * tokens
+        return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
+
+    def export(self, path: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self.network.model.save_pretrained(path)  # type: ignore[operator]
+        AutoTokenizer.from_pretrained(self.tokenizer).save_pretrained(path)
+
+
+def _ragged(rows: Rows, name: str) -> Ragged:
+    column = rows[name]
+    if not isinstance(column, Ragged):
+        raise TypeError(f"column {name!r} should be ragged, found {type(column).__name__}")
+    return column
+
+
+build = MaskedLM
