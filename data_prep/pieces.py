@@ -43,8 +43,7 @@ def chunks(sentences: Iterator[str]) -> Iterator[str]:
 
 
 def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str, int]:
-    """A WordPiece vocabulary: special tokens, frequent characters, learned pieces, and what room is
-    left to characters.
+    """A WordPiece vocabulary: special tokens, frequent characters, pieces, further characters.
 
     The characters, in both forms (a, ##a), get at most half of the ids at first. They stand in a
     fixed order before the training starts; left to the trainer, their ids, and with them the ties
@@ -84,9 +83,7 @@ def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str
 
 
 def _repeat_words(words: Counter[str], usable: list[str]) -> Iterator[str]:
-    """Each word as often as it was counted, in lines of up to a thousand: the trainer cannot be
-    given counts.
-    """
+    """Each word as often as it was counted, up to 1000 in a line: the trainer takes no counts."""
     for word in usable:
         occurrences = repeat(word, words[word])
         while line := " ".join(islice(occurrences, 1000)):

@@ -82,7 +82,7 @@ class Ragged:
     def take(self, rows: ArrayLike) -> Ragged:
         """The rows asked for, in that order, repeats allowed; consecutive rows are not copied."""
         rows = np.asarray(rows, np.int64)
-        if len(rows) and rows[0] >= 0 and bool((np.diff(rows) == 1).all()) and rows[-1] < len(self):
+        if len(rows) and rows[0] >= 0 and bool((np.diff(rows) == 1).all()):
             return self.slice(int(rows[0]), int(rows[-1]) + 1)
         starts, lengths = self.offsets[:-1][rows], self.lengths[rows]
         offsets = offsets_of(lengths)

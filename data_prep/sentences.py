@@ -54,6 +54,7 @@ _STARTERS = _words(
 )
 _ROMAN = re.compile(r"[ivxlc]+\Z")
 _LIST_MARK = re.compile(r"[(\[]?(?:\d{1,3}|[A-Za-z]|[IVXLC]{1,6}|[ivxlc]{1,6})[)\]]?\.\Z")
+_ITEM = re.compile(r"\((?:[a-z]|[ivx]{1,5})\) ")  # (b), (iv)
 _DOTTED = re.compile(r"(?:\w\.)+\w\Z")  # u.s, a.m, d.c
 _CANDIDATE = re.compile(rf"[.?!…]+[{re.escape(_CLOSERS)}]*\s+(?=\S)")
 _BLANK_LINE = re.compile(r"\n\s*\n")
@@ -88,13 +89,13 @@ def _split_paragraph(text: str, sentences: list[str]) -> None:
 
 
 def _ends(text: str, start: int, match: re.Match[str], end: int) -> bool:
-    """Whether the sentence begun at `start` ends with this candidate; the next word begins at
-    `end`.
-    """
+    """Whether the sentence begun at `start` ends here; the next word begins at `end`."""
     stop = text.find(" ", end)
     following = text[end : stop if stop >= 0 else len(text)].lstrip(_OPENERS)
     if not following:  # a lone dash, quote or bracket: judge by what comes after it
         return text[end] in "[(“‘"
+    if _ITEM.match(text, end):
+        return True
     if following[0].islower() or following[0] in ".,;:?!…%)]}":
         return False
     mark = match[0].rstrip().rstrip(_CLOSERS)

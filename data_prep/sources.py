@@ -46,9 +46,7 @@ class SourceConfig(BaseModel):
     package: str | None = None
     """Name of a registered package."""
     path: str | None = None
-    """A file, a folder (read recursively, in the order of the names) or a glob; `~` is the home
-    folder.
-    """
+    """A file, a folder (read recursively, by name) or a glob; `~` is the home folder."""
     text_field: str = "text"
     """Which field of a JSON line holds the text."""
     id_field: str | None = None
@@ -71,9 +69,7 @@ class SourceConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document as its source holds it. `position` is the line where it starts, counted from
-    1.
-    """
+    """One document as its source holds it; `position` is the line where it starts, from 1."""
 
     name: str
     text: str
@@ -84,9 +80,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One row that cannot be used: where it stands (file, line counted from 1), why, and how it
-    begins.
-    """
+    """One row that cannot be used: where it stands (file, line from 1), why, how it begins."""
 
     source: str
     position: int
@@ -95,8 +89,9 @@ class Reject:
 
 
 class SnapshotEntry(NamedTuple):
-    """One file of a snapshot. `stamp` is its modification time in ns, or `sha256:…` where the
-    contents are known.
+    """One file of a snapshot.
+
+    `stamp` is its modification time in ns, or `sha256:…` where the contents are known.
     """
 
     uri: str
@@ -182,8 +177,9 @@ def licence(source: SourceConfig) -> str:
 
 
 def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a source, in the order of file names and lines. A package is downloaded if it is
-    not there yet.
+    """Every row of a source, in the order of file names and lines.
+
+    A package is downloaded if it is not there yet.
     """
     if source.package is not None:
         yield from _package_documents(source.package, downloads)
@@ -302,13 +298,11 @@ class _DamagedError(Exception):
 
 
 def _check_gzip(path: Path) -> None:
-    """Read a compressed file to its end: its check sum stands there, and before it nothing read is
-    certain.
-    """
+    """Read a compressed file to its end, where its check sum is; until then nothing is certain."""
     line = 1
     try:
         with gzip.open(path, "rb") as stream:
-            while chunk := stream.read(1 << 20):
+            while chunk := stream.read(1 << 16):
                 line += chunk.count(b"\n")
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise _DamagedError(error, line) from error

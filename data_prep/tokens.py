@@ -45,6 +45,7 @@ class Document(Protocol):
 class Documents(Protocol):
     """A corpus, as far as tokenising goes."""
 
+    @property
     def documents(self) -> Iterable[Document]: ...
 
 
@@ -169,7 +170,7 @@ def tokenise(corpus: Documents, tokenizer: Tokenizer) -> TokenCorpus:
         waiting.clear()
         owner.clear()
 
-    for number, document in enumerate(corpus.documents()):
+    for number, document in enumerate(corpus.documents):
         names.append(document.name)
         for sentence in document.sentences:
             waiting.append(sentence)

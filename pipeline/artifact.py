@@ -4,8 +4,8 @@
     ROOT/KEY/ATTEMPT/...        the files
     ROOT/KEY/ATTEMPT.live       a sign of life, while the attempt is being made
 
-The output digest covers the files' names and contents and nothing else: an artifact's children depend on what they can
-read, so the summary, the time it took and where it was made may differ between two makings without forking the children.
+The output digest covers the files' names and contents and nothing else: an artifact's children depend on what they
+can read, so the summary, the time it took and where it was made may differ without forking the children.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.canonical import digest
 
 FORMAT = 1
 KEY = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{16}")
-ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 

@@ -27,7 +27,7 @@ from data_prep.labelled import LabelledConfig
 from data_prep.sources import SourceConfig
 from data_prep.tokenizers import TokenizerConfig
 from pipeline import recipe_checks, recipe_errors, recipe_text
-from pipeline.recipe_text import flatten
+from pipeline.paths import flatten
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -134,7 +134,7 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
     text, where = _read(name_or_path)
     data = recipe_text.parse(text, where)
     if not isinstance(data, dict):
-        raise UserError(f"{where}: found {type(data).__name__} at the top; a recipe is a section of keys")
+        raise UserError(f"{where}: found {recipe_errors.shown(data)} at the top; a recipe is a section of keys")
     changes: list[tuple[str, list[str]]] = []
     chosen, scaled = _choose(data, scale, where)
     if chosen is not None:

@@ -90,9 +90,8 @@ def _path(one: Any, data: Any) -> str:
     names: list[str] = []
     loc = one["loc"]
     for place, name in enumerate(loc):
-        if isinstance(data, dict) and name in data:
-            data = data[name]
-        elif isinstance(data, list) and isinstance(name, int) and name < len(data):
+        known: Any = range(len(data)) if isinstance(data, list) else data if isinstance(data, dict) else ()
+        if name in known:
             data = data[name]
         elif one["type"] != "missing" or place < len(loc) - 1:
             continue
@@ -106,7 +105,7 @@ def _not_allowed(errors: list[Any], optional: bool) -> str:
     choices = [choice for text in allowed for choice in re.findall(r"'([^']+)'", text)]
     near = difflib.get_close_matches(found, choices, 1) if isinstance(found, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"found {_shown(found)}; allowed: {' or '.join(allowed)}{hint}"
+    return f"found {shown(found)}; allowed: {' or '.join(allowed)}{hint}"
 
 
 def _allowed(one: Any) -> str:
@@ -121,7 +120,8 @@ def _allowed(one: Any) -> str:
     return one["msg"][:1].lower() + one["msg"][1:]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it stands in a message: short, and its kind where that is not plain to see."""
     if isinstance(value, dict | list):
         kind = "a section" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}" if value else f"an empty {kind[2:]}"
@@ -164,15 +164,15 @@ def nearest(path: str, siblings: Iterable[str], model: type[BaseModel]) -> str |
     siblings, everywhere = list(siblings), known_paths(model)
     words = set(name.split("_"))
     guesses = (
-        [one for one in siblings if len(one) > 1 and one == _initials(name) or name == _initials(one)],
+        [one for one in siblings if one == _initials(name) != name[:1] or name == _initials(one)],
         difflib.get_close_matches(name, siblings, 1, 0.75),
         [one for one in siblings if words & set(one.split("_"))],
     )
     for found in guesses:
         if found:
             return prefix + found[0]
-    same = [path for path in everywhere if path.rpartition(".")[2] == name]
-    return next(iter(same or difflib.get_close_matches(path, everywhere, 1)), None)
+    elsewhere = {known.rpartition(".")[2]: known for known in reversed(everywhere)}
+    return next((elsewhere[found] for found in difflib.get_close_matches(name, elsewhere, 1, 0.75)), None)
 
 
 def _initials(name: str) -> str:

@@ -14,12 +14,15 @@ import copy
 import json
 import math
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
 from data_prep.errors import UserError
+from pipeline.paths import flatten, join
+
+__all__ = ["dump", "flatten", "lay_over", "parse", "parse_setting"]
 
 _TAG = "tag:yaml.org,2002:"
 _RESOLVERS = (
@@ -37,7 +40,7 @@ _RESOLVERS = (
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
-    yaml_constructors: dict[str, Any] = {}  # noqa: RUF012
+    yaml_constructors: dict[str | None, Any] = {None: yaml.SafeLoader.construct_undefined}  # noqa: RUF012
 
     def number(self, node: yaml.ScalarNode) -> int | float:
         text = self.construct_scalar(node).replace("_", "")
@@ -73,6 +76,9 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def text(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar(_TAG + "str", data, style=None if data.isprintable() else '"')
+
 
 for _name, _pattern, _first in _RESOLVERS:
     for _kind in (_Loader, _Dumper):
@@ -87,6 +93,9 @@ for _name, _construct in {
     "map": _Loader.mapping,
 }.items():
     _Loader.add_constructor(_TAG + _name, _construct)
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 
 def parse(text: str, where: str) -> Any:
@@ -132,9 +141,9 @@ def _lay_over(base: Any, changes: dict[str, Any], above: str, where: str, touche
         names = dotted.split(".")
         holder, path = base, above
         for name in names[:-1]:
-            path = _join(path, name)
+            path = join(path, name)
             holder = _step(holder, name, path, where)
-        last, path = names[-1], _join(path, names[-1])
+        last, path = names[-1], join(path, names[-1])
         if isinstance(value, dict) and value:
             _lay_over(_step(holder, last, path, where), value, path, where, touched)
         else:
@@ -162,29 +171,3 @@ def _index(holder: list[Any], name: str, path: str, where: str) -> int:
         return int(name)
     allowed = f"0 to {len(holder) - 1}" if holder else "nothing, it is empty"
     raise UserError(f"{where}: {path}: found {name!r} as a place in a list; allowed: {allowed}")
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def nested(path: str, value: Any) -> dict[str, Any]:
-    """`{"a": {"b": value}}` of "a.b"."""
-    for name in reversed(path.split(".")):
-        value = {name: value}
-    return value
-
-
-def flatten(value: Any, path: str = "") -> dict[str, Any]:
-    """`{"train.lr": 0.0001, "downstream.0.seeds": 5, …}`: lists of scalars and empty sections stay whole."""
-    items: Iterable[tuple[Any, Any]]
-    if isinstance(value, dict) and value:
-        items = value.items()
-    elif isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
-        items = enumerate(value)
-    else:
-        return {path: value}
-    found: dict[str, Any] = {}
-    for name, item in items:
-        found.update(flatten(item, _join(path, str(name))))
-    return found

@@ -2,9 +2,9 @@
 
     run(config, inputs, out_dir, context) -> summary
 
-Its key is a hash of the stage's name, its version, its config and its inputs' *output digests*: a retrained parent never
-leaves a stale child, and a parent remade bit for bit leaves its children alone. The version is a number in the stage's
-code, raised by hand when its meaning changes; editing code does not fork the store.
+Its key is a hash of the stage's name, its version, its config and its inputs' *output digests*: a retrained parent
+never leaves a stale child, and a parent remade bit for bit leaves its children alone. The version is a number in the
+stage's code, raised by hand when its meaning changes; editing code does not fork the store.
 
 The context is everything else a stage may use: where to keep what should survive a failed attempt, where downloads go,
 whom to tell about progress, where and how fast to run. It never enters the key, so it must never change the result.

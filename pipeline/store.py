@@ -5,10 +5,10 @@
     ROOT/.work/KEY/             outlives failed attempts (on this machine)
     ROOT/.downloads/            what was fetched from elsewhere (on this machine)
 
-Readers look at nothing without a manifest, so an artifact is whole or absent whatever was interrupted. Two makers of one
-key race harmlessly: the first manifest stays, the other attempt is thrown away. Deleting an artifact is the only way to
-invalidate it. A root that is no local folder is anything `pyarrow.fs` opens, such as `s3://bucket/folder`; attempts are
-then written locally and uploaded, and readers get a verified local copy.
+Readers look at nothing without a manifest, so an artifact is whole or absent whatever was interrupted. Two makers of
+one key race harmlessly: the first manifest stays, the other attempt is thrown away. Deleting an artifact is the only
+way to invalidate it. A root that is no local folder is anything `pyarrow.fs` opens, such as `s3://bucket/folder`;
+attempts are then written locally and uploaded, and readers get a verified local copy.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -84,10 +85,14 @@ class Store:
 
     def get(self, key: str) -> Artifact | None:
         """The committed artifact, or None. Raises UserError if its manifest is damaged."""
-        data = self._files.read(_checked(key), MANIFEST)
+        where = self._files.where(_checked(key), MANIFEST)
+        try:
+            data = self._files.read(key, MANIFEST)
+        except OSError as error:
+            raise UserError(f"{where} cannot be read: {error}") from error
         if data is None:
             return None
-        manifest = read_manifest(data, key, self._files.where(key, MANIFEST))
+        manifest = read_manifest(data, key, where)
         return Artifact(key, lambda: self._files.open(key, manifest["attempt"], manifest["files"]), manifest)
 
     def keys(self) -> list[str]:
@@ -96,7 +101,7 @@ class Store:
 
     def list(self) -> list[Artifact]:
         """All committed artifacts, by key."""
-        found = (self.get(key) for key in self.keys())
+        found = (self.get(key) for key in self._files.folders() if KEY.fullmatch(key))
         return [artifact for artifact in found if artifact is not None]
 
     def find(self, prefix: str) -> str:
@@ -140,7 +145,7 @@ class Store:
         known = {name: artifact for name, artifact in inputs.items() if artifact is not None}
         if len(known) == len(inputs) and self.get(stage.key(config, known)) is not None:
             return "stored"
-        return explain(stage, config, inputs, self.list())
+        return explain(stage, json.loads(canonical(dict(config))), inputs, self.list())
 
     # -- making -------------------------------------------------------------------------------------------------------
 
@@ -176,7 +181,7 @@ class Store:
     @contextmanager
     def attempt(self, key: str) -> Iterator[Attempt]:
         """A folder to make `key` in, live inside the block; afterwards its files are gone unless committed."""
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         live = name + store_live.LIVE_SUFFIX
         files = self._files
 
@@ -184,7 +189,11 @@ class Store:
             files.drop(key, live)
             files.tidy(key)
 
-        with store_live.alive(lambda data: files.put(_checked(key), live, data), end):
+        try:
+            files.put(_checked(key), live, store_live.sign())
+        except OSError as error:
+            raise UserError(f"the store at {files.where('')} cannot be written: {error}") from error
+        with store_live.alive(lambda data: files.put(key, live, data), end):
             try:
                 yield Attempt(key, name, files.draft(key, name))
             except BaseException as error:
@@ -253,11 +262,9 @@ class Store:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _work(self, attempt: Attempt) -> Iterator[Path]:
+    def _work(self, attempt: Attempt) -> AbstractContextManager[Path]:
         shared = self.work(attempt.key)
-        with store_live.work_folder(shared, shared.with_name(f"{attempt.key}.{attempt.name}")) as folder:
-            yield folder
+        return store_live.work_folder(shared, shared.with_name(f"{attempt.key}.{attempt.name}"))
 
     def _discard_unless_committed(self, key: str, attempt: str) -> None:
         stored = self.get(key)
@@ -300,7 +307,10 @@ def _open_root(root: str | Path | FileSystem, cache: Path | None) -> LocalFiles 
 
         return open_uri(root, cache)
     if isinstance(root, str | Path):
-        return LocalFiles(Path(root).expanduser().absolute())
+        path = Path(root).expanduser().absolute()
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is not a folder; name another one for the store")
+        return LocalFiles(path)
     if cache is None:
         raise ValueError("a store on a file system object needs a cache folder")
     from pipeline.store_remote import RemoteFiles

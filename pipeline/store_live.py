@@ -68,8 +68,7 @@ def is_live(data: bytes | None) -> bool:
 
 @contextmanager
 def alive(renew: Callable[[bytes], None], drop: Callable[[], None]) -> Iterator[None]:
-    """Keep a sign of life renewed by `renew` inside the block, and `drop` it afterwards."""
-    renew(sign())
+    """Have `renew` write a new sign of life every minute inside the block, and `drop` it afterwards."""
     stop = threading.Event()
 
     def beat() -> None:
@@ -111,7 +110,7 @@ def work_folder(shared: Path, private: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of `folder` (a file beside it) inside the block; False if another holds it. Ends with the process."""
+    """Hold the lock of `folder` (a file beside it) inside the block, or get False. Ends with the process."""
     path = folder.with_name(folder.name + LOCK_SUFFIX)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

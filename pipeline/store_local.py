@@ -24,6 +24,7 @@ _NO_HARD_LINKS = {
     errno.EMLINK,
     errno.EXDEV,
 }
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
 
 
 class LocalFiles:
@@ -179,5 +180,8 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC or not path.is_dir():  # some file systems cannot sync folders
+            raise
     finally:
         os.close(descriptor)

@@ -33,12 +33,13 @@ def open_uri(uri: str, cache: Path | None = None) -> RemoteFiles:
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
+    parts = urlsplit(uri)
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without credentials
     try:
         system, root = FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{uri}: cannot be opened as a store ({error})") from None
-    parts = urlsplit(uri)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without credentials
+        reason = str(error).replace(uri, shown)
+        raise UserError(f"{shown}: cannot be opened as a store ({reason})") from None
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesame"
     return RemoteFiles(system, root, cache or default / digest([shown, parts.query])[:16], shown)
 
@@ -50,6 +51,7 @@ class RemoteFiles:
         self._system = system
         self._root = root.rstrip("/")
         self._shown = shown.rstrip("/")
+        self._puts_whole = system.type_name in _OBJECT_STORES
         self.home = home
         """Where this machine keeps work, downloads, drafts and copies."""
 
@@ -73,8 +75,7 @@ class RemoteFiles:
     def put(self, key: str, name: str, data: bytes) -> None:
         """Write or replace one small file, atomically."""
         path = self._at(key, name)
-        self._system.create_dir(self._at(key), recursive=True)
-        if self._system.type_name in _OBJECT_STORES:
+        if self._puts_whole:
             self._write(path, [data])
             return
         temporary = self._at(key, f".{name}.{secrets.token_hex(4)}.tmp")
@@ -117,9 +118,7 @@ class RemoteFiles:
         """Upload an attempt's files; the draft becomes this machine's copy."""
         draft = self._drafts / key / attempt
         for name in names:
-            path = self._at(key, attempt, name)
-            self._system.create_dir(path.rpartition("/")[0], recursive=True)
-            self._write(path, _chunks(draft / name))
+            self._write(self._at(key, attempt, name), _chunks(draft / name))
         copy = self._copies / key / attempt
         copy.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(copy)
@@ -165,13 +164,13 @@ class RemoteFiles:
         return state.hexdigest()
 
     def usage(self, key: str, name: str) -> tuple[int, float]:
-        """Bytes of a file or folder, and the time of its newest change in seconds since the epoch."""
+        """Bytes of a file or folder (a copy here counts once), and the time of its newest change."""
         draft = usage(self._drafts / key / name)
         copy = usage(self._copies / key / name)
         infos = [*self._below(self._at(key, name)), *self._system.get_file_info([self._at(key, name)])]
         times = [info.mtime.timestamp() for info in infos if info.mtime is not None]
         size = sum(info.size for info in infos if info.is_file)
-        return size + draft[0] + copy[0], max([draft[1], copy[1], *times])
+        return max(size, draft[0], copy[0]), max([draft[1], copy[1], *times])
 
     @property
     def _drafts(self) -> Path:
@@ -206,6 +205,8 @@ class RemoteFiles:
 
     def _write(self, path: str, chunks: Iterable[bytes]) -> None:
         """Closing a stream commits what it has, so one that failed half-way is removed again."""
+        if not self._puts_whole:  # an object store has no folders to make
+            self._system.create_dir(path.rpartition("/")[0], recursive=True)
         try:
             with self._system.open_output_stream(path) as stream:
                 for chunk in chunks:

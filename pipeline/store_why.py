@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.artifact import Artifact
+from pipeline.paths import flatten
 from pipeline.stage import Stage
 
 _SHOWN = 3
@@ -30,10 +31,10 @@ def reasons(
             found.append(f"input {name} is not made yet")
         elif artifact.output_digest != old["inputs"][name]["digest"]:
             found.append(f"input {name} changed")
-    before, after = leaves(old["config"]), leaves(config)
+    before, after = flatten(old["config"]), flatten(config)
     for path in sorted(before.keys() | after.keys()):
         was, now = before.get(path, _MISSING), after.get(path, _MISSING)
-        if type(was) is not type(now) or was != now:
+        if repr(was) != repr(now):  # 1, 1.0 and True differ, as they do in a key
             found.append(f"{path} {_shown(was)} → {_shown(now)}")
     return found
 
@@ -55,20 +56,6 @@ def explain(
     found = min((reasons(stage, config, inputs, artifact) for artifact in candidates), key=len)
     more = len(found) - _SHOWN
     return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
-def leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """`{"train.lr": 0.1, …}`: the values inside dicts and lists by dotted path; empty ones count as values."""
-    if isinstance(value, Mapping) and value:
-        items = value.items()
-    elif isinstance(value, list | tuple) and value:
-        items = enumerate(value)
-    else:
-        return {path: list(value) if isinstance(value, tuple) else value}
-    found: dict[str, Any] = {}
-    for name, item in items:
-        found.update(leaves(item, f"{path}.{name}" if path else str(name)))
-    return found
 
 
 def _shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 
@@ -24,11 +25,13 @@ def peak_flops(device: torch.device, precision: str) -> float:
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return next((peak[precision] for gpu, peak in GPU_PEAKS.items() if gpu in name), 0.0)
-    return measured_matmul(torch.bfloat16 if precision == "bf16" else torch.float32)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return measured_matmul(dtype, torch.get_num_threads())
 
 
-def measured_matmul(dtype: torch.dtype, size: int = 1024, seconds: float = 0.15) -> float:
-    """Median FLOP/s of square matrix products on this process's CPU threads."""
+@functools.cache
+def measured_matmul(dtype: torch.dtype, threads: int, size: int = 1024, seconds: float = 0.15) -> float:
+    """Median FLOP/s of square matrix products on this process's `threads` CPU threads, measured once."""
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
     left @ right
     times: list[float] = []

@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.canonical import canonical, digest, file_digest
 
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text()
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -53,10 +47,7 @@ def test_different_values_have_different_texts(one, other):
 
 
 def test_golden_texts():
-    assert (
-        canonical({"b": (1, 1.0), "a": [True, None, "é\n"]})
-        == '{"a":[true,null,"\\u00e9\\n"],"b":[1,1.0]}'
-    )
+    assert canonical({"b": (1, 1.0), "a": [True, None, "é\n"]}) == '{"a":[true,null,"\\u00e9\\n"],"b":[1,1.0]}'
     assert canonical([1e-4, 0.1, 1e22, -0.0, 5e-324]) == "[0.0001,0.1,1e+22,-0.0,5e-324]"
     assert canonical(2**70) == "1180591620717411303424"
     assert digest({"lr": 1e-4}) == "7564cd123ad2bf36df97eed44205a668"

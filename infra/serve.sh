@@ -1,0 +1,218 @@
+#!/usr/bin/env bash
+# The three servers on one machine, for one person: Prefect, MLflow and a Ray head, on loopback.
+#
+#   infra/serve.sh start [prefect|mlflow|ray ...]   all three, or those named; returns when they answer
+#   infra/serve.sh stop  [prefect|mlflow|ray ...]   by process id, and only processes that were started here
+#   infra/serve.sh status                           exit status 0 if all three run
+#   eval "$(infra/serve.sh env)"                    points this shell at them
+#
+# They keep everything in $SESAME_HOME (default: ./.sesame): databases, logs, process ids, Ray's token. MLflow serves the
+# database that runs without a server write to, so those runs are shown, too.
+#
+# Settings, all from the environment: SESAME_BIND (address to listen on, default 127.0.0.1), SESAME_PREFECT_PORT,
+# SESAME_MLFLOW_PORT, SESAME_RAY_PORT, SESAME_RAY_DASHBOARD_PORT, SESAME_RAY_CPUS, SESAME_ALLOWED_HOSTS (Host headers
+# that MLflow accepts), PREFECT_SERVER_API_AUTH_STRING (name:password that Prefect asks for), RAY_AUTH_TOKEN_PATH.
+
+set -euo pipefail
+umask 077
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+home=${SESAME_HOME:-$PWD/.sesame}
+[[ $home == /* ]] || home=$PWD/$home
+run=$home/servers
+bind=${SESAME_BIND:-127.0.0.1}
+prefect_port=${SESAME_PREFECT_PORT:-4200}
+mlflow_port=${SESAME_MLFLOW_PORT:-5000}
+ray_port=${SESAME_RAY_PORT:-6379}
+dashboard_port=${SESAME_RAY_DASHBOARD_PORT:-8265}
+token=${RAY_AUTH_TOKEN_PATH:-$run/ray-token}
+readonly all="prefect mlflow ray"
+readonly patience=120 # seconds until a server must answer
+
+# Where this machine's own programs reach the servers.
+case $bind in
+0.0.0.0 | ::) reach=127.0.0.1 ;;
+*) reach=$bind ;;
+esac
+
+command -v prefect >/dev/null || PATH=$here/../.venv/bin:$PATH
+export PATH
+
+say() { printf 'serve: %s\n' "$*"; }
+die() {
+  printf 'serve: %s\n' "$*" >&2
+  exit 1
+}
+
+url_of() {
+  case $1 in
+  prefect) echo "http://$reach:$prefect_port/api/health" ;;
+  mlflow) echo "http://$reach:$mlflow_port/health" ;;
+  ray) echo "http://$reach:$dashboard_port/api/gcs_healthz" ;;
+  esac
+}
+
+port_of() {
+  case $1 in
+  prefect) echo "$prefect_port" ;;
+  mlflow) echo "$mlflow_port" ;;
+  ray) echo "$dashboard_port" ;;
+  esac
+}
+
+# When a process began, in whatever unit: with its id, that names it for good, even after the id is used again.
+began() {
+  local stat
+  if [[ -r /proc/$1/stat ]]; then
+    stat=$(<"/proc/$1/stat") || return 1
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    echo "${20}"
+  else
+    ps -o lstart= -p "$1" | tr -s ' ' '_'
+  fi
+}
+
+# The process id of a server that we started and that still runs; nothing else is ever sent a signal.
+pid_of() {
+  local pid began_then
+  [[ -r $run/$1.pid ]] || return 1
+  read -r pid began_then <"$run/$1.pid" || return 1
+  kill -0 "$pid" 2>/dev/null && [[ $(began "$pid" 2>/dev/null) == "$began_then" ]] || return 1
+  echo "$pid"
+}
+
+answers() {
+  python - "$1" 2>/dev/null <<'PYTHON'
+import sys, urllib.request
+urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=3)
+PYTHON
+}
+
+# Run a command in a session of its own, its output in a log, and note its id.
+launch() {
+  local name=$1 pid
+  shift
+  python -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])' "$@" </dev/null >>"$run/$name.log" 2>&1 &
+  pid=$!
+  printf '%s %s\n' "$pid" "$(began "$pid")" >"$run/$name.pid"
+}
+
+start_prefect() {
+  export PREFECT_HOME=$home/prefect
+  mkdir -p "$PREFECT_HOME"
+  launch prefect prefect server start --host "$bind" --port "$prefect_port"
+}
+
+start_mlflow() {
+  local database=$home/mlflow/mlflow.db hosts=()
+  mkdir -p "$home/mlflow/artifacts"
+  # One process at a time sets up a database: the lock is the one that runs without a server take.
+  python - "$home/mlflow/.mlflow.db.lock" mlflow db upgrade "sqlite:///$database" >>"$run/mlflow.log" 2>&1 <<'PYTHON' ||
+import fcntl, subprocess, sys
+with open(sys.argv[1], "ab") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    sys.exit(subprocess.call(sys.argv[2:]))
+PYTHON
+    die "the database $database cannot be set up: see $run/mlflow.log"
+  if [[ -n ${SESAME_ALLOWED_HOSTS:-} ]]; then hosts=(--allowed-hosts "$SESAME_ALLOWED_HOSTS"); fi
+  launch mlflow mlflow server --host "$bind" --port "$mlflow_port" --workers 2 \
+    --backend-store-uri "sqlite:///$database" --artifacts-destination "$home/mlflow/artifacts" ${hosts[@]+"${hosts[@]}"}
+}
+
+start_ray() {
+  local cpus=()
+  if [[ ! -s $token ]]; then python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$token"; fi
+  if [[ -n ${SESAME_RAY_CPUS:-} ]]; then cpus=(--num-cpus "$SESAME_RAY_CPUS"); fi
+  export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token
+  unset RAY_ADDRESS # the head is not to join another
+  launch ray ray start --head --block --node-ip-address "$reach" --port "$ray_port" --dashboard-host "$bind" \
+    --dashboard-port "$dashboard_port" --disable-usage-stats ${cpus[@]+"${cpus[@]}"}
+}
+
+start() {
+  local name since
+  export DO_NOT_TRACK=true PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true RAY_USAGE_STATS_ENABLED=0
+  command -v prefect mlflow ray >/dev/null || die "prefect, mlflow and ray must be on the PATH: install this package"
+  mkdir -p "$run"
+  if [[ $bind != 127.0.0.1 && $bind != localhost && $bind != ::1 ]]; then
+    say "listening on $bind: MLflow asks nobody for a password, and Prefect only with PREFECT_SERVER_API_AUTH_STRING"
+  fi
+  local started=()
+  for name in "$@"; do
+    if pid_of "$name" >/dev/null; then
+      say "$name runs already"
+      continue
+    fi
+    if (exec 3<>"/dev/tcp/$reach/$(port_of "$name")") 2>/dev/null; then
+      die "port $(port_of "$name") is taken, so $name cannot start: stop what listens there, or choose another port"
+    fi
+    "start_$name"
+    started+=("$name")
+  done
+  for name in ${started[@]+"${started[@]}"}; do
+    since=$SECONDS
+    until answers "$(url_of "$name")"; do
+      if ! pid_of "$name" >/dev/null || ((SECONDS - since > patience)); then
+        tail -n 20 "$run/$name.log" >&2
+        stop "${started[@]}"
+        die "$name did not start: its log is $run/$name.log"
+      fi
+      sleep 0.5
+    done
+    say "$name answers at http://$reach:$(port_of "$name")"
+  done
+}
+
+stop() {
+  local name pid tries
+  for name in "$@"; do
+    if ! pid=$(pid_of "$name"); then
+      rm -f "$run/$name.pid"
+      say "$name does not run"
+      continue
+    fi
+    kill -TERM "$pid" 2>/dev/null || true
+    for ((tries = 0; tries < 60; tries++)); do
+      pid_of "$name" >/dev/null || break
+      sleep 0.5
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true # what is left of its own session
+    rm -f "$run/$name.pid"
+    say "$name stopped"
+  done
+}
+
+status() {
+  local name pid rc=0
+  for name in "$@"; do
+    if pid=$(pid_of "$name"); then
+      say "$name runs: process $pid, http://$reach:$(port_of "$name")"
+    else
+      say "$name does not run"
+      rc=1
+    fi
+  done
+  return $rc
+}
+
+environment() {
+  printf 'export SESAME_HOME=%q\n' "$home"
+  printf 'export PREFECT_API_URL=http://%s:%s/api\n' "$reach" "$prefect_port"
+  printf 'export MLFLOW_TRACKING_URI=http://%s:%s\n' "$reach" "$mlflow_port"
+  printf 'export RAY_ADDRESS=http://%s:%s\n' "$reach" "$dashboard_port"
+  printf 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=%q\n' "$token"
+}
+
+action=${1:-}
+shift || true
+for name in "$@"; do
+  [[ " $all " == *" $name "* ]] || die "no server is called $name; there are: $all"
+done
+# shellcheck disable=SC2086
+[[ $# -gt 0 ]] || set -- $all
+case $action in
+start | stop | status) "$action" "$@" ;;
+env) environment ;;
+*) sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+esac

@@ -1,0 +1,215 @@
+"""Few labels: fine-tune a pretrained encoder beside the same one from random weights, and beside simple baselines.
+
+For every number of labels n and every seed s, all models learn from the same n examples (drawn by s), for the same
+number of steps, and are scored on the same test rows, so their differences are paired. Each model's learning rate is
+chosen per n on validation rows, with a draw of examples that no reported seed uses.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from data_prep.keyed import key
+from data_prep.labelled import Labelled, LabelledConfig, load
+from data_prep.order import permute
+from pipeline import figures
+from pipeline.artifact import Artifact
+from pipeline.downstream import baselines, report
+from pipeline.downstream.examples import Encoded, encode
+from pipeline.downstream.scores import metric_name, score
+from pipeline.recipe import DownstreamConfig, Recipe
+from pipeline.stage import Context, Stage
+from pipeline.stages.pretrain import MODEL
+from training.config import OrderConfig, PlacementConfig, TrainConfig
+from training.hardware import resolve_precision
+
+E = TypeVar("E")
+SELECTION = -1  # the seed whose examples choose learning rates and are never reported
+TEST_BATCH = 128
+
+
+def config(recipe: Recipe, job: DownstreamConfig) -> dict[str, Any]:
+    return {
+        "job": job.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "precision": resolve_precision(recipe.train.precision, recipe.placement.device),
+    }
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's weights and tokenizer come from; `scratch` keeps the shape and drops the weights."""
+
+    folder: Path
+    scratch: bool
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    job = DownstreamConfig.model_validate(config["job"])
+    corpus = inputs["corpus"].path if "corpus" in inputs else None
+    data = load(LabelledConfig.model_validate(config["job"]["data"]), context.downloads, corpus)
+    trials = _Trials(job, config, data, inputs, context)
+    cells = [*trials.run(), *_baselines(job, config["seed"], data)]
+    result = report.build(job, data, cells, config["precision"])
+    report.write(result, out_dir)
+    figures.learning_curve(result, out_dir / "figures" / "learning-curve.png")
+    return report.summary(result)
+
+
+class _Trials:
+    """All fine-tunings of a job."""
+
+    def __init__(
+        self,
+        job: DownstreamConfig,
+        config: dict[str, Any],
+        data: Labelled,
+        inputs: dict[str, Artifact],
+        context: Context,
+    ) -> None:
+        self.job, self.seed, self.data, self.context = job, config["seed"], data, context
+        self.precision = config["precision"]
+        self.placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+        own = inputs["pretrained"].path / MODEL
+        self.sources = {
+            model: Source(own if model in ("pretrained", "scratch") else Path(model).expanduser(), model == "scratch")
+            for model in job.models
+        }
+        self.encoded: dict[Path, dict[str, Encoded]] = {}
+        self.encoders: dict[Source, Any] = {}
+        tries = sum(len(self._rates(model)) for model in job.models)
+        self.total = len(job.labels) * (tries + job.seeds * len(job.models))
+        self.done = 0
+
+    def run(self) -> list[dict[str, Any]]:
+        cells = []
+        for labels in self.job.labels:
+            for model in self.job.models:
+                tried = {lr: self._trial(model, labels, SELECTION, lr, "validation") for lr in self._rates(model)}
+                lr = max(tried, key=lambda rate: tried[rate])
+                scores = [self._trial(model, labels, seed, lr, "test") for seed in range(self.job.seeds)]
+                cells.append(
+                    {
+                        "model": model,
+                        "kind": "network",
+                        "labels": labels,
+                        "scores": scores,
+                        "lr": lr,
+                        "tried": {str(rate): value for rate, value in tried.items()},
+                    }
+                )
+        return cells
+
+    def _rates(self, model: str) -> list[float]:
+        scratch = self.job.scratch_lrs or self.job.lrs
+        return list(scratch if model == "scratch" else self.job.lrs)
+
+    def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> float:
+        """Fine-tune once and score on `split`."""
+        import torch
+
+        from training.data import Corpus, MemoryTable, Stream
+        from training.distributed import Worker, choose_device, set_threads
+        from training.loop import Training
+        from training.objectives.fine_tuning import FineTuning
+
+        source = self.sources[model]
+        rows = self._encoded(source.folder)
+        set_threads(self.placement.threads, 1)
+        trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
+        torch.manual_seed(trial_seed)
+        objective = FineTuning(
+            self._encoder(source),
+            source.folder,
+            self.data.labels,
+            per_word=self.data.task == "tagging",
+            pad=rows["train"].pad,
+        )
+        chosen = drawn(len(rows["train"]), labels, self.seed, seed)
+        table = MemoryTable(rows["train"].take(chosen), len(chosen))
+        config = TrainConfig(
+            global_batch=min(self.job.batch, len(chosen)),
+            steps=self.job.steps,
+            lr=lr,
+            warmup_steps=self.job.steps // 10,
+            precision=self.precision,
+            log_every=self.job.steps,
+        )
+        order = OrderConfig(block=1, window=1 << 30)
+        worker = Worker(device=choose_device(self.placement.device))
+        Training(
+            objective, Stream([Corpus("labelled", table)], trial_seed, order), config,
+            placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
+        ).run()  # fmt: skip
+        value = score(self.data, rows[split], predict(objective.predict, rows[split]))
+        self.done += 1
+        self.context.progress(
+            f"{model} from {labels:,} labels: {metric_name(self.data)} {value:.3f}", self.done / self.total
+        )
+        return value
+
+    def _encoded(self, folder: Path) -> dict[str, Encoded]:
+        if folder not in self.encoded:
+            limits = {"validation": self.job.validation_rows, "test": self.job.test_rows}
+            self.encoded[folder] = {
+                split: encode(
+                    self.data, some(self.data.splits[split], limits.get(split), self.seed), folder, self.job.length
+                )
+                for split in ("train", "validation", "test")
+            }
+        return self.encoded[folder]
+
+    def _encoder(self, source: Source) -> Any:
+        """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
+        from transformers import AutoModel
+
+        if source not in self.encoders:
+            self.encoders[source] = AutoModel.from_pretrained(source.folder, attn_implementation="eager")
+        model = self.encoders[source]
+        if source.scratch:
+            return AutoModel.from_config(model.config)
+        return copy.deepcopy(model)
+
+
+def _baselines(job: DownstreamConfig, seed: int, data: Labelled) -> list[dict[str, Any]]:
+    """Scores of the methods without a network, on the same draws."""
+    test = some(data.splits["test"], job.test_rows, seed)
+    cells = []
+    for name in job.baselines:
+        for labels in job.labels:
+            scores = []
+            for number in range(job.seeds):
+                train = data.splits["train"]
+                chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
+                scores.append(baselines.score(name, data, chosen, test))
+            cells.append(
+                {"model": name, "kind": "baseline", "labels": labels, "scores": scores, "lr": None, "tried": {}}
+            )
+    return cells
+
+
+def drawn(available: int, labels: int, seed: int, number: int) -> np.ndarray:
+    """Which examples draw `number` learns from: the first of a keyed shuffle, so larger draws contain smaller ones."""
+    return permute(np.arange(min(labels, available)), available, key(seed, f"labelled draw {number}"))
+
+
+def some(examples: Sequence[E], limit: int | None, seed: int) -> list[E]:
+    """A fixed sample of held-out examples."""
+    if limit is None or len(examples) <= limit:
+        return list(examples)
+    return [examples[i] for i in permute(np.arange(limit), len(examples), key(seed, "held-out examples"))]
+
+
+def predict(predictor: Callable[[Any], np.ndarray], rows: Encoded) -> np.ndarray:
+    """Labels of all rows (or words), in order."""
+    starts = range(0, len(rows), TEST_BATCH)
+    return np.concatenate([predictor(rows.take(np.arange(a, min(a + TEST_BATCH, len(rows))))) for a in starts])
+
+
+DOWNSTREAM = Stage("downstream", 1, run)

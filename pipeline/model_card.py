@@ -1,0 +1,62 @@
+"""The card that travels with an exported model: what it is, what it saw, how it was trained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.artifact import Artifact
+from pipeline.recipe_text import flatten
+
+
+def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:
+    """Markdown with the metadata block that model hubs read."""
+    network, train = config["network"], config["train"]
+    licences = sorted(
+        {
+            licence
+            for artifact in inputs.values()
+            for licence in artifact.manifest["provenance"].get("licences", [])
+            if licence
+        }
+    )
+    shards = inputs["shards"].summary["train"]
+    rows = "\n".join(f"| {name} | {_short(value)} |" for name, value in flatten(config).items())
+    metrics = "\n".join(
+        f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
+    )
+    return f"""---
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [sesame, {network["architecture"]}, {config["objective"]["name"]}]
+---
+# {config["name"]}
+
+A {network["architecture"]} network pretrained with the {config["objective"]["name"]} objective
+{json.dumps(config["objective"]["options"])} for {train["steps"]:,} steps of {train["global_batch"]} rows, on
+{shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
+
+```python
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("this/folder")
+model = AutoModel.from_pretrained("this/folder")
+```
+
+Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
+Licences of the sources: {", ".join(licences) or "not stated"}.
+
+## Results
+| metric | value |
+|---|---|
+{metrics}
+
+## Settings
+| key | value |
+|---|---|
+{rows}
+"""
+
+
+def _short(value: Any) -> str:
+    return "–" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""What a registered encoder runs where it is served: texts in, one mean-pooled embedding per text out.
+
+MLflow copies this file beside the weights and runs it there, so it imports nothing of ours: only what the model's own
+requirements list. The folder it opens is a Hugging Face model with its tokenizer, in safetensors.
+
+    texts ──► tokenizer ──► network ──► [batch, length, hidden] ──► mean over all tokens but padding ──► [batch, hidden]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel
+from transformers import AutoModel, AutoTokenizer
+
+BATCH = 32
+LONGEST = 512  # tokens, for a network that does not say
+
+
+class ServedEncoder(PythonModel):
+    """`predict(["a text", …])` gives a list of embeddings, each a list of floats."""
+
+    def load_context(self, context: Any) -> None:
+        folder = context.artifacts["encoder"]
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+        self.model = model.to(self.device).eval()
+        positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
+        self.length = min(self.tokenizer.model_max_length, positions)
+        if self.tokenizer.pad_token is None:  # what stands there is masked, so any token will do
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.convert_ids_to_tokens(0)
+        self.tokenizer.padding_side = "right"
+
+    def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[list[float]]:
+        chunks = [model_input[start : start + BATCH] for start in range(0, len(model_input), BATCH)]
+        return [vector for chunk in chunks for vector in self._embed(chunk).tolist()]
+
+    @torch.inference_mode()
+    def _embed(self, texts: list[str]) -> torch.Tensor:
+        rows = self.tokenizer(texts, truncation=True, max_length=self.length, padding=True, return_tensors="pt")
+        ids, real = rows["input_ids"].to(self.device), rows["attention_mask"].to(self.device)
+        hidden = self.model(input_ids=ids, attention_mask=real).last_hidden_state
+        weights = real.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+
+set_model(ServedEncoder())

@@ -1,0 +1,81 @@
+"""Shards → a pretrained network, its loss curves and a model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import figures
+from pipeline.artifact import Artifact
+from pipeline.canonical import digest
+from pipeline.model_card import model_card
+from pipeline.recipe import Recipe
+from pipeline.stage import Context, Stage
+from training.config import PlacementConfig
+from training.hardware import resolve_precision
+from training.job import METRICS, Job, ShardsOf
+
+MODEL = "model"  # folder that AutoModel.from_pretrained opens
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
+    train = recipe.train.model_dump(mode="json")
+    train["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
+    return {
+        "name": recipe.name,
+        "corruption": recipe.corruption.model_dump(mode="json"),
+        "order": recipe.order.model_dump(mode="json"),
+        "network": recipe.network.model_dump(mode="json"),
+        "objective": recipe.objective.model_dump(mode="json"),
+        "train": train,
+        "seed": recipe.seed,
+    }
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    from training.launch import run as launch
+
+    shards = inputs["shards"].path
+    placement = PlacementConfig.model_validate(dict(context.placement))
+    job = Job.model_validate(
+        {
+            **{k: config[k] for k in ("corruption", "order", "network", "objective", "train", "seed")},
+            "corpora": [ShardsOf(name=config["name"], folder=str(shards / "train"))],
+            "held_out": str(shards / "validation") if (shards / "validation").is_dir() else None,
+            "tokenizer": str(inputs["tokenizer"].path),
+            "placement": placement,
+            "work": str(context.work),
+            "out": str(out_dir / MODEL),
+            "recipe": digest([config, {name: a.output_digest for name, a in inputs.items()}]),
+        }
+    )
+    context.progress("starting workers" if placement.workers > 1 else "loading")
+    summary = launch(job)
+    records = last_of_each_step(read_records(context.work / METRICS))
+    with (out_dir / METRICS).open("w") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    context.progress("drawing figures")
+    figures.training_curves(records, out_dir / "figures")
+    (out_dir / MODEL / "README.md").write_text(model_card(config, inputs, summary))
+    return summary
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics log; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def last_of_each_step(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One record per step: a run that went on from a checkpoint wrote some of them twice."""
+    merged: dict[int, dict[str, Any]] = {}
+    for record in records:
+        merged[record["step"]] = {**merged.get(record["step"], {}), **record}
+    return [merged[step] for step in sorted(merged)]
+
+
+PRETRAIN = Stage("pretrain", 1, run)

