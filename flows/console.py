@@ -69,7 +69,7 @@ class StageProgress:
         self._clock = clock
         self._lines = {name: Line(name) for name in names}
         self._lock = threading.RLock()
-        self._spinner = Spinner("line" if console.options.ascii_only else "dots", style="cyan")
+        self._spinners = {False: Spinner("dots", style="cyan"), True: Spinner("line", style="cyan")}
         is_live = console.is_interactive and console.is_terminal
         self._live = Live(self, console=console, refresh_per_second=8) if is_live else None
 
@@ -131,7 +131,7 @@ class StageProgress:
         if self._live is not None:
             return
         line.told = self._clock()
-        text = plain(f"{time.strftime('%H:%M:%S')} {line.name}: {what}")
+        text = legible(f"{time.strftime('%H:%M:%S')} {line.name}: {what}", self.console.encoding)
         self.console.print(Text(text), soft_wrap=True, highlight=False)
 
     # -- live ---------------------------------------------------------------------------------------------------------
@@ -144,34 +144,45 @@ class StageProgress:
             now = self._clock()
             name_width = min(max(map(len, self._lines), default=0), options.max_width // 3)
             table.add_column(no_wrap=True, width=1)
-            table.add_column(no_wrap=True, overflow="ellipsis", width=name_width)
-            table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+            overflow = "crop" if options.ascii_only else "ellipsis"
+            table.add_column(no_wrap=True, overflow=overflow, width=name_width)
+            table.add_column(no_wrap=True, overflow=overflow, ratio=1)
             table.add_column(no_wrap=True, justify="right", width=8)
             for line in self._lines.values():
-                table.add_row(*self._cells(line, now, options.ascii_only))
+                table.add_row(*self._cells(line, now, options))
         yield table
 
-    def _cells(self, line: Line, now: float, ascii_only: bool) -> list[Text | Spinner | Table]:
-        name, message = plain(line.name), plain(line.message)
+    def _cells(self, line: Line, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
+        name, message = legible(line.name, options.encoding), legible(line.message, options.encoding)
         if line.status == "running":
             what: Text | Table = Text(message)
             if line.done is not None:
                 what = Table.grid(padding=(0, 1))
                 what.add_column(no_wrap=True, width=BAR_WIDTH)
-                what.add_column(no_wrap=True, overflow="ellipsis")
+                what.add_column(no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
                 bar = ProgressBar(total=1.0, completed=line.done, width=BAR_WIDTH)
                 what.add_row(bar, Text(f"{line.done:4.0%} {message}"))
-            return [self._spinner, Text(name, "bold"), what, Text(elapsed(now - line.began), "dim")]
+            return [
+                self._spinners[options.ascii_only],
+                Text(name, "bold"),
+                what,
+                Text(elapsed(now - line.began), "dim"),
+            ]
         sign, plain_sign, style = SIGNS[line.status]
         is_over = line.status != "waiting"
         said = f"{line.status} {message}".rstrip() if is_over else ""
         took = elapsed(line.ended - line.began) if line.status in ("made", "failed") else ""
         return [
-            Text(plain_sign if ascii_only else sign, style),
+            Text(plain_sign if options.ascii_only else sign, style),
             Text(name, "" if is_over else "dim"),
             Text(said, "red" if line.status == "failed" else "dim"),
             Text(took, "dim"),
         ]
+
+
+def legible(text: str, encoding: str) -> str:
+    """What can be written to a terminal of this encoding without harm; the rest becomes question marks."""
+    return plain(text).encode(encoding, "replace").decode(encoding)
 
 
 def elapsed(seconds: float) -> str:

@@ -42,6 +42,7 @@ WHY = {
 SERVERS = (("Prefect", 4200, "/api/health"), ("MLflow", 5000, "/health"), ("Ray", 8265, "/api/gcs_healthz"))
 VARIABLES = {
     "SESAME_HOME": "the home is the one above",
+    "SESAME_STORE": "artifacts are in the home",
     "RAY_ADDRESS": "Ray starts on this machine when needed",
     "MLFLOW_TRACKING_URI": "runs are kept in the home",
     "PREFECT_API_URL": "no running Prefect server is used",

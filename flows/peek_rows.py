@@ -57,7 +57,7 @@ def show_rows(
     pieces = Pieces(load(tokenizer_folder), special)
     numbers = np.arange(index.start, min(index.stop, shards.rows))
     rows = shards.read(numbers)
-    rows, note = _as_seen(rows, numbers, artifact.config, split, corruption, special, epoch)
+    rows, note = as_seen(rows, numbers, artifact.config, split, corruption, special, epoch)
     console.print(Text(f"rows {numbers[0]:,}–{numbers[-1]:,} of {shards.rows:,} in {split}; {note}", "dim"))
     names = _document_names(rows, corpus_folder, split)
     words = LABELS.get(artifact.config.get("compose", {}).get("kind", ""))
@@ -72,7 +72,7 @@ def show_rows(
         console.print(Text.assemble(*legend))
 
 
-def _as_seen(
+def as_seen(
     rows: Rows,
     numbers: np.ndarray,
     config: dict[str, Any],

@@ -18,7 +18,8 @@ from data_prep.rows import Specials
 from flows.readable import plain
 
 _NO_SPACE_BEFORE = set(".,;:!?)]}%’”…-–—/'")
-_NO_SPACE_AFTER = set("([{$#‘“-–—/'")
+_NO_SPACE_AFTER = set("([{$#‘“-–—/")
+_AFTER_APOSTROPHE = {"d", "ll", "m", "re", "s", "t", "ve"}
 
 
 class Pieces:
@@ -76,8 +77,10 @@ class Pieces:
             return piece.replace("▁", " "), False
         if piece.startswith(self._continues) and piece != self._continues:
             return piece.removeprefix(self._continues), True
-        joins = piece in _NO_SPACE_BEFORE or before.strip() in _NO_SPACE_AFTER or (_is_wide(piece) and _is_wide(before))
-        return piece, joins
+        before = before.strip()
+        is_contraction = before in ("'", "’") and piece in _AFTER_APOSTROPHE
+        joins = piece in _NO_SPACE_BEFORE or before in _NO_SPACE_AFTER or (_is_wide(piece) and _is_wide(before))
+        return piece, joins or is_contraction
 
 
 def _is_wide(text: str) -> bool:

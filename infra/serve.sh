@@ -6,8 +6,8 @@
 #   infra/serve.sh status                           exit status 0 if all three run
 #   eval "$(infra/serve.sh env)"                    points this shell at them
 #
-# They keep everything in $SESAME_HOME (default: ./.sesame): databases, logs, process ids, Ray's token. MLflow serves the
-# database that runs without a server write to, so those runs are shown, too.
+# They keep everything in $SESAME_HOME (default: ./.sesame): databases, logs, process ids, Ray's token. MLflow serves
+# the database that runs without a server write to, so those runs are shown, too.
 #
 # Settings, all from the environment: SESAME_BIND (address to listen on, default 127.0.0.1), SESAME_PREFECT_PORT,
 # SESAME_MLFLOW_PORT, SESAME_RAY_PORT, SESAME_RAY_DASHBOARD_PORT, SESAME_RAY_CPUS, SESAME_ALLOWED_HOSTS (Host headers
@@ -60,17 +60,50 @@ port_of() {
   esac
 }
 
-# When a process began, in whatever unit: with its id, that names it for good, even after the id is used again.
+# When a living process began, in whatever unit: with its id, that names it for good, even after the id is used again.
 began() {
   local stat
-  if [[ -r /proc/$1/stat ]]; then
-    stat=$(<"/proc/$1/stat") || return 1
+  if [[ -d /proc/self ]]; then
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     # shellcheck disable=SC2086
-    set -- ${stat##*) }
-    echo "${20}"
+    set -- ${stat##*) } # from its state on, the third field; the twentieth of these is when it began
+    [[ $1 != [ZX] ]] && echo "${20}"
   else
-    ps -o lstart= -p "$1" | tr -s ' ' '_'
+    ps -o stat=,lstart= -p "$1" | awk '$1 !~ /^Z/ { $1 = ""; gsub(" ", "_"); print; found = 1 } END { exit !found }'
   fi
+}
+
+is_alive() { # process id, when it began
+  local now
+  now=$(began "$1") && [[ $now == "$2" ]]
+}
+
+# "ID BEGAN" of a process and of all that came from it, in sessions of their own, too (Ray's jobs).
+family() {
+  local pid
+  ps -eo pid=,ppid= | awk -v root="$1" '
+    { parent[$1] = $2 }
+    END {
+      known[root]; print root
+      do {
+        grown = 0
+        for (pid in parent) if (!(pid in known) && parent[pid] in known) { known[pid]; print pid; grown = 1 }
+      } while (grown)
+    }' | while read -r pid; do
+    if [[ -n $(began "$pid") ]]; then printf '%s %s\n' "$pid" "$(began "$pid")"; fi
+  done
+}
+
+# Send a signal to those of a family that still live; fails if none does.
+signal() { # signal, family
+  local pid began_then found=1
+  while read -r pid began_then; do
+    if is_alive "$pid" "$began_then"; then
+      found=0
+      [[ $1 == 0 ]] || kill "-$1" "$pid" 2>/dev/null || true
+    fi
+  done <<<"$2"
+  return $found
 }
 
 # The process id of a server that we started and that still runs; nothing else is ever sent a signal.
@@ -78,8 +111,7 @@ pid_of() {
   local pid began_then
   [[ -r $run/$1.pid ]] || return 1
   read -r pid began_then <"$run/$1.pid" || return 1
-  kill -0 "$pid" 2>/dev/null && [[ $(began "$pid" 2>/dev/null) == "$began_then" ]] || return 1
-  echo "$pid"
+  is_alive "$pid" "$began_then" && echo "$pid"
 }
 
 answers() {
@@ -93,7 +125,8 @@ PYTHON
 launch() {
   local name=$1 pid
   shift
-  python -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])' "$@" </dev/null >>"$run/$name.log" 2>&1 &
+  python -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])' "$@" \
+    </dev/null >>"$run/$name.log" 2>&1 &
   pid=$!
   printf '%s %s\n' "$pid" "$(began "$pid")" >"$run/$name.pid"
 }
@@ -126,13 +159,16 @@ start_ray() {
   if [[ -n ${SESAME_RAY_CPUS:-} ]]; then cpus=(--num-cpus "$SESAME_RAY_CPUS"); fi
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token
   unset RAY_ADDRESS # the head is not to join another
+  # On loopback Ray stays there only where it thinks that no other machine can join, as on macOS.
+  if [[ $bind == 127.0.0.1 || $bind == localhost || $bind == ::1 ]]; then export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0; fi
   launch ray ray start --head --block --node-ip-address "$reach" --port "$ray_port" --dashboard-host "$bind" \
     --dashboard-port "$dashboard_port" --disable-usage-stats ${cpus[@]+"${cpus[@]}"}
 }
 
 start() {
   local name since
-  export DO_NOT_TRACK=true PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true RAY_USAGE_STATS_ENABLED=0
+  export DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true
+  export PREFECT_SERVER_ANALYTICS_ENABLED=false RAY_USAGE_STATS_ENABLED=0
   command -v prefect mlflow ray >/dev/null || die "prefect, mlflow and ray must be on the PATH: install this package"
   mkdir -p "$run"
   if [[ $bind != 127.0.0.1 && $bind != localhost && $bind != ::1 ]]; then
@@ -165,19 +201,26 @@ start() {
 }
 
 stop() {
-  local name pid tries
+  local name pid members tries
   for name in "$@"; do
     if ! pid=$(pid_of "$name"); then
       rm -f "$run/$name.pid"
       say "$name does not run"
       continue
     fi
-    kill -TERM "$pid" 2>/dev/null || true
-    for ((tries = 0; tries < 60; tries++)); do
+    members=$(family "$pid")
+    kill -TERM "$pid" 2>/dev/null || true # it ends its own children
+    for ((tries = 0; tries < 40; tries++)); do
       pid_of "$name" >/dev/null || break
       sleep 0.5
     done
-    kill -KILL -- "-$pid" 2>/dev/null || true # what is left of its own session
+    if signal TERM "$members"; then
+      for ((tries = 0; tries < 10; tries++)); do
+        signal 0 "$members" || break
+        sleep 0.5
+      done
+      signal KILL "$members" || true
+    fi
     rm -f "$run/$name.pid"
     say "$name stopped"
   done

@@ -61,9 +61,9 @@ class DownstreamConfig(Settings):
     steps: int = Field(ge=1, description="Optimizer steps of each fine-tuning.")
     batch: int = Field(ge=1, description="Rows per step.")
     length: int = Field(ge=4, description="Most tokens of a row, specials included.")
-    lr: float = Field(gt=0, description="Peak learning rate from pretrained weights.")
+    lrs: list[float] = Field(min_length=1, description="Peak learning rates tried from pretrained weights.")
     scratch_lrs: list[float] = Field(
-        default_factory=list, description="Rates tried from random weights; empty: only lr."
+        default_factory=list, description="Rates tried from random weights; empty: those of lrs."
     )
     validation_rows: int = Field(ge=1, description="Rows that choose settings.")
     test_rows: int = Field(ge=1, description="Rows that are reported.")

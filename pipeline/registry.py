@@ -77,8 +77,6 @@ class Version:
     artifact: str
     run: str
     """MLflow's id of the run that registered it."""
-    model: str
-    """MLflow's id of the model; its files are found by it."""
 
 
 def register(
@@ -176,10 +174,10 @@ class Registry:
 
     def fetch(self, version: Version) -> Path:
         """The folder of a version's files, copied here if they are elsewhere."""
-        model = self._server.client.get_logged_model(version.model)
+        place = self._server.client.get_model_version_download_uri(version.name, version.version)
         from mlflow.artifacts import download_artifacts
 
-        return Path(download_artifacts(artifact_uri=model.artifact_location, tracking_uri=self._server.uri))
+        return Path(download_artifacts(artifact_uri=place, tracking_uri=self._server.uri))
 
     def load(self, name: str) -> PyFuncModel:
         """The champion of `name`: `predict` takes a list of texts and gives a list of embeddings."""
@@ -297,5 +295,4 @@ def _version(found: Any) -> Version:
         evaluation=found.tags.get("sesame.evaluation"),
         artifact=found.tags.get("sesame.artifact", ""),
         run=found.run_id or "",
-        model=found.model_id or "",
     )

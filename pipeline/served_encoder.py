@@ -8,12 +8,15 @@ requirements list. The folder it opens is a Hugging Face model with its tokenize
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 BATCH = 32
 LONGEST = 512  # tokens, for a network that does not say
@@ -26,7 +29,8 @@ class ServedEncoder(PythonModel):
         folder = context.artifacts["encoder"]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+        with _quiet():  # the weights of pretraining's heads are not needed, and not worth a report
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
         self.model = model.to(self.device).eval()
         positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
         self.length = min(self.tokenizer.model_max_length, positions)
@@ -45,6 +49,19 @@ class ServedEncoder(PythonModel):
         hidden = self.model(input_ids=ids, attention_mask=real).last_hidden_state
         weights = real.unsqueeze(-1).to(hidden.dtype)
         return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 set_model(ServedEncoder())

@@ -69,6 +69,7 @@ class Server:
     def __init__(self, home: Path, uri: str | None) -> None:
         self.home = home.absolute()
         self.uri = uri or default_uri(self.home)
+        _quiet()
         self._client: MlflowClient | None = None
         self._experiments: dict[str, str] = {}
 
@@ -76,7 +77,6 @@ class Server:
     def client(self) -> MlflowClient:
         """Connects on first use: seconds, and seconds more on a fresh SQLite file."""
         if self._client is None:
-            _quiet()
             from mlflow import MlflowClient
 
             if self.uri.startswith("sqlite:"):
@@ -126,7 +126,11 @@ class Server:
         """
         first = operations[0]
         if first["op"] == "run":
-            runs[first["id"]] = self._begin(first, runs)
+            try:
+                runs[first["id"]] = self._begin(first, runs)
+            except Exception:
+                self._experiments.clear()  # it may have been deleted there
+                raise
             return None
         if first["id"] not in runs:
             raise RefusedError(f"the run {first['id']} was never begun")
@@ -269,6 +273,7 @@ class file_lock:  # noqa: N801 - reads as a function where it is used
 
 
 def _quiet() -> None:
+    """To be called before anything imports MLflow."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     for name, level in (("alembic", logging.WARNING), ("mlflow.store.db.utils", logging.CRITICAL)):

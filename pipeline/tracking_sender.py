@@ -40,9 +40,11 @@ class Sender:
         self.progress = Progress()
         self._server = server
         self._wake, self._closing, self._stop = threading.Event(), threading.Event(), threading.Event()
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._others = _left_behind(server, spool.name, self._closing.is_set)
         self._held = ExitStack()
+        self._unlockable = False
         self._owns = self._own()
         if self._owns:  # an owner before us is gone, and this one has begun nothing yet
             self.spool.retry_aside()
@@ -50,7 +52,9 @@ class Sender:
 
     def start(self) -> None:
         if self._thread.ident is None:
-            self._thread.start()
+            with self._starting:
+                if self._thread.ident is None:
+                    self._thread.start()
 
     def wake(self) -> None:
         self._wake.set()
@@ -74,11 +78,14 @@ class Sender:
 
     def _work(self) -> None:
         with self._held:
-            failures = last_failures = 0
+            failures = last_failures = 0  # in a row
             while not self._stop.is_set():
+                before = self.progress.lines
                 try:
                     sent = self._advance()
                 except Exception as error:  # whatever it is, it must not reach the flow
+                    if self.progress.lines > before:
+                        failures = last_failures = 0
                     failures += 1
                     last_failures += self._closing.is_set()
                     self._note(failures, error)
@@ -87,7 +94,7 @@ class Sender:
                     self._pause(failures)
                     continue
                 if sent:
-                    failures = 0
+                    failures = last_failures = 0
                 elif self._closing.is_set():
                     break
                 else:
@@ -103,7 +110,12 @@ class Sender:
 
     def _own(self) -> bool:
         """Take the right to send the spool, unless another process of the same flow run has it."""
-        if not self._held.enter_context(self.spool.lock()):
+        try:
+            if self._unlockable or not self._held.enter_context(self.spool.lock()):
+                return False
+        except OSError as error:  # nowhere to write, or a file system without locks: nothing is sent from here
+            self._unlockable = True
+            _log.warning("%s cannot be locked, so it is not sent: %s", self.spool.path, error)
             return False
         self.progress = self.spool.load()
         return True
@@ -140,7 +152,7 @@ def forward(spool: Spool, progress: Progress, server: Server, stop: Callable[[],
             try:
                 _send(sendable, progress, server)
             except Exception as error:
-                if not _hopeless(error, progress, server):
+                if not _hopeless(error, sendable[0], progress, server):
                     spool.save(progress)
                     raise
                 for operation in sendable:
@@ -222,11 +234,13 @@ def _send(operations: list[Operation], progress: Progress, server: Server) -> No
         progress.outcomes[operations[0]["ask"]] = answer
 
 
-def _hopeless(error: Exception, progress: Progress, server: Server) -> bool:
-    """Whether the operation is at fault, not the server."""
+def _hopeless(error: Exception, first: Operation, progress: Progress, server: Server) -> bool:
+    """Whether the operation is at fault, not the server. Others need a run's beginning: it is not given up lightly."""
     if not server.answers():
         return False
     progress.tries += 1
+    if first["op"] == "run":
+        return is_refusal(error) and progress.tries >= TRIES
     return is_refusal(error) or progress.tries >= TRIES
 
 
@@ -245,4 +259,4 @@ def _send_or_set_aside(operation: Operation, spool: Spool, progress: Progress, s
 
 def _brief(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+    return f"{type(error).__name__}: {text[:200]}"

@@ -132,7 +132,7 @@ class Spool:
         """Where sending stands. What cannot be read counts as nothing sent: sending again is harmless."""
         try:
             return Progress(**json.loads(self._sent.read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Progress()
         except (ValueError, TypeError) as error:
             _log.warning("%s is damaged (%s): %s is sent again", self._sent, error, self.path)
@@ -165,7 +165,7 @@ class Spool:
             self.append(operation)
         temporary = self._aside.with_name(f".{self._aside.name}.{os.getpid()}.tmp")
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries if entry["final"]))
-        temporary.replace(self._aside)
+        temporary.replace(self._aside)  # if this is not reached, they are sent twice, which is harmless
 
     def _set_aside(self) -> list[dict[str, Any]]:
         if not self._aside.exists():
@@ -190,15 +190,13 @@ class Spool:
 
     def tidy(self) -> None:
         """Remove the files of a spool that was sent long ago. Call with the lock held."""
-        progress = self.load()
         try:
-            status = self.path.stat()
+            age = time.time() - self.path.stat().st_mtime
         except FileNotFoundError:
             return
-        done = progress.offset >= status.st_size and not progress.open and not self._aside.exists()
-        if done and time.time() - status.st_mtime > KEPT_SECONDS:
-            self.path.unlink()
-            self._sent.unlink(missing_ok=True)
+        if age > KEPT_SECONDS and not self.unsent() and not self.load().open:
+            for path in (self.path, self._sent, self._aside):
+                path.unlink(missing_ok=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -206,7 +204,7 @@ class Spool:
         """Complete lines from `offset` on."""
         try:
             file = self.path.open("rb")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         with file:
             file.seek(offset)

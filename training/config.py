@@ -61,8 +61,6 @@ class TrainConfig(Settings):
     )
     evaluate_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
     evaluate_rows: int = Field(default=2048, ge=1, description="Held-out rows per evaluation.")
-    checkpoint_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
-    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
     log_every: int = Field(default=10, ge=1, description="Steps between logged records.")
 
 
@@ -84,6 +82,8 @@ class PlacementConfig(Settings):
     )
     activation_checkpointing: bool = Field(default=False, description="Recompute activations instead of keeping them.")
     compile: bool = Field(default=False, description="torch.compile the networks.")
+    checkpoint_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
+    keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
     ray_address: str | None = Field(
         default=None, description="Ray cluster to join; null: one started here when needed."
     )

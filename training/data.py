@@ -19,6 +19,7 @@ from data_prep.rows import Rows, concat, take
 from training.config import OrderConfig
 
 T = TypeVar("T")
+CORRUPT, CORRUPT_HELD_OUT = "corrupt", "corrupt held-out"  # streams of random draws
 Corruption = Callable[[Rows, Draws], Rows]
 
 
@@ -63,7 +64,7 @@ class Stream:
         seed: int,
         order: OrderConfig,
         corruption: Corruption | None = None,
-        purpose: str = "corrupt",
+        purpose: str = CORRUPT,
     ) -> None:
         self.corpora = list(corpora)
         self.corruption = corruption

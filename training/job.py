@@ -59,7 +59,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from data_prep.rows import Rows
     from data_prep.shards import Shards
     from data_prep.tokenizers import specials as load_specials
-    from training.data import Corpus, Stream
+    from training.data import CORRUPT_HELD_OUT, Corpus, Stream
     from training.loop import Training
     from training.objectives import builder
 
@@ -79,7 +79,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     if job.held_out:
         table = Shards(Path(job.held_out))
         held_out_rows = min(table.rows, job.train.evaluate_rows)
-        held_out = Stream([Corpus("held-out", table)], job.seed, job.order, at_load, purpose="corrupt held-out")
+        name = job.corpora[0].name
+        held_out = Stream([Corpus(name, table)], job.seed, job.order, at_load, CORRUPT_HELD_OUT)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,

@@ -99,7 +99,7 @@ class Training:
                 self._report(self.tally.close(self), position, lr=lr)
             if self._due(self.config.evaluate_every, done) and self.held_out is not None:
                 self._report(self.evaluate(), position)
-            if self._due(self.config.checkpoint_every, done):
+            if self._due(self.placement.checkpoint_every, done):
                 self._save(position)
         seconds = time.perf_counter() - began
         return {
@@ -210,7 +210,7 @@ class Training:
                 self.objective.state_dict(),
                 self.identity,
                 self.worker,
-                self.config.keep_checkpoints,
+                self.placement.keep_checkpoints,
             )
 
     def _resume(self) -> Position:

@@ -85,8 +85,8 @@ def verdict(report: dict[str, Any]) -> str:
         spread = "" if pair["std"] is None else f" ± {pair['std']:.3f}"
         clear = "more" if pair["clear"] else "not more"
         sentences.append(
-            f"With {pair['labels']:,} labels pretraining is {abs(pair['mean']):.3f}{spread} {better} than random weights "
-            f"({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
+            f"With {pair['labels']:,} labels pretraining is {abs(pair['mean']):.3f}{spread} {better} than random "
+            f"weights ({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
         )
     return " ".join(sentences)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from data_prep.labelled import Labelled
 from pipeline.downstream.examples import Encoded
@@ -27,5 +26,7 @@ def score(data: Labelled, rows: Encoded, predicted: np.ndarray) -> float:
 def score_answers(data: Labelled, truth: np.ndarray, answers: np.ndarray) -> float:
     if metric_name(data) == "accuracy":
         return float(np.mean(answers == truth))
+    from sklearn.metrics import f1_score
+
     wanted = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
     return float(f1_score(truth, answers, labels=wanted, average="micro", zero_division=0.0))

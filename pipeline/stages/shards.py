@@ -19,6 +19,7 @@ from data_prep.tokens import TokenCorpus, tokenise
 from pipeline.artifact import Artifact
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
+from training.data import CORRUPT, CORRUPT_HELD_OUT
 
 ROWS_PER_SHARD = 1 << 17
 SPLITS = ("train", "validation")
@@ -47,17 +48,16 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         context.progress(f"{split}: tokenising {len(corpus):,} documents")
         tokens = tokenise(corpus, load(folder))
         writer = ShardWriter(out_dir / split, ROWS_PER_SHARD)
-        lengths = 0
+        written = lengths = 0
         for epoch in range(settings.epochs if split == "train" else 1):
-            first = 0
             for documents in tokens.ranges():
                 rows = compose(tokens, settings, special, config["seed"], f"{config['name']} {split}", epoch, documents)
                 if config["corruption"]:
-                    rows = _corrupted(rows, config, split, epoch, first, special)
-                first += num_rows(rows)
+                    rows = _corrupted(rows, config, split, written, special)
+                written += num_rows(rows)
                 lengths += _tokens(rows)
                 writer.write(rows)
-                context.progress(f"{split}: {first:,} rows of epoch {epoch}", documents.stop / len(tokens))
+                context.progress(f"{split}: {written:,} rows", documents.stop / len(tokens))
         index = writer.close({"split": split})
         summary[split] = _summary(tokens, index, lengths, settings.length)
     if not summary.get("train", {}).get("rows"):
@@ -68,10 +68,10 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     return summary
 
 
-def _corrupted(rows: Rows, config: dict[str, Any], split: str, epoch: int, first: int, special: Any) -> Rows:
-    """Corruption at writing time is keyed by corpus, epoch and row, as it would be at load time."""
-    numbers = np.arange(first, first + num_rows(rows))
-    draws = Draws(key(config["seed"], "corrupt", f"{config['name']} {split}"), epoch, numbers)
+def _corrupted(rows: Rows, config: dict[str, Any], split: str, first: int, special: Any) -> Rows:
+    """The corruption that the loader would do in the first epoch: rows are keyed by their number in the shards."""
+    purpose = CORRUPT if split == "train" else CORRUPT_HELD_OUT
+    draws = Draws(key(config["seed"], purpose, config["name"]), 0, np.arange(first, first + num_rows(rows)))
     return corrupt(rows, MaskingConfig.model_validate(config["corruption"]), special, draws)
 
 

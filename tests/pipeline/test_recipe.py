@@ -201,6 +201,10 @@ def test_set(mine, setting, value):
         ("train.lr=fast", "--set train.lr: found 'fast' (text); allowed: a number"),
         ("train.lr=.nan", "--set train.lr: found '.nan' (text); allowed: a number"),
         ("train.betas=[1]", "--set train.betas.1: missing"),
+        ("data.clean.min_characters='3'", "data.clean.min_characters: found '3' (text); allowed: a whole number"),
+        ("corruption.rate='0.1'", "corruption.rate: found '0.1' (text); allowed: a number"),
+        ("compose.length=64.0", "compose.length: found 64.0; allowed: a whole number"),
+        ("tokenizer.lowercase=1", "tokenizer.lowercase: found 1; allowed: true or false"),
         ("train=5", "--set train: found 5; allowed: a section of keys"),
         ("placement.zero=4", "--set placement.zero: found 4; allowed: 0, 1, 2 or 3 or null"),
         ("placement.compile=yes", "--set placement.compile: found 'yes' (text); allowed: true or false"),
@@ -305,6 +309,12 @@ def test_sections_must_agree(mine, complaint, settings, text):
     recipe = MINIMAL + JOB + "  - {<<: *job, name: two, length: 32}\n"
     assert mine(recipe)
     assert text in complaint(recipe, overrides=settings)
+
+
+def test_the_last_one_to_set_a_key_is_named(complaint):
+    text = MINIMAL + "scales: {s: {train: {lr: x, steps: 0}}}"
+    assert complaint(text, overrides=["train.steps=5"]).startswith("mine.yaml: scales.s.train.lr: found 'x'")
+    assert complaint(text, overrides=["train.steps=5", "train.lr=y"]).startswith("--set train.lr: found 'y'")
 
 
 def test_several_disagreements_are_counted(complaint):

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import fs
 
 from data_prep.errors import UserError
-from pipeline import store_live
+from pipeline import provenance, store_live
 from pipeline.artifact import read_manifest
 from pipeline.stage import Context, Stage
 from pipeline.store import MANIFEST, Store
@@ -605,3 +605,26 @@ def test_a_store_that_cannot_be_used_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(UserError, match=r"the store at .*nothing.* cannot be written: .*Permission denied"):
         Store(tmp_path / "nothing").produce(WRITE, {"text": "a"})
+
+
+def test_provenance_notes_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_state() is None
+    git("init")
+    assert provenance.git_state() is None, "no commit yet"
+    (tmp_path / "file").write_text("a")
+    git("add", "file")
+    git("commit", "-m", "first")
+    state = provenance.git_state()
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert not state["dirty"]
+    (tmp_path / "file").write_text("b")
+    assert provenance.git_state() == {**state, "dirty": True}
+    monkeypatch.setenv("PATH", "")
+    assert provenance.git_state() is None, "no git at all"

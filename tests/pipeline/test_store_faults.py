@@ -253,7 +253,7 @@ def test_everything_is_on_the_disk_before_the_manifest_appears(tmp_path, monkeyp
     sync, link = os.fsync, os.link
 
     def note_sync(descriptor):
-        events.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        events.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         sync(descriptor)
 
     def note_link(source, target, **kwargs):
@@ -268,6 +268,74 @@ def test_everything_is_on_the_disk_before_the_manifest_appears(tmp_path, monkeyp
     assert {str(path) for path in made} <= before
     assert any(Path(path).name.startswith(f".{MANIFEST}") for path in before)
     assert str(artifact.path.parent) in events[events.index("commit") :]
+
+
+def test_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
+    files = Store(tmp_path)._files
+
+    def full(descriptor):
+        no_space()
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write_small in (files.put, files.put_new):
+        with pytest.raises(OSError, match="no space"):
+            write_small(KEY, MANIFEST, b"{}")
+    assert list((tmp_path / KEY).iterdir()) == []
+
+
+class FullStream:
+    """A stream that takes its first bytes and then no more; closing it commits what it has, as pyarrow's do."""
+
+    def __init__(self, stream) -> None:
+        self._stream = stream
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stream.close()
+
+    def write(self, data):
+        self._stream.write(data[:3])
+        no_space()
+
+
+def test_a_half_written_remote_file_is_removed(tmp_path, monkeypatch):
+    store = Store(fs._MockFileSystem(), cache=tmp_path)
+    system, opened = store._files._system, []
+
+    class Full:
+        type_name = "s3"
+
+        def __getattr__(self, name):
+            return getattr(system, name)
+
+        def open_output_stream(self, path):
+            opened.append(path)
+            system.create_dir(path.rpartition("/")[0], recursive=True)
+            return FullStream(system.open_output_stream(path))
+
+    full: fs.FileSystem = Full()  # type: ignore[assignment]
+    files = Store(full, cache=tmp_path)._files
+    with pytest.raises(OSError, match="no space"):
+        files.put(KEY, MANIFEST, b'{"whole": true}')
+    assert opened == [f"{KEY}/{MANIFEST}"]
+    assert files.read(KEY, MANIFEST) is None
+
+
+def test_of_two_remote_makers_at_once_the_one_that_is_overwritten_knows(tmp_path):
+    files = Store(fs._MockFileSystem(), cache=tmp_path)._files
+    put = files.put
+
+    def put_and_be_overwritten(key, name, data):
+        put(key, name, data)
+        put(key, name, b"the other's")
+
+    files.put = put_and_be_overwritten  # type: ignore[method-assign]
+    assert not files.put_new(KEY, MANIFEST, b"ours")
+    files.put = put  # type: ignore[method-assign]
+    files.drop(KEY, MANIFEST)
+    assert files.put_new(KEY, MANIFEST, b"ours")
 
 
 def test_without_hard_links_a_manifest_is_still_committed_once(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import tracking, tracking_sender
 from pipeline.tracking import TrackedRun, Tracker, flatten, follow, metric_name, recover, send_pending
@@ -25,6 +28,7 @@ from pipeline.tracking_spool import Progress, Spool, spools
 
 ROOT = Path(__file__).parents[2]
 DEAD = "http://127.0.0.1:1"
+OPERATIONS = 14  # of `report`
 
 ONE_FLOW = """
 import sys
@@ -56,20 +60,25 @@ time.sleep(600)
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
 
 
 @pytest.fixture(scope="module")
-def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
-    """A fresh home (with a space in its name) on which three processes track at once, and how these ended."""
+def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]]]:
+    """A fresh home (a space in its name) on which three processes track at once; how these ended, what they said."""
     home = tmp_path_factory.mktemp("a home")
     processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(3)]
-    return home, [process.wait() for process in processes]
+    said = ["".join(process.communicate()) for process in processes]
+    return home, [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def uri(begun_at_once: tuple[Path, list[int]]) -> str:
+def uri(begun_at_once: tuple[Path, list[tuple[int, str]]]) -> str:
     """One SQLite file for the whole module."""
     return default_uri(begun_at_once[0])
 
@@ -189,9 +198,11 @@ def test_importing_costs_no_mlflow() -> None:
     assert start(code).wait() == 0
 
 
-def test_processes_may_begin_on_a_fresh_home_at_once(begun_at_once: tuple[Path, list[int]], client: Any) -> None:
-    home, codes = begun_at_once
-    assert codes == [0, 0, 0]
+def test_processes_may_begin_on_a_fresh_home_at_once(
+    begun_at_once: tuple[Path, list[tuple[int, str]]], client: Any
+) -> None:
+    home, ends = begun_at_once
+    assert ends == [(0, "")] * 3, "all was sent, and MLflow said nothing"
     experiment = client.get_experiment_by_name("at once")
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.data.tags["sesame.id"] for run in runs) == ["flow-0", "flow-1", "flow-2"]
@@ -294,21 +305,15 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path, uri: str, client: Any, figure: Path) -> None:
-    tracker = Tracker(tmp_path, DEAD, "dead", "dead-flow")
     started = time.perf_counter()
-    for step in range(1000):
-        tracker.run("busy").metrics({"loss": 1.0}, step) if step == 0 else None
-    report_started = time.perf_counter()
-    assert report_started - started < 1.0
-    tracker.close(timeout=30)
-    assert time.perf_counter() - report_started < 20.0
-    other = Tracker(tmp_path, DEAD, "dead too", "dead-flow-2")
-    report(other, figure)
-    kept = other.close(timeout=10)
-    assert kept == len(other._spool.path.read_text().splitlines()) == 15
-    assert other.url(report(Tracker(tmp_path, DEAD, "x", "y", enabled=False), figure)[0]) is not None
+    tracker = Tracker(tmp_path, DEAD, "dead", "dead-flow")
+    report(tracker, figure)
+    assert time.perf_counter() - started < 1.0
+    assert tracker.close(timeout=30) == OPERATIONS
+    assert time.perf_counter() - started < 10.0, "nobody is there: it should not try for long"
+    assert send_pending(tmp_path, DEAD) == OPERATIONS
     assert send_pending(tmp_path, uri) == 0
-    check(client, "dead too", "dead-flow-2")
+    check(client, "dead", "dead-flow")
 
 
 def test_dead_at_the_start(tmp_path: Path, uri: str, client: Any, figure: Path, unsteady: type[Unsteady]) -> None:
@@ -365,7 +370,7 @@ def test_sending_twice_is_sending_once(tmp_path: Path, uri: str, client: Any, fi
     report(tracker, figure)
     assert tracker.close() == 0
     tracker._spool._sent.unlink()  # as if the process had died before it noted anything
-    assert tracker._spool.unsent() == 15
+    assert tracker._spool.unsent() == OPERATIONS
     assert send_pending(tmp_path, uri) == 0
     check(client, "twice", "twice")
 
@@ -378,7 +383,6 @@ def test_a_server_that_fails_some_times(
 
     def failing(self: Server, operations: list[Any], runs: dict[str, str]) -> str | None:
         """Each operation is sent three times, the first two of which seem to fail: once before, once after it."""
-        tries = seen[id(operations[0])] = seen.get(len(seen), 0)
         key = hash(json.dumps(operations[0], sort_keys=True))
         tries = seen[key] = seen.get(key, 0) + 1
         if tries == 1:
@@ -453,6 +457,36 @@ def test_what_fails_while_the_server_answers_holds_up_nothing(
     assert files(client, runs_of(client, "no bucket")["flow"]) == ["loss.png"]
 
 
+def test_the_beginning_of_a_run_is_not_given_up(
+    tmp_path: Path, uri: str, client: Any, figure: Path, unsteady: type[Unsteady], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows would have no run to belong to."""
+    begin, tries = Server._begin, []
+
+    def locked(self: Server, *arguments: Any) -> str:
+        tries.append(arguments)
+        if len(tries) <= 4:
+            raise OSError("database is locked")
+        return begin(self, *arguments)
+
+    monkeypatch.setattr(Unsteady, "_begin", locked)
+    monkeypatch.setattr(tracking_sender, "TRIES", 2)
+    tracker = Tracker(tmp_path, uri, "locked", "locked")
+    report(tracker, figure)
+    sent(tracker)
+    assert tracker.close() == 0
+    check(client, "locked", "locked")
+
+
+def test_a_home_that_takes_no_files_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "tracking").write_text("not a folder")
+    with caplog.at_level(logging.WARNING), Tracker(tmp_path, DEAD, "nowhere", "nowhere") as tracker:
+        tracker.run("flow").end()
+        assert tracker.close(timeout=1) == 2
+    assert "cannot be locked" in caplog.text
+    assert "goes on without" in caplog.text
+
+
 def test_a_full_disk_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path, "full")
     spool.append({"op": "end", "id": "a"})
@@ -513,6 +547,51 @@ def test_damaged_progress_means_sending_again(tmp_path: Path) -> None:
     assert spool.unsent() == 0
     spool._sent.write_text("{")
     assert spool.unsent() == 1
+
+
+OPERATION = st.one_of(
+    st.builds(
+        lambda run, width: {"op": "metrics", "id": run, "values": {f"m{n}": 0.5 for n in range(width)}},
+        st.sampled_from("ab"),
+        st.integers(1, 600),
+    ),
+    st.builds(lambda run, text: {"op": "text", "id": run, "text": text}, st.sampled_from("ab"), st.text()),
+)
+
+
+@given(operations=st.lists(OPERATION, max_size=12), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_what_was_written_is_read_whatever_was_cut_off(operations: list[dict[str, Any]], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(Path(folder), "cut")
+        ends = []
+        for operation in operations:
+            spool.append(operation)
+            ends.append(spool.path.stat().st_size)
+        spool.close()
+        size = ends[-1] if ends else 0
+        cut = data.draw(st.integers(0, size))
+        if operations:
+            os.truncate(spool.path, cut)
+        whole = sum(end <= cut for end in ends)
+        assert [operation for operation, _ in spool.read(0)] == operations[:whole]
+        again = Spool(Path(folder), "cut")
+        again.append({"op": "end", "id": "a"})
+        again.close()
+        read = [operation for operation, _ in again.read(0) if operation]
+        assert read == [*operations[:whole], {"op": "end", "id": "a"}]
+
+
+@given(operations=st.lists(st.one_of(st.none(), OPERATION), max_size=12))
+def test_only_metrics_of_one_run_are_sent_together(operations: list[dict[str, Any] | None]) -> None:
+    groups = list(tracking_sender._groups([(operation, number) for number, operation in enumerate(operations)]))
+    assert [operation for group, _ in groups for operation in group] == operations
+    assert [end for _, end in groups] == [sum(len(g) for g, _ in groups[: n + 1]) - 1 for n in range(len(groups))]
+    for group, _ in groups:
+        if len(group) > 1:
+            kinds = {operation and (operation["op"], operation["id"]) for operation in group}
+            assert kinds in ({("metrics", "a")}, {("metrics", "b")})
+            assert sum(len(operation["values"]) for operation in group if operation) <= 1000
 
 
 def test_old_spools_are_tidied_only_when_all_was_sent(tmp_path: Path) -> None:

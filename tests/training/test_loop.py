@@ -42,30 +42,30 @@ def test_the_mean_does_not_depend_on_micro_batches(micro_batch: int) -> None:
 
 @pytest.mark.parametrize("zero", [None, 2])
 def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
-    placement = PlacementConfig(zero=zero)  # type: ignore[arg-type]
+    placement = PlacementConfig(zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
     whole = tiny.losses(placement=placement)
     first: list[dict[str, Any]] = []
     stopping = _Stop(at=8, records=first)
     with pytest.raises(_StopError):
-        tiny.training(placement=placement, checkpoints=tmp_path, checkpoint_every=5, log=stopping).run()
+        tiny.training(placement=placement, checkpoints=tmp_path, log=stopping).run()
     rest: list[dict[str, Any]] = []
-    summary = tiny.training(placement=placement, checkpoints=tmp_path, checkpoint_every=5, log=rest.append).run()
+    summary = tiny.training(placement=placement, checkpoints=tmp_path, log=rest.append).run()
     assert summary["resumed_from"] == 5
     assert [r["loss"] for r in first if "loss" in r] == whole[:8]
     assert [r["loss"] for r in rest if "loss" in r] == whole[5:]
 
 
 def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float], list[float]]:
-    placement = PlacementConfig(workers=2, zero=zero)  # type: ignore[arg-type]
+    placement = PlacementConfig(workers=2, zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
     whole: list[dict[str, Any]] = []
     tiny.training(worker, placement=placement, log=whole.append).run()
     stopping = _Stop(at=8, records=[], every_rank=worker)
     with pytest.raises(_StopError):
-        training = tiny.training(worker, placement=placement, checkpoints=folder, checkpoint_every=5)
+        training = tiny.training(worker, placement=placement, checkpoints=folder)
         training.objective.after_step = stopping.count  # type: ignore[method-assign]
         training.run()
     rest: list[dict[str, Any]] = []
-    tiny.training(worker, placement=placement, checkpoints=folder, checkpoint_every=5, log=rest.append).run()
+    tiny.training(worker, placement=placement, checkpoints=folder, log=rest.append).run()
     return (
         [r["loss"] for r in whole if "loss" in r][5:],
         [r["loss"] for r in rest if "loss" in r],

@@ -1,0 +1,178 @@
+"""The command line. It only parses: each command's work is in `flows.commands`, imported when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="sesame",
+    help="Self-supervised learning: unlabelled data in, useful networks out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the path of your own YAML file.")]
+ScaleOption = Annotated[str | None, typer.Option("--scale", "-s", help="How big: one of the recipe's scales.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: train.steps=500.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", min=1, help="Training processes.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, last.")]
+ArtifactArgument = Annotated[str, typer.Argument(help="An artifact's key, or the beginning of it.")]
+RunArgument = Annotated[str, typer.Argument(help="A run's id, the beginning of it, or `last`.")]
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes: what each reproduces, on which data, at which scales."""
+    from flows import commands
+
+    commands.recipes()
+
+
+@app.command()
+def show(recipe: RecipeArgument, scale: ScaleOption = None, set_: SetOption = None) -> None:
+    """Print a recipe as it would run, every default filled in."""
+    from flows import commands
+
+    commands.show(recipe, scale, set_ or [])
+
+
+@app.command()
+def plan(
+    recipe: RecipeArgument, scale: ScaleOption = None, set_: SetOption = None, workers: WorkersOption = None
+) -> None:
+    """Show what a run would do: each stage stored or to do and why, and what training needs."""
+    from flows import commands
+
+    commands.plan(recipe, scale, set_ or [], workers)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    scale: ScaleOption = None,
+    set_: SetOption = None,
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a recipe: make what the store lacks, reuse the rest, report."""
+    from flows import commands
+
+    commands.run(recipe, scale, set_ or [], workers, json)
+
+
+@app.command()
+def resume(run: RunArgument, json: JsonOption = False) -> None:
+    """Go on with a run that failed or was interrupted, from its newest checkpoint."""
+    from flows import commands
+
+    commands.resume(run, json)
+
+
+@app.command()
+def runs() -> None:
+    """List the runs."""
+    from flows import commands
+
+    commands.list_runs()
+
+
+@app.command()
+def report(run: RunArgument = "last") -> None:
+    """Show a run's report."""
+    from flows import commands
+
+    commands.report(run)
+
+
+@app.command()
+def peek(
+    artifact: ArtifactArgument,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Examples to show.")] = 4,
+    start: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    recipe: Annotated[
+        str | None, typer.Option(help="Show shards as this recipe corrupts them (default: the stored run's).")
+    ] = None,
+) -> None:
+    """Show an artifact's examples as a person reads them."""
+    from flows import commands
+
+    commands.peek(artifact, rows, start, split, recipe)
+
+
+@app.command()
+def verify(artifact: ArtifactArgument) -> None:
+    """Read every byte of an artifact and compare it with what was committed."""
+    from flows import commands
+
+    commands.verify(artifact)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    days: Annotated[float, typer.Option(min=0, help="Only what was untouched for so long.")] = 7,
+) -> None:
+    """Remove what failed and lost attempts left behind."""
+    from flows import commands
+
+    commands.gc(dry_run, days)
+
+
+@app.command()
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="MLflow's port on loopback.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Prefect's port on loopback.")] = 4200,
+) -> None:
+    """Serve MLflow's and Prefect's pages on this machine until Ctrl-C."""
+    from flows import ui as servers
+
+    servers.serve(mlflow_port, prefect_port)
+
+
+@app.command()
+def doctor() -> None:
+    """Examine this machine: versions, cores, memory, GPUs, disk, ports, and a short self-test."""
+    from flows import commands
+
+    commands.doctor()
+
+
+def main() -> None:
+    """Entry point: sentences for what a user can mend, tracebacks for bugs, exit codes for programs."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        print("sesame: interrupted; `sesame resume last` goes on from the newest checkpoint", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        from data_prep.errors import UserError
+
+        found = _user_error(error, UserError)
+        if found is None:
+            raise
+        print(f"sesame: {found}", file=sys.stderr)
+        sys.exit(getattr(found, "exit_code", FAILED))
+
+
+def _user_error(error: BaseException | None, kind: type[Exception]) -> BaseException | None:
+    """The user's error in a chain of exceptions: libraries wrap what our tasks raise."""
+    while error is not None:
+        if isinstance(error, kind):
+            return error
+        error = error.__cause__
+    return None
+
+
+if __name__ == "__main__":
+    sys.argv[0] = Path(sys.argv[0]).name
+    main()

@@ -1,0 +1,225 @@
+"""What the commands do, in terms of the pipeline. Heavy libraries are imported only by the commands that need them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from data_prep.errors import UserError
+from flows.cli import FAILED, USAGE
+from flows.environment import prepare
+from pipeline import runs as records
+from pipeline.home import Home
+from pipeline.recipe import Recipe
+from pipeline.recipe import recipes as packaged
+
+out = Console(soft_wrap=False, highlight=False)
+
+
+def _load(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None = None) -> Recipe:
+    """Load a recipe; a mistake in it is a mistake of usage."""
+    from pipeline.recipe import load
+
+    if workers is not None:
+        settings = [*settings, f"placement.workers={workers}"]
+    with _usage():
+        return load(recipe, scale, settings)
+
+
+@contextlib.contextmanager
+def _usage() -> Any:
+    try:
+        yield
+    except UserError as error:
+        error.exit_code = USAGE  # type: ignore[attr-defined]
+        raise
+
+
+def recipes() -> None:
+    table = Table("recipe", "reproduces", "data", "scales", box=None, header_style="bold", pad_edge=False)
+    for found in packaged():
+        name = Text(found.name, "bold cyan").append(f"\n{found.title}", "not bold default")
+        table.add_row(name, found.reproduces, found.data, "\n".join(found.scales) or "one")
+    out.print(table)
+
+
+def show(recipe: str, scale: str | None, settings: Sequence[str]) -> None:
+    out.print(_load(recipe, scale, settings).to_yaml(), end="", soft_wrap=True)
+
+
+def plan(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None) -> None:
+    from pipeline import dag, estimate
+
+    loaded = _load(recipe, scale, settings, workers)
+    home = Home.find()
+    prepare(home.prefect)
+    tree = Tree(Text(f"{loaded.name}{f' ({loaded.scale})' if loaded.scale else ''}", "bold"), guide_style="dim")
+    planned = dag.plan(dag.nodes(loaded, home.downloads), home.store())
+    for item in planned:
+        line = Text()
+        if item.artifact:
+            line.append("↺ ", "cyan").append(item.node.name, "bold").append(f"  stored as {item.artifact.key}", "dim")
+        else:
+            line.append("● ", "yellow").append(item.node.name, "bold").append(f"  to do: {item.why}")
+        branch = tree.add(line)
+        if item.node.inputs:
+            branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
+        for text in estimate.lines(loaded, item, planned):
+            branch.add(Text(text))
+    out.print(tree)
+
+
+def run(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None, as_json: bool) -> None:
+    if workers is not None:
+        settings = [*settings, f"placement.workers={workers}"]
+    _run(_load(recipe, scale, settings), (recipe, scale, settings), as_json)
+
+
+def resume(run: str, as_json: bool) -> None:
+    home = Home.find()
+    with _usage():
+        record = records.find(home.runs, run)
+    _run(records.recipe_of(home.runs, record), (str(home.runs / f"{record.run_id}.yaml"), None, ()), as_json)
+
+
+def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
+    home = Home.find()
+    prepare(home.prefect)
+    # With --json, standard output belongs to the object alone.
+    console = Console(stderr=True, highlight=False) if as_json else out
+    record = _nothing_to_do(home, recipe) or _make(home, recipe, asked, console)
+    if as_json:
+        print(json.dumps(record.public()))
+    else:
+        from flows.summary import summarise
+
+        summarise(home, record, console)
+
+
+def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
+    """A run that only looks everything up, if the store has it all: no Prefect, no Ray, no MLflow."""
+    from pipeline import dag
+
+    began = time.monotonic()
+    planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
+    if any(item.artifact is None for item in planned):
+        return None
+    record = records.begin(home.runs, recipe)
+    for item in planned:
+        assert item.artifact is not None
+        record.reuse(item.node.name, item.artifact)
+    record.status, record.seconds = records.DONE, round(time.monotonic() - began, 3)
+    records.save(home.runs, record)
+    return record
+
+
+def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
+    from flows.console import StageProgress
+
+    names = ["ingest", "tokenizer", "shards", "pretrain", *(job.name for job in recipe.downstream), "report"]
+    with StageProgress(console, names) as progress:
+        progress.start("ingest", "starting Prefect")
+        from flows import pretrain
+
+        return pretrain.run(home, recipe, asked, progress)
+
+
+def list_runs() -> None:
+    found = records.every(Home.find().runs)
+    if not found:
+        out.print("no runs yet; `sesame run quickstart` makes one")
+        return
+    styles = {records.DONE: "green", records.FAILED: "red", records.INTERRUPTED: "yellow", records.RUNNING: "cyan"}
+    table = Table("run", "scale", "status", "started", "took", "made", "reused", box=None, header_style="bold")
+    for record in found:
+        reused = sum(stage.reused for stage in record.stages.values())
+        table.add_row(
+            record.run_id,
+            record.scale or "–",
+            Text(record.status, styles[record.status]),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started)),
+            f"{record.seconds:,.0f} s",
+            str(len(record.stages) - reused),
+            str(reused),
+        )
+    out.print(table)
+
+
+def report(run: str) -> None:
+    home = Home.find()
+    with _usage():
+        record = records.find(home.runs, run)
+    stage = record.stages.get("report")
+    if stage is None:
+        raise UserError(f"run {record.run_id} {record.status} before its report; `sesame resume {record.run_id}`.")
+    artifact = home.store().resolve(stage.artifact)
+    out.print(Markdown((artifact.path / "report.md").read_text()))
+    out.print(Text(f"\n{artifact.path / 'report.md'}", "dim"))
+
+
+def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
+    from data_prep.corrupt import MaskingConfig
+    from flows.peek import peek as show_artifact
+
+    store = Home.find().store()
+    found = store.resolve(artifact)
+    inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
+    tokenizer, corpus = inputs.get("tokenizer"), inputs.get("corpus")
+    corruption = None
+    if recipe is not None:
+        corruption = _load(recipe, None, []).corruption
+    else:
+        # The corruption of the newest network that was trained on these shards, if there is one.
+        for candidate in reversed(store.list()):
+            parents = {entry["key"] for entry in candidate.manifest["inputs"].values()}
+            if candidate.stage == "pretrain" and found.key in parents:
+                corruption = MaskingConfig.model_validate(candidate.config["corruption"])
+                break
+    show_artifact(
+        found,
+        tokenizer.path if tokenizer else None,
+        rows,
+        out,
+        split,
+        start,
+        corruption=corruption,
+        corpus_folder=corpus.path if corpus else None,
+    )
+
+
+def verify(artifact: str) -> None:
+    store = Home.find().store()
+    found = store.resolve(artifact)
+    problems = store.verify(found)
+    for problem in problems:
+        print(f"sesame: {problem}; delete the artifact {found.key} and run again", file=sys.stderr)
+    if problems:
+        sys.exit(FAILED)
+    out.print(f"{found.key}: {len(found.manifest['files'])} files, {found.size:,} bytes, all as committed")
+
+
+def gc(dry_run: bool, days: float) -> None:
+    garbage = Home.find().store().gc(dry_run, days * 86400)
+    for item in garbage:
+        out.print(f"{item.where}  {item.reason}, {item.size:,} bytes")
+    word = "would free" if dry_run else "freed"
+    out.print(f"{word} {sum(item.size for item in garbage):,} bytes in {len(garbage)} places")
+
+
+def doctor() -> None:
+    from flows import doctor as examination
+
+    findings = examination.examine(Home.find().path)
+    examination.show(findings, out)
+    if any(finding.ok is False for finding in findings):
+        sys.exit(FAILED)

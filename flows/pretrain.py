@@ -1,0 +1,167 @@
+"""The Prefect flow `pretrain`: ingest → tokenizer → shards → pretrain → downstream jobs → report.
+
+Every stage is a task. What the store already has ends in the state "Reused"; the rest is made, in this process or, when
+a stage asks for workers, on Ray. The flow is deployed and scheduled like any other (`prefect.yaml`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from flows.environment import prepare
+from pipeline import dag, runs
+from pipeline.dag import Node
+from pipeline.execute import Execution
+from pipeline.home import Home
+from pipeline.recipe import Recipe, load
+from pipeline.tracking import Tracker
+from training import launch
+
+MLFLOW_TIMEOUT = 120.0  # seconds that the end of a run waits for MLflow; the rest is sent by the next run
+
+
+class Watch(Protocol):
+    """Someone who watches the stages of a run; `flows.console.StageProgress` is one."""
+
+    def start(self, name: str) -> None: ...
+
+    def callback(self, name: str) -> Callable[..., None]: ...
+
+    def end(self, name: str, status: Any, detail: str = "") -> None: ...
+
+
+class Unwatched:
+    """Nobody."""
+
+    def start(self, name: str) -> None: ...
+
+    def callback(self, name: str) -> Callable[..., None]:
+        return lambda message, done=None: None
+
+    def end(self, name: str, status: Any, detail: str = "") -> None: ...
+
+
+@dataclass
+class Session:
+    """What a flow run works with. Prefect keeps a flow's parameters, so those are plain words and this is not one."""
+
+    home: Home
+    recipe: Recipe
+    watch: Watch = field(default_factory=Unwatched)
+    record: runs.Run | None = None
+    execution: Execution | None = None
+
+
+_session: ContextVar[Session] = ContextVar("session")
+
+
+@flow(name="pretrain", persist_result=False)
+def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
+    """Run a recipe, by name or path, at a scale, with `path.to.key=value` settings.
+
+    As a deployment it finds everything by itself; `run` has prepared a session for it.
+    """
+    session = _session.get(None)
+    if session is not None:
+        return _carry_out_all(session)
+    home = Home.find()
+    prepare(home.prefect)
+    session = Session(home, load(recipe, scale, settings or []))
+    token = _session.set(session)
+    try:
+        return _carry_out_all(session)
+    finally:
+        _session.reset(token)
+
+
+def run(
+    home: Home,
+    recipe: Recipe,
+    asked: tuple[str, str | None, Sequence[str]],
+    watch: Watch | None = None,
+) -> runs.Run:
+    """Run a loaded recipe's flow to its end and return its record.
+
+    `asked` is how it was asked for: the recipe's name or path, scale and settings. Raises what a stage raised, after
+    all is recorded.
+    """
+    prepare(home.prefect)
+    session = Session(home, recipe, watch or Unwatched())
+    token = _session.set(session)
+    try:
+        name, scale, settings = asked
+        pretrain(name, scale, list(settings))
+    finally:
+        _session.reset(token)
+    assert session.record is not None
+    return session.record
+
+
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def carry_out(name: str) -> State[str]:
+    """Make one node of the DAG, or find it in the store."""
+    session = _session.get()
+    assert session.execution is not None
+    node = session.execution.nodes[name]
+    session.watch.start(name)
+    artifact, reused = session.execution.carry_out(node, session.watch.callback(name))
+    session.watch.end(name, "reused" if reused else "made", artifact.key)
+    word = "Reused" if reused else "Made"
+    return Completed(data=artifact.key, name=word, message=f"{word} {artifact.key}")
+
+
+def _carry_out_all(session: Session) -> dict[str, Any]:
+    """All nodes in order; whatever happens, the run's record, MLflow and Ray are left as they should be."""
+    home, recipe = session.home, session.recipe
+    nodes: list[Node] = dag.nodes(recipe, home.downloads)
+    record = session.record = runs.begin(home.runs, recipe)
+    tracker = Tracker(home.path, None, recipe.name, record.run_id)
+    session.execution = Execution(recipe, home.store(), record, tracker, home.downloads, nodes)
+    status = "FAILED"
+    try:
+        with terminations_as_interrupts():
+            for node in nodes:
+                carry_out(node.name)
+        record.status, status = runs.DONE, "FINISHED"
+    except KeyboardInterrupt:
+        record.status, status = runs.INTERRUPTED, "KILLED"
+        raise
+    except BaseException as error:
+        record.status, record.error = runs.FAILED, str(error)
+        raise
+    finally:
+        session.execution.finish(status)
+        record.seconds = round(time.time() - record.started, 1)
+        runs.save(home.runs, record)
+        launch.stop_ray()
+        record.unsent = tracker.close(MLFLOW_TIMEOUT)
+        runs.save(home.runs, record)
+    return record.public()
+
+
+@contextlib.contextmanager
+def terminations_as_interrupts() -> Iterator[None]:
+    """SIGTERM ends a run the way Ctrl-C does, so that everything is recorded and nothing is left running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,144 @@
+"""Carries out the nodes of a DAG: makes what the store lacks, and tells the tracker and the person watching."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import registry
+from pipeline.artifact import Artifact
+from pipeline.dag import Node, inputs_of
+from pipeline.paths import flatten
+from pipeline.recipe import Recipe
+from pipeline.runs import Run, numbers
+from pipeline.stage import Context, Stage
+from pipeline.stages.pretrain import MODEL
+from pipeline.store import Store
+from pipeline.tracking import TrackedRun, Tracker, follow
+from training.job import METRICS
+
+Progress = Callable[..., None]
+
+
+@dataclass
+class Execution:
+    """One flow run over a store. `made` grows node by node."""
+
+    recipe: Recipe
+    store: Store
+    run: Run
+    tracker: Tracker
+    downloads: Path
+    dag: Sequence[Node]
+    made: dict[str, Artifact] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.nodes = {node.name: node for node in self.dag}
+        placement = self.recipe.placement.model_dump(mode="json")
+        self.parent = self.tracker.run(
+            self.run.run_id,
+            params=flatten(self.recipe.science()),
+            tags={
+                "recipe": self.recipe.name,
+                "scale": self.recipe.scale or "",
+                **{f"placement.{name}": value for name, value in placement.items()},
+            },
+        )
+        self.parent.text(self.recipe.to_yaml(), "recipe.yaml")
+
+    def carry_out(self, node: Node, progress: Progress) -> tuple[Artifact, bool]:
+        """The node's artifact, and whether it was already there."""
+        began = time.monotonic()
+        inputs = inputs_of(node, self.made)
+        stage = Stage(node.stage.name, node.stage.version, self._watched(node, inputs, progress))
+        context = Context(
+            downloads=self.downloads,
+            progress=progress,
+            placement=self.recipe.placement.model_dump(mode="json"),
+        )
+        artifact, reused = self.store.produce(stage, node.config, inputs, context)
+        self.made[node.name] = artifact
+        self.run.note(node.name, artifact, reused, time.monotonic() - began)
+        self.parent.metrics({f"{node.name}.{n}": v for n, v in numbers(artifact.summary).items()}, step=0)
+        return artifact, reused
+
+    def _watched(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
+        """The stage's function inside an MLflow run of its own: only stages that do work get one."""
+
+        def run(config: dict[str, Any], ins: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+            child = self.tracker.run(
+                node.name,
+                parent=self.parent,
+                params=flatten(config),
+                tags={
+                    "stage": node.stage.name,
+                    "recipe": self.recipe.name,
+                    "scale": self.recipe.scale or "",
+                    "artifact": context.key,
+                    **{f"parent.{role}": artifact.key for role, artifact in inputs.items()},
+                },
+            )
+            with child:
+                for role, artifact in inputs.items():
+                    child.dataset(
+                        role, artifact.output_digest, str(artifact.path), node.name, numbers(artifact.summary)
+                    )
+                with followed(context.work / METRICS, child, progress, config.get("train", {}).get("steps")):
+                    summary = node.stage.run(config, ins, out, context)
+                child.metrics(numbers(summary), step=int(summary.get("step", 0)))
+                self._show(child, out, context)
+                self._register(node, child, inputs, summary)
+            return summary
+
+        return run
+
+    def _show(self, child: TrackedRun, out: Path, context: Context) -> None:
+        """Figures and pages of the stage. They are sent from where they will stay once committed."""
+        for path in sorted(out.rglob("*")):
+            if path.suffix in (".png", ".md") or path.name == "report.json":
+                child.artifact(path, str(path.parent.relative_to(out)) if path.parent != out else "")
+
+    def _register(self, node: Node, child: TrackedRun, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
+        """A downstream job decides whether the model it tested becomes the champion of its recipe's name."""
+        if "pretrained" not in inputs or "pretrained" not in node.config["job"]["models"]:
+            return
+        score = f"pretrained_{max(node.config['job']['labels'])}"
+        registry.register(
+            child,
+            inputs["pretrained"].path / MODEL,
+            f"{self.recipe.name}-encoder",
+            numbers(summary),
+            {"job": node.config["job"], "seed": node.config["seed"], "corpus": inputs["corpus"].output_digest},
+            score=score,
+            artifact=inputs["pretrained"].key,
+        )
+
+    def finish(self, status: str) -> None:
+        """End the parent run: FINISHED, FAILED or KILLED."""
+        self.parent.end(status)
+
+
+@contextmanager
+def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[None]:
+    """While inside, records that appear in a metrics log go to the tracker and to the progress line."""
+    began = time.time()
+
+    def tell(record: dict[str, Any]) -> None:
+        child.record(record)
+        if steps and "loss" in record and record.get("time", 0) >= began:
+            rate = f", {record['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in record else ""
+            progress(f"step {record['step']:,} of {steps:,}, loss {record['loss']:.3f}{rate}", record["step"] / steps)
+
+    stop = threading.Event()
+    thread = threading.Thread(target=follow, args=(path, tell, stop), name="follow metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,127 @@
+"""Records of flow runs: what was asked, what came of it. One JSON file per run, rewritten whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from pipeline.artifact import Artifact
+from pipeline.paths import flatten
+from pipeline.recipe import Recipe, load
+
+DONE, RUNNING, FAILED, INTERRUPTED = "done", "running", "failed", "interrupted"
+
+
+@dataclass
+class StageRecord:
+    """What became of one node of the DAG."""
+
+    artifact: str
+    path: str
+    reused: bool
+    seconds: float
+
+
+@dataclass
+class Run:
+    """One run of a recipe."""
+
+    run_id: str
+    recipe: str
+    scale: str | None
+    status: str = RUNNING
+    started: float = field(default_factory=time.time)
+    seconds: float = 0.0
+    pid: int = field(default_factory=os.getpid)
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    unsent: int = 0  # operations that MLflow has not been told yet
+
+    def reuse(self, name: str, artifact: Artifact) -> None:
+        """Note a node that the store already had."""
+        self.note(name, artifact, reused=True, seconds=0.0)
+
+    def note(self, name: str, artifact: Artifact, reused: bool, seconds: float) -> None:
+        """Note what became of a node, and the numbers of its summary as `NODE.NAME`."""
+        self.stages[name] = StageRecord(artifact.key, str(artifact.path), reused, round(seconds, 3))
+        self.metrics.update({f"{name}.{key}": value for key, value in numbers(artifact.summary).items()})
+
+    def public(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "stages": {name: asdict(record) for name, record in self.stages.items()},
+            "metrics": self.metrics,
+        }
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers in a summary, nested ones by dotted name; flags and texts are left out."""
+    return {
+        name: float(value)
+        for name, value in flatten(dict(summary)).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def begin(folder: Path, recipe: Recipe) -> Run:
+    """A new run, recorded with its resolved recipe so that it can be resumed."""
+    run_id = f"{recipe.name}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    run = Run(run_id, recipe.name, recipe.scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{run_id}.yaml").write_text(recipe.to_yaml())
+    save(folder, run)
+    return run
+
+
+def save(folder: Path, run: Run) -> None:
+    temporary = folder / f".{run.run_id}.{os.getpid()}"
+    temporary.write_text(json.dumps(asdict(run), indent=1))
+    temporary.replace(folder / f"{run.run_id}.json")
+
+
+def every(folder: Path) -> list[Run]:
+    """All runs, oldest first. One that says it is running though its process is gone was interrupted."""
+    found = [_read(path) for path in folder.glob("*.json")]
+    return sorted(found, key=lambda run: run.started)
+
+
+def find(folder: Path, prefix: str) -> Run:
+    """The newest run whose id starts with `prefix`; `last` is the newest of all."""
+    found = [run for run in every(folder) if prefix == "last" or run.run_id.startswith(prefix)]
+    if not found:
+        raise UserError(f"no run is called {prefix!r}; `sesame runs` lists them.")
+    return found[-1]
+
+
+def recipe_of(folder: Path, run: Run) -> Recipe:
+    """The resolved recipe that the run was started with."""
+    return load(folder / f"{run.run_id}.yaml")
+
+
+def _read(path: Path) -> Run:
+    data = json.loads(path.read_text())
+    stages = {name: StageRecord(**record) for name, record in data.pop("stages").items()}
+    run = Run(**data, stages=stages)
+    if run.status == RUNNING and not _alive(run.pid):
+        run.status = INTERRUPTED
+    return run
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
