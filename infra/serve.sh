@@ -147,7 +147,7 @@ with open(sys.argv[1], "ab") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     sys.exit(subprocess.call(sys.argv[2:]))
 PYTHON
-    die "the database $database cannot be set up: see $run/mlflow.log"
+    return 1
   if [[ -n ${SESAME_ALLOWED_HOSTS:-} ]]; then hosts=(--allowed-hosts "$SESAME_ALLOWED_HOSTS"); fi
   launch mlflow mlflow server --host "$bind" --port "$mlflow_port" --workers 2 \
     --backend-store-uri "sqlite:///$database" --artifacts-destination "$home/mlflow/artifacts" ${hosts[@]+"${hosts[@]}"}
@@ -174,7 +174,7 @@ start() {
   if [[ $bind != 127.0.0.1 && $bind != localhost && $bind != ::1 ]]; then
     say "listening on $bind: MLflow asks nobody for a password, and Prefect only with PREFECT_SERVER_API_AUTH_STRING"
   fi
-  local started=()
+  local wanted=()
   for name in "$@"; do
     if pid_of "$name" >/dev/null; then
       say "$name runs already"
@@ -183,21 +183,27 @@ start() {
     if (exec 3<>"/dev/tcp/$reach/$(port_of "$name")") 2>/dev/null; then
       die "port $(port_of "$name") is taken, so $name cannot start: stop what listens there, or choose another port"
     fi
-    "start_$name"
-    started+=("$name")
+    wanted+=("$name")
   done
-  for name in ${started[@]+"${started[@]}"}; do
+  for name in ${wanted[@]+"${wanted[@]}"}; do
+    "start_$name" || give_up "$name" "${wanted[@]}"
+  done
+  for name in ${wanted[@]+"${wanted[@]}"}; do
     since=$SECONDS
     until answers "$(url_of "$name")"; do
-      if ! pid_of "$name" >/dev/null || ((SECONDS - since > patience)); then
-        tail -n 20 "$run/$name.log" >&2
-        stop "${started[@]}"
-        die "$name did not start: its log is $run/$name.log"
-      fi
+      if ! pid_of "$name" >/dev/null || ((SECONDS - since > patience)); then give_up "$name" "${wanted[@]}"; fi
       sleep 0.5
     done
     say "$name answers at http://$reach:$(port_of "$name")"
   done
+}
+
+give_up() { # the server that failed, and all that were to start with it
+  local name=$1
+  shift
+  tail -n 20 "$run/$name.log" >&2
+  stop "$@"
+  die "$name did not start: its log is $run/$name.log"
 }
 
 stop() {

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+INFRA = ROOT / "infra"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONSTRAINTS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+KUBERAY = {document["kind"]: document for document in yaml.safe_load_all((INFRA / "kuberay.yaml").read_text())}
+DOCKERFILE = (INFRA / "Dockerfile").read_text()
+QUIET = {"DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "RAY_USAGE_STATS_ENABLED"}
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every string inside."""
+    if isinstance(value, dict):
+        yield from texts(list(value.values()))
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+# -- compose ----------------------------------------------------------------------------------------------------------
+
+
+def test_published_ports_are_on_loopback() -> None:
+    published = {port for service in SERVICES.values() for port in service.get("ports", [])}
+    assert published == {f"${{SESAME_BIND:-127.0.0.1}}:{port}:{port}" for port in (4200, 5000, 8265)}
+    assert not any("network_mode" in service for service in SERVICES.values())
+
+
+def test_every_service_says_whether_it_is_well_and_waits_for_those_that_it_needs() -> None:
+    assert set(SERVICES) == {"postgres", "prefect", "prefect-worker", "mlflow", "ray-head", "ray-worker"}
+    for service in SERVICES.values():
+        assert service["healthcheck"]["test"][0] == "CMD"
+        for needed, condition in service.get("depends_on", {}).items():
+            assert needed in SERVICES and condition == {"condition": "service_healthy"}
+
+
+def test_addresses_name_services_and_their_ports() -> None:
+    ports = {"postgres": "5432", "prefect": "4200", "mlflow": "5000", "ray-head": "8265"}
+    found = set()
+    for service in SERVICES.values():
+        for text in texts(service["environment"]):
+            found |= set(re.findall(r"(?://|@)([a-z-]+):(\d+)", text))
+    assert found == set(ports.items())
+
+
+def test_volumes_are_declared_and_shared_where_stages_run() -> None:
+    used = {name: [v.split(":") for v in service.get("volumes", [])] for name, service in SERVICES.items()}
+    named = {source for mounts in used.values() for source, *_ in mounts if not source.startswith(".")}
+    assert named == set(COMPOSE["volumes"])
+    for name in ("prefect-worker", "ray-head", "ray-worker"):
+        assert ["home", "/sesame"] in used[name] and SERVICES[name]["environment"]["SESAME_HOME"] == "/sesame"
+    for mounts in used.values():
+        for source, *_ in mounts:
+            assert not source.startswith(".") or (INFRA / source).is_file()
+
+
+def test_secrets_are_asked_for_and_never_have_a_default() -> None:
+    text = (INFRA / "compose.yaml").read_text()
+    example = dict(
+        line.split("=", 1) for line in (INFRA / "env.example").read_text().splitlines() if re.match("[A-Z]", line)
+    )
+    asked = set(re.findall(r"\$\{([A-Z_]+)", text))
+    assert asked == set(example)
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", text))
+    assert required == {name for name, value in example.items() if value == ""}
+    assert required == {"POSTGRES_PASSWORD", "PREFECT_PASSWORD", "RAY_AUTH_TOKEN"}
+    for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text):
+        assert example[name] == default
+    assert ".env" in (INFRA / ".gitignore").read_text().split()
+
+
+def test_ray_wants_a_token_wherever_it_runs() -> None:
+    for name in ("prefect-worker", "ray-head", "ray-worker"):
+        environment = SERVICES[name]["environment"]
+        assert environment["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN" in environment
+    spec = KUBERAY["RayCluster"]["spec"]
+    for template in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        [container] = template["template"]["spec"]["containers"]
+        environment = {entry["name"]: entry for entry in container["env"]}
+        assert environment["RAY_AUTH_MODE"]["value"] == "token"
+        assert "secretKeyRef" in environment["RAY_AUTH_TOKEN"]["valueFrom"]
+
+
+def test_the_gpu_file_changes_a_service_that_is_there() -> None:
+    assert set(yaml.safe_load((INFRA / "compose.gpu.yaml").read_text())["services"]) <= set(SERVICES)
+
+
+def test_no_telemetry() -> None:
+    for name, service in SERVICES.items():
+        assert name == "postgres" or set(service["environment"]) >= QUIET
+    assert all(f"{name}=" in DOCKERFILE for name in QUIET)
+
+
+# -- versions and files -----------------------------------------------------------------------------------------------
+
+
+def test_one_image_of_our_version_plays_every_role() -> None:
+    ours = f"sesame-ssl:{PROJECT['version']}"
+    images = {name: service["image"] for name, service in SERVICES.items()}
+    assert images.pop("postgres").startswith("postgres:")
+    assert set(images.values()) == {ours}
+    spec = KUBERAY["RayCluster"]["spec"]
+    for template in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        [container] = template["template"]["spec"]["containers"]
+        assert container["image"].endswith(f"/{ours}-cuda")
+    assert f"-t {ours} " in DOCKERFILE
+    for file in INFRA.iterdir():
+        assert not re.search(r"prefecthq/|rayproject/|ghcr\.io/mlflow", file.read_text()), file
+
+
+def test_versions_are_those_of_the_constraints() -> None:
+    assert KUBERAY["RayCluster"]["spec"]["rayVersion"] == CONSTRAINTS["ray"]
+    python = re.findall(r"^FROM python:(\d+\.\d+)-slim$", DOCKERFILE, re.MULTILINE)
+    assert python == [re.findall(r">=(\d+\.\d+)", PROJECT["requires-python"])[0]]
+    pinned = {name.lower().replace("_", "-"): version for name, version in CONSTRAINTS.items()}
+    for line in (INFRA / "requirements-servers.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            requirement = Requirement(line.partition("#")[0])
+            assert str(requirement.specifier).startswith("==") and requirement.name not in pinned
+    for name in ("prefect", "mlflow", "ray", "torch", "fastapi", "sqlalchemy"):
+        ranges = [Requirement(line) for line in PROJECT["dependencies"]]
+        [wanted] = [requirement for requirement in ranges if requirement.name == name]
+        assert wanted.specifier.contains(pinned[name].partition("+")[0]), f"{name} {pinned[name]}"
+
+
+def test_the_torch_line_can_be_changed_for_another_build() -> None:
+    pattern = re.search(r"sed -n '(s/[^']*/p)' constraints\.txt", DOCKERFILE)
+    assert pattern
+    done = subprocess.run(
+        ["sed", "-n", pattern[1], ROOT / "constraints.txt"], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    copied = [name for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE) for name in line.split()]
+    allowed = {line[1:] for line in (INFRA / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"}
+    assert set(copied) == allowed
+    promised = {PROJECT["readme"], *PROJECT["license-files"]}  # by pyproject.toml
+    assert all((ROOT / name).exists() or name in promised for name in copied)
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert {package.partition(".")[0] for package in packages} <= set(copied)
+
+
+def test_containers_have_no_more_power_than_they_need() -> None:
+    assert re.search(r"^USER sesame$", DOCKERFILE, re.MULTILINE)
+    for name, service in SERVICES.items():
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert name == "postgres" or service["cap_drop"] == ["ALL"]
+    spec = KUBERAY["RayCluster"]["spec"]
+    for template in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = template["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
+        assert pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_nodes_on_kubernetes_share_one_claim_that_many_may_write_to() -> None:
+    claim = KUBERAY["PersistentVolumeClaim"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    spec = KUBERAY["RayCluster"]["spec"]
+    labels = KUBERAY["NetworkPolicy"]["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
+    for template in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = template["template"]["spec"]
+        claims = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+        assert claims == [claim["metadata"]["name"]]
+        mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounts == {"home": "/sesame", "shm": "/dev/shm"}
+        assert labels.items() <= template["template"]["metadata"]["labels"].items()
+    gpus = [g["template"]["spec"]["containers"][0]["resources"]["limits"] for g in spec["workerGroupSpecs"]]
+    assert all(limits["nvidia.com/gpu"] == 1 for limits in gpus)
+
+
+def test_the_readme_names_every_file_for_people() -> None:
+    readme = (INFRA / "README.md").read_text()
+    for name in ("serve.sh", "compose.yaml", "compose.gpu.yaml", "env.example", "Dockerfile", "kuberay.yaml"):
+        assert f"`{name}`" in readme and (INFRA / name).is_file()
+
+
+# -- serve.sh, with servers that only answer --------------------------------------------------------------------------
+
+FAKE = """#!{python}
+import http.server, os, subprocess, sys
+if sys.argv[1:3] == ["db", "upgrade"]:
+    sys.exit("no disk" if os.environ.get("FAIL") == "upgrade" else 0)
+name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
+if os.environ.get("FAIL") == name:
+    sys.exit("no database")
+option = "--dashboard-port" if name == "ray" else "--port"
+if name == "ray":  # a job, in a session of its own
+    assert os.environ["RAY_AUTH_MODE"] == "token" and len(open(os.environ["RAY_AUTH_TOKEN_PATH"]).read()) == 64
+    job = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    open(os.environ["JOB"], "w").write(str(job.pid))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+host = arguments[arguments.index("--dashboard-host" if name == "ray" else "--host") + 1]
+print(name, *arguments, flush=True)
+http.server.HTTPServer((host, int(arguments[arguments.index(option) + 1])), Handler).serve_forever()
+"""
+
+
+class Serve:
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.job = folder / "job"
+        bin_ = folder / "bin"
+        bin_.mkdir()
+        for name in ("prefect", "mlflow", "ray"):
+            (bin_ / name).write_text(FAKE.format(python=sys.executable))
+            (bin_ / name).chmod(0o755)
+        (bin_ / "python").symlink_to(sys.executable)
+        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+            sockets = [one, two, three]
+            for unused in sockets:
+                unused.bind(("127.0.0.1", 0))
+            self.ports = [unused.getsockname()[1] for unused in sockets]
+        self.environment = {
+            "PATH": f"{bin_}:{os.environ['PATH']}",
+            "SESAME_HOME": str(self.home),
+            "JOB": str(self.job),
+            "SESAME_PREFECT_PORT": str(self.ports[0]),
+            "SESAME_MLFLOW_PORT": str(self.ports[1]),
+            "SESAME_RAY_DASHBOARD_PORT": str(self.ports[2]),
+        }
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(INFRA / "serve.sh"), *arguments]
+        env = self.environment | environment
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    def pid(self, name: str) -> int:
+        return int((self.home / "servers" / f"{name}.pid").read_text().split()[0])
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    if shutil.which("ps") is None:
+        pytest.skip("serve.sh needs ps")
+    running = Serve(tmp_path)
+    yield running
+    running("stop")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_serve_is_a_script_that_never_stops_what_it_did_not_start() -> None:
+    script = INFRA / "serve.sh"
+    assert script.stat().st_mode & stat.S_IXUSR
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    commands = re.sub(r"(?m)^\s*#.*$", "", script.read_text())
+    assert not re.search(r"ray stop|pkill|killall|fuser", commands)
+
+
+def test_servers_start_answer_and_stop(serve: Serve) -> None:
+    started = serve("start")
+    assert started.returncode == 0, started.stderr
+    for name, port in zip(("prefect", "mlflow", "ray"), serve.ports, strict=True):
+        assert f"serve: {name} answers at http://127.0.0.1:{port}" in started.stdout
+        assert listens(port)
+    assert serve("status").returncode == 0
+    pids = [serve.pid(name) for name in ("prefect", "mlflow", "ray")]
+    job = int(serve.job.read_text())
+    assert all(map(is_alive, [*pids, job]))
+    again = serve("start")
+    assert again.returncode == 0 and again.stdout.count("runs already") == 3
+    assert pids == [serve.pid(name) for name in ("prefect", "mlflow", "ray")]
+    for path in (serve.home / "servers").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    exported = subprocess.run(
+        ["bash", "-c", serve("env").stdout + "printf '%s\\n' $PREFECT_API_URL $MLFLOW_TRACKING_URI $RAY_ADDRESS"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert exported == [
+        f"http://127.0.0.1:{port}{path}" for port, path in zip(serve.ports, ["/api", "", ""], strict=True)
+    ]
+    assert serve("stop", "mlflow").stdout == "serve: mlflow stopped\n"
+    assert serve("status").returncode == 1 and is_alive(pids[0]) and not is_alive(pids[1])
+    assert serve("stop").returncode == 0
+    assert not any(map(is_alive, [*pids, job]))
+
+
+def test_a_stale_process_id_is_never_sent_a_signal(serve: Serve) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        (serve.home / "servers").mkdir(parents=True)
+        (serve.home / "servers" / "prefect.pid").write_text(f"{stranger.pid} 12345\n")
+        assert "prefect does not run" in serve("status").stdout
+        assert "prefect does not run" in serve("stop", "prefect").stdout
+        time.sleep(0.1)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_taken_port_is_named_and_left_alone(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", serve.ports[1])):
+        done = serve("start")
+        assert done.returncode == 1 and not listens(serve.ports[0])
+        assert f"port {serve.ports[1]} is taken, so mlflow cannot start" in done.stderr
+
+
+@pytest.mark.parametrize(("fault", "said"), [("mlflow", "no database"), ("upgrade", "no disk")])
+def test_when_one_server_fails_the_others_stop_and_its_log_is_shown(serve: Serve, fault: str, said: str) -> None:
+    done = serve("start", FAIL=fault)
+    assert done.returncode == 1
+    assert said in done.stderr and "mlflow did not start: its log is" in done.stderr
+    assert not any(map(listens, serve.ports))
+
+
+def test_another_address_is_a_choice_that_is_warned_about(serve: Serve) -> None:
+    assert serve("start", "prefect", SESAME_BIND="0.0.0.0").stdout.startswith(
+        "serve: listening on 0.0.0.0: MLflow asks"
+    )
+    log = (serve.home / "servers" / "prefect.log").read_text()
+    assert "--host 0.0.0.0" in log
+    serve("stop")
+    assert "listening on" not in serve("start", "prefect").stdout
+    assert "--host 127.0.0.1" in (serve.home / "servers" / "prefect.log").read_text()
+
+
+def test_usage(serve: Serve) -> None:
+    assert serve().returncode == 2 and "serve.sh start" in serve().stderr
+    assert "no server is called postgres" in serve("start", "postgres").stderr
