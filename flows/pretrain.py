@@ -7,6 +7,7 @@ a stage asks for workers, on Ray. The flow is deployed and scheduled like any ot
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -17,7 +18,8 @@ from typing import Any, Protocol
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from flows.environment import prepare
 from pipeline import dag, runs
@@ -126,7 +128,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     home, recipe = session.home, session.recipe
     nodes: list[Node] = dag.nodes(recipe, home.downloads)
     record = session.record = runs.begin(home.runs, recipe)
-    tracker = Tracker(home.path, None, recipe.name, record.run_id)
+    tracker = Tracker(home.path, os.environ.get("MLFLOW_TRACKING_URI"), recipe.name, record.run_id)
     session.execution = Execution(recipe, home.store(), record, tracker, home.downloads, nodes)
     status = "FAILED"
     try:

@@ -61,6 +61,9 @@ class DownstreamConfig(Settings):
     steps: int = Field(ge=1, description="Optimizer steps of each fine-tuning.")
     batch: int = Field(ge=1, description="Rows per step.")
     length: int = Field(ge=4, description="Most tokens of a row, specials included.")
+    pooling: Literal["cls", "mean"] = Field(
+        default="cls", description="What a row is classified by: its [CLS], or the mean over its tokens."
+    )
     lrs: list[float] = Field(min_length=1, description="Peak learning rates tried from pretrained weights.")
     scratch_lrs: list[float] = Field(
         default_factory=list, description="Rates tried from random weights; empty: those of lrs."

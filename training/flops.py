@@ -33,10 +33,10 @@ def peak_flops(device: torch.device, precision: str) -> float:
 def measured_matmul(dtype: torch.dtype, threads: int, size: int = 1024, seconds: float = 0.15) -> float:
     """Median FLOP/s of square matrix products on this process's `threads` CPU threads, measured once."""
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
-    left @ right
+    torch.matmul(left, right)
     times: list[float] = []
     while sum(times) < seconds or len(times) < 3:
         began = time.perf_counter()
-        left @ right
+        torch.matmul(left, right)
         times.append(time.perf_counter() - began)
     return 2 * size**3 / statistics.median(times)

@@ -128,7 +128,7 @@ class _Trials:
             self._encoder(source),
             source.folder,
             self.data.labels,
-            per_word=self.data.task == "tagging",
+            "words" if self.data.task == "tagging" else self.job.pooling,
             pad=rows["train"].pad,
         )
         chosen = drawn(len(rows["train"]), labels, self.seed, seed)

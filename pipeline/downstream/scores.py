@@ -29,4 +29,4 @@ def score_answers(data: Labelled, truth: np.ndarray, answers: np.ndarray) -> flo
     from sklearn.metrics import f1_score
 
     wanted = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
-    return float(f1_score(truth, answers, labels=wanted, average="micro", zero_division=0.0))
+    return float(f1_score(truth, answers, labels=wanted, average="micro", zero_division=0))  # type: ignore[arg-type]

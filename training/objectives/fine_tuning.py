@@ -7,7 +7,7 @@ which carries its label: BERT, section 5.3) and `target_ids` (the labels).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,16 +20,17 @@ from training.objective import Batch, Loss, Networks, Turn
 from training.objectives import Base
 
 PAD_TO = 8
+Pooling = Literal["words", "cls", "mean"]
 
 
 class FineTuningNetwork(nn.Module):
-    """An encoder and one linear layer, on [CLS] or on every word's first piece."""
+    """An encoder and one linear layer, on every word's first piece, on [CLS], or on the mean over a row's tokens."""
 
-    def __init__(self, encoder: nn.Module, labels: int, per_word: bool, dropout: float) -> None:
+    def __init__(self, encoder: nn.Module, labels: int, pooling: Pooling, dropout: float) -> None:
         super().__init__()
         config: Any = encoder.config
         self.encoder = encoder
-        self.per_word = per_word
+        self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(int(config.hidden_size), labels)
         nn.init.normal_(self.classifier.weight, std=float(getattr(config, "initializer_range", 0.02)))
@@ -38,8 +39,12 @@ class FineTuningNetwork(nn.Module):
 
     def forward(self, input_ids: Tensor, target_positions: Tensor, **inputs: Tensor) -> Tensor:
         """Scores [M, labels] of the rows (classification) or of the words (tagging), in fp32."""
-        output = self.encoder(input_ids=input_ids, **{k: inputs[k] for k in self.inputs})
-        hidden = output.last_hidden_state.flatten(0, 1)[target_positions]
+        hidden = self.encoder(input_ids=input_ids, **{k: inputs[k] for k in self.inputs}).last_hidden_state
+        if self.pooling == "mean":
+            mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+            hidden = (hidden * mask).sum(1) / mask.sum(1)
+        else:
+            hidden = hidden.flatten(0, 1)[target_positions]
         return self.classifier(self.dropout(hidden)).float()
 
 
@@ -51,14 +56,14 @@ class FineTuning(Base):
         encoder: nn.Module,
         tokenizer: Path,
         labels: list[str],
-        per_word: bool,
+        pooling: Pooling,
         pad: int,
         dropout: float = 0.1,
     ) -> None:
-        self.network = FineTuningNetwork(encoder, len(labels), per_word, dropout)
+        self.network = FineTuningNetwork(encoder, len(labels), pooling, dropout)
         self.tokenizer = tokenizer
         self.labels = labels
-        self.per_word = per_word
+        self.per_word = pooling == "words"
         self.pad = pad
 
     def networks(self) -> dict[str, nn.Module]:

@@ -33,7 +33,8 @@ class MaskedLMNetwork(nn.Module):
         self.model = networks.masked_lm(config, sentence != "none")
         self.sentence = sentence
         self.inputs = networks.accepted(self.model, "attention_mask", "token_type_ids")
-        self.keep = networks.KeepPositions(self.model.base_model)
+        self.encoder: Any = self.model.base_model
+        self.keep = networks.KeepPositions(self.encoder)
 
     def forward(
         self,
@@ -52,7 +53,7 @@ class MaskedLMNetwork(nn.Module):
             "mlm": F.cross_entropy(logits, target_ids, reduction="sum"),
             "mlm_correct": (logits.argmax(-1) == target_ids).sum(),
         }
-        if self.sentence != "none":
+        if label is not None:
             scores = output.get("seq_relationship_logits", output.get("sop_logits")).float()
             sums["sentence"] = F.cross_entropy(scores, label, reduction="sum")
             sums["sentence_correct"] = (scores.argmax(-1) == label).sum()

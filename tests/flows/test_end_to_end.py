@@ -1,0 +1,173 @@
+"""One true run of everything: Prefect, two Ray Train workers with ZeRO-2, MLflow; then what it left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline import tiny
+
+SESAME = [sys.executable, "-m", "flows.cli"]
+STAGES = ["ingest", "tokenizer", "shards", "pretrain", "verbs", "report"]
+
+
+def sesame(home: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a person would, in an empty folder."""
+    environment = {**os.environ, "SESAME_HOME": str(home / "home"), "COLUMNS": "160"}
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "SESAME_STORE"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [*SESAME, *arguments], cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=500
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("end-to-end")
+
+
+@pytest.fixture(scope="module")
+def recipe(home: Path) -> Path:
+    return tiny.recipe(home, workers=2, zero=2)
+
+
+@pytest.fixture(scope="module")
+def first(home: Path, recipe: Path) -> dict[str, Any]:
+    done = sesame(home, "run", str(recipe), "--json")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_every_stage_is_made_and_said(first: dict[str, Any]) -> None:
+    assert first["status"] == "done"
+    assert list(first["stages"]) == STAGES
+    assert not any(stage["reused"] for stage in first["stages"].values())
+    for stage in first["stages"].values():
+        assert Path(stage["path"]).is_dir()
+    assert first["metrics"]["pretrain.step"] == 8
+    assert 0 <= first["metrics"]["verbs.pretrained_24"] <= 1
+
+
+def test_two_workers_trained_and_held_half_of_the_optimizer_each(home: Path, first: dict[str, Any]) -> None:
+    manifest = json.loads((Path(first["stages"]["pretrain"]["path"]).parent / "manifest.json").read_text())
+    held = [rank["model"]["optimizer"] for rank in manifest["summary"]["bytes_held"]]
+    parameters = manifest["summary"]["bytes_held"][0]["model"]["parameters"]
+    assert len(held) == 2
+    assert sum(held) == pytest.approx(2 * parameters, rel=0.1)
+
+
+def test_the_export_opens_in_transformers(first: dict[str, Any]) -> None:
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = Path(first["stages"]["pretrain"]["path"]) / "model"
+    tokens = AutoTokenizer.from_pretrained(folder)("the river follows", return_tensors="pt")
+    output = AutoModel.from_pretrained(folder)(**tokens)
+    assert output.last_hidden_state.shape == (1, tokens["input_ids"].shape[1], 32)
+    assert (folder / "model.safetensors").is_file()
+    assert "CC0-1.0" in (folder / "README.md").read_text()
+
+
+def test_a_rerun_has_nothing_to_do_and_is_quick(home: Path, recipe: Path, first: dict[str, Any]) -> None:
+    began = time.monotonic()
+    again = json.loads(sesame(home, "run", str(recipe), "--json").stdout)
+    assert all(stage["reused"] for stage in again["stages"].values())
+    assert {n: s["artifact"] for n, s in again["stages"].items()} == {
+        n: s["artifact"] for n, s in first["stages"].items()
+    }
+    assert time.monotonic() - began < 20  # seconds; starting Prefect or Ray alone takes longer
+
+
+def test_other_placement_is_the_same_experiment(home: Path, recipe: Path, first: dict[str, Any]) -> None:
+    again = json.loads(
+        sesame(home, "run", str(recipe), "--workers", "1", "--set", "placement.zero=null", "--json").stdout
+    )
+    assert again["stages"]["pretrain"] == {**first["stages"]["pretrain"], "reused": True, "seconds": 0.0}
+
+
+def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/home/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    by_name = {run.info.run_name: run for run in found}
+    parent = by_name[first["run_id"]]
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["train.steps"] == "8"
+    assert parent.data.tags["recipe"] == "tiny"
+    assert parent.data.tags["placement.workers"] == "2"
+    assert not any(name.startswith("placement") for name in parent.data.params)
+    assert set(STAGES) <= set(by_name)
+    for name in STAGES:
+        run = by_name[name]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["artifact"] == first["stages"][name]["artifact"]
+        assert run.info.status == "FINISHED"
+    pretrain = by_name["pretrain"]
+    losses = client.get_metric_history(pretrain.info.run_id, "loss")
+    assert [metric.step for metric in losses] == [2, 4, 6, 8]
+    assert losses[-1].value < losses[0].value
+    digests = {item.dataset.digest for item in pretrain.inputs.dataset_inputs}
+    manifest = json.loads((Path(first["stages"]["shards"]["path"]).parent / "manifest.json").read_text())
+    assert manifest["output_digest"][:36] in digests
+    figures = {item.path for item in client.list_artifacts(pretrain.info.run_id, "figures")}
+    assert {"figures/loss.png", "figures/throughput.png"} <= figures
+    assert {a.path for a in client.list_artifacts(by_name["verbs"].info.run_id)} >= {"report.md", "report.json"}
+    champion = client.get_model_version_by_alias("tiny-encoder", "champion")
+    assert champion.version in (1, "1")
+
+
+def test_prefect_shows_what_was_reused(home: Path, recipe: Path, first: dict[str, Any]) -> None:
+    done = sesame(home, "run", str(recipe), "--set", "downstream.0.steps=11", "--json")
+    changed = json.loads(done.stdout)
+    assert [name for name, stage in changed["stages"].items() if not stage["reused"]] == ["verbs", "report"]
+    import sqlite3
+
+    with sqlite3.connect(home / "home" / "prefect" / "prefect.db") as database:
+        states = database.execute("select name, state_name from task_run").fetchall()
+    assert ("shards", "Reused") in states
+    assert ("verbs", "Made") in states
+
+
+def test_runs_report_peek_verify_gc(home: Path, first: dict[str, Any]) -> None:
+    assert first["run_id"] in sesame(home, "runs").stdout
+    assert "learning rates chosen on validation" in sesame(home, "report", first["run_id"]).stdout
+    shown = sesame(home, "peek", first["stages"]["shards"]["artifact"], "-n", "2").stdout
+    assert "x′" in shown and "x″" in shown
+    assert "all as committed" in sesame(home, "verify", first["stages"]["shards"]["artifact"]).stdout
+    assert "freed" in sesame(home, "gc").stdout
+
+
+def test_a_flipped_byte_is_named(home: Path, recipe: Path, first: dict[str, Any]) -> None:
+    path = Path(first["stages"]["shards"]["path"]) / "train" / "shard-00000.arrow"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    failed = sesame(home, "verify", first["stages"]["shards"]["artifact"], check=False)
+    assert failed.returncode == 1
+    assert "shard-00000.arrow" in failed.stderr and "Traceback" not in failed.stderr
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_mistakes_get_one_sentence_and_exit_code_2(home: Path, recipe: Path) -> None:
+    for arguments, words in [
+        (("run", "quickstrat"), "did you mean quickstart"),
+        (("run", str(recipe), "--set", "train.learning_rate=1"), "did you mean train.lr"),
+        (("run", str(recipe), "--scale", "huge"), "huge"),
+        (("resume", "nothing-like-it"), "sesame runs"),
+        (("run", str(recipe), "--set", "placement.offload_parameters=cpu"), "zero"),
+    ]:
+        failed = sesame(home, *arguments, check=False)
+        assert failed.returncode == 2, (arguments, failed.stderr)
+        assert failed.stderr.count("\n") == 1 and words in failed.stderr, (arguments, failed.stderr)

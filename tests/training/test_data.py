@@ -1,0 +1,72 @@
+"""Any number of workers and micro-batches reads the same global batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.rows import Ragged
+from tests.training import tiny
+from training.config import OrderConfig
+from training.data import Corpus, Stream, ahead, micro_batches, worker_samples
+
+
+@given(
+    batch=st.integers(8, 70),
+    world=st.sampled_from([1, 2, 3, 4, 8]),
+    micro=st.integers(1, 70),
+    step=st.integers(0, 10**12),
+)
+def test_the_workers_shares_make_up_the_global_batch(batch: int, world: int, micro: int, step: int) -> None:
+    parts = micro_batches(batch, world, micro)
+    shares = [worker_samples(step, batch, parts, rank, world) for rank in range(world)]
+    assert all(len(share) == parts for share in shares)
+    assert all(len(numbers) <= micro for share in shares for numbers in share)
+    together = np.concatenate([share[part] for part in range(parts) for share in shares])
+    np.testing.assert_array_equal(together, np.arange(step * batch, (step + 1) * batch))
+
+
+def test_reading_is_a_function_of_the_sample_numbers() -> None:
+    stream = Stream([Corpus("tiny", tiny.table())], 7, OrderConfig(block=8, window=4), tiny.masked)
+    whole = stream.read(np.arange(900, 932))
+    halves = [stream.read(np.arange(900, 916)), stream.read(np.arange(916, 932))]
+    for name, column in whole.items():
+        if isinstance(column, Ragged):
+            parts = np.concatenate([half[name].values for half in halves])  # type: ignore[union-attr]
+            np.testing.assert_array_equal(column.values, parts)
+
+
+def test_a_row_is_masked_otherwise_in_another_epoch() -> None:
+    table = tiny.table(40)
+    stream = Stream([Corpus("tiny", table)], 7, OrderConfig(block=1, window=64), tiny.masked)
+    location = stream.order.locate(np.arange(80))
+    first, second = (np.flatnonzero(location.row == 5)).tolist()
+    rows = stream.read(np.array([first, second]))
+    positions = rows["target_positions"]
+    assert isinstance(positions, Ragged)
+    assert positions.row(0).tolist() != positions.row(1).tolist()
+
+
+def test_mixtures_are_read_in_the_order_asked() -> None:
+    corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
+    stream = Stream(corpora, 7, OrderConfig(block=4, window=4), tiny.masked)
+    together = stream.read(np.arange(100))["tokens"]
+    assert isinstance(together, Ragged)
+    for number in (0, 17, 63, 99):
+        alone = stream.read(np.array([number]))["tokens"]
+        assert isinstance(alone, Ragged)
+        np.testing.assert_array_equal(together.row(number), alone.row(0))
+
+
+def test_reading_ahead_keeps_the_order_and_raises_where_it_failed() -> None:
+    assert list(ahead(lambda i=i: i * i for i in range(5))) == [0, 1, 4, 9, 16]
+
+    def fail() -> int:
+        raise ValueError("row 3")
+
+    results = ahead([lambda: 1, fail, lambda: 2])
+    assert next(results) == 1
+    with pytest.raises(ValueError, match="row 3"):
+        next(results)
