@@ -1,0 +1,104 @@
+"""The DAG knows what is stored, what a change makes anew, and that placement changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import dag, estimate
+from pipeline.dag import Node
+from pipeline.recipe import Recipe, load
+from pipeline.store import Store
+from tests.pipeline import tiny
+from training.config import PlacementConfig
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dag")
+    tiny.recipe(folder)
+    return folder
+
+
+def planned(folder: Path, *settings: str) -> dict[str, str]:
+    nodes = dag.nodes(load(folder / "tiny.yaml", overrides=settings), folder / "downloads")
+    return {item.node.name: item.why for item in dag.plan(nodes, Store(folder / "store"))}
+
+
+def make(folder: Path, names: tuple[str, ...]) -> None:
+    store, made = Store(folder / "store"), {}
+    for node in dag.nodes(load(folder / "tiny.yaml"), folder / "downloads"):
+        if node.name in names:
+            made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made))
+
+
+def test_every_node_follows_what_it_reads(folder: Path) -> None:
+    seen: set[str] = set()
+    for node in dag.nodes(load(folder / "tiny.yaml"), folder / "downloads"):
+        assert set(node.inputs.values()) <= seen
+        seen.add(node.name)
+    assert seen == {"ingest", "tokenizer", "shards", "pretrain", "verbs", "report"}
+
+
+def test_a_change_makes_anew_what_it_touches_and_no_more(folder: Path) -> None:
+    make(folder, ("ingest", "tokenizer", "shards"))
+    assert [name for name, why in planned(folder).items() if why == "stored"] == ["ingest", "tokenizer", "shards"]
+    changed = planned(folder, "compose.length=24")
+    assert [name for name, why in changed.items() if why == "stored"] == ["ingest", "tokenizer"]
+    assert "length" in changed["shards"]
+    changed = planned(folder, "tokenizer.lowercase=false")
+    assert [name for name, why in changed.items() if why == "stored"] == ["ingest"]
+    assert "stored" not in planned(folder, "data.split.test=0.2").values()
+
+
+def test_load_time_corruption_does_not_fork_the_shards(folder: Path) -> None:
+    make(folder, ("ingest", "tokenizer", "shards"))
+    assert planned(folder, "corruption.rate=0.3")["shards"] == "stored"
+    assert planned(folder, "corruption.at=shards")["shards"] != "stored"
+
+
+def test_a_changed_file_is_a_new_corpus(tmp_path: Path) -> None:
+    tiny.recipe(tmp_path)
+    make(tmp_path, ("ingest",))
+    assert planned(tmp_path)["ingest"] == "stored"
+    with next((tmp_path / "texts").iterdir()).open("a") as file:
+        file.write(" One more sentence.")
+    assert planned(tmp_path)["ingest"] != "stored"
+
+
+def key_of(recipe: Recipe, folder: Path, name: str) -> dict[str, object]:
+    nodes: dict[str, Node] = {node.name: node for node in dag.nodes(recipe, folder / "downloads")}
+    return nodes[name].config
+
+
+def test_placement_never_enters_a_config(folder: Path) -> None:
+    one = load(folder / "tiny.yaml")
+    other = load(
+        folder / "tiny.yaml",
+        overrides=["placement.workers=2", "placement.zero=3", "placement.micro_batch=2", "placement.compile=true"],
+    )
+    for name in ("ingest", "tokenizer", "shards", "pretrain", "verbs", "report"):
+        assert key_of(one, folder, name) == key_of(other, folder, name)
+
+
+def test_memory_is_divided_as_zero_says() -> None:
+    def needs(zero: int | None, **more: object) -> dict[str, int]:
+        placement = PlacementConfig.model_validate({"workers": 4, "zero": zero, **more})
+        return estimate.memory_per_worker(1000, placement)
+
+    assert needs(None) == needs(0) == {"weights": 4000, "gradients": 4000, "moments": 8000}
+    assert needs(1) == {"weights": 4000, "gradients": 4000, "moments": 2000}
+    assert needs(2) == {"weights": 4000, "gradients": 1000, "moments": 2000}
+    assert needs(3) == {"weights": 1000, "gradients": 1000, "moments": 2000}
+    assert needs(3, offload_optimizer="cpu", offload_parameters="cpu") == {
+        "weights": 0,
+        "gradients": 1000,
+        "moments": 0,
+    }
+
+
+def test_parameters_are_counted_as_the_network_has_them() -> None:
+    base = load("bert", "base")
+    # BERT-base with pooler, MLM and NSP heads: 110 million.
+    assert estimate.count_parameters(base, 30_522) == pytest.approx(110.1e6, rel=0.005)

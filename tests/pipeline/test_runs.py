@@ -1,0 +1,43 @@
+"""Run records tell what became of a run, also of one whose process is gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_prep.errors import UserError
+from pipeline import runs
+from pipeline.recipe import load
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_and_as_last(tmp_path: Path) -> None:
+    recipe = load("quickstart")
+    first, second = runs.begin(tmp_path, recipe), runs.begin(tmp_path, recipe)
+    for run in (first, second):
+        run.status = runs.DONE
+        runs.save(tmp_path, run)
+    assert runs.find(tmp_path, "last").run_id == second.run_id
+    assert runs.find(tmp_path, first.run_id) == first
+    assert runs.recipe_of(tmp_path, first) == recipe
+    with pytest.raises(UserError, match=r"no run is called 'other'; `sesame runs` lists them"):
+        runs.find(tmp_path, "other")
+
+
+def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: Path) -> None:
+    run = runs.begin(tmp_path, load("quickstart"))
+    runs.save(tmp_path, run)
+    assert runs.find(tmp_path, "last").status == runs.RUNNING
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    runs.save(tmp_path, dataclasses.replace(run, pid=int(gone.stdout)))
+    assert runs.find(tmp_path, "last").status == runs.INTERRUPTED
+
+
+def test_numbers_of_a_summary() -> None:
+    summary = {"rows": 3, "share": 0.5, "flag": True, "text": "x", "train": {"rows": 2, "list": [1, 2]}, "none": None}
+    assert runs.numbers(summary) == {"rows": 3.0, "share": 0.5, "train.rows": 2.0}

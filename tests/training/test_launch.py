@@ -1,0 +1,123 @@
+"""Jobs as plain values, in this process and on Ray: a killed worker costs time and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.shards import ShardWriter
+from tests.training import tiny
+from training import launch
+from training.job import METRICS, Job, ShardsOf
+
+
+def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = None, **placement: Any) -> Job:
+    """The tiny language on disk, as a job."""
+    shards = folder / "shards"
+    if not shards.exists():
+        for split, rows, seed in (("train", 300, 0), ("validation", 40, 1)):
+            writer = ShardWriter(shards / split, 1000)
+            writer.write(tiny.table(rows, seed=seed).columns)
+            writer.close()
+        _tokenizer(folder / "tokenizer")
+    return Job.model_validate(
+        {
+            "corpora": [ShardsOf(name="tiny", folder=str(shards / "train"))],
+            "held_out": str(shards / "validation"),
+            "tokenizer": str(folder / "tokenizer"),
+            "corruption": {"kind": "masked-lm"},
+            "network": tiny.NETWORK.model_dump(),
+            "objective": {"options": {"sentence": "sop"}},
+            "train": {"global_batch": 24, "steps": steps, "lr": 3e-3, "precision": "fp32", "log_every": 1},
+            "seed": 7,
+            "placement": {"workers": workers, "zero": zero, "threads": 1, **placement},
+            "work": str(folder / f"work-{workers}-{zero}-{steps}"),
+            "out": str(folder / f"out-{workers}-{zero}" / "model"),
+            "recipe": "tiny",
+        }
+    )
+
+
+def _tokenizer(folder: Path) -> None:
+    from data_prep.tokenizers import TokenizerConfig, train
+
+    train(TokenizerConfig(kind="character", vocabulary=48), ["abcdefghijklmnopqrstuvwxyz,.!? ABCDEFGHIJKLM"], folder)
+
+
+def losses(path: str) -> dict[int, float]:
+    """The last loss of each step."""
+    records = [json.loads(line) for line in (Path(path) / METRICS).read_text().splitlines()]
+    return {record["step"]: record["loss"] for record in records if "loss" in record}
+
+
+def test_a_job_survives_json(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    assert Job.model_validate_json(made.model_dump_json()) == made
+
+
+def test_in_this_process(tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    made = job(tmp_path)
+    summary = launch.run(made)
+    assert summary["step"] == 12 and summary["resumed_from"] == 0
+    assert sorted(losses(made.work)) == list(range(1, 13))
+    assert AutoModel.from_pretrained(made.out).config.hidden_size == 32
+    assert launch.run(made)["resumed_from"] == 12  # nothing left to do
+
+
+def test_a_damaged_shard_is_named_and_never_trained_on(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    path = tmp_path / "shards" / "train" / "shard-00000.arrow"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"shard-00000\.arrow"):
+        launch.run(made)
+    assert not Path(made.out).exists()
+
+
+def test_a_job_that_ray_cannot_reach_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"placement\.ray_address: no Ray cluster answers at '127\.0\.0\.1:1'"):
+        launch.run(job(tmp_path, ray_address="127.0.0.1:1"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    try:
+        whole = job(tmp_path, steps=60, workers=2, zero=2, checkpoint_every=5)
+        launch.run(whole)
+        struck = Job.model_validate({**whole.model_dump(), "work": str(tmp_path / "struck")})
+        killed = threading.Event()
+        threading.Thread(target=_kill_a_worker, args=(Path(struck.work), 12, killed), daemon=True).start()
+        summary = launch.run(struck)
+    finally:
+        launch.stop_ray()
+    assert killed.is_set()
+    assert summary["resumed_from"] >= 5
+    assert losses(struck.work) == losses(whole.work)
+
+
+def _kill_a_worker(work: Path, at: int, killed: threading.Event) -> None:
+    """kill -9 a training process once step `at` was logged."""
+    for _ in range(3000):
+        time.sleep(0.02)
+        if (work / METRICS).exists() and max(losses(str(work)), default=0) >= at:
+            workers = [
+                child
+                for child in psutil.Process().children(recursive=True)
+                if "RayTrainWorker" in " ".join(child.cmdline())
+            ]
+            if workers:
+                os.kill(workers[-1].pid, signal.SIGKILL)
+                killed.set()
+                return
