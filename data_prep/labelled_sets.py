@@ -54,7 +54,7 @@ class Labelled:
 
 MARKS = ["O", "COMMA", "PERIOD", "QUESTION"]
 _O, _COMMA, _PERIOD, _QUESTION = range(4)
-_WINDOW = (40, 60)  # fewest and most words of a window
+_WINDOW = (15, 25)  # fewest and most words of a window
 _AROUND_WORDS = "\"'“”‘’()[]{}«»….,;:?!—–-•*_|/\\"
 _REMARK = re.compile(r"\[[^\]]*\]")
 _DASH = re.compile(r"(—|--+)")

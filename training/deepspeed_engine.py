@@ -49,10 +49,12 @@ def load_deepspeed(device: torch.device) -> Any:
 
 
 def settings(
-    config: TrainConfig, placement: PlacementConfig, micro_batches: int, rows: int, world: int
+    config: TrainConfig, placement: PlacementConfig, micro_batches: int, rows: int, worker: Worker
 ) -> dict[str, Any]:
     """DeepSpeed's own configuration. `rows` is what a worker takes per micro-batch, for its book-keeping."""
     zero: dict[str, Any] = {"stage": placement.zero}
+    if worker.device.type == "cpu":
+        zero["overlap_comm"] = False  # cores that communicate do not compute: 8 % slower with it
     if placement.offload_optimizer:
         zero["offload_optimizer"] = {"device": placement.offload_optimizer}
     if placement.offload_parameters:
@@ -60,7 +62,7 @@ def settings(
     return {
         "train_micro_batch_size_per_gpu": rows,
         "gradient_accumulation_steps": micro_batches,
-        "train_batch_size": rows * micro_batches * world,
+        "train_batch_size": rows * micro_batches * worker.world,
         "gradient_clipping": config.clip,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
@@ -87,7 +89,7 @@ class DeepSpeedEngine:
         self.engine, self.optimizer, _, _ = self.deepspeed.initialize(
             model=module,
             optimizer=adamw(module, config, worker.device),
-            config=settings(config, placement, micro_batches, rows, worker.world),
+            config=settings(config, placement, micro_batches, rows, worker),
             dist_init_required=False,
         )
         self.module: nn.Module = self.engine.module
