@@ -51,6 +51,8 @@ def ensure_ray(placement: PlacementConfig) -> None:
 
     if ray.is_initialized():
         return
+    # Says that tokens are on, which is what we want.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         if placement.ray_address:
             ray.init(address=placement.ray_address, log_to_driver=False)

@@ -31,7 +31,7 @@ from training.distributed import Worker
 from training.engine import Engine, PlainEngine
 from training.flops import peak_flops
 from training.hardware import resolve_precision
-from training.networks import autocast_forward
+from training.networks import autocast_forward, checkpoint_activations
 from training.objective import Batch, Objective, Turn
 from training.schedule import learning_rate
 
@@ -73,6 +73,8 @@ class Training:
 
     def _engine(self, module: torch.nn.Module) -> Engine:
         autocast_forward(module, self.worker.device, self.precision)
+        if self.placement.activation_checkpointing:
+            checkpoint_activations(module)
         if self.placement.compile:
             module.compile()
         if self.placement.zero is None:

@@ -96,6 +96,20 @@ def autocast_forward(module: nn.Module, device: torch.device, precision: str) ->
         module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
 
 
+def checkpoint_activations(module: nn.Module) -> None:
+    """Keep only each layer's input for the backward pass and compute the rest again (Chen et al. 2016)."""
+    from transformers import PreTrainedModel
+
+    for part in module.modules():
+        if isinstance(part, PreTrainedModel):
+            part.gradient_checkpointing_enable({"use_reentrant": False})
+            return
+    raise UserError(
+        f"placement.activation_checkpointing: {type(module).__name__} has no layers that transformers can recompute; "
+        "set it to false."
+    )
+
+
 def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
     """Multiply-add parameters a token meets in the encoder, and its layers × hidden size.
 

@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from data_prep.errors import UserError
 from data_prep.keyed import key
 from data_prep.labelled import Labelled, LabelledConfig, load
 from data_prep.order import permute
 from pipeline import figures
 from pipeline.artifact import Artifact
+from pipeline.canonical import digest, file_digest
 from pipeline.downstream import baselines, report
 from pipeline.downstream.examples import Encoded, encode
 from pipeline.downstream.scores import metric_name, score
@@ -35,11 +37,24 @@ TEST_BATCH = 128
 
 
 def config(recipe: Recipe, job: DownstreamConfig) -> dict[str, Any]:
+    files = [Path(model).expanduser() for model in job.models if model not in ("pretrained", "scratch")]
+    if job.data.path:
+        files.append(Path(job.data.path).expanduser())
     return {
         "job": job.model_dump(mode="json"),
+        "contents": {str(path): _contents(path) for path in files},
         "seed": recipe.seed,
         "precision": resolve_precision(recipe.train.precision, recipe.placement.device),
     }
+
+
+def _contents(path: Path) -> str:
+    """Digest of a file, or of the files in a folder: what the user brings enters the key by what it holds."""
+    if path.is_file():
+        return file_digest(path)
+    if path.is_dir():
+        return digest({str(p.relative_to(path)): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
+    raise UserError(f"downstream: {path} does not exist; correct data.path or models in the recipe.")
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ def test_the_mean_does_not_depend_on_micro_batches(micro_batch: int) -> None:
     assert cut == pytest.approx(whole, abs=3e-6)
 
 
+def test_recomputed_activations_change_nothing() -> None:
+    again = tiny.losses(steps=4, placement=PlacementConfig(activation_checkpointing=True))
+    assert again == pytest.approx(tiny.losses(steps=4), abs=1e-6)  # dropout is drawn alike both times
+
+
+def test_bf16_follows_fp32() -> None:
+    assert tiny.losses(steps=8, precision="bf16") == pytest.approx(tiny.losses(steps=8), abs=5e-3)
+
+
 @pytest.mark.parametrize("zero", [None, 2])
 def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
     placement = PlacementConfig(zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
