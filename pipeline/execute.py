@@ -88,9 +88,11 @@ class Execution:
                     child.dataset(
                         role, artifact.output_digest, str(artifact.path), node.name, numbers(artifact.summary)
                     )
-                with followed(context.work / METRICS, child, progress, config.get("train", {}).get("steps")):
+                with followed(context.work / METRICS, child, progress, config.get("train", {}).get("steps")) as told:
                     summary = node.stage.run(config, ins, out, context)
-                child.metrics(numbers(summary), step=int(summary.get("step", 0)))
+                # What was told step by step is not told again.
+                rest = {name: value for name, value in numbers(summary).items() if name not in told}
+                child.metrics(rest, step=int(summary.get("step", 0)))
                 self._show(child, out, context)
                 self._register(node, child, inputs, summary)
             return summary
@@ -124,12 +126,17 @@ class Execution:
 
 
 @contextmanager
-def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[None]:
-    """While inside, records that appear in a metrics log go to the tracker and to the progress line."""
+def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
+    """While inside, records that appear in a metrics log go to the tracker and to the progress line.
+
+    Gives the names of the metrics told, which grows.
+    """
     began = time.time()
+    told: set[str] = set()
 
     def tell(record: dict[str, Any]) -> None:
         child.record(record)
+        told.update(record)
         if steps and "loss" in record and record.get("time", 0) >= began:
             rate = f", {record['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in record else ""
             progress(f"step {record['step']:,} of {steps:,}, loss {record['loss']:.3f}{rate}", record["step"] / steps)
@@ -138,7 +145,7 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
     thread = threading.Thread(target=follow, args=(path, tell, stop), name="follow metrics", daemon=True)
     thread.start()
     try:
-        yield
+        yield told
     finally:
         stop.set()
         thread.join()

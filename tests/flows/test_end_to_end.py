@@ -141,7 +141,8 @@ def test_prefect_shows_what_was_reused(home: Path, recipe: Path, first: dict[str
 
 def test_runs_report_peek_verify_gc(home: Path, first: dict[str, Any]) -> None:
     assert first["run_id"] in sesame(home, "runs").stdout
-    assert "learning rates chosen on validation" in sesame(home, "report", first["run_id"]).stdout
+    shown = " ".join(sesame(home, "report", first["run_id"]).stdout.split())
+    assert "learning rates chosen on validation rows" in shown
     shown = sesame(home, "peek", first["stages"]["shards"]["artifact"], "-n", "2").stdout
     assert "x′" in shown and "x″" in shown
     assert "all as committed" in sesame(home, "verify", first["stages"]["shards"]["artifact"]).stdout
