@@ -6,7 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -19,7 +19,9 @@ from training.config import (
     Settings,
     TrainConfig,
 )
-from training.distributed import Worker, set_threads
+
+if TYPE_CHECKING:
+    from training.distributed import Worker
 
 METRICS = "metrics.jsonl"
 
@@ -60,6 +62,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from data_prep.shards import Shards
     from data_prep.tokenizers import specials as load_specials
     from training.data import CORRUPT_HELD_OUT, Corpus, Stream
+    from training.distributed import set_threads
     from training.loop import Training
     from training.objectives import builder
 

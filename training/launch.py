@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def ensure_ray(placement: PlacementConfig) -> None:
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         if placement.ray_address:
+            _check_answers(placement.ray_address)
             ray.init(address=placement.ray_address, log_to_driver=False)
         else:
             cores = os.cpu_count() or 1
@@ -65,11 +67,18 @@ def ensure_ray(placement: PlacementConfig) -> None:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
-    except ConnectionError as error:
+    except OSError as error:
         raise UserError(
             f"placement.ray_address: no Ray cluster answers at {placement.ray_address!r}; "
             "start one or set it to null to use this machine."
         ) from error
+
+
+def _check_answers(address: str) -> None:
+    """ConnectionError at once for an address where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def stop_ray() -> None:

@@ -83,13 +83,13 @@ def test_punctuation_windows_follow_the_text_and_its_splits(corpus: Path, tmp_pa
         examples = data.splits[split]
         for document in Corpus(corpus, split).documents:
             rest = [pair for sentence in document.sentences for pair in words_and_marks(sentence)]
-            while examples and len(rest) >= 40:
+            while examples and len(rest) >= 15:
                 window = list(zip(examples[0].words, examples[0].tags, strict=True))
                 if window != rest[: len(window)]:
                     break  # the next window is of the next document
-                assert 40 <= len(window) <= 60
+                assert 15 <= len(window) <= 25
                 rest, examples = rest[len(window) :], examples[1:]
-            assert len(rest) < 60
+            assert len(rest) < 25
         assert not examples
 
 

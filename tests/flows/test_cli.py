@@ -49,9 +49,9 @@ def test_deciding_what_to_do_needs_no_framework(module: str) -> None:
 def test_recipes_and_show() -> None:
     listed = CliRunner().invoke(app, ["recipes"])
     assert listed.exit_code == 0 and "quickstart" in listed.stdout and "bert" in listed.stdout
-    shown = CliRunner().invoke(app, ["show", "bert", "--scale", "large", "--set", "train.steps=7"])
+    shown = CliRunner().invoke(app, ["show", "bert", "--scale", "large", "--set", "train.steps=70000"])
     recipe = yaml.safe_load(shown.stdout)
-    assert recipe["train"]["steps"] == 7
+    assert recipe["train"]["steps"] == 70_000
     assert recipe["placement"]["zero"] == 3 and recipe["placement"]["workers"] > 1
     assert recipe["network"]["config"]["num_hidden_layers"] == 24
 

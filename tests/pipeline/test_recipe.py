@@ -33,7 +33,7 @@ downstream:
     steps: 1
     batch: 1
     length: 64
-    lr: 1e-3
+    lrs: [1e-3]
     validation_rows: 1
     test_rows: 1
 """
@@ -137,7 +137,7 @@ def test_sections_merge_and_lists_are_replaced_unless_indexed(mine):
     assert recipe.network.config["hidden_size"] == 128
     assert recipe.network.config["num_attention_heads"] == 4
     assert recipe.downstream[0].labels == [1, 2]
-    assert recipe.downstream[0].lr == 1e-3
+    assert recipe.downstream[0].lrs == [1e-3]
     recipe = mine(text, overrides=["downstream.0.labels.1=5", "downstream.0.seeds=3", "downstream.0.models=[scratch]"])
     assert recipe.downstream[0].labels == [1, 5]
     assert recipe.downstream[0].seeds == 3
