@@ -26,12 +26,15 @@ from pipeline.recipe import recipes as packaged
 out = Console(soft_wrap=False, highlight=False)
 
 
-def _load(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None = None) -> Recipe:
+def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]:
+    """`--workers N` is short for a setting."""
+    return settings if workers is None else [*settings, f"placement.workers={workers}"]
+
+
+def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
     """Load a recipe; a mistake in it is a mistake of usage."""
     from pipeline.recipe import load
 
-    if workers is not None:
-        settings = [*settings, f"placement.workers={workers}"]
     with _usage():
         return load(recipe, scale, settings)
 
@@ -60,7 +63,7 @@ def show(recipe: str, scale: str | None, settings: Sequence[str]) -> None:
 def plan(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None) -> None:
     from pipeline import dag, estimate
 
-    loaded = _load(recipe, scale, settings, workers)
+    loaded = _load(recipe, scale, _with_workers(settings, workers))
     home = Home.find()
     prepare(home.prefect)
     tree = Tree(Text(f"{loaded.name}{f' ({loaded.scale})' if loaded.scale else ''}", "bold"), guide_style="dim")
@@ -80,8 +83,7 @@ def plan(recipe: str, scale: str | None, settings: Sequence[str], workers: int |
 
 
 def run(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None, as_json: bool) -> None:
-    if workers is not None:
-        settings = [*settings, f"placement.workers={workers}"]
+    settings = _with_workers(settings, workers)
     _run(_load(recipe, scale, settings), (recipe, scale, settings), as_json)
 
 
