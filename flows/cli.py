@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 app = typer.Typer(
     name="sesame",
@@ -151,9 +151,6 @@ def main() -> None:
     """Entry point: sentences for what a user can mend, tracebacks for bugs, exit codes for programs."""
     try:
         app(standalone_mode=True)
-    except KeyboardInterrupt:
-        print("sesame: interrupted; `sesame resume last` goes on from the newest checkpoint", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except Exception as error:
         from data_prep.errors import UserError
 

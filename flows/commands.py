@@ -16,8 +16,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from data_prep.errors import UserError
-from flows.cli import FAILED, USAGE
+from flows.cli import FAILED, INTERRUPTED, TERMINATED, USAGE
+from flows.console import elapsed
 from flows.environment import prepare
+from flows.signals import Terminated, terminations_as_interrupts
 from pipeline import runs as records
 from pipeline.home import Home
 from pipeline.recipe import Recipe
@@ -129,11 +131,15 @@ def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str
     from flows.console import StageProgress
 
     names = ["ingest", "tokenizer", "shards", "pretrain", *(job.name for job in recipe.downstream), "report"]
-    with StageProgress(console, names) as progress:
-        progress.start("ingest", "starting Prefect")
-        from flows import pretrain
+    try:
+        with terminations_as_interrupts(), StageProgress(console, names) as progress:
+            progress.start("ingest", "starting Prefect")
+            from flows import pretrain
 
-        return pretrain.run(home, recipe, asked, progress)
+            return pretrain.run(home, recipe, asked, progress)
+    except KeyboardInterrupt as stop:
+        print("sesame: interrupted; `sesame resume last` goes on from the newest checkpoint", file=sys.stderr)
+        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
 
 
 def list_runs() -> None:
@@ -142,17 +148,17 @@ def list_runs() -> None:
         out.print("no runs yet; `sesame run quickstart` makes one")
         return
     styles = {records.DONE: "green", records.FAILED: "red", records.INTERRUPTED: "yellow", records.RUNNING: "cyan"}
-    table = Table("run", "scale", "status", "started", "took", "made", "reused", box=None, header_style="bold")
+    table = Table("run", "scale", "status", "started", "took", "made", box=None, header_style="bold", pad_edge=False)
+    table.columns[0].no_wrap = True
     for record in found:
-        reused = sum(stage.reused for stage in record.stages.values())
+        made = sum(not stage.reused for stage in record.stages.values())
         table.add_row(
             record.run_id,
             record.scale or "–",
             Text(record.status, styles[record.status]),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started)),
-            f"{record.seconds:,.0f} s",
-            str(len(record.stages) - reused),
-            str(reused),
+            time.strftime("%m-%d %H:%M", time.localtime(record.started)),
+            elapsed(record.seconds),
+            f"{made} of {len(record.stages)}",
         )
     out.print(table)
 

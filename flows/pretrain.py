@@ -6,12 +6,9 @@ a stage asks for workers, on Ray. The flow is deployed and scheduled like any ot
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.environment import prepare
+from flows.signals import terminations_as_interrupts
 from pipeline import dag, runs
 from pipeline.dag import Node
 from pipeline.execute import Execution
@@ -150,20 +148,3 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         record.unsent = tracker.close(MLFLOW_TIMEOUT)
         runs.save(home.runs, record)
     return record.public()
-
-
-@contextlib.contextmanager
-def terminations_as_interrupts() -> Iterator[None]:
-    """SIGTERM ends a run the way Ctrl-C does, so that everything is recorded and nothing is left running."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

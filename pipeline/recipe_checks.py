@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 Problem = tuple[str, str]
 """(path of a key, what is wrong with it beside the others)"""
 
+STAGES = ("ingest", "tokenizer", "shards", "pretrain", "report")  # nodes that every flow has
+
 
 def problems(recipe: Recipe) -> list[Problem]:
     """Every disagreement, in the order of the sections."""
@@ -69,6 +71,8 @@ def _downstream(recipe: Recipe) -> Iterator[Problem]:
     for index, job in enumerate(recipe.downstream):
         if job.name in seen:
             yield f"downstream.{index}.name", f"{job.name!r} is the name of an earlier job, too"
+        if job.name in STAGES:
+            yield f"downstream.{index}.name", f"{job.name!r} is the name of a stage; choose another"
         seen.add(job.name)
         own = {"pretrained", "scratch"} & set(job.models)
         if own and isinstance(positions, int) and positions < job.length:
@@ -82,11 +86,6 @@ def _placement(recipe: Recipe) -> Iterator[Problem]:
         yield (
             "placement.workers",
             f"{placement.workers} exceeds train.global_batch {rows}; each needs a row",
-        )
-    if placement.zero == 0 and recipe.train.precision == "bf16":
-        yield (
-            "placement.zero",
-            "stage 0 trains wrongly in bf16; use 1, 2, 3, or null for plain PyTorch",
         )
     if placement.offload_optimizer and placement.zero not in (2, 3):
         yield (

@@ -68,3 +68,20 @@ def test_parameters_are_partitioned_at_stage_3_only(runs: list[dict[Any, Any]]) 
         assert runs[0][stage]["held"]["parameters"] == whole
     for run in runs:
         assert 0.45 * whole < run[3]["held"]["parameters"] < 0.56 * whole
+
+
+def _run_in_bf16(worker: Worker) -> dict[Any, list[float]]:
+    return {
+        zero: tiny.losses(
+            worker, dropout=0.0, precision="bf16", placement=PlacementConfig(workers=2, zero=zero, micro_batch=5)
+        )
+        for zero in (None, *STAGES)
+    }
+
+
+def test_every_stage_follows_plain_bf16() -> None:
+    runs = in_group(2, _run_in_bf16)[0]
+    for stage in STAGES:
+        assert runs[stage] == pytest.approx(runs[None], abs=2e-3), stage
+    assert runs[None] == pytest.approx(tiny.GOLDEN, rel=0.03)
+    assert runs[None] != pytest.approx(tiny.GOLDEN, abs=1e-5)
