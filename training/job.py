@@ -62,11 +62,11 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from data_prep.shards import Shards
     from data_prep.tokenizers import specials as load_specials
     from training.data import CORRUPT_HELD_OUT, Corpus, Stream
-    from training.distributed import set_threads
+    from training.distributed import set_up_cpu
     from training.loop import Training
     from training.objectives import builder
 
-    set_threads(job.placement.threads, worker.world)
+    set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
     specials = load_specials(Path(job.tokenizer))
     objective = builder(job.objective.name)(

@@ -143,6 +143,7 @@ def _worker_loop(config: dict[str, str]) -> dict[str, Any]:
     worker = Worker(
         rank=context.get_world_rank(),
         world=context.get_world_size(),
+        local=context.get_local_world_size(),
         device=ray.train.torch.get_device(),
     )
     return work(Job.model_validate_json(config["job"]), worker)

@@ -130,13 +130,13 @@ class _Trials:
         import torch
 
         from training.data import Corpus, MemoryTable, Stream
-        from training.distributed import Worker, choose_device, set_threads
+        from training.distributed import Worker, choose_device, set_up_cpu
         from training.loop import Training
         from training.objectives.fine_tuning import FineTuning
 
         source = self.sources[model]
         rows = self._encoded(source.folder)
-        set_threads(self.placement.threads, 1)
+        set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
         objective = FineTuning(

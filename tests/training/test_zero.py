@@ -73,7 +73,10 @@ def test_parameters_are_partitioned_at_stage_3_only(runs: list[dict[Any, Any]]) 
 def _run_in_bf16(worker: Worker) -> dict[Any, list[float]]:
     return {
         zero: tiny.losses(
-            worker, dropout=0.0, precision="bf16", placement=PlacementConfig(workers=2, zero=zero, micro_batch=5)
+            worker=worker,
+            dropout=0.0,
+            precision="bf16",
+            placement=PlacementConfig(workers=2, zero=zero, micro_batch=5),
         )
         for zero in (None, *STAGES)
     }
