@@ -16,10 +16,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from data_prep.errors import UserError
+from flows import prefect_server
 from flows.cli import FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.console import elapsed
 from flows.environment import prepare
-from flows.signals import Terminated, terminations_as_interrupts
+from flows.signals import terminated, terminations_as_interrupts
 from pipeline import runs as records
 from pipeline.home import Home
 from pipeline.recipe import Recipe
@@ -134,12 +135,14 @@ def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str
     try:
         with terminations_as_interrupts(), StageProgress(console, names) as progress:
             progress.start("ingest", "starting Prefect")
-            from flows import pretrain
+            prefect_server.begin(home.prefect)
+            from flows import pretrain  # seconds, while the server starts
 
+            prefect_server.wait(home.prefect)
             return pretrain.run(home, recipe, asked, progress)
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt:
         print("sesame: interrupted; `sesame resume last` goes on from the newest checkpoint", file=sys.stderr)
-        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+        sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
 
 
 def list_runs() -> None:

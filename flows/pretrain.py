@@ -130,7 +130,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     session.execution = Execution(recipe, home.store(), record, tracker, home.downloads, nodes)
     status = "FAILED"
     try:
-        with terminations_as_interrupts():
+        with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
             for node in nodes:
                 carry_out(node.name)
         record.status, status = runs.DONE, "FINISHED"

@@ -8,20 +8,20 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+# Whether SIGTERM came. An exception of its own would not tell: libraries catch what interrupts them and raise another.
+terminated = threading.Event()
 
 
 @contextlib.contextmanager
 def terminations_as_interrupts() -> Iterator[None]:
-    """Inside, in the main thread, SIGTERM raises `Terminated`; elsewhere nothing changes."""
+    """Inside, in the main thread, SIGTERM raises KeyboardInterrupt; elsewhere nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: Any) -> None:
-        raise Terminated
+        terminated.set()
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

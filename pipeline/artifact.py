@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from data_prep.errors import UserError
 from pipeline.canonical import digest
 
-FORMAT = 1
+FORMAT = 2
 KEY = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{16}")
 ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 
@@ -102,8 +102,16 @@ class Artifact:
 
 
 def output_digest(files: Mapping[str, FileEntry]) -> str:
-    """The digest that stands for an artifact's contents: of its files' names and digests."""
-    return digest({name: entry["digest"] for name, entry in files.items()})
+    """The digest that stands for an artifact's contents: of its files' names and digests.
+
+    Accounts of how it was made are left out: they tell times, and the same network made twice is the same network.
+    """
+    return digest({name: entry["digest"] for name, entry in files.items() if not is_account(name)})
+
+
+def is_account(name: str) -> bool:
+    """Whether a file is for people to read: a page, a figure, the log of metrics."""
+    return name.endswith(".md") or name == "metrics.jsonl" or "figures" in PurePosixPath(name).parts[:-1]
 
 
 def write_manifest(manifest: Manifest) -> bytes:

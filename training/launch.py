@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data_prep.errors import UserError
 from training.config import PlacementConfig
 from training.job import Job, work
 
 log = logging.getLogger("sesame.training")
+T = TypeVar("T")
 
 # Set before Ray starts anything: no telemetry, and failures noticed in a fraction of a second.
 RAY_ENVIRONMENT = {
@@ -52,6 +57,7 @@ def ensure_ray(placement: PlacementConfig) -> None:
 
     if ray.is_initialized():
         return
+    terminated = signal.getsignal(signal.SIGTERM)
     # Says that tokens are on, which is what we want.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
@@ -72,6 +78,9 @@ def ensure_ray(placement: PlacementConfig) -> None:
             f"placement.ray_address: no Ray cluster answers at {placement.ray_address!r}; "
             "start one or set it to null to use this machine."
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler aborts the process three seconds after the signal, whatever it is writing by then.
+        signal.signal(signal.SIGTERM, terminated)
 
 
 def _check_answers(address: str) -> None:
@@ -113,7 +122,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         )
         try:
-            return trainer.fit().return_value  # type: ignore[return-value]
+            return _beside(trainer.fit).return_value  # type: ignore[return-value]
         except ray.train.TrainingFailedError as error:
             for failure in worker_failures(error):
                 if isinstance(failure, UserError):
@@ -125,6 +134,20 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
                 str(error).strip().splitlines()[-1],
             )
     raise AssertionError("unreachable")
+
+
+def _beside(function: Callable[[], T]) -> T:
+    """`function()`, in a thread of its own. A signal's exception that is raised inside Ray's core is lost there."""
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, name="ray train", daemon=True).start()
+    return future.result()
 
 
 def worker_failures(error: BaseException) -> list[BaseException]:

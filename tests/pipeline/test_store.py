@@ -15,6 +15,7 @@ from pyarrow import fs
 from data_prep.errors import UserError
 from pipeline import provenance, store_live
 from pipeline.artifact import read_manifest
+from pipeline.canonical import digest
 from pipeline.stage import Context, Stage
 from pipeline.store import MANIFEST, Store
 
@@ -192,13 +193,19 @@ def test_links_are_refused(tmp_path):
 def test_the_output_digest_is_of_names_and_contents_only(tmp_path):
     def make(name, content, summary):
         def run(config, inputs, out, context):
+            (out / name).parent.mkdir(exist_ok=True)
             (out / name).write_text(content)
+            (out / "kept").write_text("the same")
             return {"n": summary}
 
-        return Store(tmp_path / f"{name}{content}{summary}").produce(Stage("s", 1, run), {})[0].output_digest
+        return Store(tmp_path / digest([name, content, summary])).produce(Stage("s", 1, run), {})[0].output_digest
 
     assert make("a", "x", 1) == make("a", "x", 2)
     assert len({make("a", "x", 1), make("b", "x", 1), make("a", "y", 1)}) == 3
+    for account in ("README.md", "metrics.jsonl", "figures/loss.png"):
+        assert make(account, "x", 1) == make(account, "y", 1), "what tells of times is not content"
+    for content in ("README.txt", "more-metrics.jsonl", "loss.png"):
+        assert make(content, "x", 1) != make(content, "y", 1)
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
@@ -295,7 +302,7 @@ def test_a_torn_manifest_is_damage_whatever_its_length(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format 2"),
+        ({"format": 1}, "format 1, and this version reads format 2"),
         ({"key": "write-" + "0" * 16}, "it belongs to write-0"),
         ({"attempt": "../../elsewhere"}, "not a name of ours"),
         ({"files": {"../../passwd": {"size": 1, "digest": "0"}}}, "does not stay inside"),
