@@ -66,7 +66,7 @@ class Session:
 _session: ContextVar[Session] = ContextVar("session")
 
 
-@flow(name="pretrain", persist_result=False)
+@flow(name="pretrain", flow_run_name="{recipe}", persist_result=False)
 def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run a recipe, by name or path, at a scale, with `path.to.key=value` settings.
 

@@ -19,6 +19,7 @@ from pipeline.home import Home
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
+PAGES = {"MLflow ": "/#/experiments?workflowType=machine_learning", "Prefect": "/runs"}  # where our runs are
 
 
 def serve(mlflow_port: int, prefect_port: int) -> None:
@@ -42,15 +43,17 @@ def serve(mlflow_port: int, prefect_port: int) -> None:
     }  # fmt: skip
     console = Console(highlight=False)
     log = (home.path / "ui.log").open("ab")
+    # Prefect's page asks port 4200 unless told otherwise.
+    environment = {**os.environ, "PREFECT_UI_API_URL": f"http://{HOST}:{prefect_port}/api"}
     processes = {
-        url: subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        url: subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
         for url, command in commands.items()
     }
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for name, (url, process) in zip(("MLflow ", "Prefect"), processes.items(), strict=True):
             _wait(url, process, str(home.path / "ui.log"))
-            console.print(f"{name}  {url}")
+            console.print(f"{name}  {url}{PAGES[name]}")
         console.print("Ctrl-C stops both.")
         while all(process.poll() is None for process in processes.values()):
             time.sleep(0.5)

@@ -62,6 +62,9 @@ def is_refusal(error: Exception) -> bool:
         return True
     return getattr(error, "error_code", None) in REFUSALS
 
+# Without it the page of an experiment opens on traces of language-model calls, of which there are none.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 
 class Server:
     """One MLflow server, or the SQLite file that stands in for it. Used by one thread."""
@@ -106,7 +109,7 @@ class Server:
         if found is None:
             folder = self.home / "mlflow" / "artifacts" / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "experiment")
             try:
-                found_id = self.client.create_experiment(name, None if self.remote else folder.as_uri())
+                found_id = self.client.create_experiment(name, None if self.remote else folder.as_uri(), tags=KIND)
             except MlflowException:
                 found = self.client.get_experiment_by_name(name)
                 if found is None:  # not because another process was faster
@@ -159,7 +162,7 @@ class Server:
     def page(self, experiment: str, run: str | None) -> str:
         """The run's page below the server's address, as far as it is known."""
         known = self._experiments.get(experiment)
-        return f"#/experiments/{known}/runs/{run}" if known and run else ""
+        return f"#/experiments/{known}/runs/{run}?workflowType=machine_learning" if known and run else ""
 
     # -- one operation each -------------------------------------------------------------------------------------------
 

@@ -641,7 +641,7 @@ def test_pages_of_a_server_have_addresses_without_passwords(tmp_path: Path) -> N
     assert tracker.url(run) == "http://127.0.0.1:1/base/"
     tracker._server._experiments["pages"] = "12"
     tracker._sender.progress.runs[run.id] = "abc"
-    assert tracker.url(run) == "http://127.0.0.1:1/base/#/experiments/12/runs/abc"
+    assert tracker.url(run) == "http://127.0.0.1:1/base/#/experiments/12/runs/abc?workflowType=machine_learning"
     tracker.close(timeout=0)
 
 
