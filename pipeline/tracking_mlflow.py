@@ -62,6 +62,7 @@ def is_refusal(error: Exception) -> bool:
         return True
     return getattr(error, "error_code", None) in REFUSALS
 
+
 # Without it the page of an experiment opens on traces of language-model calls, of which there are none.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
