@@ -24,6 +24,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -115,17 +116,16 @@ def text(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     yield _too_long(name, 1, raw) if len(raw) > MAX_BYTES else whole_text(name, raw)
 
 
-def whole_text(name: str, raw: bytes, meta: dict[str, Any] | None = None, source: str | None = None) -> Row:
+def whole_text(name: str, raw: bytes, meta: dict[str, Any] | None = None) -> Row:
     """The bytes of a text file as one document."""
-    source = source or name
     try:
         decoded = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        return Reject(source, line, _not_utf8(raw, error), _excerpt(raw[max(0, error.start - 20) :]))
+        return Reject(name, line, _not_utf8(raw, error), _excerpt(raw[max(0, error.start - 20) :]))
     if not decoded.strip():
-        return Reject(source, 1, "empty file")
-    return Document(name, decoded, source, 1, meta or {})
+        return Reject(name, 1, "empty file")
+    return Document(name, decoded, name, 1, meta or {})
 
 
 class _Lines:
@@ -371,34 +371,23 @@ def _archive(path: Path, name: str, fields: Fields) -> Iterator[Row]:
         yield Reject(name, 1, "the archive holds no file of a format that can be read")
 
 
-def _member(name: str, member: str) -> str | Reject:
-    """How a member's documents are called, if its path stays inside the archive."""
-    parts = PurePosixPath(member.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts:
-        return Reject(name, 1, f"the member {member!r} would leave the archive")
-    return f"{name}/{parts}"
+class _Member(NamedTuple):
+    """One file of an archive; `problem`: why it cannot be read, if it cannot."""
 
-
-def _hidden(member: str) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(member).parts)
+    name: str
+    size: int  # bytes in the archive
+    opener: Opener
+    problem: str = ""
 
 
 def _zip(path: Path, name: str, fields: Fields) -> Iterator[Row]:
     with zipfile.ZipFile(path) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.filename):
-            if info.is_dir() or _hidden(info.filename) or _format(info.filename) is None:
-                continue
-            called = _member(name, info.filename)
-            if isinstance(called, Reject):
-                yield called
-            elif info.flag_bits & 1:
-                yield Reject(called, 1, "encrypted")
-            else:
-                try:
-                    opener = lambda info=info: archive.open(info)  # noqa: E731
-                    yield from _file(called, opener, info.compress_size, fields, checked=True)  # type: ignore[arg-type]
-                except (zipfile.BadZipFile, NotImplementedError) as error:
-                    yield Reject(called, 1, f"damaged archive: {error}")
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        members = [
+            _Member(info.filename, info.compress_size, partial(archive.open, info), "encrypted" * (info.flag_bits & 1))  # type: ignore[arg-type]
+            for info in files
+        ]
+        yield from _members(name, members, fields, checked=True)
 
 
 def _tar(path: Path, name: str, fields: Fields) -> Iterator[Row]:
@@ -409,17 +398,32 @@ def _tar(path: Path, name: str, fields: Fields) -> Iterator[Row]:
         closing(_seekable(compression.opened(raw, kind))) as stream,
         tarfile.open(fileobj=stream, mode="r:") as archive,
     ):
-        for info in sorted(archive.getmembers(), key=lambda info: info.name):
-            if info.isdir() or _hidden(info.name) or _format(info.name) is None:
-                continue
-            called = _member(name, info.name)
-            if isinstance(called, Reject):
-                yield called
-            elif not info.isfile():
-                yield Reject(called, 1, "not a plain file")
-            else:
-                opener = lambda info=info: archive.extractfile(info)  # noqa: E731
-                yield from _file(called, opener, info.size, fields)  # type: ignore[arg-type]
+        files = [info for info in archive.getmembers() if not info.isdir()]
+        problems = ["" if info.isfile() else "not a plain file" for info in files]
+        members = [
+            _Member(info.name, info.size, partial(archive.extractfile, info), problem)  # type: ignore[arg-type]
+            for info, problem in zip(files, problems, strict=True)
+        ]
+        yield from _members(name, members, fields, checked=False)
+
+
+def _members(name: str, members: list[_Member], fields: Fields, checked: bool) -> Iterator[Row]:
+    """The rows of an archive's files, by name; hidden ones and those of other formats are left out, as in a folder."""
+    for member in sorted(members, key=lambda member: member.name):
+        parts = PurePosixPath(member.name.replace("\\", "/"))
+        hidden = any(part.startswith(".") and part != ".." for part in parts.parts)
+        if hidden or _format(member.name) is None:
+            continue
+        called = f"{name}/{parts}"
+        if parts.is_absolute() or ".." in parts.parts:
+            yield Reject(name, 1, f"the member {member.name!r} would leave the archive")
+        elif member.problem:
+            yield Reject(called, 1, member.problem)
+        else:
+            try:
+                yield from _file(called, member.opener, member.size, fields, checked)
+            except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: an unknown way of compressing
+                yield Reject(called, 1, f"damaged archive: {error}")
 
 
 # -- words ------------------------------------------------------------------------------------------------------------

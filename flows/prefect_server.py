@@ -28,6 +28,7 @@ from data_prep.errors import UserError
 
 HOST = "127.0.0.1"
 START_SECONDS = 180.0  # a fresh database takes ten, on a busy machine a minute
+ANSWER_SECONDS = 15.0  # a server of the user's should run already
 ALONE_SECONDS = 0.5  # between two looks at whether anybody is left
 
 _held: list[IO[bytes]] = []  # until this process ends
@@ -48,13 +49,13 @@ def begin(folder: Path) -> None:
 
 
 def wait(folder: Path) -> None:
-    """Until the server that `begin` named answers. UserError if it does not come up."""
-    url, until = os.environ["PREFECT_API_URL"], time.monotonic() + START_SECONDS
+    """Until the server in PREFECT_API_URL answers. UserError if it does not."""
+    url, until = os.environ["PREFECT_API_URL"], time.monotonic() + (START_SECONDS if _held else ANSWER_SECONDS)
     while time.monotonic() < until:
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(f"{url}/health", timeout=5)
             return
-        if url.startswith(f"http://{HOST}:") and (folder / "server.json").exists() and not _running(folder):
+        if _held and not _running(folder):
             raise UserError(f"Prefect's server ended as it started; its words are in {folder / 'server.log'}.")
         time.sleep(0.05)
     raise UserError(f"Prefect's server at {url} does not answer; start it, or unset PREFECT_API_URL.")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.errors import UserError
 from flows import prefect_server
 from tests.flows.test_end_to_end import SESAME
 from tests.pipeline import tiny
@@ -34,6 +35,9 @@ def test_a_server_of_the_users_own_is_left_alone(tmp_path: Path, monkeypatch: py
     prefect_server.begin(tmp_path / "prefect")
     assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:9/api"
     assert not (tmp_path / "prefect").exists()
+    monkeypatch.setattr(prefect_server, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/api does not answer; start it, or unset PREFECT_API_URL"):
+        prefect_server.wait(tmp_path / "prefect")
 
 
 def test_users_share_a_server_that_leaves_with_the_last_of_them(tmp_path: Path) -> None:
