@@ -98,7 +98,7 @@ def peek(
     artifact: ArtifactArgument,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Examples to show.")] = 4,
     start: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    split: Annotated[str, typer.Option(help="train, longer, validation or test.")] = "train",
     recipe: Annotated[
         str | None, typer.Option(help="Show shards as this recipe corrupts them (default: the stored run's).")
     ] = None,

@@ -181,21 +181,28 @@ def report(run: str) -> None:
 def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
     from data_prep.corrupt import MaskingConfig
     from flows.peek import peek as show_artifact
+    from training.config import LongerConfig
+    from training.data import LONGER
 
     store = Home.find().store()
     found = store.resolve(artifact)
     inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
     tokenizer, corpus = inputs.get("tokenizer"), inputs.get("corpus")
-    corruption = None
+    corruption = longer = None
     if recipe is not None:
-        corruption = _load(recipe, None, []).corruption
+        chosen = _load(recipe, None, [])
+        corruption, longer = chosen.corruption, chosen.train.longer
     else:
         # The corruption of the newest network that was trained on these shards, if there is one.
         for candidate in reversed(store.list()):
             parents = {entry["key"] for entry in candidate.manifest["inputs"].values()}
             if candidate.stage == "pretrain" and found.key in parents:
                 corruption = MaskingConfig.model_validate(candidate.config["corruption"])
+                train = candidate.config["train"]
+                longer = LongerConfig.model_validate(train["longer"]) if train.get("longer") else None
                 break
+    if corruption and longer and split == LONGER:
+        corruption = longer.corruption(corruption)
     show_artifact(
         found,
         tokenizer.path if tokenizer else None,

@@ -23,6 +23,7 @@ from flows.peek_rows import show_rows
 from flows.pieces import Pieces
 from flows.readable import number, plain, size
 from pipeline.artifact import Artifact
+from training.data import LONGER
 
 FIRST_SENTENCES = 3
 MAX_FILES = 20
@@ -55,7 +56,7 @@ def peek(
     files = artifact.manifest["files"]
     _header(artifact, console)
     if any(f"{name}/index.json" in files for name in SPLITS):
-        _check_split(artifact, split, {name for name in SPLITS if f"{name}/index.json" in files})
+        _check_split(artifact, split, {name for name in (*SPLITS, LONGER) if f"{name}/index.json" in files})
         index = range(start, start + rows)
         show_rows(artifact, tokenizer_folder, index, console, split, corruption, corpus_folder, epoch)
     elif "train.arrow" in files:
@@ -72,7 +73,7 @@ def peek(
 
 def _check_split(artifact: Artifact, split: str, present: set[str]) -> None:
     if split not in present:
-        found = ", ".join(name for name in SPLITS if name in present)
+        found = ", ".join(name for name in (*SPLITS, LONGER) if name in present)
         raise UserError(f"{artifact.key} has no split {split!r}; it has {found}")
 
 

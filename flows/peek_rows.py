@@ -28,6 +28,7 @@ from data_prep.tokenizers import load, specials
 from flows.pieces import Pieces
 from flows.readable import plain
 from pipeline.artifact import Artifact
+from training.data import LONGER, stream_of
 
 LABELS = {"nsp": ("B is next", "B is random"), "sop": ("in order", "swapped")}
 TARGET, MASKED, RANDOM, KEPT = "bold green", "bold magenta", "bold red", "bold cyan"
@@ -87,9 +88,8 @@ def as_seen(
     settings = corruption or (MaskingConfig.model_validate(config["corruption"]) if config.get("corruption") else None)
     if settings is None:
         return rows, "not corrupted yet"
-    # Training's own names of its streams: the training split by the recipe's name, held-out rows by what they are for.
-    stream = ("corrupt", config["name"]) if split == "train" else ("corrupt held-out", "held-out")
-    rows = corrupt(rows, settings, special, Draws(key(config["seed"], *stream), epoch, numbers))
+    draws = Draws(key(config["seed"], *stream_of(split, config["name"])), epoch, numbers)
+    rows = corrupt(rows, settings, special, draws)
     return rows, f"corrupted as training does it in epoch {epoch}"
 
 
@@ -99,7 +99,7 @@ def _document_names(rows: Rows, corpus_folder: Path | None, split: str) -> list[
     numbers = np.asarray(rows["document"]).tolist()
     if corpus_folder is None:
         return [f"document {number}" for number in numbers]
-    names = Corpus(corpus_folder, split).table["name"]
+    names = Corpus(corpus_folder, "train" if split == LONGER else split).table["name"]
     return [plain(names[number].as_py()) for number in numbers]
 
 

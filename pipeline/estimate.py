@@ -60,16 +60,17 @@ def _pretraining(recipe: Recipe, planned: Sequence[Planned]) -> list[str]:
     parameters = count_parameters(recipe, vocabulary)
     train, placement = recipe.train, recipe.placement
     samples = train.steps * train.global_batch
+    short = train.longer_from * train.global_batch
+    tokens = short * recipe.compose.length + (samples - short) * (train.longer.length if train.longer else 0)
     memory = memory_per_worker(parameters, placement)
     zero = "plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"
     found = [
-        f"{parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows, "
-        f"at most {samples * recipe.compose.length:,} tokens",
+        f"{parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows, at most {tokens:,} tokens",
         f"{placement.workers} worker{'s' if placement.workers > 1 else ''}, {zero}: "
         f"{sum(memory.values()) / 2**20:,.0f} MiB each before activations "
         f"({', '.join(f'{name} {size / 2**20:,.0f}' for name, size in memory.items())})",
     ]
     shards = by_name["shards"].artifact
     if shards:
-        found.append(f"{samples / shards.summary['train']['rows']:.2f} passes over the shards")
+        found.append(f"{short / shards.summary['train']['rows']:.2f} passes over the shards")
     return found

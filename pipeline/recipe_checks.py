@@ -39,10 +39,11 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
             "network.config.hidden_size",
             f"{hidden} is not a multiple of num_attention_heads {heads}",
         )
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and positions < recipe.compose.length:
-        text = f"{positions} positions are fewer than compose.length {recipe.compose.length}"
-        yield "network.config.max_position_embeddings", text
+    positions, longer = config.get("max_position_embeddings"), recipe.train.longer
+    lengths = {"compose.length": recipe.compose.length, "train.longer.length": longer.length if longer else 0}
+    for name, length in lengths.items():
+        if isinstance(positions, int) and positions < length:
+            yield "network.config.max_position_embeddings", f"{positions} positions are fewer than {name} {length}"
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
@@ -60,6 +61,9 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
         yield "train.warmup_steps", f"{train.warmup_steps} exceeds train.steps {train.steps}"
     if train.evaluate_every and recipe.data.split.validation == 0:
         yield "train.evaluate_every", "needs held-out documents; set data.split.validation above 0"
+    if train.longer and train.longer.length <= recipe.compose.length:
+        text = f"{train.longer.length} is not longer than compose.length {recipe.compose.length}"
+        yield "train.longer.length", text
     for index, beta in enumerate(train.betas):
         if not 0 <= beta < 1:
             yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"

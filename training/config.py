@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_prep.corrupt import MaskingConfig
+
 Scalar = bool | int | float | str
 
 
@@ -42,6 +44,18 @@ class OrderConfig(Settings):
     window: int = Field(default=1024, ge=1, description="Blocks whose rows are mixed together.")
 
 
+class LongerConfig(Settings):
+    """The last part of training on longer rows (BERT: 90 % of the steps at 128 tokens, then 10 % at 512)."""
+
+    length: int = Field(ge=8, description="Most tokens of a row in that part.")
+    share: float = Field(default=0.1, gt=0, lt=1, description="Of the steps.")
+    max_predictions: int = Field(default=77, ge=1, description="corruption.max_predictions of those rows.")
+
+    def corruption(self, usual: MaskingConfig) -> MaskingConfig:
+        """How those rows are corrupted, given how the others are."""
+        return usual.model_copy(update={"max_predictions": self.max_predictions})
+
+
 class TrainConfig(Settings):
     """One training run: its budget, optimizer and rhythm."""
 
@@ -62,6 +76,12 @@ class TrainConfig(Settings):
     evaluate_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
     evaluate_rows: int = Field(default=2048, ge=1, description="Held-out rows per evaluation.")
     log_every: int = Field(default=10, ge=1, description="Steps between logged records.")
+    longer: LongerConfig | None = Field(default=None, description="Longer rows for the last steps.")
+
+    @property
+    def longer_from(self) -> int:
+        """First step on longer rows; the number of steps where there are none."""
+        return self.steps - (round(self.steps * self.longer.share) if self.longer else 0)
 
 
 class PlacementConfig(Settings):

@@ -20,7 +20,15 @@ from training.config import OrderConfig
 
 T = TypeVar("T")
 CORRUPT, CORRUPT_HELD_OUT = "corrupt", "corrupt held-out"  # streams of random draws
+LONGER = "longer"  # the split of `TrainConfig.longer`
 Corruption = Callable[[Rows, Draws], Rows]
+
+
+def stream_of(split: str, name: str) -> tuple[str, str]:
+    """What keys the draws that corrupt the rows of a split: the stream, and the corpus as the stream calls it."""
+    if split == LONGER:
+        return CORRUPT, f"{name} {LONGER}"
+    return (CORRUPT_HELD_OUT if split == "validation" else CORRUPT), name
 
 
 class Table(Protocol):
@@ -50,6 +58,12 @@ class Corpus:
     name: str
     table: Table
     weight: float = 1.0
+
+
+class Samples(Protocol):
+    """Rows by sample number, as the loop asks for them."""
+
+    def read(self, samples: np.ndarray) -> Rows: ...
 
 
 class Stream:
@@ -91,6 +105,21 @@ class Stream:
         if len(parts) == 1:
             return parts[0]
         return take(concat(parts), np.argsort(np.concatenate(places)))
+
+
+class Succession:
+    """One stream until sample `begins`, then another, whose samples count from there."""
+
+    def __init__(self, first: Samples, then: Samples, begins: int) -> None:
+        self.first, self.then, self.begins = first, then, begins
+
+    def read(self, samples: np.ndarray) -> Rows:
+        """Rows of the samples, all from one of the two: the second begins with a step."""
+        if len(samples) and samples[0] < self.begins <= samples[-1]:
+            raise ValueError(f"samples {samples[0]} to {samples[-1]} span the change at {self.begins}")
+        if len(samples) and samples[0] >= self.begins:
+            return self.then.read(samples - self.begins)
+        return self.first.read(samples)
 
 
 def micro_batches(global_batch: int, world: int, micro_batch: int | None) -> int:

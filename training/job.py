@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class Job(Settings):
     """What to train on which shards, and where its files go. Survives a trip through JSON."""
 
     corpora: list[ShardsOf]
+    longer: ShardsOf | None = None  # of the last steps; see `TrainConfig.longer`
     held_out: str | None = None
     tokenizer: str
     corruption: MaskingConfig
@@ -61,7 +63,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from data_prep.rows import Rows
     from data_prep.shards import Shards
     from data_prep.tokenizers import specials as load_specials
-    from training.data import CORRUPT_HELD_OUT, Corpus, Stream
+    from training.data import CORRUPT_HELD_OUT, Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
     from training.loop import Training
     from training.objectives import builder
@@ -73,11 +75,18 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         job.objective, job.network, specials, Path(job.tokenizer), worker.device.type
     )
 
-    def split(rows: Rows, draws: Draws) -> Rows:
-        return corrupt(rows, job.corruption, specials, draws)
+    def split(config: MaskingConfig) -> Callable[[Rows, Draws], Rows] | None:
+        return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
 
-    at_load = split if job.corruption.at == "load" else None
+    at_load = split(job.corruption)
     corpora = [Corpus(c.name, Shards(Path(c.folder)), c.weight) for c in job.corpora]
+    stream: Samples = Stream(corpora, job.seed, job.order, at_load)
+    if job.longer and job.train.longer:
+        corpus = Corpus(job.longer.name, Shards(Path(job.longer.folder)))
+        begins = job.train.longer_from * job.train.global_batch
+        stream = Succession(
+            stream, Stream([corpus], job.seed, job.order, split(job.train.longer.corruption(job.corruption))), begins
+        )
     held_out, held_out_rows = None, 0
     if job.held_out:
         table = Shards(Path(job.held_out))
@@ -87,7 +96,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,
-            stream=Stream(corpora, job.seed, job.order, at_load),
+            stream=stream,
             config=job.train,
             placement=job.placement,
             worker=worker,

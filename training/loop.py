@@ -25,7 +25,7 @@ from data_prep.keyed import key
 from training import checkpoint as checkpoints
 from training.checkpoint import Position
 from training.config import PlacementConfig, TrainConfig
-from training.data import Stream, ahead, micro_batches, worker_samples
+from training.data import Samples, Stream, ahead, micro_batches, worker_samples
 from training.deepspeed_engine import DeepSpeedEngine
 from training.distributed import Worker
 from training.engine import Engine, PlainEngine
@@ -43,7 +43,7 @@ class Training:
     """One run of the loop on one worker."""
 
     objective: Objective
-    stream: Stream
+    stream: Samples
     config: TrainConfig
     placement: PlacementConfig = field(default_factory=PlacementConfig)
     worker: Worker = field(default_factory=Worker)

@@ -13,6 +13,7 @@ from pipeline.model_card import model_card
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
 from training.config import PlacementConfig
+from training.data import LONGER, stream_of
 from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
 
@@ -22,6 +23,8 @@ MODEL = "model"  # folder that AutoModel.from_pretrained opens
 def config(recipe: Recipe) -> dict[str, Any]:
     """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
     train = recipe.train.model_dump(mode="json")
+    if train["longer"] is None:
+        del train["longer"]  # runs without it keep their keys
     train["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
     return {
         "name": recipe.name,
@@ -43,6 +46,9 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         {
             **{k: config[k] for k in ("corruption", "order", "network", "objective", "train", "seed")},
             "corpora": [ShardsOf(name=config["name"], folder=str(shards / "train"))],
+            "longer": ShardsOf(name=stream_of(LONGER, config["name"])[1], folder=str(shards / LONGER))
+            if config["train"].get("longer")
+            else None,
             "held_out": str(shards / "validation") if (shards / "validation").is_dir() else None,
             "tokenizer": str(inputs["tokenizer"].path),
             "placement": placement,

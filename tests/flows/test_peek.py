@@ -29,7 +29,7 @@ from flows.readable import number, plain, size
 from pipeline.artifact import Artifact, output_digest
 from training.config import OrderConfig
 from training.data import Corpus as TrainingCorpus
-from training.data import Stream
+from training.data import Stream, stream_of
 
 TEXT = "the quick brown fox jumps over lazy dogs while seven clever senators debate naïve laws"
 WORDS = TEXT.split()
@@ -128,11 +128,8 @@ def test_rows_are_corrupted_as_training_corrupts_them(home: dict[str, Artifact],
     def corruption(rows: Rows, draws: Draws) -> Rows:
         return corrupt(rows, MASKING, special, draws)
 
-    if split == "train":
-        stream = Stream([TrainingCorpus(NAME, table)], SEED, OrderConfig(), corruption)
-    else:
-        held_out = [TrainingCorpus("held-out", table)]
-        stream = Stream(held_out, SEED, OrderConfig(), corruption, purpose="corrupt held-out")
+    purpose, name = stream_of(split, NAME)
+    stream = Stream([TrainingCorpus(name, table)], SEED, OrderConfig(), corruption, purpose)
     for epoch in (0, 1):
         samples = np.arange(epoch * table.rows, (epoch + 1) * table.rows)
         _, epochs, places = stream.order.locate(samples)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_prep.errors import UserError
+from data_prep.shards import Shards
 from pipeline import dag, estimate
 from pipeline.dag import Node
 from pipeline.recipe import Recipe, load
+from pipeline.stage import Context
 from pipeline.store import Store
 from tests.pipeline import tiny
 from training.config import PlacementConfig
+from training.objective import Batch
+from training.objectives.masked_lm import MaskedLM
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,51 @@ def test_load_time_corruption_does_not_fork_the_shards(folder: Path) -> None:
     make(folder, ("ingest", "tokenizer", "shards"))
     assert planned(folder, "corruption.rate=0.3")["shards"] == "stored"
     assert planned(folder, "corruption.at=shards")["shards"] != "stored"
+
+
+@pytest.mark.parametrize("at", ["load", "shards"])
+def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    count = MaskedLM.tokens
+    monkeypatch.setattr(MaskedLM, "tokens", lambda self, batch: widths.append(most(batch)) or count(self, batch))
+
+    def most(batch: Batch) -> int:
+        return int(batch["attention_mask"].sum(1).max())
+
+    settings = (
+        "train.longer.length=64",
+        "train.longer.share=0.25",
+        "train.longer.max_predictions=9",
+        "network.config.max_position_embeddings=64",
+        "corruption.rate=0.5",
+        f"corruption.at={at}",
+        "train.global_batch=16",
+    )
+    recipe = load(folder / "tiny.yaml", overrides=settings)
+    assert recipe.train.longer_from == 6
+    store, made = Store(folder / "store"), {}
+    context = Context(placement=recipe.placement.model_dump(mode="json"))
+    for node in dag.nodes(recipe, folder / "downloads")[:4]:
+        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
+    shards = made["shards"]
+    lengths = {name: Shards(shards.path / name).read(np.arange(20)) for name in ("train", "longer")}
+    longest = {name: int(np.diff(rows["tokens"].offsets).max()) for name, rows in lengths.items()}  # type: ignore[union-attr]
+    assert longest["train"] <= 32 < longest["longer"] <= 64
+    if at == "shards":
+        targets = {n: int(np.diff(rows["target_ids"].offsets).max()) for n, rows in lengths.items()}  # type: ignore[union-attr]
+        assert targets == {"train": 16, "longer": 9}
+    first = len(widths) * 6 // 8
+    assert max(widths[:first]) <= 32 < min(widths[first:])
+
+
+def test_longer_rows_fork_only_what_they_touch(folder: Path) -> None:
+    make(folder, ("ingest", "tokenizer", "shards"))
+    more = ("train.longer.length=56", "network.config.max_position_embeddings=64")
+    assert [name for name, why in planned(folder, *more).items() if why == "stored"] == ["ingest", "tokenizer"]
+    with pytest.raises(UserError, match=r"32 positions are fewer than train\.longer\.length 56"):
+        planned(folder, more[0])
+    with pytest.raises(UserError, match=r"32 is not longer than compose\.length 32"):
+        planned(folder, "train.longer.length=32")
 
 
 def test_a_changed_file_is_a_new_corpus(tmp_path: Path) -> None:

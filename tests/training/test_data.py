@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_prep.rows import Ragged
 from tests.training import tiny
 from training.config import OrderConfig
-from training.data import Corpus, Stream, ahead, micro_batches, worker_samples
+from training.data import Corpus, Stream, Succession, ahead, micro_batches, worker_samples
 
 
 @given(
@@ -58,6 +58,18 @@ def test_mixtures_are_read_in_the_order_asked() -> None:
         alone = stream.read(np.array([number]))["tokens"]
         assert isinstance(alone, Ragged)
         np.testing.assert_array_equal(together.row(number), alone.row(0))
+
+
+def test_one_stream_follows_another_at_the_step_asked() -> None:
+    short, long = (Stream([Corpus(n, tiny.table(50, seed=s))], 7, OrderConfig()) for n, s in (("a", 0), ("b", 1)))
+    both = Succession(short, long, begins=24)
+    for samples, alone in (
+        (np.arange(16, 24), short.read(np.arange(16, 24))),
+        (np.arange(24, 32), long.read(np.arange(8))),
+    ):
+        np.testing.assert_array_equal(both.read(samples)["tokens"].values, alone["tokens"].values)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="samples 20 to 27 span the change at 24"):
+        both.read(np.arange(20, 28))
 
 
 def test_reading_ahead_keeps_the_order_and_raises_where_it_failed() -> None:
