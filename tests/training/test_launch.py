@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from transformers import AutoModel
 
 from data_prep.errors import UserError
 from data_prep.shards import ShardWriter
@@ -65,8 +67,6 @@ def test_a_job_survives_json(tmp_path: Path) -> None:
 
 
 def test_in_this_process(tmp_path: Path) -> None:
-    from transformers import AutoModel
-
     made = job(tmp_path)
     summary = launch.run(made)
     assert summary["step"] == 12 and summary["resumed_from"] == 0
@@ -89,6 +89,20 @@ def test_a_damaged_shard_is_named_and_never_trained_on(tmp_path: Path) -> None:
 def test_a_job_that_ray_cannot_reach_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"placement\.ray_address: no Ray cluster answers at '127\.0\.0\.1:1'"):
         launch.run(job(tmp_path, ray_address="127.0.0.1:1"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_learns_the_same_and_is_opened_as_any_other(tmp_path: Path) -> None:
+    curves = {}
+    for compiled in (False, True):
+        made = job(tmp_path / str(compiled), steps=6, compile=compiled)
+        made.network.config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        launch.run(made)
+        curves[compiled] = losses(made.work)
+    assert curves[True] == pytest.approx(curves[False], rel=1e-5)
+    weights = [AutoModel.from_pretrained(job(tmp_path / str(c)).out).state_dict() for c in (False, True)]
+    assert list(weights[0]) == list(weights[1])
 
 
 @pytest.mark.slow
