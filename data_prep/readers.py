@@ -7,6 +7,8 @@ other, and no bad row stops the reading.
     .jsonl             one a line, called by its `id_field`, or FILE:LINE
     .csv .tsv          one a row below a header; quoted fields may hold line breaks
     .parquet .arrow    one a row (.arrow: the file and the stream format, such as Hugging Face data sets on disk)
+    .xml               a MediaWiki dump: one an article, called FILE:PAGE-ID
+    .warc .wet         a web archive: one a page, called FILE:RECORD-ID; behind .gz, damage costs a record, not the file
     .gz .bz2 .zst .xz  behind any of these: the same, compressed; a damaged file is one reject and none of it is used
     .tar .zip          (.tar also compressed) each member as if it lay in a folder of the archive's name
 """
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -33,6 +36,8 @@ import pyarrow.parquet as pq
 
 from data_prep import compression
 from data_prep.compression import DamagedError, Opener
+from data_prep.readers_cuts import group_rows
+from data_prep.readers_files import RemoteFile
 
 MAX_BYTES = 1 << 26  # of one document; what is longer is no document, and is not held in memory
 _EXCERPT = 80
@@ -79,25 +84,75 @@ def readable(name: str) -> bool:
     return _is_archive(name) or _format(name) is not None
 
 
+def cut_by(name: str) -> str | None:
+    """What a file of this name can be cut by: "lines", "groups" (of a table's rows), or nothing."""
+    return (
+        {".jsonl": "lines", ".parquet": "groups"}.get(_format(name) or "")
+        if compression.split(name)[1] is None
+        else None
+    )
+
+
 def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:
-    """Every row of a file, which documents call `name`."""
+    """Every row of a file here, which documents call `name`."""
+    return read_opened(lambda: path.open("rb"), path.stat().st_size, name, fields)
+
+
+def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
+    """Every row of a file that `opener` opens; the end of `name` says what it is."""
     try:
-        if _is_archive(path.name):
-            yield from _archive(path, name, fields)
+        if _is_archive(name):
+            yield from _archive(opener, size, name, fields)
         else:
-            yield from _file(name, lambda: path.open("rb"), path.stat().st_size, fields)
+            yield from _file(name, opener, size, fields)
     except OSError as error:
-        yield Reject(name, 1, f"cannot be read: {error.strerror or error}")
+        yield _unreadable(name, 1, error)
+
+
+def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: int, first: int) -> Iterator[Row]:
+    """The rows of a stretch of a file that `cut_by` names: of bytes or row groups [start, stop), `first` before it."""
+    try:
+        with opener() as raw:
+            if cut_by(name) == "lines":
+                raw.seek(start)
+                stretch = io.BufferedReader(_Bounded(raw, stop - start), 1 << 16)
+                yield from _json_rows(name, _Lines(stretch, first), fields)  # type: ignore[arg-type]
+            else:
+                yield from _table(name, fields, lambda: _parquet_groups(raw, start, stop), says=start == 0)
+    except OSError as error:
+        yield _unreadable(name, first + 1, error)
+
+
+class _Bounded(io.RawIOBase):
+    """The next `size` bytes of a stream."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._left = stream, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _unreadable(name: str, position: int, error: OSError) -> Reject:
+    return Reject(name, position, f"cannot be read: {error.strerror or error}")
 
 
 def _format(name: str) -> str | None:
-    base, _ = compression.split(name)
+    base = compression.split(name)[0]
     return next((suffix for suffix in FORMATS if base.endswith(suffix)), None)
 
 
 def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = False) -> Iterator[Row]:
     """A file that `opener` opens; `checked`: whoever holds it has a check sum, which is to be compared first."""
-    kind = compression.split(name)[1]
+    kind, reader = compression.split(name)[1], FORMATS[_format(name) or ""]
+    if kind == "gzip" and reader is web_archive:
+        kind, reader = None, gzipped_web_archive
     try:
         if kind is not None or checked:
             compression.check(opener, kind, size)
@@ -105,7 +160,7 @@ def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = 
         yield Reject(name, damage.line, f"damaged {_KIND_NAMES.get(kind or '', 'archive')} file: {damage}")
         return
     with opener() as raw, closing(compression.opened(raw, kind)) as stream:
-        yield from FORMATS[_format(name) or ""](name, stream, fields)
+        yield from reader(name, stream, fields)
 
 
 # -- text -------------------------------------------------------------------------------------------------------------
@@ -122,7 +177,7 @@ def whole_text(name: str, raw: bytes, meta: dict[str, Any] | None = None) -> Row
         decoded = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        return Reject(name, line, _not_utf8(raw, error), _excerpt(raw[max(0, error.start - 20) :]))
+        return Reject(name, line, _not_utf8(raw, error), excerpt(raw[max(0, error.start - 20) :]))
     if not decoded.strip():
         return Reject(name, 1, "empty file")
     return Document(name, decoded, name, 1, meta or {})
@@ -134,9 +189,9 @@ class _Lines:
     Not a generator: it goes on after an exception that its consumer raises.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, first: int = 0) -> None:
         self.stream = stream
-        self.number = 0
+        self.number = first
         self.long: bytes = b""  # how the last line began, if it was too long
 
     def __iter__(self) -> Iterator[bytes | None]:
@@ -147,10 +202,8 @@ class _Lines:
         if not raw:
             raise StopIteration
         self.number += 1
-        if self.number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
         if len(raw) <= MAX_BYTES:
-            return raw
+            return raw.removeprefix(b"\xef\xbb\xbf") if self.number == 1 else raw
         self.long = raw[: 4 * _EXCERPT]
         while raw and not raw.endswith(b"\n"):
             raw = self.stream.readline(1 << 20)
@@ -158,21 +211,24 @@ class _Lines:
 
 
 def json_lines(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
-    rows, lines = 0, _Lines(stream)
-    for raw in lines:
-        if raw is None:
-            rows += 1
-            yield _too_long(name, lines.number, lines.long)
-        elif raw.strip():
-            rows += 1
-            yield _json_line(name, lines.number, raw, fields)
+    rows = 0
+    for rows, row in enumerate(_json_rows(name, _Lines(stream), fields), 1):  # noqa: B007
+        yield row
     if not rows:
         yield Reject(name, 1, "empty file")
 
 
+def _json_rows(name: str, lines: _Lines, fields: Fields) -> Iterator[Row]:
+    for raw in lines:
+        if raw is None:
+            yield _too_long(name, lines.number, lines.long)
+        elif raw.strip():
+            yield _json_line(name, lines.number, raw, fields)
+
+
 def _json_line(name: str, line: int, raw: bytes, fields: Fields) -> Row:
     def reject(reason: str) -> Reject:
-        return Reject(name, line, reason, _excerpt(raw))
+        return Reject(name, line, reason, excerpt(raw))
 
     try:
         row = json.loads(raw.decode("utf-8"), parse_constant=lambda _: None)
@@ -187,14 +243,14 @@ def _json_line(name: str, line: int, raw: bytes, fields: Fields) -> Row:
     for key in filter(None, fields):
         if key not in row:
             return reject(f"no field {key!r}; found {', '.join(map(repr, row)) or 'none'}")
-    return _row(name, line, row, fields, _excerpt(raw))
+    return _row(name, line, row, fields, excerpt(raw))
 
 
-def _row(name: str, position: int, row: dict[str, Any], fields: Fields, excerpt: str) -> Row:
+def _row(name: str, position: int, row: dict[str, Any], fields: Fields, begin: str) -> Row:
     """A document of a row's fields; those of its text and its name are there."""
 
     def reject(reason: str) -> Reject:
-        return Reject(name, position, reason, excerpt)
+        return Reject(name, position, reason, begin)
 
     value = row.pop(fields.text)
     if not isinstance(value, str):
@@ -207,10 +263,7 @@ def _row(name: str, position: int, row: dict[str, Any], fields: Fields, excerpt:
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
         return reject(f"field {fields.identity!r}: expected a name, found {_json_type(identity)}")
     meta = {key: value for key, value in row.items() if isinstance(value, str | int | float)}
-    document = Document(str(identity), value, name, position, meta)
-    if not _is_unicode(document):
-        return reject("holds half of a surrogate pair, which is not Unicode text")
-    return document
+    return checked(Document(str(identity), value, name, position, meta), begin)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -267,13 +320,13 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
                 return
             continue
         rows += 1
-        excerpt = _excerpt(delimiter.join(values)[:_EXCERPT].encode("utf-8", "surrogateescape"))
+        begin = excerpt(delimiter.join(values)[:_EXCERPT].encode("utf-8", "surrogateescape"))
         if len(values) != len(header):
-            yield Reject(name, start, f"expected {len(header)} fields as in the header, found {len(values)}", excerpt)
+            yield Reject(name, start, f"expected {len(header)} fields as in the header, found {len(values)}", begin)
         elif any(not value.isascii() and _escaped(value) for value in values):
-            yield Reject(name, start, "not UTF-8", excerpt)
+            yield Reject(name, start, "not UTF-8", begin)
         else:
-            yield _row(name, start, dict(zip(header, values, strict=True)), fields, excerpt)
+            yield _row(name, start, dict(zip(header, values, strict=True)), fields, begin)
     if not rows:
         yield Reject(name, 1, "empty file" if header is None else "no row below the header")
 
@@ -282,57 +335,115 @@ def _escaped(value: str) -> bool:
     return any("\udc80" <= character <= "\udcff" for character in value)
 
 
+class _Group(NamedTuple):
+    """Rows of a table that damage spoils together: `first` come before, `count` should be there, if that is known."""
+
+    what: str
+    first: int
+    count: int | None
+    batches: Iterator[pa.RecordBatch]
+
+
 def parquet(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     with _seekable(stream) as file:
-        yield from _batches(name, fields, lambda: _parquet_batches(file))
+        yield from _table(name, fields, lambda: _parquet_groups(file))
 
 
-def _parquet_batches(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _parquet_groups(file: BinaryIO, start: int = 0, stop: int | None = None) -> tuple[pa.Schema, Iterator[_Group]]:
     table = pq.ParquetFile(file)
-    return table.schema_arrow, table.iter_batches(_BATCH)
+    schema, counts = table.schema_arrow, group_rows(table.metadata)
+    columns = [field.name for field in schema if _is_value(field.type)]
+    firsts = list(accumulate(counts, initial=0))
+
+    def groups() -> Iterator[_Group]:
+        for number in range(len(counts))[start:stop]:
+            batches = table.iter_batches(_BATCH, row_groups=[number], columns=columns)
+            yield _Group("row group", firsts[number], counts[number], batches)
+
+    return schema, groups()
 
 
 def arrow(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     with _seekable(stream) as file:
-        yield from _batches(name, fields, lambda: _arrow_batches(file))
+        yield from _table(name, fields, lambda: _arrow_groups(file))
 
 
-def _arrow_batches(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _arrow_groups(file: BinaryIO) -> tuple[pa.Schema, Iterator[_Group]]:
     magic = file.read(6)
     file.seek(0)
     if magic == b"ARROW1":
         table = pa.ipc.open_file(file)
-        return table.schema, (table.get_batch(number) for number in range(table.num_record_batches))
-    stream = pa.ipc.open_stream(file)
-    return stream.schema, iter(stream)
+        schema, batches = table.schema, (table.get_batch(number) for number in range(table.num_record_batches))
+    else:
+        stream = pa.ipc.open_stream(file)
+        schema, batches = stream.schema, iter(stream)
+    return schema, iter([_Group("file", 0, None, batches)])
 
 
-def _batches(name: str, fields: Fields, opened: Callable[[], Any]) -> Iterator[Row]:
-    position = 0
+def _table(
+    name: str, fields: Fields, opened: Callable[[], tuple[pa.Schema, Iterator[_Group]]], says: bool = True
+) -> Iterator[Row]:
+    """The rows of a table's groups; `says`: what is wrong with the table as a whole is said here."""
+    read = 0
     try:
-        schema, batches = opened()
-        for key in filter(None, fields):
-            if key not in schema.names:
-                yield Reject(name, 1, f"no column {key!r}; found {', '.join(map(repr, schema.names)) or 'none'}")
-                return
-        kind = schema.field(fields.text).type
-        if not _is_text(kind):
-            yield Reject(name, 1, f"column {fields.text!r}: expected strings, found {kind}")
-            return
-        for batch in batches:
-            for start in range(0, len(batch), _BATCH):
-                part = batch.slice(start, _BATCH)
-                part.validate(full=True)  # offsets and UTF-8; a file is not believed
-                for row in part.to_pylist():
-                    position += 1
-                    excerpt = str(row[fields.text] or "")[:_EXCERPT]
-                    yield _row(name, position, row, fields, excerpt)
+        schema, groups = opened()
     except (pa.ArrowException, OSError, ValueError) as error:
-        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-        yield Reject(name, position + 1, f"damaged file, not read from here on: {problem}")
+        yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
         return
-    if not position:
+    problem = _missing(schema, fields)
+    if problem:
+        if says:
+            yield Reject(name, 1, problem)
+        return
+    for group in groups:
+        position = group.first
+        try:
+            for batch in group.batches:
+                for row in _table_rows(batch):
+                    position += 1
+                    read += 1
+                    yield _row(name, position, row, fields, str(row[fields.text] or "")[:_EXCERPT])
+            if group.count is not None and position - group.first != group.count:
+                raise ValueError(f"it should hold {group.count} rows")
+        except (pa.ArrowException, OSError, ValueError) as error:
+            read += 1
+            yield Reject(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
+    if not read and says:
         yield Reject(name, 1, "empty file")
+
+
+def _missing(schema: pa.Schema, fields: Fields) -> str | None:
+    for key in filter(None, fields):
+        if key not in schema.names:
+            return f"no column {key!r}; found {', '.join(map(repr, schema.names)) or 'none'}"
+        if schema.names.count(key) > 1:
+            return f"more than one column is called {key!r}"
+        if not _is_value(schema.field(key).type):
+            return f"column {key!r}: expected strings, found {schema.field(key).type}"
+    kind = schema.field(fields.text).type
+    return None if _is_text(kind) else f"column {fields.text!r}: expected strings, found {kind}"
+
+
+def _table_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(batch), _BATCH):
+        part = batch.slice(start, _BATCH)
+        part.validate(full=True)  # offsets and UTF-8; a file is not believed
+        columns = {field.name: part.column(i) for i, field in enumerate(part.schema) if _is_value(field.type)}
+        for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+
+def _is_value(kind: pa.DataType) -> bool:
+    """Whether a column may hold what a document keeps: text, numbers, booleans."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return _is_text(kind) or any(check(kind) for check in checks)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -342,13 +453,36 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _seekable(stream: BinaryIO) -> BinaryIO:
-    """The stream itself if it is a file on disk, else its bytes in a file that goes when it is closed."""
-    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+    """The stream itself if it is a file where it lies, else its bytes in a file that goes when it is closed."""
+    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO | RemoteFile):
         return stream
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     shutil.copyfileobj(stream, file, 1 << 20)
     file.seek(0)
     return file  # type: ignore[return-value]
+
+
+# -- the web ----------------------------------------------------------------------------------------------------------
+
+
+def wiki(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    from data_prep import readers_wiki  # only now: its libraries are large, and few need them
+
+    yield from readers_wiki.articles(name, stream)
+
+
+def web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    from data_prep import readers_web
+
+    with _seekable(stream) as file:
+        yield from readers_web.plain(name, file)
+
+
+def gzipped_web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    from data_prep import readers_web
+
+    with _seekable(stream) as file:
+        yield from readers_web.gzipped(name, file)
 
 
 # -- archives ---------------------------------------------------------------------------------------------------------
@@ -358,10 +492,10 @@ def _is_archive(name: str) -> bool:
     return name.endswith(".zip") or compression.split(name)[0].endswith(".tar") or name.endswith(".tgz")
 
 
-def _archive(path: Path, name: str, fields: Fields) -> Iterator[Row]:
+def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
     count = 0
     try:
-        for row in _zip(path, name, fields) if path.name.endswith(".zip") else _tar(path, name, fields):
+        for row in _zip(opener, name, fields) if name.endswith(".zip") else _tar(opener, size, name, fields):
             count += 1
             yield row
     except (zipfile.BadZipFile, tarfile.TarError, DamagedError, EOFError, zlib.error, ValueError) as error:
@@ -380,8 +514,8 @@ class _Member(NamedTuple):
     problem: str = ""
 
 
-def _zip(path: Path, name: str, fields: Fields) -> Iterator[Row]:
-    with zipfile.ZipFile(path) as archive:
+def _zip(opener: Opener, name: str, fields: Fields) -> Iterator[Row]:
+    with opener() as raw, zipfile.ZipFile(raw) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
         members = [
             _Member(info.filename, info.compress_size, partial(archive.open, info), "encrypted" * (info.flag_bits & 1))  # type: ignore[arg-type]
@@ -390,11 +524,11 @@ def _zip(path: Path, name: str, fields: Fields) -> Iterator[Row]:
         yield from _members(name, members, fields, checked=True)
 
 
-def _tar(path: Path, name: str, fields: Fields) -> Iterator[Row]:
-    kind = "gzip" if path.name.endswith(".tgz") else compression.split(path.name)[1]
-    compression.check(lambda: path.open("rb"), kind, path.stat().st_size)
+def _tar(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
+    kind = "gzip" if name.endswith(".tgz") else compression.split(name)[1]
+    compression.check(opener, kind, size)
     with (
-        path.open("rb") as raw,
+        opener() as raw,
         closing(_seekable(compression.opened(raw, kind))) as stream,
         tarfile.open(fileobj=stream, mode="r:") as archive,
     ):
@@ -430,7 +564,15 @@ def _members(name: str, members: list[_Member], fields: Fields, checked: bool) -
 
 
 def _too_long(name: str, position: int, raw: bytes) -> Reject:
-    return Reject(name, position, f"longer than {MAX_BYTES:,} bytes", _excerpt(raw))
+    return Reject(name, position, f"longer than {MAX_BYTES:,} bytes", excerpt(raw))
+
+
+def checked(document: Document, begin: str) -> Row:
+    """The document, if it is Unicode text; `begin`: how its row begins."""
+    if _is_unicode(document):
+        return document
+    reason = "holds half of a surrogate pair, which is not Unicode text"
+    return Reject(document.source, document.position, reason, begin)
 
 
 def _is_unicode(document: Document) -> bool:
@@ -454,7 +596,8 @@ def _not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
     return f"not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start}"
 
 
-def _excerpt(raw: bytes) -> str:
+def excerpt(raw: bytes) -> str:
+    """How a row begins, for people to find it."""
     shown = raw[: 4 * _EXCERPT].decode("utf-8", "backslashreplace").strip()
     return shown if len(shown) <= _EXCERPT else shown[: _EXCERPT - 1] + "…"
 
@@ -466,4 +609,7 @@ FORMATS: dict[str, Reader] = {
     ".tsv": tab_separated,
     ".parquet": parquet,
     ".arrow": arrow,
+    ".xml": wiki,
+    ".warc": web_archive,
+    ".wet": web_archive,
 }

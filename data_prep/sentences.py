@@ -1,4 +1,4 @@
-"""Rules that split English and Chinese text into sentences.
+"""Rules that split text into sentences: ours for English and Chinese, those of sentencex for other languages.
 
 English: a word that ends in `.`, `?`, `!` or `…` (and closing quotes or brackets) ends a sentence
 if the next word may begin one: not in lower case. A dot is doubted: after a title or an initial it
@@ -10,6 +10,9 @@ nothing. A remark in brackets without a mark of its own stays with what it follo
 Chinese: 。！？；… and their closing quotes end a sentence, unless a comma follows or the mark
 belongs to a title 《…》. Every line end ends a sentence, for Chinese plain text is not wrapped.
 
+Others: the library knows the marks and abbreviations of each. Blank lines and single line ends as in English, or, where
+a script has no spaces between words, as in Chinese.
+
 Only white space is ever lost: the sentences, joined, are the text.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 
 def _words(text: str) -> frozenset[str]:
@@ -152,7 +156,48 @@ def _append(sentences: list[str], piece: str) -> None:
         sentences.append(piece)
 
 
-SPLITTERS: dict[str, Callable[[str], list[str]]] = {"en": split_en, "zh": split_zh}
+# ISO 639-1, and longer codes for which sentencex has rules or knows a close relation's. Its default serves the rest.
+LANGUAGES = _words(
+    """aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en
+    eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka
+    kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl
+    nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv
+    sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+    abs ace ady aeb aln alt ami anp arn arq ary arz ast atj avk awa azb ban bar bbc bcc bgn bjn bpy bqi btm bug bxr cdo
+    crh csb dsb dtp dty egl eml ext fit frc frp frr fur gag gan gcr glk gom gor gsw guc hak hif hrx hsb hyw inh jam jut
+    kaa kab kbd kbp khw kiu kjp koi krc krl ksh kum lad lbe lez lij liv lki lld lmo lrc ltg luz lzh lzz mad mai mdf mhr
+    min mnw mrj mwl myv mzn nah nan nap nds nia nrm olo pcd pdc pdt pfl pih pms pnt qug rgn rmy rue rup ruq sah scn sco
+    sdc sdh ses sgs shi shy skr sli smn srn stq sty szl szy tay tcy tet trv tyv udm vec vep vls vmf vot vro wuu xal xmf
+    yue zea zgh"""
+)
+_NOT_WRAPPED = _words("bo dz gan hak ja km lo lzh my nan th wuu yue")
+
+
+def check_language(language: str) -> None:
+    """Raise `ValueError` if nothing is known about how to split this language."""
+    if language not in LANGUAGES:
+        base = re.split("[-_]", language.lower())[0]
+        near = [code for code in (base, base[:2]) if code in LANGUAGES] if len(base) < 4 else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no language is known by the code {language!r}; give one of ISO 639, such as en or pt{hint}")
+
+
+def split_other(text: str, language: str) -> list[str]:
+    """Sentences of text by the library sentencex, without surrounding white space; never an empty one."""
+    from sentencex import segment  # type: ignore[attr-defined]  (it is compiled)
+
+    sentences: list[str] = []
+    for paragraph in text.splitlines() if language in _NOT_WRAPPED else _BLANK_LINE.split(text):
+        for piece in segment(language, " ".join(paragraph.split())):  # it fails on white space of several bytes
+            _append(sentences, piece)
+    return sentences
+
+
+SPLITTERS: dict[str, Callable[[str], list[str]]] = {
+    **{language: partial(split_other, language=language) for language in LANGUAGES},
+    "en": split_en,
+    "zh": split_zh,
+}
 
 
 def split(text: str, language: str) -> list[str]:

@@ -2,8 +2,11 @@
 
     folder/
       shard-00000.arrow   Arrow IPC file: head (magic, schema) · record batches · tail (footer)
+      shard-00000.json    where its head, batches and tail lie, and their digests
       shard-00001.arrow   …
-      index.json          written last: what the files hold, the digest of each head, batch, tail
+      index.json          written last: what the files hold, the digest of each shard's JSON
+
+Opening reads the index alone, a line for each shard, so that a million shards are no trouble.
 
 The files are a pure function of the rows: how `write` was called does not show. A record batch is
 checked against its digest when it is first touched; a flipped byte, a short or a missing file is
@@ -17,10 +20,12 @@ fixed-shape tensor. Booleans become uint8.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +35,7 @@ from numpy.typing import ArrayLike
 from data_prep.errors import UserError
 from data_prep.rows import Ragged, Rows, concat, num_rows, ragged, take
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "index.json"
 MAGIC = b"ARROW1\0\0"  # what an Arrow file begins with; the schema message follows
 OPEN_BATCHES = 4096  # views a reader keeps at hand; their data stays in the page cache
@@ -105,6 +110,14 @@ def from_arrow(array: pa.Array) -> Ragged | np.ndarray:
     return array.to_numpy(zero_copy_only=True)
 
 
+class Part(NamedTuple):
+    """A stretch of a shard's bytes that has a digest."""
+
+    start: int
+    end: int
+    digest: str
+
+
 class ShardWriter:
     """Writes rows to a folder: `write` as often as wanted, then `close`, which makes it readable.
 
@@ -154,7 +167,8 @@ class ShardWriter:
         self._end_shard()
         columns = {field.name: str(field.type) for field in self._schema or ()}
         index = {"format": FORMAT, "layout": self.layout, "columns": columns, "rows": self._rows}
-        index |= {"tokens": self._tokens, "shards": self._shards, "extra": extra or {}}
+        index |= {"rows_per_batch": self.rows_per_batch, "tokens": self._tokens}
+        index |= {"shards": self._shards, "extra": extra or {}}
         write_whole(self.folder / INDEX, sealed(index))
         return index
 
@@ -185,11 +199,10 @@ class ShardWriter:
             sink = pa.OSFile(str(path), "wb")
             self._open = sink, pa.ipc.new_file(sink, schema)
             self._bounds = [0, len(MAGIC) + schema.serialize().size]
-            self._shards.append({"file": path.name, "rows": 0, "batches": []})
+            self._shards.append({"file": path.name, "rows": 0})
         sink, writer = self._open
         writer.write_batch(batch)
         self._bounds.append(sink.tell())
-        self._shards[-1]["batches"].append({"rows": batch.num_rows})
         self._shards[-1]["rows"] += batch.num_rows
         self._rows += batch.num_rows
         self._tokens += len(ragged(rows, "tokens").values) if "tokens" in rows else 0
@@ -206,11 +219,35 @@ class ShardWriter:
         self._open = None
         shard = self._shards[-1]
         data = mapped(self.folder / shard["file"])
-        parts = [
-            {"start": start, "end": end, "digest": digest(data[start:end])} for start, end in pairwise(self._bounds)
-        ]
-        shard["batches"] = [part | batch for part, batch in zip(parts[1:-1], shard["batches"], strict=True)]
-        shard |= {"bytes": len(data), "head": parts[0], "tail": parts[-1]}
+        digests = [digest(data[start:end]) for start, end in pairwise(self._bounds)]
+        parts = sealed({"bounds": self._bounds, "digests": digests})
+        write_whole(_parts_file(self.folder, shard["file"]), parts)
+        shard |= {"bytes": len(data), "parts": digest(parts)}
+
+
+def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make shards in `folder` of finished ones in `pieces`, whose files move there, one after another."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    indices = [Shards(piece).index for piece in pieces]
+    if len({json.dumps([index["layout"], index["columns"], index["rows_per_batch"]]) for index in indices}) > 1:
+        raise ValueError(f"shards of different columns cannot be joined: {[index['columns'] for index in indices]}")
+    shards: list[dict[str, Any]] = []
+    for piece, index in zip(pieces, indices, strict=True):
+        for shard in index["shards"]:
+            name = f"shard-{len(shards):05d}.arrow"
+            (piece / shard["file"]).replace(folder / name)
+            _parts_file(piece, shard["file"]).replace(_parts_file(folder, name))
+            shards.append({**shard, "file": name})
+        shutil.rmtree(piece)
+    sums = {what: sum(index[what] for index in indices) for what in ("rows", "tokens")}
+    joined = {**indices[0], **sums, "shards": shards, "extra": extra or {}}
+    write_whole(folder / INDEX, sealed(joined))
+    return joined
+
+
+def _parts_file(folder: Path, shard: str) -> Path:
+    return folder / Path(shard).with_suffix(".json")
 
 
 class Shards:
@@ -240,12 +277,16 @@ class Shards:
         self.tokens: int = self.index["tokens"]
         self.columns: dict[str, str] = self.index["columns"]
         self.extra: dict[str, Any] = self.index["extra"]
-        self._batches = [(s, b) for s, shard in enumerate(self.index["shards"]) for b in range(len(shard["batches"]))]
-        counts = [batch["rows"] for shard in self.index["shards"] for batch in shard["batches"]]
-        self._starts = np.cumsum([0, *counts])
+        rows = np.array([shard["rows"] for shard in self.index["shards"]], np.int64)
+        batches = -(-rows // self.index["rows_per_batch"])
+        self._first = np.concatenate([[0], np.cumsum(batches)])  # batch of each shard
+        counts = np.full(self._first[-1], self.index["rows_per_batch"], np.int64)
+        counts[self._first[1:] - 1] = rows - (batches - 1) * self.index["rows_per_batch"]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
         self._readers: dict[int, tuple[memoryview, pa.RecordBatchFileReader]] = {}
+        self._parts: dict[int, list[Part]] = {}
         self._views: OrderedDict[int, Rows] = OrderedDict()
-        self._checked = np.zeros(len(self._batches), bool)
+        self._checked = np.zeros(len(counts), bool)
 
     def __len__(self) -> int:
         return self.rows
@@ -256,18 +297,19 @@ class Shards:
     @property
     def num_batches(self) -> int:
         """Record batches over all files."""
-        return len(self._batches)
+        return len(self._checked)
 
     def batch(self, number: int) -> Rows:
         """All rows of one record batch as read-only views of the mapped file: nothing is copied."""
         if number in self._views:
             self._views.move_to_end(number)
             return self._views[number]
-        shard, place = self._batches[number]
+        shard = int(np.searchsorted(self._first, number, side="right")) - 1
+        place = number - int(self._first[shard])
         data, reader = self._reader(shard)
         if not self._checked[number]:
             first, last = self._starts[number], self._starts[number + 1] - 1
-            part = self.index["shards"][shard]["batches"][place]
+            part = self._parts_of(shard)[1 + place]
             self._check(shard, part, f"record batch {place}, rows {first}–{last} of the data", data)
             self._checked[number] = True
         batch = reader.get_batch(place)
@@ -305,14 +347,14 @@ class Shards:
     def verify(self) -> list[str]:
         """Check every byte of every file: one sentence for each damaged part."""
         found = []
-        for number, shard in enumerate(self.index["shards"]):
+        for number in range(len(self.index["shards"])):
             try:
-                data = self._map(number)
+                data, parts = self._map(number), self._parts_of(number)
             except ShardDamaged as error:
                 found.append(str(error))
                 continue
-            names = ["head", *(f"record batch {b}" for b in range(len(shard["batches"]))), "tail"]
-            for name, part in zip(names, [shard["head"], *shard["batches"], shard["tail"]], strict=True):
+            names = ["head", *(f"record batch {b}" for b in range(len(parts) - 2)), "tail"]
+            for name, part in zip(names, parts, strict=True):
                 try:
                     self._check(number, part, name, data)
                 except ShardDamaged as error:
@@ -330,15 +372,31 @@ class Shards:
 
     def _reader(self, number: int) -> tuple[memoryview, pa.RecordBatchFileReader]:
         if number not in self._readers:
-            data, shard = self._map(number), self.index["shards"][number]
-            self._check(number, shard["head"], "head", data)
-            self._check(number, shard["tail"], "tail", data)
+            data, parts = self._map(number), self._parts_of(number)
+            self._check(number, parts[0], "head", data)
+            self._check(number, parts[-1], "tail", data)
             self._readers[number] = data, pa.ipc.open_file(pa.py_buffer(data))
         return self._readers[number]
 
-    def _check(self, number: int, part: dict[str, Any], name: str, data: memoryview) -> None:
-        if digest(data[part["start"] : part["end"]]) != part["digest"]:
-            where = f"bytes {part['start']}–{part['end'] - 1}"
+    def _parts_of(self, number: int) -> list[Part]:
+        """Head, batches and tail of a shard."""
+        if number not in self._parts:
+            shard = self.index["shards"][number]
+            path = _parts_file(self.folder, shard["file"])
+            if not path.is_file():
+                raise self._damage(path.name, "is missing")
+            if digest(data := path.read_bytes()) != shard["parts"]:
+                raise self._damage(path.name, "is not what was written")
+            found = json.loads(data)
+            self._parts[number] = [
+                Part(start, end, text)
+                for (start, end), text in zip(pairwise(found["bounds"]), found["digests"], strict=True)
+            ]
+        return self._parts[number]
+
+    def _check(self, number: int, part: Part, name: str, data: memoryview) -> None:
+        if digest(data[part.start : part.end]) != part.digest:
+            where = f"bytes {part.start}–{part.end - 1}"
             raise self._damage(
                 self.index["shards"][number]["file"],
                 f"is damaged in its {name} ({where}: the digest does not match)",

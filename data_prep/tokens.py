@@ -11,11 +11,12 @@ index with their digests, which are checked on opening.
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,30 +24,23 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from data_prep.encoder import Encoder
 from data_prep.errors import UserError
 from data_prep.rows import offsets_of
 from data_prep.shards import ShardDamaged, digest, mapped, sealed, unsealed, write_whole
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "tokens.json"
 BATCH = 2048  # sentences given to the tokenizer at once
-
-
-class Document(Protocol):
-    """What is tokenised: a name and sentences."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sentences(self) -> Iterable[str]: ...
+_ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets")
 
 
 class Documents(Protocol):
     """A corpus, as far as tokenising goes."""
 
-    @property
-    def documents(self) -> Iterable[Document]: ...
+    def batches(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """Some documents at a time: how many sentences each has, and the sentences."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +49,16 @@ class TokenCorpus:
 
     tokens: [N] uint16, or uint32 for vocabularies over 65,535. word_start: [N] bool, a word's first
     piece. sentence_offsets: [S + 1] int64 into tokens. document_offsets: [D + 1] int64 into
-    sentences. names: [D].
+    sentences.
     """
 
     tokens: np.ndarray
     word_start: np.ndarray
     sentence_offsets: np.ndarray
     document_offsets: np.ndarray
-    names: list[str]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.document_offsets) - 1
 
     @cached_property
     def with_text(self) -> np.ndarray:
@@ -95,10 +88,7 @@ class TokenCorpus:
         tables: dict[str, dict[str, Any]] = {
             "tokens": {"token": self.tokens, "word_start": self.word_start.view(np.uint8)},
             "sentences": {"first_token": self.sentence_offsets},
-            "documents": {
-                "name": pa.array(self.names, pa.large_string()),
-                "first_sentence": np.ascontiguousarray(first_sentence),
-            },
+            "documents": {"first_sentence": np.ascontiguousarray(first_sentence)},
         }
         files = {}
         for name, columns in tables.items():
@@ -138,54 +128,61 @@ class TokenCorpus:
             tokens["word_start"].to_numpy().view(bool),
             sentence_offsets,
             np.append(documents["first_sentence"].to_numpy(), len(sentence_offsets) - 1),
-            documents["name"].to_pylist(),
         )
 
 
 def tokenise(corpus: Documents, tokenizer: Tokenizer) -> TokenCorpus:
     """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
 
-    A text that says "[MASK]" is text, not a mask. Sentences that give no token are left out. Runs
-    on as many threads as the tokenizers library is told to (TOKENIZERS_PARALLELISM).
+    A text that says "[MASK]" is text, not a mask. Sentences that give no token are left out.
     """
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())  # the caller's keeps its settings
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True
-    vocabulary = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-    dtype = np.dtype(np.uint16 if vocabulary <= 65_535 else np.uint32)
-    names: list[str] = []
-    waiting: list[str] = []
-    tokens, lengths = [np.empty(0, dtype)], [np.empty(0, np.int64)]
-    owners = [np.empty(0, np.int64)]  # document of each sentence
-    owner: list[int] = []
-
-    def encode() -> None:
-        encodings = tokenizer.encode_batch_fast(waiting, add_special_tokens=False)
-        ids = [encoding.ids for encoding in encodings]
-        length = np.fromiter(map(len, ids), np.int64, len(ids))
-        tokens.append(np.fromiter(chain.from_iterable(ids), dtype, int(length.sum())))
+    encoder = Encoder(tokenizer)
+    tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
+    counts = [np.empty(0, np.int64)]  # sentences of each document
+    for number_of, sentences in corpus.batches():
+        parts = [encoder.encode(sentences[i : i + BATCH]) for i in range(0, len(sentences), BATCH)]
+        length = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
+        has_text = np.concatenate([[0], np.cumsum(length > 0)])
+        ends = offsets_of(number_of)
+        tokens += [part.values for part in parts]
         lengths.append(length[length > 0])
-        owners.append(np.asarray(owner, np.int64)[length > 0])
-        waiting.clear()
-        owner.clear()
-
-    for number, document in enumerate(corpus.documents):
-        names.append(document.name)
-        for sentence in document.sentences:
-            waiting.append(sentence)
-            owner.append(number)
-            if len(waiting) == BATCH:
-                encode()
-    encode()
+        counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
     ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
     return TokenCorpus(
-        ids,
-        WordStarts(tokenizer)(ids, sentence_offsets),
-        sentence_offsets,
-        offsets_of(np.bincount(np.concatenate(owners), minlength=len(names))),
-        names,
+        ids, WordStarts(tokenizer)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
     )
+
+
+def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
+    """Saved corpora one after another as one, whose arrays are mapped files in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    sentence = document = 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("wb")) for name in _ARRAYS}
+        for name in _ARRAYS[2:]:
+            files[name].write(np.zeros(1, np.int64).tobytes())
+        for number, part in enumerate(map(TokenCorpus.open, parts)):
+            if not number:
+                dtype = part.tokens.dtype
+            files["tokens"].write(part.tokens.data)
+            files["word_start"].write(part.word_start.data)
+            files["sentence_offsets"].write((part.sentence_offsets[1:] + sentence).tobytes())
+            files["document_offsets"].write((part.document_offsets[1:] + document).tobytes())
+            sentence += int(part.sentence_offsets[-1])
+            document += int(part.document_offsets[-1])
+    (folder / "dtype").write_text(np.dtype(dtype).name)
+    return mapped_corpus(folder)
+
+
+def mapped_corpus(folder: Path) -> TokenCorpus:
+    """What `joined` made in a folder."""
+    types = [np.dtype((folder / "dtype").read_text()), np.dtype(bool), np.dtype(np.int64), np.dtype(np.int64)]
+    arrays = [
+        np.memmap(folder / name, dtype, "r") if (folder / name).stat().st_size else np.empty(0, dtype)
+        for name, dtype in zip(_ARRAYS, types, strict=True)
+    ]
+    return TokenCorpus(*arrays)
 
 
 SPACE, MARK, LETTER, ALONE = range(4)  # classes of single characters

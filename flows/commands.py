@@ -201,7 +201,7 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
                 train = candidate.config["train"]
                 longer = LongerConfig.model_validate(train["longer"]) if train.get("longer") else None
                 break
-    if corruption and longer and split == LONGER:
+    if corruption and longer and split.partition("-")[0] == LONGER:
         corruption = longer.corruption(corruption)
     show_artifact(
         found,

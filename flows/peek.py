@@ -6,6 +6,7 @@ What an artifact is, is told by its files and not by its stage's name.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from flows.peek_rows import show_rows
 from flows.pieces import Pieces
 from flows.readable import number, plain, size
 from pipeline.artifact import Artifact
-from training.data import LONGER
 
 FIRST_SENTENCES = 3
 MAX_FILES = 20
@@ -55,12 +55,13 @@ def peek(
         raise UserError(f"rows must be at least 1, start and epoch at least 0; found {rows}, {start} and {epoch}")
     files = artifact.manifest["files"]
     _header(artifact, console)
-    if any(f"{name}/index.json" in files for name in SPLITS):
-        _check_split(artifact, split, {name for name in (*SPLITS, LONGER) if f"{name}/index.json" in files})
+    shards = [name.removesuffix("/index.json") for name in files if name.endswith("/index.json")]
+    if shards:
+        _check_split(artifact, split, shards)
         index = range(start, start + rows)
         show_rows(artifact, tokenizer_folder, index, console, split, corruption, corpus_folder, epoch)
-    elif "train.arrow" in files:
-        _check_split(artifact, split, {name for name in SPLITS if f"{name}.arrow" in files})
+    elif "corpus.json" in files:
+        _check_split(artifact, split, SPLITS)
         _documents(artifact, range(start, start + rows), console, split)
         _rejects(artifact, console)
     elif "tokenizer.json" in files:
@@ -71,10 +72,9 @@ def peek(
         _report(artifact, console)
 
 
-def _check_split(artifact: Artifact, split: str, present: set[str]) -> None:
+def _check_split(artifact: Artifact, split: str, present: Sequence[str]) -> None:
     if split not in present:
-        found = ", ".join(name for name in (*SPLITS, LONGER) if name in present)
-        raise UserError(f"{artifact.key} has no split {split!r}; it has {found}")
+        raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(present)}")
 
 
 def _header(artifact: Artifact, console: Console) -> None:

@@ -22,7 +22,7 @@ from data_prep.corpus import Corpus
 from data_prep.corrupt import MaskingConfig, corrupt, restore
 from data_prep.errors import UserError
 from data_prep.keyed import Draws, key
-from data_prep.rows import Rows, Specials, num_rows, ragged
+from data_prep.rows import Ragged, Rows, Specials, num_rows, ragged
 from data_prep.shards import Shards
 from data_prep.tokenizers import load, specials
 from flows.pieces import Pieces
@@ -66,7 +66,7 @@ def show_rows(
         view = RowView(rows, row, pieces, special)
         title = [f"row {place:,}", names[row]]
         if words and "label" in rows:
-            title.append(words[int(np.asarray(rows["label"])[row])])
+            title.append(", ".join(words[label] for label in _values(rows["label"], row)))
         console.print(view.panel(" · ".join(part for part in title if part), marked=_needs_marks(console)))
     if "target_ids" in rows and not _needs_marks(console):
         legend = ("target", TARGET), " · ", ("[MASK]", MASKED), " · ", ("random", RANDOM), " · ", ("kept", KEPT)
@@ -96,11 +96,17 @@ def as_seen(
 def _document_names(rows: Rows, corpus_folder: Path | None, split: str) -> list[str]:
     if "document" not in rows:
         return [""] * num_rows(rows)
-    numbers = np.asarray(rows["document"]).tolist()
+    numbers = [list(dict.fromkeys(_values(rows["document"], row))) for row in range(num_rows(rows))]
     if corpus_folder is None:
-        return [f"document {number}" for number in numbers]
-    names = Corpus(corpus_folder, "train" if split == LONGER else split).table["name"]
-    return [plain(names[number].as_py()) for number in numbers]
+        return [f"document {', '.join(map(str, some))}" for some in numbers]
+    kind, _, part = split.partition("-")
+    names = Corpus(corpus_folder, "train" if kind == LONGER else kind, part or None).table["name"]
+    return [", ".join(plain(names[number].as_py()) for number in some) for some in numbers]
+
+
+def _values(column: Ragged | np.ndarray, row: int) -> list[int]:
+    """One value, or one for each sequence of a packed row."""
+    return (column.row(row) if isinstance(column, Ragged) else column[row : row + 1]).tolist()
 
 
 def _needs_marks(console: Console) -> bool:
@@ -115,6 +121,8 @@ class RowView:
         self.pieces, self.special = pieces, special
         self.seen = ragged(rows, "tokens").row(row)
         self.segment = ragged(rows, "segment").row(row) if "segment" in rows else np.zeros(len(self.seen), np.uint8)
+        sequence = ragged(rows, "sequence").row(row).astype(np.int64) if "sequence" in rows else 0
+        self.part = self.segment + 2 * sequence  # each on a line of its own
         self.clean, self.targets = self.seen, np.empty(0, np.int64)
         self.corrupted = "target_ids" in rows
         if self.corrupted:
@@ -155,7 +163,7 @@ class RowView:
         keep = np.flatnonzero(ids != self.special.pad)
         texts = self.pieces.texts(ids[keep].tolist())
         for position, piece in zip(keep.tolist(), texts, strict=True):
-            if position and self.segment[position] != self.segment[position - 1]:
+            if position and self.part[position] != self.part[position - 1]:
                 text.append("\n")
                 piece = piece.lstrip()
             token, style = int(ids[position]), styles.get(position, "")

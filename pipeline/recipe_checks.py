@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from training.config import PACKABLE
+
 if TYPE_CHECKING:
     from pipeline.recipe import Recipe
 
@@ -17,12 +19,29 @@ STAGES = ("ingest", "tokenizer", "shards", "pretrain", "report")  # nodes that e
 def problems(recipe: Recipe) -> list[Problem]:
     """Every disagreement, in the order of the sections."""
     return [
+        *_order(recipe),
         *_network(recipe),
         *_objective(recipe),
         *_train(recipe),
         *_downstream(recipe),
         *_placement(recipe),
     ]
+
+
+def _order(recipe: Recipe) -> Iterator[Problem]:
+    order, parts = recipe.order, {source.corpus for source in recipe.data.sources}
+    if None in parts and len(parts) > 1:
+        yield "data.sources", "of a mixture each source needs a corpus, and some have none"
+    ways = [name for name in ("weights", "epochs") if getattr(order, name)]
+    if len(ways) + (order.temperature != 1) > 1:
+        yield "order", "found several of temperature, weights and epochs; choose one way to mix"
+    for way in ways:
+        given = set(getattr(order, way))
+        if given != parts:
+            names = ", ".join(sorted(filter(None, parts))) or "none; give data.sources a corpus each"
+            yield f"order.{way}", f"names {', '.join(sorted(given))}; the corpora of data.sources are {names}"
+        if min(getattr(order, way).values()) <= 0:
+            yield f"order.{way}", "must be above 0; leave out a source that is not to be read"
 
 
 def _network(recipe: Recipe) -> Iterator[Problem]:
@@ -39,6 +58,9 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
             "network.config.hidden_size",
             f"{hidden} is not a multiple of num_attention_heads {heads}",
         )
+    if recipe.compose.pack and recipe.network.architecture not in PACKABLE:
+        text = f"{recipe.network.architecture!r} cannot keep apart the sequences of a packed row"
+        yield "network.architecture", f"{text}; set compose.pack to false or use one of {', '.join(sorted(PACKABLE))}"
     positions, longer = config.get("max_position_embeddings"), recipe.train.longer
     lengths = {"compose.length": recipe.compose.length, "train.longer.length": longer.length if longer else 0}
     for name, length in lengths.items():

@@ -11,8 +11,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_prep.corrupt import MaskingConfig
+from data_prep.order import mixing_weights
 
 Scalar = bool | int | float | str
+
+
+# In these, tokens meet in full attention alone and positions can be given: a sequence learns nothing of its neighbours
+# in a row. tests/training/test_packed.py shows it of each. Not so where tokens meet in convolutions or windows.
+PACKABLE = {"bert", "albert", "camembert", "distilbert", "electra", "ernie", "mpnet", "roberta", "xlm-roberta"}
 
 
 class Settings(BaseModel):
@@ -42,6 +48,21 @@ class OrderConfig(Settings):
 
     block: int = Field(default=64, ge=1, description="Consecutive rows that stay together on disk.")
     window: int = Field(default=1024, ge=1, description="Blocks whose rows are mixed together.")
+    temperature: float = Field(
+        default=1.0, ge=0, le=1, description="A part of a mixture gets a share ∝ rows to this power; 1: as it is."
+    )
+    weights: dict[str, float] = Field(default_factory=dict, description="Instead: the share of each part.")
+    epochs: dict[str, float] = Field(
+        default_factory=dict, description="Instead: how often each part is read while a part of 1 is read once."
+    )
+
+    def shares(self, rows: dict[str, int]) -> dict[str, float]:
+        """The weight of each part of a mixture, by its number of rows."""
+        if self.weights:
+            return {part: self.weights[part] for part in rows}
+        if self.epochs:
+            return {part: count * self.epochs[part] for part, count in rows.items()}
+        return dict(zip(rows, mixing_weights(list(rows.values()), self.temperature), strict=True))
 
 
 class LongerConfig(Settings):
@@ -104,6 +125,7 @@ class PlacementConfig(Settings):
     compile: bool = Field(default=False, description="torch.compile the networks.")
     checkpoint_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
+    data_workers: int | None = Field(default=None, ge=1, description="Processes that prepare data; null: one a core.")
     ray_address: str | None = Field(
         default=None, description="Ray cluster to join; null: one started here when needed."
     )

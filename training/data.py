@@ -25,10 +25,13 @@ Corruption = Callable[[Rows, Draws], Rows]
 
 
 def stream_of(split: str, name: str) -> tuple[str, str]:
-    """What keys the draws that corrupt the rows of a split: the stream, and the corpus as the stream calls it."""
-    if split == LONGER:
-        return CORRUPT, f"{name} {LONGER}"
-    return (CORRUPT_HELD_OUT if split == "validation" else CORRUPT), name
+    """What keys the draws that corrupt the rows of a split: the stream, and the corpus as the stream calls it.
+
+    A split is "train", "longer", "validation", or the part of a mixture, as in "train-web".
+    """
+    kind, _, part = split.partition("-")
+    words = [name, LONGER if kind == LONGER else "", part]
+    return (CORRUPT_HELD_OUT if kind == "validation" else CORRUPT), " ".join(filter(None, words))
 
 
 class Table(Protocol):

@@ -39,7 +39,7 @@ class Job(Settings):
     """What to train on which shards, and where its files go. Survives a trip through JSON."""
 
     corpora: list[ShardsOf]
-    longer: ShardsOf | None = None  # of the last steps; see `TrainConfig.longer`
+    longer: list[ShardsOf] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
     held_out: str | None = None
     tokenizer: str
     corruption: MaskingConfig
@@ -82,10 +82,10 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     corpora = [Corpus(c.name, Shards(Path(c.folder)), c.weight) for c in job.corpora]
     stream: Samples = Stream(corpora, job.seed, job.order, at_load)
     if job.longer and job.train.longer:
-        corpus = Corpus(job.longer.name, Shards(Path(job.longer.folder)))
+        corpora = [Corpus(c.name, Shards(Path(c.folder)), c.weight) for c in job.longer]
         begins = job.train.longer_from * job.train.global_batch
         stream = Succession(
-            stream, Stream([corpus], job.seed, job.order, split(job.train.longer.corruption(job.corruption))), begins
+            stream, Stream(corpora, job.seed, job.order, split(job.train.longer.corruption(job.corruption))), begins
         )
     held_out, held_out_rows = None, 0
     if job.held_out:

@@ -3,6 +3,9 @@
 The vocabulary projection is most of a small encoder's work and is only wanted where something was masked. Every
 architecture has its own head, but all of them hand the encoder's last hidden states to it: a forward hook on the
 encoder keeps the masked positions alone, and whatever head follows runs on those.
+
+Rows that hold several sequences cost as much as one: a mask keeps attention inside each sequence, positions begin anew
+in each, and the sentence head reads each one's own first token.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
-from training.config import NetworkConfig
+from training.config import PACKABLE, NetworkConfig
 
 SENTENCE_HEADS = {"bert", "albert", "big_bird", "ernie", "mobilebert", "nystromformer"}
 
@@ -67,18 +70,86 @@ def masked_lm(config: Any, sentence: bool) -> nn.Module:
 
 
 class KeepPositions:
-    """Forward hook: of the last hidden states [B, L, H], keep `positions` (flat b·L + l) as [1, M, H]."""
+    """Forward hook: of the last hidden states [B, L, H], keep `positions` (flat b·L + l) as [1, M, H].
+
+    Where `starts` (flat, too) say where sequences begin, those are pooled instead of every row's first token.
+    """
 
     def __init__(self, encoder: nn.Module) -> None:
         self.positions: Tensor | None = None
+        self.starts: Tensor | None = None
         encoder.register_forward_hook(self)
 
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         if self.positions is None:
             return output
-        hidden = output.last_hidden_state
-        output.last_hidden_state = hidden.flatten(0, 1)[self.positions].unsqueeze(0)
+        hidden = output.last_hidden_state.flatten(0, 1)
+        output.last_hidden_state = hidden[self.positions].unsqueeze(0)
+        if self.starts is not None:
+            output.pooler_output = pooled(module, hidden[self.starts])
         return output
+
+
+def pooled(encoder: Any, first: Tensor) -> Tensor:
+    """What the encoder's pooler makes of the first tokens [S, H] of sequences."""
+    if hasattr(encoder, "pooler_activation"):  # ALBERT's is a plain layer
+        return encoder.pooler_activation(encoder.pooler(first))
+    return encoder.pooler(first.unsqueeze(1))
+
+
+def refuses_packed(config: Any) -> str | None:
+    """A sentence if a network of this config would mix the sequences of a row, else None."""
+    if config.model_type in PACKABLE:
+        return None
+    return (
+        f"network.architecture: {config.model_type!r} cannot keep apart the sequences of a packed row; "
+        f"set compose.pack to false or use one of {', '.join(sorted(PACKABLE))}."
+    )
+
+
+def packed_attention(config: Any, device: str) -> str:
+    """The kernel for rows of several sequences, as transformers names it; masks follow from it (`within_sequences`).
+
+    On a GPU, FlexAttention skips the blocks between sequences, but it knows no dropout and not every size of heads;
+    SDPA's fused kernel takes any mask and computes whole rows.
+    """
+    from transformers.utils.import_utils import is_torch_flex_attn_available
+
+    if device != "cuda" or refuses_packed(config):
+        return config._attn_implementation
+    dropout = getattr(config, "attention_probs_dropout_prob", getattr(config, "attention_dropout", 1.0))
+    head = config.hidden_size // config.num_attention_heads
+    fits = dropout == 0 and head in (16, 32, 64, 128)
+    return "flex_attention" if fits and is_torch_flex_attn_available() else "sdpa"
+
+
+def within_sequences(sequence: Tensor, implementation: str) -> Any:
+    """The mask [B, 1, L, L], as this kernel takes it, by which tokens see their own sequence alone.
+
+    sequence: [B, L], which sequence of its row a token belongs to; padding is a sequence of its own.
+    """
+    if implementation == "flex_attention":
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        def together(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return sequence[row, query] == sequence[row, key]
+
+        rows, width = sequence.shape
+        return create_block_mask(together, rows, None, width, width, device=sequence.device)  # type: ignore[arg-type]
+    same = sequence[:, None, :, None] == sequence[:, None, None, :]
+    if implementation != "eager":
+        return same
+    kind = sequence.device.type  # eager attention adds its mask, in the precision of its products
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.get_default_dtype()
+    return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, torch.finfo(dtype).min)
+
+
+def first_position(encoder: nn.Module) -> int:
+    """The position of a sequence's first token: RoBERTa and its kin count from the padding's id on."""
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
 
 
 def accepted(model: nn.Module, *names: str) -> list[str]:

@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.keyed import key
 from data_prep.labelled import Labelled, LabelledConfig, load
 from data_prep.order import permute
+from data_prep.rows import Ragged, ragged
 from pipeline import figures
 from pipeline.artifact import Artifact
 from pipeline.canonical import digest, file_digest
@@ -33,7 +34,7 @@ from training.hardware import resolve_precision
 
 E = TypeVar("E")
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
-TEST_BATCH = 128
+TEST_BATCH = 64
 
 
 def config(recipe: Recipe, job: DownstreamConfig) -> dict[str, Any]:
@@ -222,9 +223,13 @@ def some(examples: Sequence[E], limit: int | None, seed: int) -> list[E]:
 
 
 def predict(predictor: Callable[[Any], np.ndarray], rows: Encoded) -> np.ndarray:
-    """Labels of all rows (or words), in order."""
-    starts = range(0, len(rows), TEST_BATCH)
-    return np.concatenate([predictor(rows.take(np.arange(a, min(a + TEST_BATCH, len(rows))))) for a in starts])
+    """Labels of all rows (or words), in order. Rows of like length go together, so that little is padding."""
+    order = np.argsort(-ragged(rows.rows, "tokens").lengths, kind="stable")
+    starts = range(0, len(order), TEST_BATCH)
+    found = np.concatenate([predictor(rows.take(order[a : a + TEST_BATCH])) for a in starts])
+    words = rows.rows.get("target_positions")
+    answers = words.lengths if isinstance(words, Ragged) else np.ones(len(rows), np.int64)
+    return Ragged.from_lengths(found, answers[order]).take(np.argsort(order)).values
 
 
 DOWNSTREAM = Stage("downstream", 1, run)

@@ -7,8 +7,9 @@ from typing import Any
 
 from data_prep.clean import CleanConfig
 from data_prep.corpus import SplitConfig
-from data_prep.corpus import ingest as build_corpus
+from data_prep.ingest import ingest as build_corpus
 from data_prep.sources import SourceConfig, digest, snapshot
+from data_prep.workers import Workers
 from pipeline.artifact import Artifact
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
@@ -33,7 +34,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         config["seed"],
         out_dir,
         context.downloads,
-        progress=lambda rows: context.progress(f"{rows:,} documents read"),
+        context.progress,
+        Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address")),
     )
     found = digest(snapshot(sources, context.downloads), context.downloads)
     if found != config["snapshot"]:
@@ -43,4 +45,4 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     return summary
 
 
-INGEST = Stage("ingest", 1, run)
+INGEST = Stage("ingest", 2, run)

@@ -12,7 +12,7 @@ from pipeline.canonical import digest
 from pipeline.model_card import model_card
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
-from training.config import PlacementConfig
+from training.config import OrderConfig, PlacementConfig
 from training.data import LONGER, stream_of
 from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
@@ -45,10 +45,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     job = Job.model_validate(
         {
             **{k: config[k] for k in ("corruption", "order", "network", "objective", "train", "seed")},
-            "corpora": [ShardsOf(name=config["name"], folder=str(shards / "train"))],
-            "longer": ShardsOf(name=stream_of(LONGER, config["name"])[1], folder=str(shards / LONGER))
-            if config["train"].get("longer")
-            else None,
+            "corpora": _mixture("train", config, inputs["shards"]),
+            "longer": _mixture(LONGER, config, inputs["shards"]),
             "held_out": str(shards / "validation") if (shards / "validation").is_dir() else None,
             "tokenizer": str(inputs["tokenizer"].path),
             "placement": placement,
@@ -66,6 +64,17 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     figures.training_curves(records, out_dir / "figures")
     (out_dir / MODEL / "README.md").write_text(model_card(config, inputs, summary))
     return summary
+
+
+def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[ShardsOf]:
+    """The parts of the corpus as shards, with their shares of the samples."""
+    parts = shards.summary["parts"].get(kind, {})
+    rows = {name.partition("-")[2]: made["rows"] for name, made in parts.items()}
+    shares = OrderConfig.model_validate(config["order"]).shares(rows)
+    return [
+        ShardsOf(name=stream_of(name, config["name"])[1], folder=str(shards.path / name), weight=share)
+        for name, share in zip(parts, shares.values(), strict=True)
+    ]
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

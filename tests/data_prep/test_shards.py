@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from data_prep.rows import Ragged, Rows, num_rows, take
-from data_prep.shards import INDEX, ShardDamaged, Shards, ShardWriter
+from data_prep.shards import INDEX, ShardDamaged, Shards, ShardWriter, join
 
 ROWS, PER_SHARD, PER_BATCH = 500, 200, 64
 
@@ -73,16 +73,15 @@ def copy(written, tmp_path) -> Path:
 
 def test_the_index_says_what_is_there(written):
     index = json.loads((written / INDEX).read_text())
-    assert index["format"] == 1 and index["layout"] == "ragged" and index["rows"] == ROWS
+    assert index["format"] == 2 and index["layout"] == "ragged" and index["rows"] == ROWS
     assert index["tokens"] == len(example()["tokens"].values)
     assert index["extra"] == {"config": {"seed": 1}}
     assert index["columns"]["tokens"] == "large_list<item: uint16>" and index["columns"]["label"] == "uint8"
     assert [shard["rows"] for shard in index["shards"]] == [200, 200, 100]
-    assert [batch["rows"] for batch in index["shards"][0]["batches"]] == [64, 64, 64, 8]
-    for shard in index["shards"]:  # the parts cover every byte of the file, once
-        parts = [shard["head"], *shard["batches"], shard["tail"]]
-        assert [part["start"] for part in parts] == [0, *(part["end"] for part in parts[:-1])]
-        assert parts[-1]["end"] == shard["bytes"] == (written / shard["file"]).stat().st_size
+    for shard, count in zip(index["shards"], (6, 6, 4), strict=True):  # the parts cover every byte of the file, once
+        bounds = json.loads((written / shard["file"]).with_suffix(".json").read_text())["bounds"]
+        assert bounds == sorted(set(bounds)) and bounds[0] == 0 and len(bounds) == count + 1
+        assert bounds[-1] == shard["bytes"] == (written / shard["file"]).stat().st_size
     shards = Shards(written)
     assert (shards.rows, shards.tokens, len(shards), shards.num_batches) == (ROWS, index["tokens"], ROWS, 10)
     assert shards.extra == index["extra"] and shards.columns == index["columns"]
@@ -172,13 +171,14 @@ def test_every_flipped_byte_is_named(copy):
     rng = np.random.default_rng(1)
     for number in range(60):
         shard = index["shards"][number % 3]
-        parts = {"head": shard["head"], "tail": shard["tail"]}
-        parts |= {f"record batch {place}": part for place, part in enumerate(shard["batches"])}
+        found = Shards(copy)._parts_of(number % 3)
+        parts = {"head": found[0], "tail": found[-1]}
+        parts |= {f"record batch {place}": part for place, part in enumerate(found[1:-1])}
         position = int(rng.integers(shard["bytes"]))
         if number < 9:  # the small parts too: a random byte seldom falls there
-            part = shard[("head", "tail")[number % 2]]
-            position = int(rng.integers(part["start"], part["end"]))
-        name = next(name for name, part in parts.items() if part["start"] <= position < part["end"])
+            part = parts[("head", "tail")[number % 2]]
+            position = int(rng.integers(part.start, part.end))
+        name = next(name for name, part in parts.items() if part.start <= position < part.end)
         path = copy / shard["file"]
         sound = path.read_bytes()
         damaged = bytearray(sound)
@@ -193,10 +193,9 @@ def test_every_flipped_byte_is_named(copy):
 
 
 def test_damage_elsewhere_does_not_stop_the_reading_of_sound_rows(copy):
-    index = json.loads((copy / INDEX).read_text())
-    batch, path = index["shards"][0]["batches"][2], copy / "shard-00000.arrow"
+    batch, path = Shards(copy)._parts_of(0)[3], copy / "shard-00000.arrow"
     damaged = bytearray(path.read_bytes())
-    damaged[(batch["start"] + batch["end"]) // 2] ^= 1
+    damaged[(batch.start + batch.end) // 2] ^= 1
     path.write_bytes(damaged)
     shards = Shards(copy, artifact="shards-123")
     assert same(shards.read(np.arange(64)), take(example(), np.arange(64)))
@@ -243,9 +242,36 @@ def json_equal(a: bytes, b: bytes) -> bool:
         return False
 
 
+def test_damaged_parts_are_named(copy):
+    path = copy / "shard-00001.json"
+    path.write_bytes(path.read_bytes()[:-2] + b" }")
+    with pytest.raises(ShardDamaged, match=r"shard-00001\.json is not what was written"):
+        Shards(copy).read([250])
+    path.unlink()
+    assert ["shard-00001.json is missing" in message for message in Shards(copy).verify()] == [True]
+    assert num_rows(Shards(copy).read([0, 450])) == 2
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=5), st.data())
+def test_shards_written_apart_are_joined(tmp_path_factory, counts, data):
+    folder, start = tmp_path_factory.mktemp("joined"), 0
+    rows = example(sum(counts))
+    for number, count in enumerate(counts):
+        write(folder / f"piece-{number}", take(rows, np.arange(start, start + count)))
+        start += count
+    index = join(folder / "all", [folder / f"piece-{number}" for number in range(len(counts))], {"a": 1})
+    shards = Shards(folder / "all")
+    assert index["rows"] == shards.rows == sum(counts) and shards.extra == {"a": 1} and shards.verify() == []
+    assert shards.tokens == len(rows["tokens"].values)
+    asked = data.draw(st.lists(st.integers(0, sum(counts) - 1), max_size=20))
+    assert same(shards.read(asked), take(rows, asked))
+    assert not any(path.name.startswith("piece") for path in folder.iterdir())
+
+
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.shards.FORMAT", 2)
+    monkeypatch.setattr("data_prep.shards.FORMAT", 3)
     write(tmp_path, example(3))
     monkeypatch.undo()
-    with pytest.raises(UserError, match="shard format 2, but this version reads 1"):
+    with pytest.raises(UserError, match="shard format 3, but this version reads 2"):
         Shards(tmp_path)

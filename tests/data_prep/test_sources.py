@@ -263,9 +263,9 @@ def test_digest_cache(tmp_path: Path, downloads: Path, monkeypatch: pytest.Monke
     path.write_text("One.")
     os.utime(path, ns=(1, 1))
     first = _digest(path, downloads)
-    real = sources._digest_file
+    real = sources._read_through
     calls: list[Path] = []
-    monkeypatch.setattr(sources, "_digest_file", lambda p: calls.append(p) or real(p))
+    monkeypatch.setattr(sources, "_read_through", lambda e, t: calls.append(Path(e.uri)) or real(e, t))
     assert _digest(path, downloads) == first
     assert calls == []
     path.write_text("Two.")  # same size, another time

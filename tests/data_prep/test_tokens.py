@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,22 +16,21 @@ from data_prep import tokens as module
 from data_prep.errors import UserError
 from data_prep.rows import offsets_of
 from data_prep.shards import ShardDamaged
-from data_prep.tokens import TokenCorpus, WordStarts, tokenise
-
-
-@dataclass
-class Document:
-    name: str
-    sentences: list[str]
+from data_prep.tokens import TokenCorpus, WordStarts, joined, tokenise
 
 
 @dataclass
 class Corpus:
-    documents: list[Document]
+    documents: tuple[list[str], ...]
+
+    def batches(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+        for start in range(0, len(self.documents), 3):
+            some = self.documents[start : start + 3]
+            yield np.array([len(one) for one in some], np.int64), [sentence for one in some for sentence in one]
 
 
 def corpus(*documents: list[str]) -> Corpus:
-    return Corpus([Document(f"d{number}", sentences) for number, sentences in enumerate(documents)])
+    return Corpus(documents)
 
 
 def wordpiece() -> Tokenizer:
@@ -84,7 +84,7 @@ def test_ids_and_offsets():
     assert found.word_start.tolist() == [True, True, True, True, False, False, True]
     assert found.sentence_offsets.tolist() == [0, 3, 6, 7]
     assert found.document_offsets.tolist() == [0, 2, 2, 3]
-    assert found.names == ["d0", "d1", "d2"] and len(found) == 3
+    assert len(found) == 3
     assert found.with_text.tolist() == [0, 2]
     assert found.document_starts.tolist() == [0, 6, 6, 7]
 
@@ -118,7 +118,6 @@ def test_batches_of_sentences_do_not_show(documents):
         parts = tokenise(corpus(*documents), wordpiece())
     for name in ("tokens", "word_start", "sentence_offsets", "document_offsets"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
-    assert whole.names == parts.names
 
 
 def test_large_vocabularies_take_32_bits():
@@ -167,7 +166,6 @@ def example() -> TokenCorpus:
         rng.random(total) < 0.7,
         offsets_of(lengths),
         offsets_of(counts),
-        [f"書 {number}" for number in range(40)],
     )
 
 
@@ -178,7 +176,6 @@ def test_what_is_opened_is_what_was_saved(tmp_path):
     for name in ("tokens", "word_start", "sentence_offsets", "document_offsets"):
         assert np.array_equal(getattr(found, name), getattr(saved, name))
         assert getattr(found, name).dtype == getattr(saved, name).dtype
-    assert found.names == saved.names
     for mapped in (found.tokens, found.word_start, found.sentence_offsets):
         assert not mapped.flags.owndata and not mapped.flags.writeable
 
@@ -194,6 +191,18 @@ def test_an_empty_corpus_is_saved_too(tmp_path):
     tokenise(corpus([]), wordpiece()).save(tmp_path)
     found = TokenCorpus.open(tmp_path)
     assert len(found) == 1 and len(found.tokens) == 0 and list(found.ranges()) == [range(1)]
+
+
+@given(st.lists(st.lists(st.lists(st.sampled_from(["you", "are.", "un", ""]), max_size=3), max_size=3), min_size=1))
+def test_parts_are_joined(tmp_path_factory, parts):
+    folder = tmp_path_factory.mktemp("parts")
+    for number, documents in enumerate(parts):
+        tokenise(corpus(*documents), wordpiece()).save(folder / str(number))
+    found = joined([folder / str(number) for number in range(len(parts))], folder / "joined")
+    whole = tokenise(corpus(*(document for documents in parts for document in documents)), wordpiece())
+    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets"):
+        assert np.array_equal(getattr(found, name), getattr(whole, name))
+        assert getattr(found, name).dtype == getattr(whole, name).dtype
 
 
 def test_damage_is_named(tmp_path):

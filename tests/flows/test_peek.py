@@ -13,9 +13,10 @@ from rich.console import Console
 
 from data_prep.clean import CleanConfig
 from data_prep.compose import ComposeConfig, compose
-from data_prep.corpus import Corpus, SplitConfig, ingest
+from data_prep.corpus import Corpus, SplitConfig
 from data_prep.corrupt import MaskingConfig, corrupt, restore
 from data_prep.errors import UserError
+from data_prep.ingest import ingest
 from data_prep.keyed import Draws, key
 from data_prep.rows import Ragged, Rows, concat, ragged
 from data_prep.shards import Shards, ShardWriter
@@ -193,7 +194,7 @@ def test_labels_are_words(home: dict[str, Artifact], task: str, kind: str, words
 
 def test_documents_are_named_where_the_corpus_is_there(home: dict[str, Artifact]) -> None:
     corpus = Corpus(home["corpus"].path)
-    assert f"row 0 · {corpus.names[0]}" in shown(home["sop"], home["wordpiece"], corpus_folder=corpus.path.parent)
+    assert f"row 0 · {corpus.names[0]}" in shown(home["sop"], home["wordpiece"], corpus_folder=corpus.folder)
     assert "row 0 · document 0" in shown(home["sop"], home["wordpiece"])
 
 

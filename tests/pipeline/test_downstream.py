@@ -12,9 +12,10 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.labelled import Example, Labelled
+from data_prep.rows import Ragged, Rows, ragged
 from data_prep.tokenizers import TokenizerConfig, train
 from pipeline.downstream import baselines, fine_tune, report
-from pipeline.downstream.examples import encode
+from pipeline.downstream.examples import Encoded, encode
 from pipeline.downstream.scores import MISSED, metric_name, score_answers
 from pipeline.recipe import DownstreamConfig
 from pipeline.stage import Context
@@ -132,3 +133,26 @@ def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path) -> None:
     assert summary["scratch_40"] == cells["scratch", 40]["mean"]
     assert messages[-1][1] == 1.0 and len(messages) == 2 * 2 * (2 + 2)
     assert (out / "figures" / "learning-curve.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("task", ["tagging", "classification"])
+def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_together(task: str) -> None:
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 40, 3 * fine_tune.TEST_BATCH + 5)
+    answers = [random.integers(0, 9, length - 2) for length in lengths]
+    rows: Rows = {"tokens": Ragged.from_rows([np.zeros(length) for length in lengths])}
+    if task == "tagging":
+        rows["target_positions"] = rows["target_ids"] = Ragged.from_rows(answers)
+        truth = np.concatenate(answers)
+    else:
+        rows["label"] = truth = np.array([row[0] for row in answers])
+    padding = []
+
+    def known(batch: Rows) -> np.ndarray:
+        found = ragged(batch, "tokens").lengths
+        padding.append((found.max() - found).sum())
+        return ragged(batch, "target_ids").values if task == "tagging" else np.asarray(batch["label"])
+
+    encoded = Encoded(rows, truth, np.ones(len(truth), bool), 0)
+    assert fine_tune.predict(known, encoded).tolist() == truth.tolist()
+    assert len(padding) == 4 and sum(padding) < 0.3 * lengths.sum()

@@ -2,6 +2,8 @@
 
 x″ are the masked positions' tokens and, with a sentence head, whether the second segment is random (NSP, Devlin et
 al. 2019, section 3.1) or the segments are swapped (SOP, Lan et al. 2020, section 3.1). The two losses are added.
+
+Rows with a `sequence` column hold several sequences; the sums are those of the same sequences in rows of their own.
 """
 
 from __future__ import annotations
@@ -35,18 +37,27 @@ class MaskedLMNetwork(nn.Module):
         self.inputs = networks.accepted(self.model, "attention_mask", "token_type_ids")
         self.encoder: Any = self.model.base_model
         self.keep = networks.KeepPositions(self.encoder)
+        self.first_position = networks.first_position(self.encoder)
 
     def forward(
         self,
         input_ids: Tensor,  # [B, L]
         target_positions: Tensor,  # [M], flat b·L + l
         target_ids: Tensor,  # [M]
-        label: Tensor | None = None,  # [B]
+        label: Tensor | None = None,  # [B], or [S]: one per sequence
+        sequence: Tensor | None = None,  # [B, L], -1: padding
+        position: Tensor | None = None,  # [B, L], in the sequence
+        starts: Tensor | None = None,  # [S], flat
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
-        self.keep.positions = target_positions
-        output = self.model(input_ids=input_ids, **{k: inputs[k] for k in self.inputs})
-        self.keep.positions = None
+        given = {name: inputs[name] for name in self.inputs}
+        if sequence is not None and position is not None:
+            implementation = self.encoder.config._attn_implementation
+            given["attention_mask"] = networks.within_sequences(sequence, implementation)
+            given["position_ids"] = position + self.first_position
+        self.keep.positions, self.keep.starts = target_positions, starts
+        output = self.model(input_ids=input_ids, **given)
+        self.keep.positions = self.keep.starts = None
         logits = output.prediction_logits if self.sentence != "none" else output.logits
         logits = logits.squeeze(0).float()  # [M, V]
         sums = {
@@ -81,6 +92,8 @@ class MaskedLM(Base):
         self.sentence = sentence
         self.tokenizer = tokenizer
         config = networks.text_config(network, specials.vocabulary, specials.pad, device)
+        self.refuses_packed = networks.refuses_packed(config)
+        self.packed_attention = networks.packed_attention(config, device)
         self.network = MaskedLMNetwork(config, sentence)
         self.pad = specials.pad
         self.matrices, self.width = networks.encoder_flops(self.network.model.base_model)  # type: ignore[arg-type]
@@ -103,9 +116,29 @@ class MaskedLM(Base):
             batch["token_type_ids"] = _ragged(rows, "segment").pad(width, 0).astype(np.int64)
         else:
             batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
+        if "sequence" in rows:
+            batch |= self._sequences(_ragged(rows, "sequence"), width)
         if self.sentence != "none":
-            batch["label"] = np.asarray(rows["label"]).astype(np.int64)
+            label = rows["label"]
+            batch["label"] = (label.values if isinstance(label, Ragged) else np.asarray(label)).astype(np.int64)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _sequences(self, sequence: Ragged, width: int) -> dict[str, np.ndarray]:
+        """What tells the sequences of a row apart."""
+        if self.refuses_packed:
+            raise UserError(self.refuses_packed)
+        row, place = sequence.row_index(), sequence.positions()
+        begins = place == 0
+        begins[1:] |= np.diff(sequence.values) != 0
+        starts = np.flatnonzero(begins)
+        position = np.arange(len(begins)) - starts[np.cumsum(begins) - 1]
+        columns = {
+            "sequence": Ragged(sequence.values.astype(np.int32), sequence.offsets).pad(width, -1),
+            "position": Ragged(position, sequence.offsets).pad(width, 0),
+        }
+        if self.sentence != "none":
+            columns["starts"] = (row * width + place)[starts]
+        return columns
 
     def turns(self, phase: str) -> list[Turn]:
         return [Turn("model", self._weights, self._loss)]
@@ -117,6 +150,8 @@ class MaskedLM(Base):
         return weights
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
+        if "sequence" in batch:
+            self.network.encoder.config._attn_implementation = self.packed_attention
         sums = nets["model"](**batch)
         weights = self._weights(batch)
         losses = {"mlm": sums["mlm"]}
@@ -130,10 +165,14 @@ class MaskedLM(Base):
         return Loss(losses, metrics)
 
     def flops(self, batch: Batch) -> float:
-        tokens = self.tokens(batch)
-        length = batch["input_ids"].shape[1]
-        forward = 2 * self.matrices * tokens + 4 * self.width * length * tokens
+        forward = 2 * self.matrices * self.tokens(batch) + 4 * self.width * self._pairs(batch)
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
+
+    def _pairs(self, batch: Batch) -> int:
+        """How often a token looks at one: Σ length² over the sequences; n² is the sum of the first n odd numbers."""
+        if "position" not in batch:
+            return int(batch["attention_mask"].sum(1).square().sum())
+        return int(((2 * batch["position"] + 1) * batch["attention_mask"]).sum())
 
     def export(self, path: Path) -> None:
         from transformers import AutoTokenizer

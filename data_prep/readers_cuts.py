@@ -1,0 +1,98 @@
+"""Large files cut into stretches that are read by themselves: lines at line ends, tables between row groups.
+
+Where the cuts lie depends on the file and the target size alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_CHUNK = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+class Stretch(NamedTuple):
+    """Bytes [start, stop) of lines, or row groups [start, stop) of a table."""
+
+    start: int
+    stop: int
+    first: int
+    """Lines or rows before it."""
+    size: int
+    """Its bytes in the file."""
+
+
+def file_digest(stream: BinaryIO) -> str:
+    return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def cut_lines(stream: BinaryIO, target: int) -> tuple[str, list[Stretch]]:
+    """Digest and stretches of a file of lines, read once.
+
+    The cut after byte k·target is the next line end. One that would leave nothing but white space on a side is left
+    out, so that no stretch is without a row unless the file is.
+    """
+    digest, stretches = hashlib.sha256(), []
+    start = first = 0  # of the stretch
+    filled = False  # it holds more than white space
+    position = lines = 0  # read so far
+    goal = target
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+        begin = 0
+        while goal < position + len(chunk):
+            found = chunk.find(b"\n", max(goal - position, begin))
+            if found < 0:
+                break
+            end = found + 1
+            filled = filled or _holds_text(chunk[begin:end], position + begin)
+            lines += chunk.count(b"\n", begin, end)
+            begin, cut = end, position + end
+            if filled:
+                stretches.append(Stretch(start, cut, first, cut - start))
+                start, first, filled = cut, lines, False
+            goal = -(-cut // target) * target
+        filled = filled or _holds_text(chunk[begin:], position + begin)
+        lines += chunk.count(b"\n", begin)
+        position += len(chunk)
+    if stretches and not filled:
+        start, first = stretches[-1].start, stretches.pop().first
+    stretches.append(Stretch(start, position, first, position - start))
+    return f"sha256:{digest.hexdigest()}", stretches
+
+
+def _holds_text(piece: bytes, offset: int) -> bool:
+    return bool((piece.removeprefix(_BOM) if offset == 0 else piece).strip())
+
+
+def group_rows(meta: pq.FileMetaData) -> list[int]:
+    """How many rows each row group holds, within what can be true."""
+    counts = (meta.row_group(number).num_rows for number in range(meta.num_row_groups))
+    return [min(max(0, count), 1 << 40) for count in counts]
+
+
+def cut_groups(file: BinaryIO, target: int) -> list[Stretch]:
+    """Stretches of a Parquet file's row groups; none if it cannot be read, which its reader will say."""
+    try:
+        meta = pq.read_metadata(file)
+        groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
+        rows = group_rows(meta)
+        sizes = [sum(group.column(i).total_compressed_size for i in range(group.num_columns)) for group in groups]
+    except (pa.ArrowException, OSError, ValueError):
+        return []
+    stretches: list[Stretch] = []
+    start = first = before = size = read = 0
+    goal = target
+    for number, (count, group_size) in enumerate(zip(rows, sizes, strict=True)):
+        size += group_size
+        read += count
+        if size >= goal and read > first and any(rows[number + 1 :]):
+            stretches.append(Stretch(start, number + 1, first, size - before))
+            start, first, before = number + 1, read, size
+            goal = (size // target + 1) * target
+    stretches.append(Stretch(start, len(groups), first, size - before))
+    return stretches

@@ -1,0 +1,333 @@
+"""Files wherever they lie: a folder here, or what `pyarrow.fs` reaches (`s3://bucket/folder`, `gs://…`, `hdfs://…`).
+
+A file is named by its URI: an absolute path, or `scheme://host/path?options` with a percent-encoded path. `find` lists
+what a path stands for, `stamp` tells whether a file is still what was listed, `open_file` reads it. Passwords stay in
+the environment, where pyarrow looks for them: a URI is recorded with what is made of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import glob
+import io
+import os
+import re
+import stat
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, cast
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+
+from data_prep.errors import UserError
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+_BUFFER = 1 << 20
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)/?([^?]*)(?:\?(.*))?", re.DOTALL)
+_SECRET = re.compile(r"(?:^|&)[^=&]*(?:secret|password|token|access_key)[^=&]*=", re.IGNORECASE)
+
+
+class File(NamedTuple):
+    """One file of a listing: `relative` is its path below the folder or before a glob's first wildcard."""
+
+    uri: str
+    relative: str
+    size: int
+    stamp: str
+    """Its modification time in ns; empty where the file system does not say."""
+
+
+class Found(NamedTuple):
+    """What a path stands for: its `label` is the name of the folder, and empty if the path is one file."""
+
+    label: str
+    files: list[File]
+
+
+def find(path: str) -> Found:
+    """The files that a path, folder or glob stands for, hidden ones left out. Raises UserError if there is no such."""
+    if is_remote(path):
+        return _find_remote(path)
+    try:
+        return _find_local(local_path(path))
+    except OSError as error:
+        where = error.filename or path
+        raise UserError(f"{where} cannot be read ({error.strerror}); mend it or leave it out") from error
+
+
+def is_remote(path: str) -> bool:
+    match = _URI.fullmatch(path)
+    return match is not None and match[1].lower() != "file"
+
+
+def secret_in(uri: str) -> bool:
+    """Whether a URI holds a password, which would be recorded with it."""
+    match = _URI.fullmatch(uri)
+    return match is not None and (":" in match[2].rpartition("@")[0] or bool(_SECRET.search(match[4] or "")))
+
+
+def local_path(path: str) -> Path:
+    """The path of `file://…` or of `~/…`, absolute."""
+    match = _URI.fullmatch(path)
+    return Path(unquote("/" + match[3])) if match else Path(path).expanduser().absolute()
+
+
+def stamp(uri: str) -> tuple[int, str] | None:
+    """Size and modification time of a file now; None if it is gone, or is no plain file any more."""
+    if is_remote(uri):
+        system, place = _place(uri)
+        with _Explained(uri):
+            info = system.get_file_info([place])[0]
+        return (info.size, _time(info)) if info.is_file else None
+    try:
+        status = Path(uri).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (status.st_size, str(status.st_mtime_ns)) if stat.S_ISREG(status.st_mode) else None
+
+
+def open_file(uri: str) -> BinaryIO:
+    """A seekable stream of a file's bytes. OSError is the local disk's; a remote system's trouble is a UserError."""
+    return cast(BinaryIO, io.BufferedReader(RemoteFile(uri), _BUFFER)) if is_remote(uri) else Path(uri).open("rb")
+
+
+def sibling(uri: str, name: str) -> str:
+    """URI of another file of the same folder."""
+    match = _URI.fullmatch(uri) if is_remote(uri) else None
+    if match is None:
+        return str(Path(uri).parent / name)
+    place = "/".join([*unquote(match[3]).split("/")[:-1], name])
+    return _uri(match, place)
+
+
+# -- this machine -----------------------------------------------------------------------------------------------------
+
+
+def _find_local(path: Path) -> Found:
+    if path.is_file():
+        status = path.stat()
+        return Found("", [File(str(path), path.name, status.st_size, str(status.st_mtime_ns))])
+    if path.is_dir():
+        return Found(path.resolve().name, list(_walk(path, ["**"], follow=False)))
+    if path.exists():
+        raise UserError(f"{path} is neither a file nor a folder; give a file, a folder or a glob")
+    if not glob.has_magic(str(path)):
+        raise UserError(f"{path} does not exist; give a file, a folder or a glob")
+    root, patterns = _split_glob(path.parts[1:])
+    folder = Path(path.parts[0], *root)
+    return Found(folder.resolve().name, list(_walk(folder, patterns, follow=True)) if folder.is_dir() else [])
+
+
+def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File]:
+    """Plain files below a folder whose relative path matches.
+
+    Links to files are files; those to folders are followed for a glob, but never back into a folder they lie in.
+    """
+    status = root.stat()
+    todo: list[tuple[Path, tuple[str, ...], set[int], frozenset[tuple[int, int]]]]
+    todo = [(root, (), _closed({0}, patterns), frozenset([(status.st_dev, status.st_ino)]))]
+    while todo:
+        folder, above, states, seen = todo.pop()
+        for entry in _entries(folder, must="**" in patterns):
+            after = set() if entry.name.startswith(".") else _advanced(states, entry.name, patterns)
+            relative = (*above, entry.name)
+            try:
+                if len(patterns) in after and entry.is_file():
+                    status = entry.stat()
+                    yield File(entry.path, "/".join(relative), status.st_size, str(status.st_mtime_ns))
+                elif after - {len(patterns)} and entry.is_dir(follow_symlinks=follow):
+                    status = entry.stat()
+                    identity = (status.st_dev, status.st_ino)
+                    if identity not in seen:
+                        todo.append((Path(entry.path), relative, after, seen | {identity}))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):  # it went away; a link that leads to itself
+                    raise
+
+
+def _entries(folder: Path, must: bool) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except PermissionError:
+        if must:
+            raise
+        return []  # as a shell's glob does
+
+
+# -- globs ------------------------------------------------------------------------------------------------------------
+
+
+def _split_glob(parts: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The folders before a glob's first wildcard, and the patterns from there on."""
+    first = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return list(parts[:first]), list(parts[first:])
+
+
+def _closed(states: set[int], patterns: list[str]) -> set[int]:
+    """Which patterns may come next: `**` stands for no folder at all, too."""
+    for state in sorted(states):
+        while state < len(patterns) and patterns[state] == "**":
+            state += 1
+            states = states | {state}
+    return states
+
+
+def _advanced(states: set[int], name: str, patterns: list[str]) -> set[int]:
+    """Which patterns may come after a file or folder of this name; `len(patterns)`: all have matched."""
+    after = set()
+    for state in states:
+        if state < len(patterns) and patterns[state] == "**":
+            after.add(state)
+        elif state < len(patterns) and fnmatch.fnmatchcase(name, patterns[state]):
+            after.add(state + 1)
+    return _closed(after, patterns)
+
+
+def _matches(relative: str, patterns: list[str]) -> bool:
+    states = _closed({0}, patterns)
+    for name in relative.split("/"):
+        states = set() if name.startswith(".") else _advanced(states, name, patterns)
+    return len(patterns) in states
+
+
+# -- other file systems -----------------------------------------------------------------------------------------------
+
+
+def _find_remote(uri: str) -> Found:
+    from pyarrow.fs import FileSelector, FileType
+
+    match = _parsed(uri)
+    system, base = _base(match)
+    path = unquote(match[3]).strip("/")
+    root, patterns = _join(base, path), ["**"]
+    with _Explained(uri):
+        info = system.get_file_info([root])[0]
+        if info.is_file:
+            return Found("", [File(_uri(match, path), info.base_name, info.size, _time(info))])
+        if info.type == FileType.NotFound:
+            if not glob.has_magic(path):
+                raise UserError(f"{shown(uri)} does not exist; give a file, a folder or a glob")
+            folders, patterns = _split_glob(tuple(path.split("/")))
+            path = "/".join(folders)
+            root = _join(base, path)
+        selector = FileSelector(root, allow_not_found=True, recursive=len(patterns) > 1 or patterns == ["**"])
+        infos = system.get_file_info(selector)
+    files = []
+    for info in infos:
+        relative = info.path[len(root) :].lstrip("/")
+        if info.is_file and _matches(relative, patterns):
+            files.append(
+                File(_uri(match, _join(path, relative) if path else relative), relative, info.size, _time(info))
+            )
+    return Found(path.rpartition("/")[2] or match[2].rpartition("@")[2], files)
+
+
+def shown(uri: str) -> str:
+    """A URI without its options and its user, for messages."""
+    match = _URI.fullmatch(uri)
+    return f"{match[1]}://{match[2].rpartition('@')[2]}/{unquote(match[3])}" if match else uri
+
+
+class RemoteFile(io.RawIOBase):
+    """A file of another file system; what goes wrong with the system is no fault of the file's content."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__()
+        self.uri = uri
+        system, place = _place(uri)
+        with _Explained(uri):
+            self._file = system.open_input_file(place)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+        with _Explained(self.uri):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if offset < 0 and whence == io.SEEK_SET:  # a damaged archive's trouble, not the system's
+            raise ValueError(f"negative seek position {offset}")
+        with _Explained(self.uri):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+class _Explained:
+    """Turns pyarrow's errors into one sentence for the user."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, pa.ArrowException | OSError):
+            _explain(self._uri, error)
+
+
+def _explain(uri: str, error: BaseException | None) -> NoReturn:
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
+    raise UserError(
+        f"{shown(uri)} cannot be read ({reason}); check that it exists, that the network reaches it,"
+        " and that the credentials in the environment allow it"
+    ) from error
+
+
+def _place(uri: str) -> tuple[FileSystem, str]:
+    """The file system of a URI, and the path there."""
+    system, base = _base(_parsed(uri))
+    return system, _join(base, unquote(_parsed(uri)[3]))
+
+
+def _parsed(uri: str) -> re.Match[str]:
+    return cast("re.Match[str]", _URI.fullmatch(uri))
+
+
+def _base(match: re.Match[str]) -> tuple[FileSystem, str]:
+    """The file system, and its path of the URI's host alone."""
+    return _system(f"{match[1]}://{match[2]}" + (f"?{match[4]}" if match[4] else ""), os.getpid())
+
+
+def _join(base: str, path: str) -> str:
+    return f"{base.rstrip('/')}/{path}" if path else base
+
+
+@lru_cache(maxsize=64)
+def _system(root: str, process: int) -> tuple[FileSystem, str]:
+    """Opened once a process: a connection does not outlive a fork."""
+    from pyarrow.fs import FileSystem
+
+    try:
+        return FileSystem.from_uri(root)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        _explain(root, error)
+
+
+def _uri(match: re.Match[str], place: str) -> str:
+    return f"{match[1]}://{match[2]}/{quote(place)}" + (f"?{match[4]}" if match[4] else "")
+
+
+def _time(info: FileInfo) -> str:
+    return "" if info.mtime_ns is None else str(info.mtime_ns)

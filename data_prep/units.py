@@ -1,0 +1,62 @@
+"""Finished pieces of work, kept by key: a unit is whole or absent, is made once, and used by whoever asks again.
+
+    folder/KEY/         what `make` wrote
+    folder/KEY/unit.json  its summary and the digests of its files, written before KEY gets its name
+
+Preparing a corpus is a row of units, one for each stretch of its sources. A run that was ended goes on from those that
+are there, and a corpus to which files were added makes theirs alone. Any of them may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from data_prep.shards import digest, mapped, sealed, unsealed
+
+_INDEX = "unit.json"
+
+
+def key_of(*parts: Any) -> str:
+    """32 hex digits for plain values that say all of what a unit is made of."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def find(folder: Path, key: str) -> dict[str, Any] | None:
+    """A unit's summary; None where it is absent or not what was written."""
+    path = folder / key
+    with suppress(OSError, ValueError, KeyError):
+        index = unsealed((path / _INDEX).read_bytes())
+        if all(digest(mapped(path / name)) == wanted for name, wanted in index["files"].items()):
+            os.utime(path)  # so that the units of no use can be told by their age
+            return index["summary"]
+    return None
+
+
+def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """The unit's summary, of what is there or of what `write(path)` writes now."""
+    found = find(folder, key)
+    if found is not None:
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+    try:
+        summary = write(draft)
+        files = {path.name: digest(mapped(path)) for path in sorted(draft.iterdir())}
+        (draft / _INDEX).write_bytes(sealed({"summary": summary, "files": files}))
+        final = folder / key
+        if final.exists() and find(folder, key) is None:  # damaged
+            final.rename(Path(tempfile.mkdtemp(dir=draft)) / "damaged")
+        with suppress(OSError):  # another process was faster, and made the same
+            draft.rename(final)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return summary

@@ -1,0 +1,114 @@
+"""The same function on many jobs: here, on processes of this machine, or as tasks of a Ray cluster.
+
+Results come in the order of the jobs, and only a few jobs are under way at a time, so memory does not grow with their
+number. Where they run changes nothing about them: jobs are plain values and write files.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, NamedTuple, TypeVar
+
+from data_prep.errors import UserError
+
+J, R = TypeVar("J"), TypeVar("R")
+_AHEAD = 2  # jobs that wait, for each that runs
+_PR_SET_PDEATHSIG = 1
+
+
+class Workers(NamedTuple):
+    """Where jobs run. `processes`: on this machine, 1 is this process itself; `ray`: a cluster's address instead."""
+
+    processes: int = 1
+    ray: str | None = None
+
+    @staticmethod
+    def of(processes: int | None, ray: str | None) -> Workers:
+        """As many processes as there are cores for us, if no number is given."""
+        return Workers(processes or len(os.sched_getaffinity(0)), ray)
+
+
+HERE = Workers()  # this process itself
+
+
+def in_order(function: Callable[[J], R], jobs: Sequence[J], workers: Workers) -> Iterator[R]:
+    """`function(job)` of every job, in their order. An exception of a job is raised here, and ends the others."""
+    if workers.ray is not None:
+        return _on_ray(function, jobs, workers.ray)
+    if min(workers.processes, len(jobs)) <= 1:
+        return map(function, jobs)
+    return _on_processes(function, jobs, min(workers.processes, len(jobs)))
+
+
+def _on_processes(function: Callable[[J], R], jobs: Sequence[J], processes: int) -> Iterator[R]:
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
+    waiting, started = deque(), iter(jobs)
+    try:
+        for job in started:
+            waiting.append(pool.submit(function, job))
+            if len(waiting) >= processes * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that prepared data was ended from outside (often for want of memory); what is finished is kept: "
+            "run again, with a lower placement.data_workers if memory is short"
+        ) from None
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin() -> None:
+    """Ctrl-C is the parent's to handle, and nobody outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # one core each
+
+
+def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str) -> Iterator[R]:
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except ConnectionError:
+            raise UserError(f"placement.ray_address: no Ray cluster answers at {address!r}; start it") from None
+    # Ray's own retries cover a node that is lost; an exception of the function itself is ours to see.
+    remote: Any = ray.remote(num_cpus=1, max_retries=3)(_call)
+    most = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
+    waiting: deque[Any] = deque()
+    try:
+        for job in jobs:
+            waiting.append(remote.remote(function, job))
+            if len(waiting) >= most:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+
+
+def _call(function: Callable[[J], R], job: J) -> R:
+    return function(job)
+
+
+def _result(reference: Any) -> Any:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error  # what the function raised
