@@ -39,11 +39,11 @@ from data_prep.keyed import absorb
 from data_prep.rules import Rules
 from data_prep.rules import digest as digest_of_rules
 from data_prep.shards import sealed
-from data_prep.sources import Document, Part, Reject, SourceConfig, licence, parts, rows
+from data_prep.sources import TARGET, Document, Part, Reject, SourceConfig, licence, parts, rows
 from data_prep.workers import HERE, Workers, in_order
 
 VERSION = 1  # of what a unit holds; raised when reading or cleaning gives something else
-UNIT_BYTES = 16 << 20  # a few seconds of work
+UNIT_BYTES = TARGET
 SERIAL_BYTES = 8 << 20  # sources smaller than this are not worth starting processes for
 _ROWS_IN_MEMORY = 1 << 16
 _BATCH_ROWS, _BATCH_CHARACTERS = 1024, 8 << 20

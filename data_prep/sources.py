@@ -41,7 +41,7 @@ from data_prep.readers_files import File, find, open_file, secret_in, shown, sib
 from data_prep.readers_files import stamp as stamp_now
 
 ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
-TARGET = 64 << 20  # bytes of a part
+TARGET = 16 << 20  # bytes of a part: a few seconds of work
 
 
 class SourceConfig(BaseModel):

@@ -193,7 +193,7 @@ def test_each_article_is_kept_or_rejected(
     pages = [
         data.draw(st.sampled_from(BAD))
         if kind == "bad"
-        else page(i, "Text.", ns=kind == "talk", more="<redirect title='x'/>" * (kind == "redirect"))
+        else page(i, "Text.", ns=int(kind == "talk"), more="<redirect title='x'/>" * (kind == "redirect"))
         for i, kind in enumerate(kinds, 1)
     ]
     found = rows(tmp_path_factory.mktemp("wiki"), dump(*pages))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.order import quotas
 from data_prep.shards import Shards
 from pipeline import dag, estimate
 from pipeline.dag import Node
@@ -15,6 +18,7 @@ from pipeline.recipe import Recipe, load
 from pipeline.stage import Context
 from pipeline.store import Store
 from tests.pipeline import tiny
+from training import launch
 from training.config import PlacementConfig
 from training.objective import Batch
 from training.objectives.masked_lm import MaskedLM
@@ -97,6 +101,73 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
         assert targets == {"train": 16, "longer": 9}
     first = len(widths) * 6 // 8
     assert max(widths[:first]) <= 32 < min(widths[first:])
+
+
+def test_several_sequences_share_a_row(folder: Path) -> None:
+    wide = ("compose.length=64", "network.config.max_position_embeddings=64", "compose.short_probability=1")
+    recipe = load(folder / "tiny.yaml", overrides=("compose.pack=true", *wide))
+    store, made = Store(folder / "store"), {}
+    context = Context(placement=recipe.placement.model_dump(mode="json"))
+    for node in dag.nodes(recipe, folder / "downloads")[:4]:
+        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
+    train = made["shards"].summary["train"]
+    assert train["sequences"] > train["rows"] and "sequence" in Shards(made["shards"].path / "train").columns
+    assert made["pretrain"].summary["step"] == recipe.train.steps
+    with pytest.raises(UserError, match="'funnel' cannot keep apart the sequences of a packed row"):
+        load(folder / "tiny.yaml", overrides=("compose.pack=true", "network.architecture=funnel"))
+
+
+def mixture(folder: Path) -> Path:
+    """The tiny recipe on two corpora, one of them small."""
+    path = tiny.recipe(folder)
+    tiny.corpus(folder / "more", documents=3)
+    for text in (folder / "more").iterdir():
+        text.write_text(text.read_text().replace("The", "A"))  # no copies
+    both = f"[{{path: {folder / 'texts'}, corpus: large}}, {{path: {folder / 'more'}, corpus: small}}]"
+    path.write_text(re.sub(r"sources: .*", f"sources: {both}", path.read_text()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("order.temperature=1", lambda large, small: large / (large + small)),
+        ("order.temperature=0", lambda large, small: 0.5),
+        ("order.weights={large: 1, small: 3}", lambda large, small: 0.25),
+        ("order.epochs={large: 1, small: 4}", lambda large, small: large / (large + 4 * small)),
+    ],
+)
+def test_corpora_are_mixed_as_asked(
+    tmp_path: Path, setting: str, expected: Callable[[int, int], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mixture(tmp_path)
+    recipe = load(path, overrides=(setting, "train.steps=2"))
+    store, made, jobs = Store(tmp_path / "store"), {}, []
+    train = launch.run
+    monkeypatch.setattr(launch, "run", lambda job: jobs.append(job) or train(job))
+    context = Context(placement=recipe.placement.model_dump(mode="json"))
+    for node in dag.nodes(recipe, tmp_path / "downloads")[:4]:
+        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
+    (job,) = jobs
+    parts = made["shards"].summary["parts"]["train"]
+    assert [Path(one.folder).name for one in job.corpora] == list(parts) == ["train-large", "train-small"]
+    shares = quotas([one.weight for one in job.corpora]) / 1000
+    rows = [part["rows"] for part in parts.values()]
+    assert shares[0] == pytest.approx(expected(*rows), abs=1e-3)
+    assert made["shards"].summary["train"]["rows"] == sum(rows)
+
+
+def test_impossible_mixtures_are_refused(tmp_path: Path) -> None:
+    path = mixture(tmp_path)
+    for setting, message in (
+        ("order.weights={large: 1}", r"order\.weights: .*names large; the corpora of data.sources are large, small"),
+        ("order.weights={large: 1, small: 0}", r"order\.weights: .*must be above 0"),
+        ("data.sources.0.corpus=null", r"data\.sources: .*of a mixture each source needs a corpus"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(path, overrides=(setting,))
+    with pytest.raises(UserError, match=r"order: .*several of temperature, weights and epochs"):
+        load(path, overrides=("order.temperature=0.3", "order.epochs={large: 1, small: 2}"))
 
 
 def test_longer_rows_fork_only_what_they_touch(folder: Path) -> None:
