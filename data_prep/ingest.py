@@ -40,13 +40,13 @@ from data_prep.rules import Rules
 from data_prep.rules import digest as digest_of_rules
 from data_prep.shards import sealed
 from data_prep.sources import TARGET, Document, Part, Reject, SourceConfig, licence, parts, rows
-from data_prep.workers import HERE, Workers, in_order
+from data_prep.workers import HERE, Crew, Workers
 
 VERSION = 1  # of what a unit holds; raised when reading or cleaning gives something else
 UNIT_BYTES = TARGET
 SERIAL_BYTES = 8 << 20  # sources smaller than this are not worth starting processes for
 _ROWS_IN_MEMORY = 1 << 16
-_BATCH_ROWS, _BATCH_CHARACTERS = 1024, 8 << 20
+_BATCH_ROWS, _BATCH_CHARACTERS = 1024, 2 << 20
 _REJECTED = len(SPLITS)  # a row's verdict is the number of its split, or this
 
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
@@ -93,24 +93,24 @@ def ingest(
         workers = HERE
     read = partial(_read, config=clean_config, cache=cache, downloads=Path(downloads))
     clock, found = _Clock(total, progress), []
-    for unit, summary in zip(planned, in_order(read, planned, workers), strict=True):
-        found.append(summary)
-        clock.tick(unit.size, sum(one["rows"] for one in found))
-    folders = [cache / unit.key for unit in planned]
-    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=out_dir) as scratch:
+    with Crew(workers) as crew, tempfile.TemporaryDirectory(prefix=".ingest-", dir=out_dir) as scratch:
+        for unit, summary in zip(planned, crew.in_order(read, planned), strict=True):
+            found.append(summary)
+            clock.tick(unit.size, sum(one["rows"] for one in found))
         progress("looking for duplicates", None)
-        rows_of = _Table(folders, [one["kept"] for one in found])
-        decided = _decide(rows_of, clean_config, Path(scratch))
+        folders = [cache / unit.key for unit in planned]
+        table = _Table(folders, [one["kept"] for one in found])
+        decided = _decide(table, clean_config, Path(scratch))
         summary = _summary(sources, planned, found, decided, clean_config)
         progress("splitting", None)
-        _hold_out(rows_of, decided, split, seed, Path(scratch), workers)
+        _hold_out(table, decided, split, seed, Path(scratch), crew)
         progress("writing", None)
         jobs = [
-            _Writing(folder, out_dir, f"{number:05d}.arrow", decided.verdict[rows_of.span(number)])
+            _Writing(folder, out_dir, f"{number:05d}.arrow", decided.verdict[table.span(number)])
             for number, folder in enumerate(folders)
         ]
-        written = list(in_order(_write, jobs, workers))
-        _write_rejects(rows_of, decided, out_dir)
+        written = list(crew.in_order(_write, jobs))
+        _write_rejects(table, decided, out_dir)
     summary["splits"] = {
         name: {what: sum(one[name][what] for one in written) for what in ("documents", "sentences", "characters")}
         for name in SPLITS
@@ -379,7 +379,7 @@ def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
     return array
 
 
-def _hold_out(table: _Table, decided: _Decided, split: SplitConfig, seed: int, scratch: Path, workers: Workers) -> None:
+def _hold_out(table: _Table, decided: _Decided, split: SplitConfig, seed: int, scratch: Path, crew: Crew) -> None:
     """Give each row that is kept its split.
 
     The `round(fraction · n)` names with the smallest keyed hashes are the validation split, the next ones the test
@@ -388,7 +388,7 @@ def _hold_out(table: _Table, decided: _Decided, split: SplitConfig, seed: int, s
     if split.validation == split.test == 0:
         return
     jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
-    for _ in in_order(_split_keys, jobs, workers):
+    for _ in crew.in_order(_split_keys, jobs):
         pass
     kept = decided.verdict != _REJECTED
 

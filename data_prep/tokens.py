@@ -131,12 +131,13 @@ class TokenCorpus:
         )
 
 
-def tokenise(corpus: Documents, tokenizer: Tokenizer) -> TokenCorpus:
+def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
     """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
 
-    A text that says "[MASK]" is text, not a mask. Sentences that give no token are left out.
+    A text that says "[MASK]" is text, not a mask. Sentences that give no token are left out. An encoder that has met
+    other corpora knows words already.
     """
-    encoder = Encoder(tokenizer)
+    encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
     tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
     counts = [np.empty(0, np.int64)]  # sentences of each document
     for number_of, sentences in corpus.batches():
@@ -149,7 +150,7 @@ def tokenise(corpus: Documents, tokenizer: Tokenizer) -> TokenCorpus:
         counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
     ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
     return TokenCorpus(
-        ids, WordStarts(tokenizer)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
+        ids, WordStarts(encoder.tokenizer)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
     )
 
 

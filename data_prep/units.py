@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -60,3 +61,14 @@ def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dic
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return summary
+
+
+def collect(folder: Path, older_than: float, dry_run: bool = False) -> list[tuple[Path, int]]:
+    """Remove units that nobody used for so many seconds, and drafts of processes that died; (path, bytes) of each."""
+    deadline, found = time.time() - older_than, []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.stat().st_mtime < deadline:
+            found.append((path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
+            if not dry_run:
+                shutil.rmtree(path, ignore_errors=True)
+    return found

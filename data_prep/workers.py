@@ -11,7 +11,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, NamedTuple, TypeVar
@@ -38,20 +38,41 @@ class Workers(NamedTuple):
 HERE = Workers()  # this process itself
 
 
-def in_order(function: Callable[[J], R], jobs: Sequence[J], workers: Workers) -> Iterator[R]:
-    """`function(job)` of every job, in their order. An exception of a job is raised here, and ends the others."""
-    if workers.ray is not None:
-        return _on_ray(function, jobs, workers.ray)
-    if min(workers.processes, len(jobs)) <= 1:
-        return map(function, jobs)
-    return _on_processes(function, jobs, min(workers.processes, len(jobs)))
+class Crew:
+    """Workers, from the first jobs until the end of the `with` block, for starting them takes a second."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, kind: object, *error: object) -> None:
+        if self._pool is not None:
+            if kind is not None:  # nobody waits for what they are at
+                for process in list((self._pool._processes or {}).values()):
+                    process.terminate()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def in_order(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+        """`function(job)` of every job, in their order. An exception of a job is raised here."""
+        if self.workers.ray is not None:
+            return _on_ray(function, jobs, self.workers.ray)
+        if self.workers.processes <= 1:
+            return map(function, jobs)
+        if self._pool is None:
+            processes = self.workers.processes
+            self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
+        return _on_processes(function, jobs, self._pool, self.workers.processes)
 
 
-def _on_processes(function: Callable[[J], R], jobs: Sequence[J], processes: int) -> Iterator[R]:
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
-    waiting, started = deque(), iter(jobs)
+def _on_processes(
+    function: Callable[[J], R], jobs: Sequence[J], pool: ProcessPoolExecutor, processes: int
+) -> Iterator[R]:
+    waiting: deque[Future[R]] = deque()
     try:
-        for job in started:
+        for job in jobs:
             waiting.append(pool.submit(function, job))
             if len(waiting) >= processes * _AHEAD:
                 yield waiting.popleft().result()
@@ -62,12 +83,6 @@ def _on_processes(function: Callable[[J], R], jobs: Sequence[J], processes: int)
             "a process that prepared data was ended from outside (often for want of memory); what is finished is kept: "
             "run again, with a lower placement.data_workers if memory is short"
         ) from None
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin() -> None:

@@ -110,6 +110,20 @@ def peek(
 
 
 @app.command()
+def stats(
+    artifact: ArtifactArgument,
+    split: Annotated[
+        str, typer.Option(help="Which one to show in detail: train, longer, validation or test.")
+    ] = "train",
+    json: JsonOption = False,
+) -> None:
+    """Show what shards, a corpus or a tokenizer look like in numbers: tokens, lengths, sources, rejects."""
+    from flows import commands
+
+    commands.stats(artifact, split, json)
+
+
+@app.command()
 def verify(artifact: ArtifactArgument) -> None:
     """Read every byte of an artifact and compare it with what was committed."""
     from flows import commands

@@ -215,6 +215,19 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
     )
 
 
+def stats(artifact: str, split: str, as_json: bool) -> None:
+    from flows import stats as counted
+
+    store = Home.find().store()
+    found = store.resolve(artifact)
+    inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
+    values = counted.gather(found, inputs.get("tokenizer"), inputs.get("corpus"))
+    if as_json:
+        print(json.dumps(values))
+    else:
+        counted.show(found, values, out, split)
+
+
 def verify(artifact: str) -> None:
     store = Home.find().store()
     found = store.resolve(artifact)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
@@ -22,6 +23,11 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
     )
     shards = inputs["shards"].summary["train"]
     rows = "\n".join(f"| {name} | {_short(value)} |" for name, value in flatten(config).items())
+    sources = "\n".join(
+        f"| {Path(one['source']).name} | {_licence(one['licence'])} | {one['files']:,} | {one['bytes']:,} "
+        f"| {one['kept']:,} of {one['rows']:,} | `{one['digest'][:16]}` |"
+        for one in inputs["shards"].summary.get("sources", [])
+    )
     metrics = "\n".join(
         f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
     )
@@ -46,6 +52,11 @@ model = AutoModel.from_pretrained("this/folder")
 Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
 Licences of the sources: {", ".join(licences) or "not stated"}.
 
+## Data
+| source | licence | files | bytes | documents kept | digest |
+|---|---|---|---|---|---|
+{sources}
+
 ## Results
 | metric | value |
 |---|---|
@@ -60,3 +71,8 @@ Licences of the sources: {", ".join(licences) or "not stated"}.
 
 def _short(value: Any) -> str:
     return "–" if value is None else str(value)
+
+
+def _licence(line: str) -> str:
+    """The licence of a line that says whose it is."""
+    return line.partition(": ")[2]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep import units
+from data_prep import stats, units
 from data_prep.compose import ComposeConfig, compose
 from data_prep.corpus import Corpus, CorpusFile
 from data_prep.corrupt import MaskingConfig, corrupt
+from data_prep.encoder import Encoder
 from data_prep.errors import UserError
 from data_prep.ingest import SERIAL_BYTES
 from data_prep.keyed import Draws, key
@@ -21,16 +24,19 @@ from data_prep.rows import Ragged, Rows, num_rows, ragged
 from data_prep.shards import ShardWriter, digest, join, mapped
 from data_prep.tokenizers import load, specials
 from data_prep.tokens import TokenCorpus, joined, mapped_corpus, tokenise
-from data_prep.workers import HERE, Workers, in_order
+from data_prep.workers import HERE, Crew, Workers
+from pipeline import figures
 from pipeline.artifact import Artifact
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
 from training.data import LONGER, stream_of
 
 VERSION = 1  # of what tokenising gives
-TOKENS_PER_SHARD = 1 << 26  # 150 to 300 MB a file
+TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
 ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
 SPLITS = ("train", "validation")
+STATS = "stats.json"
+STATS_OF_CORPUS = "figures/corpus.json"  # an account: a corpus that differs in its rejects alone is no other shards
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
@@ -56,29 +62,67 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     corpus, folder = inputs["corpus"].path, inputs["tokenizer"].path
     summary: dict[str, Any] = {"length": config["compose"]["length"], "parts": {}}
     parts = Corpus(corpus).parts
-    for split, part in [*(("train", part) for part in parts), ("validation", None)]:
-        documents = Corpus(corpus, split, part)
-        if len(documents) == 0:
-            continue
-        place = context.work / "tokens" / f"{split}-{part}"
-        workers = _workers(documents, context)
-        tokens = _tokenised(documents, folder, place, context, workers)
-        settings = {split: config}
-        if split == "train" and LONGER in config:
-            settings[LONGER] = _lengthened(config)
-        for kind, chosen in settings.items():
-            name = f"{kind}-{part}" if part else kind
-            made = _write(name, tokens, place, chosen, folder, out_dir, context, workers)
-            if not made["rows"] and split == "train":
-                raise UserError(
-                    f"compose: no rows came out of {len(documents)} training documents{f' of {part}' if part else ''}; "
-                    f"lower {'train.longer' if kind == LONGER else 'compose'}.length ({chosen['compose']['length']}) "
-                    "or give longer documents to data.sources."
-                )
-            summary["parts"].setdefault(kind, {})[name] = made
-        del tokens
-        shutil.rmtree(place)
-    return summary | {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
+    with Crew(_workers(Corpus(corpus), context)) as crew:
+        for split, part in [*(("train", part) for part in parts), ("validation", None)]:
+            documents = Corpus(corpus, split, part)
+            if len(documents) == 0:
+                continue
+            place = context.work / "tokens" / f"{split}-{part}"
+            tokens = _tokenised(documents, folder, place, context, crew)
+            settings = {split: config}
+            if split == "train" and LONGER in config:
+                settings[LONGER] = _lengthened(config)
+            for kind, chosen in settings.items():
+                name = f"{kind}-{part}" if part else kind
+                made = _write(name, tokens, place, chosen, folder, out_dir, context, crew)
+                if not made["rows"] and split == "train":
+                    where, whose = "train.longer" if kind == LONGER else "compose", part and f" of {part}"
+                    raise UserError(
+                        f"compose: no rows came out of {len(documents)} training documents{whose}; lower "
+                        f"{where}.length ({chosen['compose']['length']}) or give longer documents to data.sources."
+                    )
+                summary["parts"].setdefault(kind, {})[name] = made
+            del tokens
+            shutil.rmtree(place)
+    summary["sources"] = inputs["corpus"].summary["sources"]
+    summary |= {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
+    return summary | {"stats": _count(config, inputs, out_dir, summary["parts"], context)}
+
+
+def _count(
+    config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, parts: dict[str, Any], context: Context
+) -> dict[str, Any]:
+    """Write what the data look like, in numbers, figures and a page; the numbers that are worth a metric."""
+    context.progress("counting tokens and documents")
+    lengths = {name: row_length(config, name) for kind in parts.values() for name in kind}
+    folders = {name: out_dir / name for name in lengths}
+    rows = stats.of_shards(folders, inputs["tokenizer"].path, lengths)
+    (out_dir / STATS).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    corpus = stats.of_corpus(inputs["corpus"].path)
+    context.progress("drawing figures")
+    drawn = figures.data_figures(rows["splits"], corpus, (out_dir / STATS_OF_CORPUS).parent)
+    (out_dir / STATS_OF_CORPUS).write_text(json.dumps(corpus, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    ingested = inputs["corpus"].summary
+    page = figures.data_page(config["name"], rows["splits"], corpus, ingested, drawn)
+    (out_dir / "stats.md").write_text(page, encoding="utf-8")
+    told: dict[str, Any] = {
+        name: {
+            "padding_share": split["padding_share"],
+            "sequences_per_row": split["sequences_per_row"],
+            "unk_share": split["vocabulary"]["unk_share"],
+            "vocabulary_coverage": split["vocabulary"]["coverage"],
+            "entropy": split["vocabulary"]["entropy"],
+        }
+        for name, split in rows["splits"].items()
+    }
+    wanted = ("rows", "kept", "rejected", "duplicates", "near_duplicates", "filtered")
+    return told | {"corpus": {name: ingested[name] for name in wanted if name in ingested}}
+
+
+def row_length(config: dict[str, Any], split: str) -> int:
+    """The most tokens that a row of a split may have."""
+    longer = split.partition("-")[0] == LONGER
+    return config[LONGER]["length"] if longer else config["compose"]["length"]
 
 
 def _workers(corpus: Corpus, context: Context) -> Workers:
@@ -87,7 +131,7 @@ def _workers(corpus: Corpus, context: Context) -> Workers:
     return Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
 
 
-def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, workers: Workers) -> TokenCorpus:
+def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, crew: Crew) -> TokenCorpus:
     """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
     cache = context.downloads / "units"
     rules = digest(mapped(tokenizer / "tokenizer.json"))
@@ -96,7 +140,7 @@ def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, w
         for file in corpus.files
     ]
     began, done = time.monotonic(), 0
-    for number, count in enumerate(in_order(_tokenise, jobs, workers), 1):
+    for number, count in enumerate(crew.in_order(_tokenise, jobs), 1):
         done += count
         seconds = time.monotonic() - began
         left = round(seconds / number * (len(jobs) - number))
@@ -119,11 +163,16 @@ class _Tokenising(NamedTuple):
 
 def _tokenise(job: _Tokenising) -> int:
     def write(folder: Path) -> dict[str, Any]:
-        tokens = tokenise(CorpusFile(job.file), load(job.tokenizer))
+        tokens = tokenise(CorpusFile(job.file), _encoder(job.tokenizer))
         tokens.save(folder)
         return {"tokens": len(tokens.tokens)}
 
     return units.make(job.cache, job.key, write)["tokens"]
+
+
+@lru_cache(1)
+def _encoder(tokenizer: Path) -> Encoder:
+    return Encoder(load(tokenizer))  # remembers words from one file to the next
 
 
 class _Writing(NamedTuple):
@@ -148,7 +197,7 @@ def _write(
     tokenizer: Path,
     out_dir: Path,
     context: Context,
-    workers: Workers,
+    crew: Crew,
 ) -> dict[str, Any]:
     """The shards of one split; what there is to say of them."""
     settings = ComposeConfig.model_validate(config["compose"])
@@ -161,10 +210,10 @@ def _write(
         )
     ]
     if config["corruption"]:
-        firsts = np.cumsum([0, *in_order(_count_rows, jobs, workers)]).tolist()
+        firsts = np.cumsum([0, *crew.in_order(_count_rows, jobs)]).tolist()
         jobs = [job._replace(first=first) for job, first in zip(jobs, firsts, strict=False)]
     written: list[tuple[int, int, int]] = []
-    for one in in_order(_write_piece, jobs, workers):
+    for one in crew.in_order(_write_piece, jobs):
         written.append(one)
         context.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
     index = join(out_dir / split, [job.out for job in jobs], {"split": split})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import ingest as module
@@ -24,7 +25,7 @@ from data_prep.corpus import SPLITS, Corpus, SplitConfig, split_key
 from data_prep.errors import UserError
 from data_prep.ingest import ingest, plan
 from data_prep.sources import SourceConfig
-from data_prep.workers import HERE, Workers, in_order
+from data_prep.workers import HERE, Crew, Workers
 
 WORDS = ["river", "farmer", "senate", "winter", "market", "letter", "mountain", "engine", "builds", "slowly", "again"]
 
@@ -93,6 +94,7 @@ def test_processes_give_the_same_bytes(tmp_path: Path, texts: list[Path], small_
     assert (summary["rows"], summary["kept"], summary["duplicates"]) == (70, 66, 2)
 
 
+@settings(max_examples=15, deadline=None)
 @given(size=st.integers(300, 40_000))
 def test_the_size_of_units_does_not_show_in_the_documents(tmp_path_factory: pytest.TempPathFactory, size: int) -> None:
     folder = tmp_path_factory.mktemp("units")
@@ -129,8 +131,9 @@ def _dies(number: int) -> int:
 
 
 def test_a_process_that_is_killed_is_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"was ended from outside .* what is finished is kept"):
-        list(in_order(_dies, range(6), Workers(2)))
+    ended = r"was ended from outside .* what is finished is kept"
+    with pytest.raises(UserError, match=ended), Crew(Workers(2)) as crew:
+        list(crew.in_order(_dies, range(6)))
 
 
 def _fails(number: int) -> int:
@@ -141,10 +144,11 @@ def _fails(number: int) -> int:
 
 
 def test_an_error_of_a_job_ends_the_others() -> None:
-    results = in_order(_fails, range(1000), Workers(2))
-    assert next(results) == 0
-    with pytest.raises(UserError, match="row 1 is bad"):
+    with pytest.raises(UserError, match="row 1 is bad"), Crew(Workers(2)) as crew:
+        results = crew.in_order(_fails, range(1000))
+        assert next(results) == 0
         list(results)
+    assert not multiprocessing.active_children()
 
 
 # -- what was done is not done again ----------------------------------------------------------------------------------
@@ -224,6 +228,18 @@ def test_a_unit_is_whole_or_absent(tmp_path: Path) -> None:
     assert units.make(tmp_path, "k", write) == {"n": 5}
 
 
+def test_units_of_no_use_are_collected(tmp_path: Path) -> None:
+    for key in ("old", "new"):
+        units.make(tmp_path, key, lambda folder: {"n": (folder / "a").write_text("some text")})
+    (tmp_path / ".draft-x").mkdir()
+    for name in ("old", ".draft-x"):
+        os.utime(tmp_path / name, (0, 0))
+    size = sum(path.stat().st_size for path in (tmp_path / "old").iterdir())
+    assert units.collect(tmp_path, 60, dry_run=True) == [(tmp_path / ".draft-x", 0), (tmp_path / "old", size)]
+    assert len(units.collect(tmp_path, 60)) == 2 and [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert units.collect(tmp_path / "absent", 60) == []
+
+
 def test_rules_change_units_and_limits_do_not(tmp_path: Path, texts: list[Path]) -> None:
     def keys(**clean: Any) -> list[str]:
         sources = [SourceConfig(path=str(path)) for path in texts]
@@ -243,6 +259,7 @@ def test_rules_change_units_and_limits_do_not(tmp_path: Path, texts: list[Path])
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz")), max_size=14)
 
 
+@settings(max_examples=60, deadline=None)
 @given(rows=ROWS)
 def test_copies_and_taken_names_lose_no_text(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
