@@ -46,7 +46,7 @@ OTHERS = "(others)"
 
 # Lengths are told apart as 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, …: four bins to a doubling.
 _EDGES = np.array([*range(4), *((4 + quarter) << octave for octave in range(40) for quarter in range(4))])
-_PLACES = re.compile(r"\b(byte|line|column|char|row|position) [\d,]+")
+_PLACES = re.compile(r"\b(byte|line|column|char|character|row|position) [\d,]+")
 
 
 class Read(TypedDict):

@@ -104,16 +104,16 @@ def show(artifact: Artifact, found: dict[str, Any], console: Console, split: str
         console.print(Text("\nfigures  ", "bold").append(str(folder), "not bold"), soft_wrap=True)
 
 
-def _chosen(artifact: Artifact, split: str, present: Sequence[str]) -> str:
-    """The split asked for; of a mixture's several, the first."""
-    for name in present:
-        if name == split or name.partition("-")[0] == split:
-            return name
-    raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(present)}")
+def _chosen(artifact: Artifact, split: str, sizes: dict[str, int]) -> str:
+    """The split asked for; of a mixture's several, the largest."""
+    fitting = [name for name in sizes if split in (name, name.partition("-")[0])]
+    if not fitting:
+        raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(sizes)}")
+    return max(fitting, key=sizes.__getitem__)
 
 
 def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Console, split: str) -> None:
-    chosen = _chosen(artifact, split, list(splits))
+    chosen = _chosen(artifact, split, {name: one["tokens"] for name, one in splits.items()})
     table = _table("split", "rows", "tokens", "mean row", "padding", "seqs/row", "unknown", "used")
     for name, one in splits.items():
         table.add_row(
@@ -168,7 +168,8 @@ def _show_corpus(artifact: Artifact, found: dict[str, Any], console: Console, sp
     corpus: CorpusCounts = found["corpus"]
     splits = corpus["splits"]
     kind = split.partition("-")[0]
-    chosen = kind if "rows" in found and kind in splits else "train" if "rows" in found else split
+    chosen = split if "rows" not in found else kind if kind in splits else "train"
+    chosen = _chosen(artifact, chosen, {name: one["documents"] for name, one in splits.items()})
     table = _table("documents of", "documents", "sentences", "characters", "document", "sentence")
     for name, one in splits.items():
         table.add_row(
@@ -182,7 +183,7 @@ def _show_corpus(artifact: Artifact, found: dict[str, Any], console: Console, sp
     console.print()
     console.print(table)
     console.print(Text("document, sentence: characters of the median one", "dim"))
-    _show_documents(console, chosen, splits[_chosen(artifact, chosen, list(splits))])
+    _show_documents(console, chosen, splits[chosen])
     _show_rejects(console, corpus, found.get("ingested", {}))
 
 
@@ -210,11 +211,16 @@ def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, An
     if rejects["read"]["share"] < 1:
         console.print(Text(f"reasons of {_percent(rejects['read']['share'])} of them, evenly spaced", "dim"))
     kept, rest = reasons[:MOST_LINES], sum(count for _, count in reasons[MOST_LINES:])
-    _bars(console, [*((plain(reason), count) for reason, count in kept), *([("other reasons", rest)] if rest else [])])
+    items = [(plain(reason), count) for reason, count in kept] + ([("other reasons", rest)] if rest else [])
+    _bars(console, items, width=BAR // 2)
     rules = ingested.get("rules") or {}
     if rules:
         console.print(Text("\nwhat rules did", "bold"))
-        _bars(console, [(plain(rule), count) for rule, count in sorted(rules.items(), key=lambda item: -item[1])])
+        _bars(
+            console,
+            [(plain(rule), count) for rule, count in sorted(rules.items(), key=lambda item: -item[1])],
+            width=BAR // 2,
+        )
 
 
 def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
@@ -279,18 +285,24 @@ def _pairs(values: Sequence[int]) -> Iterable[tuple[int, int]]:
     return pairwise(values)
 
 
-def _bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None) -> None:
-    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them)."""
+def _bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None, width: int = BAR) -> None:
+    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
+
+    A shorter bar leaves longer names their room.
+    """
     whole = whole or sum(count for _, count in items)
     longest = max((count for _, count in items), default=0)
     table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28)
-    table.add_column(width=BAR, no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
+    table.add_column(width=width, no_wrap=True)
     table.add_column(justify="right", no_wrap=True, min_width=9)
     table.add_column(justify="right", no_wrap=True)
     for name, count in items:
         table.add_row(
-            Text(name), Text(bar(count, longest), "cyan"), f"{count:,}", Text(_percent(count / max(whole, 1)), "dim")
+            Text(name),
+            Text(bar(count, longest, width), "cyan"),
+            f"{count:,}",
+            Text(_percent(count / max(whole, 1)), "dim"),
         )
     if items:
         console.print(table)

@@ -129,28 +129,25 @@ def data_figures(splits: Mapping[str, RowCounts], corpus: CorpusCounts, folder: 
 
 
 def _frequencies(splits: Mapping[str, RowCounts], path: Path) -> Path:
-    figure, axes = _axes("Tokens by frequency", "rank of the token", "share of the text")
+    figure, axes = _axes("", "rank of the token", "share of the text")
+    axes.set_title(
+        "Tokens by frequency; grey: the share that the tokens up to there make up", loc="left", fontsize=10, y=1.04
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for index, (name, split) in enumerate(list(splits.items())[:MOST_LINES]):
-        words = split["vocabulary"]
-        if not words["occurring"]:
-            continue
+    drawn = [(name, split["vocabulary"]) for name, split in splits.items() if split["vocabulary"]["occurring"]]
+    for index, (name, words) in enumerate(drawn[:MOST_LINES]):
         share = [count / words["text"] for count in words["counts"]]
         colour, style = COLOURS[index % len(COLOURS)], "--" if name == "validation" else "-"
         axes.plot(words["ranks"], share, color=colour, linestyle=style, linewidth=1.6, label=_label(name), zorder=3)
-        if index:
-            continue
-        zipf = [share[0], share[0] / words["ranks"][-1]]
-        axes.plot([1, words["ranks"][-1]], zipf, color="0.6", linestyle=":", linewidth=1.2, label="1 / rank (Zipf)")
+    for _, words in drawn[:1]:
+        first, last = words["counts"][0] / words["text"], words["ranks"][-1]
+        axes.plot([1, last], [first, first / last], color="0.6", linestyle=":", linewidth=1.2, label="1 / rank (Zipf)")
+        above = axes.get_xaxis_transform()
         for percent, rank in words["cover"].items():
             axes.axvline(rank, color="0.75", linewidth=0.8, zorder=1)
-            text = f"{percent} %"
-            axes.text(rank, 1.005, text, transform=axes.get_xaxis_transform(), ha="center", fontsize=7, color="0.4")
-    axes.set_title(
-        "Tokens by frequency; grey: so many tokens cover that much of the text", loc="left", fontsize=10, y=1.03
-    )
-    axes.legend(frameon=False, fontsize=9, loc="lower left")
+            axes.text(rank, 1.005, f"{percent} %", transform=above, ha="center", fontsize=7, color="0.4")
+        axes.legend(frameon=False, fontsize=9, loc="lower left")
     return _save(figure, path)
 
 
@@ -170,7 +167,8 @@ def _document_lengths(corpus: CorpusCounts, path: Path) -> Path:
     sources = corpus["splits"]["train"]["sources"]
     for index, source in enumerate(sources[:MOST_LINES]):
         label = f"{_label(source['source'])}: {_count(source['documents'], 'document')}"
-        _stairs(axes, source["lengths"], source["lengths"]["edges"], index, label)
+        edges = [max(edge, 0.5) for edge in source["lengths"]["edges"]]  # an empty document has a place, too
+        _stairs(axes, source["lengths"], edges, index, label)
     axes.set_xscale("log")
     if len(sources) > MOST_LINES:
         axes.plot([], [], " ", label=f"{len(sources) - MOST_LINES} more sources")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data_prep import clean as module
 from data_prep.clean import CleanConfig, allowed_rejects, clean, fingerprint
 
 
@@ -46,6 +48,21 @@ def test_words_are_kept(words: list[str]) -> None:
 def test_fingerprint_ignores_white_space_only() -> None:
     assert fingerprint("a b\n\nc") == fingerprint(" a  b c ")
     assert fingerprint("ab c") != fingerprint("a bc")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "é", "字", " ", "\n", "\t", "\u2003", "\r", "\ufeff", "\x00", "e\u0301"]), max_size=9
+    )
+)
+def test_what_is_in_order_is_left_as_the_long_way_leaves_it(characters):
+    text = "".join(characters)
+    expected = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+    assert fingerprint(text) == expected
+    found = {form: clean(text, form) for form in ("nfc", "nfkc", "none")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_in_order", lambda text: False)
+        assert found == {form: clean(text, form) for form in ("nfc", "nfkc", "none")}
 
 
 @pytest.mark.parametrize(
