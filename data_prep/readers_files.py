@@ -105,6 +105,12 @@ def sibling(uri: str, name: str) -> str:
     return _uri(match, place)
 
 
+def below(uri: str, name: str) -> str:
+    """URI of what is called `name` in a folder."""
+    match = _URI.fullmatch(uri) if is_remote(uri) else None
+    return str(local_path(uri) / name) if match is None else _uri(match, f"{unquote(match[3]).rstrip('/')}/{name}")
+
+
 # -- this machine -----------------------------------------------------------------------------------------------------
 
 

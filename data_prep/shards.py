@@ -260,17 +260,17 @@ class Shards:
 
     def __init__(self, folder: Path, artifact: str = "") -> None:
         self.folder, self.artifact = Path(folder), artifact or str(folder)
-        path = self.folder / INDEX
-        if not path.is_file():
-            raise UserError(f"{self.folder} holds no finished shards ({INDEX} is missing): write them first")
+        data = self._contents(INDEX)
+        if data is None:
+            raise UserError(f"{self._where()} holds no finished shards ({INDEX} is missing): write them first")
         try:
-            self.index = unsealed(path.read_bytes())
+            self.index = unsealed(data)
         except ValueError as error:
             raise self._damage(INDEX, f"cannot be trusted: {error}") from error
         if self.index["format"] != FORMAT:
             found = self.index["format"]
             raise UserError(
-                f"{path} has shard format {found}, but this version reads {FORMAT}: "
+                f"{self._where(INDEX)} has shard format {found}, but this version reads {FORMAT}: "
                 f"delete the artifact {self.artifact} and run again"
             )
         self.rows: int = self.index["rows"]
@@ -306,18 +306,22 @@ class Shards:
             return self._views[number]
         shard = int(np.searchsorted(self._first, number, side="right")) - 1
         place = number - int(self._first[shard])
-        data, reader = self._reader(shard)
-        if not self._checked[number]:
-            first, last = self._starts[number], self._starts[number + 1] - 1
-            part = self._parts_of(shard)[1 + place]
-            self._check(shard, part, f"record batch {place}, rows {first}–{last} of the data", data)
-            self._checked[number] = True
-        batch = reader.get_batch(place)
+        batch = self._record_batch(number, shard, place)
         view = {name: from_arrow(batch.column(name)) for name in batch.schema.names}
         self._views[number] = view
         if len(self._views) > OPEN_BATCHES:
             self._views.popitem(last=False)
         return view
+
+    def _record_batch(self, number: int, shard: int, place: int) -> pa.RecordBatch:
+        data, reader = self._reader(shard)
+        if not self._checked[number]:
+            self._check(shard, self._parts_of(shard)[1 + place], self._named(number, place), data)
+            self._checked[number] = True
+        return reader.get_batch(place)
+
+    def _named(self, number: int, place: int) -> str:
+        return f"record batch {place}, rows {self._starts[number]}–{self._starts[number + 1] - 1} of the data"
 
     def read(self, index: ArrayLike) -> Rows:
         """The rows `index` [R] asks for, in that order, repeats allowed; else IndexError.
@@ -382,11 +386,12 @@ class Shards:
         """Head, batches and tail of a shard."""
         if number not in self._parts:
             shard = self.index["shards"][number]
-            path = _parts_file(self.folder, shard["file"])
-            if not path.is_file():
-                raise self._damage(path.name, "is missing")
-            if digest(data := path.read_bytes()) != shard["parts"]:
-                raise self._damage(path.name, "is not what was written")
+            name = _parts_file(self.folder, shard["file"]).name
+            data = self._contents(name)
+            if data is None:
+                raise self._damage(name, "is missing")
+            if digest(data) != shard["parts"]:
+                raise self._damage(name, "is not what was written")
             found = json.loads(data)
             self._parts[number] = [
                 Part(start, end, text)
@@ -403,4 +408,12 @@ class Shards:
             )
 
     def _damage(self, file: str, what: str) -> ShardDamaged:
-        return ShardDamaged(f"{self.folder / file} {what}: delete the artifact {self.artifact} and run again")
+        return ShardDamaged(f"{self._where(file)} {what}: delete the artifact {self.artifact} and run again")
+
+    def _contents(self, name: str) -> bytes | None:
+        """A small file; None if it is not there."""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def _where(self, name: str = "") -> str:
+        return str(self.folder / name)

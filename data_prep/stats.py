@@ -629,4 +629,4 @@ def _kind(piece: _Text, joins: bool) -> str:
         return "numbers"
     if len(text) == 1:
         return "single letters"
-    return "inside words" if joins and not piece.begins else "beginnings of words, or whole"
+    return "inside words" if joins and not piece.begins else "words or beginnings"

@@ -145,8 +145,9 @@ def _show_tokens(console: Console, split: str, one: RowCounts) -> None:
     words = one["vocabulary"]
     about = f"{words['occurring']:,} of {words['pieces']:,} pieces, entropy {words['entropy']:.2f} nats per token"
     _heading(console, f"Tokens in {split}", about)
-    cover = ", ".join(f"{percent} % by {rank:,}" for percent, rank in words["cover"].items())
-    console.print(Text(f"the most frequent pieces make up the text: {cover}"))
+    (least, pieces), *more = words["cover"].items()
+    rest = "".join(f", {rank:,} are {percent} %" for percent, rank in more)
+    console.print(Text(f"the {pieces:,} most frequent are {least} % of the text{rest}"))
     edges, counts = words["occurrences"]["edges"], words["occurrences"]["counts"]
     ranges = ["never" if high == 1 else f"{low:,}–{high - 1:,} times" for low, high in _pairs(edges)]
     if len(ranges) > 1:
@@ -203,10 +204,10 @@ def _show_documents(console: Console, split: str, one: DocumentCounts) -> None:
 
 
 def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, Any]) -> None:
-    names = ("rows", "kept", "duplicates", "near_duplicates", "filtered")
-    told = [f"{ingested[name]:,} {name.replace('_', ' ')}" for name in names if ingested.get(name)]
     rejects = corpus["rejects"]
-    _heading(console, "Rejected", f"{rejects['rows']:,} rows" + (f" ({', '.join(told)})" if told else ""))
+    whole = f" of {ingested['rows']:,}" if "rows" in ingested else ""
+    by_rules = f", {ingested['filtered']:,} by rules" if ingested.get("filtered") else ""
+    _heading(console, "Rejected", f"{rejects['rows']:,}{whole} rows{by_rules}")
     reasons = list(rejects["reasons"].items())
     if rejects["read"]["share"] < 1:
         console.print(Text(f"reasons of {_percent(rejects['read']['share'])} of them, evenly spaced", "dim"))
@@ -226,8 +227,9 @@ def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, An
 def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
     special = ", ".join(f"{role} {plain(piece)}" for role, piece in found["specials"].items())
     console.print(Text(f"{found['vocabulary']:,} tokens; {special}", "dim"))
-    table = _table("kind of piece", "pieces", "share", "length", "")
-    table.columns[-1].justify = "left"
+    table = _table("kind of piece", "pieces", "share", "length")
+    table.add_column("for example", ratio=1, no_wrap=True)
+    table.expand = True
     for kind in found["kinds"]:
         table.add_row(
             kind["kind"],
@@ -249,9 +251,10 @@ def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(first, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, no_wrap=True)
     for head in others:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     return table
 
 
@@ -296,7 +299,7 @@ def _bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None 
     table.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
     table.add_column(width=width, no_wrap=True)
     table.add_column(justify="right", no_wrap=True, min_width=9)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, min_width=7)
     for name, count in items:
         table.add_row(
             Text(name),

@@ -64,10 +64,11 @@ _MANIFEST = TypeAdapter(Manifest)
 class Artifact:
     """A committed artifact. From a remote store, `path` fetches the files on first use."""
 
-    def __init__(self, key: str, path: Path | Callable[[], Path], manifest: Manifest) -> None:
+    def __init__(self, key: str, path: Path | Callable[[], Path], manifest: Manifest, uri: str | None = None) -> None:
         self.key = key
         self.manifest = manifest
         self._path = path
+        self._uri = uri
 
     @property
     def path(self) -> Path:
@@ -75,6 +76,11 @@ class Artifact:
         if not isinstance(self._path, Path):
             self._path = self._path()
         return self._path
+
+    @property
+    def uri(self) -> str:
+        """Where its files lie: at a URI of a remote store, or `path`."""
+        return self._uri or str(self.path)
 
     @property
     def stage(self) -> str:

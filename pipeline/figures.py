@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.stats import CorpusCounts, Lengths, RowCounts
+from training.data import LONGER
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DOTS_PER_INCH = 130
@@ -135,18 +136,21 @@ def _frequencies(splits: Mapping[str, RowCounts], path: Path) -> Path:
     )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    drawn = [(name, split["vocabulary"]) for name, split in splits.items() if split["vocabulary"]["occurring"]]
+    # Longer rows are the training rows' documents once more.
+    words_of = {name: split["vocabulary"] for name, split in splits.items() if not name.startswith(LONGER)}
+    drawn = [(name, words) for name, words in words_of.items() if words["occurring"]]
     for index, (name, words) in enumerate(drawn[:MOST_LINES]):
         share = [count / words["text"] for count in words["counts"]]
         colour, style = COLOURS[index % len(COLOURS)], "--" if name == "validation" else "-"
         axes.plot(words["ranks"], share, color=colour, linestyle=style, linewidth=1.6, label=_label(name), zorder=3)
-    for _, words in drawn[:1]:
+    if drawn:
+        words = max((words for _, words in drawn), key=lambda words: words["text"])
         first, last = words["counts"][0] / words["text"], words["ranks"][-1]
         axes.plot([1, last], [first, first / last], color="0.6", linestyle=":", linewidth=1.2, label="1 / rank (Zipf)")
         above = axes.get_xaxis_transform()
-        for percent, rank in words["cover"].items():
+        for (percent, rank), align in zip(words["cover"].items(), ("center", "right", "left"), strict=True):
             axes.axvline(rank, color="0.75", linewidth=0.8, zorder=1)
-            axes.text(rank, 1.005, f"{percent} %", transform=above, ha="center", fontsize=7, color="0.4")
+            axes.text(rank, 1.005, f"{percent} %", transform=above, ha=align, fontsize=7, color="0.4")
         axes.legend(frameon=False, fontsize=9, loc="lower left")
     return _save(figure, path)
 

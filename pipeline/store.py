@@ -93,7 +93,9 @@ class Store:
         if data is None:
             return None
         manifest = read_manifest(data, key, where)
-        return Artifact(key, lambda: self._files.open(key, manifest["attempt"], manifest["files"]), manifest)
+        attempt = manifest["attempt"]
+        uri = self._files.uri(key, attempt)
+        return Artifact(key, lambda: self._files.open(key, attempt, manifest["files"]), manifest, uri)
 
     def keys(self) -> list[str]:
         """Keys of all committed artifacts, damaged ones included."""

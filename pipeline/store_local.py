@@ -35,6 +35,9 @@ class LocalFiles:
         self.home = root
         """Where this machine keeps work and downloads."""
 
+    def uri(self, key: str, attempt: str) -> None:
+        """Files here are named by their path."""
+
     def where(self, key: str, name: str = "") -> str:
         return str(self.root / key / name)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from data_prep.errors import UserError
+from data_prep.readers_files import below, is_remote
 from pipeline.artifact import FileEntry
 from pipeline.canonical import DIGEST_BYTES, digest, file_digest
 from pipeline.store_local import usage
@@ -41,22 +42,28 @@ def open_uri(uri: str, cache: Path | None = None) -> RemoteFiles:
         reason = str(error).replace(uri, shown)
         raise UserError(f"{shown}: cannot be opened as a store ({reason})") from None
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sesame"
-    return RemoteFiles(system, root, cache or default / digest([shown, parts.query])[:16], shown)
+    return RemoteFiles(system, root, cache or default / digest([shown, parts.query])[:16], shown, uri)
 
 
 class RemoteFiles:
     """`ROOT/KEY/NAME` on a pyarrow file system, with drafts and copies in `home` on this machine."""
 
-    def __init__(self, system: FileSystem, root: str, home: Path, shown: str) -> None:
+    def __init__(self, system: FileSystem, root: str, home: Path, shown: str, uri: str = "") -> None:
         self._system = system
         self._root = root.rstrip("/")
         self._shown = shown.rstrip("/")
+        self._uri = uri
         self._puts_whole = system.type_name in _OBJECT_STORES
         self.home = home
         """Where this machine keeps work, downloads, drafts and copies."""
 
     def where(self, key: str, name: str = "") -> str:
         return "/".join(part for part in (self._shown, key, name) if part)
+
+    def uri(self, key: str, attempt: str) -> str | None:
+        """Where an attempt's files can be read one by one; None where there is a copy here, or one must be made."""
+        copied = (self._copies / key / attempt).is_dir()
+        return below(self._uri, f"{key}/{attempt}") if is_remote(self._uri) and not copied else None
 
     def folders(self) -> list[str]:
         return sorted({*self._children(self._root), *_names(self._drafts), *_names(self._copies)})

@@ -126,6 +126,9 @@ class PlacementConfig(Settings):
     checkpoint_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
     data_workers: int | None = Field(default=None, ge=1, description="Processes that prepare data; null: one a core.")
+    shard_cache_gb: float = Field(
+        default=64.0, gt=0, description="Disk that a machine spends on shards of a remote store, in GB."
+    )
     ray_address: str | None = Field(
         default=None, description="Ray cluster to join; null: one started here when needed."
     )

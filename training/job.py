@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class Job(Settings):
     train: TrainConfig
     seed: int = 0
     placement: PlacementConfig = Field(default_factory=PlacementConfig)
+    cache: str = ""  # where shards of a remote store are kept
     work: str  # survives attempts: checkpoints and the metrics log
     out: str  # the exported network
     recipe: str  # digest of what is being trained; a checkpoint of another is refused
@@ -60,8 +62,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
 
     from data_prep.corrupt import corrupt
     from data_prep.keyed import Draws
+    from data_prep.remote_shards import open_shards
     from data_prep.rows import Rows
-    from data_prep.shards import Shards
     from data_prep.tokenizers import specials as load_specials
     from training.data import CORRUPT_HELD_OUT, Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
@@ -79,17 +81,18 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
 
     at_load = split(job.corruption)
-    corpora = [Corpus(c.name, Shards(Path(c.folder)), c.weight) for c in job.corpora]
+    opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
+    corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in job.corpora]
     stream: Samples = Stream(corpora, job.seed, job.order, at_load)
     if job.longer and job.train.longer:
-        corpora = [Corpus(c.name, Shards(Path(c.folder)), c.weight) for c in job.longer]
+        corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in job.longer]
         begins = job.train.longer_from * job.train.global_batch
         stream = Succession(
             stream, Stream(corpora, job.seed, job.order, split(job.train.longer.corruption(job.corruption))), begins
         )
     held_out, held_out_rows = None, 0
     if job.held_out:
-        table = Shards(Path(job.held_out))
+        table = opened(job.held_out)
         held_out_rows = min(table.rows, job.train.evaluate_rows)
         name = job.corpora[0].name
         held_out = Stream([Corpus(name, table)], job.seed, job.order, at_load, CORRUPT_HELD_OUT)

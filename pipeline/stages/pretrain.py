@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_prep.readers_files import below
 from pipeline import figures
 from pipeline.artifact import Artifact
 from pipeline.canonical import digest
@@ -40,14 +41,15 @@ def config(recipe: Recipe) -> dict[str, Any]:
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     from training.launch import run as launch
 
-    shards = inputs["shards"].path
+    shards = inputs["shards"]
     placement = PlacementConfig.model_validate(dict(context.placement))
     job = Job.model_validate(
         {
             **{k: config[k] for k in ("corruption", "order", "network", "objective", "train", "seed")},
-            "corpora": _mixture("train", config, inputs["shards"]),
-            "longer": _mixture(LONGER, config, inputs["shards"]),
-            "held_out": str(shards / "validation") if (shards / "validation").is_dir() else None,
+            "corpora": _mixture("train", config, shards),
+            "longer": _mixture(LONGER, config, shards),
+            "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,
+            "cache": str(context.downloads / "shards"),
             "tokenizer": str(inputs["tokenizer"].path),
             "placement": placement,
             "work": str(context.work),
@@ -72,7 +74,7 @@ def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[Shards
     rows = {name.partition("-")[2]: made["rows"] for name, made in parts.items()}
     shares = OrderConfig.model_validate(config["order"]).shares(rows)
     return [
-        ShardsOf(name=stream_of(name, config["name"])[1], folder=str(shards.path / name), weight=share)
+        ShardsOf(name=stream_of(name, config["name"])[1], folder=below(shards.uri, name), weight=share)
         for name, share in zip(parts, shares.values(), strict=True)
     ]
 

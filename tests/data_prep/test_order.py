@@ -192,7 +192,7 @@ def test_impossible_mixtures_are_refused(corpora, message):
         Order(corpora, 1)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("world", [1, 2, 3, 4, 8, 17, 64])
 def test_any_number_of_ranks_reads_the_same_batches(world):
     order, batch = single(1000, 8, 4), 37
     for step in range(5):

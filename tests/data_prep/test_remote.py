@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +23,9 @@ from pydantic import ValidationError
 from data_prep import readers_files, sources
 from data_prep.errors import UserError
 from data_prep.readers_files import RemoteFile, find, sibling
+from data_prep.remote_shards import RemoteShards, open_shards
+from data_prep.rows import Ragged
+from data_prep.shards import ShardDamaged, Shards, ShardWriter
 from data_prep.sources import Document, SourceConfig, digest, documents, licence, parts, rows, snapshot
 
 server = pytest.importorskip("moto.server", reason="the S3 server for tests is not installed")
@@ -269,3 +274,71 @@ def test_files_of_this_machine_by_uri(tmp_path: Path, downloads: Path) -> None:
     assert list(documents(SourceConfig(path=uri), downloads)) == [Document("a b.txt", "Text.", "a b.txt", 1)]
     assert find(uri).files[0].uri == str(tmp_path / "a b.txt")
     assert sibling(str(tmp_path / "a b.txt"), "c") == str(tmp_path / "c")
+
+
+# -- shards -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def remote(put: Put, bucket: str, options: str, tmp_path: Path) -> str:
+    """URI of shards on the server; the same lie in `tmp_path / "shards"`."""
+    writer = ShardWriter(tmp_path / "shards", 200, 64)
+    lengths = np.arange(500) % 17
+    ids = np.random.default_rng(0).integers(0, 60_000, int(lengths.sum())).astype(np.uint16)
+    writer.write({"tokens": Ragged.from_lengths(ids, lengths), "label": (np.arange(500) % 2).astype(np.uint8)})
+    writer.close()
+    for path in (tmp_path / "shards").iterdir():
+        put(f"store/train/{path.name}", path.read_bytes())
+    return f"s3://{bucket}/store/train{options}"
+
+
+def test_shards_are_read_where_they_lie(remote: str, tmp_path: Path) -> None:
+    here, there = Shards(tmp_path / "shards"), open_shards(remote, tmp_path / "cache")
+    for index in (np.arange(500), np.array([499, 3, 3, 250]), np.arange(0)):
+        expected, found = here.read(index), there.read(index)
+        assert found["tokens"].values.tolist() == expected["tokens"].values.tolist()  # type: ignore[union-attr]
+        assert np.array_equal(found["label"], expected["label"])
+    assert there.verify() == [] and len(there) == 500
+    again = pickle.loads(pickle.dumps(there))
+    assert again.read([7])["tokens"].values.tolist() == here.read([7])["tokens"].values.tolist()
+
+
+def test_what_was_fetched_is_not_fetched_again(remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_shards(remote, tmp_path / "cache").read(np.arange(100))
+    asked: list[int] = []
+    fetch = RemoteShards._range
+    monkeypatch.setattr(RemoteShards, "_range", lambda self, s, part: asked.append(part.start) or fetch(self, s, part))
+    shards = open_shards(remote, tmp_path / "cache")
+    shards.read(np.arange(100))
+    assert asked == []
+    shards.read([130, 150])
+    assert len(asked) == 1
+
+
+def test_the_cache_stays_within_its_limit(remote: str, tmp_path: Path) -> None:
+    shards, order = open_shards(remote, tmp_path / "cache", 3000), np.random.default_rng(0).permutation(500)
+    expected = Shards(tmp_path / "shards").read(order)
+    for start in range(0, 500, 10):
+        rows = shards.read(order[start : start + 10])["tokens"]
+        assert np.array_equal(rows.row(0), expected["tokens"].row(start))  # type: ignore[union-attr]
+        shards._views.clear()
+        assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 3000 + 2500  # one more batch
+
+
+def test_damage_in_the_cache_is_mended_and_in_the_store_is_named(remote: str, put: Put, tmp_path: Path) -> None:
+    open_shards(remote, tmp_path / "cache").read(np.arange(500))
+    for path in (tmp_path / "cache").iterdir():
+        path.write_bytes(b"x" * path.stat().st_size)
+    found = open_shards(remote, tmp_path / "cache").read(np.arange(500))["tokens"]
+    assert np.array_equal(found.values, Shards(tmp_path / "shards").read(np.arange(500))["tokens"].values)  # type: ignore[union-attr]
+    data = bytearray((tmp_path / "shards" / "shard-00001.arrow").read_bytes())
+    data[len(data) // 2] ^= 1
+    put("store/train/shard-00001.arrow", bytes(data))
+    with pytest.raises(ShardDamaged, match=r"s3://bucket-\d+/store/train/shard-00001\.arrow is damaged in its record"):
+        open_shards(remote, tmp_path / "empty").read(np.arange(500))
+    assert len(open_shards(remote, tmp_path / "empty").verify()) == 1
+
+
+def test_no_shards_there_is_one_sentence(bucket: str, options: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"s3://{bucket}/none holds no finished shards"):
+        open_shards(f"s3://{bucket}/none{options}", tmp_path / "cache")
