@@ -28,6 +28,7 @@ _BESIDE_LINE_END = re.compile(r" \n ?|\n ")
 _IN_ORDER = re.compile(
     "[^\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]*"
 )
+_FORMS: dict[str, Literal["NFC", "NFKC"] | None] = {"nfc": "NFC", "nfkc": "NFKC", "none": None}
 _ODD = ("  ", " \n", "\n ", "\n\n\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -62,14 +63,13 @@ class CleanConfig(BaseModel):
 
 def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc") -> str:
     """Normalised text without control characters, with single spaces and single blank lines."""
-    if _in_order(text) and (normalisation == "none" or unicodedata.is_normalized(normalisation.upper(), text)):
+    form = _FORMS[normalisation]
+    if _in_order(text) and (form is None or unicodedata.is_normalized(form, text)):
         return text.strip()  # most text is in order, which is seen much faster than put right
     text = _LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
-    if normalisation == "nfc":
-        text = unicodedata.normalize("NFC", text)
-    elif normalisation == "nfkc":
-        text = unicodedata.normalize("NFKC", text)
+    if form is not None:
+        text = unicodedata.normalize(form, text)
     text = _SPACES.sub(" ", text)
     text = _BESIDE_LINE_END.sub("\n", text)
     return _BLANK_LINES.sub("\n\n", text).strip()

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_prep import external, near_duplicates, units
 from data_prep import sentences as splitting
@@ -85,7 +86,7 @@ def ingest(
     Units are kept in `downloads/units`. `progress` is called with a line for a person and the share that is done.
     Raises UserError if more rows are bad than `clean_config.max_rejects` allows, or if nothing is left.
     """
-    out_dir, cache = Path(out_dir), Path(downloads) / "units"
+    out_dir, cache = Path(out_dir), Path(downloads) / units.FOLDER
     out_dir.mkdir(parents=True, exist_ok=True)
     planned = plan(sources, clean_config, downloads)
     total = sum(unit.size for unit in planned)
@@ -195,10 +196,11 @@ def _read_into(unit: _Unit, config: CleanConfig, downloads: Path, folder: Path) 
                 continue
             kept += 1
             characters += len(result.text)
-            meta = json.dumps(row.meta, ensure_ascii=False, sort_keys=True)
-            documents.write([row.name, result.sentences, row.source, meta, number, row.position], len(result.text))
-            names.write([row.name, row.source], 0)
-            keys.write(fingerprint(result.text) + _name_key(row.name))
+            name, source, position = result.document.name, result.document.source, result.document.position
+            meta = json.dumps(result.document.meta, ensure_ascii=False, sort_keys=True)
+            documents.write([name, result.sentences, source, meta, number, position], len(result.text))
+            names.write([name, source], 0)
+            keys.write(fingerprint(result.text) + _name_key(name))
             signatures.write(result.text)
     return {
         "rows": number,
@@ -213,6 +215,7 @@ def _read_into(unit: _Unit, config: CleanConfig, downloads: Path, folder: Path) 
 
 
 class _Cleaned(NamedTuple):
+    document: Document
     text: str
     sentences: list[str]
 
@@ -240,7 +243,7 @@ class _Cleaner:
         if outcome.text is None or len(outcome.text) < config.min_characters:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
-        return _Cleaned(outcome.text, splitting.split(outcome.text, config.language))
+        return _Cleaned(document, outcome.text, splitting.split(outcome.text, config.language))
 
 
 class _Signatures:
@@ -448,7 +451,7 @@ def _write(job: _Writing) -> dict[str, dict[str, int]]:
                 sentences = chosen["sentences"].flatten()
                 counts[split]["documents"] += chosen.num_rows
                 counts[split]["sentences"] += len(sentences)
-                counts[split]["characters"] += pa.compute.sum(pa.compute.utf8_length(sentences)).as_py() or 0
+                counts[split]["characters"] += pc.sum(pc.utf8_length(sentences)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
     return counts
 
 

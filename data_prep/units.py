@@ -22,6 +22,7 @@ from typing import Any
 
 from data_prep.shards import digest, mapped, sealed, unsealed
 
+FOLDER = "units"  # among the downloads
 _INDEX = "unit.json"
 
 

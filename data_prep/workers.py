@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from data_prep.errors import UserError
 
-J, R = TypeVar("J"), TypeVar("R")
+J = TypeVar("J")
+R = TypeVar("R")
 _AHEAD = 2  # jobs that wait, for each that runs
 _PR_SET_PDEATHSIG = 1
 
@@ -122,8 +123,9 @@ def _call(function: Callable[[J], R], job: J) -> R:
 
 def _result(reference: Any) -> Any:
     import ray
+    from ray.exceptions import RayTaskError
 
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
+    except RayTaskError as error:
         raise error.cause from error  # what the function raised

@@ -240,7 +240,13 @@ def verify(artifact: str) -> None:
 
 
 def gc(dry_run: bool, days: float) -> None:
-    garbage = Home.find().store().gc(dry_run, days * 86400)
+    from data_prep import units
+    from pipeline.store_gc import Garbage
+
+    home = Home.find()
+    garbage = list(home.store().gc(dry_run, days * 86400))
+    for path, size in units.collect(home.downloads / units.FOLDER, days * 86400, dry_run):
+        garbage.append(Garbage(str(path), "prepared data that no run asked for", size))
     for item in garbage:
         out.print(f"{item.where}  {item.reason}, {item.size:,} bytes")
     word = "would free" if dry_run else "freed"

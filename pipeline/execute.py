@@ -102,7 +102,7 @@ class Execution:
     def _show(self, child: TrackedRun, out: Path, context: Context) -> None:
         """Figures and pages of the stage. They are sent from where they will stay once committed."""
         for path in sorted(out.rglob("*")):
-            if path.suffix in (".png", ".md") or path.name == "report.json":
+            if path.suffix in (".png", ".md") or path.name in ("report.json", "stats.json"):
                 child.artifact(path, str(path.parent.relative_to(out)) if path.parent != out else "")
 
     def _register(self, node: Node, child: TrackedRun, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:

@@ -133,7 +133,7 @@ def _workers(corpus: Corpus, context: Context) -> Workers:
 
 def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, crew: Crew) -> TokenCorpus:
     """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
-    cache = context.downloads / "units"
+    cache = context.downloads / units.FOLDER
     rules = digest(mapped(tokenizer / "tokenizer.json"))
     jobs = [
         _Tokenising(file, tokenizer, cache, units.key_of("tokens", VERSION, digest(mapped(file)), rules))
@@ -292,7 +292,9 @@ def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """What there is to say of all parts of a mixture."""
     if len(parts) == 1:
         return parts[0]
-    counts = {name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)}
+    counts: dict[str, Any] = {
+        name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)
+    }
     room = sum(part["tokens"] / (1 - part["padding_share"]) for part in parts if part["tokens"])
     counts["mean_length"] = round(counts["tokens"] / max(counts["rows"], 1), 2)
     return counts | {"padding_share": round(1 - counts["tokens"] / max(room, 1), 4)}

@@ -31,6 +31,7 @@ def test_help_imports_nothing_heavy() -> None:
         "runs",
         "report",
         "peek",
+        "stats",
         "verify",
         "gc",
         "ui",
