@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -57,7 +58,7 @@ def check(opener: Opener, kind: str | None, size: int) -> None:
                 total += len(chunk)
                 if total > max(FREE_BYTES, MAX_EXPANSION * size):
                     raise DamagedError(f"it expands more than {MAX_EXPANSION:,}-fold", line)
-        except (EOFError, ValueError, lzma.LZMAError) as error:
+        except (EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise DamagedError(str(error) or type(error).__name__, line) from error
         except OSError as error:
             if error.errno is not None:  # the disk's trouble, not the file's

@@ -22,9 +22,10 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep.errors import UserError
-from data_prep.shards import unsealed
+from data_prep.shards import digest, mapped, unsealed
 
 INDEX = "corpus.json"
+CHECKED_BYTES = 1 << 30
 _BATCH = 1024
 SPLITS = ("train", "validation", "test")
 DOCUMENT_SCHEMA = pa.schema(
@@ -138,7 +139,11 @@ class Documents:
 
 
 class Corpus(Documents):
-    """One split of a corpus folder; of a mixture, all of it or the `part` of one name."""
+    """One split of a corpus folder; of a mixture, all of it or the `part` of one name.
+
+    `files` has the digest of each file. Those of a small corpus are checked here, those of a large one (CHECKED_BYTES)
+    where it is read from end to end.
+    """
 
     def __init__(self, folder: Path | str, split: str = "train", part: str | None = None) -> None:
         if split not in SPLITS:
@@ -148,17 +153,22 @@ class Corpus(Documents):
         try:
             files = unsealed(path.read_bytes())["splits"][split]
             self.parts = sorted({file["corpus"] for file in files})
-            self.files = [self.folder / file["file"] for file in files if part in (None, file["corpus"])]
-            tables = [CorpusFile(file).table for file in self.files]
+            self.files = {
+                self.folder / file["file"]: file["digest"] for file in files if part in (None, file["corpus"])
+            }
+            check = sum(file.stat().st_size for file in self.files) <= CHECKED_BYTES
+            tables = [CorpusFile(file, wanted if check else None).table for file, wanted in self.files.items()]
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
             raise UserError(f"{path} is not a corpus ({error}); ingest it again") from error
         self.table = pa.concat_tables(tables) if tables else DOCUMENT_SCHEMA.empty_table()
 
 
 class CorpusFile(Documents):
-    """One file of a corpus."""
+    """One file of a corpus. UserError where it is not what has that digest."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wanted: str | None = None) -> None:
+        if wanted is not None and digest(mapped(path)) != wanted:
+            raise UserError(f"{path} is not what was written; delete the artifact it belongs to and run again")
         self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 

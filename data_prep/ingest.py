@@ -16,14 +16,16 @@ the order of files. Every row that was read is kept or rejected, and counted.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
+import re
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +39,10 @@ from data_prep.clean import CleanConfig, allowed_rejects, clean, fingerprint
 from data_prep.corpus import DOCUMENT_SCHEMA, INDEX, REJECT_SCHEMA, SPLITS, SplitConfig, shares, split_key
 from data_prep.errors import UserError
 from data_prep.keyed import absorb
+from data_prep.readers import printable
 from data_prep.rules import Rules
 from data_prep.rules import digest as digest_of_rules
-from data_prep.shards import sealed
+from data_prep.shards import digest, mapped, sealed
 from data_prep.sources import TARGET, Document, Part, Reject, SourceConfig, licence, parts, rows
 from data_prep.workers import HERE, Crew, Workers
 
@@ -47,6 +50,9 @@ VERSION = 1  # of what a unit holds; raised when reading or cleaning gives somet
 UNIT_BYTES = TARGET
 SERIAL_BYTES = 8 << 20  # sources smaller than this are not worth starting processes for
 _ROWS_IN_MEMORY = 1 << 16
+_OPEN_NAMES = 256
+_LOOKED_AT = 4096  # characters
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BATCH_ROWS, _BATCH_CHARACTERS = 1024, 2 << 20
 _REJECTED = len(SPLITS)  # a row's verdict is the number of its split, or this
 
@@ -102,7 +108,7 @@ def ingest(
         folders = [cache / unit.key for unit in planned]
         table = _Table(folders, [one["kept"] for one in found])
         decided = _decide(table, clean_config, Path(scratch))
-        summary = _summary(sources, planned, found, decided, clean_config)
+        summary = _summary(sources, planned, found, decided, clean_config, table)
         progress("splitting", None)
         _hold_out(table, decided, split, seed, Path(scratch), crew)
         progress("writing", None)
@@ -120,7 +126,8 @@ def ingest(
     for unit, job, one in zip(planned, jobs, written, strict=True):
         for name in SPLITS:
             if one[name]["documents"]:
-                entry = {"file": f"{name}/{job.file}", "documents": one[name]["documents"]}
+                file = f"{name}/{job.file}"
+                entry = {"file": file, "documents": one[name]["documents"], "digest": one[name]["digest"]}
                 files[name].append({**entry, "corpus": unit.source.corpus or ""})
     (out_dir / INDEX).write_bytes(sealed({"splits": files}))
     return summary
@@ -196,7 +203,7 @@ def _read_into(unit: _Unit, config: CleanConfig, downloads: Path, folder: Path) 
                 continue
             kept += 1
             characters += len(result.text)
-            name, source, position = result.document.name, result.document.source, result.document.position
+            name, source, position = printable(result.document.name), result.document.source, result.document.position
             meta = json.dumps(result.document.meta, ensure_ascii=False, sort_keys=True)
             documents.write([name, result.sentences, source, meta, number, position], len(result.text))
             names.write([name, source], 0)
@@ -239,11 +246,23 @@ class _Cleaner:
         text = clean(document.text, config.normalisation)
         if len(text) < config.min_characters:
             return Reject(document.source, document.position, self.short, excerpt)
+        if len(text) < 0.9 * len(document.text) and _mostly_controls(document.text[:_LOOKED_AT]):
+            return Reject(
+                document.source,
+                document.position,
+                "a third are control characters; if it is UTF-16, save it as UTF-8",
+                excerpt,
+            )
         outcome = self.rules(text)
         if outcome.text is None or len(outcome.text) < config.min_characters:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
         return _Cleaned(document, outcome.text, splitting.split(outcome.text, config.language))
+
+
+def _mostly_controls(text: str) -> bool:
+    """Whether more than a third are control characters: another encoding that happens to be read as UTF-8."""
+    return len(_CONTROLS.findall(text)) > len(text) / 3
 
 
 class _Signatures:
@@ -287,6 +306,7 @@ class _Table:
     def __init__(self, folders: Sequence[Path], counts: Sequence[int]) -> None:
         self.folders = list(folders)
         self.starts = np.cumsum([0, *counts])
+        self._names: dict[int, pa.Table] = {}
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -319,12 +339,15 @@ class _Table:
         unit = np.searchsorted(self.starts, wanted, side="right") - 1
         found = []
         for number, row in zip(unit.tolist(), (wanted - self.starts[unit]).tolist(), strict=True):
-            names = _names(self.folders[number])
+            if number not in self._names:
+                if len(self._names) >= _OPEN_NAMES:
+                    self._names.clear()
+                self._names[number] = _names(self.folders[number])
+            names = self._names[number]
             found.append((names["name"][row].as_py(), names["source"][row].as_py()))
         return found
 
 
-@lru_cache(256)
 def _names(folder: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(folder / "names.arrow"))).read_all()
 
@@ -428,9 +451,9 @@ class _Writing:
     verdict: np.ndarray
 
 
-def _write(job: _Writing) -> dict[str, dict[str, int]]:
+def _write(job: _Writing) -> dict[str, dict[str, Any]]:
     """Copy a unit's rows into one file per split, in their order; count what each holds."""
-    counts = {split: {"documents": 0, "sentences": 0, "characters": 0} for split in SPLITS}
+    counts: dict[str, dict[str, Any]] = {s: {"documents": 0, "sentences": 0, "characters": 0} for s in SPLITS}
     start = 0
     with ExitStack() as stack:
         writers: dict[str, pa.RecordBatchFileWriter] = {}
@@ -452,6 +475,8 @@ def _write(job: _Writing) -> dict[str, dict[str, int]]:
                 counts[split]["documents"] += chosen.num_rows
                 counts[split]["sentences"] += len(sentences)
                 counts[split]["characters"] += pc.sum(pc.utf8_length(sentences)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
+    for split in writers:
+        counts[split]["digest"] = digest(mapped(job.out / split / job.file))
     return counts
 
 
@@ -460,30 +485,38 @@ def _write_rejects(table: _Table, decided: _Decided, out_dir: Path) -> None:
     with _Writer(out_dir / "rejects.arrow", REJECT_SCHEMA) as writer:
         for unit, folder in enumerate(table.folders):
             span = table.span(unit)
-            own = pa.ipc.open_file(str(folder / "rejects.arrow")).read_all().to_pylist()
+            own = (row for batch in _batches(folder / "rejects.arrow") for row in batch.to_pylist())
             repeats = np.flatnonzero(decided.verdict[span] == _REJECTED)
-            for reject in sorted(own + _repeats(table, decided, unit, repeats), key=lambda reject: reject["row"]):
+            both = heapq.merge(own, _repeats(table, decided, unit, repeats), key=lambda reject: reject["row"])
+            for reject in both:
                 writer.write([reject[name] for name in REJECT_SCHEMA.names], len(reject["reason"]))
 
 
-def _repeats(table: _Table, decided: _Decided, unit: int, repeats: np.ndarray) -> list[dict[str, Any]]:
-    if not len(repeats):
-        return []
-    span = table.span(unit)
-    copy_of, name_of = decided.copy_of[span][repeats], decided.name_of[span][repeats]
-    near = decided.near[span][repeats].tolist()
-    others = table.names(np.where(copy_of >= 0, copy_of, name_of))
-    rows = pa.ipc.open_file(str(table.folders[unit] / "documents.arrow")).read_all().take(pa.array(repeats))
-    found = []
-    for row, is_copy, is_near, (name, source) in zip(
-        rows.to_pylist(), (copy_of >= 0).tolist(), near, others, strict=True
-    ):
-        reason = f"{'near ' * is_near}duplicate of {name}"
-        if not is_copy:
-            reason = f"the name {row['name']!r} is taken by a document of {source}"
-        excerpt = " ".join(row["sentences"])[:80]
-        found.append({**row, "reason": reason, "excerpt": excerpt})
-    return found
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.ipc.open_file(str(path)) as reader:
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
+
+def _repeats(table: _Table, decided: _Decided, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Rejects of the rows `repeats` of a unit, in their order."""
+    first = 0
+    for batch in _batches(table.folders[unit] / "documents.arrow") if len(repeats) else ():
+        inside = repeats[(repeats >= first) & (repeats < first + batch.num_rows)]
+        rows = inside + table.span(unit).start
+        copy_of, near = decided.copy_of[rows], decided.near[rows].tolist()
+        others = table.names(np.where(copy_of >= 0, copy_of, decided.name_of[rows]))
+        chosen = batch.take(pa.array(inside - first)).to_pylist()
+        for row, is_copy, is_near, (name, source) in zip(chosen, (copy_of >= 0).tolist(), near, others, strict=True):
+            reason = f"{'near ' * is_near}duplicate of {name}"
+            if not is_copy:
+                reason = _taken(row["name"], source)
+            yield {**row, "reason": reason, "excerpt": " ".join(row["sentences"])[:80]}
+        first += batch.num_rows
+
+
+def _taken(name: str, source: str) -> str:
+    return f"the name {name!r} is taken by a document of {source}"
 
 
 def _summary(
@@ -492,6 +525,7 @@ def _summary(
     found: Sequence[dict[str, Any]],
     decided: _Decided,
     config: CleanConfig,
+    table: _Table,
 ) -> dict[str, Any]:
     """What there is to say of the corpus. UserError if the rows read are none."""
     copies = decided.copy_of >= 0
@@ -502,7 +536,10 @@ def _summary(
     read, kept = sum(one["rows"] for one in found), int((decided.verdict != _REJECTED).sum())
     bad = sum(one["rejected"] - one["filtered"] for one in found) + counts["name taken"]
     first = [reject for one in found for reject in one["first"]][:3]
-    examples = "; ".join(f"{source} line {position}: {reason}" for source, position, reason in first)
+    told = [f"{source} line {position}: {reason}" for source, position, reason in first]
+    some = np.flatnonzero(taken)[: 3 - len(told)]
+    pairs = zip(table.names(some), table.names(decided.name_of[some]), strict=True)
+    examples = "; ".join([*told, *(f"{source}: {_taken(name, other)}" for (name, source), (_, other) in pairs)])
     if bad > allowed_rejects(config.max_rejects, read):
         raise UserError(
             f"{bad} of {read} rows cannot be used, more than max_rejects:"

@@ -16,8 +16,10 @@ other, and no bad row stops the reading.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import re
 import shutil
 import tarfile
 import tempfile
@@ -36,12 +38,23 @@ import pyarrow.parquet as pq
 
 from data_prep import compression
 from data_prep.compression import DamagedError, Opener
+from data_prep.errors import UserError
 from data_prep.readers_cuts import group_rows
 from data_prep.readers_files import RemoteFile
 
 MAX_BYTES = 1 << 26  # of one document; what is longer is no document, and is not held in memory
 _EXCERPT = 80
-_BATCH = 1024
+_BATCH = 128  # rows of a table in memory: a file of few bytes may hold long ones
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_OF_THE_FILE = (
+    None,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+)  # None: a library's
 _KIND_NAMES = {"gzip": "gzip", "bz2": "bzip2", "zstd": "Zstandard", "xz": "xz"}
 
 
@@ -107,6 +120,8 @@ def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterato
             yield from _file(name, opener, size, fields)
     except OSError as error:
         yield _unreadable(name, 1, error)
+    except MemoryError as error:
+        raise _out_of_memory(name) from error
 
 
 def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: int, first: int) -> Iterator[Row]:
@@ -121,6 +136,8 @@ def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: in
                 yield from _table(name, fields, lambda: _parquet_groups(raw, start, stop), says=start == 0)
     except OSError as error:
         yield _unreadable(name, first + 1, error)
+    except MemoryError as error:
+        raise _out_of_memory(name) from error
 
 
 class _Bounded(io.RawIOBase):
@@ -140,7 +157,27 @@ class _Bounded(io.RawIOBase):
 
 
 def _unreadable(name: str, position: int, error: OSError) -> Reject:
+    """What is wrong with a file. UserError where it is the machine's trouble: a row is not given up for that."""
+    if not _is_the_files(error):
+        raise UserError(f"{name} could not be read: {error.strerror}; mend that and run again") from error
     return Reject(name, position, f"cannot be read: {error.strerror or error}")
+
+
+def _is_the_files(error: BaseException) -> bool:
+    """Whether an error says something of a file, and not of the disk, the network or the memory."""
+    if isinstance(error, MemoryError):
+        return False
+    return not isinstance(error, OSError) or error.errno in _OF_THE_FILE
+
+
+def _out_of_memory(name: str) -> UserError:
+    return UserError(f"{name} asks for more memory than there is: it is damaged, or placement.data_workers is too high")
+
+
+def printable(name: str) -> str:
+    """A name without bytes that are no text and without control characters, which are written out."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _format(name: str) -> str | None:
@@ -387,10 +424,12 @@ def _table(
     read = 0
     try:
         schema, groups = opened()
+        problem = _missing(schema, fields)
     except (pa.ArrowException, OSError, ValueError) as error:
+        if not _is_the_files(error):
+            raise
         yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
         return
-    problem = _missing(schema, fields)
     if problem:
         if says:
             yield Reject(name, 1, problem)
@@ -406,6 +445,8 @@ def _table(
             if group.count is not None and position - group.first != group.count:
                 raise ValueError(f"it should hold {group.count} rows")
         except (pa.ArrowException, OSError, ValueError) as error:
+            if not _is_the_files(error):
+                raise
             read += 1
             yield Reject(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
     if not read and says:
@@ -492,13 +533,25 @@ def _is_archive(name: str) -> bool:
     return name.endswith(".zip") or compression.split(name)[0].endswith(".tar") or name.endswith(".tgz")
 
 
+# ValueError: also an absurd number in a header; NotImplementedError: a way of compressing that is not known.
+_DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    DamagedError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    NotImplementedError,
+)
+
+
 def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
     count = 0
     try:
         for row in _zip(opener, name, fields) if name.endswith(".zip") else _tar(opener, size, name, fields):
             count += 1
             yield row
-    except (zipfile.BadZipFile, tarfile.TarError, DamagedError, EOFError, zlib.error, ValueError) as error:
+    except _DAMAGED_ARCHIVE as error:
         count += 1
         yield Reject(name, 1, f"damaged archive: {error}")
     if not count:
@@ -516,10 +569,11 @@ class _Member(NamedTuple):
 
 def _zip(opener: Opener, name: str, fields: Fields) -> Iterator[Row]:
     with opener() as raw, zipfile.ZipFile(raw) as archive:
-        files = [info for info in archive.infolist() if not info.is_dir()]
+        files = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
+        problems = ["encrypted" if info.flag_bits & 1 else "" for info in files]
         members = [
-            _Member(info.filename, info.compress_size, partial(archive.open, info), "encrypted" * (info.flag_bits & 1))  # type: ignore[arg-type]
-            for info in files
+            _Member(printable(info.filename), info.compress_size, partial(archive.open, info), problem)  # type: ignore[arg-type]
+            for info, problem in zip(files, problems, strict=True)
         ]
         yield from _members(name, members, fields, checked=True)
 
@@ -533,9 +587,9 @@ def _tar(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
         tarfile.open(fileobj=stream, mode="r:") as archive,
     ):
         files = [info for info in archive.getmembers() if not info.isdir()]
-        problems = ["" if info.isfile() else "not a plain file" for info in files]
+        problems = ["" if info.isfile() and not info.issparse() else "not a plain file" for info in files]
         members = [
-            _Member(info.name, info.size, partial(archive.extractfile, info), problem)  # type: ignore[arg-type]
+            _Member(printable(info.name), info.size, partial(archive.extractfile, info), problem)  # type: ignore[arg-type]
             for info, problem in zip(files, problems, strict=True)
         ]
         yield from _members(name, members, fields, checked=False)
@@ -556,7 +610,7 @@ def _members(name: str, members: list[_Member], fields: Fields, checked: bool) -
         else:
             try:
                 yield from _file(called, member.opener, member.size, fields, checked)
-            except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: an unknown way of compressing
+            except _DAMAGED_ARCHIVE as error:
                 yield Reject(called, 1, f"damaged archive: {error}")
 
 

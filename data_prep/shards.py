@@ -267,8 +267,8 @@ class Shards:
             self.index = unsealed(data)
         except ValueError as error:
             raise self._damage(INDEX, f"cannot be trusted: {error}") from error
-        if self.index["format"] != FORMAT:
-            found = self.index["format"]
+        found = self.index.get("format")
+        if found != FORMAT:
             raise UserError(
                 f"{self._where(INDEX)} has shard format {found}, but this version reads {FORMAT}: "
                 f"delete the artifact {self.artifact} and run again"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from data_prep.readers import (
     Fields,
     Reject,
     cut_by,
+    printable,
     read_opened,
     read_stretch,
     readable,
@@ -39,6 +40,7 @@ from data_prep.readers import (
 from data_prep.readers_cuts import Stretch, cut_groups, cut_lines, file_digest
 from data_prep.readers_files import File, find, open_file, secret_in, shown, sibling
 from data_prep.readers_files import stamp as stamp_now
+from data_prep.shards import sealed, unsealed
 
 ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
 TARGET = 16 << 20  # bytes of a part: a few seconds of work
@@ -220,10 +222,10 @@ class _Digests:
         if self._path is None or not self._fresh:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
         lasting = {key: found for key, found in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
         known = _read_cache(self._path) | lasting  # another process may have written meanwhile
-        temporary.write_text(json.dumps(known, indent=0), encoding="utf-8")
+        temporary.write_bytes(sealed({"known": known}))
         temporary.replace(self._path)
 
     def of(self, entry: SnapshotEntry, target: int = TARGET) -> str:
@@ -266,10 +268,8 @@ def _key(entry: SnapshotEntry, *more: int) -> str:
 def _read_cache(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
-    with suppress(ValueError):  # a damaged cache is an empty one
-        cache = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(cache, dict):
-            return cache
+    with suppress(ValueError, KeyError):  # a damaged cache is an empty one
+        return unsealed(path.read_bytes())["known"]
     return {}
 
 
@@ -322,7 +322,7 @@ def _files(path: str) -> list[SnapshotEntry]:
     files = []
     for file in found:
         if not label or (readable(file.relative) and _belongs(file)):
-            name = _printable(f"{label}/{file.relative}" if label else file.relative)
+            name = printable(f"{label}/{file.relative}" if label else file.relative)
             files.append(SnapshotEntry(file.uri, file.size, file.stamp, name))
     if not files:
         raise UserError(f"{shown(path)} holds no file whose name ends in one of {ALLOWED}")
@@ -340,7 +340,3 @@ def _belongs(file: File) -> bool:
                 listed = {entry["filename"] for entry in json.loads(stream.read())["_data_files"]}
             return file.relative.rpartition("/")[2] in listed
     return True
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()

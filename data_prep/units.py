@@ -24,6 +24,7 @@ from data_prep.shards import digest, mapped, sealed, unsealed
 
 FOLDER = "units"  # among the downloads
 _INDEX = "unit.json"
+_DRAFT = ".draft-"
 
 
 def key_of(*parts: Any) -> str:
@@ -49,27 +50,38 @@ def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dic
     if found is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
     try:
         summary = write(draft)
         files = {path.name: digest(mapped(path)) for path in sorted(draft.iterdir())}
         (draft / _INDEX).write_bytes(sealed({"summary": summary, "files": files}))
-        final = folder / key
-        if final.exists() and find(folder, key) is None:  # damaged
-            final.rename(Path(tempfile.mkdtemp(dir=draft)) / "damaged")
-        with suppress(OSError):  # another process was faster, and made the same
-            draft.rename(final)
+        _put(draft, folder / key)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return summary
+
+
+def _put(draft: Path, final: Path) -> None:
+    """Give a finished draft its name, unless another process was faster and made the same."""
+    if final.exists() and find(final.parent, final.name) is None:
+        trash = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=final.parent))
+        with suppress(FileNotFoundError):  # somebody else saw the damage, too
+            final.rename(trash / "damaged")
+        shutil.rmtree(trash, ignore_errors=True)
+    try:
+        draft.rename(final)
+    except OSError:
+        if find(final.parent, final.name) is None:
+            raise
 
 
 def collect(folder: Path, older_than: float, dry_run: bool = False) -> list[tuple[Path, int]]:
     """Remove units that nobody used for so many seconds, and drafts of processes that died; (path, bytes) of each."""
     deadline, found = time.time() - older_than, []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.stat().st_mtime < deadline:
-            found.append((path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
-            if not dry_run:
-                shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a draft that was finished meanwhile
+            if path.stat().st_mtime < deadline:
+                found.append((path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
+                if not dry_run:
+                    shutil.rmtree(path, ignore_errors=True)
     return found

@@ -64,7 +64,9 @@ class Crew:
             return map(function, jobs)
         if self._pool is None:
             processes = self.workers.processes
-            self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
+            self._pool = ProcessPoolExecutor(
+                processes, mp_context=get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+            )
         return _on_processes(function, jobs, self._pool, self.workers.processes)
 
 
@@ -86,10 +88,12 @@ def _on_processes(
         ) from None
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     """Ctrl-C is the parent's to handle, and nobody outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended before that
+        os._exit(1)
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # one core each
 
 

@@ -215,7 +215,7 @@ def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | 
     if "scale" in data:
         raise UserError(f"{where}: scale: names the scale of a resolved recipe; this one has scales to choose from")
     chosen = scale if scale is not None else default if default is not None else next(iter(scales))
-    if chosen not in scales:
+    if not isinstance(chosen, str) or chosen not in scales:
         label = "--scale" if scale is not None else f"{where}: default_scale"
         near = difflib.get_close_matches(str(chosen), scales, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -24,6 +24,7 @@ from pipeline.paths import flatten, join
 
 __all__ = ["dump", "flatten", "lay_over", "parse", "parse_setting"]
 
+MOST_ALIASES = 20  # nested, each may double what the one before stands for
 _TAG = "tag:yaml.org,2002:"
 _RESOLVERS = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -102,6 +103,7 @@ def parse(text: str, where: str) -> Any:
     """The value of a YAML text; `where` names it in errors, which add the line."""
     try:
         # Through JSON, so that what an alias repeats becomes separate values that can be changed apart.
+        _check_aliases(text, where)
         return json.loads(json.dumps(yaml.load(text, _Loader)))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -111,6 +113,14 @@ def parse(text: str, where: str) -> Any:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"{where}: nested too deeply") from None
+    except (ValueError, TypeError, AttributeError) as error:  # a tag that its value does not fit: `!!int abc`
+        raise UserError(f"{where}: a value does not fit its tag ({error}); leave out the tag") from None
+
+
+def _check_aliases(text: str, where: str) -> None:
+    """Refuse a text that aliases would make huge: a few lines can stand for gigabytes."""
+    if "*" in text and sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)) > MOST_ALIASES:
+        raise UserError(f"{where}: more than {MOST_ALIASES} aliases (*name); write the values out")
 
 
 def dump(value: Any) -> str:

@@ -136,8 +136,8 @@ def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, c
     cache = context.downloads / units.FOLDER
     rules = digest(mapped(tokenizer / "tokenizer.json"))
     jobs = [
-        _Tokenising(file, tokenizer, cache, units.key_of("tokens", VERSION, digest(mapped(file)), rules))
-        for file in corpus.files
+        _Tokenising(file, wanted, tokenizer, cache, units.key_of("tokens", VERSION, wanted, rules))
+        for file, wanted in corpus.files.items()
     ]
     began, done = time.monotonic(), 0
     for number, count in enumerate(crew.in_order(_tokenise, jobs), 1):
@@ -156,6 +156,7 @@ class _Tokenising(NamedTuple):
     """One file of a corpus, to be tokenised."""
 
     file: Path
+    digest: str
     tokenizer: Path
     cache: Path
     key: str
@@ -163,7 +164,7 @@ class _Tokenising(NamedTuple):
 
 def _tokenise(job: _Tokenising) -> int:
     def write(folder: Path) -> dict[str, Any]:
-        tokens = tokenise(CorpusFile(job.file), _encoder(job.tokenizer))
+        tokens = tokenise(CorpusFile(job.file, job.digest), _encoder(job.tokenizer))
         tokens.save(folder)
         return {"tokens": len(tokens.tokens)}
 

@@ -556,7 +556,6 @@ def test_a_changed_unit_is_made_again(
         files = sorted(path for path in units_of(folder / "downloads").rglob("*") if path.is_file())
         path = files[pick % len(files)]
         path.unlink() if gone else path.write_bytes(fuzz.change(path.read_bytes(), changes, files[0].read_bytes()))
-        module._names.cache_clear()  # as in a process of its own
         assert (run(folder / "texts", out=folder / "two", **places), contents(folder / "two")) == expected
     shutil.rmtree(folder)
 
@@ -570,7 +569,6 @@ def test_junk_in_the_place_of_a_unit_is_replaced(tmp_path: Path, many: Path, jun
         place.write_text("junk")
     else:
         (place / "unit.json" if "with" in junk else place).mkdir(parents=True)
-    module._names.cache_clear()
     run(many, out=tmp_path / "two", downloads=tmp_path / "downloads")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
@@ -765,12 +763,9 @@ def end(folder: Path, seconds: float = 10) -> int:
     return len(lost)
 
 
-# -- what does not hold yet -------------------------------------------------------------------------------------------
-
-not_yet = pytest.mark.xfail(reason="found by these tests; a plain test once it holds", strict=False)
+# -- what once did not hold -------------------------------------------------------------------------------------------
 
 
-@not_yet
 def test_a_fault_of_the_disk_is_no_fault_of_the_file(tmp_path: Path) -> None:
     """A read that fails once must not be remembered as a bad row: the next run reads the file again."""
     path = tmp_path / "a.jsonl"
@@ -788,7 +783,6 @@ def test_a_fault_of_the_disk_is_no_fault_of_the_file(tmp_path: Path) -> None:
     assert run(path, out=tmp_path / "second", downloads=tmp_path / "downloads")["kept"] == 100
 
 
-@not_yet
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
 def test_members_of_a_tar_may_have_names_in_latin_1(folder: Path, tmp_path: Path, suffix: str) -> None:
     with tarfile.open(folder / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
@@ -812,7 +806,6 @@ def zip_with(at: bytes, offset: int, value: int) -> bytes:
     return bytes(raw)
 
 
-@not_yet
 @pytest.mark.parametrize(
     ("raw", "kept"),
     [
@@ -828,13 +821,11 @@ def test_damage_in_a_zip_costs_little(folder: Path, tmp_path: Path, raw: bytes, 
     assert summary["kept"] >= len(SOUND) + kept
 
 
-@not_yet
 @pytest.mark.parametrize("name", ["file.arrow", "stream.arrow"])
 def test_columns_may_have_names_that_are_not_utf8(name: str) -> None:
     assert fuzz.check_rows(name, FILES[name].replace(b"year", b"ye\xffr"))
 
 
-@not_yet
 @pytest.mark.parametrize(
     "text",
     [
@@ -846,7 +837,6 @@ def test_odd_yaml_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
     fuzz.check_recipe(text.encode() + b"\n" + fuzz.valid_recipes()[1], tmp_path)
 
 
-@not_yet
 def test_names_that_are_taken_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"id": 1, "text": prose(n)}) + "\n" for n in range(3)))
@@ -854,7 +844,6 @@ def test_names_that_are_taken_are_told(tmp_path: Path) -> None:
         run(path, out=tmp_path / "out", identity="id", max_rejects=0)
 
 
-@not_yet
 @pytest.mark.parametrize("change", ["moved", "shortened"])
 def test_a_changed_cache_of_digests_changes_no_row(tmp_path: Path, many: Path, change: str) -> None:
     places = {"downloads": tmp_path / "downloads", "split": 0.2}
@@ -869,7 +858,6 @@ def test_a_changed_cache_of_digests_changes_no_row(tmp_path: Path, many: Path, c
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-@not_yet
 def test_names_of_a_damaged_unit_are_forgotten(tmp_path: Path, many: Path) -> None:
     places = {"downloads": tmp_path / "downloads", "split": 0.2}
     run(many, out=tmp_path / "one", **places)
@@ -879,7 +867,6 @@ def test_names_of_a_damaged_unit_are_forgotten(tmp_path: Path, many: Path) -> No
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-@not_yet
 def test_a_unit_that_cannot_get_its_name_is_told(tmp_path: Path, many: Path) -> None:
     def fails(self: Path, target: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -890,7 +877,6 @@ def test_a_unit_that_cannot_get_its_name_is_told(tmp_path: Path, many: Path) -> 
             run(many, out=tmp_path / "out")
 
 
-@not_yet
 def test_damaged_units_leave_nothing_behind(tmp_path: Path, many: Path) -> None:
     run(many, out=tmp_path / "one", downloads=tmp_path / "downloads")
     unit = next(units_of(tmp_path / "downloads").iterdir())
@@ -900,16 +886,14 @@ def test_damaged_units_leave_nothing_behind(tmp_path: Path, many: Path) -> None:
     assert {path.name for path in unit.iterdir()} == before
 
 
-@not_yet
 def test_a_changed_corpus_is_refused(tmp_path: Path, many: Path) -> None:
     run(many, out=tmp_path / "out")
-    path = Corpus(tmp_path / "out").files[0]
+    path = next(iter(Corpus(tmp_path / "out").files))
     path.write_bytes(path.read_bytes().replace(b"river", b"liver"))
     with pytest.raises(UserError):
         texts(tmp_path / "out")
 
 
-@not_yet
 @pytest.mark.slow
 def test_no_worker_outlives_a_parent_that_is_killed_at_once(tmp_path: Path, many: Path) -> None:
     lost = 0
