@@ -25,7 +25,10 @@ lint: $(STAMP)
 	$(BIN)/pyright
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.loop
+	$(BIN)/python -m tests.benchmarks.data speed
+	$(BIN)/python -m tests.benchmarks.data memory
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -103,7 +103,7 @@ def ingest(
     with Crew(workers) as crew, tempfile.TemporaryDirectory(prefix=".ingest-", dir=out_dir) as scratch:
         for unit, summary in zip(planned, crew.in_order(read, planned), strict=True):
             found.append(summary)
-            clock.tick(unit.size, sum(one["rows"] for one in found))
+            clock.tick(unit.size, summary["rows"])
         progress("looking for duplicates", None)
         folders = [cache / unit.key for unit in planned]
         table = _Table(folders, [one["kept"] for one in found])
@@ -584,14 +584,15 @@ class _Clock:
 
     def __init__(self, total: int, progress: Progress) -> None:
         self.total, self.progress = max(total, 1), progress
-        self.done, self.began = 0, time.monotonic()
+        self.done, self.rows, self.began = 0, 0, time.monotonic()
 
     def tick(self, size: int, rows: int) -> None:
         self.done += size
+        self.rows += rows
         seconds = max(time.monotonic() - self.began, 1e-3)
         left = round((self.total - self.done) * seconds / max(self.done, 1))
         speed = f"{self.done / seconds / 1e6:,.1f} MB/s, {left // 60}:{left % 60:02d} left"
-        self.progress(f"{rows:,} documents read, {self.done / 1e6:,.1f} MB, {speed}", self.done / self.total)
+        self.progress(f"{self.rows:,} documents read, {self.done / 1e6:,.1f} MB, {speed}", self.done / self.total)
 
 
 class _Writer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -59,29 +60,29 @@ def user_error(
     found.sort(key=lambda item: not item[1])
     path, unknown, text = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return UserError(f"{origin(path, unknown)}: {text}{more}")
+    return UserError(f"{origin(path, unknown)}: {text()}{more}")
 
 
-def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[str, bool, str]]:
-    """(path, whether its key is unknown, what is wrong) for each place where something is."""
+def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[str, bool, Callable[[], str]]]:
+    """(path, whether its key is unknown, what says what is wrong) for each place where something is."""
     places: dict[str, list[Any]] = {}
-    found: list[tuple[str, bool, str]] = []
+    found: list[tuple[str, bool, Callable[[], str]]] = []
     for one in error.errors(include_url=False):
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, InconsistentError):
-            found += [(path, False, text) for path, text in cause.problems]
+            found += [(path, False, partial(str, text)) for path, text in cause.problems]
         else:
             places.setdefault(_path(one, data), []).append(one)
     for path, errors in places.items():
         first = errors[0]
         if first["type"] == "extra_forbidden":
-            found.append((path, True, _unknown(path, model)))
+            found.append((path, True, partial(_unknown, path, model)))
         elif first["type"] == "missing":
-            found.append((path, False, _missing(path, model)))
+            found.append((path, False, partial(_missing, path, model)))
         elif first["type"] == "value_error":
-            found.append((path, False, str(first["ctx"]["error"])))
+            found.append((path, False, partial(str, first["ctx"]["error"])))
         else:
-            found.append((path, False, _not_allowed(errors, _optional(path, model))))
+            found.append((path, False, partial(_not_allowed, errors, _optional(path, model))))
     return found
 
 
