@@ -100,9 +100,10 @@ def resume(run: str, as_json: bool) -> None:
 def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
     home = Home.find()
     prepare(home.prefect)
-    # With --json, standard output belongs to the object alone.
+    # With --json, standard output belongs to the object alone, whatever libraries print.
     console = Console(stderr=True, highlight=False) if as_json else out
-    record = _nothing_to_do(home, recipe) or _make(home, recipe, asked, console)
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        record = _nothing_to_do(home, recipe) or _make(home, recipe, asked, console)
     if as_json:
         print(json.dumps(record.public()))
     else:

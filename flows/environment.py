@@ -25,5 +25,7 @@ def prepare(prefect_home: Path) -> None:
     """Set what the user has not set. Call before anything heavy is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if not any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd")):
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else whoever imports DeepSpeed makes it say that it guessed
     os.environ.setdefault("PREFECT_HOME", str(prefect_home))
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # its server does not make it
