@@ -20,6 +20,7 @@ import errno
 import io
 import json
 import re
+import resource
 import shutil
 import tarfile
 import tempfile
@@ -33,6 +34,7 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -46,6 +48,7 @@ MAX_BYTES = 1 << 26  # of one document; what is longer is no document, and is no
 _EXCERPT = 80
 _BATCH = 128  # rows of a table in memory: a file of few bytes may hold long ones
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ENOUGH = 2 << 30  # bytes: no table's batch needs more
 _OF_THE_FILE = (
     None,
     errno.EACCES,
@@ -165,8 +168,9 @@ def _unreadable(name: str, position: int, error: OSError) -> Reject:
 
 def _is_the_files(error: BaseException) -> bool:
     """Whether an error says something of a file, and not of the disk, the network or the memory."""
-    if isinstance(error, MemoryError):
-        return False
+    if isinstance(error, MemoryError):  # a damaged length asks for more than anybody has
+        unlimited = resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+        return unlimited and psutil.virtual_memory().available > _ENOUGH
     return not isinstance(error, OSError) or error.errno in _OF_THE_FILE
 
 
@@ -425,7 +429,7 @@ def _table(
     try:
         schema, groups = opened()
         problem = _missing(schema, fields)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if not _is_the_files(error):
             raise
         yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
@@ -444,7 +448,7 @@ def _table(
                     yield _row(name, position, row, fields, str(row[fields.text] or "")[:_EXCERPT])
             if group.count is not None and position - group.first != group.count:
                 raise ValueError(f"it should hold {group.count} rows")
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             if not _is_the_files(error):
                 raise
             read += 1

@@ -12,6 +12,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import compression, readers
+from data_prep.errors import UserError
 from data_prep.readers import Document, Fields, Reject, Row, read
 
 TEXTS = [
@@ -295,3 +297,22 @@ def test_whatever_the_bytes_reading_goes_on(
     for row in found:
         assert row.position >= 1
         assert row.text.strip() if isinstance(row, Document) else row.reason, row
+
+
+@pytest.mark.parametrize("free", [8 << 30, 1 << 20])
+def test_a_length_that_asks_for_too_much_is_damage_only_where_there_is_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    def fails(file: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "a.arrow"
+    pq.write_table(pa.table({"text": ["x"]}), path)
+    monkeypatch.setattr(readers, "_arrow_groups", fails)
+    monkeypatch.setattr(readers.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    if free > readers._ENOUGH:
+        (row,) = readers.read(path, "a.arrow", Fields())
+        assert isinstance(row, Reject) and row.reason == "damaged file, not read from here on: MemoryError"
+    else:
+        with pytest.raises(UserError, match=r"a\.arrow asks for more memory than there is"):
+            list(readers.read(path, "a.arrow", Fields()))
