@@ -70,23 +70,9 @@ def compose(
     their first sequences. UserError where nsp finds no second document to take a foreign partner
     from.
     """
-    rows = _sequences(corpus, config, specials, seed, name, epoch, documents)
-    return pack(rows, config.length) if config.pack else rows
-
-
-def _sequences(
-    corpus: TokenCorpus,
-    config: ComposeConfig,
-    specials: Specials,
-    seed: int,
-    name: str,
-    epoch: int,
-    documents: range,
-) -> Rows:
-    """What `compose` returns before any packing."""
     if config.kind == "packed":
         document, spans = _packed(corpus, config, documents)
-        return _assemble(corpus, specials, document, [spans])
+        return _finished(_assemble(corpus, specials, document, [spans]), config)
     if config.kind == "nsp" and len(corpus.with_text) < 2:
         raise UserError(
             f"next sentence prediction takes partners from other documents, and {name} has "
@@ -111,10 +97,13 @@ def _sequences(
     rows = _assemble(corpus, specials, document, [a, b])
     lengths = np.stack([a.length + 2, b.length + 1], axis=1).ravel()
     segment = np.repeat(np.tile(np.array([0, 1], np.uint8), len(document)), lengths)
-    return rows | {
-        "segment": Ragged.from_lengths(segment, a.length + b.length + 3),
-        "label": pairs.label.astype(np.uint8),
-    }
+    rows["segment"] = Ragged.from_lengths(segment, a.length + b.length + 3)
+    rows["label"] = pairs.label.astype(np.uint8)
+    return _finished(rows, config)
+
+
+def _finished(rows: Rows, config: ComposeConfig) -> Rows:
+    return pack(rows, config.length) if config.pack else rows
 
 
 class Spans(NamedTuple):

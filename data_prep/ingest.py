@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +71,7 @@ class _Unit:
     source: SourceConfig
     number: int  # of the source
     parts: tuple[Part, ...]
+    files: str  # digest of those that the rules read
 
     @property
     def size(self) -> int:
@@ -140,12 +141,13 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
     """The units of the sources. A file that is added changes no unit but those beside it."""
     planned = []
     config = clean_config.model_dump(mode="json", exclude={"max_rejects", "drop_duplicates"})
-    config["files"] = digest_of_rules(clean_config.rules, downloads)
+    files = digest_of_rules(clean_config.rules, downloads)
+    config["files"] = files
     for number, source in enumerate(sources):
         for group in _groups(parts(source, downloads, UNIT_BYTES)):
             stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
             key = units.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
-            planned.append(_Unit(key, source, number, tuple(group)))
+            planned.append(_Unit(key, source, number, tuple(group), files))
     return planned
 
 
@@ -180,10 +182,10 @@ def _read(unit: _Unit, config: CleanConfig, cache: Path, downloads: Path) -> dic
 
 
 def _read_into(unit: _Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
-    cleaner, kept, number = _Cleaner(config, downloads), 0, 0
+    cleaner, kept, number = _Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
-    characters = filtered = 0
+    filtered = 0
     with ExitStack() as stack:
         documents = stack.enter_context(_Writer(folder / "documents.arrow", _UNIT_SCHEMA, compression="zstd"))
         names = stack.enter_context(_Writer(folder / "names.arrow", _NAMES))
@@ -202,7 +204,6 @@ def _read_into(unit: _Unit, config: CleanConfig, downloads: Path, folder: Path) 
                 rejects.write(line, len(result.reason))
                 continue
             kept += 1
-            characters += len(result.text)
             name, source, position = printable(result.document.name), result.document.source, result.document.position
             meta = json.dumps(result.document.meta, ensure_ascii=False, sort_keys=True)
             documents.write([name, result.sentences, source, meta, number, position], len(result.text))
@@ -212,7 +213,6 @@ def _read_into(unit: _Unit, config: CleanConfig, downloads: Path, folder: Path) 
     return {
         "rows": number,
         "kept": kept,
-        "characters": characters,
         "rejected": sum(reasons.values()),
         "filtered": filtered,
         "reasons": dict(reasons.most_common(100)),
@@ -234,9 +234,9 @@ class _Filtered(Reject):
 class _Cleaner:
     """Cleans a document, or says why it may not stay."""
 
-    def __init__(self, config: CleanConfig, downloads: Path) -> None:
+    def __init__(self, config: CleanConfig, rules: Rules) -> None:
         self.config = config
-        self.rules = Rules(config, downloads)
+        self.rules = rules
         self.short = f"shorter than {config.min_characters} characters"
         self.counts: Counter[str] = Counter()
 
@@ -258,6 +258,12 @@ class _Cleaner:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
         return _Cleaned(document, outcome.text, splitting.split(outcome.text, config.language))
+
+
+@lru_cache(1)
+def _rules(config: str, files: str, downloads: Path) -> Rules:
+    """The rules of a config, loaded once for all units of a process; `files`: the digest of what they read."""
+    return Rules(CleanConfig.model_validate_json(config), downloads)
 
 
 def _mostly_controls(text: str) -> bool:

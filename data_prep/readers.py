@@ -49,15 +49,8 @@ _EXCERPT = 80
 _BATCH = 128  # rows of a table in memory: a file of few bytes may hold long ones
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ENOUGH = 2 << 30  # bytes: no table's batch needs more
-_OF_THE_FILE = (
-    None,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-)  # None: a library's
+# Errors that say something of the file (no number: those of a library). All others are the machine's.
+_OF_THE_FILE = (None, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 _KIND_NAMES = {"gzip": "gzip", "bz2": "bzip2", "zstd": "Zstandard", "xz": "xz"}
 
 

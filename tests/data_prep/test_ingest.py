@@ -309,6 +309,20 @@ def test_what_rules_leave_out_is_counted_and_not_bad(tmp_path: Path) -> None:
     assert "Write to <email> for that." in Corpus(folder)[0].sentences
 
 
+def test_rules_are_loaded_once_for_all_units(
+    tmp_path: Path, texts: list[Path], small_units: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+    rules = module.Rules
+    monkeypatch.setattr(module, "Rules", lambda *settings: loaded.append(settings) or rules(*settings))
+    quiz = tmp_path / "quiz.txt"
+    for text in ("first", "second"):
+        quiz.write_text(f"The {text} question of a quiz that nobody has ever been asked.")
+        make(tmp_path, *texts, out=text, rules={"decontamination": {"evaluation": [{"path": str(quiz)}]}})
+        assert len(list((tmp_path / f"downloads-{text}" / "units").iterdir())) > 5
+    assert len(loaded) == 2
+
+
 def test_where_documents_come_from_is_told(tmp_path: Path) -> None:
     first = write_lines(tmp_path / "a.jsonl", [prose(1), prose(2)])
     second = write_lines(tmp_path / "b.jsonl", [prose(2), prose(3)])
