@@ -32,7 +32,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import compression, readers, sources, units
+from data_prep import compression, ingest_unit, readers, sources, units
 from data_prep import ingest as module
 from data_prep.clean import CleanConfig
 from data_prep.compose import ComposeConfig, compose
@@ -579,8 +579,10 @@ def test_files_that_come_go_and_change_give_what_a_fresh_start_gives(
 ) -> None:
     monkeypatch.setattr(module, "UNIT_BYTES", 2500)
     seen: list[tuple[str, int]] = []
-    rows = module.rows
-    monkeypatch.setattr(module, "rows", lambda part, *rest: seen.append((part.name, part.start)) or rows(part, *rest))
+    rows = ingest_unit.rows
+    monkeypatch.setattr(
+        ingest_unit, "rows", lambda part, *rest: seen.append((part.name, part.start)) or rows(part, *rest)
+    )
     draw, folder, downloads = random.Random(seed), tmp_path / "texts", tmp_path / "downloads"
     folder.mkdir()
 
@@ -642,9 +644,9 @@ def test_a_disk_that_fails_leaves_nothing_half_made(tmp_path: Path, many: Path, 
 
     with pytest.MonkeyPatch.context() as patch:
         if where == "rows":
-            patch.setattr(module._Writer, "_flush", failing(module._Writer._flush))
+            patch.setattr(ingest_unit.Writer, "_flush", failing(ingest_unit.Writer._flush))
         elif where == "close":
-            patch.setattr(module._Writer, "__exit__", failing(module._Writer.__exit__))
+            patch.setattr(ingest_unit.Writer, "__exit__", failing(ingest_unit.Writer.__exit__))
         elif where == "index":
             patch.setattr(Path, "write_bytes", failing(Path.write_bytes, ".draft-"))
         elif where == "rename":
