@@ -26,7 +26,7 @@ from data_prep import near_duplicates, units
 from data_prep import sentences as splitting
 from data_prep.clean import CleanConfig, clean, fingerprint
 from data_prep.corpus import DOCUMENT_SCHEMA, REJECT_SCHEMA
-from data_prep.readers import printable
+from data_prep.readers_rows import printable
 from data_prep.rules import Rules
 from data_prep.sources import Document, Part, Reject, SourceConfig, rows
 

@@ -21,8 +21,8 @@ from fastwarc.warc import ArchiveIterator
 from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
 
-from data_prep import compression, readers
-from data_prep.readers import Document, Reject, Row
+from data_prep import compression, readers_rows
+from data_prep.readers_rows import Document, Reject, Row
 
 _CHUNK = 1 << 20
 _MEMBER_CHUNK = 1 << 14
@@ -91,12 +91,12 @@ def _record(stream: BinaryIO, line: bytes, offset: int, size: int) -> _Record:
     start, end = stream.tell(), stream.tell() + int(length)
     if end > size:
         return _Record(offset, header, problem=f"it ends after {size - start:,} of {end - start:,} bytes")
-    block = stream.read(end - start) if kind in _PAGES and end - start <= readers.MAX_BYTES else None
+    block = stream.read(end - start) if kind in _PAGES and end - start <= readers_rows.MAX_BYTES else None
     stream.seek(end)
     if not b"WARC".startswith(stream.read(4).lstrip(b"\r\n")):
         return _Record(offset, header, problem="its header states a wrong length")
     if block is None:
-        too_long = f"longer than {readers.MAX_BYTES:,} bytes" if kind in _PAGES else ""
+        too_long = f"longer than {readers_rows.MAX_BYTES:,} bytes" if kind in _PAGES else ""
         return _Record(offset, header, kind, too_long, end)
     problem = "" if _holds(block, fields.get(b"warc-block-digest")) else "its content is not that of its digest"
     return _Record(offset, header + block, kind, problem, end)
@@ -175,7 +175,7 @@ def _rows(name: str, records: Iterable[_Record]) -> Iterator[Row]:
     for number, record in enumerate(records, 1):
         if record.problem:
             reason = f"damaged record at byte {record.offset:,}: {record.problem}"
-            row = Reject(name, number, reason, readers.excerpt(record.raw))
+            row = Reject(name, number, reason, readers_rows.excerpt(record.raw))
         else:
             row = _row(name, number, record) if record.kind in _PAGES else None
         if row is not None:
@@ -190,8 +190,8 @@ def _row(name: str, number: int, record: _Record) -> Row | None:
     try:
         return _page(name, number, record)
     except (OSError, ValueError, RuntimeError, LookupError) as error:
-        reason = f"damaged record at byte {record.offset:,}: {readers.first_line(error)}"
-        return Reject(name, number, reason, readers.excerpt(record.raw))
+        reason = f"damaged record at byte {record.offset:,}: {readers_rows.first_line(error)}"
+        return Reject(name, number, reason, readers_rows.excerpt(record.raw))
 
 
 def _page(name: str, number: int, record: _Record) -> Row | None:
@@ -204,16 +204,16 @@ def _page(name: str, number: int, record: _Record) -> Row | None:
             raise ValueError("it holds no HTTP response")
         if found.http_headers.status_code != 200 or (found.http_content_type or "").lower() not in _HTML:
             return None
-    body = found.reader.read(readers.MAX_BYTES + 1)
-    if len(body) > readers.MAX_BYTES:
-        return Reject(name, number, f"longer than {readers.MAX_BYTES:,} bytes", readers.excerpt(body))
+    body = found.reader.read(readers_rows.MAX_BYTES + 1)
+    if len(body) > readers_rows.MAX_BYTES:
+        return Reject(name, number, f"longer than {readers_rows.MAX_BYTES:,} bytes", readers_rows.excerpt(body))
     text = body.decode("utf-8-sig") if record.kind == "conversion" else _text_of(body, found.http_charset)
     if not text.strip():
-        return Reject(name, number, "no text on the page", readers.excerpt(body))
+        return Reject(name, number, "no text on the page", readers_rows.excerpt(body))
     identity = (found.record_id or "").strip("<>").removeprefix("urn:uuid:") or str(number)
     meta = {"url": found.headers.get("WARC-Target-URI", ""), "date": found.headers.get("WARC-Date", "")}
     meta = {key: value.strip("<>") for key, value in meta.items() if value}
-    return readers.checked(Document(f"{name}:{identity}", text, name, number, meta), readers.excerpt(body))
+    return readers_rows.checked(Document(f"{name}:{identity}", text, name, number, meta), readers_rows.excerpt(body))
 
 
 def _text_of(body: bytes, charset: str | None) -> str:

@@ -18,8 +18,8 @@ from mwxml.errors import MalformedXML
 from mwxml.iteration.page import Page
 from mwxml.iteration.site_info import SiteInfo
 
-from data_prep import readers
-from data_prep.readers import Document, Reject, Row
+from data_prep import readers_rows
+from data_prep.readers_rows import Document, Reject, Row
 
 _HEAD = 4096
 _FILE, _CATEGORY = 6, 14  # namespaces whose links are no words
@@ -57,7 +57,7 @@ class _Source:
         head, self._head = self._head, b""
         data = head or self._stream.read(size if size > 0 else 1 << 16)
         self.since += len(data)
-        if self.since > 4 * readers.MAX_BYTES:
+        if self.since > 4 * readers_rows.MAX_BYTES:
             raise _TooLongError
         return data
 
@@ -88,10 +88,10 @@ def articles(name: str, stream: BinaryIO) -> Iterator[Row]:
             source.since = 0
     except (ParseError, MalformedXML, ValueError, LookupError) as error:  # the latter two: of an odd encoding
         rows += 1
-        yield Reject(name, begins, f"damaged XML, not read from here on: {readers.first_line(error)}")
+        yield Reject(name, begins, f"damaged XML, not read from here on: {readers_rows.first_line(error)}")
     except _TooLongError:
         rows += 1
-        yield Reject(name, begins, f"a page longer than {4 * readers.MAX_BYTES:,} bytes; not read from here on")
+        yield Reject(name, begins, f"a page longer than {4 * readers_rows.MAX_BYTES:,} bytes; not read from here on")
     if not rows:
         yield Reject(name, 1, "the dump holds no article (redirects and other namespaces are left out)")
 
@@ -117,26 +117,26 @@ def _article(name: str, number: int, element: ElementIterator, links: set[str]) 
         title, identity = page.title, page.id
         markup: str = (revision.text if revision is not None else None) or ""
     except _WRONG as error:
-        return Reject(name, number, f"not a page: {readers.first_line(error)}")
-    excerpt = readers.excerpt(markup[:400].encode("utf-8", "replace"))
+        return Reject(name, number, f"not a page: {readers_rows.first_line(error)}")
+    excerpt = readers_rows.excerpt(markup[:400].encode("utf-8", "replace"))
     if identity is None or not title:
         return Reject(name, number, "not a page: it has no title or no id", excerpt)
     model = getattr(revision, "model", None)
     if model not in (None, "wikitext"):
         return Reject(name, number, f"{title!r} is not wikitext but {model}", excerpt)
-    if len(markup) > readers.MAX_BYTES:
-        return Reject(name, number, f"longer than {readers.MAX_BYTES:,} characters", excerpt)
+    if len(markup) > readers_rows.MAX_BYTES:
+        return Reject(name, number, f"longer than {readers_rows.MAX_BYTES:,} characters", excerpt)
     try:
         text = plain_text(markup, links)
     except (mwparserfromhell.parser.ParserError, RecursionError, ValueError) as error:
-        return Reject(name, number, f"wikitext that cannot be read: {readers.first_line(error)}", excerpt)
+        return Reject(name, number, f"wikitext that cannot be read: {readers_rows.first_line(error)}", excerpt)
     if not text:
         return Reject(name, number, f"{title!r} holds no text", excerpt)
     meta: dict[str, Any] = {"title": title, "id": identity}
     stamp = getattr(revision, "timestamp", None)
     if stamp is not None:
         meta["date"] = str(stamp)
-    return readers.checked(Document(f"{name}:{identity}", text, name, number, meta), excerpt)
+    return readers_rows.checked(Document(f"{name}:{identity}", text, name, number, meta), excerpt)
 
 
 def plain_text(markup: str, links: set[str] = _NAMES) -> str:

@@ -25,21 +25,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep import packages
 from data_prep.errors import UserError
-from data_prep.readers import (
-    FORMATS,
-    Document,
-    Fields,
-    Reject,
-    cut_by,
-    printable,
-    read_opened,
-    read_stretch,
-    readable,
-    whole_text,
-)
+from data_prep.readers import FORMATS, cut_by, read_opened, read_stretch, readable
 from data_prep.readers_cuts import Stretch, cut_groups, cut_lines, file_digest
 from data_prep.readers_files import File, find, open_file, secret_in, shown, sibling
 from data_prep.readers_files import stamp as stamp_now
+from data_prep.readers_rows import Document, Fields, Reject, printable, whole_text
 from data_prep.shards import sealed, unsealed
 
 ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"

@@ -139,7 +139,8 @@ def _with_sums(raw: bytes) -> bytes:
 
 def check_rows(name: str, data: bytes) -> list[Any]:
     """Read bytes as a file of this name; AssertionError where the rows are not what is promised."""
-    from data_prep.readers import Document, Fields, Reject, read_opened
+    from data_prep.readers import read_opened
+    from data_prep.readers_rows import Document, Fields, Reject
 
     found = list(read_opened(lambda: io.BytesIO(data), len(data), name, Fields()))
     assert found, "a file that yields nothing was lost without a word"

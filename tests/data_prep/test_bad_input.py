@@ -32,7 +32,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import compression, ingest_unit, readers, sources, units
+from data_prep import compression, ingest_unit, readers, readers_rows, sources, units
 from data_prep import ingest as module
 from data_prep.clean import CleanConfig
 from data_prep.compose import ComposeConfig, compose
@@ -187,7 +187,7 @@ BAD: dict[str, tuple[str, bytes, int, int]] = {  # file, bytes, rows that stay, 
 def test_sound_rows_survive_beside_bad_ones(
     folder: Path, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "MAX_BYTES", 4000 if "a long " in what else readers.MAX_BYTES)
+    monkeypatch.setattr(readers_rows, "MAX_BYTES", 4000 if "a long " in what else readers_rows.MAX_BYTES)
     monkeypatch.setattr(compression, "FREE_BYTES", 1 << 20)
     monkeypatch.setattr(compression, "MAX_EXPANSION", 50)
     name, raw, kept, bad = BAD[what]
@@ -773,13 +773,13 @@ def test_a_fault_of_the_disk_is_no_fault_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(line(prose(number)) for number in range(100)))
 
-    def failing(self: readers._Lines, real: Any = readers._Lines.__next__) -> Any:
+    def failing(self: readers_rows.Lines, real: Any = readers_rows.Lines.__next__) -> Any:
         if self.number == 20:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers._Lines, "__next__", failing)
+        patch.setattr(readers_rows.Lines, "__next__", failing)
         with suppress(OSError, UserError):
             run(path, out=tmp_path / "first", downloads=tmp_path / "downloads")
     assert run(path, out=tmp_path / "second", downloads=tmp_path / "downloads")["kept"] == 100

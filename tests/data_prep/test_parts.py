@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import readers, sources
+from data_prep import readers_rows, sources
 from data_prep.errors import UserError
 from data_prep.readers_cuts import cut_groups, cut_lines
 from data_prep.sources import Document, Part, Reject, SourceConfig, digest, documents, parts, rows, snapshot
@@ -64,7 +64,7 @@ def test_stretches_of_lines_hold_the_rows_of_the_file(
     path = folder / "a.jsonl"
     path.write_bytes(raw)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "MAX_BYTES", 100)
+        patch.setattr(readers_rows, "MAX_BYTES", 100)
         found = whole(path)
         assert by_parts(path, folder / "downloads", target) == found
     filled = [line for line in raw.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]

@@ -21,9 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import compression, readers
+from data_prep import compression, readers, readers_rows, readers_tables
 from data_prep.errors import UserError
-from data_prep.readers import Document, Fields, Reject, Row, read
+from data_prep.readers import read
+from data_prep.readers_rows import Document, Fields, Reject, Row
 
 TEXTS = [
     "First text.",
@@ -172,7 +173,7 @@ def test_a_table_of_another_type_is_refused(tmp_path: Path) -> None:
 def test_an_endless_line_is_passed_over_in_little_memory(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "MAX_BYTES", 1000)
+    monkeypatch.setattr(readers_rows, "MAX_BYTES", 1000)
     good = [b"text\n"] if name == "a.csv" else [b'{"text": "one"}\n']
     bad = (b'{"text": "' if name == "a.jsonl" else b"") + b"x" * 30_000_000 + b"\n"
     last = b'{"text": "two"}\n' if name == "a.jsonl" else b"two\n"
@@ -308,9 +309,9 @@ def test_a_length_that_asks_for_too_much_is_damage_only_where_there_is_memory(
 
     path = tmp_path / "a.arrow"
     pq.write_table(pa.table({"text": ["x"]}), path)
-    monkeypatch.setattr(readers, "_arrow_groups", fails)
-    monkeypatch.setattr(readers.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-    if free > readers._ENOUGH:
+    monkeypatch.setattr(readers_tables, "_arrow_groups", fails)
+    monkeypatch.setattr(readers_rows.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    if free > readers_rows._ENOUGH:
         (row,) = readers.read(path, "a.arrow", Fields())
         assert isinstance(row, Reject) and row.reason == "damaged file, not read from here on: MemoryError"
     else:

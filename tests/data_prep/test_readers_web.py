@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import compression, readers
-from data_prep.readers import Document, Fields, Reject, Row, read
+from data_prep import compression, readers_rows
+from data_prep.readers import read
+from data_prep.readers_rows import Document, Fields, Reject, Row
 
 pytest.importorskip("warcio", reason="the library that writes web archives for tests is not installed")
 from warcio.statusandheaders import StatusAndHeaders
@@ -211,7 +212,7 @@ def test_a_file_without_pages_is_one_reject(tmp_path: Path, raw: bytes, name: st
 
 
 def test_what_is_too_long_or_expands_too_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_BYTES", 5000)
+    monkeypatch.setattr(readers_rows, "MAX_BYTES", 5000)
     raw = Archive().text(1, "One.").text(2, "x" * 10_000).text(3, "Three.").raw
     found = rows(tmp_path, raw, "a.warc")
     assert texts(found) == ["One.", "Three."]

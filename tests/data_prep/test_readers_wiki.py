@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import readers
-from data_prep.readers import Document, Fields, Reject, Row, read
+from data_prep import readers_rows
+from data_prep.readers import read
+from data_prep.readers_rows import Document, Fields, Reject, Row
 from data_prep.readers_wiki import plain_text
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
@@ -148,7 +149,7 @@ def test_a_file_that_is_no_dump_is_one_reject(tmp_path: Path, raw: bytes, reason
 
 
 def test_an_endless_page_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(readers_rows, "MAX_BYTES", 10_000)
     first, last = rows(tmp_path, dump(page(1, "One."), page(2, "x" * 20_000_000), page(3, "Three.")))
     assert isinstance(first, Document) and isinstance(last, Reject)
     assert last.position == 2 and "longer than 40,000 bytes" in last.reason
