@@ -32,7 +32,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import compression, ingest_unit, readers, readers_rows, sources, units
+from data_prep import compression, ingest_unit, readers_rows, sources, units
 from data_prep import ingest as module
 from data_prep.clean import CleanConfig
 from data_prep.compose import ComposeConfig, compose
