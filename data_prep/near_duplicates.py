@@ -13,7 +13,6 @@ not on the machine, the number of threads, the memory allowed or how the documen
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -26,12 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_prep.external import ROWS_IN_MEMORY, earlier_equals
 from data_prep.keyed import absorb
 from data_prep.rows import offsets_of
+from data_prep.words import words_or_letters
 
-# scripts that write no spaces between words: each of their characters is taken as a word
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
-_ASCII_WORDS = {code: chr(code) if chr(code).isalnum() or chr(code) == "_" else " " for code in range(128)}
-_MARKS = "\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u00a0"  # quotes, dashes, ellipsis, fixed space: never in words
 _SEED = 1  # of the permutations; another one makes other signatures
 _MISS_WEIGHT = 0.9  # against 0.1 for a pair compared in vain: that costs time, a missed pair is lost
 _COMPARED = 1 << 13  # pairs of signatures in memory at once
@@ -45,7 +40,7 @@ class NearDuplicateConfig(BaseModel):
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Jaccard similarity of the sets of n-grams from which on documents are duplicates."""
     ngram: Annotated[int, Field(ge=1, le=100)] = 5
-    """Words in an n-gram; a shorter text is one n-gram."""
+    """Words in an n-gram; a shorter text is one n-gram, and a text without words one word."""
     permutations: Annotated[int, Field(ge=8, le=4096)] = 128
     """Numbers in a signature: the error of an estimated similarity falls with their square root."""
 
@@ -72,16 +67,6 @@ def _best_bands(threshold: float, permutations: int) -> tuple[int, int]:
     return int(bands[best]), int(rows[best])
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, case-folded, without punctuation; a text without words is one word."""
-    text = bare = text.casefold()
-    if not bare.isascii():
-        for mark in _MARKS:  # without them most English is ASCII, for which there is a quicker way
-            bare = bare.replace(mark, " ")
-    found = bare.translate(_ASCII_WORDS).split() if bare.isascii() else _WORD.findall(bare)
-    return found or [text]
-
-
 class _WordHashes(dict[str, int]):
     def __missing__(self, word: str) -> int:
         self[word] = value = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
@@ -96,7 +81,7 @@ def signatures(texts: Sequence[str], config: NearDuplicateConfig) -> np.ndarray:
     lengths = np.zeros(len(texts), np.int64)
     flat = []
     for number, text in enumerate(texts):
-        row = [hashes[word] for word in words(text)]
+        row = [hashes[word] for word in words_or_letters(text) or [text.casefold()]]
         row += [0] * (config.ngram - len(row))
         lengths[number] = len(row)
         flat.append(np.array(row, np.uint64))

@@ -1,24 +1,19 @@
 """Which texts share words with evaluation texts (Brown et al. 2020, appendix C).
 
-A text is a row of words: case-folded, parted at white space, punctuation and symbols; where a script has no spaces
-between words (Chinese characters, kana), each character is one. An n-gram is known by a 64-bit hash that is the same on
-every machine.
+A text is a row of words (`data_prep.words`). An n-gram is known by a 64-bit hash that is the same on every machine.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable
-from functools import cache
 
 import numpy as np
 import xxhash
 
 from data_prep.rules_config import Outcome
+from data_prep.words import words
 
 MIN_WORDS = 8  # an evaluation text with fewer words could be anywhere by chance
-_CHARACTER_WORDS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd; of a polynomial in the words' hashes, modulo 2⁶⁴
 
 
@@ -49,14 +44,6 @@ def ngrams_of(texts: Iterable[str], n: int) -> np.ndarray:
     return np.unique(np.concatenate(list(known.values()))) if known else np.empty(0, np.uint64)
 
 
-def words_of(text: str) -> list[str]:
-    """The words that are compared."""
-    text = text.casefold()
-    if not text.isascii():
-        text = _CHARACTER_WORDS.sub(r" \g<0> ", text)
-    return _between_words().sub(" ", text).split()
-
-
 def _known_ngrams(texts: Iterable[str], n: int) -> dict[int, np.ndarray]:
     """The sorted hashes of n-grams by their numbers of words, the fewest first."""
     found: dict[int, list[np.ndarray]] = {}
@@ -69,8 +56,8 @@ def _known_ngrams(texts: Iterable[str], n: int) -> dict[int, np.ndarray]:
 
 
 def _word_hashes(text: str) -> np.ndarray:
-    words = " ".join(words_of(text)).encode("utf-8", "surrogatepass").split()
-    return np.fromiter(map(xxhash.xxh3_64_intdigest, words), np.uint64, len(words))
+    encoded = " ".join(words(text)).encode("utf-8", "surrogatepass").split()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), np.uint64, len(encoded))
 
 
 def _longer(ngrams: np.ndarray, words: np.ndarray, length: int, wanted: int) -> np.ndarray:
@@ -78,10 +65,3 @@ def _longer(ngrams: np.ndarray, words: np.ndarray, length: int, wanted: int) -> 
     for added in range(length, wanted):
         ngrams = ngrams[:-1] * _FACTOR + words[added:]
     return ngrams
-
-
-@cache
-def _between_words() -> re.Pattern[str]:
-    """Runs of punctuation and symbols of all scripts, emoji among them; few of other planes, for speed."""
-    marks = [chr(code) for code in range(0x10000) if unicodedata.category(chr(code))[0] in "PS"]
-    return re.compile(f"[{re.escape(''.join(marks))}\U0001f000-\U0001faff]+")

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from data_prep import stats
 from data_prep.errors import UserError
-from data_prep.stats import CorpusCounts, DocumentCounts, Lengths, RowCounts, ShardsCounts, TokenizerCounts
+from data_prep.stats_types import CorpusCounts, DocumentCounts, Lengths, RowCounts, ShardsCounts, TokenizerCounts
 from flows.readable import number, plain, size
 from pipeline.artifact import Artifact
 from pipeline.stages.shards import STATS, STATS_OF_CORPUS, row_length

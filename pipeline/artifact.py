@@ -23,6 +23,7 @@ from data_prep.errors import UserError
 from pipeline.canonical import digest
 
 FORMAT = 2
+TABLES = "tables"  # the folder of tables for people, JSON as MLflow has it: {"columns": […], "data": [[…], …]}
 KEY = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{16}")
 ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 
@@ -116,8 +117,11 @@ def output_digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def is_account(name: str) -> bool:
-    """Whether a file is for people to read: a page, a figure, the log of metrics."""
-    return name.endswith(".md") or name == "metrics.jsonl" or "figures" in PurePosixPath(name).parts[:-1]
+    """Whether a file is for people to read: a page, a figure, a table, the log of metrics."""
+    folders = PurePosixPath(name).parts[:-1]
+    if folders == (TABLES,) and name.endswith(".json"):
+        return True
+    return name.endswith(".md") or name == "metrics.jsonl" or "figures" in folders
 
 
 def write_manifest(manifest: Manifest) -> bytes:

@@ -1,4 +1,4 @@
-"""What a flow reports about itself: runs with params, tags, metrics, figures and data sets, for MLflow.
+"""What a flow reports about itself: runs with params, tags, metrics, figures, tables and data sets, for MLflow.
 
     tracker = Tracker(home, uri, "bert", run_id)
     flow = tracker.run("quickstart", params=recipe)             one parent run per flow run
@@ -24,8 +24,8 @@ import re
 import secrets
 import threading
 import time as clock
-from collections.abc import Callable, Mapping
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -208,6 +208,22 @@ class TrackedRun:
         """A text as an artifact named `file`."""
         self._add("text", text=text, file=file)
 
+    def table(self, columns: Sequence[str], data: Sequence[Sequence[Any]], file: str) -> None:
+        """A table as an artifact named `file` (ends in .json), which MLflow shows as one and `mlflow.load_table` reads.
+
+        data: rows, each with a text, number, flag or None per column; numbers that are not finite become None. A second
+        table of the same name takes the place of the first. ValueError for what is no table.
+        """
+        if not file.endswith(".json"):
+            raise ValueError(f"a table's file ends in .json, not as {file!r} does")
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"{file}: two columns have one name among {', '.join(columns)}")
+        wrong = next((row for row in data if len(row) != len(columns)), None)
+        if wrong is not None:
+            raise ValueError(f"{file}: a row has {len(wrong)} cells, not one for each of {len(columns)} columns")
+        cells = [[_cell(value) for value in row] for row in data]
+        self._add("table", columns=list(columns), data=cells, file=file)
+
     def dataset(self, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any]) -> None:
         """Data that the run read: `digest` identifies it (36 characters are kept), `context` says what it was for."""
         self._add("dataset", name=name, digest=digest[:36], source=source, context=context, profile=dict(profile))
@@ -290,6 +306,18 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
     texts = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in tags.items()}
     return {name: t if len(t) <= LONGEST_TAG else t[: LONGEST_TAG - 1] + "…" for name, t in texts.items()}
+
+
+def _cell(value: Any) -> str | int | float | bool | None:
+    """A value as JSON has it."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        number = _float(value)
+        return number if math.isfinite(number) else None
+    return str(value)
 
 
 def _float(value: Real) -> float:

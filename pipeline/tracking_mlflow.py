@@ -150,6 +150,8 @@ class Server:
                 self._artifact(run, Path(first["path"]), first["folder"])
             case "text":
                 self.client.log_text(run, first["text"], first["file"])
+            case "table":
+                self._table(run, first)
             case "dataset":
                 self._dataset(run, first)
             case "end":
@@ -214,6 +216,18 @@ class Server:
             self.client.log_artifact(run, str(path), folder or None)
         else:
             raise RefusedError(f"{path} is no longer there")
+
+    def _table(self, run: str, operation: Operation) -> None:
+        """Leave what `MlflowClient.log_table` leaves: that one adds its rows to those there, a second time too."""
+        from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+        file = operation["file"]
+        table = {"columns": operation["columns"], "data": operation["data"]}
+        self.client.log_text(run, json.dumps(table, allow_nan=False), file)
+        logged = json.loads(self.client.get_run(run).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        entry = {"path": file, "type": "table"}
+        if entry not in logged:
+            self.client.set_tag(run, MLFLOW_LOGGED_ARTIFACTS, json.dumps([*logged, entry]))
 
     def _dataset(self, run: str, operation: Operation) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

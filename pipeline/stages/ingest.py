@@ -45,4 +45,4 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     return summary
 
 
-INGEST = Stage("ingest", 2, run)
+INGEST = Stage("ingest", 3, run)

@@ -25,8 +25,8 @@ from data_prep.shards import ShardWriter, digest, join, mapped
 from data_prep.tokenizers import load, specials
 from data_prep.tokens import TokenCorpus, joined, mapped_corpus, tokenise
 from data_prep.workers import HERE, Crew, Workers
-from pipeline import figures
-from pipeline.artifact import Artifact
+from pipeline import figures, tables
+from pipeline.artifact import TABLES, Artifact
 from pipeline.recipe import Recipe
 from pipeline.stage import Context, Stage
 from training.data import LONGER, stream_of
@@ -92,7 +92,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 def _count(
     config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, parts: dict[str, Any], context: Context
 ) -> dict[str, Any]:
-    """Write what the data look like, in numbers, figures and a page; the numbers that are worth a metric."""
+    """Write what the data look like, in numbers, figures, tables and a page; the numbers that are worth a metric."""
     context.progress("counting tokens and documents")
     lengths = {name: row_length(config, name) for kind in parts.values() for name in kind}
     folders = {name: out_dir / name for name in lengths}
@@ -103,6 +103,7 @@ def _count(
     drawn = figures.data_figures(rows["splits"], corpus, (out_dir / STATS_OF_CORPUS).parent)
     (out_dir / STATS_OF_CORPUS).write_text(json.dumps(corpus, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     ingested = inputs["corpus"].summary
+    tables.data_tables(rows["splits"], corpus, ingested, out_dir / TABLES)
     page = figures.data_page(config["name"], rows["splits"], corpus, ingested, drawn)
     (out_dir / "stats.md").write_text(page, encoding="utf-8")
     told: dict[str, Any] = {

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_prep.near_duplicates import NearDuplicateConfig, near_duplicates, signatures, words
+from data_prep.near_duplicates import NearDuplicateConfig, near_duplicates, signatures
 
 CONFIG = NearDuplicateConfig()
 VOCABULARY = np.array([f"w{number}" for number in range(5000)])
@@ -140,16 +137,6 @@ def test_nothing_in_nothing(tmp_path):
     empty = signatures([], CONFIG)
     assert empty.shape == (0, 128) and found(empty, tmp_path) == []
     assert found(signatures(["alone"], CONFIG), tmp_path) == []
-
-
-@given(st.text(st.characters(max_codepoint=127) | st.sampled_from("‘’“”–—…\u00a0")))
-def test_both_ways_to_find_words_agree(text):
-    assert words(text) == (re.findall(r"\w+", text.lower()) or [text.lower()])
-    assert words(text + " é")[:-1] == re.findall(r"\w+", text.lower())
-
-
-def test_characters_are_the_words_of_scripts_without_spaces():
-    assert words("東京 Straße, ひと_x 42") == ["東", "京", "strasse", "ひ", "と", "_x", "42"]
 
 
 def test_bands_fit_the_threshold():

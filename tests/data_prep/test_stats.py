@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import stats
+from data_prep import stats, stats_corpus
 from data_prep.clean import CleanConfig
 from data_prep.compose import ComposeConfig, compose
 from data_prep.corpus import Corpus, SplitConfig
@@ -28,6 +28,9 @@ from data_prep.packing import pack
 from data_prep.rows import Ragged, Rows, num_rows, ragged
 from data_prep.shards import Shards, ShardWriter
 from data_prep.sources import SourceConfig
+from data_prep.stats_counts import Binned, evenly
+from data_prep.stats_rows import of_rows
+from data_prep.stats_vocabulary import Vocabulary
 from data_prep.tokenizers import TokenizerConfig, load, specials, train
 from data_prep.tokens import tokenise
 from tests.data_prep.conftest import speech
@@ -44,8 +47,8 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def known(folder: Path) -> stats.Pieces:
-    return stats.Pieces(load(folder), specials(folder))
+def known(folder: Path) -> Vocabulary:
+    return Vocabulary(load(folder), specials(folder))
 
 
 def written(folder: Path, *parts: Rows, **how: int) -> Shards:
@@ -65,7 +68,7 @@ def rows_of(*texts: list[int]) -> Rows:
 
 def test_tokens_and_rows_counted_by_hand(letters: Path, tmp_path: Path) -> None:
     rows = rows_of([A, A, B], [A, SPACE, B], [A, A, UNK, A, A, A])
-    found = stats.of_rows(written(tmp_path, rows), known(letters), 10)
+    found = of_rows(written(tmp_path, rows), known(letters), 10)
     assert (found["rows"], found["tokens"], found["read"]) == (3, 18, {"share": 1.0, "items": 18})
     assert found["padding_share"] == round(12 / 30, 6)
     assert (found["sequences"], found["sequences_per_row"], found["sequences_of_rows"]) == (3, 1.0, {"1": 3})
@@ -87,7 +90,7 @@ def test_tokens_and_rows_counted_by_hand(letters: Path, tmp_path: Path) -> None:
 
 
 def test_padding_that_is_stored_is_padding(letters: Path, tmp_path: Path) -> None:
-    found = stats.of_rows(written(tmp_path, rows_of([A, B, PAD, PAD], [A, A, A, B])), known(letters), None)
+    found = of_rows(written(tmp_path, rows_of([A, B, PAD, PAD], [A, A, A, B])), known(letters), None)
     assert (found["length"], found["padding_share"]) == (6, round(2 / 12, 6))
     assert (found["row_lengths"]["least"], found["row_lengths"]["most"]) == (4, 6)
 
@@ -96,7 +99,7 @@ def test_packed_rows_hold_several_sequences(letters: Path, tmp_path: Path) -> No
     rows = rows_of([A] * 8, [B] * 4, [A] * 2, [C], [B] * 7)
     rows |= {"document": np.arange(5, dtype=np.uint32), "label": np.array([0, 1, 1, 0, 1], np.uint8)}
     packed = pack(rows, 10)
-    found = stats.of_rows(written(tmp_path, packed), known(letters), 10)
+    found = of_rows(written(tmp_path, packed), known(letters), 10)
     assert found["sequences"] == 5 and found["rows"] == num_rows(packed) == 4
     assert found["sequences_of_rows"] == {"1": 3, "2": 1}
     assert found["labels"] == {"0": 2, "1": 3}
@@ -109,11 +112,11 @@ def test_masked_rows_count_as_they_were(letters: Path, tmp_path: Path) -> None:
     masked = corrupt(rows, MaskingConfig(kind="masked-lm", rate=0.5), specials(letters), draws)
     assert (ragged(masked, "tokens").values == MASK).any()
     clean, dark = written(tmp_path / "clean", rows), written(tmp_path / "dark", masked)
-    assert stats.of_rows(dark, known(letters), 32) == stats.of_rows(clean, known(letters), 32)
+    assert of_rows(dark, known(letters), 32) == of_rows(clean, known(letters), 32)
 
 
 def test_no_row_at_all(letters: Path, tmp_path: Path) -> None:
-    found = stats.of_rows(written(tmp_path), known(letters), 8)
+    found = of_rows(written(tmp_path), known(letters), 8)
     assert (found["rows"], found["padding_share"], found["row_lengths"]["count"]) == (0, 0.0, 0)
     assert found["vocabulary"]["cover"] == {"50": 0, "90": 0, "99": 0} and found["vocabulary"]["coverage"] == 0
     json.dumps(found, allow_nan=False)
@@ -122,7 +125,7 @@ def test_no_row_at_all(letters: Path, tmp_path: Path) -> None:
 def test_another_tokenizer_is_a_sentence(letters: Path, tmp_path: Path) -> None:
     shards = written(tmp_path, rows_of([A, 77]))
     with pytest.raises(UserError, match="holds the token 77, but its tokenizer has only 10"):
-        stats.of_rows(shards, known(letters), 8)
+        of_rows(shards, known(letters), 8)
 
 
 TEXTS = st.lists(st.lists(st.sampled_from([UNK, SPACE, LINE, A, B, C]), max_size=20), min_size=1, max_size=40)
@@ -134,10 +137,8 @@ def test_totals_add_up_however_rows_lie_in_files(
     letters: Path, tmp_path_factory: pytest.TempPathFactory, texts: list[list[int]], batch: int, shard: int
 ) -> None:
     folder, rows = tmp_path_factory.mktemp("lie"), rows_of(*texts)
-    whole = stats.of_rows(written(folder / "whole", rows), known(letters), 22)
-    parts = stats.of_rows(
-        written(folder / "parts", rows, rows_per_shard=shard, rows_per_batch=batch), known(letters), 22
-    )
+    whole = of_rows(written(folder / "whole", rows), known(letters), 22)
+    parts = of_rows(written(folder / "parts", rows, rows_per_shard=shard, rows_per_batch=batch), known(letters), 22)
     assert parts == whole
     words, long = whole["vocabulary"], whole["row_lengths"]
     counted = Counter(token for text in texts for token in text)
@@ -153,9 +154,9 @@ def test_totals_add_up_however_rows_lie_in_files(
 def test_of_many_rows_some_batches_are_read_the_same_ones_every_time(letters: Path, tmp_path: Path) -> None:
     rows = rows_of(*([A] * (10 + n % 7) + [B] * (n % 5) for n in range(1000)))
     shards = written(tmp_path, rows, rows_per_batch=10)
-    all_of_them = stats.of_rows(shards, known(letters), 32)
-    some = stats.of_rows(shards, known(letters), 32, most=shards.tokens // 4 + 1)
-    assert some == stats.of_rows(Shards(tmp_path), known(letters), 32, most=shards.tokens // 4 + 1)
+    all_of_them = of_rows(shards, known(letters), 32)
+    some = of_rows(shards, known(letters), 32, most=shards.tokens // 4 + 1)
+    assert some == of_rows(Shards(tmp_path), known(letters), 32, most=shards.tokens // 4 + 1)
     assert some["read"]["share"] == 0.25 and some["row_lengths"]["count"] == 250
     assert (some["rows"], some["tokens"]) == (1000, shards.tokens)
     assert some["padding_share"] == pytest.approx(all_of_them["padding_share"], abs=0.01)
@@ -164,7 +165,7 @@ def test_of_many_rows_some_batches_are_read_the_same_ones_every_time(letters: Pa
 @settings(deadline=None)
 @given(count=st.integers(0, 500), wanted=st.integers(1, 500))
 def test_chosen_numbers_are_spread_evenly(count: int, wanted: int) -> None:
-    chosen = stats.evenly(count, wanted, "test")
+    chosen = evenly(count, wanted, "test")
     assert len(chosen) == min(count, wanted) and chosen == sorted(set(chosen))
     stretch = -(-count // wanted)
     assert all(later - earlier <= 2 * stretch for earlier, later in pairwise(chosen))
@@ -176,7 +177,7 @@ def test_twenty_million_tokens_take_a_second(letters: Path, tmp_path: Path) -> N
     part: Rows = {"tokens": Ragged.from_lengths(values, np.full(1 << 15, 128))}
     shards = written(tmp_path, *[part] * 5, rows_per_shard=1 << 20)
     began = time.process_time()
-    assert stats.of_rows(shards, known(letters), 128)["read"]["items"] == 5 << 22
+    assert of_rows(shards, known(letters), 128)["read"]["items"] == 5 << 22
     assert time.process_time() - began < 1  # a tenth of that on a quiet machine
 
 
@@ -222,13 +223,18 @@ def test_reasons_that_name_rows_are_one_reason(make_corpus: Callable[..., Path])
     rows += [{"name": f"copy{number}", "text": speech(number)} for number in range(4)]
     assert stats.of_corpus(make_corpus(rows))["rejects"]["reasons"] == {"duplicate": 4}
     reasons = ["near duplicate of a", "the name 'b' is taken by a document of c", "duplicate of d", "not UTF-8"]
-    assert stats._kinds(pa.array(reasons)).to_pylist() == ["near duplicate", "name taken", "duplicate", "not UTF-8"]
+    assert stats_corpus._kinds(pa.array(reasons)).to_pylist() == [
+        "near duplicate",
+        "name taken",
+        "duplicate",
+        "not UTF-8",
+    ]
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 10**9), max_size=50), st.integers(1, 20))
 def test_lengths_of_any_size_add_up(values: list[int], batch: int) -> None:
-    whole, parts = stats._Binned(), stats._Binned()
+    whole, parts = Binned(), Binned()
     whole.add(np.array(values, np.int64))
     for start in range(0, len(values), batch):
         parts.add(np.array(values[start : start + batch], np.int64))
@@ -248,7 +254,7 @@ def test_of_a_large_corpus_some_batches_are_read(make_corpus: Callable[..., Path
         [{"name": f"n{number}", "text": f"{speech(number, 3)} Number {number}."} for number in range(4000)]
     )
     everything = stats.of_corpus(folder)["splits"]["train"]
-    monkeypatch.setattr(stats.of_documents, "__defaults__", (1 << 18,))
+    monkeypatch.setattr(stats_corpus.of_documents, "__defaults__", (1 << 18,))
     some = stats.of_corpus(folder)["splits"]["train"]
     assert some == stats.of_corpus(folder)["splits"]["train"]
     assert some["documents"] == everything["documents"] > some["read"]["items"] > 0

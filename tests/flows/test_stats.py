@@ -168,11 +168,12 @@ def test_bars() -> None:
 # -- what the stage leaves --------------------------------------------------------------------------------------------
 
 
-def test_figures_and_the_page_are_accounts_and_the_numbers_are_not(made: dict[str, Artifact]) -> None:
+def test_figures_tables_and_the_page_are_accounts_and_the_numbers_are_not(made: dict[str, Artifact]) -> None:
     files = made["shards"].manifest["files"]
     figures = {f"figures/{name}.png" for name in ("token-frequencies", "row-lengths", "document-lengths", "rejects")}
     accounts = {name for name in files if is_account(name)}
-    assert accounts == {*figures, "figures/corpus.json", "stats.md"} and "stats.json" in files
+    tables = {f"tables/{name}.json" for name in ("rows", "tokens", "documents", "sources", "rejects")}
+    assert accounts == {*figures, *tables, "figures/corpus.json", "stats.md"} and "stats.json" in files
     page = (made["shards"].path / "stats.md").read_text()
     assert set(re.findall(r"!\[[\w-]+\]\((.*?)\)", page)) == figures
     assert "| 1 | the |" in page and "| duplicate | 1 |" in page and "\x1b" not in page
@@ -193,17 +194,22 @@ def test_equal_data_have_equal_numbers(root: Path, made: dict[str, Artifact], tm
     )
 
 
-def test_mlflow_gets_figures_page_and_numbers(made: dict[str, Artifact]) -> None:
+def test_mlflow_gets_figures_tables_page_and_numbers(made: dict[str, Artifact]) -> None:
     sent: list[tuple[str, str]] = []
 
     class Child:
         def artifact(self, path: Path, folder: str = "") -> None:
             sent.append((path.name, folder))
 
+        def table(self, columns: list[str], data: list[list[Any]], file: str) -> None:
+            sent.append((file, columns[0]))
+
     Execution._show(None, Child(), made["shards"].path, Context())  # type: ignore[arg-type]
     assert (
         ("stats.md", "") in sent and ("token-frequencies.png", "figures") in sent and ("rejects.png", "figures") in sent
     )
+    assert ("tables/rows.json", "split") in sent and ("tables/rejects.json", "source") in sent
+    assert not [name for name, folder in sent if folder == "tables"], "sent twice"
     told = numbers(made["shards"].summary)
     assert told["stats.corpus.duplicates"] == 1 and told["stats.train.unk_share"] == 0
     assert 0 < told["stats.train.vocabulary_coverage"] <= 1 and told["stats.train.entropy"] > 1

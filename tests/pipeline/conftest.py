@@ -1,0 +1,72 @@
+"""MLflow on a SQLite file that all tests of tracking share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import tracking, tracking_sender
+from pipeline.tracking_mlflow import Server, default_uri
+from tests.pipeline.tracked import Unsteady, start
+
+ONE_FLOW = """
+import sys
+from pathlib import Path
+from pipeline.tracking import Tracker
+
+tracker = Tracker(Path(sys.argv[1]), None, "at once", sys.argv[2])
+with tracker.run("flow") as run:
+    run.metrics({"loss": 1.0}, step=1)
+unsent = tracker.close(timeout=120)
+assert "mlflow" in sys.modules
+sys.exit(unsent)
+"""
+
+
+@pytest.fixture(scope="session")
+def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]]]:
+    """A fresh home (a space in its name) on which three processes track at once; how these ended, what they said."""
+    home = tmp_path_factory.mktemp("a home")
+    processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(3)]
+    said = ["".join(process.communicate()) for process in processes]
+    return home, [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def uri(begun_at_once: tuple[Path, list[tuple[int, str]]]) -> str:
+    """One SQLite file for all."""
+    return default_uri(begun_at_once[0])
+
+
+@pytest.fixture(scope="session")
+def client(uri: str) -> Any:
+    return Server(Path(uri.removeprefix("sqlite:///")).parents[1], uri).client
+
+
+@pytest.fixture
+def unsteady(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Unsteady]]:
+    monkeypatch.setattr(tracking, "Server", Unsteady)
+    monkeypatch.setattr(tracking_sender, "Server", Unsteady)
+    monkeypatch.setattr(tracking_sender, "FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(tracking_sender, "LINGER_SECONDS", 0.0)
+    Unsteady.down = False
+    yield Unsteady
+    Unsteady.down = False
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow leaves nothing in the current folder, and its idea of the active run and server is not used."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:2")
+
+
+@pytest.fixture
+def figure(tmp_path: Path) -> Path:
+    path = tmp_path / "plots" / "loss.png"
+    path.parent.mkdir()
+    path.write_bytes(b"\x89PNG")
+    return path
