@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from training.config import PACKABLE, NetworkConfig
+from training.kernels import ATTENTION
 
 SENTENCE_HEADS = {"bert", "albert", "big_bird", "ernie", "mobilebert", "nystromformer"}
 
@@ -137,9 +138,9 @@ def within_sequences(sequence: Tensor, implementation: str) -> Any:
         rows, width = sequence.shape
         return create_block_mask(together, rows, None, width, width, device=sequence.device)  # type: ignore[arg-type]
     same = sequence[:, None, :, None] == sequence[:, None, None, :]
-    if implementation != "eager":
+    if implementation not in ("eager", ATTENTION):
         return same
-    kind = sequence.device.type  # eager attention adds its mask, in the precision of its products
+    kind = sequence.device.type  # these two add their mask, in the precision of their products
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.get_default_dtype()
     return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, torch.finfo(dtype).min)
 

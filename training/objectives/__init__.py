@@ -25,6 +25,9 @@ class Base:
     def tokens(self, batch: Batch) -> int:
         return int(batch["attention_mask"].sum())
 
+    def positions(self, batch: Batch) -> int:
+        return batch["attention_mask"].numel()
+
     def flops(self, batch: Batch) -> float:
         return 0.0
 

@@ -20,11 +20,13 @@ from data_prep.errors import UserError
 from data_prep.rows import Ragged, Rows, Specials
 from training import networks
 from training.config import NetworkConfig, ObjectiveConfig
+from training.kernels import KNOWN, LossHead
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives import Base
 
 SENTENCE_TASKS = ("none", "nsp", "sop")
 PAD_TO = 8  # row lengths are rounded up to this, which the matrix units like
+TARGETS_TO = 64  # and, on CPU cores, numbers of targets to this
 
 
 class MaskedLMNetwork(nn.Module):
@@ -37,7 +39,13 @@ class MaskedLMNetwork(nn.Module):
         self.inputs = networks.accepted(self.model, "attention_mask", "token_type_ids")
         self.encoder: Any = self.model.base_model
         self.keep = networks.KeepPositions(self.encoder)
+        self.head: LossHead | None = None
         self.first_position = networks.first_position(self.encoder)
+
+    def fuse_loss(self) -> None:
+        """Let the vocabulary projection compute the loss, where the architecture's head allows it."""
+        if self.model.config.model_type in KNOWN:  # type: ignore[union-attr]
+            self.head = LossHead(self.model.get_output_embeddings())  # type: ignore[operator]
 
     def forward(
         self,
@@ -55,18 +63,27 @@ class MaskedLMNetwork(nn.Module):
             implementation = self.encoder.config._attn_implementation
             given["attention_mask"] = networks.within_sequences(sequence, implementation)
             given["position_ids"] = position + self.first_position
+        targets = len(target_ids)
+        if self.head:  # every new number of targets would have its matrix products planned anew
+            spare = -targets % TARGETS_TO
+            target_positions, target_ids = F.pad(target_positions, (0, spare)), F.pad(target_ids, (0, spare))
+            self.head.targets = target_ids
         self.keep.positions, self.keep.starts = target_positions, starts
         output = self.model(input_ids=input_ids, **given)
         self.keep.positions = self.keep.starts = None
         logits = output.prediction_logits if self.sentence != "none" else output.logits
-        logits = logits.squeeze(0).float()  # [M, V]
-        sums = {
-            "mlm": F.cross_entropy(logits, target_ids, reduction="sum"),
-            "mlm_correct": (logits.argmax(-1) == target_ids).sum(),
-        }
+        logits = logits.squeeze(0).float()  # [M, V]; with a fused loss [M, 2]
+        if self.head:
+            self.head.targets = None
+            losses, right = logits[:targets, 0], logits[:targets, 1].detach()
+        else:
+            losses = F.cross_entropy(logits, target_ids, reduction="none")
+            right = logits.argmax(-1) == target_ids
+        sums = {"mlm": losses.sum(), "mlm_correct": right.sum(), "mlm_losses": losses.detach()}
         if label is not None:
             scores = output.get("seq_relationship_logits", output.get("sop_logits")).float()
-            sums["sentence"] = F.cross_entropy(scores, label, reduction="sum")
+            losses = F.cross_entropy(scores, label, reduction="none")
+            sums["sentence"], sums["sentence_losses"] = losses.sum(), losses.detach()
             sums["sentence_correct"] = (scores.argmax(-1) == label).sum()
         return sums
 
@@ -150,7 +167,7 @@ class MaskedLM(Base):
         return weights
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        if "sequence" in batch:
+        if "sequence" in batch and batch["sequence"].is_cuda:
             self.network.encoder.config._attn_implementation = self.packed_attention
         sums = nets["model"](**batch)
         weights = self._weights(batch)
@@ -162,7 +179,16 @@ class MaskedLM(Base):
                 sums["sentence_correct"],
                 weights[self.sentence],
             )
-        return Loss(losses, metrics)
+        return Loss(losses, metrics, self._by_row(batch, sums) if "source" in batch else {})
+
+    def _by_row(self, batch: Batch, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses summed by row of the batch, and their numbers: [2, B] by term."""
+        rows, width = batch["input_ids"].shape
+        found = {"mlm": _added(sums["mlm_losses"], batch["target_positions"] // width, rows)}
+        if self.sentence != "none":
+            places = batch["starts"] // width if "starts" in batch else torch.arange(rows, device=batch["label"].device)
+            found[self.sentence] = _added(sums["sentence_losses"], places, rows)
+        return found
 
     def flops(self, batch: Batch) -> float:
         forward = 2 * self.matrices * self.tokens(batch) + 4 * self.width * self._pairs(batch)
@@ -179,6 +205,12 @@ class MaskedLM(Base):
 
         self.network.model.save_pretrained(path)  # type: ignore[operator]
         AutoTokenizer.from_pretrained(self.tokenizer).save_pretrained(path)
+
+
+def _added(values: Tensor, places: Tensor, size: int) -> Tensor:
+    """Sums of `values` by place, and how many there are: [2, size]."""
+    both = torch.stack([values, torch.ones_like(values)])
+    return both.new_zeros(2, size).index_add_(1, places, both)
 
 
 def _ragged(rows: Rows, name: str) -> Ragged:
