@@ -47,12 +47,17 @@ def show(recipe: RecipeArgument, scale: ScaleOption = None, set_: SetOption = No
 
 @app.command()
 def plan(
-    recipe: RecipeArgument, scale: ScaleOption = None, set_: SetOption = None, workers: WorkersOption = None
+    recipe: Annotated[str, typer.Argument(help="A recipe, or a published system: gpt3-175b, switch-1.6t, …")],
+    scale: ScaleOption = None,
+    set_: SetOption = None,
+    workers: WorkersOption = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs for a published system (default: the fewest).")] = None,
+    gpu: Annotated[str, typer.Option(help="Their kind: H100, H200, A100, …")] = "H100",
 ) -> None:
-    """Show what a run would do: each stage stored or to do and why, and what training needs."""
+    """Show what a run would do: stages stored or to do and why, memory, time; or the cluster of a published system."""
     from flows import commands
 
-    commands.plan(recipe, scale, set_ or [], workers)
+    commands.plan(recipe, scale, set_ or [], workers, gpus, gpu)
 
 
 @app.command()
@@ -61,12 +66,33 @@ def run(
     scale: ScaleOption = None,
     set_: SetOption = None,
     workers: WorkersOption = None,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Go on from the end of a run with fewer train.steps.")
+    ] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="[KEY@]STEP", help="Go on from a checkpoint of this or that run.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a recipe: make what the store lacks, reuse the rest, report."""
     from flows import commands
 
-    commands.run(recipe, scale, set_ or [], workers, json)
+    commands.run(recipe, scale, set_ or [], workers, extend, from_, json)
+
+
+@app.command()
+def sweep(
+    recipe: RecipeArgument,
+    over: Annotated[list[str], typer.Option(metavar="PATH=VALUE,VALUE", help="A setting and its values.")],
+    scale: ScaleOption = None,
+    set_: SetOption = None,
+    workers: WorkersOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Pretrain with every combination of some settings: one table, one figure."""
+    from flows import commands
+
+    commands.sweep(recipe, over, scale, set_ or [], workers, json)
 
 
 @app.command()

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from data_prep.errors import UserError
 from flows import prefect_server
@@ -63,31 +62,90 @@ def show(recipe: str, scale: str | None, settings: Sequence[str]) -> None:
     out.print(_load(recipe, scale, settings).to_yaml(), end="", soft_wrap=True)
 
 
-def plan(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None) -> None:
-    from pipeline import dag, estimate
+def plan(
+    recipe: str, scale: str | None, settings: Sequence[str], workers: int | None, gpus: int | None, gpu: str
+) -> None:
+    from flows import plan as shown
+    from pipeline.famous import SYSTEMS
 
+    with _usage():
+        shown.check_gpu(gpu)
+        if recipe in SYSTEMS:
+            if scale or settings or workers:
+                raise UserError(f"{recipe} is a published system: it takes --gpus and --gpu alone.")
+            shown.system(recipe, gpus, gpu, out)
+            return
+        if gpus is not None:
+            raise UserError("--gpus is for published systems; a recipe's workers are set by --workers.")
     loaded = _load(recipe, scale, _with_workers(settings, workers))
     home = Home.find()
     prepare(home.prefect)
-    tree = Tree(Text(f"{loaded.name}{f' ({loaded.scale})' if loaded.scale else ''}", "bold"), guide_style="dim")
-    planned = dag.plan(dag.nodes(loaded, home.downloads), home.store())
-    for item in planned:
-        line = Text()
-        if item.artifact:
-            line.append("↺ ", "cyan").append(item.node.name, "bold").append(f"  stored as {item.artifact.key}", "dim")
-        else:
-            line.append("● ", "yellow").append(item.node.name, "bold").append(f"  to do: {item.why}")
-        branch = tree.add(line)
-        if item.node.inputs:
-            branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
-        for text in estimate.lines(loaded, item, planned):
-            branch.add(Text(text))
-    out.print(tree)
+    shown.recipe(loaded, home, gpu, out)
 
 
-def run(recipe: str, scale: str | None, settings: Sequence[str], workers: int | None, as_json: bool) -> None:
+def run(
+    recipe: str,
+    scale: str | None,
+    settings: Sequence[str],
+    workers: int | None,
+    extend: bool,
+    start: str | None,
+    as_json: bool,
+) -> None:
     settings = _with_workers(settings, workers)
-    _run(_load(recipe, scale, settings), (recipe, scale, settings), as_json)
+    loaded = _load(recipe, scale, settings)
+    if extend or start:
+        settings = [*settings, *_branch(loaded, extend, start)]
+        loaded = _load(recipe, scale, settings)
+    _run(loaded, (recipe, scale, settings), as_json)
+
+
+def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
+    """Settings with which a recipe goes on from a checkpoint."""
+    from pipeline import branch
+
+    home = Home.find()
+    with _usage():
+        if extend and start:
+            raise UserError("--extend and --from both say where to start; give one of them.")
+        if start:
+            return branch.started(recipe, home.store(), home.downloads, start)
+        return branch.extended(recipe, home.store(), home.downloads)
+
+
+def sweep(
+    recipe: str,
+    over: Sequence[str],
+    scale: str | None,
+    settings: Sequence[str],
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    from flows import sweep as sweeps
+
+    home, console = Home.find(), Console(stderr=True, highlight=False) if as_json else out
+    settings = [*_with_workers(settings, workers), sweeps.PRETRAINING_ALONE]
+    with _usage():
+        trials = sweeps.combinations(over)
+    name = ""
+    for trial in trials:  # a mistake in the last one is told before the first one trains
+        name = _load(recipe, scale, [*settings, *(f"{path}={value}" for path, value in trial.items())]).name
+    prepare(home.prefect)
+
+    def make(chosen: list[str]) -> records.Run:
+        every = [*settings, *chosen]
+        loaded = _load(recipe, scale, every)
+        return _nothing_to_do(home, loaded) or _make(home, loaded, (recipe, scale, every), console)
+
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        folder = sweeps.sweep(home, name, trials, make, console)
+    found = json.loads((folder / "sweep.json").read_text())
+    if as_json:
+        print(json.dumps({"folder": str(folder), "trials": found}))
+        return
+    out.print()
+    out.print(sweeps.table([sweeps.Trial(**trial) for trial in found]))
+    out.print(Text(f"\n{folder / 'sweep.png'}", "dim"), soft_wrap=True)
 
 
 def resume(run: str, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.stats import CorpusCounts, Lengths, RowCounts
+from data_prep.stats_types import CorpusCounts, Lengths, RowCounts
 from training.data import LONGER
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -82,6 +82,19 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9)
     return [_save(figure, path)]
+
+
+def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], path: Path) -> Path:
+    """Held-out loss over the steps, a line for each combination; where it was taken once, the loss of training."""
+    figure, axes = _axes("Sweep", "optimizer step", "loss (nats per target)")
+    for index, (label, records) in enumerate(curves.items()):
+        held_out = [(r["step"], r["validation_loss"]) for r in records if "validation_loss" in r]
+        points = held_out if len(held_out) > 1 else [(r["step"], r["loss"]) for r in records if "loss" in r]
+        score = f" → {scores[label]:.3f}" if label in scores else ""
+        colour, style = COLOURS[index % len(COLOURS)], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
+        axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=1.4, label=f"{label}{score}")
+    axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path)
 
 
 def learning_curve(report: dict[str, Any], path: Path) -> Path:

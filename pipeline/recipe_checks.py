@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from training.config import PACKABLE
+from training.config import PACKABLE, placement_problems
 
 if TYPE_CHECKING:
     from pipeline.recipe import Recipe
@@ -86,6 +86,13 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
     if train.longer and train.longer.length <= recipe.compose.length:
         text = f"{train.longer.length} is not longer than compose.length {recipe.compose.length}"
         yield "train.longer.length", text
+    if (train.schedule == "warmup-stable-decay") != (train.decay_steps > 0):
+        text = f"found {train.decay_steps} with schedule {train.schedule}; it belongs to warmup-stable-decay"
+        yield "train.decay_steps", text
+    if train.decay_steps > max(0, train.steps - train.warmup_steps):
+        yield "train.decay_steps", f"{train.decay_steps} exceeds the steps after warm-up"
+    if train.start and train.start.step >= train.steps:
+        yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"
     for index, beta in enumerate(train.betas):
         if not 0 <= beta < 1:
             yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"
@@ -113,17 +120,4 @@ def _placement(recipe: Recipe) -> Iterator[Problem]:
             "placement.workers",
             f"{placement.workers} exceeds train.global_batch {rows}; each needs a row",
         )
-    if placement.offload_optimizer and placement.zero not in (2, 3):
-        yield (
-            "placement.offload_optimizer",
-            f"needs placement.zero 2 or 3, found {_null(placement.zero)}",
-        )
-    if placement.offload_parameters and placement.zero != 3:
-        yield (
-            "placement.offload_parameters",
-            f"needs placement.zero 3, found {_null(placement.zero)}",
-        )
-
-
-def _null(value: object) -> str:
-    return "null" if value is None else str(value)
+    yield from ((f"placement.{name}", text) for name, text in placement_problems(placement))

@@ -1,4 +1,4 @@
-"""Learning rate by step: linear warm-up, then one of three shapes."""
+"""Learning rate by step: linear warm-up, then one of four shapes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from training.config import TrainConfig
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Learning rate of optimizer step `step` (counted from 0).
 
-    The warm-up reaches the peak at step `warmup_steps`; `linear` and `cosine` come down to reach 0 just after the
-    last step, so that no step is spent at a rate of zero.
+    The warm-up reaches the peak at step `warmup_steps`; those that come down reach 0 just after the last step, so that
+    no step is spent at a rate of zero. `warmup-stable-decay` (Hu et al. 2024, section 4) stays at the peak until the
+    last `decay_steps`, so that a run can be prolonged from before them, or annealed from any of its checkpoints.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / (config.warmup_steps + 1)
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "warmup-stable-decay":
+        return config.lr * min(1.0, (config.steps - step) / (config.decay_steps + 1))
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     if config.schedule == "linear":
         return config.lr * max(0.0, 1.0 - done)

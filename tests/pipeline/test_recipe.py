@@ -191,7 +191,7 @@ def test_set(mine, setting, value):
         ("workers=2", "--set workers: unknown key; did you mean placement.workers? (known: compose, "),
         ("data.sources.0.packge=x", "--set data.sources.0.packge: unknown key; did you mean data.sources.0.package?"),
         ("corruption.qqq=1", "--set corruption.qqq: unknown key (known: at, "),
-        ("train.schedule=linaer", "--set train.schedule: found 'linaer' (text); allowed: 'linear', 'cosine' or "),
+        ("train.schedule=linaer", "--set train.schedule: found 'linaer' (text); allowed: 'linear', 'cosine', "),
         ("train.schedule=linaer", "; did you mean 'linear'?"),
         ("train.steps=0", "--set train.steps: found 0; allowed: at least 1"),
         ("train.steps='3'", "--set train.steps: found '3' (text); allowed: a whole number"),
