@@ -29,7 +29,6 @@ _IN_ORDER = re.compile(
     "[^\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]*"
 )
 _FORMS: dict[str, Literal["NFC", "NFKC"] | None] = {"nfc": "NFC", "nfkc": "NFKC", "none": None}
-_ODD = ("  ", " \n", "\n ", "\n\n\n")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -64,8 +63,9 @@ class CleanConfig(BaseModel):
 def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc") -> str:
     """Normalised text without control characters, with single spaces and single blank lines."""
     form = _FORMS[normalisation]
-    if _in_order(text) and (form is None or unicodedata.is_normalized(form, text)):
-        return text.strip()  # most text is in order, which is seen much faster than put right
+    stripped = text.strip()
+    if _in_order(stripped) and (form is None or unicodedata.is_normalized(form, stripped)):
+        return stripped  # most text is in order, which is seen much faster than put right
     text = _LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
     if form is not None:
@@ -76,15 +76,20 @@ def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc") -> s
 
 
 def _in_order(text: str) -> bool:
-    """Whether spaces, line ends and control characters are as `clean` leaves them, but for those at both ends."""
-    return _IN_ORDER.fullmatch(text) is not None and not any(odd in text for odd in _ODD)
+    """Whether the spaces, line ends and control characters of a stripped text are as `clean` leaves them."""
+    if "  " in text or "\n\n\n" in text:
+        return False
+    lines = text.split("\n")
+    if any(line[:1] == " " or line[-1:] == " " for line in lines):
+        return False
+    # what can be printed is in order; the reverse does not hold, and takes longer to find out
+    return all(map(str.isprintable, lines)) or _IN_ORDER.fullmatch(text) is not None
 
 
-def fingerprint(text: str) -> bytes:
-    """16 bytes that are equal for texts which differ only in white space."""
-    in_order = _in_order(text) and text[:1] not in (" ", "\n") and text[-1:] not in (" ", "\n")
-    words = text.replace("\n\n", " ").replace("\n", " ") if in_order else " ".join(text.split())
-    return hashlib.blake2b(words.encode(), digest_size=16).digest()
+def fingerprint(text: str, tidy: bool = False) -> bytes:
+    """16 bytes that are equal for texts which differ only in white space; `tidy`: `clean` made the text."""
+    words = filter(None, text.split("\n")) if tidy else text.split()
+    return hashlib.blake2b(" ".join(words).encode(), digest_size=16).digest()
 
 
 def allowed_rejects(limit: int | float, rows: int) -> int:

@@ -126,16 +126,16 @@ class Documents:
             for row in zip(*(batch[name] for name in DOCUMENT_SCHEMA.names), strict=True):
                 yield _corpus_document(*(value.as_py() for value in row))
 
-    def batches(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
         """Documents by the thousand: how many sentences each has, and the sentences."""
         for batch in self.table.to_batches(_BATCH):
             sentences = batch["sentences"]
-            yield np.diff(sentences.offsets.to_numpy()), sentences.flatten().to_pylist()
+            yield np.diff(sentences.offsets.to_numpy()), sentences.flatten()
 
     def sentences(self) -> Iterator[str]:
         """Every sentence of every document, in order."""
         for _, sentences in self.batches():
-            yield from sentences
+            yield from sentences.to_pylist()
 
 
 class Corpus(Documents):

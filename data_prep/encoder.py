@@ -2,13 +2,13 @@
 
 Text repeats its words, so a word's ids are looked up where it was met before:
 
-    sentences ─► one string ─► chunks at spaces ─► numbers of chunks ─► their ids, laid end to end
-                                      └── new ones ──► the tokenizer
+    sentences ─► chunks at spaces ─► each kind of chunk once ─► numbers ─► their ids, laid end to end
+                                                └── new ones ──► the tokenizer
 
 That is exact where a tokenizer treats what lies between two spaces by itself. Two kinds do: BERT's WordPiece, which
-throws spaces away, and byte-level BPE, where a space begins the chunk behind it. Where each character is a token, a
-table has them all. Any other tokenizer, and any batch in which white space is more than single spaces, goes through
-the tokenizer as it is.
+throws spaces away, and byte-level BPE, where a space begins the chunk behind it (a batch in which white space is more
+than single spaces goes through it as it is). Where each character is a token, a table has them all. Any other
+tokenizer is asked for everything.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from data_prep.rows import Ragged, offsets_of
+from data_prep.rows import Ragged
 
 MOST_CHUNKS = 1 << 18  # remembered at once, about 50 MB with their ids
 MOST_IDS = 1 << 21
+PLAIN_BATCH = 2048  # texts given to the tokenizer at once: what it returns takes some 200 bytes a token
+_UNUSUAL = r"^ |  |\n|\x00"  # where byte-level BPE may take white space otherwise
 
 
 class Encoder:
@@ -45,38 +49,35 @@ class Encoder:
         self._table = _table(self.tokenizer, self.dtype) if self._kind == "characters" else None
         self._forget()
 
-    def encode(self, sentences: Sequence[str]) -> Ragged:
-        """The ids of each sentence; a sentence may have none."""
+    def encode(self, sentences: pa.StringArray | Sequence[str]) -> Ragged:
+        """The ids of each sentence; a sentence may have none. Quickest for thousands of them in an Arrow array."""
+        texts: pa.StringArray = sentences if isinstance(sentences, pa.StringArray) else pa.array(sentences, pa.string())
         if self._table is not None:
-            return self._characters(sentences, self._table)
-        chunks = self._chunks(sentences)
+            return self._characters(texts.to_pylist(), self._table)
+        chunks = self._chunks(texts)
         if chunks is None:
-            return self._plain(sentences)
-        numbers = np.fromiter(map(self._numbers.__getitem__, chunks), np.int64, len(chunks))
+            return self._plain(texts.to_pylist())
+        kinds = chunks.flatten().dictionary_encode()
+        numbers = np.array([self._numbers[chunk] for chunk in kinds.dictionary.to_pylist()], np.int64)
         self._learn()
-        ends = np.flatnonzero(numbers == 0)  # chunk 0 stands between two sentences and has no ids
-        found = self._known.take(numbers)
-        lengths = np.diff(found.offsets[np.concatenate([[0], ends, [len(numbers)]])])
+        found = self._known.take(pa.array(numbers[kinds.indices.to_numpy()]))
+        ids, ends = found.flatten().to_numpy(), found.offsets.to_numpy()
         if len(self._numbers) > MOST_CHUNKS or len(self._known.values) > MOST_IDS:
             self._forget()
-        return Ragged(found.values, offsets_of(lengths))
+        return Ragged(ids, ends[chunks.offsets.to_numpy()])
 
-    def _chunks(self, sentences: Sequence[str]) -> list[str] | None:
-        """What lies between spaces, and a line end between sentences; None where that is not certain."""
+    def _chunks(self, texts: pa.StringArray) -> pa.ListArray | None:
+        """What lies between the spaces of each text; None where the tokenizer may see more than that."""
         if self._kind == "words":
-            text = " \n ".join(sentences)
-            return text.split(" ") if text.count("\n") == len(sentences) - 1 else None
-        if self._kind == "spaced words":
-            text = "\n".join(sentences)
-            odd = text[:1] == " " or "\n " in text or "  " in text or "\0" in text
-            if not odd and text.count("\n") == len(sentences) - 1:
-                return text.replace("\n", "\0\n\0").replace(" ", "\0 ").split("\0")
+            return pc.split_pattern(texts, " ")  # type: ignore[attr-defined]
+        if self._kind == "spaced words" and not pc.any(pc.match_substring_regex(texts, _UNUSUAL)).as_py():  # type: ignore[attr-defined]
+            return pc.split_pattern(pc.replace_substring(texts, " ", "\0 "), "\0")  # type: ignore[attr-defined]
         return None
 
     def _learn(self) -> None:
         """The ids of chunks not met before."""
         if self._numbers.new:
-            self._known = Ragged.concat([self._known, self._plain(self._numbers.new)])
+            self._known = pa.concat_arrays([self._known, _lists(self._plain(self._numbers.new))])
             self._numbers.new = []
 
     def _characters(self, sentences: Sequence[str], table: np.ndarray) -> Ragged:
@@ -86,27 +87,34 @@ class Encoder:
         return Ragged.from_lengths(table[codes], [len(text) for text in texts])
 
     def _plain(self, sentences: Sequence[str]) -> Ragged:
-        encodings = self.tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
-        ids = [encoding.ids for encoding in encodings]
-        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
-        return Ragged.from_lengths(np.fromiter(chain.from_iterable(ids), self.dtype, int(lengths.sum())), lengths)
+        ids, lengths = [np.empty(0, self.dtype)], [np.empty(0, np.int64)]
+        for start in range(0, len(sentences), PLAIN_BATCH):
+            batch = list(sentences[start : start + PLAIN_BATCH])
+            found = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+            lengths.append(np.fromiter(map(len, found), np.int64, len(found)))
+            ids.append(np.fromiter(chain.from_iterable(found), self.dtype, int(lengths[-1].sum())))
+        return Ragged.from_lengths(np.concatenate(ids), np.concatenate(lengths))
 
     def _forget(self) -> None:
-        self._numbers = _Numbers({"\n": 0})
-        self._known = Ragged(np.empty(0, self.dtype), np.zeros(2, np.int64))
+        self._numbers = _Numbers()
+        self._known = _lists(Ragged(np.empty(0, self.dtype), np.zeros(1, np.int64)))
 
 
 class _Numbers(dict[str, int]):
     """Chunks numbered as they come; `new`: those not learnt yet."""
 
-    def __init__(self, known: dict[str, int]) -> None:
-        super().__init__(known)
+    def __init__(self) -> None:
+        super().__init__()
         self.new: list[str] = []
 
     def __missing__(self, chunk: str) -> int:
         number = self[chunk] = len(self)
         self.new.append(chunk)
         return number
+
+
+def _lists(ids: Ragged) -> pa.LargeListArray:
+    return pa.LargeListArray.from_arrays(pa.array(ids.offsets), pa.array(ids.values))
 
 
 def _kind(tokenizer: Tokenizer) -> str:

@@ -36,6 +36,7 @@ from data_prep.ingest_files import Writing, taken_by, write, write_rejects
 from data_prep.ingest_rows import REJECTED, Decided, Table, decide, hold_out
 from data_prep.ingest_unit import VERSION, Unit, read
 from data_prep.rules import digest as digest_of_rules
+from data_prep.rules_spans import SENTENCE, TOO_LITTLE
 from data_prep.shards import sealed
 from data_prep.sources import TARGET, Part, SourceConfig, licence, parts
 from data_prep.workers import HERE, Crew, Workers
@@ -58,11 +59,13 @@ def ingest(
 ) -> dict[str, Any]:
     """Read, clean, split and write a corpus into `out_dir`; returns what there is to say about it.
 
-    Units are kept in `downloads/units`. `progress` is called with a line for a person and the share that is done.
+    Units are kept in `downloads/units`; what processes that died left there half-made is removed. `progress` is called
+    with a line for a person and the share that is done.
     Raises UserError if more rows are bad than `clean_config.max_rejects` allows, or if nothing is left.
     """
     out_dir, cache = Path(out_dir), Path(downloads) / units.FOLDER
     out_dir.mkdir(parents=True, exist_ok=True)
+    units.sweep(cache)
     planned = plan(sources, clean_config, downloads)
     total = sum(unit.size for unit in planned)
     if total < SERIAL_BYTES:
@@ -82,7 +85,7 @@ def ingest(
         hold_out(table, decided, split, seed, Path(scratch), crew)
         progress("writing", None)
         jobs = [
-            Writing(folder, out_dir, f"{number:05d}.arrow", decided.verdict[table.span(number)])
+            Writing(folder, out_dir, f"{number:05d}.arrow", decided.verdict[table.span(number)], decided.marks(number))
             for number, folder in enumerate(folders)
         ]
         written = list(crew.in_order(write, jobs))
@@ -153,16 +156,16 @@ def _summary(
     table: Table,
 ) -> dict[str, Any]:
     """What there is to say of the corpus. UserError if the rows read are none."""
-    copies = decided.copy_of >= 0
-    taken = (decided.verdict == REJECTED) & ~copies
-    counts = {"duplicate": int((copies & ~decided.near).sum()), "near duplicate": int(decided.near.sum())}
-    counts["name taken"] = int(taken.sum())
-    reasons = sum((Counter(one["reasons"]) for one in found), Counter({k: n for k, n in counts.items() if n}))
+    counts = decided.reasons()
+    reasons = sum((Counter(one["reasons"]) for one in found), counts)
+    rules = sum((Counter(one["rules"]) for one in found), Counter[str]())
+    if decided.repeats is not None:
+        rules += Counter({SENTENCE: decided.repeats.sentences})
     read, kept = sum(one["rows"] for one in found), int((decided.verdict != REJECTED).sum())
     bad = sum(one["rejected"] - one["filtered"] for one in found) + counts["name taken"]
     first = [reject for one in found for reject in one["first"]][:3]
     told = [f"{source} line {position}: {reason}" for source, position, reason in first]
-    some = np.flatnonzero(taken)[: 3 - len(told)]
+    some = np.flatnonzero(decided.name_of >= 0)[: 3 - len(told)]
     pairs = zip(table.names(some), table.names(decided.name_of[some]), strict=True)
     examples = "; ".join([*told, *(f"{source}: {taken_by(name, other)}" for (name, source), (_, other) in pairs)])
     if bad > allowed_rejects(config.max_rejects, read):
@@ -173,11 +176,11 @@ def _summary(
     if not kept:
         named = ", ".join(str(source.package or source.path) for source in sources) or "no source"
         raise UserError(f"no document is left of {named} ({examples or 'nothing was there'}); add sources")
-    starts = np.cumsum([0, *(one["kept"] for one in found)])
     lineage = []
     for number, source in enumerate(sources):
         mine = [i for i, unit in enumerate(planned) if unit.number == number]
-        verdicts = [decided.verdict[starts[i] : starts[i + 1]] for i in mine]
+        verdicts = [decided.verdict[table.span(i)] for i in mine]
+        why = (Counter(found[i]["reasons"]) + decided.reasons(table.span(i)) for i in mine)
         lineage.append(
             {
                 "source": source.package or source.path,
@@ -187,7 +190,7 @@ def _summary(
                 "digest": units.key_of([[part.name, part.digest] for i in mine for part in planned[i].parts]),
                 "rows": sum(found[i]["rows"] for i in mine),
                 "kept": int(sum((verdict != REJECTED).sum() for verdict in verdicts)),
-                "reasons": dict(sum((Counter(found[i]["reasons"]) for i in mine), Counter[str]()).most_common(10)),
+                "reasons": dict(sum(why, Counter[str]()).most_common(10)),
             }
         )
     return {
@@ -196,9 +199,9 @@ def _summary(
         "rejected": read - kept,
         "duplicates": counts["duplicate"],
         "near_duplicates": counts["near duplicate"],
-        "filtered": sum(one["filtered"] for one in found),
+        "filtered": sum(one["filtered"] for one in found) + counts[TOO_LITTLE],
         "reasons": dict(reasons.most_common(10)),
-        "rules": dict(sum((Counter(one["rules"]) for one in found), Counter[str]())),
+        "rules": dict(rules),
         "sources": lineage,
         "licences": [licence(source) for source in sources],
     }

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from data_prep.corpus import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
 from data_prep.ingest_rows import REJECTED, Decided, Table
 from data_prep.ingest_unit import Writer
+from data_prep.rules_spans import TOO_LITTLE, Marks, without_marked
 from data_prep.shards import digest, mapped
 
 
@@ -27,12 +28,13 @@ class Writing:
     out: Path
     file: str
     verdict: np.ndarray
+    marks: Marks | None = None  # sentences that go
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
     """Copy a unit's rows into one file per split, in their order; count what each holds."""
     counts: dict[str, dict[str, Any]] = {s: {"documents": 0, "sentences": 0, "characters": 0} for s in SPLITS}
-    start = 0
+    start = first = 0
     with ExitStack() as stack:
         writers: dict[str, pa.RecordBatchFileWriter] = {}
         reader = stack.enter_context(pa.ipc.open_file(str(job.folder / "documents.arrow")))
@@ -40,6 +42,10 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
             batch = reader.get_batch(number).select(DOCUMENT_SCHEMA.names)
             verdict = job.verdict[start : start + batch.num_rows]
             start += batch.num_rows
+            if job.marks is not None:
+                sentences, at = batch["sentences"], batch.schema.get_field_index("sentences")
+                first, span = first + len(sentences.flatten()), slice(first, first + len(sentences.flatten()))
+                batch = batch.set_column(at, "sentences", without_marked(sentences, job.marks.read(span)))
             for code, split in enumerate(SPLITS):
                 chosen = batch.filter(pa.array(verdict == code))
                 if not chosen.num_rows:
@@ -83,12 +89,16 @@ def _repeats(table: Table, decided: Decided, unit: int, repeats: np.ndarray) -> 
         inside = repeats[(repeats >= first) & (repeats < first + batch.num_rows)]
         rows = inside + table.span(unit).start
         copy_of, near = decided.copy_of[rows], decided.near[rows].tolist()
-        others = table.names(np.where(copy_of >= 0, copy_of, decided.name_of[rows]))
+        other = np.where(copy_of >= 0, copy_of, decided.name_of[rows])
+        others = table.names(np.maximum(other, 0))
         chosen = batch.take(pa.array(inside - first)).to_pylist()
-        for row, is_copy, is_near, (name, source) in zip(chosen, (copy_of >= 0).tolist(), near, others, strict=True):
-            reason = f"{'near ' * is_near}duplicate of {name}"
-            if not is_copy:
+        for place, (row, is_near, (name, source)) in enumerate(zip(chosen, near, others, strict=True)):
+            if other[place] < 0:
+                reason = TOO_LITTLE
+            elif copy_of[place] < 0:
                 reason = taken_by(row["name"], source)
+            else:
+                reason = f"{'near ' * is_near}duplicate of {name}"
             yield {**row, "reason": reason, "excerpt": " ".join(row["sentences"])[:80]}
         first += batch.num_rows
 

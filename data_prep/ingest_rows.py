@@ -1,10 +1,11 @@
-"""All rows of a corpus at once, as numbers: which are copies of earlier ones, and which are held out.
+"""All rows of a corpus at once, as numbers: which are copies of earlier ones, what they repeat, which are held out.
 
 Nothing here holds a text. What is said of N rows takes some bytes of each, the rest is done in external memory.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data_prep import external, near_duplicates
+from data_prep import external, near_duplicates, rules_spans
 from data_prep.clean import CleanConfig
 from data_prep.corpus import SPLITS, SplitConfig, shares, split_key
 from data_prep.keyed import absorb
@@ -82,6 +83,22 @@ class Decided(NamedTuple):
     copy_of: np.ndarray  # [N] int64
     near: np.ndarray  # [N] bool: a near copy
     name_of: np.ndarray  # [N] int64: the row that has its name
+    repeats: rules_spans.Repeats | None = None  # sentences that go, and rows that go with them
+
+    def reasons(self, rows: slice = slice(None)) -> Counter[str]:
+        """Why how many of some rows were rejected."""
+        near = self.near[rows]
+        counts = {
+            "duplicate": ((self.copy_of[rows] >= 0) & ~near).sum(),
+            "near duplicate": near.sum(),
+            "name taken": (self.name_of[rows] >= 0).sum(),
+            rules_spans.TOO_LITTLE: 0 if self.repeats is None else self.repeats.too_little[rows].sum(),
+        }
+        return Counter({reason: int(count) for reason, count in counts.items() if count})
+
+    def marks(self, unit: int) -> rules_spans.Marks | None:
+        """Which sentences of a unit go."""
+        return None if self.repeats is None else self.repeats.marks[unit]
 
 
 def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
@@ -116,6 +133,12 @@ def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
             decided.copy_of[links[:, 0]] = links[:, 1]
             decided.near[links[:, 0]] = True
     decided.verdict[taken | (decided.copy_of >= 0)] = REJECTED
+    c4 = config.rules.c4
+    if c4 is not None and c4.span_sentences is not None:
+        gone, least = decided.verdict == REJECTED, rules_spans.Least(c4.min_sentences, config.min_characters)
+        repeats = rules_spans.find_repeats(table.folders, gone, c4.span_sentences, least, scratch, _ROWS_IN_MEMORY)
+        decided.verdict[repeats.too_little] = REJECTED
+        decided = decided._replace(repeats=repeats)
     return decided
 
 

@@ -1,10 +1,12 @@
 """One unit of a corpus: the parts of sources that are read one after another, cleaned, and kept in files.
 
-documents.arrow   rows that are kept so far: name, sentences, source, meta, their number and position
+documents.arrow   rows that are kept so far: name, sentences, source, meta, their number and position; meta is kept as
+                  the source has it, control characters too: who shows it makes them visible
 names.arrow       names and sources again, to be looked up one by one
 rejects.arrow     refused rows
 keys.u64          128 bits of each row's text and of its name
 signatures.u32    MinHash signatures, where near duplicates are looked for
+spans.u64 …       what `data_prep.rules_spans` writes, where repeated spans are looked for
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from data_prep.clean import CleanConfig, clean, fingerprint
 from data_prep.corpus import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.readers_rows import printable
 from data_prep.rules import Rules
+from data_prep.rules_spans import SpanFiles
 from data_prep.sources import Document, Part, Reject, SourceConfig, rows
 
-VERSION = 1  # of what a unit holds; raised when reading or cleaning gives something else
+VERSION = 2  # of what a unit holds; raised when reading or cleaning gives something else
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _BATCH_ROWS, _BATCH_CHARACTERS = 1024, 2 << 20
@@ -70,6 +73,7 @@ def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -
         rejects = stack.enter_context(Writer(folder / "rejects.arrow", _UNIT_REJECTS, compression="zstd"))
         keys = stack.enter_context((folder / "keys.u64").open("wb"))
         signatures = stack.enter_context(_Signatures(folder / "signatures.u32", config))
+        spans = stack.enter_context(SpanFiles(folder, config.rules.span_sentences))
         for number, row in enumerate((row for part in unit.parts for row in rows(part, unit.source, downloads)), 1):
             result = row if isinstance(row, Reject) else cleaner(row)
             if isinstance(result, Reject):
@@ -86,8 +90,9 @@ def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -
             meta = json.dumps(result.document.meta, ensure_ascii=False, sort_keys=True)
             documents.write([name, result.sentences, source, meta, number, position], len(result.text))
             names.write([name, source], 0)
-            keys.write(fingerprint(result.text) + _name_key(name))
+            keys.write(result.fingerprint + _name_key(name))
             signatures.write(result.text)
+            spans.write(result.sentences)
     return {
         "rows": number,
         "kept": kept,
@@ -103,6 +108,7 @@ class _Cleaned(NamedTuple):
     document: Document
     text: str
     sentences: list[str]
+    fingerprint: bytes
 
 
 class _Filtered(Reject):
@@ -135,7 +141,9 @@ class _Cleaner:
         if outcome.text is None or len(outcome.text) < config.min_characters:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
-        return _Cleaned(document, outcome.text, splitting.split(outcome.text, config.language))
+        tidy = outcome.text is text  # a rule that mends a text may leave white space
+        sentences = splitting.split(outcome.text, config.language, tidy)
+        return _Cleaned(document, outcome.text, sentences, fingerprint(outcome.text, tidy))
 
 
 @lru_cache(1)

@@ -201,7 +201,7 @@ def lookup(name: str) -> Package:
 def fetch(name: str, downloads: Path) -> Path:
     """Folder with the unpacked archive of a registered package, downloaded if it is not there."""
     package = lookup(name)
-    downloads = Path(downloads)
+    downloads = Path(downloads).absolute()  # clients run in a folder of their own
     downloads.mkdir(parents=True, exist_ok=True)
     folder = downloads / f"{name}-{package.sha256[:12]}"
     if _is_whole(folder):

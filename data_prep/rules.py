@@ -4,8 +4,7 @@ Every rule is off unless the config names it; each says by a fixed string what i
 look at one text at a time, in this order: language, Gopher, C4, length, decontamination, personal data. So Gopher's
 tests see a page as it came, evaluation texts are compared before anything is masked, and masking has the last word.
 
-C4 also dropped all but one of any three-sentence span that occurs more than once in the whole data set. That needs all
-texts at once, and is not done here.
+Of C4's rules the last one needs all texts at once: `data_prep.rules_spans`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """C4's rules for one page (Raffel et al. 2020, §2.2, and the code that was published with it).
 
+The one for all pages, that of repeated spans, is in `data_prep.rules_spans`.
+
 Where the two differ: `lorem ipsum` and `{` reject a page wherever they stand in it, as the paper says (the code looks
 only at lines that it keeps); a citation mark goes before everything else, so that the rules are idempotent.
 """

@@ -31,7 +31,7 @@ class LanguageConfig(_Section):
 
 
 class C4Config(_Section):
-    """The rules for one page of C4 (Raffel et al. 2020, §2.2)."""
+    """The rules of C4 (Raffel et al. 2020, §2.2)."""
 
     end_marks: list[str] = [".", "!", "?", '"']
     """Keep lines that end in one of these, but not in an ellipsis."""
@@ -53,6 +53,9 @@ class C4Config(_Section):
     """Reject pages with a {."""
     bad_words: str | None = None
     """A text file of words or phrases, one a line; reject pages with one of them."""
+    span_sentences: Annotated[int, Field(ge=1)] | None = 3
+    """Of so many sentences in a row that occur more than once in all documents keep the first; see
+    `data_prep.rules_spans`."""
 
 
 class GopherConfig(_Section):
@@ -145,6 +148,11 @@ class RulesConfig(_Section):
     """Reject documents that hold part of an evaluation text."""
     personal_data: PersonalDataConfig | None = None
     """Mask personal data; {} for e-mail addresses, phone numbers and payment cards."""
+
+    @property
+    def span_sentences(self) -> int | None:
+        """Sentences of the spans of which the first stays; None: repeated ones stay, too."""
+        return None if self.c4 is None else self.c4.span_sentences
 
 
 @dataclass(frozen=True, slots=True)

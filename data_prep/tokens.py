@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,14 +31,14 @@ from data_prep.shards import ShardDamaged, digest, mapped, sealed, unsealed, wri
 
 FORMAT = 2
 INDEX = "tokens.json"
-BATCH = 2048  # sentences given to the tokenizer at once
+BATCH = 1 << 14  # sentences encoded at once
 _ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets")
 
 
 class Documents(Protocol):
     """A corpus, as far as tokenising goes."""
 
-    def batches(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
         """Some documents at a time: how many sentences each has, and the sentences."""
         ...
 
@@ -150,8 +150,14 @@ def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
         counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
     ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
     return TokenCorpus(
-        ids, WordStarts(encoder.tokenizer)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
+        ids, _word_starts(encoder)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
     )
+
+
+@lru_cache(1)
+def _word_starts(encoder: Encoder) -> WordStarts:
+    """Found once for all files that one encoder tokenises: it goes through the whole vocabulary."""
+    return WordStarts(encoder.tokenizer)
 
 
 def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:

@@ -1,4 +1,4 @@
-"""Labelled examples as rows of token ids."""
+"""Labelled examples as rows of token ids, and the order in which they are learnt from."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.buckets import LengthBuckets
 from data_prep.labelled import Example, Labelled
-from data_prep.rows import Ragged, Rows, take
+from data_prep.rows import Ragged, Rows, ragged, take
 from data_prep.tokenizers import load, specials
+from training.config import OrderConfig
+from training.data import Corpus, MemoryTable, Samples, Stream
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,21 @@ def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
         if word is not None:
             first.setdefault(word, position)
     return first
+
+
+def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | None) -> Samples:
+    """The rows of a table, each once an epoch, in keyed order; rows of like length go together within a window."""
+    stream = Stream([Corpus("labelled", table)], seed, OrderConfig(block=1, window=1 << 30))
+    if length_window is None:
+        return stream
+    lengths = ragged(table.columns, "tokens").lengths
+    return _Bucketed(table, LengthBuckets(stream.order, lengths, batch, length_window, seed))
+
+
+@dataclass(frozen=True)
+class _Bucketed:
+    table: MemoryTable
+    order: LengthBuckets
+
+    def read(self, samples: np.ndarray) -> Rows:
+        return self.table.read(self.order.locate(samples).row)

@@ -24,12 +24,12 @@ from pipeline import figures
 from pipeline.artifact import Artifact
 from pipeline.canonical import digest, file_digest
 from pipeline.downstream import baselines, report
-from pipeline.downstream.examples import Encoded, encode
+from pipeline.downstream.examples import Encoded, encode, stream_of
 from pipeline.downstream.scores import metric_name, score
 from pipeline.recipe import DownstreamConfig, Recipe
 from pipeline.stage import Context, Stage
 from pipeline.stages.pretrain import MODEL
-from training.config import OrderConfig, PlacementConfig, TrainConfig
+from training.config import PlacementConfig, TrainConfig
 from training.hardware import resolve_precision
 
 E = TypeVar("E")
@@ -41,8 +41,11 @@ def config(recipe: Recipe, job: DownstreamConfig) -> dict[str, Any]:
     files = [Path(model).expanduser() for model in job.models if model not in ("pretrained", "scratch")]
     if job.data.path:
         files.append(Path(job.data.path).expanduser())
+    settings = job.model_dump(mode="json")
+    if job.length_window is None:
+        del settings["length_window"]  # which it was before there was a choice
     return {
-        "job": job.model_dump(mode="json"),
+        "job": settings,
         "contents": {str(path): _contents(path) for path in files},
         "seed": recipe.seed,
         "precision": resolve_precision(recipe.train.precision, recipe.placement.device),
@@ -69,6 +72,7 @@ class Source:
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     job = DownstreamConfig.model_validate(config["job"])
     corpus = inputs["corpus"].path if "corpus" in inputs else None
+    context.progress("reading labelled examples")
     data = load(LabelledConfig.model_validate(config["job"]["data"]), context.downloads, corpus)
     trials = _Trials(job, config, data, inputs, context)
     cells = [*trials.run(), *_baselines(job, config["seed"], data)]
@@ -130,11 +134,13 @@ class _Trials:
         """Fine-tune once and score on `split`."""
         import torch
 
-        from training.data import Corpus, MemoryTable, Stream
+        from training.data import MemoryTable
         from training.distributed import Worker, choose_device, set_up_cpu
         from training.loop import Training
         from training.objectives.fine_tuning import FineTuning
 
+        if not self.done:
+            self.context.progress(f"fine-tuning {model} from {labels:,} labels", 0.0)
         source = self.sources[model]
         rows = self._encoded(source.folder)
         set_up_cpu(self.placement.threads)
@@ -157,10 +163,9 @@ class _Trials:
             precision=self.precision,
             log_every=self.job.steps,
         )
-        order = OrderConfig(block=1, window=1 << 30)
         worker = Worker(device=choose_device(self.placement.device))
         Training(
-            objective, Stream([Corpus("labelled", table)], trial_seed, order), config,
+            objective, stream_of(table, config.global_batch, trial_seed, self.job.length_window), config,
             placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
         ).run()  # fmt: skip
         value = score(self.data, rows[split], predict(objective.predict, rows[split]))

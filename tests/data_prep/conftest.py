@@ -1,4 +1,4 @@
-"""Small generated corpora."""
+"""Small generated corpora, and folders of files to make them from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from data_prep import ingest as module
 from data_prep.clean import CleanConfig
 from data_prep.corpus import SplitConfig
 from data_prep.ingest import ingest
 from data_prep.sources import SourceConfig
+from tests.data_prep.bad_input import SOUND, line
+from tests.data_prep.test_ingest import prose
 
 SUBJECTS = ["The Senate", "A fleet", "Every citizen", "The treasury", "Our Navy", "Congress"]
 VERBS = ["approved", "will examine", "has received", "could not sustain", "paid for"]
@@ -48,3 +51,27 @@ def make_corpus(tmp_path: Path, downloads: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with three sound documents, in which each test puts something bad."""
+    made = tmp_path / "texts"
+    made.mkdir()
+    (made / "0.txt").write_text(SOUND[0])
+    (made / "z.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SOUND[1:]))
+    return made
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is read in some ten units; copies within and across them, and bad rows."""
+    monkeypatch.setattr(module, "UNIT_BYTES", 3000)
+    monkeypatch.setattr(module, "SERIAL_BYTES", 0)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    lines = [line(prose(number % 37)) for number in range(40)]
+    (folder / "a.jsonl").write_text("".join([*lines, '{"text": 4}\n', "nonsense\n"]))
+    for number in range(8):
+        (folder / f"{number}.txt").write_text(prose(3 if number == 5 else 1000 + number))
+    return folder

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import ingest as module
-from data_prep import ingest_unit, units
+from data_prep import ingest_unit
 from data_prep.clean import CleanConfig
 from data_prep.corpus import SPLITS, Corpus, SplitConfig, split_key
 from data_prep.errors import UserError
@@ -214,30 +214,6 @@ def test_a_damaged_unit_is_made_again(tmp_path: Path, texts: list[Path], read: l
         path.write_bytes(data)
     read.clear()
     assert contents(make(tmp_path, *texts, out="out")[1]) == expected and read
-
-
-def test_a_unit_is_whole_or_absent(tmp_path: Path) -> None:
-    def write(folder: Path) -> dict[str, Any]:
-        (folder / "a").write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        units.make(tmp_path, "k", write)
-    assert units.find(tmp_path, "k") is None and list(tmp_path.iterdir()) == []
-    assert units.make(tmp_path, "k", lambda folder: {"n": (folder / "a").write_text("whole")}) == {"n": 5}
-    assert units.make(tmp_path, "k", write) == {"n": 5}
-
-
-def test_units_of_no_use_are_collected(tmp_path: Path) -> None:
-    for key in ("old", "new"):
-        units.make(tmp_path, key, lambda folder: {"n": (folder / "a").write_text("some text")})
-    (tmp_path / ".draft-x").mkdir()
-    for name in ("old", ".draft-x"):
-        os.utime(tmp_path / name, (0, 0))
-    size = sum(path.stat().st_size for path in (tmp_path / "old").iterdir())
-    assert units.collect(tmp_path, 60, dry_run=True) == [(tmp_path / ".draft-x", 0), (tmp_path / "old", size)]
-    assert len(units.collect(tmp_path, 60)) == 2 and [path.name for path in tmp_path.iterdir()] == ["new"]
-    assert units.collect(tmp_path / "absent", 60) == []
 
 
 def test_rules_change_units_and_limits_do_not(tmp_path: Path, texts: list[Path]) -> None:

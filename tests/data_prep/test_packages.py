@@ -79,6 +79,15 @@ def test_fetch_once_then_reuse(toy: tuple[Package, list[list[str]]], downloads: 
     assert sorted(path.name for path in downloads.iterdir()) == sorted([folder.name, "toy-1.zip"])
 
 
+def test_the_folder_may_be_a_relative_one(
+    toy: tuple[Package, list[list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert fetch("toy", Path("down")).parent == tmp_path / "down"
+    command = toy[1][0]
+    assert Path(command[command.index("-d") + 1]).parent == tmp_path / "down"  # whichever folder the client runs in
+
+
 def test_an_archive_put_there_by_hand_is_used(
     toy: tuple[Package, list[list[str]]], downloads: Path, tmp_path: Path
 ) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep import sentences as module
+from data_prep.clean import clean
 from data_prep.sentences import LANGUAGES, SPLITTERS, check_language, split, split_en, split_zh
 
 # "|" marks where sentences part
@@ -115,6 +119,31 @@ def test_only_white_space_is_lost(text: str, language: str) -> None:
 @given(text=TEXT)
 def test_english_paragraphs_do_not_touch_each_other(text: str) -> None:
     assert split_en(text + "\n\nX y.") == [*split_en(text), "X y."]
+
+
+WORDS = (
+    "a A I B iv IV x mr Mr St st Gen D.C U.S u.s etc co Co. no No p. Art art Ph.D e.g sec'y civil will The the Navy 5 "
+    "(b) (iv) [x] [Laughter] [A.] ( “ — * _mr -st foo-st Éco éco ſt Kans prof pRof messrs dept also Cuba I'll 中 İ ..."
+)
+JOINTS = ". |? |! |… |.\" |.) |?” |.|?!|... |.] |'. |.\n|.\n\n|.\xa0| |, "
+PIECES = st.lists(
+    st.tuples(st.sampled_from(WORDS.split()), st.sampled_from(JOINTS.split("|"))).map("".join), max_size=12
+).map("".join)
+
+
+@given(text=PIECES | TEXT)
+def test_what_surely_ends_a_sentence_ends_it_by_the_rules_too(text: str) -> None:
+    found = split_en(text)
+    with pytest.MonkeyPatch.context() as patch:
+        every = re.compile(rf"[{''.join(module._MARKS)}][{re.escape(module._CLOSERS)}]* ")  # and none of them surely
+        patch.setattr(module, "_CANDIDATE", every)
+        assert found == split_en(text)
+
+
+@given(text=PIECES | TEXT | st.text(max_size=40))
+def test_clean_text_needs_no_second_look_at_its_spaces(text: str) -> None:
+    text = clean(text)
+    assert split(text, "en", tidy=True) == split_en(text)
 
 
 # -- other languages, by sentencex ------------------------------------------------------------------------------------

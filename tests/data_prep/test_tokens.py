@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -23,10 +24,11 @@ from data_prep.tokens import TokenCorpus, WordStarts, joined, tokenise
 class Corpus:
     documents: tuple[list[str], ...]
 
-    def batches(self) -> Iterator[tuple[np.ndarray, list[str]]]:
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
         for start in range(0, len(self.documents), 3):
             some = self.documents[start : start + 3]
-            yield np.array([len(one) for one in some], np.int64), [sentence for one in some for sentence in one]
+            sentences = pa.array([sentence for one in some for sentence in one], pa.string())
+            yield np.array([len(one) for one in some], np.int64), sentences
 
 
 def corpus(*documents: list[str]) -> Corpus:
@@ -110,6 +112,7 @@ def test_special_tokens_in_a_text_are_text():
     assert 4 not in tokenise(corpus(["you [MASK] are"]), tokenizer).tokens
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["you", "are.", "unbelievable", ""]), max_size=4), max_size=5))
 def test_batches_of_sentences_do_not_show(documents):
     whole = tokenise(corpus(*documents), wordpiece())
@@ -193,6 +196,7 @@ def test_an_empty_corpus_is_saved_too(tmp_path):
     assert len(found) == 1 and len(found.tokens) == 0 and list(found.ranges()) == [range(1)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.lists(st.sampled_from(["you", "are.", "un", ""]), max_size=3), max_size=3), min_size=1))
 def test_parts_are_joined(tmp_path_factory, parts):
     folder = tmp_path_factory.mktemp("parts")

@@ -15,11 +15,12 @@ from data_prep.labelled import Example, Labelled
 from data_prep.rows import Ragged, Rows, ragged
 from data_prep.tokenizers import TokenizerConfig, train
 from pipeline.downstream import baselines, fine_tune, report
-from pipeline.downstream.examples import Encoded, encode
+from pipeline.downstream.examples import Encoded, encode, stream_of
 from pipeline.downstream.scores import MISSED, metric_name, score_answers
-from pipeline.recipe import DownstreamConfig
+from pipeline.recipe import DownstreamConfig, load
 from pipeline.stage import Context
 from tests.pipeline import tiny
+from training.data import MemoryTable
 
 TAGGED = Labelled("tagging", ["O", "X", "Y"], {}, "made up", "CC0-1.0", "none")
 NAMED = Labelled("classification", ["a", "b"], {}, "made up", "CC0-1.0", "none")
@@ -105,7 +106,8 @@ def _job(path: Path, **changes: Any) -> DownstreamConfig:
     return DownstreamConfig.model_validate(values)
 
 
-def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path) -> None:
+@pytest.mark.parametrize("length_window", [None, 3])
+def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path, length_window: int | None) -> None:
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     model = tmp_path / "artifact" / "model"
@@ -119,7 +121,11 @@ def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path) -> None:
     out.mkdir()
     messages: list[tuple[str, float]] = []
     summary = fine_tune.run(
-        {"job": _job(tiny.labelled(tmp_path / "rows.jsonl")).model_dump(mode="json"), "seed": 0, "precision": "fp32"},
+        {
+            "job": _job(tiny.labelled(tmp_path / "rows.jsonl"), length_window=length_window).model_dump(mode="json"),
+            "seed": 0,
+            "precision": "fp32",
+        },
         {"pretrained": SimpleNamespace(path=tmp_path / "artifact")},  # type: ignore[dict-item]
         out,
         Context(downloads=tmp_path, progress=lambda message, done=None: messages.append((message, done or 0))),
@@ -131,8 +137,37 @@ def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path) -> None:
     assert cells["scratch", 4]["scores"] != cells["scratch", 40]["scores"]
     assert set(cells["scratch", 4]["tried"]) == {"0.005", "0.01"}
     assert summary["scratch_40"] == cells["scratch", 40]["mean"]
-    assert messages[-1][1] == 1.0 and len(messages) == 2 * 2 * (2 + 2)
+    assert [message for message, _ in messages[:2]] == [
+        "reading labelled examples",
+        "fine-tuning pretrained from 4 labels",
+    ]
+    assert messages[-1][1] == 1.0 and len(messages) == 2 + 2 * 2 * (2 + 2)
     assert (out / "figures" / "learning-curve.png").stat().st_size > 10_000
+
+
+def test_rows_of_like_length_are_learnt_from_together() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, 200)
+    table = MemoryTable({"tokens": Ragged.from_rows([np.full(n, i) for i, n in enumerate(lengths)])}, 200)
+
+    def read(window: int | None) -> tuple[float, list[int]]:
+        stream, batch = stream_of(table, 16, 7, window), np.arange(16)
+        batches = [ragged(stream.read(step * 16 + batch), "tokens") for step in range(25)]
+        padded = sum(16 * found.lengths.max() for found in batches)
+        return 1 - sum(len(found.values) for found in batches) / padded, [
+            int(f.row(i)[0]) for f in batches for i in batch
+        ]
+
+    plain, grouped = read(None), read(6)
+    for _, rows in (plain, grouped):
+        assert sorted(rows[:200]) == sorted(rows[200:]) == list(range(200))
+    assert grouped[0] < plain[0] / 2 and grouped[1] != plain[1]
+
+
+def test_jobs_that_do_not_ask_for_it_keep_their_keys(tmp_path: Path) -> None:
+    recipe, job = load(tiny.recipe(tmp_path)), _job(tiny.labelled(tmp_path / "rows.jsonl"))
+    assert "length_window" not in fine_tune.config(recipe, job)["job"]
+    asked = fine_tune.config(recipe, job.model_copy(update={"length_window": 8}))["job"]
+    assert DownstreamConfig.model_validate(asked).length_window == 8
 
 
 @pytest.mark.parametrize("task", ["tagging", "classification"])

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import sys
+
+import pyarrow as pa
+
+from data_prep.workers import Crew, Workers
+
+
+def _makes_an_array(number: int) -> tuple[int, bool]:
+    return len(pa.array([number])), "pandas" in sys.modules
+
+
+def test_workers_make_arrays_without_pandas() -> None:
+    with Crew(Workers(2)) as crew:
+        assert list(crew.in_order(_makes_an_array, [1, 2])) == [(1, False)] * 2
