@@ -194,20 +194,29 @@ def main() -> None:
     except Exception as error:
         from data_prep.errors import UserError
 
-        found = _user_error(error, UserError)
-        if found is None:
+        found = _in_chain(error, UserError)
+        said = str(found) if found else _of_the_disk(error)
+        if said is None:
             raise
-        print(f"sesame: {found}", file=sys.stderr)
+        print(f"sesame: {said}", file=sys.stderr)
         sys.exit(getattr(found, "exit_code", FAILED))
 
 
-def _user_error(error: BaseException | None, kind: type[Exception]) -> BaseException | None:
-    """The user's error in a chain of exceptions: libraries wrap what our tasks raise."""
+def _in_chain(error: BaseException | None, kind: type[Exception]) -> BaseException | None:
+    """The first of a kind in a chain of exceptions: libraries wrap what our tasks raise."""
     while error is not None:
         if isinstance(error, kind):
             return error
         error = error.__cause__
     return None
+
+
+def _of_the_disk(error: BaseException) -> str | None:
+    """A sentence for a disk that is full or closed, which is no bug of ours either."""
+    from data_prep.errors import refusal_of_the_disk
+
+    found = _in_chain(error, OSError)
+    return refusal_of_the_disk(found) if found else None
 
 
 if __name__ == "__main__":

@@ -1,43 +1,117 @@
-"""What training will need, before it starts: parameters and memory per worker.
+"""What training will need, before it starts: parameters, memory of a worker, time.
 
-Memory of a worker that keeps fp32 weights with Adam: 4 bytes a parameter for weights, 4 for gradients, 8 for the two
-moments; ZeRO stages 1, 2 and 3 divide moments, gradients and weights, in this order, by the number of workers
-(Rajbhandari et al. 2020, section 3). Activations come on top.
+Memory comes from formulas (`training.cost_memory`), time from a few steps on few layers (`pipeline.calibration`), or
+for GPUs from operations and what of a GPU's peak trainings reach.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pipeline import calibration
+from pipeline.cluster import UTILISATION
 from pipeline.dag import Planned
 from pipeline.recipe import Recipe
 from training.config import PlacementConfig
-
-WEIGHTS, GRADIENTS, MOMENTS = 4, 4, 8  # bytes per parameter
-
-
-def lines(recipe: Recipe, item: Planned, planned: Sequence[Planned]) -> list[str]:
-    """What is worth knowing about a stage before it runs."""
-    if item.node.name == "shards" and item.artifact:
-        train = item.artifact.summary["train"]
-        return [f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding"]
-    if item.node.name == "pretrain":
-        return _pretraining(recipe, planned)
-    return []
+from training.cost import BACKWARD, RECOMPUTED, shape_of
+from training.cost_memory import Batch, Memory, memory
+from training.hardware import has_gpu, resolve_precision
+from training.launch import needs_ray
+from training.trial import Trial
 
 
-def memory_per_worker(parameters: int, placement: PlacementConfig) -> dict[str, int]:
-    """Bytes that a worker's device keeps for weights, gradients and moments."""
-    stage = placement.zero or 0
-    workers = placement.workers
-    moments = parameters * MOMENTS // (workers if stage >= 1 else 1)
-    weights = parameters * WEIGHTS // (workers if stage >= 3 else 1)
-    return {
-        "weights": 0 if placement.offload_parameters else weights,
-        "gradients": parameters * GRADIENTS // (workers if stage >= 2 else 1),
-        "moments": 0 if placement.offload_optimizer else moments,
-    }
+@dataclass(frozen=True)
+class Phase:
+    """Consecutive steps on rows of one length."""
+
+    steps: int
+    length: int
+    targets: int  # of a row, at most
+    rate: float
+    max_predictions: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What pretraining needs. `seconds` has two values where only a range is known."""
+
+    parameters: int
+    tokens: int
+    flops: float  # of all workers, without recomputation
+    memory: Memory
+    device: str
+    precision: str
+    seconds: tuple[float, float]
+    measured: bool  # time, by trials on this machine
+    fresh: bool  # just now
+    busy: bool  # while the machine had other work: it may be much too long
+    passes: float | None  # over the shards, where there are some
+
+
+def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float) -> Estimate:
+    """Of a recipe's pretraining; `peak` is what one GPU computes a second, for those that are not here."""
+    from training import networks
+
+    by_name = {item.node.name: item.artifact for item in planned}
+    made, shards = by_name["tokenizer"], by_name["shards"]
+    vocabulary = made.summary["vocabulary"] if made else recipe.tokenizer.vocabulary
+    device = _device(recipe.placement)
+    precision = resolve_precision(recipe.train.precision, device)
+    shape = shape_of(networks.text_config(recipe.network, vocabulary, 0, device))
+    parameters = count_parameters(recipe, vocabulary)
+    phases = _phases(recipe)
+    parts, rows = worker_rows(recipe.train.global_batch, recipe.placement)
+    kind = "ray" if needs_ray(recipe.placement) else "flow"
+    at_most = [
+        memory(
+            shape,
+            parameters,
+            Batch(rows, phase.length, rows * phase.targets, accumulated=parts > 1),
+            recipe.placement,
+            precision,
+            device,
+            kind,
+        )
+        for phase in phases
+    ]
+    batch = recipe.train.global_batch
+    flops = sum(
+        BACKWARD * phase.steps * batch * phase.length * shape.forward_flops(phase.length, phase.targets / phase.length)
+        for phase in phases
+    )
+    fresh = busy = False
+    if device == "cpu":
+        seconds = 0.0
+        for phase in phases:
+            trial = _trial(recipe, vocabulary, precision, phase, rows)
+            rhythm = calibration.rhythm(home, trial, shape.layers)
+            evaluations = phase.steps // recipe.train.evaluate_every if recipe.train.evaluate_every else 0
+            forward = rhythm.compute / BACKWARD * recipe.train.evaluate_rows / (rows * recipe.placement.workers)
+            seconds += phase.steps * rhythm.step(parts) + (evaluations + 1) * forward
+            fresh |= rhythm.fresh
+            busy |= rhythm.busy
+        times = (seconds, seconds)
+    else:
+        again = RECOMPUTED if recipe.placement.activation_checkpointing else 1.0
+        slow, fast = (flops * again / (recipe.placement.workers * peak * share) for share in UTILISATION)
+        times = (fast, slow)
+    short = phases[0].steps * batch
+    return Estimate(
+        parameters=parameters,
+        tokens=sum(phase.steps * batch * phase.length for phase in phases),
+        flops=flops,
+        memory=max(at_most, key=lambda one: one.total),
+        device=device,
+        precision=precision,
+        seconds=times,
+        measured=device == "cpu",
+        fresh=fresh,
+        busy=busy,
+        passes=short / shards.summary["train"]["rows"] if shards else None,
+    )
 
 
 def count_parameters(recipe: Recipe, vocabulary: int) -> int:
@@ -53,24 +127,41 @@ def count_parameters(recipe: Recipe, vocabulary: int) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _pretraining(recipe: Recipe, planned: Sequence[Planned]) -> list[str]:
-    by_name = {item.node.name: item for item in planned}
-    made = by_name["tokenizer"].artifact
-    vocabulary = made.summary["vocabulary"] if made else recipe.tokenizer.vocabulary
-    parameters = count_parameters(recipe, vocabulary)
-    train, placement = recipe.train, recipe.placement
-    samples = train.steps * train.global_batch
-    short = train.longer_from * train.global_batch
-    tokens = short * recipe.compose.length + (samples - short) * (train.longer.length if train.longer else 0)
-    memory = memory_per_worker(parameters, placement)
-    zero = "plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"
-    found = [
-        f"{parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows, at most {tokens:,} tokens",
-        f"{placement.workers} worker{'s' if placement.workers > 1 else ''}, {zero}: "
-        f"{sum(memory.values()) / 2**20:,.0f} MiB each before activations "
-        f"({', '.join(f'{name} {size / 2**20:,.0f}' for name, size in memory.items())})",
-    ]
-    shards = by_name["shards"].artifact
-    if shards:
-        found.append(f"{short / shards.summary['train']['rows']:.2f} passes over the shards")
+def worker_rows(global_batch: int, placement: PlacementConfig) -> tuple[int, int]:
+    """Micro-batches of a step, and the most rows that a worker takes in one."""
+    at_once = placement.micro_batch or global_batch
+    parts = -(-global_batch // (at_once * placement.workers))
+    return parts, -(-global_batch // (parts * placement.workers))
+
+
+def _device(placement: PlacementConfig) -> str:
+    if placement.device == "auto":
+        return "cuda" if has_gpu() else "cpu"
+    return placement.device
+
+
+def _phases(recipe: Recipe) -> list[Phase]:
+    def phase(steps: int, length: int, max_predictions: int) -> Phase:
+        rate = recipe.corruption.rate
+        return Phase(steps, length, min(max_predictions, max(1, round(rate * length))), rate, max_predictions)
+
+    train = recipe.train
+    found = [phase(train.longer_from, recipe.compose.length, recipe.corruption.max_predictions)]
+    if train.longer:
+        found.append(phase(train.steps - train.longer_from, train.longer.length, train.longer.max_predictions))
     return found
+
+
+def _trial(recipe: Recipe, vocabulary: int, precision: str, phase: Phase, rows: int) -> Trial:
+    return Trial(
+        network=recipe.network,
+        objective=recipe.objective,
+        vocabulary=vocabulary,
+        length=phase.length,
+        rate=phase.rate,
+        max_predictions=phase.max_predictions,
+        batch=rows * recipe.placement.workers,
+        steps=1,  # calibration says how many
+        precision=precision,
+        placement=recipe.placement,
+    )

@@ -57,13 +57,6 @@ def test_recipes_and_show() -> None:
     assert recipe["network"]["config"]["num_hidden_layers"] == 24
 
 
-def test_plan_says_what_and_why() -> None:
-    done = CliRunner().invoke(app, ["plan", "quickstart"])
-    assert done.exit_code == 0, done.exception
-    assert "to do: never made" in done.stdout
-    assert "parameters" in done.stdout and "ZeRO-2" in done.stdout
-
-
 def test_no_runs_yet() -> None:
     assert "no runs yet" in CliRunner().invoke(app, ["runs"]).stdout
     assert "0 bytes" in CliRunner().invoke(app, ["gc", "--dry-run"]).stdout

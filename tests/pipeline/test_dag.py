@@ -19,7 +19,6 @@ from pipeline.stage import Context
 from pipeline.store import Store
 from tests.pipeline import tiny
 from training import launch
-from training.config import PlacementConfig
 from training.objective import Batch
 from training.objectives.masked_lm import MaskedLM
 
@@ -144,7 +143,7 @@ def test_corpora_are_mixed_as_asked(
     recipe = load(path, overrides=(setting, "train.steps=2"))
     store, made, jobs = Store(tmp_path / "store"), {}, []
     train = launch.run
-    monkeypatch.setattr(launch, "run", lambda job: jobs.append(job) or train(job))
+    monkeypatch.setattr(launch, "run", lambda job, *told: jobs.append(job) or train(job, *told))
     context = Context(placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, tmp_path / "downloads")[:4]:
         made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
@@ -202,22 +201,6 @@ def test_placement_never_enters_a_config(folder: Path) -> None:
     )
     for name in ("ingest", "tokenizer", "shards", "pretrain", "verbs", "report"):
         assert key_of(one, folder, name) == key_of(other, folder, name)
-
-
-def test_memory_is_divided_as_zero_says() -> None:
-    def needs(zero: int | None, **more: object) -> dict[str, int]:
-        placement = PlacementConfig.model_validate({"workers": 4, "zero": zero, **more})
-        return estimate.memory_per_worker(1000, placement)
-
-    assert needs(None) == needs(0) == {"weights": 4000, "gradients": 4000, "moments": 8000}
-    assert needs(1) == {"weights": 4000, "gradients": 4000, "moments": 2000}
-    assert needs(2) == {"weights": 4000, "gradients": 1000, "moments": 2000}
-    assert needs(3) == {"weights": 1000, "gradients": 1000, "moments": 2000}
-    assert needs(3, offload_optimizer="cpu", offload_parameters="cpu") == {
-        "weights": 0,
-        "gradients": 1000,
-        "moments": 0,
-    }
 
 
 def test_parameters_are_counted_as_the_network_has_them() -> None:

@@ -1,0 +1,96 @@
+"""`sesame plan` beside what happens: `python -m tests.benchmarks.plan [SIZE …]`.
+
+For each size and placement a training of its own, in processes of its own; memory and seconds of a step as predicted,
+as measured, and their ratio. The bars are 10 % and 25 %. On a busy machine run it with `chrt -r 10`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline import calibration
+from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
+from training.cost import Transformer
+from training.cost_memory import Batch, memory
+from training.trial import WARM_UP, Trial, measure
+
+VOCABULARY, LENGTH, RATE, MOST = 30_522, 128, 0.15, 20
+SIZES = {"4x256": (4, 256, 32), "6x512": (6, 512, 32), "12x768": (12, 768, 16)}  # layers, hidden, rows
+STEPS = {"4x256": 10, "6x512": 6, "12x768": 4}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("bf16", {}),
+    "plain, fp32": ("fp32", {}),
+    "recomputed": ("bf16", {"activation_checkpointing": True}),
+    "2 workers": ("bf16", {"workers": 2}),
+    "2 workers, ZeRO-1": ("bf16", {"workers": 2, "zero": 1}),
+    "2 workers, ZeRO-2": ("bf16", {"workers": 2, "zero": 2}),
+    "2 workers, ZeRO-2, fp32": ("fp32", {"workers": 2, "zero": 2}),
+    "2 workers, ZeRO-3": ("bf16", {"workers": 2, "zero": 3}),
+    "2 workers, ZeRO-2, offload": ("bf16", {"workers": 2, "zero": 2, "offload_optimizer": "cpu"}),
+    "2 workers, ZeRO-3, offload": (
+        "bf16",
+        {"workers": 2, "zero": 3, "offload_optimizer": "cpu", "offload_parameters": "cpu"},
+    ),
+}
+
+
+def trial(size: str, case: str) -> Trial:
+    layers, hidden, rows = SIZES[size]
+    precision, placement = CASES[case]
+    config = {
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": hidden // 64,
+        "intermediate_size": 4 * hidden,
+        "max_position_embeddings": LENGTH,
+    }
+    return Trial(
+        network=NetworkConfig(config=config),
+        objective=ObjectiveConfig(options={"sentence": "sop"}),
+        vocabulary=VOCABULARY,
+        length=LENGTH,
+        rate=RATE,
+        max_predictions=MOST,
+        batch=rows,
+        steps=WARM_UP + STEPS[size],
+        precision=precision,
+        placement=PlacementConfig(**placement),
+    )
+
+
+def predicted(size: str, given: Trial, home: Path) -> tuple[float, float]:
+    """Bytes and seconds."""
+    layers, hidden, rows = SIZES[size]
+    shape = Transformer(layers, hidden, hidden // 64, 4 * hidden, VOCABULARY, LENGTH, 2, masked_lm=True)
+    mine = rows // given.placement.workers
+    batch = Batch(mine, LENGTH, mine * round(RATE * LENGTH))
+    bytes_ = memory(shape, shape.parameters(), batch, given.placement, given.precision, "cpu").total
+    return bytes_, calibration.rhythm(home, given, layers).step(1)
+
+
+def main(sizes: list[str]) -> None:
+    print(calibration.hardware())
+    heads = ("memory, MiB", "measured", "ratio", "step, s", "measured", "ratio")
+    print(f"{'':36}" + "".join(f"{head:>13}" for head in heads))
+    with tempfile.TemporaryDirectory() as home:
+        for size in sizes:
+            for case in CASES:
+                given = trial(size, case)
+                bytes_, seconds = predicted(size, given, Path(home))
+                [found] = measure(given)
+                cells = (
+                    f"{bytes_ / 2**20:,.0f}",
+                    f"{found.peak_bytes / 2**20:,.0f}",
+                    f"{bytes_ / found.peak_bytes:.2f}",
+                    f"{seconds:.3f}",
+                    f"{found.step_seconds:.3f}",
+                    f"{seconds / found.step_seconds:.2f}",
+                )
+                print(f"{size + ', ' + case:36}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(SIZES))
