@@ -2,6 +2,7 @@
 
     terminal    one live line per stage: ⠋ pretrain  step 120 of 600 ━━━━╸───── 0:41
     elsewhere   plain lines: 14:03:07 pretrain: step 120 of 600
+    both        warnings, as lines that stay
 
 Stages report from any thread; what they report changes nothing but this display, and no report raises for what it says:
 a display must not end a run.
@@ -58,7 +59,7 @@ class StageProgress:
 
         with StageProgress(console, ["ingest", "pretrain"]) as progress:
             progress.start("ingest")
-            make(progress.callback("ingest"))      # callback(message, done=None); done in 0..1
+            make(progress.callback("ingest"))      # callback(message, done=None, warning=""); done in 0..1
             progress.end("ingest", "made", "ingest-0123…")
 
     If the block raises, stages that were running are shown as failed. `clock`: seconds, for elapsed times.
@@ -106,9 +107,9 @@ class StageProgress:
             self._tell(line, f"{status}{took}{f' ({detail})' if detail else ''}")
 
     def callback(self, name: str) -> Callable[..., None]:
-        """`report(message, done=None)` for the stage; after its end, reports are not shown."""
+        """`report(message, done=None, warning="")` for the stage; after its end, reports are not shown."""
 
-        def report(message: str, done: float | None = None) -> None:
+        def report(message: str, done: float | None = None, warning: str = "") -> None:
             with self._lock:
                 line = self._line(name)
                 if line.status == "waiting":
@@ -117,6 +118,8 @@ class StageProgress:
                     return
                 line.message = str(message)
                 line.done = None if done is None or math.isnan(done) else min(max(float(done), 0.0), 1.0)
+                if warning:
+                    self._print(line, f"warning: {warning}", "yellow")
                 if self._clock() - line.told >= QUIET_SECONDS:
                     share = "" if line.done is None else f" ({line.done:.0%})"
                     self._tell(line, f"{line.message}{share}")
@@ -131,8 +134,12 @@ class StageProgress:
         if self._live is not None:
             return
         line.told = self._clock()
+        self._print(line, what)
+
+    def _print(self, line: Line, what: str, style: str = "") -> None:
+        """A line that stays; above the live ones where there are such."""
         text = legible(f"{time.strftime('%H:%M:%S')} {line.name}: {what}", self.console.encoding)
-        self.console.print(Text(text), soft_wrap=True, highlight=False)
+        self.console.print(Text(text, style), soft_wrap=True, highlight=False)
 
     # -- live ---------------------------------------------------------------------------------------------------------
 

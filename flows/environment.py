@@ -16,6 +16,7 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "true",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # else a server that is gone for a moment is told of at length
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # seconds, for what flows here do not use
 }

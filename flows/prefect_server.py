@@ -3,7 +3,7 @@
 Prefect would start a server of its own inside each run: Ctrl-C in a terminal would end it before the run could say
 that it was interrupted, two runs at once would have two servers on one SQLite file, and a killed run would leave its
 server behind. This one has a session of its own, and ends when nobody holds the lock that runs share; the lock of a
-process that dies is released by the kernel.
+process that dies is released by the kernel. A server that dies is started again, at the port that runs know.
 
     python -m flows.prefect_server FOLDER PORT    serves FOLDER's database
 """
@@ -30,6 +30,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 180.0  # a fresh database takes ten, on a busy machine a minute
 ANSWER_SECONDS = 15.0  # a server of the user's should run already
 ALONE_SECONDS = 0.5  # between two looks at whether anybody is left
+KEEP_SECONDS = 1.0  # between two looks at whether the server lives
+MOST_STARTS = 5  # of a server that dies again and again, by one run
 
 _held: list[IO[bytes]] = []  # until this process ends
 
@@ -48,12 +50,27 @@ def begin(folder: Path) -> None:
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
 
 
+def _keep(folder: Path) -> None:
+    """Start the server of this home again if it dies."""
+    starts = 0
+    while starts < MOST_STARTS:
+        time.sleep(KEEP_SECONDS)
+        if _running(folder) is None:
+            starts += 1
+            with contextlib.suppress(OSError), (folder / "start.lock").open("ab") as starting:
+                fcntl.flock(starting, fcntl.LOCK_EX)
+                if _running(folder) is None:
+                    _start(folder)
+
+
 def wait(folder: Path) -> None:
-    """Until the server in PREFECT_API_URL answers. UserError if it does not."""
+    """Until the server in PREFECT_API_URL answers; from then on one of ours is kept alive. UserError if it does not."""
     url, until = os.environ["PREFECT_API_URL"], time.monotonic() + (START_SECONDS if _held else ANSWER_SECONDS)
     while time.monotonic() < until:
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(f"{url}/health", timeout=5)
+            if _held:
+                threading.Thread(target=_keep, args=(folder,), name="keep Prefect", daemon=True).start()
             return
         if _held and not _running(folder):
             raise UserError(f"Prefect's server ended as it started; its words are in {folder / 'server.log'}.")
@@ -70,9 +87,18 @@ def _running(folder: Path) -> int | None:
     return None
 
 
-def _start(folder: Path) -> int:
+def _free_port(folder: Path) -> int:
+    """That of a server that died, which runs may still know, or any other."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        port = json.loads((folder / "server.json").read_text())["port"]
+        socket.create_server((HOST, port)).close()
+        return port
     with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def _start(folder: Path) -> int:
+    port = _free_port(folder)
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.prefect_server", str(folder), str(port)],

@@ -6,6 +6,7 @@ a stage asks for workers, on Ray. The flow is deployed and scheduled like any ot
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,11 +14,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from data_prep.errors import UserError
 from flows.environment import prepare
 from flows.signals import terminations_as_interrupts
 from pipeline import dag, runs
@@ -28,7 +31,9 @@ from pipeline.recipe import Recipe, load
 from pipeline.tracking import Tracker
 from training import launch
 
-MLFLOW_TIMEOUT = 120.0  # seconds that the end of a run waits for MLflow; the rest is sent by the next run
+log = logging.getLogger("sesame.flows")
+# Seconds that the end of a run waits for MLflow, and that of an interrupted one; the rest is sent by the next run.
+MLFLOW_TIMEOUT, MLFLOW_TIMEOUT_INTERRUPTED = 120.0, 10.0
 
 
 class Watch(Protocol):
@@ -47,7 +52,7 @@ class Unwatched:
     def start(self, name: str) -> None: ...
 
     def callback(self, name: str) -> Callable[..., None]:
-        return lambda message, done=None: None
+        return lambda message, done=None, warning="": None
 
     def end(self, name: str, status: Any, detail: str = "") -> None: ...
 
@@ -60,6 +65,7 @@ class Session:
     recipe: Recipe
     watch: Watch = field(default_factory=Unwatched)
     record: runs.Run | None = None
+    error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
 
 
@@ -102,10 +108,22 @@ def run(
     try:
         name, scale, settings = asked
         pretrain(name, scale, list(settings))
+    except httpx.TransportError as error:
+        _without_prefect(session, error)
     finally:
         _session.reset(token)
     assert session.record is not None
     return session.record
+
+
+def _without_prefect(session: Session, error: httpx.TransportError) -> None:
+    """The server went away: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
+    if session.error is not None:
+        raise session.error from None
+    gone = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} went away"
+    if session.record is None or session.record.status != runs.DONE:
+        raise UserError(f"{gone}; start it, or unset PREFECT_API_URL, and run this again.") from error
+    log.warning("%s: the run is done, but Prefect was not told so", gone)
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -134,17 +152,21 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
             for node in nodes:
                 carry_out(node.name)
         record.status, status = runs.DONE, "FINISHED"
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        session.error = error
         record.status, status = runs.INTERRUPTED, "KILLED"
         raise
     except BaseException as error:
+        session.error = error
         record.status, record.error = runs.FAILED, str(error)
         raise
     finally:
-        session.execution.finish(status)
-        record.seconds = round(time.time() - record.started, 1)
-        runs.save(home.runs, record)
-        launch.stop_ray()
-        record.unsent = tracker.close(MLFLOW_TIMEOUT)
+        try:
+            session.execution.finish(status)
+            record.seconds = round(time.time() - record.started, 1)
+            runs.save(home.runs, record)
+        finally:  # whatever the disk says
+            launch.stop_ray()
+            record.unsent = tracker.close(MLFLOW_TIMEOUT_INTERRUPTED if status == "KILLED" else MLFLOW_TIMEOUT)
         runs.save(home.runs, record)
     return record.public()

@@ -62,7 +62,7 @@ def combinations(over: Sequence[str]) -> list[dict[str, str]]:
 def sweep(
     home: Home, name: str, trials: Sequence[dict[str, str]], make: Callable[[list[str]], Run], console: Console
 ) -> Path:
-    """Make a run of each combination with `make(settings)`; the folder with `sweep.json`, `sweep.md` and `sweep.png`."""
+    """Make a run of each combination with `make(settings)`; the folder with sweep.json, sweep.md and sweep.png."""
     done: list[Trial] = []
     curves: dict[str, list[dict[str, Any]]] = {}
     for number, settings in enumerate(trials, start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import registry
-from pipeline.artifact import Artifact
+from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
 from pipeline.paths import flatten
 from pipeline.recipe import Recipe
@@ -100,10 +101,12 @@ class Execution:
         return run
 
     def _show(self, child: TrackedRun, out: Path, context: Context) -> None:
-        """Figures and pages of the stage. They are sent from where they will stay once committed."""
+        """Figures, pages and tables of the stage. Files are sent from where they will stay once committed."""
         for path in sorted(out.rglob("*")):
             if path.suffix in (".png", ".md") or path.name in ("report.json", "stats.json"):
                 child.artifact(path, str(path.parent.relative_to(out)) if path.parent != out else "")
+            elif path.parent == out / TABLES and path.suffix == ".json":
+                child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
     def _register(self, node: Node, child: TrackedRun, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
         """A downstream job decides whether the model it tested becomes the champion of its recipe's name."""
@@ -135,11 +138,13 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
     told: set[str] = set()
 
     def tell(record: dict[str, Any]) -> None:
+        warnings = record.pop("warnings", [])
         child.record(record)
         told.update(record)
-        if steps and "loss" in record and record.get("time", 0) >= began:
-            rate = f", {record['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in record else ""
-            progress(f"step {record['step']:,} of {steps:,}, loss {record['loss']:.3f}{rate}", record["step"] / steps)
+        if steps and "tokens_per_second" in record and record.get("time", 0) >= began:
+            for warning in warnings:
+                progress(_line(record, steps), record["step"] / steps, warning=warning)
+            progress(_line(record, steps), record["step"] / steps)
 
     stop = threading.Event()
     thread = threading.Thread(target=follow, args=(path, tell, stop), name="follow metrics", daemon=True)
@@ -149,3 +154,25 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
     finally:
         stop.set()
         thread.join()
+
+
+def _line(record: Mapping[str, Any], steps: int) -> str:
+    """step 120 of 600, loss 3.210, 9,500 tokens/s, 4 min left, 2 updates skipped"""
+    said = [f"step {record['step']:,} of {steps:,}"]
+    if "loss" in record:  # not where every update was skipped
+        said.append(f"loss {record['loss']:.3f}")
+    said.append(f"{record['tokens_per_second']:,.0f} tokens/s")
+    if record.get("seconds_left"):
+        said.append(f"{_duration(record['seconds_left'])} left")
+    if "skipped_updates" in record:
+        said.append(f"{record['skipped_updates']:.0f} updates skipped")
+    return ", ".join(said)
+
+
+def _duration(seconds: float) -> str:
+    """45 s, 12 min, 3.4 h, 2.1 days."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -61,6 +61,11 @@ class DownstreamConfig(Settings):
     steps: int = Field(ge=1, description="Optimizer steps of each fine-tuning.")
     batch: int = Field(ge=1, description="Rows per step.")
     length: int = Field(ge=4, description="Most tokens of a row, specials included.")
+    length_window: int | None = Field(
+        default=None,
+        ge=2,
+        description="Batches drawn together and regrouped by length, so that little is padding; null: as drawn.",
+    )
     pooling: Literal["cls", "mean"] = Field(
         default="cls", description="What a row is classified by: its [CLS], or the mean over its tokens."
     )

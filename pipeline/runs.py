@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import time
@@ -11,10 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.paths import flatten
 from pipeline.recipe import Recipe, load
+
+_log = logging.getLogger(__name__)
 
 DONE, RUNNING, FAILED, INTERRUPTED = "done", "running", "failed", "interrupted"
 
@@ -64,6 +69,9 @@ class Run:
         }
 
 
+_RUN = TypeAdapter(Run)
+
+
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers in a summary, nested ones by dotted name; flags and texts are left out."""
     return {
@@ -90,8 +98,11 @@ def save(folder: Path, run: Run) -> None:
 
 
 def every(folder: Path) -> list[Run]:
-    """All runs, oldest first. One that says it is running though its process is gone was interrupted."""
-    found = [_read(path) for path in folder.glob("*.json")]
+    """All runs, oldest first. One that says it is running though its process is gone was interrupted.
+
+    A record that is damaged is named in a warning and left out.
+    """
+    found = [run for path in folder.glob("*.json") if (run := _read(path)) is not None]
     return sorted(found, key=lambda run: run.started)
 
 
@@ -108,10 +119,12 @@ def recipe_of(folder: Path, run: Run) -> Recipe:
     return load(folder / f"{run.run_id}.yaml")
 
 
-def _read(path: Path) -> Run:
-    data = json.loads(path.read_text())
-    stages = {name: StageRecord(**record) for name, record in data.pop("stages").items()}
-    run = Run(**data, stages=stages)
+def _read(path: Path) -> Run | None:
+    try:
+        run = _RUN.validate_json(path.read_bytes())
+    except ValidationError as error:
+        _log.warning("%s is damaged and left out: %s", path, error.errors()[0]["msg"])
+        return None
     if run.status == RUNNING and not _alive(run.pid):
         run.status = INTERRUPTED
     return run

@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before a store has set it fails at once
 
 
-def _quiet(message: str, done: float | None = None) -> None:
+def _quiet(message: str, done: float | None = None, warning: str = "") -> None:
     """Progress that nobody listens to."""
 
 
@@ -40,7 +40,8 @@ class Context:
     downloads: Path = _NOWHERE
     """Shared by all stages: what was fetched from elsewhere, checked by digest."""
     progress: Callable[..., None] = _quiet
-    """`progress(message, done=None)`: one line for a person; `done` in 0..1 where it is known."""
+    """`progress(message, done=None, warning="")`: one line for a person; `done` in 0..1 where it is known; a warning
+    stays on the screen."""
     placement: Mapping[str, Any] = field(default_factory=dict)
     """Where and how fast: workers, device, ZeRO stage …"""
     work: Path = _NOWHERE

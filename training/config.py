@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -77,6 +78,13 @@ class LongerConfig(Settings):
         return usual.model_copy(update={"max_predictions": self.max_predictions})
 
 
+class StartConfig(Settings):
+    """A checkpoint of another experiment to go on from."""
+
+    experiment: str = Field(description="Key of its pretrain artifact, made or not.")
+    step: int = Field(ge=1, description="Step of the checkpoint.")
+
+
 class TrainConfig(Settings):
     """One training run: its budget, optimizer and rhythm."""
 
@@ -87,9 +95,10 @@ class TrainConfig(Settings):
     eps: float = Field(default=1e-6, gt=0, description="AdamW's epsilon (BERT: 1e-6).")
     weight_decay: float = Field(default=0.01, ge=0, description="Not on biases or norms.")
     clip: float = Field(default=1.0, ge=0, description="Largest gradient norm; 0 switches it off.")
-    schedule: Literal["linear", "cosine", "constant"] = Field(
+    schedule: Literal["linear", "cosine", "constant", "warmup-stable-decay"] = Field(
         default="linear", description="Shape of the learning rate after warm-up."
     )
+    decay_steps: int = Field(default=0, ge=0, description="Last steps, in which warmup-stable-decay comes down.")
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="auto", description="auto: bf16 where the hardware computes it natively."
@@ -98,6 +107,7 @@ class TrainConfig(Settings):
     evaluate_rows: int = Field(default=2048, ge=1, description="Held-out rows per evaluation.")
     log_every: int = Field(default=10, ge=1, description="Steps between logged records.")
     longer: LongerConfig | None = Field(default=None, description="Longer rows for the last steps.")
+    start: StartConfig | None = Field(default=None, description="Where to start instead of random weights.")
 
     @property
     def longer_from(self) -> int:
@@ -105,22 +115,98 @@ class TrainConfig(Settings):
         return self.steps - (round(self.steps * self.longer.share) if self.longer else 0)
 
 
+class WatchConfig(Settings):
+    """What a run is watched for. Nothing here changes what a run that comes to its end has learned."""
+
+    max_skips: int = Field(
+        default=10, ge=1, description="Updates in a row that may be skipped because a gradient is not finite."
+    )
+    spike: float = Field(
+        default=6.0, gt=0, description="Standard deviations over the usual at which a step's loss is told of."
+    )
+    stuck_seconds: float = Field(
+        default=600.0, ge=0, description="Most that a worker waits for the others before the run fails; 0: no limit."
+    )
+    stop_seconds: float = Field(
+        default=60.0, ge=0, description="What an interrupted run may take to finish its step and write a checkpoint."
+    )
+
+
+class ZeroConfig(Settings):
+    """How ZeRO divides its work (DeepSpeed's names and defaults). Sizes count elements of 4 bytes in fp32."""
+
+    overlap_comm: bool | None = Field(
+        default=None, description="Sum gradients while the backward pass goes on; null: on GPUs at ZeRO 3."
+    )
+    contiguous_gradients: bool = Field(default=True, description="Copy gradients into one buffer as they are made.")
+    reduce_bucket_size: int = Field(default=500_000_000, ge=1, description="Gradients summed in one call.")
+    allgather_bucket_size: int = Field(
+        default=500_000_000, ge=2, multiple_of=2, description="Weights gathered in one call (ZeRO 1 and 2)."
+    )
+    prefetch_bucket_size: int = Field(
+        default=50_000_000, ge=0, description="Weights fetched ahead of their use (ZeRO 3)."
+    )
+    param_persistence_threshold: int = Field(
+        default=100_000, ge=0, description="Smaller parameters stay whole on every worker (ZeRO 3)."
+    )
+    max_live_parameters: int = Field(
+        default=1_000_000_000, ge=0, description="Most elements that are whole at a time (ZeRO 3)."
+    )
+    sub_group_size: int = Field(
+        default=1_000_000_000, ge=1, description="Elements updated at a time; less needs less memory (ZeRO 3)."
+    )
+
+
+class OffloadConfig(Settings):
+    """How state moves between a worker's device, its memory and its disk (Rajbhandari et al. 2021, ZeRO-Infinity)."""
+
+    folder: str | None = Field(
+        default=None, description="Folder on a fast local disk (NVMe) of each machine, for what is offloaded to nvme."
+    )
+    pin_memory: bool = Field(default=True, description="Page-locked memory, between which and a GPU copies are fast.")
+    optimizer_buffers: int = Field(
+        default=4, ge=4, description="Buffers of a sub-group for optimizer state on its way from and to the disk."
+    )
+    overlap: bool = Field(
+        default=False, description="Read the next sub-group and write the last while one is updated; needs 12 buffers."
+    )
+    parameter_buffers: int = Field(default=5, ge=1, description="Buffers for parameters on their way from the disk.")
+    parameter_buffer_size: int | None = Field(
+        default=None, ge=1, description="Elements in each; null: as many as the largest parameter needs."
+    )
+    parameters_in_memory: int = Field(
+        default=1_000_000_000, ge=0, description="Elements of parameters kept in memory all the same."
+    )
+    block_size: int = Field(default=1 << 20, ge=4096, multiple_of=512, description="Bytes of one disk request.")
+    queue_depth: int = Field(default=8, ge=1, description="Disk requests in flight.")
+    threads: int = Field(default=1, ge=1, description="Threads that a request is divided among.")
+    single_submit: bool = Field(default=False, description="Submit requests one by one, not as a batch.")
+    overlap_events: bool = Field(default=True, description="Submit the next requests while others are under way.")
+
+
 class PlacementConfig(Settings):
     """Where and how fast a run happens. Nothing here changes what is learned."""
 
     workers: int = Field(default=1, ge=1, description="Training processes.")
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Go on with as few as these when nodes are lost, and with more when they return; null: workers.",
+    )
     zero: Literal[0, 1, 2, 3] | None = Field(default=None, description="DeepSpeed ZeRO stage; null: plain PyTorch.")
     micro_batch: int | None = Field(
         default=None, ge=1, description="Most rows a worker takes at once; null: all of its share."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where to compute.")
     threads: int | None = Field(default=None, ge=1, description="CPU threads per worker; null: cores / workers.")
-    offload_optimizer: Literal["cpu"] | None = Field(
-        default=None, description="Keep optimizer state in host memory (ZeRO 2 or 3)."
+    offload_optimizer: Literal["cpu", "nvme"] | None = Field(
+        default=None, description="Keep optimizer state in host memory (ZeRO 2 or 3) or on a local disk (ZeRO 3)."
     )
-    offload_parameters: Literal["cpu"] | None = Field(
-        default=None, description="Keep parameters in host memory (ZeRO 3)."
+    offload_parameters: Literal["cpu", "nvme"] | None = Field(
+        default=None, description="Keep parameters in host memory or on a local disk (ZeRO 3)."
     )
+    offload: OffloadConfig = Field(default_factory=OffloadConfig, description="How what is offloaded moves.")
+    zero_settings: ZeroConfig = Field(default_factory=ZeroConfig, description="How ZeRO divides its work.")
     activation_checkpointing: bool = Field(default=False, description="Recompute activations instead of keeping them.")
     compile: bool = Field(default=False, description="torch.compile the networks.")
     checkpoint_every: int = Field(default=0, ge=0, description="Steps; 0: only at the end.")
@@ -136,3 +222,22 @@ class PlacementConfig(Settings):
         default_factory=dict, strict=False, description="Ray resources; default one CPU (or GPU)."
     )
     max_failures: int = Field(default=3, ge=0, description="Restarts of a lost worker group.")
+    watch: WatchConfig = Field(default_factory=WatchConfig, description="What a run is watched for.")
+
+
+def placement_problems(placement: PlacementConfig) -> Iterator[tuple[str, str]]:
+    """What the settings of a placement must agree on: (setting, what is wrong with it beside the others)."""
+    zero = "null" if placement.zero is None else placement.zero
+    if placement.min_workers and placement.min_workers > placement.workers:
+        yield "min_workers", f"{placement.min_workers} exceeds workers {placement.workers}"
+    if placement.offload_optimizer and placement.zero not in (2, 3):
+        yield "offload_optimizer", f"needs placement.zero 2 or 3, found {zero}"
+    elif placement.offload_optimizer == "nvme" and placement.zero != 3:
+        yield "offload_optimizer", f"nvme needs placement.zero 3, found {zero}"
+    if placement.offload_parameters and placement.zero != 3:
+        yield "offload_parameters", f"needs placement.zero 3, found {zero}"
+    for name in ("offload_optimizer", "offload_parameters"):
+        if getattr(placement, name) == "nvme" and placement.offload.folder is None:
+            yield name, "nvme needs placement.offload.folder, a folder on a local disk of every machine"
+    if placement.offload.overlap and placement.offload.optimizer_buffers < 12:
+        yield "offload.optimizer_buffers", f"{placement.offload.optimizer_buffers} are too few for overlap; set 12"

@@ -73,6 +73,7 @@ class Stream:
     """Samples 0, 1, 2, … of a mixture of corpora, corrupted as they are read.
 
     `purpose` names the stream of random draws: held-out data is corrupted by its own, the same at every evaluation.
+    `sources`, if given, are numbers of the corpora; every row then tells its corpus's in the column `source`.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Stream:
         order: OrderConfig,
         corruption: Corruption | None = None,
         purpose: str = CORRUPT,
+        sources: Sequence[int] | None = None,
     ) -> None:
         self.corpora = list(corpora)
+        self.sources = sources
         self.corruption = corruption
         self.keys = [key(seed, purpose, corpus.name) for corpus in corpora]
         self.order = Order(
@@ -103,6 +106,8 @@ class Stream:
             if self.corruption is not None:
                 draws = Draws(self.keys[index], epoch[here], row[here])
                 rows = self.corruption(rows, draws)
+            if self.sources is not None:
+                rows = {**rows, "source": np.full(len(here), self.sources[index], np.uint16)}
             parts.append(rows)
             places.append(here)
         if len(parts) == 1:

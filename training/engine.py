@@ -7,15 +7,16 @@ Rajbhandari et al. 2020). The loss that arrives is already divided by its global
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.checkpoint_state import WEIGHT, Piece, adam_state, buffers
 from training.config import TrainConfig
 from training.distributed import Worker
 
@@ -33,15 +34,18 @@ class Engine(Protocol):
         ...
 
     def step(self, lr: float) -> float:
-        """Sum gradients over the workers, clip, update, clear; returns the norm before clipping."""
+        """Sum gradients over the workers, clip, update, clear; returns the norm before clipping.
+
+        Where the norm is not finite, nothing is updated: not a weight, not a moment. It is the same on every worker.
+        """
         ...
 
-    def save(self, folder: Path) -> None:
-        """Every rank writes its own files into `folder`."""
-        ...
+    def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
+        """The state between two steps, as views in groups; a group is valid until the next is asked for.
 
-    def load(self, folder: Path) -> None:
-        """Take back what `save` of the same rank wrote."""
+        What this rank is to write; with `changing`, all that it holds, to be filled: once every group has been taken,
+        the network is what was filled in. All ranks call it together.
+        """
         ...
 
     def whole(self) -> AbstractContextManager[None]:
@@ -84,6 +88,16 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     )
 
 
+def whole_pieces(module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool) -> list[Piece]:
+    """Pieces where every rank holds everything: each writes its share of the parameters."""
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    found = [
+        Piece(name, 0, {WEIGHT: p.data, **(adam_state(optimizer, p, changing) if p in trained else {})})
+        for name, p in module.named_parameters()
+    ] + buffers(module)
+    return found if changing else found[worker.rank :: worker.world]
+
+
 def _dimensions(parameter: Tensor) -> int:
     shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the true shape aside
     return len(shape)
@@ -109,19 +123,14 @@ class PlainEngine:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip if self.clip > 0 else float("inf"))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        size = float(norm)  # waits for the device, here or later
+        if math.isfinite(size):
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return size
 
-    def save(self, folder: Path) -> None:
-        if self.worker.leads:
-            state = {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
-            torch.save(state, folder / "plain.pt")
-
-    def load(self, folder: Path) -> None:
-        state = torch.load(folder / "plain.pt", map_location=self.worker.device, weights_only=True)
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
+        yield whole_pieces(self.module, self.optimizer, self.worker, changing)
 
     def whole(self) -> AbstractContextManager[None]:
         return nullcontext()

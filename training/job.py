@@ -21,11 +21,14 @@ from training.config import (
     Settings,
     TrainConfig,
 )
+from training.offload import own_folders
 
 if TYPE_CHECKING:
     from training.distributed import Worker
 
 METRICS = "metrics.jsonl"
+STACKS = "stacks"  # folder in the work folder; see `training.watchdog`
+STOP = "stop"  # file there; see `training.stopping`
 
 
 class ShardsOf(Settings):
@@ -34,6 +37,7 @@ class ShardsOf(Settings):
     name: str
     folder: str
     weight: float = 1.0
+    source: str = ""  # the same name in every part of training: what its loss is shown under
 
 
 class Job(Settings):
@@ -51,13 +55,18 @@ class Job(Settings):
     seed: int = 0
     placement: PlacementConfig = Field(default_factory=PlacementConfig)
     cache: str = ""  # where shards of a remote store are kept
+    start: str | None = None  # folder with the checkpoints of `train.start`
     work: str  # survives attempts: checkpoints and the metrics log
     out: str  # the exported network
     recipe: str  # digest of what is being trained; a checkpoint of another is refused
 
 
+@own_folders()
 def work(job: Job, worker: Worker) -> dict[str, Any]:
-    """Train `job` as one of its workers. Every worker returns the same summary."""
+    """Train `job` as one of its workers. Every worker returns the same summary.
+
+    If `stopped` is in it, training was asked to stop before its last step, and nothing is exported.
+    """
     import torch
 
     from data_prep.corrupt import corrupt
@@ -69,6 +78,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from training.distributed import set_up_cpu
     from training.loop import Training
     from training.objectives import builder
+    from training.stopping import Asked
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
@@ -82,14 +92,17 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
 
     at_load = split(job.corruption)
     opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
-    corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in job.corpora]
-    stream: Samples = Stream(corpora, job.seed, job.order, at_load)
+    sources = list(dict.fromkeys(c.source or c.name for c in [*job.corpora, *job.longer]))
+
+    def mixture(parts: list[ShardsOf], corruption: MaskingConfig) -> Stream:
+        corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
+        numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
+        return Stream(corpora, job.seed, job.order, split(corruption), sources=numbers)
+
+    stream: Samples = mixture(job.corpora, job.corruption)
     if job.longer and job.train.longer:
-        corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in job.longer]
         begins = job.train.longer_from * job.train.global_batch
-        stream = Succession(
-            stream, Stream(corpora, job.seed, job.order, split(job.train.longer.corruption(job.corruption))), begins
-        )
+        stream = Succession(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
     held_out, held_out_rows = None, 0
     if job.held_out:
         table = opened(job.held_out)
@@ -107,18 +120,24 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
             held_out=held_out,
             held_out_rows=held_out_rows,
             checkpoints=Path(job.work) / "checkpoints",
-            identity={"recipe": job.recipe, "zero": job.placement.zero},
+            start=(Path(job.start), job.train.start.step) if job.start and job.train.start else None,
+            identity={"recipe": job.recipe},
             log=log,
+            sources=sources if len(sources) > 1 else (),
+            stop=Asked(Path(job.work) / STOP) if worker.leads else lambda: False,
+            stacks=Path(job.work) / STACKS,
         )
         summary = training.run()
-    training.export(Path(job.out))
+    if not summary["stopped"]:
+        training.export(Path(job.out))
     return summary
 
 
 class MetricsLog:
     """Appends records as JSON lines. Whoever watches the run reads this file, so training waits for nobody.
 
-    A run that went on from a checkpoint writes some steps again; readers take the last record of a step.
+    A run that went on from a checkpoint writes some steps again; readers take the last record of a step. A line that a
+    killed run left unfinished is cut off.
     """
 
     def __init__(self, path: Path, enabled: bool) -> None:
@@ -128,6 +147,9 @@ class MetricsLog:
     def __enter__(self) -> MetricsLog:
         if self.enabled:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b") as file:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
             self.file = self.path.open("a", buffering=1)
         return self
 

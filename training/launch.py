@@ -1,8 +1,9 @@
 """Starts a job's workers: in this process when there is one, on Ray Train when there are more.
 
 Workers write checkpoints straight into the job's folder, which every node must reach. When a worker is lost the group
-is started again, under a new run name, and goes on from the newest committed checkpoint. Ray's own checkpoint reports
-and restarts are not used: a report may be lost with the worker, and a mistake of the user would be tried again.
+is started again, under a new run name, and goes on from the newest committed checkpoint, with fewer workers where the
+placement allows it and a node is gone. Ray's own checkpoint reports and restarts are not used: a report may be lost
+with the worker, its snapshot of the run may be torn, and a mistake of the user would be tried again.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, refusal_of_the_disk
+from training import stopping, watchdog
 from training.config import PlacementConfig
-from training.job import Job, work
+from training.job import STACKS, STOP, Job, work
 
 log = logging.getLogger("sesame.training")
 T = TypeVar("T")
@@ -35,18 +37,29 @@ RAY_ENVIRONMENT = {
 }
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Train `job` where its placement says; returns the summary."""
-    if needs_ray(job.placement):
-        return _run_on_ray(job)
-    from training.distributed import Worker, choose_device
+def run(job: Job, interrupted: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Train `job` where its placement says; returns the summary.
 
-    return work(job, Worker(device=choose_device(job.placement.device)))
+    If this process is told to end (`stopping.ask`), `interrupted` is called, training stops at the end of a step with a
+    checkpoint, and KeyboardInterrupt is raised.
+    """
+    with stopping.listening(Path(job.work) / STOP, job.placement.watch.stop_seconds, interrupted):
+        if needs_ray(job.placement):
+            return _run_on_ray(job)
+        from training.distributed import Worker, choose_device
+
+        return work(job, Worker(device=choose_device(job.placement.device)))
 
 
 def needs_ray(placement: PlacementConfig) -> bool:
     """One worker with no cluster named runs in this process."""
     return placement.workers > 1 or placement.ray_address is not None
+
+
+def _how_many(placement: PlacementConfig) -> int | tuple[int, int]:
+    """Workers to start: a number, or the fewest and the most, of which Ray takes as many as fit on its nodes."""
+    fewest = placement.min_workers or placement.workers
+    return (fewest, placement.workers) if fewest < placement.workers else placement.workers
 
 
 def ensure_ray(placement: PlacementConfig) -> None:
@@ -107,11 +120,12 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
         job.placement.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
     )
     for attempt in range(job.placement.max_failures + 1):
+        watchdog.clear(Path(job.work) / STACKS)
         trainer = TorchTrainer(
             _worker_loop,
             train_loop_config={"job": job.model_dump_json()},
             scaling_config=ray.train.ScalingConfig(
-                num_workers=job.placement.workers,
+                num_workers=_how_many(job.placement),
                 use_gpu=gpu,
                 resources_per_worker=job.placement.resources_per_worker or None,
             ),
@@ -125,8 +139,12 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
             return _beside(trainer.fit).return_value  # type: ignore[return-value]
         except ray.train.TrainingFailedError as error:
             for failure in worker_failures(error):
-                if isinstance(failure, UserError):
+                if isinstance(failure, UserError) or refusal_of_the_disk(failure):
                     raise failure from None
+            if stuck := watchdog.verdict(Path(job.work) / STACKS):
+                raise UserError(stuck) from None
+            if (Path(job.work) / STOP).exists():  # it was to end anyway
+                raise KeyboardInterrupt from None
             if attempt == job.placement.max_failures:
                 raise
             log.warning(

@@ -30,10 +30,13 @@ class Loss:
 
     `sums`: differentiable scalars by term, each summed over its targets (any coefficient included).
     `metrics`: things to watch, as (sum, weight): they are averaged over everything and never differentiated.
+    `by_row`: of a batch with `source` (a mixture), the terms again by row: sums and weights, [2, B] each. From them
+    the loss of every source is told; an objective may leave them out.
     """
 
     sums: dict[str, Tensor]
     metrics: dict[str, tuple[Tensor, float]] = field(default_factory=dict)
+    by_row: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,10 @@ class Objective(Protocol):
 
     def tokens(self, batch: Batch) -> int:
         """Units of input that the batch holds without padding: what tokens/s counts."""
+        ...
+
+    def positions(self, batch: Batch) -> int:
+        """The same with padding."""
         ...
 
     def flops(self, batch: Batch) -> float:

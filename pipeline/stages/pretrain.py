@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,17 @@ from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
 
 MODEL = "model"  # folder that AutoModel.from_pretrained opens
+CHECKPOINTS = "checkpoints"
+# Settings of training that came later, and what leaves them unused: runs that do not use them keep their keys.
+LATER = {"longer": None, "start": None, "decay_steps": 0}
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
     """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
     train = recipe.train.model_dump(mode="json")
-    if train["longer"] is None:
-        del train["longer"]  # runs without it keep their keys
+    for name, unused in LATER.items():
+        if train[name] == unused:
+            del train[name]
     train["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
     return {
         "name": recipe.name,
@@ -53,12 +58,16 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
             "tokenizer": str(inputs["tokenizer"].path),
             "placement": placement,
             "work": str(context.work),
+            "start": _checkpoints_of(config["train"]["start"]["experiment"], context)
+            if "start" in config["train"]
+            else None,
             "out": str(out_dir / MODEL),
             "recipe": digest([config, {name: a.output_digest for name, a in inputs.items()}]),
         }
     )
     context.progress("starting workers" if placement.workers > 1 else "loading")
-    summary = launch(job)
+    stopping = "stopping at the end of this step, with a checkpoint"
+    summary = launch(job, lambda: context.progress(stopping, warning=f"{stopping}; once more ends the run at once"))
     records = last_of_each_step(read_records(context.work / METRICS))
     with (out_dir / METRICS).open("w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
@@ -68,23 +77,38 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     return summary
 
 
+def _checkpoints_of(experiment: str, context: Context) -> str:
+    """Work folders lie beside each other, under their keys."""
+    return str(context.work.parent / experiment / CHECKPOINTS)
+
+
 def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[ShardsOf]:
     """The parts of the corpus as shards, with their shares of the samples."""
     parts = shards.summary["parts"].get(kind, {})
     rows = {name.partition("-")[2]: made["rows"] for name, made in parts.items()}
     shares = OrderConfig.model_validate(config["order"]).shares(rows)
     return [
-        ShardsOf(name=stream_of(name, config["name"])[1], folder=below(shards.uri, name), weight=share)
+        ShardsOf(
+            name=stream_of(name, config["name"])[1],
+            folder=below(shards.uri, name),
+            weight=share,
+            source=name.partition("-")[2] or config["name"],
+        )
         for name, share in zip(parts, shares.values(), strict=True)
     ]
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics log; a last line cut short by a crash is left out."""
+    """The records of a metrics log. A line that is damaged, or cut short by a crash, is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    records = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                records.append(record)
+    return records
 
 
 def last_of_each_step(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -237,6 +237,17 @@ def test_text_from_data_has_no_power_over_the_terminal(home: dict[str, Artifact]
     assert plain("a\nb\tc", keep="\n") == "a\nb␉c"
 
 
+def test_control_characters_beside_a_text_are_shown_and_do_nothing(tmp_path: Path) -> None:
+    row = {"text": "A sentence.", "tit\x1b[31mle": "red \x9b2J\x07", "year": 1790}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    config = SourceConfig(path=str(tmp_path / "a.jsonl"))
+    split = SplitConfig(validation=0, test=0)
+    summary = ingest([config], CleanConfig(), split, 0, tmp_path / "corpus", tmp_path / "downloads")
+    text = shown(artifact(tmp_path / "corpus", "ingest", {}, summary))
+    assert "tit␛[31mle red �2J␇" in text and "year 1790" in text
+    assert not {"\x1b", "\x9b", "\x07"} & set(text)
+
+
 @pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe", "character"])
 def test_a_tokenizer(home: dict[str, Artifact], kind: str) -> None:
     text = shown(home[kind], rows=2, text="The quick fox.")

@@ -91,7 +91,7 @@ def test_two_workers_resume_bit_equal(tmp_path: Path, zero: int) -> None:
 def test_evaluation_is_the_same_on_any_number_of_workers() -> None:
     alone = tiny.training().evaluate()
     together = in_group(3, _evaluate)
-    assert alone.keys() == together[0].keys() and len(alone) == 4
+    assert alone.keys() == together[0].keys() and len(alone) == 5
     for result in together:
         assert result == pytest.approx(alone, abs=1e-6)
 

@@ -1,0 +1,11 @@
+"""What the processes of `group` have imported before they are forked."""
+
+import os
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import deepspeed  # noqa: F401
+import transformers.models.bert.modeling_bert  # noqa: F401
+
+import training.loop
+import training.objectives.masked_lm  # noqa: F401

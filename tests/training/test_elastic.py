@@ -1,0 +1,130 @@
+"""A run goes on with another number of workers, another ZeRO stage, or without ZeRO, as if nothing had changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training import tiny
+from tests.training.group import in_group
+from training import checkpoint as checkpoints
+from training.config import PlacementConfig
+from training.distributed import Worker
+
+STAGES = (None, 0, 1, 2, 3)
+STEPS, HALF = 8, 4
+Change = tuple[int, int | None, int | None]  # workers before, stage before, stage now
+
+
+def _run(worker: Worker, folder: Path, zero: int | None, **options: Any) -> dict[str, Any]:
+    records: list[dict[str, Any]] = []
+    training = tiny.training(
+        worker,
+        placement=PlacementConfig(
+            workers=worker.world, zero=zero, micro_batch=12, checkpoint_every=HALF, keep_checkpoints=2
+        ),
+        checkpoints=folder,
+        log=records.append,
+        **{"dropout": 0.0, "steps": STEPS, **options},
+    )
+    summary = training.run()
+    return {
+        "losses": worker.gather([r["loss"] for r in records if "loss" in r])[0],
+        "validation": summary["validation_mlm"],
+        "resumed_from": summary["resumed_from"],
+    }
+
+
+def _runs(worker: Worker, root: Path, whole: bool, changes: list[Change]) -> dict[Any, Any]:
+    """Uninterrupted runs at every stage, and runs that go on from the middle of others."""
+    found: dict[Any, Any] = {}
+    if whole:
+        for zero in STAGES:
+            found[zero] = _run(worker, root / f"{worker.world}-{zero}", zero)
+    for change in changes:
+        world, before, now = change
+        folder = root / f"{world}-{before}-to-{worker.world}-{now}"
+        if worker.leads:
+            half = checkpoints.committed(root / f"{world}-{before}")[0]
+            assert half.position.step == HALF
+            shutil.copytree(half.folder, folder / half.folder.name)
+        worker.barrier()
+        found[change] = _run(worker, folder, now)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[Any, Any]]:
+    """By number of workers: what `_runs` found. Those of 2 workers come in two launches."""
+    root = tmp_path_factory.mktemp("elastic")
+    same = [(2, stage, stage) for stage in STAGES]
+    turned: list[Change] = [(2, before, now) for before, now in zip(STAGES, STAGES[2:] + STAGES[:2], strict=True)]
+    # What goes on bit by bit comes first: ZeRO-3 leaves its own linear layer to the rest of a process's life.
+    back = [(world, stage, stage) for world in (2, 1, 3) for stage in STAGES]
+    two = in_group(2, _runs, root, True, [])[0]
+    one = in_group(1, _runs, root, True, [*same, *turned])[0]
+    three = in_group(3, _runs, root, True, same)[0]
+    return {1: one, 2: {**two, **in_group(2, _runs, root, False, [*back, *turned])[0]}, 3: three}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 3), (3, 2)])
+def test_another_number_of_workers(before: int, now: int, stage: int | None, runs: dict[int, dict[Any, Any]]) -> None:
+    went_on, whole = runs[now][before, stage, stage], runs[before][stage]
+    assert went_on["resumed_from"] == HALF
+    assert went_on["losses"] == pytest.approx(whole["losses"][HALF:], abs=1e-5)
+    assert went_on["losses"] == pytest.approx(runs[1][None]["losses"][HALF:], abs=1e-5)
+    assert went_on["validation"] == pytest.approx(whole["validation"], abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_same_number_goes_on_bit_by_bit(stage: int | None, runs: dict[int, dict[Any, Any]]) -> None:
+    assert runs[2][2, stage, stage]["losses"] == runs[2][stage]["losses"][HALF:]
+    assert runs[2][2, stage, stage]["validation"] == runs[2][stage]["validation"]
+
+
+@pytest.mark.parametrize("now", [1, 2])
+def test_another_stage(now: int, runs: dict[int, dict[Any, Any]]) -> None:
+    changes = [change for change in runs[now] if isinstance(change, tuple) and change[1] != change[2]]
+    assert len(changes) == len(STAGES)
+    for change in changes:
+        whole = runs[2][change[1]]["losses"]
+        assert runs[now][change]["losses"] == pytest.approx(whole[HALF:], abs=1e-5), change
+
+
+SEEDS = range(12)
+
+
+def _noisy(worker: Worker, root: Path, go_on: bool) -> list[float]:
+    """Validation losses after training with dropout, by seed of the dropout."""
+    found = []
+    for seed in SEEDS:
+        folder = root / str(seed)
+        if go_on:
+            checkpoints.remove(checkpoints.committed(folder)[-1].folder)
+        training = tiny.training(
+            worker,
+            placement=PlacementConfig(workers=worker.world, zero=2, checkpoint_every=12),
+            checkpoints=folder,
+            steps=24,
+        )
+        training.seed = seed
+        summary = training.run()
+        assert summary["resumed_from"] == (12 if go_on else 0)
+        found.append(summary["validation_mlm"])
+    return found
+
+
+@pytest.mark.slow
+def test_with_dropout_another_number_of_workers_is_as_good(tmp_path: Path) -> None:
+    """Each worker draws its own noise, so curves differ; their mean does not."""
+    whole = torch.tensor(in_group(2, _noisy, tmp_path, False)[0], dtype=torch.float64)
+    went_on = torch.tensor(in_group(1, _noisy, tmp_path, True)[0], dtype=torch.float64)
+    difference = went_on - whole
+    error = float(difference.std()) / len(SEEDS) ** 0.5
+    assert 0 < error < 0.002 * float(whole.mean())  # what the test can tell apart
+    assert abs(float(difference.mean())) < 3 * error

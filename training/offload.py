@@ -1,0 +1,113 @@
+"""What ZeRO keeps off the device: DeepSpeed's settings for it, and a place on the disk that is one worker's own."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from data_prep.errors import UserError
+from training.config import PlacementConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PREFIX, LOCK = "sesame-offload-", "lock"
+
+
+def settings(placement: PlacementConfig, module: nn.Module, world: int) -> dict[str, Any]:
+    """DeepSpeed's settings of what is offloaded; for a disk, with a folder of its own.
+
+    Raises UserError if this machine cannot offload to a disk.
+    """
+    offload = placement.offload
+    zero: dict[str, Any] = {}
+    disk: dict[str, Any] = {}
+    if "nvme" in (placement.offload_optimizer, placement.offload_parameters):
+        check_async_io()
+        disk = {"nvme_path": str(own_folder(Path(offload.folder or "")))}
+    if placement.offload_optimizer:
+        zero["offload_optimizer"] = {
+            "device": placement.offload_optimizer,
+            "pin_memory": offload.pin_memory,
+            "buffer_count": offload.optimizer_buffers,
+            "pipeline_read": offload.overlap,
+            "pipeline_write": offload.overlap,
+            **disk,
+        }
+    if placement.offload_parameters:
+        largest = max(-(-parameter.numel() // world) for parameter in module.parameters())
+        zero["offload_param"] = {
+            "device": placement.offload_parameters,
+            "pin_memory": offload.pin_memory,
+            "buffer_count": offload.parameter_buffers,
+            "buffer_size": offload.parameter_buffer_size or largest,
+            "max_in_cpu": offload.parameters_in_memory,
+            **disk,
+        }
+    aio = {
+        "block_size": offload.block_size,
+        "queue_depth": offload.queue_depth,
+        "intra_op_parallelism": offload.threads,
+        "single_submit": offload.single_submit,
+        "overlap_events": offload.overlap_events,
+    }
+    return {"zero_optimization": zero, **({"aio": aio} if disk else {})}
+
+
+def check_async_io() -> None:
+    """UserError if DeepSpeed cannot compile or load what reads and writes disks for it."""
+    from deepspeed.ops.op_builder import AsyncIOBuilder  # type: ignore[attr-defined]
+
+    lacks = [name for name in ("c++", "ninja") if shutil.which(name) is None]
+    if lacks or not AsyncIOBuilder().is_compatible(verbose=False):
+        raise UserError(
+            f"placement.offload: nvme needs {', '.join(lacks) or 'libaio'}, which this machine lacks; install g++, "
+            "ninja-build and libaio-dev on every machine of the cluster, or offload to cpu."
+        )
+
+
+def own_folder(root: Path) -> Path:
+    """A new folder in `root`, which `own_folders` removes; those that killed processes left are removed now.
+
+    A process holds a lock on its folder while it lives. Raises UserError if `root` cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob(f"{PREFIX}*"):
+            _remove_if_dead(left)
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"placement.offload.folder: {root} cannot be written ({error.strerror}).") from error
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    _own.append((folder, lock))
+    return folder
+
+
+@contextmanager
+def own_folders() -> Iterator[None]:
+    """Inside, engines may offload to disks; afterwards this process's folders are gone."""
+    try:
+        yield
+    finally:
+        while _own:
+            folder, lock = _own.pop()
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.close()
+
+
+_own: list[tuple[Path, IO[str]]] = []
+
+
+def _remove_if_dead(folder: Path) -> None:
+    try:
+        with (folder / LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except (BlockingIOError, FileNotFoundError):  # at work, or just being made or removed
+        return

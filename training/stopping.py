@@ -1,0 +1,90 @@
+"""Ending a training at the end of a step, with a checkpoint, because somebody asked.
+
+    whoever is told to end this process        ask(signal) ──► a training runs here: it will stop; else False
+    whoever runs a training                    with listening(file, grace): …
+    its workers, at every step                 Asked(file)()
+
+Workers may be other processes on other machines, so the wish is a file in the folder that all of them share. A training
+that has not stopped within its grace is ended by the same signal once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+LOOK_SECONDS = 0.2  # between two looks at the file, which may lie on a network's disk
+
+_wishes: list[queue.SimpleQueue[int | None]] = []  # of trainings that run here and were not asked yet; one at most
+
+
+def ask(number: int) -> bool:
+    """Have the training that runs in this process stop. Called by the handler of signal `number`.
+
+    False if there is none, or if it was asked before.
+    """
+    if not _wishes:
+        return False
+    _wishes.pop().put(number)  # may be called by a handler at any time, unlike locks and events
+    return True
+
+
+@contextlib.contextmanager
+def listening(file: Path, grace: float, tell: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Inside, in the main thread, `ask` makes `file`, which is removed at the end, and calls `tell` in another thread.
+
+    Raises KeyboardInterrupt at the end if it was asked. Elsewhere than in the main thread nothing is heard.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    file.unlink(missing_ok=True)
+    wish: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    over = threading.Event()
+    asked = threading.Event()
+
+    def hear() -> None:
+        number = wish.get()
+        if number is None:
+            return
+        asked.set()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        tell()
+        if not over.wait(grace):
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    thread = threading.Thread(target=hear, name="stop", daemon=True)
+    thread.start()
+    _wishes.append(wish)
+    try:
+        yield
+    finally:
+        if wish in _wishes:
+            _wishes.remove(wish)
+        over.set()
+        wish.put(None)
+        thread.join()
+        file.unlink(missing_ok=True)
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+class Asked:
+    """Whether a training was asked to stop."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.looked = 0.0
+        self.found = False
+
+    def __call__(self) -> bool:
+        if not self.found and time.monotonic() - self.looked > LOOK_SECONDS:
+            self.looked = time.monotonic()
+            self.found = self.file.exists()
+        return self.found
