@@ -88,7 +88,7 @@ class Training:
             checkpoint_activations(module)
         if self.placement.compile:
             module.compile()
-        elif self.worker.device.type == "cpu":
+        elif self.worker.device.type == "cpu" and hasattr(module, "fuse_loss"):  # fine-tuning's small batches lose by it
             speed_up(module, self.precision)
         if self.placement.zero is None:
             return PlainEngine(module, self.config, self.worker)

