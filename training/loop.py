@@ -88,7 +88,8 @@ class Training:
             checkpoint_activations(module)
         if self.placement.compile:
             module.compile()
-        elif self.worker.device.type == "cpu" and hasattr(module, "fuse_loss"):  # fine-tuning's small batches lose by it
+        elif self.worker.device.type == "cpu" and hasattr(module, "fuse_loss"):
+            # Pretraining: the small batches of fine-tuning would lose by it.
             speed_up(module, self.precision)
         if self.placement.zero is None:
             return PlainEngine(module, self.config, self.worker)
