@@ -2,7 +2,6 @@
 
     python -m tests.benchmarks.trainer speed     tokens per second, side by side, medians of interleaved rounds
     python -m tests.benchmarks.trainer loss      held-out loss after equally many tokens
-    python -m tests.benchmarks.trainer workers   two workers of one thread beside one worker of two
 
 BERT of 4 layers × 256, length 128, batches of 32 rows, masked language modelling with dropout 0.1 on both sides. Every
 measurement is a process of its own on all cores. `Trainer` masks with its own collator and logs every 10 steps, as the
