@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,7 @@ def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -
                 continue
             kept += 1
             name, source, position = printable(result.document.name), result.document.source, result.document.position
-            meta = json.dumps(result.document.meta, ensure_ascii=False, sort_keys=True)
+            meta = _as_json(result.document.meta)
             documents.write([name, result.sentences, source, meta, number, position], len(result.text))
             names.write([name, source], 0)
             keys.write(result.fingerprint + _name_key(name))
@@ -144,6 +145,15 @@ class _Cleaner:
         tidy = outcome.text is text  # a rule that mends a text may leave white space
         sentences = splitting.split(outcome.text, config.language, tidy)
         return _Cleaned(document, outcome.text, sentences, fingerprint(outcome.text, tidy))
+
+
+def _as_json(meta: dict[str, Any]) -> str:
+    """Values that JSON has none of (infinite, not a number) are left out, as they are where JSON is read."""
+    encode = partial(json.dumps, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    try:
+        return encode(meta)
+    except ValueError:
+        return encode({key: value for key, value in meta.items() if not isinstance(value, float) or isfinite(value)})
 
 
 @lru_cache(1)

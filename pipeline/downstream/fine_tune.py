@@ -101,7 +101,7 @@ class _Trials:
             model: Source(own if model in ("pretrained", "scratch") else Path(model).expanduser(), model == "scratch")
             for model in job.models
         }
-        self.encoded: dict[Path, dict[str, Encoded]] = {}
+        self.held_out: dict[tuple[Path, str], Encoded] = {}
         self.encoders: dict[Source, Any] = {}
         tries = sum(len(self._rates(model)) for model in job.models)
         self.total = len(job.labels) * (tries + job.seeds * len(job.models))
@@ -142,7 +142,9 @@ class _Trials:
         if not self.done:
             self.context.progress(f"fine-tuning {model} from {labels:,} labels", 0.0)
         source = self.sources[model]
-        rows = self._encoded(source.folder)
+        train = self.data.splits["train"]
+        chosen = [train[i] for i in drawn(len(train), labels, self.seed, seed)]
+        rows = encode(self.data, chosen, source.folder, self.job.length)
         set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
@@ -151,10 +153,8 @@ class _Trials:
             source.folder,
             self.data.labels,
             "words" if self.data.task == "tagging" else self.job.pooling,
-            pad=rows["train"].pad,
+            pad=rows.pad,
         )
-        chosen = drawn(len(rows["train"]), labels, self.seed, seed)
-        table = MemoryTable(rows["train"].take(chosen), len(chosen))
         config = TrainConfig(
             global_batch=min(self.job.batch, len(chosen)),
             steps=self.job.steps,
@@ -163,28 +163,26 @@ class _Trials:
             precision=self.precision,
             log_every=self.job.steps,
         )
+        window = self.job.length_window
         worker = Worker(device=choose_device(self.placement.device))
         Training(
-            objective, stream_of(table, config.global_batch, trial_seed, self.job.length_window), config,
+            objective, stream_of(MemoryTable(rows.rows, len(rows)), config.global_batch, trial_seed, window), config,
             placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
         ).run()  # fmt: skip
-        value = score(self.data, rows[split], predict(objective.predict, rows[split]))
+        held_out = self._held_out(source.folder, split)
+        value = score(self.data, held_out, predict(objective.predict, held_out))
         self.done += 1
         self.context.progress(
             f"{model} from {labels:,} labels: {metric_name(self.data)} {value:.3f}", self.done / self.total
         )
         return value
 
-    def _encoded(self, folder: Path) -> dict[str, Encoded]:
-        if folder not in self.encoded:
-            limits = {"validation": self.job.validation_rows, "test": self.job.test_rows}
-            self.encoded[folder] = {
-                split: encode(
-                    self.data, some(self.data.splits[split], limits.get(split), self.seed), folder, self.job.length
-                )
-                for split in ("train", "validation", "test")
-            }
-        return self.encoded[folder]
+    def _held_out(self, folder: Path, split: str) -> Encoded:
+        if (folder, split) not in self.held_out:
+            limit = self.job.validation_rows if split == "validation" else self.job.test_rows
+            examples = some(self.data.splits[split], limit, self.seed)
+            self.held_out[folder, split] = encode(self.data, examples, folder, self.job.length)
+        return self.held_out[folder, split]
 
     def _encoder(self, source: Source) -> Any:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
@@ -220,9 +218,9 @@ def drawn(available: int, labels: int, seed: int, number: int) -> np.ndarray:
     return permute(np.arange(min(labels, available)), available, key(seed, f"labelled draw {number}"))
 
 
-def some(examples: Sequence[E], limit: int | None, seed: int) -> list[E]:
+def some(examples: Sequence[E], limit: int, seed: int) -> list[E]:
     """A fixed sample of held-out examples."""
-    if limit is None or len(examples) <= limit:
+    if len(examples) <= limit:
         return list(examples)
     return [examples[i] for i in permute(np.arange(limit), len(examples), key(seed, "held-out examples"))]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,7 +45,12 @@ def test_any_characters(tmp_path_factory: pytest.TempPathFactory, rows: list[tup
             assert plain.strip() in texts(folder / "out")
 
 
-VALUES = st.text(LETTERS, max_size=8) | st.integers(-(1 << 70), 1 << 70) | st.booleans() | st.floats(allow_nan=False)
+VALUES = (
+    st.text(LETTERS, max_size=8)
+    | st.integers(-(1 << 70), 1 << 70)
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,6 +70,13 @@ def test_what_stands_beside_a_text_is_kept_as_it_is(
     for number, row in enumerate(rows, 1):
         odd = any("\ud800" <= letter <= "\udfff" for text in map(str, [*row, *row.values()]) for letter in text)
         assert odd or number not in halves
+
+
+def test_numbers_that_json_has_none_of_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "One.", "big": 1e999, "no": NaN, "year": 1790}\n')
+    pq.write_table(pa.table({"text": ["Two."], "no": [float("nan")], "year": [1791.5]}), tmp_path / "b.parquet")
+    run(tmp_path / "a.jsonl", tmp_path / "b.parquet", out=tmp_path / "out")
+    assert Corpus(tmp_path / "out").meta == [{"year": 1790}, {"year": 1791.5}]
 
 
 ODD = {

@@ -73,6 +73,7 @@ def hung(
             process.kill()
 
 
+@pytest.mark.slow  # real processes against the clock
 @pytest.mark.parametrize("zero", [None, 2])
 def test_a_worker_that_does_not_arrive_is_named(tmp_path: Path, zero: int | None) -> None:
     codes = hung(tmp_path, sleeps, world=3, zero=zero)
@@ -90,6 +91,7 @@ def test_a_worker_that_does_not_arrive_is_named(tmp_path: Path, zero: int | None
     assert list((tmp_path / "stacks").iterdir()) == []
 
 
+@pytest.mark.slow  # real processes against the clock
 def test_a_worker_that_holds_the_interpreter_leaves_its_stack(tmp_path: Path) -> None:
     codes = hung(tmp_path, holds_the_interpreter)
     assert codes == [watchdog.STOOD_STILL, None]
