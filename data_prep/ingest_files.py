@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from data_prep.corpus import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
 from data_prep.ingest_rows import REJECTED, Decided, Table
-from data_prep.ingest_unit import Writer
+from data_prep.row_writer import Writer
 from data_prep.rules_spans import TOO_LITTLE, Marks, without_marked
 from data_prep.shards import digest, mapped
 

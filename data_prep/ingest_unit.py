@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -30,6 +29,7 @@ from data_prep import sentences as splitting
 from data_prep.clean import CleanConfig, clean, fingerprint
 from data_prep.corpus import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.readers_rows import printable
+from data_prep.row_writer import Writer
 from data_prep.rules import Rules
 from data_prep.rules_spans import SpanFiles
 from data_prep.sources import Document, Part, Reject, SourceConfig, rows
@@ -37,7 +37,6 @@ from data_prep.sources import Document, Part, Reject, SourceConfig, rows
 VERSION = 2  # of what a unit holds; raised when reading or cleaning gives something else
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_BATCH_ROWS, _BATCH_CHARACTERS = 1024, 2 << 20
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
 _UNIT_REJECTS = REJECT_SCHEMA.append(pa.field("row", pa.int64()))
 _NAMES = pa.schema([("name", pa.string()), ("source", pa.string())])
@@ -197,34 +196,3 @@ class _Signatures:
 
 def _name_key(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=16).digest()
-
-
-class Writer:
-    """Writes rows to an Arrow file in batches of bounded size; the rows alone decide the bytes."""
-
-    def __init__(self, path: Path, schema: pa.Schema, compression: str | None = None) -> None:
-        self._schema = schema
-        self._writer = pa.ipc.new_file(str(path), schema, options=pa.ipc.IpcWriteOptions(compression=compression))
-        self._rows: list[Sequence[Any]] = []
-        self._size = 0
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
-
-    def write(self, row: Sequence[Any], size: int) -> None:
-        self._rows.append(row)
-        self._size += size
-        if len(self._rows) >= _BATCH_ROWS or self._size >= _BATCH_CHARACTERS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            columns = zip(*self._rows, strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
-            self._rows, self._size = [], 0

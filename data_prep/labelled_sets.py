@@ -73,8 +73,13 @@ def words_and_marks(sentence: str) -> list[tuple[str, int]]:
     if not _FINISHED.search(sentence) or sentence.isupper() or _SPEAKER.match(sentence):
         return []
     words: list[tuple[str, int]] = []
-    pieces = [piece for token in sentence.split() for piece in _DASH.split(token) if piece]
+    pieces = sentence.split()
+    if _DASH.search(sentence):
+        pieces = [piece for token in pieces for piece in _DASH.split(token) if piece]
     for number, piece in enumerate(pieces):
+        if piece.isalnum():  # most are: nothing follows it
+            words.append((piece.lower(), _O))
+            continue
         word = piece.strip(_AROUND_WORDS)
         after = piece[piece.rindex(word) + len(word) :] if word else piece
         mark = _mark(after, last=number == len(pieces) - 1, alone=not word)

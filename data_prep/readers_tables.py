@@ -41,8 +41,9 @@ class _TooLongError(Exception):
     pass
 
 
-def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> Iterator[Row]:
-    lines = Lines(stream)
+def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]] | Reject]:
+    """The records of separated values with the lines where they start, empty ones left out; quoted fields may hold
+    line ends. Bytes that are not UTF-8 are surrogates (`not_utf8_in`)."""
 
     class Text:
         def __iter__(self) -> Text:
@@ -55,7 +56,7 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
             return raw.decode("utf-8", "surrogateescape")
 
     csv.field_size_limit(readers_rows.MAX_BYTES)
-    table, header, rows = csv.reader(Text(), delimiter=delimiter, strict=True), None, 0
+    table = csv.reader(Text(), delimiter=delimiter, strict=True)
     while True:
         start = lines.number + 1
         try:
@@ -63,15 +64,22 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
         except StopIteration:
             break
         except _TooLongError:
-            rows += 1
             yield too_long(name, lines.number, lines.long)
-            continue
         except csv.Error as error:
-            rows += 1
             yield Reject(name, start, f"not {'CSV' if delimiter == ',' else 'TSV'}: {error}")
+        else:
+            if values:
+                yield start, values
+
+
+def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> Iterator[Row]:
+    header, rows = None, 0
+    for record in records(name, Lines(stream), delimiter):
+        if isinstance(record, Reject):
+            rows += 1
+            yield record
             continue
-        if not values:
-            continue
+        start, values = record
         if header is None:
             header = values
             missing = [key for key in filter(None, fields) if key not in header]
@@ -83,7 +91,7 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
         begin = excerpt(delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape"))
         if len(values) != len(header):
             yield Reject(name, start, f"expected {len(header)} fields as in the header, found {len(values)}", begin)
-        elif any(not value.isascii() and _escaped(value) for value in values):
+        elif not_utf8_in(values):
             yield Reject(name, start, "not UTF-8", begin)
         else:
             yield row_of(name, start, dict(zip(header, values, strict=True)), fields, begin)
@@ -91,8 +99,9 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
         yield Reject(name, 1, "empty file" if header is None else "no row below the header")
 
 
-def _escaped(value: str) -> bool:
-    return any("\udc80" <= character <= "\udcff" for character in value)
+def not_utf8_in(values: list[str]) -> bool:
+    """Whether bytes of a record were not UTF-8."""
+    return any(not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value) for value in values)
 
 
 class _Group(NamedTuple):

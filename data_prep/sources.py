@@ -14,7 +14,7 @@ import difflib
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep import packages
 from data_prep.errors import UserError
+from data_prep.packages_known import Kind
 from data_prep.readers import FORMATS, cut_by, read_opened, read_stretch, readable
 from data_prep.readers_cuts import Stretch, cut_groups, cut_lines, file_digest
 from data_prep.readers_files import File, find, open_file, secret_in, shown, sibling
@@ -34,6 +35,22 @@ from data_prep.shards import sealed, unsealed
 
 ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
 TARGET = 16 << 20  # bytes of a part: a few seconds of work
+
+
+class Accepts(NamedTuple):
+    """Which files and packages are sources of one kind of data."""
+
+    kind: Kind
+    readable: Callable[[str], bool]
+    """Whether a file of this name is read."""
+    allowed: str
+    """How such names end, for people."""
+    any_file: bool = False
+    """Whether a path that is one file is read whatever its name."""
+
+
+TEXT = Accepts("text", readable, ALLOWED)
+_CALLED = {"text": "text", "table": "a table", "images": "pictures"}
 
 
 class SourceConfig(BaseModel):
@@ -107,12 +124,14 @@ class Part:
     """Size and modification time of the file when it was planned."""
 
 
-def snapshot(sources: Iterable[SourceConfig], downloads: Path | None = None) -> list[SnapshotEntry]:
+def snapshot(
+    sources: Iterable[SourceConfig], downloads: Path | None = None, accepts: Accepts = TEXT
+) -> list[SnapshotEntry]:
     """List the files of the sources without reading them; nothing is downloaded.
 
-    Raises `UserError` for a path that holds nothing to read.
+    Raises `UserError` for a path that holds nothing to read, and for a package of another kind.
     """
-    return [entry for source in sources for entry in _entries(source)]
+    return [entry for source in sources for entry in _entries(source, accepts)]
 
 
 def digest(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> str:
@@ -140,7 +159,7 @@ def parts(source: SourceConfig, downloads: Path, target: int = TARGET) -> list[P
     found = []
     with _Digests(downloads) as digests:
         for entry in _entries(source):
-            content, stamp = digests.of(entry, target), _stamp(entry.size, entry.stamp)
+            content, stamp = digests.of(entry, target), stamp_of(entry.size, entry.stamp)
             stretches = digests.stretches(entry, target)
             if len(stretches) < 2:
                 found.append(Part(entry.uri, entry.name, content, entry.size, stamp=stamp))
@@ -157,12 +176,12 @@ def rows(part: Part, source: SourceConfig, downloads: Path) -> Iterator[Document
         return
     fields = Fields(source.text_field, source.id_field)
     opener = partial(open_file, part.uri)
-    _check_unchanged(part.uri, part.stamp)
+    check_unchanged(part.uri, part.stamp)
     if part.stop is None:
         yield from read_opened(opener, part.size, part.name, fields)
     else:
         yield from read_stretch(opener, part.name, fields, part.start, part.stop, part.first)
-    _check_unchanged(part.uri, part.stamp)
+    check_unchanged(part.uri, part.stamp)
 
 
 def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
@@ -172,27 +191,35 @@ def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reje
     """
     for entry in _entries(source):  # whole files, which need no planning
         yield from rows(
-            Part(entry.uri, entry.name, "", entry.size, stamp=_stamp(entry.size, entry.stamp)), source, downloads
+            Part(entry.uri, entry.name, "", entry.size, stamp=stamp_of(entry.size, entry.stamp)), source, downloads
         )
 
 
-def _entries(source: SourceConfig) -> list[SnapshotEntry]:
+def _entries(source: SourceConfig, accepts: Accepts = TEXT) -> list[SnapshotEntry]:
     if source.package is not None:
         package = packages.lookup(source.package)
+        if package.kind != accepts.kind:
+            others = ", ".join(name for name, other in packages.PACKAGES.items() if other.kind == accepts.kind)
+            raise UserError(
+                f"the package {source.package!r} holds {_CALLED[package.kind]}, and this recipe's data.kind is "
+                f"{accepts.kind!r}; set data.kind: {package.kind}, or take one of {others}"
+            )
         uri = f"{package.client}:{package.requirement}"
         return [SnapshotEntry(uri, package.size, f"sha256:{package.sha256}", source.package)]
-    return _files(source.path or "")
+    return _files(source.path or "", accepts)
 
 
-def _stamp(size: int, time: str) -> str:
+def stamp_of(size: int, time: str) -> str:
+    """What tells whether a file is still what was listed."""
     return f"{size}@{time}"
 
 
-def _check_unchanged(uri: str, planned: str) -> None:
+def check_unchanged(uri: str, planned: str) -> None:
+    """UserError if a file is not what it was when `planned`, its `stamp_of`, was taken."""
     now = stamp_now(uri)
     if now is None:
         raise UserError(f"{shown(uri)} went away while it was read; run again when nothing changes its folder")
-    if _stamp(*now) != planned:
+    if stamp_of(*now) != planned:
         raise UserError(f"{shown(uri)} changed while it was read; run again when nothing writes to it")
 
 
@@ -215,8 +242,12 @@ class _Digests:
         temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
         lasting = {key: found for key, found in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
         known = _read_cache(self._path) | lasting  # another process may have written meanwhile
-        temporary.write_bytes(sealed({"known": known}))
-        temporary.replace(self._path)
+        try:
+            temporary.write_bytes(sealed({"known": known}))
+            temporary.replace(self._path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def of(self, entry: SnapshotEntry, target: int = TARGET) -> str:
         """Digest of a file's content. Reading a large file of lines, it finds the stretches of that size, too."""
@@ -276,7 +307,7 @@ def _read_through(entry: SnapshotEntry, target: int | None) -> tuple[str, list[S
                 content, stretches = "", cut_groups(file, target)
     except OSError as error:
         raise UserError(f"{shown(entry.uri)} cannot be read ({error.strerror}); mend it or leave it out") from error
-    _check_unchanged(entry.uri, _stamp(entry.size, entry.stamp))
+    check_unchanged(entry.uri, stamp_of(entry.size, entry.stamp))
     return content, stretches
 
 
@@ -303,19 +334,19 @@ def _package_documents(name: str, downloads: Path) -> Iterator[Document | Reject
                 yield replace(row, name=f"{row.name}:{key}", text=package.text(text), position=line)
 
 
-def _files(path: str) -> list[SnapshotEntry]:
+def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:
     """The files of a path, sorted by name, hidden ones left out."""
     label, found = find(path)
-    if not label and found and not readable(found[0].relative):
+    if not label and found and not (accepts.any_file or accepts.readable(found[0].relative)):
         uri = shown(found[0].uri)
-        raise UserError(f"{uri} is not a file that can be read; its name must end in one of {ALLOWED}")
+        raise UserError(f"{uri} is not a file that can be read; its name must end in one of {accepts.allowed}")
     files = []
     for file in found:
-        if not label or (readable(file.relative) and _belongs(file)):
+        if not label or (accepts.readable(file.relative) and _belongs(file)):
             name = printable(f"{label}/{file.relative}" if label else file.relative)
             files.append(SnapshotEntry(file.uri, file.size, file.stamp, name))
     if not files:
-        raise UserError(f"{shown(path)} holds no file whose name ends in one of {ALLOWED}")
+        raise UserError(f"{shown(path)} holds no file whose name ends in one of {accepts.allowed}")
     return sorted(files, key=lambda file: (file.name, file.uri))
 
 

@@ -273,6 +273,7 @@ def valid_recipes() -> tuple[bytes, ...]:
 def check_recipe(data: bytes, place: Path) -> None:
     """A Recipe or a UserError of one sentence; a recipe is written as it is read back."""
     from data_prep.errors import UserError
+    from pipeline.array_recipe import ArrayRecipe
     from pipeline.recipe import Recipe, load
 
     path = place / "a.yaml"
@@ -282,7 +283,7 @@ def check_recipe(data: bytes, place: Path) -> None:
     except UserError as error:
         assert str(error)
         return
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, Recipe | ArrayRecipe)
     path.write_text(recipe.to_yaml(), encoding="utf-8")
     assert load(path) == recipe, "a resolved recipe is another one when it is read back"
 

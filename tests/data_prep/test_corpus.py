@@ -98,7 +98,7 @@ def test_output_is_a_function_of_the_input(tmp_path: Path) -> None:
 def test_batches_are_bounded_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = write_texts(tmp_path / "texts", 30)
     _, one = run(tmp_path, texts, out="one")
-    monkeypatch.setattr("data_prep.ingest_unit._BATCH_ROWS", 4)
+    monkeypatch.setattr("data_prep.row_writer._BATCH_ROWS", 4)
     shutil.rmtree(tmp_path / "downloads")  # what was read is not read again
     _, many = run(tmp_path, texts, out="many")
     assert len(Corpus(many).table.to_batches()) == 8

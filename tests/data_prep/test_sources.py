@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -278,6 +279,25 @@ def test_digest_cache(tmp_path: Path, downloads: Path, monkeypatch: pytest.Monke
     assert calls == [path, path]
     assert _digest(path, downloads) == second
     assert calls == [path, path]
+
+
+def test_a_digest_cache_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("One.")
+    _digest(tmp_path / "a.txt", downloads)
+    before = {path.name: path.read_bytes() for path in downloads.iterdir()}
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> None:
+        write(path, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "b.txt").write_text("Two.")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        _digest(tmp_path / "b.txt", downloads)
+    assert {path.name: path.read_bytes() for path in downloads.iterdir()} == before
 
 
 def test_digest_without_a_cache_agrees(tmp_path: Path, downloads: Path) -> None:

@@ -1,0 +1,99 @@
+"""Pictures: what a recipe says of them, and how any picture becomes uint8 pixels of one size.
+
+A picture is turned as its EXIF data says, cut to the square in its middle, and made as large as asked (bicubic, with
+antialiasing). What is transparent is shown on white. Decoders are Pillow's, for PNG, JPEG and WebP alone; of an
+animation the first frame counts. A picture whose header says that it has more than MAX_PIXELS pixels is refused before
+it is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_PIXELS = 1 << 26
+MAX_BYTES = 1 << 28  # of a file
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_FORMATS = ("PNG", "JPEG", "WEBP")
+
+
+class ImagesConfig(BaseModel):
+    """What pictures are made into."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Pixels of a side, after pictures were cut to squares; without it they stay as they are and have one size."""
+    channels: Literal[1, 3] = 1
+    """1: grey, 3: red, green and blue."""
+    labels: Literal["folder", "none"] = "folder"
+    """Class of a picture: the name of its folder (of IDX and NumPy files: their labels), or none."""
+
+
+class Picture(NamedTuple):
+    """One picture: uint8 [C, H, W], its class, and where it stands (file and number, from 1)."""
+
+    pixels: np.ndarray
+    label: str | None
+    source: str
+    position: int
+
+
+class BadPictureError(ValueError):
+    """What keeps a picture from being used, as a reason."""
+
+
+def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
+    """uint8 [C, H, W] of a file's bytes. Raises `BadPictureError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's about size and metadata: the size is looked at below
+            with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise BadPictureError(f"has more than {MAX_PIXELS:,} pixels ({width} × {height})")
+                image.load()
+                turned = ImageOps.exif_transpose(image)
+                return fitted(turned, config)
+    except BadPictureError:
+        raise
+    except Image.DecompressionBombError:
+        raise BadPictureError(f"has more than {MAX_PIXELS:,} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise BadPictureError("not a PNG, JPEG or WebP picture") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything for damaged bytes, and bytes are all they were given
+        raise BadPictureError(f"damaged picture: {error or type(error).__name__}") from error
+
+
+def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
+    """uint8 [C, H, W] of an image of any mode and size."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, which Pillow would cut off at 255
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("L" if config.channels == 1 else "RGB")
+    if config.size is not None and image.size != (config.size, config.size):
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))  # by itself: resize's box looks beyond its edges
+        image = image.resize((config.size, config.size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+    return pixels[None] if config.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def fitted_array(pixels: np.ndarray, config: ImagesConfig) -> np.ndarray:
+    """uint8 [C, H, W] of a uint8 array [H, W] or [H, W, 1 | 3]."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    side = config.size
+    if pixels.ndim == 2 and config.channels == 1 and (side is None or pixels.shape == (side, side)):
+        return pixels[None]  # most arrays are as they are wanted
+    return fitted(Image.fromarray(np.ascontiguousarray(pixels)), config)

@@ -1,0 +1,168 @@
+"""Files of tables, read as they are, in batches of bounded size.
+
+    .csv .tsv        a header, or none where the layout names the columns; quoted fields may hold line ends
+    .parquet .arrow  typed (.arrow: the file and the stream format)
+    .arff            attributes that say their kinds, dense rows
+
+each also .gz .bz2 .zst .xz and in a .zip, which are read to their check sums first. A row that cannot be read is a
+`Reject`, and so is a file that cannot be read at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import BinaryIO, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep import compression
+from data_prep.packages_known import Kind
+from data_prep.readers_rows import Reject, first_line, is_the_files, seekable
+from data_prep.source_files import ARCHIVE, SourceFile, check, opened, watched
+from data_prep.sources import Accepts
+from data_prep.table_arff import attribute_relation
+from data_prep.table_layouts import LAYOUTS, ColumnKind, Layout
+from data_prep.table_separated import separated
+from data_prep.table_values import native
+from data_prep.tables import LayoutName, Raw, TableSchema, Typed, misfit, typed
+
+_BATCH = 8192  # rows
+_KIND: Kind = "table"
+
+
+def accepts(layout_name: str | None) -> Accepts:
+    """Which files are read, of tables of a layout if it is known."""
+    layout = LAYOUTS.get(layout_name or "")
+
+    def readable(name: str) -> bool:
+        base = compression.split(name)[0]
+        known = base.endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
+        return known or name.endswith(ARCHIVE)
+
+    allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz) or {ARCHIVE}"
+    return Accepts(_KIND, readable, allowed, any_file=layout is not None)
+
+
+def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Reject]:
+    """The rows of a file as columns of a schema that is known: what is to be scored, with labels or without.
+
+    Columns that the schema does not name are passed over; a row that does not fit is a `Reject`.
+    """
+    named = schema.layout if schema.layout in get_args(LayoutName) else None  # a package's files are its own
+    layout = LAYOUTS.get(named or "")
+    for raw in raw_batches(file, layout, frozenset()):
+        if isinstance(raw, Reject):
+            yield raw
+            continue
+        problem = misfit(raw, schema, "the training data", labelled=False)
+        if problem:
+            yield from (Reject(file.name, position, problem) for position in raw.positions.tolist())
+            continue
+        rows, rejects = typed(file.name, raw, schema)
+        yield from rejects
+        if len(rows.positions):
+            yield rows
+
+
+def raw_batches(file: SourceFile, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+    """The rows of a file without the columns `drop`. UserError if it changes while it is read."""
+    return watched(file, _batches(file, layout, drop))
+
+
+def _batches(file: SourceFile, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+    base, kind = compression.split(file.name)
+    suffix = next((suffix for suffix in FORMATS if base.endswith(suffix)), ".csv")
+    check(file)
+    with opened(file) as raw, closing(compression.opened(raw, kind)) as stream:
+        yield from FORMATS[suffix](file.name, stream, layout, drop)
+
+
+def _parquet(name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+    def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
+        table = pq.ParquetFile(file)
+        wanted = [column for column in table.schema_arrow.names if column not in drop]
+        return table.schema_arrow, table.iter_batches(_BATCH, columns=wanted), table.metadata.num_rows
+
+    return _columns(name, stream, drop, opened)
+
+
+def _arrow(name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+    def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
+        magic = file.read(6)
+        file.seek(0)
+        if magic != b"ARROW1":
+            reader = pa.ipc.open_stream(file)
+            return reader.schema, iter(reader), None
+        table = pa.ipc.open_file(file)
+        return table.schema, (table.get_batch(number) for number in range(table.num_record_batches)), None
+
+    return _columns(name, stream, drop, opened)
+
+
+def _columns(
+    name: str,
+    stream: BinaryIO,
+    drop: frozenset[str],
+    opened: Callable[[BinaryIO], tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]],
+) -> Iterator[Raw | Reject]:
+    """Batches of a typed file; the number of its rows is compared, where it is known before."""
+    rows = 0
+    try:
+        with seekable(stream) as file:
+            schema, batches, count = opened(file)
+            problem = _unusable(schema, drop)
+            if problem:
+                yield Reject(name, 1, problem)
+                return
+            for batch in batches:
+                batch.validate(full=True)  # offsets and UTF-8; a file is not believed
+                for start in range(0, batch.num_rows, _BATCH):
+                    part = _raw(batch.slice(start, _BATCH), schema.names, drop, rows)
+                    rows += len(part.positions)
+                    yield part
+            if count is not None and rows != count:
+                raise ValueError(f"it should hold {count} rows, not {rows}")
+            if not rows:
+                yield Reject(name, 1, "no row in the file")
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if not is_the_files(error):
+            raise
+        yield Reject(name, rows + 1, f"damaged file, not read from here on: {first_line(error)}")
+
+
+def _unusable(schema: pa.Schema, drop: frozenset[str]) -> str | None:
+    names = [name for name in schema.names if name not in drop]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        return f"more than one column is called {twice!r}"
+    for name in names:
+        kind = schema.field(name).type
+        if native(pa.nulls(0, kind)) is None:
+            return f"column {name!r} holds {kind}, which is no number, text or date; name it in data.drop"
+    return None
+
+
+def _raw(batch: pa.RecordBatch, names: list[str], drop: frozenset[str], before: int) -> Raw:
+    columns: dict[str, pa.Array] = {}
+    declared: dict[str, ColumnKind] = {}
+    for name in batch.schema.names:
+        found = None if name in drop else native(batch[name])
+        if found is not None:
+            columns[name] = found[0]
+            if found[1] is not None:
+                declared[name] = found[1]
+    return Raw(columns, np.arange(before + 1, before + 1 + batch.num_rows), declared, names)
+
+
+Reader = Callable[[str, BinaryIO, Layout | None, frozenset[str]], Iterator[Raw | Reject]]
+FORMATS: dict[str, Reader] = {
+    ".csv": partial(separated, delimiter=","),
+    ".tsv": partial(separated, delimiter="\t"),
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".arff": attribute_relation,
+}

@@ -1,0 +1,116 @@
+"""Layouts of well-known tables, so that their files are read as they were published.
+
+    kdd99                  KDD Cup 99: kddcup.data[_10_percent], corrected; no header, label ends in a full stop
+    nsl-kdd                NSL-KDD: KDDTrain+.txt, KDDTest+.txt; the same, and how hard each row is, which is left out
+    creditcard             credit-card fraud of the ULB: creditcard.csv
+    paysim                 PaySim: payments of a simulated mobile money service; who pays whom is left out
+    wdbc                   Breast Cancer Wisconsin (Diagnostic) of UCI: wdbc.data; no header, the patient's id left out
+    sklearn-breast-cancer  the same as scikit-learn ships it
+
+Sources: the `.names` files beside the data of KDD Cup 99 and of UCI; the READMEs of the others.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ColumnKind = Literal["numeric", "categorical", "date"]
+
+_KDD = (
+    *("duration", "protocol_type", "service", "flag", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent"),
+    *("hot", "num_failed_logins", "logged_in", "num_compromised", "root_shell", "su_attempted", "num_root"),
+    *("num_file_creations", "num_shells", "num_access_files", "num_outbound_cmds", "is_host_login"),
+    *("is_guest_login", "count", "srv_count", "serror_rate", "srv_serror_rate", "rerror_rate", "srv_rerror_rate"),
+    *("same_srv_rate", "diff_srv_rate", "srv_diff_host_rate", "dst_host_count", "dst_host_srv_count"),
+    *("dst_host_same_srv_rate", "dst_host_diff_srv_rate", "dst_host_same_src_port_rate"),
+    *("dst_host_srv_diff_host_rate", "dst_host_serror_rate", "dst_host_srv_serror_rate", "dst_host_rerror_rate"),
+    "dst_host_srv_rerror_rate",
+)
+_KDD_KINDS: dict[str, ColumnKind] = {
+    name: "categorical" if name in ("protocol_type", "service", "flag") else "numeric" for name in _KDD
+}
+_CELL = (
+    *("radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points"),
+    *("symmetry", "fractal dimension"),
+)
+_CELLS = tuple(f"{how} {what}" for how in ("mean", "standard error of", "worst") for what in _CELL)
+_PAYSIM = (
+    *("step", "type", "amount", "nameOrig", "oldbalanceOrg", "newbalanceOrig", "nameDest", "oldbalanceDest"),
+    *("newbalanceDest", "isFraud", "isFlaggedFraud"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table was published: what its columns are called, and which of them is the label."""
+
+    columns: tuple[str, ...]
+    target: str
+    normal: tuple[str, ...]
+    header: bool = False
+    """Whether the first line holds the names."""
+    skip: int = 0
+    """Lines before the first row that are no data."""
+    drop: frozenset[str] = frozenset()
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Names of labels that are coded."""
+    label_ends: str = ""
+    """What follows each label and is no part of it."""
+    files: tuple[str, ...] = ()
+    """Names of files in a folder that are read besides those of known formats, without their compression's suffix."""
+
+    def reads(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name.rpartition("/")[2], pattern) for pattern in self.files)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "kdd99": Layout(
+        (*_KDD, "label"),
+        target="label",
+        normal=("normal",),
+        kinds=_KDD_KINDS,
+        label_ends=".",
+        files=("kddcup.data", "kddcup.data_10_percent", "corrected"),
+    ),
+    "nsl-kdd": Layout(
+        (*_KDD, "label", "difficulty"),
+        target="label",
+        normal=("normal",),
+        drop=frozenset({"difficulty"}),
+        kinds=_KDD_KINDS,
+        files=("KDDTrain+*.txt", "KDDTest*.txt"),
+    ),
+    "creditcard": Layout(
+        ("Time", *(f"V{number}" for number in range(1, 29)), "Amount", "Class"),
+        target="Class",
+        normal=("0",),
+        header=True,
+    ),
+    "paysim": Layout(
+        _PAYSIM,
+        target="isFraud",
+        normal=("0",),
+        header=True,
+        drop=frozenset({"nameOrig", "nameDest"}),
+        kinds={"type": "categorical"},
+    ),
+    "wdbc": Layout(
+        ("id", "diagnosis", *_CELLS),
+        target="diagnosis",
+        normal=("benign",),
+        drop=frozenset({"id"}),
+        labels={"M": "malignant", "B": "benign"},
+        files=("wdbc.data",),
+    ),
+    "sklearn-breast-cancer": Layout(
+        (*_CELLS, "diagnosis"),
+        target="diagnosis",
+        normal=("benign",),
+        skip=1,
+        labels={"0": "malignant", "1": "benign"},
+    ),
+}

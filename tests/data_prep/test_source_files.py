@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import arrays, compression, packages
+from data_prep.arrays_corpus import ArrayCorpus
+from data_prep.errors import UserError
+from data_prep.images import ImagesConfig
+from data_prep.packages import PACKAGES
+from data_prep.tables import TableConfig
+from tests.data_prep.arrays_input import columns_of, ingested, rejected
+from tests.data_prep.test_images import encoded, idx, picture
+
+CSV = b"a,b\n1,x\n2,y\n"
+
+
+def packed(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_table_in_an_archive_as_it_was_downloaded(tmp_path: Path) -> None:
+    path = packed(
+        tmp_path / "archive.zip", {"log.csv": CSV, "__MACOSX/._log.csv": b"\0", ".hidden.csv": CSV, "x.md": b""}
+    )
+    ingested(path, out=tmp_path / "out", config=TableConfig(), max_rejects=0)
+    assert columns_of(tmp_path / "out") == {"a": [1, 2], "b": ["x", "y"]}
+    assert ArrayCorpus(tmp_path / "out").names([0]) == ["archive.zip/log.csv:2"]
+
+
+def test_files_in_an_archive_are_those_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "d" / "more").mkdir(parents=True)
+    (tmp_path / "d" / "z.csv").write_bytes(b"a,b\n9,z\n")
+    packed(tmp_path / "d" / "more" / "two.zip", {"2.csv": b"a,b\n4,w\n", "in/1.csv": CSV})
+    summary = ingested(tmp_path / "d", out=tmp_path / "out", config=TableConfig(), max_rejects=0)
+    assert columns_of(tmp_path / "out")["a"] == [4, 1, 2, 9] and summary["sources"][0]["files"] == 3
+
+
+def test_pictures_in_an_archive(tmp_path: Path) -> None:
+    files = {f"{kind}/{n}.png": encoded(picture(n + ord(kind), 6, 6)) for kind in "ab" for n in range(3)}
+    path = packed(tmp_path / "p.zip", files, zipfile.ZIP_STORED)
+    ingested(path, out=tmp_path / "out", config=ImagesConfig(), max_rejects=0)
+    assert ArrayCorpus(tmp_path / "out").labels(range(6)) == list("aaabbb")
+    sets = {"t-images-idx3-ubyte": idx(picture(0, 3, 6, 6)), "t-labels-idx1-ubyte": idx(np.arange(3, dtype=np.uint8))}
+    ingested(packed(tmp_path / "idx.zip", sets), out=tmp_path / "idx", config=ImagesConfig(), max_rejects=0)
+    assert ArrayCorpus(tmp_path / "idx").labels(range(3)) == list("012")
+    inner = io.BytesIO()
+    np.savez(inner, x=picture(0, 3, 6, 6))
+    ingested(packed(tmp_path / "npz.zip", {"x.npz": inner.getvalue()}), out=tmp_path / "npz", config=ImagesConfig())
+    assert len(ArrayCorpus(tmp_path / "npz")) == 3
+
+
+def damaged(content: bytes) -> bytes:
+    """An archive whose member is not what its check sum says."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("t.csv", content)
+    return out.getvalue().replace(b"2,y", b"2,z")
+
+
+def encrypted() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("t.csv", CSV)
+    raw = bytearray(out.getvalue())
+    raw[6] |= 1
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"no archive", "damaged archive: File is not a zip file"),
+        (b"", "damaged archive: File is not a zip file"),
+        (b"PK\x05\x06" + bytes(18), "it holds no file of a format that can be read"),
+        (damaged(CSV), "damaged archive: Bad CRC-32"),
+        (encrypted(), "encrypted"),
+    ],
+)
+def test_bad_archives_are_one_reject(tmp_path: Path, raw: bytes, reason: str) -> None:
+    (tmp_path / "a.zip").write_bytes(raw)
+    (tmp_path / "t.csv").write_bytes(CSV)
+    ingested(tmp_path, out=tmp_path / "out", config=TableConfig())
+    assert columns_of(tmp_path / "out")["a"] == [1, 2]
+    (bad,) = rejected(tmp_path / "out")
+    assert reason in bad["reason"] and "a.zip" in bad["source"]
+
+
+def test_what_expands_as_no_honest_file_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "FREE_BYTES", 1 << 16)
+    packed(tmp_path / "a.zip", {"t.csv": b"a,b\n" + b"\n" * (8 << 20)})
+    (tmp_path / "t.csv").write_bytes(CSV)
+    ingested(tmp_path, out=tmp_path / "out", config=TableConfig())
+    assert "expands more than 1,000-fold" in rejected(tmp_path / "out")[0]["reason"]
+
+
+def test_a_picture_that_went_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    for name in "ab":
+        Image.fromarray(picture(ord(name), 5, 5)).save(folder / f"{name}.png")
+    real = arrays.listed
+
+    def gone(*arguments: object) -> object:
+        found = real(*arguments)  # type: ignore[arg-type]
+        (folder / "b.png").unlink()
+        return found
+
+    monkeypatch.setattr(arrays, "listed", gone)
+    with pytest.raises(UserError, match=r"b\.png went away while it was read"):
+        ingested(folder, out=tmp_path / "out", config=ImagesConfig())
+
+
+def test_a_wheel_of_one_platform_is_asked_for_on_any() -> None:
+    """Its files are read and not run, so the digest that is registered is the one that comes."""
+    options = packages._platform(PACKAGES["digits"].filename)
+    assert options == [
+        *("--implementation", "cp", "--python-version", "311", "--abi", "cp311"),
+        *("--platform", "manylinux_2_27_x86_64", "--platform", "manylinux_2_28_x86_64"),
+    ]
+    assert packages._platform(PACKAGES["mnist-5000"].filename) == packages._platform(PACKAGES["brown"].filename) == []
