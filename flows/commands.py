@@ -21,9 +21,11 @@ from flows.console import elapsed
 from flows.environment import prepare
 from flows.signals import terminated, terminations_as_interrupts
 from pipeline import runs as records
+from pipeline.artifact import Artifact
 from pipeline.home import Home
-from pipeline.recipe import Recipe
+from pipeline.recipe import AnyRecipe, Recipe
 from pipeline.recipe import recipes as packaged
+from pipeline.store import Store
 
 out = Console(soft_wrap=False, highlight=False)
 
@@ -33,7 +35,7 @@ def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]
     return settings if workers is None else [*settings, f"placement.workers={workers}"]
 
 
-def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
+def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> AnyRecipe:
     """Load a recipe; a mistake in it is a mistake of usage."""
     from pipeline.recipe import load
 
@@ -100,7 +102,7 @@ def run(
     _run(loaded, (recipe, scale, settings), as_json)
 
 
-def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
+def _branch(recipe: AnyRecipe, extend: bool, start: str | None) -> list[str]:
     """Settings with which a recipe goes on from a checkpoint."""
     from pipeline import branch
 
@@ -155,7 +157,7 @@ def resume(run: str, as_json: bool) -> None:
     _run(records.recipe_of(home.runs, record), (str(home.runs / f"{record.run_id}.yaml"), None, ()), as_json)
 
 
-def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
+def _run(recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
     home = Home.find()
     prepare(home.prefect)
     # With --json, standard output belongs to the object alone, whatever libraries print.
@@ -170,7 +172,7 @@ def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: 
         summarise(home, record, console)
 
 
-def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
+def _nothing_to_do(home: Home, recipe: AnyRecipe) -> records.Run | None:
     """A run that only looks everything up, if the store has it all: no Prefect, no Ray, no MLflow."""
     from pipeline import dag
 
@@ -187,10 +189,11 @@ def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
     return record
 
 
-def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
+def _make(home: Home, recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
     from flows.console import StageProgress
+    from pipeline import dag
 
-    names = ["ingest", "tokenizer", "shards", "pretrain", *(job.name for job in recipe.downstream), "report"]
+    names = [node.name for node in dag.nodes(recipe, home.downloads)]
     try:
         with terminations_as_interrupts(), StageProgress(console, names) as progress:
             progress.start("ingest", "starting Prefect")
@@ -239,23 +242,28 @@ def report(run: str) -> None:
 
 def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
     from data_prep.corrupt import MaskingConfig
+    from flows import arrays
     from flows.peek import peek as show_artifact
     from training.config import LongerConfig
     from training.data import LONGER
 
     store = Home.find().store()
     found = store.resolve(artifact)
+    if arrays.of_arrays(found):
+        _peek_arrays(found, range(start, start + rows), split, recipe, store)
+        return
     inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
     tokenizer, corpus = inputs.get("tokenizer"), inputs.get("corpus")
     corruption = longer = None
     if recipe is not None:
         chosen = _load(recipe, None, [])
+        if not isinstance(chosen, Recipe):
+            raise UserError(f"{recipe}: peek shows rows of text, and this recipe is for {chosen.data.kind}.")
         corruption, longer = chosen.corruption, chosen.train.longer
     else:
         # The corruption of the newest network that was trained on these shards, if there is one.
         for candidate in reversed(store.list()):
-            parents = {entry["key"] for entry in candidate.manifest["inputs"].values()}
-            if candidate.stage == "pretrain" and found.key in parents:
+            if candidate.stage == "pretrain" and found.key in _parents(candidate):
                 corruption = MaskingConfig.model_validate(candidate.config["corruption"])
                 train = candidate.config["train"]
                 longer = LongerConfig.model_validate(train["longer"]) if train.get("longer") else None
@@ -274,11 +282,37 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
     )
 
 
+def _peek_arrays(found: Artifact, index: range, split: str, recipe: str | None, store: Store) -> None:
+    """Rows of a table or pictures, with the noise of a recipe, or of the newest network that was trained on them."""
+    from data_prep.noise import NoiseConfig
+    from flows import arrays
+
+    if recipe is not None:
+        chosen = _load(recipe, None, [])
+        if isinstance(chosen, Recipe):
+            raise UserError(f"{recipe}: is for text, and {found.key} holds {found.summary['kind']}.")
+        arrays.peek(found, split, index, out, chosen.corruption, chosen.seed, chosen.name)
+        return
+    trained = [one for one in store.list() if one.stage == "pretrain" and found.key in _parents(one)]
+    config = trained[-1].config if trained else {"corruption": {"kind": "none"}, "seed": 0, "name": ""}
+    noise = NoiseConfig.model_validate(config["corruption"])
+    arrays.peek(found, split, index, out, noise, config["seed"], config["name"])
+
+
+def _parents(artifact: Artifact) -> set[str]:
+    return {entry["key"] for entry in artifact.manifest["inputs"].values()}
+
+
 def stats(artifact: str, split: str, as_json: bool) -> None:
+    from flows import arrays
     from flows import stats as counted
 
     store = Home.find().store()
     found = store.resolve(artifact)
+    if arrays.of_arrays(found):
+        told = arrays.gather(found)
+        print(json.dumps(told)) if as_json else arrays.show(found, told, out)
+        return
     inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
     values = counted.gather(found, inputs.get("tokenizer"), inputs.get("corpus"))
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +14,7 @@ from flows.readable import size
 from pipeline import cluster, famous
 from pipeline.cluster import Cluster
 from pipeline.home import Home
-from pipeline.recipe import Recipe
+from pipeline.recipe import AnyRecipe, Recipe
 from training.config import PlacementConfig
 from training.cost_memory import Memory
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
 
-def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
+def recipe(loaded: AnyRecipe, home: Home, gpu: str, out: Console) -> None:
     """Each stage, stored or to do and why, and what pretraining needs."""
     from pipeline import dag
 
@@ -40,12 +40,19 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
         if item.node.inputs:
             branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
         if item.node.name == "shards" and item.artifact:
-            train = item.artifact.summary["train"]
-            branch.add(f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding")
-        if item.node.name == "pretrain":
+            branch.add(_rows(item.artifact.summary["train"]))
+        if item.node.name == "pretrain" and not isinstance(loaded, Recipe):
+            branch.add(f"{loaded.train.steps:,} steps of {loaded.train.global_batch:,} rows")
+        elif item.node.name == "pretrain" and isinstance(loaded, Recipe):
             for text in _pretraining(loaded, planned, home, gpu, out):
                 branch.add(text)
     out.print(tree)
+
+
+def _rows(train: dict[str, Any]) -> str:
+    if "shape" in train:
+        return f"{train['rows']:,} rows of shape {tuple(train['shape'])}"
+    return f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding"
 
 
 def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -24,10 +25,9 @@ from data_prep.errors import UserError
 from flows.environment import prepare
 from flows.signals import terminations_as_interrupts
 from pipeline import dag, runs
-from pipeline.dag import Node
 from pipeline.execute import Execution
 from pipeline.home import Home
-from pipeline.recipe import Recipe, load
+from pipeline.recipe import AnyRecipe, load
 from pipeline.tracking import Tracker
 from training import launch
 
@@ -62,7 +62,7 @@ class Session:
     """What a flow run works with. Prefect keeps a flow's parameters, so those are plain words and this is not one."""
 
     home: Home
-    recipe: Recipe
+    recipe: AnyRecipe
     watch: Watch = field(default_factory=Unwatched)
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
@@ -93,7 +93,7 @@ def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None =
 
 def run(
     home: Home,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     asked: tuple[str, str | None, Sequence[str]],
     watch: Watch | None = None,
 ) -> runs.Run:
@@ -105,21 +105,31 @@ def run(
     prepare(home.prefect)
     session = Session(home, recipe, watch or Unwatched())
     token = _session.set(session)
+    unreached = None
     try:
         name, scale, settings = asked
         pretrain(name, scale, list(settings))
-    except httpx.TransportError as error:
-        _without_prefect(session, error)
+    except (httpx.TransportError, RuntimeError) as error:
+        if error is session.error or not _is_unreached(error):
+            raise
+        unreached = error
     finally:
         _session.reset(token)
+    if unreached is not None:
+        _without_prefect(session, unreached)
     assert session.record is not None
     return session.record
 
 
-def _without_prefect(session: Session, error: httpx.TransportError) -> None:
+def _is_unreached(error: Exception) -> bool:
+    """Whether it says that Prefect's server was not reached, bare or as Prefect wraps it before a flow begins."""
+    return isinstance(error, httpx.TransportError) or isinstance(error.__cause__, httpx.TransportError)
+
+
+def _without_prefect(session: Session, error: Exception) -> None:
     """The server went away: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
     if session.error is not None:
-        raise session.error from None
+        raise session.error
     gone = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} went away"
     if session.record is None or session.record.status != runs.DONE:
         raise UserError(f"{gone}; start it, or unset PREFECT_API_URL, and run this again.") from error
@@ -142,10 +152,10 @@ def carry_out(name: str) -> State[str]:
 def _carry_out_all(session: Session) -> dict[str, Any]:
     """All nodes in order; whatever happens, the run's record, MLflow and Ray are left as they should be."""
     home, recipe = session.home, session.recipe
-    nodes: list[Node] = dag.nodes(recipe, home.downloads)
+    nodes, store = dag.nodes(recipe, home.downloads), home.store()
     record = session.record = runs.begin(home.runs, recipe)
     tracker = Tracker(home.path, os.environ.get("MLFLOW_TRACKING_URI"), recipe.name, record.run_id)
-    session.execution = Execution(recipe, home.store(), record, tracker, home.downloads, nodes)
+    session.execution = Execution(recipe, store, record, tracker, home.downloads, nodes)
     status = "FAILED"
     try:
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
@@ -161,12 +171,26 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         record.status, record.error = runs.FAILED, str(error)
         raise
     finally:
-        try:
-            session.execution.finish(status)
-            record.seconds = round(time.time() - record.started, 1)
-            runs.save(home.runs, record)
-        finally:  # whatever the disk says
-            launch.stop_ray()
-            record.unsent = tracker.close(MLFLOW_TIMEOUT_INTERRUPTED if status == "KILLED" else MLFLOW_TIMEOUT)
-        runs.save(home.runs, record)
+        _finish(session, session.execution, record, status)
     return record.public()
+
+
+def _finish(session: Session, execution: Execution, record: runs.Run, status: str) -> None:
+    """End the run everywhere. Each step is taken whatever the disk says to those before it."""
+
+    def close_tracker() -> None:
+        record.unsent = execution.tracker.close(MLFLOW_TIMEOUT_INTERRUPTED if status == "KILLED" else MLFLOW_TIMEOUT)
+
+    record.seconds = round(time.time() - record.started, 1)
+    try:
+        with ExitStack() as steps:  # taken from the last to the first
+            steps.callback(runs.save, session.home.runs, record)
+            steps.callback(close_tracker)
+            steps.callback(launch.stop_ray)
+            steps.callback(runs.save, session.home.runs, record)  # sending to MLflow may take minutes
+            steps.callback(execution.finish, status)
+    except Exception as error:
+        if session.error is None:
+            session.error = error
+            raise
+        log.warning("the run %s could not be recorded as %s: %s", record.run_id, record.status, error)

@@ -14,7 +14,7 @@ from pipeline.downstream.report import verdict
 from pipeline.home import Home
 from pipeline.runs import Run
 
-SHOWN = ("mlm", "mlm_accuracy", "sop_accuracy", "nsp_accuracy")
+SHOWN = ("mlm", "mlm_accuracy", "sop_accuracy", "nsp_accuracy")  # of text; of all else, every term
 
 
 def summarise(home: Home, run: Run, console: Console) -> None:
@@ -29,6 +29,9 @@ def summarise(home: Home, run: Run, console: Console) -> None:
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
     console.print(_pretraining(report))
     for job in report["downstream"].values():
+        if "heads" in job:
+            _show(job, console)
+            continue
         title = f"{job['title']}: {job['metric']} on {job['test_rows']:,} test rows, {job['seeds']} seeds"
         console.print(Text(f"\n{title}", "bold"))
         console.print(_table(job))
@@ -49,13 +52,27 @@ def summarise(home: Home, run: Run, console: Console) -> None:
 
 
 def _pretraining(report: dict[str, Any]) -> Text:
-    pretraining = report["pretraining"]
-    parts = [
-        f"{name.replace('_', ' ')} {pretraining[f'validation_{name}']:.3f}"
-        for name in SHOWN
-        if f"validation_{name}" in pretraining
-    ]
-    return Text("Pretraining, on held-out documents: ", "bold").append(", ".join(parts), "not bold")
+    """What pretraining came to on what was held out."""
+    held_out = {
+        name.removeprefix("validation_"): value
+        for name, value in report["pretraining"].items()
+        if name.startswith("validation_")
+    }
+    text = "tokens" in report["shards"]["train"]
+    shown = [name for name in (SHOWN if text else held_out) if name in held_out and name != "loss"]
+    parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]
+    what = "documents" if text else "rows"
+    return Text(f"Pretraining, on held-out {what}: ", "bold").append(", ".join(parts), "not bold")
+
+
+def _show(job: dict[str, Any], console: Console) -> None:
+    """A job on tables or pictures."""
+    table = Table(*job["heads"], box=None, header_style="bold", pad_edge=False)
+    for row in job["rows"]:
+        table.add_row(*row)
+    console.print(Text(f"\n{job['title']}", "bold"))
+    console.print(table)
+    console.print(Text(job["verdict"]))
 
 
 def _table(job: dict[str, Any]) -> Table:
@@ -77,6 +94,8 @@ def _table(job: dict[str, Any]) -> Table:
 
 
 def _next_steps(run: Run) -> list[str]:
+    if "tokenizer" not in run.stages:
+        return ["sesame ui    curves, figures and the flow's stages in MLflow and Prefect"]
     return [
         f"sesame peek {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
         "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",

@@ -5,7 +5,8 @@
     ROOT/KEY/ATTEMPT.live       a sign of life, while the attempt is being made
 
 The output digest covers the files' names and contents and nothing else: an artifact's children depend on what they
-can read, so the summary, the time it took and where it was made may differ without forking the children.
+can read, so the summary, the time it took and where it was made may differ without forking the children. The manifest's
+own digest covers all that it says, so that damage to the rest is noticed, too; nothing depends on it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NotRequired
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -44,7 +45,7 @@ class InputEntry(TypedDict):
 
 @with_config(_STRICT)
 class Manifest(TypedDict):
-    """`manifest.json`; `provenance` and `summary` stand outside every digest."""
+    """`manifest.json`; `provenance` and `summary` stand outside every key and outside the output digest."""
 
     format: int
     key: str
@@ -57,6 +58,8 @@ class Manifest(TypedDict):
     summary: dict[str, Any]
     output_digest: str
     provenance: dict[str, Any]
+    digest: NotRequired[str]
+    """Of all the rest. Early manifests have none."""
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -125,7 +128,13 @@ def is_account(name: str) -> bool:
 
 
 def write_manifest(manifest: Manifest) -> bytes:
-    return (json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+    """The manifest as it is stored: JSON with its own digest inside."""
+    sealed = {**manifest, "digest": _digest_of(manifest)}
+    return (json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+
+
+def _digest_of(manifest: Mapping[str, Any]) -> str:
+    return digest({name: value for name, value in manifest.items() if name != "digest"})
 
 
 def read_manifest(data: bytes, key: str, where: str) -> Manifest:
@@ -137,7 +146,10 @@ def read_manifest(data: bytes, key: str, where: str) -> Manifest:
         path = ".".join(map(str, first["loc"]))
         found = f"{path}: {first['msg']}" if path else first["msg"]
         raise UserError(f"{where} is damaged ({found}); delete the artifact {key} and rerun") from None
-    problem = _inconsistency(manifest, key)
+    try:
+        problem = _inconsistency(manifest, key)
+    except TypeError as error:  # a number that nobody writes, such as 1e999
+        problem = str(error)
     if problem:
         raise UserError(f"{where} is damaged ({problem}); delete the artifact {key} and rerun")
     return manifest
@@ -156,4 +168,6 @@ def _inconsistency(manifest: Manifest, key: str) -> str:
             return f"file {name!r} does not stay inside the artifact"
     if manifest["output_digest"] != output_digest(manifest["files"]):
         return "its output digest is not that of its files"
+    if "digest" in manifest and manifest["digest"] != _digest_of(manifest):
+        return "its own digest is not that of what it says"
     return ""

@@ -1,6 +1,8 @@
 """A recipe as a DAG of stages: which there are, what each needs, and which of them the store already has.
 
 ingest ─► tokenizer ─► shards ─► pretrain ─► one downstream job per entry ─► report
+
+Tables and pictures need no tokenizer.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.downstream import fine_tune
 from pipeline.recipe import Recipe
@@ -38,8 +41,12 @@ class Planned:
     why: str
 
 
-def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
+def nodes(recipe: Recipe | ArrayRecipe, downloads: Path) -> list[Node]:
     """The DAG in an order in which every node follows what it reads."""
+    return _of_text(recipe, downloads) if isinstance(recipe, Recipe) else _of_arrays(recipe, downloads)
+
+
+def _of_text(recipe: Recipe, downloads: Path) -> list[Node]:
     dag = [
         Node("ingest", ingest.INGEST, ingest.config(recipe, downloads)),
         Node("tokenizer", tokenizer.TOKENIZER, tokenizer.config(recipe), {"corpus": "ingest"}),
@@ -57,9 +64,26 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
         Node(job.name, fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), read, heavy=True)
         for job in recipe.downstream
     ]
-    everything = {node.name: node.name for node in dag}
-    dag.append(Node("report", report.REPORT, report.config(recipe), everything))
-    return dag
+    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
+
+
+def _of_arrays(recipe: ArrayRecipe, downloads: Path) -> list[Node]:
+    from pipeline.downstream.arrays import ARRAY_JOB  # what it needs is seconds of imports
+    from pipeline.downstream.arrays import config as config_of
+    from pipeline.stages import array_ingest, array_report, array_shards
+
+    dag = [
+        Node("ingest", array_ingest.ARRAY_INGEST, array_ingest.config(recipe, downloads)),
+        Node("shards", array_shards.ARRAY_SHARDS, array_shards.config(recipe), {"corpus": "ingest"}),
+        Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards"}, heavy=True),
+    ]
+    read = {"pretrained": "pretrain", "shards": "shards", "corpus": "ingest"}
+    dag += [Node(job.name, ARRAY_JOB, config_of(recipe, job), read, heavy=True) for job in recipe.downstream]
+    return [*dag, Node("report", array_report.ARRAY_REPORT, array_report.config(recipe), _all(dag))]
+
+
+def _all(dag: list[Node]) -> dict[str, str]:
+    return {node.name: node.name for node in dag}
 
 
 def plan(dag: list[Node], store: Store) -> list[Planned]:

@@ -15,7 +15,7 @@ from pipeline import registry
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
 from pipeline.paths import flatten
-from pipeline.recipe import Recipe
+from pipeline.recipe import AnyRecipe
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
 from pipeline.stages.pretrain import MODEL
@@ -30,7 +30,7 @@ Progress = Callable[..., None]
 class Execution:
     """One flow run over a store. `made` grows node by node."""
 
-    recipe: Recipe
+    recipe: AnyRecipe
     store: Store
     run: Run
     tracker: Tracker
@@ -110,7 +110,7 @@ class Execution:
 
     def _register(self, node: Node, child: TrackedRun, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
         """A downstream job decides whether the model it tested becomes the champion of its recipe's name."""
-        if "pretrained" not in inputs or "pretrained" not in node.config["job"]["models"]:
+        if "pretrained" not in inputs or "pretrained" not in node.config["job"].get("models", []):
             return
         score = f"pretrained_{max(node.config['job']['labels'])}"
         registry.register(

@@ -19,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DOTS_PER_INCH = 130
 
 
-def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
+def new_axes(title: str, x: str, y: str) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -34,7 +34,7 @@ def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save(figure: Any, path: Path) -> Path:
     from matplotlib import pyplot
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
     series = {name: points for name, points in series.items() if points}
     if not series:
         return []
-    figure, axes = _axes(title, "optimizer step", y)
+    figure, axes = new_axes(title, "optimizer step", y)
     colours: dict[str, str] = {}
     for name, points in series.items():
         held_out = name.startswith("validation_")
@@ -81,12 +81,12 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
     axes.set_ylim(bottom=0)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9)
-    return [_save(figure, path)]
+    return [save(figure, path)]
 
 
 def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], path: Path) -> Path:
     """Held-out loss over the steps, a line for each combination; where it was taken once, the loss of training."""
-    figure, axes = _axes("Sweep", "optimizer step", "loss (nats per target)")
+    figure, axes = new_axes("Sweep", "optimizer step", "loss (nats per target)")
     for index, (label, records) in enumerate(curves.items()):
         held_out = [(r["step"], r["validation_loss"]) for r in records if "validation_loss" in r]
         points = held_out if len(held_out) > 1 else [(r["step"], r["loss"]) for r in records if "loss" in r]
@@ -94,12 +94,12 @@ def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], pat
         colour, style = COLOURS[index % len(COLOURS)], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
         axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=1.4, label=f"{label}{score}")
     axes.legend(frameon=False, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def learning_curve(report: dict[str, Any], path: Path) -> Path:
     """Score over the number of labels: mean and standard deviation over the seeds for every model, baselines beside."""
-    figure, axes = _axes(f"{report['title']} (test)", "labelled training examples", report["metric"])
+    figure, axes = new_axes(f"{report['title']} (test)", "labelled training examples", report["metric"])
     for index, model in enumerate(report["models"]):
         cells = [cell for cell in report["cells"] if cell["model"] == model]
         x = [cell["labels"] for cell in cells]
@@ -121,7 +121,7 @@ def learning_curve(report: dict[str, Any], path: Path) -> Path:
     axes.set_xticks(labels, [f"{n:,}" for n in labels], minor=False)
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def data_figures(splits: Mapping[str, RowCounts], corpus: CorpusCounts, folder: 
 
 
 def _frequencies(splits: Mapping[str, RowCounts], path: Path) -> Path:
-    figure, axes = _axes("", "rank of the token", "share of the text")
+    figure, axes = new_axes("", "rank of the token", "share of the text")
     axes.set_title(
         "Tokens by frequency; grey: the share that the tokens up to there make up", loc="left", fontsize=10, y=1.04
     )
@@ -165,22 +165,22 @@ def _frequencies(splits: Mapping[str, RowCounts], path: Path) -> Path:
             axes.axvline(rank, color="0.75", linewidth=0.8, zorder=1)
             axes.text(rank, 1.005, f"{percent} %", transform=above, ha=align, fontsize=7, color="0.4")
         axes.legend(frameon=False, fontsize=9, loc="lower left")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _row_lengths(splits: Mapping[str, RowCounts], path: Path) -> Path:
-    figure, axes = _axes("Row lengths", "tokens in a row", "share of rows")
+    figure, axes = new_axes("Row lengths", "tokens in a row", "share of rows")
     for index, (name, split) in enumerate(list(splits.items())[:MOST_LINES]):
         label = f"{_label(name)}: {split['padding_share']:.1%} padding"
         edges = [edge - 0.5 for edge in split["row_lengths"]["edges"]]
         _stairs(axes, split["row_lengths"], edges, index, label, dashed=name == "validation")
     axes.set_xlim(left=0)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _document_lengths(corpus: CorpusCounts, path: Path) -> Path:
-    figure, axes = _axes("Document lengths in training", "characters in a document", "share of documents")
+    figure, axes = new_axes("Document lengths in training", "characters in a document", "share of documents")
     sources = corpus["splits"]["train"]["sources"]
     for index, source in enumerate(sources[:MOST_LINES]):
         label = f"{_label(source['source'])}: {_count(source['documents'], 'document')}"
@@ -190,7 +190,7 @@ def _document_lengths(corpus: CorpusCounts, path: Path) -> Path:
     if len(sources) > MOST_LINES:
         axes.plot([], [], " ", label=f"{len(sources) - MOST_LINES} more sources")
     axes.legend(frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _stairs(axes: Any, lengths: Lengths, edges: Sequence[float], index: int, label: str, dashed: bool = False) -> None:
@@ -207,7 +207,7 @@ def _rejects(corpus: CorpusCounts, path: Path) -> Path:
     reasons = list(rejects["reasons"])[:MOST_BARS]
     more = len(rejects["reasons"]) - len(reasons)
     title = f"{_count(rejects['rows'], 'row')} rejected{f'; {more} rarer reasons are not shown' if more else ''}"
-    figure, axes = _axes(title, "rows", "")
+    figure, axes = new_axes(title, "rows", "")
     figure.set_size_inches(6.4, 1.2 + 0.32 * len(reasons))
     named = list(rejects["sources"])[: MOST_LINES - 1]
     parts = {source: rejects["sources"][source] for source in named}
@@ -229,7 +229,7 @@ def _rejects(corpus: CorpusCounts, path: Path) -> Path:
     axes.grid(visible=False)
     if len(parts) > 1:
         axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _label(text: str, longest: int = 30) -> str:

@@ -12,7 +12,6 @@ from pipeline.recipe_text import flatten
 
 def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:
     """Markdown with the metadata block that model hubs read."""
-    network, train = config["network"], config["train"]
     licences = sorted(
         {
             licence
@@ -31,6 +30,30 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
     metrics = "\n".join(
         f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
     )
+    about, called = (_of_text, "documents") if "tokenizer" in inputs else (_of_arrays, "rows")
+    return f"""{about(config, shards)}
+Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
+Licences of the sources: {", ".join(licences) or "not stated"}.
+
+## Data
+| source | licence | files | bytes | {called} kept | digest |
+|---|---|---|---|---|---|
+{sources}
+
+## Results
+| metric | value |
+|---|---|
+{metrics}
+
+## Settings
+| key | value |
+|---|---|
+{rows}
+"""
+
+
+def _of_text(config: dict[str, Any], shards: dict[str, Any]) -> str:
+    network, train = config["network"], config["train"]
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -48,24 +71,29 @@ from transformers import AutoModel, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("this/folder")
 model = AutoModel.from_pretrained("this/folder")
 ```
+"""
 
-Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
-Licences of the sources: {", ".join(licences) or "not stated"}.
 
-## Data
-| source | licence | files | bytes | documents kept | digest |
-|---|---|---|---|---|---|
-{sources}
+def _of_arrays(config: dict[str, Any], shards: dict[str, Any]) -> str:
+    network, train = config["network"], config["train"]
+    return f"""---
+library_name: sesame
+pipeline_tag: feature-extraction
+tags: [sesame, {network["architecture"]}, {config["objective"]["name"]}]
+---
+# {config["name"]}
 
-## Results
-| metric | value |
-|---|---|
-{metrics}
+An auto-encoder ({network["architecture"]}), trained with the {config["objective"]["name"]} objective
+{json.dumps(config["objective"]["options"])} for {train["steps"]:,} steps of {train["global_batch"]} rows, on
+{shards["rows"]:,} rows of shape {tuple(shards["shape"])}.
 
-## Settings
-| key | value |
-|---|---|
-{rows}
+```python
+from training.autoencoders import open_model
+
+model = open_model("this/folder")
+codes = model.encode(rows)
+rebuilt = model(rows)
+```
 """
 
 

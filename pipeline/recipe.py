@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -37,7 +37,10 @@ from training.config import (
     TrainConfig,
 )
 
-__all__ = ["DataConfig", "DownstreamConfig", "Listing", "Recipe", "flatten", "load", "recipes"]
+if TYPE_CHECKING:
+    from pipeline.array_recipe import ArrayRecipe
+
+__all__ = ["AnyRecipe", "DataConfig", "DownstreamConfig", "Listing", "Recipe", "flatten", "load", "recipes"]
 
 _SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -45,6 +48,7 @@ _SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 class DataConfig(Settings):
     """Where documents come from, how they are cleaned, and which are held out."""
 
+    kind: Literal["text"] = Field(default="text", description="What the sources hold.")
     sources: list[SourceConfig] = Field(min_length=1, description="Packages, files or folders.")
     clean: CleanConfig = Field(default_factory=CleanConfig, description="How text is cleaned.")
     split: SplitConfig = Field(default_factory=SplitConfig, description="Documents held out.")
@@ -124,6 +128,9 @@ class Recipe(Settings):
         return recipe_text.dump(self.resolved())
 
 
+AnyRecipe: TypeAlias = "Recipe | ArrayRecipe"
+
+
 class Listing(NamedTuple):
     """A packaged recipe, for a table."""
 
@@ -134,7 +141,7 @@ class Listing(NamedTuple):
     scales: list[str]
 
 
-def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
+def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = ()) -> AnyRecipe:
     """A packaged recipe by name, or a YAML file by path, at a scale, with `path.to.key=value` overrides.
 
     Raises UserError naming the file, the key, what was found, what is allowed and the nearest known key.
@@ -155,10 +162,21 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
             raise UserError(f"--set {override}: choose a scale with --scale")
         touched = recipe_text.lay_over(data, {path: value}, f"--set {override}")
         changes.append(("--set ", touched))
+    model = _model(data)
     try:
-        return Recipe.model_validate_json(json.dumps(data), strict=True)
+        return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise recipe_errors.user_error(error, data, Recipe, _origin(where, changes)) from None
+        raise recipe_errors.user_error(error, data, model, _origin(where, changes)) from None
+
+
+def _model(data: dict[str, Any]) -> type[Recipe] | type[ArrayRecipe]:
+    """What sections a recipe has, by the kind of its data."""
+    section = data.get("data")
+    if not isinstance(section, dict) or section.get("kind", "text") == "text":
+        return Recipe
+    from pipeline.array_recipe import ArrayRecipe
+
+    return ArrayRecipe
 
 
 def recipes() -> list[Listing]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from training.config import PACKABLE, placement_problems
 
 if TYPE_CHECKING:
+    from pipeline.array_recipe import ArrayRecipe
     from pipeline.recipe import Recipe
 
 Problem = tuple[str, str]
@@ -22,9 +23,10 @@ def problems(recipe: Recipe) -> list[Problem]:
         *_order(recipe),
         *_network(recipe),
         *_objective(recipe),
-        *_train(recipe),
+        *_longer(recipe),
+        *train(recipe),
         *_downstream(recipe),
-        *_placement(recipe),
+        *placement(recipe),
     ]
 
 
@@ -77,15 +79,19 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
         )
 
 
-def _train(recipe: Recipe) -> Iterator[Problem]:
+def _longer(recipe: Recipe) -> Iterator[Problem]:
+    longer = recipe.train.longer
+    if longer and longer.length <= recipe.compose.length:
+        yield "train.longer.length", f"{longer.length} is not longer than compose.length {recipe.compose.length}"
+
+
+def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
+    """Disagreements about the budget."""
     train = recipe.train
     if train.warmup_steps > train.steps:
         yield "train.warmup_steps", f"{train.warmup_steps} exceeds train.steps {train.steps}"
     if train.evaluate_every and recipe.data.split.validation == 0:
         yield "train.evaluate_every", "needs held-out documents; set data.split.validation above 0"
-    if train.longer and train.longer.length <= recipe.compose.length:
-        text = f"{train.longer.length} is not longer than compose.length {recipe.compose.length}"
-        yield "train.longer.length", text
     if (train.schedule == "warmup-stable-decay") != (train.decay_steps > 0):
         text = f"found {train.decay_steps} with schedule {train.schedule}; it belongs to warmup-stable-decay"
         yield "train.decay_steps", text
@@ -99,21 +105,28 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _downstream(recipe: Recipe) -> Iterator[Problem]:
+    yield from names(recipe.downstream)
     positions = recipe.network.config.get("max_position_embeddings")
-    seen: set[str] = set()
     for index, job in enumerate(recipe.downstream):
-        if job.name in seen:
-            yield f"downstream.{index}.name", f"{job.name!r} is the name of an earlier job, too"
-        if job.name in STAGES:
-            yield f"downstream.{index}.name", f"{job.name!r} is the name of a stage; choose another"
-        seen.add(job.name)
         own = {"pretrained", "scratch"} & set(job.models)
         if own and isinstance(positions, int) and positions < job.length:
             text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
             yield f"downstream.{index}.length", text
 
 
-def _placement(recipe: Recipe) -> Iterator[Problem]:
+def names(jobs: Sequence[Any]) -> Iterator[Problem]:
+    """Jobs that cannot be told apart."""
+    seen: set[str] = set()
+    for index, job in enumerate(jobs):
+        if job.name in seen:
+            yield f"downstream.{index}.name", f"{job.name!r} is the name of an earlier job, too"
+        if job.name in STAGES:
+            yield f"downstream.{index}.name", f"{job.name!r} is the name of a stage; choose another"
+        seen.add(job.name)
+
+
+def placement(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
+    """Disagreements about where it runs."""
     placement, rows = recipe.placement, recipe.train.global_batch
     if placement.workers > rows:
         yield (

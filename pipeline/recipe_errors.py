@@ -71,6 +71,8 @@ def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> lis
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, InconsistentError):
             found += [(path, False, partial(str, text)) for path, text in cause.problems]
+        elif one["type"].startswith("union_tag_"):
+            found.append((f"{_path(one, data)}.{_tag(one)}", False, partial(_wrong_tag, one)))
         else:
             places.setdefault(_path(one, data), []).append(one)
     for path, errors in places.items():
@@ -98,6 +100,20 @@ def _path(one: Any, data: Any) -> str:
             continue
         names.append(str(name))
     return ".".join(names)
+
+
+def _tag(one: Any) -> str:
+    """The key by which the branches of a union are told apart."""
+    return str(one["ctx"]["discriminator"]).strip("'")
+
+
+def _wrong_tag(one: Any) -> str:
+    found, allowed = one["ctx"].get("tag"), str(one["ctx"].get("expected_tags", ""))
+    if found is None:
+        return "missing; it says which keys there are"
+    near = difflib.get_close_matches(found, re.findall(r"'([^']+)'", allowed), 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"found {shown(found)}; allowed: {allowed}{hint}"
 
 
 def _not_allowed(errors: list[Any], optional: bool) -> str:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.paths import flatten
-from pipeline.recipe import Recipe, load
+from pipeline.recipe import AnyRecipe, load
 
 _log = logging.getLogger(__name__)
 
@@ -81,20 +81,30 @@ def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def begin(folder: Path, recipe: Recipe) -> Run:
+def begin(folder: Path, recipe: AnyRecipe) -> Run:
     """A new run, recorded with its resolved recipe so that it can be resumed."""
     run_id = f"{recipe.name}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     run = Run(run_id, recipe.name, recipe.scale)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{run_id}.yaml").write_text(recipe.to_yaml())
-    save(folder, run)
+    resolved = folder / f"{run_id}.yaml"
+    try:
+        resolved.write_text(recipe.to_yaml())
+        save(folder, run)
+    except BaseException:
+        resolved.unlink(missing_ok=True)
+        raise
     return run
 
 
 def save(folder: Path, run: Run) -> None:
+    """Write the record; one that cannot be written leaves the one before it, and nothing else."""
     temporary = folder / f".{run.run_id}.{os.getpid()}"
-    temporary.write_text(json.dumps(asdict(run), indent=1))
-    temporary.replace(folder / f"{run.run_id}.json")
+    try:
+        temporary.write_text(json.dumps(asdict(run), indent=1))
+        temporary.replace(folder / f"{run.run_id}.json")
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def every(folder: Path) -> list[Run]:
@@ -114,7 +124,7 @@ def find(folder: Path, prefix: str) -> Run:
     return found[-1]
 
 
-def recipe_of(folder: Path, run: Run) -> Recipe:
+def recipe_of(folder: Path, run: Run) -> AnyRecipe:
     """The resolved recipe that the run was started with."""
     return load(folder / f"{run.run_id}.yaml")
 

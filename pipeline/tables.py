@@ -38,6 +38,11 @@ def data_tables(
         "sources": _sources(ingested),
         "rejects": _rejects(corpus),
     }
+    write(tables, folder)
+
+
+def write(tables: Mapping[str, Table], folder: Path) -> None:
+    """A file for each, which becomes a table in MLflow."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         (folder / f"{name}.json").write_text(json.dumps(table._asdict(), allow_nan=False) + "\n", encoding="ascii")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from data_prep.corrupt import MaskingConfig
+from data_prep.noise import NoiseConfig
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -24,11 +25,17 @@ from training.config import (
 from training.offload import own_folders
 
 if TYPE_CHECKING:
+    from data_prep.keyed import Draws
+    from data_prep.rows import Rows
+    from training.data import Table
     from training.distributed import Worker
+    from training.objective import Objective
 
 METRICS = "metrics.jsonl"
 STACKS = "stacks"  # folder in the work folder; see `training.watchdog`
 STOP = "stop"  # file there; see `training.stopping`
+Corruption = MaskingConfig | NoiseConfig
+Corrupting = Callable[[Corruption], "Callable[[Rows, Draws], Rows] | None"]
 
 
 class ShardsOf(Settings):
@@ -46,8 +53,9 @@ class Job(Settings):
     corpora: list[ShardsOf]
     longer: list[ShardsOf] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
     held_out: str | None = None
-    tokenizer: str
-    corruption: MaskingConfig
+    tokenizer: str = ""  # folder; of text
+    transform: str = ""  # file that made rows of a table what the network is given; of tables
+    corruption: Corruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig
     objective: ObjectiveConfig
@@ -69,38 +77,25 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     """
     import torch
 
-    from data_prep.corrupt import corrupt
-    from data_prep.keyed import Draws
     from data_prep.remote_shards import open_shards
-    from data_prep.rows import Rows
-    from data_prep.tokenizers import specials as load_specials
     from training.data import CORRUPT_HELD_OUT, Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
     from training.loop import Training
-    from training.objectives import builder
     from training.stopping import Asked
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
-    specials = load_specials(Path(job.tokenizer))
-    objective = builder(job.objective.name)(
-        job.objective, job.network, specials, Path(job.tokenizer), worker.device.type
-    )
-
-    def split(config: MaskingConfig) -> Callable[[Rows, Draws], Rows] | None:
-        return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
-
-    at_load = split(job.corruption)
     opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
+    objective, corrupting = _text(job, worker) if job.tokenizer else _arrays(job, worker, opened(job.corpora[0].folder))
     sources = list(dict.fromkeys(c.source or c.name for c in [*job.corpora, *job.longer]))
 
-    def mixture(parts: list[ShardsOf], corruption: MaskingConfig) -> Stream:
+    def mixture(parts: list[ShardsOf], corruption: Corruption) -> Stream:
         corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
         numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
-        return Stream(corpora, job.seed, job.order, split(corruption), sources=numbers)
+        return Stream(corpora, job.seed, job.order, corrupting(corruption), sources=numbers)
 
     stream: Samples = mixture(job.corpora, job.corruption)
-    if job.longer and job.train.longer:
+    if job.longer and job.train.longer and isinstance(job.corruption, MaskingConfig):
         begins = job.train.longer_from * job.train.global_batch
         stream = Succession(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
     held_out, held_out_rows = None, 0
@@ -108,7 +103,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         table = opened(job.held_out)
         held_out_rows = min(table.rows, job.train.evaluate_rows)
         name = job.corpora[0].name
-        held_out = Stream([Corpus(name, table)], job.seed, job.order, at_load, CORRUPT_HELD_OUT)
+        held_out = Stream([Corpus(name, table)], job.seed, job.order, corrupting(job.corruption), CORRUPT_HELD_OUT)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,
@@ -131,6 +126,39 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     if not summary["stopped"]:
         training.export(Path(job.out))
     return summary
+
+
+def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
+    """The objective of a text job, and how its rows are corrupted as they are read."""
+    from data_prep.corrupt import corrupt
+    from data_prep.tokenizers import specials as load_specials
+    from training.objectives import builder
+
+    tokenizer = Path(job.tokenizer)
+    specials = load_specials(tokenizer)
+
+    def corrupting(config: Corruption) -> Callable[[Rows, Draws], Rows] | None:
+        assert isinstance(config, MaskingConfig)
+        return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
+
+    build = builder(job.objective.name)
+    return build(job.objective, job.network, specials, tokenizer, worker.device.type), corrupting
+
+
+def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupting]:
+    """The same of tables and pictures, whose shape the first row tells."""
+    import numpy as np
+
+    from data_prep.noise import add_noise
+    from training.objectives import builder
+
+    def corrupting(config: Corruption) -> Callable[[Rows, Draws], Rows] | None:
+        assert isinstance(config, NoiseConfig)
+        return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
+
+    shape = np.asarray(table.read(np.zeros(1, np.int64))["input"]).shape[1:]
+    transform = Path(job.transform) if job.transform else None
+    return builder(job.objective.name)(job.objective, job.network, shape, worker.device.type, transform), corrupting
 
 
 class MetricsLog:

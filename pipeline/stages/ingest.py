@@ -19,7 +19,7 @@ def config(recipe: Recipe, downloads: Path) -> dict[str, Any]:
     """The stage's config: what is read is named by the digest of a snapshot, so changed files are a new corpus."""
     data = recipe.data
     return {
-        **data.model_dump(mode="json"),
+        **data.model_dump(mode="json", exclude={"kind"}),
         "snapshot": digest(snapshot(data.sources, downloads), downloads),
         "seed": recipe.seed,
     }

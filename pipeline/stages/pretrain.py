@@ -9,6 +9,7 @@ from typing import Any
 
 from data_prep.readers_files import below
 from pipeline import figures
+from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.canonical import digest
 from pipeline.model_card import model_card
@@ -21,11 +22,12 @@ from training.job import METRICS, Job, ShardsOf
 
 MODEL = "model"  # folder that AutoModel.from_pretrained opens
 CHECKPOINTS = "checkpoints"
+TRANSFORM = "transform.json"  # in the shards of a table
 # Settings of training that came later, and what leaves them unused: runs that do not use them keep their keys.
 LATER = {"longer": None, "start": None, "decay_steps": 0}
 
 
-def config(recipe: Recipe) -> dict[str, Any]:
+def config(recipe: Recipe | ArrayRecipe) -> dict[str, Any]:
     """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
     train = recipe.train.model_dump(mode="json")
     for name, unused in LATER.items():
@@ -55,7 +57,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
             "longer": _mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,
             "cache": str(context.downloads / "shards"),
-            "tokenizer": str(inputs["tokenizer"].path),
+            "tokenizer": str(inputs["tokenizer"].path) if "tokenizer" in inputs else "",
+            "transform": str(shards.path / TRANSFORM) if shards.summary.get("kind") == "table" else "",
             "placement": placement,
             "work": str(context.work),
             "start": _checkpoints_of(config["train"]["start"]["experiment"], context)

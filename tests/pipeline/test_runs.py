@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,27 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: Path) -> None:
     )
     runs.save(tmp_path, dataclasses.replace(run, pid=int(gone.stdout)))
     assert runs.find(tmp_path, "last").status == runs.INTERRUPTED
+
+
+@pytest.mark.parametrize("fails", ["write_text", "replace"])
+def test_a_record_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    run = runs.begin(tmp_path, load("quickstart"))
+    write = Path.write_text
+
+    def full(path: Path, *arguments: object) -> None:
+        write(path, "{")  # what there is room for
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, fails, full)
+        with pytest.raises(OSError, match="No space"):
+            runs.save(tmp_path, dataclasses.replace(run, status=runs.DONE))
+        with pytest.raises(OSError, match="No space"):
+            runs.begin(tmp_path, load("quickstart"))
+    assert runs.find(tmp_path, "last") == run
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{run.run_id}.json", f"{run.run_id}.yaml"]
 
 
 def test_numbers_of_a_summary() -> None:

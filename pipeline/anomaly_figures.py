@@ -1,0 +1,101 @@
+"""Figures of detectors of anomalies: curves, scores with thresholds, areas side by side, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.figures import COLOURS, new_axes, save
+
+BINS = 50
+GREY = "#9A9A9A"
+
+
+def curves(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ours: Sequence[str],
+    title: str,
+    x: str,
+    y: str,
+    path: Path,
+    level: float | None = None,
+) -> Path:
+    """ROC or precision-recall curves: (x, y) by method, ours thick; `level`: what chance would give."""
+    from matplotlib import pyplot
+
+    figure, axes = new_axes(title, x, y)
+    figure.set_size_inches(7.2, 4.4)
+    dashes = ("-", "--", ":", "-.")
+    others = pyplot.get_cmap("tab10")
+    place = 0
+    for name, (along, up) in lines.items():
+        if name in ours:
+            axes.plot(along, up, label=name, color=COLOURS[ours.index(name) % len(COLOURS)], linewidth=2.4, zorder=3)
+        else:
+            colour = others(place % 10)
+            axes.plot(along, up, label=name, color=colour, linestyle=dashes[1 + place % 3], linewidth=1.0)
+            place += 1
+    if level is not None:
+        axes.axhline(level, color=GREY, linewidth=0.8)
+        axes.annotate("base rate", (0, level), xytext=(4, 3), textcoords="offset points", fontsize=8, color=GREY)
+    else:
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    axes.set(xlim=(0, 1), ylim=(0 if level is None else max(0, min(level - 0.1, 0.9)), 1.01))
+    figure.legend(frameon=False, fontsize=8, loc="outside right center")
+    return save(figure, path)
+
+
+def histogram(
+    scores: np.ndarray, anomalous: np.ndarray, thresholds: Mapping[str, float], title: str, x: str, path: Path
+) -> Path:
+    """Scores of normal rows and of anomalies [R], each as a share of its kind, and where thresholds part them."""
+    figure, axes = new_axes(title, x, "share of rows")
+    low, high = float(scores.min()), float(scores.max())
+    logarithmic = low > 0 and high > 20 * low
+    edges = np.geomspace(low, high, BINS) if logarithmic else np.linspace(low, high + (low == high), BINS)
+    for name, which, colour in (("normal", ~anomalous, COLOURS[0]), ("anomalies", anomalous, COLOURS[1])):
+        found = scores[which]
+        axes.hist(found, edges, weights=np.full(len(found), 1 / len(found)), color=colour, alpha=0.55, label=name)
+    for (name, value), style in zip(thresholds.items(), ("-", "--", ":", "-."), strict=False):
+        axes.axvline(value, color="black", linewidth=1.2, linestyle=style, label=f"threshold {name}")
+    if logarithmic:
+        axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize=9)
+    return save(figure, path)
+
+
+def areas(means: Mapping[str, float], spreads: Mapping[str, float], ours: Sequence[str], path: Path) -> Path:
+    """AUROC of every method, the best on top, with its standard deviation over the splits."""
+    figure, axes = new_axes("Area under the ROC curve (test)", "AUROC: mean and standard deviation over splits", "")
+    names = sorted(means, key=means.__getitem__)
+    figure.set_size_inches(6.8, 0.8 + 0.24 * len(names))
+    for place, name in enumerate(names):
+        colour = COLOURS[1] if name in ours else COLOURS[0]
+        axes.errorbar(means[name], place, xerr=spreads[name], fmt="o", color=colour, capsize=3, markersize=5)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.grid(axis="x", alpha=0.25)
+    return save(figure, path)
+
+
+def reasons(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path) -> Path:
+    """For each unusual row (title, [(column, share of its error)]) bars of the columns that are not rebuilt."""
+    from matplotlib import pyplot
+
+    height = 1.0 + 0.3 * max(len(columns) for _, columns in rows)
+    down = -(-len(rows) // 2)
+    figure, grid = pyplot.subplots(down, 2, figsize=(9.6, height * down), squeeze=False, layout="constrained")
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (title, columns) in zip(grid.flat, rows, strict=False):
+        axes.set_axis_on()
+        axes.set_title(title, loc="left", fontsize=9)
+        names, shares = zip(*reversed(columns), strict=True)
+        axes.barh(range(len(names)), shares, color=COLOURS[0], height=0.7)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set_xlim(0, 1)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("share of the row's error", fontsize=8)
+    return save(figure, path)

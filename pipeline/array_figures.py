@@ -1,0 +1,75 @@
+"""Figures of tables and pictures: grids of pictures, maps of codes, curves of detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.figures import COLOURS, save
+
+CLASSES = "tab10"  # colours of up to ten classes
+
+
+def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
+    """Rows of pictures under each other, each row with its name. Pictures: float [N, C, H, W] in 0 … 1."""
+    from matplotlib import pyplot
+
+    count = len(next(iter(rows.values())))
+    figure, grid = pyplot.subplots(
+        len(rows), count, figsize=(0.72 * count + 1.4, 0.78 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for axes_of_row, (name, pictures) in zip(grid, rows.items(), strict=True):
+        for axes, picture in zip(axes_of_row, pictures, strict=True):
+            shown = np.clip(picture, 0, 1).transpose(1, 2, 0)
+            axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set_axis_off()
+        axes_of_row[0].set_axis_on()
+        axes_of_row[0].set(xticks=[], yticks=[])
+        axes_of_row[0].spines[:].set_visible(False)
+        axes_of_row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return save(figure, path)
+
+
+def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:
+    """Maps in two dimensions side by side, coloured by class. points: [N, 2] by title; labels: [N]."""
+    from matplotlib import pyplot
+
+    figure, grid = pyplot.subplots(
+        1, len(points), figsize=(4.2 * len(points), 4.2), squeeze=False, layout="constrained"
+    )
+    for axes, (title, places) in zip(grid[0], points.items(), strict=True):
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_alpha(0.3)
+        if labels is None:
+            axes.scatter(*places.T, s=5, alpha=0.7, linewidths=0, color=COLOURS[0])
+            continue
+        colours = pyplot.get_cmap(CLASSES)
+        for label in np.unique(labels):
+            mine = labels == label
+            name = names[label] if 0 <= label < len(names) else "none"
+            axes.scatter(*places[mine].T, s=6, alpha=0.75, linewidths=0, color=colours(label % 10), label=name)
+    if labels is not None:
+        handles, called = grid[0][-1].get_legend_handles_labels()
+        figure.legend(handles, called, loc="outside right center", frameon=False, fontsize=9, markerscale=2.5)
+    return save(figure, path)
+
+
+def bars(values: Mapping[str, Mapping[str, float]], title: str, y: str, path: Path) -> Path:
+    """Groups of bars: for every group a bar for each name."""
+    from pipeline.figures import new_axes
+
+    figure, axes = new_axes(title, "", y)
+    names = list(dict.fromkeys(name for group in values.values() for name in group))
+    width = 0.8 / len(names)
+    for index, name in enumerate(names):
+        x = [place + (index - (len(names) - 1) / 2) * width for place in range(len(values))]
+        heights = [group.get(name, np.nan) for group in values.values()]
+        drawn: Any = axes.bar(x, heights, width * 0.92, label=name, color=COLOURS[index % len(COLOURS)])
+        axes.bar_label(drawn, fmt="{:.3g}", fontsize=8, padding=2)
+    axes.set_xticks(range(len(values)), list(values))
+    axes.legend(frameon=False, fontsize=9)
+    return save(figure, path)

@@ -1,0 +1,90 @@
+"""What a recipe for tables or pictures asks of its jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from data_prep.noise import NoiseConfig
+from training.config import NetworkConfig, ObjectiveConfig, Settings
+
+_SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+
+
+class CodesConfig(Settings):
+    """What codes keep of unseen rows, beside PCA's of the same size; and a map of them."""
+
+    task: Literal["codes"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    neighbours: int = Field(default=15, ge=1, description="Of kNN and of trustworthiness.")
+    rows: int = Field(default=2000, ge=100, description="Most test rows of the maps, for t-SNE takes its time.")
+
+
+class RestorationConfig(Settings):
+    """What a denoising auto-encoder restores, and whether its features are better than the plain one's."""
+
+    task: Literal["restoration"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    seeds: int = Field(default=3, ge=1, description="Networks of each kind, trained anew.")
+
+
+class GenerationConfig(Settings):
+    """What a variational auto-encoder knows: its bounds on the likelihood, samples, interpolations, traversals."""
+
+    task: Literal["generation"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    importance_samples: int = Field(default=50, ge=1, description="k of the importance-weighted bound.")
+
+
+class DetectorConfig(Settings):
+    """An auto-encoder that is to tell unusual rows, and which of its scores it is judged by."""
+
+    name: str = Field(pattern=_SLUG, description="Names it in the report.")
+    objective: ObjectiveConfig | None = Field(default=None, description="Its loss; null: the recipe's.")
+    corruption: NoiseConfig | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
+    networks: list[NetworkConfig] = Field(
+        default_factory=list,
+        description="Candidates; that which loses least on held-out normal rows is taken. None: the recipe's network.",
+    )
+    members: int = Field(default=1, ge=1, description="Networks that are averaged, alike but for their seeds.")
+    score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = Field(
+        default="standardised-error", description="See `training.anomaly`; the others are told beside it."
+    )
+
+
+class AnomalyConfig(Settings):
+    """How well unusual rows are told from normal ones, beside methods without a network on the same splits."""
+
+    task: Literal["anomaly"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    normal: list[str] = Field(
+        default_factory=list, description="Labels of normal pictures; a table says that in data.table.normal."
+    )
+    detectors: list[DetectorConfig] = Field(
+        default=[DetectorConfig(name="auto-encoder")], min_length=1, description="Ours; the first is the one shown."
+    )
+    seeds: int = Field(default=20, ge=1, description="Splits and networks.")
+    rows: int = Field(default=50_000, ge=50, description="Most rows of all splits; of more some are drawn.")
+    train_share: float = Field(
+        default=0.7, gt=0, lt=1, description="Of the normal rows, to learn from and to draw thresholds by."
+    )
+    threshold_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Of those, held out for thresholds and never learned from."
+    )
+    contamination: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of those rows that are anomalies nobody has marked."
+    )
+    false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal rows a threshold may flag.")
+    importance_samples: int = Field(default=50, ge=1, description="k of the bound on the likelihood.")
+    baselines: list[str] = Field(
+        default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"],
+        description="Methods beside ours.",
+    )
+    marked: list[int] = Field(
+        default=[5, 20], description="Anomalies with labels that plain classifiers are given, each number in turn."
+    )
+    shown: int = Field(default=6, ge=1, description="Most unusual test rows whose reasons are told.")
+
+
+ArrayJob = Annotated[CodesConfig | RestorationConfig | GenerationConfig | AnomalyConfig, Field(discriminator="task")]

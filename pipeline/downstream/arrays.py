@@ -1,0 +1,76 @@
+"""Jobs on tables and pictures: each task is a module of its own name, with a function `run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.rows import Rows
+from data_prep.shards import Shards
+from pipeline.array_jobs import ArrayJob
+from pipeline.array_recipe import ArrayRecipe
+from pipeline.artifact import Artifact
+from pipeline.stage import Context, Stage
+from pipeline.stages import pretrain
+
+BATCH = 1024
+
+
+def config(recipe: ArrayRecipe, job: ArrayJob) -> dict[str, Any]:
+    """The job, and what networks that it trains are trained with."""
+    training = pretrain.config(recipe)
+    return {
+        "job": job.model_dump(mode="json"),
+        **{name: training[name] for name in ("corruption", "network", "objective", "train", "seed")},
+        "transform": recipe.data.transform.model_dump(mode="json") if recipe.data.kind == "table" else None,
+    }
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    """Carry out the job of the config's task, which draws into `figures/` and returns its report:
+
+    title, about      what was done
+    heads, rows       a table of texts
+    tables            more of them, if any: [heads, rows] by title
+    figures           file in `figures/` by what it shows
+    verdict           one sentence
+    summary           numbers to log
+    """
+    report = import_module(f"pipeline.downstream.{config['job']['task']}").run(config, inputs, out_dir, context)
+    (out_dir / "report.json").write_text(json.dumps(report, indent=1))
+    (out_dir / "report.md").write_text(page(report))
+    return report["summary"]
+
+
+def page(report: dict[str, Any]) -> str:
+    """A job's report for people."""
+    lines = [f"# {report['title']}", "", report["about"], "", *_table(report["heads"], report["rows"])]
+    lines += [report["verdict"], ""]
+    for title, (heads, rows) in report.get("tables", {}).items():
+        lines += [f"### {title}", "", *_table(heads, rows)]
+    for name, file in report["figures"].items():
+        lines += [f"![{name}](figures/{file})", ""]
+    return "\n".join(lines)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    return [*(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)), ""]
+
+
+def rows_of(shards: Artifact, split: str) -> Rows:
+    """All rows of a split: `input`, `label` and `row`."""
+    table = Shards(shards.path / split)
+    return table.read(np.arange(table.rows))
+
+
+def batches(count: int, size: int = BATCH) -> Iterator[slice]:
+    """[0, count) in runs of `size`."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+ARRAY_JOB = Stage("array-job", 1, run)

@@ -1,0 +1,40 @@
+"""What frozen features know: nearest neighbours, a linear classifier, and whether a map keeps neighbourhoods."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BATCH = 1024
+
+
+def knn_accuracy(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 200, temperature: float = 0.1
+) -> float:
+    """Share right of a vote of the k most similar training rows, each with weight exp(cosine / temperature).
+
+    train [N, D] and test [M, D] features, labels [N] and truth [M] from 0 (Wu et al. 2018, section 3.4).
+    """
+    train, test = _unit(train), _unit(test)
+    votes_of, right, k = int(labels.max()) + 1, 0, min(k, len(train))
+    for start in range(0, len(test), BATCH):
+        cosine = test[start : start + BATCH] @ train.T
+        near = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        weights = np.exp((np.take_along_axis(cosine, near, 1) - 1) / temperature)
+        votes = np.zeros((len(near), votes_of))
+        np.add.at(votes, (np.arange(len(near))[:, None], labels[near]), weights)
+        right += int((votes.argmax(1) == truth[start : start + BATCH]).sum())
+    return right / len(test)
+
+
+def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
+    """Share right of logistic regression on standardised features, trained to its end."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    return float(probe.fit(train, labels).score(test, truth))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,91 @@
+"""Where to draw the line: scores above a threshold are flagged.
+
+    by_quantile   an order statistic of held-out normal scores. With the k-th smallest of n, a new normal row is flagged
+                  with probability at most (n + 1 − k)/(n + 1) (Vovk et al. 2005, split conformal prediction)
+    by_tail       peaks over a threshold: a generalised Pareto distribution fitted to what the largest held-out scores
+                  exceed the rest by (Pickands 1975; Siffer et al. 2017); it reaches beyond the largest score seen
+    by_labels     the best F1 on rows with labels, when there are any
+
+Held-out rows are normal ones that nothing was learned from; where anomalies are mixed in unmarked, the promises are
+about rows like them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from data_prep.errors import UserError
+
+TAIL = 0.1  # share of the held-out scores that are its tail
+LEAST_TAIL = 20  # scores that a tail is fitted to, where half of them are as many
+
+
+class Threshold(NamedTuple):
+    """Rows with a score above `value` are flagged."""
+
+    value: float
+    promised: float | None
+    """Most normal rows that it flags, as a share, in expectation; None where nothing is promised."""
+
+
+def by_quantile(normal: np.ndarray, false_alarms: float) -> Threshold:
+    """The least order statistic of held-out normal scores [n] that keeps the promise, or else the largest.
+
+    n must be at least 1/false_alarms − 1 for it to be kept; with fewer rows the largest score promises 1/(n + 1).
+    """
+    ranked = np.sort(_finite(normal))
+    count = len(ranked)
+    k = min(math.ceil((count + 1) * (1 - false_alarms) - 1e-9), count)
+    return Threshold(float(ranked[k - 1]), (count + 1 - k) / (count + 1))
+
+
+def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
+    """Where the fitted tail of held-out normal scores [n ≥ 2] has `false_alarms` beyond it.
+
+    A share larger than the tail's own is read off the scores themselves.
+    """
+    from scipy.stats import genpareto
+
+    ranked = np.sort(_finite(normal))
+    count = len(ranked)
+    if count < 2:
+        raise UserError("a tail needs at least 2 held-out scores; hold out more normal rows.")
+    size = max(round(TAIL * count), min(LEAST_TAIL, count // 2))
+    if false_alarms >= size / count:
+        return by_quantile(normal, false_alarms)
+    begins = ranked[count - size - 1]
+    excess = ranked[count - size :] - begins
+    if not excess.max() > 0:  # all the same
+        return Threshold(float(begins), None)
+    unit = float(excess.mean())  # the fit is of numbers near 1, whatever the scores' scale
+    shape, _, scale = genpareto.fit(excess / unit, floc=0)
+    return Threshold(float(begins + unit * genpareto.isf(false_alarms * count / size, shape, scale=scale)), None)
+
+
+def by_labels(scores: np.ndarray, anomalous: np.ndarray) -> Threshold:
+    """The threshold of the best F1 on rows with scores [n] and labels [n]; of equal ones the highest.
+
+    It lies half-way between the two scores that it parts. UserError where all rows are of one class.
+    """
+    scores, anomalous = _finite(scores), np.asarray(anomalous, bool)
+    if anomalous.all() or not anomalous.any():
+        raise UserError("a threshold by labels needs normal rows and anomalies; give both, or choose a quantile.")
+    order = np.argsort(-scores, kind="stable")
+    ranked, found = scores[order], np.cumsum(anomalous[order])
+    flagged = np.arange(1, len(scores) + 1)
+    f1 = 2 * found / (flagged + anomalous.sum())
+    possible = np.append(np.diff(ranked) < 0, True)  # equal scores are flagged together
+    last = int(np.argmax(np.where(possible, f1, -1)))
+    if last + 1 == len(ranked):
+        return Threshold(float(np.nextafter(ranked[last], -np.inf)), None)
+    return Threshold(float((ranked[last] + ranked[last + 1]) / 2), None)
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    if not len(scores) or not np.isfinite(scores).all():
+        raise UserError("a threshold needs finite scores of at least one row; hold out normal rows.")
+    return scores
