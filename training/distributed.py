@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 
@@ -34,6 +35,12 @@ class Worker:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return tensor.tolist()
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """The tensor with those of all workers added to it, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from data_prep.augment import AugmentConfig
 from data_prep.corrupt import MaskingConfig
 from data_prep.noise import NoiseConfig
 from training.config import (
@@ -35,7 +36,8 @@ METRICS = "metrics.jsonl"
 STACKS = "stacks"  # folder in the work folder; see `training.watchdog`
 STOP = "stop"  # file there; see `training.stopping`
 Corruption = MaskingConfig | NoiseConfig
-Corrupting = Callable[[Corruption], "Callable[[Rows, Draws], Rows] | None"]
+OnRows = Callable[["Rows", "Draws"], "Rows"]
+Corrupting = Callable[[Corruption], OnRows | None]
 
 
 class ShardsOf(Settings):
@@ -55,6 +57,7 @@ class Job(Settings):
     held_out: str | None = None
     tokenizer: str = ""  # folder; of text
     transform: str = ""  # file that made rows of a table what the network is given; of tables
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of pictures
     corruption: Corruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig
@@ -92,7 +95,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     def mixture(parts: list[ShardsOf], corruption: Corruption) -> Stream:
         corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
         numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
-        return Stream(corpora, job.seed, job.order, corrupting(corruption), sources=numbers)
+        changed = augmented(job.augment, corrupting(corruption))
+        return Stream(corpora, job.seed, job.order, changed, sources=numbers)
 
     stream: Samples = mixture(job.corpora, job.corruption)
     if job.longer and job.train.longer and isinstance(job.corruption, MaskingConfig):
@@ -137,12 +141,26 @@ def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
     tokenizer = Path(job.tokenizer)
     specials = load_specials(tokenizer)
 
-    def corrupting(config: Corruption) -> Callable[[Rows, Draws], Rows] | None:
+    def corrupting(config: Corruption) -> OnRows | None:
         assert isinstance(config, MaskingConfig)
         return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
 
     build = builder(job.objective.name)
     return build(job.objective, job.network, specials, tokenizer, worker.device.type), corrupting
+
+
+def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
+    """Change training pictures, `then` corrupt them. Held-out ones are corrupted alone."""
+    from data_prep.augment import augment
+
+    if not config.changes:
+        return then
+
+    def both(rows: Rows, draws: Draws) -> Rows:
+        rows = augment(rows, config, draws)
+        return then(rows, draws) if then else rows
+
+    return both
 
 
 def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupting]:
@@ -152,7 +170,7 @@ def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupti
     from data_prep.noise import add_noise
     from training.objectives import builder
 
-    def corrupting(config: Corruption) -> Callable[[Rows, Draws], Rows] | None:
+    def corrupting(config: Corruption) -> OnRows | None:
         assert isinstance(config, NoiseConfig)
         return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
 

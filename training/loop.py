@@ -74,6 +74,7 @@ class Training:
         refusal = self.objective.refuses(self.placement.zero)
         if refusal:
             raise UserError(refusal)
+        self.objective.join(self.worker)
         self.engines = {n: self._engine(m) for n, m in self.objective.networks().items()}
         self.forwards = {name: engine.forward for name, engine in self.engines.items()}
         self.phase_at = _phases(self.objective, self.config.steps)

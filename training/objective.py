@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from data_prep.rows import Rows
+from training.distributed import Worker
 
 Batch = dict[str, Tensor]
 Networks = Mapping[str, Callable[..., Any]]
@@ -67,12 +68,16 @@ class Objective(Protocol):
         """Named networks; each that a turn names as its player gets an engine of its own."""
         ...
 
+    def join(self, worker: Worker) -> None:
+        """Which worker this is, told once before training: what `after_step` adds up over all of them."""
+        ...
+
     def collate(self, rows: Rows) -> Batch:
         """Rows of a micro-batch as tensors on the CPU."""
         ...
 
     def turns(self, phase: str) -> Sequence[Turn]:
-        """Who steps on what, in order, in every step of this phase."""
+        """Who steps on what, in order. Asked as a step of this phase begins, and in evaluation."""
         ...
 
     def phases(self, steps: int) -> Sequence[Phase]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VERDICT = "verdict.txt"
 STOOD_STILL = 70  # exit code
+SPARE = 4  # looks by which `faulthandler` waits longer than the thread that looks, which knows more
 COLLECTIVES = ("torch.distributed", "deepspeed.comm", "training.distributed")  # modules in which workers wait
 
 
@@ -55,6 +56,7 @@ class Watchdog:
         self.file = _path(self.folder, self.worker.rank).open("w")
         self.watched = threading.get_ident()
         self.at("starting")
+        self._wind_up()  # here: the first look may never come
         self.thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self.thread.start()
         return self
@@ -66,18 +68,21 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
             self.file.close()
 
+    def _wind_up(self) -> None:
+        """Have `faulthandler` write the stacks if nothing is heard from here for so long."""
+        faulthandler.dump_traceback_later(self.limit + SPARE * look_seconds(self.limit), file=self.file)
+
     def _watch(self) -> None:
         assert self.folder is not None
-        pause = min(max(self.limit / 20, 0.05), 5.0)
-        seen = -1
-        while not self.ended.wait(pause):
+        seen = self.came[1]
+        while not self.ended.wait(look_seconds(self.limit)):
             since, count, _ = self.came
             if count != seen:
                 seen = count
-                faulthandler.dump_traceback_later(self.limit + 4 * pause, file=self.file)
+                self._wind_up()
             if time.monotonic() - since > self.limit or _written(self.folder, self.worker.world):
                 faulthandler.cancel_dump_traceback_later()
-                self._give_up(patience=min(max(self.limit / 10, 2.0), 60.0))
+                self._give_up(patience_seconds(self.limit))
 
     def _give_up(self, patience: float) -> None:
         assert self.folder is not None
@@ -109,6 +114,20 @@ class Watchdog:
                 return True
             frame = frame.f_back
         return False
+
+
+def look_seconds(limit: float) -> float:
+    """Between two looks at whether the loop came by."""
+    return min(max(limit / 20, 0.05), 5.0)
+
+
+def patience_seconds(limit: float) -> float:
+    """For the stacks of the others.
+
+    One that holds the interpreter writes them later than one that answers: its clock is wound up a look after it came
+    by, and runs SPARE looks longer. And it may have come by later than whoever waits for it.
+    """
+    return (SPARE + 1) * look_seconds(limit) + min(max(limit / 10, 2.0), 60.0)
 
 
 def verdict(folder: Path) -> str | None:

@@ -9,15 +9,25 @@ from pathlib import Path
 from torch import Tensor
 
 from data_prep.errors import UserError
+from training.distributed import Worker
 from training.objective import Batch, Objective, Phase
 
 OBJECTIVES = {
     "masked-lm": "training.objectives.masked_lm",
+    "autoencoder": "training.objectives.autoencoder",
+    "vae": "training.objectives.vae",
+    "discrete": "training.objectives.discrete",
+    "rbm": "training.objectives.rbm",
 }
 
 
 class Base:
     """The answers most objectives share."""
+
+    worker = Worker()
+
+    def join(self, worker: Worker) -> None:
+        self.worker = worker
 
     def phases(self, steps: int) -> Sequence[Phase]:
         return [Phase("train", steps)]

@@ -1,0 +1,120 @@
+"""Tables and pictures small enough to learn in a second, and trainings of every auto-encoder on them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_prep.noise import NoiseConfig, add_noise
+from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.data import Corpus, MemoryTable, Stream
+from training.distributed import Worker
+from training.loop import Training
+from training.objectives import builder
+
+SEED = 7
+WIDTH = 12
+MLP = NetworkConfig(architecture="mlp", config={"hidden": [24], "bottleneck": 3})
+CONV = NetworkConfig(architecture="conv", config={"hidden": [6, 8], "bottleneck": 4, "output": "sigmoid"})
+SIGMOID = NetworkConfig(
+    architecture="mlp",
+    config={"hidden": [24, 12], "bottleneck": 3, "activation": "sigmoid", "output": "sigmoid"},
+)
+
+
+def vectors(rows: int = 400, seed: int = 0) -> np.ndarray:
+    """[rows, WIDTH] float32 between 0 and 1, on a curved surface of 3 dimensions and a little beside it."""
+    mixing = np.random.default_rng(99).normal(size=(3, WIDTH))
+    random = np.random.default_rng(seed)
+    hidden = random.normal(size=(rows, 3))
+    values = 1 / (1 + np.exp(-hidden @ mixing + 0.05 * random.normal(size=(rows, WIDTH))))
+    return values.astype(np.float32)
+
+
+def pictures(rows: int = 400, seed: int = 0, shape: tuple[int, int, int] = (1, 9, 7)) -> np.ndarray:
+    """[rows, *shape] uint8: a bright rectangle on dark ground, somewhere."""
+    random = np.random.default_rng(seed)
+    found = random.integers(0, 30, (rows, *shape)).astype(np.uint8)
+    for picture in found:
+        top, left = random.integers(shape[1] - 3), random.integers(shape[2] - 3)
+        picture[:, top : top + 3, left : left + 3] = 220
+    return found
+
+
+BITS = NetworkConfig(architecture="mlp", config={"hidden": [24], "bottleneck": 8})
+GRID = NetworkConfig(architecture="conv", config={**CONV.config, "bottleneck": 1, "latent": "grid"})
+TIED = NetworkConfig(architecture="mlp", config={**MLP.config, "tied": True})
+VQ = {"codes": "vq", "size": 32, "dimension": 4}
+
+# name of a case: objective, its options, network, whether rows are pictures
+CASES: dict[str, tuple[str, dict[str, Any], NetworkConfig, bool]] = {
+    "autoencoder": ("autoencoder", {}, MLP, False),
+    "tied": ("autoencoder", {}, TIED, False),
+    "conv": ("autoencoder", {"loss": "cross-entropy"}, CONV, True),
+    "vae": ("vae", {}, MLP, False),
+    "vae-bernoulli": ("vae", {"likelihood": "bernoulli"}, CONV, True),
+    "binary": ("discrete", {"codes": "binary"}, BITS, False),
+    "one-hot": ("discrete", {"codes": "one-hot", "size": 8, "uniform": 0.01}, MLP, False),
+    "vq": ("discrete", VQ, MLP, False),
+    "vq-gradient": ("discrete", {**VQ, "codebook": "gradient"}, GRID, True),
+    "rbm": ("rbm", {}, SIGMOID, False),
+}
+
+
+def training(
+    case: str,
+    worker: Worker | None = None,
+    *,
+    options: dict[str, Any] | None = None,
+    network: NetworkConfig | None = None,
+    noise: NoiseConfig | None = None,
+    placement: PlacementConfig | None = None,
+    checkpoints: Path | None = None,
+    log: Any = None,
+    rows: np.ndarray | None = None,
+    **train: Any,
+) -> Training:
+    """A training of a case, ready to run."""
+    name, usual, usual_network, is_pictures = CASES[case]
+    make = pictures if is_pictures else vectors
+    inputs = make() if rows is None else rows
+    settings = {"global_batch": 24, "steps": 12, "lr": 5e-3, "log_every": 1, "weight_decay": 0.0}
+    torch.manual_seed(SEED)
+    objective = builder(name)(
+        ObjectiveConfig(name=name, options={**usual, **(options or {})}),
+        network or usual_network,
+        inputs.shape[1:],
+        "cpu",
+    )
+    noise = noise or NoiseConfig()
+    spoil = partial(_spoil, noise)
+    order = OrderConfig(block=8, window=4)
+    held_out = make(70, seed=1) if rows is None else rows[:70]
+    return Training(
+        objective=objective,
+        stream=Stream([Corpus("tiny", MemoryTable({"input": inputs}, len(inputs)))], SEED, order, spoil),
+        config=TrainConfig(**{"precision": "fp32", **settings, **train}),
+        placement=placement or PlacementConfig(),
+        worker=worker or Worker(),
+        seed=SEED,
+        held_out=Stream([Corpus("held-out", MemoryTable({"input": held_out}, len(held_out)))], SEED, order, spoil, "h"),
+        held_out_rows=len(held_out),
+        checkpoints=checkpoints,
+        identity={"recipe": "tiny"},
+        log=log or (lambda record: None),
+    )
+
+
+def _spoil(noise: NoiseConfig, rows: Any, draws: Any) -> Any:
+    return add_noise(rows, noise, draws)
+
+
+def losses(case: str, **options: Any) -> list[float]:
+    """The training losses of one run, step by step."""
+    records: list[dict[str, Any]] = []
+    training(case, log=records.append, **options).run()
+    return [record["loss"] for record in records if "loss" in record]

@@ -1,0 +1,107 @@
+"""What the objectives of auto-encoders share: batches of arrays, losses that are sums over rows, and the export.
+
+A batch holds `seen`, what the network is given, and `input`, what it has to rebuild, both float32 [B, …]; pictures are
+scaled from bytes to 0 … 1. A label, where there is one, travels beside them and takes no part in any loss.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_prep.noise import scaled
+from data_prep.rows import Rows
+from training.autoencoders import Autoencoder, save_model
+from training.objective import Batch, Loss, Networks, Turn
+from training.objectives import Base
+
+
+class Step(nn.Module):
+    """A model as a player: one call gives what each row pays."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return self.model.losses(seen, target)
+
+
+class ArrayObjective(Base):
+    """An auto-encoder that pays `terms` and is watched by `metrics`, both by name, with the weight of one row.
+
+    A term's mean is its sum over rows divided by rows × that weight: by the number of values it is an error per value,
+    by 1 nats per example.
+    """
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        terms: dict[str, float],
+        metrics: dict[str, float],
+        transform: Path | None = None,
+    ) -> None:
+        self.model, self.terms, self.metrics, self.transform = model, terms, metrics, transform
+        self.step = Step(model)
+        self.flops_by_row = 3 * model.forward_flops()  # backward is two forwards
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"model": self.step}
+
+    def collate(self, rows: Rows) -> Batch:
+        target = _tensor(rows["input"])
+        batch = {"input": target, "seen": _tensor(rows["seen"]) if "seen" in rows else target}
+        if "label" in rows:
+            batch["label"] = torch.from_numpy(np.asarray(rows["label"]).astype(np.int64))
+        return batch
+
+    def tokens(self, batch: Batch) -> int:
+        return len(batch["input"])
+
+    def positions(self, batch: Batch) -> int:
+        return len(batch["input"])
+
+    def flops(self, batch: Batch) -> float:
+        return self.flops_by_row * len(batch["input"])
+
+    def turns(self, phase: str) -> list[Turn]:
+        return [Turn("model", self._weights, self._loss)]
+
+    def _weights(self, batch: Batch) -> dict[str, float]:
+        return {name: weight * len(batch["input"]) for name, weight in self.terms.items()}
+
+    def _loss(self, nets: Networks, batch: Batch) -> Loss:
+        return self.summed(nets["model"](batch["seen"], batch["input"]), batch)
+
+    def summed(self, by_row: dict[str, Tensor], batch: Batch) -> Loss:
+        """The loss of a batch from what each row [B] pays and shows."""
+        rows = len(batch["input"])
+        sums = {name: by_row[name].sum() for name in self.terms}
+        metrics = {name: (by_row[name].sum(), weight * rows) for name, weight in self.metrics.items()}
+        told = {}
+        if "source" in batch:
+            weights = {name: torch.full_like(by_row[name], weight) for name, weight in self.terms.items()}
+            told = {name: torch.stack([by_row[name], weights[name]]) for name in self.terms}
+        return Loss(sums, metrics, told)
+
+    def refuses(self, zero: int | None) -> str | None:
+        if zero == 3 and self.model.config.tied:
+            return "network.config.tied: tied layers are not whole under ZeRO 3; set placement.zero to 2 or less."
+        return None
+
+    def export(self, path: Path) -> None:
+        save_model(path, self.model, self.transform)
+
+
+def rebuilding(loss: str, values: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Terms and metrics of rebuilding examples of so many values, each per value."""
+    metrics = {} if loss == "squared-error" else {"squared-error": float(values)}
+    return {loss: float(values)}, metrics
+
+
+def _tensor(column: Any) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(scaled(np.asarray(column))))

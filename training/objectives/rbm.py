@@ -1,0 +1,117 @@
+"""Layer by layer, then all at once (Hinton & Salakhutdinov 2006): a deep auto-encoder from a stack of RBMs.
+
+    phases   rbm-1, rbm-2, …: each machine by contrastive divergence on the mean activities of the one below
+             fine-tuning: the stack unrolled into an auto-encoder, by the error of what it rebuilds
+
+Every machine is a player of its own, so that the optimizer of one leaves the others alone. The auto-encoder always
+holds what the machines have learned so far: evaluation, which is that of the last phase, shows it from the first step.
+The visible units are Bernoulli ones if the network's output is sigmoid (inputs in 0 … 1), else Gaussian ones of
+variance 1 (standardised inputs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from data_prep.errors import UserError
+from training.autoencoders import Autoencoder, AutoencoderConfig, AutoencoderOptions, Shape, network_config
+from training.boltzmann import stack, unroll
+from training.config import NetworkConfig, ObjectiveConfig
+from training.objective import Batch, Loss, Networks, Phase, Turn
+from training.objectives.arrays import ArrayObjective, rebuilding
+from training.options import checked
+
+FINE_TUNING = "fine-tuning"
+
+
+class RbmOptions(AutoencoderOptions):
+    """`objective.options` of `rbm`."""
+
+    gibbs_steps: int = Field(default=1, ge=1, description="k of CD-k.")
+    pretraining: float = Field(default=0.5, gt=0, lt=1, description="Share of the steps for the machines together.")
+
+
+class Rbm(ArrayObjective):
+    """See the module's docstring."""
+
+    def __init__(
+        self, config: AutoencoderConfig, shape: Shape, options: RbmOptions, transform: Path | None = None
+    ) -> None:
+        _check(config)
+        self.options = options
+        model = Autoencoder(config, shape, AutoencoderOptions(loss=options.loss))
+        super().__init__(model, *rebuilding(options.loss, model.values), transform)
+        sizes = [model.values, *config.hidden, config.bottleneck]
+        machines = stack(sizes, "bernoulli" if config.output == "sigmoid" else "gaussian")
+        self.machines = {f"rbm-{number}": machine for number, machine in enumerate(machines, 1)}
+        for layer, machine in enumerate(machines):
+            unroll(machine, layer, model)
+        self.phase = FINE_TUNING
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {**super().networks(), **self.machines}
+
+    def phases(self, steps: int) -> Sequence[Phase]:
+        each = max(1, int(steps * self.options.pretraining / len(self.machines)))
+        rest = steps - each * len(self.machines)
+        if rest < 1:
+            raise UserError(
+                f"train.steps: {steps} are too few for {len(self.machines)} machines and fine-tuning; "
+                f"{len(self.machines) + 1} is the least."
+            )
+        return [*(Phase(name, each) for name in self.machines), Phase(FINE_TUNING, rest)]
+
+    def turns(self, phase: str) -> list[Turn]:
+        self.phase = phase
+        if phase == FINE_TUNING:
+            return super().turns(phase)
+        return [Turn(phase, self._rows, partial(self._contrast, phase))]
+
+    def _rows(self, batch: Batch) -> dict[str, float]:
+        return {"contrast": float(len(batch["input"]))}
+
+    def _contrast(self, player: str, nets: Networks, batch: Batch) -> Loss:
+        v: Tensor = batch["seen"].flatten(1)
+        with torch.no_grad():
+            for below in self.machines:
+                if below == player:
+                    break
+                v = nets[below](v)
+        found = nets[player](v, self.options.gibbs_steps)
+        error = {f"{player}-squared-error": (found["squared-error"].sum(), float(v.numel()))}
+        return Loss({"contrast": found["contrast"].sum()}, error)
+
+    def after_step(self) -> None:
+        if self.phase in self.machines:
+            unroll(self.machines[self.phase], list(self.machines).index(self.phase), self.model)
+
+    def flops(self, batch: Batch) -> float:
+        return 0.0  # phases differ, and a batch does not know its own
+
+    def refuses(self, zero: int | None) -> str | None:
+        if zero:
+            return "objective.name: rbm copies weights between its networks; set placement.zero to null or 0."
+        return None
+
+
+def _check(config: AutoencoderConfig) -> None:
+    wanted = {"architecture": "mlp", "activation": "sigmoid", "tied": False}
+    for name, value in wanted.items():
+        found = getattr(config, name)
+        if found != value:
+            where = f"network.{name}" if name == "architecture" else f"network.config.{name}"
+            raise UserError(f"{where}: rbm unrolls into {value!r} here, found {found!r}; change it.")
+
+
+def build(
+    objective: ObjectiveConfig, network: NetworkConfig, shape: Shape, device: str, transform: Path | None = None
+) -> Rbm:
+    """The objective for examples of this shape; `transform` is the file to keep beside the exported network."""
+    options = checked(RbmOptions, objective.options, "objective.options")
+    return Rbm(network_config(network, shape), shape, options, transform)
