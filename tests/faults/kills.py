@@ -42,8 +42,8 @@ LONGEST_SECONDS = 1200.0
 """That a run may take to the next kill, or to its end, before it counts as hanging."""
 MOST_RESUMES = 3
 """For one kill: a GCS that dies is noticed late, so what was resumed may end once more."""
-GONE_SECONDS = 60.0
-"""That other processes of a run may outlive its driver."""
+GONE_SECONDS = 75.0
+"""That other processes of a run may outlive its driver: Ray's agents try for 60 to tell a GCS that is gone, too."""
 EARLY = 0.2
 """Share of kills that do not wait for training to go on."""
 

@@ -18,11 +18,12 @@ SESAME = [sys.executable, "-m", "flows.cli"]
 STAGES = ["ingest", "tokenizer", "shards", "pretrain", "verbs", "report"]
 
 
-def sesame(home: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def sesame(home: Path, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a person would, in an empty folder."""
     environment = {**os.environ, "SESAME_HOME": str(home / "home"), "COLUMNS": "160"}
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "SESAME_STORE"):
         environment.pop(name, None)
+    environment.update(variables)
     done = subprocess.run(
         [*SESAME, *arguments], cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=500
     )

@@ -1,0 +1,69 @@
+"""Runs the tiny flow in the process of the test."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from flows import pretrain
+from pipeline import dag, runs
+from pipeline.home import Home
+from pipeline.recipe import load
+from pipeline.stage import Context
+from pipeline.store_live import WORK
+from pipeline.tracking import Tracker
+from tests.flows.tiny_flow import nodes
+from tests.pipeline import tiny
+from tests.pipeline.tracked import DEAD
+from training import launch
+
+
+class Runner:
+    """A home of its own, and no MLflow unless a test says where. `ended`: what was closed at the end of runs."""
+
+    def __init__(self, folder: Path, server: str, patch: pytest.MonkeyPatch) -> None:
+        folder.mkdir(exist_ok=True)
+        self.recipe = str(tiny.recipe(folder))
+        self.home = Home(folder / "home")
+        self.server, self.patch = server, patch
+        self.ended: list[str] = []
+        for name, value in {"PREFECT_HOME": str(folder), "DS_ACCELERATOR": "cpu", "MLFLOW_TRACKING_URI": DEAD}.items():
+            patch.setenv(name, value)
+        patch.setattr(pretrain, "MLFLOW_TIMEOUT", 0.1)
+        close = Tracker.close
+        patch.setattr(Tracker, "close", lambda *arguments: (self.ended.append("tracker"), close(*arguments))[1])
+        patch.setattr(launch, "stop_ray", lambda: self.ended.append("Ray"))
+
+    def run(
+        self,
+        work: Callable[[Context], None] = lambda context: None,
+        settings: tuple[str, ...] = (),
+        api: str = "",
+        retries: int = 5,
+    ) -> runs.Run:
+        self.patch.setattr(dag, "nodes", nodes(work))
+        with temporary_settings({PREFECT_API_URL: api or self.server, PREFECT_CLIENT_MAX_RETRIES: retries}):
+            return pretrain.run(self.home, load(self.recipe, None, settings), (self.recipe, None, settings))
+
+    def states(self) -> list[str]:
+        """Of all runs, as Prefect has them."""
+        asked = json.dumps({"flow_runs": {"name": {"any_": [self.recipe]}}}).encode()
+        request = urllib.request.Request(f"{self.server}/flow_runs/filter", asked, {"Content-Type": "application/json"})
+        return [run["state"]["type"] for run in json.load(urllib.request.urlopen(request, timeout=30))]
+
+    def has_nothing_but(self, artifacts: int) -> None:
+        """So many artifacts, all whole: nothing of other attempts, of their work, or of files half-written."""
+        store = self.home.store()
+        found = store.list()
+        assert len(found) == artifacts and not [problem for one in found for problem in store.verify(one)]
+        assert {path.name for path in store.home.iterdir()} == {WORK, *(one.key for one in found)}
+        for one in found:
+            names = {path.name for path in (store.home / one.key).iterdir()}
+            assert names == {"manifest.json", one.manifest["attempt"]}
+        assert {path.name for path in (store.home / WORK).iterdir()} <= {one.key for one in found}
+        assert not list(self.home.runs.glob(".*"))
