@@ -150,6 +150,27 @@ def stats(
 
 
 @app.command()
+def score(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Artifact of an anomaly job, or a detector's folder.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders or globs of rows.")],
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="Arrow file for the scores of all rows.")
+    ] = None,
+    book: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Instead: score what is new, each row once, into this folder.")
+    ] = None,
+    hook: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="With --book: is told of alarms and drift, as JSON.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Score rows by how unusual they are: a score, a flag and the reasons of each."""
+    from flows import commands
+
+    commands.score(model, files, out, book, hook, json)
+
+
+@app.command()
 def verify(artifact: ArtifactArgument) -> None:
     """Read every byte of an artifact and compare it with what was committed."""
     from flows import commands

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -319,6 +320,36 @@ def stats(artifact: str, split: str, as_json: bool) -> None:
         print(json.dumps(values))
     else:
         counted.show(found, values, out, split)
+
+
+def score(
+    model: str, files: Sequence[str], out_file: str | None, book: str | None, hook: str | None, as_json: bool
+) -> None:
+    if (out_file is None) == (book is None):
+        error = UserError("give either --out FILE, for all rows, or --book FOLDER, for those that are new.")
+        error.exit_code = USAGE  # type: ignore[attr-defined]
+        raise error
+    home = Home.find()
+    prepare(home.prefect)
+    if book is not None:
+        prefect_server.begin(home.prefect)
+        from flows import score as scores
+
+        prefect_server.wait(home.prefect)
+        told = scores.score(model, list(files), book, hook)
+    else:
+        from flows import score as scores
+
+        folder, console = scores.detector_of(model, home.store()), Console(stderr=True, highlight=False)
+        with console.status("scoring") as status:
+            tally = scores.to_file(folder, files, Path(str(out_file)), home.downloads, status.update)
+        told = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
+    if as_json:
+        print(json.dumps(told))
+        return
+    out.print(f"{told['rows']:,} rows, {told['alarms']:,} alarms, {told['rejected']:,} rows that could not be read")
+    for line in told.get("news", []):
+        out.print(Text(line, "yellow"))
 
 
 def verify(artifact: str) -> None:

@@ -1,0 +1,142 @@
+"""A detector of unusual rows, as a folder that `sesame score` opens: networks, what is normal to them, and a threshold.
+
+detector.json         which score, above which it is an alarm, what scores and columns of normal rows look like
+transform.json        of a table: from columns to numbers
+member-0/ member-1/   networks, each with its reference (`training.anomaly`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.errors import UserError
+from data_prep.shards import sealed, unsealed, write_whole
+from data_prep.transform import Transform
+from pipeline.canonical import digest, file_digest
+from pipeline.drift import Baseline
+from training.anomaly import Reference, Scorer
+from training.autoencoders import open_model, save_model
+
+FORMAT = 1
+FILE, TRANSFORM = "detector.json", "transform.json"
+REASONS = 3  # columns that are named for a row
+
+
+class Scores(NamedTuple):
+    """What a detector says of R rows."""
+
+    score: np.ndarray  # [R] float64, higher is more unusual
+    flag: np.ndarray  # [R] bool, above the threshold
+    reasons: list[list[tuple[str, float]]]  # of each row: columns, and their share of what makes it unusual
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Networks, their references and a threshold; `name` is the digest of all that its scores depend on."""
+
+    scorer: Scorer
+    score: str
+    threshold: float
+    baseline: Baseline
+    transform: Transform | None = None
+    importance_samples: int = 50
+
+    @property
+    def columns(self) -> list[str]:
+        """The raw column of each feature; of pictures, the pixels."""
+        if self.transform is not None:
+            return self.transform.columns_of
+        channels, _, width = self.scorer.members[0][0].shape
+        return [f"pixel {place // width},{place % width}" for place in range(self.values)] * (channels == 1) or [
+            f"channel {place // (self.values // channels)}" for place in range(self.values)
+        ]
+
+    @property
+    def values(self) -> int:
+        """Features of a row."""
+        return int(np.prod(self.scorer.members[0][0].shape))
+
+    def inputs(self, rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
+        """What networks are given, float32 [R, *shape], of columns, or of pictures uint8 [R, C, H, W]."""
+        if isinstance(rows, pa.RecordBatch):
+            if self.transform is None:
+                raise UserError("this detector is for pictures, and these rows are of a table.")
+            return self.transform.apply(rows)
+        shape = self.scorer.members[0][0].shape
+        if self.transform is not None or rows.shape[1:] != tuple(shape):
+            wanted = "the rows of a table" if self.transform else f"pictures of shape {tuple(shape)}"
+            raise UserError(f"this detector is for {wanted}, and these are pictures of shape {rows.shape[1:]}.")
+        return rows.astype(np.float32) / np.float32(255)
+
+    def judge(self, inputs: np.ndarray) -> Scores:
+        """Scores of what `inputs` gave, each a function of its row alone."""
+        score = self.scorer.scores(inputs, self.importance_samples)[self.score]
+        flag = score > self.threshold
+        reasons: list[list[tuple[str, float]]] = [[] for _ in score]
+        flagged = np.flatnonzero(flag)
+        if len(flagged):
+            for row, why in zip(flagged.tolist(), self._reasons(inputs[flagged]), strict=True):
+                reasons[row] = why
+        return Scores(score, flag, reasons)
+
+    def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
+        """Raw columns by their share of the standardised error, the largest first."""
+        names = self.columns
+        of = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        parts = self.scorer.by_feature(inputs).reshape(len(inputs), -1)
+        columns = np.zeros((len(inputs), len(of)))
+        np.add.at(columns.T, [of[name] for name in names], parts.T)
+        shares = columns / np.maximum(columns.sum(1, keepdims=True), np.finfo(float).tiny)
+        called = list(of)
+        for share in shares:
+            yield [(called[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
+
+    def save(self, folder: Path) -> None:
+        """Write the folder; `detector.json` last, so that it is there whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (model, reference) in enumerate(self.scorer.members):
+            member = folder / f"member-{number}"
+            save_model(member, model)
+            reference.save(member)
+        if self.transform is not None:
+            self.transform.save(folder / TRANSFORM)
+        about: dict[str, Any] = {
+            "format": FORMAT,
+            "score": self.score,
+            "threshold": self.threshold,
+            "importance_samples": self.importance_samples,
+            "members": len(self.scorer.members),
+            "baseline": self.baseline.to_json(),
+        }
+        write_whole(folder / FILE, sealed(about))
+
+    @staticmethod
+    def open(folder: Path) -> Detector:
+        """UserError where the folder holds no detector."""
+        try:
+            about = unsealed((folder / FILE).read_bytes())
+            if about["format"] != FORMAT:
+                raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
+            members = [folder / f"member-{number}" for number in range(about["members"])]
+            return Detector(
+                Scorer([(open_model(member), Reference.load(member)) for member in members]),
+                about["score"],
+                about["threshold"],
+                Baseline.of_json(about["baseline"]),
+                Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None,
+                about["importance_samples"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
+
+
+def name_of(folder: Path) -> str:
+    """Digest of a detector's files, 16 hex digits: scores carry it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest({str(path.relative_to(folder)): file_digest(path) for path in files})[:16]

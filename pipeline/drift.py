@@ -1,0 +1,78 @@
+"""Whether new rows are still like those that a model learned from: PSI and Kolmogorov–Smirnov, column by column.
+
+    PSI = Σ_b (p_b − q_b) · ln(p_b / q_b),  p and q the shares of new and of normal rows in bin b
+    KS  = max_x |F_new(x) − F_normal(x)|, here at the edges of the bins
+
+Bins are between quantiles of the normal rows, so that each holds an equal share of them; equal values share a bin. Half
+a row is added to every bin (Jeffreys), for an empty one has no logarithm. Below 0.1 PSI is taken for no change, above
+0.25 for a large one (Siddiqi 2006, Credit Risk Scorecards, chapter 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BINS = 10
+SCORE = "score"  # the name under which scores stand beside columns
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What normal rows look like: of each column the edges between bins, and how many rows each bin holds."""
+
+    edges: dict[str, list[float]]
+    counts: dict[str, list[int]]
+
+    @staticmethod
+    def of(columns: dict[str, np.ndarray]) -> Baseline:
+        """columns: values [R] by name, of the score and of features."""
+        edges = {name: _edges(values) for name, values in columns.items()}
+        return Baseline(edges, {name: _counts(columns[name], edges[name]).tolist() for name in columns})
+
+    def count(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows in each bin, which add up from batch to batch."""
+        return {name: _counts(columns[name], edges) for name, edges in self.edges.items()}
+
+    def drift(self, counts: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+        """(PSI, KS) of every column, given what `count` added up to."""
+        return {
+            name: (psi(counts[name], self.counts[name]), ks(counts[name], self.counts[name])) for name in self.edges
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return {"edges": self.edges, "counts": self.counts}
+
+    @staticmethod
+    def of_json(value: dict[str, Any]) -> Baseline:
+        return Baseline(value["edges"], value["counts"])
+
+
+def psi(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> float:
+    """Population stability index of counts [B] in the same bins."""
+    p, q = _shares(new), _shares(normal)
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def ks(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> float:
+    """Largest difference of the two distribution functions at the bins' edges; 0 of no rows."""
+    a, b = (np.cumsum(np.asarray(one, float)) for one in (new, normal))
+    return float(np.abs(a / max(a[-1], 1) - b / max(b[-1], 1)).max()) if a[-1] and b[-1] else 0.0
+
+
+def _shares(counts: np.ndarray | Sequence[int]) -> np.ndarray:
+    smoothed = np.asarray(counts, float) + 0.5
+    return smoothed / smoothed.sum()
+
+
+def _edges(values: np.ndarray) -> list[float]:
+    """Between bins of equal shares; fewer where many values are equal."""
+    return np.unique(np.quantile(values, np.arange(1, BINS) / BINS)).tolist()
+
+
+def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
+    """[len(edges) + 1]: a value on an edge is in the bin below it."""
+    return np.bincount(np.searchsorted(np.asarray(edges), values, side="left"), minlength=len(edges) + 1)

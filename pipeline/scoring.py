@@ -1,0 +1,183 @@
+"""Scores of the rows of files, as a stream of any size: an Arrow file with score, flag and reasons of every row.
+
+    source, position      where the row stands
+    score, flag           how unusual it is, and whether that is an alarm
+    reasons               of an alarm: columns, and their share of what makes the row unusual
+    rejected              why the row could not be scored: then it has no score
+
+Rows in = rows scored + rows rejected; every one is in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep import image_units, table_files
+from data_prep.images import ImagesConfig, Picture
+from data_prep.readers_rows import Reject
+from data_prep.source_files import SourceFile, listed
+from data_prep.sources import Accepts, SourceConfig
+from data_prep.tables import Typed
+from pipeline.detector import Detector, Scores
+from pipeline.drift import SCORE
+
+REASON = pa.struct([("column", pa.string()), ("share", pa.float32())])
+SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("position", pa.int64()),
+        ("score", pa.float64()),
+        ("flag", pa.bool_()),
+        ("reasons", pa.list_(REASON)),
+        ("rejected", pa.string()),
+    ]
+)
+PICTURES = 256  # scored together
+
+
+@dataclass
+class Tally:
+    """What was scored: rows, alarms and rejects, and how rows fall into the bins of the detector's baseline."""
+
+    rows: int = 0
+    alarms: int = 0
+    rejected: int = 0
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Rows of another part."""
+        self.rows, self.alarms = self.rows + other.rows, self.alarms + other.alarms
+        self.rejected += other.rejected
+        for name, counts in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + counts
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {name: found.tolist() for name, found in self.counts.items()}
+        return {"rows": self.rows, "alarms": self.alarms, "rejected": self.rejected, "counts": counts}
+
+    @staticmethod
+    def of_json(value: dict[str, Any]) -> Tally:
+        counts = {name: np.array(found) for name, found in value["counts"].items()}
+        return Tally(value["rows"], value["alarms"], value["rejected"], counts)
+
+
+def files_of(detector: Detector, paths: Iterable[str], downloads: Path) -> list[SourceFile]:
+    """The files of paths (files, folders, globs, remote ones) that the detector's kind of rows may be in."""
+    accepted = accepts(detector)
+    return [file for path in paths for file in listed(SourceConfig(path=path), accepted, downloads)]
+
+
+def accepts(detector: Detector) -> Accepts:
+    """Which files hold rows for the detector."""
+    if detector.transform is not None:
+        schema = detector.transform.schema
+        return table_files.accepts(schema.layout if schema else None)
+    return image_units.accepts(_pictures_of(detector))
+
+
+def score_file(detector: Detector, file: SourceFile, tally: Tally) -> Iterator[pa.RecordBatch]:
+    """Rows of a file with their scores, batch by batch, in order within a batch; `tally` counts them."""
+    for part in _batches(detector, file):
+        if isinstance(part, Reject):
+            tally.rejected += 1
+            yield _refused(part)
+            continue
+        sources, positions, rows = part
+        inputs = detector.inputs(rows)
+        found = detector.judge(inputs)
+        tally.add(
+            Tally(len(positions), int(found.flag.sum()), 0, detector.baseline.count(_told(detector, inputs, found)))
+        )
+        yield _scored(sources, positions, found)
+
+
+def write(path: Path, batches: Iterable[pa.RecordBatch], said: Callable[[], dict[str, str]] = dict) -> None:
+    """An Arrow file at `path`, whose last batch has no rows and what `said` tells once the others are written."""
+    nothing = pa.record_batch([pa.array([], kind) for kind in SCHEMA.types], schema=SCHEMA)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+        writer.write_batch(nothing, custom_metadata=said())
+
+
+def told(path: Path) -> dict[str, str]:
+    """What `said` told when the file was written."""
+    with pa.memory_map(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1).custom_metadata
+    return {name.decode(): value.decode() for name, value in (metadata or {}).items()}
+
+
+def _batches(
+    detector: Detector, file: SourceFile
+) -> Iterator[tuple[list[str], np.ndarray, pa.RecordBatch | np.ndarray] | Reject]:
+    """(sources, positions, rows) as the detector takes them."""
+    transform = detector.transform
+    if transform is None:
+        yield from _pictures(detector, file)
+        return
+    assert transform.schema is not None
+    for part in table_files.typed_batches(file, transform.schema):
+        if isinstance(part, Typed):
+            rows = pa.record_batch(list(part.columns.values()), names=list(part.columns))
+            yield [file.name] * rows.num_rows, part.positions, rows
+        else:
+            yield part
+
+
+def _pictures(detector: Detector, file: SourceFile) -> Iterator[tuple[list[str], np.ndarray, np.ndarray] | Reject]:
+    waiting: list[Picture] = []
+
+    def together() -> tuple[list[str], np.ndarray, np.ndarray]:
+        sources = [picture.source for picture in waiting]
+        return sources, np.array([p.position for p in waiting]), np.stack([p.pixels for p in waiting])
+
+    for picture in image_units.pictures(file, _pictures_of(detector)):
+        if isinstance(picture, Reject):
+            yield picture
+            continue
+        waiting.append(picture)
+        if len(waiting) == PICTURES:
+            yield together()
+            waiting.clear()
+    if waiting:
+        yield together()
+
+
+def _pictures_of(detector: Detector) -> ImagesConfig:
+    channels, height, _ = detector.scorer.members[0][0].shape
+    return ImagesConfig.model_validate({"size": height, "channels": channels, "labels": "none"})
+
+
+def _told(detector: Detector, inputs: np.ndarray, found: Scores) -> dict[str, np.ndarray]:
+    """What drift is measured on: the score, and of a table every feature."""
+    told = {SCORE: found.score}
+    if detector.transform is not None:
+        told |= dict(zip(detector.transform.features, inputs.T, strict=True))
+    return {name: told[name] for name in detector.baseline.edges}
+
+
+def _scored(sources: list[str], positions: np.ndarray, found: Scores) -> pa.RecordBatch:
+    reasons = [[{"column": name, "share": share} for name, share in row] for row in found.reasons]
+    return pa.record_batch(
+        [
+            pa.array(sources, pa.string()),
+            pa.array(positions, pa.int64()),
+            pa.array(found.score, pa.float64()),
+            pa.array(found.flag, pa.bool_()),
+            pa.array(reasons, pa.list_(REASON)),
+            pa.nulls(len(sources), pa.string()),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _refused(reject: Reject) -> pa.RecordBatch:
+    row = [[reject.source], [reject.position], [None], [None], [None], [reject.reason]]
+    return pa.record_batch([pa.array(*one) for one in zip(row, SCHEMA.types, strict=True)], schema=SCHEMA)
