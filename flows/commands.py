@@ -340,7 +340,7 @@ def score(
     else:
         from flows import score as scores
 
-        folder, console = scores.detector_of(model, home.store()), Console(stderr=True, highlight=False)
+        folder, console = scores.detector_of(model, home), Console(stderr=True, highlight=False)
         with console.status("scoring") as status:
             tally = scores.to_file(folder, files, Path(str(out_file)), home.downloads, status.update)
         told = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}

@@ -161,6 +161,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
             for node in nodes:
                 carry_out(node.name)
+        _promote(session, session.execution)
         record.status, status = runs.DONE, "FINISHED"
     except KeyboardInterrupt as error:
         session.error = error
@@ -173,6 +174,19 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     finally:
         _finish(session, session.execution, record, status)
     return record.public()
+
+
+def _promote(session: Session, execution: Execution) -> None:
+    """A detector that the run made takes over if it does as well as the one in use."""
+    if not any("detector/detector.json" in artifact.manifest["files"] for artifact in execution.made.values()):
+        return
+    from pipeline import promotion  # and PyTorch with it
+
+    verdict = promotion.challenge_with(session.home.detectors, session.recipe.name, execution.made)
+    if verdict is not None:
+        word = "promoted" if verdict.promoted else "not promoted"
+        execution.parent.text(f"{word}: {verdict.why}\n", "promotion.txt")
+        log.info("the detector was %s: %s", word, verdict.why)
 
 
 def _finish(session: Session, execution: Execution, record: runs.Run, status: str) -> None:

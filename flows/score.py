@@ -24,30 +24,32 @@ from prefect.cache_policies import NO_CACHE
 
 from data_prep.errors import UserError
 from flows.environment import prepare
-from pipeline import scoring
+from pipeline import promotion, scoring
 from pipeline.detector import FILE, Detector, name_of
 from pipeline.drift import SCORE
 from pipeline.home import Home
+from pipeline.promotion import DETECTOR
+from pipeline.recipe import load
 from pipeline.score_book import Book, Scored
 from pipeline.scoring import Tally
-from pipeline.store import Store
 from pipeline.tracking import Tracker
 
 log = logging.getLogger("sesame.score")
-DETECTOR = "detector"  # folder of an anomaly job's artifact
 HOOK_SECONDS = 60.0
 MLFLOW_SECONDS = 60.0
 
 
-def detector_of(model: str, store: Store) -> Path:
-    """The folder of a detector: one that is given, or an artifact's."""
+def detector_of(model: str, home: Home) -> Path:
+    """The folder of a detector: one that is given, the champion of a recipe, or an artifact's."""
     given = Path(model).expanduser()
+    if (chosen := promotion.champion(home.detectors, model)) is not None:
+        given = Path(chosen.folder)
     for folder in (given, given / DETECTOR):
         if (folder / FILE).is_file():
             return folder
     if given.exists():
         raise UserError(f"{model} holds no detector; give the artifact of an anomaly job, or its folder {DETECTOR}.")
-    found = store.resolve(model).path / DETECTOR
+    found = home.store().resolve(model).path / DETECTOR
     if not (found / FILE).is_file():
         raise UserError(f"{model} is no anomaly job, so it holds no detector; `sesame runs` shows what was made.")
     return found
@@ -90,21 +92,28 @@ def score(
     hook: str | None = None,
     psi_limit: float = 0.25,
     least_rows: int = 100,
+    retrain: str | None = None,
+    settings: list[str] | None = None,
 ) -> dict[str, Any]:
     """Score rows that are new in `files`, each once, into the folder `book`, and tell of alarms and drift.
 
     hook: a command that is given what happened as JSON on its standard input, if there is an alarm, drift (PSI above
     `psi_limit` in any column, of at least `least_rows` new rows), a row that could not be read or a file that changed.
+    retrain, settings: a recipe that is run after drift; its detector becomes the champion of that recipe's name if it
+    does as well as the one before.
     """
     home = Home.find()
     prepare(home.prefect)
-    folder = detector_of(model, home.store())
+    folder = detector_of(model, home)
     name = name_of(folder)
     began = time.time()
     scored = score_new(folder, name, files, Path(book).expanduser(), home.downloads)
     told = account(Detector.open(folder), name, scored, psi_limit, least_rows)
     told["seconds"] = round(time.time() - began, 3)
     _track(home, told)
+    if retrain and told["drifted"]:
+        told["retrained"] = retrained(home, retrain, settings or [])
+        told["news"].append(told["retrained"])
     if hook and told["news"]:
         told["hook"] = call_hook(hook, told)
     return told
@@ -139,6 +148,21 @@ def account(detector: Detector, name: str, scored: Scored, psi_limit: float, lea
         "drift": drift,
         "news": news,
     }
+
+
+def retrained(home: Home, recipe: str, settings: list[str]) -> str:
+    """Run a recipe on what its sources hold by now, and let its detector challenge the champion; what came of it."""
+    from flows import pretrain
+
+    loaded = load(recipe, None, settings)
+    before = promotion.champion(home.detectors, loaded.name)
+    pretrain.run(home, loaded, (recipe, None, settings))
+    after = promotion.champion(home.detectors, loaded.name)
+    if after is None:
+        raise UserError(f"{recipe} made no detector to promote: it needs a job of task anomaly and rows held out.")
+    return (
+        f"retrained, promoted: {after.why}" if after != before else f"retrained, not promoted: {before and before.why}"
+    )
 
 
 def call_hook(command: str, told: dict[str, Any]) -> str:

@@ -31,6 +31,11 @@ class Home:
     def downloads(self) -> Path:
         return self.path / "downloads"
 
+    @property
+    def detectors(self) -> Path:
+        """Which detector of each recipe is in use; see `pipeline.promotion`."""
+        return self.path / "detectors"
+
     def store(self) -> Store:
         """The artifact store: `SESAME_STORE` (a folder or a URI such as s3://bucket/folder), else inside this home."""
         return Store(os.environ.get("SESAME_STORE") or self.path / "store")
