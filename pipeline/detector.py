@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.shards import sealed, unsealed, write_whole
 from data_prep.transform import Transform
 from pipeline.canonical import digest, file_digest
+from pipeline.downstream.anomaly_reasons import by_column
 from pipeline.drift import Baseline
 from training.anomaly import Reference, Scorer
 from training.autoencoders import open_model, save_model
@@ -87,13 +88,8 @@ class Detector:
 
     def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
         """Raw columns by their share of the standardised error, the largest first."""
-        names = self.columns
-        of = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        parts = self.scorer.by_feature(inputs).reshape(len(inputs), -1)
-        columns = np.zeros((len(inputs), len(of)))
-        np.add.at(columns.T, [of[name] for name in names], parts.T)
+        called, columns = by_column(self.scorer.by_feature(inputs), self.columns)
         shares = columns / np.maximum(columns.sum(1, keepdims=True), np.finfo(float).tiny)
-        called = list(of)
         for share in shares:
             yield [(called[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
 

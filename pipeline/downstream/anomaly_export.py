@@ -36,7 +36,7 @@ def export(
     learn, held_out = (_normal(job, inputs, split) for split in ("train", "validation"))
     if len(held_out) < LEAST:
         return None
-    scorer = detector.scorer(learn, held_out, seed_of(config, detector, FINAL))
+    scorer = detector.scorer(learn, seed_of(config, detector, FINAL))
     normal = scorer.scores(held_out, job.importance_samples)[detector.score]
     kept = shards.path / TRANSFORM
     transform = Transform.load(kept) if kept.is_file() else None

@@ -40,14 +40,14 @@ HEADER = ",".join([*COLUMNS, "colour"]) + "\n"
 
 @lru_cache(1)
 def detector() -> Detector:
-    """A plane through the rows, found by least squares: its networks are linear."""
+    """A plane through the rows and a line for the colour, by least squares: the network is linear."""
     schema = TableSchema({**dict.fromkeys(COLUMNS, "numeric"), "colour": "categorical"})
     train, held_out = rows(400), rows(200, seed=1)
     transform = Transform.fit(lambda: [train], schema=schema)
     inputs, others = transform.apply(train), transform.apply(held_out)
-    network = network_config(NetworkConfig(architecture="mlp", config={"bottleneck": 4}), inputs.shape[1:])
+    network = network_config(NetworkConfig(architecture="mlp", config={"bottleneck": 3}), inputs.shape[1:])
     model = Autoencoder(network, inputs.shape[1:], AutoencoderOptions())
-    components = torch.from_numpy(np.linalg.svd(inputs - inputs.mean(0), full_matrices=False)[2][:4])
+    components = torch.from_numpy(np.linalg.svd(inputs - inputs.mean(0), full_matrices=False)[2][:3])
     mean = torch.from_numpy(inputs.mean(0))
     into, out = (
         next(m for m in part.modules() if isinstance(m, torch.nn.Linear)) for part in (model.encoder, model.decoder)
@@ -57,7 +57,7 @@ def detector() -> Detector:
         into.bias.copy_(-components @ mean)
         out.weight.copy_(components.T)
         out.bias.copy_(mean)
-    scorer = Scorer.fit([model], inputs, others)
+    scorer = Scorer.fit([model], inputs)
     normal = scorer.scores(others)[STANDARDISED]
     told = {SCORE: normal, **dict(zip(transform.features, others.T, strict=True))}
     return Detector(scorer, STANDARDISED, float(np.quantile(normal, 0.99)), Baseline.of(told), transform)
