@@ -9,6 +9,8 @@ import numpy as np
 
 from pipeline.figures import COLOURS, new_axes, save
 
+OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # colours of methods that are not ours
+DASHES = ("--", ":", "-.")
 BINS = 50
 GREY = "#9A9A9A"
 
@@ -23,19 +25,15 @@ def curves(
     level: float | None = None,
 ) -> Path:
     """ROC or precision-recall curves: (x, y) by method, ours thick; `level`: what chance would give."""
-    from matplotlib import pyplot
-
     figure, axes = new_axes(title, x, y)
     figure.set_size_inches(7.2, 4.4)
-    dashes = ("-", "--", ":", "-.")
-    others = pyplot.get_cmap("tab10")
     place = 0
     for name, (along, up) in lines.items():
         if name in ours:
             axes.plot(along, up, label=name, color=COLOURS[ours.index(name) % len(COLOURS)], linewidth=2.4, zorder=3)
         else:
-            colour = others(place % 10)
-            axes.plot(along, up, label=name, color=colour, linestyle=dashes[1 + place % 3], linewidth=1.0)
+            style = DASHES[place // len(OTHERS) % len(DASHES)]
+            axes.plot(along, up, label=name, color=OTHERS[place % len(OTHERS)], linestyle=style, linewidth=1.0)
             place += 1
     if level is not None:
         axes.axhline(level, color=GREY, linewidth=0.8)
@@ -80,22 +78,21 @@ def areas(means: Mapping[str, float], spreads: Mapping[str, float], ours: Sequen
 
 
 def reasons(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path) -> Path:
-    """For each unusual row (title, [(column, share of its error)]) bars of the columns that are not rebuilt."""
+    """For each unusual row (title, [(column, share of its error)]) bars of the columns that do not fit."""
     from matplotlib import pyplot
 
-    height = 1.0 + 0.3 * max(len(columns) for _, columns in rows)
+    height = 0.9 + 0.2 * max(len(columns) for _, columns in rows)
     down = -(-len(rows) // 2)
     figure, grid = pyplot.subplots(down, 2, figsize=(9.6, height * down), squeeze=False, layout="constrained")
-    for axes in grid.flat:
+    for axes in grid.flat[len(rows) :]:
         axes.set_axis_off()
     for axes, (title, columns) in zip(grid.flat, rows, strict=False):
-        axes.set_axis_on()
         axes.set_title(title, loc="left", fontsize=9)
         names, shares = zip(*reversed(columns), strict=True)
         axes.barh(range(len(names)), shares, color=COLOURS[0], height=0.7)
         axes.set_yticks(range(len(names)), names, fontsize=8)
-        axes.set_xlim(0, 1)
+        axes.tick_params(axis="x", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[-1]:
-        axes.set_xlabel("share of the row's error", fontsize=8)
+        axes.set_xlabel("share of the row's error that goes with the column", fontsize=8)
     return save(figure, path)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data_prep.noise import NoiseConfig
+from data_prep.sources import SourceConfig
 from training.config import NetworkConfig, ObjectiveConfig, Settings
 
 _SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -26,6 +27,7 @@ class RestorationConfig(Settings):
 
     task: Literal["restoration"]
     name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    others: list[NoiseConfig] = Field(default_factory=list, description="Noise to set beside the recipe's.")
     seeds: int = Field(default=3, ge=1, description="Networks of each kind, trained anew.")
 
 
@@ -35,6 +37,31 @@ class GenerationConfig(Settings):
     task: Literal["generation"]
     name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
     importance_samples: int = Field(default=50, ge=1, description="k of the importance-weighted bound.")
+    rows: int = Field(default=2000, ge=1, description="Most test rows whose bounds are taken.")
+
+
+class DiscreteConfig(Settings):
+    """What discrete codes mean, how well they are used, and a prior of them to draw new rows from."""
+
+    task: Literal["discrete"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    prior_steps: int = Field(default=1000, ge=1, description="Steps of the prior's training.")
+    prior_lr: float = Field(default=3e-3, gt=0, description="Its peak learning rate.")
+    prior_hidden: int = Field(default=128, ge=1, description="Units of its GRU.")
+
+
+Baseline = Literal[
+    "pca",
+    "pca-reconstruction",
+    "iforest",
+    "ecod",
+    "copod",
+    "ocsvm",
+    "knn",
+    "deepsvdd",
+    "pyod-autoencoder",
+    "pyod-vae",
+]
 
 
 class DetectorConfig(Settings):
@@ -77,7 +104,7 @@ class AnomalyConfig(Settings):
     )
     false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal rows a threshold may flag.")
     importance_samples: int = Field(default=50, ge=1, description="k of the bound on the likelihood.")
-    baselines: list[str] = Field(
+    baselines: list[Baseline] = Field(
         default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"],
         description="Methods beside ours.",
     )
@@ -87,4 +114,45 @@ class AnomalyConfig(Settings):
     shown: int = Field(default=6, ge=1, description="Most unusual test rows whose reasons are told.")
 
 
-ArrayJob = Annotated[CodesConfig | RestorationConfig | GenerationConfig | AnomalyConfig, Field(discriminator="task")]
+class RivalConfig(Settings):
+    """A way of training without machines, set beside them."""
+
+    name: str = Field(min_length=1, description="What the curve is called.")
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(description="Between layers.")
+    optimizer: Literal["adamw", "sgd"] = Field(description="What updates the weights.")
+    lr: float = Field(gt=0, description="Peak learning rate.")
+
+
+class CurvesConfig(Settings):
+    """Test error over the steps: layer by layer and then all at once, beside the same depth trained all at once."""
+
+    task: Literal["curves"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    ours: str = Field(default="pretrained", description="What the recipe's own curve is called.")
+    rivals: list[RivalConfig] = Field(min_length=1, description="Other ways, with as many steps.")
+
+
+class CompressionConfig(Settings):
+    """How many bits a trained compressor needs, and what comes back, beside JPEG, JPEG2000 and WebP."""
+
+    task: Literal["compression"]
+    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
+    pictures: list[SourceConfig] = Field(
+        min_length=1, description="Test pictures, whole and of any size, none of which was trained on."
+    )
+    distortion_weights: list[float] = Field(
+        default_factory=list, description="More λ: a codec is trained for each, by the recipe's budget."
+    )
+    shown: int = Field(default=3, ge=1, description="Pictures in the figure.")
+
+
+ArrayJob = Annotated[
+    CodesConfig
+    | RestorationConfig
+    | GenerationConfig
+    | DiscreteConfig
+    | CurvesConfig
+    | AnomalyConfig
+    | CompressionConfig,
+    Field(discriminator="task"),
+]

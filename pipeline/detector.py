@@ -87,9 +87,14 @@ class Detector:
         return Scores(score, flag, reasons)
 
     def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
-        """Raw columns by their share of the standardised error, the largest first."""
-        called, columns = by_column(self.scorer.by_feature(inputs), self.columns)
-        shares = columns / np.maximum(columns.sum(1, keepdims=True), np.finfo(float).tiny)
+        """Raw columns by the share of the error that goes with each, the largest first; of pictures, pixels."""
+        if self.transform is not None:
+            columns = np.array(self.columns)
+            called = list(dict.fromkeys(self.columns))
+            shares, _ = self.scorer.reasons(inputs, [np.flatnonzero(columns == name) for name in called])
+        else:
+            called, errors = by_column(self.scorer.by_feature(inputs), self.columns)
+            shares = errors / np.maximum(errors.sum(1, keepdims=True), np.finfo(float).tiny)
         for share in shares:
             yield [(called[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
 

@@ -1,8 +1,8 @@
 """How unusual rows are to a trained auto-encoder: higher is more unusual.
 
     error               Σ_d e_d²,  e = x − x̂
-    standardised-error  Σ_d e_d² / s_d,  s_d the mean of e_d² over held-out normal rows: values that are rebuilt well
-                        count for more
+    standardised-error  Σ_d e_d² / s_d,  s_d the mean of e_d² over the training rows: values that are rebuilt well count
+                        for more
     latent-distance     (z − m)ᵀ C⁻¹ (z − m), the squared Mahalanobis distance of the code to the training rows' codes
     error-and-distance  the sum of these two: twice the negative logarithm of the density that probabilistic PCA gives
                         (Tipping & Bishop 1999), read off a network that need not be linear
@@ -35,6 +35,7 @@ BOTH, LIKELIHOOD = "error-and-distance", "likelihood"
 BATCH = 4096
 FILE = "anomaly.safetensors"  # beside a model: what else its scores need
 LEAST_ERROR = 1e-2  # of the mean over the values: a value never rebuilt wrongly must not outweigh all others
+PASSES = 3  # after which what a column should hold hardly changes
 RIDGE = 1e-6  # of the mean variance of codes, added to each: some never vary
 
 
@@ -42,7 +43,7 @@ RIDGE = 1e-6  # of the mean variance of codes, added to each: some never vary
 class Reference:
     """What is normal to one network."""
 
-    spread: np.ndarray  # [D] mean squared error of each value over held-out normal rows
+    spread: np.ndarray  # [D] mean squared error of each value over the training rows
     centre: np.ndarray  # [K] mean code of the training rows
     precision: np.ndarray  # [K, K] inverse of these codes' covariance
 
@@ -66,12 +67,12 @@ class Scorer:
         self.members = [(model.eval(), reference) for model, reference in members]
 
     @staticmethod
-    def fit(models: Sequence[Autoencoder], train: np.ndarray, held_out: np.ndarray) -> Scorer:
-        """What is normal to each model: codes of the rows it learned from, errors on normal rows that it did not.
+    def fit(models: Sequence[Autoencoder], train: np.ndarray) -> Scorer:
+        """What is normal to each model: errors and codes of the rows that it learned from, float32 [R ≥ 2, *shape].
 
-        Both float32 [R, *shape]; at least one held-out row and two training rows.
+        Rows held out take no part, so that thresholds can be drawn by their scores.
         """
-        return Scorer([(model, _reference(model.eval(), train, held_out)) for model in models])
+        return Scorer([(model, _reference(model.eval(), train)) for model in models])
 
     @property
     def names(self) -> list[str]:
@@ -88,6 +89,25 @@ class Scorer:
         """float64 [R, D]: the terms of the standardised error, which say what makes a row unusual."""
         return np.mean([_errors(model, rows)[0] / _floored(of.spread) for model, of in self.members], 0)
 
+    def reasons(self, rows: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Which columns make rows float32 [R, D] unusual; `columns` are the places of each one's features.
+
+        Float64 [R, C]: the share of a row's standardised error that goes when this column alone holds what the networks
+        make of the row (for a linear one the contribution of Alcala & Qin 2009, which names a single fault rightly
+        where `by_feature` smears it over the columns that a wrong code comes out as). Float32 [R, D]: what each would
+        hold then.
+        """
+        error = self.by_feature(rows).sum(1)
+        shares, instead = np.empty((len(rows), len(columns))), rows.copy()
+        for number, places in enumerate(columns):
+            mended = rows.copy()
+            for _ in range(PASSES):
+                mended[:, places] = self.rebuilt(mended)[:, places]
+            left = self.by_feature(mended).sum(1)
+            shares[:, number] = np.clip(1 - left / np.maximum(error, np.finfo(np.float64).tiny), 0, 1)
+            instead[:, places] = mended[:, places]
+        return shares, instead
+
     def rebuilt(self, rows: np.ndarray) -> np.ndarray:
         """float32 [R, *shape]: what normal rows like these look like, to the members on average."""
         with torch.no_grad():
@@ -95,12 +115,11 @@ class Scorer:
         return torch.stack(made).float().mean(0).numpy()
 
 
-def _reference(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> Reference:
-    spread = _errors(model, held_out)[0].mean(0)
-    codes = _errors(model, train)[1]
+def _reference(model: Autoencoder, train: np.ndarray) -> Reference:
+    errors, codes = _errors(model, train)
     covariance = np.atleast_2d(np.cov(codes, rowvar=False))
     ridge = RIDGE * max(np.trace(covariance) / len(covariance), np.finfo(np.float32).tiny)
-    return Reference(spread, codes.mean(0), np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
+    return Reference(errors.mean(0), codes.mean(0), np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
 
 def _scores(model: Autoencoder, of: Reference, rows: np.ndarray, importance_samples: int) -> dict[str, np.ndarray]:

@@ -1,17 +1,16 @@
 """How well unusual rows are told from normal ones, by auto-encoders and by methods without a network of ours.
 
-For every seed: rows are drawn (`anomaly_rows`), scaled by what is learned from, and every method is fitted and scored
-on the same test rows, so differences are paired. Nothing is chosen by an anomaly: settings are the recipe's for all
-seeds, candidates are told apart by held-out normal rows, thresholds are drawn by those. Plain classifiers, which are
-given a few marked anomalies, show what these are worth.
+For every seed: rows are drawn (`anomaly_rows`), scaled by those that are learned from, and every method is fitted and
+scored on the same test rows, so that differences are paired. Nothing is chosen by an anomaly: settings are the recipe's
+for all seeds, candidates are told apart by held-out normal rows, thresholds are drawn by those. Plain classifiers,
+which are given a few marked anomalies, show what these are worth.
 
-Baselines learn from all rows that are given as normal; our networks leave out `threshold_share` of them, by which errors
-are standardised and thresholds drawn.
+Baselines learn from all rows that are given as normal; our networks leave out `threshold_share` of them, by which
+thresholds are drawn.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,15 @@ import numpy as np
 from pipeline.array_jobs import AnomalyConfig
 from pipeline.artifact import Artifact
 from pipeline.downstream import anomaly_baselines, thresholds
+from pipeline.downstream.anomaly_export import export
+from pipeline.downstream.anomaly_measures import Measured
 from pipeline.downstream.anomaly_networks import Detector, choose, detectors, seed_of
 from pipeline.downstream.anomaly_report import Shown, report
 from pipeline.downstream.anomaly_rows import Draw, Pool, Scaled
+from pipeline.promotion import DETECTOR
 from pipeline.stage import Context
+from training.anomaly import Scorer
 
-GRID = np.linspace(0, 1, 201)  # where the curves of several splits are averaged
 Scores = dict[str, np.ndarray]
 
 
@@ -33,31 +35,57 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     job = AnomalyConfig.model_validate(config["job"])
     context.progress("reading rows")
     pool = Pool(inputs["corpus"].path, job, config["seed"])
-    chosen, tried = [], {}
-    for asked in job.detectors:
-        detector, tried[asked.name] = choose(detectors(config, asked, context), pool, config, context)
-        chosen.append(detector)
-    measured = Measured()
-    shown = None
+    taken = [choose(detectors(config, asked, context), pool, config, context) for asked in job.detectors]
+    measured, shown = Measured(job.false_alarms), None
     for number in range(job.seeds):
         draw = pool.draw(number)
         rows = pool.scaled(draw.learn, config["transform"])
-        for place, detector in enumerate(chosen):
-            context.progress(f"split {number + 1}: {detector.name}", number / job.seeds)
-            scorer = detector.scorer(rows.inputs[draw.learn], rows.inputs[draw.held_out], seed_of(config, detector, number))
-            test = _ours(detector, scorer.scores(rows.inputs[draw.test], job.importance_samples))
-            held_out = _ours(detector, scorer.scores(rows.inputs[draw.held_out], job.importance_samples))
-            marked = _ours(detector, scorer.scores(rows.inputs[draw.marked], job.importance_samples)) if job.marked else {}
-            measured.add(test, draw.truth)
-            lines = _thresholds(job, held_out, marked, f"{detector.name}: {detector.score}")
-            measured.flag(test, draw.truth, lines)
-            if not number and not place:
-                shown = Shown(pool, rows, draw, scorer, test, lines)
-        context.progress(f"split {number + 1}: baselines", (number + 0.5) / job.seeds)
-        measured.add(_baselines(job, rows, draw, number), draw.truth)
+        for detector, _ in taken:
+            context.progress(f"split {number + 1} of {job.seeds}: {detector.name}", number / job.seeds)
+            seed = seed_of(config, detector, number)
+            scorer = detector.scorer(rows.inputs[draw.learn], seed)
+            found, lines = _judged(detector, scorer, rows, draw, job, measured)
+            shown = shown or Shown(rows, draw, scorer, found, lines)
+        context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
+        measured.add(_others(job, rows, draw, number), draw.truth)
+        measured.base_rates.append(float(draw.truth.mean()))
     assert shown is not None
-    return report(config, job, pool, chosen, tried, measured, shown, out_dir)
+    context.progress("training the detector that stays")
+    export(taken[0][0], config, job, inputs, out_dir / DETECTOR)
+    return report(job, pool, taken, measured, shown, out_dir)
 
 
-def _ours(detector: Detector, scores: Scores) -> Scores:
-    return {f"{detector.name}: {name}": values for name, values in scores.items()}
+def _judged(
+    detector: Detector, scorer: Scorer, rows: Scaled, draw: Draw, job: AnomalyConfig, measured: Measured
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Measure one of ours on a split; returns the test rows' scores that it is judged by, and thresholds of them."""
+    found = scorer.scores(rows.inputs[draw.test], job.importance_samples)
+    measured.add({f"{detector.name}: {name}": scores for name, scores in found.items()}, draw.truth)
+
+    def judged(which: np.ndarray) -> np.ndarray:
+        return scorer.scores(rows.inputs[which], job.importance_samples)[detector.score]
+
+    normal = judged(draw.held_out)
+    lines = {
+        "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
+        "by tail": thresholds.by_tail(normal, job.false_alarms).value,
+    }
+    if len(draw.marked):
+        labels = np.repeat([False, True], [len(normal), len(draw.marked)])
+        lines["by labels"] = thresholds.by_labels(np.concatenate([normal, judged(draw.marked)]), labels).value
+    for how, line in lines.items():
+        measured.flag(detector.judged_by, how, line, found[detector.score], draw.truth)
+    return found[detector.score], lines
+
+
+def _others(job: AnomalyConfig, rows: Scaled, draw: Draw, number: int) -> Scores:
+    """Scores of the test rows by methods without a network of ours."""
+    train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
+    found: Scores = {}
+    for name in job.baselines:
+        for called, score in anomaly_baselines.fit(name, train, number).items():
+            found[called] = score(test)
+    for count in job.marked:
+        for name, score in anomaly_baselines.classifiers(train, marked[:count], number).items():
+            found[f"{name}, {count} marked"] = score(test)
+    return found

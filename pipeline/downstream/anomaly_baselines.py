@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.errors import UserError
-
 Score = Callable[[np.ndarray], np.ndarray]
 BATCHED = " (whole batch)"
 PYOD_EPOCHS = 50
@@ -26,9 +24,10 @@ EXPLAINED = 0.9  # of the variance: components of PCA's reconstruction
 
 
 def fit(name: str, train: np.ndarray, seed: int) -> dict[str, Score]:
-    """The named detector, fitted on float [R, D]; with it, where its scores depend on their batch, as it comes."""
-    if name not in DETECTORS:
-        raise UserError(f"downstream.baselines: {name!r} is not known; choose of {', '.join(DETECTORS)}.")
+    """A detector by its name in `pipeline.array_jobs.Baseline`, fitted on float [R, D].
+
+    With it, where its scores depend on their batch, the same as it comes.
+    """
     detector = DETECTORS[name](train, seed)
     if name in ("ecod", "copod"):
         return {name: ranked_alone(name, train), name + BATCHED: detector}
@@ -97,6 +96,13 @@ def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Call
     return made
 
 
+def _pca(train: np.ndarray, seed: int) -> Score:
+    """PyOD's, of all components that vary: it divides by their variance, and one-hot columns add up to a constant."""
+    spread = train.std(0)
+    rank = int(np.linalg.matrix_rank((train - train.mean(0)) / np.where(spread > 0, spread, 1)))
+    return _pyod("pca", "PCA", n_components=min(max(rank, 1), *train.shape))(train, seed)
+
+
 def _rebuilt(train: np.ndarray, seed: int) -> Score:
     from sklearn.decomposition import PCA
 
@@ -105,7 +111,7 @@ def _rebuilt(train: np.ndarray, seed: int) -> Score:
 
 
 DETECTORS: dict[str, Callable[[np.ndarray, int], Score]] = {
-    "pca": _pyod("pca", "PCA"),
+    "pca": _pca,
     "pca-reconstruction": _rebuilt,
     "iforest": _pyod("iforest", "IForest", seeded=True),
     "ecod": _pyod("ecod", "ECOD"),

@@ -1,4 +1,4 @@
-"""Why a row is unusual: which columns are not rebuilt, what they hold, and what they would hold in a normal row."""
+"""Why a row is unusual: in which columns, what these hold, and what they would hold beside the others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.transform import Transform
+from training.anomaly import Scorer
 
-TOLD = 3  # columns
+TOLD, IN_A_SENTENCE = 8, 3  # columns
 
 
 def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -23,14 +24,15 @@ def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[s
     return names, by_feature @ belongs
 
 
-def told(rows: pa.RecordBatch, rebuilt: np.ndarray, by_feature: np.ndarray, transform: Transform) -> list[list[dict]]:
-    """For each row of a table its worst columns: `column`, `share` of the row's error, `found`, `expected`.
+def told(rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Transform) -> list[list[dict[str, Any]]]:
+    """For each row of a table its worst columns: `column`, `found`, `expected`, and `share` of the row's error.
 
-    rebuilt and by_feature: [R, D], of the rows' features.
+    inputs: float32 [R, D], what the transform makes of the rows.
     """
-    names, errors = by_column(by_feature, transform.columns_of)
-    usual = transform.invert(rebuilt)
-    shares = errors / np.maximum(errors.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+    names = list(dict.fromkeys(transform.columns_of))
+    places = [np.flatnonzero(np.array(transform.columns_of) == name) for name in names]
+    shares, instead = scorer.reasons(inputs, places)
+    usual = transform.invert(instead)
     return [
         [
             {
@@ -47,7 +49,9 @@ def told(rows: pa.RecordBatch, rebuilt: np.ndarray, by_feature: np.ndarray, tran
 
 def sentence(columns: list[dict[str, Any]]) -> str:
     """The same for people."""
-    return "; ".join(f"{c['column']} {c['found']}, not {c['expected']} ({c['share']:.0%})" for c in columns)
+    return "; ".join(
+        f"{c['column']} {c['found']}, not {c['expected']} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE]
+    )
 
 
 def _text(value: Any) -> str:

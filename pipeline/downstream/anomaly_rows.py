@@ -95,7 +95,9 @@ class Pool:
             unknown = [name for name in job.normal if name not in corpus.classes]
             if unknown or not job.normal:
                 known = ", ".join(corpus.classes) or "none; set data.images.labels"
-                raise UserError(f"downstream.{job.name}.normal: name the normal ones of the labels there are ({known}).")
+                raise UserError(
+                    f"downstream.{job.name}.normal: name the normal ones of the labels there are ({known})."
+                )
             found = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
         if not found.any() or found.all():
             raise UserError(f"downstream.{job.name}: there must be normal rows and others; correct what is normal.")

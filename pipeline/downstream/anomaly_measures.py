@@ -1,0 +1,67 @@
+"""What the scores of detectors are worth on test rows, over several splits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+GRID = np.linspace(0, 1, 201)  # where curves of several splits are averaged
+AUROC, AVERAGE_PRECISION, RECALL = "auroc", "average_precision", "recall_at_false_alarms"
+
+
+def recall_at(scores: np.ndarray, anomalous: np.ndarray, false_alarms: float) -> float:
+    """Largest share of anomalies that a threshold finds while it flags at most that share of the normal rows [n]."""
+    from sklearn.metrics import roc_curve
+
+    wrong, right, _ = roc_curve(anomalous, scores, drop_intermediate=False)
+    return float(right[wrong <= false_alarms].max())
+
+
+class Measured:
+    """Figures of every method, split after split; all methods see the same splits."""
+
+    def __init__(self, false_alarms: float) -> None:
+        self.false_alarms = false_alarms
+        self.base_rates: list[float] = []
+        self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.flagged: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+        """Shares of normal rows and of anomalies above a threshold, by method and how it was drawn."""
+        self._curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+
+    def add(self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray) -> None:
+        """Scores [n] of test rows by method, and which of them are anomalies."""
+        from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+        for method, found in scores.items():
+            of = self.values[method]
+            of[AUROC].append(float(roc_auc_score(anomalous, found)))
+            of[AVERAGE_PRECISION].append(float(average_precision_score(anomalous, found)))
+            of[RECALL].append(recall_at(found, anomalous, self.false_alarms))
+            wrong, right, _ = roc_curve(anomalous, found)
+            precision, recall, _ = precision_recall_curve(anomalous, found)
+            # A curve of steps, as average precision counts it: the best of those that find as many.
+            reached = np.searchsorted(recall[::-1], GRID)
+            best = np.maximum.accumulate(precision[:-1])[::-1]  # the last is one where nothing is flagged
+            self._curves[method].append((np.interp(GRID, wrong, right), best[np.maximum(reached - 1, 0)]))
+
+    def flag(self, method: str, how: str, threshold: float, scores: np.ndarray, anomalous: np.ndarray) -> None:
+        """What a threshold flags of test rows with scores [n]."""
+        above = scores > threshold
+        self.flagged[method, how].append((float(above[~anomalous].mean()), float(above[anomalous].mean())))
+
+    def mean(self, method: str, metric: str = AUROC) -> float:
+        return float(np.mean(self.values[method][metric]))
+
+    def spread(self, method: str, metric: str = AUROC) -> float:
+        """Standard deviation over the splits."""
+        return float(np.std(self.values[method][metric]))
+
+    def roc(self, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """False alarms and recall, the latter averaged over the splits."""
+        return GRID, np.mean([one[0] for one in self._curves[method]], 0)
+
+    def precision_recall(self, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """Recall and precision, the latter averaged over the splits."""
+        return GRID, np.mean([one[1] for one in self._curves[method]], 0)

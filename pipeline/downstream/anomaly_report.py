@@ -1,0 +1,197 @@
+"""What an anomaly job tells: its tables, figures and one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import anomaly_figures, array_figures
+from pipeline.array_jobs import AnomalyConfig
+from pipeline.downstream import anomaly_reasons
+from pipeline.downstream.anomaly_baselines import BATCHED
+from pipeline.downstream.anomaly_measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
+from pipeline.downstream.anomaly_networks import Detector
+from pipeline.downstream.anomaly_rows import Draw, Pool, Scaled
+from training.anomaly import Scorer
+
+Taken = list[tuple[Detector, list[tuple[str, float]]]]
+METRICS = (AUROC, AVERAGE_PRECISION, RECALL)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The first split of the first detector: what figures show."""
+
+    rows: Scaled
+    draw: Draw
+    scorer: Scorer
+    scores: np.ndarray  # of the test rows
+    thresholds: dict[str, float]
+
+
+def report(
+    job: AnomalyConfig, pool: Pool, taken: Taken, measured: Measured, shown: Shown, out_dir: Path
+) -> dict[str, Any]:
+    """See `pipeline.downstream.arrays.run`."""
+    judged = [detector.judged_by for detector, _ in taken]
+    alone = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
+    best = max(alone, key=measured.mean, default=None)
+    reasons = _reasons(job, pool, shown, out_dir / "figures")
+    figures = {**_figures(job, judged, measured, shown, out_dir / "figures"), "reasons": "reasons.png"}
+    return {
+        "title": job.name,
+        "task": job.task,
+        "about": _about(job, pool, shown.draw, measured),
+        "heads": ["method", "AUROC", "average precision", f"recall at {job.false_alarms:.3g} false alarms"],
+        "rows": [_row(name, measured, name in judged) for name in measured.values],
+        "tables": _tables(job, taken, measured, reasons),
+        "figures": figures,
+        "verdict": _verdict(judged, best, measured),
+        "found": {name: dict(of) for name, of in measured.values.items()},
+        "reasons": reasons,
+        "summary": _summary(judged, best, measured),
+    }
+
+
+def _about(job: AnomalyConfig, pool: Pool, draw: Draw, measured: Measured) -> str:
+    anomalies = int(pool.anomalous.sum())
+    mixed = "no anomaly among them"
+    if job.contamination:
+        mixed = f"{job.contamination:.1%} of them all anomalies that nobody marked"
+    return (
+        f"{len(pool.anomalous) - anomalies:,} normal rows and {anomalies:,} anomalies, without duplicates; mean ± "
+        f"standard deviation over {job.seeds} splits. In each, {len(draw.learn):,} rows to learn from and "
+        f"{len(draw.held_out):,} held out for thresholds ({mixed}), "
+        f"and {len(draw.test):,} to test on, {np.mean(measured.base_rates):.1%} of them anomalies: what average "
+        "precision is by chance. Columns are scaled by the rows learned from. Settings are the same for all splits; "
+        "where there are candidates, held-out normal rows alone chose. Methods other than ours have their libraries' "
+        "settings and learn from the held-out rows too. Plain classifiers were given a few anomalies of the kinds that "
+        "they are tested on, which new kinds would not be. No score depends on other test rows, but for those marked"
+        f"{BATCHED}, which published figures are of."
+    )
+
+
+def _row(name: str, measured: Measured, judged: bool) -> list[str]:
+    cells = [f"{100 * measured.mean(name, what):.2f} ± {100 * measured.spread(name, what):.2f}" for what in METRICS]
+    return [f"**{name}**" if judged else name, *cells]
+
+
+def _tables(
+    job: AnomalyConfig, taken: Taken, measured: Measured, reasons: list[dict[str, Any]]
+) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Those beside the first, by title."""
+    lines = []
+    for (name, how), shares in measured.flagged.items():
+        (wrong, right), (wrong_spread, right_spread) = np.mean(shares, 0), np.std(shares, 0)
+        lines.append([name, how, f"{wrong:.2%} ± {wrong_spread:.2%}", f"{right:.1%} ± {right_spread:.1%}"])
+    heads = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
+    tables = {f"Thresholds for {job.false_alarms:.3g} false alarms": (heads, lines)}
+    for detector, tried in taken:
+        if tried:
+            rows = [[f"**{name}**" if name == detector.network else name, f"{loss:.4g}"] for name, loss in tried]
+            tables[f"Candidates of {detector.name}"] = (["network", "loss on held-out normal rows"], rows)
+    if reasons and "columns" in reasons[0]:
+        rows = [
+            [one["row"], one["label"], f"{one['score']:.4g}", anomaly_reasons.sentence(one["columns"])]
+            for one in reasons
+        ]
+        tables["The most unusual rows of the first split"] = (["row", "label", "score", "why"], rows)
+    return tables
+
+
+def _reasons(job: AnomalyConfig, pool: Pool, shown: Shown, folder: Path) -> list[dict[str, Any]]:
+    """Of the test rows with the highest scores; drawn, too."""
+    top = np.argsort(-shown.scores, kind="stable")[: job.shown]
+    rows = shown.draw.test[top]
+    values = shown.rows.inputs[rows]
+    found: list[dict[str, Any]] = [
+        dict(zip(("row", "label"), pool.named(int(row)), strict=True)) | {"score": float(score)}
+        for row, score in zip(rows, shown.scores[top], strict=True)
+    ]
+    path = folder / "reasons.png"
+    if shown.rows.transform is None:
+        maps = shown.scorer.by_feature(values).reshape(values.shape)
+        maps = maps / np.maximum(maps.max(axis=(1, 2, 3), keepdims=True), np.finfo(np.float64).tiny)
+        pictures = {"found": values, "rebuilt": shown.scorer.rebuilt(values), "error": maps}
+        array_figures.picture_grid(pictures, path)
+        return found
+    raw = pool.rows
+    assert isinstance(raw, pa.RecordBatch)
+    told = anomaly_reasons.told(raw.take(pa.array(rows)), values, shown.scorer, shown.rows.transform)
+    for one, columns in zip(found, told, strict=True):
+        one["columns"] = columns
+    bars = [
+        (f"{one['row'].rpartition('/')[2]} ({one['label']})", [(c["column"], c["share"]) for c in one["columns"]])
+        for one in found
+    ]
+    anomaly_figures.reasons(bars, path)
+    return found
+
+
+def _figures(job: AnomalyConfig, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> dict[str, str]:
+    drawn = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
+    rate = float(np.mean(measured.base_rates))
+    anomaly_figures.areas(
+        {name: measured.mean(name) for name in drawn},
+        {name: measured.spread(name) for name in drawn},
+        judged,
+        folder / "auroc.png",
+    )
+    drawn = [name for name in drawn if "marked" not in name]
+    over = f"(test, mean of {job.seeds} splits)"
+    anomaly_figures.curves(
+        {name: measured.roc(name) for name in drawn},
+        judged, f"ROC {over}", "share of normal rows flagged", "share of anomalies flagged", folder / "roc.png",
+    )  # fmt: skip
+    anomaly_figures.curves(
+        {name: measured.precision_recall(name) for name in drawn},
+        judged, f"Precision and recall {over}", "recall", "precision", folder / "precision-recall.png", rate,
+    )  # fmt: skip
+    anomaly_figures.histogram(
+        shown.scores, shown.draw.truth, shown.thresholds, "Scores of test rows (first split)", judged[0],
+        folder / "scores.png",
+    )  # fmt: skip
+    return {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png", "scores": "scores.png"}
+
+
+def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
+    def told(name: str) -> str:
+        return f"{name} has an AUROC of {100 * measured.mean(name):.2f} ± {100 * measured.spread(name):.2f}"
+
+    if best is None:
+        return "; ".join(map(told, judged)) + "."
+    beside = []
+    for ours in judged:
+        paired = _paired(ours, best, measured)
+        higher = f"higher on {int((paired > 0).sum())} of {len(paired)}"
+        beside.append(
+            f"{told(ours)} ({100 * paired.mean():+.2f} ± {100 * paired.std():.2f} on the same splits, {higher})"
+        )
+    return (
+        f"Beside {best}, the best method without our networks ({100 * measured.mean(best):.2f} ± "
+        f"{100 * measured.spread(best):.2f}), {'; '.join(beside)}."
+    )
+
+
+def _paired(ours: str, other: str, measured: Measured) -> np.ndarray:
+    return np.subtract(measured.values[ours][AUROC], measured.values[other][AUROC])
+
+
+def _summary(judged: list[str], best: str | None, measured: Measured) -> dict[str, float]:
+    ours = judged[0]
+    found = {what: measured.mean(ours, what) for what in METRICS}
+    found |= {"auroc_std": measured.spread(ours), "base_rate": float(np.mean(measured.base_rates))}
+    for other in judged[1:]:
+        found[f"{other.partition(':')[0]}_auroc"] = measured.mean(other)
+    for (name, how), shares in measured.flagged.items():
+        if name == ours:
+            slug = how.replace(" ", "_")
+            found[f"false_alarms_{slug}"], found[f"recall_{slug}"] = np.mean(shares, 0).tolist()
+    if best is not None:
+        paired = _paired(ours, best, measured)
+        found |= {"best_baseline_auroc": measured.mean(best), "auroc_over_best_baseline": float(paired.mean())}
+    return found
