@@ -69,7 +69,8 @@ def _show(job: dict[str, Any], console: Console) -> None:
     """A job on tables or pictures."""
     table = Table(*job["heads"], box=None, header_style="bold", pad_edge=False)
     for row in job["rows"]:
-        table.add_row(*row)
+        style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
+        table.add_row(*(Text(cell.strip("*"), style) for cell in row))
     console.print(Text(f"\n{job['title']}", "bold"))
     console.print(table)
     console.print(Text(job["verdict"]))
