@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from data_prep.augment import AugmentConfig
 from data_prep.images import ImagesConfig
 from data_prep.tables import TableConfig
 from data_prep.transform import TransformConfig
@@ -12,6 +13,7 @@ from pipeline import recipe_checks
 from pipeline.recipe_checks import Problem
 
 if TYPE_CHECKING:
+    from pipeline.array_jobs import AnomalyConfig
     from pipeline.array_recipe import ArrayRecipe
 
 
@@ -23,7 +25,38 @@ def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
     else:
         yield from recipe_checks.train(recipe)
     yield from recipe_checks.names(recipe.downstream)
+    yield from _jobs(recipe)
     yield from recipe_checks.placement(recipe)
+
+
+OBJECTIVES = {"restoration": "autoencoder", "generation": "vae", "discrete": "discrete", "curves": "rbm"}
+OF_PICTURES = ("restoration",)
+
+
+def _jobs(recipe: ArrayRecipe) -> Iterator[Problem]:
+    """What a job needs of the rest."""
+    for index, job in enumerate(recipe.downstream):
+        wanted = OBJECTIVES.get(job.task, recipe.objective.name)
+        if recipe.objective.name != wanted:
+            yield "objective.name", f"{job.task} is of {wanted}, found {recipe.objective.name}; leave out {job.name!r}"
+        if job.task in OF_PICTURES and recipe.data.kind != "images":
+            yield f"downstream.{index}.task", f"{job.task} is of pictures, and data.kind is {recipe.data.kind}"
+        if job.task == "restoration" and recipe.corruption.kind == "none":
+            yield "corruption.kind", "restoration needs noise; choose gaussian, masking or salt-and-pepper"
+        if job.task == "anomaly":
+            yield from _detectors(recipe, index, job)
+
+
+def _detectors(recipe: ArrayRecipe, index: int, job: AnomalyConfig) -> Iterator[Problem]:
+    """What the detectors of a job need of their losses."""
+    names = [detector.name for detector in job.detectors]
+    for place, detector in enumerate(job.detectors):
+        where = f"downstream.{index}.detectors.{place}"
+        if detector.name in names[:place]:
+            yield f"{where}.name", f"two detectors are called {detector.name!r}; rename one"
+        loss = (detector.objective or recipe.objective).name
+        if detector.score == "likelihood" and loss != "vae":
+            yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
 
 
 def _data(recipe: ArrayRecipe) -> Iterator[Problem]:
@@ -34,6 +67,8 @@ def _data(recipe: ArrayRecipe) -> Iterator[Problem]:
     for name, given in others.items():
         if given:
             yield f"data.{name}", f"does not belong to data.kind {data.kind}; leave it out"
+    if data.kind == "table" and recipe.augment != AugmentConfig():
+        yield "augment", "changes pictures, and data.kind is table; leave it out"
     for name in ("weights", "epochs"):
         if getattr(recipe.order, name):
             yield f"order.{name}", "mixes corpora of text; leave it out"

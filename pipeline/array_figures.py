@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,34 @@ def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
     return save(figure, path)
 
 
+def tiles(grids: Mapping[str, np.ndarray], path: Path) -> Path:
+    """Square grids of pictures side by side, each with its name. Pictures: float [N, C, H, W] in 0 … 1."""
+    from matplotlib import pyplot
+
+    grids = {name: pictures for name, pictures in grids.items() if len(pictures)}
+    figure, places = pyplot.subplots(
+        1, len(grids), figsize=(4.4 * len(grids), 4.7), squeeze=False, layout="constrained"
+    )
+    for axes, (name, pictures) in zip(places[0], grids.items(), strict=True):
+        shown = mosaic(pictures)
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.set_axis_off()
+    return save(figure, path)
+
+
+def mosaic(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
+    """One picture [height, width] or [height, width, 3] of many, [N, C, H, W] in 0 … 1, as square as can be."""
+    count, channels, height, width = pictures.shape
+    across = math.ceil(math.sqrt(count))
+    down = -(-count // across)
+    found = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
+    for number, picture in enumerate(np.clip(pictures, 0, 1)):
+        top, left = (number // across) * (height + gap), (number % across) * (width + gap)
+        found[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
+    return found[..., 0] if channels == 1 else found
+
+
 def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:
     """Maps in two dimensions side by side, coloured by class. points: [N, 2] by title; labels: [N]."""
     from matplotlib import pyplot
@@ -55,6 +84,45 @@ def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Seq
     if labels is not None:
         handles, called = grid[0][-1].get_legend_handles_labels()
         figure.legend(handles, called, loc="outside right center", frameon=False, fontsize=9, markerscale=2.5)
+    return save(figure, path)
+
+
+def error_curves(
+    curves: Mapping[str, Sequence[tuple[int, float]]], phases: Mapping[str, int], mean: float, path: Path
+) -> Path:
+    """Error over the steps; where phases of the first curve end, and the error of the mean of all rows."""
+    from pipeline.figures import new_axes
+
+    figure, axes = new_axes("Error on held-out rows", "optimizer step", "squared error (sum over a row)")
+    for index, (name, points) in enumerate(curves.items()):
+        style = {"linewidth": 2.0, "marker": "o"} if index == 0 else {"linewidth": 1.3, "marker": "."}
+        axes.plot(*zip(*points, strict=True), label=name, color=COLOURS[index % len(COLOURS)], markersize=4, **style)
+    axes.axhline(mean, color="grey", linewidth=0.8, linestyle=":", label="the mean of all rows")
+    axes.set_yscale("log")
+    for plain in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        plain("{x:g}")
+    for name, end in list(phases.items())[:-1]:
+        axes.axvline(end, color=COLOURS[0], linewidth=0.7, linestyle="--", alpha=0.5)
+        place = axes.get_xaxis_transform()
+        axes.text(end, 1.0, f"{name} ", ha="right", va="top", fontsize=7, color=COLOURS[0], transform=place)
+    axes.legend(frameon=False, fontsize=8)
+    return save(figure, path)
+
+
+def heat_map(
+    values: np.ndarray, x: Sequence[str], y: Sequence[str], title: str, xlabel: str, told: str, path: Path
+) -> Path:
+    """Values [len(y), len(x)] as shades, with a bar that tells them."""
+    from matplotlib import pyplot
+
+    size = (min(12.0, 2.6 + 0.3 * len(x)), min(9.0, 1.4 + 0.28 * len(y)))
+    figure, axes = pyplot.subplots(figsize=(max(5.0, size[0]), max(3.2, size[1])), layout="constrained")
+    drawn = axes.imshow(values, aspect="auto", cmap="viridis", vmin=0)
+    axes.set_xticks(range(len(x)), list(x), fontsize=8)
+    axes.set_yticks(range(len(y)), list(y), fontsize=8)
+    axes.set_xlabel(xlabel)
+    axes.set_title(title, loc="left", fontsize=11)
+    figure.colorbar(drawn, ax=axes, label=told)
     return save(figure, path)
 
 

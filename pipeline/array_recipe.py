@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from data_prep.augment import AugmentConfig
 from data_prep.corpus import SplitConfig
 from data_prep.images import ImagesConfig
 from data_prep.noise import NoiseConfig
@@ -51,6 +52,9 @@ class ArrayRecipe(Settings):
     reproduces: str = Field(default="", description="The paper or system it follows.")
     scale: str | None = Field(default=None, description="Which scale was chosen.")
     data: ArrayData = Field(description="Rows to learn from.")
+    augment: AugmentConfig = Field(
+        default_factory=AugmentConfig, description="How training pictures are changed before they are used."
+    )
     corruption: NoiseConfig = Field(
         default_factory=lambda: NoiseConfig(kind="none"), description="Noise on what the network sees."
     )

@@ -47,17 +47,18 @@ def save(figure: Any, path: Path) -> Path:
 
 def training_curves(records: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     """loss.png, accuracy.png and throughput.png from a run's records, for the metrics they hold."""
+    terms = _terms(records)
+    unit = "loss (nats per target)" if terms else "loss"
     return [
-        *_curves(records, folder / "loss.png", "Loss", "loss (nats per target)", _losses(records)),
+        *_curves(records, folder / "loss.png", "Loss", unit, terms or ["loss", "validation_loss"]),
         *_curves(records, folder / "accuracy.png", "Accuracy", "share correct", _ending(records, "_accuracy")),
         *_curves(records, folder / "throughput.png", "Throughput", "tokens per second", ["tokens_per_second"]),
     ]
 
 
-def _losses(records: Sequence[dict[str, Any]]) -> list[str]:
+def _terms(records: Sequence[dict[str, Any]]) -> list[str]:
     """Names of terms: every metric that has an accuracy beside it, in training and on held-out rows."""
-    terms = [name.removesuffix("_accuracy") for name in _ending(records, "_accuracy")]
-    return terms or ["loss"]
+    return [name.removesuffix("_accuracy") for name in _ending(records, "_accuracy")]
 
 
 def _ending(records: Sequence[dict[str, Any]], suffix: str) -> list[str]:
@@ -78,7 +79,8 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
         style = {"marker": "o", "linestyle": "--", "markersize": 4} if held_out else {"linewidth": 1.4}
         label = base.replace("_", " ") + (" (held out)" if held_out else "")
         axes.plot(*zip(*points, strict=True), color=colour, label=label, **style)
-    axes.set_ylim(bottom=0)
+    if all(value >= 0 for points in series.values() for _, value in points):
+        axes.set_ylim(bottom=0)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9)
     return [save(figure, path)]

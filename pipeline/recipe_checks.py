@@ -99,6 +99,8 @@ def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
         yield "train.decay_steps", f"{train.decay_steps} exceeds the steps after warm-up"
     if train.start and train.start.step >= train.steps:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"
+    if train.optimizer == "sgd" and recipe.placement.zero is not None:
+        yield "train.optimizer", "sgd has no state for ZeRO to divide; set placement.zero to null, or use adamw"
     for index, beta in enumerate(train.betas):
         if not 0 <= beta < 1:
             yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"

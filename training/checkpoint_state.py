@@ -140,8 +140,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def adam_state(optimizer: torch.optim.Optimizer, parameter: Tensor, changing: bool) -> dict[str, Tensor]:
-    """Adam's state of a parameter; with `changing`, a fresh one to be filled, as Adam itself would begin it."""
-    if changing:
+    """Adam's state of a parameter; with `changing`, a fresh one to be filled, as Adam itself would begin it.
+
+    Plain gradient descent has none.
+    """
+    if changing and "betas" in optimizer.defaults:
         fused = any(group.get("fused") for group in optimizer.param_groups)
         optimizer.state[parameter] = {
             STEP: torch.zeros((), device=parameter.device if fused else "cpu"),

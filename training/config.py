@@ -90,6 +90,9 @@ class TrainConfig(Settings):
 
     global_batch: int = Field(default=256, ge=1, description="Rows per optimizer step, all workers.")
     steps: int = Field(ge=1, description="Optimizer steps.")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="sgd: plain gradient descent, without momentum."
+    )
     lr: float = Field(default=1e-4, gt=0, description="Peak learning rate.")
     betas: tuple[float, float] = Field(default=(0.9, 0.999), strict=False, description="AdamW's.")
     eps: float = Field(default=1e-6, gt=0, description="AdamW's epsilon (BERT: 1e-6).")

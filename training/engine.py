@@ -78,6 +78,13 @@ def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch
     )
 
 
+def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
+    """What `train.optimizer` names."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameter_groups(module, config.weight_decay), lr=config.lr)
+    return adamw(module, config, device)
+
+
 def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     """Bytes of the optimizer's own tensors (for Adam: both moments)."""
     return sum(
@@ -109,7 +116,7 @@ class PlainEngine:
     def __init__(self, module: nn.Module, config: TrainConfig, worker: Worker) -> None:
         self.module = module.to(worker.device)
         self.forward: Callable[..., Any] = self.module
-        self.optimizer = adamw(self.module, config, worker.device)
+        self.optimizer = optimizer_of(self.module, config, worker.device)
         self.clip = config.clip
         self.worker = worker
 

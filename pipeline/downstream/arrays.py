@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep import image_units
 from data_prep.rows import Rows
 from data_prep.shards import Shards
-from pipeline.array_jobs import ArrayJob
+from data_prep.sources import digest, snapshot
+from pipeline.array_jobs import ArrayJob, CompressionConfig
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
 from pipeline.stages import pretrain
 
 BATCH = 1024
+TRAINING = ("augment", "corruption", "network", "objective", "train", "seed")
 
 
-def config(recipe: ArrayRecipe, job: ArrayJob) -> dict[str, Any]:
-    """The job, and what networks that it trains are trained with."""
+def config(recipe: ArrayRecipe, job: ArrayJob, downloads: Path) -> dict[str, Any]:
+    """The job, what networks that it trains are trained with, and a digest of the pictures it reads, if it does."""
     training = pretrain.config(recipe)
+    read = {}
+    if isinstance(job, CompressionConfig):
+        read["snapshot"] = digest(snapshot(job.pictures, downloads, image_units.accepts(recipe.data.images)), downloads)
     return {
         "job": job.model_dump(mode="json"),
-        **{name: training[name] for name in ("corruption", "network", "objective", "train", "seed")},
+        **read,
+        **{name: training[name] for name in TRAINING if name in training},
         "transform": recipe.data.transform.model_dump(mode="json") if recipe.data.kind == "table" else None,
     }
 
@@ -71,6 +78,22 @@ def rows_of(shards: Artifact, split: str) -> Rows:
 def batches(count: int, size: int = BATCH) -> Iterator[slice]:
     """[0, count) in runs of `size`."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def flat(rows: np.ndarray) -> np.ndarray:
+    """[R, D] of [R, …]."""
+    return rows.reshape(len(rows), -1)
+
+
+def are_classes(*labels: np.ndarray) -> bool:
+    """Whether all rows have a label, of a few classes."""
+    return all((one >= 0).all() for one in labels) and len(np.unique(labels[0])) > 1
+
+
+def mean_and_spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Mean ± standard deviation, of a sample."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
 
 
 ARRAY_JOB = Stage("array-job", 1, run)

@@ -16,7 +16,8 @@ from data_prep.noise import scaled
 from pipeline import array_figures
 from pipeline.array_jobs import CodesConfig
 from pipeline.artifact import Artifact
-from pipeline.downstream.arrays import batches, rows_of
+from pipeline.downstream.array_training import encoded, rebuilt
+from pipeline.downstream.arrays import are_classes, flat, rows_of
 from pipeline.downstream.probes import knn_accuracy, linear_accuracy
 from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
@@ -28,28 +29,32 @@ OURS, PCA, INPUTS = "auto-encoder", "PCA", "inputs"
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     from sklearn.decomposition import PCA as Components  # noqa: N811 - the name is ours here
 
+    from training.autoencoders import open_model
+
     job = CodesConfig.model_validate(config["job"])
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
     seen, unseen = (scaled(np.asarray(rows["input"])) for rows in (train, test))
     context.progress("encoding")
-    codes, unseen_codes, rebuilt = _encoded(inputs["pretrained"].path / MODEL, seen, unseen)
+    model = open_model(inputs["pretrained"].path / MODEL)
+    codes, unseen_codes = flat(encoded(model, seen)), flat(encoded(model, unseen))
+    by_ours = rebuilt(model, unseen)
     size = codes.shape[1]
     if size > min(len(seen), seen[0].size):
         raise UserError(f"downstream.{job.name}: PCA has no {size} components of {len(seen)} rows of {seen[0].size}.")
     context.progress("fitting PCA")
-    pca = Components(size, svd_solver="full").fit(_flat(seen))
-    by_pca = pca.inverse_transform(pca.transform(_flat(unseen))).reshape(unseen.shape)
+    pca = Components(size, svd_solver="full").fit(flat(seen))
+    by_pca = pca.inverse_transform(pca.transform(flat(unseen))).reshape(unseen.shape)
     found: dict[str, dict[str, float]] = {
-        OURS: {"error": _error(rebuilt, unseen)},
+        OURS: {"error": _error(by_ours, unseen)},
         PCA: {"error": _error(by_pca, unseen)},
     }
     features = {
         OURS: (codes, unseen_codes),
-        PCA: (pca.transform(_flat(seen)), pca.transform(_flat(unseen))),
-        INPUTS: (_flat(seen), _flat(unseen)),
+        PCA: (pca.transform(flat(seen)), pca.transform(flat(unseen))),
+        INPUTS: (flat(seen), flat(unseen)),
     }
     labels, truth = np.asarray(train["label"]), np.asarray(test["label"])
-    if _are_classes(labels, truth):
+    if are_classes(labels, truth):
         for name, (known, new) in features.items():
             context.progress(f"probing {name}")
             scores = {
@@ -59,13 +64,13 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
             found.setdefault(name, {}).update(scores)
     figures = out_dir / "figures"
     if unseen.ndim == 4:
-        pictures = {"input": unseen, OURS: rebuilt, PCA: by_pca}
+        pictures = {"input": unseen, OURS: by_ours, PCA: by_pca}
         some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
         array_figures.picture_grid({name: of[some] for name, of in pictures.items()}, figures / "rebuilt.png")
     maps = _maps(job, {name: new for name, (_, new) in features.items()}, context)
     where = {f"{name} (trustworthiness {one['trustworthiness']:.3f})": one.pop("points") for name, one in maps.items()}
     classes = inputs["corpus"].summary["classes"]
-    array_figures.maps(where, truth[: job.rows] if _are_classes(labels, truth) else None, classes, figures / "maps.png")
+    array_figures.maps(where, truth[: job.rows] if are_classes(labels, truth) else None, classes, figures / "maps.png")
     ratio = found[OURS]["error"] / found[PCA]["error"]
     probed = "knn" in found[OURS]
     return {
@@ -93,23 +98,6 @@ def _cells(one: dict[str, float], probed: bool) -> list[str]:
     return [error, f"{one['knn']:.3f}", f"{one['linear']:.3f}"] if probed else [error]
 
 
-def _encoded(folder: Path, seen: np.ndarray, unseen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes of both, flat, and what is rebuilt of the unseen ones."""
-    import torch
-
-    from training.autoencoders import open_model
-
-    model = open_model(folder)
-    with torch.no_grad():
-
-        def encode(rows: np.ndarray) -> np.ndarray:
-            parts = [model.encode(torch.from_numpy(rows[some])).flatten(1) for some in batches(len(rows))]
-            return torch.cat(parts).float().numpy()
-
-        rebuilt = [model(torch.from_numpy(unseen[some])) for some in batches(len(unseen))]
-        return encode(seen), encode(unseen), torch.cat(rebuilt).float().numpy()
-
-
 def _maps(job: CodesConfig, features: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
     """Two numbers a test row: the first two components, t-SNE of the inputs and of the codes."""
     from sklearn.decomposition import PCA as Components  # noqa: N811
@@ -134,17 +122,8 @@ def _maps(job: CodesConfig, features: dict[str, np.ndarray], context: Context) -
     }
 
 
-def _are_classes(*labels: np.ndarray) -> bool:
-    """Whether all rows have a label, of a few classes."""
-    return all((one >= 0).all() for one in labels) and len(np.unique(labels[0])) > 1
-
-
 def _error(made: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.square(made.astype(np.float64) - wanted).reshape(len(wanted), -1).sum(1).mean())
-
-
-def _flat(rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(len(rows), -1)
 
 
 def _slug(name: str) -> str:

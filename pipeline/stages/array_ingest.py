@@ -16,15 +16,19 @@ from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
 
+LATER = ("patch",)  # settings that came later; corpora that do not use them keep their keys
+
 
 def config(recipe: ArrayRecipe, downloads: Path) -> dict[str, Any]:
     """The stage's config: what is read is named by the digest of a snapshot, so changed files are a new corpus."""
     data = recipe.data
     meaning = data.table if data.kind == "table" else data.images
+    values = meaning.model_dump(mode="json")
+    values = {name: value for name, value in values.items() if name not in LATER or value is not None}
     return {
         "kind": data.kind,
         "sources": [source.model_dump(mode="json") for source in data.sources],
-        "meaning": meaning.model_dump(mode="json"),
+        "meaning": values,
         "max_rejects": data.max_rejects,
         "split": data.split.model_dump(mode="json"),
         "snapshot": digest(snapshot(data.sources, downloads, accepts(meaning)), downloads),

@@ -24,7 +24,7 @@ MODEL = "model"  # folder that AutoModel.from_pretrained opens
 CHECKPOINTS = "checkpoints"
 TRANSFORM = "transform.json"  # in the shards of a table
 # Settings of training that came later, and what leaves them unused: runs that do not use them keep their keys.
-LATER = {"longer": None, "start": None, "decay_steps": 0}
+LATER = {"longer": None, "start": None, "decay_steps": 0, "optimizer": "adamw"}
 
 
 def config(recipe: Recipe | ArrayRecipe) -> dict[str, Any]:
@@ -33,9 +33,13 @@ def config(recipe: Recipe | ArrayRecipe) -> dict[str, Any]:
     for name, unused in LATER.items():
         if train[name] == unused:
             del train[name]
+    own = {}
+    if isinstance(recipe, ArrayRecipe) and recipe.augment.changes:
+        own["augment"] = recipe.augment.model_dump(mode="json")
     train["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
     return {
         "name": recipe.name,
+        **own,
         "corruption": recipe.corruption.model_dump(mode="json"),
         "order": recipe.order.model_dump(mode="json"),
         "network": recipe.network.model_dump(mode="json"),
@@ -53,6 +57,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     job = Job.model_validate(
         {
             **{k: config[k] for k in ("corruption", "order", "network", "objective", "train", "seed")},
+            "augment": config.get("augment", {}),
             "corpora": _mixture("train", config, shards),
             "longer": _mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,

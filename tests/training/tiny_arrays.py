@@ -45,9 +45,24 @@ def pictures(rows: int = 400, seed: int = 0, shape: tuple[int, int, int] = (1, 9
     return found
 
 
+def photographs(rows: int = 64, seed: int = 0, side: int = 16) -> np.ndarray:
+    """[rows, 3, side, side] uint8: smooth colours with an edge across, as in photographs."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side
+    found = np.empty((rows, 3, side, side))
+    for picture in found:
+        slope, edge = random.normal(size=(2, 3, 1, 1)), random.normal(size=3)
+        picture[:] = 128 + 40 * (slope[0] * x + slope[1] * y)
+        picture += 60 * random.normal(size=(3, 1, 1)) * (edge[0] * (x - 0.5) + edge[1] * (y - 0.5) > 0.2 * edge[2])
+    return np.clip(found, 0, 255).astype(np.uint8)
+
+
 BITS = NetworkConfig(architecture="mlp", config={"hidden": [24], "bottleneck": 8})
 GRID = NetworkConfig(architecture="conv", config={**CONV.config, "bottleneck": 1, "latent": "grid"})
 TIED = NetworkConfig(architecture="mlp", config={**MLP.config, "tied": True})
+CODEC = NetworkConfig(
+    architecture="conv", config={"hidden": [12, 16], "bottleneck": 8, "activation": "relu", "latent": "grid"}
+)
 VQ = {"codes": "vq", "size": 32, "dimension": 4}
 
 # name of a case: objective, its options, network, whether rows are pictures
@@ -62,6 +77,7 @@ CASES: dict[str, tuple[str, dict[str, Any], NetworkConfig, bool]] = {
     "vq": ("discrete", VQ, MLP, False),
     "vq-gradient": ("discrete", {**VQ, "codebook": "gradient"}, GRID, True),
     "rbm": ("rbm", {}, SIGMOID, False),
+    "compression": ("compression", {}, CODEC, True),
 }
 
 

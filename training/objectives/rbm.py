@@ -58,14 +58,7 @@ class Rbm(ArrayObjective):
         return {**super().networks(), **self.machines}
 
     def phases(self, steps: int) -> Sequence[Phase]:
-        each = max(1, int(steps * self.options.pretraining / len(self.machines)))
-        rest = steps - each * len(self.machines)
-        if rest < 1:
-            raise UserError(
-                f"train.steps: {steps} are too few for {len(self.machines)} machines and fine-tuning; "
-                f"{len(self.machines) + 1} is the least."
-            )
-        return [*(Phase(name, each) for name in self.machines), Phase(FINE_TUNING, rest)]
+        return shares(steps, len(self.machines), self.options.pretraining)
 
     def turns(self, phase: str) -> list[Turn]:
         self.phase = phase
@@ -98,6 +91,17 @@ class Rbm(ArrayObjective):
         if zero:
             return "objective.name: rbm copies weights between its networks; set placement.zero to null or 0."
         return None
+
+
+def shares(steps: int, machines: int, pretraining: float) -> list[Phase]:
+    """The phases of so many steps, of which a share is for the machines together."""
+    each = max(1, int(steps * pretraining / machines))
+    rest = steps - each * machines
+    if rest < 1:
+        raise UserError(
+            f"train.steps: {steps} are too few for {machines} machines and fine-tuning; {machines + 1} is the least."
+        )
+    return [*(Phase(f"rbm-{number}", each) for number in range(1, machines + 1)), Phase(FINE_TUNING, rest)]
 
 
 def _check(config: AutoencoderConfig) -> None:
