@@ -22,10 +22,11 @@ from data_prep.rows import Ragged, Rows, Specials
 from data_prep.shards import Shards, ShardWriter
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
 from training.data import Corpus, Stream
-from training.distributed import Worker
+from training.distributed import Worker, set_up_cpu
 from training.engine import PlainEngine
 from training.flops import measured_matmul
 from training.hardware import resolve_precision
+from training.kernels import speed_up
 from training.networks import autocast_forward
 from training.objectives.masked_lm import MaskedLM
 
@@ -84,6 +85,7 @@ def training(folder: Path, precision: str) -> tuple[Callable[[], int], float]:
     )
     objective = MaskedLM(ObjectiveConfig(options={"sentence": "sop"}), network, SPECIALS, Path("-"), "cpu")
     autocast_forward(objective.network, torch.device("cpu"), precision)
+    speed_up(objective.network, precision)  # as the loop does
     engine = PlainEngine(objective.network, TrainConfig(steps=1, global_batch=BATCH), Worker())
     stream = Stream(
         [Corpus("made up", Shards(folder))], 0, OrderConfig(), lambda r, d: corrupt(r, MASKING, SPECIALS, d)
@@ -108,6 +110,7 @@ def rate(run: Callable[[], int]) -> float:
 
 
 def main() -> None:
+    set_up_cpu(None)
     precision = resolve_precision("auto", "cpu")
     table = rows()
     with tempfile.TemporaryDirectory() as name:
