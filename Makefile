@@ -28,10 +28,12 @@ bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.loop
 	$(BIN)/python -m tests.benchmarks.trainer
+	$(BIN)/python -m tests.benchmarks.step
 	$(BIN)/python -m tests.benchmarks.plan
 	$(BIN)/python -m tests.benchmarks.memory
 	$(BIN)/python -m tests.benchmarks.data speed
 	$(BIN)/python -m tests.benchmarks.data memory
+	$(BIN)/python -m tests.benchmarks.anomaly
 
 clean:
 	rm -rf $(VENV) build *.egg-info
