@@ -14,11 +14,11 @@ import pyarrow as pa
 from data_prep import compression, images_arrays, packages
 from data_prep.arrays_units import FIRST_REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
 from data_prep.errors import UserError
-from data_prep.images import MAX_BYTES, SUFFIXES, BadPictureError, ImagesConfig, Picture, decoded, fitted_array
+from data_prep.images import MAX_BYTES, SUFFIXES, BadPictureError, ImagesConfig, Picture, decoded, fitted_array, patches
 from data_prep.readers_rows import Reject, first_line, seekable
 from data_prep.shards import digest
-from data_prep.source_files import ARCHIVE, SourceFile, check, opened, watched
-from data_prep.sources import Accepts
+from data_prep.source_files import ARCHIVE, SourceFile, check, listed, opened, watched
+from data_prep.sources import Accepts, SourceConfig
 
 _UNIT_BYTES, _UNIT_FILES = 16 << 20, 512
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 1024
@@ -153,9 +153,31 @@ def _as_batch(pictures: list[Picture], number: dict[str, int]) -> pa.RecordBatch
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
+def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[Picture | Reject]:
+    """All pictures of a source, of any sizes, one in memory at a time."""
+    for number, files in enumerate(group(listed(source, accepts(config), downloads))):
+        yield from _read(Unit(number, 0, files, source.package), config)
+
+
 def _read(unit: Unit, config: ImagesConfig) -> Iterator[Picture | Reject]:
     for file in unit.files:
-        yield from pictures(file, config) if unit.package is None else _of_package(unit.package, file, config)
+        found = pictures(file, config) if unit.package is None else _of_package(unit.package, file, config)
+        yield from found if config.patch is None else _cut(found, config.patch)
+
+
+def _cut(found: Iterator[Picture | Reject], side: int) -> Iterator[Picture | Reject]:
+    """Patches of the pictures of a file; their position is their number."""
+    position = 0
+    for one in found:
+        if isinstance(one, Reject):
+            yield one
+            continue
+        try:
+            for patch in patches(one, side):
+                position += 1
+                yield patch._replace(position=position)
+        except BadPictureError as problem:
+            yield Reject(one.source, one.position, first_line(problem))
 
 
 def pictures(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:

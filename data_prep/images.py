@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ class ImagesConfig(BaseModel):
     """1: grey, 3: red, green and blue."""
     labels: Literal["folder", "none"] = "folder"
     """Class of a picture: the name of its folder (of IDX and NumPy files: their labels), or none."""
+    patch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Cut every picture into squares of so many pixels a side, beside and below each other; the rest is left out."""
 
 
 class Picture(NamedTuple):
@@ -87,6 +90,17 @@ def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
         image = image.resize((config.size, config.size), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     return pixels[None] if config.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def patches(picture: Picture, side: int) -> Iterator[Picture]:
+    """The squares of a picture, row by row. Raises `BadPictureError` where there is none."""
+    _, height, width = picture.pixels.shape
+    if min(height, width) < side:
+        raise BadPictureError(f"is {height} × {width} pixels, smaller than data.images.patch {side}")
+    for top in range(0, height - side + 1, side):
+        for left in range(0, width - side + 1, side):
+            pixels = picture.pixels[:, top : top + side, left : left + side]
+            yield picture._replace(pixels=np.ascontiguousarray(pixels))
 
 
 def fitted_array(pixels: np.ndarray, config: ImagesConfig) -> np.ndarray:

@@ -171,6 +171,52 @@ def score(
 
 
 @app.command()
+def sample(
+    model: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Artifact or folder of a model that can be drawn from.")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="PNG for pictures, CSV for rows of a table.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="Examples to draw.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same examples.")] = 0,
+) -> None:
+    """Draw new examples from a variational auto-encoder, or from discrete codes with a learned prior."""
+    from flows import commands
+
+    commands.sample(model, out, count, seed)
+
+
+CodecArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Artifact or folder of a model trained with objective compression.")
+]
+
+
+@app.command()
+def compress(
+    model: CodecArgument,
+    source: Annotated[str, typer.Argument(metavar="IN", help="A picture (PNG, JPEG, WebP), or a folder of them.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A .ssm file, or a folder for them.")],
+    json: JsonOption = False,
+) -> None:
+    """Compress pictures with a trained codec."""
+    from flows import compress as codec
+
+    codec.compress(model, source, out, json)
+
+
+@app.command()
+def decompress(
+    model: CodecArgument,
+    source: Annotated[str, typer.Argument(metavar="IN", help="A .ssm file, or a folder of them.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A .png file, or a folder for them.")],
+    json: JsonOption = False,
+) -> None:
+    """Bring compressed pictures back, with the model that they were compressed with."""
+    from flows import compress as codec
+
+    codec.decompress(model, source, out, json)
+
+
+@app.command()
 def verify(artifact: ArtifactArgument) -> None:
     """Read every byte of an artifact and compare it with what was committed."""
     from flows import commands

@@ -352,6 +352,14 @@ def score(
         out.print(Text(line, "yellow"))
 
 
+def sample(model: str, file: str, count: int, seed: int) -> None:
+    from flows import samples
+
+    shape = samples.draw(model, count, Path(file).expanduser(), seed)
+    what = f"pictures of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
+    out.print(f"{file}: {count:,} {what}", soft_wrap=True)
+
+
 def verify(artifact: str) -> None:
     store = Home.find().store()
     found = store.resolve(artifact)

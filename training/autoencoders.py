@@ -38,6 +38,7 @@ KINDS = {
     "autoencoder": "training.autoencoders:Autoencoder",
     "vae": "training.variational:VariationalAutoencoder",
     "discrete": "training.discrete_codes:DiscreteAutoencoder",
+    "compression": "training.compression:CompressiveAutoencoder",
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -109,9 +110,13 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config, self.shape, self.options = config, tuple(shape), options
         self.check()
+        self.encoder, self.decoder = self.halves()
+
+    def halves(self) -> tuple[nn.Module, Any]:
+        """The encoder, and the decoder (a `Decoder`, if `losses` is to be this class's)."""
         outputs, inputs = self.widths()
-        self.encoder = _encoder(config, self.shape, outputs)
-        self.decoder = Decoder(config, self.shape, inputs, self.encoder)
+        encoder = _encoder(self.config, self.shape, outputs)
+        return encoder, Decoder(self.config, self.shape, inputs, encoder)
 
     def check(self) -> None:
         """UserError where options and network do not fit each other."""

@@ -272,6 +272,19 @@ def test_packages_for_real(tmp_path: Path, name: str, rows: int, shape: Any, cla
         assert batch.input.shape[1:] == shape and batch.input.min() == 0 and batch.input.max() >= 250
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "patches", "labels"),
+    [("photographs", 1301, 12), ("photographs-held-out", 146, 3), ("china-flower", 120, 2)],
+)
+def test_photographs_for_real(tmp_path: Path, name: str, patches: int, labels: int) -> None:
+    """Downloads 9 to 14 MB from PyPI."""
+    config = ImagesConfig(channels=3, patch=64)
+    source = [SourceConfig(package=name)]
+    summary = ingest_arrays(source, config, 0, SplitConfig(), 0, tmp_path / "out", tmp_path / "down")
+    assert (summary["rows"], summary["shape"], len(summary["classes"])) == (patches, [3, 64, 64], labels)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     values=st.lists(

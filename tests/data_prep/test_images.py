@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from data_prep import images_arrays
 from data_prep.arrays_corpus import ArrayCorpus
 from data_prep.errors import UserError
-from data_prep.images import BadPictureError, ImagesConfig, decoded, fitted_array
+from data_prep.images import BadPictureError, ImagesConfig, Picture, decoded, fitted_array, patches
 from tests.data_prep.arrays_input import ingested, reasons, rejected
 
 
@@ -330,3 +330,21 @@ def test_a_file_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "b.png").write_bytes(encoded(picture(0, 40, 40)))
     ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
     assert reasons(tmp_path / "out") == [(1, "longer than 100 bytes")]
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 30), width=st.integers(1, 30), side=st.integers(1, 12))
+def test_patches_are_all_that_fit_and_lie_beside_each_other(height: int, width: int, side: int) -> None:
+    pixels = np.arange(2 * height * width, dtype=np.uint32).reshape(2, height, width)  # every pixel once
+    whole = Picture(pixels, "a", "f.png", 1)
+    if min(height, width) < side:
+        with pytest.raises(BadPictureError, match=f"smaller than data.images.patch {side}"):
+            list(patches(whole, side))
+        return
+    found = list(patches(whole, side))
+    assert len(found) == (height // side) * (width // side)
+    assert {one.pixels.shape for one in found} == {(2, side, side)}
+    kept = np.concatenate([one.pixels.ravel() for one in found])
+    inside = pixels[:, : height // side * side, : width // side * side]
+    assert np.array_equal(np.sort(kept), np.sort(inside.ravel()))
+    assert np.array_equal(found[-1].pixels, inside[:, -side:, -side:])

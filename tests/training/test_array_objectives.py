@@ -15,7 +15,7 @@ from data_prep.errors import UserError
 from data_prep.noise import NoiseConfig
 from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
-from training import boltzmann, variational
+from training import boltzmann, compression, variational
 from training.autoencoders import open_model
 from training.config import NetworkConfig, PlacementConfig
 from training.distributed import Worker
@@ -69,6 +69,7 @@ def test_resume_is_bit_equal(case: str, tmp_path: Path) -> None:
 def _without_noise(case: str) -> None:
     """Draw what training draws as evaluation does, or not at all: workers then have nothing of their own."""
     variational.VariationalAutoencoder.noise = lambda self, x, like: normals(x, like[0].numel()).view_as(like)  # type: ignore[method-assign]
+    compression.CompressiveAutoencoder.noise = lambda self, y: torch.zeros_like(y)  # type: ignore[method-assign]
     boltzmann._draw = lambda mean, units: (mean > 0.5).to(mean.dtype) if units == "bernoulli" else mean
 
 

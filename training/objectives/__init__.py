@@ -18,6 +18,7 @@ OBJECTIVES = {
     "vae": "training.objectives.vae",
     "discrete": "training.objectives.discrete",
     "rbm": "training.objectives.rbm",
+    "compression": "training.objectives.compression",
 }
 
 

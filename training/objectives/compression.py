@@ -1,0 +1,35 @@
+"""Few bits and a small error; see `training.compression`. The rate is in bits per pixel, the distortion in the same.
+
+What is exported can be used as a codec (`training.codec`): tables of whole numbers lie beside the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.autoencoders import Shape, network_config
+from training.codec_tables import Tables
+from training.compression import CompressionOptions, CompressiveAutoencoder
+from training.config import NetworkConfig, ObjectiveConfig
+from training.objectives.arrays import ArrayObjective
+from training.options import checked
+
+
+class Compression(ArrayObjective):
+    """Terms by pixel and by value; rounding errors of the tables are not in the rate."""
+
+    model: CompressiveAutoencoder
+
+    def export(self, path: Path) -> None:
+        super().export(path)
+        Tables.of(self.model.prior).save(path)
+
+
+def build(
+    objective: ObjectiveConfig, network: NetworkConfig, shape: Shape, device: str, transform: Path | None = None
+) -> Compression:
+    """The objective for pictures of this shape, and what is exported for pictures of any."""
+    options = checked(CompressionOptions, objective.options, "objective.options")
+    model = CompressiveAutoencoder(network_config(network, shape), shape, options)
+    pixels, values = float(shape[1] * shape[2]), float(model.values)
+    return Compression(model, {"rate": pixels, "distortion": values}, {"squared-error": values}, transform)
