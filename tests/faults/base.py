@@ -80,7 +80,7 @@ class Base:
 def quick() -> Iterator[None]:
     """What costs time and has nothing to do with faults is done once; bounds that need millions of rows are lowered."""
     known, picture = provenance(), io.BytesIO()
-    figure, axes = figures._axes("loss", "step", "nats")
+    figure, axes = figures.new_axes("loss", "step", "nats")
     axes.plot([0, 1])
     figure.savefig(picture, format="png", dpi=20)
 
