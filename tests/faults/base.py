@@ -97,7 +97,7 @@ def quick() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for where, name, value in (
             (store_module, "provenance", lambda: dict(known)),
-            (figures, "_save", save),
+            (figures, "save", save),
             (loop, "peak_flops", lambda device, precision: 0.0),
             (ingest_rows, "_ROWS_IN_MEMORY", 4),
             (store_gc, "GRACE_SECONDS", -1.0),
