@@ -11,6 +11,7 @@ from data_prep.tables import TableConfig
 from data_prep.transform import TransformConfig
 from pipeline import recipe_checks
 from pipeline.recipe_checks import Problem
+from training.config import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from pipeline.array_jobs import AnomalyConfig
@@ -24,6 +25,8 @@ def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
         yield "train.longer", "is for text, whose rows have lengths; leave it out"
     else:
         yield from recipe_checks.train(recipe)
+    if recipe.objective.name in TEXT_OBJECTIVES:
+        yield "objective.name", f"{recipe.objective.name!r} learns from text, and data.kind is {recipe.data.kind}"
     yield from recipe_checks.names(recipe.downstream)
     yield from _jobs(recipe)
     yield from recipe_checks.placement(recipe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from training.config import PACKABLE, placement_problems
+from training.config import PACKABLE, TEXT_OBJECTIVES, placement_problems
 
 if TYPE_CHECKING:
     from pipeline.array_recipe import ArrayRecipe
@@ -71,6 +71,9 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.objective.name not in TEXT_OBJECTIVES:
+        known = ", ".join(sorted(TEXT_OBJECTIVES))
+        yield "objective.name", f"{recipe.objective.name!r} does not learn from text; choose {known}"
     sentence, kind = recipe.objective.options.get("sentence", "none"), recipe.compose.kind
     if sentence in ("nsp", "sop") and sentence != kind:
         yield (

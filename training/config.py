@@ -22,6 +22,9 @@ Scalar = bool | int | float | str
 PACKABLE = {"bert", "albert", "camembert", "distilbert", "electra", "ernie", "mpnet", "roberta", "xlm-roberta"}
 
 
+TEXT_OBJECTIVES = {"masked-lm"}  # the others are of tables and pictures
+
+
 class Settings(BaseModel):
     """Base of all settings: unknown keys and silent conversions are refused."""
 

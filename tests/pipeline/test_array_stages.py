@@ -128,6 +128,7 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
         (["downstream=[{name: codes}]"], "downstream.0.task: missing"),
         (["downstream=[{name: codes, task: codes, neighbour: 3}]"], "did you mean downstream.0.neighbours?"),
         (["downstream=[{name: shards, task: codes}]"], "downstream.0.name: 'shards' is the name of a stage"),
+        (["objective.name=masked-lm"], "objective.name: 'masked-lm' learns from text, and data.kind is table"),
         (["network.config.bottleneck=0"], "network.config.bottleneck"),
         (["objective.options={sentence: nsp}"], "objective.options.sentence"),
         (["network.architecture=bert"], "network.architecture: 'bert' is no auto-encoder; choose mlp or conv"),

@@ -442,3 +442,8 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     Path(tmp_path / "mine.yaml").write_text(MINIMAL)
     assert load("~/mine.yaml").name == "mine"
+
+
+def test_an_objective_of_tables_and_pictures_is_refused_for_text() -> None:
+    with pytest.raises(UserError, match=r"objective\.name: 'vae' does not learn from text; choose masked-lm"):
+        load("bert", overrides=["objective.name=vae"])
