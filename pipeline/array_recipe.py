@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,8 +18,9 @@ from data_prep.noise import NoiseConfig
 from data_prep.sources import SourceConfig
 from data_prep.tables import TableConfig
 from data_prep.transform import TransformConfig
-from pipeline import array_checks, recipe_errors, recipe_text
+from pipeline import array_checks, recipe_errors
 from pipeline.array_jobs import ArrayJob
+from pipeline.experiment import Experiment
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -44,7 +45,7 @@ class ArrayData(Settings):
     split: SplitConfig = Field(default_factory=SplitConfig, description="Rows held out.")
 
 
-class ArrayRecipe(Settings):
+class ArrayRecipe(Experiment):
     """A whole experiment on tables or pictures."""
 
     name: str = Field(pattern=SLUG, description="Short name; a packaged recipe's file name.")
@@ -74,15 +75,3 @@ class ArrayRecipe(Settings):
         if problems:
             raise recipe_errors.InconsistentError(problems)
         return self
-
-    def resolved(self) -> dict[str, Any]:
-        """Everything, defaults included, as plain values."""
-        return self.model_dump(mode="json")
-
-    def science(self) -> dict[str, Any]:
-        """What may change the result: all but names and placement."""
-        return self.model_dump(mode="json", exclude={"name", "title", "reproduces", "scale", "placement"})
-
-    def to_yaml(self) -> str:
-        """The resolved recipe as a file that `load` reads back to an equal one."""
-        return recipe_text.dump(self.resolved())

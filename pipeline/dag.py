@@ -79,7 +79,7 @@ def _of_arrays(recipe: ArrayRecipe, downloads: Path) -> list[Node]:
     ]
     read = {"pretrained": "pretrain", "shards": "shards", "corpus": "ingest"}
     dag += [Node(job.name, ARRAY_JOB, config_of(recipe, job, downloads), read, heavy=True) for job in recipe.downstream]
-    return [*dag, Node("report", array_report.ARRAY_REPORT, array_report.config(recipe), _all(dag))]
+    return [*dag, Node("report", array_report.ARRAY_REPORT, report.config(recipe), _all(dag))]
 
 
 def _all(dag: list[Node]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from data_prep.labelled import LabelledConfig
 from data_prep.sources import SourceConfig
 from data_prep.tokenizers import TokenizerConfig
 from pipeline import recipe_checks, recipe_errors, recipe_text
+from pipeline.experiment import Experiment
 from pipeline.paths import flatten
 from training.config import (
     NetworkConfig,
@@ -87,7 +88,7 @@ class DownstreamConfig(Settings):
     )
 
 
-class Recipe(Settings):
+class Recipe(Experiment):
     """A whole experiment. `load` makes one from a file."""
 
     name: str = Field(pattern=_SLUG, description="Short name; a packaged recipe's file name.")
@@ -114,18 +115,6 @@ class Recipe(Settings):
         if problems:
             raise recipe_errors.InconsistentError(problems)
         return self
-
-    def resolved(self) -> dict[str, Any]:
-        """Everything, defaults included, as plain values."""
-        return self.model_dump(mode="json")
-
-    def science(self) -> dict[str, Any]:
-        """What may change the result: all but names and placement."""
-        return self.model_dump(mode="json", exclude={"name", "title", "reproduces", "scale", "placement"})
-
-    def to_yaml(self) -> str:
-        """The resolved recipe as a file that `load` reads back to an equal one."""
-        return recipe_text.dump(self.resolved())
 
 
 AnyRecipe: TypeAlias = "Recipe | ArrayRecipe"

@@ -7,15 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
 
 PARTS = ("ingest", "shards", "pretrain")
-
-
-def config(recipe: ArrayRecipe) -> dict[str, Any]:
-    return {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:

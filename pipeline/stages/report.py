@@ -9,13 +9,13 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.downstream.report import verdict
-from pipeline.recipe import Recipe
+from pipeline.recipe import AnyRecipe
 from pipeline.stage import Context, Stage
 
 PARTS = ("ingest", "tokenizer", "shards", "pretrain")
 
 
-def config(recipe: Recipe) -> dict[str, Any]:
+def config(recipe: AnyRecipe) -> dict[str, Any]:
     return {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
 
 
