@@ -16,7 +16,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not slow"
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --hypothesis-profile searching
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,12 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from flows.environment import QUIET
 
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# `make test` tries the same examples every time; `make test-all` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("searching")
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
