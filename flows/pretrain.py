@@ -109,8 +109,8 @@ def run(
     try:
         name, scale, settings = asked
         pretrain(name, scale, list(settings))
-    except (httpx.TransportError, RuntimeError) as error:
-        if error is session.error or not _is_unreached(error):
+    except (httpx.HTTPError, RuntimeError) as error:
+        if error is session.error or _of_http(error) is None:
             raise
         unreached = error
     finally:
@@ -121,18 +121,20 @@ def run(
     return session.record
 
 
-def _is_unreached(error: Exception) -> bool:
-    """Whether it says that Prefect's server was not reached, bare or as Prefect wraps it before a flow begins."""
-    return isinstance(error, httpx.TransportError) or isinstance(error.__cause__, httpx.TransportError)
+def _of_http(error: BaseException) -> httpx.HTTPError | None:
+    """What Prefect's server did not answer, or answered; bare, or as Prefect wraps it before a flow begins."""
+    return next((one for one in (error, error.__cause__) if isinstance(one, httpx.HTTPError)), None)
 
 
 def _without_prefect(session: Session, error: Exception) -> None:
-    """The server went away: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
+    """The server failed: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
     if session.error is not None:
         raise session.error
-    gone = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} went away"
+    found = _of_http(error)
+    said = f"answered {found.response.status_code}" if isinstance(found, httpx.HTTPStatusError) else "went away"
+    gone = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} {said}"
     if session.record is None or session.record.status != runs.DONE:
-        raise UserError(f"{gone}; start it, or unset PREFECT_API_URL, and run this again.") from error
+        raise UserError(f"{gone}; start it again, or unset PREFECT_API_URL, and run this again.") from error
     log.warning("%s: the run is done, but Prefect was not told so", gone)
 
 

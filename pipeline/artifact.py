@@ -140,11 +140,13 @@ def _digest_of(manifest: Mapping[str, Any]) -> str:
 def read_manifest(data: bytes, key: str, where: str) -> Manifest:
     """Check `data`, found at `where`, in full; manifests are written atomically, so a bad one is damage and raises."""
     try:
-        manifest = _MANIFEST.validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"]))
-        found = f"{path}: {first['msg']}" if path else first["msg"]
+        manifest = _MANIFEST.validate_python(json.loads(data))  # pydantic's own JSON refuses lone surrogates
+    except (ValueError, RecursionError) as error:
+        found = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            path = ".".join(map(str, first["loc"]))
+            found = f"{path}: {first['msg']}" if path else first["msg"]
         raise UserError(f"{where} is damaged ({found}); delete the artifact {key} and rerun") from None
     try:
         problem = _inconsistency(manifest, key)

@@ -17,7 +17,6 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -140,13 +139,14 @@ class Book:
         tally = Tally()
         called = hashlib.blake2b(f"{part.file} {part.start} {part.digest}".encode(), digest_size=12).hexdigest()
         draft, final = self.folder / f".draft-{called}", self.folder / f"scores-{called}.arrow"
-        with tempfile.TemporaryDirectory(prefix="sesame-rows-") as scratch:
-            if file.member or not file.name.endswith(GROWING):
-                batches = scoring.score_file(detector, file, tally)
-            else:
-                taken, shift = _cut(file, part, self.parts.get(part.file), Path(scratch), _has_header(detector))
-                batches = map(partial(_shifted, shift), scoring.score_file(detector, taken, tally))
-            scoring.write(draft, batches, lambda: {NOTE: replace(part, tally=tally).to_json()})
+        rows = self.folder / f".draft-{called}-rows"
+        if file.member or not file.name.endswith(GROWING):
+            batches = scoring.score_file(detector, file, tally)
+        else:
+            taken, shift = _cut(file, part, self.parts.get(part.file), rows, _has_header(detector))
+            batches = map(partial(_shifted, shift), scoring.score_file(detector, taken, tally))
+        scoring.write(draft, batches, lambda: {NOTE: replace(part, tally=tally).to_json()})
+        rows.unlink(missing_ok=True)
         with draft.open("rb+") as written:
             os.fsync(written.fileno())
         draft.replace(final)
@@ -162,9 +162,8 @@ def _has_header(detector: Detector) -> bool:
     return layout is None or layout.header
 
 
-def _cut(file: SourceFile, part: Part, last: Part | None, scratch: Path, header: bool) -> tuple[SourceFile, int]:
+def _cut(file: SourceFile, part: Part, last: Part | None, path: Path, header: bool) -> tuple[SourceFile, int]:
     """The stretch as a file of its own, under its header; what its lines have to be counted on by."""
-    path = scratch / "rows"
     first = b""
     if header and part.start:
         for chunk in _stretch(file, 0, part.start):

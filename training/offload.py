@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PREFIX, LOCK = "sesame-offload-", "lock"
+EXTENSIONS = "TORCH_EXTENSIONS_DIR"
 
 
 def settings(placement: PlacementConfig, module: nn.Module, world: int) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def settings(placement: PlacementConfig, module: nn.Module, world: int) -> dict[
     disk: dict[str, Any] = {}
     if "nvme" in (placement.offload_optimizer, placement.offload_parameters):
         check_async_io()
+        load_async_io()
         disk = {"nvme_path": str(own_folder(Path(offload.folder or "")))}
     if placement.offload_optimizer:
         zero["offload_optimizer"] = {
@@ -69,6 +73,34 @@ def check_async_io() -> None:
             f"placement.offload: nvme needs {', '.join(lacks) or 'libaio'}, which this machine lacks; install g++, "
             "ninja-build and libaio-dev on every machine of the cluster, or offload to cpu."
         )
+
+
+def load_async_io() -> None:
+    """Compile what reads and writes disks for DeepSpeed, which takes minutes the first time, and load it.
+
+    PyTorch marks a build by a file that everybody else waits on; whoever is killed leaves it, for ever. Builds in this
+    folder are begun under a lock that the kernel releases, so a mark found under it is nobody's.
+    """
+    import torch
+    from deepspeed.ops.op_builder import AsyncIOBuilder  # type: ignore[attr-defined]
+    from torch.utils.cpp_extension import get_default_build_root
+
+    given = os.environ.get(EXTENSIONS)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = Path(given or get_default_build_root()) / f"sesame-python{python}-torch{torch.__version__}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob("*/lock"):
+            left.unlink()
+        os.environ[EXTENSIONS] = str(folder)
+        try:
+            AsyncIOBuilder().load(verbose=False)
+        finally:
+            if given is None:
+                del os.environ[EXTENSIONS]
+            else:
+                os.environ[EXTENSIONS] = given
 
 
 def own_folder(root: Path) -> Path:

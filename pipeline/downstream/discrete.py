@@ -84,7 +84,9 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     if are_classes(labels, truth) and kind == "binary":
         meaning = _bits(codes, labels, attributes(seen if seen.ndim == 4 else None, labels, names), figures)
     elif are_classes(labels, truth) and places == 1:
-        meaning = _classes(unseen_codes[:, 0], truth, size, names, figures)
+        context.progress("k-means, to compare")
+        clusters = _clusters(flat(seen), flat(unseen), size, config["seed"])
+        meaning = _classes(unseen_codes[:, 0], clusters, truth, size, names, figures)
     if meaning:
         rows += meaning.rows
         summary |= meaning.summary
@@ -141,21 +143,37 @@ def _bits(codes: np.ndarray, labels: np.ndarray, known: dict[str, np.ndarray], f
     )
 
 
-def _classes(codes: np.ndarray, truth: np.ndarray, size: int, names: list[str], figures: _Figures) -> _Meaning:
-    """How well codes [N] are the classes [N] that nobody named."""
+def _classes(
+    codes: np.ndarray, clusters: np.ndarray, truth: np.ndarray, size: int, names: list[str], figures: _Figures
+) -> _Meaning:
+    """How well codes [N] are the classes [N] that nobody named, beside clusters [N]."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    accuracy, table = matched(codes, truth, size)
-    found = {
-        "hungarian_accuracy": accuracy,
-        "nmi": float(normalized_mutual_info_score(truth, codes)),
-        "ari": float(adjusted_rand_score(truth, codes)),
-    }
+    def measured(found: np.ndarray) -> tuple[float, float, float]:
+        accuracy = matched(found, truth, size)[0]
+        return accuracy, normalized_mutual_info_score(truth, found), adjusted_rand_score(truth, found)
+
+    ours, theirs = measured(codes), measured(clusters)
+    keys = ("hungarian_accuracy", "nmi", "ari")
+    summary = dict(zip(keys, map(float, ours), strict=True))
+    summary |= {f"kmeans_{key}": float(value) for key, value in zip(keys, theirs, strict=True)}
     called = ("accuracy as classes, matched one to one", "normalised mutual information", "adjusted Rand index")
-    rows = [[name, f"{value:.3f}"] for name, value in zip(called, found.values(), strict=True)]
+    rows = [[name, f"{mine:.3f} (k-means {other:.3f})"] for name, mine, other in zip(called, ours, theirs, strict=True)]
+    table = matched(codes, truth, size)[1]
     codes_by_class = [names[label] for label in range(table.shape[1])]
     figures.heat("codes and classes", table, codes_by_class, [str(code) for code in range(size)], "class", "test rows")
-    return _Meaning(rows, found, f"without a label its codes are the classes in {accuracy:.1%} of rows")
+    return _Meaning(
+        rows,
+        summary,
+        f"without a label its codes are the classes in {ours[0]:.1%} of rows, clusters of k-means in {theirs[0]:.1%}",
+    )
+
+
+def _clusters(seen: np.ndarray, unseen: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """The k-means cluster of each unseen row, of clusters of rows seen; rows [N, values]."""
+    from sklearn.cluster import KMeans
+
+    return KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen).predict(unseen)
 
 
 def denied(attribute: str) -> str:

@@ -31,6 +31,7 @@ from training.networks import autocast_forward
 from training.objectives.masked_lm import MaskedLM
 
 ROWS, LENGTH, BATCH, ROUNDS = 8192, 128, 32, 7
+POSITIONS = (0, 10**6, 10**10)  # samples
 SPECIALS = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=8192)
 MASKING = MaskingConfig(kind="masked-lm")
 
@@ -69,6 +70,16 @@ def loader(folder: Path) -> Callable[[], int]:
         return 64 * BATCH * LENGTH
 
     return run
+
+
+def first_batch(folder: Path, position: int) -> float:
+    """Seconds from shards on disk to the batch that begins at a sample, as after a resume."""
+    began = time.perf_counter()
+    stream = Stream(
+        [Corpus("made up", Shards(folder))], 0, OrderConfig(), lambda r, d: corrupt(r, MASKING, SPECIALS, d)
+    )
+    stream.read(np.arange(position, position + BATCH))
+    return time.perf_counter() - began
 
 
 def training(folder: Path, precision: str) -> tuple[Callable[[], int], float]:
@@ -126,6 +137,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             for what, job in jobs.items():
                 rates[what].append(rate(job))
+        resumed = {at: statistics.median(first_batch(folder, at) for _ in range(ROUNDS)) for at in POSITIONS}
     threads = torch.get_num_threads()
     peak = measured_matmul(torch.bfloat16 if precision == "bf16" else torch.float32, threads)
     print(f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}")
@@ -134,6 +146,8 @@ def main() -> None:
         median = statistics.median(found)
         extra = f"  MFU {median * flops / peak:.1%}" if what.startswith("training") else ""
         print(f"{what:<24}{median:>12,.0f} tokens/s{extra}")
+    for position, seconds in resumed.items():
+        print(f"{f'first batch at {position:,}':<24}{1000 * seconds:>12.1f} ms")
 
 
 if __name__ == "__main__":

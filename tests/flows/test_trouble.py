@@ -202,9 +202,30 @@ def proxy(server: str) -> Iterator[Proxy]:
 
 def test_without_prefect_nothing_begins(runner: Runner, proxy: Proxy) -> None:
     proxy.take_down()
-    with pytest.raises(UserError, match=r"went away; start it, or unset PREFECT_API_URL, and run this again\."):
+    with pytest.raises(UserError, match=r"went away; start it again, or unset PREFECT_API_URL, and run this again\."):
         runner.run(api=f"{proxy.url}/api")
     assert not runner.home.runs.exists()
+
+
+def test_a_server_that_is_not_prefect_is_one_sentence(runner: Runner, proxy: Proxy) -> None:
+    proxy.refuse(404)
+    with pytest.raises(UserError, match=r"answered 404; start it again, or unset PREFECT_API_URL"):
+        runner.run(api=f"{proxy.url}/api")
+    assert not runner.home.runs.exists()
+
+
+@pytest.mark.parametrize("status", [403, pytest.param(503, marks=pytest.mark.slow)])
+def test_a_run_that_prefect_refuses_is_done(
+    status: int, runner: Runner, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(context: Context) -> None:
+        if context.key.startswith("ingest"):
+            proxy.refuse(status)
+
+    assert runner.run(refuse, api=f"{proxy.url}/api", retries=1).status == runs.DONE
+    assert f"answered {status}: the run is done, but Prefect was not told so" in caplog.text
+    assert runner.ended == ["Ray", "tracker"]
+    runner.has_nothing_but(artifacts=2)
 
 
 @pytest.mark.slow  # Prefect does not give up at once

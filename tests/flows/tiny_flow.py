@@ -78,10 +78,13 @@ def nodes(work: Work = wait_at_the_gate) -> Callable[[Recipe, Path], list[Node]]
 
 
 class Proxy:
-    """In front of a server on this machine, which seems to be gone while it is `down`, and slow with a `delay` (s)."""
+    """In front of a server on this machine, which seems to be gone while it is `down`, and slow with a `delay` (s).
+
+    With a `status`, such as 503, everybody is answered by it alone.
+    """
 
     def __init__(self, port: int) -> None:
-        self.server_port, self.port, self.delay = port, 0, 0.0
+        self.server_port, self.port, self.delay, self.status = port, 0, 0.0, 0
         self.open: set[socket.socket] = set()
         self.bring_up()
 
@@ -100,6 +103,12 @@ class Proxy:
             _end(one)
         self.socket.close()
 
+    def refuse(self, status: int) -> None:
+        """Everybody meets this HTTP status from now on."""
+        self.status = status
+        for one in list(self.open):
+            _end(one)
+
     def _accept(self, listening: socket.socket) -> None:
         while True:
             try:
@@ -109,6 +118,10 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        if self.status:
+            client.recv(1 << 16)
+            client.sendall(f"HTTP/1.1 {self.status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            return _end(client)
         server = socket.create_connection(("127.0.0.1", self.server_port))
         self.open |= {client, server}
         back = threading.Thread(target=self._pass, args=(server, client, False), daemon=True)

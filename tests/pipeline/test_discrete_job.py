@@ -61,6 +61,7 @@ def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artif
         assert 0 <= summary["bits_about_attribute"] <= 1
     if kind == "one-hot":
         assert 0.25 < summary["hungarian_accuracy"] <= 1 and summary["nmi"] >= 0
+        assert 0.25 < summary["kmeans_hungarian_accuracy"] <= 1 and summary["kmeans_nmi"] > 0
 
 
 def test_the_model_is_kept_with_its_prior(made: tuple[str, dict[str, Artifact]]) -> None:

@@ -20,7 +20,7 @@ SAID = {
     "loss": 0.1 + 0.2,
     "least": 5e-324,
     "rows": 2**70,
-    "name": "naïve “ë” 🦀",
+    "name": "naïve “ë” 🦀 \ud800",  # as in the name of a file that is not UTF-8
     "none": None,
     "list": [True, -0.0, {}],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,30 @@ def test_without_what_reads_disks_nvme_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"nvme needs c\+\+, ninja, which this machine lacks; install "):
         offload.check_async_io()
+
+
+def test_a_build_that_was_killed_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deepspeed.ops.op_builder import AsyncIOBuilder  # type: ignore[attr-defined]
+
+    built: list[Path] = []
+
+    def build(self: Any, verbose: bool) -> None:
+        folder = Path(os.environ[offload.EXTENSIONS])
+        assert list(folder.glob("*/lock")) == []
+        built.append(folder)
+
+    monkeypatch.setattr(AsyncIOBuilder, "load", build)
+    monkeypatch.setenv(offload.EXTENSIONS, str(tmp_path))
+    offload.load_async_io()
+    (built[0] / "async_io").mkdir()
+    (built[0] / "async_io" / "lock").touch()
+    offload.load_async_io()
+    assert built[0] == built[1] and built[0].parent == tmp_path
+    assert os.environ[offload.EXTENSIONS] == str(tmp_path)
+    monkeypatch.delenv(offload.EXTENSIONS)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    offload.load_async_io()
+    assert offload.EXTENSIONS not in os.environ and built[2].is_relative_to(tmp_path / "cache")
 
 
 def test_a_folder_lives_as_long_as_its_run(tmp_path: Path) -> None:
@@ -138,5 +163,6 @@ def test_offload_to_a_disk_changes_nothing(world: int, tmp_path: Path) -> None:
         offload.check_async_io()
     except UserError as error:
         pytest.skip(str(error))
+    offload.load_async_io()
     _same(in_group(world, _curves, tmp_path, DISK, True)[0])
     assert list((tmp_path / "disk").iterdir()) == []
