@@ -27,6 +27,7 @@ from data_prep.keyed import absorb, key
 
 SLOTS = 1000  # in a cycle: mixing weights are exact to one part in this many
 MIN_BITS = np.uint64(6)  # smaller networks do not reach all permutations equally often
+MOST_TABLES = 16  # smallest networks that are computed whole
 ROUNDS = 8  # of the Feistel network; even, so that its halves end where they began
 
 
@@ -51,9 +52,9 @@ def _feistel(x: np.ndarray, bits: np.ndarray, keys: list[np.ndarray]) -> np.ndar
 def permute(i: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
     """Where a keyed permutation of 0 … n-1 sends i: int64. All broadcast; 0 ≤ i < n ≤ 2⁶².
 
-    No table: a Feistel network on the smallest power of two that holds n, repeated until it lands
-    below n (cycle walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains", § 4).
-    Under two rounds on average.
+    A Feistel network on the smallest power of two that holds n, repeated until it lands below n
+    (cycle walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains", § 4). Under two
+    rounds on average, but many for an n far below the smallest network, which is a table then.
     """
     i, n, key = np.broadcast_arrays(np.asarray(i, np.int64), np.asarray(n, np.int64), np.asarray(key, np.uint64))
     if not ((i >= 0) & (i < n) & (n <= 1 << 62)).all():
@@ -61,11 +62,30 @@ def permute(i: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
     out, limit, key = (array.ravel().astype(np.uint64) for array in (i, n, key))
     bits = np.where(limit == 1, np.uint64(0), np.maximum(bit_length(limit - np.uint64(1)), MIN_BITS))
     keys = [absorb(key, number) for number in range(ROUNDS)]
-    walking = np.arange(len(out))
+    small = np.flatnonzero(bits == MIN_BITS)
+    networks, which = np.unique(key[small], return_inverse=True)
+    if 0 < len(networks) <= MOST_TABLES:
+        out[small] = _walked(out[small], limit[small], networks, which)
+        walking = np.flatnonzero(bits != MIN_BITS)
+    else:
+        walking = np.arange(len(out))
     while len(walking):
         out[walking] = _feistel(out[walking], bits[walking], [k[walking] for k in keys])
         walking = walking[out[walking] >= limit[walking]]
     return out.astype(np.int64).reshape(i.shape)
+
+
+def _walked(x: np.ndarray, limit: np.ndarray, networks: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Cycle walking in the smallest networks, each computed whole; `which` of them for each x, by their keys."""
+    size = 1 << int(MIN_BITS)
+    key = np.repeat(networks, size)
+    everything = np.tile(np.arange(size, dtype=np.uint64), len(networks))
+    tables = _feistel(everything, np.full_like(key, MIN_BITS), [absorb(key, number) for number in range(ROUNDS)])
+    start = which.astype(np.uint64) << MIN_BITS
+    x = tables[start + x]
+    while (over := np.flatnonzero(x >= limit)).size:
+        x[over] = tables[start[over] + x[over]]
+    return x
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep import order
 from data_prep.errors import UserError
 from data_prep.order import Order, OrderCorpus, permute, quotas, rank_slice
 
@@ -205,3 +206,15 @@ def test_any_number_of_ranks_reads_the_same_batches(world):
 def test_a_rank_must_exist():
     with pytest.raises(ValueError, match="rank 2 of 2"):
         rank_slice(8, 2, 2)
+
+
+@given(st.data())
+def test_small_networks_are_the_same_as_tables_and_walked(data: st.DataObject) -> None:
+    n = np.array(data.draw(st.lists(st.integers(1, 100), min_size=1, max_size=60)))
+    i = np.array([data.draw(st.integers(0, limit - 1)) for limit in n.tolist()])
+    keys = np.array(data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3)), np.uint64)
+    key = keys[np.arange(len(n)) % len(keys)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(order, "MOST_TABLES", 0)
+        walked = permute(i, n, key)
+    assert np.array_equal(permute(i, n, key), walked)
