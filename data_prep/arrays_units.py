@@ -1,9 +1,15 @@
-"""One unit of a corpus of arrays: some files of a source, read and settled by themselves, kept in files until all are.
+"""One unit of a corpus of arrays: some files of a source, read and settled by themselves.
 
-raw.arrow        rows as their files have them, from `spill` to `settle`
+`spill` reads them, into a folder that is kept (`data_prep.units`):
+
+raw.arrow        rows as their files have them
+rejects.arrow    rows that cannot be read
+
+`settle` makes of it, knowing what all units hold, in a folder of its own:
+
 rows.arrow       input, label, source, position of rows that are kept so far
 keys.u64         of each: 128 bits of its input with its label, and 128 bits of its input
-rejects.arrow    rows refused while reading; rejects-2.arrow: while settling
+rejects.arrow    rows that are not like the others
 """
 
 from __future__ import annotations
@@ -25,7 +31,8 @@ from data_prep.row_writer import Writer
 from data_prep.source_files import SourceFile
 from data_prep.table_values import content_keys
 
-FIRST_REJECTS, THEN_REJECTS = "rejects.arrow", "rejects-2.arrow"
+VERSION = 1  # of what reading gives; raised when it gives something else
+RAW, REJECTS = "raw.arrow", "rejects.arrow"
 MAX_CLASSES = 10_000
 _FIRST_REASONS, _MOST_REASONS = 3, 100
 
@@ -37,6 +44,7 @@ class Unit:
     number: int
     source: int  # its number
     files: tuple[SourceFile, ...]
+    key: str  # of what it is made of
     package: str | None = None  # that the files are of
 
     @property
@@ -100,7 +108,7 @@ def settle_into(folder: Path, files: Sequence[str], found: Iterable[Settled | Re
     tally, labels, rows = Tally(), set[str](), 0
     writer: pa.RecordBatchFileWriter | None = None
     names = pa.array(files, pa.string())
-    with Rejects(folder / THEN_REJECTS, tally) as rejects, (folder / "keys.u64").open("wb") as keys:
+    with Rejects(folder / REJECTS, tally) as rejects, (folder / "keys.u64").open("wb") as keys:
         try:
             for one in found:
                 if isinstance(one, Reject):

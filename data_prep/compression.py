@@ -34,6 +34,16 @@ def split(name: str) -> tuple[str, str | None]:
     return name, None
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file of this name holds files: .zip, or .tar, which may be compressed."""
+    return name.endswith((".zip", ".tgz")) or split(name)[0].endswith(".tar")
+
+
+def of_tar(name: str) -> str | None:
+    """The compression of a tar archive of this name."""
+    return "gzip" if name.endswith(".tgz") else split(name)[1]
+
+
 def opened(raw: BinaryIO, kind: str | None) -> BinaryIO:
     """A stream of what `raw` holds when decompressed."""
     if kind is None:

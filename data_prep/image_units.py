@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -12,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep import compression, images_arrays, packages
-from data_prep.arrays_units import FIRST_REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
+from data_prep.arrays_units import RAW, REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
 from data_prep.errors import UserError
 from data_prep.images import MAX_BYTES, SUFFIXES, BadPictureError, ImagesConfig, Picture, decoded, fitted_array, patches
 from data_prep.readers_rows import Reject, first_line, seekable
 from data_prep.shards import digest
-from data_prep.source_files import ARCHIVE, SourceFile, check, listed, opened, watched
+from data_prep.source_files import ARCHIVES, SourceFile, check, listed, opened, watched
 from data_prep.sources import Accepts, SourceConfig
 
 _UNIT_BYTES, _UNIT_FILES = 16 << 20, 512
@@ -37,12 +38,13 @@ _SCHEMA = pa.schema(
 
 def accepts(config: ImagesConfig) -> Accepts:
     """Which files are read."""
-    allowed = f"{', '.join(SUFFIXES)}, .npy, .npz, idx3-ubyte or idx1-ubyte (these also .gz) or {ARCHIVE}"
+    allowed = f"{', '.join(SUFFIXES)}, .npy, .npz, idx3-ubyte or idx1-ubyte (these also .gz), {ARCHIVES}"
     return Accepts("images", _readable, allowed)
 
 
 def _readable(name: str) -> bool:
-    return _is_picture(name) or name.endswith((".npy", ".npz", ARCHIVE)) or bool(_idx(name))
+    many = name.endswith((".npy", ".npz")) or bool(_idx(name))
+    return many or _is_picture(name) or compression.is_archive(name)
 
 
 def _is_picture(name: str) -> bool:
@@ -54,7 +56,11 @@ def _idx(name: str) -> re.Match[str] | None:
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
-    """The files of each unit: runs of pictures, and each file of many with the labels beside it."""
+    """The files of each unit: runs of pictures, and each file of many with the labels beside it.
+
+    A run ends where the name of a picture says so, the likelier the larger its file is, so that a picture that comes
+    between others changes the run that it falls into, and no other.
+    """
     labels = {_stem(file.name): file for file in files if _IDX_LABELS.search(file.name)}
     run: list[SourceFile] = []
     size = 0
@@ -66,7 +72,9 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
             continue
         run.append(file)
         size += file.size
-        if len(run) >= _UNIT_FILES or size >= _UNIT_BYTES:
+        chance = int.from_bytes(hashlib.blake2b(file.name.encode(), digest_size=8).digest()) / 2**64
+        ends = chance < max(2 / _UNIT_FILES, 2 * file.size / _UNIT_BYTES)
+        if ends or len(run) >= 2 * _UNIT_FILES or size >= 2 * _UNIT_BYTES:
             yield tuple(run)
             run, size = [], 0
     if run:
@@ -80,14 +88,18 @@ def _stem(path: str) -> str:
     return f"{folder}/{re.sub(r'idx[13]-ubyte(?:[.]gz)?$', '', name)}"
 
 
+def asks(config: ImagesConfig, package: str | None) -> list[Any]:
+    """What `spill` does with a file depends on."""
+    return ["images", config.model_dump(mode="json")]
+
+
 def spill(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
     """Decode the pictures of a unit; says how large the first one is."""
-    folder.mkdir()
     tally, shape = Tally(), None
     number = {file.name: place for place, file in enumerate(unit.files)}
     waiting: list[Picture] = []
-    with Rejects(folder / FIRST_REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / "raw.arrow"), _SCHEMA) as out:
-        for found in _read(unit, config):
+    with Rejects(folder / REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / RAW), _SCHEMA) as out:
+        for found in _read(unit.files, unit.package, config):
             tally.rows += 1
             if isinstance(found, Reject):
                 rejects.write(found)
@@ -107,16 +119,14 @@ def settle_all(config: ImagesConfig, units: Sequence[Unit], found: Sequence[dict
     return {"shape": next((one["shape"] for one in found if one["shape"]), [config.channels, 0, 0])}
 
 
-def settle(unit: Unit, settled: dict[str, Any], folder: Path) -> dict[str, Any]:
+def settle(unit: Unit, settled: dict[str, Any], spilled: Path, folder: Path) -> dict[str, Any]:
     """Keep the pictures of the one shape; says what came of it."""
-    summary = settle_into(folder, [file.name for file in unit.files], _settled(unit, settled["shape"], folder))
-    (folder / "raw.arrow").unlink()
-    return summary
+    return settle_into(folder, [file.name for file in unit.files], _settled(unit, settled["shape"], spilled))
 
 
-def _settled(unit: Unit, shape: list[int], folder: Path) -> Iterator[Settled | Reject]:
+def _settled(unit: Unit, shape: list[int], spilled: Path) -> Iterator[Settled | Reject]:
     channels, height, width = shape
-    for batch in batches_of(folder / "raw.arrow"):
+    for batch in batches_of(spilled / RAW):
         fits = (batch["height"].to_numpy() == height) & (batch["width"].to_numpy() == width)
         for row in np.flatnonzero(~fits).tolist():
             found = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
@@ -155,13 +165,13 @@ def _as_batch(pictures: list[Picture], number: dict[str, int]) -> pa.RecordBatch
 
 def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[Picture | Reject]:
     """All pictures of a source, of any sizes, one in memory at a time."""
-    for number, files in enumerate(group(listed(source, accepts(config), downloads))):
-        yield from _read(Unit(number, 0, files, source.package), config)
+    for files in group(listed(source, accepts(config), downloads)):
+        yield from _read(files, source.package, config)
 
 
-def _read(unit: Unit, config: ImagesConfig) -> Iterator[Picture | Reject]:
-    for file in unit.files:
-        found = pictures(file, config) if unit.package is None else _of_package(unit.package, file, config)
+def _read(files: Sequence[SourceFile], package: str | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    for file in files:
+        found = pictures(file, config) if package is None else _of_package(package, file, config)
         yield from found if config.patch is None else _cut(found, config.patch)
 
 

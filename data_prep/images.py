@@ -21,6 +21,8 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28  # of a file
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _FORMATS = ("PNG", "JPEG", "WEBP")
+MEAN, DEVIATION = 128, 48  # of the values of a standardised picture; what lies beyond 0 or 255 is cut off
+LEAST_DEVIATION = 1.0  # a picture with less is of one value, and becomes even
 
 
 class ImagesConfig(BaseModel):
@@ -36,6 +38,8 @@ class ImagesConfig(BaseModel):
     """Class of a picture: the name of its folder (of IDX and NumPy files: their labels), or none."""
     patch: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Cut every picture into squares of so many pixels a side, beside and below each other; the rest is left out."""
+    standardise: bool = False
+    """Give the values of every picture the same mean and deviation, so that light and contrast tell nothing."""
 
 
 class Picture(NamedTuple):
@@ -89,7 +93,15 @@ def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
         image = image.crop((left, top, left + side, top + side))  # by itself: resize's box looks beyond its edges
         image = image.resize((config.size, config.size), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
-    return pixels[None] if config.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    pixels = pixels[None] if config.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return standardised(pixels) if config.standardise else pixels
+
+
+def standardised(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [C, H, W] of mean MEAN and deviation DEVIATION, all values taken together, from such ones."""
+    values = pixels.astype(np.float64)
+    away = (values - values.mean()) / max(values.std(), LEAST_DEVIATION)
+    return np.rint(np.clip(MEAN + DEVIATION * away, 0, 255)).astype(np.uint8)
 
 
 def patches(picture: Picture, side: int) -> Iterator[Picture]:
@@ -109,5 +121,5 @@ def fitted_array(pixels: np.ndarray, config: ImagesConfig) -> np.ndarray:
         pixels = pixels[:, :, 0]
     side = config.size
     if pixels.ndim == 2 and config.channels == 1 and (side is None or pixels.shape == (side, side)):
-        return pixels[None]  # most arrays are as they are wanted
+        return standardised(pixels[None]) if config.standardise else pixels[None]  # most arrays are as they are wanted
     return fitted(Image.fromarray(np.ascontiguousarray(pixels)), config)

@@ -63,7 +63,7 @@ def read(unit: Unit, config: CleanConfig, cache: Path, downloads: Path) -> dict[
 
 
 def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
-    cleaner, kept, number = _Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
+    cleaner, kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
     filtered = 0
@@ -104,7 +104,9 @@ def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -
     }
 
 
-class _Cleaned(NamedTuple):
+class Cleaned(NamedTuple):
+    """A document that may stay, what is left of its text, and the sentences of that."""
+
     document: Document
     text: str
     sentences: list[str]
@@ -115,7 +117,7 @@ class _Filtered(Reject):
     """A sound row that a rule was asked to leave out: it is counted, and not bad."""
 
 
-class _Cleaner:
+class Cleaner:
     """Cleans a document, or says why it may not stay."""
 
     def __init__(self, config: CleanConfig, rules: Rules) -> None:
@@ -124,7 +126,7 @@ class _Cleaner:
         self.short = f"shorter than {config.min_characters} characters"
         self.counts: Counter[str] = Counter()
 
-    def __call__(self, document: Document) -> _Cleaned | Reject:
+    def __call__(self, document: Document) -> Cleaned | Reject:
         config = self.config
         excerpt = document.text.lstrip()[:80].rstrip()
         text = clean(document.text, config.normalisation)
@@ -143,7 +145,7 @@ class _Cleaner:
         self.counts.update(outcome.counts)
         tidy = outcome.text is text  # a rule that mends a text may leave white space
         sentences = splitting.split(outcome.text, config.language, tidy)
-        return _Cleaned(document, outcome.text, sentences, fingerprint(outcome.text, tidy))
+        return Cleaned(document, outcome.text, sentences, fingerprint(outcome.text, tidy))
 
 
 def _as_json(meta: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ _KIND_NAMES = {"gzip": "gzip", "bz2": "bzip2", "zstd": "Zstandard", "xz": "xz"}
 
 def readable(name: str) -> bool:
     """Whether a file of this name is of a format above."""
-    return _is_archive(name) or _format(name) is not None
+    return compression.is_archive(name) or _format(name) is not None
 
 
 def cut_by(name: str) -> str | None:
@@ -72,7 +72,7 @@ def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:
 def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
     """Every row of a file that `opener` opens; the end of `name` says what it is."""
     try:
-        if _is_archive(name):
+        if compression.is_archive(name):
             yield from _archive(opener, size, name, fields)
         else:
             yield from _file(name, opener, size, fields)
@@ -204,10 +204,6 @@ def gzipped_web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator
 # -- archives ---------------------------------------------------------------------------------------------------------
 
 
-def _is_archive(name: str) -> bool:
-    return name.endswith(".zip") or compression.split(name)[0].endswith(".tar") or name.endswith(".tgz")
-
-
 # ValueError: also an absurd number in a header; NotImplementedError: a way of compressing that is not known.
 _DAMAGED_ARCHIVE = (
     zipfile.BadZipFile,
@@ -254,7 +250,7 @@ def _zip(opener: Opener, name: str, fields: Fields) -> Iterator[Row]:
 
 
 def _tar(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
-    kind = "gzip" if name.endswith(".tgz") else compression.split(name)[1]
+    kind = compression.of_tar(name)
     compression.check(opener, kind, size)
     with (
         opener() as raw,

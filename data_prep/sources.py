@@ -141,11 +141,16 @@ def digest(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> s
     file is kept in `digests.json` there, by (uri, size, stamp), and a file that has not changed is
     not read again.
     """
-    total = hashlib.blake2b(digest_size=16)
-    with _Digests(downloads) as digests:
-        for entry in entries:
-            total.update(json.dumps([entry.name, digests.of(entry)]).encode())
+    total, listed = hashlib.blake2b(digest_size=16), list(entries)
+    for entry, content in zip(listed, contents(listed, downloads), strict=True):
+        total.update(json.dumps([entry.name, content]).encode())
     return total.hexdigest()
+
+
+def contents(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> list[str]:
+    """Digests of the contents of what a snapshot lists, one by one, kept as `digest` keeps them."""
+    with _Digests(downloads) as digests:
+        return [digests.of(entry) for entry in entries]
 
 
 def parts(source: SourceConfig, downloads: Path, target: int = TARGET) -> list[Part]:

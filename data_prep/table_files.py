@@ -4,8 +4,8 @@
     .parquet .arrow  typed (.arrow: the file and the stream format)
     .arff            attributes that say their kinds, dense rows
 
-each also .gz .bz2 .zst .xz and in a .zip, which are read to their check sums first. A row that cannot be read is a
-`Reject`, and so is a file that cannot be read at all.
+each also .gz .bz2 .zst .xz and in a .tar or .zip, which are read to their check sums first. A row that cannot be read
+is a `Reject`, and so is a file that cannot be read at all.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 
 from data_prep import compression
 from data_prep.packages_known import Kind
+from data_prep.readers_cuts import cut_groups, group_rows
+from data_prep.readers_files import open_file
 from data_prep.readers_rows import Reject, first_line, is_the_files, seekable
-from data_prep.source_files import ARCHIVE, SourceFile, check, opened, watched
-from data_prep.sources import Accepts
+from data_prep.source_files import ARCHIVES, SourceFile, check, opened, watched
+from data_prep.sources import TARGET, Accepts
 from data_prep.table_arff import attribute_relation
 from data_prep.table_layouts import LAYOUTS, ColumnKind, Layout
 from data_prep.table_separated import separated
@@ -41,10 +43,24 @@ def accepts(layout_name: str | None) -> Accepts:
     def readable(name: str) -> bool:
         base = compression.split(name)[0]
         known = base.endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
-        return known or name.endswith(ARCHIVE)
+        return known or compression.is_archive(name)
 
-    allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz) or {ARCHIVE}"
+    allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), {ARCHIVES}"
     return Accepts(_KIND, readable, allowed, any_file=layout is not None)
+
+
+def stretches(file: SourceFile) -> list[SourceFile]:
+    """A large Parquet file as runs of its row groups, to be read one by one; any other file as it is."""
+    if file.member or file.size <= TARGET or not file.name.endswith(".parquet"):
+        return [file]
+    try:
+        with open_file(file.uri) as stream:
+            found = cut_groups(stream, TARGET)
+    except OSError:
+        return [file]  # whoever reads it finds that out, and says so
+    if len(found) < 2:
+        return [file]
+    return [file._replace(size=one.size, groups=(one.start, one.stop), first=one.first) for one in found]
 
 
 def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Reject]:
@@ -78,16 +94,30 @@ def _batches(file: SourceFile, layout: Layout | None, drop: frozenset[str]) -> I
     suffix = next((suffix for suffix in FORMATS if base.endswith(suffix)), ".csv")
     check(file)
     with opened(file) as raw, closing(compression.opened(raw, kind)) as stream:
-        yield from FORMATS[suffix](file.name, stream, layout, drop)
+        if file.groups is None:
+            yield from FORMATS[suffix](file.name, stream, layout, drop)
+        else:
+            yield from _parquet(file.name, stream, layout, drop, range(*file.groups), file.first)
 
 
-def _parquet(name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+def _parquet(
+    name: str,
+    stream: BinaryIO,
+    layout: Layout | None,
+    drop: frozenset[str],
+    groups: range | None = None,
+    first: int = 0,
+) -> Iterator[Raw | Reject]:
+    """The rows of a file, or of some row groups with so many rows before the `first`."""
+
     def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
         table = pq.ParquetFile(file)
+        some = list(groups or range(table.metadata.num_row_groups))
         wanted = [column for column in table.schema_arrow.names if column not in drop]
-        return table.schema_arrow, table.iter_batches(_BATCH, columns=wanted), table.metadata.num_rows
+        rows = table.metadata.num_rows if groups is None else sum(group_rows(table.metadata)[n] for n in some)
+        return table.schema_arrow, table.iter_batches(_BATCH, row_groups=some, columns=wanted), rows
 
-    return _columns(name, stream, drop, opened)
+    return _columns(name, stream, drop, opened, first)
 
 
 def _arrow(name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
@@ -108,8 +138,9 @@ def _columns(
     stream: BinaryIO,
     drop: frozenset[str],
     opened: Callable[[BinaryIO], tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]],
+    first: int = 0,
 ) -> Iterator[Raw | Reject]:
-    """Batches of a typed file; the number of its rows is compared, where it is known before."""
+    """Batches of a typed file, `first` rows of which came before; their number is compared, where it is known."""
     rows = 0
     try:
         with seekable(stream) as file:
@@ -121,7 +152,7 @@ def _columns(
             for batch in batches:
                 batch.validate(full=True)  # offsets and UTF-8; a file is not believed
                 for start in range(0, batch.num_rows, _BATCH):
-                    part = _raw(batch.slice(start, _BATCH), schema.names, drop, rows)
+                    part = _raw(batch.slice(start, _BATCH), schema.names, drop, first + rows)
                     rows += len(part.positions)
                     yield part
             if count is not None and rows != count:
@@ -131,7 +162,7 @@ def _columns(
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if not is_the_files(error):
             raise
-        yield Reject(name, rows + 1, f"damaged file, not read from here on: {first_line(error)}")
+        yield Reject(name, first + rows + 1, f"damaged file, not read from here on: {first_line(error)}")
 
 
 def _unusable(schema: pa.Schema, drop: frozenset[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""A table's files as units of a corpus: a file each, read once, then settled when all kinds are known."""
+"""A table's files as units of a corpus: a file each, or a stretch of a large one, settled when all kinds are known."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep import packages
-from data_prep.arrays_units import FIRST_REJECTS, Rejects, Settled, SourceFile, Tally, Unit, batches_of, settle_into
+from data_prep.arrays_units import RAW, REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
 from data_prep.errors import UserError
 from data_prep.readers_rows import Reject
-from data_prep.table_files import raw_batches
+from data_prep.source_files import SourceFile
+from data_prep.table_files import raw_batches, stretches
 from data_prep.table_layouts import ColumnKind
 from data_prep.table_values import Evidence, content_keys
 from data_prep.tables import Asked, Raw, TableConfig, TableSchema, Typed, asked, check_columns, misfit, schema_of, typed
@@ -21,17 +22,23 @@ from data_prep.tables import Asked, Raw, TableConfig, TableSchema, Typed, asked,
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
     """The files of each unit."""
-    return ((file,) for file in files)
+    return ((part,) for file in files for part in stretches(file))
+
+
+def asks(config: TableConfig, package: str | None) -> list[Any]:
+    """What `spill` does with a file depends on."""
+    wanted = _asked(package, config)
+    layout = wanted.layout and [wanted.layout.columns, wanted.layout.header, wanted.layout.skip]
+    return ["table", layout, sorted(wanted.drop)]
 
 
 def spill(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
     """Read the file of a unit; says what its columns are."""
-    folder.mkdir()
     (file,) = unit.files
-    wanted = _asked(unit, config)
+    wanted = _asked(unit.package, config)
     tally, evidence, names = Tally(), dict[str, Evidence](), list[str]()
     writer: pa.RecordBatchFileWriter | None = None
-    with Rejects(folder / FIRST_REJECTS, tally) as rejects:
+    with Rejects(folder / REJECTS, tally) as rejects:
         try:
             for found in raw_batches(file, wanted.layout, wanted.drop):
                 if isinstance(found, Reject):
@@ -42,7 +49,7 @@ def spill(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
                     names = list(found.names)
                     evidence = {column: Evidence(found.declared.get(column)) for column in found.columns}
                 batch = _as_batch(found)
-                writer = writer or pa.ipc.new_file(str(folder / "raw.arrow"), batch.schema)
+                writer = writer or pa.ipc.new_file(str(folder / RAW), batch.schema)
                 writer.write_batch(batch)
                 tally.rows += batch.num_rows
                 for column, values in found.columns.items():
@@ -63,26 +70,24 @@ def settle_all(config: TableConfig, units: Sequence[Unit], found: Sequence[dict[
     if not readable:
         return {"schema": TableSchema({}).to_json(), "first": ""}
     unit, first = readable[0]
-    check_columns(first["file"], first["names"], _asked(unit, config))
+    check_columns(first["file"], first["names"], _asked(unit.package, config))
     says: dict[str, set[ColumnKind]] = {column: set() for column in first["kinds"]}
     for _, one in readable:
         if set(one["kinds"]) == set(says):
             for column, kind in one["kinds"].items():
                 says[column] |= {kind} if kind else set()
-    return {"schema": schema_of(_asked(unit, config), says, layouts.pop()).to_json(), "first": first["file"]}
+    return {"schema": schema_of(_asked(unit.package, config), says, layouts.pop()).to_json(), "first": first["file"]}
 
 
-def settle(unit: Unit, settled: dict[str, Any], folder: Path) -> dict[str, Any]:
+def settle(unit: Unit, settled: dict[str, Any], spilled: Path, folder: Path) -> dict[str, Any]:
     """Give the rows of a unit the kinds of the schema; says what came of it."""
     schema = TableSchema.of_json(settled["schema"])
-    summary = settle_into(folder, [file.name for file in unit.files], _settled(unit, schema, settled["first"], folder))
-    (folder / "raw.arrow").unlink(missing_ok=True)
-    return summary
+    return settle_into(folder, [file.name for file in unit.files], _settled(unit, schema, settled["first"], spilled))
 
 
-def _settled(unit: Unit, schema: TableSchema, first: str, folder: Path) -> Iterator[Settled | Reject]:
+def _settled(unit: Unit, schema: TableSchema, first: str, spilled: Path) -> Iterator[Settled | Reject]:
     (file,) = unit.files
-    for batch in batches_of(folder / "raw.arrow"):
+    for batch in batches_of(spilled / RAW):
         raw = _of_batch(batch)
         problem = misfit(raw, schema, first)
         if problem:
@@ -102,8 +107,8 @@ def settled_rows(rows: Typed, schema: TableSchema) -> Settled:
     return Settled(inputs, content, rows.label, np.zeros(len(rows.positions), np.int32), rows.positions)
 
 
-def _asked(unit: Unit, config: TableConfig) -> Asked:
-    return asked(config, packages.lookup(unit.package).layout if unit.package else None)
+def _asked(package: str | None, config: TableConfig) -> Asked:
+    return asked(config, packages.lookup(package).layout if package else None)
 
 
 def _as_batch(raw: Raw) -> pa.RecordBatch:

@@ -20,6 +20,7 @@ from training.cost_memory import Memory
 
 if TYPE_CHECKING:
     from pipeline.dag import Planned
+    from pipeline.estimate import Estimate
 
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
@@ -41,9 +42,7 @@ def recipe(loaded: AnyRecipe, home: Home, gpu: str, out: Console) -> None:
             branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
         if item.node.name == "shards" and item.artifact:
             branch.add(_rows(item.artifact.summary["train"]))
-        if item.node.name == "pretrain" and not isinstance(loaded, Recipe):
-            branch.add(f"{loaded.train.steps:,} steps of {loaded.train.global_batch:,} rows")
-        elif item.node.name == "pretrain" and isinstance(loaded, Recipe):
+        if item.node.name == "pretrain":
             for text in _pretraining(loaded, planned, home, gpu, out):
                 branch.add(text)
     out.print(tree)
@@ -55,30 +54,40 @@ def _rows(train: dict[str, Any]) -> str:
     return f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding"
 
 
-def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
-    from pipeline.estimate import estimate
+def _estimate(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu: str) -> Estimate | None:
+    from pipeline import array_estimate, estimate
 
-    with out.status("timing a few steps on few layers, once for this machine", spinner="dots"):
-        found = estimate(loaded, planned, home.path, _peak(gpu))
+    if isinstance(loaded, Recipe):
+        return estimate.estimate(loaded, planned, home.path, _peak(gpu))
+    return array_estimate.estimate(loaded, planned, home.path, _peak(gpu))
+
+
+def _pretraining(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
     train, placement = loaded.train, loaded.placement
+    unit = "tokens" if isinstance(loaded, Recipe) else "pictures" if loaded.data.kind == "images" else "rows"
+    with out.status("timing a few steps, once for this machine", spinner="dots"):
+        found = _estimate(loaded, planned, home, gpu)
+    if found is None:
+        return [
+            Text(f"{train.steps:,} steps of {train.global_batch:,} rows"),
+            Text("what it needs is known when the shards are made, for they tell how many numbers a row has", "dim"),
+        ]
     many = "s" if placement.workers > 1 else ""
     zero = "plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"
     extra = [f"{kind} on {where}" for kind, where in _offloaded(placement)]
     extra += ["activations recomputed"] if placement.activation_checkpointing else []
     passes = f", {found.passes:.2f} passes over the shards" if found.passes is not None else ""
+    most = f", at most {found.tokens:,} tokens" if isinstance(loaded, Recipe) else ""
     lines = [
-        Text(
-            f"{found.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows, at most "
-            f"{found.tokens:,} tokens{passes}"
-        ),
+        Text(f"{found.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{most}{passes}"),
         Text(f"{placement.workers} worker{many}, {', '.join([zero, found.precision, *extra])}"),
         _memory(found.memory),
     ]
     if found.measured:
         source = "timed before" if not found.fresh else "timed beside other work" if found.busy else "timed just now"
         speed = found.tokens / found.seconds[0]
-        lines.append(_fact("time", f"{span(found.seconds[0])}, {speed:,.0f} tokens/s", f"{source} on these cores"))
-    else:
+        lines.append(_fact("time", f"{span(found.seconds[0])}, {speed:,.0f} {unit}/s", f"{source} on these cores"))
+    elif found.flops:
         text = f"{span(found.seconds[0])} to {span(found.seconds[1])} on {placement.workers} × {gpu}"
         lines.append(_fact("time", text, f"{found.flops:.2g} operations at 50 to 30 % of its peak"))
     return lines

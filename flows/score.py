@@ -25,7 +25,8 @@ from prefect.cache_policies import NO_CACHE
 from data_prep.errors import UserError
 from flows.environment import prepare
 from pipeline import promotion, scoring
-from pipeline.detector import FILE, Detector, name_of
+from pipeline.detector import FILE, name_of
+from pipeline.detectors import AnyDetector, open_any
 from pipeline.drift import SCORE
 from pipeline.home import Home
 from pipeline.promotion import DETECTOR
@@ -57,7 +58,7 @@ def detector_of(model: str, home: Home) -> Path:
 
 def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progress: Callable[[str], None]) -> Tally:
     """Score all rows of some files into one Arrow file, which is there whole or not at all."""
-    detector, tally = Detector.open(model), Tally()
+    detector, tally = open_any(model), Tally()
     found = scoring.files_of(detector, files, downloads)
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
@@ -79,7 +80,7 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
 def score_new(model: Path, name: str, files: list[str], book: Path, downloads: Path) -> Scored:
     """Score and commit what the book does not have."""
-    detector = Detector.open(model)
+    detector = open_any(model)
     with Book.held(book) as held:
         return held.score(detector, name, scoring.files_of(detector, files, downloads))
 
@@ -108,7 +109,7 @@ def score(
     name = name_of(folder)
     began = time.time()
     scored = score_new(folder, name, files, Path(book).expanduser(), home.downloads)
-    told = account(Detector.open(folder), name, scored, psi_limit, least_rows)
+    told = account(open_any(folder), name, scored, psi_limit, least_rows)
     told["seconds"] = round(time.time() - began, 3)
     _track(home, told)
     if retrain and told["drifted"]:
@@ -119,7 +120,7 @@ def score(
     return told
 
 
-def account(detector: Detector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
+def account(detector: AnyDetector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
     """What a pass came to, as plain values; `news` says in words what a person should hear of."""
     tally = scored.tally
     drift: dict[str, dict[str, float]] = {}
@@ -159,10 +160,13 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
     pretrain.run(home, loaded, (recipe, None, settings))
     after = promotion.champion(home.detectors, loaded.name)
     if after is None:
-        raise UserError(f"{recipe} made no detector to promote: it needs a job of task anomaly and rows held out.")
-    return (
-        f"retrained, promoted: {after.why}" if after != before else f"retrained, not promoted: {before and before.why}"
-    )
+        raise UserError(
+            f"{recipe} made no detector to promote: it needs a job of task anomaly (of text: document-anomaly) and "
+            "rows held out."
+        )
+    if before is None or after.folder != before.folder:
+        return f"retrained, promoted: {after.why}"
+    return f"retrained, not promoted: {before.why}"
 
 
 def call_hook(command: str, told: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from pipeline.home import Home
 from pipeline.runs import Run
 from pipeline.stages.pretrain import read_records
 from pipeline.tracking import Tracker
-from training.job import METRICS
+from training.job import METRICS, PER_SECOND
 
 SCORE = "validation_loss"
 PRETRAINING_ALONE = "downstream=[]"
@@ -40,7 +40,8 @@ class Trial:
     settings: dict[str, str]
     artifact: str = ""
     score: float | None = None
-    tokens_per_second: float | None = None
+    per_second: float | None = None
+    unit: str = "tokens"  # of what
     seconds: float = 0.0
     error: str = ""
 
@@ -79,7 +80,9 @@ def sweep(
         made = run.stages["pretrain"]
         trial.artifact, trial.seconds = made.artifact, made.seconds
         trial.score = run.metrics.get(f"pretrain.{SCORE}", run.metrics.get("pretrain.loss"))
-        trial.tokens_per_second = run.metrics.get("pretrain.tokens_per_second")
+        speeds = {name: value for name, value in run.metrics.items() if name.endswith(PER_SECOND)}
+        for name, value in speeds.items():
+            trial.per_second, trial.unit = value, name.removeprefix("pretrain.").removesuffix(PER_SECOND)
         curves[label] = read_records(Path(made.path) / METRICS)
     sweep_id = f"{name}-sweep-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = home.path / "sweeps" / sweep_id
@@ -113,12 +116,13 @@ def page(name: str, trials: Sequence[Trial]) -> str:
 
 
 def _columns(trials: Sequence[Trial]) -> list[str]:
-    return [*trials[0].settings, "held-out loss", "tokens/s", "artifact"]
+    unit = next((trial.unit for trial in trials if trial.per_second is not None), trials[0].unit)
+    return [*trials[0].settings, "held-out loss", f"{unit}/s", "artifact"]
 
 
 def _cells(trial: Trial) -> list[str]:
     score = "–" if trial.score is None else f"{trial.score:.4f}"
-    speed = "–" if trial.tokens_per_second is None else f"{trial.tokens_per_second:,.0f}"
+    speed = "–" if trial.per_second is None else f"{trial.per_second:,.0f}"
     return [*trial.settings.values(), score, speed, trial.artifact or trial.error]
 
 

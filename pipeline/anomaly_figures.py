@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,17 @@ OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # colours of m
 DASHES = ("--", ":", "-.")
 BINS = 50
 GREY = "#9A9A9A"
+BRIGHTEST = 0.995  # quantile of the errors that is drawn brightest
+
+
+class Pictures(NamedTuple):
+    """Pictures of one kind beside each other."""
+
+    found: np.ndarray  # [N, C, H, W] in 0 … 1
+    rebuilt: np.ndarray  # [N, C, H, W]
+    errors: np.ndarray  # [N, H, W]
+    scores: np.ndarray  # [N]
+    flagged: np.ndarray  # [N] bool
 
 
 def curves(
@@ -95,4 +107,64 @@ def reasons(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("share of the row's error that goes with the column", fontsize=8)
+    return save(figure, path)
+
+
+def known_and_new(means: Mapping[str, tuple[float, float]], ours: Sequence[str], path: Path) -> Path:
+    """By method its AUROC on (known, new) kinds of anomalies: what it loses where a kind is new, the best on top."""
+    names = sorted(means, key=lambda name: means[name][1])
+    figure, axes = new_axes("Anomalies of kinds that were marked, and of new ones (test)", "AUROC, mean of splits", "")
+    figure.set_size_inches(6.8, 1.2 + 0.26 * len(names))
+    for place, name in enumerate(names):
+        axes.plot(means[name], [place, place], color=GREY, linewidth=1.4, zorder=1)
+    for which, label, colour, marker in ((0, "known kinds", COLOURS[0], "D"), (1, "new kinds", COLOURS[1], "o")):
+        found = [means[name][which] for name in names]
+        axes.scatter(
+            found, range(len(names)), s=34 if which else 26, color=colour, marker=marker, label=label, zorder=2
+        )
+    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    for tick, name in zip(axes.get_yticklabels(), names, strict=True):
+        tick.set_fontweight("bold" if name in ours else "normal")
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    return save(figure, path)
+
+
+def reconstructions(kinds: Mapping[str, Pictures], what: str, path: Path) -> Path:
+    """Below each other what was found, rebuilt and how wrong each pixel is (`what`, one scale), kind by kind.
+
+    Scores stand above the pictures, in another colour where they are above the threshold.
+    """
+    from matplotlib import pyplot
+
+    across = max(len(one.found) for one in kinds.values())
+    brightest = float(np.quantile(np.concatenate([one.errors.ravel() for one in kinds.values()]), BRIGHTEST))
+    heights = ([1.0, 1.0, 1.0, 0.3] * len(kinds))[:-1]  # a gap between kinds
+    size = (0.8 * across + 2.2, 0.86 * sum(heights) + 0.3)
+    figure, grid = pyplot.subplots(
+        len(heights), across, figsize=size, squeeze=False, layout="constrained", height_ratios=heights
+    )
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    drawn = None
+    for number, (kind, one) in enumerate(kinds.items()):
+        rows = grid[4 * number : 4 * number + 3]
+        for column, (score, flagged) in enumerate(zip(one.scores, one.flagged, strict=True)):
+            for axes, picture in zip(rows[:2, column], (one.found[column], one.rebuilt[column]), strict=True):
+                shown = np.clip(picture, 0, 1).transpose(1, 2, 0)
+                axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            drawn = rows[2, column].imshow(
+                one.errors[column], cmap="inferno", vmin=0, vmax=brightest, interpolation="nearest"
+            )
+            told = f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.3g}"
+            rows[0, column].set_title(told, fontsize=8, pad=2, color=COLOURS[1] if flagged else "black")
+        for axes, name in zip(rows[:, 0], (kind, "rebuilt", "error"), strict=True):
+            weight = "bold" if name == kind else "normal"
+            axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, fontweight=weight)
+    assert drawn is not None
+    bar = figure.colorbar(drawn, ax=grid, shrink=0.5, aspect=30, pad=0.02)
+    bar.set_label(what, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
     return save(figure, path)

@@ -34,6 +34,7 @@ def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
 
 OBJECTIVES = {"restoration": "autoencoder", "generation": "vae", "discrete": "discrete", "curves": "rbm"}
 OF_PICTURES = ("restoration",)
+MOST_TRIMMED = 0.5  # of the rows
 
 
 def _jobs(recipe: ArrayRecipe) -> Iterator[Problem]:
@@ -51,13 +52,18 @@ def _jobs(recipe: ArrayRecipe) -> Iterator[Problem]:
 
 
 def _detectors(recipe: ArrayRecipe, index: int, job: AnomalyConfig) -> Iterator[Problem]:
-    """What the detectors of a job need of their losses."""
+    """What the detectors of a job need of their losses, and marked anomalies of their kinds."""
+    if job.known_kinds and not job.marked:
+        yield f"downstream.{index}.known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
     names = [detector.name for detector in job.detectors]
     for place, detector in enumerate(job.detectors):
         where = f"downstream.{index}.detectors.{place}"
         if detector.name in names[:place]:
             yield f"{where}.name", f"two detectors are called {detector.name!r}; rename one"
         loss = (detector.objective or recipe.objective).name
+        if detector.trim * job.contamination > MOST_TRIMMED:
+            most = MOST_TRIMMED / job.contamination
+            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {most:.3g}"
         if detector.score == "likelihood" and loss != "vae":
             yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
 
@@ -70,6 +76,10 @@ def _data(recipe: ArrayRecipe) -> Iterator[Problem]:
     for name, given in others.items():
         if given:
             yield f"data.{name}", f"does not belong to data.kind {data.kind}; leave it out"
+    if data.kind == "table" and data.normal:
+        yield "data.normal", "is of pictures, and data.kind is table; set data.table.normal instead"
+    if data.kind == "images" and data.train_on == "normal" and not data.normal:
+        yield "data.train_on", "normal needs labels that are normal; set data.normal"
     if data.kind == "table" and recipe.augment != AugmentConfig():
         yield "augment", "changes pictures, and data.kind is table; leave it out"
     for name in ("weights", "epochs"):

@@ -78,6 +78,12 @@ class DetectorConfig(Settings):
     score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = Field(
         default="standardised-error", description="See `training.anomaly`; the others are told beside it."
     )
+    trim: float = Field(
+        default=0.0,
+        ge=0,
+        description="Leave the most unusual rows out before learning: so many times the job's contamination. 1 is as "
+        "many as there are anomalies; more may be better, for not all of them are the most unusual. 0: learn from all.",
+    )
 
 
 class AnomalyConfig(Settings):
@@ -86,7 +92,8 @@ class AnomalyConfig(Settings):
     task: Literal["anomaly"]
     name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
     normal: list[str] = Field(
-        default_factory=list, description="Labels of normal pictures; a table says that in data.table.normal."
+        default_factory=list,
+        description="Labels of normal pictures; none: those of data.normal. A table says that in data.table.normal.",
     )
     detectors: list[DetectorConfig] = Field(
         default=[DetectorConfig(name="auto-encoder")], min_length=1, description="Ours; the first is the one shown."
@@ -110,6 +117,12 @@ class AnomalyConfig(Settings):
     )
     marked: list[int] = Field(
         default=[5, 20], description="Anomalies with labels that plain classifiers are given, each number in turn."
+    )
+    known_kinds: int = Field(
+        default=0,
+        ge=0,
+        description="Kinds of anomalies (their labels) that the marked ones are of, other ones in each split; "
+        "the rest is new to classifiers. 0: they are of all kinds.",
     )
     shown: int = Field(default=6, ge=1, description="Most unusual test rows whose reasons are told.")
 

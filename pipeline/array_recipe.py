@@ -37,8 +37,10 @@ class ArrayData(Settings):
         default_factory=TransformConfig, description="How the columns of a table become numbers."
     )
     train_on: Literal["all", "normal"] = Field(
-        default="all", description="normal: no anomaly is trained on, where labels tell (`data.table.normal`)."
+        default="all",
+        description="normal: no anomaly is trained on, where labels tell (`data.table.normal`, of pictures `normal`).",
     )
+    normal: list[str] = Field(default_factory=list, description="Labels of normal pictures; others are anomalies.")
     max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.01, description="Bad rows tolerated: a whole number counts them, a fraction is their share."
     )

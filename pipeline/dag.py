@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.downstream import fine_tune
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, TextJob
 from pipeline.stage import Stage
 from pipeline.stages import ingest, pretrain, report, shards, tokenizer
 from pipeline.store import Store
@@ -59,12 +59,18 @@ def _of_text(recipe: Recipe, downloads: Path) -> list[Node]:
             heavy=True,
         ),
     ]
-    read = {"pretrained": "pretrain", "corpus": "ingest"}
-    dag += [
-        Node(job.name, fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), read, heavy=True)
-        for job in recipe.downstream
-    ]
+    dag += [_job_on_text(recipe, job, downloads) for job in recipe.downstream]
     return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
+
+
+def _job_on_text(recipe: Recipe, job: TextJob, downloads: Path) -> Node:
+    read = {"pretrained": "pretrain", "corpus": "ingest"}
+    if job.task == "document-anomaly":
+        from pipeline.downstream import document_anomaly  # and PyTorch with it
+
+        config = document_anomaly.config(recipe, job, downloads)
+        return Node(job.name, document_anomaly.DOCUMENT_ANOMALY, config, read, heavy=True)
+    return Node(job.name, fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), read, heavy=True)
 
 
 def _of_arrays(recipe: ArrayRecipe, downloads: Path) -> list[Node]:

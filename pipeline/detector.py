@@ -47,6 +47,7 @@ class Detector:
     baseline: Baseline
     transform: Transform | None = None
     importance_samples: int = 50
+    standardise: bool = False  # pictures, before they are scored: see `data_prep.images`
 
     @property
     def columns(self) -> list[str]:
@@ -114,6 +115,7 @@ class Detector:
             "importance_samples": self.importance_samples,
             "members": len(self.scorer.members),
             "baseline": self.baseline.to_json(),
+            **({"standardise": True} if self.standardise else {}),
         }
         write_whole(folder / FILE, sealed(about))
 
@@ -132,6 +134,7 @@ class Detector:
                 Baseline.of_json(about["baseline"]),
                 Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None,
                 about["importance_samples"],
+                about.get("standardise", False),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error

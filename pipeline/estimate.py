@@ -39,7 +39,7 @@ class Estimate:
     """What pretraining needs. `seconds` has two values where only a range is known."""
 
     parameters: int
-    tokens: int
+    tokens: int  # of text; of tables and pictures, rows
     flops: float  # of all workers, without recomputation
     memory: Memory
     device: str
@@ -58,7 +58,7 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
     by_name = {item.node.name: item.artifact for item in planned}
     made, shards = by_name["tokenizer"], by_name["shards"]
     vocabulary = made.summary["vocabulary"] if made else recipe.tokenizer.vocabulary
-    device = _device(recipe.placement)
+    device = chosen_device(recipe.placement)
     precision = resolve_precision(recipe.train.precision, device)
     shape = shape_of(networks.text_config(recipe.network, vocabulary, 0, device))
     parameters = count_parameters(recipe, vocabulary)
@@ -134,7 +134,8 @@ def worker_rows(global_batch: int, placement: PlacementConfig) -> tuple[int, int
     return parts, -(-global_batch // (parts * placement.workers))
 
 
-def _device(placement: PlacementConfig) -> str:
+def chosen_device(placement: PlacementConfig) -> str:
+    """What `placement.device` comes to here."""
     if placement.device == "auto":
         return "cuda" if has_gpu() else "cpu"
     return placement.device

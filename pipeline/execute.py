@@ -21,7 +21,7 @@ from pipeline.stage import Context, Stage
 from pipeline.stages.pretrain import MODEL
 from pipeline.store import Store
 from pipeline.tracking import TrackedRun, Tracker, follow
-from training.job import METRICS
+from training.job import METRICS, speed_of
 
 Progress = Callable[..., None]
 
@@ -141,7 +141,7 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
         warnings = record.pop("warnings", [])
         child.record(record)
         told.update(record)
-        if steps and "tokens_per_second" in record and record.get("time", 0) >= began:
+        if steps and speed_of(record) and record.get("time", 0) >= began:
             for warning in warnings:
                 progress(_line(record, steps), record["step"] / steps, warning=warning)
             progress(_line(record, steps), record["step"] / steps)
@@ -161,7 +161,7 @@ def _line(record: Mapping[str, Any], steps: int) -> str:
     said = [f"step {record['step']:,} of {steps:,}"]
     if "loss" in record:  # not where every update was skipped
         said.append(f"loss {record['loss']:.3f}")
-    said.append(f"{record['tokens_per_second']:,.0f} tokens/s")
+    said.append(speed_of(record))
     if record.get("seconds_left"):
         said.append(f"{_duration(record['seconds_left'])} left")
     if "skipped_updates" in record:

@@ -14,6 +14,7 @@ from typing import Any
 
 from data_prep.stats_types import CorpusCounts, Lengths, RowCounts
 from training.data import LONGER
+from training.job import PER_SECOND
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DOTS_PER_INCH = 130
@@ -49,10 +50,11 @@ def training_curves(records: Sequence[dict[str, Any]], folder: Path) -> list[Pat
     """loss.png, accuracy.png and throughput.png from a run's records, for the metrics they hold."""
     terms = _terms(records)
     unit = "loss (nats per target)" if terms else "loss"
+    speeds = _ending(records, PER_SECOND) or [""]
     return [
         *_curves(records, folder / "loss.png", "Loss", unit, terms or ["loss", "validation_loss"]),
         *_curves(records, folder / "accuracy.png", "Accuracy", "share correct", _ending(records, "_accuracy")),
-        *_curves(records, folder / "throughput.png", "Throughput", "tokens per second", ["tokens_per_second"]),
+        *_curves(records, folder / "throughput.png", "Throughput", speeds[0].replace("_", " "), speeds),
     ]
 
 

@@ -1,14 +1,15 @@
 """Which detector of a recipe is in use: the champion. Another one takes over only by doing as well on the same rows.
 
 The rows are the test split of the newer one, which neither has seen. With labels the area under the ROC curve decides;
-without them the share of rows that are flagged, which for normal rows should be what the threshold was drawn for.
+without them the share of rows that are flagged, which for normal rows should be what the threshold was drawn for. Of
+documents it is how well they are told from the same documents with their words in another order.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,15 @@ from data_prep.errors import UserError
 from data_prep.shards import write_whole
 from pipeline.artifact import Artifact
 from pipeline.detector import FILE, Detector, name_of
+from pipeline.detectors import AnyDetector, open_any
+from pipeline.document_detector import DocumentDetector
+from pipeline.downstream.document_rows import Passage, changed, of_split, shuffling
 
 DETECTOR = "detector"  # folder of an anomaly job's artifact
 LEAST_ROWS = 20
 NORMAL = 0
+DOCUMENTS = 500  # most that detectors are compared on
+AUROC = "AUROC"
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Champion:
     folder: str
     name: str
     why: str
+    judged: tuple[str, ...] = ()
+    """Folders of all that have been compared so far."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,9 @@ def champion(folder: Path, recipe: str) -> Champion | None:
     if not path.is_file():
         return None
     try:
-        return Champion(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Champion(**{**told, "judged": tuple(told.get("judged", ()))})
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and run the recipe again.") from None
 
 
@@ -67,35 +76,63 @@ def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path) -> Verd
     UserError where the rows are too few to tell.
     """
     held = champion(folder, recipe)
-    rows = ArrayCorpus(corpus, "test")
+    detector = open_any(challenger)
+    rows = _test_rows(detector, corpus)
     if len(rows) < LEAST_ROWS:
         raise UserError(f"{recipe}: {len(rows)} test rows are too few to compare detectors; raise data.split.test.")
-    new = _measured(Detector.open(challenger), rows)
-    old = _measured(Detector.open(Path(held.folder)), rows) if held and Path(held.folder).is_dir() else None
-    better = old is None or (new[1] >= old[1] if new[0] == "AUROC" else new[1] <= old[1])
+    other = open_any(Path(held.folder)) if held and Path(held.folder).is_dir() else None
+    new = _measured(detector, rows)
+    old = _measured(other, rows) if type(other) is type(detector) else None
+    better = old is None or (new[1] >= old[1] if new[0].startswith(AUROC) else new[1] <= old[1])
     verdict = Verdict(new[0], len(rows), old[1] if old else None, new[1], better)
-    if better:
-        folder.mkdir(parents=True, exist_ok=True)
-        chosen = Champion(str(challenger), name_of(challenger), verdict.why)
-        write_whole(folder / f"{recipe}.json", json.dumps(asdict(chosen), indent=1).encode())
+    chosen = Champion(str(challenger), name_of(challenger), verdict.why) if better or held is None else held
+    judged = dict.fromkeys([*(held.judged if held else ()), str(challenger)])
+    folder.mkdir(parents=True, exist_ok=True)
+    told = asdict(replace(chosen, judged=tuple(judged)))
+    write_whole(folder / f"{recipe}.json", json.dumps(told, indent=1).encode())
     return verdict
 
 
 def challenge_with(folder: Path, recipe: str, made: Mapping[str, Artifact]) -> Verdict | None:
-    """The same with what a run of a recipe made; None if it made no detector, or too few rows are held out to tell."""
+    """The same with what a run of a recipe made; None if it made no detector, or too few rows are held out to tell.
+
+    Also None for a detector that was compared before: what is found in the store again is not a newer one.
+    """
+    held = champion(folder, recipe)
     for artifact in made.values():
         challenger = artifact.path / DETECTOR
         if (challenger / FILE).is_file():
+            if held and str(challenger) in held.judged:
+                return None
             corpus = made["ingest"].path
-            return (
-                challenge(folder, recipe, challenger, corpus)
-                if len(ArrayCorpus(corpus, "test")) >= LEAST_ROWS
-                else None
-            )
+            enough = len(_test_rows(open_any(challenger), corpus)) >= LEAST_ROWS
+            return challenge(folder, recipe, challenger, corpus) if enough else None
     return None
 
 
-def _measured(detector: Detector, rows: ArrayCorpus) -> tuple[str, float]:
+def _test_rows(detector: AnyDetector, corpus: Path) -> ArrayCorpus | list[Passage]:
+    if isinstance(detector, DocumentDetector):
+        return of_split(corpus, "test", detector.passage, DOCUMENTS, seed=0)
+    return ArrayCorpus(corpus, "test")
+
+
+def _measured(detector: AnyDetector | None, rows: ArrayCorpus | list[Passage]) -> tuple[str, float]:
+    if isinstance(detector, Detector) and isinstance(rows, ArrayCorpus):
+        return _measured_rows(detector, rows)
+    if isinstance(detector, DocumentDetector) and isinstance(rows, list):
+        return _measured_documents(detector, rows)
+    raise TypeError(f"{type(detector).__name__} does not score {type(rows).__name__}")
+
+
+def _measured_documents(detector: DocumentDetector, rows: list[Passage]) -> tuple[str, float]:
+    kinds = (rows, changed(rows, shuffling(0, 0)))
+    tokens = (detector.texts.tokens([one.sentences for one in kind]) for kind in kinds)
+    normal, odd = (detector.network.surprises(one).mean() for one in tokens)
+    truth = np.repeat([False, True], [len(normal), len(odd)])
+    return f"{AUROC} beside shuffled words", auroc(np.concatenate([normal, odd]), truth)
+
+
+def _measured_rows(detector: Detector, rows: ArrayCorpus) -> tuple[str, float]:
     scores, flags, labels = [], [], []
     for batch in rows.batches():
         found = detector.judge(detector.inputs(batch.input))
@@ -105,7 +142,7 @@ def _measured(detector: Detector, rows: ArrayCorpus) -> tuple[str, float]:
     label = np.concatenate(labels)
     known = label >= 0
     if len(np.unique(label[known])) == 2 and rows.schema is not None and rows.schema.normal is not None:
-        return "AUROC", auroc(np.concatenate(scores)[known], label[known] != NORMAL)
+        return AUROC, auroc(np.concatenate(scores)[known], label[known] != NORMAL)
     return "share flagged", float(np.concatenate(flags).mean())
 
 

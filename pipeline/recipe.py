@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -29,6 +29,7 @@ from data_prep.tokenizers import TokenizerConfig
 from pipeline import recipe_checks, recipe_errors, recipe_text
 from pipeline.experiment import Experiment
 from pipeline.paths import flatten
+from pipeline.text_jobs import DocumentAnomalyConfig
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -88,6 +89,9 @@ class DownstreamConfig(Settings):
     )
 
 
+TextJob = Annotated[DownstreamConfig | DocumentAnomalyConfig, Field(discriminator="task")]
+
+
 class Recipe(Experiment):
     """A whole experiment. `load` makes one from a file."""
 
@@ -103,7 +107,7 @@ class Recipe(Experiment):
     network: NetworkConfig = Field(description="What is trained.")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig, description="The loss.")
     train: TrainConfig = Field(description="Budget, optimizer and rhythm.")
-    downstream: list[DownstreamConfig] = Field(default_factory=list, description="Jobs after it.")
+    downstream: list[TextJob] = Field(default_factory=list, description="Jobs after it.")
     seed: int = Field(default=0, ge=0, description="Of everything random in the experiment.")
     placement: PlacementConfig = Field(
         default_factory=PlacementConfig, description="Where and how fast; never changes the result."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.text_jobs import NORMAL, REPLACED, SHUFFLED, DocumentAnomalyConfig, name_of
 from training.config import PACKABLE, TEXT_OBJECTIVES, placement_problems
 
 if TYPE_CHECKING:
@@ -113,10 +114,30 @@ def _downstream(recipe: Recipe) -> Iterator[Problem]:
     yield from names(recipe.downstream)
     positions = recipe.network.config.get("max_position_embeddings")
     for index, job in enumerate(recipe.downstream):
+        if job.task == "document-anomaly":
+            yield from _document_anomaly(recipe, index, job)
+            continue
         own = {"pretrained", "scratch"} & set(job.models)
         if own and isinstance(positions, int) and positions < job.length:
             text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
             yield f"downstream.{index}.length", text
+
+
+def _document_anomaly(recipe: Recipe, index: int, job: DocumentAnomalyConfig) -> Iterator[Problem]:
+    """What scoring documents needs of the rest."""
+    if recipe.objective.name != "masked-lm":
+        yield "objective.name", f"{job.task} is of masked-lm, found {recipe.objective.name}; leave out {job.name!r}"
+    for split, use in (("validation", "to draw thresholds by"), ("test", "to test on")):
+        if getattr(recipe.data.split, split) == 0:
+            yield f"data.split.{split}", f"{job.name!r} needs held-out documents {use}; set it above 0"
+    others = [name_of(source) for source in job.others]
+    for place, name in enumerate(others):
+        if name in [NORMAL, SHUFFLED, REPLACED, *others[:place]]:
+            yield f"downstream.{index}.others.{place}", f"another kind is called {name!r}, too; give it a corpus"
+    positions = recipe.network.config.get("max_position_embeddings")
+    if job.length is not None and isinstance(positions, int) and positions < job.length:
+        text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
+        yield f"downstream.{index}.length", text
 
 
 def names(jobs: Sequence[Any]) -> Iterator[Problem]:

@@ -7,8 +7,8 @@ A part is written under another name and renamed into place, and that *is* the c
 left nothing that counts, whoever is killed after it has left the rows and the note that they are done, for both are one
 file. What there is to do follows from the book and the files alone.
 
-Files of lines (.csv, .tsv) may grow at their end. Only whole rows are taken, and only if what was scored of the file
-before is still what it was. A file that changed otherwise is named and left alone.
+Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only whole rows are taken, and only if what was scored of the
+file before is still what it was. A file that changed otherwise is named and left alone.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ import pyarrow as pa
 
 from data_prep.errors import UserError
 from data_prep.readers_files import open_file
-from data_prep.source_files import SourceFile
+from data_prep.source_files import DAMAGED, SourceFile, opened
 from data_prep.sources import stamp_of
 from pipeline import scoring
-from pipeline.detector import Detector
+from pipeline.detectors import AnyDetector
+from pipeline.document_detector import DocumentDetector
 from pipeline.scoring import Tally
 
 PATTERN, LOCK = "scores-*.arrow", ".lock"
-GROWING = (".csv", ".tsv")
+GROWING = (".csv", ".tsv", ".jsonl")
 CHUNK = 1 << 20
 NOTE = "sesame"
 
@@ -102,7 +103,7 @@ class Book:
                 draft.unlink()
             yield Book(folder)
 
-    def score(self, detector: Detector, name: str, files: list[SourceFile]) -> Scored:
+    def score(self, detector: AnyDetector, name: str, files: list[SourceFile]) -> Scored:
         """Score what is new in the files, and commit it file by file. `name`: the detector's."""
         done, changed = [], []
         for file in files:
@@ -130,12 +131,15 @@ class Book:
     def _digest(self, file: SourceFile, stop: int) -> tuple[str, int]:
         """Digest of bytes [0, stop) of a file, and the line ends among them."""
         total, lines = hashlib.blake2b(digest_size=16), 0
-        for chunk in _stretch(file, 0, stop):
-            total.update(chunk)
-            lines += chunk.count(b"\n")
+        try:
+            for chunk in _stretch(file, 0, stop):
+                total.update(chunk)
+                lines += chunk.count(b"\n")
+        except DAMAGED:  # what an archive does not give is told where its rows are read
+            total.update(file.stamp.encode())
         return total.hexdigest(), lines
 
-    def _commit(self, detector: Detector, part: Part, file: SourceFile) -> Part:
+    def _commit(self, detector: AnyDetector, part: Part, file: SourceFile) -> Part:
         tally = Tally()
         called = hashlib.blake2b(f"{part.file} {part.start} {part.digest}".encode(), digest_size=12).hexdigest()
         draft, final = self.folder / f".draft-{called}", self.folder / f"scores-{called}.arrow"
@@ -143,7 +147,7 @@ class Book:
         if file.member or not file.name.endswith(GROWING):
             batches = scoring.score_file(detector, file, tally)
         else:
-            taken, shift = _cut(file, part, self.parts.get(part.file), rows, _has_header(detector))
+            taken, shift = _cut(file, part, self.parts.get(part.file), rows, _has_header(detector, file))
             batches = map(partial(_shifted, shift), scoring.score_file(detector, taken, tally))
         scoring.write(draft, batches, lambda: {NOTE: replace(part, tally=tally).to_json()})
         rows.unlink(missing_ok=True)
@@ -154,7 +158,9 @@ class Book:
         return done
 
 
-def _has_header(detector: Detector) -> bool:
+def _has_header(detector: AnyDetector, file: SourceFile) -> bool:
+    if isinstance(detector, DocumentDetector):
+        return not file.name.endswith(".jsonl")
     from data_prep.table_layouts import LAYOUTS
 
     schema = detector.transform.schema if detector.transform else None
@@ -187,13 +193,14 @@ def _shifted(shift: int, batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _whole_rows(file: SourceFile, before: int) -> int:
-    """Where the last whole row of a file ends: a line end that is not inside quotes."""
+    """Where the last whole row of a file ends: a line end that, but for JSON lines, is not inside quotes."""
     end, quotes, place = before, 0, before
+    quoted = not file.name.endswith(".jsonl")  # there, a line end inside quotes is written otherwise
     for chunk in _stretch(file, before, file.size):
         start = 0
         while (found := chunk.find(b"\n", start)) >= 0:
             quotes += chunk.count(b'"', start, found)
-            if quotes % 2 == 0:
+            if quotes % 2 == 0 or not quoted:
                 end = place + found + 1
             start = found + 1
         quotes += chunk.count(b'"', start)
@@ -202,7 +209,7 @@ def _whole_rows(file: SourceFile, before: int) -> int:
 
 
 def _stretch(file: SourceFile, start: int, stop: int) -> Iterator[bytes]:
-    with open_file(file.uri) as stream:
+    with opened(file) if file.member else open_file(file.uri) as stream:
         stream.seek(start)
         left = stop - start
         while left > 0 and (chunk := stream.read(min(CHUNK, left))):

@@ -1,5 +1,7 @@
 """Scores of the rows of files, as a stream of any size: an Arrow file with score, flag and reasons of every row.
 
+A row is one of a table, a picture or a document; of a document, "columns" are words.
+
     source, position      where the row stands
     score, flag           how unusual it is, and whether that is an alarm
     reasons               of an alarm: columns, and their share of what makes the row unusual
@@ -25,6 +27,8 @@ from data_prep.source_files import SourceFile, listed
 from data_prep.sources import Accepts, SourceConfig
 from data_prep.tables import Typed
 from pipeline.detector import Detector, Scores
+from pipeline.detectors import AnyDetector
+from pipeline.document_detector import DocumentDetector, files_of_text
 from pipeline.drift import SCORE
 
 REASON = pa.struct([("column", pa.string()), ("share", pa.float32())])
@@ -67,8 +71,10 @@ class Tally:
         return Tally(value["rows"], value["alarms"], value["rejected"], counts)
 
 
-def files_of(detector: Detector, paths: Iterable[str], downloads: Path) -> list[SourceFile]:
+def files_of(detector: AnyDetector, paths: Iterable[str], downloads: Path) -> list[SourceFile]:
     """The files of paths (files, folders, globs, remote ones) that the detector's kind of rows may be in."""
+    if isinstance(detector, DocumentDetector):
+        return [file for path in paths for file in files_of_text(path, downloads)]
     accepted = accepts(detector)
     return [file for path in paths for file in listed(SourceConfig(path=path), accepted, downloads)]
 
@@ -81,15 +87,14 @@ def accepts(detector: Detector) -> Accepts:
     return image_units.accepts(_pictures_of(detector))
 
 
-def score_file(detector: Detector, file: SourceFile, tally: Tally) -> Iterator[pa.RecordBatch]:
+def score_file(detector: AnyDetector, file: SourceFile, tally: Tally) -> Iterator[pa.RecordBatch]:
     """Rows of a file with their scores, batch by batch, in order within a batch; `tally` counts them."""
-    for part in _batches(detector, file):
+    for part in _inputs(detector, file):
         if isinstance(part, Reject):
             tally.rejected += 1
             yield _refused(part)
             continue
-        sources, positions, rows = part
-        inputs = detector.inputs(rows)
+        sources, positions, inputs = part
         found = detector.judge(inputs)
         tally.add(
             Tally(len(positions), int(found.flag.sum()), 0, detector.baseline.count(_told(detector, inputs, found)))
@@ -112,6 +117,15 @@ def told(path: Path) -> dict[str, str]:
         reader = pa.ipc.open_file(source)
         metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1).custom_metadata
     return {name.decode(): value.decode() for name, value in (metadata or {}).items()}
+
+
+def _inputs(detector: AnyDetector, file: SourceFile) -> Iterator[tuple[list[str], np.ndarray, Any] | Reject]:
+    """(sources, positions, rows) as the detector judges them."""
+    if isinstance(detector, DocumentDetector):
+        yield from detector.read(file)
+        return
+    for part in _batches(detector, file):
+        yield part if isinstance(part, Reject) else (part[0], part[1], detector.inputs(part[2]))
 
 
 def _batches(
@@ -152,11 +166,14 @@ def _pictures(detector: Detector, file: SourceFile) -> Iterator[tuple[list[str],
 
 def _pictures_of(detector: Detector) -> ImagesConfig:
     channels, height, _ = detector.scorer.members[0][0].shape
-    return ImagesConfig.model_validate({"size": height, "channels": channels, "labels": "none"})
+    settings = {"size": height, "channels": channels, "labels": "none", "standardise": detector.standardise}
+    return ImagesConfig.model_validate(settings)
 
 
-def _told(detector: Detector, inputs: np.ndarray, found: Scores) -> dict[str, np.ndarray]:
-    """What drift is measured on: the score, and of a table every feature."""
+def _told(detector: AnyDetector, inputs: Any, found: Scores) -> dict[str, np.ndarray]:
+    """What drift is measured on: the score, of a table every feature, of documents their lengths."""
+    if isinstance(detector, DocumentDetector):
+        return detector.told(inputs, found)
     told = {SCORE: found.score}
     if detector.transform is not None:
         told |= dict(zip(detector.transform.features, inputs.T, strict=True))

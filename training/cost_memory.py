@@ -16,13 +16,18 @@ libraries; `python -m tests.benchmarks.plan` compares them with what is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from training.config import PlacementConfig
 from training.cost import BF16, FP32, MASK, Transformer, layer_activations
 
+if TYPE_CHECKING:
+    from training.cost_arrays import ArrayCost
+
 MiB = 1 << 20
 # Anonymous bytes of a process that has taken its first step, beside all tensors.
 PROCESS = {"worker": 313 * MiB, "ray": 386 * MiB, "flow": 424 * MiB}
+ARRAY_PROCESS = {"worker": 282 * MiB, "ray": 335 * MiB, "flow": 422 * MiB}  # with other libraries than those of text
 DEEPSPEED = 204 * MiB  # its modules, among them torch's compiler
 GAPS = {"bf16": 1.4, "fp32": 1.5}  # heap per byte of activations, and the same under DeepSpeed
 GAPS_DEEPSPEED = {"bf16": 1.4, "fp32": 1.9}
@@ -89,6 +94,33 @@ def memory(
     buffers = _cpu_buffers(size, placement, batch, shape.vocabulary * shape.hidden * FP32)
     gaps = GAPS if placement.zero is None else GAPS_DEEPSPEED
     return Memory(process=base, **states, buffers=buffers, activations=kept * gaps[precision])
+
+
+def array_memory(
+    cost: ArrayCost,
+    placement: PlacementConfig,
+    optimizer: str,
+    accumulated: bool,
+    process: str = "worker",
+    peak: float | None = None,
+    share: float = 1.0,
+) -> Memory:
+    """Of one worker on tables or pictures at its peak.
+
+    peak: bytes of a worker on the CPU that was tried with that share of the rows; what is no state there is told as
+    activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.
+    """
+    size = float(cost.parameters * FP32)
+    states = _states(size, placement)
+    if optimizer == "sgd":
+        states["moments"] = 0.0
+    again = size if accumulated else 0.0
+    if peak is None:
+        inside = {**states, "buffers": _gpu_buffers(size, placement) + again, "activations": cost.activations}
+        return Memory(process=0.0, **{name: value * RESERVED for name, value in inside.items()})
+    extra = 0 if placement.zero is None else DEEPSPEED
+    rest = max(peak - ARRAY_PROCESS["worker"] - extra - sum(states.values()), 0.0)
+    return Memory(process=ARRAY_PROCESS[process] + extra, **states, buffers=again, activations=rest / share)
 
 
 def activations(shape: Transformer, batch: Batch, precision: str, device: str, checkpointing: bool) -> float:

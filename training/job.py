@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from training.objective import Objective
 
 METRICS = "metrics.jsonl"
+PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
 STACKS = "stacks"  # folder in the work folder; see `training.watchdog`
 STOP = "stop"  # file there; see `training.stopping`
 Corruption = MaskingConfig | NoiseConfig
@@ -163,16 +164,28 @@ def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
     return both
 
 
+def speed_of(record: Mapping[str, Any]) -> str:
+    """9,500 tokens/s, or what else the objective counts in; empty where a record tells none."""
+    told = ((name.removesuffix(PER_SECOND), value) for name, value in record.items() if name.endswith(PER_SECOND))
+    return next((f"{value:,.0f} {unit}/s" for unit, value in told), "")
+
+
+def noisy(config: NoiseConfig) -> OnRows | None:
+    """Add noise to what the network sees; None where there is none to add."""
+    from data_prep.noise import add_noise
+
+    return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
+
+
 def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupting]:
     """The same of tables and pictures, whose shape the first row tells."""
     import numpy as np
 
-    from data_prep.noise import add_noise
     from training.objectives import builder
 
     def corrupting(config: Corruption) -> OnRows | None:
         assert isinstance(config, NoiseConfig)
-        return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
+        return noisy(config)
 
     shape = np.asarray(table.read(np.zeros(1, np.int64))["input"]).shape[1:]
     transform = Path(job.transform) if job.transform else None

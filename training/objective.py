@@ -64,6 +64,9 @@ class Phase:
 class Objective(Protocol):
     """What an objective answers. `training.objectives.Base` has the common answers."""
 
+    unit: str
+    """What its input is counted in, as speeds are told: tokens, rows, pictures."""
+
     def networks(self) -> dict[str, nn.Module]:
         """Named networks; each that a turn names as its player gets an engine of its own."""
         ...
@@ -85,7 +88,7 @@ class Objective(Protocol):
         ...
 
     def tokens(self, batch: Batch) -> int:
-        """Units of input that the batch holds without padding: what tokens/s counts."""
+        """Units of input that the batch holds without padding."""
         ...
 
     def positions(self, batch: Batch) -> int:

@@ -24,6 +24,7 @@ from torch import Tensor
 from data_prep.errors import UserError
 from training.config import TrainConfig, WatchConfig
 from training.distributed import Worker
+from training.job import PER_SECOND
 from training.objective import Loss
 
 T = TypeVar("T")
@@ -68,8 +69,9 @@ class Watch:
         worker: Worker,
         precision: str = "fp32",
         sources: Sequence[str] = (),
+        unit: str = "tokens",
     ) -> None:
-        self.settings, self.config, self.worker = settings, config, worker
+        self.settings, self.config, self.worker, self.unit = settings, config, worker, unit
         self.precision, self.sources = precision, list(sources)
         self.history = History()
         self.before: deque[float] = deque(maxlen=MEMORY)  # finite losses of the newest steps
@@ -164,8 +166,8 @@ class Watch:
         values = {
             **self._means(found),
             "grad_norm": self.norm,
-            "tokens_per_second": tokens / seconds,
-            "tokens_seen": self.history.tokens,
+            f"{self.unit}{PER_SECOND}": tokens / seconds,
+            f"{self.unit}_seen": self.history.tokens,
             "padding": 1.0 - found["tokens"][0] / max(found["positions"][0], 1.0),
             "seconds_left": self._seconds_left(done),
         }

@@ -24,6 +24,7 @@ from pipeline.downstream.anomaly_measures import Measured
 from pipeline.downstream.anomaly_networks import Detector, choose, detectors, seed_of
 from pipeline.downstream.anomaly_report import Shown, report
 from pipeline.downstream.anomaly_rows import Draw, Pool, Scaled
+from pipeline.downstream.anomaly_trimming import least
 from pipeline.promotion import DETECTOR
 from pipeline.stage import Context
 from training.anomaly import Scorer
@@ -43,11 +44,11 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         for detector, _ in taken:
             context.progress(f"split {number + 1} of {job.seeds}: {detector.name}", number / job.seeds)
             seed = seed_of(config, detector, number)
-            scorer = detector.scorer(rows.inputs[draw.learn], seed)
-            found, lines = _judged(detector, scorer, rows, draw, job, measured)
-            shown = shown or Shown(rows, draw, scorer, found, lines)
+            scorer = detector.scorer(rows.inputs[draw.learn], seed, job.contamination)
+            found, lines = _judged(detector, scorer, rows, draw, job, pool, measured)
+            shown = shown or Shown(rows, draw, detector, scorer, found, lines)
         context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
-        measured.add(_others(job, rows, draw, number), draw.truth)
+        _measure(measured, _others(job, rows, draw, number), pool, draw)
         measured.base_rates.append(float(draw.truth.mean()))
     assert shown is not None
     context.progress("training the detector that stays")
@@ -56,11 +57,11 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
 
 def _judged(
-    detector: Detector, scorer: Scorer, rows: Scaled, draw: Draw, job: AnomalyConfig, measured: Measured
+    detector: Detector, scorer: Scorer, rows: Scaled, draw: Draw, job: AnomalyConfig, pool: Pool, measured: Measured
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Measure one of ours on a split; returns the test rows' scores that it is judged by, and thresholds of them."""
     found = scorer.scores(rows.inputs[draw.test], job.importance_samples)
-    measured.add({f"{detector.name}: {name}": scores for name, scores in found.items()}, draw.truth)
+    _measure(measured, {f"{detector.name}: {name}": scores for name, scores in found.items()}, pool, draw)
 
     def judged(which: np.ndarray) -> np.ndarray:
         return scorer.scores(rows.inputs[which], job.importance_samples)[detector.score]
@@ -70,12 +71,21 @@ def _judged(
         "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
         "by tail": thresholds.by_tail(normal, job.false_alarms).value,
     }
+    if detector.trim and job.contamination:  # as if the anomalies among these rows had the highest scores of all
+        trimmed = normal[least(normal, job.contamination)]
+        lines["by quantile, trimmed"] = thresholds.by_quantile(trimmed, job.false_alarms).value
     if len(draw.marked):
         labels = np.repeat([False, True], [len(normal), len(draw.marked)])
         lines["by labels"] = thresholds.by_labels(np.concatenate([normal, judged(draw.marked)]), labels).value
     for how, line in lines.items():
         measured.flag(detector.judged_by, how, line, found[detector.score], draw.truth)
     return found[detector.score], lines
+
+
+def _measure(measured: Measured, scores: Scores, pool: Pool, draw: Draw) -> None:
+    measured.add(scores, draw.truth)
+    if len(pool.kinds) > 1:
+        measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known)
 
 
 def _others(job: AnomalyConfig, rows: Scaled, draw: Draw, number: int) -> Scores:

@@ -44,7 +44,8 @@ def export(
     if transform is not None:
         told |= dict(zip(transform.features, held_out.T, strict=True))
     line = thresholds.by_quantile(normal, job.false_alarms).value
-    made = Finished(scorer, detector.score, line, Baseline.of(told), transform, job.importance_samples)
+    standardise = config.get("standardise", False)
+    made = Finished(scorer, detector.score, line, Baseline.of(told), transform, job.importance_samples, standardise)
     made.save(folder)
     return made
 

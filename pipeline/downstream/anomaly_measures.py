@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 GRID = np.linspace(0, 1, 201)  # where curves of several splits are averaged
 AUROC, AVERAGE_PRECISION, RECALL = "auroc", "average_precision", "recall_at_false_alarms"
+KNOWN, NEW = "auroc_known_kinds", "auroc_new_kinds"
 
 
 def recall_at(scores: np.ndarray, anomalous: np.ndarray, false_alarms: float) -> float:
@@ -28,6 +29,8 @@ class Measured:
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.flagged: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
         """Shares of normal rows and of anomalies above a threshold, by method and how it was drawn."""
+        self.by_kind: dict[str, dict[str, list[tuple[float, bool]]]] = defaultdict(lambda: defaultdict(list))
+        """By method and kind of anomaly: AUROC of that kind and normal rows, and whether the kind was known."""
         self._curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
     def add(self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray) -> None:
@@ -51,6 +54,22 @@ class Measured:
         above = scores > threshold
         self.flagged[method, how].append((float(above[~anomalous].mean()), float(above[anomalous].mean())))
 
+    def add_kinds(
+        self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known: Collection[str]
+    ) -> None:
+        """Areas of each kind of anomaly beside all normal rows, and of known and of new ones together.
+
+        kinds [n]: labels of the test rows; known: those that anomalies were marked of, if not all are.
+        """
+        is_known = np.isin(kinds, list(known))
+        for method, found in scores.items():
+            for kind in np.unique(kinds[anomalous]).tolist():
+                area = _area(found, anomalous, kinds == kind)
+                self.by_kind[method][kind].append((area, kind in known))
+            if known:
+                self.values[method][KNOWN].append(_area(found, anomalous, is_known))
+                self.values[method][NEW].append(_area(found, anomalous, ~is_known))
+
     def mean(self, method: str, metric: str = AUROC) -> float:
         return float(np.mean(self.values[method][metric]))
 
@@ -65,3 +84,11 @@ class Measured:
     def precision_recall(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """Recall and precision, the latter averaged over the splits."""
         return GRID, np.mean([one[1] for one in self._curves[method]], 0)
+
+
+def _area(scores: np.ndarray, anomalous: np.ndarray, chosen: np.ndarray) -> float:
+    """AUROC of all normal rows and of the chosen ones of the anomalies."""
+    from sklearn.metrics import roc_auc_score
+
+    rows = ~anomalous | chosen
+    return float(roc_auc_score(anomalous[rows], scores[rows]))

@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.keyed import key
 from data_prep.rows import Rows
 from pipeline.array_jobs import DetectorConfig
-from pipeline.downstream import array_training
+from pipeline.downstream import anomaly_trimming, array_training
 from pipeline.downstream.anomaly_rows import Pool
 from pipeline.stage import Context
 from training.anomaly import Scorer
@@ -25,6 +25,7 @@ from training.autoencoders import Autoencoder
 from training.config import NetworkConfig
 
 SELECTION = (-1, -2, -3)  # splits that choose
+TRIMMING_SAMPLES = 50  # k of the bound on the likelihood, where that is the score
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Detector:
     members: int
     score: str
     context: Context
+    trim: float = 0.0
 
     @property
     def judged_by(self) -> str:
@@ -57,10 +59,21 @@ class Detector:
         model, records = array_training.trained(self.training, {"input": rows}, seed, self.context, others)
         return model, records[-1].get("validation_loss", float("nan"))
 
-    def scorer(self, rows: np.ndarray, seed: int) -> Scorer:
-        """Its members, trained on float32 [R, *shape]."""
+    def scorer(self, rows: np.ndarray, seed: int, contamination: float = 0.0) -> Scorer:
+        """Its members, trained on float32 [R, *shape], of which such a share are anomalies: see `anomaly_trimming`."""
+        if share := self.trim * contamination:
+            rows = rows[self._kept(rows, seed, share)]
         models = [self.trained(rows, key(seed, f"member {number}") >> 1)[0] for number in range(self.members)]
         return Scorer.fit(models, rows)
+
+    def _kept(self, rows: np.ndarray, seed: int, share: float) -> np.ndarray:
+        """Places of the rows that are left when a share of them is trimmed."""
+
+        def judge(learn: np.ndarray, others: np.ndarray, number: int) -> np.ndarray:
+            scorer = self.scorer(rows[learn], key(seed, f"trimming {number}") >> 1)
+            return scorer.scores(rows[others], TRIMMING_SAMPLES)[self.score]
+
+        return anomaly_trimming.kept(len(rows), share, judge)
 
 
 def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -> list[Detector]:
@@ -72,7 +85,9 @@ def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -
             own[name] = given.model_dump(mode="json")
     networks = [network.model_dump(mode="json") for network in asked.networks] or [config["network"]]
     return [
-        Detector(asked.name, {**own, "network": network, "train": train}, asked.members, asked.score, context)
+        Detector(
+            asked.name, {**own, "network": network, "train": train}, asked.members, asked.score, context, asked.trim
+        )
         for network in networks
     ]
 

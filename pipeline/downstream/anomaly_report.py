@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import anomaly_figures, array_figures
+from pipeline import anomaly_figures
 from pipeline.array_jobs import AnomalyConfig
-from pipeline.downstream import anomaly_reasons
+from pipeline.downstream import anomaly_kinds, anomaly_pictures, anomaly_reasons
 from pipeline.downstream.anomaly_baselines import BATCHED
 from pipeline.downstream.anomaly_measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
 from pipeline.downstream.anomaly_networks import Detector
@@ -28,6 +28,7 @@ class Shown:
 
     rows: Scaled
     draw: Draw
+    detector: Detector
     scorer: Scorer
     scores: np.ndarray  # of the test rows
     thresholds: dict[str, float]
@@ -40,20 +41,20 @@ def report(
     judged = [detector.judged_by for detector, _ in taken]
     alone = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
     best = max(alone, key=measured.mean, default=None)
-    reasons = _reasons(job, pool, shown, out_dir / "figures")
-    figures = {**_figures(job, judged, measured, shown, out_dir / "figures"), "reasons": "reasons.png"}
+    reasons, why = _reasons(job, pool, shown, out_dir / "figures")
+    figures = _figures(job, judged, measured, shown, out_dir / "figures") | {why: f"{why}.png"}
     return {
         "title": job.name,
         "task": job.task,
         "about": _about(job, pool, shown.draw, measured),
         "heads": ["method", "AUROC", "average precision", f"recall at {job.false_alarms:.3g} false alarms"],
         "rows": [_row(name, measured, name in judged) for name in measured.values],
-        "tables": _tables(job, taken, measured, reasons),
+        "tables": _tables(job, taken, measured, reasons) | anomaly_kinds.tables(pool.kinds, judged, measured),
         "figures": figures,
-        "verdict": _verdict(judged, best, measured),
+        "verdict": _verdict(judged, best, measured) + anomaly_kinds.verdict(judged, best, measured),
         "found": {name: dict(of) for name, of in measured.values.items()},
         "reasons": reasons,
-        "summary": _summary(judged, best, measured),
+        "summary": _summary(judged, best, measured) | anomaly_kinds.summary(judged[0], measured),
     }
 
 
@@ -62,16 +63,35 @@ def _about(job: AnomalyConfig, pool: Pool, draw: Draw, measured: Measured) -> st
     mixed = "no anomaly among them"
     if job.contamination:
         mixed = f"{job.contamination:.1%} of them all anomalies that nobody marked"
+        trimming = [f"{one.name} {one.trim * job.contamination:.1%}" for one in job.detectors if one.trim]
+        if trimming:
+            mixed += (
+                "; told that share and no more, some leave rows out before they learn, those most unusual to a network "
+                f"that learned from the more usual half: {', '.join(trimming)}"
+            )
+    scaled = "" if isinstance(pool.rows, np.ndarray) else "Columns are scaled by the rows learned from. "
     return (
         f"{len(pool.anomalous) - anomalies:,} normal rows and {anomalies:,} anomalies, without duplicates; mean ± "
         f"standard deviation over {job.seeds} splits. In each, {len(draw.learn):,} rows to learn from and "
         f"{len(draw.held_out):,} held out for thresholds ({mixed}), "
         f"and {len(draw.test):,} to test on, {np.mean(measured.base_rates):.1%} of them anomalies: what average "
-        "precision is by chance. Columns are scaled by the rows learned from. Settings are the same for all splits; "
+        f"precision is by chance. {scaled}Settings are the same for all splits; "
         "where there are candidates, held-out normal rows alone chose. Methods other than ours have their libraries' "
-        "settings and learn from the held-out rows too. Plain classifiers were given a few anomalies of the kinds that "
-        "they are tested on, which new kinds would not be. No score depends on other test rows, but for those marked"
-        f"{BATCHED}, which published figures are of."
+        f"settings and learn from the held-out rows too. {_marked(job, pool)} No score depends on other test rows, "
+        f"but for those marked{BATCHED}, which published figures are of."
+    )
+
+
+def _marked(job: AnomalyConfig, pool: Pool) -> str:
+    """What plain classifiers were given."""
+    if job.known_kinds:
+        return (
+            f"Plain classifiers were given a few anomalies of {job.known_kinds} of the {len(pool.kinds)} kinds "
+            f"({', '.join(pool.kinds)}), others in each split; the rest is new to them."
+        )
+    return (
+        "Plain classifiers were given a few anomalies of the kinds that they are tested on, which new kinds would not "
+        "be."
     )
 
 
@@ -103,8 +123,8 @@ def _tables(
     return tables
 
 
-def _reasons(job: AnomalyConfig, pool: Pool, shown: Shown, folder: Path) -> list[dict[str, Any]]:
-    """Of the test rows with the highest scores; drawn, too."""
+def _reasons(job: AnomalyConfig, pool: Pool, shown: Shown, folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """Of the test rows with the highest scores, and the name of the figure: of pictures, what they are rebuilt as."""
     top = np.argsort(-shown.scores, kind="stable")[: job.shown]
     rows = shown.draw.test[top]
     values = shown.rows.inputs[rows]
@@ -112,13 +132,15 @@ def _reasons(job: AnomalyConfig, pool: Pool, shown: Shown, folder: Path) -> list
         dict(zip(("row", "label"), pool.named(int(row)), strict=True)) | {"score": float(score)}
         for row, score in zip(rows, shown.scores[top], strict=True)
     ]
-    path = folder / "reasons.png"
     if shown.rows.transform is None:
-        maps = shown.scorer.by_feature(values).reshape(values.shape)
-        maps = maps / np.maximum(maps.max(axis=(1, 2, 3), keepdims=True), np.finfo(np.float64).tiny)
-        pictures = {"found": values, "rebuilt": shown.scorer.rebuilt(values), "error": maps}
-        array_figures.picture_grid(pictures, path)
-        return found
+        test, line, score = (
+            shown.rows.inputs[shown.draw.test],
+            next(iter(shown.thresholds.values())),
+            shown.detector.score,
+        )
+        drawn = anomaly_pictures.groups(test, shown.draw.truth, shown.scores, line, shown.scorer, score, job.shown)
+        anomaly_pictures.draw(drawn, score, folder / "reconstructions.png")
+        return found, "reconstructions"
     raw = pool.rows
     assert isinstance(raw, pa.RecordBatch)
     told = anomaly_reasons.told(raw.take(pa.array(rows)), values, shown.scorer, shown.rows.transform)
@@ -128,8 +150,8 @@ def _reasons(job: AnomalyConfig, pool: Pool, shown: Shown, folder: Path) -> list
         (f"{one['row'].rpartition('/')[2]} ({one['label']})", [(c["column"], c["share"]) for c in one["columns"]])
         for one in found
     ]
-    anomaly_figures.reasons(bars, path)
-    return found
+    anomaly_figures.reasons(bars, folder / "reasons.png")
+    return found, "reasons"
 
 
 def _figures(job: AnomalyConfig, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> dict[str, str]:
@@ -155,7 +177,11 @@ def _figures(job: AnomalyConfig, judged: list[str], measured: Measured, shown: S
         shown.scores, shown.draw.truth, shown.thresholds, "Scores of test rows (first split)", judged[0],
         folder / "scores.png",
     )  # fmt: skip
-    return {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png", "scores": "scores.png"}
+    figures = {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png", "scores": "scores.png"}
+    if job.known_kinds:
+        anomaly_figures.known_and_new(anomaly_kinds.areas(measured, judged), judged, folder / "kinds.png")
+        figures["kinds"] = "kinds.png"
+    return figures
 
 
 def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
@@ -189,7 +215,7 @@ def _summary(judged: list[str], best: str | None, measured: Measured) -> dict[st
         found[f"{other.partition(':')[0]}_auroc"] = measured.mean(other)
     for (name, how), shares in measured.flagged.items():
         if name == ours:
-            slug = how.replace(" ", "_")
+            slug = how.replace(",", "").replace(" ", "_")
             found[f"false_alarms_{slug}"], found[f"recall_{slug}"] = np.mean(shares, 0).tolist()
     if best is not None:
         paired = _paired(ours, best, measured)

@@ -7,7 +7,8 @@
       anomalies ──► contamination (into learn and held_out, unmarked)   ──► marked, for plain classifiers
                 └─► the others ──► test
 
-The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the seed's number.
+The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the seed's number. Anomalies are
+of kinds, their labels; where the marked ones are of few, which these are goes round from split to split.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Draw:
     test: np.ndarray
     truth: np.ndarray
     """[test] bool: which of them are anomalies."""
+    known: frozenset[str] = frozenset()
+    """Kinds of anomalies that the marked ones are of, where others are left out of them."""
 
     @property
     def train(self) -> np.ndarray:
@@ -71,7 +74,7 @@ class Pool:
         some = np.arange(count)
         if count > job.rows:
             some = np.sort(permute(np.arange(job.rows), count, key(seed, f"{job.name} rows")))
-        first, parts, labels, self.places = 0, [], [], []
+        first, parts, labels, kinds, self.places = 0, [], [], [], []
         for corpus in self.corpora:
             rows = some[(some >= first) & (some < first + len(corpus))] - first
             first += len(corpus)
@@ -80,9 +83,13 @@ class Pool:
                 known = np.flatnonzero(batch.label >= 0)
                 parts.append(_taken(batch.input, known))
                 labels.append(batch.label[known])
+                kinds += corpus.labels(rows[known])
                 self.places += [(corpus, int(row)) for row in rows[known]]
         self.anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
         """[N] bool."""
+        self.labels = np.array(kinds, np.str_)
+        """[N]: as the sources have them, which is also the kind of an anomaly."""
+        self.kinds: list[str] = np.unique(self.labels[self.anomalous]).tolist()
         self.rows: pa.RecordBatch | np.ndarray = _joined(parts)
 
     def _anomalous(self, labels: np.ndarray) -> np.ndarray:
@@ -109,11 +116,12 @@ class Pool:
         normal, odd = (self._shuffled(rows, number) for rows in (~self.anomalous, self.anomalous))
         given = round(job.train_share * len(normal))
         mixed = round(job.contamination / (1 - job.contamination) * given)
-        marked = max(job.marked, default=0)
-        if mixed + marked >= len(odd):
+        known = self._known(number)
+        marked, rest = self._marked(odd[mixed:], known)
+        if not len(rest):
             raise UserError(
-                f"downstream.{job.name}: of {len(odd)} anomalies, {mixed} unmarked and {marked} marked ones leave none "
-                "to test on; lower contamination or marked."
+                f"downstream.{job.name}: of {len(odd)} anomalies, {mixed} unmarked and {max(job.marked, default=0)} "
+                "marked ones leave none to test on; lower contamination or marked."
             )
         train = np.concatenate([normal[:given], odd[:mixed]])
         train = train[permute(np.arange(len(train)), len(train), key(self.seed, f"{job.name} train {number}"))]
@@ -123,8 +131,35 @@ class Pool:
                 f"downstream.{job.name}: {len(normal)} normal rows are too few to learn from, to draw thresholds by "
                 "and to test on; add sources."
             )
-        test = np.concatenate([normal[given:], odd[mixed + marked :]])
-        return Draw(train[held_out:], train[:held_out], odd[mixed : mixed + marked], test, self.anomalous[test])
+        test = np.concatenate([normal[given:], rest])
+        return Draw(train[held_out:], train[:held_out], marked, test, self.anomalous[test], known)
+
+    def _known(self, number: int) -> frozenset[str]:
+        """Kinds that anomalies are marked of in split `number`: each in turn, in an order of the seed's."""
+        count, every = self.job.known_kinds, len(self.kinds)
+        if not count:
+            return frozenset()
+        if count >= every:
+            raise UserError(
+                f"downstream.{self.job.name}.known_kinds: the anomalies are of {every} kinds, and {count} known ones "
+                "leave no new one; lower it."
+            )
+        turn = np.arange(number * count, (number + 1) * count) % every
+        order = permute(np.arange(every), every, key(self.seed, f"{self.job.name} kinds"))
+        return frozenset(self.kinds[place] for place in order[turn].tolist())
+
+    def _marked(self, odd: np.ndarray, known: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Anomalies that are marked, and the others; both in their order. UserError where there are too few."""
+        count = max(self.job.marked, default=0)
+        if not known:
+            return odd[:count], odd[count:]
+        of_known = np.flatnonzero(np.isin(self.labels[odd], list(known)))
+        if count >= len(of_known):
+            raise UserError(
+                f"downstream.{self.job.name}.marked: there are {len(of_known)} anomalies of the kinds "
+                f"{', '.join(sorted(known))}, and {count} marked ones leave none of them to test on; lower it."
+            )
+        return odd[of_known[:count]], np.delete(odd, of_known[:count])
 
     def _shuffled(self, which: np.ndarray, number: int) -> np.ndarray:
         rows = np.flatnonzero(which)

@@ -14,7 +14,7 @@ from data_prep import image_units
 from data_prep.rows import Rows
 from data_prep.shards import Shards
 from data_prep.sources import digest, snapshot
-from pipeline.array_jobs import ArrayJob, CompressionConfig
+from pipeline.array_jobs import AnomalyConfig, ArrayJob, CompressionConfig
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
@@ -25,17 +25,31 @@ TRAINING = ("augment", "corruption", "network", "objective", "train", "seed")
 
 
 def config(recipe: ArrayRecipe, job: ArrayJob, downloads: Path) -> dict[str, Any]:
-    """The job, what networks that it trains are trained with, and a digest of the pictures it reads, if it does."""
+    """The job, what networks that it trains are trained with, and of pictures that it reads what it has to know."""
     training = pretrain.config(recipe)
-    read = {}
+    read: dict[str, Any] = {}
+    values = job.model_dump(mode="json")
+    if isinstance(job, AnomalyConfig):
+        values = _used(values) | {"normal": job.normal or recipe.data.normal}
+        if recipe.data.images.standardise:
+            read["standardise"] = True
     if isinstance(job, CompressionConfig):
         read["snapshot"] = digest(snapshot(job.pictures, downloads, image_units.accepts(recipe.data.images)), downloads)
     return {
-        "job": job.model_dump(mode="json"),
+        "job": values,
         **read,
         **{name: training[name] for name in TRAINING if name in training},
         "transform": recipe.data.transform.model_dump(mode="json") if recipe.data.kind == "table" else None,
     }
+
+
+def _used(job: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an anomaly job, without later ones that it leaves unused: such jobs keep their keys."""
+    values = {name: value for name, value in job.items() if name != "known_kinds" or value}
+    values["detectors"] = [
+        {name: value for name, value in one.items() if name != "trim" or value} for one in job["detectors"]
+    ]
+    return values
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:

@@ -173,7 +173,8 @@ def _clusters(seen: np.ndarray, unseen: np.ndarray, size: int, seed: int) -> np.
     """The k-means cluster of each unseen row, of clusters of rows seen; rows [N, values]."""
     from sklearn.cluster import KMeans
 
-    return KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen).predict(unseen)
+    found: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen)  # type: ignore[arg-type]
+    return found.predict(unseen)
 
 
 def denied(attribute: str) -> str:

@@ -16,7 +16,8 @@ from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
 
-LATER = ("patch",)  # settings that came later; corpora that do not use them keep their keys
+# Settings that came later, and what leaves them unused: corpora that do not use them keep their keys.
+LATER = {"patch": None, "standardise": False}
 
 
 def config(recipe: ArrayRecipe, downloads: Path) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def config(recipe: ArrayRecipe, downloads: Path) -> dict[str, Any]:
     data = recipe.data
     meaning = data.table if data.kind == "table" else data.images
     values = meaning.model_dump(mode="json")
-    values = {name: value for name, value in values.items() if name not in LATER or value is not None}
+    values = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
     return {
         "kind": data.kind,
         "sources": [source.model_dump(mode="json") for source in data.sources],

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
+from training.job import speed_of
 
 PARTS = ("ingest", "shards", "pretrain")
 
@@ -49,7 +50,7 @@ def _markdown(
         "",
         "## Training",
         f"{pretraining['step']:,} steps, {pretraining['samples']:,} samples, {pretraining['train_seconds']:.0f} s in "
-        f"{pretraining['precision']}.",
+        f"{pretraining['precision']}, {speed_of(pretraining)} at the end.",
         "",
         "| held-out metric | value |",
         "|---|---|",

@@ -11,6 +11,7 @@ from pipeline.artifact import Artifact
 from pipeline.downstream.report import verdict
 from pipeline.recipe import AnyRecipe
 from pipeline.stage import Context, Stage
+from training.job import speed_of
 
 PARTS = ("ingest", "tokenizer", "shards", "pretrain")
 
@@ -57,7 +58,7 @@ def _markdown(
         "",
         "## Pretraining",
         f"{pretraining['step']:,} steps, {pretraining['samples']:,} samples, {pretraining['train_seconds']:.0f} s in "
-        f"{pretraining['precision']}, {pretraining['tokens_per_second']:,.0f} tokens/s at the end.",
+        f"{pretraining['precision']}, {speed_of(pretraining)} at the end.",
         "",
         "| held-out metric | value |",
         "|---|---|",
@@ -67,10 +68,14 @@ def _markdown(
         "",
     ]
     for name, artifact in jobs.items():
-        lines += ["## " + (artifact.path / "report.md").read_text().removeprefix("# ")]
-        lines += [f"![learning curve](figures/{name}/learning-curve.png)", ""]
+        text = (artifact.path / "report.md").read_text().removeprefix("# ")
+        if "figures" in reports[name]:
+            lines += ["## " + text.replace("](figures/", f"](figures/{name}/"), ""]
+        else:
+            lines += ["## " + text, f"![learning curve](figures/{name}/learning-curve.png)", ""]
     if reports:
-        lines += ["## In one sentence", *(verdict(report) for report in reports.values()), ""]
+        told = (report["verdict"] if "verdict" in report else verdict(report) for report in reports.values())
+        lines += ["## In one sentence", *told, ""]
     return "\n".join(lines)
 
 

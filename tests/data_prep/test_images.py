@@ -316,6 +316,29 @@ def test_a_picture_is_the_same_in_a_file_and_in_an_array() -> None:
         np.testing.assert_array_equal(decoded(encoded(pixels), config), fitted_array(pixels, config))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@given(light=st.integers(0, 60), contrast=st.floats(0.3, 1.0))
+@settings(max_examples=20, deadline=None)
+def test_light_and_contrast_are_taken_out_of_standardised_pictures(channels: Any, light: int, contrast: float) -> None:
+    config = ImagesConfig(channels=channels, standardise=True)
+    shape = (12, 12, 3) if channels == 3 else (12, 12)
+    pixels = np.random.default_rng(0).integers(0, 190, shape).astype(np.float64)
+    bright = np.rint(light + contrast * pixels).astype(np.uint8)
+    found, plain = fitted_array(bright, config), fitted_array(pixels.astype(np.uint8), config)
+    assert found.dtype == np.uint8 and found.shape == (channels, 12, 12)
+    assert found.mean() == pytest.approx(128, abs=1) and found.std() == pytest.approx(48, abs=1)
+    assert np.abs(found.astype(int) - plain).max() <= 3, "but for rounding"
+
+
+def test_an_even_picture_stays_even_when_it_is_standardised() -> None:
+    config = ImagesConfig(standardise=True)
+    nearly = np.full((6, 6), 200, np.uint8)
+    nearly[0, 0] = 201
+    for pixels in (np.full((6, 6), 7, np.uint8), nearly):
+        assert np.abs(fitted_array(pixels, config).astype(int) - 128).max() <= 48
+    assert np.array_equal(fitted_array(nearly, ImagesConfig()), nearly[None])
+
+
 def test_large_sizes_are_refused_by_the_config() -> None:
     for size in (0, 4097):
         with pytest.raises(ValidationError):

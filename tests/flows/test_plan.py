@@ -10,15 +10,16 @@ from typer.testing import CliRunner
 from flows.cli import USAGE, app
 from pipeline import calibration
 from pipeline.famous import SYSTEMS
-from training.trial import Measured, Trial
+from tests.pipeline import tiny_arrays
+from training.trial import AnyTrial, Measured
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME_HOME", str(tmp_path))
 
-    def answer(*trials: Trial) -> list[Measured]:
-        return [Measured(step_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in trials]
+    def answer(*trials: AnyTrial) -> list[Measured]:
+        return [Measured(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in trials]
 
     monkeypatch.setattr(calibration, "measure", answer)
     monkeypatch.setattr(calibration, "busy", lambda: False)
@@ -37,6 +38,14 @@ def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
     assert "a worker  process" in text and "timed just now on these cores" in text
     assert "time     10" in text and " min, " in text  # 1,200 steps of half a second, and some evaluations
     assert "timed before on these cores" in shown("quickstart")
+
+
+def test_pictures_are_told_as_pictures_and_tables_once_it_is_known_what_a_row_is(tmp_path: Path) -> None:
+    text = shown("compression")
+    assert "1,316,483 parameters; 1,200 steps of 8 rows" in text and "tokens" not in text
+    assert "time     10 min, 16 pictures/s" in text and "a worker  process" in text
+    text = shown(str(tiny_arrays.recipe(tmp_path)))
+    assert "30 steps of 16 rows" in text and "known when the shards are made" in text
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

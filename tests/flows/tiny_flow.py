@@ -121,7 +121,8 @@ class Proxy:
         if self.status:
             client.recv(1 << 16)
             client.sendall(f"HTTP/1.1 {self.status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
-            return _end(client)
+            _end(client)
+            return
         server = socket.create_connection(("127.0.0.1", self.server_port))
         self.open |= {client, server}
         back = threading.Thread(target=self._pass, args=(server, client, False), daemon=True)

@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.shards import Shards
 from data_prep.transform import Transform
 from pipeline.artifact import Artifact
+from pipeline.execute import _line
 from pipeline.stages.pretrain import METRICS, MODEL, TRANSFORM, read_records
 from tests.pipeline import tiny_arrays
 from training.autoencoders import open_model
@@ -63,6 +64,23 @@ def test_the_loss_falls_and_weights_move(made: dict[str, Artifact]) -> None:
     codes = model.encode(rows / 255 if made["ingest"].summary["kind"] == "images" else rows)
     assert codes.std(0).min() > 0, "codes vary from row to row"
     assert (model.decode(codes).flatten(1).std(0) > 0).any()
+
+
+def test_speed_is_told_in_what_the_recipe_holds(made: dict[str, Artifact]) -> None:
+    unit = "pictures" if made["ingest"].summary["kind"] == "images" else "rows"
+    names = {name for record in read_records(made["pretrain"].path / METRICS) for name in record}
+    assert {f"{unit}_per_second", f"{unit}_seen"} <= names and not [name for name in names if "tokens" in name]
+    page = (made["report"].path / "report.md").read_text()
+    assert f" {unit}/s at the end" in page and "tokens" not in page
+    assert (made["report"].path / "figures" / "pretrain" / "throughput.png").is_file()
+
+
+def test_the_line_of_a_running_training() -> None:
+    record = {"step": 5, "loss": 0.25, "seconds_left": 30.0}
+    assert (
+        _line({**record, "pictures_per_second": 1234.5}, 10) == "step 5 of 10, loss 0.250, 1,234 pictures/s, 30 s left"
+    )
+    assert _line({**record, "tokens_per_second": 9500.0}, 10) == "step 5 of 10, loss 0.250, 9,500 tokens/s, 30 s left"
 
 
 def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> None:

@@ -41,9 +41,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
     def answer(*trials: Trial) -> list[Measured]:
         seen.extend(trials)
         layers = [int(one.network.config["num_hidden_layers"]) for one in trials]  # type: ignore[arg-type]
+        slower = [3.0, 1.0, 1.0, 5.0]  # something else ran beside half of them
         return [
-            Measured(step_seconds=REST + n * (PER_LAYER + UPDATE), update_seconds=n * UPDATE, peak_bytes=0)
-            for n in layers
+            Measured(step_seconds=by * (REST + n * (PER_LAYER + UPDATE)), update_seconds=by * n * UPDATE, peak_bytes=0)
+            for n, by in zip(layers, slower, strict=True)
         ]
 
     monkeypatch.setattr(calibration, "measure", answer)
@@ -65,14 +66,14 @@ def test_a_whole_network_follows_from_few_layers(tmp_path: Path, asked: list[Tri
     found = calibration.rhythm(tmp_path, trial(), 12)
     assert found.step(1) == pytest.approx(REST + 12 * (PER_LAYER + UPDATE))
     assert found.step(3) == pytest.approx(3 * (REST + 12 * PER_LAYER) + 12 * UPDATE)
-    assert [one.network.config["num_hidden_layers"] for one in asked] == [1, 3]
+    assert [one.network.config["num_hidden_layers"] for one in asked] == [1, 3, 1, 3]
 
 
 def test_a_machine_is_measured_once(tmp_path: Path, asked: list[Trial]) -> None:
     assert calibration.rhythm(tmp_path, trial(), 2).fresh
     assert not calibration.rhythm(tmp_path, trial(), 24).fresh  # other depths follow from the same layers
     assert not calibration.rhythm(tmp_path, trial(checkpoint_every=5), 2).fresh
-    assert len(asked) == 2
+    assert len(asked) == 4
     assert calibration.rhythm(tmp_path, trial(activation_checkpointing=True), 2).fresh
     (tmp_path / calibration.FILE).write_text("{torn")
     assert calibration.rhythm(tmp_path, trial(), 2).fresh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.sources import SourceConfig
 from data_prep.tables import TableConfig
 from pipeline import promotion
+from pipeline.artifact import Artifact, Manifest
 from tests.pipeline import detectors
 from training.anomaly import DISTANCE, Scorer
 
@@ -61,7 +63,30 @@ def test_a_better_one_takes_over(tmp_path: Path) -> None:
     promotion.challenge(home, "anomaly", worse, rows)
     verdict = promotion.challenge(home, "anomaly", good, rows)
     assert verdict.promoted
-    assert promotion.champion(home, "anomaly") == promotion.Champion(str(good), promotion.name_of(good), verdict.why)
+    assert promotion.champion(home, "anomaly") == promotion.Champion(
+        str(good), promotion.name_of(good), verdict.why, (str(worse), str(good))
+    )
+
+
+def test_what_was_compared_before_does_not_come_back(tmp_path: Path) -> None:
+    """The store gives a recipe whose data are what they were once its old detector again."""
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    folders = {}
+    for name in ("ingest", "old", "new"):
+        folder = rows if name == "ingest" else tmp_path / name
+        if name != "ingest":
+            detectors.saved(folder / promotion.DETECTOR)
+        folders[name] = Artifact(name, folder, cast(Manifest, {}))
+
+    def challenged(name: str) -> promotion.Verdict | None:
+        return promotion.challenge_with(home, "anomaly", {one: folders[one] for one in ("ingest", name)})
+
+    for name in ("old", "new"):
+        verdict = challenged(name)
+        assert verdict is not None and verdict.promoted
+    assert challenged("old") is None and challenged("new") is None
+    held = promotion.champion(home, "anomaly")
+    assert held is not None and held.folder == str(tmp_path / "new" / promotion.DETECTOR)
 
 
 def test_without_labels_the_share_that_is_flagged_decides(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from data_prep.errors import UserError
 from pipeline import score_book, scoring
 from pipeline.detector import Detector, name_of
 from pipeline.score_book import Book, Scored
+from tests.data_prep.test_source_files import packed
 from tests.pipeline import detectors
 
 
@@ -134,6 +135,24 @@ def test_typed_files_are_scored_once(tmp_path: Path) -> None:
     assert score(tmp_path / "book", tmp_path / "inbox") == Scored([], [])
     parquet.write_table(pa.Table.from_batches([detectors.rows(10)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "book", tmp_path / "inbox").changed == ["inbox/a.parquet"]
+
+
+@pytest.mark.parametrize("end", ["zip", "tar", "tar.gz"])
+def test_members_of_an_archive_are_files(tmp_path: Path, end: str) -> None:
+    """One that comes is scored, one that stays is not scored again, one that changed is named."""
+    texts = {
+        name: (detectors.HEADER + "".join(put(tmp_path / name, 7, seed))).encode() for seed, name in enumerate("abc")
+    }
+    path = tmp_path / "inbox" / f"x.{end}"
+    path.parent.mkdir()
+    packed(path, {"a.csv": texts["a"]})
+    assert score(tmp_path / "book", path.parent).tally.rows == 7
+    packed(path, {"a.csv": texts["a"], "b.csv": texts["b"], "../c.csv": texts["c"]})
+    found = score(tmp_path / "book", path.parent)
+    assert (found.tally.rows, found.tally.rejected, found.changed) == (7, 1, [])
+    packed(path, {"a.csv": texts["a"], "b.csv": texts["a"]})
+    assert score(tmp_path / "book", path.parent) == Scored([], [f"inbox/x.{end}/b.csv"])
+    assert len(places(tmp_path / "book")) == 15 and set(places(tmp_path / "book").values()) == {1}
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:

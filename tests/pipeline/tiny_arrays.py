@@ -68,10 +68,15 @@ def recipe(folder: Path, kind: str = "table", **sections: str) -> Path:
     return where
 
 
+def store_of(home: Path) -> Store:
+    """Where `make` keeps what it made."""
+    return Store(home / "store")
+
+
 def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
     """All stages of a recipe, without a flow."""
     loaded = load(path, overrides=settings)
-    store, downloads = Store(home / "store"), home / "downloads"
+    store, downloads = store_of(home), home / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     context = Context(downloads=downloads, placement=loaded.placement.model_dump(mode="json"))
     made: dict[str, Artifact] = {}

@@ -26,6 +26,7 @@ class Base:
     """The answers most objectives share."""
 
     worker = Worker()
+    unit = "tokens"
 
     def join(self, worker: Worker) -> None:
         self.worker = worker

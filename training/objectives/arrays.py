@@ -6,6 +6,7 @@ scaled from bytes to 0 … 1. A label, where there is one, travels beside them a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class ArrayObjective(Base):
         self.model, self.terms, self.metrics, self.transform = model, terms, metrics, transform
         self.step = Step(model)
         self.flops_by_row = 3 * model.forward_flops()  # backward is two forwards
+        self.unit = unit_of(model.shape)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"model": self.step}
@@ -95,6 +97,11 @@ class ArrayObjective(Base):
 
     def export(self, path: Path) -> None:
         save_model(path, self.model, self.transform)
+
+
+def unit_of(shape: Sequence[int]) -> str:
+    """What examples of this shape are called where they are counted."""
+    return "pictures" if len(shape) == 3 else "rows"
 
 
 def rebuilding(loss: str, values: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -1,0 +1,88 @@
+"""`sesame plan` of tables and pictures beside what happens: `python -m tests.benchmarks.plan_arrays [RECIPE …]`.
+
+Each recipe is planned and then run by `sesame run`, in a home of its own and without its jobs: the most anonymous
+memory of the process that trains and the seconds of training as predicted, as measured, and their ratio. Memory is
+looked at until the last step: what writes a model may need more. On a busy machine only memory tells something.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pipeline import array_estimate, calibration, dag
+from pipeline.array_recipe import ArrayRecipe
+from pipeline.home import Home
+from pipeline.recipe import load
+from pipeline.runs import every
+from training.job import METRICS
+
+STEPS = {"autoencoder": 300, "anomaly": 2000, "compression": 100, "rbm-pretraining": 400}
+MIB = 1 << 20
+
+
+def anonymous(pid: int) -> int:
+    """Bytes; 0 where there is no such process."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")), 0)
+
+
+def over(home: Home, steps: int) -> bool:
+    """Whether the training that goes on has made its last step."""
+    logs = home.path.glob(f"store/.work/pretrain-*/{METRICS}")
+    return any(f'"step": {steps},' in path.read_text() for path in logs)
+
+
+def ran(home: Home, name: str, settings: list[str], steps: int) -> tuple[int, float]:
+    """Bytes and seconds of a run's training."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "flows.cli", "run", name, *words, "--json"]
+    environment = {**os.environ, "SESAME_HOME": str(home.path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        peak, ended = 0, False
+        while run.poll() is None:
+            ended = ended or over(home, steps)
+            peak = peak if ended else max(peak, anonymous(run.pid))
+            time.sleep(0.05)
+    assert run.returncode == 0, f"the run failed; see {' '.join(command[1:])}"
+    newest = max(every(home.runs), key=lambda record: record.started)
+    return peak, newest.metrics["pretrain.train_seconds"]
+
+
+def main(names: list[str]) -> None:
+    print(calibration.hardware())
+    heads = ("memory, MiB", "measured", "ratio", "training, s", "measured", "ratio")
+    print(f"{'':20}" + "".join(f"{head:>13}" for head in heads))
+    for name in names:
+        steps = STEPS.get(name, 300)
+        settings = [f"train.steps={steps}", "train.warmup_steps=1", "downstream=[]"]
+        with tempfile.TemporaryDirectory() as folder:
+            home, recipe = Home(Path(folder)), load(name, None, settings)
+            assert isinstance(recipe, ArrayRecipe), f"{name} is a recipe for text"
+            ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
+            shutil.rmtree(next(home.path.glob("store/pretrain-*")))
+            planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
+            found = array_estimate.estimate(recipe, planned, home.path, 1e15)
+            assert found is not None
+            bytes_, seconds = ran(home, name, settings, steps)
+        cells = (
+            f"{found.memory.total / MIB:,.0f}",
+            f"{bytes_ / MIB:,.0f}",
+            f"{found.memory.total / bytes_:.2f}",
+            f"{found.seconds[0]:.1f}",
+            f"{seconds:.1f}",
+            f"{found.seconds[0] / seconds:.2f}",
+        )
+        print(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(STEPS))

@@ -1,0 +1,128 @@
+"""`sesame score` on documents: all of them into a file, or new ones into a book, with drift and news."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from data_prep import tokenizers
+from data_prep.clean import CleanConfig
+from data_prep.corpus import SplitConfig
+from data_prep.errors import UserError
+from data_prep.ingest import ingest
+from data_prep.sources import SourceConfig
+from data_prep.tokenizers import TokenizerConfig
+from flows import score as scores
+from pipeline import promotion, scoring
+from pipeline.detectors import open_any
+from pipeline.document_detector import DocumentDetector, Texts
+from pipeline.drift import SCORE, Baseline
+from pipeline.home import Home
+from pipeline.score_book import Book
+from tests.flows.test_score import inbox as rows_inbox
+from tests.pipeline import detectors
+from tests.pipeline import tiny as speeches
+from tests.training import tiny
+from training.pseudo_likelihood import PseudoLikelihood, by_document
+
+WORDS = ["river", "farmer", "senate", "winter", "market", "letter"]
+
+
+def texts(count: int, words: int = 8, seed: int = 0) -> list[str]:
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(WORDS, words)) + "." for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector's folder; its network has random weights."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("model")
+    tokenizers.train(TokenizerConfig(kind="wordpiece", vocabulary=64), texts(50), folder)
+    torch.manual_seed(0)
+    size = tokenizers.specials(folder).vocabulary
+    BertForMaskedLM(BertConfig(**tiny.NETWORK.config, vocab_size=size, initializer_range=0.5)).save_pretrained(folder)
+    network, reader = PseudoLikelihood.open(folder, 32, 3, torch.device("cpu")), Texts(CleanConfig(), folder)
+    normal = reader.tokens([[text] for text in texts(200, seed=1)])
+    found = network.surprises(normal).mean()
+    baseline = Baseline.of({SCORE: found, "tokens": by_document(normal).lengths})
+    made = tmp_path_factory.mktemp("job") / "detector"
+    DocumentDetector(network, reader, float(np.quantile(found, 0.99)), baseline, "body", None).save(made, folder)
+    return made
+
+
+def inbox(folder: Path, given: list[str], name: str = "a.jsonl") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("".join(json.dumps({"body": text}) + "\n" for text in given))
+    return folder
+
+
+def test_documents_into_one_file(model: Path, tmp_path: Path) -> None:
+    files = inbox(tmp_path / "inbox", [*texts(300), " "])
+    (files / "b.txt").write_text(texts(1)[0])
+    tally = scores.to_file(model, [str(files)], tmp_path / "scores.arrow", tmp_path, lambda text: None)
+    table = pa.ipc.open_file(str(tmp_path / "scores.arrow")).read_all()
+    assert table.schema == scoring.SCHEMA and table.num_rows == 302
+    assert (tally.rows, tally.rejected) == (301, 1)
+    found = table.to_pylist()
+    assert {row["source"].rpartition("/")[2] for row in found} == {"a.jsonl", "b.txt"}
+    for row in found:
+        assert (row["score"] is None) == bool(row["rejected"])
+        assert bool(row["reasons"]) == bool(row["flag"])
+        for reason in row["reasons"] or []:
+            assert reason["column"] in [*WORDS, "."] and 0 < reason["share"] <= 1
+    assert 0 < tally.alarms < 20
+
+
+def test_a_folder_without_documents_is_refused(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv.png").write_bytes(b"")
+    with pytest.raises(UserError, match="holds no file whose name ends in"):
+        scores.to_file(model, [str(tmp_path)], tmp_path / "scores.arrow", tmp_path, lambda text: None)
+
+
+def test_longer_documents_are_drift_and_news(model: Path, tmp_path: Path) -> None:
+    detector, book = open_any(model), tmp_path / "book"
+
+    def told(given: list[str], name: str) -> dict[str, object]:
+        files = inbox(tmp_path / name, given, f"{name}.jsonl")
+        with Book.held(book) as held:
+            scored = held.score(detector, "d", scoring.files_of(detector, [str(files)], tmp_path))
+        return scores.account(detector, "d", scored, psi_limit=0.25, least_rows=100)
+
+    usual = told(texts(200, seed=3), "usual")
+    assert not usual["drifted"] and usual["rows"] == 200
+    longer = told(texts(200, words=30, seed=4), "longer")
+    assert longer["drifted"] and longer["rows"] == 200
+    assert any("tokens drifted" in line for line in longer["news"])  # type: ignore[union-attr]
+
+
+def test_detectors_of_both_kinds_are_found_and_told_apart(model: Path, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert scores.detector_of(str(model.parent), home) == model
+    rows = detectors.saved(tmp_path / "rows" / "detector")
+    assert isinstance(open_any(model), DocumentDetector) and not isinstance(open_any(rows), DocumentDetector)
+    tally = scores.to_file(rows, [str(rows_inbox(tmp_path / "t", 50))], tmp_path / "s.arrow", tmp_path, lambda _: None)
+    assert tally.rows == 50
+    with pytest.raises(UserError, match="holds no detector that can be used"):
+        open_any(tmp_path)
+
+
+def test_a_detector_of_another_kind_is_no_rival(model: Path, tmp_path: Path) -> None:
+    """A recipe that was for tables and is for text now: its detector takes over."""
+    folder = speeches.corpus(tmp_path / "texts", documents=60)
+    source = SourceConfig(path=str(folder))
+    ingest([source], CleanConfig(), SplitConfig(validation=0.1, test=0.5), 0, tmp_path / "corpus", tmp_path / "d")
+    rows = detectors.saved(tmp_path / "rows")
+    home = tmp_path / "detectors"
+    home.mkdir()
+    (home / "mine.json").write_text(json.dumps({"folder": str(rows), "name": "n", "why": "w"}))
+    verdict = promotion.challenge(home, "mine", model, tmp_path / "corpus")
+    assert verdict.promoted and verdict.champion is None
+    champion = promotion.champion(home, "mine")
+    assert champion is not None and champion.folder == str(model)
