@@ -8,7 +8,7 @@ documents it is how well they are told from the same documents with their words 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -70,10 +70,11 @@ def champion(folder: Path, recipe: str) -> Champion | None:
         raise UserError(f"{path} is damaged ({error}); delete it and run the recipe again.") from None
 
 
-def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path) -> Verdict:
+def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal: Sequence[str] = ()) -> Verdict:
     """Let a detector take over if it does as well as the champion on the test rows of `corpus`.
 
-    UserError where the rows are too few to tell.
+    normal: classes of normal pictures, where they are told; of a table its schema tells. UserError where the rows are
+    too few to tell.
     """
     held = champion(folder, recipe)
     detector = open_any(challenger)
@@ -81,8 +82,8 @@ def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path) -> Verd
     if len(rows) < LEAST_ROWS:
         raise UserError(f"{recipe}: {len(rows)} test rows are too few to compare detectors; raise data.split.test.")
     other = open_any(Path(held.folder)) if held and Path(held.folder).is_dir() else None
-    new = _measured(detector, rows)
-    old = _measured(other, rows) if type(other) is type(detector) else None
+    new = _measured(detector, rows, normal)
+    old = _measured(other, rows, normal) if type(other) is type(detector) else None
     better = old is None or (new[1] >= old[1] if new[0].startswith(AUROC) else new[1] <= old[1])
     verdict = Verdict(new[0], len(rows), old[1] if old else None, new[1], better)
     chosen = Champion(str(challenger), name_of(challenger), verdict.why) if better or held is None else held
@@ -106,7 +107,8 @@ def challenge_with(folder: Path, recipe: str, made: Mapping[str, Artifact]) -> V
                 return None
             corpus = made["ingest"].path
             enough = len(_test_rows(open_any(challenger), corpus)) >= LEAST_ROWS
-            return challenge(folder, recipe, challenger, corpus) if enough else None
+            normal = artifact.config["job"].get("normal", [])
+            return challenge(folder, recipe, challenger, corpus, normal) if enough else None
     return None
 
 
@@ -116,9 +118,11 @@ def _test_rows(detector: AnyDetector, corpus: Path) -> ArrayCorpus | list[Passag
     return ArrayCorpus(corpus, "test")
 
 
-def _measured(detector: AnyDetector | None, rows: ArrayCorpus | list[Passage]) -> tuple[str, float]:
+def _measured(
+    detector: AnyDetector | None, rows: ArrayCorpus | list[Passage], normal: Sequence[str]
+) -> tuple[str, float]:
     if isinstance(detector, Detector) and isinstance(rows, ArrayCorpus):
-        return _measured_rows(detector, rows)
+        return _measured_rows(detector, rows, normal)
     if isinstance(detector, DocumentDetector) and isinstance(rows, list):
         return _measured_documents(detector, rows)
     raise TypeError(f"{type(detector).__name__} does not score {type(rows).__name__}")
@@ -132,7 +136,7 @@ def _measured_documents(detector: DocumentDetector, rows: list[Passage]) -> tupl
     return f"{AUROC} beside shuffled words", auroc(np.concatenate([normal, odd]), truth)
 
 
-def _measured_rows(detector: Detector, rows: ArrayCorpus) -> tuple[str, float]:
+def _measured_rows(detector: Detector, rows: ArrayCorpus, normal: Sequence[str]) -> tuple[str, float]:
     scores, flags, labels = [], [], []
     for batch in rows.batches():
         found = detector.judge(detector.inputs(batch.input))
@@ -141,9 +145,17 @@ def _measured_rows(detector: Detector, rows: ArrayCorpus) -> tuple[str, float]:
         labels.append(batch.label)
     label = np.concatenate(labels)
     known = label >= 0
-    if len(np.unique(label[known])) == 2 and rows.schema is not None and rows.schema.normal is not None:
-        return AUROC, auroc(np.concatenate(scores)[known], label[known] != NORMAL)
+    odd = ~np.isin(label, _normal_classes(rows, normal))[known]
+    if len(np.unique(odd)) == 2:
+        return AUROC, auroc(np.concatenate(scores)[known], odd)
     return "share flagged", float(np.concatenate(flags).mean())
+
+
+def _normal_classes(rows: ArrayCorpus, normal: Sequence[str]) -> list[int]:
+    """Numbers of the classes that are normal; none where nobody tells."""
+    if rows.schema is not None:
+        return [NORMAL] if rows.schema.normal is not None else []
+    return [number for number, name in enumerate(rows.classes) if name in normal]
 
 
 def auroc(scores: ArrayLike, anomalous: ArrayLike) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import promotion
 from pipeline.detector import Detector
 from pipeline.downstream import anomaly_pictures
 from pipeline.downstream.anomaly_pictures import by_rank
@@ -92,3 +93,6 @@ def test_a_detector_of_standardised_pictures_says_so_and_scores_them_whatever_th
         (batch,) = score_file(found, files[0], Tally())
         scores.append(batch["score"][0].as_py())
     assert scores[0] == pytest.approx(scores[1], rel=0.05)
+
+    verdict = promotion.challenge_with(tmp_path / "home", "pictures", made)
+    assert verdict is not None and verdict.measure == promotion.AUROC, "labels decide, not how few are flagged"

@@ -76,7 +76,7 @@ def test_what_was_compared_before_does_not_come_back(tmp_path: Path) -> None:
         folder = rows if name == "ingest" else tmp_path / name
         if name != "ingest":
             detectors.saved(folder / promotion.DETECTOR)
-        folders[name] = Artifact(name, folder, cast(Manifest, {}))
+        folders[name] = Artifact(name, folder, cast(Manifest, {"config": {"job": {}}}))
 
     def challenged(name: str) -> promotion.Verdict | None:
         return promotion.challenge_with(home, "anomaly", {one: folders[one] for one in ("ingest", name)})
