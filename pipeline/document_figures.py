@@ -31,7 +31,7 @@ def scores(
             axes.hist(found, edges, weights=weights, color=colour, histtype="step", linewidth=1.8, label=name)
     for (name, value), style in zip(thresholds.items(), ("-", "--"), strict=False):
         axes.axvline(value, color="black", linewidth=1.0, linestyle=style, label=f"threshold {name}")
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(frameon=False, fontsize=9, loc="outside right center")
     return save(figure, path)
 
 

@@ -47,7 +47,7 @@ def report(
         "title": job.name,
         "task": job.task,
         "about": _about(job, pool, shown.draw, measured),
-        "heads": ["method", "AUROC", "average precision", f"recall at {job.false_alarms:.3g} false alarms"],
+        "heads": ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"],
         "rows": [_row(name, measured, name in judged) for name in measured.values],
         "tables": _tables(job, taken, measured, reasons) | anomaly_kinds.tables(pool.kinds, judged, measured),
         "figures": figures,
@@ -109,7 +109,7 @@ def _tables(
         (wrong, right), (wrong_spread, right_spread) = np.mean(shares, 0), np.std(shares, 0)
         lines.append([name, how, f"{wrong:.2%} ± {wrong_spread:.2%}", f"{right:.1%} ± {right_spread:.1%}"])
     heads = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
-    tables = {f"Thresholds for {job.false_alarms:.3g} false alarms": (heads, lines)}
+    tables = {f"Thresholds for {100 * job.false_alarms:.3g} % false alarms": (heads, lines)}
     for detector, tried in taken:
         if tried:
             rows = [[f"**{name}**" if name == detector.network else name, f"{loss:.4g}"] for name, loss in tried]

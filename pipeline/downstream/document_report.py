@@ -41,7 +41,7 @@ def report(
 ) -> dict[str, Any]:
     """As `pipeline.downstream.arrays.run` describes it. measured: by kind of anomaly; learned: from, by split."""
     methods = list(next(iter(measured.values())).values)
-    alarms = f"{job.false_alarms:.3g} false alarms"
+    alarms = f"{100 * job.false_alarms:.3g} % false alarms"
     heads = ["method", *(f"AUROC, {kind}" for kind in measured)]
     titles = {AVERAGE_PRECISION: "Average precision", RECALL: f"Recall at {alarms}"}
     tables = {
