@@ -78,7 +78,7 @@ def test_the_candidate_is_chosen_by_normal_rows(made: dict[str, Artifact]) -> No
 
 
 def test_thresholds_are_told(made: dict[str, Artifact]) -> None:
-    _, rows = whole_report(made["anomaly"])["tables"]["Thresholds for 0.01 false alarms"]
+    _, rows = whole_report(made["anomaly"])["tables"]["Thresholds for 1 % false alarms"]
     assert [row[1] for row in rows] == ["by quantile", "by tail", "by labels"] * 2
     summary = made["anomaly"].summary
     assert summary["false_alarms_by_quantile"] < 0.15
@@ -223,7 +223,7 @@ def test_pictures_of_another_kind_are_anomalies(tmp_path: Path) -> None:
     )
     report = whole_report(tiny_arrays.make(path, tmp_path)["anomaly"])
     assert np.mean(report["found"]["auto-encoder: error"]["auroc"]) > 0.9
-    assert {row[1] for row in report["tables"]["Thresholds for 0.01 false alarms"][1]} == {"by quantile", "by tail"}
+    assert {row[1] for row in report["tables"]["Thresholds for 1 % false alarms"][1]} == {"by quantile", "by tail"}
     with pytest.raises(UserError, match="name the normal ones"):
         tiny_arrays.make(path, tmp_path, "downstream.0.normal=[]")
 

@@ -107,7 +107,7 @@ def test_a_job_reports_both(tmp_path: Path) -> None:
     report = whole_report(tiny_arrays.make(path, tmp_path)["anomaly"])
     assert report["found"]["plain: error"] != report["found"]["trimmed: error"]
     assert "8.0% of them all anomalies" in report["about"] and "trimmed 12.0%" in report["about"]
-    _, rows = report["tables"]["Thresholds for 0.01 false alarms"]
+    _, rows = report["tables"]["Thresholds for 1 % false alarms"]
     ways = [(row[0].partition(":")[0], row[1], float(row[2].partition("%")[0])) for row in rows]
     assert [(name, how) for name, how, _ in ways] == [
         ("plain", "by quantile"),
