@@ -83,11 +83,11 @@ def load_async_io() -> None:
     """
     import torch
     from deepspeed.ops.op_builder import AsyncIOBuilder  # type: ignore[attr-defined]
-    from torch.utils.cpp_extension import get_default_build_root
 
     given = os.environ.get(EXTENSIONS)
+    root = given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = Path(given or get_default_build_root()) / f"sesame-python{python}-torch{torch.__version__}"
+    folder = Path(root) / f"sesame-python{python}-torch{torch.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
