@@ -347,7 +347,9 @@ def score(
     if as_json:
         print(json.dumps(told))
         return
-    out.print(f"{told['rows']:,} rows, {told['alarms']:,} alarms, {told['rejected']:,} rows that could not be read")
+    alarms = f"{told['alarms']:,} alarm{'' if told['alarms'] == 1 else 's'}"
+    why = " (the column `rejected` says why)" if told["rejected"] else ""
+    out.print(f"{told['rows']:,} rows, {alarms}, {told['rejected']:,} rows that could not be read{why}")
     for line in told.get("news", []):
         out.print(Text(line, "yellow"))
 
