@@ -155,7 +155,7 @@ def _states(size: float, placement: PlacementConfig) -> dict[str, float]:
 def _cpu_buffers(size: float, placement: PlacementConfig, batch: Batch, largest: float) -> float:
     """Copies beside the states: `largest` is the largest parameter's size.
 
-    Offload frees nothing here, where the host's memory is the device's; at ZeRO 2 it adds its own buffers.
+    Offload frees nothing here, where the host's memory is the device's; it adds its own buffers.
     """
     workers = placement.workers
     again = size if batch.accumulated else 0.0  # gradients while activations are at their most
@@ -165,7 +165,8 @@ def _cpu_buffers(size: float, placement: PlacementConfig, batch: Batch, largest:
     if placement.zero == 3:
         # Each worker's part of the weights twice more, whole weights while a step lasts, gradients in the bucket and
         # out of it; with several workers what a collective takes in and puts out.
-        return size / workers + 2 * size + bucket * (2.4 if workers == 1 else 4.3)
+        offloaded = 2 * size / workers if placement.offload_optimizer else 0.0
+        return size / workers + 2 * size + bucket * (2.4 if workers == 1 else 4.3) + offloaded
     # The part that this worker updates, apart from the whole, and its gradients; gradients until the bucket is full.
     found = 2 * size / workers + 0.5 * size + bucket
     kept = size if workers > 1 and size < ARENA else 0.0  # by each of gloo's threads, until its next collective

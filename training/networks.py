@@ -174,7 +174,7 @@ def checkpoint_activations(module: nn.Module) -> None:
 
     for part in module.modules():
         if isinstance(part, PreTrainedModel):
-            part.gradient_checkpointing_enable({"use_reentrant": False})
+            part.activation_checkpointing_enable({"use_reentrant": False})
             return
     raise UserError(
         f"placement.activation_checkpointing: {type(module).__name__} has no layers that transformers can recompute; "
