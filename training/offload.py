@@ -78,6 +78,7 @@ def check_async_io() -> None:
 def load_async_io() -> None:
     """Compile what reads and writes disks for DeepSpeed, which takes minutes the first time, and load it.
 
+    Raises UserError where that cannot be written.
     PyTorch marks a build by a file that everybody else waits on; whoever is killed leaves it, for ever. Builds in this
     folder are begun under a lock that the kernel releases, so a mark found under it is nobody's.
     """
@@ -88,8 +89,15 @@ def load_async_io() -> None:
     root = given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = Path(root) / f"sesame-python{python}-torch{torch.__version__}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        building = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UserError(
+            f"placement.offload: {folder}, where what reads disks is compiled, cannot be written ({error.strerror}); "
+            f"set {EXTENSIONS} to a folder that can be."
+        ) from error
+    with building as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left in folder.glob("*/lock"):
             left.unlink()

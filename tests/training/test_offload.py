@@ -77,6 +77,13 @@ def test_a_build_that_was_killed_holds_nobody_up(tmp_path: Path, monkeypatch: py
     assert offload.EXTENSIONS not in os.environ and built[2].is_relative_to(tmp_path / "cache")
 
 
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(offload.EXTENSIONS, str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); set TORCH_EXTENSIONS_DIR to a folder that can be"):
+        offload.load_async_io()
+
+
 def test_a_folder_lives_as_long_as_its_run(tmp_path: Path) -> None:
     dead = tmp_path / "sesame-offload-dead"
     dead.mkdir()
