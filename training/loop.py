@@ -78,9 +78,8 @@ class Training:
         self.engines = {n: self._engine(m) for n, m in self.objective.networks().items()}
         self.forwards = {name: engine.forward for name, engine in self.engines.items()}
         self.phase_at = _phases(self.objective, self.config.steps)
-        self.watch = Watch(
-            self.placement.watch, self.config, self.worker, self.precision, self.sources, self.objective.unit
-        )
+        unit, sources = self.objective.unit, self.sources
+        self.watch = Watch(self.placement.watch, self.config, self.worker, self.precision, sources, unit, self.phase_at)
         self.watchdog = Watchdog(self.stacks, self.worker, self.placement.watch.stuck_seconds)
         self.stopping = False
         self.latest: dict[str, float] = {}

@@ -44,6 +44,12 @@ def normals(values: Tensor, count: int, first: int = 0) -> Tensor:
     return torch.special.ndtri(uniform).float()
 
 
+def uniforms(values: Tensor, count: int, purpose: int) -> Tensor:
+    """[B, count] float32 in [0, 1), multiples of 2⁻²⁴: draws of the rows `values` [B, …] for a purpose other than 0."""
+    numbers = _numbers(count, values.device) - 1
+    return _shifted(words(digests(values), numbers, purpose), 40).float() * 2.0**-24
+
+
 def _numbers(count: int, device: torch.device) -> Tensor:
     """1 … count."""
     return torch.arange(1, count + 1, device=device)

@@ -4,8 +4,9 @@
     KL    = ½ Σ_j (μ² + σ² − 1 − log σ²), in closed form (their appendix B)
 
 p(x|z) is a Gaussian around what is decoded, its variance fixed or learned (one for every column of a table, one for all
-of a picture), or a Bernoulli distribution per value (values between 0 and 1 then count as probabilities, which is no
-density). All sums are in nats per example.
+of a picture), or a Bernoulli distribution per value. Values between 0 and 1 then count as probabilities, which is no
+density, or (`binarise`) as those with which each is drawn as 0 or 1 whenever it is seen (Salakhutdinov & Murray 2008).
+All sums are in nats per example.
 
 Noise: training draws ε from torch's seeded generator. In evaluation it is drawn by the row's own values
 (`training.row_noise`), so that a bound is a function of the row alone, whatever its batch or worker.
@@ -24,12 +25,13 @@ from torch.nn import functional as F
 from data_prep.errors import UserError
 from training.autoencoders import Autoencoder, AutoencoderConfig, Shape
 from training.config import Settings
-from training.row_noise import normals
+from training.row_noise import normals, uniforms
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-4  # of a learned one: a constant column would drive it to 0
 RATE = 10.0  # at which it learns beside weights: from 1 to 10⁻³ is far in Adam's steps of a learning rate each
 LARGEST_LOG_VARIANCE = 20.0  # of q, either way: an input far from all others must not overflow
+BINARISING = 2  # purpose of row words
 CHUNK = 1 << 13  # codes decoded at once by `importance_bound`
 
 
@@ -39,6 +41,9 @@ class VaeOptions(Settings):
     likelihood: Literal["gaussian", "bernoulli"] = Field(default="gaussian", description="p(x|z) of each value.")
     variance: float | Literal["learned"] = Field(
         default="learned", description="gaussian: of every value, or learned with the weights."
+    )
+    binarise: bool = Field(
+        default=False, description="bernoulli: draw each value as 0 or 1 with itself as the probability of 1."
     )
     beta: float = Field(default=1.0, ge=0, description="Weight of the divergence (Higgins et al. 2017); 1: the ELBO.")
     free_bits: float = Field(
@@ -61,6 +66,8 @@ class VariationalAutoencoder(Autoencoder):
         options = self.options
         if options.likelihood == "bernoulli" and self.config.output != "sigmoid":
             raise UserError("objective.options.likelihood: bernoulli needs network.config.output: sigmoid.")
+        if options.binarise and options.likelihood != "bernoulli":
+            raise UserError("objective.options.binarise: zeros and ones need likelihood: bernoulli; set that, too.")
         if options.variance != "learned" and options.variance <= 0:
             raise UserError(f"objective.options.variance: found {options.variance:g}; it is more than 0, or learned.")
 
@@ -68,7 +75,15 @@ class VariationalAutoencoder(Autoencoder):
         return 2 * self.config.bottleneck, self.config.bottleneck
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.posterior(x)[0]
+        return self.posterior(*self.drawn(x))[0]
+
+    def drawn(self, *examples: Tensor) -> list[Tensor]:
+        """Examples [B, *shape] as the network is given them; those that were alike are drawn alike."""
+        if not self.options.binarise:
+            return list(examples)
+        last = examples[-1]
+        noise = torch.rand_like(last) if self.training else uniforms(last, last[0].numel(), BINARISING).view_as(last)
+        return [(noise < values).to(values.dtype) for values in examples]
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """μ and log σ² of q(z|x), each [B, bottleneck] (a grid: [B, bottleneck, h, w])."""
@@ -85,6 +100,7 @@ class VariationalAutoencoder(Autoencoder):
         return -0.5 * (squared / variance + variance.log() + LOG_2PI).sum(1)
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
+        seen, target = self.drawn(seen, target)
         mean, log_variance = self.posterior(seen)
         code = mean + torch.exp(0.5 * log_variance) * self.noise(seen, mean)
         logits = self.decoder.logits(code)
@@ -117,6 +133,7 @@ class VariationalAutoencoder(Autoencoder):
         """
         if len(x) > chunk:
             return torch.cat([self.importance_bound(part, k, chunk, closed_form) for part in x.split(chunk)])
+        [x] = self.drawn(x)
         mean, log_variance = self.posterior(x)
         mean, log_variance = mean[:, None], log_variance[:, None]  # [B, 1, …]
         size = mean[0].numel()

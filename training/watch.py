@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import NamedTuple, TypeVar
@@ -70,7 +70,9 @@ class Watch:
         precision: str = "fp32",
         sources: Sequence[str] = (),
         unit: str = "tokens",
+        phase_at: Callable[[int], str] = lambda step: "",
     ) -> None:
+        self.phase_at = phase_at
         self.settings, self.config, self.worker, self.unit = settings, config, worker, unit
         self.precision, self.sources = precision, list(sources)
         self.history = History()
@@ -207,9 +209,14 @@ class Watch:
         return (time.perf_counter() - self.started) / max(done - self.started_at, 1) * (self.config.steps - done)
 
     def _look_for_spikes(self, losses: list[float], done: int) -> None:
-        """Losses of the steps up to `done`, each against the median of those before it and how far these scatter."""
+        """Losses of the steps up to `done`, each against the median of those before it and how far these scatter.
+
+        A phase has a loss of its own, so nothing from before it counts.
+        """
         worst, told = 0.0, ""
         for step, loss in enumerate(losses, done - len(losses) + 1):
+            if step > 1 and self.phase_at(step - 1) != self.phase_at(step - 2):  # steps are counted from 1 here
+                self.before.clear()
             if not math.isfinite(loss):
                 continue
             if len(self.before) >= WARM_UP:

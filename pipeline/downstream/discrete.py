@@ -28,6 +28,7 @@ from pipeline.downstream.discrete_measures import (
     matched,
     mutual_information,
     perplexity,
+    unchanging,
 )
 from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
@@ -70,6 +71,9 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         ["bits a row: each place by its own shares", f"{summary['entropy_bits']:.1f}"],
     ]
 
+    if kind != "vq" and places > 1:
+        summary["constant"] = float(unchanging(codes))
+        rows.append(["codes that are the same in every row", f"{summary['constant']:.0f} of {places}"])
     prior, summary["prior_bits"] = _prior(job, config, model, codes, unseen_codes, context)
     rows.append(["bits a row: by the learned prior", f"{summary['prior_bits']:.1f}"])
     shutil.copytree(folder, out_dir / MODEL, ignore=shutil.ignore_patterns("README.md"))
@@ -80,6 +84,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     figures = _Figures(out_dir / "figures")
     many = f"{places} codes" if places > 1 else "One code"
     verdict = f"{many} of {size} values a row: the error on unseen rows is {error:.3g}"
+    if stuck := int(summary.get("constant", 0)):
+        verdict += f"; {stuck} of them say nothing, for they are the same in every row"
     meaning = None
     if are_classes(labels, truth) and kind == "binary":
         meaning = _bits(codes, labels, attributes(seen if seen.ndim == 4 else None, labels, names), figures)

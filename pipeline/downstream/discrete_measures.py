@@ -12,6 +12,11 @@ def counts_of(codes: np.ndarray, size: int) -> np.ndarray:
     return np.stack([np.bincount(column, minlength=size) for column in codes.T])
 
 
+def unchanging(codes: np.ndarray) -> int:
+    """Columns of codes [N, P] that are the same in every row."""
+    return int((codes == codes[0]).all(0).sum())
+
+
 def perplexity(counts: np.ndarray) -> np.ndarray:
     """exp(−Σ p log p) of counts [..., K]: how many equally frequent values would be as varied."""
     return np.exp2(entropy(counts))

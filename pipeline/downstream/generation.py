@@ -67,7 +67,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     used = int((spread > IN_USE).sum())
     k, density = job.importance_samples, "density per byte step" if bytes_of_pictures else "p(x)"
     if model.options.likelihood == "bernoulli":
-        density = "Bernoulli p(x), values as probabilities"
+        density = "Bernoulli p(x), values as probabilities" + (" of being drawn as 1" if model.options.binarise else "")
     tightest = f"importance-weighted, k = {k}"
     return {
         "title": job.name,

@@ -59,6 +59,7 @@ def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artif
     assert summary["prior_bits"] < summary["bits_a_row"] + 0.5
     if kind == "binary":
         assert 0 <= summary["bits_about_attribute"] <= 1
+        assert summary["constant"] < 6
     if kind == "one-hot":
         assert 0.25 < summary["hungarian_accuracy"] <= 1 and summary["nmi"] >= 0
         assert 0.25 < summary["kmeans_hungarian_accuracy"] <= 1 and summary["kmeans_nmi"] > 0
@@ -139,6 +140,7 @@ def test_matching_names_each_code_once() -> None:
     labels = np.repeat([0, 1, 2], 10)
     assert measures.matched((labels + 1) % 3, labels, 3)[0] == 1
     assert measures.matched(np.zeros(30, int), labels, 3)[0] == pytest.approx(1 / 3)
+    assert measures.unchanging(np.array([[1, 0, 2], [1, 1, 2], [1, 0, 2]])) == 2
     assert measures.perplexity(np.array([[5, 5, 0, 0], [1, 0, 0, 0]])) == pytest.approx([2, 1])
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from data_prep.keyed import GAMMA, absorb, mix
 from training import row_noise
-from training.row_noise import digests, normals, words
+from training.row_noise import digests, normals, uniforms, words
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=6), st.integers(0, 2**40), st.integers(0, 9))
@@ -57,3 +57,18 @@ def test_draws_are_normal_and_unrelated() -> None:
     assert abs(related).max() < 0.11
     near = normals(torch.full((1, 3), 0.5) + torch.tensor([[0.0], [6e-8]]), 5000).numpy()
     assert abs(np.corrcoef(near)[0, 1]) < 0.06  # neighbours in value
+
+
+def test_uniform_draws_are_those_of_the_row_and_of_the_purpose() -> None:
+    rows = torch.rand(2000, 3, generator=torch.Generator().manual_seed(1))
+    found = uniforms(rows, 20, 2)
+    assert torch.equal(uniforms(rows[[7, 3]], 20, 2), found[[7, 3]])
+    assert not torch.equal(uniforms(rows, 20, 3), found)
+    assert stats.kstest(found.numpy().ravel(), "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(found.T.numpy())[~np.eye(20, dtype=bool)]).max() < 0.11
+
+
+@pytest.mark.parametrize(("word", "uniform"), [(0, 0.0), (-1, 1 - 2.0**-24)])
+def test_a_uniform_draw_is_never_1(word: int, uniform: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_noise, "words", lambda digest, numbers, purpose=0: torch.full((1, len(numbers)), word))
+    assert uniforms(torch.zeros(1, 2), 1, 2).item() == uniform

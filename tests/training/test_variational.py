@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
+from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
 from training.autoencoders import AutoencoderConfig
 from training.row_noise import normals
@@ -131,6 +132,34 @@ def test_the_importance_bound_lies_between_the_elbo_and_the_likelihood() -> None
     assert elbo < bounds[3] < likelihood.mean() + 0.05
     assert float((vae.importance_bound(x, 5000) - likelihood).abs().mean()) < 0.1
     assert float((likelihood - vae.elbo(x)).mean()) > 0.05  # there is something between them
+
+
+@torch.no_grad()
+def test_grey_values_are_drawn_as_zeros_and_ones() -> None:
+    vae = model(output="sigmoid", likelihood="bernoulli", binarise=True)
+    grey = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0, 0.3]).repeat(5000, 1)
+    vae.train()
+    torch.manual_seed(0)
+    [one], [other] = vae.drawn(grey), vae.drawn(grey)
+    assert set(one.unique().tolist()) == {0.0, 1.0} and not torch.equal(one, other)
+    torch.testing.assert_close(one.mean(0), grey[0], atol=0.03, rtol=0)
+    assert one[:, 0].sum() == 0 and one[:, 4].sum() == 5000  # black and white stay what they are
+    noisy = torch.where(torch.rand_like(grey) < 0.5, 0.0, grey)
+    seen, target = vae.drawn(noisy, grey)
+    assert torch.equal(seen[noisy == grey], target[noisy == grey])
+    vae.eval()
+    rows = torch.rand(4000, 6)
+    [drawn] = vae.drawn(rows)
+    assert torch.equal(vae.drawn(rows[[9, 2]])[0], drawn[[9, 2]])  # a row's own draw, whatever its batch
+    torch.testing.assert_close(drawn.mean(0), rows.mean(0), atol=0.04, rtol=0)
+    torch.testing.assert_close(vae.encode(rows), vae.posterior(drawn)[0])
+    plain = model(output="sigmoid", likelihood="bernoulli")
+    torch.testing.assert_close(vae.importance_bound(rows[:9], 4), plain.importance_bound(drawn[:9], 4))
+
+
+def test_zeros_and_ones_need_the_likelihood_of_zeros_and_ones() -> None:
+    with pytest.raises(UserError, match=r"objective\.options\.binarise: zeros and ones need likelihood: bernoulli"):
+        model(binarise=True)
 
 
 @torch.no_grad()

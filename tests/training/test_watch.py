@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -218,8 +218,8 @@ def _first_part(worker: Worker, folder: Path) -> list[dict[str, Any]]:
 # -- spikes -----------------------------------------------------------------------------------------------------------
 
 
-def spikes(losses: Sequence[float]) -> tuple[float, list[str]]:
-    watch = Watch(WatchConfig(), TrainConfig(steps=len(losses)), Worker())
+def spikes(losses: Sequence[float], phase_at: Callable[[int], str] = lambda step: "") -> tuple[float, list[str]]:
+    watch = Watch(WatchConfig(), TrainConfig(steps=len(losses)), Worker(), phase_at=phase_at)
     watch._look_for_spikes(list(losses), len(losses))
     return watch.history.spikes, watch.warnings
 
@@ -239,6 +239,16 @@ def test_a_new_level_is_learned() -> None:
     noise = np.random.default_rng(1).standard_normal(400)
     count, _ = spikes(list(np.where(np.arange(400) < 200, 2.0, 3.0) + 0.05 * noise))
     assert 0 < count < 40
+
+
+def test_a_phase_has_a_level_of_its_own() -> None:
+    noise = 0.05 * np.random.default_rng(2).standard_normal(200)
+    levels = list(np.where(np.arange(200) < 100, -9.0, 0.1) + noise)  # of the first, steps 1 to 100
+    assert spikes(levels, lambda step: "machine" if step < 100 else "all") == (0, [])
+    assert spikes(levels)[0]  # had they been one
+    levels[150] = 5.0
+    _, told = spikes(levels, lambda step: "machine" if step < 100 else "all")
+    assert told[0].startswith("the loss of step 151 is 5.000, after 0.")
 
 
 # -- the slowest worker -----------------------------------------------------------------------------------------------
