@@ -15,7 +15,8 @@ rounding begins as theory has it for fine steps Δ, which make an error of Δ²/
 −λ, at Δ² = 6 · C / (λ · ln 2) for C channels.
 
 Training adds noise, uniform in (−½, ½), where evaluation rounds: the noisy density at whole numbers is their
-probability. `training.codec` makes bytes of ŷ.
+probability. `training.codec` makes bytes of ŷ, and of fewer bits: what P_c is at busy places and at quiet ones is
+counted after training (`training.codec_contexts`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ class CompressionOptions(Settings):
     """`objective.options` of `compression`."""
 
     distortion_weight: float = Field(default=0.01, gt=0, description="λ: what an error costs, in bits per pixel.")
+    classes: int = Field(
+        default=12, ge=1, le=64, description="Most classes of places that a channel's values are coded by."
+    )
 
 
 class CompressiveAutoencoder(Autoencoder):

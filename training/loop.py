@@ -41,6 +41,7 @@ from training.watch import PASSING, STATE, Watch, Work
 from training.watchdog import Watchdog
 
 Log = Callable[[dict[str, Any]], None]
+EXPORT_BATCH = 64  # rows
 
 
 @dataclass
@@ -171,8 +172,14 @@ class Training:
         """Write the trained networks for others, from rank 0."""
         with _all_whole(list(self.engines.values())):
             if self.worker.leads:
-                self.objective.export(path)
+                self.objective.export(path, self._seen(self.objective.export_rows))
         self.worker.barrier()
+
+    def _seen(self, count: int) -> Iterator[Batch]:
+        """The first `count` samples of training, a few at a time."""
+        for start in range(0, count, EXPORT_BATCH):
+            numbers = np.arange(start, min(start + EXPORT_BATCH, count))
+            yield self._to_device(self._collate(self.stream.read(numbers)))
 
     def _take_turn(self, turn: Turn, batches: list[Batch], lr: float) -> bool:
         """Whether the player's update was made."""

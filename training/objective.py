@@ -11,7 +11,7 @@ That is the same mean on any number of workers, whatever each of them happened t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,6 +115,9 @@ class Objective(Protocol):
         """A sentence if this objective cannot run at that ZeRO stage, else None."""
         ...
 
-    def export(self, path: Path) -> None:
-        """Write what others load; called on rank 0 with whole parameters at hand."""
+    export_rows: int
+    """How many training rows `export` asks for."""
+
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+        """Write what others load; called on rank 0 with whole parameters at hand, and so many training rows."""
         ...

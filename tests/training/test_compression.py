@@ -19,10 +19,19 @@ from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
 from training.autoencoders import AutoencoderConfig, open_model, save_model
 from training.codec import CHECKSUM, HEADER, OVERHEAD, Codec, Coded
+from training.codec_contexts import Activity, Contexts
 from training.codec_tables import FILE, LARGEST, TOTAL, Table, Tables
 from training.compression import CompressionOptions, CompressiveAutoencoder, LogisticMixtures, Normalisation
 
-TABLES = Tables((Table(-2, (100, 9_000, 40_000, 16_000, 300, 136)), Table(3, (65_535, 1)), Table(0, (1, 65_535))))
+FIRST = (100, 9_000, 40_000, 16_000, 300, 136)
+TABLES = Tables((Table(-2, (FIRST,)), Table(3, ((65_535, 1),)), Table(0, ((1, 65_535),))))
+BY_CLASS = Tables(
+    (
+        TABLES.channels[0],
+        Table(3, ((65_535, 1), (1, 65_535)), Contexts((2,), (1,), (7,))),
+        Table(-2, (FIRST, (6, 1_000, 2_530, 2_000, 60_000 - 64, 64), FIRST), Contexts((0, 5), (3, 0), (1, 40))),
+    )
+)
 
 
 def compressor(weight: float = 0.01, channels: int = 3, **config: object) -> CompressiveAutoencoder:
@@ -35,7 +44,8 @@ def compressor(weight: float = 0.01, channels: int = 3, **config: object) -> Com
 
 def kept(folder: Path, model: CompressiveAutoencoder) -> Codec:
     save_model(folder, model)
-    Tables.of(model.prior).save(folder)
+    pictures = np.stack([noise(16, 16, model.shape[0], seed=n) // (1 << n % 6) for n in range(96)])
+    Tables.fitted(model, [torch.from_numpy(pictures / np.float32(255))]).save(folder)
     return Codec.open(folder)
 
 
@@ -157,10 +167,11 @@ def test_tables_are_whole_numbers_that_add_up() -> None:
     prior = compressor().prior
     tables = Tables.of(prior)
     for table in tables.channels:
-        assert sum(table.counts) == TOTAL and min(table.counts) >= 1
-        values = table.lowest + torch.arange(len(table.counts) - 1.0)
+        [counts] = table.counts
+        assert sum(counts) == TOTAL and min(counts) >= 1
+        values = table.lowest + torch.arange(len(counts) - 1.0)
         wanted = torch.exp2(-prior(values.expand(1, 10, -1)))[0, 0]
-        assert np.allclose(np.array(table.counts[:-1]) / TOTAL, wanted.detach(), atol=len(table.counts) / TOTAL)
+        assert np.allclose(np.array(counts[:-1]) / TOTAL, wanted.detach(), atol=len(counts) / TOTAL)
 
 
 latents = st.integers(0, 2**32 - 1).map(
@@ -170,11 +181,73 @@ latents = st.integers(0, 2**32 - 1).map(
 )
 
 
+@given(latents, st.sampled_from([TABLES, BY_CLASS]))
+@settings(max_examples=120, deadline=None)
+def test_any_whole_numbers_come_back(values: np.ndarray, tables: Tables) -> None:
+    raw = tables.encode(values.astype(np.int32))
+    assert np.array_equal(tables.decode(raw, *values.shape[1:]), values)
+    spare = 8 * len(raw) - _asked(tables, values)
+    assert -1 < spare < 72, "the tables' bits, and less than two words and the coder's rounding"
+
+
+def _classes_by_hand(contexts: Contexts, before: np.ndarray) -> np.ndarray:
+    """Of every place, from the channels before [c, h, w]."""
+    _, height, width = before.shape
+    found = np.zeros((height, width), int)
+    for y in range(height) if contexts.limits else ():
+        for x in range(width):
+            activity = 0
+            for values, own, around in zip(before.tolist(), contexts.own, contexts.around, strict=True):
+                for v in range(max(0, y - 1), min(height, y + 2)):
+                    for u in range(max(0, x - 1), min(width, x + 2)):
+                        activity += (own if (v, u) == (y, x) else around) * min(abs(values[v][u]), 8)
+            found[y, x] = sum(limit <= activity for limit in contexts.limits)
+    return found
+
+
 @given(latents)
-@settings(max_examples=60, deadline=None)
-def test_any_whole_numbers_come_back(values: np.ndarray) -> None:
-    raw = TABLES.encode(values.astype(np.int32))
-    assert np.array_equal(TABLES.decode(raw, *values.shape[1:]), values)
+@settings(max_examples=40, deadline=None)
+def test_classes_are_told_by_the_channels_before(values: np.ndarray) -> None:
+    activity = Activity(1, *values.shape[1:])
+    for number, table in enumerate(BY_CLASS.channels):
+        assert np.array_equal(
+            activity.classes(table.contexts), _classes_by_hand(table.contexts, values[:number]).ravel()
+        )
+        activity.add(values[number].ravel())
+
+
+def _places(count: int, seed: int) -> np.ndarray:
+    """Latents [count, 3, 6, 6] of pictures that are busy in one half; the last channel is noise on its own."""
+    random = np.random.default_rng(seed)
+    busy = np.where(np.arange(6) < 3, 4.0, 0.3)
+    found = random.normal(size=(count, 3, 6, 6)) * np.stack([busy, busy, np.ones(6)])[:, None, :]
+    return np.round(found).astype(np.int32)
+
+
+def test_classes_save_bits_where_places_differ_and_cost_hardly_any_where_not() -> None:
+    counts = tuple(5 + int(60_000 * weight) for weight in np.exp(-0.5 * (np.arange(-20, 21) / 3) ** 2) / 7.53)
+    whole = Tables((Table(-20, ((*counts, TOTAL - sum(counts)),)),) * 3)
+    tables, unseen = whole.by_class(_places(400, 0), 12), _places(50, 1)
+    assert [table.contexts.classes > 1 for table in tables.channels] == [False, True, True]
+    bits = [
+        [_asked(Tables(of.channels[: n + 1]), one[: n + 1]) for n in range(3)]
+        for of in (whole, tables)
+        for one in unseen
+    ]
+    assert whole.by_class(_places(400, 0), 1) == whole
+    before, after = np.diff(np.array(bits), axis=1).reshape(2, 50, 2).sum(1)
+    assert after[0] < 0.75 * before[0]  # busy places have a table of their own, quiet ones another
+    half = Tables((*tables.channels[:2], _counted(_places(400, 0)[:, 2], whole.channels[2])))
+    alone = sum(_asked(half, one) - _asked(Tables(half.channels[:2]), one[:2]) for one in unseen)
+    assert after[1] < 1.02 * alone  # what tells nothing
+
+
+def _counted(values: np.ndarray, table: Table) -> Table:
+    """One distribution of these values."""
+    met = 1 + np.bincount(table.symbols(values.ravel()), minlength=len(table.counts[0]))
+    shares = (met * TOTAL) // met.sum() + 1
+    shares[np.argmax(shares)] += TOTAL - shares.sum()
+    return Table(table.lowest, (tuple(shares.tolist()),))
 
 
 def _starts(counts: tuple[int, ...]) -> list[int]:
@@ -189,7 +262,7 @@ def _decoded_by_hand(raw: bytes, tables: Tables, places: int) -> list[list[int]]
     lower, span, point, position = 0, (1 << 64) - 1, words[0] << 32 | words[1], 2
     found = []
     for table in tables.channels:
-        symbols, starts = [], _starts(table.counts)
+        symbols, starts = [], _starts(table.counts[0])
         for _ in range(places):
             scale = span >> 24
             symbol = bisect_right(starts, ((point - lower) % (1 << 64)) // scale) - 1
@@ -205,7 +278,7 @@ def _decoded_by_hand(raw: bytes, tables: Tables, places: int) -> list[list[int]]
 
 
 def test_the_bytes_are_those_of_whole_numbers_alone() -> None:
-    tables = Tables((TABLES.channels[0], Table(0, tuple([13] * 5000 + [TOTAL - 65_000]))))
+    tables = Tables((TABLES.channels[0], Table(0, (tuple([13] * 5000 + [TOTAL - 65_000]),))))
     values = np.stack([np.random.default_rng(0).integers(-2, 3, 400), np.random.default_rng(1).integers(0, 5000, 400)])
     raw = tables.encode(values.reshape(2, 20, 20).astype(np.int32))
     by_hand = _decoded_by_hand(raw, tables, 400)
@@ -248,22 +321,23 @@ def test_files_hold_the_whole_numbers_and_give_the_models_own_picture(
 def _asked(tables: Tables, latents: np.ndarray) -> float:
     """Bits that the tables ask for latents [C, h, w]: −log2 of each count's share, 16 more for what is outside."""
     asked = 0.0
-    for table, channel in zip(tables.channels, latents, strict=True):
+    for number, (table, channel) in enumerate(zip(tables.channels, latents, strict=True)):
         counts = np.array(table.counts)
+        classes = _classes_by_hand(table.contexts, latents[:number]).ravel()
         symbols = channel.ravel() - table.lowest
-        outside = (symbols < 0) | (symbols >= len(counts) - 1)
-        asked -= np.log2(counts[np.where(outside, -1, symbols)] / TOTAL).sum() - 16 * outside.sum()
+        outside = (symbols < 0) | (symbols >= counts.shape[1] - 1)
+        asked -= np.log2(counts[classes, np.where(outside, -1, symbols)] / TOTAL).sum() - 16 * outside.sum()
     return asked
 
 
 def test_tables_ask_for_the_bits_of_the_learned_distributions(codec: Codec) -> None:
-    for channel, table in enumerate(codec.tables.channels):
-        likely = np.flatnonzero(np.array(table.counts[:-1]) >= TOTAL // 100)
+    for channel, table in enumerate(Tables.of(codec.model.prior).channels):
+        likely = np.flatnonzero(np.array(table.counts[0][:-1]) >= TOTAL // 100)
         y = torch.zeros(1, len(codec.tables.channels), len(likely), dtype=torch.float64)
         y[0, channel] = torch.from_numpy(table.lowest + likely)
         bits = codec.model.prior(y)[0, channel].detach().numpy()
         assert len(likely) > 1
-        assert np.allclose(-np.log2(np.array(table.counts)[likely] / TOTAL), bits, atol=0.02)
+        assert np.allclose(-np.log2(np.array(table.counts[0])[likely] / TOTAL), bits, atol=0.02)
 
 
 def test_any_change_of_a_byte_and_any_cut_is_refused(codec: Codec) -> None:
@@ -326,10 +400,19 @@ def test_what_no_codec_takes_is_told(codec: Codec, tmp_path: Path) -> None:
     save_model(tmp_path, compressor())
     with pytest.raises(UserError, match=r"codec\.json: not the tables of a codec"):
         Codec.open(tmp_path)
-    tables = {"format": 1, "total": TOTAL, "channels": [{"lowest": 0, "counts": [TOTAL, 1]}] * 10}
-    (tmp_path / FILE).write_text(json.dumps(tables))
-    with pytest.raises(UserError, match="not whole numbers that add up to 65536"):
-        Codec.open(tmp_path)
+    none = {"own": [], "around": [], "limits": []}
+    one = {"lowest": 0, "counts": [[TOTAL - 1, 1]], "contexts": none}
+    for wrong, said in (
+        ({"counts": [[TOTAL, 1]]}, "do not add up to 65536"),
+        ({"counts": [[TOTAL - 0.5, 0.5]]}, "a number is not whole"),
+        ({"counts": [[TOTAL - 1, 1]] * 2}, "contexts of a channel do not fit"),
+        ({"counts": [[TOTAL - 1, 1]] * 2, "contexts": {**none, "limits": [4]}}, "contexts of a channel do not fit"),
+        ({"contexts": {"weights": []}}, "unexpected keyword"),
+    ):
+        tables = {"format": 2, "total": TOTAL, "channels": [one] * 9 + [{**one, **wrong}]}
+        (tmp_path / FILE).write_text(json.dumps(tables))
+        with pytest.raises(UserError, match=said):
+            Codec.open(tmp_path)
     TABLES.save(tmp_path)
     with pytest.raises(UserError, match="tables of 3 channels"):
         Codec.open(tmp_path)

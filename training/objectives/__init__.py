@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Base:
 
     worker = Worker()
     unit = "tokens"
+    export_rows = 0
 
     def join(self, worker: Worker) -> None:
         self.worker = worker
@@ -55,7 +56,7 @@ class Base:
     def refuses(self, zero: int | None) -> str | None:
         return None
 
-    def export(self, path: Path) -> None:
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
         raise TypeError(f"{type(self).__name__} has nothing to export")
 
 

@@ -6,7 +6,7 @@ scaled from bytes to 0 … 1. A label, where there is one, travels beside them a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class ArrayObjective(Base):
             return "network.config.tied: tied layers are not whole under ZeRO 3; set placement.zero to 2 or less."
         return None
 
-    def export(self, path: Path) -> None:
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
         save_model(path, self.model, self.transform)
 
 

@@ -5,12 +5,14 @@ What is exported can be used as a codec (`training.codec`): tables of whole numb
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from training.autoencoders import Shape, network_config
 from training.codec_tables import Tables
 from training.compression import CompressionOptions, CompressiveAutoencoder
 from training.config import NetworkConfig, ObjectiveConfig
+from training.objective import Batch
 from training.objectives.arrays import ArrayObjective
 from training.options import checked
 
@@ -20,9 +22,11 @@ class Compression(ArrayObjective):
 
     model: CompressiveAutoencoder
 
-    def export(self, path: Path) -> None:
-        super().export(path)
-        Tables.of(self.model.prior).save(path)
+    export_rows = 2048  # of which classes of places are told
+
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+        super().export(path, seen)
+        Tables.fitted(self.model, (batch["input"] for batch in seen)).save(path)
 
 
 def build(

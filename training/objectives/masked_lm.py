@@ -8,6 +8,7 @@ Rows with a `sequence` column hold several sequences; the sums are those of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,7 @@ class MaskedLM(Base):
             return int(batch["attention_mask"].sum(1).square().sum())
         return int(((2 * batch["position"] + 1) * batch["attention_mask"]).sum())
 
-    def export(self, path: Path) -> None:
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
         from transformers import AutoTokenizer
 
         self.network.model.save_pretrained(path)  # type: ignore[operator]
