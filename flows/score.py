@@ -126,7 +126,7 @@ def account(detector: AnyDetector, name: str, scored: Scored, psi_limit: float, 
     drift: dict[str, dict[str, float]] = {}
     if tally.rows:
         found = detector.baseline.drift(tally.counts)
-        drift = {column: {"psi": psi, "ks": ks} for column, (psi, ks) in found.items()}
+        drift = {column: dict(zip(one._fields, map(float, one), strict=True)) for column, one in found.items()}
     worst = max(drift, key=lambda column: drift[column]["psi"], default=None)
     drifted = worst is not None and tally.rows >= least_rows and drift[worst]["psi"] > psi_limit
     news = []

@@ -3,21 +3,40 @@
     PSI = Σ_b (p_b − q_b) · ln(p_b / q_b),  p and q the shares of new and of normal rows in bin b
     KS  = max_x |F_new(x) − F_normal(x)|, here at the edges of the bins
 
-Bins are between quantiles of the normal rows, so that each holds an equal share of them; equal values share a bin. Half
-a row is added to every bin (Jeffreys), for an empty one has no logarithm. Below 0.1 PSI is taken for no change, above
-0.25 for a large one (Siddiqi 2006, Credit Risk Scorecards, chapter 5).
+Bins are between quantiles of the normal rows, so that each holds an equal share of them; a value that many rows have is
+a bin of its own. Half a row is added to every bin (Jeffreys), for an empty one has no logarithm. Below 0.1 PSI is taken
+for no change, above 0.25 for a large one (Siddiqi 2006, Credit Risk Scorecards, chapter 5).
+
+Of few rows PSI is large by chance alone: where nothing has changed it is distributed about as (1/n + 1/m) · χ² with
+B − 1 degrees of freedom, n and m the new and the normal rows (Yurdakul & Naranjo 2020). `chance` is what it exceeds in
+one pass of a hundred in any column (Bonferroni).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 BINS = 10
+ATOM = 0.5 / BINS  # share of the normal rows from which on a value is a bin of its own
+FALSE = 0.01  # passes without a change in which a column is beyond chance
 SCORE = "score"  # the name under which scores stand beside columns
+
+
+class Drift(NamedTuple):
+    """Of one column."""
+
+    psi: float
+    ks: float
+    chance: float
+    """PSI that rows like the normal ones seldom exceed."""
+
+    def beyond(self, limit: float) -> bool:
+        """Whether it changed: by more than the limit, and by more than chance explains."""
+        return self.psi > max(limit, self.chance)
 
 
 @dataclass(frozen=True)
@@ -37,11 +56,13 @@ class Baseline:
         """Rows in each bin, which add up from batch to batch."""
         return {name: _counts(columns[name], edges) for name, edges in self.edges.items()}
 
-    def drift(self, counts: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-        """(PSI, KS) of every column, given what `count` added up to."""
-        return {
-            name: (psi(counts[name], self.counts[name]), ks(counts[name], self.counts[name])) for name in self.edges
-        }
+    def drift(self, counts: dict[str, np.ndarray]) -> dict[str, Drift]:
+        """By column, given what `count` added up to."""
+
+        def of(new: np.ndarray, normal: list[int]) -> Drift:
+            return Drift(psi(new, normal), ks(new, normal), chance(new, normal, len(self.edges)))
+
+        return {name: of(counts[name], self.counts[name]) for name in self.edges}
 
     def to_json(self) -> dict[str, Any]:
         return {"edges": self.edges, "counts": self.counts}
@@ -63,14 +84,25 @@ def ks(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> f
     return float(np.abs(a / max(a[-1], 1) - b / max(b[-1], 1)).max()) if a[-1] and b[-1] else 0.0
 
 
+def chance(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int], columns: int) -> float:
+    """PSI of counts [B] that is exceeded in one of `columns` by chance, with probability FALSE; 0 of no rows."""
+    from scipy.stats import chi2
+
+    both = np.asarray([new, normal], float)
+    rows, bins = both.sum(1), int(both.any(0).sum())
+    return float(chi2.isf(FALSE / columns, bins - 1) * (1 / rows).sum()) if rows.all() and bins > 1 else 0.0
+
+
 def _shares(counts: np.ndarray | Sequence[int]) -> np.ndarray:
     smoothed = np.asarray(counts, float) + 0.5
     return smoothed / smoothed.sum()
 
 
 def _edges(values: np.ndarray) -> list[float]:
-    """Between bins of equal shares; fewer where many values are equal."""
-    return np.unique(np.quantile(values, np.arange(1, BINS) / BINS)).tolist()
+    """Between bins of equal shares; on both sides of a value that many rows have."""
+    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+    many = edges[(values[:, None] == edges).mean(0) >= ATOM]
+    return np.union1d(edges, np.nextafter(many, -np.inf)).tolist()
 
 
 def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
