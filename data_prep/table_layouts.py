@@ -95,7 +95,7 @@ LAYOUTS: dict[str, Layout] = {
         target="isFraud",
         normal=("0",),
         header=True,
-        drop=frozenset({"nameOrig", "nameDest"}),
+        drop=frozenset({"nameOrig", "nameDest", "isFlaggedFraud"}),  # the last is the simulator's own alarm
         kinds={"type": "categorical"},
     ),
     "wdbc": Layout(

@@ -88,7 +88,7 @@ def _all(
             status.update(f"{number} of {len(jobs)}: {path.name}")
             try:
                 done.append(one(path, target))
-            except UserError as problem:
+            except (UserError, OSError) as problem:  # what cannot be read or written, too
                 failed += 1
                 print(f"sesame: {path}: {problem}", file=sys.stderr)
     if as_json:

@@ -18,7 +18,7 @@ class CodesConfig(Settings):
 
     task: Literal["codes"]
     name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
-    neighbours: int = Field(default=15, ge=1, description="Of kNN and of trustworthiness.")
+    neighbours: int = Field(default=15, ge=1, description="Of trustworthiness.")
     rows: int = Field(default=2000, ge=100, description="Most test rows of the maps, for t-SNE takes its time.")
 
 

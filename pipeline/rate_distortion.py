@@ -119,13 +119,16 @@ def mean(points: Sequence[Point]) -> Point:
 
 
 def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psnr") -> float:
-    """Per cent of bits more (less: below 0) than `anchor` for equal quality; NaN where no quality is reached by both.
+    """Per cent of bits more (less: below 0) than `anchor` for equal quality.
 
+    NaN where no quality is reached by both, or more bits do not buy any (as of an empty picture).
     quality: "psnr", or "similarity", which is taken in decibels: −10 · log₁₀(1 − s).
     """
     from scipy.interpolate import PchipInterpolator
 
     curves = [_rising(points, quality) for points in (curve, anchor)]
+    if min(len(reached) for reached, _ in curves) < 2:
+        return math.nan
     low = max(reached[0] for reached, _ in curves)
     high = min(reached[-1] for reached, _ in curves)
     if not low < high:
@@ -141,7 +144,5 @@ def _rising(points: Sequence[Point], quality: str) -> tuple[np.ndarray, np.ndarr
         reached = point.psnr if quality == "psnr" else -10 * math.log10(max(1 - point.similarity, 1e-12))
         if math.isfinite(reached) and (not found or reached > found[-1][0]):
             found.append((reached, math.log(point.bpp)))
-    if len(found) < 2:
-        raise ValueError("a curve has at least two points, with more quality for more bits")
-    reached, rates = zip(*found, strict=True)
-    return np.array(reached), np.array(rates)
+    both = np.array(found).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

@@ -11,12 +11,14 @@
 A denoising auto-encoder's e is, for small Gaussian noise, −σ² ∇ log p(x) (Alain & Bengio 2014): it is long where the
 density of training rows falls steeply. Several members, trained alike but for their seeds, are averaged.
 
-A score is a function of its row alone: nothing of other rows in the batch enters, noise is keyed by the row's values.
+A score is a function of its row alone, to the bit: nothing of other rows in the batch enters, noise is keyed by the
+row's values, and rows are always taken as many at a time (the last ones beside zeros), for sums of other sizes are
+rounded otherwise. So a row is flagged beside others if it is flagged alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from training.variational import VariationalAutoencoder
 
 ERROR, STANDARDISED, DISTANCE = "error", "standardised-error", "latent-distance"
 BOTH, LIKELIHOOD = "error-and-distance", "likelihood"
-BATCH = 4096
+BATCH = 128  # rows at once, never more or fewer
 FILE = "anomaly.safetensors"  # beside a model: what else its scores need
 LEAST_ERROR = 1e-2  # of the mean over the values: a value never rebuilt wrongly must not outweigh all others
 PASSES = 3  # after which what a column should hold hardly changes
@@ -87,7 +89,10 @@ class Scorer:
 
     def by_feature(self, rows: np.ndarray) -> np.ndarray:
         """float64 [R, D]: the terms of the standardised error, which say what makes a row unusual."""
-        return np.mean([_errors(model, rows)[0] / _floored(of.spread) for model, of in self.members], 0)
+        return np.mean(
+            [_applied(model, rows, lambda x, model=model: _errors(model, x))[0].numpy() / _floored(of.spread)
+             for model, of in self.members], 0,
+        )  # fmt: skip
 
     def reasons(self, rows: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which columns make rows float32 [R, D] unusual; `columns` are the places of each one's features.
@@ -110,50 +115,53 @@ class Scorer:
 
     def rebuilt(self, rows: np.ndarray) -> np.ndarray:
         """float32 [R, *shape]: what normal rows like these look like, to the members on average."""
-        with torch.no_grad():
-            made = [torch.cat([model(x) for x in _batches(model, rows)]).cpu() for model, _ in self.members]
+        made = [_applied(model, rows, lambda x, model=model: [model(x)])[0] for model, _ in self.members]
         return torch.stack(made).float().mean(0).numpy()
 
 
 def _reference(model: Autoencoder, train: np.ndarray) -> Reference:
-    errors, codes = _errors(model, train)
+    errors, codes = (part.numpy() for part in _applied(model, train, lambda x: _errors(model, x)))
     covariance = np.atleast_2d(np.cov(codes, rowvar=False))
     ridge = RIDGE * max(np.trace(covariance) / len(covariance), np.finfo(np.float32).tiny)
     return Reference(errors.mean(0), codes.mean(0), np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
 
 def _scores(model: Autoencoder, of: Reference, rows: np.ndarray, importance_samples: int) -> dict[str, np.ndarray]:
-    squared, codes = _errors(model, rows)
-    away = codes - of.centre
-    found = {
-        ERROR: squared.sum(1),
-        STANDARDISED: (squared / _floored(of.spread)).sum(1),
-        DISTANCE: np.einsum("rk,kl,rl->r", away, of.precision, away, optimize=True),
-    }
-    found[BOTH] = found[STANDARDISED] + found[DISTANCE]
-    if isinstance(model, VariationalAutoencoder):
-        with torch.no_grad():
-            bound = [model.importance_bound(x, importance_samples).cpu() for x in _batches(model, rows)]
-        found[LIKELIHOOD] = -torch.cat(bound).double().numpy()
-    return found
+    spread, centre, precision = (
+        torch.from_numpy(np.ascontiguousarray(part)) for part in (_floored(of.spread), of.centre, of.precision)
+    )
+
+    def each(x: Tensor) -> list[Tensor]:
+        squared, codes = (part.cpu() for part in _errors(model, x))
+        away = codes - centre
+        found = [squared.sum(1), (squared / spread).sum(1), ((away @ precision) * away).sum(1)]
+        if isinstance(model, VariationalAutoencoder):
+            found.append(-model.importance_bound(x, importance_samples).double().cpu())
+        return found
+
+    error, standardised, distance, *bound = (part.numpy() for part in _applied(model, rows, each))
+    found = {ERROR: error, STANDARDISED: standardised, DISTANCE: distance, BOTH: standardised + distance}
+    return {**found, LIKELIHOOD: bound[0]} if bound else found
 
 
-def _errors(model: Autoencoder, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squared errors [R, D] and codes [R, K], float64."""
-    errors, codes = [], []
-    with torch.no_grad():
-        for x in _batches(model, rows):
-            code = model.encode(x)
-            errors.append((model.decode(code).double() - x.double()).flatten(1).square().cpu())
-            codes.append(code.flatten(1).double().cpu())
-    return torch.cat(errors).numpy(), torch.cat(codes).numpy()
+def _errors(model: Autoencoder, x: Tensor) -> list[Tensor]:
+    """Squared errors [B, D] and codes [B, K], float64."""
+    code = model.encode(x)
+    return [(model.decode(code).double() - x.double()).flatten(1).square(), code.flatten(1).double()]
 
 
 def _floored(spread: np.ndarray) -> np.ndarray:
     return np.maximum(spread, LEAST_ERROR * max(float(spread.mean()), np.finfo(np.float32).tiny))
 
 
-def _batches(model: Autoencoder, rows: np.ndarray) -> Iterator[Tensor]:
+@torch.no_grad()
+def _applied(model: Autoencoder, rows: np.ndarray, each: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+    """What `each` gives for rows [R, *shape], BATCH at a time: tensors [R, …] on the CPU."""
     device = next(model.parameters()).device
-    for start in range(0, len(rows), BATCH):
-        yield torch.from_numpy(np.ascontiguousarray(rows[start : start + BATCH])).to(device)
+    found = []
+    for start in range(0, max(len(rows), 1), BATCH):
+        some = rows[start : start + BATCH]
+        batch = np.zeros((BATCH, *rows.shape[1:]), np.float32)
+        batch[: len(some)] = some
+        found.append([part[: len(some)].cpu() for part in each(torch.from_numpy(batch).to(device))])
+    return [torch.cat(column) for column in zip(*found, strict=True)]

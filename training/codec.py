@@ -74,10 +74,11 @@ class Codec:
     def encode(self, picture: np.ndarray) -> bytes:
         """A file of a picture, uint8 [C, H, W]."""
         channels, height, width = picture.shape
-        if channels != self.channels or not 0 < min(height, width) <= max(height, width) <= LONGEST_SIDE:
+        fits = 0 < min(height, width) <= max(height, width) <= LONGEST_SIDE and height * width <= MAX_PIXELS
+        if channels != self.channels or not fits:
             raise UserError(
                 f"a picture of {width} × {height} pixels and {channels} channels: this model takes {self.channels} "
-                f"channels, and a side has 1 to {LONGEST_SIDE:,} pixels."
+                f"channels; a side has 1 to {LONGEST_SIDE:,} pixels, and a picture at most {MAX_PIXELS:,}."
             )
         return self.packed(Coded(height, width, self.latents(picture)))
 

@@ -44,10 +44,9 @@ class Measured:
             of[RECALL].append(recall_at(found, anomalous, self.false_alarms))
             wrong, right, _ = roc_curve(anomalous, found)
             precision, recall, _ = precision_recall_curve(anomalous, found)
-            # A curve of steps, as average precision counts it: the best of those that find as many.
-            reached = np.searchsorted(recall[::-1], GRID)
-            best = np.maximum.accumulate(precision[:-1])[::-1]  # the last is one where nothing is flagged
-            self._curves[method].append((np.interp(GRID, wrong, right), best[np.maximum(reached - 1, 0)]))
+            # A curve of steps, as average precision counts it: by the highest threshold that finds as many, and any.
+            reached = np.searchsorted(recall[::-1], np.maximum(GRID, np.finfo(float).tiny))
+            self._curves[method].append((np.interp(GRID, wrong, right), precision[::-1][reached]))
 
     def flag(self, method: str, how: str, threshold: float, scores: np.ndarray, anomalous: np.ndarray) -> None:
         """What a threshold flags of test rows with scores [n]."""
@@ -75,7 +74,8 @@ class Measured:
 
     def spread(self, method: str, metric: str = AUROC) -> float:
         """Standard deviation over the splits."""
-        return float(np.std(self.values[method][metric]))
+        values = self.values[method][metric]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
     def roc(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """False alarms and recall, the latter averaged over the splits."""

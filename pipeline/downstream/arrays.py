@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,15 @@ def batches(count: int, size: int = BATCH) -> Iterator[slice]:
 def flat(rows: np.ndarray) -> np.ndarray:
     """[R, D] of [R, …]."""
     return rows.reshape(len(rows), -1)
+
+
+def plane(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What takes rows [R, D] to [R, 2]: the two directions in which `rows` vary most (of one value: it, and 0)."""
+    from sklearn.decomposition import PCA
+
+    if rows.shape[1] == 1:
+        return lambda values: np.concatenate([values, np.zeros_like(values)], 1)
+    return PCA(2).fit(rows).transform
 
 
 def are_classes(*labels: np.ndarray) -> bool:

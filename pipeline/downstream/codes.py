@@ -17,7 +17,7 @@ from pipeline import array_figures
 from pipeline.array_jobs import CodesConfig
 from pipeline.artifact import Artifact
 from pipeline.downstream.array_training import encoded, rebuilt
-from pipeline.downstream.arrays import are_classes, flat, rows_of
+from pipeline.downstream.arrays import are_classes, flat, plane, rows_of
 from pipeline.downstream.probes import knn_accuracy, linear_accuracy
 from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
@@ -100,7 +100,6 @@ def _cells(one: dict[str, float], probed: bool) -> list[str]:
 
 def _maps(job: CodesConfig, features: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
     """Two numbers a test row: the first two components, t-SNE of the inputs and of the codes."""
-    from sklearn.decomposition import PCA as Components  # noqa: N811
     from sklearn.manifold import TSNE, trustworthiness
 
     inputs, codes = features[INPUTS][: job.rows], features[OURS][: job.rows]
@@ -108,9 +107,10 @@ def _maps(job: CodesConfig, features: dict[str, np.ndarray], context: Context) -
 
     def tsne(rows: np.ndarray) -> np.ndarray:
         perplexity = min(30.0, (len(rows) - 1) / 3)
-        return TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(rows)
+        begin = "pca" if rows.shape[1] > 1 else "random"
+        return TSNE(2, perplexity=perplexity, init=begin, random_state=0).fit_transform(rows)
 
-    found: dict[str, np.ndarray] = {"PCA, 2 components": Components(2).fit_transform(inputs)}
+    found: dict[str, np.ndarray] = {"PCA, 2 components": plane(inputs)(inputs)}
     if codes.shape[1] == 2:
         found["codes"] = codes
     for name, rows in (("t-SNE of inputs", inputs), ("t-SNE of codes", codes)):

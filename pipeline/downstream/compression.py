@@ -89,7 +89,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         figures / "pictures.png",
     )
     saved, saved_similarity = (
-        {codec: float(np.mean([bd(of, codec, quality) for of in by_picture.values()])) for codec in RIVALS}
+        {codec: _known_mean([bd(of, codec, quality) for of in by_picture.values()]) for codec in RIVALS}
         for quality in ("psnr", "similarity")
     )
     rows = []
@@ -116,7 +116,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         f"again; of ours the header and checksum are {OVERHEAD} bytes; without classes of places, by one distribution "
         "a channel as it was learned, the rest would be as long as said. PSNR in dB of 8-bit pictures. Others: "
         f"{standards}. BD-rate: bits more than {rd.JPEG}'s for equal PSNR or {measure}, over what both reach, by "
-        "picture; negative is better.",
+        "picture (–: they reach nothing alike); negative is better.",
         "heads": ["λ", "bpp", "without header", "without classes", "PSNR", measure, "s to code", "s to decode"],
         "rows": rows,
         "tables": {
@@ -265,6 +265,12 @@ def _said(point: rd.Point) -> str:
 
 def _known(values: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _known_mean(values: list[float]) -> float:
+    """Of pictures whose number is known; NaN if none is."""
+    known = [value for value in values if math.isfinite(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def _percent(value: float) -> str:

@@ -22,7 +22,7 @@ from pipeline import array_figures
 from pipeline.array_jobs import GenerationConfig
 from pipeline.artifact import Artifact
 from pipeline.downstream.array_training import applied, encoded, rebuilt
-from pipeline.downstream.arrays import batches, flat, rows_of
+from pipeline.downstream.arrays import batches, flat, plane, rows_of
 from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
 
@@ -151,9 +151,5 @@ def _axes(model: Any, code: np.ndarray, spread: np.ndarray) -> dict[str, np.ndar
 
 def _in_a_plane(rows: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
     """Rows of a table and samples beside them, by the two directions in which the rows vary most."""
-    if rows.shape[1] > 2:
-        from sklearn.decomposition import PCA
-
-        plane = PCA(2).fit(rows)
-        rows, samples = plane.transform(rows), plane.transform(samples)
-    return {"test rows": rows, "samples": samples}
+    project = plane(rows)
+    return {"test rows": project(rows), "samples": project(samples)}

@@ -81,9 +81,21 @@ def test_measures_are_means_over_splits() -> None:
         measured.add({"one": np.array(scores)}, truth)
         measured.flag("one", "by hand", 1.5, np.array(scores), truth)
     assert measured.values["one"][AUROC] == [1.0, 0.5]
-    assert measured.mean("one") == 0.75 and measured.spread("one") == 0.25
+    assert measured.mean("one") == 0.75 and measured.spread("one") == pytest.approx(0.125**0.5)
     assert measured.values["one"][AVERAGE_PRECISION] == pytest.approx([1.0, (1 / 2 + 2 / 3) / 2])
     assert measured.flagged["one", "by hand"] == [(0.0, 1.0), (0.5, 0.5)]
     grid, precision = measured.precision_recall("one")
-    assert precision[0] == pytest.approx((1 + 2 / 3) / 2) and precision[-1] == pytest.approx((1 + 2 / 3) / 2)
+    assert precision[0] == pytest.approx((1 + 1 / 2) / 2) and precision[-1] == pytest.approx((1 + 2 / 3) / 2)
     assert measured.roc("one")[1][-1] == 1.0 and len(grid) == len(precision)
+
+
+def test_the_curve_of_precision_is_that_of_average_precision() -> None:
+    measured = Measured(0.01)
+    measured.add({"one": np.array([5.0, 4.0, 3.0, 2.0, 1.0])}, np.array([False, False, True, True, True]))
+    grid, precision = measured.precision_recall("one")
+    assert precision[np.searchsorted(grid, 0.6)] == pytest.approx(2 / 4)  # though 3 of 5 are right further on
+    random = np.random.default_rng(0)
+    truth = np.arange(400) < 100
+    measured.add({"many": random.normal(size=400) + truth}, truth)
+    grid, precision = measured.precision_recall("many")
+    assert precision[1:].mean() == pytest.approx(measured.mean("many", AVERAGE_PRECISION), abs=1e-3)

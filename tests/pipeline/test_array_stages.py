@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.shards import Shards
 from data_prep.transform import Transform
 from pipeline.artifact import Artifact
+from pipeline.downstream.arrays import plane
 from pipeline.execute import _line
 from pipeline.stages.pretrain import METRICS, MODEL, TRANSFORM, read_records
 from tests.pipeline import tiny_arrays
@@ -115,6 +116,20 @@ def test_making_it_again_gives_the_same_bytes(kind: str, homes: Path, tmp_path: 
         assert first[name].output_digest == second[name].output_digest
     weights = [one["pretrain"].path / MODEL / "model.safetensors" for one in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_one_number_is_a_code_too(tmp_path: Path) -> None:
+    network = "{architecture: mlp, config: {hidden: [8], bottleneck: 1}}"
+    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, network=network), tmp_path, "train.steps=5")
+    found = made["codes"].summary
+    assert found and (made["report"].path / "report.md").is_file()
+
+
+def test_two_numbers_a_row_are_drawn_of_any_number() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 1))
+    assert np.array_equal(plane(rows)(rows), np.hstack([rows, np.zeros((20, 1))]))
+    wide = np.hstack([rows, 3 * rows, 0.1 * rows])
+    assert plane(wide)(wide).shape == (20, 2) and plane(wide)(wide)[:, 0].std() > 2
 
 
 def test_one_class_training_never_sees_an_anomaly(homes: Path, tmp_path: Path) -> None:

@@ -72,8 +72,15 @@ def test_only_what_both_reach_counts() -> None:
     assert math.isnan(bd_rate(above, line))
     half = [point._replace(bpp=point.bpp / 2) for point in line[2:]]
     assert bd_rate(half, line) == pytest.approx(-50)
-    with pytest.raises(ValueError, match="at least two points"):
-        bd_rate(line[:1], line)
+    assert math.isnan(bd_rate(line[:1], line))
+
+
+def test_where_bits_buy_nothing_there_is_no_rate() -> None:
+    line = [Point(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5)]
+    empty = [Point(2.0**n, math.inf, 1.0) for n in range(5)]  # as of a picture of one colour
+    worse = [Point(1.0, 40.0, 0.9), Point(2.0, 39.0, 0.8)]
+    for curve in (empty, worse, []):
+        assert math.isnan(bd_rate(curve, line)) and math.isnan(bd_rate(line, curve))
 
 
 def test_a_point_that_costs_more_and_is_worse_is_left_out() -> None:

@@ -397,6 +397,8 @@ def test_what_no_codec_takes_is_told(codec: Codec, tmp_path: Path) -> None:
         codec.encode(noise(8, 8, channels=1))
     with pytest.raises(UserError, match="a side has 1 to 65,535 pixels"):
         codec.encode(np.zeros((3, 1, 65_536), np.uint8))
+    with pytest.raises(UserError, match="a picture at most 67,108,864"):
+        codec.encode(np.broadcast_to(np.uint8(0), (3, 8200, 8200)))
     save_model(tmp_path, compressor())
     with pytest.raises(UserError, match=r"codec\.json: not the tables of a codec"):
         Codec.open(tmp_path)
