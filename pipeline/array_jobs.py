@@ -125,6 +125,10 @@ class AnomalyConfig(Settings):
         "the rest is new to classifiers. 0: they are of all kinds.",
     )
     shown: int = Field(default=6, ge=1, description="Most unusual test rows whose reasons are told.")
+    note: str = Field(
+        default="",
+        description="What readers must know of how settings came about; the report says it with the figures.",
+    )
 
 
 class RivalConfig(Settings):

@@ -105,10 +105,11 @@ class Codec:
         with torch.no_grad():
             return as_bytes(self.model(self._tensor(picture)))
 
-    def estimate(self, picture: np.ndarray) -> float:
-        """Bits that the learned distributions ask for ŷ."""
+    def estimate(self, picture: np.ndarray) -> tuple[float, float]:
+        """Bits that the tables ask for ŷ, and that the learned distributions would, which know of no classes."""
         with torch.no_grad():
-            return float(self.model.bits(self.model.encode(self._tensor(picture))))
+            code = self.model.encode(self._tensor(picture))
+            return self.tables.bits(code[0].cpu().numpy()), float(self.model.bits(code))
 
     def packed(self, coded: Coded) -> bytes:
         """The file of some latents."""

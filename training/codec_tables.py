@@ -16,6 +16,7 @@ multiple of 2⁻¹⁶ below 2²⁴: exact in a double, in any order, on any mach
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -137,6 +138,17 @@ class Tables:
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise UserError(f"{path}: not the tables of a codec: {error}; train one with Sesame.") from None
         return cls(tables)
+
+    def bits(self, latents: np.ndarray) -> float:
+        """What the tables ask for whole numbers [C, h, w]; `encode` comes within two words of it."""
+        activity, found = Activity(1, *latents.shape[1:]), 0.0
+        for table, channel in zip(self.channels, latents, strict=True):
+            values = channel.astype(np.int32).ravel()
+            symbols, counts = table.symbols(values), np.array(table.counts)
+            met = counts[activity.classes(table.contexts), symbols]
+            found += float(np.log2(TOTAL / met).sum()) + math.log2(PLAIN) * int((symbols == counts.shape[1] - 1).sum())
+            activity.add(values)
+        return found
 
     def encode(self, latents: np.ndarray) -> bytes:
         """Bytes of whole numbers [C, h, w], each at most LARGEST either way."""

@@ -1,9 +1,10 @@
 """How well unusual rows are told from normal ones, by auto-encoders and by methods without a network of ours.
 
 For every seed: rows are drawn (`anomaly_rows`), scaled by those that are learned from, and every method is fitted and
-scored on the same test rows, so that differences are paired. Nothing is chosen by an anomaly: settings are the recipe's
-for all seeds, candidates are told apart by held-out normal rows, thresholds are drawn by those. Plain classifiers,
-which are given a few marked anomalies, show what these are worth.
+scored on the same test rows, so that differences are paired. Nothing is chosen here by an anomaly: settings are the
+recipe's for all seeds (how they came about is for its `note` to say), candidates are told apart by held-out normal
+rows, thresholds are drawn by those. Plain classifiers, which are given a few marked anomalies, show what these are
+worth.
 
 Baselines learn from all rows that are given as normal; our networks leave out `threshold_share` of them, by which
 thresholds are drawn.

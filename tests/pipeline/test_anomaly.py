@@ -25,6 +25,7 @@ TANH = "{architecture: mlp, config: {hidden: [16], bottleneck: 4, activation: ta
 LINEAR = "{architecture: mlp, config: {bottleneck: 1}}"
 JOB = (
     "name: anomaly, task: anomaly, seeds: 3, baselines: [pca, ecod, knn], marked: [4], importance_samples: 4, "
+    "note: Noise was guessed., "
     f"detectors: [{{name: denoising, networks: [{TANH}, {LINEAR}]}}, "
     "{name: variational, objective: {name: vae}, corruption: {kind: none}, score: likelihood, members: 2}]"
 )
@@ -58,7 +59,7 @@ def test_the_report_is_whole(made: dict[str, Artifact]) -> None:
     for found in report["found"].values():
         assert all(len(values) == 3 and 0 <= min(values) <= max(values) <= 1 for values in found.values())
     page = (made["anomaly"].path / "report.md").read_text()
-    assert "no anomaly among them" in page
+    assert "no anomaly among them" in page and "which published figures are of. Noise was guessed." in page
     for title, (heads, rows) in report["tables"].items():
         assert f"### {title}" in page and all(len(row) == len(heads) for row in rows)
 

@@ -186,6 +186,7 @@ latents = st.integers(0, 2**32 - 1).map(
 def test_any_whole_numbers_come_back(values: np.ndarray, tables: Tables) -> None:
     raw = tables.encode(values.astype(np.int32))
     assert np.array_equal(tables.decode(raw, *values.shape[1:]), values)
+    assert tables.bits(values) == pytest.approx(_asked(tables, values), abs=1e-6)
     spare = 8 * len(raw) - _asked(tables, values)
     assert -1 < spare < 72, "the tables' bits, and less than two words and the coder's rounding"
 
