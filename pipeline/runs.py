@@ -91,6 +91,7 @@ def begin(folder: Path, recipe: AnyRecipe) -> Run:
         resolved.write_text(recipe.to_yaml())
         save(folder, run)
     except BaseException:
+        (folder / f"{run_id}.json").unlink(missing_ok=True)  # first: it may be there in spite of the error
         resolved.unlink(missing_ok=True)
         raise
     return run

@@ -60,6 +60,21 @@ def test_a_record_that_cannot_be_written_leaves_the_one_before(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{run.run_id}.json", f"{run.run_id}.yaml"]
 
 
+def test_a_record_that_is_there_in_spite_of_an_error_is_never_without_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def done_and_failed(self: Path, target: Path) -> Path:
+        replace(self, target)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", done_and_failed)
+    with pytest.raises(OSError, match="Input/output"):
+        runs.begin(tmp_path, load("quickstart"))
+    assert runs.every(tmp_path) == [] and list(tmp_path.iterdir()) == []
+
+
 def test_numbers_of_a_summary() -> None:
     summary = {"rows": 3, "share": 0.5, "flag": True, "text": "x", "train": {"rows": 2, "list": [1, 2]}, "none": None}
     assert runs.numbers(summary) == {"rows": 3.0, "share": 0.5, "train.rows": 2.0}
