@@ -342,7 +342,7 @@ def score(
 
         folder, console = scores.detector_of(model, home), Console(stderr=True, highlight=False)
         with console.status("scoring") as status:
-            tally = scores.to_file(folder, files, Path(str(out_file)), home.downloads, status.update)
+            tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
         told = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
     if as_json:
         print(json.dumps(told))
@@ -352,6 +352,8 @@ def score(
     out.print(f"{told['rows']:,} rows, {alarms}, {told['rejected']:,} rows that could not be read{why}")
     for line in told.get("news", []):
         out.print(Text(line, "yellow"))
+    if told["rejected"] and not told["rows"]:
+        sys.exit(FAILED)  # of all that was given
 
 
 def sample(model: str, file: str, count: int, seed: int) -> None:

@@ -69,6 +69,8 @@ def decompress(model: str, source: str, out: str, as_json: bool) -> None:
         picture = codec.decode(raw)
         file = io.BytesIO()
         channels = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+        if target.exists() and target.parent.resolve() == path.parent.resolve():
+            raise UserError(f"{target} is there, perhaps the picture it was made of; name another folder.")
         Image.fromarray(channels).save(file, "PNG")
         _write(target, file.getvalue())
         return Done(str(path), str(target), picture.shape[1], picture.shape[2], len(raw))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.transform import Transform
+from flows.outputs import checked
 from pipeline.array_figures import mosaic
 from pipeline.home import Home
 from pipeline.stages.pretrain import MODEL, TRANSFORM
@@ -25,6 +27,9 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
 
     from training.sampling import sampler
 
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"--seed {seed}: it lies between 0 and {(1 << 63) - 1}.")
+    checked(out)
     folder = folder_of(model)
     drawing = sampler(folder)
     with torch.no_grad():
@@ -33,11 +38,15 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     wanted = ".png" if pictures else ".csv"
     if out.suffix.lower() != wanted:
         raise UserError(f"--out {out}: {'pictures' if pictures else 'rows of a table'} go to a {wanted} file.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if pictures:
-        _write_pictures(made, out)
-    else:
-        _write_rows(made, folder, out)
+    draft = out.with_name(f".{out.stem}.{secrets.token_hex(4)}{wanted}")
+    try:
+        if pictures:
+            _write_pictures(made, draft)
+        else:
+            _write_rows(made, folder, draft)
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
     return made.shape[1:]
 
 

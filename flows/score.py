@@ -1,9 +1,12 @@
 """`sesame score`, and the Prefect flow `score`, which scores what is new in some files, each row once.
 
     files ─► rows that the book does not have yet ─► scores and alarms, committed ─► drift ─► MLflow, the hook
+                                                                      after drift ─► retraining ─► the hook
 
 The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who hears of it: MLflow may be
-away, and a hook that fails is told of and not tried again.
+away. Rows are scored once, and told at least once: a pass tells of all that was committed and not told yet, also by
+passes that were killed, and the book has a mark of it when MLflow and the hook were told. A hook that fails is logged,
+and not tried again.
 """
 
 from __future__ import annotations
@@ -23,15 +26,21 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from data_prep.errors import UserError
+from data_prep.readers_files import find
+from data_prep.readers_rows import first_line
+from data_prep.source_files import SourceFile
+from data_prep.sources import TEXT
 from flows.environment import prepare
+from flows.outputs import checked
 from pipeline import promotion, scoring
 from pipeline.detector import FILE, name_of
 from pipeline.detectors import AnyDetector, open_any
-from pipeline.drift import SCORE
+from pipeline.document_detector import DocumentDetector
+from pipeline.drift import SCORE, Drift
 from pipeline.home import Home
 from pipeline.promotion import DETECTOR
 from pipeline.recipe import load
-from pipeline.score_book import Book, Scored
+from pipeline.score_book import SETTLED_SECONDS, Book, Scored, mark_told
 from pipeline.scoring import Tally
 from pipeline.tracking import Tracker
 
@@ -52,7 +61,10 @@ def detector_of(model: str, home: Home) -> Path:
         raise UserError(f"{model} holds no detector; give the artifact of an anomaly job, or its folder {DETECTOR}.")
     found = home.store().resolve(model).path / DETECTOR
     if not (found / FILE).is_file():
-        raise UserError(f"{model} is no anomaly job, so it holds no detector; `sesame runs` shows what was made.")
+        raise UserError(
+            f"{model} holds no detector: it is no anomaly job, or too few normal rows were held out for a threshold, "
+            "as its report says."
+        )
     return found
 
 
@@ -60,6 +72,7 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
     """Score all rows of some files into one Arrow file, which is there whole or not at all."""
     detector, tally = open_any(model), Tally()
     found = scoring.files_of(detector, files, downloads)
+    checked(out, (file.uri for file in found))
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
     def batches() -> Any:
@@ -69,7 +82,6 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
                 progress(f"file {number} of {len(found)}, {tally.rows:,} rows, {tally.alarms:,} alarms")
 
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         scoring.write(draft, batches())
         draft.replace(out)
     finally:
@@ -78,11 +90,26 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 
 
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
-def score_new(model: Path, name: str, files: list[str], book: Path, downloads: Path) -> Scored:
-    """Score and commit what the book does not have."""
+def score_new(
+    model: Path, name: str, files: list[str], book: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
+) -> Scored:
+    """Score and commit what the book does not have; what is to be told now."""
     detector = open_any(model)
     with Book.held(book) as held:
-        return held.score(detector, name, scoring.files_of(detector, files, downloads))
+        found = [file for path in files for file in _files_now(detector, path, downloads)]
+        return held.to_tell(held.score(detector, name, found, settled_seconds), name)
+
+
+def _files_now(detector: AnyDetector, path: str, downloads: Path) -> list[SourceFile]:
+    """The files of a path; of a folder or glob there may be none yet."""
+    try:
+        return scoring.files_of(detector, [path], downloads)
+    except UserError:
+        label, found = find(path)
+        readable = (TEXT if isinstance(detector, DocumentDetector) else scoring.accepts(detector)).readable
+        if not label or any(readable(file.relative) for file in found):
+            raise
+        return []
 
 
 @flow(name="score", persist_result=False)
@@ -95,49 +122,54 @@ def score(
     least_rows: int = 100,
     retrain: str | None = None,
     settings: list[str] | None = None,
+    settled_seconds: float = SETTLED_SECONDS,
 ) -> dict[str, Any]:
     """Score rows that are new in `files`, each once, into the folder `book`, and tell of alarms and drift.
 
-    hook: a command that is given what happened as JSON on its standard input, if there is an alarm, drift (PSI above
-    `psi_limit` in any column, of at least `least_rows` new rows), a row that could not be read or a file that changed.
+    hook: a command that is given what happened as JSON on its standard input, if there is an alarm, drift, a row that
+    could not be read or a file that changed, and again with what came of retraining.
+    psi_limit, least_rows: any column whose PSI is above the limit, and above what chance explains of so few rows,
+    drifted. Where there are less new rows than `least_rows`, earlier ones count, too, since drift was last told.
     retrain, settings: a recipe that is run after drift; its detector becomes the champion of that recipe's name if it
-    does as well as the one before.
+    does as well as the one before. If it fails, so does the flow when that is told; the next drift has it tried again.
+    settled_seconds: a last row without a line end waits until nobody has written to its file for so long.
     """
     home = Home.find()
     prepare(home.prefect)
-    folder = detector_of(model, home)
+    folder, kept = detector_of(model, home), Path(book).expanduser()
     name = name_of(folder)
     began = time.time()
-    scored = score_new(folder, name, files, Path(book).expanduser(), home.downloads)
+    scored = score_new(folder, name, files, kept, home.downloads, settled_seconds)
     told = account(open_any(folder), name, scored, psi_limit, least_rows)
     told["seconds"] = round(time.time() - began, 3)
     _track(home, told)
-    if retrain and told["drifted"]:
-        told["retrained"] = retrained(home, retrain, settings or [])
-        told["news"].append(told["retrained"])
-    if hook and told["news"]:
+    if hook and len(told["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
         told["hook"] = call_hook(hook, told)
+    mark_told(kept, scored.parts, told["drifted"])
+    if retrain and told["drifted"]:
+        _retrain(home, retrain, settings or [], told, hook)
     return told
 
 
 def account(detector: AnyDetector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
     """What a pass came to, as plain values; `news` says in words what a person should hear of."""
-    tally = scored.tally
-    drift: dict[str, dict[str, float]] = {}
-    if tally.rows:
-        found = detector.baseline.drift(tally.counts)
-        drift = {column: dict(zip(one._fields, map(float, one), strict=True)) for column, one in found.items()}
-    worst = max(drift, key=lambda column: drift[column]["psi"], default=None)
-    drifted = worst is not None and tally.rows >= least_rows and drift[worst]["psi"] > psi_limit
+    tally, recent = scored.tally, scored.recent(name, least_rows)
+    drift: dict[str, Drift] = {}
+    if any(part.tally.rows for part in scored.parts if part.detector == name):
+        drift = detector.baseline.drift(recent.counts)
+    beyond = [column for column, one in drift.items() if one.beyond(psi_limit)] if recent.rows >= least_rows else []
     news = []
     if tally.alarms:
         news.append(f"{tally.alarms:,} alarms in {tally.rows:,} new rows")
-    if drifted and worst is not None:
-        news.append(f"{worst} drifted: PSI {drift[worst]['psi']:.2f}, more than {psi_limit:g}")
+    if beyond:
+        worst = max(beyond, key=lambda column: drift[column].psi)
+        limit = max(psi_limit, drift[worst].chance)
+        news.append(f"{worst} drifted: PSI {drift[worst].psi:.2f} of {recent.rows:,} rows, more than {limit:.2f}")
     if tally.rejected:
         news.append(f"{tally.rejected:,} rows could not be read")
     if scored.changed:
         news.append(f"{', '.join(scored.changed)} changed after being scored, and is left alone")
+    news += [f"{size:,} bytes of {file} wait for a line end" for file, size in scored.waiting.items()]
     return {
         "detector": name,
         "rows": tally.rows,
@@ -145,10 +177,28 @@ def account(detector: AnyDetector, name: str, scored: Scored, psi_limit: float, 
         "rejected": tally.rejected,
         "files": [part.file for part in scored.parts],
         "changed": scored.changed,
-        "drifted": drifted,
-        "drift": drift,
+        "waiting": scored.waiting,
+        "drifted": bool(beyond),
+        "drift_rows": recent.rows if drift else 0,
+        "drift": {column: one._asdict() for column, one in drift.items()},
         "news": news,
     }
+
+
+def _retrain(home: Home, recipe: str, settings: list[str], told: dict[str, Any], hook: str | None) -> None:
+    """Retrain and tell what came of it, also if it failed, which is raised then."""
+    failure = None
+    try:
+        came = retrained(home, recipe, settings)
+    except Exception as error:
+        failure, came = error, f"retraining failed: {first_line(error)}"
+        log.error("%s: %s", recipe, came)
+    told["retrained"] = came
+    told["news"].append(came)
+    if hook:
+        told["hook"] = call_hook(hook, {**told, "news": [came]})
+    if failure is not None:
+        raise failure
 
 
 def retrained(home: Home, recipe: str, settings: list[str]) -> str:
@@ -180,7 +230,7 @@ def call_hook(command: str, told: dict[str, Any]) -> str:
             timeout=HOOK_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:  # a value: quotes that are not closed
         log.warning("the hook %s did not run: %s", command, error)
         return f"did not run: {error}"
     if done.returncode:
@@ -197,10 +247,11 @@ def _track(home: Home, told: dict[str, Any]) -> None:
     numbers["drifted"] = float(told["drifted"])
     if told["rows"]:
         numbers["alarm_share"] = told["alarms"] / told["rows"]
+    if told["drift"]:
         numbers["psi_most"] = max(one["psi"] for one in told["drift"].values())
         numbers |= {f"{kind}_{SCORE}": told["drift"][SCORE][kind] for kind in ("psi", "ks") if SCORE in told["drift"]}
-        lines = [[column, one["psi"], one["ks"]] for column, one in told["drift"].items()]
-        run.table(["column", "psi", "ks"], lines, "drift.json")
+        lines = [[column, *one.values()] for column, one in told["drift"].items()]
+        run.table(["column", *Drift._fields], lines, "drift.json")
     run.metrics(numbers, step=0)
     run.text(json.dumps(told, indent=1), "account.json")
     run.end("FINISHED")

@@ -1,14 +1,21 @@
-"""Scores of files that come and grow, each row exactly once.
+"""Scores of files that come and grow, each row exactly once, and told at least once.
 
     BOOK/.lock                one writer at a time
     BOOK/scores-….arrow       rows of a file, or of what was added to it, and in its last batch which rows they are
+    BOOK/.told                which parts a person has heard of
 
 A part is written under another name and renamed into place, and that *is* the commit: whoever is killed before it has
 left nothing that counts, whoever is killed after it has left the rows and the note that they are done, for both are one
 file. What there is to do follows from the book and the files alone.
 
 Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only whole rows are taken, and only if what was scored of the
-file before is still what it was. A file that changed otherwise is named and left alone.
+file before is still what it was; a last row without a line end is whole once nobody has written to the file for a
+while. A file that changed otherwise is named and left alone. But a part without a scored row binds nothing (it may be
+of half a file, whose other half was still to come): when its file has changed, those bytes are read anew and the part
+is replaced, by a rename as well.
+
+What was committed is told after that, and marked as told after that again: whoever is killed in between has it told a
+second time, and never not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +24,9 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,40 +36,56 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from data_prep.errors import UserError
-from data_prep.readers_files import open_file
-from data_prep.source_files import DAMAGED, SourceFile, opened
+from data_prep.readers_files import is_remote, shown, stamp
+from data_prep.source_files import SourceFile
 from data_prep.sources import stamp_of
 from pipeline import scoring
 from pipeline.detectors import AnyDetector
-from pipeline.document_detector import DocumentDetector
+from pipeline.growing import Form, cut, digests, ends_there, form_of, head_end, is_blank, last_end
 from pipeline.scoring import Tally
 
-PATTERN, LOCK = "scores-*.arrow", ".lock"
-GROWING = (".csv", ".tsv", ".jsonl")
-CHUNK = 1 << 20
+FORMAT = 2
+PATTERN, LOCK, TOLD = "scores-*.arrow", ".lock", ".told"
 NOTE = "sesame"
+DRIFT = "drift"
+SETTLED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Part:
     """Which rows of which file a committed part holds: those in bytes [start, stop)."""
 
-    file: str
+    key: str  # of the file: where it lies
+    file: str  # its name, for people
     start: int
     stop: int
+    whole: int  # where its last row begins if that had no line end, else `stop`
     lines: int  # line ends in bytes [0, stop)
     digest: str  # of bytes [0, stop) of the file
     stamp: str  # of the file when it was listed
+    number: int  # parts are numbered as they are committed
     detector: str
     tally: Tally
 
+    @property
+    def mark(self) -> str:
+        return _short(self.key, self.start, self.stop, self.digest)
+
     def to_json(self) -> str:
-        return json.dumps({**vars(self), "tally": self.tally.to_json()})
+        return json.dumps({"format": FORMAT, **vars(self), "tally": self.tally.to_json()})
 
     @staticmethod
-    def of_json(text: str) -> Part:
-        value = json.loads(text)
-        return Part(**{**value, "tally": Tally.of_json(value["tally"])})
+    def of(path: Path) -> Part:
+        """UserError where a file is no part, or is one of another version."""
+        try:
+            value = json.loads(scoring.told(path)[NOTE])
+            made = value.pop("format", 1)
+            if made == FORMAT:
+                return Part(**{**value, "tally": Tally.of_json(value["tally"])})
+            problem = f"it has format {made}, and this version reads {FORMAT}"
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is no part of a book that can be gone on with ({problem}); give another folder.")
 
 
 class Scored(NamedTuple):
@@ -69,11 +94,28 @@ class Scored(NamedTuple):
     parts: list[Part]
     changed: list[str]
     """Files that are not what was scored of them, and have not only grown."""
+    waiting: dict[str, int]
+    """Bytes at the end of files that wait for a line end."""
+    earlier: Sequence[Part] = ()
+    """Parts that were told before, newest first, back to those in which drift was told."""
 
     @property
     def tally(self) -> Tally:
+        """Rows, alarms and rejects. Other detectors have other bins, which do not add up."""
         total = Tally()
         for part in self.parts:
+            total.add(replace(part.tally, counts={}))
+        return total
+
+    def recent(self, detector: str, least_rows: int) -> Tally:
+        """Of a detector's new parts, and of as many earlier ones as it takes to have so many rows."""
+        total = Tally()
+        for part in self.parts:
+            if part.detector == detector:
+                total.add(part.tally)
+        for part in self.earlier:
+            if total.rows >= least_rows:
+                break
             total.add(part.tally)
         return total
 
@@ -83,11 +125,10 @@ class Book:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.parts: dict[str, Part] = {}  # the last one of each file
-        for path in sorted(folder.glob(PATTERN)):
-            part = Part.of_json(scoring.told(path)[NOTE])
-            if part.file not in self.parts or self.parts[part.file].stop < part.stop:
-                self.parts[part.file] = part
+        self.parts: dict[str, list[Part]] = {}  # of each file, in its order
+        for part in sorted(map(Part.of, folder.glob(PATTERN)), key=lambda part: part.start):
+            self.parts.setdefault(part.key, []).append(part)
+        self._number = max((part.number for part in self._all()), default=0)
 
     @staticmethod
     @contextmanager
@@ -103,115 +144,142 @@ class Book:
                 draft.unlink()
             yield Book(folder)
 
-    def score(self, detector: AnyDetector, name: str, files: list[SourceFile]) -> Scored:
-        """Score what is new in the files, and commit it file by file. `name`: the detector's."""
-        done, changed = [], []
-        for file in files:
-            new = self._new(file)
+    def score(
+        self, detector: AnyDetector, name: str, files: Iterable[SourceFile], settled_seconds: float = SETTLED_SECONDS
+    ) -> Scored:
+        """Score what is new in the files, and commit it file by file. `name`: the detector's.
+
+        settled_seconds: how long a file was not written to when a last row without a line end is whole.
+        """
+        done, changed, waiting = [], [], {}
+        for key, file in _keyed(self.folder, files):
+            form = form_of(detector, file)
+            new = self._new(key, file, form, settled_seconds)
             if new is None:
                 changed.append(file.name)
-            elif new.start < new.stop:
-                done.append(self._commit(detector, replace(new, detector=name), file))
-        return Scored(done, changed)
+                continue
+            if new.start < new.stop:
+                done.append(self._commit(detector, replace(new, detector=name), file, form))
+            if form and new.stop < file.size and not is_blank(file, form, new.stop, file.size):
+                waiting[file.name] = waiting.get(file.name, 0) + file.size - new.stop
+        return Scored(done, changed, waiting)
 
-    def _new(self, file: SourceFile) -> Part | None:
-        """The stretch of a file that has not been scored, empty if all has; None where it has changed before that."""
-        last, grows = self.parts.get(file.name), file.name.endswith(GROWING) and not file.member
-        before = last.stop if last else 0
-        if last and last.stamp == file.stamp:
-            return replace(last, start=before)
-        if last and (file.size < before or (file.size > before and not grows)):
+    def to_tell(self, scored: Scored, detector: str) -> Scored:
+        """What a pass did, and all that passes before it did which nobody was told of."""
+        told = _marks(self.folder)
+        parts = sorted(self._all(), key=lambda part: -part.number)
+        drifted = max((part.number for part in parts if DRIFT in told.get(part.mark, ())), default=0)
+        earlier = [part for part in parts if part.mark in told and part.detector == detector and part.number > drifted]
+        untold = [part for part in reversed(parts) if part.mark not in told]
+        return scored._replace(parts=untold, earlier=earlier)
+
+    def _all(self) -> Iterator[Part]:
+        return (part for parts in self.parts.values() for part in parts)
+
+    def _base(self, key: str) -> Part | None:
+        """The last part of a file that binds it: one with a scored row."""
+        return next((part for part in reversed(self.parts.get(key, [])) if part.tally.rows), None)
+
+    def _new(self, key: str, file: SourceFile, form: Form | None, settled_seconds: float) -> Part | None:
+        """The stretch of a file to be scored, empty if there is none; None where it has changed before that."""
+        base, last = self._base(key), self.parts.get(key, [None])[-1]
+        start = base.stop if base else 0
+        nothing = Part(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
+        if last and last.stamp == file.stamp and last.stop == file.size:
+            return replace(nothing, start=file.size, stop=file.size)
+        if base and (file.size < start or (file.size > start and form is None)):
             return None
-        if last and self._digest(file, before)[0] != last.digest:
+        whole = last_end(file, form, start, file.size) if form else file.size
+        stop = whole
+        if form and _is_settled(file, settled_seconds) and not is_blank(file, form, whole, file.size):
+            stop = file.size
+        if base and stop == start and base.stamp == file.stamp:
+            return nothing
+        before, found = digests(file, start, stop)
+        if base and before.content != base.digest:
             return None
-        end = _whole_rows(file, before) if grows else file.size
-        digest, lines = self._digest(file, end)
-        return Part(file.name, before, end, lines, digest, file.stamp, "", Tally())
+        if base and form and base.whole < base.stop and not ends_there(file, form, base.whole, base.stop):
+            return None
+        again = last is not None and (last.stop, last.digest) == (stop, found.content)  # written as it was
+        if again or (form and is_blank(file, form, start or head_end(file, form), stop)):
+            return replace(nothing, start=stop, stop=stop)
+        return replace(nothing, stop=stop, whole=whole, lines=found.lines, digest=found.content)
 
-    def _digest(self, file: SourceFile, stop: int) -> tuple[str, int]:
-        """Digest of bytes [0, stop) of a file, and the line ends among them."""
-        total, lines = hashlib.blake2b(digest_size=16), 0
-        try:
-            for chunk in _stretch(file, 0, stop):
-                total.update(chunk)
-                lines += chunk.count(b"\n")
-        except DAMAGED:  # what an archive does not give is told where its rows are read
-            total.update(file.stamp.encode())
-        return total.hexdigest(), lines
-
-    def _commit(self, detector: AnyDetector, part: Part, file: SourceFile) -> Part:
-        tally = Tally()
-        called = hashlib.blake2b(f"{part.file} {part.start} {part.digest}".encode(), digest_size=12).hexdigest()
-        draft, final = self.folder / f".draft-{called}", self.folder / f"scores-{called}.arrow"
-        rows = self.folder / f".draft-{called}-rows"
-        if file.member or not file.name.endswith(GROWING):
+    def _commit(self, detector: AnyDetector, part: Part, file: SourceFile, form: Form | None) -> Part:
+        """Score a part and rename it into place: that of a part which began there and had no scored row, if any."""
+        tally, base = Tally(), self._base(part.key)
+        called = _short(part.key, part.start)
+        draft, rows = self.folder / f".draft-{called}", self.folder / f".draft-{called}-rows"
+        if form is None:
             batches = scoring.score_file(detector, file, tally)
         else:
-            taken, shift = _cut(file, part, self.parts.get(part.file), rows, _has_header(detector, file))
+            taken, head = cut(file, form, part.start, part.stop, rows)
+            shift = base.lines - head if base else 0
             batches = map(partial(_shifted, shift), scoring.score_file(detector, taken, tally))
-        scoring.write(draft, batches, lambda: {NOTE: replace(part, tally=tally).to_json()})
+        done = replace(part, tally=tally, number=self._number + 1)
+        scoring.write(draft, batches, lambda: {NOTE: done.to_json()})
         rows.unlink(missing_ok=True)
         with draft.open("rb+") as written:
             os.fsync(written.fileno())
-        draft.replace(final)
-        done = self.parts[part.file] = replace(part, tally=tally)
+        draft.replace(self.folder / f"scores-{called}.arrow")
+        self._number = done.number
+        self.parts[part.key] = [one for one in self.parts.get(part.key, []) if one.start < part.start] + [done]
         return done
 
 
-def _has_header(detector: AnyDetector, file: SourceFile) -> bool:
-    if isinstance(detector, DocumentDetector):
-        return not file.name.endswith(".jsonl")
-    from data_prep.table_layouts import LAYOUTS
+def mark_told(folder: Path, parts: Iterable[Part], drift: bool = False) -> None:
+    """Note that parts of a book were told; `drift`: that they drifted, too, so that their rows count no more for it."""
+    marks = [f"{part.mark} {DRIFT}" if drift else part.mark for part in parts]
+    if not marks:
+        return
+    with (folder / TOLD).open("a") as file:
+        file.write("\n".join(["", *marks, ""]))  # begins a line, for whoever came before may have been killed in one
+        file.flush()
+        os.fsync(file.fileno())
 
-    schema = detector.transform.schema if detector.transform else None
-    layout = LAYOUTS.get(schema.layout or "") if schema else None
-    return layout is None or layout.header
+
+def _marks(folder: Path) -> dict[str, set[str]]:
+    """What was said of the parts that were told, by their marks."""
+    found: dict[str, set[str]] = {}
+    path = folder / TOLD
+    for line in path.read_text().splitlines() if path.exists() else ():
+        mark, _, said = line.partition(" ")
+        found.setdefault(mark, set()).add(said)
+    return found
 
 
-def _cut(file: SourceFile, part: Part, last: Part | None, path: Path, header: bool) -> tuple[SourceFile, int]:
-    """The stretch as a file of its own, under its header; what its lines have to be counted on by."""
-    first = b""
-    if header and part.start:
-        for chunk in _stretch(file, 0, part.start):
-            line, end, _ = chunk.partition(b"\n")
-            first += line + end
-            if end:
-                break
-    with path.open("wb") as out:
-        out.write(first)
-        for chunk in _stretch(file, part.start, part.stop):
-            out.write(chunk)
-    status = path.stat()
-    taken = SourceFile(str(path), file.name, status.st_size, stamp_of(status.st_size, str(status.st_mtime_ns)))
-    return taken, (last.lines if last else 0) - first.count(b"\n")
+def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, SourceFile]]:
+    """Files once each, without those of the book itself, and what they are known by: their place, in an archive, too.
+
+    Members go by their names, for their numbers change with what else the archive holds.
+    """
+    seen: set[tuple[str, int]] = set()
+    names: Counter[tuple[str, str]] = Counter()
+    own = folder.resolve()
+    for file in files:
+        if (file.uri, file.member) in seen or (not is_remote(file.uri) and own in Path(file.uri).resolve().parents):
+            continue
+        seen.add((file.uri, file.member))
+        archive = shown(file.uri).rpartition("/")[2]
+        member = file.name.partition(f"{archive}/")[2] if file.member else ""
+        names[file.uri, member] += 1
+        yield json.dumps([file.uri, member, names[file.uri, member]]), file
+
+
+def _is_settled(file: SourceFile, seconds: float) -> bool:
+    """Whether nobody has written to a file for so long, nor since it was listed; not where nothing says so."""
+    written = file.stamp.partition("@")[2]
+    if not written.isdecimal() or time.time() - int(written) / 1e9 < seconds:
+        return False
+    now = stamp(file.uri)
+    return now is not None and stamp_of(*now) == file.stamp
+
+
+def _short(*values: object) -> str:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()
 
 
 def _shifted(shift: int, batch: pa.RecordBatch) -> pa.RecordBatch:
     from data_prep.table_values import pc
 
     return batch.set_column(1, "position", pc.add(batch["position"], shift))
-
-
-def _whole_rows(file: SourceFile, before: int) -> int:
-    """Where the last whole row of a file ends: a line end that, but for JSON lines, is not inside quotes."""
-    end, quotes, place = before, 0, before
-    quoted = not file.name.endswith(".jsonl")  # there, a line end inside quotes is written otherwise
-    for chunk in _stretch(file, before, file.size):
-        start = 0
-        while (found := chunk.find(b"\n", start)) >= 0:
-            quotes += chunk.count(b'"', start, found)
-            if quotes % 2 == 0 or not quoted:
-                end = place + found + 1
-            start = found + 1
-        quotes += chunk.count(b'"', start)
-        place += len(chunk)
-    return end
-
-
-def _stretch(file: SourceFile, start: int, stop: int) -> Iterator[bytes]:
-    with opened(file) if file.member else open_file(file.uri) as stream:
-        stream.seek(start)
-        left = stop - start
-        while left > 0 and (chunk := stream.read(min(CHUNK, left))):
-            left -= len(chunk)
-            yield chunk

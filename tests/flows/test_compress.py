@@ -59,6 +59,15 @@ def test_a_folder_goes_there_and_back(pictures: Path, tmp_path: Path) -> None:
         assert np.array_equal(shown, codec.rebuilt(picture))
 
 
+def test_the_pictures_that_were_compressed_are_not_written_over(pictures: Path, tmp_path: Path) -> None:
+    trained, before = str(model(tmp_path / "trained")), (pictures / "a.png").read_bytes()
+    done = CliRunner().invoke(app, ["compress", trained, str(pictures), str(pictures)])
+    assert done.exit_code == 0 and (pictures / "a.ssm").is_file(), done.output
+    back = CliRunner().invoke(app, ["decompress", trained, str(pictures), str(pictures)])
+    assert back.exit_code == 1 and "perhaps the picture it was made of" in back.stderr
+    assert (pictures / "a.png").read_bytes() == before
+
+
 def test_one_picture_goes_to_a_file_or_into_a_folder(pictures: Path, tmp_path: Path) -> None:
     from flows import compress
 

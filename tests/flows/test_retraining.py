@@ -45,21 +45,21 @@ def rows(path: Path, count: int, seed: int, moved: float = 0.0, odd: int = 0) ->
 
 @pytest.fixture
 def scored(tmp_path: Path, runner: Runner, server: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Scores what is new in the inbox, with a hook that writes down what it is told; gives both sides' account."""
+    """Scores what is new in the inbox, with a hook that writes down what it is told; gives the account, and those."""
     monkeypatch.setenv("SESAME_HOME", str(runner.home.path))
     monkeypatch.setattr(scores, "MLFLOW_SECONDS", 0.1)
     heard = tmp_path / "heard.json"
     hook = tmp_path / "hook.py"
-    hook.write_text(f"import sys; open({str(heard)!r}, 'w').write(sys.stdin.read())")
+    hook.write_text(f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.read() + chr(10))")
 
-    def score(*settings: str, retrain: str | None = None) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def score(*settings: str, retrain: str | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         heard.unlink(missing_ok=True)
         files, book = [str(tmp_path / "inbox")], str(tmp_path / "book")
         with temporary_settings({PREFECT_API_URL: server}):
             told = scores.score(
                 NAME, files, book, f"{sys.executable} {hook}", least_rows=50, retrain=retrain, settings=list(settings)
             )
-        return told, json.loads(heard.read_text()) if heard.exists() else None
+        return told, [json.loads(line) for line in heard.read_text().splitlines()] if heard.exists() else []
 
     return score
 
@@ -90,22 +90,23 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
     rows(tmp_path / "inbox" / "usual.csv", 150, 2)
     told, heard = scored(retrain=recipe)
     assert (told["rows"], told["alarms"], told["drifted"], told["news"]) == (150, 0, False, [])
-    assert heard is None and "retrained" not in told and champion() == old
+    assert heard == [] and "retrained" not in told and champion() == old
 
     rows(tmp_path / "inbox" / "moved.csv", 100, 3, moved=2.0)
     both = f"data.sources=[{{path: {first}}}, {{path: {tmp_path / 'inbox'}}}]"
     told, heard = scored(both, "train.steps=1", retrain=recipe)  # which learns nothing in one step
-    assert heard is not None and (heard["rows"], heard["drifted"], heard["detector"]) == (100, True, old.name)
-    assert heard["alarms"] == told["alarms"] > 60
-    assert heard["drift"]["x0"]["psi"] > 0.25 and any("drifted: PSI" in line for line in heard["news"])
-    assert told["retrained"].startswith("retrained, not promoted")
+    first, second = heard
+    assert (first["rows"], first["drifted"], first["detector"]) == (100, True, old.name)
+    assert first["alarms"] == told["alarms"] > 60 and "retrained" not in first
+    assert first["drift"]["x0"]["psi"] > 0.25 and any("drifted: PSI" in line for line in first["news"])
+    assert told["retrained"].startswith("retrained, not promoted") and second["news"] == [told["retrained"]]
     held = champion()
     assert held is not None and (held.folder, len(held.judged)) == (old.folder, 2)
 
     rows(tmp_path / "inbox" / "again.csv", 300, 4, moved=2.0)
     told, heard = scored(both, retrain=recipe)
-    assert heard is not None and (heard["rows"], heard["detector"]) == (300, old.name)
-    assert told["retrained"].startswith("retrained, promoted: AUROC") and told["retrained"] in heard["news"]
+    assert [(one["rows"], one["detector"]) for one in heard] == [(300, old.name)] * 2
+    assert told["retrained"].startswith("retrained, promoted: AUROC") and heard[1]["news"] == [told["retrained"]]
     new = champion()
     assert new is not None and new.name != old.name
     learned = [made.summary["rows"] for made in runner.home.store().list() if made.stage == "array-ingest"]

@@ -63,6 +63,10 @@ def test_rows_of_a_table_are_drawn_as_its_columns(tmp_path: Path) -> None:
 def test_the_file_is_of_the_sort_that_examples_are(pictures: dict[str, Artifact], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"pictures go to a \.png file"):
         samples.draw(str(pictures["pretrain"].path), 4, tmp_path / "a.csv", 0)
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        samples.draw(str(pictures["pretrain"].path), 4, tmp_path, 0)
+    with pytest.raises(UserError, match="--seed 9223372036854775808: it lies between"):
+        samples.draw(str(pictures["pretrain"].path), 4, tmp_path / "a.png", 1 << 63)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -40,6 +41,14 @@ def test_all_rows_into_one_file(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.arrow"]
 
 
+def test_the_rows_are_not_written_over(tmp_path: Path) -> None:
+    model, files = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 30)
+    before = (files / "a.csv").read_bytes()
+    with pytest.raises(UserError, match="is one of the files that are read"):
+        scores.to_file(model, [str(files)], files / "a.csv", tmp_path, print)
+    assert (files / "a.csv").read_bytes() == before
+
+
 def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise OSError("disk")
@@ -61,7 +70,7 @@ def test_usual_rows_are_no_news_and_moved_ones_are(tmp_path: Path) -> None:
     assert any("drifted: PSI" in line for line in moved["news"])
     few = scores.account(made, "name", passed(book, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
     assert not few["drifted"], "a few rows say little"
-    nothing = scores.account(made, "name", Scored([], ["inbox/a.csv"]), 0.25, 100)
+    nothing = scores.account(made, "name", Scored([], ["inbox/a.csv"], {}), 0.25, 100)
     assert nothing["news"] == ["inbox/a.csv changed after being scored, and is left alone"]
 
 
@@ -86,3 +95,137 @@ def test_which_detector_is_meant(tmp_path: Path) -> None:
         scores.detector_of(str(tmp_path / "empty"), home)
     with pytest.raises(UserError):
         scores.detector_of("nothing-of-this-name", home)
+
+
+# -- the flow ----------------------------------------------------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """The end of the process, as far as the flow can tell."""
+
+
+class Passes:
+    """Passes of the flow in this process, without Prefect and MLflow; what its hook heard, call by call."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        patch.setenv("SESAME_HOME", str(folder / "home"))
+        patch.setattr(scores, "score_new", scores.score_new.fn)
+        patch.setattr(scores, "_track", lambda *_: None)
+        self.files, self.book, self.heard = folder / "inbox", folder / "book", folder / "heard.txt"
+        self.model = detectors.saved(folder / "detector")
+        self.files.mkdir()
+        script = folder / "hook.py"
+        script.write_text(f"import sys; open({str(self.heard)!r}, 'a').write(sys.stdin.read() + chr(10))")
+        self.hook = f"{sys.executable} {script}"
+
+    def run(self, **settings: Any) -> dict[str, Any]:
+        self.heard.write_text("")
+        return scores.score.fn(str(self.model), [str(self.files)], str(self.book), self.hook, **settings)
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.heard.read_text().splitlines()]
+
+
+@pytest.fixture
+def passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
+    return Passes(tmp_path, monkeypatch)
+
+
+def test_an_inbox_may_be_empty(passes: Passes) -> None:
+    told = passes.run()
+    assert (told["rows"], told["files"], told["news"], passes.calls) == (0, [], [], [])
+    (passes.files / "notes.md").write_text("no rows")
+    assert passes.run()["rows"] == 0
+    inbox(passes.files, 7)
+    assert passes.run()["rows"] == 7
+    with pytest.raises(UserError, match="does not exist"):
+        scores.score.fn(str(passes.model), [str(passes.files / "typo")], str(passes.book))
+    with pytest.raises(UserError, match="not a file that can be read"):
+        scores.score.fn(str(passes.model), [str(passes.files / "notes.md")], str(passes.book))
+    with pytest.raises(UserError, match="holds no file"):
+        scores.to_file(passes.model, [str(passes.book.parent / "home")], passes.book / "out.arrow", passes.book, print)
+
+
+@pytest.mark.parametrize("where", ["_track", "call_hook", "mark_told"])
+def test_a_pass_that_was_killed_is_told_by_the_next(
+    passes: Passes, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def kill(*_: object, **__: object) -> None:
+        raise KilledError
+
+    inbox(passes.files, 30, moved=2.0)
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(scores, where, kill)
+        passes.run()
+    told = passes.run()
+    assert told["rows"] == 30 and told["alarms"] > 5
+    assert [call["alarms"] for call in passes.calls] == [told["alarms"]]
+    told = passes.run()
+    assert (told["rows"], told["alarms"], passes.calls) == (0, 0, []), "it was told"
+
+
+def test_a_hook_that_fails_is_not_tried_again(passes: Passes) -> None:
+    inbox(passes.files, 30, moved=2.0)
+    passes.hook = f"{sys.executable} -c 'raise SystemExit(3)'"
+    assert passes.run()["hook"] == "ended with 3"
+    assert "hook" not in passes.run()
+
+
+def test_drift_adds_up_over_passes_and_is_told_once(passes: Passes) -> None:
+    drifted = []
+    for number in range(5):
+        inbox(passes.files, 60, 2.0, f"{number}.csv")
+        told = passes.run(least_rows=100)
+        drifted.append((told["drifted"], told["rows"], told["drift_rows"]))
+        assert any("drifted: PSI" in line for line in told["news"]) == told["drifted"]
+    assert drifted == [(False, 60, 60), (True, 60, 120), (False, 60, 60), (True, 60, 120), (False, 60, 60)]
+    told = passes.run(least_rows=10)
+    assert not told["drifted"] and told["drift"] == {}, "nothing is new"
+
+
+def test_chance_is_no_drift(passes: Passes) -> None:
+    inbox(passes.files, 12)
+    told = passes.run(least_rows=10)
+    assert told["drift"]["a"]["chance"] > told["drift"]["a"]["psi"] > 0.25 and not told["drifted"]
+    assert set(told["drift"]["a"]) == {"psi", "ks", "chance"}
+
+
+def test_a_row_that_is_being_written_is_said_and_no_alarm(passes: Passes) -> None:
+    path = inbox(passes.files, 7) / "a.csv"
+    path.write_text(path.read_text()[:-1])
+    told = passes.run()
+    (wait,) = told["news"]
+    assert told["rows"] == 6 and wait.endswith("bytes of inbox/a.csv wait for a line end")
+    assert told["waiting"]["inbox/a.csv"] == int(wait.split()[0]) and passes.calls == []
+    told = passes.run(settled_seconds=0)
+    assert (told["rows"], told["news"]) == (1, [])
+
+
+def test_alarms_are_told_before_retraining_and_its_failure_after(
+    passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, heard = True, []
+
+    def retrained(*_: object) -> str:
+        heard.append(len(passes.calls))
+        if failing:
+            raise RuntimeError("no GPU is free\nat all")
+        return "retrained, promoted: why"
+
+    monkeypatch.setattr(scores, "retrained", retrained)
+    inbox(passes.files, 150, moved=2.0)
+    with pytest.raises(RuntimeError, match="no GPU"):
+        passes.run(retrain="mine")
+    first, second = passes.calls
+    assert heard == [1] and first["alarms"] > 20 and any("drifted: PSI" in line for line in first["news"])
+    assert second["news"] == ["retraining failed: no GPU is free"]
+
+    assert passes.run(retrain="mine")["rows"] == 0 and passes.calls == [], "nothing is new"
+    failing = False
+    inbox(passes.files, 3, 2.0, "b.csv")
+    assert "retrained" not in passes.run(retrain="mine"), "three rows are no drift, and the others were told"
+    inbox(passes.files, 97, 2.0, "c.csv")
+    told = passes.run(retrain="mine")
+    assert (told["rows"], told["drift_rows"], told["retrained"]) == (97, 100, "retrained, promoted: why")
+    assert passes.calls[-1]["news"] == [told["news"][-1]] == ["retrained, promoted: why"]

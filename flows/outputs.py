@@ -1,0 +1,24 @@
+"""Files that a command is told to write: refused in a sentence before anything is made for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from data_prep.errors import UserError
+
+
+def checked(out: Path, inputs: Iterable[str] = ()) -> Path:
+    """`out`, in a folder that is there from now on. UserError if it cannot be written, or is one of the `inputs`."""
+    if not out.name or out.is_dir():
+        raise UserError(f"--out {out}: is a folder; name a file.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: its folder cannot be made ({error.strerror}); name another place.") from None
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"--out {out}: nothing may be written there; name another place.")
+    if out.exists() and any(path.exists() and path.samefile(out) for path in map(Path, inputs)):
+        raise UserError(f"--out {out}: is one of the files that are read, and would be lost; name another one.")
+    return out
