@@ -1,7 +1,9 @@
 """A detector of unusual rows, as a folder that `sesame score` opens: networks, what is normal to them, and a threshold.
 
-detector.json         which score, above which it is an alarm, what scores and columns of normal rows look like
+detector.json         which score, above which it is an alarm, what scores and columns of normal rows look like; of
+                      pictures how they are read
 transform.json        of a table: from columns to numbers
+learned.npy           which rows it has learned from (`pipeline.learned`)
 member-0/ member-1/   networks, each with its reference (`training.anomaly`)
 """
 
@@ -16,17 +18,20 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.errors import UserError
+from data_prep.images import ImagesConfig
 from data_prep.shards import sealed, unsealed, write_whole
 from data_prep.transform import Transform
 from pipeline.canonical import digest, file_digest
 from pipeline.downstream.anomaly_reasons import by_column
-from pipeline.drift import Baseline
+from pipeline.drift import SCORE, Baseline
 from training.anomaly import Reference, Scorer
 from training.autoencoders import open_model, save_model
 
 FORMAT = 1
 FILE, TRANSFORM = "detector.json", "transform.json"
 REASONS = 3  # columns that are named for a row
+FALSE_ALARMS = 0.01  # of detectors from before it was kept
+READING = {"size", "channels", "patch", "standardise"}  # of the settings of pictures
 
 
 class Scores(NamedTuple):
@@ -47,7 +52,10 @@ class Detector:
     baseline: Baseline
     transform: Transform | None = None
     importance_samples: int = 50
-    standardise: bool = False  # pictures, before they are scored: see `data_prep.images`
+    false_alarms: float = FALSE_ALARMS
+    """Share of normal rows that the threshold was drawn to flag."""
+    images: ImagesConfig | None = None
+    """How pictures are read; None: of a table."""
 
     @property
     def columns(self) -> list[str]:
@@ -79,13 +87,18 @@ class Detector:
     def judge(self, inputs: np.ndarray) -> Scores:
         """Scores of what `inputs` gave, each a function of its row alone."""
         score = self.scorer.scores(inputs, self.importance_samples)[self.score]
-        flag = score > self.threshold
+        flag = ~(score <= self.threshold)  # also where the score is no number
         reasons: list[list[tuple[str, float]]] = [[] for _ in score]
         flagged = np.flatnonzero(flag)
         if len(flagged):
             for row, why in zip(flagged.tolist(), self._reasons(inputs[flagged]), strict=True):
                 reasons[row] = why
         return Scores(score, flag, reasons)
+
+    def told(self, inputs: np.ndarray, found: Scores) -> dict[str, np.ndarray]:
+        """What drift is measured on."""
+        values = watched(found.score, self.transform, inputs)
+        return {name: values[name] for name in self.baseline.edges}
 
     def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
         """Raw columns by the share of the error that goes with each, the largest first; of pictures, pixels."""
@@ -115,7 +128,9 @@ class Detector:
             "importance_samples": self.importance_samples,
             "members": len(self.scorer.members),
             "baseline": self.baseline.to_json(),
-            **({"standardise": True} if self.standardise else {}),
+            "false_alarms": self.false_alarms,
+            "files": _files(folder),
+            **({"images": self.images.model_dump(mode="json", include=READING)} if self.images else {}),
         }
         write_whole(folder / FILE, sealed(about))
 
@@ -126,18 +141,54 @@ class Detector:
             about = unsealed((folder / FILE).read_bytes())
             if about["format"] != FORMAT:
                 raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
+            changed = [name for name, found in about.get("files", {}).items() if file_digest(folder / name) != found]
+            if changed:
+                raise ValueError(f"{changed[0]} is not the one that it was made with")
             members = [folder / f"member-{number}" for number in range(about["members"])]
+            scorer = Scorer([(open_model(member), Reference.load(member)) for member in members])
+            transform = Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None
             return Detector(
-                Scorer([(open_model(member), Reference.load(member)) for member in members]),
+                scorer,
                 about["score"],
                 about["threshold"],
                 Baseline.of_json(about["baseline"]),
-                Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None,
+                transform,
                 about["importance_samples"],
-                about.get("standardise", False),
+                about.get("false_alarms", FALSE_ALARMS),
+                _images(about, scorer.members[0][0].shape) if transform is None else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
+
+
+def watched(score: np.ndarray, transform: Transform | None, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """What drift is measured on, by name: scores [R], and of a table every feature of inputs [R, D].
+
+    A feature whose name is taken, by the score or by another one, is called "column …".
+    """
+    found = {SCORE: score}
+    for name, values in zip(transform.features, inputs.T, strict=True) if transform else ():
+        while name in found:
+            name = f"column {name}"
+        found[name] = values
+    return found
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Digests of what lies beside `detector.json`, by name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
+    return {str(path.relative_to(folder)): file_digest(path) for path in files}
+
+
+def _images(about: dict[str, Any], shape: tuple[int, ...]) -> ImagesConfig:
+    """As they were for training; an early detector does not say more than its shape does: only squares were resized."""
+    channels, height, width = shape
+    early = {
+        "size": height if height == width else None,
+        "channels": channels,
+        "standardise": about.get("standardise", False),
+    }
+    return ImagesConfig.model_validate({**about.get("images", early), "labels": "none"})
 
 
 def name_of(folder: Path) -> str:

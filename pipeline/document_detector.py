@@ -2,6 +2,7 @@
 
 detector.json    how documents are cleaned and cut, above which score they are alarms, scores and lengths of normal ones
 model/           the network and its tokenizer, as `transformers` opens them
+learned.npy      which documents it has learned from (`pipeline.learned`)
 
 A document's score is the mean surprise of its tokens (`training.pseudo_likelihood`). That of a long document varies
 less than that of a short one, so the threshold is for documents as long as those that it was drawn by: drift of

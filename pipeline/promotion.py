@@ -1,34 +1,48 @@
 """Which detector of a recipe is in use: the champion. Another one takes over only by doing as well on the same rows.
 
-The rows are the test split of the newer one, which neither has seen. With labels the area under the ROC curve decides;
-without them the share of rows that are flagged, which for normal rows should be what the threshold was drawn for. Of
-documents it is how well they are told from the same documents with their words in another order.
+The rows are those of the newer one's test split that neither has learned from (`pipeline.learned`). With labels the
+area under the ROC curve decides. Without them the rows are taken for normal, and the share of them that is flagged
+should be what the threshold was drawn for: the nearer to it the better, and what is off by no more than the standard
+error of that share counts as met. Of documents it is how well they are told from the same documents with their words in
+another order.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from data_prep.arrays_corpus import ArrayCorpus
+from data_prep.arrays_corpus import ArrayBatch, ArrayCorpus
+from data_prep.corpus import Corpus
 from data_prep.errors import UserError
 from data_prep.shards import write_whole
+from pipeline import learned
 from pipeline.artifact import Artifact
 from pipeline.detector import FILE, Detector, name_of
 from pipeline.detectors import AnyDetector, open_any
 from pipeline.document_detector import DocumentDetector
 from pipeline.downstream.document_rows import Passage, changed, of_split, shuffling
 
+_log = logging.getLogger(__name__)
 DETECTOR = "detector"  # folder of an anomaly job's artifact
 LEAST_ROWS = 20
 NORMAL = 0
 DOCUMENTS = 500  # most that detectors are compared on
 AUROC = "AUROC"
+SHARE = "share flagged"
+
+
+class TooFewRowsError(UserError):
+    """There are too few test rows to tell which detector is better."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +65,16 @@ class Verdict:
     champion: float | None
     challenger: float
     promoted: bool
+    rule: str = ""
+    """Which value is better, where it is not the higher one."""
+    left_out: int = 0
+    """Test rows that one of them has learned from."""
 
     @property
     def why(self) -> str:
         other = "there was none" if self.champion is None else f"{self.champion:.4f} before"
-        return f"{self.measure} {self.challenger:.4f} on {self.rows:,} test rows, {other}"
+        without = f" (without {self.left_out:,} that one of them learned from)" if self.left_out else ""
+        return f"{self.measure} {self.challenger:.4f} on {self.rows:,} test rows{without}, {other}{self.rule}"
 
 
 def champion(folder: Path, recipe: str) -> Champion | None:
@@ -74,81 +93,161 @@ def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal:
     """Let a detector take over if it does as well as the champion on the test rows of `corpus`.
 
     normal: classes of normal pictures, where they are told; of a table its schema tells. UserError where the rows are
-    too few to tell.
+    too few to tell, or the champion is gone. Whoever else compares detectors of the recipe meanwhile is waited for.
     """
-    held = champion(folder, recipe)
-    detector = open_any(challenger)
-    rows = _test_rows(detector, corpus)
-    if len(rows) < LEAST_ROWS:
-        raise UserError(f"{recipe}: {len(rows)} test rows are too few to compare detectors; raise data.split.test.")
-    other = open_any(Path(held.folder)) if held and Path(held.folder).is_dir() else None
-    new = _measured(detector, rows, normal)
-    old = _measured(other, rows, normal) if type(other) is type(detector) else None
-    better = old is None or (new[1] >= old[1] if new[0].startswith(AUROC) else new[1] <= old[1])
-    verdict = Verdict(new[0], len(rows), old[1] if old else None, new[1], better)
-    chosen = Champion(str(challenger), name_of(challenger), verdict.why) if better or held is None else held
-    judged = dict.fromkeys([*(held.judged if held else ()), str(challenger)])
-    folder.mkdir(parents=True, exist_ok=True)
-    told = asdict(replace(chosen, judged=tuple(judged)))
-    write_whole(folder / f"{recipe}.json", json.dumps(told, indent=1).encode())
-    return verdict
+    with _alone(folder, recipe):
+        return _challenge(folder, recipe, challenger, corpus, normal)
 
 
 def challenge_with(folder: Path, recipe: str, made: Mapping[str, Artifact]) -> Verdict | None:
-    """The same with what a run of a recipe made; None if it made no detector, or too few rows are held out to tell.
+    """The same with what a run of a recipe made; None if it made no detector, or there are too few rows to tell.
 
     Also None for a detector that was compared before: what is found in the store again is not a newer one.
     """
-    held = champion(folder, recipe)
     for artifact in made.values():
         challenger = artifact.path / DETECTOR
         if (challenger / FILE).is_file():
-            if held and str(challenger) in held.judged:
-                return None
-            corpus = made["ingest"].path
-            enough = len(_test_rows(open_any(challenger), corpus)) >= LEAST_ROWS
             normal = artifact.config["job"].get("normal", [])
-            return challenge(folder, recipe, challenger, corpus, normal) if enough else None
+            with _alone(folder, recipe):
+                held = champion(folder, recipe)
+                if held and str(challenger) in held.judged:
+                    return None
+                try:
+                    return _challenge(folder, recipe, challenger, made["ingest"].path, normal)
+                except TooFewRowsError as error:
+                    _log.warning("%s", error)
+                    return None
     return None
 
 
-def _test_rows(detector: AnyDetector, corpus: Path) -> ArrayCorpus | list[Passage]:
+@contextmanager
+def _alone(folder: Path, recipe: str) -> Iterator[None]:
+    """One comparison of a recipe's detectors at a time, from reading who holds the place to writing it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{recipe}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal: Sequence[str]) -> Verdict:
+    held = champion(folder, recipe)
+    note = folder / f"{recipe}.json"
+    if held and not (Path(held.folder) / FILE).is_file():
+        raise UserError(
+            f"{recipe}: the detector in use, {held.folder}, is gone, and nothing can be compared with it; put it back, "
+            f"or delete {note} and run the recipe again."
+        )
+    detector = open_any(challenger)
+    rivals = [challenger, *([Path(held.folder)] if held else [])]
+    met = np.concatenate([learned.load(one) for one in rivals])
+    rows, left_out = _test_rows(detector, corpus, met)
+    if len(rows) < LEAST_ROWS:
+        new = f" that neither has learned from, of {len(rows) + left_out:,}," if left_out else ""
+        raise TooFewRowsError(
+            f"{recipe}: {len(rows)} test rows{new} are too few to compare detectors; raise data.split.test."
+        )
+    other = open_any(Path(held.folder)) if held else None
+    found = _measured(detector, rows, normal)
+    before = _measured(other, rows, normal) if type(other) is type(detector) else None
+    better = before is None or found.merit >= before.merit
+    value = before.value if before else None
+    verdict = Verdict(found.measure, len(rows), value, found.value, better, _rule(found, before, len(rows)), left_out)
+    chosen = Champion(str(challenger), name_of(challenger), verdict.why) if better or held is None else held
+    judged = dict.fromkeys([*(held.judged if held else ()), str(challenger)])
+    write_whole(note, json.dumps(asdict(replace(chosen, judged=tuple(judged))), indent=1).encode())
+    return verdict
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of a split."""
+
+    corpus: ArrayCorpus
+    kept: np.ndarray  # bool, of all rows of the split
+
+    def __len__(self) -> int:
+        return int(self.kept.sum())
+
+    def batches(self) -> Iterator[tuple[ArrayBatch, np.ndarray]]:
+        """Batches of all rows, and the places in each of those that are kept."""
+        for batch in self.corpus.batches():
+            yield batch, np.flatnonzero(self.kept[batch.row])
+
+
+_Tested: TypeAlias = _Rows | list[Passage]
+
+
+class _Measured(NamedTuple):
+    """How a detector does."""
+
+    measure: str
+    value: float
+    merit: float
+    """The higher the better."""
+    asked: float | None = None
+    """The share of rows that it should flag, where that is what counts."""
+
+
+def _test_rows(detector: AnyDetector, corpus: Path, met: np.ndarray) -> tuple[_Tested, int]:
+    """Test rows but those whose digests are among `met`; how many were left out."""
     if isinstance(detector, DocumentDetector):
-        return of_split(corpus, "test", detector.passage, DOCUMENTS, seed=0)
-    return ArrayCorpus(corpus, "test")
+        test = Corpus(corpus, "test")
+        known = {name for name, one in zip(test.names, np.isin(learned.of_documents(test), met), strict=True) if one}
+        rows = of_split(corpus, "test", detector.passage, DOCUMENTS, seed=0)
+        new = [one for one in rows if one.document not in known]
+        return new, len(rows) - len(new)
+    split = ArrayCorpus(corpus, "test")
+    known = [np.isin(learned.of_rows(batch.input), met) for batch in split.batches()]
+    kept = ~np.concatenate([np.empty(0, bool), *known])
+    return _Rows(split, kept), len(kept) - int(kept.sum())
 
 
-def _measured(
-    detector: AnyDetector | None, rows: ArrayCorpus | list[Passage], normal: Sequence[str]
-) -> tuple[str, float]:
-    if isinstance(detector, Detector) and isinstance(rows, ArrayCorpus):
+def _measured(detector: AnyDetector | None, rows: _Tested, normal: Sequence[str]) -> _Measured:
+    if isinstance(detector, Detector) and isinstance(rows, _Rows):
         return _measured_rows(detector, rows, normal)
     if isinstance(detector, DocumentDetector) and isinstance(rows, list):
         return _measured_documents(detector, rows)
     raise TypeError(f"{type(detector).__name__} does not score {type(rows).__name__}")
 
 
-def _measured_documents(detector: DocumentDetector, rows: list[Passage]) -> tuple[str, float]:
+def _measured_documents(detector: DocumentDetector, rows: list[Passage]) -> _Measured:
     kinds = (rows, changed(rows, shuffling(0, 0)))
     tokens = (detector.texts.tokens([one.sentences for one in kind]) for kind in kinds)
     normal, odd = (detector.network.surprises(one).mean() for one in tokens)
     truth = np.repeat([False, True], [len(normal), len(odd)])
-    return f"{AUROC} beside shuffled words", auroc(np.concatenate([normal, odd]), truth)
+    area = auroc(np.concatenate([normal, odd]), truth)
+    return _Measured(f"{AUROC} beside shuffled words", area, area)
 
 
-def _measured_rows(detector: Detector, rows: ArrayCorpus, normal: Sequence[str]) -> tuple[str, float]:
+def _measured_rows(detector: Detector, rows: _Rows, normal: Sequence[str]) -> _Measured:
     scores, flags, labels = [], [], []
-    for batch in rows.batches():
+    for batch, kept in rows.batches():
         found = detector.judge(detector.inputs(batch.input))
-        scores.append(found.score)
-        flags.append(found.flag)
-        labels.append(batch.label)
+        scores.append(found.score[kept])
+        flags.append(found.flag[kept])
+        labels.append(batch.label[kept])
     label = np.concatenate(labels)
     known = label >= 0
-    odd = ~np.isin(label, _normal_classes(rows, normal))[known]
+    odd = ~np.isin(label, _normal_classes(rows.corpus, normal))[known]
     if len(np.unique(odd)) == 2:
-        return AUROC, auroc(np.concatenate(scores)[known], odd)
-    return "share flagged", float(np.concatenate(flags).mean())
+        area = auroc(np.concatenate(scores)[known], odd)
+        return _Measured(AUROC, area, area)
+    share, asked = float(np.concatenate(flags).mean()), detector.false_alarms
+    return _Measured(SHARE, share, -max(0.0, abs(share - asked) - _chance(asked, len(rows))), asked)
+
+
+def _chance(asked: float, rows: int) -> float:
+    """Standard error of the share of so many rows that are flagged, if each is with probability `asked`."""
+    return float(np.sqrt(asked * (1 - asked) / rows))
+
+
+def _rule(found: _Measured, before: _Measured | None, rows: int) -> str:
+    """How shares flagged are compared."""
+    if found.asked is None:
+        return ""
+    earlier = f", before {before.asked:.4f}" if before and before.asked not in (None, found.asked) else ""
+    off = _chance(found.asked, rows)
+    return f"; asked for {found.asked:.4f}{earlier}: the nearer the better, and {off:.4f} off is chance"
 
 
 def _normal_classes(rows: ArrayCorpus, normal: Sequence[str]) -> list[int]:

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep import image_units, table_files
-from data_prep.images import ImagesConfig, Picture
+from data_prep.images import Picture
 from data_prep.readers_rows import Reject
 from data_prep.source_files import SourceFile, listed
 from data_prep.sources import Accepts, SourceConfig
@@ -29,7 +29,6 @@ from data_prep.tables import Typed
 from pipeline.detector import Detector, Scores
 from pipeline.detectors import AnyDetector
 from pipeline.document_detector import DocumentDetector, files_of_text
-from pipeline.drift import SCORE
 
 REASON = pa.struct([("column", pa.string()), ("share", pa.float32())])
 SCHEMA = pa.schema(
@@ -43,6 +42,7 @@ SCHEMA = pa.schema(
     ]
 )
 PICTURES = 256  # scored together
+REJECTS = 4096  # written together
 
 
 @dataclass
@@ -84,22 +84,31 @@ def accepts(detector: Detector) -> Accepts:
     if detector.transform is not None:
         schema = detector.transform.schema
         return table_files.accepts(schema.layout if schema else None)
-    return image_units.accepts(_pictures_of(detector))
+    assert detector.images is not None
+    return image_units.accepts(detector.images)
 
 
 def score_file(detector: AnyDetector, file: SourceFile, tally: Tally) -> Iterator[pa.RecordBatch]:
-    """Rows of a file with their scores, batch by batch, in order within a batch; `tally` counts them."""
+    """Rows of a file with their scores, batch by batch, in order within a batch; `tally` counts them.
+
+    Rows that were rejected are in batches of their own.
+    """
+    rejects: list[Reject] = []
     for part in _inputs(detector, file):
         if isinstance(part, Reject):
             tally.rejected += 1
-            yield _refused(part)
+            rejects.append(part)
+            if len(rejects) == REJECTS:
+                yield _refused(rejects)
+                rejects.clear()
             continue
         sources, positions, inputs = part
         found = detector.judge(inputs)
-        tally.add(
-            Tally(len(positions), int(found.flag.sum()), 0, detector.baseline.count(_told(detector, inputs, found)))
-        )
+        counts = detector.baseline.count(detector.told(inputs, found))
+        tally.add(Tally(len(positions), int(found.flag.sum()), 0, counts))
         yield _scored(sources, positions, found)
+    if rejects:
+        yield _refused(rejects)
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch], said: Callable[[], dict[str, str]] = dict) -> None:
@@ -152,9 +161,16 @@ def _pictures(detector: Detector, file: SourceFile) -> Iterator[tuple[list[str],
         sources = [picture.source for picture in waiting]
         return sources, np.array([p.position for p in waiting]), np.stack([p.pixels for p in waiting])
 
-    for picture in image_units.pictures(file, _pictures_of(detector)):
+    assert detector.images is not None
+    _, height, width = detector.scorer.members[0][0].shape
+    for picture in image_units.pictures(file, detector.images):
         if isinstance(picture, Reject):
             yield picture
+            continue
+        if picture.pixels.shape[1:] != (height, width):
+            found = " × ".join(map(str, picture.pixels.shape[1:]))
+            reason = f"is {found} pixels and not {height} × {width}, and data.images.size was not set"
+            yield Reject(picture.source, picture.position, reason)
             continue
         waiting.append(picture)
         if len(waiting) == PICTURES:
@@ -162,22 +178,6 @@ def _pictures(detector: Detector, file: SourceFile) -> Iterator[tuple[list[str],
             waiting.clear()
     if waiting:
         yield together()
-
-
-def _pictures_of(detector: Detector) -> ImagesConfig:
-    channels, height, _ = detector.scorer.members[0][0].shape
-    settings = {"size": height, "channels": channels, "labels": "none", "standardise": detector.standardise}
-    return ImagesConfig.model_validate(settings)
-
-
-def _told(detector: AnyDetector, inputs: Any, found: Scores) -> dict[str, np.ndarray]:
-    """What drift is measured on: the score, of a table every feature, of documents their lengths."""
-    if isinstance(detector, DocumentDetector):
-        return detector.told(inputs, found)
-    told = {SCORE: found.score}
-    if detector.transform is not None:
-        told |= dict(zip(detector.transform.features, inputs.T, strict=True))
-    return {name: told[name] for name in detector.baseline.edges}
 
 
 def _scored(sources: list[str], positions: np.ndarray, found: Scores) -> pa.RecordBatch:
@@ -195,6 +195,8 @@ def _scored(sources: list[str], positions: np.ndarray, found: Scores) -> pa.Reco
     )
 
 
-def _refused(reject: Reject) -> pa.RecordBatch:
-    row = [[reject.source], [reject.position], [None], [None], [None], [reject.reason]]
-    return pa.record_batch([pa.array(*one) for one in zip(row, SCHEMA.types, strict=True)], schema=SCHEMA)
+def _refused(rejects: list[Reject]) -> pa.RecordBatch:
+    missing = [None] * len(rejects)
+    sources, positions = [one.source for one in rejects], [one.position for one in rejects]
+    columns = [sources, positions, missing, missing, missing, [one.reason for one in rejects]]
+    return pa.record_batch([pa.array(*one) for one in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)

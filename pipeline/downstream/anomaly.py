@@ -53,8 +53,11 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         measured.base_rates.append(float(draw.truth.mean()))
     assert shown is not None
     context.progress("training the detector that stays")
-    export(taken[0][0], config, job, inputs, out_dir / DETECTOR)
-    return report(job, pool, taken, measured, shown, out_dir)
+    caveat = export(taken[0][0], config, job, inputs, out_dir / DETECTOR)
+    if caveat:
+        context.progress("the detector that stays", warning=caveat)
+    made = report(job, pool, taken, measured, shown, out_dir)
+    return {**made, "verdict": f"{made['verdict']} {caveat}".rstrip()}
 
 
 def _judged(

@@ -1,7 +1,8 @@
 """The detector that an anomaly job leaves for new rows: trained once more, on the recipe's own split.
 
 It learns from the normal training rows, and its threshold and all that drift is measured against come from the normal
-validation rows. Test rows stay unseen, so that it can be compared with others on them (`pipeline.promotion`).
+validation rows. Test rows stay unseen, so that it can be compared with others on them (`pipeline.promotion`). Which
+rows it has seen is kept with it, for others may be tested on these.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.arrays_corpus import ArrayCorpus
+from data_prep.images import ImagesConfig
 from data_prep.noise import scaled
 from data_prep.transform import Transform
+from pipeline import learned
 from pipeline.array_jobs import AnomalyConfig
 from pipeline.artifact import Artifact
-from pipeline.detector import TRANSFORM
+from pipeline.detector import TRANSFORM, watched
 from pipeline.detector import Detector as Finished
 from pipeline.downstream import thresholds
 from pipeline.downstream.anomaly_networks import Detector, seed_of
 from pipeline.downstream.arrays import rows_of
-from pipeline.drift import SCORE, Baseline
+from pipeline.drift import Baseline
 
 FINAL = -100  # the number of its split, which keys its seed
 LEAST = 10  # rows that a threshold is drawn by
@@ -28,30 +32,49 @@ LEAST = 10  # rows that a threshold is drawn by
 
 def export(
     detector: Detector, config: dict[str, Any], job: AnomalyConfig, inputs: dict[str, Artifact], folder: Path
-) -> Finished | None:
-    """Train and write it; None where too few normal rows are held out for a threshold."""
+) -> str:
+    """Train and write it. What a person must know of it: that there is none, or that its threshold promises less."""
     shards = inputs["shards"]
-    if "validation" not in shards.summary:
-        return None
-    learn, held_out = (_normal(job, inputs, split) for split in ("train", "validation"))
+    (learn, met), (held_out, others) = (_rows(job, inputs, split) for split in ("train", "validation"))
     if len(held_out) < LEAST:
-        return None
+        return (
+            f"No detector is left for new rows: its threshold needs {LEAST} normal rows held out, and there are "
+            f"{len(held_out)}; raise data.split.validation."
+        )
     scorer = detector.scorer(learn, seed_of(config, detector, FINAL))
     normal = scorer.scores(held_out, job.importance_samples)[detector.score]
     kept = shards.path / TRANSFORM
     transform = Transform.load(kept) if kept.is_file() else None
-    told = {SCORE: normal}
-    if transform is not None:
-        told |= dict(zip(transform.features, held_out.T, strict=True))
-    line = thresholds.by_quantile(normal, job.false_alarms).value
-    standardise = config.get("standardise", False)
-    made = Finished(scorer, detector.score, line, Baseline.of(told), transform, job.importance_samples, standardise)
+    line, promised = thresholds.by_quantile(normal, job.false_alarms)
+    made = Finished(
+        scorer,
+        detector.score,
+        line,
+        Baseline.of(watched(normal, transform, held_out)),
+        transform,
+        job.importance_samples,
+        job.false_alarms,
+        ImagesConfig.model_validate(inputs["corpus"].config["meaning"]) if transform is None else None,
+    )
+    learned.save(folder, np.concatenate([met, others]))
     made.save(folder)
-    return made
+    if promised is None or promised <= job.false_alarms:
+        return ""
+    return (
+        f"The detector that is left for new rows may flag {promised:.1%} of normal ones, not {job.false_alarms:.1%}: "
+        f"{len(held_out)} held out promise no more; raise data.split.validation."
+    )
 
 
-def _normal(job: AnomalyConfig, inputs: dict[str, Artifact], split: str) -> np.ndarray:
-    """The normal rows of a split, as networks are given them."""
+def _rows(job: AnomalyConfig, inputs: dict[str, Artifact], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The normal rows of a split, as networks are given them, and digests of all of its rows that are in the shards.
+
+    There may be none. A transform has learned from anomalies among them, too.
+    """
+    if split not in inputs["shards"].summary:
+        return np.empty((0, 1), np.float32), np.empty(0, np.uint64)
     rows, classes = rows_of(inputs["shards"], split), inputs["corpus"].summary["classes"]
     normal = [classes.index(name) for name in job.normal] if job.normal else [0]
-    return scaled(np.asarray(rows["input"]))[np.isin(np.asarray(rows["label"]), normal)]
+    digests = [learned.of_rows(batch.input) for batch in ArrayCorpus(inputs["corpus"].path, split).batches()]
+    met = np.concatenate(digests)[np.asarray(rows["row"])]
+    return scaled(np.asarray(rows["input"]))[np.isin(np.asarray(rows["label"]), normal)], met

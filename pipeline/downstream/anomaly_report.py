@@ -70,15 +70,16 @@ def _about(job: AnomalyConfig, pool: Pool, draw: Draw, measured: Measured) -> st
                 f"that learned from the more usual half: {', '.join(trimming)}"
             )
     scaled = "" if isinstance(pool.rows, np.ndarray) else "Columns are scaled by the rows learned from. "
+    torn = f" and {pool.torn:,} rows whose input is there as normal and as an anomaly" if pool.torn else ""
     return (
-        f"{len(pool.anomalous) - anomalies:,} normal rows and {anomalies:,} anomalies, without duplicates; mean ± "
-        f"standard deviation over {job.seeds} splits. In each, {len(draw.learn):,} rows to learn from and "
+        f"{len(pool.anomalous) - anomalies:,} normal rows and {anomalies:,} anomalies, without duplicates{torn}; mean "
+        f"± standard deviation over {job.seeds} splits. In each, {len(draw.learn):,} rows to learn from and "
         f"{len(draw.held_out):,} held out for thresholds ({mixed}), "
         f"and {len(draw.test):,} to test on, {np.mean(measured.base_rates):.1%} of them anomalies: what average "
         f"precision is by chance. {scaled}Settings are the same for all splits; "
         "where there are candidates, held-out normal rows alone chose. Methods other than ours have their libraries' "
         f"settings and learn from the held-out rows too. {_marked(job, pool)} No score depends on other test rows, "
-        f"but for those marked{BATCHED}, which published figures are of."
+        f"but for those marked{BATCHED}, which published figures are of." + (f" {job.note}" if job.note else "")
     )
 
 

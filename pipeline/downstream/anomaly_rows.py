@@ -1,6 +1,6 @@
 """The rows that an anomaly job learns from and is tested on: drawn anew for every seed, then scaled.
 
-    rows of the corpus, duplicates removed long before
+    rows of the corpus, of equal inputs one; none of those that are there as normal and as an anomaly
       normal ──► train_share ──┬─► learn      what networks learn from
                                └─► held_out   what thresholds are drawn by, and candidates chosen
              └─► the others ──► test
@@ -28,6 +28,7 @@ from data_prep.keyed import key
 from data_prep.noise import scaled
 from data_prep.order import permute
 from data_prep.transform import Transform, TransformConfig
+from pipeline import learned
 from pipeline.array_jobs import AnomalyConfig
 
 LEAST_LEARNED = 10  # rows
@@ -74,7 +75,7 @@ class Pool:
         some = np.arange(count)
         if count > job.rows:
             some = np.sort(permute(np.arange(job.rows), count, key(seed, f"{job.name} rows")))
-        first, parts, labels, kinds, self.places = 0, [], [], [], []
+        first, parts, labels, kinds, places = 0, [], [], list[str](), list[tuple[ArrayCorpus, int]]()
         for corpus in self.corpora:
             rows = some[(some >= first) & (some < first + len(corpus))] - first
             first += len(corpus)
@@ -84,13 +85,19 @@ class Pool:
                 parts.append(_taken(batch.input, known))
                 labels.append(batch.label[known])
                 kinds += corpus.labels(rows[known])
-                self.places += [(corpus, int(row)) for row in rows[known]]
-        self.anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
+                places += [(corpus, int(row)) for row in rows[known]]
+        anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
+        joined = _joined(parts)
+        kept, self.torn = _distinct(learned.of_rows(joined), anomalous)
+        """Rows that are left out because equal ones have labels of the other side."""
+        self.anomalous = anomalous[kept]
         """[N] bool."""
-        self.labels = np.array(kinds, np.str_)
+        self.places = [places[row] for row in kept]
+        self.labels = np.array(kinds, np.str_)[kept]
         """[N]: as the sources have them, which is also the kind of an anomaly."""
         self.kinds: list[str] = np.unique(self.labels[self.anomalous]).tolist()
-        self.rows: pa.RecordBatch | np.ndarray = _joined(parts)
+        self.rows: pa.RecordBatch | np.ndarray = _taken(joined, kept)
+        self._check(self.anomalous)
 
     def _anomalous(self, labels: np.ndarray) -> np.ndarray:
         job, corpus = self.job, self.corpora[0]
@@ -106,9 +113,14 @@ class Pool:
                     f"downstream.{job.name}.normal: name the normal ones of the labels there are ({known})."
                 )
             found = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
-        if not found.any() or found.all():
-            raise UserError(f"downstream.{job.name}: there must be normal rows and others; correct what is normal.")
+        self._check(found)
         return found
+
+    def _check(self, anomalous: np.ndarray) -> None:
+        if not anomalous.any() or anomalous.all():
+            raise UserError(
+                f"downstream.{self.job.name}: there must be normal rows and others; correct what is normal."
+            )
 
     def draw(self, number: int) -> Draw:
         """Split `number`; UserError where there are too few rows for it."""
@@ -178,6 +190,17 @@ class Pool:
         """Where a row comes from, and its label."""
         corpus, place = self.places[row]
         return corpus.names([place])[0], corpus.labels([place])[0] or ""
+
+
+def _distinct(inputs: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, int]:
+    """The first row of each input, given digests and sides [R], but of inputs of both sides; how many rows those have.
+
+    Whoever learned one of them as normal would be tested on its equal as an anomaly.
+    """
+    _, first, group, count = np.unique(inputs, return_index=True, return_inverse=True, return_counts=True)
+    odd = np.bincount(group[anomalous], minlength=len(count))
+    torn = (odd > 0) & (odd < count)
+    return np.sort(first[~torn]), int(count[torn].sum())
 
 
 def _taken(rows: pa.RecordBatch | np.ndarray, index: np.ndarray) -> pa.RecordBatch | np.ndarray:

@@ -26,9 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep.clean import CleanConfig
+from data_prep.corpus import Corpus
 from data_prep.errors import UserError
 from data_prep.sources import digest, snapshot
 from data_prep.tokens import TokenCorpus
+from pipeline import learned
 from pipeline.artifact import Artifact
 from pipeline.document_detector import TOKENS, DocumentDetector, Texts
 from pipeline.downstream import document_baselines, document_rows, thresholds
@@ -130,6 +132,8 @@ class _Trial:
                 _measure(of, usual.scores, unusual.scores, lines)
             shown = shown or _shown(detector, normal, usual, odd, found, lines, job.shown)
         assert shown is not None  # there is a draw
+        met = [learned.of_documents(Corpus(self.corpus, split)) for split in ("train", "validation")]
+        learned.save(out_dir / DETECTOR, np.concatenate(met))
         detector.save(out_dir / DETECTOR, self.model)
         return report(job, measured, shown, {"training": train, "validation": validation}, out_dir)
 

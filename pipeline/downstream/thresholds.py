@@ -45,7 +45,8 @@ def by_quantile(normal: np.ndarray, false_alarms: float) -> Threshold:
 def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
     """Where the fitted tail of held-out normal scores [n ≥ 2] has `false_alarms` beyond it.
 
-    A share larger than the tail's own is read off the scores themselves.
+    A share larger than the tail's own is read off the scores themselves. Scores equal to that at which the tail begins
+    are none of it; a tail of one value has nothing beyond that.
     """
     from scipy.stats import genpareto
 
@@ -54,12 +55,13 @@ def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
     if count < 2:
         raise UserError("a tail needs at least 2 held-out scores; hold out more normal rows.")
     size = max(round(TAIL * count), min(LEAST_TAIL, count // 2))
+    begins = ranked[count - size - 1]
+    excess = ranked[ranked > begins] - begins
+    size = len(excess)  # fewer where scores are equal
     if false_alarms >= size / count:
         return by_quantile(normal, false_alarms)
-    begins = ranked[count - size - 1]
-    excess = ranked[count - size :] - begins
-    if not excess.max() > 0:  # all the same
-        return Threshold(float(begins), None)
+    if excess[0] == excess[-1]:
+        return Threshold(float(ranked[-1]), None)
     unit = float(excess.mean())  # the fit is of numbers near 1, whatever the scores' scale
     shape, _, scale = genpareto.fit(excess / unit, floc=0)
     return Threshold(float(begins + unit * genpareto.isf(false_alarms * count / size, shape, scale=scale)), None)
@@ -68,7 +70,8 @@ def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
 def by_labels(scores: np.ndarray, anomalous: np.ndarray) -> Threshold:
     """The threshold of the best F1 on rows with scores [n] and labels [n]; of equal ones the highest.
 
-    It lies half-way between the two scores that it parts. UserError where all rows are of one class.
+    It lies half-way between the two scores that it parts, and below the upper one even if no number is between them.
+    UserError where all rows are of one class.
     """
     scores, anomalous = _finite(scores), np.asarray(anomalous, bool)
     if anomalous.all() or not anomalous.any():
@@ -79,9 +82,10 @@ def by_labels(scores: np.ndarray, anomalous: np.ndarray) -> Threshold:
     f1 = 2 * found / (flagged + anomalous.sum())
     possible = np.append(np.diff(ranked) < 0, True)  # equal scores are flagged together
     last = int(np.argmax(np.where(possible, f1, -1)))
+    below = np.nextafter(ranked[last], -np.inf)  # the largest value by which the lowest of those flagged is
     if last + 1 == len(ranked):
-        return Threshold(float(np.nextafter(ranked[last], -np.inf)), None)
-    return Threshold(float((ranked[last] + ranked[last + 1]) / 2), None)
+        return Threshold(float(below), None)
+    return Threshold(float(min(ranked[last] / 2 + ranked[last + 1] / 2, below)), None)
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:

@@ -9,13 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_prep.arrays_corpus import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.transform import Transform
+from pipeline import learned
 from pipeline.array_jobs import AnomalyConfig
 from pipeline.artifact import Artifact
+from pipeline.detector import Detector
 from pipeline.downstream.anomaly_networks import detectors
 from pipeline.downstream.anomaly_reasons import by_column, sentence, told
 from pipeline.downstream.anomaly_rows import Pool
+from pipeline.promotion import DETECTOR
 from pipeline.recipe import load
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
@@ -64,6 +68,18 @@ def test_the_report_is_whole(made: dict[str, Artifact]) -> None:
         assert f"### {title}" in page and all(len(row) == len(heads) for row in rows)
 
 
+def test_what_stays_is_told_of(made: dict[str, Artifact], home: Path, tmp_path: Path) -> None:
+    """44 held-out rows promise 1 in 45, not 1 in 100; and too few leave nothing."""
+    held_out = sum(Detector.open(made["anomaly"].path / "detector").baseline.counts["score"])
+    assert 40 < held_out < 48
+    assert f"may flag {1 / (held_out + 1):.1%} of normal ones, not 1.0%" in whole_report(made["anomaly"])["verdict"]
+    job = "{name: anomaly, task: anomaly, seeds: 1, baselines: [pca], marked: []}"
+    few = tiny_arrays.recipe(tmp_path, downstream=f"[{job}]", **SECTIONS)
+    other = tiny_arrays.make(few, tmp_path, "data.split={validation: 0.03, test: 0.2}", "train.steps=10")["anomaly"]
+    assert not (other.path / "detector").exists()
+    assert "No detector is left for new rows: its threshold needs 10 normal rows" in whole_report(other)["verdict"]
+
+
 def test_anomalies_are_told_from_normal_rows(made: dict[str, Artifact]) -> None:
     found = whole_report(made["anomaly"])["found"]
     assert np.mean(found["denoising: standardised-error"]["auroc"]) > 0.9
@@ -98,6 +114,23 @@ def test_reasons_name_columns_and_what_they_held(made: dict[str, Artifact]) -> N
 def test_a_rerun_finds_the_same(made: dict[str, Artifact], home: Path, tmp_path: Path) -> None:
     again = tiny_arrays.make(home / "tiny-table.yaml", tmp_path)
     assert again["anomaly"].summary == made["anomaly"].summary
+
+
+@pytest.mark.parametrize("settings", [(), ("data.train_on=normal", "downstream.0.false_alarms=0.05")])
+def test_the_detector_tells_what_it_has_learned_from(
+    made: dict[str, Artifact], home: Path, settings: tuple[str, ...]
+) -> None:
+    """Rows of the shards: of the training split all or the normal ones."""
+    found = tiny_arrays.make(home / "tiny-table.yaml", home, *settings) if settings else made
+    folder = found["anomaly"].path / DETECTOR
+    wanted = set[int]()
+    for split in ("train", "validation"):
+        corpus = ArrayCorpus(found["ingest"].path, split)
+        batch = corpus.read(np.arange(len(corpus)))
+        digests = learned.of_rows(batch.input)
+        wanted |= set(digests[batch.label == 0] if settings and split == "train" else digests)
+    assert set(learned.load(folder)) == wanted
+    assert Detector.open(folder).false_alarms == (0.05 if settings else 0.01)
 
 
 def pool_of(made: dict[str, Artifact], **settings: Any) -> Pool:

@@ -96,7 +96,7 @@ def test_a_classifiers_kinds_are_told_where_they_are_new() -> None:
     assert heads == ["method", "a", "b"]
     assert rows == [["knn", "100.0", "50.0"], ["logistic regression, 5 marked", "100.0", "100.0"]]
     _, rows = tables["Kinds of anomalies that classifiers were given, and new ones"]
-    assert rows[0] == ["knn", "50.00 ± 50.00", "100.00 ± 0.00"]
+    assert rows[0] == ["knn", "50.00 ± 70.71", "100.00 ± 0.00"]
 
 
 def test_marked_anomalies_are_of_known_kinds_each_in_turn(made: dict[str, Artifact]) -> None:

@@ -80,9 +80,10 @@ def test_a_detector_of_standardised_pictures_says_so_and_scores_them_whatever_th
     light = "data.images={channels: 1, standardise: true}"
     made = tiny_arrays.make(path, tmp_path, light, "data.normal=['0']")
     found = Detector.open(made["anomaly"].path / DETECTOR)
-    assert found.standardise
+    assert found.images is not None and found.images.standardise
     plain = tiny_arrays.make(path, tmp_path, "data.normal=['0']")
-    assert not Detector.open(plain["anomaly"].path / DETECTOR).standardise
+    usual = Detector.open(plain["anomaly"].path / DETECTOR).images
+    assert usual is not None and not usual.standardise
     assert plain["ingest"].output_digest != made["ingest"].output_digest
 
     pixels = np.random.default_rng(0).integers(0, 100, (8, 8)).astype(np.uint8)

@@ -69,10 +69,30 @@ def test_equal_scores_have_no_tail() -> None:
     assert by_tail(np.ones(50), 0.01).value == 1.0
 
 
+def test_scores_equal_to_where_the_tail_begins_are_none_of_it() -> None:
+    """Of 200 scores a tail of 20 would begin at 0, as ten others do."""
+    of_one_value = np.repeat([0.0, 1e12], [190, 10])
+    assert by_tail(of_one_value, 0.01) == (1e12, None), "one of them would have flagged ten"
+    assert by_tail(of_one_value, 0.06) == by_quantile(of_one_value, 0.06), "more than the tail has"
+    random = np.random.default_rng(5)
+    values = np.concatenate([np.zeros(950), random.exponential(size=50)])
+    found = [by_tail(values, share) for share in (0.04, 0.02, 0.01)]
+    assert [round(1000 * float((values > one.value).mean())) for one in found] == pytest.approx([40, 20, 10], abs=5)
+
+
 def test_labels_give_the_best_f1() -> None:
     scores = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     assert by_labels(scores, np.array([0, 0, 0, 1, 0, 1])).value == 3.5  # F1 0.8; above 5.5 it is 0.67
     assert by_labels(scores, np.array([0, 0, 0, 0, 1, 1])).value == 4.5
+
+
+@pytest.mark.parametrize("high", [1.0, np.nextafter(1.0, 2), -1.0, 5e-324, 0.0, 1.7e308, -1.7e308])
+def test_a_threshold_by_labels_is_between_neighbours(high: float) -> None:
+    """What lies above it is flagged, whether or not there is a number between two scores."""
+    low = float(np.nextafter(high, -np.inf))
+    for scores in ([low, high], [low, low, high], [high - abs(high) / 100 - 1, high], [high - 1, low, high]):
+        labels = np.array(scores) == high
+        assert np.array_equal(np.array(scores) > by_labels(np.array(scores), labels).value, labels)
 
 
 @given(SCORES, st.integers(0, 2**32 - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.corpus import Corpus
 from data_prep.errors import UserError
-from pipeline import dag, promotion, scoring
+from pipeline import dag, learned, promotion, scoring
 from pipeline.artifact import Artifact
 from pipeline.detectors import open_any
 from pipeline.document_detector import NO_TEXT, DocumentDetector
@@ -296,6 +298,24 @@ def test_a_detector_that_takes_no_order_in_does_not_take_over(made: dict[str, Ar
     assert not second.promoted and second.challenger == pytest.approx(0.5)
     assert promotion.challenge_with(tmp_path / "other", "d", made) is not None
     assert promotion.challenge_with(tmp_path / "other", "d", made) is None, "compared before"
+
+
+def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
+    made: dict[str, Artifact], tmp_path: Path
+) -> None:
+    corpus, good = made["ingest"].path, made["unusual"].path / "detector"
+    splits = {split: learned.of_documents(Corpus(corpus, split)) for split in ("train", "validation", "test")}
+    assert set(learned.load(good)) == {*splits["train"], *splits["validation"]}
+    verdict = promotion.challenge(tmp_path / "home", "d", good, corpus)
+    assert verdict.left_out == 0
+    shutil.copytree(good, tmp_path / "other")
+    learned.save(tmp_path / "other", splits["test"][::4])
+    after = promotion.challenge(tmp_path / "home", "d", tmp_path / "other", corpus)
+    assert 0 < after.left_out == verdict.rows - after.rows
+    tests = Corpus(corpus, "test")
+    some = [tests[number].name for number in range(0, len(tests), 4)]
+    passages = of_split(corpus, "test", 20, promotion.DOCUMENTS, 0)
+    assert after.left_out == sum(one.document in some for one in passages)
 
 
 def test_a_damaged_detector_is_refused(made: dict[str, Artifact], tmp_path: Path) -> None:
