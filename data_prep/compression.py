@@ -29,14 +29,14 @@ class DamagedError(Exception):
 def split(name: str) -> tuple[str, str | None]:
     """A name without its compression's suffix, and the compression: `a.txt.gz` is (`a.txt`, `gzip`)."""
     for suffix, kind in KINDS.items():
-        if name.endswith(suffix):
-            return name.removesuffix(suffix), kind
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)], kind
     return name, None
 
 
 def is_archive(name: str) -> bool:
     """Whether a file of this name holds files: .zip, or .tar, which may be compressed."""
-    return name.endswith((".zip", ".tgz")) or split(name)[0].endswith(".tar")
+    return name.lower().endswith((".zip", ".tgz")) or split(name)[0].lower().endswith(".tar")
 
 
 def of_tar(name: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,7 +43,7 @@ def accepts(config: ImagesConfig) -> Accepts:
 
 
 def _readable(name: str) -> bool:
-    many = name.endswith((".npy", ".npz")) or bool(_idx(name))
+    many = name.lower().endswith((".npy", ".npz")) or bool(_idx(name))
     return many or _is_picture(name) or compression.is_archive(name)
 
 
@@ -130,7 +130,7 @@ def _settled(unit: Unit, shape: list[int], spilled: Path) -> Iterator[Settled | 
         fits = (batch["height"].to_numpy() == height) & (batch["width"].to_numpy() == width)
         for row in np.flatnonzero(~fits).tolist():
             found = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
-            reason = f"is {found['height']} × {found['width']} pixels and not {height} × {width}; set data.size"
+            reason = f"is {found['height']} × {found['width']} pixels and not {height} × {width}; set data.images.size"
             yield Reject(unit.files[found["file"]].name, found["position"], reason)
         batch = batch.filter(pa.array(fits))
         if not batch.num_rows:
@@ -171,15 +171,14 @@ def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterat
 
 def _read(files: Sequence[SourceFile], package: str | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
     for file in files:
-        found = pictures(file, config) if package is None else _of_package(package, file, config)
-        yield from found if config.patch is None else _cut(found, config.patch)
+        yield from pictures(file, config) if package is None else _cut(_of_package(package, file, config), config.patch)
 
 
-def _cut(found: Iterator[Picture | Reject], side: int) -> Iterator[Picture | Reject]:
-    """Patches of the pictures of a file; their position is their number."""
+def _cut(found: Iterable[Picture | Reject], side: int | None) -> Iterator[Picture | Reject]:
+    """The pictures of a file, or their patches; the position of these is their number."""
     position = 0
     for one in found:
-        if isinstance(one, Reject):
+        if side is None or isinstance(one, Reject):
             yield one
             continue
         try:
@@ -191,8 +190,8 @@ def _cut(found: Iterator[Picture | Reject], side: int) -> Iterator[Picture | Rej
 
 
 def pictures(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
-    """The pictures of a file. UserError if it changes while it is read."""
-    return watched(file, _picture(file, config) if _is_picture(file.name) else _many(file, config))
+    """The pictures of a file, or their patches. UserError if it changes while it is read."""
+    return _cut(watched(file, _picture(file, config) if _is_picture(file.name) else _many(file, config)), config.patch)
 
 
 def _of_package(name: str, file: SourceFile, config: ImagesConfig) -> Iterator[Picture]:
@@ -225,7 +224,7 @@ def _many(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
             check(one)
     with ExitStack() as stack:
         stream = _stream(file, stack)
-        if file.name.endswith(".npz"):
+        if file.name.lower().endswith(".npz"):
             yield from images_arrays.npz(file.name, stack.enter_context(seekable(stream)), config)
         elif _IDX_PICTURES.search(file.name):
             labels = None if file.beside is None else _stream(file.beside, stack)

@@ -116,7 +116,7 @@ class _Bounded(io.RawIOBase):
 
 def _format(name: str) -> str | None:
     base = compression.split(name)[0]
-    return next((suffix for suffix in FORMATS if base.endswith(suffix)), None)
+    return next((suffix for suffix in FORMATS if base.lower().endswith(suffix)), None)
 
 
 def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = False) -> Iterator[Row]:
@@ -219,7 +219,7 @@ _DAMAGED_ARCHIVE = (
 def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
     count = 0
     try:
-        for row in _zip(opener, name, fields) if name.endswith(".zip") else _tar(opener, size, name, fields):
+        for row in _zip(opener, name, fields) if name.lower().endswith(".zip") else _tar(opener, size, name, fields):
             count += 1
             yield row
     except _DAMAGED_ARCHIVE as error:

@@ -67,6 +67,8 @@ def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list
             yield too_long(name, lines.number, lines.long)
         except csv.Error as error:
             yield Reject(name, start, f"not {'CSV' if delimiter == ',' else 'TSV'}: {error}")
+            for line in range(start + 1, lines.number + 1):  # each counts, for each was lost
+                yield Reject(name, line, f"within the quotes that open in or after line {start:,}")
         else:
             if values:
                 yield start, values

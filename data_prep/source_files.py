@@ -158,7 +158,7 @@ def _members(file: SourceFile) -> list[_Member]:
     """
     size, _, _ = file.stamp.partition("@")
     name = shown(file.uri)
-    return (_zip if name.endswith(".zip") else _tar)(file.uri, name, int(size), file.stamp, os.getpid())
+    return (_zip if name.lower().endswith(".zip") else _tar)(file.uri, name, int(size), file.stamp, os.getpid())
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ Dates are read as ISO 8601, whatever format the attribute gives. Relational attr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import BinaryIO
 
 from data_prep.readers_rows import Lines, Reject, excerpt, not_utf8, too_long
@@ -29,7 +29,7 @@ _NUMERIC = ("numeric", "real", "integer")
 
 
 def attribute_relation(
-    name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str]
+    name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str]
 ) -> Iterator[Raw | Reject]:
     """The rows of a file; what its attributes say of kinds is `declared`."""
     lines = Lines(stream)

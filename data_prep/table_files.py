@@ -10,8 +10,9 @@ is a `Reject`, and so is a file that cannot be read at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, get_args
 
@@ -42,7 +43,7 @@ def accepts(layout_name: str | None) -> Accepts:
 
     def readable(name: str) -> bool:
         base = compression.split(name)[0]
-        known = base.endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
+        known = base.lower().endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
         return known or compression.is_archive(name)
 
     allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), {ARCHIVES}"
@@ -51,7 +52,7 @@ def accepts(layout_name: str | None) -> Accepts:
 
 def stretches(file: SourceFile) -> list[SourceFile]:
     """A large Parquet file as runs of its row groups, to be read one by one; any other file as it is."""
-    if file.member or file.size <= TARGET or not file.name.endswith(".parquet"):
+    if file.member or file.size <= TARGET or not file.name.lower().endswith(".parquet"):
         return [file]
     try:
         with open_file(file.uri) as stream:
@@ -63,14 +64,21 @@ def stretches(file: SourceFile) -> list[SourceFile]:
     return [file._replace(size=one.size, groups=(one.start, one.stop), first=one.first) for one in found]
 
 
+def layout_of(schema: TableSchema) -> Layout | None:
+    """How files that are to be scored are laid out; None where a header says so.
+
+    The layout of a package is that of its own files alone, so rows that were learned from it come with a header.
+    """
+    return LAYOUTS.get(schema.layout or "") if schema.layout in get_args(LayoutName) else None
+
+
 def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Reject]:
     """The rows of a file as columns of a schema that is known: what is to be scored, with labels or without.
 
     Columns that the schema does not name are passed over; a row that does not fit is a `Reject`.
     """
-    named = schema.layout if schema.layout in get_args(LayoutName) else None  # a package's files are its own
-    layout = LAYOUTS.get(named or "")
-    for raw in raw_batches(file, layout, frozenset()):
+    known = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
+    for raw in raw_batches(file, layout_of(schema), known):
         if isinstance(raw, Reject):
             yield raw
             continue
@@ -84,14 +92,24 @@ def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Rej
             yield rows
 
 
-def raw_batches(file: SourceFile, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+@dataclass(frozen=True)
+class AllBut(Container[str]):
+    """Every column that is not one of these."""
+
+    kept: frozenset[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.kept
+
+
+def raw_batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
     """The rows of a file without the columns `drop`. UserError if it changes while it is read."""
     return watched(file, _batches(file, layout, drop))
 
 
-def _batches(file: SourceFile, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+def _batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
     base, kind = compression.split(file.name)
-    suffix = next((suffix for suffix in FORMATS if base.endswith(suffix)), ".csv")
+    suffix = next((suffix for suffix in FORMATS if base.lower().endswith(suffix)), ".csv")
     check(file)
     with opened(file) as raw, closing(compression.opened(raw, kind)) as stream:
         if file.groups is None:
@@ -104,7 +122,7 @@ def _parquet(
     name: str,
     stream: BinaryIO,
     layout: Layout | None,
-    drop: frozenset[str],
+    drop: Container[str],
     groups: range | None = None,
     first: int = 0,
 ) -> Iterator[Raw | Reject]:
@@ -120,7 +138,7 @@ def _parquet(
     return _columns(name, stream, drop, opened, first)
 
 
-def _arrow(name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str]) -> Iterator[Raw | Reject]:
+def _arrow(name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
     def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
         magic = file.read(6)
         file.seek(0)
@@ -136,7 +154,7 @@ def _arrow(name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[s
 def _columns(
     name: str,
     stream: BinaryIO,
-    drop: frozenset[str],
+    drop: Container[str],
     opened: Callable[[BinaryIO], tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]],
     first: int = 0,
 ) -> Iterator[Raw | Reject]:
@@ -165,7 +183,7 @@ def _columns(
         yield Reject(name, first + rows + 1, f"damaged file, not read from here on: {first_line(error)}")
 
 
-def _unusable(schema: pa.Schema, drop: frozenset[str]) -> str | None:
+def _unusable(schema: pa.Schema, drop: Container[str]) -> str | None:
     names = [name for name in schema.names if name not in drop]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -173,11 +191,11 @@ def _unusable(schema: pa.Schema, drop: frozenset[str]) -> str | None:
     for name in names:
         kind = schema.field(name).type
         if native(pa.nulls(0, kind)) is None:
-            return f"column {name!r} holds {kind}, which is no number, text or date; name it in data.drop"
+            return f"column {name!r} holds {kind}, which is no number, text or date; name it in data.table.drop"
     return None
 
 
-def _raw(batch: pa.RecordBatch, names: list[str], drop: frozenset[str], before: int) -> Raw:
+def _raw(batch: pa.RecordBatch, names: list[str], drop: Container[str], before: int) -> Raw:
     columns: dict[str, pa.Array] = {}
     declared: dict[str, ColumnKind] = {}
     for name in batch.schema.names:
@@ -189,7 +207,7 @@ def _raw(batch: pa.RecordBatch, names: list[str], drop: frozenset[str], before: 
     return Raw(columns, np.arange(before + 1, before + 1 + batch.num_rows), declared, names)
 
 
-Reader = Callable[[str, BinaryIO, Layout | None, frozenset[str]], Iterator[Raw | Reject]]
+Reader = Callable[[str, BinaryIO, Layout | None, Container[str]], Iterator[Raw | Reject]]
 FORMATS: dict[str, Reader] = {
     ".csv": partial(separated, delimiter=","),
     ".tsv": partial(separated, delimiter="\t"),

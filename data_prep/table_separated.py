@@ -7,7 +7,7 @@ are read one by one, since a quoted field may hold delimiters and line ends.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -30,12 +30,12 @@ _SPACES = b" \t\x0b\x0c\x1c\x1d\x1e\x1f"
 
 class _Columns(NamedTuple):
     names: list[str]
-    drop: frozenset[str]
+    drop: Container[str]
     delimiter: str
 
 
 def separated(
-    name: str, stream: BinaryIO, layout: Layout | None, drop: frozenset[str], delimiter: str
+    name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str], delimiter: str
 ) -> Iterator[Raw | Reject]:
     """The rows of a file: a header names the columns, or the layout does."""
     lines = Lines(stream)
@@ -50,7 +50,7 @@ def separated(
                 return
             names = [value.strip() or f"column {number}" for number, value in enumerate(record[1], 1)]
             break
-        problem = None if names is None else _wrong_header(names, layout)
+        problem = None if names is None else _wrong_header(names, layout, drop)
         if problem:
             yield Reject(name, 1, problem)
             return
@@ -62,12 +62,13 @@ def separated(
         yield Reject(name, 1, "empty file" if names is None or lines.number == 0 else "no row below the header")
 
 
-def _wrong_header(names: list[str], layout: Layout | None) -> str | None:
+def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str]) -> str | None:
     if any("\0" in name for name in names):
         return f"the header {_NUL}"
     if not_utf8_in(names):
         return "the header is not UTF-8"
-    twice = next((name for name in names if names.count(name) > 1), None)
+    wanted = [name for name in names if name not in drop]
+    twice = next((name for name in wanted if wanted.count(name) > 1), None)
     if twice is not None:
         return f"more than one column is called {twice!r}"
     if layout is not None and set(names) != set(layout.columns):
@@ -136,13 +137,14 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
         lengths = np.diff(np.append(starts, len(array)))
         data = array[np.repeat(~bad, lengths)].tobytes()
     kept = [column for column in columns.names if column not in columns.drop]
+    called = [name if name in kept else f"{number} {name}" for number, name in enumerate(columns.names)]  # once each
     table = csv.read_csv(
         pa.py_buffer(data),
-        read_options=csv.ReadOptions(column_names=columns.names, use_threads=False, block_size=len(data) + 1),
+        read_options=csv.ReadOptions(column_names=called, use_threads=False, block_size=len(data) + 1),
         parse_options=csv.ParseOptions(delimiter=columns.delimiter, quote_char=False),
         convert_options=csv.ConvertOptions(
             check_utf8=False,  # was checked
-            column_types=dict.fromkeys(columns.names, pa.string()),
+            column_types=dict.fromkeys(called, pa.string()),
             include_columns=kept,
             null_values=list(MISSING),
             strings_can_be_null=True,
@@ -217,7 +219,7 @@ def _one_by_one(name: str, lines: Lines, columns: _Columns) -> Iterator[Raw | Re
         yield rows_of(rows, positions, columns.names, columns.drop)
 
 
-def rows_of(rows: list[list[str]], positions: list[int], names: list[str], drop: frozenset[str]) -> Raw:
+def rows_of(rows: list[list[str]], positions: list[int], names: list[str], drop: Container[str]) -> Raw:
     """Rows of text as columns."""
     columns = {
         name: tidy(pa.array(values, pa.string()))

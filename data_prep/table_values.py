@@ -14,6 +14,7 @@ dates, else categorical; a column without any value is numeric. Typed files (Par
 from __future__ import annotations
 
 import hashlib
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,9 @@ ARROW: dict[ColumnKind, pa.DataType] = {
     "date": pa.timestamp("us"),
 }
 CALLED: dict[ColumnKind, str] = {"numeric": "a number", "categorical": "a value", "date": "an ISO 8601 date"}
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6}  # a second
+FIRST, LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 and 9999, which Python's calendar has
+_EDGES = [pa.scalar(seconds * 10**6, pa.timestamp("us")) for seconds in (FIRST, LAST + 1)]
 _MISSING = pa.array(MISSING)
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
 _LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint64)
@@ -61,9 +65,22 @@ def native(column: pa.Array) -> tuple[pa.Array, ColumnKind | None] | None:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return pc.cast(column, pa.float64(), safe=False), "numeric"  # unsafe: integers above 2⁵³ are rounded
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        moments = pc.cast(column, pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
-        return pc.cast(moments, pa.timestamp("us")), "date"
+        return _moments(column), "date"
     return None
+
+
+def _moments(column: pa.Array) -> pa.Array:
+    """timestamp[us] of dates and timestamps. What lies outside the years 1 to 9999 comes out just outside of them."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":  # which reach from 1677 to 2262
+        return pc.cast(pc.cast(column, pa.timestamp("us", kind.tz), safe=False), pa.timestamp("us"))
+    if pa.types.is_date32(kind):
+        ticks, second = pc.cast(column.cast(pa.int32()), pa.int64()), Fraction(1, 86_400)
+    else:
+        ticks, second = column.cast(pa.int64()), Fraction(TICKS["ms" if pa.types.is_date(kind) else kind.unit])
+    ticks = pc.max_element_wise(ticks, int(FIRST * second) - 1, skip_nulls=False)
+    ticks = pc.min_element_wise(ticks, int((LAST + 1) * second), skip_nulls=False)
+    return pc.cast(pc.multiply(ticks, int(10**6 / second)), pa.timestamp("us"))
 
 
 def numbers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +100,8 @@ def numbers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """(timestamp[us]; bool [R]: what is no date) of a column of any kind."""
     if pa.types.is_timestamp(column.type):
-        return column, np.zeros(len(column), bool)
+        known = pc.and_(pc.greater_equal(column, _EDGES[0]), pc.less(column, _EDGES[1]))
+        return column, ~np.asarray(pc.fill_null(known, True))
     column = column.cast(pa.string())
     found = _all_dates(column)
     if found is not None:

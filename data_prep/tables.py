@@ -121,9 +121,13 @@ def check_columns(name: str, columns: Sequence[str], asked: Asked) -> None:
         for column in wanted:
             if column not in columns:
                 found = ", ".join(map(repr, columns[:20])) + ", …" * (len(columns) > 20)
-                raise UserError(f"data.{what} names the column {column!r}, which {name} does not have; it has {found}")
+                raise UserError(
+                    f"data.table.{what} names the column {column!r}, which {name} does not have; it has {found}"
+                )
     if asked.target in asked.drop:
-        raise UserError(f"data.drop names the column {asked.target!r}, which is data.target; name it in one of them")
+        raise UserError(
+            f"data.table.drop names the column {asked.target!r}, which is data.table.target; name it in one of them"
+        )
     if not set(columns) - asked.drop - {asked.target}:
         raise UserError(f"no column of {name} is left to learn from; it has {', '.join(map(repr, columns))}")
 
@@ -186,16 +190,22 @@ def _labels(target: pa.Array, schema: TableSchema) -> pa.Array:
 
 
 def _shown(value: pa.Scalar) -> str:
-    text = str(value.as_py())
+    text = plain(value)
     return repr(text if len(text) <= EXCERPT // 2 else text[: EXCERPT // 2 - 1] + "…")
+
+
+def plain(value: pa.Scalar) -> str:
+    """As text, "" where there is none; also of dates that Python has no word for."""
+    if not value.is_valid:
+        return ""
+    return str(value.cast(pa.string()) if pa.types.is_timestamp(value.type) else value.as_py())
 
 
 def _begin(raw: Raw, row: int) -> str:
     """How a row begins, for people to find it."""
     begin = ""
     for values in raw.columns.values():
-        value = values[row].as_py()
-        begin += ("," if begin else "") + ("" if value is None else str(value)[:EXCERPT])
+        begin += ("," if begin else "") + plain(values[row])[:EXCERPT]
         if len(begin) > EXCERPT:
             return begin[: EXCERPT - 1] + "…"
     return begin
@@ -218,7 +228,7 @@ def classes_of(labels: set[str], normal: Sequence[str] | None) -> list[str]:
         unknown = sorted(set(normal) - labels)
         if unknown:
             found = ", ".join(map(repr, sorted(labels)[:20])) or "none"
-            raise UserError(f"data.normal: no row has the label {unknown[0]!r}; there are {found}")
+            raise UserError(f"data.table.normal: no row has the label {unknown[0]!r}; there are {found}")
         return ["normal", "anomaly"]
     return sorted(labels, key=_natural)
 

@@ -85,7 +85,7 @@ class Transform:
         if config.log != "auto":
             unknown = sorted(set(config.log) - {name for name, kind in survey.kinds.items() if kind == "numeric"})
             if unknown:
-                raise UserError(f"transform.log names {unknown[0]!r}, which is no numeric column of the table")
+                raise UserError(f"data.transform.log names {unknown[0]!r}, which is no numeric column of the table")
         logs = survey.heavy_tailed() if config.log == "auto" else set(config.log)
         moments = Moments(survey, logs)
         for block in _blocks(batches(), survey):

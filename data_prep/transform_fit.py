@@ -84,7 +84,7 @@ class Survey:
         if len(counter) > _MAX_VALUES:
             raise UserError(
                 f"column {name!r} has more than {_MAX_VALUES:,} different values: it names rows and is no category;"
-                " name it in data.drop"
+                " name it in data.table.drop"
             )
 
     def _keep_some(self, batch: pa.RecordBatch, values: np.ndarray) -> None:
@@ -229,6 +229,6 @@ def _scaled(
     if not (np.isfinite(width) and width > 0 and np.isfinite(1 / width)):
         raise UserError(
             f"column {name!r} goes from {survey.low[name]} to {survey.high[name]}, which cannot be scaled; name it in"
-            " transform.log or data.drop"
+            " data.transform.log or data.table.drop"
         )
     return Scaled(name, log, fill, shift, 1 / width, indicator=indicator)

@@ -168,7 +168,7 @@ CELLS = ",".join(f"{n}.5" for n in range(30))
             "PS_20174392719_1491204439457_log.csv",
             ",".join(LAYOUTS["paysim"].columns)
             + "\n1,PAYMENT,9839.64,C1,170136.0,160296.36,M1,0.0,0.0,0,0\n1,TRANSFER,181.0,C2,181.0,0.0,C3,0,0,1,0\n",
-            8,
+            7,
             ["0", "1"],
         ),
         ("wdbc", "wdbc.data", f"842517,B,{CELLS}\n842302,M,{CELLS}\n", 30, ["benign", "malignant"]),

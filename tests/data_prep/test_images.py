@@ -156,7 +156,7 @@ def test_sizes_differ(tmp_path: Path) -> None:
     for number, side in enumerate([8, 8, 9]):
         (tmp_path / f"{number}.png").write_bytes(encoded(picture(number, side, 7)))
     ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
-    assert reasons(tmp_path / "out") == [(1, "is 9 × 7 pixels and not 8 × 7; set data.size")]
+    assert reasons(tmp_path / "out") == [(1, "is 9 × 7 pixels and not 8 × 7; set data.images.size")]
     assert ingested(tmp_path, out=tmp_path / "fit", config=ImagesConfig(size=5))["shape"] == [1, 5, 5]
 
 

@@ -22,9 +22,9 @@ from data_prep.errors import UserError
 from data_prep.readers_rows import Reject
 from data_prep.source_files import SourceFile
 from data_prep.sources import stamp_of
-from data_prep.table_files import raw_batches, typed_batches
+from data_prep.table_files import accepts, raw_batches, typed_batches
 from data_prep.table_values import pc
-from data_prep.tables import TableConfig, TableSchema
+from data_prep.tables import TableConfig, TableSchema, Typed
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
 
 GOOD = "a,b,c\n1,x,2024-05-01\n2.5,y,2024-05-02 10:00\n,?,NA\n"
@@ -260,7 +260,7 @@ def test_parquet_that_is_damaged_in_the_middle(tmp_path: Path) -> None:
 def test_columns_of_no_kind_are_named(tmp_path: Path, kind: pa.DataType, reason: str) -> None:
     pq.write_table(pa.table({"a": [1.0], "odd": pa.nulls(1, kind)}), tmp_path / "t.parquet")
     columns, (reject,) = read(tmp_path / "t.parquet")
-    assert not columns and reason in reject.reason and "data.drop" in reject.reason
+    assert not columns and reason in reject.reason and "data.table.drop" in reject.reason
     assert read(tmp_path / "t.parquet", drop=frozenset({"odd"}))[0]["a"] == [1.0]
 
 
@@ -297,10 +297,10 @@ def test_files_of_different_kinds_make_one_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"target": "z"}, "data.target names the column 'z'"),
-        ({"drop": ["z"]}, "data.drop names the column 'z'"),
-        ({"kinds": {"z": "date"}}, "data.kinds names the column 'z'"),
-        ({"target": "b", "drop": ["b"]}, "data.drop names the column 'b', which is data.target"),
+        ({"target": "z"}, "data.table.target names the column 'z'"),
+        ({"drop": ["z"]}, "data.table.drop names the column 'z'"),
+        ({"kinds": {"z": "date"}}, "data.table.kinds names the column 'z'"),
+        ({"target": "b", "drop": ["b"]}, "data.table.drop names the column 'b', which is data.table.target"),
         ({"drop": ["a", "b", "c"]}, "no column of"),
         ({"target": "b", "normal": ["q"]}, "no row has the label 'q'; there are 'x', 'y'"),
     ],
@@ -407,3 +407,48 @@ def test_blocks_do_not_show(tmp_path_factory: pytest.TempPathFactory, rows: list
         patch.setattr(table_separated, "BLOCK", block)
         cut = read(path)
     assert cut[0] == whole[0] and sorted(r.position for r in cut[1]) == sorted(r.position for r in whole[1])
+
+
+def test_suffixes_of_any_case_are_read(tmp_path: Path) -> None:
+    wanted = read(put(tmp_path, "t.csv", GOOD))
+    assert read(put(tmp_path, "T.CSV", GOOD)) == wanted
+    assert all(map(accepts(None).readable, ("T.CSV.GZ", "A.Parquet", "B.ZIP")))
+    columns, rejects = read(put(tmp_path, "T.CSV.GZ", gzip.compress(GOOD.encode())))
+    assert (columns, rejects) == wanted
+
+
+def test_every_line_that_an_open_quote_takes_counts(tmp_path: Path) -> None:
+    lines = [f"{number},x\n" for number in range(2, 302)]
+    lines[100] = '102,"x\n'
+    columns, rejects = read(put(tmp_path, "t.csv", "a,b\n" + "".join(lines)))
+    assert len(columns["a"]) == 100 and len(rejects) == 200
+    assert rejects[0].position == 102 and "not CSV" in rejects[0].reason
+    assert {reject.reason for reject in rejects[1:]} == {"within the quotes that open in or after line 102"}
+    assert [reject.position for reject in rejects] == list(range(102, 302))
+
+
+def test_what_is_to_be_scored_may_hold_anything_beside(tmp_path: Path) -> None:
+    schema = TableSchema({"a": "numeric"}, None, None, None)
+    lists = pa.table({"a": [1.0, 2.0], "l": [[1], [2, 3]]})
+    pq.write_table(lists, tmp_path / "t.parquet")
+    with pa.ipc.new_file(str(tmp_path / "t.arrow"), lists.schema) as writer:
+        writer.write(lists)
+    put(tmp_path, "t.csv", "x,a,x\n9,1,9\n9,2,9\n")
+    for name in ("t.parquet", "t.arrow", "t.csv"):
+        [found] = typed_batches(file_of(tmp_path / name), schema)
+        assert isinstance(found, Typed) and found.columns["a"].to_pylist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+def test_dates_that_no_calendar_has_are_rejected(tmp_path: Path, unit: str) -> None:
+    stamps = pa.array([0, 2**63 - 1, -(2**63), None], pa.int64()).cast(pa.timestamp(unit))
+    days = pa.array([0, 1, 2, 2**31 - 1], pa.int32()).cast(pa.date32())
+    table = pa.table({"t": stamps, "d": days})
+    with pa.ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as writer:
+        writer.write(table)
+    schema = TableSchema({"t": "date", "d": "date"}, None, None, None)
+    found = list(typed_batches(file_of(tmp_path / "t.arrow"), schema))
+    rejected = [one for one in found if isinstance(one, Reject)]
+    kept = [one for one in found if isinstance(one, Typed)]
+    assert sum(len(one.positions) for one in kept) == 1
+    assert len(rejected) == 3 and all("expected an ISO 8601 date" in one.reason for one in rejected)
