@@ -67,6 +67,8 @@ def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str])
         return f"the header {_NUL}"
     if not_utf8_in(names):
         return "the header is not UTF-8"
+    if len(names) == 1 and ";" in names[0]:
+        return "its columns are parted by ';'; part them by commas (.csv) or tabs (.tsv)"
     wanted = [name for name in names if name not in drop]
     twice = next((name for name in wanted if wanted.count(name) > 1), None)
     if twice is not None:

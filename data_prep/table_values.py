@@ -114,11 +114,12 @@ def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 
 def _all_dates(column: pa.Array) -> pa.Array | None:
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
-        try:
-            return pc.cast(pc.cast(column, kind), pa.timestamp("us"))
-        except pa.ArrowInvalid:
-            continue
+    for unit in ("us", "ns"):  # pandas writes nanoseconds; their years are few
+        for zone in (None, "UTC"):
+            try:
+                return pc.cast(pc.cast(column, pa.timestamp(unit, zone)), pa.timestamp("us"), safe=False)
+            except pa.ArrowInvalid:
+                continue
     return None
 
 

@@ -52,7 +52,13 @@ def _jobs(recipe: ArrayRecipe) -> Iterator[Problem]:
 
 
 def _detectors(recipe: ArrayRecipe, index: int, job: AnomalyConfig) -> Iterator[Problem]:
-    """What the detectors of a job need of their losses, and marked anomalies of their kinds."""
+    """What the detectors of a job need of their losses and of labels, and marked anomalies of their kinds."""
+    data = recipe.data
+    packages = any(source.package for source in data.sources)  # which may tell it themselves
+    told = data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
+    if not told:
+        where = "data.table.target and data.table.normal" if data.kind == "table" else "data.normal"
+        yield f"downstream.{index}.task", f"anomaly needs labels that tell what is normal; set {where}"
     if job.known_kinds and not job.marked:
         yield f"downstream.{index}.known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
     names = [detector.name for detector in job.detectors]

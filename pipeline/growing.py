@@ -42,7 +42,7 @@ class Form(NamedTuple):
 
 def form_of(detector: AnyDetector, file: SourceFile) -> Form | None:
     """How a file is read for a detector; None if it does not grow row by row."""
-    suffix = next((suffix for suffix in DELIMITERS if file.name.endswith(suffix)), None)
+    suffix = next((suffix for suffix in DELIMITERS if file.name.lower().endswith(suffix)), None)
     if suffix is None or file.member:
         return None
     delimiter = DELIMITERS[suffix]

@@ -12,6 +12,7 @@ Rows in = rows scored + rows rejected; every one is in the file.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow as pa
 
 from data_prep import image_units, table_files
 from data_prep.images import Picture
+from data_prep.readers_files import shown
 from data_prep.readers_rows import Reject
 from data_prep.source_files import SourceFile, listed
 from data_prep.sources import Accepts, SourceConfig
@@ -72,11 +74,25 @@ class Tally:
 
 
 def files_of(detector: AnyDetector, paths: Iterable[str], downloads: Path) -> list[SourceFile]:
-    """The files of paths (files, folders, globs, remote ones) that the detector's kind of rows may be in."""
+    """The files of paths (files, folders, globs, remote ones) that the detector's kind of rows may be in, once each.
+
+    Those of one name go by where they lie, for rows refer to them by name.
+    """
     if isinstance(detector, DocumentDetector):
-        return [file for path in paths for file in files_of_text(path, downloads)]
-    accepted = accepts(detector)
-    return [file for path in paths for file in listed(SourceConfig(path=path), accepted, downloads)]
+        found = [file for path in paths for file in files_of_text(path, downloads)]
+    else:
+        accepted = accepts(detector)
+        found = [file for path in paths for file in listed(SourceConfig(path=path), accepted, downloads)]
+    found = list({(file.uri, file.member, file.groups): file for file in found}.values())
+    names = Counter(file.name for file in found)
+    return [file if names[file.name] == 1 else file._replace(name=_place(file)) for file in found]
+
+
+def _place(file: SourceFile) -> str:
+    """Where a file lies, also in an archive."""
+    archive = shown(file.uri)
+    member = file.name.partition(f"{archive.rpartition('/')[2]}/")[2] if file.member else ""
+    return f"{archive}/{member}" if member else archive
 
 
 def accepts(detector: Detector) -> Accepts:

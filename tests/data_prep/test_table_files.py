@@ -452,3 +452,18 @@ def test_dates_that_no_calendar_has_are_rejected(tmp_path: Path, unit: str) -> N
     kept = [one for one in found if isinstance(one, Typed)]
     assert sum(len(one.positions) for one in kept) == 1
     assert len(rejected) == 3 and all("expected an ISO 8601 date" in one.reason for one in rejected)
+
+
+def test_nanoseconds_of_pandas_are_dates(tmp_path: Path) -> None:
+    schema = TableSchema({"t": "date"}, None, None, None)
+    lines = ["2024-05-01T10:00:00.123456789", "2024-05-01 10:00:00.000000001Z", "2024-05-01", "never"]
+    put(tmp_path, "t.csv", "\n".join(["t", *lines, ""]))
+    found = list(typed_batches(file_of(tmp_path / "t.csv"), schema))
+    kept = [moment for one in found if isinstance(one, Typed) for moment in one.columns["t"].to_pylist()]
+    assert kept == [datetime(2024, 5, 1, 10, 0, 0, 123456), datetime(2024, 5, 1, 10), datetime(2024, 5, 1)]
+    assert [one.position for one in found if isinstance(one, Reject)] == [5]
+
+
+def test_semicolons_are_named(tmp_path: Path) -> None:
+    columns, [reject] = read(put(tmp_path, "t.csv", "a;b\n1,5;2\n"))
+    assert not columns and reject.reason == "its columns are parted by ';'; part them by commas (.csv) or tabs (.tsv)"

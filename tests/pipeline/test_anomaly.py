@@ -259,7 +259,9 @@ def test_pictures_of_another_kind_are_anomalies(tmp_path: Path) -> None:
     assert np.mean(report["found"]["auto-encoder: error"]["auroc"]) > 0.9
     assert {row[1] for row in report["tables"]["Thresholds for 1 % false alarms"][1]} == {"by quantile", "by tail"}
     with pytest.raises(UserError, match="name the normal ones"):
-        tiny_arrays.make(path, tmp_path, "downstream.0.normal=[]")
+        tiny_arrays.make(path, tmp_path, "downstream.0.normal=['9']")
+    with pytest.raises(UserError, match=r"downstream\.0\.task: anomaly needs labels .* set data\.normal"):
+        load(path, overrides=["downstream.0.normal=[]"])
 
 
 @pytest.mark.parametrize(
@@ -276,3 +278,9 @@ def test_recipes_that_cannot_work_are_refused_before_anything_runs(
     path = tiny_arrays.recipe(tmp_path, downstream=f"[{{name: anomaly, task: anomaly, {settings}}}]")
     with pytest.raises(UserError, match=complaint):
         load(path)
+
+
+def test_a_table_must_tell_what_is_normal_before_anything_is_trained(tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(tmp_path, downstream="[{name: anomaly, task: anomaly}]")
+    with pytest.raises(UserError, match=r"needs labels .* set data\.table\.target and data\.table\.normal"):
+        load(path, overrides=["data.table.normal=null"])

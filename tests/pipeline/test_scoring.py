@@ -180,3 +180,22 @@ def test_rejects_are_written_together(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(table["position"].to_pylist()) == list(range(2, 62))
     rows = {row["position"]: row for row in table.to_pylist()}
     assert all((rows[2 + number]["rejected"] is None) == bool(number % 3) for number in range(60))
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_one_name_are_told_apart_and_none_is_scored_twice(tmp_path: Path) -> None:
+    made = detectors.detector()
+    for folder, count in (("jan", 3), ("feb", 5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.csv").write_text(
+            detectors.HEADER + "".join(detectors.csv_lines(detectors.rows(count)))
+        )
+    both = [str(tmp_path / folder / "rows.csv") for folder in ("jan", "feb")]
+    found = scoring.files_of(made, [*both, both[0]], tmp_path)
+    assert [file.name for file in found] == both
+    tally = Tally()
+    rows = [row for file in found for batch in scoring.score_file(made, file, tally) for row in batch.to_pylist()]
+    assert tally.rows == 8 and len({(row["source"], row["position"]) for row in rows}) == 8
+    assert [file.name for file in scoring.files_of(made, both[:1], tmp_path)] == ["rows.csv"]
