@@ -143,8 +143,9 @@ def test_an_inbox_may_be_empty(passes: Passes) -> None:
         scores.score.fn(str(passes.model), [str(passes.files / "typo")], str(passes.book))
     with pytest.raises(UserError, match="not a file that can be read"):
         scores.score.fn(str(passes.model), [str(passes.files / "notes.md")], str(passes.book))
+    (empty := passes.book.parent / "empty").mkdir()
     with pytest.raises(UserError, match="holds no file"):
-        scores.to_file(passes.model, [str(passes.book.parent / "home")], passes.book / "out.arrow", passes.book, print)
+        scores.to_file(passes.model, [str(empty)], passes.book / "out.arrow", passes.book, print)
 
 
 @pytest.mark.parametrize("where", ["_track", "call_hook", "mark_told"])
