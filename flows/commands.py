@@ -344,6 +344,12 @@ def score(
         with console.status("scoring") as status:
             tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
         told = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
+    _say_scored(told, as_json)
+    if told["rejected"] and not told["rows"]:
+        sys.exit(FAILED)  # of all that was given
+
+
+def _say_scored(told: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(told))
         return
@@ -352,8 +358,6 @@ def score(
     out.print(f"{told['rows']:,} rows, {alarms}, {told['rejected']:,} rows that could not be read{why}")
     for line in told.get("news", []):
         out.print(Text(line, "yellow"))
-    if told["rejected"] and not told["rows"]:
-        sys.exit(FAILED)  # of all that was given
 
 
 def sample(model: str, file: str, count: int, seed: int) -> None:

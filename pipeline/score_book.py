@@ -36,7 +36,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from data_prep.errors import UserError
-from data_prep.readers_files import is_remote, shown, stamp
+from data_prep.readers_files import is_remote, stamp
 from data_prep.source_files import SourceFile
 from data_prep.sources import stamp_of
 from pipeline import scoring
@@ -260,8 +260,7 @@ def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, Sou
         if (file.uri, file.member) in seen or (not is_remote(file.uri) and own in Path(file.uri).resolve().parents):
             continue
         seen.add((file.uri, file.member))
-        archive = shown(file.uri).rpartition("/")[2]
-        member = file.name.partition(f"{archive}/")[2] if file.member else ""
+        member = scoring.member_of(file)
         names[file.uri, member] += 1
         yield json.dumps([file.uri, member, names[file.uri, member]]), file
 

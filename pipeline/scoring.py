@@ -90,9 +90,14 @@ def files_of(detector: AnyDetector, paths: Iterable[str], downloads: Path) -> li
 
 def _place(file: SourceFile) -> str:
     """Where a file lies, also in an archive."""
-    archive = shown(file.uri)
-    member = file.name.partition(f"{archive.rpartition('/')[2]}/")[2] if file.member else ""
-    return f"{archive}/{member}" if member else archive
+    member = member_of(file)
+    return f"{shown(file.uri)}/{member}" if member else shown(file.uri)
+
+
+def member_of(file: SourceFile) -> str:
+    """The name that a file has in its archive; "" of one that lies in none."""
+    archive = shown(file.uri).rpartition("/")[2]
+    return file.name.partition(f"{archive}/")[2] if file.member else ""
 
 
 def accepts(detector: Detector) -> Accepts:

@@ -24,7 +24,6 @@ FINEST = 1 << 10  # the largest weight of a channel
 SHARE = 0.65  # of the places of a class and all above it, those above it
 RIDGE = 1e-3  # of the features' mean square
 SILENT = 1e-3  # mean |ŷ_c| below which a channel needs no classes, and tells nothing
-MARGIN = 1  # places on every side that are neighbours
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Activity:
     def add(self, values: np.ndarray) -> None:
         """The next channel's, int32 in the order of the shape."""
         large = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
-        padded = np.pad(large, [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)])
+        padded = np.pad(large, [(0, 0), (1, 1), (1, 1)])
         height, width = self.shape[1:]
         whole = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
         self.own.append(large.ravel())

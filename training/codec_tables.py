@@ -37,6 +37,7 @@ WIDEST = 1 << 11  # farthest value of a table from 0
 TAIL = 2.0**-17  # probability left out of a table on either side
 PLAIN = 1 << 16  # values written without a table
 NO_CONTEXTS = Contexts()
+PLACES = 1 << 15  # of training pictures, beyond which classes hardly change and memory grows
 LEARNED = 16.0  # places that a learned distribution counts as
 
 
@@ -90,13 +91,17 @@ class Tables:
 
     @classmethod
     def fitted(cls, model: CompressiveAutoencoder, pictures: Iterable[Tensor]) -> Tables:
-        """Of a trained model and batches of training pictures [B, C, H, W], all of one size."""
+        """Of a trained model and batches of training pictures [B, C, H, W], all of one size; as many as are needed."""
         import torch
 
         training = model.training
         model.eval()
+        latents: list[np.ndarray] = []
         with torch.no_grad():
-            latents = [model.encode(batch).cpu().numpy() for batch in pictures]
+            for batch in pictures:
+                latents.append(model.encode(batch).cpu().numpy())
+                if sum(one[:, 0].size for one in latents) >= PLACES:
+                    break
         model.train(training)
         return cls.of(model.prior).by_class(np.concatenate(latents).astype(np.int32), model.options.classes)
 

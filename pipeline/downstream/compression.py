@@ -212,6 +212,7 @@ def _models(
     from training.autoencoders import open_model, save_model
     from training.codec_tables import Tables
     from training.compression import CompressiveAutoencoder
+    from training.loop import EXPORT_BATCH
     from training.objectives.compression import Compression
 
     model: Any = open_model(inputs["pretrained"].path / MODEL)
@@ -232,7 +233,7 @@ def _models(
         found.append((weight, out / f"{weight:g}"))
         save_model(found[-1][1], other)
         some = np.linspace(0, len(train) - 1, min(len(train), Compression.export_rows)).astype(int)
-        seen = (torch.from_numpy(scaled(train[some[part]])) for part in batches(len(some)))
+        seen = (torch.from_numpy(scaled(train[some[part]])) for part in batches(len(some), EXPORT_BATCH))
         Tables.fitted(other, seen).save(found[-1][1])
     return found
 

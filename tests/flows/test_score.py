@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from data_prep.errors import UserError
+from flows import commands
 from flows import score as scores
 from pipeline import scoring
 from pipeline.home import Home
@@ -47,6 +48,21 @@ def test_the_rows_are_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is one of the files that are read"):
         scores.to_file(model, [str(files)], files / "a.csv", tmp_path, print)
     assert (files / "a.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nothing_scored_of_all_that_was_given_is_a_failure(
+    as_json: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
+    model = detectors.saved(tmp_path / "detector")
+    (tmp_path / "a.csv").write_text("another,header\n1,2\n3,4\n")
+    with pytest.raises(SystemExit) as ended:
+        commands.score(str(model), [str(tmp_path / "a.csv")], str(tmp_path / "out.arrow"), None, None, as_json)
+    assert ended.value.code == 1
+    said = capsys.readouterr().out
+    assert json.loads(said)["rejected"] == 2 if as_json else "2 rows that could not be read" in said
+    commands.score(str(model), [str(inbox(tmp_path / "in", 3))], str(tmp_path / "out.arrow"), None, None, as_json)
 
 
 def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import zlib
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -241,6 +242,18 @@ def test_classes_save_bits_where_places_differ_and_cost_hardly_any_where_not() -
     half = Tables((*tables.channels[:2], _counted(_places(400, 0)[:, 2], whole.channels[2])))
     alone = sum(_asked(half, one) - _asked(Tables(half.channels[:2]), one[:2]) for one in unseen)
     assert after[1] < 1.02 * alone  # what tells nothing
+
+
+def test_no_more_pictures_are_asked_for_than_classes_need() -> None:
+    model, asked = compressor(), []
+
+    def pictures() -> Iterator[torch.Tensor]:
+        for number in range(100):
+            asked.append(number)
+            yield torch.from_numpy(np.stack([noise(64, 64, seed=number)] * 64) / np.float32(255))
+
+    assert len(Tables.fitted(model, pictures()).channels) == 10
+    assert len(asked) == 2 and not model.training  # 64 pictures of 16 × 16 places are half of what is needed
 
 
 def _counted(values: np.ndarray, table: Table) -> Table:
