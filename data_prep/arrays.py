@@ -35,20 +35,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from data_prep import image_units, table_files, table_units, units
-from data_prep.arrays_files import Writing, write, write_rejects
-from data_prep.arrays_rows import REJECTED, Decided, decide
-from data_prep.arrays_units import VERSION, Unit
-from data_prep.clean import allowed_rejects
-from data_prep.corpus import INDEX, SPLITS, SplitConfig
+from data_prep.corpus import unit_cache
+from data_prep.corpus.decide import REJECTED, Decided, decide
+from data_prep.corpus.documents import INDEX, SPLITS, SplitConfig
+from data_prep.corpus.unit import VERSION, Unit
+from data_prep.corpus.write import Writing, write, write_rejects
 from data_prep.errors import UserError
-from data_prep.images import ImagesConfig
+from data_prep.images import units as image_units
+from data_prep.images.pixels import ImagesConfig
 from data_prep.ingest import SERIAL_BYTES, Progress
-from data_prep.shards import sealed
-from data_prep.source_files import listed
-from data_prep.sources import Accepts, SourceConfig, licence, snapshot
-from data_prep.sources import digest as digest_of_sources
-from data_prep.tables import TableConfig, classes_of
+from data_prep.shards.format import sealed
+from data_prep.sources.archives import listed
+from data_prep.sources.config import Accepts, SourceConfig, licence, snapshot
+from data_prep.sources.config import digest as digest_of_sources
+from data_prep.tables import files as table_files
+from data_prep.tables import units as table_units
+from data_prep.tables.schema import TableConfig, classes_of
+from data_prep.text.clean import allowed_rejects
 from data_prep.workers import HERE, Crew, Workers
 
 DataConfig = TableConfig | ImagesConfig
@@ -56,7 +59,7 @@ _COUNTED_CLASSES = 100
 
 
 def accepts(config: DataConfig) -> Accepts:
-    """Which files and packages are sources: for `data_prep.sources.snapshot`."""
+    """Which files and packages are sources: for `data_prep.sources.config.snapshot`."""
     return table_files.accepts(config.layout) if isinstance(config, TableConfig) else image_units.accepts(config)
 
 
@@ -79,9 +82,9 @@ def ingest_arrays(
     Raises UserError if more rows are bad, or if nothing is left.
     """
     out_dir, downloads = Path(out_dir), Path(downloads)
-    cache = downloads / units.FOLDER
+    cache = downloads / unit_cache.FOLDER
     out_dir.mkdir(parents=True, exist_ok=True)
-    units.sweep(cache)
+    unit_cache.sweep(cache)
     kind = _kind(data_config)
     planned = _plan(sources, data_config, kind, downloads)
     total = max(1, sum(unit.size for unit in planned))
@@ -128,7 +131,7 @@ def _plan(sources: Sequence[SourceConfig], config: DataConfig, kind: ModuleType,
         for files in kind.group(listed(source, accepts(config), downloads, digests=True)):
             both = ([one for one in (file, file.beside) if one] for file in files)
             held = [[(one.name, one.member, one.groups, one.digest) for one in parts] for parts in both]
-            key = units.key_of("arrays", VERSION, source.package, asked, held)
+            key = unit_cache.key_of("arrays", VERSION, source.package, asked, held)
             planned.append(Unit(len(planned), number, files, key, source.package))
     return planned
 
@@ -141,7 +144,7 @@ def _only_text_has(source: SourceConfig) -> None:
 
 
 def _spill(config: DataConfig, cache: Path, unit: Unit) -> dict[str, Any]:
-    return units.make(cache, unit.key, partial(_kind(config).spill, unit, config))
+    return unit_cache.make(cache, unit.key, partial(_kind(config).spill, unit, config))
 
 
 def _settle(config: DataConfig, settled: dict[str, Any], job: tuple[Unit, Path, Path]) -> dict[str, Any]:

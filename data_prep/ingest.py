@@ -28,17 +28,17 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import units
-from data_prep.clean import CleanConfig, allowed_rejects
-from data_prep.corpus import INDEX, SPLITS, SplitConfig
+from data_prep.corpus import unit_cache
+from data_prep.corpus.documents import INDEX, SPLITS, SplitConfig
 from data_prep.errors import UserError
-from data_prep.ingest_files import Writing, taken_by, write, write_rejects
-from data_prep.ingest_rows import REJECTED, Decided, Table, decide, hold_out
-from data_prep.ingest_unit import VERSION, Unit, read
-from data_prep.rules import digest as digest_of_rules
-from data_prep.rules_spans import SENTENCE, TOO_LITTLE
-from data_prep.shards import sealed
-from data_prep.sources import TARGET, Part, SourceConfig, licence, parts
+from data_prep.shards.format import sealed
+from data_prep.sources.config import TARGET, Part, SourceConfig, licence, parts
+from data_prep.text.clean import CleanConfig, allowed_rejects
+from data_prep.text.decide import REJECTED, Decided, Table, decide, hold_out
+from data_prep.text.rules.rules import digest as digest_of_rules
+from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
+from data_prep.text.units import VERSION, Unit, read
+from data_prep.text.write import Writing, taken_by, write, write_rejects
 from data_prep.workers import HERE, Crew, Workers
 
 UNIT_BYTES = TARGET
@@ -63,9 +63,9 @@ def ingest(
     with a line for a person and the share that is done.
     Raises UserError if more rows are bad than `clean_config.max_rejects` allows, or if nothing is left.
     """
-    out_dir, cache = Path(out_dir), Path(downloads) / units.FOLDER
+    out_dir, cache = Path(out_dir), Path(downloads) / unit_cache.FOLDER
     out_dir.mkdir(parents=True, exist_ok=True)
-    units.sweep(cache)
+    unit_cache.sweep(cache)
     planned = plan(sources, clean_config, downloads)
     total = sum(unit.size for unit in planned)
     if total < SERIAL_BYTES:
@@ -117,7 +117,7 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
     for number, source in enumerate(sources):
         for group in _groups(parts(source, downloads, UNIT_BYTES)):
             stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
-            key = units.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
+            key = unit_cache.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
             planned.append(Unit(key, source, number, tuple(group), files))
     return planned
 
@@ -187,7 +187,7 @@ def _summary(
                 "licence": licence(source),
                 "files": len({part.name for i in mine for part in planned[i].parts}),
                 "bytes": sum(planned[i].size for i in mine),
-                "digest": units.key_of([[part.name, part.digest] for i in mine for part in planned[i].parts]),
+                "digest": unit_cache.key_of([[part.name, part.digest] for i in mine for part in planned[i].parts]),
                 "rows": sum(found[i]["rows"] for i in mine),
                 "kept": int(sum((verdict != REJECTED).sum() for verdict in verdicts)),
                 "reasons": dict(sum(why, Counter[str]()).most_common(10)),

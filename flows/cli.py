@@ -241,7 +241,7 @@ def ui(
     prefect_port: Annotated[int, typer.Option(help="Prefect's port on loopback.")] = 4200,
 ) -> None:
     """Serve MLflow's and Prefect's pages on this machine until Ctrl-C."""
-    from flows import ui as servers
+    from flows.machine import ui as servers
 
     servers.serve(mlflow_port, prefect_port)
 

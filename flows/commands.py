@@ -16,17 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.errors import UserError
-from flows import prefect_server
 from flows.cli import FAILED, INTERRUPTED, TERMINATED, USAGE
-from flows.console import elapsed
-from flows.environment import prepare
-from flows.signals import terminated, terminations_as_interrupts
+from flows.machine import prefect_server
+from flows.machine.environment import prepare
+from flows.machine.signals import terminated, terminations_as_interrupts
+from flows.show.console import elapsed
 from pipeline import runs as records
 from pipeline.artifact import Artifact
 from pipeline.home import Home
-from pipeline.recipe import AnyRecipe, Recipe
-from pipeline.recipe import recipes as packaged
-from pipeline.store import Store
+from pipeline.recipe.recipe import AnyRecipe, Recipe
+from pipeline.recipe.recipe import recipes as packaged
+from pipeline.store.store import Store
 
 out = Console(soft_wrap=False, highlight=False)
 
@@ -38,7 +38,7 @@ def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]
 
 def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> AnyRecipe:
     """Load a recipe; a mistake in it is a mistake of usage."""
-    from pipeline.recipe import load
+    from pipeline.recipe.recipe import load
 
     with _usage():
         return load(recipe, scale, settings)
@@ -68,8 +68,8 @@ def show(recipe: str, scale: str | None, settings: Sequence[str]) -> None:
 def plan(
     recipe: str, scale: str | None, settings: Sequence[str], workers: int | None, gpus: int | None, gpu: str
 ) -> None:
-    from flows import plan as shown
-    from pipeline.famous import SYSTEMS
+    from flows.show import plan as shown
+    from pipeline.estimate.published_systems import SYSTEMS
 
     with _usage():
         shown.check_gpu(gpu)
@@ -105,15 +105,15 @@ def run(
 
 def _branch(recipe: AnyRecipe, extend: bool, start: str | None) -> list[str]:
     """Settings with which a recipe goes on from a checkpoint."""
-    from pipeline import branch
+    from pipeline import start_from
 
     home = Home.find()
     with _usage():
         if extend and start:
             raise UserError("--extend and --from both say where to start; give one of them.")
         if start:
-            return branch.started(recipe, home.store(), home.downloads, start)
-        return branch.extended(recipe, home.store(), home.downloads)
+            return start_from.started(recipe, home.store(), home.downloads, start)
+        return start_from.extended(recipe, home.store(), home.downloads)
 
 
 def sweep(
@@ -168,7 +168,7 @@ def _run(recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], as_jso
     if as_json:
         print(json.dumps(record.public()))
     else:
-        from flows.summary import summarise
+        from flows.show.summary import summarise
 
         summarise(home, record, console)
 
@@ -191,7 +191,7 @@ def _nothing_to_do(home: Home, recipe: AnyRecipe) -> records.Run | None:
 
 
 def _make(home: Home, recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
-    from flows.console import StageProgress
+    from flows.show.console import StageProgress
     from pipeline import dag
 
     names = [node.name for node in dag.nodes(recipe, home.downloads)]
@@ -242,9 +242,9 @@ def report(run: str) -> None:
 
 
 def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
-    from data_prep.corrupt import MaskingConfig
-    from flows import arrays
-    from flows.peek import peek as show_artifact
+    from data_prep.corruptions.masking import MaskingConfig
+    from flows.show import arrays
+    from flows.show.inspect import peek as show_artifact
     from training.config import LongerConfig
     from training.data import LONGER
 
@@ -285,8 +285,8 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
 
 def _peek_arrays(found: Artifact, index: range, split: str, recipe: str | None, store: Store) -> None:
     """Rows of a table or pictures, with the noise of a recipe, or of the newest network that was trained on them."""
-    from data_prep.noise import NoiseConfig
-    from flows import arrays
+    from data_prep.corruptions.noise import NoiseConfig
+    from flows.show import arrays
 
     if recipe is not None:
         chosen = _load(recipe, None, [])
@@ -305,8 +305,8 @@ def _parents(artifact: Artifact) -> set[str]:
 
 
 def stats(artifact: str, split: str, as_json: bool) -> None:
-    from flows import arrays
-    from flows import stats as counted
+    from flows.show import arrays
+    from flows.show import stats as counted
 
     store = Home.find().store()
     found = store.resolve(artifact)
@@ -361,7 +361,7 @@ def _say_scored(told: dict[str, Any], as_json: bool) -> None:
 
 
 def sample(model: str, file: str, count: int, seed: int) -> None:
-    from flows import samples
+    from flows import sample as samples
 
     shape = samples.draw(model, count, Path(file).expanduser(), seed)
     what = f"pictures of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
@@ -380,12 +380,12 @@ def verify(artifact: str) -> None:
 
 
 def gc(dry_run: bool, days: float) -> None:
-    from data_prep import units
-    from pipeline.store_gc import Garbage
+    from data_prep.corpus import unit_cache
+    from pipeline.store.gc import Garbage
 
     home = Home.find()
     garbage = list(home.store().gc(dry_run, days * 86400))
-    for path, size in units.collect(home.downloads / units.FOLDER, days * 86400, dry_run):
+    for path, size in unit_cache.collect(home.downloads / unit_cache.FOLDER, days * 86400, dry_run):
         garbage.append(Garbage(str(path), "prepared data that no run asked for", size))
     for item in garbage:
         out.print(f"{item.where}  {item.reason}, {item.size:,} bytes")
@@ -394,7 +394,7 @@ def gc(dry_run: bool, days: float) -> None:
 
 
 def doctor() -> None:
-    from flows import doctor as examination
+    from flows.machine import doctor as examination
 
     findings = examination.examine(Home.find().path)
     examination.show(findings, out)

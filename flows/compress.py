@@ -20,10 +20,10 @@ from PIL import Image
 from rich.console import Console
 
 from data_prep.errors import UserError
-from data_prep.images import SUFFIXES, BadPictureError, ImagesConfig, decoded
+from data_prep.images.pixels import SUFFIXES, BadPictureError, ImagesConfig, decoded
 from flows.cli import FAILED
-from flows.samples import folder_of
-from training.codec import SUFFIX, Codec
+from flows.sample import folder_of
+from training.codec.codec import SUFFIX, Codec
 
 PNG = ".png"
 

@@ -22,13 +22,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data_prep.errors import UserError
-from flows.environment import prepare
-from flows.signals import terminations_as_interrupts
+from flows.machine.environment import prepare
+from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, runs
 from pipeline.execute import Execution
 from pipeline.home import Home
-from pipeline.recipe import AnyRecipe, load
-from pipeline.tracking import Tracker
+from pipeline.recipe.recipe import AnyRecipe, load
+from pipeline.tracking.tracking import Tracker
 from training import launch
 
 log = logging.getLogger("sesame.flows")
@@ -37,7 +37,7 @@ MLFLOW_TIMEOUT, MLFLOW_TIMEOUT_INTERRUPTED = 120.0, 10.0
 
 
 class Watch(Protocol):
-    """Someone who watches the stages of a run; `flows.console.StageProgress` is one."""
+    """Someone who watches the stages of a run; `flows.show.console.StageProgress` is one."""
 
     def start(self, name: str) -> None: ...
 
@@ -182,9 +182,9 @@ def _promote(session: Session, execution: Execution) -> None:
     """A detector that the run made takes over if it does as well as the one in use."""
     if not any("detector/detector.json" in artifact.manifest["files"] for artifact in execution.made.values()):
         return
-    from pipeline import promotion  # and PyTorch with it
+    from pipeline.scoring import champion  # and PyTorch with it
 
-    verdict = promotion.challenge_with(session.home.detectors, session.recipe.name, execution.made)
+    verdict = champion.challenge_with(session.home.detectors, session.recipe.name, execution.made)
     if verdict is not None:
         word = "promoted" if verdict.promoted else "not promoted"
         execution.parent.text(f"{word}: {verdict.why}\n", "promotion.txt")

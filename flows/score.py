@@ -26,23 +26,23 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from data_prep.errors import UserError
-from data_prep.readers_files import find
-from data_prep.readers_rows import first_line
-from data_prep.source_files import SourceFile
-from data_prep.sources import TEXT
-from flows.environment import prepare
-from flows.outputs import checked
-from pipeline import promotion, scoring
-from pipeline.detector import FILE, name_of
-from pipeline.detectors import AnyDetector, open_any
-from pipeline.document_detector import DocumentDetector
-from pipeline.drift import SCORE, Drift
+from data_prep.sources.archives import SourceFile
+from data_prep.sources.config import TEXT
+from data_prep.sources.files import find
+from data_prep.sources.records import first_line
+from flows.machine.environment import prepare
+from flows.show.outputs import checked
 from pipeline.home import Home
-from pipeline.promotion import DETECTOR
-from pipeline.recipe import load
-from pipeline.score_book import SETTLED_SECONDS, Book, Scored, mark_told
-from pipeline.scoring import Tally
-from pipeline.tracking import Tracker
+from pipeline.recipe.recipe import load
+from pipeline.scoring import champion, score_files
+from pipeline.scoring.champion import DETECTOR
+from pipeline.scoring.detectors import AnyDetector, open_any
+from pipeline.scoring.document_detector import DocumentDetector
+from pipeline.scoring.drift import SCORE, Drift
+from pipeline.scoring.ledger import SETTLED_SECONDS, Book, Scored, mark_told
+from pipeline.scoring.row_detector import FILE, name_of
+from pipeline.scoring.score_files import Tally
+from pipeline.tracking.tracking import Tracker
 
 log = logging.getLogger("sesame.score")
 HOOK_SECONDS = 60.0
@@ -52,7 +52,7 @@ MLFLOW_SECONDS = 60.0
 def detector_of(model: str, home: Home) -> Path:
     """The folder of a detector: one that is given, the champion of a recipe, or an artifact's."""
     given = Path(model).expanduser()
-    if (chosen := promotion.champion(home.detectors, model)) is not None:
+    if (chosen := champion.champion(home.detectors, model)) is not None:
         given = Path(chosen.folder)
     for folder in (given, given / DETECTOR):
         if (folder / FILE).is_file():
@@ -71,18 +71,18 @@ def detector_of(model: str, home: Home) -> Path:
 def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progress: Callable[[str], None]) -> Tally:
     """Score all rows of some files into one Arrow file, which is there whole or not at all."""
     detector, tally = open_any(model), Tally()
-    found = scoring.files_of(detector, files, downloads)
+    found = score_files.files_of(detector, files, downloads)
     checked(out, (file.uri for file in found))
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
     def batches() -> Any:
         for number, file in enumerate(found, 1):
-            for batch in scoring.score_file(detector, file, tally):
+            for batch in score_files.score_file(detector, file, tally):
                 yield batch
                 progress(f"file {number} of {len(found)}, {tally.rows:,} rows, {tally.alarms:,} alarms")
 
     try:
-        scoring.write(draft, batches())
+        score_files.write(draft, batches())
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
@@ -103,10 +103,10 @@ def score_new(
 def _files_now(detector: AnyDetector, path: str, downloads: Path) -> list[SourceFile]:
     """The files of a path; of a folder or glob there may be none yet."""
     try:
-        return scoring.files_of(detector, [path], downloads)
+        return score_files.files_of(detector, [path], downloads)
     except UserError:
         label, found = find(path)
-        readable = (TEXT if isinstance(detector, DocumentDetector) else scoring.accepts(detector)).readable
+        readable = (TEXT if isinstance(detector, DocumentDetector) else score_files.accepts(detector)).readable
         if not label or any(readable(file.relative) for file in found):
             raise
         return []
@@ -206,9 +206,9 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
     from flows import pretrain
 
     loaded = load(recipe, None, settings)
-    before = promotion.champion(home.detectors, loaded.name)
+    before = champion.champion(home.detectors, loaded.name)
     pretrain.run(home, loaded, (recipe, None, settings))
-    after = promotion.champion(home.detectors, loaded.name)
+    after = champion.champion(home.detectors, loaded.name)
     if after is None:
         raise UserError(
             f"{recipe} made no detector to promote: it needs a job of task anomaly (of text: document-anomaly) and "

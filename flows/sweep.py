@@ -21,11 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.errors import UserError
-from pipeline import figures
 from pipeline.home import Home
+from pipeline.reports import data
 from pipeline.runs import Run
 from pipeline.stages.pretrain import read_records
-from pipeline.tracking import Tracker
+from pipeline.tracking.tracking import Tracker
 from training.job import METRICS, PER_SECOND
 
 SCORE = "validation_loss"
@@ -91,7 +91,7 @@ def sweep(
     (folder / "sweep.md").write_text(page(name, done))
     if curves:
         scores = {_label(trial.settings): trial.score for trial in done if trial.score is not None}
-        figures.sweep(curves, scores, folder / "sweep.png")
+        data.sweep(curves, scores, folder / "sweep.png")
     _track(home, name, sweep_id, done, folder)
     return folder
 

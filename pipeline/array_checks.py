@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from data_prep.augment import AugmentConfig
-from data_prep.images import ImagesConfig
-from data_prep.tables import TableConfig
-from data_prep.transform import TransformConfig
-from pipeline import recipe_checks
-from pipeline.recipe_checks import Problem
+from data_prep.corruptions.warp import AugmentConfig
+from data_prep.images.pixels import ImagesConfig
+from data_prep.tables.schema import TableConfig
+from data_prep.tables.transform import TransformConfig
+from pipeline.recipe import checks
+from pipeline.recipe.checks import Problem
 from training.config import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
-    from pipeline.array_jobs import AnomalyConfig
     from pipeline.array_recipe import ArrayRecipe
+    from pipeline.recipe.jobs.autoencoders import AnomalyConfig
 
 
 def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
@@ -24,12 +24,12 @@ def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
     if recipe.train.longer:
         yield "train.longer", "is for text, whose rows have lengths; leave it out"
     else:
-        yield from recipe_checks.train(recipe)
+        yield from checks.train(recipe)
     if recipe.objective.name in TEXT_OBJECTIVES:
         yield "objective.name", f"{recipe.objective.name!r} learns from text, and data.kind is {recipe.data.kind}"
-    yield from recipe_checks.names(recipe.downstream)
+    yield from checks.names(recipe.downstream)
     yield from _jobs(recipe)
-    yield from recipe_checks.placement(recipe)
+    yield from checks.placement(recipe)
 
 
 OBJECTIVES = {"restoration": "autoencoder", "generation": "vae", "discrete": "discrete", "curves": "rbm"}

@@ -2,7 +2,7 @@
 
     sources ─► typed rows or pixels, split ─► shards (a table's columns made numbers) ─► pretraining ─► jobs ─► report
 
-`pipeline.recipe.load` makes one where a file says `data.kind: table` or `images`.
+`pipeline.recipe.recipe.load` makes one where a file says `data.kind: table` or `images`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from data_prep.augment import AugmentConfig
-from data_prep.corpus import SplitConfig
-from data_prep.images import ImagesConfig
-from data_prep.noise import NoiseConfig
-from data_prep.sources import SourceConfig
-from data_prep.tables import TableConfig
-from data_prep.transform import TransformConfig
-from pipeline import array_checks, recipe_errors
-from pipeline.array_jobs import ArrayJob
+from data_prep.corpus.documents import SplitConfig
+from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.warp import AugmentConfig
+from data_prep.images.pixels import ImagesConfig
+from data_prep.sources.config import SourceConfig
+from data_prep.tables.schema import TableConfig
+from data_prep.tables.transform import TransformConfig
+from pipeline import array_checks
 from pipeline.experiment import Experiment
+from pipeline.recipe import errors
+from pipeline.recipe.jobs.autoencoders import ArrayJob
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -75,5 +76,5 @@ class ArrayRecipe(Experiment):
     def _consistent(self) -> ArrayRecipe:
         problems = list(array_checks.problems(self))
         if problems:
-            raise recipe_errors.InconsistentError(problems)
+            raise errors.InconsistentError(problems)
         return self

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from data_prep.errors import UserError
-from pipeline.canonical import digest
+from pipeline.fingerprint import digest
 
 FORMAT = 2
 TABLES = "tables"  # the folder of tables for people, JSON as MLflow has it: {"columns": […], "data": [[…], …]}

@@ -14,11 +14,11 @@ from typing import Any
 
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
-from pipeline.downstream import fine_tune
-from pipeline.recipe import Recipe, TextJob
+from pipeline.downstream.fine_tune import job as fine_tune
+from pipeline.recipe.recipe import Recipe, TextJob
 from pipeline.stage import Stage
-from pipeline.stages import ingest, pretrain, report, shards, tokenizer
-from pipeline.store import Store
+from pipeline.stages import ingest, pretrain, report, shards_text, tokenizer
+from pipeline.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _of_text(recipe: Recipe, downloads: Path) -> list[Node]:
     dag = [
         Node("ingest", ingest.INGEST, ingest.config(recipe, downloads)),
         Node("tokenizer", tokenizer.TOKENIZER, tokenizer.config(recipe), {"corpus": "ingest"}),
-        Node("shards", shards.SHARDS, shards.config(recipe), {"corpus": "ingest", "tokenizer": "tokenizer"}),
+        Node("shards", shards_text.SHARDS, shards_text.config(recipe), {"corpus": "ingest", "tokenizer": "tokenizer"}),
         Node(
             "pretrain",
             pretrain.PRETRAIN,
@@ -66,7 +66,7 @@ def _of_text(recipe: Recipe, downloads: Path) -> list[Node]:
 def _job_on_text(recipe: Recipe, job: TextJob, downloads: Path) -> Node:
     read = {"pretrained": "pretrain", "corpus": "ingest"}
     if job.task == "document-anomaly":
-        from pipeline.downstream import document_anomaly  # and PyTorch with it
+        from pipeline.downstream.document_anomaly import job as document_anomaly  # and PyTorch with it
 
         config = document_anomaly.config(recipe, job, downloads)
         return Node(job.name, document_anomaly.DOCUMENT_ANOMALY, config, read, heavy=True)
@@ -74,13 +74,13 @@ def _job_on_text(recipe: Recipe, job: TextJob, downloads: Path) -> Node:
 
 
 def _of_arrays(recipe: ArrayRecipe, downloads: Path) -> list[Node]:
-    from pipeline.downstream.arrays import ARRAY_JOB  # what it needs is seconds of imports
-    from pipeline.downstream.arrays import config as config_of
-    from pipeline.stages import array_ingest, array_report, array_shards
+    from pipeline.downstream.job import ARRAY_JOB  # what it needs is seconds of imports
+    from pipeline.downstream.job import config as config_of
+    from pipeline.stages import array_ingest, array_report, shards_arrays
 
     dag = [
         Node("ingest", array_ingest.ARRAY_INGEST, array_ingest.config(recipe, downloads)),
-        Node("shards", array_shards.ARRAY_SHARDS, array_shards.config(recipe), {"corpus": "ingest"}),
+        Node("shards", shards_arrays.ARRAY_SHARDS, shards_arrays.config(recipe), {"corpus": "ingest"}),
         Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards"}, heavy=True),
     ]
     read = {"pretrained": "pretrain", "shards": "shards", "corpus": "ingest"}

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import registry
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
-from pipeline.paths import flatten
-from pipeline.recipe import AnyRecipe
+from pipeline.recipe.flatten import flatten
+from pipeline.recipe.recipe import AnyRecipe
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
 from pipeline.stages.pretrain import MODEL
-from pipeline.store import Store
-from pipeline.tracking import TrackedRun, Tracker, follow
+from pipeline.store.store import Store
+from pipeline.tracking import registry
+from pipeline.tracking.tracking import TrackedRun, Tracker, follow
 from training.job import METRICS, speed_of
 
 Progress = Callable[..., None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline import recipe_text
+from pipeline.recipe import parse
 from training.config import Settings
 
 
@@ -21,4 +21,4 @@ class Experiment(Settings):
 
     def to_yaml(self) -> str:
         """The resolved recipe as a file that `load` reads back to an equal one."""
-        return recipe_text.dump(self.resolved())
+        return parse.dump(self.resolved())

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.store import Store
+from pipeline.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Home:
 
     @property
     def detectors(self) -> Path:
-        """Which detector of each recipe is in use; see `pipeline.promotion`."""
+        """Which detector of each recipe is in use; see `pipeline.scoring.champion`."""
         return self.path / "detectors"
 
     def store(self) -> Store:

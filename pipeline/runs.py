@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.paths import flatten
-from pipeline.recipe import AnyRecipe, load
+from pipeline.recipe.flatten import flatten
+from pipeline.recipe.recipe import AnyRecipe, load
 
 _log = logging.getLogger(__name__)
 

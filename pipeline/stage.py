@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.canonical import digest
+from pipeline.fingerprint import digest
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before a store has set it fails at once

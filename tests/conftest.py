@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from flows.environment import QUIET
+from flows.machine.environment import QUIET
 
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)

@@ -11,14 +11,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_prep.corrupt import MaskingConfig
-from data_prep.order import mixing_weights
+from data_prep.corruptions.masking import MaskingConfig
+from data_prep.shards.order import mixing_weights
 
 Scalar = bool | int | float | str
 
 
 # In these, tokens meet in full attention alone and positions can be given: a sequence learns nothing of its neighbours
-# in a row. tests/training/test_packed.py shows it of each. Not so where tokens meet in convolutions or windows.
+# in a row. tests/training/objectives/test_packed.py shows it of each. Not so where tokens meet in convolutions or
+# windows.
 PACKABLE = {"bert", "albert", "camembert", "distilbert", "electra", "ernie", "mpnet", "roberta", "xlm-roberta"}
 
 
@@ -48,7 +49,7 @@ class ObjectiveConfig(Settings):
 
 
 class OrderConfig(Settings):
-    """How the order of samples is shuffled; see `data_prep.order`."""
+    """How the order of samples is shuffled; see `data_prep.shards.order`."""
 
     block: int = Field(default=64, ge=1, description="Consecutive rows that stay together on disk.")
     window: int = Field(default=1024, ge=1, description="Blocks whose rows are mixed together.")

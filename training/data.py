@@ -13,9 +13,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from data_prep.keyed import Draws, key
-from data_prep.order import Order, OrderCorpus, rank_slice
-from data_prep.rows import Rows, concat, take
+from data_prep.rng import Draws, key
+from data_prep.shards.order import Order, OrderCorpus, rank_slice
+from data_prep.shards.rows import Rows, concat, take
 from training.config import OrderConfig
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from data_prep.augment import AugmentConfig
-from data_prep.corrupt import MaskingConfig
-from data_prep.noise import NoiseConfig
+from data_prep.corruptions.masking import MaskingConfig
+from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.warp import AugmentConfig
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -23,19 +23,19 @@ from training.config import (
     Settings,
     TrainConfig,
 )
-from training.offload import own_folders
+from training.engines.offload import own_folders
 
 if TYPE_CHECKING:
-    from data_prep.keyed import Draws
-    from data_prep.rows import Rows
+    from data_prep.rng import Draws
+    from data_prep.shards.rows import Rows
     from training.data import Table
     from training.distributed import Worker
     from training.objective import Objective
 
 METRICS = "metrics.jsonl"
 PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
-STACKS = "stacks"  # folder in the work folder; see `training.watchdog`
-STOP = "stop"  # file there; see `training.stopping`
+STACKS = "stacks"  # folder in the work folder; see `training.monitor.watchdog`
+STOP = "stop"  # file there; see `training.monitor.stopping`
 Corruption = MaskingConfig | NoiseConfig
 OnRows = Callable[["Rows", "Draws"], "Rows"]
 Corrupting = Callable[[Corruption], OnRows | None]
@@ -81,11 +81,11 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     """
     import torch
 
-    from data_prep.remote_shards import open_shards
+    from data_prep.shards.remote import open_shards
     from training.data import CORRUPT_HELD_OUT, Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
     from training.loop import Training
-    from training.stopping import Asked
+    from training.monitor.stopping import Asked
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
@@ -135,8 +135,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
 
 def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
     """The objective of a text job, and how its rows are corrupted as they are read."""
-    from data_prep.corrupt import corrupt
-    from data_prep.tokenizers import specials as load_specials
+    from data_prep.corruptions.masking import corrupt
+    from data_prep.tokens.tokenizers import specials as load_specials
     from training.objectives import builder
 
     tokenizer = Path(job.tokenizer)
@@ -152,7 +152,7 @@ def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
 
 def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
     """Change training pictures, `then` corrupt them. Held-out ones are corrupted alone."""
-    from data_prep.augment import augment
+    from data_prep.corruptions.warp import augment
 
     if not config.changes:
         return then
@@ -172,7 +172,7 @@ def speed_of(record: Mapping[str, Any]) -> str:
 
 def noisy(config: NoiseConfig) -> OnRows | None:
     """Add noise to what the network sees; None where there is none to add."""
-    from data_prep.noise import add_noise
+    from data_prep.corruptions.noise import add_noise
 
     return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
 

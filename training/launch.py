@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from data_prep.errors import UserError, refusal_of_the_disk
-from training import stopping, watchdog
 from training.config import PlacementConfig
 from training.job import STACKS, STOP, Job, work
+from training.monitor import stopping, watchdog
 
 log = logging.getLogger("sesame.training")
 T = TypeVar("T")

@@ -22,23 +22,23 @@ import torch
 from torch import Tensor
 
 from data_prep.errors import UserError
-from data_prep.keyed import key
-from data_prep.rows import Rows
-from training import checkpoint as checkpoints
-from training.checkpoint import Position
+from data_prep.rng import key
+from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
 from training.data import Samples, Stream, ahead, micro_batches, worker_samples
-from training.deepspeed_engine import DeepSpeedEngine
 from training.distributed import Worker
-from training.engine import Engine, PlainEngine
-from training.flops import peak_flops
+from training.engines import checkpoint as checkpoints
+from training.engines.checkpoint import Position
+from training.engines.deepspeed import DeepSpeedEngine
+from training.engines.plain import Engine, PlainEngine
 from training.hardware import resolve_precision
-from training.kernels import speed_up
-from training.networks import autocast_forward, checkpoint_activations
+from training.models.cpu_kernels import speed_up
+from training.models.transformers import autocast_forward, checkpoint_activations
+from training.monitor.metrics import PASSING, STATE, Watch, Work
+from training.monitor.peak_flops import peak_flops
+from training.monitor.watchdog import Watchdog
 from training.objective import Batch, Objective, Turn
 from training.schedule import learning_rate
-from training.watch import PASSING, STATE, Watch, Work
-from training.watchdog import Watchdog
 
 Log = Callable[[dict[str, Any]], None]
 EXPORT_BATCH = 64  # rows

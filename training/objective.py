@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from data_prep.rows import Rows
+from data_prep.shards.rows import Rows
 from training.distributed import Worker
 
 Batch = dict[str, Tensor]

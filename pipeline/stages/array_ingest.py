@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.arrays import accepts, ingest_arrays
-from data_prep.corpus import SplitConfig
+from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
-from data_prep.images import ImagesConfig
-from data_prep.sources import SourceConfig, digest, snapshot
-from data_prep.tables import TableConfig
+from data_prep.images.pixels import ImagesConfig
+from data_prep.sources.config import SourceConfig, digest, snapshot
+from data_prep.tables.schema import TableConfig
 from data_prep.workers import Workers
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact

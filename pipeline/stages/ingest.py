@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.clean import CleanConfig
-from data_prep.corpus import SplitConfig
+from data_prep.corpus.documents import SplitConfig
 from data_prep.ingest import ingest as build_corpus
-from data_prep.sources import SourceConfig, digest, snapshot
+from data_prep.sources.config import SourceConfig, digest, snapshot
+from data_prep.text.clean import CleanConfig
 from data_prep.workers import Workers
 from pipeline.artifact import Artifact
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context, Stage
 
 

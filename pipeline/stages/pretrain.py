@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_prep.readers_files import below
-from pipeline import figures
+from data_prep.sources.files import below
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
-from pipeline.canonical import digest
-from pipeline.model_card import model_card
-from pipeline.recipe import Recipe
+from pipeline.fingerprint import digest
+from pipeline.recipe.recipe import Recipe
+from pipeline.reports import data
+from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
 from training.config import OrderConfig, PlacementConfig
 from training.data import LONGER, stream_of
@@ -80,7 +80,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     with (out_dir / METRICS).open("w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
     context.progress("drawing figures")
-    figures.training_curves(records, out_dir / "figures")
+    data.training_curves(records, out_dir / "figures")
     (out_dir / MODEL / "README.md").write_text(model_card(config, inputs, summary))
     return summary
 

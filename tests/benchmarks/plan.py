@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import calibration
+from pipeline.estimate import calibration
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
-from training.cost import Transformer
-from training.cost_memory import Batch, memory
-from training.trial import WARM_UP, Trial, measure
+from training.cost.memory import Batch, memory
+from training.cost.step_benchmark import WARM_UP, Trial, measure
+from training.cost.transformer import Transformer
 
 VOCABULARY, LENGTH, RATE, MOST = 30_522, 128, 0.15, 20
 SIZES = {"4x256": (4, 256, 32), "6x512": (6, 512, 32), "12x768": (12, 768, 16)}  # layers, hidden, rows

@@ -15,10 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline import array_estimate, calibration, dag
+from pipeline import dag
 from pipeline.array_recipe import ArrayRecipe
+from pipeline.estimate import arrays, calibration
 from pipeline.home import Home
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 from pipeline.runs import every
 from training.job import METRICS
 
@@ -70,7 +71,7 @@ def main(names: list[str]) -> None:
             ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
             shutil.rmtree(next(home.path.glob("store/pretrain-*")))
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
-            found = array_estimate.estimate(recipe, planned, home.path, 1e15)
+            found = arrays.estimate(recipe, planned, home.path, 1e15)
             assert found is not None
             bytes_, seconds = ran(home, name, settings, steps)
         cells = (

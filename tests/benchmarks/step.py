@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.corrupt import corrupt
+from data_prep.corruptions.masking import corrupt
 from tests.benchmarks.loop import BATCH, LENGTH, MASKING, SPECIALS, rows
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig

@@ -40,7 +40,7 @@ WAYS = ("loop bf16", "loop fp32", "Trainer fp32", "Trainer bf16")
 
 def make(folder: Path) -> None:
     """Shards of the State of the Union addresses for each vocabulary."""
-    from data_prep.tokenizers import TokenizerConfig, train
+    from data_prep.tokens.tokenizers import TokenizerConfig, train
 
     real = sentences(folder / "downloads")
     for vocabulary in VOCABULARIES:
@@ -74,9 +74,9 @@ def one(way: str, folder: Path, vocabulary: int, steps: int, seed: int) -> dict[
 def _loop(shards: Path, pieces: Path, precision: str, steps: int, seed: int) -> tuple[list[float], Any]:
     import torch
 
-    from data_prep.corrupt import MaskingConfig, corrupt
-    from data_prep.shards import Shards
-    from data_prep.tokenizers import specials as load_specials
+    from data_prep.corruptions.masking import MaskingConfig, corrupt
+    from data_prep.shards.format import Shards
+    from data_prep.tokens.tokenizers import specials as load_specials
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
     from training.data import Corpus, Stream
     from training.distributed import set_up_cpu
@@ -128,8 +128,8 @@ def _trainer(shards: Path, pieces: Path, precision: str, steps: int, seed: int) 
         set_seed,
     )
 
-    from data_prep.rows import ragged
-    from data_prep.shards import Shards
+    from data_prep.shards.format import Shards
+    from data_prep.shards.rows import ragged
 
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(pieces)
@@ -174,11 +174,11 @@ def held_out_loss(network: Any, shards: Path, pieces: Path, rows: int = 256) -> 
     import torch
     from torch.nn import functional as F
 
-    from data_prep.corrupt import MaskingConfig, corrupt
-    from data_prep.keyed import Draws, key
-    from data_prep.rows import ragged
-    from data_prep.shards import Shards
-    from data_prep.tokenizers import specials as load_specials
+    from data_prep.corruptions.masking import MaskingConfig, corrupt
+    from data_prep.rng import Draws, key
+    from data_prep.shards.format import Shards
+    from data_prep.shards.rows import ragged
+    from data_prep.tokens.tokenizers import specials as load_specials
 
     specials, table = load_specials(pieces), Shards(shards)
     numbers = np.arange(min(rows, table.rows))

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from data_prep.arrays import DataConfig, ingest_arrays
-from data_prep.arrays_corpus import ArrayCorpus
-from data_prep.corpus import SPLITS, SplitConfig
-from data_prep.sources import SourceConfig
+from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.corpus.documents import SPLITS, SplitConfig
+from data_prep.sources.config import SourceConfig
 from data_prep.workers import HERE, Workers
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from data_prep import ingest as module
-from data_prep.clean import CleanConfig
-from data_prep.corpus import SplitConfig
+from data_prep.corpus.documents import SplitConfig
 from data_prep.ingest import ingest
-from data_prep.sources import SourceConfig
+from data_prep.sources.config import SourceConfig
+from data_prep.text.clean import CleanConfig
 from tests.data_prep.bad_input import SOUND, line
 from tests.data_prep.test_ingest import prose
 

@@ -79,7 +79,7 @@ def change(data: bytes, changes: Sequence[Change], other: bytes = b"", words: Se
 @cache
 def valid_files() -> dict[str, bytes]:
     """A small valid file of every format, alone, compressed and in archives."""
-    from tests.data_prep import test_readers as made
+    from tests.data_prep.text.formats import test_formats as made
 
     plain = {
         "a.txt": "Plain words.\nSecond line, with émigrés.".encode(),
@@ -99,7 +99,7 @@ def valid_files() -> dict[str, bytes]:
 
 
 def _web() -> dict[str, bytes]:
-    from tests.data_prep import test_readers_wiki as wiki
+    from tests.data_prep.text.formats import test_wiki as wiki
 
     header = b"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Record-ID: <urn:uuid:%d>\r\nContent-Length: %d\r\n\r\n"
     texts = [b"The first page.", b"The second page has more words.", "Dritte Seite: Grüße.".encode()]
@@ -115,11 +115,11 @@ def _web() -> dict[str, bytes]:
 
 def changed_file(name: str, changes: Sequence[Change], inside: bool, other: str) -> bytes:
     """A valid file after changes; `inside`: to what is compressed, so that its check sums are right."""
-    from data_prep import compression
-    from tests.data_prep.test_readers import COMPRESS
+    from data_prep.sources import compressed
+    from tests.data_prep.text.formats.test_formats import COMPRESS
 
     files = valid_files()
-    base = compression.split(name)[0]
+    base = compressed.split(name)[0]
     if inside and base != name and base in files:
         raw = change(files[base], changes, files.get(other, b""))
         return COMPRESS[name.removeprefix(base)](_with_sums(raw) if base.endswith(".tar") else raw)
@@ -139,8 +139,8 @@ def _with_sums(raw: bytes) -> bytes:
 
 def check_rows(name: str, data: bytes) -> list[Any]:
     """Read bytes as a file of this name; AssertionError where the rows are not what is promised."""
-    from data_prep.readers import read_opened
-    from data_prep.readers_rows import Document, Fields, Reject
+    from data_prep.sources.records import Document, Fields, Reject
+    from data_prep.text.formats.formats import read_opened
 
     found = list(read_opened(lambda: io.BytesIO(data), len(data), name, Fields()))
     assert found, "a file that yields nothing was lost without a word"
@@ -164,8 +164,8 @@ def valid_folders() -> dict[str, dict[str, bytes]]:
     """Files of a folder of shards, and of a token corpus, by name."""
     import numpy as np
 
-    from data_prep.shards import ShardWriter
-    from data_prep.tokens import TokenCorpus
+    from data_prep.shards.format import ShardWriter
+    from data_prep.tokens.corpus import TokenCorpus
 
     with tempfile.TemporaryDirectory() as folder:
         shards, tokens = Path(folder) / "shards", Path(folder) / "tokens"
@@ -183,7 +183,7 @@ def valid_folders() -> dict[str, dict[str, bytes]]:
 def _rows() -> Any:
     import numpy as np
 
-    from data_prep.rows import Ragged
+    from data_prep.shards.rows import Ragged
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 9, 50)
@@ -199,8 +199,8 @@ def check_folder(kind: str, file: str, data: bytes | None, place: Path) -> bool:
     import numpy as np
 
     from data_prep.errors import UserError
-    from data_prep.shards import Shards
-    from data_prep.tokens import TokenCorpus
+    from data_prep.shards.format import Shards
+    from data_prep.tokens.corpus import TokenCorpus
 
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -231,7 +231,7 @@ def check_shards_apart(file: str, data: bytes, place: Path) -> None:
     import numpy as np
 
     from data_prep.errors import UserError
-    from data_prep.shards import Shards
+    from data_prep.shards.format import Shards
 
     if not check_folder("shards", file, data, place):
         return
@@ -274,7 +274,7 @@ def check_recipe(data: bytes, place: Path) -> None:
     """A Recipe or a UserError of one sentence; a recipe is written as it is read back."""
     from data_prep.errors import UserError
     from pipeline.array_recipe import ArrayRecipe
-    from pipeline.recipe import Recipe, load
+    from pipeline.recipe.recipe import Recipe, load
 
     path = place / "a.yaml"
     path.write_bytes(data)
@@ -329,7 +329,7 @@ def main(target: str, seconds: float, folder: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["data_prep", "pipeline"]):
-        import pipeline.recipe  # noqa: F401
+        import pipeline.recipe.recipe  # noqa: F401
 
         valid_files()
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,16 +14,16 @@ from pydantic import ValidationError
 
 from data_prep import arrays
 from data_prep.arrays import ingest_arrays
-from data_prep.arrays_corpus import ArrayCorpus
-from data_prep.arrays_units import MAX_CLASSES
-from data_prep.corpus import SPLITS, SplitConfig
+from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.corpus.documents import SPLITS, SplitConfig
+from data_prep.corpus.unit import MAX_CLASSES
 from data_prep.errors import UserError
-from data_prep.images import ImagesConfig
-from data_prep.packages import PACKAGES
-from data_prep.sources import SourceConfig, digest, snapshot
-from data_prep.table_layouts import LAYOUTS
-from data_prep.table_values import content_keys, numbers
-from data_prep.tables import TableConfig
+from data_prep.images.pixels import ImagesConfig
+from data_prep.sources.config import SourceConfig, digest, snapshot
+from data_prep.sources.packages import PACKAGES
+from data_prep.tables.layouts import LAYOUTS
+from data_prep.tables.schema import TableConfig
+from data_prep.tables.values import content_keys, numbers
 from data_prep.workers import Workers
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
 

@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep import compression, readers_rows
 from data_prep import ingest as module
-from data_prep.clean import CleanConfig
 from data_prep.errors import UserError
 from data_prep.ingest import plan
-from data_prep.sources import SourceConfig
+from data_prep.sources import compressed, records
+from data_prep.sources.config import SourceConfig
+from data_prep.text.clean import CleanConfig
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import SOUND, TWO, UMLAUT, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import prose
-from tests.data_prep.test_readers import COMPRESS, FILES
+from tests.data_prep.text.formats.test_formats import COMPRESS, FILES
 
 
 def table(**columns: Any) -> bytes:
@@ -107,9 +107,9 @@ BAD: dict[str, tuple[str, bytes, int, int]] = {  # file, bytes, rows that stay, 
 def test_sound_rows_survive_beside_bad_ones(
     folder: Path, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers_rows, "MAX_BYTES", 4000 if "a long " in what else readers_rows.MAX_BYTES)
-    monkeypatch.setattr(compression, "FREE_BYTES", 1 << 20)
-    monkeypatch.setattr(compression, "MAX_EXPANSION", 50)
+    monkeypatch.setattr(records, "MAX_BYTES", 4000 if "a long " in what else records.MAX_BYTES)
+    monkeypatch.setattr(compressed, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(compressed, "MAX_EXPANSION", 50)
     name, raw, kept, bad = BAD[what]
     (folder / name).write_bytes(raw)
     summary = run(folder, out=tmp_path / "out", split=0.1)

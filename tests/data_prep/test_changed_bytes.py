@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.corpus import Corpus
+from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import SOUND, check, run, texts

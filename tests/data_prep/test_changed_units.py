@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import ingest as module
-from data_prep import ingest_unit
-from data_prep.clean import CleanConfig
 from data_prep.ingest import plan
-from data_prep.sources import SourceConfig
+from data_prep.sources.config import SourceConfig
+from data_prep.text import units
+from data_prep.text.clean import CleanConfig
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import check, line, run, units_of
 from tests.data_prep.test_changed_bytes import CHANGES
@@ -65,10 +65,8 @@ def test_files_that_come_go_and_change_give_what_a_fresh_start_gives(
 ) -> None:
     monkeypatch.setattr(module, "UNIT_BYTES", 2500)
     seen: list[tuple[str, int]] = []
-    rows = ingest_unit.rows
-    monkeypatch.setattr(
-        ingest_unit, "rows", lambda part, *rest: seen.append((part.name, part.start)) or rows(part, *rest)
-    )
+    rows = units.rows
+    monkeypatch.setattr(units, "rows", lambda part, *rest: seen.append((part.name, part.start)) or rows(part, *rest))
     draw, folder, downloads = random.Random(seed), tmp_path / "texts", tmp_path / "downloads"
     folder.mkdir()
 

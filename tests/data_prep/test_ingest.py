@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep import ingest as module
-from data_prep import ingest_unit
-from data_prep.clean import CleanConfig
-from data_prep.corpus import SPLITS, Corpus, SplitConfig, split_key
+from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig, split_key
 from data_prep.errors import UserError
 from data_prep.ingest import ingest, plan
-from data_prep.sources import SourceConfig
+from data_prep.sources.config import SourceConfig
+from data_prep.text import units
+from data_prep.text.clean import CleanConfig
 from data_prep.workers import HERE, Crew, Workers
 
 WORDS = ["river", "farmer", "senate", "winter", "market", "letter", "mountain", "engine", "builds", "slowly", "again"]
@@ -158,8 +158,8 @@ def test_an_error_of_a_job_ends_the_others() -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the parts that are read, as they are."""
     seen: list[str] = []
-    rows = ingest_unit.rows
-    monkeypatch.setattr(ingest_unit, "rows", lambda part, *rest: seen.append(part.name) or rows(part, *rest))
+    rows = units.rows
+    monkeypatch.setattr(units, "rows", lambda part, *rest: seen.append(part.name) or rows(part, *rest))
     yield seen
 
 
@@ -186,7 +186,7 @@ def test_new_files_alone_are_read(tmp_path: Path, read: list[str], monkeypatch: 
 
 def test_a_run_that_was_ended_goes_on(tmp_path: Path, texts: list[Path], read: list[str], small_units: None) -> None:
     _, whole = make(tmp_path, *texts, out="whole")
-    everything, rows = list(read), ingest_unit.rows
+    everything, rows = list(read), units.rows
     read.clear()
 
     def fails(part: Any, *rest: Any) -> Any:
@@ -195,7 +195,7 @@ def test_a_run_that_was_ended_goes_on(tmp_path: Path, texts: list[Path], read: l
         return rows(part, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest_unit, "rows", fails)
+        patch.setattr(units, "rows", fails)
         with pytest.raises(OSError, match="power cut"):
             make(tmp_path, *texts)
     before = list(read)
@@ -289,8 +289,8 @@ def test_rules_are_loaded_once_for_all_units(
     tmp_path: Path, texts: list[Path], small_units: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[object] = []
-    rules = ingest_unit.Rules
-    monkeypatch.setattr(ingest_unit, "Rules", lambda *settings: loaded.append(settings) or rules(*settings))
+    rules = units.Rules
+    monkeypatch.setattr(units, "Rules", lambda *settings: loaded.append(settings) or rules(*settings))
     quiz = tmp_path / "quiz.txt"
     for text in ("first", "second"):
         quiz.write_text(f"The {text} question of a quiz that nobody has ever been asked.")

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep import ingest_unit, units
+from data_prep.corpus import unit_cache
 from data_prep.errors import UserError
+from data_prep.text import units as ingest_unit
 from tests.data_prep.bad_input import line, run, units_of
 from tests.data_prep.test_ingest import contents, prose
 
@@ -50,9 +51,9 @@ def test_a_disk_that_fails_leaves_nothing_half_made(tmp_path: Path, many: Path, 
         elif where == "index":
             patch.setattr(Path, "write_bytes", failing(Path.write_bytes, ".draft-"))
         elif where == "rename":
-            patch.setattr(units, "digest", failing(units.digest))
+            patch.setattr(unit_cache, "digest", failing(unit_cache.digest))
         elif where == "folder":
-            patch.setattr(units.tempfile, "mkdtemp", failing(units.tempfile.mkdtemp))
+            patch.setattr(unit_cache.tempfile, "mkdtemp", failing(unit_cache.tempfile.mkdtemp))
         else:
             patch.setattr(Path, "mkdir", failing(Path.mkdir, "/out"))
             left = 1

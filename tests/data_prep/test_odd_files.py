@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from data_prep import ingest as module
-from data_prep import readers_rows, sources
 from data_prep.errors import UserError
+from data_prep.sources import config, records
 from tests.data_prep.bad_input import SOUND, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import contents, prose
 
@@ -129,8 +129,8 @@ def test_a_file_that_changes_while_it_is_read_is_named(
         return reader
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "read_opened", hooked(sources.read_opened))
-        patch.setattr(sources, "read_stretch", hooked(sources.read_stretch))
+        patch.setattr(config, "read_opened", hooked(config.read_opened))
+        patch.setattr(config, "read_stretch", hooked(config.read_stretch))
         with pytest.raises(UserError, match=r"a\.jsonl (changed|went away) while it was read; run again"):
             run(path, out=tmp_path / "out", downloads=tmp_path / "downloads")
     assert not list((tmp_path / "downloads" / "units").glob(".*"))
@@ -147,13 +147,13 @@ def test_a_fault_of_the_disk_is_no_fault_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(line(prose(number)) for number in range(100)))
 
-    def failing(self: readers_rows.Lines, real: Any = readers_rows.Lines.__next__) -> Any:
+    def failing(self: records.Lines, real: Any = records.Lines.__next__) -> Any:
         if self.number == 20:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers_rows.Lines, "__next__", failing)
+        patch.setattr(records.Lines, "__next__", failing)
         with suppress(OSError, UserError):
             run(path, out=tmp_path / "first", downloads=tmp_path / "downloads")
     assert run(path, out=tmp_path / "second", downloads=tmp_path / "downloads")["kept"] == 100

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.compose import ComposeConfig, compose
-from data_prep.corpus import Corpus
-from data_prep.rows import ragged
-from data_prep.shards import Shards, ShardWriter
-from data_prep.tokenizers import TokenizerConfig, load, specials, train
-from data_prep.tokens import TokenCorpus, tokenise
+from data_prep.corpus.documents import Corpus
+from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.rows import ragged
+from data_prep.tokens.compose import ComposeConfig, compose
+from data_prep.tokens.corpus import TokenCorpus, tokenise
+from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from tests.data_prep.bad_input import check, line, rejected, run, texts
 
 LETTERS = st.one_of(

@@ -11,20 +11,23 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from data_prep import ingest_rows
-from pipeline import dag, figures, store_gc, tracking_sender
-from pipeline import store as store_module
+from data_prep.text import decide
+from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.dag import Node
 from pipeline.execute import Execution
-from pipeline.provenance import provenance
-from pipeline.recipe import Recipe, load
+from pipeline.recipe.recipe import Recipe, load
+from pipeline.reports import data
 from pipeline.runs import Run
-from pipeline.store import Store
-from pipeline.tracking import Tracker
+from pipeline.store import gc
+from pipeline.store import store as store_module
+from pipeline.store.provenance import provenance
+from pipeline.store.store import Store
+from pipeline.tracking import sender
+from pipeline.tracking.tracking import Tracker
 from tests.pipeline import tiny
 from training import loop
-from training.watch import PASSING
+from training.monitor.metrics import PASSING
 
 SMALLER = {  # than the recipe of other tests: a stage takes a tenth of a second
     "labels: [8, 24]": "labels: [8]",
@@ -80,7 +83,7 @@ class Base:
 def quick() -> Iterator[None]:
     """What costs time and has nothing to do with faults is done once; bounds that need millions of rows are lowered."""
     known, picture = provenance(), io.BytesIO()
-    figure, axes = figures.new_axes("loss", "step", "nats")
+    figure, axes = data.new_axes("loss", "step", "nats")
     axes.plot([0, 1])
     figure.savefig(picture, format="png", dpi=20)
 
@@ -97,11 +100,11 @@ def quick() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for where, name, value in (
             (store_module, "provenance", lambda: dict(known)),
-            (figures, "save", save),
+            (data, "save", save),
             (loop, "peak_flops", lambda device, precision: 0.0),
-            (ingest_rows, "_ROWS_IN_MEMORY", 4),
-            (store_gc, "GRACE_SECONDS", -1.0),
-            (tracking_sender.Sender, "start", lambda self: None),
+            (decide, "_ROWS_IN_MEMORY", 4),
+            (gc, "GRACE_SECONDS", -1.0),
+            (sender.Sender, "start", lambda self: None),
         ):
             stack.enter_context(mock.patch.object(where, name, value))
         yield

@@ -15,12 +15,13 @@ from typing import Any
 from unittest import mock
 
 from data_prep.errors import UserError
-from pipeline import runs, tracking_sender
-from pipeline.tracking_spool import spools
+from pipeline import runs
+from pipeline.tracking import sender
+from pipeline.tracking.spool import spools
 from tests.faults.base import Base
 from tests.faults.operations import Operations
 from tests.faults.scenarios import Made, Recorded, Resumed, Scenario, Tracked
-from training.checkpoint import MARKER
+from training.engines.checkpoint import MARKER
 from training.job import METRICS
 
 
@@ -179,7 +180,7 @@ class Spooled(Harmed):
 
     def leave(self, root: Path, operations: Operations) -> None:
         super().leave(root, operations)
-        with mock.patch.object(tracking_sender, "send_pending", lambda home: 0):
+        with mock.patch.object(sender, "send_pending", lambda home: 0):
             super().leave(root, operations)
 
     def among(self, root: Path) -> Path:

@@ -24,8 +24,8 @@ from typing import Any
 
 import psutil
 
-from pipeline.store import Store
-from pipeline.store_live import WORK
+from pipeline.store.live import WORK
+from pipeline.store.store import Store
 from tests.faults.base import curve
 from tests.pipeline import tiny
 

@@ -309,7 +309,7 @@ def _written(path: str) -> str:
 
 
 def _site() -> str:
-    """The innermost place in our code: `pipeline/store_local.py:put`."""
+    """The innermost place in our code: `pipeline/store/local.py:put`."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(_OURS):

@@ -15,19 +15,20 @@ from unittest import mock
 
 from pyarrow import fs
 
-from data_prep import units
-from pipeline import dag, runs, tracking_sender
+from data_prep.corpus import unit_cache
+from pipeline import dag, runs
 from pipeline.artifact import Artifact
-from pipeline.store import MANIFEST, Store
-from pipeline.store_live import LOCK_SUFFIX, WORK
-from pipeline.tracking import Tracker
-from pipeline.tracking_mlflow import RefusedError, Server
-from pipeline.tracking_spool import Spool, spools
+from pipeline.store.live import LOCK_SUFFIX, WORK
+from pipeline.store.store import MANIFEST, Store
+from pipeline.tracking import sender
+from pipeline.tracking.mlflow_server import RefusedError, Server
+from pipeline.tracking.spool import Spool, spools
+from pipeline.tracking.tracking import Tracker
 from tests.faults import remote
 from tests.faults.base import Base, curve
 from tests.faults.operations import Operations
-from training import checkpoint as checkpoints
 from training.distributed import Worker
+from training.engines import checkpoint as checkpoints
 
 
 class Scenario:
@@ -77,9 +78,9 @@ class Made(Scenario):
         store = self.store(root)
         found = [problem for artifact in store.list() for problem in store.verify(artifact)]
         found += [f"{artifact!r} is another one" for artifact in store.list() if not self.is_right(artifact)]
-        cache = root / "downloads" / units.FOLDER
+        cache = root / "downloads" / unit_cache.FOLDER
         names = [path.name for path in cache.iterdir() if not path.name.startswith(".")] if cache.is_dir() else []
-        found += [f"unit {name} is not whole" for name in names if units.find(cache, name) is None]
+        found += [f"unit {name} is not whole" for name in names if unit_cache.find(cache, name) is None]
         return found + [
             f"{checkpoint.folder} is not whole"
             for checkpoint in checkpoints.committed(store.work(self.key) / "checkpoints")
@@ -224,7 +225,10 @@ class Tracked(Scenario):
 
     def run(self, root: Path, operations: Operations) -> None:
         number = len(self._acknowledged(root))
-        with mock.patch("pipeline.tracking.Server", Ledger), mock.patch("pipeline.tracking_sender.Server", Ledger):
+        with (
+            mock.patch("pipeline.tracking.tracking.Server", Ledger),
+            mock.patch("pipeline.tracking.sender.Server", Ledger),
+        ):
             tracker = Tracker(self.home(root), None, "tiny", f"run-{number}")
             with tracker.run("flow", params={"lr": 1e-3}) as run:
                 for step in range(self.STEPS):
@@ -233,7 +237,7 @@ class Tracked(Scenario):
             tracker.close(0)
             if kept:
                 self._acknowledge(root, f"run-{number}")
-            tracking_sender.send_pending(self.home(root))
+            sender.send_pending(self.home(root))
 
     def visible(self, root: Path) -> list[str]:
         sent = self._sent(root)

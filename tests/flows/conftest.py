@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of a Prefect that is gone when the tests are over."""
-    from flows import prefect_server
-    from tests.flows.test_prefect_server import gone
+    from flows.machine import prefect_server
+    from tests.flows.machine.test_prefect_server import gone
 
     folder = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch, (folder / "users.lock").open("ab") as users:

@@ -13,10 +13,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from flows import pretrain
 from pipeline import dag, runs
 from pipeline.home import Home
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 from pipeline.stage import Context
-from pipeline.store_live import WORK
-from pipeline.tracking import Tracker
+from pipeline.store.live import WORK
+from pipeline.tracking.tracking import Tracker
 from tests.flows.tiny_flow import nodes
 from tests.pipeline import tiny
 from tests.pipeline.tracked import DEAD

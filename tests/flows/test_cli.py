@@ -40,7 +40,9 @@ def test_help_imports_nothing_heavy() -> None:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("module", ["pipeline.recipe", "pipeline.store", "pipeline.tracking", "pipeline.dag"])
+@pytest.mark.parametrize(
+    "module", ["pipeline.recipe.recipe", "pipeline.store.store", "pipeline.tracking.tracking", "pipeline.dag"]
+)
 def test_deciding_what_to_do_needs_no_framework(module: str) -> None:
     code = f"import sys, {module}; print([n for n in {HEAVY[:6]!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

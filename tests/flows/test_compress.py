@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from data_prep.errors import UserError
 from flows.cli import app
 from tests.training.tiny_arrays import photographs
-from training.autoencoders import AutoencoderConfig, save_model
-from training.codec import Codec
-from training.codec_tables import Tables
-from training.compression import CompressionOptions, CompressiveAutoencoder
+from training.codec.codec import Codec
+from training.codec.tables import Tables
+from training.models.autoencoder import AutoencoderConfig, save_model
+from training.models.compression import CompressionOptions, CompressiveAutoencoder
 
 
 def model(folder: Path, seed: int = 0) -> Path:

@@ -16,9 +16,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import pretrain
 from flows import score as scores
-from pipeline import promotion, score_book
-from pipeline.promotion import Champion
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
+from pipeline.scoring import champion as promotion
+from pipeline.scoring import ledger
+from pipeline.scoring.champion import Champion
 from tests.flows.runner import Runner
 from tests.pipeline import tiny_arrays
 
@@ -65,7 +66,7 @@ def scored(tmp_path: Path, runner: Runner, server: str, monkeypatch: pytest.Monk
 
 
 def book_of(folder: Path) -> Counter[tuple[str, int]]:
-    tables = [pa.ipc.open_file(str(path)).read_all() for path in folder.glob(score_book.PATTERN)]
+    tables = [pa.ipc.open_file(str(path)).read_all() for path in folder.glob(ledger.PATTERN)]
     return Counter((row["source"], row["position"]) for row in pa.concat_tables(tables).to_pylist())
 
 

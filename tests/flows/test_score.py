@@ -13,9 +13,9 @@ import pytest
 from data_prep.errors import UserError
 from flows import commands
 from flows import score as scores
-from pipeline import scoring
 from pipeline.home import Home
-from pipeline.score_book import Book, Scored
+from pipeline.scoring import score_files
+from pipeline.scoring.ledger import Book, Scored
 from tests.pipeline import detectors
 
 
@@ -29,14 +29,14 @@ def inbox(folder: Path, count: int, moved: float = 0.0, name: str = "a.csv") -> 
 def passed(book: Path, files: Path) -> Scored:
     made = detectors.detector()
     with Book.held(book) as held:
-        return held.score(made, "name", scoring.files_of(made, [str(files)], book))
+        return held.score(made, "name", score_files.files_of(made, [str(files)], book))
 
 
 def test_all_rows_into_one_file(tmp_path: Path) -> None:
     model, files, said = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 300), []
     tally = scores.to_file(model, [str(files)], tmp_path / "out" / "scores.arrow", tmp_path, said.append)
     table = pa.ipc.open_file(str(tmp_path / "out" / "scores.arrow")).read_all()
-    assert table.schema == scoring.SCHEMA
+    assert table.schema == score_files.SCHEMA
     assert table.num_rows == tally.rows == 300
     assert said and "300 rows" in said[-1]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.arrow"]
@@ -70,7 +70,7 @@ def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("disk")
 
     model, files = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 3)
-    monkeypatch.setattr(scoring, "score_file", broken)
+    monkeypatch.setattr(score_files, "score_file", broken)
     with pytest.raises(OSError, match="disk"):
         scores.to_file(model, [str(files)], tmp_path / "out" / "scores.arrow", tmp_path, print)
     assert list((tmp_path / "out").iterdir()) == []

@@ -10,25 +10,26 @@ import pyarrow as pa
 import pytest
 import torch
 
-from data_prep import tokenizers
-from data_prep.clean import CleanConfig
-from data_prep.corpus import SplitConfig
+from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
 from data_prep.ingest import ingest
-from data_prep.sources import SourceConfig
-from data_prep.tokenizers import TokenizerConfig
+from data_prep.sources.config import SourceConfig
+from data_prep.text.clean import CleanConfig
+from data_prep.tokens import tokenizers
+from data_prep.tokens.tokenizers import TokenizerConfig
 from flows import score as scores
-from pipeline import promotion, scoring
-from pipeline.detectors import open_any
-from pipeline.document_detector import DocumentDetector, Texts
-from pipeline.drift import SCORE, Baseline
 from pipeline.home import Home
-from pipeline.score_book import Book
+from pipeline.scoring import champion as promotion
+from pipeline.scoring import score_files
+from pipeline.scoring.detectors import open_any
+from pipeline.scoring.document_detector import DocumentDetector, Texts
+from pipeline.scoring.drift import SCORE, Baseline
+from pipeline.scoring.ledger import Book
 from tests.flows.test_score import inbox as rows_inbox
 from tests.pipeline import detectors
 from tests.pipeline import tiny as speeches
 from tests.training import tiny
-from training.pseudo_likelihood import PseudoLikelihood, by_document
+from training.inference.pseudo_likelihood import PseudoLikelihood, by_document
 
 WORDS = ["river", "farmer", "senate", "winter", "market", "letter"]
 
@@ -68,7 +69,7 @@ def test_documents_into_one_file(model: Path, tmp_path: Path) -> None:
     (files / "b.txt").write_text(texts(1)[0])
     tally = scores.to_file(model, [str(files)], tmp_path / "scores.arrow", tmp_path, lambda text: None)
     table = pa.ipc.open_file(str(tmp_path / "scores.arrow")).read_all()
-    assert table.schema == scoring.SCHEMA and table.num_rows == 302
+    assert table.schema == score_files.SCHEMA and table.num_rows == 302
     assert (tally.rows, tally.rejected) == (301, 1)
     found = table.to_pylist()
     assert {row["source"].rpartition("/")[2] for row in found} == {"a.jsonl", "b.txt"}
@@ -92,7 +93,7 @@ def test_longer_documents_are_drift_and_news(model: Path, tmp_path: Path) -> Non
     def told(given: list[str], name: str) -> dict[str, object]:
         files = inbox(tmp_path / name, given, f"{name}.jsonl")
         with Book.held(book) as held:
-            scored = held.score(detector, "d", scoring.files_of(detector, [str(files)], tmp_path))
+            scored = held.score(detector, "d", score_files.files_of(detector, [str(files)], tmp_path))
         return scores.account(detector, "d", scored, psi_limit=0.25, least_rows=100)
 
     usual = told(texts(200, seed=3), "usual")

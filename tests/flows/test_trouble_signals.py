@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.store import Store
-from pipeline.store_live import WORK
+from pipeline.store.live import WORK
+from pipeline.store.store import Store
 from tests.faults.base import curve
+from tests.flows.machine.test_prefect_server import gone
 from tests.flows.test_end_to_end import SESAME
 from tests.flows.test_interruption import checkpoints, group
-from tests.flows.test_prefect_server import gone
 from tests.flows.tiny_flow import GATE
 from tests.pipeline import tiny
 from training.job import METRICS

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from flows import pretrain
 from pipeline import runs
 from pipeline.stage import Context
-from pipeline.tracking import send_pending
+from pipeline.tracking.tracking import send_pending
 from tests.flows.runner import Runner
 from tests.flows.tiny_flow import STEPS, Proxy
 from tests.pipeline.tracked import history, runs_of

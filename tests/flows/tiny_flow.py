@@ -21,7 +21,7 @@ from unittest import mock
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.dag import Node
-from pipeline.recipe import Recipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context, Stage
 from training.job import METRICS
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import tracking, tracking_sender
-from pipeline.tracking_mlflow import Server, default_uri
+from pipeline.tracking import sender, tracking
+from pipeline.tracking.mlflow_server import Server, default_uri
 from tests.pipeline.tracked import Unsteady, start
 
 ONE_FLOW = """
 import sys
 from pathlib import Path
-from pipeline.tracking import Tracker
+from pipeline.tracking.tracking import Tracker
 
 tracker = Tracker(Path(sys.argv[1]), None, "at once", sys.argv[2])
 with tracker.run("flow") as run:
@@ -49,9 +49,9 @@ def client(uri: str) -> Any:
 @pytest.fixture
 def unsteady(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Unsteady]]:
     monkeypatch.setattr(tracking, "Server", Unsteady)
-    monkeypatch.setattr(tracking_sender, "Server", Unsteady)
-    monkeypatch.setattr(tracking_sender, "FIRST_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(tracking_sender, "LINGER_SECONDS", 0.0)
+    monkeypatch.setattr(sender, "Server", Unsteady)
+    monkeypatch.setattr(sender, "FIRST_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr(sender, "LINGER_SECONDS", 0.0)
     Unsteady.down = False
     yield Unsteady
     Unsteady.down = False

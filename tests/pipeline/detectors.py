@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data_prep.tables import TableSchema
-from data_prep.transform import Transform
-from pipeline.detector import Detector
-from pipeline.drift import SCORE, Baseline
-from training.anomaly import STANDARDISED, Scorer
-from training.autoencoders import Autoencoder, AutoencoderOptions, network_config
+from data_prep.tables.schema import TableSchema
+from data_prep.tables.transform import Transform
+from pipeline.scoring.drift import SCORE, Baseline
+from pipeline.scoring.row_detector import Detector
 from training.config import NetworkConfig
+from training.inference.anomaly import STANDARDISED, Scorer
+from training.models.autoencoder import Autoencoder, AutoencoderOptions, network_config
 
 COLUMNS = ("a", "b", "c", "d", "e")
 COLOURS = np.array(["red", "green"])

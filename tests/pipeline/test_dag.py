@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.order import quotas
-from data_prep.shards import Shards
-from pipeline import dag, estimate
+from data_prep.shards.format import Shards
+from data_prep.shards.order import quotas
+from pipeline import dag
 from pipeline.dag import Node
-from pipeline.recipe import Recipe, load
+from pipeline.estimate import tokens
+from pipeline.recipe.recipe import Recipe, load
 from pipeline.stage import Context
-from pipeline.store import Store
+from pipeline.store.store import Store
 from tests.pipeline import tiny
 from training import launch
 from training.objective import Batch
@@ -206,4 +207,4 @@ def test_placement_never_enters_a_config(folder: Path) -> None:
 def test_parameters_are_counted_as_the_network_has_them() -> None:
     base = load("bert", "base")
     # BERT-base with pooler, MLM and NSP heads: 110 million.
-    assert estimate.count_parameters(base, 30_522) == pytest.approx(110.1e6, rel=0.005)
+    assert tokens.count_parameters(base, 30_522) == pytest.approx(110.1e6, rel=0.005)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.artifact import Artifact, output_digest
-from pipeline.canonical import digest
+from pipeline.fingerprint import digest
 from pipeline.stage import Context, Stage
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from pipeline import dag
 from pipeline.artifact import Artifact
-from pipeline.recipe import load
+from pipeline.recipe.recipe import load
 from pipeline.stage import Context
-from pipeline.store import Store
+from pipeline.store.store import Store
 
 COLOURS = ("red", "green", "blue")
 

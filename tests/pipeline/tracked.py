@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.tracking import TrackedRun, Tracker
-from pipeline.tracking_mlflow import Server
+from pipeline.tracking.mlflow_server import Server
+from pipeline.tracking.tracking import TrackedRun, Tracker
 
 ROOT = Path(__file__).parents[2]
 DEAD = "http://127.0.0.1:1"

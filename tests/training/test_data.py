@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.rows import Ragged
+from data_prep.shards.rows import Ragged
 from tests.training import tiny
 from training.config import OrderConfig
 from training.data import Corpus, Stream, Succession, ahead, micro_batches, worker_samples

@@ -11,9 +11,9 @@ import torch
 
 from tests.training import tiny
 from tests.training.group import in_group
-from training import checkpoint as checkpoints
 from training.config import PlacementConfig
 from training.distributed import Worker
+from training.engines import checkpoint as checkpoints
 
 STAGES = (None, 0, 1, 2, 3)
 STEPS, HALF = 8, 4

@@ -16,7 +16,7 @@ import pytest
 from transformers import AutoModel
 
 from data_prep.errors import UserError
-from data_prep.shards import ShardWriter
+from data_prep.shards.format import ShardWriter
 from tests.training import tiny
 from training import launch
 from training.job import METRICS, Job, ShardsOf
@@ -50,7 +50,7 @@ def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = N
 
 
 def _tokenizer(folder: Path) -> None:
-    from data_prep.tokenizers import TokenizerConfig, train
+    from data_prep.tokens.tokenizers import TokenizerConfig, train
 
     train(TokenizerConfig(kind="character", vocabulary=48), ["abcdefghijklmnopqrstuvwxyz,.!? ABCDEFGHIJKLM"], folder)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.rows import Ragged, Rows
+from data_prep.shards.rows import Ragged, Rows
 from tests.training import tiny
 from tests.training.group import in_group
 from training.config import PlacementConfig, ZeroConfig

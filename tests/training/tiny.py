@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.corrupt import MaskingConfig, corrupt
-from data_prep.keyed import Draws
-from data_prep.rows import Ragged, Rows, Specials
+from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.rng import Draws
+from data_prep.shards.rows import Ragged, Rows, Specials
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,

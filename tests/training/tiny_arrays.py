@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.noise import NoiseConfig, add_noise
+from data_prep.corruptions.noise import NoiseConfig, add_noise
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker

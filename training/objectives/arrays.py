@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_prep.noise import scaled
-from data_prep.rows import Rows
-from training.autoencoders import Autoencoder, save_model
+from data_prep.corruptions.noise import scaled
+from data_prep.shards.rows import Rows
+from training.models.autoencoder import Autoencoder, save_model
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives import Base
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.autoencoders import Autoencoder, AutoencoderOptions, Shape, network_config
 from training.config import NetworkConfig, ObjectiveConfig
+from training.models.autoencoder import Autoencoder, AutoencoderOptions, Shape, network_config
 from training.objectives.arrays import ArrayObjective, rebuilding
 from training.options import checked
 

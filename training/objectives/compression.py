@@ -1,6 +1,7 @@
-"""Few bits and a small error; see `training.compression`. The rate is in bits per pixel, the distortion in the same.
+"""Few bits and a small error; see `training.models.compression`. The rate is in bits per pixel, the distortion in the
+same.
 
-What is exported can be used as a codec (`training.codec`): tables of whole numbers lie beside the weights.
+What is exported can be used as a codec (`training.codec.codec`): tables of whole numbers lie beside the weights.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.autoencoders import Shape, network_config
-from training.codec_tables import Tables
-from training.compression import CompressionOptions, CompressiveAutoencoder
+from training.codec.tables import Tables
 from training.config import NetworkConfig, ObjectiveConfig
+from training.models.autoencoder import Shape, network_config
+from training.models.compression import CompressionOptions, CompressiveAutoencoder
 from training.objective import Batch
 from training.objectives.arrays import ArrayObjective
 from training.options import checked

@@ -1,4 +1,4 @@
-"""Auto-encoders whose codes are whole numbers: binary, one-hot or of a codebook; see `training.discrete_codes`.
+"""Auto-encoders whose codes are whole numbers: binary, one-hot or of a codebook; see `training.models.vq`.
 
 Everything is a mean per value of the input, of the codes' vectors (commitment, codebook) or per code (uniform).
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from training.autoencoders import Shape, network_config
 from training.config import NetworkConfig, ObjectiveConfig
-from training.discrete_codes import DiscreteAutoencoder, DiscreteOptions, Usage
+from training.models.autoencoder import Shape, network_config
+from training.models.vq import DiscreteAutoencoder, DiscreteOptions, Usage
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.arrays import ArrayObjective, rebuilding
 from training.options import checked

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_prep.rows import Ragged, Rows
-from training import networks
+from data_prep.shards.rows import Ragged, Rows
+from training.models import transformers
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives import Base
 
@@ -35,7 +35,7 @@ class FineTuningNetwork(nn.Module):
         self.classifier = nn.Linear(int(config.hidden_size), labels)
         nn.init.normal_(self.classifier.weight, std=float(getattr(config, "initializer_range", 0.02)))
         nn.init.zeros_(self.classifier.bias)
-        self.inputs = networks.accepted(encoder, "attention_mask", "token_type_ids")
+        self.inputs = transformers.accepted(encoder, "attention_mask", "token_type_ids")
 
     def forward(self, input_ids: Tensor, target_positions: Tensor, **inputs: Tensor) -> Tensor:
         """Scores [M, labels] of the rows (classification) or of the words (tagging), in fp32."""

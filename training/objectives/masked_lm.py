@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from data_prep.rows import Ragged, Rows, Specials
-from training import networks
+from data_prep.shards.rows import Ragged, Rows, Specials
 from training.config import NetworkConfig, ObjectiveConfig
-from training.kernels import KNOWN, LossHead
+from training.models import transformers
+from training.models.cpu_kernels import KNOWN, LossHead
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives import Base
 
@@ -35,13 +35,13 @@ class MaskedLMNetwork(nn.Module):
 
     def __init__(self, config: Any, sentence: str) -> None:
         super().__init__()
-        self.model = networks.masked_lm(config, sentence != "none")
+        self.model = transformers.masked_lm(config, sentence != "none")
         self.sentence = sentence
-        self.inputs = networks.accepted(self.model, "attention_mask", "token_type_ids")
+        self.inputs = transformers.accepted(self.model, "attention_mask", "token_type_ids")
         self.encoder: Any = self.model.base_model
-        self.keep = networks.KeepPositions(self.encoder)
+        self.keep = transformers.KeepPositions(self.encoder)
         self.head: LossHead | None = None
-        self.first_position = networks.first_position(self.encoder)
+        self.first_position = transformers.first_position(self.encoder)
 
     def fuse_loss(self) -> None:
         """Let the vocabulary projection compute the loss, where the architecture's head allows it."""
@@ -62,7 +62,7 @@ class MaskedLMNetwork(nn.Module):
         given = {name: inputs[name] for name in self.inputs}
         if sequence is not None and position is not None:
             implementation = self.encoder.config._attn_implementation
-            given["attention_mask"] = networks.within_sequences(sequence, implementation)
+            given["attention_mask"] = transformers.within_sequences(sequence, implementation)
             given["position_ids"] = position + self.first_position
         targets = len(target_ids)
         if self.head:  # every new number of targets would have its matrix products planned anew
@@ -109,12 +109,12 @@ class MaskedLM(Base):
             )
         self.sentence = sentence
         self.tokenizer = tokenizer
-        config = networks.text_config(network, specials.vocabulary, specials.pad, device)
-        self.refuses_packed = networks.refuses_packed(config)
-        self.packed_attention = networks.packed_attention(config, device)
+        config = transformers.text_config(network, specials.vocabulary, specials.pad, device)
+        self.refuses_packed = transformers.refuses_packed(config)
+        self.packed_attention = transformers.packed_attention(config, device)
         self.network = MaskedLMNetwork(config, sentence)
         self.pad = specials.pad
-        self.matrices, self.width = networks.encoder_flops(self.network.model.base_model)  # type: ignore[arg-type]
+        self.matrices, self.width = transformers.encoder_flops(self.network.model.base_model)  # type: ignore[arg-type]
         self.head = config.hidden_size * (config.hidden_size + specials.vocabulary)
 
     def networks(self) -> dict[str, nn.Module]:

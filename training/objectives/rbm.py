@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
-from training.autoencoders import Autoencoder, AutoencoderConfig, AutoencoderOptions, Shape, network_config
-from training.boltzmann import stack, unroll
 from training.config import NetworkConfig, ObjectiveConfig
+from training.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOptions, Shape, network_config
+from training.models.rbm import stack, unroll
 from training.objective import Batch, Loss, Networks, Phase, Turn
 from training.objectives.arrays import ArrayObjective, rebuilding
 from training.options import checked

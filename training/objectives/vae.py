@@ -1,14 +1,14 @@
-"""The variational auto-encoder; see `training.variational`. Terms and bounds are in nats per example."""
+"""The variational auto-encoder; see `training.models.vae`. Terms and bounds are in nats per example."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from training.autoencoders import Shape, network_config
 from training.config import NetworkConfig, ObjectiveConfig
+from training.models.autoencoder import Shape, network_config
+from training.models.vae import VaeOptions, VariationalAutoencoder
 from training.objectives.arrays import ArrayObjective
 from training.options import checked
-from training.variational import VaeOptions, VariationalAutoencoder
 
 
 def build(

@@ -1,0 +1,68 @@
+"""All rows of a corpus of arrays at once, as keys: which are copies of earlier ones, and which are held out.
+
+Memory does not grow with the rows but for a byte of each, and 16 of each copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.corpus import external_memory
+from data_prep.corpus.documents import SPLITS, SplitConfig, shares
+from data_prep.rng import absorb, key
+
+REJECTED = len(SPLITS)  # a row's verdict is the number of its split, or this
+ROWS_IN_MEMORY = 1 << 16
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What becomes of the rows of all units, numbered through."""
+
+    starts: np.ndarray  # [U + 1] int64: the first row of each unit
+    verdict: np.ndarray  # [N] uint8
+    copies: np.ndarray  # [D, 2] int64: a row, and the first one that it is a copy of
+
+    @property
+    def spans(self) -> list[slice]:
+        return [slice(int(a), int(b)) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+
+def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path) -> Decided:
+    """Of the rows of units, `counts` of each, which are copies and which are held out."""
+    starts = np.cumsum([0, *counts])
+    verdict = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
+    keys = (found[:, :2] for folder in folders for found in _keys(folder))
+    links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
+    decided = Decided(starts, verdict, np.concatenate(links))
+    verdict[decided.copies[:, 0]] = REJECTED
+    kept = verdict != REJECTED
+    validation, test = shares(int(kept.sum()), split)
+    lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)
+
+    def ranks() -> Iterator[np.ndarray]:
+        start = 0
+        for found in (found for folder in folders for found in _keys(folder)):
+            yield absorb(lanes, found[kept[start : start + len(found)], 2:])
+            start += len(found)
+
+    bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
+    codes = [np.empty(0, np.uint8)]
+    for found in ranks():
+        one = np.full(len(found), SPLITS.index("train"), np.uint8)
+        one[external_memory.below(found, bounds[1])] = SPLITS.index("test")
+        one[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
+        codes.append(one)
+    verdict[kept] = np.concatenate(codes)
+    return decided
+
+
+def _keys(folder: Path) -> Iterator[np.ndarray]:
+    """[n, 4] uint64 of a unit's rows, some at a time."""
+    with (folder / "keys.u64").open("rb") as file:
+        while len(found := np.fromfile(file, np.uint64, 4 * ROWS_IN_MEMORY)):
+            yield found.reshape(-1, 4)

@@ -1,0 +1,144 @@
+"""One unit of a corpus of arrays: some files of a source, read and settled by themselves.
+
+`spill` reads them, into a folder that is kept (`data_prep.corpus.unit_cache`):
+
+raw.arrow        rows as their files have them
+rejects.arrow    rows that cannot be read
+
+`settle` makes of it, knowing what all units hold, in a folder of its own:
+
+rows.arrow       input, label, source, position of rows that are kept so far
+keys.u64         of each: 128 bits of its input with its label, and 128 bits of its input
+rejects.arrow    rows that are not like the others
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.corpus.documents import REJECT_SCHEMA
+from data_prep.corpus.row_writer import Writer
+from data_prep.errors import UserError
+from data_prep.rng import absorb
+from data_prep.sources.archives import SourceFile
+from data_prep.sources.records import Reject
+from data_prep.tables.values import content_keys
+
+VERSION = 1  # of what reading gives; raised when it gives something else
+RAW, REJECTS = "raw.arrow", "rejects.arrow"
+MAX_CLASSES = 10_000
+_FIRST_REASONS, _MOST_REASONS = 3, 100
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Files of one source that are read one after another. Plain values, good in any process."""
+
+    number: int
+    source: int  # its number
+    files: tuple[SourceFile, ...]
+    key: str  # of what it is made of
+    package: str | None = None  # that the files are of
+
+    @property
+    def size(self) -> int:
+        return sum(file.size + (file.beside.size if file.beside else 0) for file in self.files)
+
+
+class Settled(NamedTuple):
+    """Rows as the corpus has them."""
+
+    input: pa.Array  # [R]: struct of columns, or a list of C·H·W uint8
+    content: np.ndarray  # [R, 2] uint64: what the inputs hold
+    label: pa.Array  # [R] string, null where there is none
+    file: np.ndarray  # [R] int32: number of the file in its unit
+    position: np.ndarray  # [R] int64
+
+
+@dataclass
+class Tally:
+    """What a unit's rows came to."""
+
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[tuple[str, int, str]] = field(default_factory=list)
+
+    def reject(self, reject: Reject) -> None:
+        self.reasons[_without_values(reject.reason)] += 1
+        if len(self.first) < _FIRST_REASONS:
+            self.first.append((reject.source, reject.position, reject.reason))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.rows, "reasons": dict(self.reasons.most_common(_MOST_REASONS)), "first": self.first}
+
+
+def _without_values(reason: str) -> str:
+    """A reason as it is counted: what was found differs from row to row."""
+    return reason.partition(", found ")[0].partition(" (")[0]
+
+
+class Rejects:
+    """Writes refused rows, and counts them."""
+
+    def __init__(self, path: Path, tally: Tally) -> None:
+        self._writer, self._tally = Writer(path, REJECT_SCHEMA, compression="zstd"), tally
+
+    def __enter__(self) -> Rejects:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
+
+    def write(self, reject: Reject) -> None:
+        self._tally.reject(reject)
+        line = [reject.source, reject.position, reject.reason, reject.excerpt]
+        self._writer.write(line, len(reject.reason) + len(reject.excerpt))
+
+
+def settle_into(folder: Path, files: Sequence[str], found: Iterable[Settled | Reject]) -> dict[str, Any]:
+    """Write the rows of a unit; `files`: how its files are called. Says how many there are and which labels."""
+    tally, labels, rows = Tally(), set[str](), 0
+    writer: pa.RecordBatchFileWriter | None = None
+    names = pa.array(files, pa.string())
+    with Rejects(folder / REJECTS, tally) as rejects, (folder / "keys.u64").open("wb") as keys:
+        try:
+            for one in found:
+                if isinstance(one, Reject):
+                    rejects.write(one)
+                    continue
+                source = pa.DictionaryArray.from_arrays(pa.array(one.file, pa.int32()), names)
+                batch = pa.record_batch(
+                    {"input": one.input, "label": one.label, "source": source, "position": one.position}
+                )
+                writer = writer or pa.ipc.new_file(str(folder / "rows.arrow"), batch.schema)
+                writer.write_batch(batch)
+                whole = absorb(one.content, content_keys({"label": one.label}, len(one.label)))
+                np.concatenate([whole, one.content], 1).tofile(keys)
+                labels.update(one.label.unique().drop_null().to_pylist())
+                if len(labels) > MAX_CLASSES:
+                    raise UserError(
+                        f"{files[0]}: there are more than {MAX_CLASSES:,} different labels; name a column of classes as"
+                        " the target, or none"
+                    )
+                rows += batch.num_rows
+        finally:
+            if writer is not None:
+                writer.close()
+    return {**tally.to_json(), "rows": rows, "labels": sorted(labels)}
+
+
+def batches_of(path: Path) -> Iterator[pa.RecordBatch]:
+    """The record batches of an Arrow file, one in memory at a time; none where there is no such file."""
+    if path.is_file():
+        with pa.OSFile(str(path)) as file:
+            reader = pa.ipc.open_file(file)
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)

@@ -1,0 +1,90 @@
+"""The files of a corpus of arrays: each row goes where it was decided, refused ones into a file with their reasons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.corpus.decide import ROWS_IN_MEMORY, Decided
+from data_prep.corpus.documents import REJECT_SCHEMA, SPLITS
+from data_prep.corpus.unit import REJECTS, batches_of
+from data_prep.shards.format import digest, mapped
+from data_prep.tables.values import pc
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where a unit's rows go."""
+
+    folder: Path
+    out: Path
+    file: str
+    verdict: np.ndarray
+
+
+def write(job: Writing) -> dict[str, dict[str, Any]]:
+    """Copy a unit's rows into one file per split, in their order; says what each holds."""
+    found: dict[str, dict[str, Any]] = {}
+    labels: dict[str, Counter[str | None]] = {}
+    start = 0
+    with ExitStack() as stack:
+        writers: dict[str, pa.RecordBatchFileWriter] = {}
+        for batch in batches_of(job.folder / "rows.arrow"):
+            verdict = job.verdict[start : start + batch.num_rows]
+            start += batch.num_rows
+            for code, split in enumerate(SPLITS):
+                chosen = batch.filter(pa.array(verdict == code))
+                if not chosen.num_rows:
+                    continue
+                if split not in writers:
+                    (job.out / split).mkdir(exist_ok=True)
+                    sink = pa.ipc.new_file(str(job.out / split / job.file), chosen.schema)
+                    writers[split] = stack.enter_context(sink)
+                    found[split], labels[split] = {"file": f"{split}/{job.file}", "rows": 0}, Counter()
+                writers[split].write_batch(chosen)
+                found[split]["rows"] += chosen.num_rows
+                for one in pc.value_counts(chosen["label"]).to_pylist():
+                    labels[split][one["values"]] += one["counts"]
+    for split, one in found.items():
+        one["digest"] = digest(mapped(job.out / one["file"]))
+        one["labels"] = {label: labels[split][label] for label in sorted(filter(None, labels[split]))}
+    return found
+
+
+def write_rejects(spilled: Sequence[Path], folders: Sequence[Path], decided: Decided, path: Path) -> None:
+    """Of each unit the rows that could not be used, then those that repeat others."""
+    units = np.searchsorted(decided.starts, decided.copies, side="right") - 1
+    with pa.ipc.new_file(str(path), REJECT_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for number, both in enumerate(zip(spilled, folders, strict=True)):
+            for batch in (batch for folder in both for batch in batches_of(folder / REJECTS)):
+                writer.write_batch(batch)
+            first, last = np.searchsorted(units[:, 0], [number, number + 1])
+            for begin in range(first, last, ROWS_IN_MEMORY):
+                some = slice(begin, min(begin + ROWS_IN_MEMORY, last))
+                source, position = _places(folders, decided, decided.copies[some, 0], units[some, 0])
+                other, where = _places(folders, decided, decided.copies[some, 1], units[some, 1])
+                reason = pc.binary_join_element_wise("duplicate of ", other, ":", where.cast(pa.string()), "")
+                nothing = pa.array([""] * len(source), pa.string())
+                writer.write_batch(pa.record_batch([source, position, reason, nothing], schema=REJECT_SCHEMA))
+
+
+def _places(
+    folders: Sequence[Path], decided: Decided, rows: np.ndarray, units: np.ndarray
+) -> tuple[pa.Array, pa.Array]:
+    """Source and position of rows, in the order asked."""
+    sources, positions, order = [], [], np.argsort(units, kind="stable")
+    for unit in np.unique(units).tolist():
+        mine = rows[order[units[order] == unit]] - decided.starts[unit]
+        table = pa.ipc.open_file(pa.memory_map(str(folders[unit] / "rows.arrow"))).read_all()
+        chosen = table.select(["source", "position"]).take(pa.array(mine))
+        sources.append(chosen["source"].cast(pa.string()).combine_chunks())
+        positions.append(chosen["position"].combine_chunks())
+    back = pa.array(np.argsort(order, kind="stable"))
+    return pa.concat_arrays(sources).take(back), pa.concat_arrays(positions).take(back)

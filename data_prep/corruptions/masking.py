@@ -1,0 +1,212 @@
+"""Masked language modelling: x ──► what the network sees (x′), what it must predict (x″).
+
+`corrupt` is a pure function of each row and of the row's keyed draws, so splitting, reordering or
+joining batches changes nothing. The definitions are BERT's (Devlin et al. 2018, . 3.1, and the code
+published with it):
+
+    budget   min(max_predictions, max(1, round(rate · length))): an exact count per sequence, halves
+             rounded to even; length counts [CLS] and [SEP], but not padding
+    chosen   uniformly among the tokens that are neither special nor padding
+    fate     80 % become [MASK], 10 % a token drawn uniformly from the vocabulary without its
+             specials, 10 % stay as they are
+
+Unit "word" is whole word masking: words in random order, each taken whole, or skipped if it would
+exceed the budget; the fate is still drawn per piece. mask = 0, random = 1 replaces by random
+tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_prep.errors import UserError
+from data_prep.rng import Draws
+from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
+
+CHOOSE, FATE, RANDOM = range(3)  # draws
+CHUNK = 1 << 16  # tokens worked on at a time: fits the cache, and 16 bits can name a token
+
+
+class MaskingConfig(BaseModel):
+    """How to mask.
+
+    rate: share of a sequence's tokens to predict. max_predictions: most tokens to predict in one
+    sequence. mask, random, keep: what becomes of a chosen token; they sum to 1. at: whether rows
+    are corrupted when they are read, or once and for all when shards are written.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["masked-lm"]
+    unit: Literal["token", "word"] = "token"
+    rate: float = Field(0.15, gt=0, le=1)
+    max_predictions: int = Field(20, ge=1)
+    mask: float = Field(0.8, ge=0, le=1)
+    random: float = Field(0.1, ge=0, le=1)
+    keep: float = Field(0.1, ge=0, le=1)
+    at: Literal["load", "shards"] = "load"
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> MaskingConfig:
+        if abs(self.mask + self.random + self.keep - 1) > 1e-9:
+            shares = f"{self.mask} + {self.random} + {self.keep}"
+            raise ValueError(f"mask, random and keep must sum to 1, and {shares} does not")
+        return self
+
+
+def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
+    """The rows with `tokens` corrupted, and with `target_positions` (uint16) and `target_ids`.
+
+    rows: `tokens` [R rows]; for unit "word" also `word_start`; where there is `sequence`, each
+    run of equal values in a row is a sequence of its own, with its own budget. draws: one sample
+    per row. Targets are Ragged, in rising positions. Other columns are passed on; nothing changes
+    in place.
+
+    Raises ValueError where rows are corrupted already or longer than 65,536 tokens, UserError where
+    words are wanted and rows do not know theirs.
+    """
+    tokens = ragged(rows, "tokens")
+    if len(draws) != len(tokens):
+        raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
+    if "target_positions" in rows:
+        raise ValueError("these rows are corrupted already")
+    if config.unit == "word" and "word_start" not in rows:
+        raise UserError(
+            "masking whole words needs rows with word_start, and these have none: "
+            "prepare the data again, or set unit to token"
+        )
+    if len(tokens) and tokens.lengths.max() > CHUNK:
+        raise ValueError(f"a row of {tokens.lengths.max()} tokens is longer than {CHUNK}")
+
+    row, position = tokens.row_index(), tokens.positions()
+    opens = position == 0  # where a sequence begins
+    if "sequence" in rows:
+        opens[1:] |= np.diff(ragged(rows, "sequence").values) != 0
+    word_start = ragged(rows, "word_start").values if config.unit == "word" else None
+    chosen = [np.empty(0, np.int64)]
+    for part in _chunks(tokens):
+        unit, size = _units(
+            specials.is_special[tokens.values[part]],
+            opens[part],
+            None if word_start is None else word_start[part],
+        )
+        bits = draws.bits(CHOOSE, position[part][unit], row[part][unit])
+        is_text_or_special = tokens.values[part] != specials.pad
+        chosen.append(part.start + _choose(unit, size, bits, opens[part], is_text_or_special, config))
+    index = np.concatenate(chosen)
+
+    seen = tokens.values.copy()
+    seen[index] = _replace(seen[index], config, specials, draws, position[index], row[index])
+    offsets = np.searchsorted(index, tokens.offsets)
+    return rows | {
+        "tokens": Ragged(seen, tokens.offsets),
+        "target_positions": Ragged(position[index].astype(np.uint16), offsets),
+        "target_ids": Ragged(tokens.values[index], offsets),
+    }
+
+
+def restore(rows: Rows) -> Ragged:
+    """The clean tokens x: the corrupted ones with the targets put back."""
+    tokens, positions = ragged(rows, "tokens"), ragged(rows, "target_positions")
+    values = tokens.values.copy()
+    index = np.repeat(tokens.offsets[:-1], positions.lengths) + positions.values
+    values[index] = ragged(rows, "target_ids").values
+    return Ragged(values, tokens.offsets)
+
+
+def _chunks(tokens: Ragged) -> Iterator[slice]:
+    """Ranges of whole rows' values, at most CHUNK long (no row is longer)."""
+    start = 0
+    while start < len(tokens):
+        limit = tokens.offsets[start] + CHUNK
+        stop = int(np.searchsorted(tokens.offsets, limit, side="right")) - 1
+        if tokens.offsets[stop] > tokens.offsets[start]:
+            yield slice(int(tokens.offsets[start]), int(tokens.offsets[stop]))
+        start = stop
+
+
+def _units(special: np.ndarray, opens: np.ndarray, word_start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """What is chosen together: where each unit begins, and how long it is. Both [U] int64.
+
+    Units are tokens, or words where `word_start` is given. special, opens, word_start: [N] bool. A
+    piece whose word began before the sequence, or before a special token, opens a unit of its own.
+    """
+    text = ~special
+    if word_start is None:
+        unit = np.flatnonzero(text)
+        return unit, np.ones(len(unit), np.int64)
+    begins = text & (opens | (word_start != 0))
+    begins[1:] |= text[1:] & special[:-1]
+    unit = np.flatnonzero(begins)
+    return unit, np.diff(np.cumsum(text)[unit], append=text.sum() + 1)
+
+
+def _choose(
+    unit: np.ndarray,
+    size: np.ndarray,
+    bits: np.ndarray,
+    opens: np.ndarray,
+    counts: np.ndarray,
+    config: MaskingConfig,
+) -> np.ndarray:
+    """Positions of the tokens to predict, rising.
+
+    unit, size, bits: [U], beginning, length and random bits of each unit. opens, counts: [N] bool,
+    tokens that begin a sequence, and tokens that count towards its length.
+    """
+    sequence = np.cumsum(opens) - 1
+    length = np.bincount(sequence, weights=counts)
+    budget = np.minimum(config.max_predictions, np.maximum(1, np.rint(config.rate * length)))
+    sequence = sequence[unit]
+    offsets = offsets_of(np.bincount(sequence, minlength=len(budget)))
+    number = np.arange(len(unit)) - offsets[sequence]  # of the unit in its sequence
+
+    # Shuffle inside each sequence by one sort of 64-bit words: the sequence (16 bits), random bits
+    # (32), and the unit's number (16), which settles ties. `sequence` is the same before and after.
+    words = (sequence.astype(np.uint64) << np.uint64(48)) | (bits >> np.uint64(32) << np.uint64(16))
+    words |= number.astype(np.uint64)
+    words.sort()
+    shuffled = offsets[sequence] + (words & np.uint64(0xFFFF)).astype(np.int64)
+
+    if config.unit == "token":
+        return np.sort(unit[shuffled[number < budget[sequence]]])
+    taken = shuffled[_greedy(size[shuffled], offsets, budget.astype(np.int64))]
+    pieces = Ragged.from_lengths(np.repeat(unit[taken], size[taken]), size[taken])
+    return np.sort(pieces.values + pieces.positions())
+
+
+def _greedy(size: np.ndarray, offsets: np.ndarray, budget: np.ndarray) -> np.ndarray:
+    """Which units are taken when a sequence walks through them and skips what exceeds its budget.
+
+    size: [U], in the order walked; offsets: [S + 1], the units of each sequence; budget: [S].
+    Returns [U] bool. All sequences walk in step, each step vectorised over those still under way.
+    """
+    taken = np.zeros(len(size), bool)
+    going = np.diff(offsets) > 0
+    at, end, left = offsets[:-1][going], offsets[1:][going], budget[going]
+    while len(at):
+        fits = size[at] <= left
+        taken[at] = fits
+        left, at = left - size[at] * fits, at + 1
+        going = (left > 0) & (at < end)
+        at, end, left = at[going], end[going], left[going]
+    return taken
+
+
+def _replace(
+    ids: np.ndarray,
+    config: MaskingConfig,
+    specials: Specials,
+    draws: Draws,
+    position: np.ndarray,
+    row: np.ndarray,
+) -> np.ndarray:
+    """What the network sees in place of the chosen tokens `ids`. All arrays [C]."""
+    fate = draws.uniform(FATE, position, row)
+    random = draws.below(len(specials.ordinary), RANDOM, position, row)
+    seen = np.where(fate < config.mask + config.random, specials.ordinary[random], ids)
+    return np.where(fate < config.mask, specials.mask, seen).astype(ids.dtype)

@@ -1,0 +1,101 @@
+"""Noise for denoising auto-encoders (Vincent et al. 2010, section 3.3): x ──► what the network sees, `seen`.
+
+`add_noise` is a pure function of each row and of the row's keyed draws: splitting, reordering or joining batches
+changes no bit. The clean example `input` stays what is to be rebuilt. A row has D values, counted over all of its axes.
+
+    gaussian         every value + level · z; z = Φ⁻¹(u), Φ the standard normal distribution, u = (b + ½)/2⁵², where b
+                     is the first 52 of the value's keyed bits; nothing is clipped
+    masking          round(level · D) values, chosen uniformly, become 0 (halves are rounded to even)
+    salt-and-pepper  as many, chosen alike, become `low` or `high` with equal probability
+
+An exact number of values is chosen in each row, as in the paper, not each by a coin of its own. `seen` is float32 even
+where `input` is uint8 (pictures), on the scale where 0 … 255 is 0 … 1: so noise is measured alike everywhere, and
+Gaussian noise can leave that range.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.special import ndtri
+
+from data_prep.rng import Draws
+from data_prep.shards.rows import Rows
+
+GAUSSIAN, CHOOSE, SALT = range(3)  # draws
+CHUNK = 1 << 18  # values worked on at a time: their 64-bit words stay in a cache
+
+
+class NoiseConfig(BaseModel):
+    """How to spoil what the network sees."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["none", "gaussian", "masking", "salt-and-pepper"] = Field(
+        default="none", description="Sort of noise."
+    )
+    level: float = Field(
+        default=0.0, ge=0, description="gaussian: standard deviation; others: share of values, at most 1."
+    )
+    low: float = Field(default=0.0, description="Pepper; what the least of inputs is.")
+    high: float = Field(default=1.0, description="Salt; what the largest of inputs is.")
+
+    @model_validator(mode="after")
+    def _level_fits_kind(self) -> NoiseConfig:
+        if self.kind == "none" and self.level:
+            raise ValueError(f"level {self.level:g} needs a kind of noise: gaussian, masking or salt-and-pepper")
+        if self.kind in ("masking", "salt-and-pepper") and self.level > 1:
+            raise ValueError(f"level is a share of the values for {self.kind}: at most 1, not {self.level:g}")
+        return self
+
+
+def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
+    """The rows with `seen` float32 [R, …] added, in the shape of `input`; kind "none" adds nothing.
+
+    rows: `input` [R, …], float32, or uint8 for pictures. draws: one sample per row. Other columns are passed on;
+    nothing changes in place. Raises ValueError where rows have noise already or draws are not as many as they.
+    """
+    if "seen" in rows:
+        raise ValueError("these rows have noise already")
+    clean = np.asarray(rows["input"])
+    if len(draws) != len(clean):
+        raise ValueError(f"{len(clean)} rows need as many samples, not {len(draws)}")
+    if config.kind == "none":
+        return rows
+    seen = scaled(clean)
+    if seen is clean:
+        seen = clean.copy()
+    flat: np.ndarray = seen.reshape(len(seen), math.prod(seen.shape[1:]))
+    step = max(1, CHUNK // max(1, flat.shape[1]))
+    for start in range(0, len(flat), step):
+        part = slice(start, start + step)
+        _spoil(flat[part], config, draws.take(np.arange(len(flat))[part]))
+    return {**rows, "seen": seen}
+
+
+def scaled(values: np.ndarray) -> np.ndarray:
+    """float32: bytes as shares of 255, other values as they are."""
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / np.float32(255)
+    return values.astype(np.float32, copy=False)
+
+
+def _spoil(values: np.ndarray, config: NoiseConfig, draws: Draws) -> None:
+    """Add noise to `values` [R, D] in place."""
+    size = values.shape[1]
+    row, position = np.arange(len(values))[:, None], np.arange(size)
+    if config.kind == "gaussian":
+        uniform = ((draws.bits(GAUSSIAN, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52  # never 0 nor 1
+        values += (config.level * ndtri(uniform)).astype(np.float32)
+        return
+    count = int(np.rint(config.level * size))
+    bits = draws.bits(CHOOSE, position, row)  # no two of a row are equal, so the least are the same in any batch
+    chosen = np.argpartition(bits, count, axis=1)[:, :count] if count < size else np.broadcast_to(position, bits.shape)
+    if config.kind == "masking":
+        values[row, chosen] = 0
+    else:
+        salt = draws.bits(SALT, chosen, row) >> np.uint64(63)
+        values[row, chosen] = np.where(salt, np.float32(config.high), np.float32(config.low))

@@ -1,0 +1,123 @@
+"""Other pictures of the same things: every picture is moved, turned, resized and bent a little before it is used.
+
+    x ──► sampled at  A·(p + bend(p)) + shift ──► x, which both what is seen and what is to be rebuilt are made from
+
+A is a turn and a change of size about the picture's middle. `bend` is a smooth field: displacements drawn on a coarse
+grid (GRID × GRID points), smoothly interpolated. What comes from outside the picture is 0. Sampling is bilinear.
+
+`augment` is a pure function of each row and of the row's keyed draws, as `data_prep.corruptions.noise` is: epochs
+differ, machines, batches and numbers of workers do not. It is for training rows; held-out ones stay as they are.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import ndtri
+
+from data_prep.rng import Draws
+from data_prep.shards.rows import Rows
+
+SHIFT, TURN, SIZE, BEND = range(16, 20)  # draws; those of noise are others
+GRID = 4
+CHUNK = 1 << 18  # values worked on at a time
+
+
+class AugmentConfig(BaseModel):
+    """How far training pictures are changed; 0 leaves something alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shift: float = Field(default=0.0, ge=0, description="Most pixels to the side, up or down.")
+    turn: float = Field(default=0.0, ge=0, le=180, description="Most degrees, either way.")
+    size: float = Field(default=0.0, ge=0, lt=1, description="Most change of size: 0.1 is 10 % larger or smaller.")
+    bend: float = Field(default=0.0, ge=0, description="Standard deviation of the smooth displacements, in pixels.")
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is done at all."""
+        return self != AugmentConfig()
+
+
+def augment(rows: Rows, config: AugmentConfig, draws: Draws) -> Rows:
+    """The rows with another `input`, in its type and shape: pictures [R, C, H, W], uint8 or float32.
+
+    draws: one sample per row. Other columns are passed on; nothing changes in place. Raises ValueError where rows are
+    no pictures, have noise already, or draws are not as many as they.
+    """
+    pictures = np.asarray(rows["input"])
+    if pictures.ndim != 4:
+        raise ValueError(f"pictures are [rows, channels, height, width], not {pictures.shape}")
+    if "seen" in rows:
+        raise ValueError("these rows have noise already; augment them before")
+    if len(draws) != len(pictures):
+        raise ValueError(f"{len(pictures)} rows need as many samples, not {len(draws)}")
+    if not config.changes:
+        return rows
+    found = np.empty_like(pictures)
+    step = max(1, CHUNK // max(1, pictures[:1].size))
+    for start in range(0, len(pictures), step):
+        part = np.arange(start, min(start + step, len(pictures)))
+        x, y = _places(pictures.shape[2], pictures.shape[3], config, draws.take(part))
+        values = _sampled(pictures[part], x, y)
+        found[part] = np.rint(values) if found.dtype == np.uint8 else values
+    return {**rows, "input": found}
+
+
+def _places(height: int, width: int, config: AugmentConfig, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pixels of a new picture come from, x and y [R, H·W] float32, in pixels."""
+    count = len(draws)
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    y, x = (axis.ravel() for axis in np.mgrid[:height, :width].astype(np.float32))
+    y, x = y - middle_y, x - middle_x
+    if config.bend:
+        row, position = np.arange(count)[:, None], np.arange(2 * GRID * GRID)
+        uniform = ((draws.bits(BEND, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52
+        points = (config.bend * ndtri(uniform)).astype(np.float32).reshape(count, 2, GRID * GRID)
+        bent = points @ _smooth(height, width)
+        y, x = y + bent[:, 0], x + bent[:, 1]
+    angle = np.radians(config.turn) * _either_way(draws, TURN)
+    scale = 1 / (1 + config.size * _either_way(draws, SIZE))
+    cosine, sine = (scale * np.cos(angle)).astype(np.float32), (scale * np.sin(angle)).astype(np.float32)
+    down = (config.shift * _either_way(draws, SHIFT)).astype(np.float32)
+    right = (config.shift * _either_way(draws, SHIFT, 1)).astype(np.float32)
+    return cosine * x - sine * y + (middle_x - right), sine * x + cosine * y + (middle_y - down)
+
+
+def _either_way(draws: Draws, draw: int, position: int = 0) -> np.ndarray:
+    """[R, 1], uniform between −1 and 1."""
+    return (2 * draws.uniform(draw, position) - 1)[:, None]
+
+
+@lru_cache(maxsize=8)
+def _smooth(height: int, width: int) -> np.ndarray:
+    """[GRID·GRID, H·W] float32: weights with which the grid's points make a smooth field (cosine interpolation)."""
+
+    def along(size: int) -> np.ndarray:
+        places = np.linspace(0, GRID - 1, size)
+        distance = np.abs(places[None, :] - np.arange(GRID)[:, None])
+        return np.where(distance < 1, 0.5 + 0.5 * np.cos(np.pi * distance), 0)
+
+    weights = np.einsum("ai,bj->abij", along(height), along(width))
+    return weights.reshape(GRID * GRID, height * width).astype(np.float32)
+
+
+def _sampled(pictures: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear: float32 [R, C, H, W] of pictures at places x, y [R, H·W]; 0 outside."""
+    count, channels, height, width = pictures.shape
+    framed = np.zeros((count, channels, height + 2, width + 2), np.float32)
+    framed[:, :, 1:-1, 1:-1] = pictures
+    x, y = np.clip(x + 1, 0, width + 0.999), np.clip(y + 1, 0, height + 0.999)
+    left, top = x.astype(np.int32), y.astype(np.int32)
+    x, y = (x - left)[:, None], (y - top)[:, None]
+    flat = framed.reshape(count, channels, -1)
+    first = (top * (width + 2) + left)[:, None]
+
+    def at(offset: int) -> np.ndarray:
+        return np.take_along_axis(flat, first + offset, 2)
+
+    above = at(0) + x * (at(1) - at(0))
+    below = at(width + 2) + x * (at(width + 3) - at(width + 2))
+    return (above + y * (below - above)).reshape(pictures.shape)

@@ -1,0 +1,168 @@
+"""Files that hold many pictures: IDX (MNIST's format) and NumPy's .npy and .npz, row by row in flat memory.
+
+    IDX     magic 0 0 8 n, n sizes as big-endian uint32, then bytes (http://yann.lecun.com/exdb/mnist/): pictures
+            [N, H, W] in a file whose name holds "idx3", labels [N] in the one beside it that holds "idx1"; also .gz
+    .npy    [N, H, W], [N, H, W, 1 | 3] or [N, 1 | 3, H, W]: integers from 0 to 255, floats from 0 to 1, booleans
+    .npz    such an array called images, x, X or data (or the only one), labels [N] called labels, y, Y or target
+
+Nothing is unpickled: arrays of objects are refused.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from data_prep.images.pixels import MAX_PIXELS, BadPictureError, ImagesConfig, Picture, fitted_array
+from data_prep.sources.records import Reject
+
+_IMAGES, _LABELS = ("images", "x", "X", "data"), ("labels", "y", "Y", "target")
+_PICTURES_MAGIC, _LABELS_MAGIC = b"\0\0\x08\x03", b"\0\0\x08\x01"
+_MAX_LABELS = 1 << 28
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    """The pictures of an IDX file. Whole-file problems are one reject."""
+    try:
+        if stream.read(4) != _PICTURES_MAGIC:
+            raise BadPictureError("not an IDX file of pictures: it does not begin with 0 0 8 3")
+        shape = struct.unpack(">3I", _exactly(stream, 12))
+        classes = None if labels is None else _idx_labels(labels, shape[0])
+    except BadPictureError as problem:
+        yield Reject(name, 1, str(problem))
+        return
+    yield from _pictures(name, stream, _Header(shape, np.dtype(np.uint8)), classes, config)
+
+
+def _idx_labels(stream: BinaryIO, count: int) -> list[str]:
+    if stream.read(4) != _LABELS_MAGIC:
+        raise BadPictureError("the file of its labels is not IDX: it does not begin with 0 0 8 1")
+    (found,) = struct.unpack(">I", _exactly(stream, 4))
+    if found != count:
+        raise BadPictureError(f"there are {found} labels for {count} pictures")
+    if count > _MAX_LABELS:
+        raise BadPictureError(f"it claims {count} labels")
+    return list(map(str, _exactly(stream, count)))
+
+
+def npy(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    """The pictures of an .npy file, which has no labels."""
+    try:
+        header = _npy_header(stream)
+    except BadPictureError as problem:
+        yield Reject(name, 1, str(problem))
+        return
+    yield from _pictures(name, stream, header, None, config)
+
+
+def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    """The pictures of an .npz archive, with its labels."""
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            wanted = next((key for key in _IMAGES if key in members), None)
+            if wanted is None and len(members) == 1:
+                wanted = next(iter(members))
+            if wanted is None:
+                found = ", ".join(map(repr, sorted(members)[:10])) or "none"
+                raise BadPictureError(f"no array is called images, x or data; found {found}")
+            classes = next((_npz_labels(archive, members[key]) for key in _LABELS if key in members), None)
+            with archive.open(members[wanted]) as member:
+                header = _npy_header(member)  # type: ignore[arg-type]
+                if classes is not None and len(classes) != header.shape[0]:
+                    raise BadPictureError(f"there are {len(classes)} labels for {header.shape[0]} pictures")
+                yield from _pictures(name, member, header, classes, config)  # type: ignore[arg-type]
+    except (BadPictureError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError) as problem:
+        yield Reject(name, 1, str(problem) or "damaged archive")
+    except (RuntimeError, ValueError, EOFError) as problem:  # also: encrypted, packed in a way that is not known
+        yield Reject(name, 1, f"damaged archive: {problem}")
+
+
+def _npz_labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> list[str]:
+    with archive.open(member) as stream:
+        header = _npy_header(stream, {1})  # type: ignore[arg-type]
+        if header.shape[0] * header.dtype.itemsize > _MAX_LABELS:
+            raise BadPictureError(f"it claims {header.shape[0]} labels")
+        raw = _exactly(stream, header.shape[0] * header.dtype.itemsize)  # type: ignore[arg-type]
+    return [str(label) for label in np.frombuffer(raw, header.dtype).tolist()]
+
+
+def _npy_header(stream: BinaryIO, axes: frozenset[int] | set[int] = frozenset({3, 4})) -> _Header:
+    """Shape and type; the stream stands at the first value."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = read(stream, max_header_size=10_000)
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+        raise BadPictureError(f"not a NumPy array: {str(error).splitlines()[0] if str(error) else 'empty'}") from None
+    if dtype.hasobject:
+        raise BadPictureError("an array of Python objects, which is never read; save it as numbers")
+    if by_column and len(shape) > 1:
+        raise BadPictureError("stored by column (Fortran order); save np.ascontiguousarray of it")
+    if len(shape) not in axes or (len(shape) > 1 and dtype.kind not in "buif"):
+        expected = "pictures [N, H, W], [N, H, W, C] or [N, C, H, W]" if 3 in axes else "labels [N]"
+        raise BadPictureError(f"expected {expected}, found {dtype} {list(shape)}")
+    if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] not in (1, 3):
+        raise BadPictureError(f"neither the last nor the second axis of {list(shape)} has 1 or 3 channels")
+    return _Header(shape, dtype)
+
+
+def _pictures(
+    name: str, stream: BinaryIO, header: _Header, classes: list[str] | None, config: ImagesConfig
+) -> Iterator[Picture | Reject]:
+    count, *shape = header.shape
+    pixels, size = int(np.prod(shape, dtype=object)), 0
+    if not count or not pixels:
+        yield Reject(name, 1, "the array is empty")
+        return
+    if pixels > MAX_PIXELS:
+        yield Reject(name, 1, f"has more than {MAX_PIXELS:,} pixels ({' × '.join(map(str, shape))})")
+        return
+    size = pixels * header.dtype.itemsize
+    for number in range(count):
+        try:
+            values = np.frombuffer(_exactly(stream, size), header.dtype).reshape(shape)
+        except BadPictureError as problem:
+            yield Reject(name, number + 1, f"{problem}: {count} pictures were announced")
+            return
+        try:
+            if values.ndim == 3 and values.shape[2] not in (1, 3):
+                values = values.transpose(1, 2, 0)
+            made = fitted_array(_bytes(values), config)
+        except BadPictureError as problem:
+            yield Reject(name, number + 1, str(problem))
+        else:
+            yield Picture(made, None if classes is None else classes[number], name, number + 1)
+    if stream.read(1):
+        yield Reject(name, count, f"something follows the {count} pictures that were announced")
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """uint8 of pixels of any type."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8) * 255
+    low, high = values.min(), values.max()
+    limit = 1 if values.dtype.kind == "f" else 255
+    if not (low >= 0 and high <= limit):  # also where one is not a number
+        raise BadPictureError(f"pixels of {values.dtype} go from 0 to {limit} (found {low} to {high})")
+    return np.rint(values * 255).astype(np.uint8) if limit == 1 else values.astype(np.uint8)
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    raw = stream.read(size)
+    if len(raw) < size:
+        raise BadPictureError("the file ends too soon")
+    return raw

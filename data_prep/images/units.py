@@ -1,0 +1,248 @@
+"""Pictures as units of a corpus: a run of picture files, or a file of many, decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.corpus.unit import RAW, REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
+from data_prep.errors import UserError
+from data_prep.images import idx_numpy
+from data_prep.images.pixels import (
+    MAX_BYTES,
+    SUFFIXES,
+    BadPictureError,
+    ImagesConfig,
+    Picture,
+    decoded,
+    fitted_array,
+    patches,
+)
+from data_prep.shards.format import digest
+from data_prep.sources import compressed, packages
+from data_prep.sources.archives import ARCHIVES, SourceFile, check, listed, opened, watched
+from data_prep.sources.config import Accepts, SourceConfig
+from data_prep.sources.records import Reject, first_line, seekable
+
+_UNIT_BYTES, _UNIT_FILES = 16 << 20, 512
+_BATCH_BYTES, _BATCH_ROWS = 4 << 20, 1024
+_IDX_PICTURES, _IDX_LABELS = re.compile(r"idx3-ubyte(\.gz)?$"), re.compile(r"idx1-ubyte(\.gz)?$")
+_SCHEMA = pa.schema(
+    [
+        ("pixels", pa.large_binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("label", pa.string()),
+        ("file", pa.int32()),
+        ("position", pa.int64()),
+    ]
+)
+
+
+def accepts(config: ImagesConfig) -> Accepts:
+    """Which files are read."""
+    allowed = f"{', '.join(SUFFIXES)}, .npy, .npz, idx3-ubyte or idx1-ubyte (these also .gz), {ARCHIVES}"
+    return Accepts("images", _readable, allowed)
+
+
+def _readable(name: str) -> bool:
+    many = name.lower().endswith((".npy", ".npz")) or bool(_idx(name))
+    return many or _is_picture(name) or compressed.is_archive(name)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def _idx(name: str) -> re.Match[str] | None:
+    return _IDX_PICTURES.search(name) or _IDX_LABELS.search(name)
+
+
+def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+    """The files of each unit: runs of pictures, and each file of many with the labels beside it.
+
+    A run ends where the name of a picture says so, the likelier the larger its file is, so that a picture that comes
+    between others changes the run that it falls into, and no other.
+    """
+    labels = {_stem(file.name): file for file in files if _IDX_LABELS.search(file.name)}
+    run: list[SourceFile] = []
+    size = 0
+    for file in files:
+        if _IDX_LABELS.search(file.name):
+            continue
+        if not _is_picture(file.name):
+            yield (file._replace(beside=labels.get(_stem(file.name))),)
+            continue
+        run.append(file)
+        size += file.size
+        chance = int.from_bytes(hashlib.blake2b(file.name.encode(), digest_size=8).digest()) / 2**64
+        ends = chance < max(2 / _UNIT_FILES, 2 * file.size / _UNIT_BYTES)
+        if ends or len(run) >= 2 * _UNIT_FILES or size >= 2 * _UNIT_BYTES:
+            yield tuple(run)
+            run, size = [], 0
+    if run:
+        yield tuple(run)
+
+
+def _stem(path: str) -> str:
+    """What the names of an IDX file of pictures and of its labels share."""
+    folder, _, name = path.rpartition("/")
+    name = re.sub("images|labels", "", name)
+    return f"{folder}/{re.sub(r'idx[13]-ubyte(?:[.]gz)?$', '', name)}"
+
+
+def asks(config: ImagesConfig, package: str | None) -> list[Any]:
+    """What `spill` does with a file depends on."""
+    return ["images", config.model_dump(mode="json")]
+
+
+def spill(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
+    """Decode the pictures of a unit; says how large the first one is."""
+    tally, shape = Tally(), None
+    number = {file.name: place for place, file in enumerate(unit.files)}
+    waiting: list[Picture] = []
+    with Rejects(folder / REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / RAW), _SCHEMA) as out:
+        for found in _read(unit.files, unit.package, config):
+            tally.rows += 1
+            if isinstance(found, Reject):
+                rejects.write(found)
+                continue
+            shape = shape or list(found.pixels.shape)
+            waiting.append(found if config.labels == "folder" else found._replace(label=None))
+            if len(waiting) >= _BATCH_ROWS or len(waiting) * found.pixels.size >= _BATCH_BYTES:
+                out.write_batch(_as_batch(waiting, number))
+                waiting = []
+        if waiting:
+            out.write_batch(_as_batch(waiting, number))
+    return {**tally.to_json(), "shape": shape}
+
+
+def settle_all(config: ImagesConfig, units: Sequence[Unit], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The shape [C, H, W] of all pictures: that of the first."""
+    return {"shape": next((one["shape"] for one in found if one["shape"]), [config.channels, 0, 0])}
+
+
+def settle(unit: Unit, settled: dict[str, Any], spilled: Path, folder: Path) -> dict[str, Any]:
+    """Keep the pictures of the one shape; says what came of it."""
+    return settle_into(folder, [file.name for file in unit.files], _settled(unit, settled["shape"], spilled))
+
+
+def _settled(unit: Unit, shape: list[int], spilled: Path) -> Iterator[Settled | Reject]:
+    channels, height, width = shape
+    for batch in batches_of(spilled / RAW):
+        fits = (batch["height"].to_numpy() == height) & (batch["width"].to_numpy() == width)
+        for row in np.flatnonzero(~fits).tolist():
+            found = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
+            reason = f"is {found['height']} × {found['width']} pixels and not {height} × {width}; set data.images.size"
+            yield Reject(unit.files[found["file"]].name, found["position"], reason)
+        batch = batch.filter(pa.array(fits))
+        if not batch.num_rows:
+            continue
+        pictures = [value.as_buffer() for value in batch["pixels"]]
+        keys = b"".join(bytes.fromhex(digest(picture)) for picture in pictures)
+        pixels = np.frombuffer(b"".join(pictures), np.uint8)
+        yield Settled(
+            pa.FixedSizeListArray.from_arrays(pa.array(pixels), channels * height * width),
+            np.frombuffer(keys, ">u8").reshape(-1, 2).astype(np.uint64),
+            batch["label"],
+            batch["file"].to_numpy(),
+            batch["position"].to_numpy(),
+        )
+
+
+def _as_batch(pictures: list[Picture], number: dict[str, int]) -> pa.RecordBatch:
+    columns = [
+        [picture.pixels.tobytes() for picture in pictures],
+        [picture.pixels.shape[1] for picture in pictures],
+        [picture.pixels.shape[2] for picture in pictures],
+        [picture.label for picture in pictures],
+        [number[picture.source] for picture in pictures],
+        [picture.position for picture in pictures],
+    ]
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=_SCHEMA)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[Picture | Reject]:
+    """All pictures of a source, of any sizes, one in memory at a time."""
+    for files in group(listed(source, accepts(config), downloads)):
+        yield from _read(files, source.package, config)
+
+
+def _read(files: Sequence[SourceFile], package: str | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    for file in files:
+        yield from pictures(file, config) if package is None else _cut(_of_package(package, file, config), config.patch)
+
+
+def _cut(found: Iterable[Picture | Reject], side: int | None) -> Iterator[Picture | Reject]:
+    """The pictures of a file, or their patches; the position of these is their number."""
+    position = 0
+    for one in found:
+        if side is None or isinstance(one, Reject):
+            yield one
+            continue
+        try:
+            for patch in patches(one, side):
+                position += 1
+                yield patch._replace(position=position)
+        except BadPictureError as problem:
+            yield Reject(one.source, one.position, first_line(problem))
+
+
+def pictures(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    """The pictures of a file, or their patches. UserError if it changes while it is read."""
+    return _cut(watched(file, _picture(file, config) if _is_picture(file.name) else _many(file, config)), config.patch)
+
+
+def _of_package(name: str, file: SourceFile, config: ImagesConfig) -> Iterator[Picture]:
+    read = packages.lookup(name).pictures
+    if read is None:
+        raise UserError(f"the package {name!r} holds no pictures; name another")
+    for position, (pixels, label) in enumerate(read(Path(file.uri)), 1):
+        yield Picture(fitted_array(pixels, config), label, file.name, position)
+
+
+def _picture(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    with opened(file) as stream:
+        raw = stream.read(MAX_BYTES + 1)
+    folders = file.name.rpartition("/")[0]
+    if len(raw) > MAX_BYTES:
+        yield Reject(file.name, 1, f"longer than {MAX_BYTES:,} bytes")
+    elif not raw:
+        yield Reject(file.name, 1, "empty file")
+    else:
+        try:
+            yield Picture(decoded(raw, config), folders.rpartition("/")[2] or None, file.name, 1)
+        except BadPictureError as problem:
+            yield Reject(file.name, 1, first_line(problem))
+
+
+def _many(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
+    """The pictures of an IDX or NumPy file."""
+    for one in (file, file.beside):
+        if one is not None:
+            check(one)
+    with ExitStack() as stack:
+        stream = _stream(file, stack)
+        if file.name.lower().endswith(".npz"):
+            yield from idx_numpy.npz(file.name, stack.enter_context(seekable(stream)), config)
+        elif _IDX_PICTURES.search(file.name):
+            labels = None if file.beside is None else _stream(file.beside, stack)
+            yield from idx_numpy.idx(file.name, stream, labels, config)
+        else:
+            yield from idx_numpy.npy(file.name, stream, config)
+
+
+def _stream(file: SourceFile, stack: ExitStack) -> BinaryIO:
+    raw = stack.enter_context(opened(file))
+    return stack.enter_context(closing(compressed.opened(raw, compressed.split(file.name)[1])))

@@ -1,0 +1,1 @@
+"""Labelled sets for downstream jobs, read from packages and files."""

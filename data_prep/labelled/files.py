@@ -1,0 +1,238 @@
+"""Labelled data for the downstream jobs: a registered data set, or a file of the user's.
+
+A file is `.jsonl`, `.jsonl.gz` or `.tsv` (a header line, then tab-separated columns). One row is
+
+    {"text": "…", "text_pair": "…", "label": "…"}        classification; text_pair is optional
+    {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv separated by spaces
+
+and may say {"split": "train" | "validation" | "test"}: all rows do, or none. Without it, rows are
+split by a keyed hash of what they say, so equal rows are in one split and the order of lines does
+not matter. Unlike documents, which are many, a bad row here is an error at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
+from data_prep.errors import UserError
+from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
+
+__all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
+
+_FORMATS = (".jsonl", ".jsonl.gz", ".tsv")
+_CLASSIFICATION = {"text", "text_pair", "label", "split"}
+_TAGGING = {"words", "tags", "split"}
+
+
+class LabelledConfig(BaseModel):
+    """A labelled data set: exactly one of `name` and `path`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str | None = None
+    """A registered data set."""
+    path: str | None = None
+    """A file of the user's; `~` is the home folder."""
+    split: SplitConfig = SplitConfig(validation=0.1, test=0.1)
+    """Shares held out where the data does not say. (Sets of a corpus have the corpus's splits.)"""
+    seed: int = 0
+    """Of the split, and of where windows are cut."""
+    licence: str | None = None
+    """Licence of the user's own file, for the records."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> LabelledConfig:
+        if (self.name is None) == (self.path is None):
+            found = "neither" if self.name is None else "both"
+            raise ValueError(f"labelled data takes either 'name' or 'path'; found {found}")
+        if self.name is not None and self.name not in REGISTERED:
+            near = difflib.get_close_matches(self.name, REGISTERED, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(REGISTERED)
+            raise ValueError(f"no labelled data is called {self.name!r}, registered are {known}{hint}")
+        return self
+
+
+def load(config: LabelledConfig, downloads: Path, corpus: Path | None = None) -> Labelled:
+    """The data set that a config names.
+
+    downloads: where packages are kept. corpus: folder of the corpus that some registered sets are
+    derived from. Raises `UserError` with file, line, what was found and what is expected.
+    """
+    if config.name is not None:
+        return registered(config.name, Path(downloads), corpus, config.split, config.seed)
+    return _from_file(Path(config.path or "").expanduser(), config)
+
+
+def _from_file(path: Path, config: LabelledConfig) -> Labelled:
+    rows = list(_rows(path))
+    if not rows:
+        raise UserError(f"{path} is empty; it should hold one labelled row per line")
+    tagging = "words" in rows[0][1]
+    read = _tagged if tagging else _classified
+    parsed = [read(_where(path, line), row) for line, row in rows]
+    names = {label for _, labels in parsed for label in labels}
+    labels = sorted(names, key=_in_order)
+    if len(labels) < 2:
+        raise UserError(f"{path} has only the label {labels[0]!r}; at least two are needed")
+    number = {label: i for i, label in enumerate(labels)}
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    assigned = _splits(path, rows, config)
+    for (content, found), split in zip(parsed, assigned, strict=True):
+        numbers = tuple(number[label] for label in found)
+        answer: dict[str, Any] = {"tags": numbers} if tagging else {"label": numbers[0]}
+        splits[split].append(Example(**content, **answer))
+    return Labelled(
+        task="tagging" if tagging else "classification",
+        labels=labels,
+        splits=splits,
+        description=f"{len(rows)} rows of {path.name}",
+        licence=config.licence or "not stated",
+        protocol="accuracy and macro F1 over the " + ("words" if tagging else "rows") + " of test",
+    )
+
+
+def _where(path: Path, line: int) -> str:
+    return f"{path} line {line}"
+
+
+def _in_order(label: str) -> tuple[bool, int, str]:
+    """Whole numbers by value, before everything else by spelling."""
+    is_number = label.removeprefix("-").isdecimal()
+    return (not is_number, int(label) if is_number else 0, label)
+
+
+def _splits(path: Path, rows: list[tuple[int, dict[str, Any]]], config: LabelledConfig) -> list[str]:
+    """The split of each row: as the rows say, or by their content."""
+    stated = ["split" in row for _, row in rows]
+    if any(stated):
+        for line, row in rows:
+            if row.get("split") not in SPLITS:
+                found = f"the split {row['split']!r}" if "split" in row else "no split"
+                raise UserError(
+                    f"{_where(path, line)} has {found}; since some rows have one, all must, and it"
+                    f" is {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
+                )
+        splits = [row["split"] for _, row in rows]
+    else:
+        contents = [json.dumps([row.get(name) for name in ("text", "text_pair", "words")]) for _, row in rows]
+        split_of = assign_splits(list(dict.fromkeys(contents)), config.split, config.seed)
+        splits = [split_of[content] for content in contents]
+    for split in SPLITS:
+        if split not in splits:
+            raise UserError(f"{path} leaves no rows for {split}; add rows, or say which row is in which split")
+    return splits
+
+
+def _classified(where: str, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What an example is made of, and its labels by name."""
+    _known(where, row, _CLASSIFICATION)
+    content = {name: row.get(name) for name in ("text", "text_pair")}
+    for name, value in content.items():
+        optional = name == "text_pair" and value is None
+        if not optional and (not isinstance(value, str) or not value.strip()):
+            raise UserError(f"{where}: {name!r} is {_short(value)}; expected text")
+    return content, [_label(where, "label", row.get("label"))]
+
+
+def _tagged(where: str, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What an example is made of, and its labels by name."""
+    _known(where, row, _TAGGING)
+    words, tags = _list(where, row, "words"), _list(where, row, "tags")
+    if len(words) != len(tags):
+        raise UserError(f"{where} has {len(words)} words and {len(tags)} tags; expected one each")
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise UserError(f"{where}: the word {_short(word)} in 'words'; expected text")
+    return {"words": tuple(words)}, [_label(where, "tags", tag) for tag in tags]
+
+
+def _list(where: str, row: dict[str, Any], name: str) -> list[Any]:
+    value = row.get(name)
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{where}: {name!r} is {_short(value)}; expected a list, not empty")
+    return value
+
+
+def _known(where: str, row: dict[str, Any], allowed: set[str]) -> None:
+    unknown = [name for name in row if name not in allowed]
+    if unknown:
+        raise UserError(
+            f"{where} has the field {unknown[0]!r}; expected {', '.join(sorted(_CLASSIFICATION))}"
+            f" for classification or {', '.join(sorted(_TAGGING))} for tagging, the same in all rows"
+        )
+
+
+def _label(where: str, name: str, value: object) -> str:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if isinstance(value, int):
+        return str(value)
+    raise UserError(f"{where}: {_short(value)} in {name!r}; expected a name or a whole number")
+
+
+def _short(value: object) -> str:
+    text = "missing or null" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and fields of each row of a file."""
+    if not path.name.endswith(_FORMATS):
+        raise UserError(f"{path} cannot be read as labelled data; use {', '.join(_FORMATS)}")
+    header: list[str] | None = None
+    for line, text in _lines(path):
+        if not path.name.endswith(".tsv"):
+            yield line, _json_row(_where(path, line), text)
+        elif header is None:
+            header = text.split("\t")
+        else:
+            yield line, _tsv_row(_where(path, line), header, text)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    line = 0
+    try:
+        with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
+            for line, raw in enumerate(stream, 1):
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+                if text.strip():
+                    yield line, text
+    except UnicodeDecodeError as error:
+        byte = f"0x{error.object[error.start]:02x}"
+        raise UserError(f"{_where(path, line)} holds the byte {byte}; expected UTF-8") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a file") from error
+
+
+def _json_row(where: str, text: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is not JSON ({error}); expected one object per line") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where} holds {_short(row)}; expected a JSON object")
+    return row
+
+
+def _tsv_row(where: str, header: list[str], text: str) -> dict[str, Any]:
+    cells = text.split("\t")
+    if len(cells) != len(header):
+        raise UserError(f"{where} has {len(cells)} columns; expected {len(header)}: {', '.join(header)}")
+    row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    return {
+        name: cell.split(" ") if name in ("words", "tags") else cell
+        for name, cell in row.items()
+        if cell or name not in ("text_pair", "split")
+    }

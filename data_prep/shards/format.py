@@ -1,0 +1,419 @@
+"""Rows on disk: Arrow files, memory-mapped, read without copying, with a digest for every byte.
+
+    folder/
+      shard-00000.arrow   Arrow IPC file: head (magic, schema) · record batches · tail (footer)
+      shard-00000.json    where its head, batches and tail lie, and their digests
+      shard-00001.arrow   …
+      index.json          written last: what the files hold, the digest of each shard's JSON
+
+Opening reads the index alone, a line for each shard, so that a million shards are no trouble.
+
+The files are a pure function of the rows: how `write` was called does not show. A record batch is
+checked against its digest when it is first touched; a flipped byte, a short or a missing file is
+named, never trained on. (Arrow's own validation passes about half of all single flipped bytes.)
+
+A Ragged column is stored as LargeList (layout "ragged"), or as FixedSizeList where all rows have
+one length (layout "blocks"); a plain column [R, …] as values or, with more axes, as Arrow's
+fixed-shape tensor. Booleans become uint8.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import ArrayLike
+
+from data_prep.errors import UserError
+from data_prep.shards.rows import Ragged, Rows, concat, num_rows, ragged, take
+
+FORMAT = 2
+INDEX = "index.json"
+MAGIC = b"ARROW1\0\0"  # what an Arrow file begins with; the schema message follows
+OPEN_BATCHES = 4096  # views a reader keeps at hand; their data stays in the page cache
+
+Layout = Literal["blocks", "ragged"]
+
+
+class ShardDamaged(UserError):  # noqa: N818 - says what happened, as UserError's kin do
+    """A stored shard is not what was written."""
+
+
+def digest(data: Any) -> str:
+    """xxh3-128 of a buffer, as 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def sealed(index: dict[str, Any]) -> bytes:
+    """The index as it is stored: JSON with its own digest inside."""
+    body = {name: value for name, value in index.items() if name != "digest"}
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+    return json.dumps(body | {"digest": digest(text.encode())}, ensure_ascii=False, indent=1).encode()
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """The index back; ValueError where it is not what `sealed` made."""
+    index = json.loads(data)
+    if not isinstance(index, dict) or json.loads(sealed(index))["digest"] != index.get("digest"):
+        raise ValueError("its digest does not match")
+    return index
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is seen whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file, mapped and not read."""
+    return memoryview(pa.memory_map(str(path)).read_buffer())
+
+
+def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array:
+    """A column as an Arrow array that shares its values."""
+    values = column.values if isinstance(column, Ragged) else column
+    if values.dtype == bool:
+        values = values.view(np.uint8)
+    if not isinstance(column, Ragged):
+        if values.ndim == 1:
+            return pa.array(values)
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+    if layout == "ragged":
+        return pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(values))
+    lengths = column.lengths
+    if (lengths != lengths[0]).any():
+        found = f"{lengths.min()} to {lengths.max()} values"
+        raise ValueError(f"layout blocks needs rows of one length, but the column {name} has {found}")
+    return pa.FixedSizeListArray.from_arrays(pa.array(values), int(lengths[0]))
+
+
+def from_arrow(array: pa.Array) -> Ragged | np.ndarray:
+    """The column back, as views of Arrow's buffers (read-only)."""
+    if isinstance(array, pa.FixedShapeTensorArray):
+        return array.to_numpy_ndarray()
+    if pa.types.is_large_list(array.type):
+        offsets = array.offsets.to_numpy(zero_copy_only=True)
+        return Ragged(array.values.to_numpy(zero_copy_only=True), offsets)
+    if pa.types.is_fixed_size_list(array.type):
+        offsets = np.arange(len(array) + 1, dtype=np.int64) * array.type.list_size
+        return Ragged(array.values.to_numpy(zero_copy_only=True), offsets)
+    return array.to_numpy(zero_copy_only=True)
+
+
+class Part(NamedTuple):
+    """A stretch of a shard's bytes that has a digest."""
+
+    start: int
+    end: int
+    digest: str
+
+
+class ShardWriter:
+    """Writes rows to a folder: `write` as often as wanted, then `close`, which makes it readable.
+
+    rows_per_shard, rows_per_batch: rows of a file, and of a record batch (the unit of digests and
+    of reading); the last ones may be shorter. Memory: about one record batch beyond what one call
+    of `write` brings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rows_per_shard: int,
+        rows_per_batch: int = 1024,
+        layout: Layout = "ragged",
+    ) -> None:
+        self.folder = Path(folder)
+        self.layout: Layout = layout
+        self.rows_per_shard, self.rows_per_batch = (
+            rows_per_shard,
+            min(rows_per_batch, rows_per_shard),
+        )
+        if rows_per_shard < 1 or rows_per_batch < 1:
+            raise ValueError("rows_per_shard and rows_per_batch must be at least 1")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.folder / INDEX).exists():
+            raise FileExistsError(f"{self.folder} already holds finished shards")
+        self._pending: list[Rows] = []
+        self._num_pending = self._rows = self._tokens = 0
+        self._schema: pa.Schema | None = None
+        self._shards: list[dict[str, Any]] = []
+        self._open: tuple[pa.NativeFile, pa.RecordBatchFileWriter] | None = None
+        self._bounds: list[int] = []  # of the parts of the shard being written: head, batches
+
+    def write(self, rows: Rows) -> None:
+        """Append rows. ValueError where columns or types differ from the first ones written."""
+        count = num_rows(rows)
+        if count == 0:
+            return
+        self._pending.append(rows)
+        self._num_pending += count
+        if self._num_pending >= self._wanted():
+            self._drain(everything=False)
+
+    def close(self, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write what is left and the index, with `extra` (JSON) in it. Returns the index."""
+        self._drain(everything=True)
+        self._end_shard()
+        columns = {field.name: str(field.type) for field in self._schema or ()}
+        index = {"format": FORMAT, "layout": self.layout, "columns": columns, "rows": self._rows}
+        index |= {"rows_per_batch": self.rows_per_batch, "tokens": self._tokens}
+        index |= {"shards": self._shards, "extra": extra or {}}
+        write_whole(self.folder / INDEX, sealed(index))
+        return index
+
+    def _wanted(self) -> int:
+        """Rows of the next record batch: no batch crosses the end of its shard."""
+        return min(self.rows_per_batch, self.rows_per_shard - self._rows % self.rows_per_shard)
+
+    def _drain(self, everything: bool) -> None:
+        if not self._num_pending:
+            return
+        rows, start = concat(self._pending), 0
+        while (left := self._num_pending - start) and (everything or left >= self._wanted()):
+            stop = start + min(left, self._wanted())
+            self._write_batch(take(rows, np.arange(start, stop)))
+            start = stop
+        self._pending = [take(rows, np.arange(start, self._num_pending))] if left else []
+        self._num_pending = left
+
+    def _write_batch(self, rows: Rows) -> None:
+        names = sorted(rows)
+        arrays = [to_arrow(rows[name], name, self.layout) for name in names]
+        batch = pa.record_batch(arrays, names=names)
+        schema = self._schema = self._schema or batch.schema
+        if batch.schema != schema:
+            raise ValueError(f"rows with {batch.schema} do not fit shards with {schema}")
+        if self._open is None:
+            path = self.folder / f"shard-{len(self._shards):05d}.arrow"
+            sink = pa.OSFile(str(path), "wb")
+            self._open = sink, pa.ipc.new_file(sink, schema)
+            self._bounds = [0, len(MAGIC) + schema.serialize().size]
+            self._shards.append({"file": path.name, "rows": 0})
+        sink, writer = self._open
+        writer.write_batch(batch)
+        self._bounds.append(sink.tell())
+        self._shards[-1]["rows"] += batch.num_rows
+        self._rows += batch.num_rows
+        self._tokens += len(ragged(rows, "tokens").values) if "tokens" in rows else 0
+        if self._rows % self.rows_per_shard == 0:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if self._open is None:
+            return
+        sink, writer = self._open
+        writer.close()
+        self._bounds.append(sink.tell())
+        sink.close()
+        self._open = None
+        shard = self._shards[-1]
+        data = mapped(self.folder / shard["file"])
+        digests = [digest(data[start:end]) for start, end in pairwise(self._bounds)]
+        parts = sealed({"bounds": self._bounds, "digests": digests})
+        write_whole(_parts_file(self.folder, shard["file"]), parts)
+        shard |= {"bytes": len(data), "parts": digest(parts)}
+
+
+def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make shards in `folder` of finished ones in `pieces`, whose files move there, one after another."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    indices = [Shards(piece).index for piece in pieces]
+    if len({json.dumps([index["layout"], index["columns"], index["rows_per_batch"]]) for index in indices}) > 1:
+        raise ValueError(f"shards of different columns cannot be joined: {[index['columns'] for index in indices]}")
+    shards: list[dict[str, Any]] = []
+    for piece, index in zip(pieces, indices, strict=True):
+        for shard in index["shards"]:
+            name = f"shard-{len(shards):05d}.arrow"
+            (piece / shard["file"]).replace(folder / name)
+            _parts_file(piece, shard["file"]).replace(_parts_file(folder, name))
+            shards.append({**shard, "file": name})
+        shutil.rmtree(piece)
+    sums = {what: sum(index[what] for index in indices) for what in ("rows", "tokens")}
+    joined = {**indices[0], **sums, "shards": shards, "extra": extra or {}}
+    write_whole(folder / INDEX, sealed(joined))
+    return joined
+
+
+def _parts_file(folder: Path, shard: str) -> Path:
+    return folder / Path(shard).with_suffix(".json")
+
+
+class Shards:
+    """Rows read from a folder that `ShardWriter` finished.
+
+    `artifact` is what the advice in an error names for deletion (default: the folder). Opening
+    reads the index alone. Can be pickled; each process maps and checks for itself. UserError
+    where the folder holds no index.
+    """
+
+    def __init__(self, folder: Path, artifact: str = "") -> None:
+        self.folder, self.artifact = Path(folder), artifact or str(folder)
+        data = self._contents(INDEX)
+        if data is None:
+            raise UserError(f"{self._where()} holds no finished shards ({INDEX} is missing): write them first")
+        try:
+            self.index = unsealed(data)
+        except ValueError as error:
+            raise self._damage(INDEX, f"cannot be trusted: {error}") from error
+        found = self.index.get("format")
+        if found != FORMAT:
+            raise UserError(
+                f"{self._where(INDEX)} has shard format {found}, but this version reads {FORMAT}: "
+                f"delete the artifact {self.artifact} and run again"
+            )
+        self.rows: int = self.index["rows"]
+        self.tokens: int = self.index["tokens"]
+        self.columns: dict[str, str] = self.index["columns"]
+        self.extra: dict[str, Any] = self.index["extra"]
+        rows = np.array([shard["rows"] for shard in self.index["shards"]], np.int64)
+        batches = -(-rows // self.index["rows_per_batch"])
+        self._first = np.concatenate([[0], np.cumsum(batches)])  # batch of each shard
+        counts = np.full(self._first[-1], self.index["rows_per_batch"], np.int64)
+        counts[self._first[1:] - 1] = rows - (batches - 1) * self.index["rows_per_batch"]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._readers: dict[int, tuple[memoryview, pa.RecordBatchFileReader]] = {}
+        self._parts: dict[int, list[Part]] = {}
+        self._views: OrderedDict[int, Rows] = OrderedDict()
+        self._checked = np.zeros(len(counts), bool)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shards, (self.folder, self.artifact)
+
+    @property
+    def num_batches(self) -> int:
+        """Record batches over all files."""
+        return len(self._checked)
+
+    def batch(self, number: int) -> Rows:
+        """All rows of one record batch as read-only views of the mapped file: nothing is copied."""
+        if number in self._views:
+            self._views.move_to_end(number)
+            return self._views[number]
+        shard = int(np.searchsorted(self._first, number, side="right")) - 1
+        place = number - int(self._first[shard])
+        batch = self._record_batch(number, shard, place)
+        view = {name: from_arrow(batch.column(name)) for name in batch.schema.names}
+        self._views[number] = view
+        if len(self._views) > OPEN_BATCHES:
+            self._views.popitem(last=False)
+        return view
+
+    def _record_batch(self, number: int, shard: int, place: int) -> pa.RecordBatch:
+        data, reader = self._reader(shard)
+        if not self._checked[number]:
+            self._check(shard, self._parts_of(shard)[1 + place], self._named(number, place), data)
+            self._checked[number] = True
+        return reader.get_batch(place)
+
+    def _named(self, number: int, place: int) -> str:
+        return f"record batch {place}, rows {self._starts[number]}–{self._starts[number + 1] - 1} of the data"
+
+    def read(self, index: ArrayLike) -> Rows:
+        """The rows `index` [R] asks for, in that order, repeats allowed; else IndexError.
+
+        Copies only what is asked for, except that consecutive rows of one record batch are not
+        copied (read-only).
+        """
+        index = np.asarray(index, np.int64)
+        if not len(index):
+            return take(self.batch(0), index) if self.rows else {}
+        if index.min() < 0 or index.max() >= self.rows:
+            raise IndexError(f"rows {index.min()} to {index.max()} of {self.rows}")
+        number = np.searchsorted(self._starts, index, side="right") - 1
+        by_batch = np.argsort(number, kind="stable")
+        bounds = np.flatnonzero(np.diff(number[by_batch], prepend=-1))
+        groups = np.split(by_batch, bounds[1:])
+        parts = [
+            take(self.batch(n), index[g] - self._starts[n])
+            for n, g in zip(number[by_batch[bounds]], groups, strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        back = np.empty(len(index), np.int64)
+        back[by_batch] = np.arange(len(index))
+        return take(concat(parts), back)
+
+    def verify(self) -> list[str]:
+        """Check every byte of every file: one sentence for each damaged part."""
+        found = []
+        for number in range(len(self.index["shards"])):
+            try:
+                data, parts = self._map(number), self._parts_of(number)
+            except ShardDamaged as error:
+                found.append(str(error))
+                continue
+            names = ["head", *(f"record batch {b}" for b in range(len(parts) - 2)), "tail"]
+            for name, part in zip(names, parts, strict=True):
+                try:
+                    self._check(number, part, name, data)
+                except ShardDamaged as error:
+                    found.append(str(error))
+        return found
+
+    def _map(self, number: int) -> memoryview:
+        shard = self.index["shards"][number]
+        path = self.folder / shard["file"]
+        if not path.is_file():
+            raise self._damage(shard["file"], "is missing")
+        if (size := path.stat().st_size) != shard["bytes"]:
+            raise self._damage(shard["file"], f"has {size} bytes where {shard['bytes']} were written")
+        return mapped(path)
+
+    def _reader(self, number: int) -> tuple[memoryview, pa.RecordBatchFileReader]:
+        if number not in self._readers:
+            data, parts = self._map(number), self._parts_of(number)
+            self._check(number, parts[0], "head", data)
+            self._check(number, parts[-1], "tail", data)
+            self._readers[number] = data, pa.ipc.open_file(pa.py_buffer(data))
+        return self._readers[number]
+
+    def _parts_of(self, number: int) -> list[Part]:
+        """Head, batches and tail of a shard."""
+        if number not in self._parts:
+            shard = self.index["shards"][number]
+            name = _parts_file(self.folder, shard["file"]).name
+            data = self._contents(name)
+            if data is None:
+                raise self._damage(name, "is missing")
+            if digest(data) != shard["parts"]:
+                raise self._damage(name, "is not what was written")
+            found = json.loads(data)
+            self._parts[number] = [
+                Part(start, end, text)
+                for (start, end), text in zip(pairwise(found["bounds"]), found["digests"], strict=True)
+            ]
+        return self._parts[number]
+
+    def _check(self, number: int, part: Part, name: str, data: memoryview) -> None:
+        if digest(data[part.start : part.end]) != part.digest:
+            where = f"bytes {part.start}–{part.end - 1}"
+            raise self._damage(
+                self.index["shards"][number]["file"],
+                f"is damaged in its {name} ({where}: the digest does not match)",
+            )
+
+    def _damage(self, file: str, what: str) -> ShardDamaged:
+        return ShardDamaged(f"{self._where(file)} {what}: delete the artifact {self.artifact} and run again")
+
+    def _contents(self, name: str) -> bytes | None:
+        """A small file; None if it is not there."""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def _where(self, name: str = "") -> str:
+        return str(self.folder / name)

@@ -1,0 +1,158 @@
+"""Shards that lie in an object store, read a record batch at a time through a bounded cache on this machine.
+
+A training process touches the batches of its window and no others, so it neither waits for terabytes nor needs the
+disk for them. A batch is fetched by its range of bytes, checked against its digest, and kept in a file called by that
+digest; where the cache is full, what was not used for longest goes. Processes of a machine share it.
+
+Choose `order.block` no smaller than a record batch (1,024 rows), or most of what is fetched is not asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike
+
+from data_prep.shards.format import MAGIC, Part, Shards, digest, mapped
+from data_prep.shards.rows import Rows
+from data_prep.sources.files import below, is_remote, local_path, open_file, shown, stamp
+
+CACHE_BYTES = 64 << 30
+_AT_ONCE = 16  # requests: each waits some tens of milliseconds
+_UNFINISHED, _UNFINISHED_SECONDS = ".fetched-", 3600.0
+_KEPT = 0.9  # share of the cache that is left when it was full
+
+
+def open_shards(folder: str | Path, cache: Path, limit: int = CACHE_BYTES, artifact: str = "") -> Shards:
+    """Shards in a folder here, or at a URI that `pyarrow.fs` opens; `cache` is for the latter."""
+    if is_remote(str(folder)):
+        return RemoteShards(str(folder), Cache(cache, limit), artifact)
+    return Shards(local_path(str(folder)), artifact)
+
+
+class Cache:
+    """Bytes by their digests, in a folder of not much more than `limit` bytes."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder, self.limit = Path(folder), limit
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._fresh = 0  # bytes that this process added since it last looked
+        self._tidy()
+
+    def get(self, digest: str, fetch: Callable[[], bytes]) -> memoryview:
+        """What has this digest: mapped if it is there, else what `fetch` gets. Not checked."""
+        path = self.folder / digest
+        with suppress(OSError):
+            os.utime(path)
+            return mapped(path)
+        data = fetch()
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=_UNFINISHED, delete=False) as file:
+            file.write(data)
+        Path(file.name).replace(path)
+        self._fresh += len(data)
+        if self._fresh > self.limit * (1 - _KEPT):
+            self._tidy()
+        return memoryview(data)
+
+    def drop(self, digest: str) -> None:
+        (self.folder / digest).unlink(missing_ok=True)
+
+    def _tidy(self) -> None:
+        """Remove what was not used for longest, if there is too much. A file that is mapped stays readable."""
+        found = []
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError):
+                if entry.name.startswith(_UNFINISHED) and time.time() - entry.stat().st_mtime < _UNFINISHED_SECONDS:
+                    continue  # being written
+                found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+        total = sum(size for _, size, _ in found)
+        if total > self.limit:
+            for _, size, path in sorted(found):
+                if total <= self.limit * _KEPT:
+                    break
+                Path(path).unlink(missing_ok=True)
+                total -= size
+        self._fresh = 0
+
+
+class RemoteShards(Shards):
+    """See `Shards`. `uri` is their folder."""
+
+    def __init__(self, uri: str, cache: Cache, artifact: str = "") -> None:
+        self.uri, self.cache = uri, cache
+        self._schemas: dict[int, pa.Schema] = {}
+        super().__init__(Path(), artifact or shown(uri))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteShards, (self.uri, self.cache, self.artifact)
+
+    def read(self, index: ArrayLike) -> Rows:
+        """As `Shards.read`; batches that are not here yet are fetched at once."""
+        index = np.asarray(index, np.int64)
+        numbers = np.unique(np.searchsorted(self._starts, index, side="right") - 1)
+        missing = [n for n in numbers.tolist() if 0 <= n < self.num_batches and n not in self._views]
+        if len(missing) > 1:
+            for shard in {self._shard_of(number) for number in missing}:
+                self._schema_of(shard)
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+                list(pool.map(self._fetched, missing))
+        return super().read(index)
+
+    def _record_batch(self, number: int, shard: int, place: int) -> pa.RecordBatch:
+        data = self._fetched(number)
+        return pa.ipc.read_record_batch(pa.py_buffer(data), self._schema_of(shard))
+
+    def _shard_of(self, number: int) -> int:
+        return int(np.searchsorted(self._first, number, side="right")) - 1
+
+    def _fetched(self, number: int) -> memoryview:
+        shard = self._shard_of(number)
+        place = number - int(self._first[shard])
+        return self._part(shard, self._parts_of(shard)[1 + place], self._named(number, place))
+
+    def _schema_of(self, shard: int) -> pa.Schema:
+        if shard not in self._schemas:
+            head = self._part(shard, self._parts_of(shard)[0], "head")
+            self._schemas[shard] = pa.ipc.read_schema(pa.py_buffer(head[len(MAGIC) :]))
+        return self._schemas[shard]
+
+    def _part(self, shard: int, part: Part, name: str) -> memoryview:
+        """A stretch of a shard, checked: where the cache's copy is damaged, the store is asked again."""
+        data = self.cache.get(part.digest, lambda: self._range(shard, part))
+        if digest(data) != part.digest:
+            self.cache.drop(part.digest)
+            data = memoryview(self._range(shard, part))
+            self._check(shard, Part(0, len(data), part.digest), name, data)
+        return data
+
+    def _range(self, shard: int, part: Part) -> bytes:
+        with open_file(self._at(self.index["shards"][shard]["file"])) as stream:
+            stream.seek(part.start)
+            return stream.read(part.end - part.start)
+
+    def _map(self, number: int) -> memoryview:
+        data = self._contents(self.index["shards"][number]["file"])
+        if data is None:
+            raise self._damage(self.index["shards"][number]["file"], "is missing")
+        return memoryview(data)
+
+    def _contents(self, name: str) -> bytes | None:
+        if stamp(self._at(name)) is None:
+            return None
+        with open_file(self._at(name)) as stream:
+            return stream.read()
+
+    def _at(self, name: str) -> str:
+        return below(self.uri, name)
+
+    def _where(self, name: str = "") -> str:
+        return shown(self._at(name) if name else self.uri)

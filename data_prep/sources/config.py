@@ -1,0 +1,368 @@
+"""Where documents come from: a registered package, or a user's files.
+
+A source is listed before it is read: `snapshot` names its files with size and modification time (a package by the
+digest of its archive, without downloading anything) and `digest` turns the listing into the digest of what the files
+hold. Then `documents` reads it row by row; or `parts` says what can be read by itself, and `rows` reads a part, in any
+process. `data_prep.text.formats.formats` knows the formats, `data_prep.sources.files` where files lie. Documents are
+called by LABEL/relative/path and their place in it, where LABEL is the name of the package, of the folder, or of what
+holds a glob's files; a single file has none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_prep.errors import UserError
+from data_prep.shards.format import sealed, unsealed
+from data_prep.sources import packages
+from data_prep.sources.cuts import Stretch, cut_groups, cut_lines, file_digest
+from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
+from data_prep.sources.files import stamp as stamp_now
+from data_prep.sources.packages_text import Kind
+from data_prep.sources.records import Document, Fields, Reject, printable, whole_text
+from data_prep.text.formats.formats import FORMATS, cut_by, read_opened, read_stretch, readable
+
+ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
+TARGET = 16 << 20  # bytes of a part: a few seconds of work
+
+
+class Accepts(NamedTuple):
+    """Which files and packages are sources of one kind of data."""
+
+    kind: Kind
+    readable: Callable[[str], bool]
+    """Whether a file of this name is read."""
+    allowed: str
+    """How such names end, for people."""
+    any_file: bool = False
+    """Whether a path that is one file is read whatever its name."""
+
+
+TEXT = Accepts("text", readable, ALLOWED)
+_CALLED = {"text": "text", "table": "a table", "images": "pictures"}
+
+
+class SourceConfig(BaseModel):
+    """One source of documents: exactly one of `package` and `path`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    package: str | None = None
+    """Name of a registered package."""
+    path: str | None = None
+    """A file, a folder (read recursively, by name) or a glob; `~` is the home folder; also `s3://bucket/…`, `gs://…`."""
+    text_field: str = "text"
+    """Which field or column holds the text."""
+    id_field: str | None = None
+    """Which field or column names the document; without it the file and the line number do."""
+    licence: str | None = None
+    """Licence of the user's own files, for the records."""
+    corpus: str | None = Field(default=None, pattern=r"^[a-z0-9]+$")
+    """Which corpus of a mixture it belongs to; `order` says how they are mixed."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> SourceConfig:
+        if (self.package is None) == (self.path is None):
+            found = "neither" if self.package is None else "both"
+            raise ValueError(f"a source takes either 'package' or 'path'; found {found}")
+        if self.package is not None and self.package not in packages.PACKAGES:
+            near = difflib.get_close_matches(self.package, packages.PACKAGES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(packages.PACKAGES)
+            raise ValueError(f"no package is called {self.package!r}, registered are {known}{hint}")
+        if self.path is not None and secret_in(self.path):
+            raise ValueError(
+                f"'path' holds a password, and a recipe is recorded; write {shown(self.path)!r}"
+                " and put it into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example)"
+            )
+        return self
+
+
+class SnapshotEntry(NamedTuple):
+    """One file of a snapshot.
+
+    `stamp` is its modification time in ns, or `sha256:…` where the contents are known.
+    """
+
+    uri: str
+    size: int
+    stamp: str
+    name: str
+    """How documents refer to the file: the same on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file, or a stretch of a large one, that is read by itself: plain values, good on any machine."""
+
+    uri: str
+    """Where it lies: an absolute path, `s3://…`, or `pip:requirement` for a package."""
+    name: str
+    """How documents refer to the file: the same on every machine."""
+    digest: str
+    """Of the whole file's content: `sha256:…`."""
+    size: int
+    """Bytes of this stretch (of the file where it is whole)."""
+    start: int = 0
+    """Of lines: bytes [start, stop), which begin after a line end. Of Parquet: row groups [start, stop)."""
+    stop: int | None = None
+    """None: the file is whole."""
+    first: int = 0
+    """Lines or rows before it, so that positions are those of the whole file."""
+    stamp: str = field(default="", compare=False)
+    """Size and modification time of the file when it was planned."""
+
+
+def snapshot(
+    sources: Iterable[SourceConfig], downloads: Path | None = None, accepts: Accepts = TEXT
+) -> list[SnapshotEntry]:
+    """List the files of the sources without reading them; nothing is downloaded.
+
+    Raises `UserError` for a path that holds nothing to read, and for a package of another kind.
+    """
+    return [entry for source in sources for entry in _entries(source, accepts)]
+
+
+def digest(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> str:
+    """Digest of the names and contents of what a snapshot lists, as 32 hex digits.
+
+    Where a file lies, and when it was written, do not enter. With `downloads`, the digest of each
+    file is kept in `digests.json` there, by (uri, size, stamp), and a file that has not changed is
+    not read again.
+    """
+    total, listed = hashlib.blake2b(digest_size=16), list(entries)
+    for entry, content in zip(listed, contents(listed, downloads), strict=True):
+        total.update(json.dumps([entry.name, content]).encode())
+    return total.hexdigest()
+
+
+def contents(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> list[str]:
+    """Digests of the contents of what a snapshot lists, one by one, kept as `digest` keeps them."""
+    with _Digests(downloads) as digests:
+        return [digests.of(entry) for entry in entries]
+
+
+def parts(source: SourceConfig, downloads: Path, target: int = TARGET) -> list[Part]:
+    """What a source is read in, in order: each part by itself, by any process, on any machine that reaches the files.
+
+    Plain `.jsonl` and `.parquet` files larger than `target` bytes are cut into stretches near it; a package is one
+    part. What was found about a file is kept as `digest` keeps it, so a file that has not changed is not read again.
+    """
+    if target < 1:
+        raise ValueError(f"a part has 1 byte or more; found target {target}")
+    found = []
+    with _Digests(downloads) as digests:
+        for entry in _entries(source):
+            content, stamp = digests.of(entry, target), stamp_of(entry.size, entry.stamp)
+            stretches = digests.stretches(entry, target)
+            if len(stretches) < 2:
+                found.append(Part(entry.uri, entry.name, content, entry.size, stamp=stamp))
+                continue
+            for start, stop, first, size in stretches:
+                found.append(Part(entry.uri, entry.name, content, size, start, stop, first, stamp))
+    return found
+
+
+def rows(part: Part, source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
+    """Every row of a part. Raises `UserError` if its file is not what it was when the parts were made."""
+    if source.package is not None:
+        yield from _package_documents(source.package, downloads)
+        return
+    fields = Fields(source.text_field, source.id_field)
+    opener = partial(open_file, part.uri)
+    check_unchanged(part.uri, part.stamp)
+    if part.stop is None:
+        yield from read_opened(opener, part.size, part.name, fields)
+    else:
+        yield from read_stretch(opener, part.name, fields, part.start, part.stop, part.first)
+    check_unchanged(part.uri, part.stamp)
+
+
+def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
+    """Every row of a source, in the order of file names and lines: those of its parts, whatever their size.
+
+    A package is downloaded if it is not there yet.
+    """
+    for entry in _entries(source):  # whole files, which need no planning
+        yield from rows(
+            Part(entry.uri, entry.name, "", entry.size, stamp=stamp_of(entry.size, entry.stamp)), source, downloads
+        )
+
+
+def _entries(source: SourceConfig, accepts: Accepts = TEXT) -> list[SnapshotEntry]:
+    if source.package is not None:
+        package = packages.lookup(source.package)
+        if package.kind != accepts.kind:
+            others = ", ".join(name for name, other in packages.PACKAGES.items() if other.kind == accepts.kind)
+            raise UserError(
+                f"the package {source.package!r} holds {_CALLED[package.kind]}, and this recipe's data.kind is "
+                f"{accepts.kind!r}; set data.kind: {package.kind}, or take one of {others}"
+            )
+        uri = f"{package.client}:{package.requirement}"
+        return [SnapshotEntry(uri, package.size, f"sha256:{package.sha256}", source.package)]
+    return _files(source.path or "", accepts)
+
+
+def stamp_of(size: int, time: str) -> str:
+    """What tells whether a file is still what was listed."""
+    return f"{size}@{time}"
+
+
+def check_unchanged(uri: str, planned: str) -> None:
+    """UserError if a file is not what it was when `planned`, its `stamp_of`, was taken."""
+    now = stamp_now(uri)
+    if now is None:
+        raise UserError(f"{shown(uri)} went away while it was read; run again when nothing changes its folder")
+    if stamp_of(*now) != planned:
+        raise UserError(f"{shown(uri)} changed while it was read; run again when nothing writes to it")
+
+
+class _Digests:
+    """What is known of the content of files, kept in `downloads/digests.json` by (uri, size, stamp)."""
+
+    def __init__(self, downloads: Path | None) -> None:
+        self._path = None if downloads is None else Path(downloads) / "digests.json"
+        self._known = _read_cache(self._path)
+        self._fresh: dict[str, Any] = {}
+
+    def __enter__(self) -> _Digests:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Keep what was found, also if a later file could not be read."""
+        if self._path is None or not self._fresh:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+        lasting = {key: found for key, found in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
+        known = _read_cache(self._path) | lasting  # another process may have written meanwhile
+        try:
+            temporary.write_bytes(sealed({"known": known}))
+            temporary.replace(self._path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def of(self, entry: SnapshotEntry, target: int = TARGET) -> str:
+        """Digest of a file's content. Reading a large file of lines, it finds the stretches of that size, too."""
+        if entry.stamp.startswith("sha256:"):
+            return entry.stamp
+        found = self._get(entry)
+        if not isinstance(found, str):
+            cut = entry.size > target and cut_by(entry.name) == "lines"
+            content, stretches = _read_through(entry, target if cut else None)
+            self._keep(entry, content)
+            if cut:
+                self._keep(entry, stretches, target)
+            found = content
+        return found
+
+    def stretches(self, entry: SnapshotEntry, target: int) -> list[Stretch]:
+        """The stretches of a file that is larger than `target`; none if it cannot be cut."""
+        how = cut_by(entry.name)
+        if entry.size <= target or how is None or entry.stamp.startswith("sha256:"):
+            return []
+        found = self._get(entry, target)
+        if not isinstance(found, list):
+            found = _read_through(entry, target)[1]
+            self._keep(entry, found, target)
+        return [Stretch(*stretch) for stretch in found]
+
+    def _get(self, entry: SnapshotEntry, *more: int) -> Any:
+        key = _key(entry, *more)
+        return self._fresh.get(key) or (self._known.get(key) if entry.stamp else None)
+
+    def _keep(self, entry: SnapshotEntry, found: str | list[Stretch], *more: int) -> None:
+        self._fresh[_key(entry, *more)] = found
+
+
+def _key(entry: SnapshotEntry, *more: int) -> str:
+    return json.dumps([entry.uri, entry.size, entry.stamp, *more])
+
+
+def _read_cache(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.is_file():
+        return {}
+    with suppress(ValueError, KeyError):  # a damaged cache is an empty one
+        return unsealed(path.read_bytes())["known"]
+    return {}
+
+
+def _read_through(entry: SnapshotEntry, target: int | None) -> tuple[str, list[Stretch]]:
+    """Digest of a file, and its stretches if there is a target."""
+    stretches: list[Stretch] = []
+    try:
+        with open_file(entry.uri) as file:
+            if target is None:
+                content = file_digest(file)
+            elif cut_by(entry.name) == "lines":
+                content, stretches = cut_lines(file, target)
+            else:
+                content, stretches = "", cut_groups(file, target)
+    except OSError as error:
+        raise UserError(f"{shown(entry.uri)} cannot be read ({error.strerror}); mend it or leave it out") from error
+    check_unchanged(entry.uri, stamp_of(entry.size, entry.stamp))
+    return content, stretches
+
+
+def licence(source: SourceConfig) -> str:
+    """The licence of a source as one line, for the records of what is made of it."""
+    if source.package is not None:
+        return f"{source.package}: {packages.lookup(source.package).licence}"
+    return f"{shown(source.path or '')}: {source.licence or 'not stated'}"
+
+
+def _package_documents(name: str, downloads: Path) -> Iterator[Document | Reject]:
+    package = packages.lookup(name)
+    folder = packages.fetch(name, downloads)
+    meta = package.meta(folder)
+    for path in sorted(folder.glob(package.members)):
+        called = path.stem if package.pieces is None else path.name
+        row = whole_text(f"{name}/{called}", path.read_bytes(), meta.get(called))
+        if isinstance(row, Reject):
+            yield row
+        elif package.pieces is None:
+            yield replace(row, text=package.text(row.text))
+        else:
+            for key, line, text in package.pieces(row.text):
+                yield replace(row, name=f"{row.name}:{key}", text=package.text(text), position=line)
+
+
+def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:
+    """The files of a path, sorted by name, hidden ones left out."""
+    label, found = find(path)
+    if not label and found and not (accepts.any_file or accepts.readable(found[0].relative)):
+        uri = shown(found[0].uri)
+        raise UserError(f"{uri} is not a file that can be read; its name must end in one of {accepts.allowed}")
+    files = []
+    for file in found:
+        if not label or (accepts.readable(file.relative) and _belongs(file)):
+            name = printable(f"{label}/{file.relative}" if label else file.relative)
+            files.append(SnapshotEntry(file.uri, file.size, file.stamp, name))
+    if not files:
+        raise UserError(f"{shown(path)} holds no file whose name ends in one of {accepts.allowed}")
+    return sorted(files, key=lambda file: (file.name, file.uri))
+
+
+def _belongs(file: File) -> bool:
+    """Whether a Hugging Face data set on disk, if the file's folder is one, lists it; caches lie beside its data."""
+    if not file.relative.endswith(".arrow"):
+        return True
+    state = sibling(file.uri, "state.json")
+    with suppress(ValueError, KeyError, TypeError, OSError):
+        if stamp_now(state) is not None:
+            with open_file(state) as stream:
+                listed = {entry["filename"] for entry in json.loads(stream.read())["_data_files"]}
+            return file.relative.rpartition("/")[2] in listed
+    return True

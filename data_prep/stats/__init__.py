@@ -1,0 +1,1 @@
+"""What data look like in numbers: documents, tokens, rows, columns."""

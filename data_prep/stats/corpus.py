@@ -1,0 +1,162 @@
+"""A corpus: how many documents, how long, from which source; which rows were rejected, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_prep.corpus.documents import INDEX, SPLITS
+from data_prep.errors import UserError
+from data_prep.shards.format import unsealed
+from data_prep.stats.counts import Binned, by_count, evenly, share_of
+from data_prep.stats.types import FORMAT, CorpusCounts, DocumentCounts, RejectCounts
+
+MOST_BYTES = 1 << 28  # of a split that are read
+MOST_FILES = 1024  # of a split that are opened
+MOST_REJECTS = 1 << 20  # rows that are read
+MOST_REASONS, MOST_SOURCES = 100, 100  # that are told apart
+OTHERS = "(others)"
+
+_PLACES = re.compile(r"\b(byte|line|column|char|character|row|position) [\d,]+")
+
+
+def of_corpus(folder: Path) -> CorpusCounts:
+    """A corpus's splits and its rejects. UserError where the folder holds no corpus."""
+    path = Path(folder) / INDEX
+    try:
+        files = unsealed(path.read_bytes())["splits"]
+        return {
+            "format": FORMAT,
+            "splits": {
+                split: of_documents(
+                    [path.parent / file["file"] for file in files[split]],
+                    sum(file["documents"] for file in files[split]),
+                )
+                for split in SPLITS
+                if files[split]
+            },
+            "rejects": of_rejects(path.parent / "rejects.arrow"),
+        }
+    except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path} is not a corpus ({error}); ingest it again") from error
+
+
+class _Documents:
+    """Documents of one source, or of all."""
+
+    def __init__(self) -> None:
+        self.characters, self.sentences = Binned(), Binned()
+
+    def add(self, characters: np.ndarray, sentences: np.ndarray) -> None:
+        self.characters.add(characters)
+        self.sentences.add(sentences)
+
+
+def of_documents(files: Sequence[Path], documents: int, most: int = MOST_BYTES) -> DocumentCounts:
+    """One split, which has so many `documents` in all, of its files."""
+    everything, sentences = _Documents(), Binned()
+    sources: dict[str, _Documents] = {}
+    for batch in _batches(files, most, "documents"):
+        column = batch["sentences"]
+        characters_of = pc.utf8_length(column.flatten())  # type: ignore[attr-defined]
+        long = characters_of.to_numpy(zero_copy_only=False).astype(np.int64)
+        count = np.diff(column.offsets.to_numpy())
+        ends = np.cumsum(count)
+        running = np.concatenate([[0], np.cumsum(long)])
+        characters = running[ends] - running[ends - count]
+        sentences.add(long)
+        everything.add(characters, count)
+        for label, rows in _by_source(batch["source"]):
+            if label not in sources and len(sources) >= MOST_SOURCES:
+                label = OTHERS
+            sources.setdefault(label, _Documents()).add(characters[rows], count[rows])
+    ordered = sorted(sources.items(), key=lambda item: (item[0] == OTHERS, -item[1].characters.total, item[0]))
+    return {
+        "documents": documents,
+        "read": {"share": share_of(everything.characters.count, documents), "items": everything.characters.count},
+        "sentences": sentences.count,
+        "characters": sentences.total,
+        "document_lengths": everything.characters.lengths(),
+        "document_sentences": everything.sentences.lengths(),
+        "sentence_lengths": sentences.lengths(),
+        "sources": [
+            {
+                "source": label,
+                "documents": one.characters.count,
+                "sentences": one.sentences.total,
+                "characters": one.characters.total,
+                "lengths": one.characters.lengths(),
+            }
+            for label, one in ordered
+        ],
+    }
+
+
+def of_rejects(path: Path, most: int = MOST_REJECTS) -> RejectCounts:
+    """The rows that a corpus refused, of its `rejects.arrow`."""
+    counts: Counter[tuple[str, str]] = Counter()
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    read = 0
+    # Batches are of up to 1024 rows: as many as that makes, evenly spaced.
+    chosen = evenly(reader.num_record_batches, max(1, most >> 10), "rejects")
+    for number in chosen:
+        batch = reader.get_batch(number)
+        read += batch.num_rows
+        for label, places in _by_source(batch["source"]):
+            for reason in _kinds(batch["reason"].take(pa.array(places))).value_counts().to_pylist():
+                pair = label, _PLACES.sub(r"\1 …", reason["values"])
+                counts[pair if pair in counts or len(counts) < MOST_REASONS * 10 else (OTHERS, OTHERS)] += reason[
+                    "counts"
+                ]
+    rows = (
+        read
+        if len(chosen) == reader.num_record_batches
+        else sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+    )
+    reasons, sources = Counter[str](), Counter[str]()
+    for (label, reason), count in counts.items():
+        reasons[reason] += count
+        sources[label] += count
+    kept = [reason for reason, _ in by_count(reasons)[:MOST_REASONS]]
+    told = [label for label, _ in by_count(sources)[:MOST_SOURCES]]
+    return {
+        "rows": rows,
+        "read": {"share": share_of(read, rows), "items": read},
+        "reasons": {reason: reasons[reason] for reason in kept},
+        "sources": {label: {r: counts[label, r] for r in kept if counts[label, r]} for label in told},
+    }
+
+
+def _kinds(reasons: pa.Array) -> pa.Array:
+    """Reasons that name another row, without its name."""
+    for begin, kind in (("duplicate of ", "duplicate"), ("near duplicate of ", "near duplicate")):
+        reasons = pc.if_else(pc.starts_with(reasons, begin), kind, reasons)  # type: ignore[attr-defined]
+    return pc.if_else(pc.match_substring(reasons, " is taken by a document of "), "name taken", reasons)  # type: ignore[attr-defined]
+
+
+def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
+    """Rows of each source in a batch: what documents' names begin with, a package's or a folder's name."""
+    found = column.dictionary_encode()
+    labels = [(name or "").partition("/")[0] for name in found.dictionary.to_pylist()]
+    distinct = {label: place for place, label in enumerate(sorted(set(labels)))}
+    number = np.array([distinct[label] for label in labels], np.int64)[found.indices.to_numpy()]
+    for label, place in distinct.items():
+        yield label, np.flatnonzero(number == place)
+
+
+def _batches(files: Sequence[Path], most: int, purpose: str) -> Iterator[pa.RecordBatch]:
+    """Record batches of Arrow files, evenly spaced ones if the files are larger than `most` bytes."""
+    chosen = [files[number] for number in evenly(len(files), MOST_FILES, purpose)]
+    readers = [pa.ipc.open_file(pa.memory_map(str(file))) for file in chosen]
+    size = sum(file.stat().st_size for file in chosen)
+    starts = np.cumsum([0, *(reader.num_record_batches for reader in readers)])
+    count = int(starts[-1])
+    for number in evenly(count, count if size <= most else max(1, count * most // size), purpose):
+        file = int(np.searchsorted(starts, number, side="right")) - 1
+        yield readers[file].get_batch(number - int(starts[file]))

@@ -1,0 +1,217 @@
+"""Files of tables, read as they are, in batches of bounded size.
+
+    .csv .tsv        a header, or none where the layout names the columns; quoted fields may hold line ends
+    .parquet .arrow  typed (.arrow: the file and the stream format)
+    .arff            attributes that say their kinds, dense rows
+
+each also .gz .bz2 .zst .xz and in a .tar or .zip, which are read to their check sums first. A row that cannot be read
+is a `Reject`, and so is a file that cannot be read at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.sources import compressed
+from data_prep.sources.archives import ARCHIVES, SourceFile, check, opened, watched
+from data_prep.sources.config import TARGET, Accepts
+from data_prep.sources.cuts import cut_groups, group_rows
+from data_prep.sources.files import open_file
+from data_prep.sources.packages_text import Kind
+from data_prep.sources.records import Reject, first_line, is_the_files, seekable
+from data_prep.tables.arff import attribute_relation
+from data_prep.tables.layouts import LAYOUTS, ColumnKind, Layout
+from data_prep.tables.schema import LayoutName, Raw, TableSchema, Typed, misfit, typed
+from data_prep.tables.separated import separated
+from data_prep.tables.values import native
+
+_BATCH = 8192  # rows
+_KIND: Kind = "table"
+
+
+def accepts(layout_name: str | None) -> Accepts:
+    """Which files are read, of tables of a layout if it is known."""
+    layout = LAYOUTS.get(layout_name or "")
+
+    def readable(name: str) -> bool:
+        base = compressed.split(name)[0]
+        known = base.lower().endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
+        return known or compressed.is_archive(name)
+
+    allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), {ARCHIVES}"
+    return Accepts(_KIND, readable, allowed, any_file=layout is not None)
+
+
+def stretches(file: SourceFile) -> list[SourceFile]:
+    """A large Parquet file as runs of its row groups, to be read one by one; any other file as it is."""
+    if file.member or file.size <= TARGET or not file.name.lower().endswith(".parquet"):
+        return [file]
+    try:
+        with open_file(file.uri) as stream:
+            found = cut_groups(stream, TARGET)
+    except OSError:
+        return [file]  # whoever reads it finds that out, and says so
+    if len(found) < 2:
+        return [file]
+    return [file._replace(size=one.size, groups=(one.start, one.stop), first=one.first) for one in found]
+
+
+def layout_of(schema: TableSchema) -> Layout | None:
+    """How files that are to be scored are laid out; None where a header says so.
+
+    The layout of a package is that of its own files alone, so rows that were learned from it come with a header.
+    """
+    return LAYOUTS.get(schema.layout or "") if schema.layout in get_args(LayoutName) else None
+
+
+def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Reject]:
+    """The rows of a file as columns of a schema that is known: what is to be scored, with labels or without.
+
+    Columns that the schema does not name are passed over; a row that does not fit is a `Reject`.
+    """
+    known = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
+    for raw in raw_batches(file, layout_of(schema), known):
+        if isinstance(raw, Reject):
+            yield raw
+            continue
+        problem = misfit(raw, schema, "the training data", labelled=False)
+        if problem:
+            yield from (Reject(file.name, position, problem) for position in raw.positions.tolist())
+            continue
+        rows, rejects = typed(file.name, raw, schema)
+        yield from rejects
+        if len(rows.positions):
+            yield rows
+
+
+@dataclass(frozen=True)
+class AllBut(Container[str]):
+    """Every column that is not one of these."""
+
+    kept: frozenset[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.kept
+
+
+def raw_batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
+    """The rows of a file without the columns `drop`. UserError if it changes while it is read."""
+    return watched(file, _batches(file, layout, drop))
+
+
+def _batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
+    base, kind = compressed.split(file.name)
+    suffix = next((suffix for suffix in FORMATS if base.lower().endswith(suffix)), ".csv")
+    check(file)
+    with opened(file) as raw, closing(compressed.opened(raw, kind)) as stream:
+        if file.groups is None:
+            yield from FORMATS[suffix](file.name, stream, layout, drop)
+        else:
+            yield from _parquet(file.name, stream, layout, drop, range(*file.groups), file.first)
+
+
+def _parquet(
+    name: str,
+    stream: BinaryIO,
+    layout: Layout | None,
+    drop: Container[str],
+    groups: range | None = None,
+    first: int = 0,
+) -> Iterator[Raw | Reject]:
+    """The rows of a file, or of some row groups with so many rows before the `first`."""
+
+    def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
+        table = pq.ParquetFile(file)
+        some = list(groups or range(table.metadata.num_row_groups))
+        wanted = [column for column in table.schema_arrow.names if column not in drop]
+        rows = table.metadata.num_rows if groups is None else sum(group_rows(table.metadata)[n] for n in some)
+        return table.schema_arrow, table.iter_batches(_BATCH, row_groups=some, columns=wanted), rows
+
+    return _columns(name, stream, drop, opened, first)
+
+
+def _arrow(name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
+    def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
+        magic = file.read(6)
+        file.seek(0)
+        if magic != b"ARROW1":
+            reader = pa.ipc.open_stream(file)
+            return reader.schema, iter(reader), None
+        table = pa.ipc.open_file(file)
+        return table.schema, (table.get_batch(number) for number in range(table.num_record_batches)), None
+
+    return _columns(name, stream, drop, opened)
+
+
+def _columns(
+    name: str,
+    stream: BinaryIO,
+    drop: Container[str],
+    opened: Callable[[BinaryIO], tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]],
+    first: int = 0,
+) -> Iterator[Raw | Reject]:
+    """Batches of a typed file, `first` rows of which came before; their number is compared, where it is known."""
+    rows = 0
+    try:
+        with seekable(stream) as file:
+            schema, batches, count = opened(file)
+            problem = _unusable(schema, drop)
+            if problem:
+                yield Reject(name, 1, problem)
+                return
+            for batch in batches:
+                batch.validate(full=True)  # offsets and UTF-8; a file is not believed
+                for start in range(0, batch.num_rows, _BATCH):
+                    part = _raw(batch.slice(start, _BATCH), schema.names, drop, first + rows)
+                    rows += len(part.positions)
+                    yield part
+            if count is not None and rows != count:
+                raise ValueError(f"it should hold {count} rows, not {rows}")
+            if not rows:
+                yield Reject(name, 1, "no row in the file")
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if not is_the_files(error):
+            raise
+        yield Reject(name, first + rows + 1, f"damaged file, not read from here on: {first_line(error)}")
+
+
+def _unusable(schema: pa.Schema, drop: Container[str]) -> str | None:
+    names = [name for name in schema.names if name not in drop]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        return f"more than one column is called {twice!r}"
+    for name in names:
+        kind = schema.field(name).type
+        if native(pa.nulls(0, kind)) is None:
+            return f"column {name!r} holds {kind}, which is no number, text or date; name it in data.table.drop"
+    return None
+
+
+def _raw(batch: pa.RecordBatch, names: list[str], drop: Container[str], before: int) -> Raw:
+    columns: dict[str, pa.Array] = {}
+    declared: dict[str, ColumnKind] = {}
+    for name in batch.schema.names:
+        found = None if name in drop else native(batch[name])
+        if found is not None:
+            columns[name] = found[0]
+            if found[1] is not None:
+                declared[name] = found[1]
+    return Raw(columns, np.arange(before + 1, before + 1 + batch.num_rows), declared, names)
+
+
+Reader = Callable[[str, BinaryIO, Layout | None, Container[str]], Iterator[Raw | Reject]]
+FORMATS: dict[str, Reader] = {
+    ".csv": partial(separated, delimiter=","),
+    ".tsv": partial(separated, delimiter="\t"),
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".arff": attribute_relation,
+}

@@ -1,0 +1,231 @@
+"""Separated values (CSV, TSV), fast where nothing is quoted.
+
+Blocks without a quote are cut into lines and checked by numpy, and parsed by Arrow. From the first quote on, records
+are read one by one, since a quoted field may hold delimiters and line ends.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Container, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from data_prep.sources import records as readers_rows
+from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt
+from data_prep.tables.layouts import Layout
+from data_prep.tables.schema import Raw
+from data_prep.tables.values import MISSING, tidy
+from data_prep.text.formats.tables import not_utf8_in, records
+
+BLOCK = 4 << 20  # bytes
+_ROWS = 8192
+_NUL = "holds a NUL character, which is no text; if the file is UTF-16, save it as UTF-8"
+_NOT_UTF8 = "not UTF-8"
+_SPACES = b" \t\x0b\x0c\x1c\x1d\x1e\x1f"
+
+
+class _Columns(NamedTuple):
+    names: list[str]
+    drop: Container[str]
+    delimiter: str
+
+
+def separated(
+    name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str], delimiter: str
+) -> Iterator[Raw | Reject]:
+    """The rows of a file: a header names the columns, or the layout does."""
+    lines = Lines(stream)
+    for _ in range(layout.skip if layout else 0):
+        next(lines, None)
+    names = list(layout.columns) if layout is not None and not layout.header else None
+    read = 0
+    if names is None:
+        for record in records(name, lines, delimiter):
+            if isinstance(record, Reject):
+                yield record
+                return
+            names = [value.strip() or f"column {number}" for number, value in enumerate(record[1], 1)]
+            break
+        problem = None if names is None else _wrong_header(names, layout, drop)
+        if problem:
+            yield Reject(name, 1, problem)
+            return
+    if names is not None:
+        for batch in _rows(name, stream, lines.number, _Columns(names, drop, delimiter)):
+            read += 1
+            yield batch
+    if not read:
+        yield Reject(name, 1, "empty file" if names is None or lines.number == 0 else "no row below the header")
+
+
+def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str]) -> str | None:
+    if any("\0" in name for name in names):
+        return f"the header {_NUL}"
+    if not_utf8_in(names):
+        return "the header is not UTF-8"
+    if len(names) == 1 and ";" in names[0]:
+        return "its columns are parted by ';'; part them by commas (.csv) or tabs (.tsv)"
+    wanted = [name for name in names if name not in drop]
+    twice = next((name for name in wanted if wanted.count(name) > 1), None)
+    if twice is not None:
+        return f"more than one column is called {twice!r}"
+    if layout is not None and set(names) != set(layout.columns):
+        odd = sorted(set(names) ^ set(layout.columns))[0]
+        return f"the header is not that of its layout: {odd!r} is {'too much' if odd in names else 'missing'}"
+    return None
+
+
+def _rows(name: str, stream: BinaryIO, number: int, columns: _Columns) -> Iterator[Raw | Reject]:
+    """The rows after line `number`."""
+    pending = b""
+    while True:
+        block = stream.read(BLOCK)
+        data = pending + block
+        if number == 0:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+        cut = data.rfind(b"\n") + 1 if block else len(data)
+        if b'"' in data or (block and len(data) > readers_rows.MAX_BYTES and not cut):
+            rest: Any = io.BufferedReader(_Joined(data, stream), 1 << 16)
+            yield from _one_by_one(name, Lines(rest, number), columns)
+            return
+        if cut:
+            yield from _unquoted(name, data[:cut], number, columns)
+            number += data.count(b"\n", 0, cut)
+        pending = data[cut:]
+        if not block:
+            return
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read ahead, and what follows them in their stream."""
+
+    def __init__(self, ahead: bytes, stream: BinaryIO) -> None:
+        self._ahead, self._stream = io.BytesIO(ahead), stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._ahead.read(len(buffer)) or self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+# -- by the block -----------------------------------------------------------------------------------------------------
+
+
+def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterator[Raw | Reject]:
+    """Whole lines without quotes; `before`: lines before them."""
+    array = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(array == 10)
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    starts = np.append(0, ends[:-1] + 1)
+    empty = (ends == starts) | ((ends == starts + 1) & (array[np.minimum(starts, len(array) - 1)] == 13))
+    reasons = _problems(data, array, starts, ends, columns)
+    bad = np.zeros(len(ends), bool)
+    bad[list(reasons)] = True
+    bad &= ~empty
+    for line in np.flatnonzero(bad).tolist():
+        yield Reject(name, before + 1 + line, reasons[line], excerpt(data[starts[line] : ends[line]][: 4 * EXCERPT]))
+    keep = ~bad & ~empty
+    if not keep.any():
+        return
+    if bad.any():
+        lengths = np.diff(np.append(starts, len(array)))
+        data = array[np.repeat(~bad, lengths)].tobytes()
+    kept = [column for column in columns.names if column not in columns.drop]
+    called = [name if name in kept else f"{number} {name}" for number, name in enumerate(columns.names)]  # once each
+    table = csv.read_csv(
+        pa.py_buffer(data),
+        read_options=csv.ReadOptions(column_names=called, use_threads=False, block_size=len(data) + 1),
+        parse_options=csv.ParseOptions(delimiter=columns.delimiter, quote_char=False),
+        convert_options=csv.ConvertOptions(
+            check_utf8=False,  # was checked
+            column_types=dict.fromkeys(called, pa.string()),
+            include_columns=kept,
+            null_values=list(MISSING),
+            strings_can_be_null=True,
+        ),
+    ).combine_chunks()
+    if table.num_rows != keep.sum():
+        raise RuntimeError(f"{name}: {keep.sum()} lines after {before} became {table.num_rows} rows")
+    found = {column: table[column].chunk(0) for column in kept}
+    spaces = set(_SPACES) - set(columns.delimiter.encode())
+    if not data.isascii() or np.bincount(array, minlength=128)[list(spaces)].any():
+        found = {column: tidy(values) for column, values in found.items()}
+    yield Raw(found, before + 1 + np.flatnonzero(keep), {}, columns.names)
+
+
+def _problems(
+    data: bytes, array: np.ndarray, starts: np.ndarray, ends: np.ndarray, columns: _Columns
+) -> dict[int, str]:
+    """What is wrong with lines, by their number."""
+    found: dict[int, str] = {}
+    delimiters = np.flatnonzero(array == ord(columns.delimiter))
+    fields = np.diff(np.searchsorted(delimiters, ends), prepend=0) + 1
+    for line in np.flatnonzero(fields != len(columns.names)).tolist():
+        found[line] = f"expected {len(columns.names)} fields, found {fields[line]}"
+    returns = np.flatnonzero(array == 13)
+    inside = returns[(returns + 1 < len(array)) & (array[np.minimum(returns + 1, len(array) - 1)] != 10)]
+    for line in np.unique(np.searchsorted(ends, inside)).tolist():
+        found[line] = "holds a carriage return"
+    for line in np.unique(np.searchsorted(ends, np.flatnonzero(array == 0))).tolist():
+        found[line] = _NUL
+    if not data.isascii():
+        for line in np.unique(np.searchsorted(ends, np.flatnonzero(array > 127))).tolist():
+            try:
+                data[starts[line] : ends[line]].decode()
+            except UnicodeDecodeError:
+                found[line] = _NOT_UTF8
+    for line in np.flatnonzero(ends - starts > readers_rows.MAX_BYTES).tolist():
+        found[line] = f"longer than {readers_rows.MAX_BYTES:,} bytes"
+    return found
+
+
+# -- one by one -------------------------------------------------------------------------------------------------------
+
+
+def _one_by_one(name: str, lines: Lines, columns: _Columns) -> Iterator[Raw | Reject]:
+    rows: list[list[str]] = []
+    positions: list[int] = []
+    size = 0
+    for record in records(name, lines, columns.delimiter):
+        if isinstance(record, Reject):
+            yield record
+            continue
+        start, values = record
+        joined = "".join(values)
+        problem = None
+        if len(values) != len(columns.names):
+            problem = f"expected {len(columns.names)} fields, found {len(values)}"
+        elif not joined.isascii() and not_utf8_in(values):
+            problem = _NOT_UTF8
+        elif "\0" in joined:
+            problem = _NUL
+        if problem:
+            begin = columns.delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape")
+            yield Reject(name, start, problem, excerpt(begin))
+            continue
+        rows.append(values)
+        positions.append(start)
+        size += len(joined)
+        if len(rows) >= _ROWS or size >= BLOCK:
+            yield rows_of(rows, positions, columns.names, columns.drop)
+            rows, positions, size = [], [], 0
+    if rows:
+        yield rows_of(rows, positions, columns.names, columns.drop)
+
+
+def rows_of(rows: list[list[str]], positions: list[int], names: list[str], drop: Container[str]) -> Raw:
+    """Rows of text as columns."""
+    columns = {
+        name: tidy(pa.array(values, pa.string()))
+        for name, values in zip(names, zip(*rows, strict=True), strict=True)
+        if name not in drop
+    }
+    return Raw(columns, np.array(positions, np.int64), {}, names)

@@ -1,0 +1,160 @@
+"""From a table's columns to the numbers that a network is given, and back; fitted on training rows only.
+
+    fit      two passes over the rows: what values there are, then means and deviations of the numbers among them
+    apply    a batch of columns → float32 [R, D]; each row by itself, whatever comes with it
+    invert   float [R, D] → the columns, as far as they can be known
+
+Means are taken over blocks of a fixed size, so how rows come in batches changes no bit. Medians, quantiles and what is
+heavy-tailed are of a sample: the rows with the smallest hash of what they hold, the same in any order; of tables with
+fewer rows than SAMPLE it is all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_prep.errors import UserError
+from data_prep.shards.format import sealed, unsealed, write_whole
+from data_prep.tables.schema import TableSchema
+from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json, to_json
+from data_prep.tables.transform_fit import Moments, Survey, fitted
+
+FORMAT = 1
+FILE = "transform.json"
+
+
+class TransformConfig(BaseModel):
+    """How columns become features."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    scale: Literal["standard", "minmax", "quantile"] = "standard"
+    """Numbers: mean 0 and deviation 1, 0 to 1 between the extremes, or the share of training values below."""
+    fill: Literal["mean", "median"] = "median"
+    """What stands for a missing number."""
+    indicators: Literal["seen", "always", "never"] = "seen"
+    """A feature that says what is missing: where training rows miss any, for all columns, or for none."""
+    log: list[str] | Literal["auto"] = Field(default_factory=list)
+    """Numbers whose logarithm, sign(x)·log(1 + |x|), is scaled: names of columns, or those that are heavy-tailed."""
+    min_share: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """Categories with a smaller share of the training rows are "other"."""
+    max_levels: Annotated[int, Field(ge=1)] = 100
+    """Most categories of a column that have a feature of their own."""
+
+
+class Transform:
+    """Columns → features. Make one with `fit`, `load` or `of_json`; immutable."""
+
+    def __init__(self, columns: Iterable[ColumnTransform], schema: TableSchema | None = None) -> None:
+        self.columns = list(columns)
+        self.schema = schema
+        """Of the table, so that its raw files can be read, if it was given."""
+        self.features: list[str] = [feature for column in self.columns for feature in column.features]
+        self.columns_of: list[str] = [column.name for column in self.columns for _ in column.features]
+        """The raw column of each feature."""
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """Columns without features, and why."""
+        return {column.name: column.why for column in self.columns if isinstance(column, Dropped)}
+
+    @staticmethod
+    def fit(
+        batches: Callable[[], Iterable[pa.RecordBatch]],
+        config: TransformConfig | None = None,
+        schema: TableSchema | None = None,
+    ) -> Transform:
+        """`batches`, called twice, gives the training rows: columns of float64, string or timestamp[us].
+
+        UserError if there are no rows, no column varies, or one cannot be scaled or has too many categories.
+        """
+        config = config or TransformConfig()
+        survey = Survey()
+        for batch in batches():
+            survey.see(batch)
+        if not survey.rows:
+            raise UserError(
+                "there are no training rows to fit a transform on; add sources or lower the shares held out"
+            )
+        if config.log != "auto":
+            unknown = sorted(set(config.log) - {name for name, kind in survey.kinds.items() if kind == "numeric"})
+            if unknown:
+                raise UserError(f"data.transform.log names {unknown[0]!r}, which is no numeric column of the table")
+        logs = survey.heavy_tailed() if config.log == "auto" else set(config.log)
+        moments = Moments(survey, logs)
+        for block in _blocks(batches(), survey):
+            moments.see(block)
+        made = Transform(fitted(survey, moments, logs, config), schema)
+        if not made.features:
+            raise UserError("no column of the training rows varies, so there is nothing to learn; add others")
+        return made
+
+    def apply(self, batch: pa.RecordBatch) -> np.ndarray:
+        """float32 [R, D] of columns, found by their names; columns that are not known are passed over."""
+        made = np.empty((batch.num_rows, len(self.features)), np.float32)
+        start = 0
+        for column in self.columns:
+            if batch.schema.get_field_index(column.name) < 0:
+                raise UserError(f"the rows have no column {column.name!r}, which the transform was fitted on")
+            stop = start + len(column.features)
+            if stop > start:
+                made[:, start:stop] = column.apply(batch[column.name])
+            start = stop
+        return made
+
+    def invert(self, values: np.ndarray) -> pa.RecordBatch:
+        """The columns of features [R, D]: as `apply` was given them, but for what it cannot tell apart."""
+        if values.ndim != 2 or values.shape[1] != len(self.features):
+            raise ValueError(f"expected [R, {len(self.features)}] features, found {list(values.shape)}")
+        arrays, start = [], 0
+        for column in self.columns:
+            stop = start + len(column.features)
+            arrays.append(column.invert(values[:, start:stop]))
+            start = stop
+        return pa.record_batch(arrays, names=[column.name for column in self.columns])
+
+    def to_json(self) -> dict[str, Any]:
+        schema = None if self.schema is None else self.schema.to_json()
+        return {"format": FORMAT, "columns": [to_json(column) for column in self.columns], "schema": schema}
+
+    @staticmethod
+    def of_json(value: dict[str, Any]) -> Transform:
+        if value["format"] != FORMAT:
+            raise ValueError(f"it has format {value['format']}, this version reads {FORMAT}")
+        schema = None if value["schema"] is None else TableSchema.of_json(value["schema"])
+        return Transform([of_json(column) for column in value["columns"]], schema)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON with its digest; `load` gives the same transform, to the last bit."""
+        write_whole(Path(path), sealed(self.to_json()))
+
+    @staticmethod
+    def load(path: Path) -> Transform:
+        """UserError where the file is not what `save` wrote."""
+        try:
+            return Transform.of_json(unsealed(Path(path).read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is no transform that can be used ({error}); make its artifact again") from error
+
+
+def _blocks(batches: Iterable[pa.RecordBatch], survey: Survey) -> Iterator[np.ndarray]:
+    """The numbers of all rows, float64 [≤ Moments.BLOCK, C], NaN where missing: blocks of one size but for the last."""
+    waiting: list[np.ndarray] = []
+    count = 0
+    for batch in batches:
+        waiting.append(survey.numbers_of(batch))
+        count += batch.num_rows
+        if count < Moments.BLOCK:
+            continue
+        joined = np.concatenate(waiting)
+        whole = count - count % Moments.BLOCK
+        yield from np.split(joined[:whole], whole // Moments.BLOCK)
+        waiting, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(waiting)

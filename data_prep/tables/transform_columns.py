@@ -1,0 +1,209 @@
+"""How one column becomes features, and back.
+
+Each kind is a frozen value that JSON holds exactly: `features` names what it gives, `apply` makes float64 [R, features]
+of an Arrow column, `invert` an Arrow column of them. Nothing that a column may hold is an error: values that training
+did not have are "other", scaled numbers are cut off at ±LIMIT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.errors import UserError
+from data_prep.tables.layouts import ColumnKind
+from data_prep.tables.values import ARROW, dates, numbers, pc, texts
+
+LIMIT = 1e9  # far from any training value; its square is still a float32
+MISSING, OTHER = "missing", "other"
+_DAY = 86_400_000_000  # µs
+_SIN_COS = ("sin", "cos")
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Numbers: log if asked, then (x − shift) · factor, or the share of training values below x where there are knots.
+
+    `knots` rise, and `ranks` [same] go from 0 to 1 with them. What is missing is `fill` before scaling.
+    """
+
+    name: str
+    log: bool
+    fill: float
+    shift: float
+    factor: float
+    knots: tuple[float, ...] = ()
+    ranks: tuple[float, ...] = ()
+    indicator: bool = False
+    constant: float | None = None
+    """The one value there is: then only the indicator is a feature."""
+    kind: Literal["numeric"] = "numeric"
+
+    @property
+    def features(self) -> list[str]:
+        return [self.name] * (self.constant is None) + [f"{self.name}: {MISSING}"] * self.indicator
+
+    def apply(self, column: pa.Array) -> np.ndarray:
+        values, bad = numbers(column)
+        if bad.any():
+            found = column[int(np.flatnonzero(bad)[0])].as_py()
+            raise UserError(f"column {self.name!r}: expected numbers, found {str(found)[:40]!r}; mend the rows")
+        missing = np.isnan(values)
+        parts = []
+        if self.constant is None:
+            values = np.where(missing, self.fill, symmetric_log(values) if self.log else values)
+            parts.append(self._scaled(values))
+        if self.indicator:
+            parts.append(missing.astype(np.float64))
+        return np.stack(parts, 1)
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        if self.knots:
+            return np.interp(values, self.knots, self.ranks)
+        with np.errstate(over="ignore"):
+            return np.clip((values - self.shift) * self.factor, -LIMIT, LIMIT)
+
+    def invert(self, features: np.ndarray) -> pa.Array:
+        if self.constant is not None:
+            values = np.full(len(features), self.constant)
+        else:
+            values = features[:, 0].astype(np.float64)
+            if self.knots:
+                values = np.interp(values, self.ranks, self.knots)
+            else:
+                values = values / self.factor + self.shift
+            values = symmetric_exp(values) if self.log else values
+        return pa.array(values, pa.float64(), mask=features[:, -1] > 0.5 if self.indicator else None)
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """Categories: a feature for each of the frequent `levels`, one for all others, one for what is missing if asked."""
+
+    name: str
+    levels: tuple[str, ...]
+    indicator: bool = False
+    kind: Literal["categorical"] = "categorical"
+
+    @property
+    def features(self) -> list[str]:
+        levels = [f"{self.name}={level}" for level in self.levels]
+        return [*levels, f"{self.name}: {OTHER}"] + [f"{self.name}: {MISSING}"] * self.indicator
+
+    def apply(self, column: pa.Array) -> np.ndarray:
+        column = texts(column)
+        other = len(self.levels)
+        place = np.array(pc.fill_null(pc.index_in(column, pa.array(self.levels, pa.string())), other), np.int64)
+        place[np.asarray(column.is_null())] = other + self.indicator
+        return np.eye(other + 1 + self.indicator)[place]
+
+    def invert(self, features: np.ndarray) -> pa.Array:
+        """The likeliest level; "other" where that is none of them, null where it is missing."""
+        names = pa.array([*self.levels, OTHER, *[None] * self.indicator], pa.string())
+        return names.take(pa.array(np.argmax(features, 1)))
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Dates: (t − shift) · factor in days, and month, weekday and (where there are times of day) hour on circles.
+
+    What is missing has the mean date and the middle of each circle.
+    """
+
+    name: str
+    shift: float  # µs since 1970
+    factor: float  # per day
+    hours: bool
+    indicator: bool = False
+    kind: Literal["date"] = "date"
+
+    @property
+    def features(self) -> list[str]:
+        circles = ["month", "weekday", *["hour"] * self.hours]
+        turns = [f"{self.name}: {circle} {turn}" for circle in circles for turn in _SIN_COS]
+        return [self.name, *turns, *[f"{self.name}: {MISSING}"] * self.indicator]
+
+    def apply(self, column: pa.Array) -> np.ndarray:
+        moments, bad = dates(column)
+        if bad.any():
+            found = column[int(np.flatnonzero(bad)[0])].as_py()
+            raise UserError(f"column {self.name!r}: expected dates, found {str(found)[:40]!r}; mend the rows")
+        missing = np.asarray(moments.is_null())
+        moments = pc.fill_null(moments, pa.scalar(0, pa.timestamp("us")))
+        micros = np.array(moments.cast(pa.int64()))
+        linear = np.clip((micros - self.shift) / _DAY * self.factor, -LIMIT, LIMIT)
+        turns = [(np.array(pc.month(moments)) - 1) / 12, np.array(pc.day_of_week(moments)) / 7]
+        if self.hours:
+            turns.append(micros % _DAY / _DAY)
+        angles = 2 * np.pi * np.stack(turns, 1)
+        circles = np.stack([np.sin(angles), np.cos(angles)], 2).reshape(len(micros), 2 * len(turns))
+        found = np.column_stack([linear, circles])
+        found[missing] = 0
+        return np.column_stack([found, missing]) if self.indicator else found
+
+    def invert(self, features: np.ndarray) -> pa.Array:
+        """The date of the linear feature, to the second."""
+        with np.errstate(over="ignore"):
+            micros = features[:, 0].astype(np.float64) / self.factor * _DAY + self.shift
+        seconds = np.rint(np.clip(micros, -6e16, 2.5e17) / 1e6)  # the years 69 to 9891
+        mask = features[:, -1] > 0.5 if self.indicator else None
+        return pa.array((seconds * 1e6).astype(np.int64), pa.int64(), mask=mask).cast(pa.timestamp("us"))
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A column from which nothing can be learned: it gives no features, and comes back as its one value."""
+
+    name: str
+    type: ColumnKind
+    value: float | str | None
+    """What a number or category always was, the µs of a date; None where it was always missing, or is not said."""
+    why: str
+    kind: Literal["dropped"] = "dropped"
+    indicator = False
+
+    @property
+    def features(self) -> list[str]:
+        return []
+
+    def apply(self, column: pa.Array) -> np.ndarray:
+        return np.empty((len(column), 0))
+
+    def invert(self, features: np.ndarray) -> pa.Array:
+        value = int(self.value) if self.type == "date" and self.value is not None else self.value
+        return pa.array([value] * len(features), pa.int64() if self.type == "date" else ARROW[self.type]).cast(
+            ARROW[self.type]
+        )
+
+
+ColumnTransform = Scaled | OneHot | Calendar | Dropped
+_KINDS: dict[str, type[ColumnTransform]] = {
+    "numeric": Scaled,
+    "categorical": OneHot,
+    "date": Calendar,
+    "dropped": Dropped,
+}
+
+
+def to_json(column: ColumnTransform) -> dict[str, Any]:
+    return asdict(column)
+
+
+def of_json(value: dict[str, Any]) -> ColumnTransform:
+    """What `to_json` gave; KeyError or TypeError where it is something else."""
+    settings: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
+    return _KINDS[settings["kind"]](**settings)
+
+
+def symmetric_log(values: np.ndarray) -> np.ndarray:
+    """sign(x) · log(1 + |x|)."""
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def symmetric_exp(values: np.ndarray) -> np.ndarray:
+    """The inverse of `symmetric_log`."""
+    with np.errstate(over="ignore"):
+        return np.sign(values) * np.minimum(np.expm1(np.abs(values)), np.finfo(np.float64).max)

@@ -1,0 +1,234 @@
+"""What a transform learns of training rows: which values there are, and means and deviations of numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.errors import UserError
+from data_prep.tables.layouts import ColumnKind
+from data_prep.tables.transform_columns import Calendar, ColumnTransform, Dropped, OneHot, Scaled, symmetric_log
+from data_prep.tables.values import content_keys, dates, numbers, pc, texts
+
+if TYPE_CHECKING:
+    from data_prep.tables.transform import TransformConfig
+
+SAMPLE = 1 << 17  # rows
+_SAMPLE_CELLS = 1 << 24  # of wide tables fewer rows, to 128 MiB
+_MAX_VALUES = 1 << 20  # different ones of a category; more are names
+_KNOTS = 1001
+_HEAVY = 15.0  # a normal distribution has 4.6, an exponential one 9.0, a log-normal one 22
+_DAY = 86_400_000_000  # µs
+
+
+class Survey:
+    """The first pass: ranges, missing values, categories, and a sample of the numbers."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.kinds: dict[str, ColumnKind] = {}
+        self.missing: Counter[str] = Counter()
+        self.levels: dict[str, Counter[str]] = {}
+        self.low: dict[str, float] = {}
+        self.high: dict[str, float] = {}
+        self.hours: set[str] = set()  # dates with times of day
+        self._sample: list[tuple[np.ndarray, np.ndarray]] = []  # keys [n], numbers [n, C]
+        self._waiting = 0
+
+    @property
+    def measured(self) -> list[str]:
+        """Columns that have a mean: numbers and dates, in order."""
+        return [name for name, kind in self.kinds.items() if kind != "categorical"]
+
+    def numbers_of(self, batch: pa.RecordBatch) -> np.ndarray:
+        """float64 [R, C] of the measured columns, dates in µs; NaN where missing."""
+        found = np.empty((batch.num_rows, len(self.measured)))
+        for place, name in enumerate(self.measured):
+            column = batch[name]
+            if self.kinds[name] == "date":
+                micros = dates(column)[0].cast(pa.int64())
+                found[:, place] = np.array(pc.fill_null(micros.cast(pa.float64(), safe=False), float("nan")))
+            else:
+                found[:, place] = numbers(column)[0]
+        return found
+
+    def see(self, batch: pa.RecordBatch) -> None:
+        if not self.kinds:
+            self.kinds = {field.name: _kind_of(field) for field in batch.schema}
+        self.rows += batch.num_rows
+        values = self.numbers_of(batch)
+        for place, name in enumerate(self.measured):
+            present = values[~np.isnan(values[:, place]), place]
+            self.missing[name] += len(values) - len(present)
+            if len(present):
+                self.low[name] = min(self.low.get(name, np.inf), float(present.min()))
+                self.high[name] = max(self.high.get(name, -np.inf), float(present.max()))
+            if self.kinds[name] == "date" and (present % _DAY != 0).any():
+                self.hours.add(name)
+        for name, kind in self.kinds.items():
+            if kind == "categorical":
+                self._count(name, batch[name])
+        self._keep_some(batch, values)
+
+    def _count(self, name: str, column: pa.Array) -> None:
+        counter = self.levels.setdefault(name, Counter())
+        for one in pc.value_counts(texts(column)).to_pylist():
+            if one["values"] is None:
+                self.missing[name] += one["counts"]
+            else:
+                counter[one["values"]] += one["counts"]
+        if len(counter) > _MAX_VALUES:
+            raise UserError(
+                f"column {name!r} has more than {_MAX_VALUES:,} different values: it names rows and is no category;"
+                " name it in data.table.drop"
+            )
+
+    def _keep_some(self, batch: pa.RecordBatch, values: np.ndarray) -> None:
+        """Keep the rows with the smallest hashes."""
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        self._sample.append((content_keys(columns, batch.num_rows)[:, 0], values))
+        self._waiting += len(values)
+        if self._waiting > 2 * self._wanted:
+            self._sample = [self._smallest()]
+            self._waiting = len(self._sample[0][0])
+
+    @property
+    def _wanted(self) -> int:
+        return min(SAMPLE, max(1024, _SAMPLE_CELLS // max(1, len(self.measured))))
+
+    def _smallest(self) -> tuple[np.ndarray, np.ndarray]:
+        keys = np.concatenate([keys for keys, _ in self._sample])
+        values = np.concatenate([values for _, values in self._sample])
+        order = np.argsort(keys, kind="stable")[: self._wanted]
+        return keys[order], values[order]
+
+    def quantiles(self, name: str, shares: np.ndarray) -> np.ndarray:
+        """Of the values that a column has in the sample; at least one is there. 0 and 1 are the true extremes."""
+        if len(self._sample) > 1 or len(self._sample[0][0]) > self._wanted:
+            self._sample = [self._smallest()]
+        values = self._sample[0][1][:, self.measured.index(name)]
+        values = values[~np.isnan(values)]
+        if not len(values):  # missing in the whole sample, but not everywhere
+            values = np.array([self.low[name], self.high[name]])
+        found = np.quantile(values, shares, method="averaged_inverted_cdf")
+        return np.where(shares == 0, self.low[name], np.where(shares == 1, self.high[name], found))
+
+    def heavy_tailed(self) -> set[str]:
+        """Numeric columns with a tail far longer than the quartile beside it is from the median."""
+        found = set()
+        for name in self.measured:
+            if self.kinds[name] == "numeric" and name in self.low and self.low[name] < self.high[name]:
+                low, lower, middle, upper, high = self.quantiles(name, np.array([0.001, 0.25, 0.5, 0.75, 0.999]))
+                if high - middle > _HEAVY * (upper - middle) or middle - low > _HEAVY * (middle - lower):
+                    found.add(name)
+        return found
+
+
+def _kind_of(field: pa.Field) -> ColumnKind:
+    if pa.types.is_timestamp(field.type):
+        return "date"
+    return "numeric" if pa.types.is_floating(field.type) or pa.types.is_integer(field.type) else "categorical"
+
+
+class Moments:
+    """The second pass: mean and deviation of the values that are there, after the logarithm.
+
+    Blocks are merged as Chan, Golub and LeVeque do (1983, "Algorithms for computing the sample variance"): nothing
+    cancels.
+    """
+
+    BLOCK = 4096
+
+    def __init__(self, survey: Survey, logs: set[str]) -> None:
+        self._logs = np.array([name in logs for name in survey.measured], bool)
+        self._place = {name: place for place, name in enumerate(survey.measured)}
+        width = len(survey.measured)
+        self.count, self.mean, self.squares = np.zeros(width), np.zeros(width), np.zeros(width)
+
+    def see(self, values: np.ndarray) -> None:
+        """float64 [R, C], NaN where missing."""
+        values = np.where(self._logs, symmetric_log(values), values)
+        there = ~np.isnan(values)
+        count = there.sum(0).astype(np.float64)
+        some = np.maximum(count, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # of values that cannot be scaled: `fitted` says so
+            mean = np.where(there, values, 0).sum(0) / some
+            squares = (np.where(there, values - mean, 0) ** 2).sum(0)
+            total = np.maximum(self.count + count, 1)
+            delta = np.where(count > 0, mean - self.mean, 0)
+            self.mean = self.mean + delta * count / total
+            self.squares = self.squares + squares + delta**2 * self.count * count / total
+        self.count = self.count + count
+
+    def of(self, name: str) -> tuple[float, float]:
+        """Mean and standard deviation (of the population)."""
+        place = self._place[name]
+        return float(self.mean[place]), float(np.sqrt(self.squares[place] / max(self.count[place], 1)))
+
+
+def fitted(survey: Survey, moments: Moments, logs: set[str], config: TransformConfig) -> Iterator[ColumnTransform]:
+    """What becomes of each column, in order."""
+    for name, kind in survey.kinds.items():
+        missing = survey.missing[name]
+        indicator = config.indicators == "always" or (config.indicators == "seen" and missing > 0)
+        if missing == survey.rows:
+            yield Dropped(name, kind, None, "it is always missing")
+        elif kind == "categorical":
+            yield _one_hot(name, survey, indicator, config)
+        elif survey.low[name] == survey.high[name]:
+            yield _constant(name, survey, indicator and missing > 0)
+        elif kind == "date":
+            mean, deviation = moments.of(name)
+            if config.scale != "standard":
+                mean, deviation = survey.low[name], survey.high[name] - survey.low[name]
+            yield Calendar(name, mean, _DAY / deviation, name in survey.hours, indicator)
+        else:
+            yield _scaled(name, survey, moments.of(name), name in logs, indicator, config)
+
+
+def _constant(name: str, survey: Survey, indicator: bool) -> ColumnTransform:
+    value = survey.low[name]
+    if survey.kinds[name] == "numeric" and indicator:
+        return Scaled(name, False, value, 0.0, 1.0, indicator=True, constant=value)
+    return Dropped(name, survey.kinds[name], value, "it is always the same")
+
+
+def _one_hot(name: str, survey: Survey, indicator: bool, config: TransformConfig) -> ColumnTransform:
+    counts = survey.levels[name]
+    if len(counts) == 1 and not survey.missing[name]:
+        return Dropped(name, "categorical", next(iter(counts)), "it is always the same")
+    ranked = sorted(counts, key=lambda level: (-counts[level], level))[: config.max_levels]
+    levels = sorted(level for level in ranked if counts[level] >= config.min_share * survey.rows)
+    if not levels:
+        return Dropped(name, "categorical", None, f"each of its {len(counts):,} values is rarer than min_share")
+    return OneHot(name, tuple(levels), indicator)
+
+
+def _scaled(
+    name: str, survey: Survey, moments: tuple[float, float], log: bool, indicator: bool, config: TransformConfig
+) -> ColumnTransform:
+    """A column of at least two different numbers."""
+
+    def logged(values: np.ndarray) -> np.ndarray:
+        return symmetric_log(values) if log else values
+
+    mean, deviation = moments
+    middle = float(logged(survey.quantiles(name, np.array([0.5])))[0])
+    fill = mean if config.fill == "mean" else middle
+    low, high = logged(np.array([survey.low[name], survey.high[name]])).tolist()
+    if config.scale == "quantile":
+        shares = np.linspace(0, 1, _KNOTS)
+        knots, first, count = np.unique(logged(survey.quantiles(name, shares)), return_index=True, return_counts=True)
+        ranks = (shares[first] + shares[first + count - 1]) / 2  # of equal values the middle
+        return Scaled(name, log, fill, 0.0, 1.0, tuple(knots.tolist()), tuple(ranks.tolist()), indicator)
+    shift, width = (mean, deviation) if config.scale == "standard" else (low, high - low)
+    if not (np.isfinite(width) and width > 0 and np.isfinite(1 / width)):
+        raise UserError(
+            f"column {name!r} goes from {survey.low[name]} to {survey.high[name]}, which cannot be scaled; name it in"
+            " data.transform.log or data.table.drop"
+        )
+    return Scaled(name, log, fill, shift, 1 / width, indicator=indicator)

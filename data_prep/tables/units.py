@@ -1,0 +1,132 @@
+"""A table's files as units of a corpus: a file each, or a stretch of a large one, settled when all kinds are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.corpus.unit import RAW, REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
+from data_prep.errors import UserError
+from data_prep.sources import packages
+from data_prep.sources.archives import SourceFile
+from data_prep.sources.records import Reject
+from data_prep.tables.files import raw_batches, stretches
+from data_prep.tables.layouts import ColumnKind
+from data_prep.tables.schema import (
+    Asked,
+    Raw,
+    TableConfig,
+    TableSchema,
+    Typed,
+    asked,
+    check_columns,
+    misfit,
+    schema_of,
+    typed,
+)
+from data_prep.tables.values import Evidence, content_keys
+
+
+def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+    """The files of each unit."""
+    return ((part,) for file in files for part in stretches(file))
+
+
+def asks(config: TableConfig, package: str | None) -> list[Any]:
+    """What `spill` does with a file depends on."""
+    wanted = _asked(package, config)
+    layout = wanted.layout and [wanted.layout.columns, wanted.layout.header, wanted.layout.skip]
+    return ["table", layout, sorted(wanted.drop)]
+
+
+def spill(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
+    """Read the file of a unit; says what its columns are."""
+    (file,) = unit.files
+    wanted = _asked(unit.package, config)
+    tally, evidence, names = Tally(), dict[str, Evidence](), list[str]()
+    writer: pa.RecordBatchFileWriter | None = None
+    with Rejects(folder / REJECTS, tally) as rejects:
+        try:
+            for found in raw_batches(file, wanted.layout, wanted.drop):
+                if isinstance(found, Reject):
+                    tally.rows += 1
+                    rejects.write(found)
+                    continue
+                if writer is None:
+                    names = list(found.names)
+                    evidence = {column: Evidence(found.declared.get(column)) for column in found.columns}
+                batch = _as_batch(found)
+                writer = writer or pa.ipc.new_file(str(folder / RAW), batch.schema)
+                writer.write_batch(batch)
+                tally.rows += batch.num_rows
+                for column, values in found.columns.items():
+                    evidence[column].see(values)
+        finally:
+            if writer is not None:
+                writer.close()
+    kinds = {name: one.kind for name, one in evidence.items()}
+    return {**tally.to_json(), "file": file.name, "names": names, "kinds": kinds}
+
+
+def settle_all(config: TableConfig, units: Sequence[Unit], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The schema of a table of all units, from what each of them says of its columns."""
+    layouts = {packages.lookup(unit.package).layout if unit.package else config.layout for unit in units}
+    if len(layouts) > 1:
+        raise UserError("the sources of a table have different layouts; make a recipe for each")
+    readable = [(unit, one) for unit, one in zip(units, found, strict=True) if one["names"]]
+    if not readable:
+        return {"schema": TableSchema({}).to_json(), "first": ""}
+    unit, first = readable[0]
+    check_columns(first["file"], first["names"], _asked(unit.package, config))
+    says: dict[str, set[ColumnKind]] = {column: set() for column in first["kinds"]}
+    for _, one in readable:
+        if set(one["kinds"]) == set(says):
+            for column, kind in one["kinds"].items():
+                says[column] |= {kind} if kind else set()
+    return {"schema": schema_of(_asked(unit.package, config), says, layouts.pop()).to_json(), "first": first["file"]}
+
+
+def settle(unit: Unit, settled: dict[str, Any], spilled: Path, folder: Path) -> dict[str, Any]:
+    """Give the rows of a unit the kinds of the schema; says what came of it."""
+    schema = TableSchema.of_json(settled["schema"])
+    return settle_into(folder, [file.name for file in unit.files], _settled(unit, schema, settled["first"], spilled))
+
+
+def _settled(unit: Unit, schema: TableSchema, first: str, spilled: Path) -> Iterator[Settled | Reject]:
+    (file,) = unit.files
+    for batch in batches_of(spilled / RAW):
+        raw = _of_batch(batch)
+        problem = misfit(raw, schema, first)
+        if problem:
+            for position in raw.positions.tolist():
+                yield Reject(file.name, position, problem)
+            continue
+        rows, rejects = typed(file.name, raw, schema)
+        yield from rejects
+        if len(rows.positions):
+            yield settled_rows(rows, schema)
+
+
+def settled_rows(rows: Typed, schema: TableSchema) -> Settled:
+    """Rows of a table as a corpus has them."""
+    content = content_keys(rows.columns, len(rows.positions))
+    inputs = pa.StructArray.from_arrays(list(rows.columns.values()), fields=schema.fields)
+    return Settled(inputs, content, rows.label, np.zeros(len(rows.positions), np.int32), rows.positions)
+
+
+def _asked(package: str | None, config: TableConfig) -> Asked:
+    return asked(config, packages.lookup(package).layout if package else None)
+
+
+def _as_batch(raw: Raw) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(raw.positions), *raw.columns.values()], names=["", *raw.columns])
+
+
+def _of_batch(batch: pa.RecordBatch) -> Raw:
+    names = batch.schema.names[1:]
+    columns = {name: batch.column(number) for number, name in enumerate(names, 1)}
+    return Raw(columns, batch.column(0).to_numpy(), {})

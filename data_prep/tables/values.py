@@ -1,0 +1,190 @@
+"""Values of a table's columns: which kind they are, and how a kind is read.
+
+    numeric       float64: whatever Arrow reads as a number ("1", "-2.5e3", "+.5"); true and false of a typed file are
+                  categorical
+    date          timestamp[us] without a zone (one that is given is turned to UTC): ISO 8601, "2024-05-01",
+                  "2024-05-01 13:30", "2024-05-01T13:30:00.25+02:00"
+    categorical   string
+
+White space around a value is no part of it. Missing (null) are empty values and those of `MISSING`. In a file of text
+a column is numeric only if all of its values in all files that are not missing are numbers, a date only if all are
+dates, else categorical; a column without any value is numeric. Typed files (Parquet, Arrow, ARFF) say it themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as _compute
+
+from data_prep.rng import absorb, key
+from data_prep.tables.layouts import ColumnKind
+
+pc: Any = _compute  # its functions are made when it is imported: no checker knows them
+
+MISSING = ("", "NA", "NaN", "nan", "NAN", "?", "null", "Null", "NULL")
+ARROW: dict[ColumnKind, pa.DataType] = {
+    "numeric": pa.float64(),
+    "categorical": pa.string(),
+    "date": pa.timestamp("us"),
+}
+CALLED: dict[ColumnKind, str] = {"numeric": "a number", "categorical": "a value", "date": "an ISO 8601 date"}
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6}  # a second
+FIRST, LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 and 9999, which Python's calendar has
+_EDGES = [pa.scalar(seconds * 10**6, pa.timestamp("us")) for seconds in (FIRST, LAST + 1)]
+_MISSING = pa.array(MISSING)
+_NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
+_LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint64)
+_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that no arithmetic gives
+
+
+def tidy(column: pa.Array) -> pa.Array:
+    """Strings without white space around them; what stands for a missing value becomes null."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.is_in(trimmed, _MISSING), pa.scalar(None, pa.string()), trimmed)
+
+
+def native(column: pa.Array) -> tuple[pa.Array, ColumnKind | None] | None:
+    """A typed file's column as float64, timestamp[us] or string, and the kind that its type says (strings: none).
+
+    None where the type is of no kind: lists, structs, bytes, times of day.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return tidy(column.cast(pa.string())), None
+    if pa.types.is_null(kind):
+        return column.cast(pa.string()), None
+    if pa.types.is_boolean(kind):
+        return column.cast(pa.string()), "categorical"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pc.cast(column, pa.float64(), safe=False), "numeric"  # unsafe: integers above 2⁵³ are rounded
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return _moments(column), "date"
+    return None
+
+
+def _moments(column: pa.Array) -> pa.Array:
+    """timestamp[us] of dates and timestamps. What lies outside the years 1 to 9999 comes out just outside of them."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":  # which reach from 1677 to 2262
+        return pc.cast(pc.cast(column, pa.timestamp("us", kind.tz), safe=False), pa.timestamp("us"))
+    if pa.types.is_date32(kind):
+        ticks, second = pc.cast(column.cast(pa.int32()), pa.int64()), Fraction(1, 86_400)
+    else:
+        ticks, second = column.cast(pa.int64()), Fraction(TICKS["ms" if pa.types.is_date(kind) else kind.unit])
+    ticks = pc.max_element_wise(ticks, int(FIRST * second) - 1, skip_nulls=False)
+    ticks = pc.min_element_wise(ticks, int((LAST + 1) * second), skip_nulls=False)
+    return pc.cast(pc.multiply(ticks, int(10**6 / second)), pa.timestamp("us"))
+
+
+def numbers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 [R], NaN where missing; bool [R]: what is no number) of a column of any kind."""
+    if pa.types.is_timestamp(column.type):
+        return np.full(len(column), np.nan), np.asarray(column.is_valid())
+    bad = np.zeros(len(column), bool)
+    try:
+        cast = pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        is_number = pc.fill_null(pc.match_substring_regex(column, _NUMBER), True)
+        bad = ~np.asarray(is_number)
+        cast = pc.cast(pc.if_else(is_number, column, pa.scalar(None, pa.string())), pa.float64())
+    return np.array(pc.fill_null(cast, float("nan"))), bad
+
+
+def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """(timestamp[us]; bool [R]: what is no date) of a column of any kind."""
+    if pa.types.is_timestamp(column.type):
+        known = pc.and_(pc.greater_equal(column, _EDGES[0]), pc.less(column, _EDGES[1]))
+        return column, ~np.asarray(pc.fill_null(known, True))
+    column = column.cast(pa.string())
+    found = _all_dates(column)
+    if found is not None:
+        return found, np.zeros(len(column), bool)
+    known = column.dictionary_encode()  # one by one: some have a zone and some none, or are no dates
+    each = [_all_dates(known.dictionary.slice(number, 1)) for number in range(len(known.dictionary))]
+    values = pa.array([None if one is None else one[0].as_py() for one in each], pa.timestamp("us"))
+    found = values.take(known.indices)
+    return found, np.asarray(column.is_valid()) & np.asarray(found.is_null())
+
+
+def _all_dates(column: pa.Array) -> pa.Array | None:
+    for unit in ("us", "ns"):  # pandas writes nanoseconds; their years are few
+        for zone in (None, "UTC"):
+            try:
+                return pc.cast(pc.cast(column, pa.timestamp(unit, zone)), pa.timestamp("us"), safe=False)
+            except pa.ArrowInvalid:
+                continue
+    return None
+
+
+def texts(column: pa.Array) -> pa.Array:
+    """Strings of a column of any kind: 1.0 is "1"."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+        column = pc.add(column, 0.0)  # no -0
+    return column.cast(pa.string())
+
+
+class Evidence:
+    """What a column's values, seen batch by batch, may be."""
+
+    def __init__(self, declared: ColumnKind | None = None) -> None:
+        self._declared: ColumnKind | None = declared
+        self._may_be: set[ColumnKind] = {"numeric", "date"}
+        self._empty = True
+
+    def see(self, column: pa.Array) -> None:
+        if self._declared is not None or column.null_count == len(column):
+            return
+        self._empty = False
+        if "numeric" in self._may_be and numbers(column)[1].any():
+            self._may_be.discard("numeric")
+        if "date" in self._may_be:
+            begin = column.slice(0, 64)  # soon shows what is no date
+            if dates(begin)[1].any() or dates(column)[1].any():
+                self._may_be.discard("date")
+
+    @property
+    def kind(self) -> ColumnKind | None:
+        """None where no value was seen."""
+        if self._declared is not None:
+            return self._declared
+        if self._empty:
+            return None
+        if "numeric" in self._may_be:
+            return "numeric"
+        return "date" if "date" in self._may_be else "categorical"
+
+
+def content_keys(columns: dict[str, pa.Array], rows: int) -> np.ndarray:
+    """[R, 2] uint64: 128 bits of what each row holds, whatever the order of the columns.
+
+    Columns are float64, timestamp[us] or string. Of numbers the value counts (0 is −0), not how it was written.
+    """
+    state = np.broadcast_to(_LANES[:, None], (2, rows))
+    for name in sorted(columns):
+        named = np.array([key(0, "column high", name), key(0, "column low", name)], np.uint64)
+        state = absorb(state ^ named[:, None], _words(columns[name]))
+    return np.ascontiguousarray(state.T)
+
+
+def _words(column: pa.Array) -> np.ndarray:
+    """uint64 [R], or [2, R] for strings."""
+    absent = np.asarray(column.is_null())
+    if pa.types.is_string(column.type):
+        known = column.dictionary_encode()
+        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in known.dictionary.to_pylist()]
+        table = np.frombuffer(b"".join([*hashes, b"\xff" * 16]), "<u8").reshape(-1, 2).astype(np.uint64)
+        index = np.array(pc.fill_null(known.indices, len(hashes)))
+        return table[index].T
+    if pa.types.is_floating(column.type):
+        values = np.array(pc.fill_null(column, 0.0)) + 0.0
+    else:
+        values = np.array(pc.fill_null(column.cast(pa.int64()), 0))
+    return np.where(absent, _ABSENT, values.view(np.uint64))

@@ -1,0 +1,188 @@
+"""All rows of a corpus at once, as numbers: which are copies of earlier ones, what they repeat, which are held out.
+
+Nothing here holds a text. What is said of N rows takes some bytes of each, the rest is done in external memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.corpus import external_memory
+from data_prep.corpus.documents import SPLITS, SplitConfig, shares, split_key
+from data_prep.rng import absorb
+from data_prep.text import near_duplicates
+from data_prep.text.clean import CleanConfig
+from data_prep.text.rules import spans
+from data_prep.workers import Crew
+
+REJECTED = len(SPLITS)  # a row's verdict is the number of its split, or this
+_ROWS_IN_MEMORY = 1 << 16
+_OPEN_NAMES = 256
+
+
+class Table:
+    """The kept rows of all units, numbered through, mapped and not read."""
+
+    def __init__(self, folders: Sequence[Path], counts: Sequence[int]) -> None:
+        self.folders = list(folders)
+        self.starts = np.cumsum([0, *counts])
+        self._names: dict[int, pa.Table] = {}
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def span(self, unit: int) -> slice:
+        """Numbers of a unit's rows."""
+        return slice(int(self.starts[unit]), int(self.starts[unit + 1]))
+
+    def keys(self, column: int, without: np.ndarray) -> Iterator[np.ndarray]:
+        """128-bit keys [n, 2] of each unit: column 0 of texts, 1 of names. Rows `without` equal no other row."""
+        for unit, folder in enumerate(self.folders):
+            found = np.fromfile(folder / "keys.u64", ">u8").reshape(-1, 2, 2)[:, column].astype(np.uint64)
+            out = np.flatnonzero(without[self.span(unit)])
+            found[out] = np.stack([absorb(1, out + self.starts[unit]), absorb(2, out + self.starts[unit])], 1)
+            yield found
+
+    def signatures(self, width: int, without: np.ndarray, path: Path) -> np.ndarray:
+        """MinHash signatures [N, width] in a file at `path`. Rows `without` are like no other row."""
+        with path.open("wb") as file:
+            for unit, folder in enumerate(self.folders):
+                found = np.fromfile(folder / "signatures.u32", np.uint32).reshape(-1, width)
+                out = np.flatnonzero(without[self.span(unit)])
+                noise = absorb(absorb(3, out + self.starts[unit])[:, None], np.arange(width))
+                found[out] = (noise >> np.uint64(32)).astype(np.uint32)
+                file.write(found.tobytes())
+        return np.memmap(path, np.uint32, "r").reshape(-1, width)
+
+    def names(self, wanted: np.ndarray) -> list[tuple[str, str]]:
+        """(name, source) of rows, in the order asked."""
+        unit = np.searchsorted(self.starts, wanted, side="right") - 1
+        found = []
+        for number, row in zip(unit.tolist(), (wanted - self.starts[unit]).tolist(), strict=True):
+            if number not in self._names:
+                if len(self._names) >= _OPEN_NAMES:
+                    self._names.clear()
+                self._names[number] = _names(self.folders[number])
+            names = self._names[number]
+            found.append((names["name"][row].as_py(), names["source"][row].as_py()))
+        return found
+
+
+def _names(folder: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(folder / "names.arrow"))).read_all()
+
+
+class Decided(NamedTuple):
+    """What becomes of each row, and which row is the reason. -1: none."""
+
+    verdict: np.ndarray  # [N] uint8
+    copy_of: np.ndarray  # [N] int64
+    near: np.ndarray  # [N] bool: a near copy
+    name_of: np.ndarray  # [N] int64: the row that has its name
+    repeats: spans.Repeats | None = None  # sentences that go, and rows that go with them
+
+    def reasons(self, rows: slice = slice(None)) -> Counter[str]:
+        """Why how many of some rows were rejected."""
+        near = self.near[rows]
+        counts = {
+            "duplicate": ((self.copy_of[rows] >= 0) & ~near).sum(),
+            "near duplicate": near.sum(),
+            "name taken": (self.name_of[rows] >= 0).sum(),
+            spans.TOO_LITTLE: 0 if self.repeats is None else self.repeats.too_little[rows].sum(),
+        }
+        return Counter({reason: int(count) for reason, count in counts.items() if count})
+
+    def marks(self, unit: int) -> spans.Marks | None:
+        """Which sentences of a unit go."""
+        return None if self.repeats is None else self.repeats.marks[unit]
+
+
+def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
+    """Which rows are copies of earlier ones, or have the name of one.
+
+    A copy of a row whose name is taken is no copy, for that row is not kept: then copies are looked for again.
+    """
+    count = len(table)
+    decided = Decided(
+        np.zeros(count, np.uint8),
+        _disk_array(scratch / "copy_of", count, np.int64, -1),
+        np.zeros(count, bool),
+        _disk_array(scratch / "name_of", count, np.int64, -1),
+    )
+    taken = np.zeros(count, bool)
+    while True:
+        decided.copy_of[:] = -1
+        if config.drop_duplicates:
+            for links in external_memory.first_of_equals(table.keys(0, taken), scratch, _ROWS_IN_MEMORY):
+                decided.copy_of[links[:, 0]] = links[:, 1]
+        again = False
+        for links in external_memory.first_of_equals(
+            table.keys(1, taken | (decided.copy_of >= 0)), scratch, _ROWS_IN_MEMORY
+        ):
+            decided.name_of[links[:, 0]] = links[:, 1]
+            taken[links[:, 0]] = True
+            again = config.drop_duplicates
+        if not again or not taken[decided.copy_of[decided.copy_of >= 0]].any():
+            break
+    if config.near_duplicates and count:
+        gone, near = taken | (decided.copy_of >= 0), config.near_duplicates
+        found = table.signatures(near.permutations, gone, scratch / "signatures")
+        for links in near_duplicates.near_duplicates(found, near, scratch, _ROWS_IN_MEMORY):
+            decided.copy_of[links[:, 0]] = links[:, 1]
+            decided.near[links[:, 0]] = True
+    decided.verdict[taken | (decided.copy_of >= 0)] = REJECTED
+    c4 = config.rules.c4
+    if c4 is not None and c4.span_sentences is not None:
+        gone, least = decided.verdict == REJECTED, spans.Least(c4.min_sentences, config.min_characters)
+        repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, least, scratch, _ROWS_IN_MEMORY)
+        decided.verdict[repeats.too_little] = REJECTED
+        decided = decided._replace(repeats=repeats)
+    return decided
+
+
+def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
+    """An array that lies in a file, so that the system may put it aside."""
+    if not count:
+        return np.empty(0, dtype)
+    array = np.memmap(path, dtype, "w+", shape=(count,))
+    array[:] = fill
+    return array
+
+
+def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scratch: Path, crew: Crew) -> None:
+    """Give each row that is kept its split.
+
+    The `round(fraction · n)` names with the smallest keyed hashes are the validation split, the next ones the test
+    split; a fraction above 0 gets at least one of three or more names, and training keeps at least one.
+    """
+    if split.validation == split.test == 0:
+        return
+    jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
+    for _ in crew.in_order(_split_keys, jobs):
+        pass
+    kept = decided.verdict != REJECTED
+
+    def keys() -> Iterator[np.ndarray]:
+        for number, (_, _, path) in enumerate(jobs):
+            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[kept[table.span(number)]]
+
+    validation, test = shares(int(kept.sum()), split)
+    bounds = [external_memory.smallest(keys, count, _ROWS_IN_MEMORY) for count in (validation, validation + test)]
+    for number, found in enumerate(keys()):
+        span = table.span(number)
+        verdict = np.where(external_memory.below(found, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
+        verdict[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
+        decided.verdict[span][kept[span]] = verdict
+
+
+def _split_keys(job: tuple[Path, int, Path]) -> None:
+    folder, seed, out = job
+    with out.open("wb") as file:
+        for name in _names(folder)["name"]:
+            file.write(split_key(seed, name.as_py()))

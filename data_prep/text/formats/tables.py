@@ -1,0 +1,222 @@
+"""Tables: CSV, TSV, Parquet and Arrow, a document a row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep.sources import records as readers_rows
+from data_prep.sources.cuts import group_rows
+from data_prep.sources.records import (
+    EXCERPT,
+    Fields,
+    Lines,
+    Reject,
+    Row,
+    excerpt,
+    first_line,
+    is_the_files,
+    row_of,
+    seekable,
+    too_long,
+)
+
+_BATCH = 128  # rows of a table in memory: a file of few bytes may hold long ones
+
+
+def comma_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    return _separated(name, stream, fields, ",")
+
+
+def tab_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    return _separated(name, stream, fields, "\t")
+
+
+class _TooLongError(Exception):
+    pass
+
+
+def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]] | Reject]:
+    """The records of separated values with the lines where they start, empty ones left out; quoted fields may hold
+    line ends. Bytes that are not UTF-8 are surrogates (`not_utf8_in`)."""
+
+    class Text:
+        def __iter__(self) -> Text:
+            return self
+
+        def __next__(self) -> str:
+            raw = next(lines)
+            if raw is None:
+                raise _TooLongError
+            return raw.decode("utf-8", "surrogateescape")
+
+    csv.field_size_limit(readers_rows.MAX_BYTES)
+    table = csv.reader(Text(), delimiter=delimiter, strict=True)
+    while True:
+        start = lines.number + 1
+        try:
+            values = next(table)
+        except StopIteration:
+            break
+        except _TooLongError:
+            yield too_long(name, lines.number, lines.long)
+        except csv.Error as error:
+            yield Reject(name, start, f"not {'CSV' if delimiter == ',' else 'TSV'}: {error}")
+            for line in range(start + 1, lines.number + 1):  # each counts, for each was lost
+                yield Reject(name, line, f"within the quotes that open in or after line {start:,}")
+        else:
+            if values:
+                yield start, values
+
+
+def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> Iterator[Row]:
+    header, rows = None, 0
+    for record in records(name, Lines(stream), delimiter):
+        if isinstance(record, Reject):
+            rows += 1
+            yield record
+            continue
+        start, values = record
+        if header is None:
+            header = values
+            missing = [key for key in filter(None, fields) if key not in header]
+            if missing:
+                yield Reject(name, start, f"no column {missing[0]!r}; found {', '.join(map(repr, header))}")
+                return
+            continue
+        rows += 1
+        begin = excerpt(delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape"))
+        if len(values) != len(header):
+            yield Reject(name, start, f"expected {len(header)} fields as in the header, found {len(values)}", begin)
+        elif not_utf8_in(values):
+            yield Reject(name, start, "not UTF-8", begin)
+        else:
+            yield row_of(name, start, dict(zip(header, values, strict=True)), fields, begin)
+    if not rows:
+        yield Reject(name, 1, "empty file" if header is None else "no row below the header")
+
+
+def not_utf8_in(values: list[str]) -> bool:
+    """Whether bytes of a record were not UTF-8."""
+    return any(not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value) for value in values)
+
+
+class _Group(NamedTuple):
+    """Rows of a table that damage spoils together: `first` come before, `count` should be there, if that is known."""
+
+    what: str
+    first: int
+    count: int | None
+    batches: Iterator[pa.RecordBatch]
+
+
+def parquet(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    with seekable(stream) as file:
+        yield from table(name, fields, lambda: parquet_groups(file))
+
+
+def parquet_groups(file: BinaryIO, start: int = 0, stop: int | None = None) -> tuple[pa.Schema, Iterator[_Group]]:
+    table = pq.ParquetFile(file)
+    schema, counts = table.schema_arrow, group_rows(table.metadata)
+    columns = [field.name for field in schema if _is_value(field.type)]
+    firsts = list(accumulate(counts, initial=0))
+
+    def groups() -> Iterator[_Group]:
+        for number in range(len(counts))[start:stop]:
+            batches = table.iter_batches(_BATCH, row_groups=[number], columns=columns)
+            yield _Group("row group", firsts[number], counts[number], batches)
+
+    return schema, groups()
+
+
+def arrow(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
+    with seekable(stream) as file:
+        yield from table(name, fields, lambda: _arrow_groups(file))
+
+
+def _arrow_groups(file: BinaryIO) -> tuple[pa.Schema, Iterator[_Group]]:
+    magic = file.read(6)
+    file.seek(0)
+    if magic == b"ARROW1":
+        table = pa.ipc.open_file(file)
+        schema, batches = table.schema, (table.get_batch(number) for number in range(table.num_record_batches))
+    else:
+        stream = pa.ipc.open_stream(file)
+        schema, batches = stream.schema, iter(stream)
+    return schema, iter([_Group("file", 0, None, batches)])
+
+
+def table(
+    name: str, fields: Fields, opened: Callable[[], tuple[pa.Schema, Iterator[_Group]]], says: bool = True
+) -> Iterator[Row]:
+    """The rows of a table's groups; `says`: what is wrong with the table as a whole is said here."""
+    read = 0
+    try:
+        schema, groups = opened()
+        problem = _missing(schema, fields)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if not is_the_files(error):
+            raise
+        yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
+        return
+    if problem:
+        if says:
+            yield Reject(name, 1, problem)
+        return
+    for group in groups:
+        position = group.first
+        try:
+            for batch in group.batches:
+                for row in _table_rows(batch):
+                    position += 1
+                    read += 1
+                    yield row_of(name, position, row, fields, str(row[fields.text] or "")[:EXCERPT])
+            if group.count is not None and position - group.first != group.count:
+                raise ValueError(f"it should hold {group.count} rows")
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+            if not is_the_files(error):
+                raise
+            read += 1
+            yield Reject(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
+    if not read and says:
+        yield Reject(name, 1, "empty file")
+
+
+def _missing(schema: pa.Schema, fields: Fields) -> str | None:
+    for key in filter(None, fields):
+        if key not in schema.names:
+            return f"no column {key!r}; found {', '.join(map(repr, schema.names)) or 'none'}"
+        if schema.names.count(key) > 1:
+            return f"more than one column is called {key!r}"
+        if not _is_value(schema.field(key).type):
+            return f"column {key!r}: expected strings, found {schema.field(key).type}"
+    kind = schema.field(fields.text).type
+    return None if _is_text(kind) else f"column {fields.text!r}: expected strings, found {kind}"
+
+
+def _table_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(batch), _BATCH):
+        part = batch.slice(start, _BATCH)
+        part.validate(full=True)  # offsets and UTF-8; a file is not believed
+        columns = {field.name: part.column(i) for i, field in enumerate(part.schema) if _is_value(field.type)}
+        for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+
+def _is_value(kind: pa.DataType) -> bool:
+    """Whether a column may hold what a document keeps: text, numbers, booleans."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return _is_text(kind) or any(check(kind) for check in checks)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -1,0 +1,68 @@
+"""Which texts share words with evaluation texts (Brown et al. 2020, appendix C).
+
+A text is a row of words (`data_prep.text.words`). An n-gram is known by a 64-bit hash that is the same on every
+machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import xxhash
+
+from data_prep.text.rules.config import Outcome
+from data_prep.text.words import words
+
+MIN_WORDS = 8  # an evaluation text with fewer words could be anywhere by chance
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd; of a polynomial in the words' hashes, modulo 2⁶⁴
+
+
+class SharedNgrams:
+    """Rejects texts that share an n-gram with one of some evaluation texts."""
+
+    def __init__(self, evaluation: Iterable[str], n: int) -> None:
+        self._known = _known_ngrams(evaluation, n)
+
+    def __call__(self, text: str) -> Outcome:
+        hashes = _word_hashes(text)
+        previous = 1
+        ngrams = hashes
+        for n, known in self._known.items():
+            ngrams = _longer(ngrams, hashes, previous, n)
+            previous = n
+            if not ngrams.size:
+                break
+            places = np.searchsorted(known, ngrams)
+            if (known[np.minimum(places, known.size - 1)] == ngrams).any():
+                return Outcome(None, "decontamination: shares words with an evaluation text")
+        return Outcome(text)
+
+
+def ngrams_of(texts: Iterable[str], n: int) -> np.ndarray:
+    """Sorted, different hashes (uint64) of the n-grams of some texts; a text of 8 to n - 1 words is one as a whole."""
+    known = _known_ngrams(texts, n)
+    return np.unique(np.concatenate(list(known.values()))) if known else np.empty(0, np.uint64)
+
+
+def _known_ngrams(texts: Iterable[str], n: int) -> dict[int, np.ndarray]:
+    """The sorted hashes of n-grams by their numbers of words, the fewest first."""
+    found: dict[int, list[np.ndarray]] = {}
+    for text in texts:
+        hashes = _word_hashes(text)
+        length = min(n, hashes.size)
+        if length == n or length >= MIN_WORDS:
+            found.setdefault(length, []).append(_longer(hashes, hashes, 1, length))
+    return {length: np.unique(np.concatenate(found[length])) for length in sorted(found)}
+
+
+def _word_hashes(text: str) -> np.ndarray:
+    encoded = " ".join(words(text)).encode("utf-8", "surrogatepass").split()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), np.uint64, len(encoded))
+
+
+def _longer(ngrams: np.ndarray, words: np.ndarray, length: int, wanted: int) -> np.ndarray:
+    """Hashes of the n-grams of `wanted` words, from those of `length` words and those of the words."""
+    for added in range(length, wanted):
+        ngrams = ngrams[:-1] * _FACTOR + words[added:]
+    return ngrams

@@ -1,0 +1,201 @@
+"""One unit of a corpus: the parts of sources that are read one after another, cleaned, and kept in files.
+
+documents.arrow   rows that are kept so far: name, sentences, source, meta, their number and position; meta is kept as
+                  the source has it, control characters too: who shows it makes them visible
+names.arrow       names and sources again, to be looked up one by one
+rejects.arrow     refused rows
+keys.u64          128 bits of each row's text and of its name
+signatures.u32    MinHash signatures, where near duplicates are looked for
+spans.u64 …       what `data_prep.text.rules.spans` writes, where repeated spans are looked for
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from data_prep.corpus import unit_cache
+from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
+from data_prep.corpus.row_writer import Writer
+from data_prep.sources.config import Document, Part, Reject, SourceConfig, rows
+from data_prep.sources.records import printable
+from data_prep.text import near_duplicates
+from data_prep.text import sentences as splitting
+from data_prep.text.clean import CleanConfig, clean, fingerprint
+from data_prep.text.rules.rules import Rules
+from data_prep.text.rules.spans import SpanFiles
+
+VERSION = 2  # of what a unit holds; raised when reading or cleaning gives something else
+_LOOKED_AT = 4096  # characters
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
+_UNIT_REJECTS = REJECT_SCHEMA.append(pa.field("row", pa.int64()))
+_NAMES = pa.schema([("name", pa.string()), ("source", pa.string())])
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Parts of one source, to be read one after another."""
+
+    key: str
+    source: SourceConfig
+    number: int  # of the source
+    parts: tuple[Part, ...]
+    files: str  # digest of those that the rules read
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+
+def read(unit: Unit, config: CleanConfig, cache: Path, downloads: Path) -> dict[str, Any]:
+    """Read and clean a unit, if that was not done before; says what came of it."""
+    return unit_cache.make(cache, unit.key, partial(_read_into, unit, config, downloads))
+
+
+def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
+    cleaner, kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
+    reasons: Counter[str] = Counter()
+    first: list[list[Any]] = []
+    filtered = 0
+    with ExitStack() as stack:
+        documents = stack.enter_context(Writer(folder / "documents.arrow", _UNIT_SCHEMA, compression="zstd"))
+        names = stack.enter_context(Writer(folder / "names.arrow", _NAMES))
+        rejects = stack.enter_context(Writer(folder / "rejects.arrow", _UNIT_REJECTS, compression="zstd"))
+        keys = stack.enter_context((folder / "keys.u64").open("wb"))
+        signatures = stack.enter_context(_Signatures(folder / "signatures.u32", config))
+        spans = stack.enter_context(SpanFiles(folder, config.rules.span_sentences))
+        for number, row in enumerate((row for part in unit.parts for row in rows(part, unit.source, downloads)), 1):
+            result = row if isinstance(row, Reject) else cleaner(row)
+            if isinstance(result, Reject):
+                reasons[result.reason] += 1
+                if isinstance(result, _Filtered):
+                    filtered += 1
+                elif len(first) < 3:
+                    first.append([result.source, result.position, result.reason])
+                line = [result.source, result.position, result.reason, result.excerpt, number]
+                rejects.write(line, len(result.reason))
+                continue
+            kept += 1
+            name, source, position = printable(result.document.name), result.document.source, result.document.position
+            meta = _as_json(result.document.meta)
+            documents.write([name, result.sentences, source, meta, number, position], len(result.text))
+            names.write([name, source], 0)
+            keys.write(result.fingerprint + _name_key(name))
+            signatures.write(result.text)
+            spans.write(result.sentences)
+    return {
+        "rows": number,
+        "kept": kept,
+        "rejected": sum(reasons.values()),
+        "filtered": filtered,
+        "reasons": dict(reasons.most_common(100)),
+        "first": first,
+        "rules": dict(cleaner.counts),
+    }
+
+
+class Cleaned(NamedTuple):
+    """A document that may stay, what is left of its text, and the sentences of that."""
+
+    document: Document
+    text: str
+    sentences: list[str]
+    fingerprint: bytes
+
+
+class _Filtered(Reject):
+    """A sound row that a rule was asked to leave out: it is counted, and not bad."""
+
+
+class Cleaner:
+    """Cleans a document, or says why it may not stay."""
+
+    def __init__(self, config: CleanConfig, rules: Rules) -> None:
+        self.config = config
+        self.rules = rules
+        self.short = f"shorter than {config.min_characters} characters"
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, document: Document) -> Cleaned | Reject:
+        config = self.config
+        excerpt = document.text.lstrip()[:80].rstrip()
+        text = clean(document.text, config.normalisation)
+        if len(text) < config.min_characters:
+            return Reject(document.source, document.position, self.short, excerpt)
+        if len(text) < 0.9 * len(document.text) and _mostly_controls(document.text[:_LOOKED_AT]):
+            return Reject(
+                document.source,
+                document.position,
+                "a third are control characters; if it is UTF-16, save it as UTF-8",
+                excerpt,
+            )
+        outcome = self.rules(text)
+        if outcome.text is None or len(outcome.text) < config.min_characters:
+            return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
+        self.counts.update(outcome.counts)
+        tidy = outcome.text is text  # a rule that mends a text may leave white space
+        sentences = splitting.split(outcome.text, config.language, tidy)
+        return Cleaned(document, outcome.text, sentences, fingerprint(outcome.text, tidy))
+
+
+def _as_json(meta: dict[str, Any]) -> str:
+    """Values that JSON has none of (infinite, not a number) are left out, as they are where JSON is read."""
+    encode = partial(json.dumps, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    try:
+        return encode(meta)
+    except ValueError:
+        return encode({key: value for key, value in meta.items() if not isinstance(value, float) or isfinite(value)})
+
+
+@lru_cache(1)
+def _rules(config: str, files: str, downloads: Path) -> Rules:
+    """The rules of a config, loaded once for all units of a process; `files`: the digest of what they read."""
+    return Rules(CleanConfig.model_validate_json(config), downloads)
+
+
+def _mostly_controls(text: str) -> bool:
+    """Whether more than a third are control characters: another encoding that happens to be read as UTF-8."""
+    return len(_CONTROLS.findall(text)) > len(text) / 3
+
+
+class _Signatures:
+    """Writes the MinHash signatures of texts to a file, if near duplicates are looked for."""
+
+    def __init__(self, path: Path, config: CleanConfig) -> None:
+        self.path, self.config, self.waiting = path, config.near_duplicates, list[str]()
+
+    def __enter__(self) -> _Signatures:
+        if self.config:
+            self.file = self.path.open("wb")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.config:
+            self._flush()
+            self.file.close()
+
+    def write(self, text: str) -> None:
+        if self.config:
+            self.waiting.append(text)
+            if len(self.waiting) >= 256:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self.config and self.waiting:
+            self.file.write(near_duplicates.signatures(self.waiting, self.config).tobytes())
+            self.waiting.clear()
+
+
+def _name_key(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()

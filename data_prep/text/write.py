@@ -1,0 +1,107 @@
+"""The files of a corpus: each row goes where it was decided; what is refused into one file, with its reason."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
+from data_prep.corpus.row_writer import Writer
+from data_prep.shards.format import digest, mapped
+from data_prep.text.decide import REJECTED, Decided, Table
+from data_prep.text.rules.spans import TOO_LITTLE, Marks, without_marked
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where a unit's rows go."""
+
+    folder: Path
+    out: Path
+    file: str
+    verdict: np.ndarray
+    marks: Marks | None = None  # sentences that go
+
+
+def write(job: Writing) -> dict[str, dict[str, Any]]:
+    """Copy a unit's rows into one file per split, in their order; count what each holds."""
+    counts: dict[str, dict[str, Any]] = {s: {"documents": 0, "sentences": 0, "characters": 0} for s in SPLITS}
+    start = first = 0
+    with ExitStack() as stack:
+        writers: dict[str, pa.RecordBatchFileWriter] = {}
+        reader = stack.enter_context(pa.ipc.open_file(str(job.folder / "documents.arrow")))
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number).select(DOCUMENT_SCHEMA.names)
+            verdict = job.verdict[start : start + batch.num_rows]
+            start += batch.num_rows
+            if job.marks is not None:
+                sentences, at = batch["sentences"], batch.schema.get_field_index("sentences")
+                first, span = first + len(sentences.flatten()), slice(first, first + len(sentences.flatten()))
+                batch = batch.set_column(at, "sentences", without_marked(sentences, job.marks.read(span)))
+            for code, split in enumerate(SPLITS):
+                chosen = batch.filter(pa.array(verdict == code))
+                if not chosen.num_rows:
+                    continue
+                if split not in writers:
+                    (job.out / split).mkdir(exist_ok=True)
+                    sink = pa.ipc.new_file(str(job.out / split / job.file), DOCUMENT_SCHEMA)
+                    writers[split] = stack.enter_context(sink)
+                writers[split].write_batch(chosen)
+                sentences = chosen["sentences"].flatten()
+                counts[split]["documents"] += chosen.num_rows
+                counts[split]["sentences"] += len(sentences)
+                counts[split]["characters"] += pc.sum(pc.utf8_length(sentences)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
+    for split in writers:
+        counts[split]["digest"] = digest(mapped(job.out / split / job.file))
+    return counts
+
+
+def write_rejects(table: Table, decided: Decided, out_dir: Path) -> None:
+    """All rejects, in the order of reading: those of the units, and the rows that repeat others."""
+    with Writer(out_dir / "rejects.arrow", REJECT_SCHEMA) as writer:
+        for unit, folder in enumerate(table.folders):
+            span = table.span(unit)
+            own = (row for batch in _batches(folder / "rejects.arrow") for row in batch.to_pylist())
+            repeats = np.flatnonzero(decided.verdict[span] == REJECTED)
+            both = heapq.merge(own, _repeats(table, decided, unit, repeats), key=lambda reject: reject["row"])
+            for reject in both:
+                writer.write([reject[name] for name in REJECT_SCHEMA.names], len(reject["reason"]))
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.ipc.open_file(str(path)) as reader:
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
+
+def _repeats(table: Table, decided: Decided, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Rejects of the rows `repeats` of a unit, in their order."""
+    first = 0
+    for batch in _batches(table.folders[unit] / "documents.arrow") if len(repeats) else ():
+        inside = repeats[(repeats >= first) & (repeats < first + batch.num_rows)]
+        rows = inside + table.span(unit).start
+        copy_of, near = decided.copy_of[rows], decided.near[rows].tolist()
+        other = np.where(copy_of >= 0, copy_of, decided.name_of[rows])
+        others = table.names(np.maximum(other, 0))
+        chosen = batch.take(pa.array(inside - first)).to_pylist()
+        for place, (row, is_near, (name, source)) in enumerate(zip(chosen, near, others, strict=True)):
+            if other[place] < 0:
+                reason = TOO_LITTLE
+            elif copy_of[place] < 0:
+                reason = taken_by(row["name"], source)
+            else:
+                reason = f"{'near ' * is_near}duplicate of {name}"
+            yield {**row, "reason": reason, "excerpt": " ".join(row["sentences"])[:80]}
+        first += batch.num_rows
+
+
+def taken_by(name: str, source: str) -> str:
+    return f"the name {name!r} is taken by a document of {source}"

@@ -1,0 +1,1 @@
+"""Tokenizers, ids, and how sentences become rows: composition and packing."""

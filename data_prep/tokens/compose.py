@@ -1,0 +1,247 @@
+"""From a tokenised corpus to examples: which sentences, and which pairs of them, make a row.
+
+    packed   [CLS] s s s … [SEP]      consecutive sentences of one document; its last row is shorter
+    nsp      [CLS] A [SEP] B [SEP]    next sentence prediction: B follows A, or is from elsewhere
+    sop      [CLS] A [SEP] B [SEP]    sentence order prediction: B follows A, or the two are swapped
+
+`compose` is pure and works document by document: what a document gives depends on the document, the
+corpus, the config, the seed and the epoch, not on which documents are composed together. Only `pack`,
+which then puts several of these sequences into each row, chooses among those composed together.
+
+Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, . 4.2); nsp is BERT's (Devlin et al.
+2018, . 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
+. 3.1), except that a chunk of one sentence is skipped instead of becoming a random pair.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_prep.errors import UserError
+from data_prep.rng import Draws, key
+from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of
+from data_prep.tokens.corpus import TokenCorpus
+from data_prep.tokens.packing import pack
+
+# Draws. Those of a pair have the number of its first sentence in the document as their position.
+SHORT, TARGET, SPLIT, COIN, PARTNER, START, FRONT_A, FRONT_B = range(8)
+
+
+class ComposeConfig(BaseModel):
+    """How to make rows.
+
+    length: most tokens in a row, special tokens included. short_probability: share of documents
+    whose pairs are cut to a shorter, random length (nsp and sop). whole_sentences: whether packed
+    rows end where a sentence ends (one longer than a row is cut all the same) or are filled up.
+    epochs: how many times the corpus is composed anew (pairs differ from epoch to epoch). pack:
+    several sequences per row, best-fit, so that little of a row is padding; each keeps its own
+    [CLS], positions, budget of masks and label.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["packed", "nsp", "sop"]
+    length: int = Field(128, ge=8)
+    short_probability: float = Field(0.1, ge=0, le=1)
+    whole_sentences: bool = True
+    epochs: int = Field(1, ge=1)
+    pack: bool = False
+
+
+def compose(
+    corpus: TokenCorpus,
+    config: ComposeConfig,
+    specials: Specials,
+    seed: int,
+    name: str,
+    epoch: int,
+    documents: range,
+) -> Rows:
+    """The rows of some documents, in the order of the documents and of their text.
+
+    name: the corpus's, part of the keys. Returns `tokens` and `word_start` (Ragged), `document` [R]
+    uint32, and for pairs also `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop:
+    1 = swapped). With `pack`, `document` and `label` are Ragged, one value per sequence of the row,
+    and `sequence` (Ragged uint8, or uint16 for long rows) tells a token's; rows are in the order of
+    their first sequences. UserError where nsp finds no second document to take a foreign partner
+    from.
+    """
+    if config.kind == "packed":
+        document, spans = _packed(corpus, config, documents)
+        return _finished(_assemble(corpus, specials, document, [spans]), config)
+    if config.kind == "nsp" and len(corpus.with_text) < 2:
+        raise UserError(
+            f"next sentence prediction takes partners from other documents, and {name} has "
+            f"{len(corpus.with_text)} with text: add documents, or compose sop or packed"
+        )
+    numbers = np.asarray(documents, np.int64)
+    draws = Draws(key(seed, f"compose.{config.kind}", name), epoch, numbers)
+    longest = config.length - 3
+    short = draws.uniform(SHORT) < config.short_probability
+    target = np.where(short, 2 + draws.below(longest - 1, TARGET), longest)
+    pairs = _pairs(corpus, config.kind, draws, numbers, target)
+    document = numbers[pairs.row]
+    first = corpus.document_offsets[document]
+    cuts = [corpus.sentence_offsets[first + cut] for cut in (pairs.start, pairs.half, pairs.stop)]
+    a, b = Spans(cuts[0], cuts[1]), Spans(cuts[1], cuts[2])
+    if config.kind == "nsp":
+        foreign = _foreign(corpus, draws, pairs, document, target[pairs.row] - a.length)
+        b = b.where(pairs.label, foreign)
+    else:
+        a, b = a.where(pairs.label, b), b.where(pairs.label, a)
+    a, b = _truncate(a, b, longest, draws, pairs)
+    rows = _assemble(corpus, specials, document, [a, b])
+    lengths = np.stack([a.length + 2, b.length + 1], axis=1).ravel()
+    segment = np.repeat(np.tile(np.array([0, 1], np.uint8), len(document)), lengths)
+    rows["segment"] = Ragged.from_lengths(segment, a.length + b.length + 3)
+    rows["label"] = pairs.label.astype(np.uint8)
+    return _finished(rows, config)
+
+
+def _finished(rows: Rows, config: ComposeConfig) -> Rows:
+    return pack(rows, config.length) if config.pack else rows
+
+
+class Spans(NamedTuple):
+    """Runs of the corpus's tokens: start … stop-1 of each. Both [R] int64."""
+
+    start: np.ndarray
+    stop: np.ndarray
+
+    @property
+    def length(self) -> np.ndarray:
+        return self.stop - self.start
+
+    def where(self, condition: np.ndarray, other: Spans) -> Spans:
+        """The other's spans where the condition holds."""
+        starts = np.where(condition, other.start, self.start)
+        return Spans(starts, np.where(condition, other.stop, self.stop))
+
+
+class Pairs(NamedTuple):
+    """Chunks of sentences, cut in two. All [R].
+
+    row: the document, as an index into the batch. start, half, stop: sentences, counted in their
+    document: A is start … half-1, B is half … stop-1 unless it is foreign. label: bool.
+    """
+
+    row: np.ndarray
+    start: np.ndarray
+    half: np.ndarray
+    stop: np.ndarray
+    label: np.ndarray
+
+
+def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, target: np.ndarray) -> Pairs:
+    """Go through each document's sentences in chunks of at least `target` tokens (its last: less).
+
+    In nsp, the half of a chunk that a foreign B displaces is put back: the next chunk begins there.
+    """
+    counts = corpus.document_offsets[numbers + 1] - corpus.document_offsets[numbers]
+    sentences = Ragged.from_lengths(np.empty(counts.sum(), bool), counts)
+    at = sentences.positions(), sentences.row_index()
+    split = draws.bits(SPLIT, *at).tolist()
+    coin = (draws.uniform(COIN, *at) < 0.5).tolist()
+    found: list[tuple[int, int, int, int, bool]] = []
+    for row, number in enumerate(numbers.tolist()):
+        first, last = corpus.document_offsets[number : number + 2].tolist()
+        tokens = corpus.sentence_offsets[first : last + 1].tolist()
+        base, count, goal = int(sentences.offsets[row]), last - first, int(target[row])
+        start = 0
+        while start < count:
+            stop = min(bisect_left(tokens, tokens[start] + goal, start + 1), count)
+            half = start + 1 + (split[base + start] * (stop - start - 1) >> 64)
+            label = coin[base + start]
+            if stop - start > 1:
+                found.append((row, start, half, stop, label))
+                start = half if label and kind == "nsp" else stop
+            else:
+                if kind == "nsp":
+                    found.append((row, start, half, stop, True))
+                start = stop
+    row, start, half, stop, label = np.array(found, np.int64).reshape(-1, 5).T
+    return Pairs(row, start, half, stop, label.astype(bool))
+
+
+def _foreign(corpus: TokenCorpus, draws: Draws, pairs: Pairs, document: np.ndarray, wanted: np.ndarray) -> Spans:
+    """Sentences from a random place of another document, until there are `wanted` tokens (≥ 1)."""
+    own = np.searchsorted(corpus.with_text, document)
+    other = draws.below(len(corpus.with_text) - 1, PARTNER, pairs.start, pairs.row)
+    partner = corpus.with_text[other + (other >= own)]
+    first, last = corpus.document_offsets[partner], corpus.document_offsets[partner + 1]
+    start = first + draws.below(last - first, START, pairs.start, pairs.row)
+    begin = corpus.sentence_offsets[start]
+    stop = np.searchsorted(corpus.sentence_offsets, begin + wanted)
+    return Spans(begin, corpus.sentence_offsets[np.clip(stop, start + 1, last)])
+
+
+def _truncate(a: Spans, b: Spans, longest: int, draws: Draws, pairs: Pairs) -> tuple[Spans, Spans]:
+    """Drop tokens one by one from the longer of the two (b on a tie) until `longest` are left.
+
+    Each is dropped from the front or from the back by a fair coin, as in `truncate_seq_pair`; here
+    the number from each side is computed at once.
+    """
+    excess = np.maximum(a.length + b.length - longest, 0)
+    level = np.minimum(excess, np.abs(a.length - b.length))  # dropped until both are as long
+    a_longer, rest = a.length > b.length, excess - level
+    from_a = rest // 2 + level * a_longer
+    from_b = excess - from_a
+    front_a = _heads(from_a, FRONT_A, draws, pairs)
+    front_b = _heads(from_b, FRONT_B, draws, pairs)
+    return (
+        Spans(a.start + front_a, a.stop - (from_a - front_a)),
+        Spans(b.start + front_b, b.stop - (from_b - front_b)),
+    )
+
+
+def _heads(coins: np.ndarray, draw: int, draws: Draws, pairs: Pairs) -> np.ndarray:
+    """How many of each pair's `coins` [R] fair coins show heads: set bits of 64 coins at a time."""
+    words = Ragged.from_lengths(np.empty((num := (coins + 63) // 64).sum(), bool), num)
+    pair, word = words.row_index(), words.positions()
+    bits = draws.bits(draw, (pairs.start[pair] << 24) | word, pairs.row[pair])
+    used = np.minimum(coins[pair] - 64 * word, 64).astype(np.uint64)
+    heads = np.bitwise_count(bits >> (np.uint64(64) - used))
+    return np.bincount(pair, weights=heads, minlength=len(coins)).astype(np.int64)
+
+
+def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
+    """Document and tokens of each packed row."""
+    room = config.length - 2
+    found: list[tuple[int, int, int]] = []
+    for number in documents:
+        first, last = corpus.document_offsets[number : number + 2].tolist()
+        tokens = corpus.sentence_offsets[first : last + 1].tolist()
+        start, end = tokens[0], tokens[-1]
+        while start < end:
+            stop = min(start + room, end)
+            if config.whole_sentences and stop < end:
+                boundary = tokens[bisect_right(tokens, stop) - 1]
+                stop = boundary if boundary > start else stop
+            found.append((number, start, stop))
+            start = stop
+    document, start, stop = np.array(found, np.int64).reshape(-1, 3).T
+    return document, Spans(start, stop)
+
+
+def _assemble(corpus: TokenCorpus, specials: Specials, document: np.ndarray, parts: list[Spans]) -> Rows:
+    """Rows of [CLS] part [SEP] part [SEP] …"""
+    offsets = offsets_of(1 + sum(part.length + 1 for part in parts))
+    tokens = np.full(offsets[-1], specials.sep, corpus.tokens.dtype)
+    word_start = np.ones(offsets[-1], np.uint8)
+    tokens[offsets[:-1]] = specials.cls
+    at = offsets[:-1] + 1
+    for part in parts:
+        step = np.arange(part.length.sum()) - np.repeat(offsets_of(part.length)[:-1], part.length)
+        source, place = np.repeat(part.start, part.length) + step, np.repeat(at, part.length) + step
+        tokens[place] = corpus.tokens[source]
+        word_start[place] = corpus.word_start[source]
+        at = at + part.length + 1
+    return {
+        "tokens": Ragged(tokens, offsets),
+        "word_start": Ragged(word_start, offsets),
+        "document": document.astype(np.uint32),
+    }

@@ -1,0 +1,254 @@
+"""A tokenised corpus: every token of every document in one flat array, with offsets into it.
+
+    tokens          ▕ t t t t t t t t t t t t t t ▏   ids, no special tokens added
+    sentence_offsets  └──s0──┘└─s1─┘└─s2─┘└──s3──┘    where sentences begin in tokens
+    document_offsets  └─────d0──────┘└─────d1─────┘   where documents begin in sentences
+
+On disk it is a folder of Arrow files of one record batch each, memory-mapped when opened, and an
+index with their digests, which are checked on opening.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+
+from data_prep.errors import UserError
+from data_prep.shards.format import ShardDamaged, digest, mapped, sealed, unsealed, write_whole
+from data_prep.shards.rows import offsets_of
+from data_prep.tokens.encoder import Encoder
+
+FORMAT = 2
+INDEX = "tokens.json"
+BATCH = 1 << 14  # sentences encoded at once
+_ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets")
+
+
+class Documents(Protocol):
+    """A corpus, as far as tokenising goes."""
+
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+        """Some documents at a time: how many sentences each has, and the sentences."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TokenCorpus:
+    """N tokens in S sentences in D documents. No sentence is empty; a document may be.
+
+    tokens: [N] uint16, or uint32 for vocabularies over 65,535. word_start: [N] bool, a word's first
+    piece. sentence_offsets: [S + 1] int64 into tokens. document_offsets: [D + 1] int64 into
+    sentences.
+    """
+
+    tokens: np.ndarray
+    word_start: np.ndarray
+    sentence_offsets: np.ndarray
+    document_offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.document_offsets) - 1
+
+    @cached_property
+    def with_text(self) -> np.ndarray:
+        """Numbers of the documents that have sentences, rising."""
+        return np.flatnonzero(np.diff(self.document_offsets))
+
+    @cached_property
+    def document_starts(self) -> np.ndarray:
+        """[D + 1] int64: where documents begin in tokens."""
+        return np.asarray(self.sentence_offsets[self.document_offsets])
+
+    def ranges(self, tokens: int = 1 << 20) -> Iterator[range]:
+        """All documents in consecutive ranges of at most `tokens` tokens, or of one document."""
+        start = 0
+        while start < len(self):
+            limit = self.document_starts[start] + tokens
+            stop = int(np.searchsorted(self.document_starts, limit, side="right")) - 1
+            stop = min(max(stop, start + 1), len(self))
+            yield range(start, stop)
+            start = stop
+
+    def save(self, folder: Path) -> None:
+        """Write the corpus to a folder; the index, which makes it readable, comes last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        first_sentence = self.document_offsets[:-1]
+        tables: dict[str, dict[str, Any]] = {
+            "tokens": {"token": self.tokens, "word_start": self.word_start.view(np.uint8)},
+            "sentences": {"first_token": self.sentence_offsets},
+            "documents": {"first_sentence": np.ascontiguousarray(first_sentence)},
+        }
+        files = {}
+        for name, columns in tables.items():
+            path = folder / f"{name}.arrow"
+            batch = pa.record_batch({key: pa.array(value) for key, value in columns.items()})
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+            data = mapped(path)
+            files[path.name] = {"bytes": len(data), "digest": digest(data)}
+        index = {"format": FORMAT, "tokens": len(self.tokens), "documents": len(self)}
+        index |= {"sentences": len(self.sentence_offsets) - 1, "files": files}
+        write_whole(folder / INDEX, sealed(index))
+
+    @staticmethod
+    def open(folder: Path) -> TokenCorpus:
+        """Map a saved corpus, read-only. UserError where there is none, or a damaged one."""
+        folder = Path(folder)
+        if not (folder / INDEX).is_file():
+            raise UserError(f"{folder} holds no token corpus ({INDEX} is missing): tokenise first")
+        advice = f"delete the artifact {folder} and run again"
+        try:
+            index = unsealed((folder / INDEX).read_bytes())
+        except ValueError as error:
+            message = f"{folder / INDEX} cannot be trusted ({error}): {advice}"
+            raise ShardDamaged(message) from error
+        batches = {}
+        for name, wanted in index["files"].items():
+            path = folder / name
+            data = mapped(path) if path.is_file() else None
+            if data is None or len(data) != wanted["bytes"] or digest(data) != wanted["digest"]:
+                raise ShardDamaged(f"{path} is missing or not what was written: {advice}")
+            batches[path.stem] = pa.ipc.open_file(pa.py_buffer(data)).get_batch(0)
+        tokens, documents = batches["tokens"], batches["documents"]
+        sentence_offsets = batches["sentences"]["first_token"].to_numpy()
+        return TokenCorpus(
+            tokens["token"].to_numpy(),
+            tokens["word_start"].to_numpy().view(bool),
+            sentence_offsets,
+            np.append(documents["first_sentence"].to_numpy(), len(sentence_offsets) - 1),
+        )
+
+
+def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
+    """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
+
+    A text that says "[MASK]" is text, not a mask. Sentences that give no token are left out. An encoder that has met
+    other corpora knows words already.
+    """
+    encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
+    tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
+    counts = [np.empty(0, np.int64)]  # sentences of each document
+    for number_of, sentences in corpus.batches():
+        parts = [encoder.encode(sentences[i : i + BATCH]) for i in range(0, len(sentences), BATCH)]
+        length = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
+        has_text = np.concatenate([[0], np.cumsum(length > 0)])
+        ends = offsets_of(number_of)
+        tokens += [part.values for part in parts]
+        lengths.append(length[length > 0])
+        counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
+    ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
+    return TokenCorpus(
+        ids, _word_starts(encoder)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
+    )
+
+
+@lru_cache(1)
+def _word_starts(encoder: Encoder) -> WordStarts:
+    """Found once for all files that one encoder tokenises: it goes through the whole vocabulary."""
+    return WordStarts(encoder.tokenizer)
+
+
+def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
+    """Saved corpora one after another as one, whose arrays are mapped files in `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    sentence = document = 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("wb")) for name in _ARRAYS}
+        for name in _ARRAYS[2:]:
+            files[name].write(np.zeros(1, np.int64).tobytes())
+        for number, part in enumerate(map(TokenCorpus.open, parts)):
+            if not number:
+                dtype = part.tokens.dtype
+            files["tokens"].write(part.tokens.data)
+            files["word_start"].write(part.word_start.data)
+            files["sentence_offsets"].write((part.sentence_offsets[1:] + sentence).tobytes())
+            files["document_offsets"].write((part.document_offsets[1:] + document).tobytes())
+            sentence += int(part.sentence_offsets[-1])
+            document += int(part.document_offsets[-1])
+    (folder / "dtype").write_text(np.dtype(dtype).name)
+    return mapped_corpus(folder)
+
+
+def mapped_corpus(folder: Path) -> TokenCorpus:
+    """What `joined` made in a folder."""
+    types = [np.dtype((folder / "dtype").read_text()), np.dtype(bool), np.dtype(np.int64), np.dtype(np.int64)]
+    arrays = [
+        np.memmap(folder / name, dtype, "r") if (folder / name).stat().st_size else np.empty(0, dtype)
+        for name, dtype in zip(_ARRAYS, types, strict=True)
+    ]
+    return TokenCorpus(*arrays)
+
+
+SPACE, MARK, LETTER, ALONE = range(4)  # classes of single characters
+
+
+class WordStarts:
+    """Tells which pieces begin words: the rule is read off the tokenizer.
+
+    A sentence's first piece always does, and so does a special token. Of the others,
+
+    - in WordPiece: each piece without the continuation prefix (##);
+    - where each piece is one character: each Chinese or Japanese character, each punctuation mark
+      or symbol, and a letter or digit that follows none; a space or a combining mark belongs to
+      what it follows;
+    - elsewhere (byte-level BPE, SentencePiece): each piece that begins with a space (Ġ, ▁).
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        pieces = [""] * (max(vocabulary.values()) + 1)
+        for piece, number in vocabulary.items():
+            pieces[number] = piece
+        added = tokenizer.get_added_tokens_decoder()
+        special = {number for number, token in added.items() if token.special}
+        spec = json.loads(tokenizer.to_str())
+        self._classes: np.ndarray | None = None
+        if spec["model"]["type"] == "WordPiece":
+            prefix = spec["model"]["continuing_subword_prefix"]
+            starts = [not piece.startswith(prefix) for piece in pieces]
+        elif "ByteLevel" not in json.dumps(spec["decoder"]) and all(
+            len(piece) <= 1 or number in special for number, piece in enumerate(pieces)
+        ):
+            classes = [
+                character_class(piece) if number not in special and piece else ALONE
+                for number, piece in enumerate(pieces)
+            ]
+            self._classes = np.array(classes, np.uint8)
+            starts = [kind == ALONE for kind in classes]
+        else:
+            starts = [number in special or p.startswith(("Ġ", "▁")) for number, p in enumerate(pieces)]
+        self._starts = np.array(starts, bool)
+
+    def __call__(self, ids: np.ndarray, sentence_offsets: np.ndarray) -> np.ndarray:
+        """[N] bool for ids [N]; sentence_offsets: [S + 1], no sentence is empty."""
+        starts = self._starts[ids]
+        if self._classes is not None:
+            kind = self._classes[ids]
+            inside = (kind[:-1] == LETTER) | (kind[:-1] == MARK)
+            starts[1:] |= (kind[1:] == LETTER) & ~inside
+        starts[sentence_offsets[:-1]] = True
+        return starts
+
+
+def character_class(character: str) -> int:
+    """SPACE, MARK (combining, joiners), LETTER (or digit) or ALONE (a word by itself)."""
+    category = unicodedata.category(character)
+    if character.isspace():
+        return SPACE
+    if category[0] == "M" or category == "Cf":
+        return MARK
+    by_itself = unicodedata.name(character, "").startswith(("CJK", "HIRAGANA", "KATAKANA"))
+    return LETTER if category[0] in "LN" and not by_itself else ALONE

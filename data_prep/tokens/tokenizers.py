@@ -1,0 +1,262 @@
+"""Tokenizers: trained on a corpus or brought along, always in the format that `transformers` opens.
+
+A tokenizer's folder holds `tokenizer.json` and `tokenizer_config.json`;
+`AutoTokenizer.from_pretrained(folder)` gives the same ids as `load(folder)`. Special tokens of the
+trained kinds are [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4; rows are [CLS] A [SEP] and [CLS] A
+[SEP] B [SEP] with token types 0 and 1.
+
+    wordpiece   pieces of words, inside a word with ## in front (Schuster and Nakajima 2012; BERT)
+    byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK]
+    character   one Unicode character is one token, of any script, white space included
+    pretrained  copied from a folder, its padding and truncation switched off
+
+Training is deterministic: the same sentences give the same file, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from data_prep.errors import UserError
+from data_prep.shards.rows import Specials
+from data_prep.tokens import wordpiece
+
+SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+_ALIASES = {"pad": ["<pad>"], "unk": ["<unk>"], "cls": ["<s>"], "sep": ["</s>"], "mask": ["<mask>"]}
+
+
+class TokenizerConfig(BaseModel):
+    """Which tokenizer, and how large."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["wordpiece", "byte-bpe", "character", "pretrained"] = "wordpiece"
+    vocabulary: int = Field(default=8192, ge=16)
+    """Most ids it may have, special tokens included (not for pretrained)."""
+    lowercase: bool = False
+    """Fold to lower case; wordpiece also strips accents then, as BERT's uncased models do."""
+    path: str | None = None
+    """Folder of a pretrained tokenizer: `tokenizer.json`, or BERT's `vocab.txt`."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> TokenizerConfig:
+        if (self.path is not None) != (self.kind == "pretrained"):
+            found = "none" if self.path is None else f"{self.path!r} with kind {self.kind!r}"
+            raise ValueError(f"'path' belongs to kind 'pretrained' and only to it; found {found}")
+        least = 256 + len(SPECIAL_TOKENS)
+        if self.kind == "byte-bpe" and self.vocabulary < least:
+            raise ValueError(f"byte-bpe needs a vocabulary of at least {least}, found {self.vocabulary}")
+        return self
+
+
+def train(config: TokenizerConfig, sentences: Iterable[str], out_dir: Path) -> dict[str, Any]:
+    """Train (or copy) a tokenizer into `out_dir` in one pass over the sentences; returns a summary.
+
+    Raises `UserError` if there is no text, or if a pretrained tokenizer lacks what rows are made
+    of.
+    """
+    out_dir = Path(out_dir)
+    settings: dict[str, Any] = {}
+    if config.kind == "pretrained":
+        tokenizer, settings = _pretrained(config)
+    else:
+        sentences = _some(sentences)
+        trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
+        tokenizer = trained[config.kind](config, sentences)
+        settings = {f"{role}_token": token for role, token in SPECIAL_TOKENS.items()}
+        if config.kind == "byte-bpe":
+            settings["add_prefix_space"] = True
+    settings |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(out_dir / "tokenizer.json"))
+    text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (out_dir / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    special = specials(out_dir)
+    return {
+        "kind": config.kind,
+        "vocabulary": special.vocabulary,
+        "specials": {role: getattr(special, role) for role in SPECIAL_TOKENS},
+    }
+
+
+def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
+    """The tokenizer of a folder. Unless `specials_in_text`, a text that says "[MASK]" is text, not
+    a mask.
+
+    `AutoTokenizer` reads such words as special tokens, for prompts; in data they are an accident.
+    """
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no tokenizer.json; train a tokenizer first")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise UserError(f"{path} is not a tokenizer ({error}); train it again") from error
+    tokenizer.encode_special_tokens = not specials_in_text
+    return tokenizer
+
+
+def specials(folder: Path | str) -> Specials:
+    """The special ids of a tokenizer's folder. Raises `UserError` if a role is not filled."""
+    tokenizer = load(folder)
+    return _specials(tokenizer, _settings(Path(folder)), str(folder))
+
+
+def _specials(tokenizer: Tokenizer, settings: dict[str, Any], where: str) -> Specials:
+    roles: dict[str, int] = {}
+    for role, token in _roles(tokenizer, settings).items():
+        number = tokenizer.token_to_id(token)
+        if number is not None:
+            roles[role] = number
+    missing = [role for role in SPECIAL_TOKENS if role not in roles]
+    if missing:
+        raise UserError(
+            f"the tokenizer in {where} has no token for {', '.join(missing)};"
+            " rows need all of pad, unk, cls, sep and mask, so use another tokenizer"
+        )
+    added = tokenizer.get_added_tokens_decoder()
+    return Specials(
+        **roles,
+        vocabulary=max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
+        all=frozenset(token_id for token_id, token in added.items() if token.special),
+    )
+
+
+def _roles(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
+    """The token of each role: as the settings say, else by the usual names."""
+    roles = {}
+    for role, usual in SPECIAL_TOKENS.items():
+        token = settings.get(f"{role}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        names = [token] if token else [usual, *_ALIASES[role]]
+        roles[role] = next((name for name in names if tokenizer.token_to_id(name) is not None), names[0])
+    return roles
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.is_file():
+            try:
+                settings |= json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, TypeError) as error:
+                raise UserError(f"{path} is not a JSON object ({error}); mend it or train again") from error
+    return settings
+
+
+def _some(sentences: Iterable[str]) -> Iterator[str]:
+    iterator = iter(sentences)
+    first = next((sentence for sentence in iterator if sentence.strip()), None)
+    if first is None:
+        raise UserError("there is no text to train a tokenizer on; its training split is empty")
+    return chain([first], iterator)
+
+
+def _wordpiece(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
+    normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
+    words = wordpiece.count_words(sentences, normalizer)
+    ids = wordpiece.learn(words, config.vocabulary, list(SPECIAL_TOKENS.values()))
+    model = models.WordPiece(ids, unk_token="[UNK]", continuing_subword_prefix="##")
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    return _finished(tokenizer)
+
+
+def _byte_bpe(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    if config.lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocabulary,
+        min_frequency=wordpiece.MIN_COUNT,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _finished(tokenizer)
+
+
+def _character(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
+    normalizer = normalizers.Lowercase() if config.lowercase else None
+    counts: Counter[str] = Counter()
+    for chunk in wordpiece.chunks(sentences):
+        counts.update(normalizer.normalize_str(chunk) if normalizer else chunk)
+    for always in " \n":
+        counts.pop(always, None)
+    ranked = [character for character, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    vocabulary = [*SPECIAL_TOKENS.values(), " ", "\n", *ranked][: config.vocabulary]
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return _finished(tokenizer)
+
+
+def _finished(tokenizer: Tokenizer) -> Tokenizer:
+    """Add the special tokens and the shape of rows."""
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
+    cls, sep = SPECIAL_TOKENS["cls"], SPECIAL_TOKENS["sep"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}",
+        pair=f"{cls} $A {sep} $B:1 {sep}:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)],
+    )
+    return tokenizer
+
+
+def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
+    folder = Path(config.path or "").expanduser()
+    vocabulary = folder / "vocab.txt"
+    settings = _settings(folder)
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = load(folder)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+    elif vocabulary.is_file():
+        lowercase = settings.get("do_lower_case", config.lowercase)
+        lines = vocabulary.read_text(encoding="utf-8").splitlines()
+        ids = {piece: number for number, piece in enumerate(lines)}
+        tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(prefix="##")
+        missing = [token for token in SPECIAL_TOKENS.values() if token not in ids]
+        if missing:
+            raise UserError(f"{vocabulary} has no line {' or '.join(missing)}; it is not BERT's vocabulary")
+        tokenizer = _finished(tokenizer)
+    else:
+        raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt; give a tokenizer's folder")
+    _specials(tokenizer, settings, str(folder))
+    kept = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
+    if "add_prefix_space" in settings:
+        kept["add_prefix_space"] = settings["add_prefix_space"]
+    return tokenizer, kept

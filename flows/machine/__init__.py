@@ -1,0 +1,1 @@
+"""This machine: the doctor, servers, signals, environment."""

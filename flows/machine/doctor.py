@@ -1,0 +1,306 @@
+"""Says whether this machine can run the pipeline, and what to do where it cannot.
+
+    examine ──► findings: a name, what was found, whether that is fine, one sentence of advice
+
+Nothing heavy is imported: versions come from package metadata, GPUs from the driver, and torch is tried in a process of
+its own, which may crash or hang without taking the examination with it. Nothing outside this machine is asked, except
+the servers that environment variables name. What is written is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.machine.doctor_trials import Finding, existing, gpu_names, trials
+from flows.show.readable import plain, size
+from training.hardware import has_gpu, native_bf16
+
+PACKAGE = "sesame-ssl"
+WHY = {
+    "fastapi": "later ones break Prefect's deployments",
+    "sqlalchemy": "later ones keep Prefect's schedules from starting",
+}
+SERVERS = (("Prefect", 4200, "/api/health"), ("MLflow", 5000, "/health"), ("Ray", 8265, "/api/gcs_healthz"))
+VARIABLES = {
+    "SESAME_HOME": "the home is the one above",
+    "SESAME_STORE": "artifacts are in the home",
+    "RAY_ADDRESS": "Ray starts on this machine when needed",
+    "MLFLOW_TRACKING_URI": "runs are kept in the home",
+    "PREFECT_API_URL": "no running Prefect server is used",
+}
+LITTLE_MEMORY, LITTLE_DISK, NO_DISK = 4e9, 10e9, 1e9  # bytes
+ANSWER_SECONDS = 0.5
+
+
+def examine(home: Path, self_test: bool = True) -> list[Finding]:
+    """Look at everything; a few seconds, of which torch takes most."""
+    groups: list[tuple[str, Callable[[], list[Finding]]]] = [
+        ("software", software),
+        ("machine", machine),
+        ("home", lambda: storage(home)),
+        ("servers", lambda: servers() + variables(os.environ)),
+    ]
+    if self_test:
+        groups.append(("self-test", lambda: trials(home)))
+    return [Finding(f.name, f.value, f.ok, f.advice, group) for group, look in groups for f in look()]
+
+
+# -- software ---------------------------------------------------------------------------------------------------------
+
+
+def software() -> list[Finding]:
+    """Python and what our package requires, against the ranges that its metadata states; pip and npm."""
+    python_range, requirements = _our_requirements()
+    version = platform.python_version()
+    fits = SpecifierSet(python_range).contains(version, prereleases=True)
+    found = [Finding("python", version, fits, "" if fits else f"Run with a Python in the range {python_range}.")]
+    found += [_library(requirement) for requirement in requirements]
+    has_pip = importlib.util.find_spec("pip") is not None
+    advice = "" if has_pip else "Data that comes from PyPI packages needs pip: run `python -m ensurepip`."
+    found.append(Finding("pip", "present" if has_pip else "missing", has_pip, advice))
+    npm = shutil.which("npm")
+    advice = "" if npm else "Only data that comes from npm packages needs it: install Node.js if you use any."
+    found.append(Finding("npm", npm or "missing", True if npm else None, advice))
+    return found
+
+
+def _our_requirements() -> tuple[str, list[Requirement]]:
+    """The range of Python, and the libraries that are always needed: of the installed package, or of a checkout."""
+    try:
+        package = metadata.metadata(PACKAGE)
+        python_range, lines = package["Requires-Python"], metadata.requires(PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        file = Path(__file__).parents[2] / "pyproject.toml"
+        if not file.is_file():
+            return "", []
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        python_range, lines = project["requires-python"], project["dependencies"]
+    requirements = map(Requirement, lines)
+    applying = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return python_range, sorted(applying, key=lambda requirement: requirement.name.lower())
+
+
+def _library(requirement: Requirement) -> Finding:
+    wanted = f"{requirement.name}{requirement.specifier}"
+    install = f"run `pip install '{wanted}'`"
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding(requirement.name, "missing", False, f"It is needed: {install}.")
+    if requirement.specifier.contains(version, prereleases=True):
+        return Finding(requirement.name, version, True)
+    why = WHY.get(requirement.name.lower(), "other versions were not tried together")
+    return Finding(requirement.name, version, False, f"Outside {requirement.specifier} ({why}): {install}.")
+
+
+# -- machine ----------------------------------------------------------------------------------------------------------
+
+
+def machine() -> list[Finding]:
+    cores = _cores()
+    memory = _memory()
+    little = memory < LITTLE_MEMORY
+    advice = "Recipes at scale tiny need about 4 GB: close other programs, or use a larger machine." if little else ""
+    found = [
+        Finding("cores", str(cores), True),
+        Finding("memory", size(memory), None if little else True, advice),
+        *_gpus(),
+    ]
+    native = native_bf16("auto")
+    value = "native" if native else "not native: precision auto means fp32"
+    return [*found, Finding("bf16", value, True if native else None)]
+
+
+def _cores() -> int:
+    """Cores that this process may use, a container's quota included."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
+    return min(affinity, max(1, round(int(quota) / int(period)))) if quota.isdigit() else affinity
+
+
+def _memory() -> int:
+    """Bytes of memory, a container's limit included."""
+    limit = _first_line("/sys/fs/cgroup/memory.max")
+    total = psutil.virtual_memory().total
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().partition("\n")[0]
+    except OSError:  # no such limit on this system
+        return ""
+
+
+def _gpus() -> list[Finding]:
+    names = gpu_names()
+    if not names:
+        return [Finding("GPU", "none", None)]
+    build = _version("torch")
+    if build is not None and build.endswith("+cpu"):
+        advice = f"torch {build} cannot use them: install torch's CUDA build of the same version."
+        return [Finding("GPU", "; ".join(names), False, advice)]
+    if not has_gpu():
+        advice = "CUDA_VISIBLE_DEVICES or the container hides them: training would use the cores."
+        return [Finding("GPU", "; ".join(names), None, advice)]
+    return [Finding("GPU", "; ".join(names), True)]
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+# -- home -------------------------------------------------------------------------------------------------------------
+
+
+def storage(home: Path) -> list[Finding]:
+    """Whether the home can be written, and how much it can take."""
+    home = home.expanduser().absolute()
+    base = existing(home)
+    free = shutil.disk_usage(base).free
+    advice = ""
+    if free < LITTLE_DISK:
+        advice = f"Checkpoints and shards soon fill it: free some in {base}, or set SESAME_HOME to a larger disk."
+    return [
+        _writable(home, base),
+        Finding("disk free", size(free), False if free < NO_DISK else None if advice else True, advice),
+    ]
+
+
+def _writable(home: Path, base: Path) -> Finding:
+    if not base.is_dir():
+        return Finding("home", str(home), False, f"{base} is a file: set SESAME_HOME to a folder.")
+    try:
+        with tempfile.NamedTemporaryFile(dir=base, prefix=".sesame-doctor-"):
+            pass
+    except OSError as error:
+        advice = f"{base} cannot be written ({error.strerror}): change its owner, or set SESAME_HOME to another folder."
+        return Finding("home", str(home), False, advice)
+    return Finding("home", str(home) if base == home else f"{home} (made when needed)", True)
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+
+def servers() -> list[Finding]:
+    """Who listens where our servers would."""
+    return [port(name, number, path) for name, number, path in SERVERS]
+
+
+def port(name: str, number: int, path: str) -> Finding:
+    """Whether the port is free on loopback, or a server answers there as `name` would."""
+    label = f"port {number} ({name})"
+    if not _listens("127.0.0.1", number):
+        return Finding(label, "free", True)
+    if _answers(number, path):
+        return Finding(label, f"{name} answers", True)
+    advice = f"Another program listens there: start {name} on another port, or stop that program."
+    return Finding(label, "taken", None, advice)
+
+
+def _listens(host: str, number: int) -> bool:
+    try:
+        with socket.create_connection((host, number), timeout=ANSWER_SECONDS):
+            return True
+    except OSError:  # refused, unknown or silent: nobody is there
+        return False
+
+
+def _answers(number: int, path: str) -> bool:
+    with closing(http.client.HTTPConnection("127.0.0.1", number, timeout=ANSWER_SECONDS)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status in (200, 401, 403)  # 401, 403: it wants a token
+        except (OSError, http.client.HTTPException):  # it speaks something else
+            return False
+
+
+def variables(environment: Mapping[str, str]) -> list[Finding]:
+    """Environment variables that change where things happen; named servers must answer."""
+    found = []
+    for name, otherwise in VARIABLES.items():
+        value = environment.get(name)
+        if not value:
+            found.append(Finding(name, f"not set: {otherwise}", None))
+            continue
+        address = _address(value)
+        if address is None or _listens(*address):
+            found.append(Finding(name, _without_password(value), True))
+        else:
+            advice = f"Nothing answers at {address[0]}:{address[1]}: start the server, or unset {name}."
+            found.append(Finding(name, _without_password(value), False, advice))
+    return found
+
+
+def _address(value: str) -> tuple[str, int] | None:
+    """Host and port of an address such as http://host:5000, ray://host:10001 or host:6379; None for anything else."""
+    has_scheme = "://" in value
+    try:
+        parts = urlsplit(value if has_scheme else f"//{value}")
+        usual = {"http": 80, "https": 443, "ray": 10001}.get(parts.scheme)
+        number = parts.port or usual
+    except ValueError:
+        return None
+    is_server = parts.scheme in ("http", "https", "ray") or (not has_scheme and not value.startswith(("/", ".")))
+    return (parts.hostname, number) if is_server and parts.hostname and number else None
+
+
+def _without_password(value: str) -> str:
+    parts = urlsplit(value)
+    return value.replace(f":{parts.password}@", ":***@") if parts.password else value
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+
+def show(findings: list[Finding], console: Console) -> None:
+    """Print the findings by group, each problem with its advice, and what it comes to."""
+    signs = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
+    if console.options.ascii_only:
+        signs = {True: ("ok", "green"), False: ("NO", "bold red"), None: ("-", "dim")}
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    group = None
+    for finding in findings:
+        if finding.group != group:
+            group = finding.group
+            table.add_row("", Text(group, "bold"), "")
+        sign = signs[finding.ok]
+        if finding.ok is None and finding.advice:
+            sign = ("!", "yellow")
+        value = Text(plain(finding.value))
+        if finding.advice:
+            value.append(f"\n{plain(finding.advice)}", "red" if finding.ok is False else "yellow")
+        table.add_row(Text(*sign), Text(plain(finding.name)), value)
+    console.print(table)
+    problems = sum(finding.ok is False for finding in findings)
+    warnings = sum(finding.ok is None and bool(finding.advice) for finding in findings)
+    if problems:
+        console.print(Text(f"{problems} {'problem' if problems == 1 else 'problems'} to mend", "bold red"))
+    else:
+        noted = f", {warnings} to keep in mind" if warnings else ""
+        console.print(Text(f"no problems{noted}", "green"))

@@ -1,0 +1,205 @@
+"""What a person sees while stages run, and how an error is told.
+
+    terminal    one live line per stage: ⠋ pretrain  step 120 of 600 ━━━━╸───── 0:41
+    elsewhere   plain lines: 14:03:07 pretrain: step 120 of 600
+    both        warnings, as lines that stay
+
+Stages report from any thread; what they report changes nothing but this display, and no report raises for what it says:
+a display must not end a run.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from flows.show.readable import plain
+
+Status = Literal["waiting", "running", "made", "reused", "failed", "skipped"]
+
+SIGNS: dict[str, tuple[str, str, str]] = {  # on a terminal, on one without Unicode, style
+    "waiting": ("·", ".", "dim"),
+    "made": ("✓", "+", "green"),
+    "reused": ("↺", "=", "cyan"),
+    "failed": ("✗", "!", "bold red"),
+    "skipped": ("–", "-", "dim"),
+}
+QUIET_SECONDS = 10.0  # between two plain lines of one stage
+BAR_WIDTH = 24
+MAX_WIDTH = 110  # of the live lines, so that times stay near what took them
+
+
+@dataclass
+class Line:
+    """What is known of one stage."""
+
+    name: str
+    status: Status = "waiting"
+    message: str = ""
+    done: float | None = None
+    began: float = 0.0
+    ended: float = 0.0
+    told: float = -math.inf  # when its last plain line was written
+
+
+class StageProgress:
+    """Progress of the named stages, from `with` to its end; names not known before join at the bottom.
+
+        with StageProgress(console, ["ingest", "pretrain"]) as progress:
+            progress.start("ingest")
+            make(progress.callback("ingest"))      # callback(message, done=None, warning=""); done in 0..1
+            progress.end("ingest", "made", "ingest-0123…")
+
+    If the block raises, stages that were running are shown as failed. `clock`: seconds, for elapsed times.
+    """
+
+    def __init__(self, console: Console, names: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self._clock = clock
+        self._lines = {name: Line(name) for name in names}
+        self._lock = threading.RLock()
+        self._spinners = {False: Spinner("dots", style="cyan"), True: Spinner("line", style="cyan")}
+        is_live = console.is_interactive and console.is_terminal
+        self._live = Live(self, console=console, refresh_per_second=8) if is_live else None
+
+    def __enter__(self) -> StageProgress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            detail = "interrupted" if issubclass(kind, KeyboardInterrupt) else ""
+            for name in [line.name for line in self._lines.values() if line.status == "running"]:
+                self.end(name, "failed", detail)
+        if self._live is not None:
+            self._live.stop()
+
+    def start(self, name: str, message: str = "") -> None:
+        """The stage begins (again)."""
+        with self._lock:
+            line = self._line(name)
+            line.status, line.message, line.done, line.began = "running", message, None, self._clock()
+            self._tell(line, message or "started")
+
+    def end(self, name: str, status: Literal["made", "reused", "failed", "skipped"], detail: str = "") -> None:
+        """The stage is over; `detail` is its key, or why."""
+        with self._lock:
+            line = self._line(name)
+            now = self._clock()
+            line.began = now if line.status == "waiting" else line.began
+            line.status, line.message, line.done, line.ended = status, detail, None, now
+            took = f" in {elapsed(now - line.began)}" if status in ("made", "failed") else ""
+            self._tell(line, f"{status}{took}{f' ({detail})' if detail else ''}")
+
+    def callback(self, name: str) -> Callable[..., None]:
+        """`report(message, done=None, warning="")` for the stage; after its end, reports are not shown."""
+
+        def report(message: str, done: float | None = None, warning: str = "") -> None:
+            with self._lock:
+                line = self._line(name)
+                if line.status == "waiting":
+                    self.start(name, message)
+                if line.status != "running":
+                    return
+                line.message = str(message)
+                line.done = None if done is None or math.isnan(done) else min(max(float(done), 0.0), 1.0)
+                if warning:
+                    self._print(line, f"warning: {warning}", "yellow")
+                if self._clock() - line.told >= QUIET_SECONDS:
+                    share = "" if line.done is None else f" ({line.done:.0%})"
+                    self._tell(line, f"{line.message}{share}")
+
+        return report
+
+    def _line(self, name: str) -> Line:
+        return self._lines.setdefault(name, Line(name))
+
+    def _tell(self, line: Line, what: str) -> None:
+        """A plain line, where there is no live display."""
+        if self._live is not None:
+            return
+        line.told = self._clock()
+        self._print(line, what)
+
+    def _print(self, line: Line, what: str, style: str = "") -> None:
+        """A line that stays; above the live ones where there are such."""
+        text = legible(f"{time.strftime('%H:%M:%S')} {line.name}: {what}", self.console.encoding)
+        self.console.print(Text(text, style), soft_wrap=True, highlight=False)
+
+    # -- live ---------------------------------------------------------------------------------------------------------
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Drawn by the live display, from its own thread."""
+        table = Table.grid(padding=(0, 1))
+        table.width = min(options.max_width, MAX_WIDTH)
+        with self._lock:
+            now = self._clock()
+            name_width = min(max(map(len, self._lines), default=0), options.max_width // 3)
+            table.add_column(no_wrap=True, width=1)
+            overflow = "crop" if options.ascii_only else "ellipsis"
+            table.add_column(no_wrap=True, overflow=overflow, width=name_width)
+            table.add_column(no_wrap=True, overflow=overflow, ratio=1)
+            table.add_column(no_wrap=True, justify="right", width=8)
+            for line in self._lines.values():
+                table.add_row(*self._cells(line, now, options))
+        yield table
+
+    def _cells(self, line: Line, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
+        name, message = legible(line.name, options.encoding), legible(line.message, options.encoding)
+        if line.status == "running":
+            what: Text | Table = Text(message)
+            if line.done is not None:
+                what = Table.grid(padding=(0, 1))
+                what.add_column(no_wrap=True, width=BAR_WIDTH)
+                what.add_column(no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
+                bar = ProgressBar(total=1.0, completed=line.done, width=BAR_WIDTH)
+                what.add_row(bar, Text(f"{line.done:4.0%} {message}"))
+            return [
+                self._spinners[options.ascii_only],
+                Text(name, "bold"),
+                what,
+                Text(elapsed(now - line.began), "dim"),
+            ]
+        sign, plain_sign, style = SIGNS[line.status]
+        is_over = line.status != "waiting"
+        said = f"{line.status} {message}".rstrip() if is_over else ""
+        took = elapsed(line.ended - line.began) if line.status in ("made", "failed") else ""
+        return [
+            Text(plain_sign if options.ascii_only else sign, style),
+            Text(name, "" if is_over else "dim"),
+            Text(said, "red" if line.status == "failed" else "dim"),
+            Text(took, "dim"),
+        ]
+
+
+def legible(text: str, encoding: str) -> str:
+    """What can be written to a terminal of this encoding without harm; the rest becomes question marks."""
+    return plain(text).encode(encoding, "replace").decode(encoding)
+
+
+def elapsed(seconds: float) -> str:
+    """0:05, 12:34, 1:02:03."""
+    minutes, second = divmod(int(max(seconds, 0)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def error(console: Console, message: str) -> None:
+    """`sesame: MESSAGE`, red where there is colour, on standard error: `console` if it writes there, else beside it."""
+    target = console if console.stderr else Console(stderr=True, no_color=console.no_color)
+    target.print(Text(f"sesame: {plain(message, keep=chr(10))}", "red"), soft_wrap=True, highlight=False)

@@ -1,0 +1,206 @@
+"""What `sesame plan` prints: the stages of a recipe and what training needs, or the cluster of a published system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from data_prep.errors import UserError
+from flows.show.readable import size
+from pipeline.estimate import cluster, published_systems
+from pipeline.estimate.cluster import Cluster
+from pipeline.home import Home
+from pipeline.recipe.recipe import AnyRecipe, Recipe
+from training.config import PlacementConfig
+from training.cost.memory import Memory
+
+if TYPE_CHECKING:
+    from pipeline.dag import Planned
+    from pipeline.estimate.tokens import Estimate
+
+PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
+
+
+def recipe(loaded: AnyRecipe, home: Home, gpu: str, out: Console) -> None:
+    """Each stage, stored or to do and why, and what pretraining needs."""
+    from pipeline import dag
+
+    planned = dag.plan(dag.nodes(loaded, home.downloads), home.store())
+    tree = Tree(Text(f"{loaded.name}{f' ({loaded.scale})' if loaded.scale else ''}", "bold"), guide_style="dim")
+    for item in planned:
+        line = Text()
+        if item.artifact:
+            line.append("↺ ", "cyan").append(item.node.name, "bold").append(f"  stored as {item.artifact.key}", "dim")
+        else:
+            line.append("● ", "yellow").append(item.node.name, "bold").append(f"  to do: {item.why}")
+        branch = tree.add(line)
+        if item.node.inputs:
+            branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
+        if item.node.name == "shards" and item.artifact:
+            branch.add(_rows(item.artifact.summary["train"]))
+        if item.node.name == "pretrain":
+            for text in _pretraining(loaded, planned, home, gpu, out):
+                branch.add(text)
+    out.print(tree)
+
+
+def _rows(train: dict[str, Any]) -> str:
+    if "shape" in train:
+        return f"{train['rows']:,} rows of shape {tuple(train['shape'])}"
+    return f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding"
+
+
+def _estimate(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu: str) -> Estimate | None:
+    from pipeline.estimate import arrays, tokens
+
+    if isinstance(loaded, Recipe):
+        return tokens.estimate(loaded, planned, home.path, _peak(gpu))
+    return arrays.estimate(loaded, planned, home.path, _peak(gpu))
+
+
+def _pretraining(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
+    train, placement = loaded.train, loaded.placement
+    unit = "tokens" if isinstance(loaded, Recipe) else "pictures" if loaded.data.kind == "images" else "rows"
+    with out.status("timing a few steps, once for this machine", spinner="dots"):
+        found = _estimate(loaded, planned, home, gpu)
+    if found is None:
+        return [
+            Text(f"{train.steps:,} steps of {train.global_batch:,} rows"),
+            Text("what it needs is known when the shards are made, for they tell how many numbers a row has", "dim"),
+        ]
+    many = "s" if placement.workers > 1 else ""
+    zero = "plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"
+    extra = [f"{kind} on {where}" for kind, where in _offloaded(placement)]
+    extra += ["activations recomputed"] if placement.activation_checkpointing else []
+    passes = f", {found.passes:.2f} passes over the shards" if found.passes is not None else ""
+    most = f", at most {found.tokens:,} tokens" if isinstance(loaded, Recipe) else ""
+    lines = [
+        Text(f"{found.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{most}{passes}"),
+        Text(f"{placement.workers} worker{many}, {', '.join([zero, found.precision, *extra])}"),
+        _memory(found.memory),
+    ]
+    if found.measured:
+        source = "timed before" if not found.fresh else "timed beside other work" if found.busy else "timed just now"
+        speed = found.tokens / found.seconds[0]
+        lines.append(_fact("time", f"{span(found.seconds[0])}, {speed:,.0f} {unit}/s", f"{source} on these cores"))
+    elif found.flops:
+        text = f"{span(found.seconds[0])} to {span(found.seconds[1])} on {placement.workers} × {gpu}"
+        lines.append(_fact("time", text, f"{found.flops:.2g} operations at 50 to 30 % of its peak"))
+    return lines
+
+
+def _offloaded(placement: PlacementConfig) -> list[tuple[str, str]]:
+    kinds = {"optimizer": "offload_optimizer", "parameters": "offload_parameters"}
+    return [(kind, where) for kind, name in kinds.items() if (where := getattr(placement, name)) is not None]
+
+
+def _memory(memory: Memory) -> Text:
+    parts = [(name, int(getattr(memory, name))) for name in PARTS]
+    told = ", ".join(f"{name} {size(value)}" for name, value in parts if value >= 1e6)
+    host = f"; of the host's {size(int(memory.host))}" if memory.host else ""
+    return _fact("memory", f"{size(int(memory.total))} a worker{host}", told)
+
+
+def _fact(label: str, text: str, note: str = "") -> Text:
+    line = Text().append(f"{label:<9}", "cyan").append(text)
+    return line.append(f"  {note}", "dim") if note else line
+
+
+# -- published systems ------------------------------------------------------------------------------------------------
+
+
+def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
+    """The cluster that a published system would take: GPUs, days, shards, and whose formulas say so."""
+    from pipeline.stages.shards_text import TOKENS_PER_SHARD
+
+    known = published_systems.SYSTEMS[name]
+    tree = Tree(Text(known.name, "bold").append(f"  {known.title}", "not bold default"), guide_style="dim")
+    if known.recipe:
+        tree.add(_fact("trains", "").append(f"here: sesame run {known.recipe}", "green"))
+    else:
+        tree.add(_fact("trains", "").append(f"not in this version, which lacks {known.lacks}", "yellow"))
+    count = known.network.parameters()
+    tree.add(_fact("network", f"{short(count)} parameters", f"published: {short(known.published)}"))
+    flops, peak = known.flops(), _peak(gpu)
+    lengths = " then ".join(str(length) for length, _ in known.phases)
+    budget = f"{short(known.tokens)} tokens in rows of {lengths}, {flops:.2g} operations"
+    tree.add(_fact("budget", budget, f"{known.tokens / known.corpus:.1f} passes"))
+    held = known.corpus * known.token_bytes
+    shards = f"{-(-int(known.corpus) // TOKENS_PER_SHARD):,} of {size(TOKENS_PER_SHARD * known.token_bytes)}"
+    tree.add(_fact("shards", f"{shards}, {size(int(held))} in all", f"{short(known.corpus)} different tokens"))
+    if gpus is None:
+        found = cluster.smallest(known, gpu)
+        _cluster(tree, "smallest", known, found, peak)
+        small = cluster.smallest(known, gpu, offload=True)
+        if small.gpus < found.gpus:
+            _cluster(tree, "offload", known, small, peak)
+        most = flops / (peak * cluster.UTILISATION[0]) / (30 * cluster.DAY)
+        wanted = 1
+        while wanted < most:
+            wanted *= 2
+        if wanted > found.gpus and (fast := cluster.placed(known, gpu, wanted)):
+            _cluster(tree, "a month", known, fast, peak)
+    else:
+        asked = cluster.placed(known, gpu, gpus, offload=True)
+        if asked is None:
+            least = cluster.smallest(known, gpu)
+            raise UserError(f"{name}: does not fit on {gpus} × {gpu}; take {least.gpus} or more.")
+        _cluster(tree, "cluster", known, asked, peak)
+    sources = tree.add(Text("sources", "dim"))
+    for text in (*known.sources, *FORMULAS):
+        sources.add(Text(text, "dim"))
+    out.print(tree)
+
+
+FORMULAS = (
+    "operations: Kaplan et al. 2020, arXiv:2001.08361; Narayanan et al. 2021, arXiv:2104.04473",
+    "activations: Korthikanti et al. 2022, arXiv:2205.05198; recomputed: Chen et al. 2016, arXiv:1604.06174",
+    "ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054; offload: Ren et al. 2021, arXiv:2101.06840",
+    "days: 50 to 30 % of the peak, as Narayanan et al. and Chowdhery et al. 2022 (arXiv:2204.02311) report",
+)
+
+
+def _cluster(tree: Tree, label: str, known: published_systems.System, found: Cluster, peak: float) -> None:
+    placement = found.placement
+    slow, fast = (found.days(known.flops(), peak, share) for share in cluster.UTILISATION)
+    words = ["plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"]
+    words += [f"{kind} offloaded" for kind, _ in _offloaded(placement)]
+    words += ["activations recomputed"] if placement.activation_checkpointing else []
+    branch = tree.add(_fact(label, f"{found.gpus:,} × {found.gpu}, {', '.join(words)}"))
+    branch.add(_fact("days", f"{_days(fast)} to {_days(slow)}"))
+    branch.add(_memory(found.memory))
+
+
+def check_gpu(gpu: str) -> None:
+    if gpu not in cluster.GPU_BYTES:
+        raise UserError(f"--gpu {gpu}: not a known kind; choose one of {', '.join(cluster.GPU_BYTES)}.")
+
+
+def _peak(gpu: str) -> float:
+    from training.monitor.peak_flops import GPU_PEAKS
+
+    return GPU_PEAKS[gpu]["bf16"]
+
+
+def _days(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def short(count: float) -> str:
+    """340 M, 1.56 B, 1.57 T."""
+    for unit, value in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
+        if count >= value:
+            return f"{count / value:.3g} {unit}"
+    return f"{count:,.0f}"
+
+
+def span(seconds: float) -> str:
+    """A time to be expected, in the unit that suits it."""
+    for unit, value in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * value:
+            return f"{seconds / value:.3g} {unit}"
+    return f"{seconds:.0f} s"

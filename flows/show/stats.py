@@ -1,0 +1,329 @@
+"""Shows what an artifact looks like in numbers: shards, a corpus or a tokenizer.
+
+    rows and tokens     how long, how much padding, how often each token
+    documents           how many, how long, from which source; what was rejected
+    vocabulary          kinds of pieces, their lengths
+
+Bars are made of block characters, an eighth of a cell fine, and say the same without colour. Shards have most of it in
+their files; for those made before they had, and for everything else, it is counted here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_prep.errors import UserError
+from data_prep.stats import stats
+from data_prep.stats.types import CorpusCounts, DocumentCounts, Lengths, RowCounts, ShardsCounts, TokenizerCounts
+from flows.show.readable import number, plain, size
+from pipeline.artifact import Artifact
+from pipeline.stages.shards_text import STATS, STATS_OF_CORPUS, row_length
+
+BAR = 30  # cells of the longest bar
+MOST_BINS, MOST_LINES, MOST_PIECES = 16, 12, 10
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifact | None = None) -> dict[str, Any]:
+    """All there is to say of an artifact, as plain values: which parts it has depends on what it is.
+
+    tokenizer, corpus: what shards were made from, where it is still there. UserError for an artifact of another kind.
+    """
+    files = artifact.manifest["files"]
+    shards = sorted(name.removesuffix("/index.json") for name in files if name.endswith("/index.json"))
+    found: dict[str, Any] = {"artifact": artifact.key, "stage": artifact.stage}
+    if shards:
+        found["rows"] = _stored(artifact, STATS) or _rows(artifact, shards, tokenizer)
+        documents = _stored(artifact, STATS_OF_CORPUS)
+        if documents is None and corpus is not None:
+            documents = stats.of_corpus(corpus.path)
+        if documents is not None:
+            found["corpus"] = documents
+        if corpus is not None:
+            found["ingested"] = corpus.summary
+    elif "corpus.json" in files:
+        found |= {"corpus": stats.of_corpus(artifact.path), "ingested": artifact.summary}
+    elif "tokenizer.json" in files:
+        found["tokenizer"] = stats.of_tokenizer(artifact.path)
+    else:
+        raise UserError(
+            f"{artifact.key} is neither shards nor a corpus nor a tokenizer; "
+            f"`sesame peek {artifact.key}` shows what it holds"
+        )
+    return found
+
+
+def _stored(artifact: Artifact, name: str) -> Any:
+    """What the stage counted, if it did and this version means the same by it."""
+    if name not in artifact.manifest["files"]:
+        return None
+    try:
+        found = json.loads((artifact.path / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{artifact.path / name} is damaged: delete the artifact {artifact.key} and run again"
+        ) from error
+    return found if found.get("format") == stats.FORMAT else None
+
+
+def _rows(artifact: Artifact, splits: Sequence[str], tokenizer: Artifact | None) -> ShardsCounts:
+    if tokenizer is None:
+        parent = artifact.manifest["inputs"].get("tokenizer")
+        wanted = f"its tokenizer {parent['key']}" if parent else "a tokenizer"
+        raise UserError(f"the tokens of {artifact.key} cannot be named without {wanted}: make it again")
+    folders = {split: artifact.path / split for split in splits}
+    lengths = {split: row_length(artifact.config, split) for split in splits if "length" in artifact.config["compose"]}
+    return stats.of_shards(folders, tokenizer.path, lengths)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def show(artifact: Artifact, found: dict[str, Any], console: Console, split: str = "train") -> None:
+    """Print what `gather` found; of several splits, one in detail. UserError where there is no such split."""
+    console.print(
+        Text.assemble((artifact.key, "bold"), plain(f" · {artifact.stage} · {size(artifact.size)}")), soft_wrap=True
+    )
+    if "rows" in found:
+        _show_rows(artifact, found["rows"]["splits"], console, split)
+    if "corpus" in found:
+        _show_corpus(artifact, found, console, split)
+    if "tokenizer" in found:
+        _show_tokenizer(found["tokenizer"], console)
+    figures = sorted(name for name in artifact.manifest["files"] if name.endswith(".png"))
+    if figures:
+        folder = artifact.path / Path(figures[0]).parent
+        console.print(Text("\nfigures  ", "bold").append(str(folder), "not bold"), soft_wrap=True)
+
+
+def _chosen(artifact: Artifact, split: str, sizes: dict[str, int]) -> str:
+    """The split asked for; of a mixture's several, the largest."""
+    fitting = [name for name in sizes if split in (name, name.partition("-")[0])]
+    if not fitting:
+        raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(sizes)}")
+    return max(fitting, key=sizes.__getitem__)
+
+
+def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Console, split: str) -> None:
+    chosen = _chosen(artifact, split, {name: one["tokens"] for name, one in splits.items()})
+    table = _table("split", "rows", "tokens", "mean row", "padding", "seqs/row", "unknown", "used")
+    for name, one in splits.items():
+        table.add_row(
+            name,
+            f"{one['rows']:,}",
+            f"{one['tokens']:,}",
+            f"{one['row_lengths']['mean']:,.1f}",
+            _percent(one["padding_share"]),
+            f"{one['sequences_per_row']:.2f}",
+            _percent(one["vocabulary"]["unk_share"]),
+            _percent(one["vocabulary"]["coverage"]),
+        )
+    console.print(table)
+    console.print(Text("used: share of the vocabulary that occurs", "dim"))
+    one = splits[chosen]
+    if one["read"]["share"] < 1:
+        console.print(Text(f"counted in {_percent(one['read']['share'])} of {chosen}, evenly spaced", "dim"))
+    _heading(console, f"Row lengths in {chosen}", f"tokens, of at most {one['length']:,}")
+    _lengths(console, one["row_lengths"])
+    if len(one["sequences_of_rows"]) > 1:
+        _heading(console, "Sequences in a row", f"{one['sequences_per_row']:.2f} on average")
+        several = list(one["sequences_of_rows"].items())
+        kept, rest = several[:MOST_LINES], sum(count for _, count in several[MOST_LINES:])
+        _bars(console, [*kept, *([("more", rest)] if rest else [])])
+    _show_tokens(console, chosen, one)
+
+
+def _show_tokens(console: Console, split: str, one: RowCounts) -> None:
+    words = one["vocabulary"]
+    about = f"{words['occurring']:,} of {words['pieces']:,} pieces, entropy {words['entropy']:.2f} nats per token"
+    _heading(console, f"Tokens in {split}", about)
+    (least, pieces), *more = words["cover"].items()
+    rest = "".join(f", {rank:,} are {percent} %" for percent, rank in more)
+    console.print(Text(f"the {pieces:,} most frequent are {least} % of the text{rest}"))
+    edges, counts = words["occurrences"]["edges"], words["occurrences"]["counts"]
+    ranges = ["never" if high == 1 else f"{low:,}–{high - 1:,} times" for low, high in _pairs(edges)]
+    if len(ranges) > 1:
+        ranges[1] = "1–9 times"
+    console.print(Text("\npieces that occur", "bold"))
+    _bars(console, list(zip(ranges, counts, strict=True)))
+    console.print(Text("\nmost frequent", "bold"))
+    _bars(
+        console, [(plain(piece["piece"]), piece["count"]) for piece in words["frequent"][:MOST_PIECES]], words["text"]
+    )
+    if words["unseen"]:
+        more = words["unseen"] - len(words["unseen_pieces"])
+        line = Text("\nnever seen", "bold")
+        line.append(f"  {plain('  '.join(words['unseen_pieces']))}", "not bold")
+        console.print(line.append(f"  … {more:,} more" if more > 0 else "", "not bold dim"))
+
+
+def _show_corpus(artifact: Artifact, found: dict[str, Any], console: Console, split: str) -> None:
+    corpus: CorpusCounts = found["corpus"]
+    splits = corpus["splits"]
+    kind = split.partition("-")[0]
+    chosen = split if "rows" not in found else kind if kind in splits else "train"
+    chosen = _chosen(artifact, chosen, {name: one["documents"] for name, one in splits.items()})
+    table = _table("documents of", "documents", "sentences", "characters", "document", "sentence")
+    for name, one in splits.items():
+        table.add_row(
+            name,
+            f"{one['documents']:,}",
+            f"{one['sentences']:,}",
+            f"{one['characters']:,}",
+            f"{one['document_lengths']['median']:,}",
+            f"{one['sentence_lengths']['median']:,}",
+        )
+    console.print()
+    console.print(table)
+    console.print(Text("document, sentence: characters of the median one", "dim"))
+    _show_documents(console, chosen, splits[chosen])
+    _show_rejects(console, corpus, found.get("ingested", {}))
+
+
+def _show_documents(console: Console, split: str, one: DocumentCounts) -> None:
+    if one["read"]["share"] < 1:
+        console.print(Text(f"counted in {_percent(one['read']['share'])} of {split}, evenly spaced", "dim"))
+    _heading(console, f"Document lengths in {split}", "characters")
+    _lengths(console, one["document_lengths"])
+    _heading(console, f"Sentence lengths in {split}", "characters")
+    _lengths(console, one["sentence_lengths"])
+    _heading(console, f"Characters by source in {split}", f"{len(one['sources']):,} in all")
+    kept, rest = one["sources"][:MOST_LINES], one["sources"][MOST_LINES:]
+    items = [(plain(source["source"]), source["characters"]) for source in kept]
+    if rest:
+        items.append((f"{len(rest):,} more", sum(source["characters"] for source in rest)))
+    _bars(console, items)
+
+
+def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, Any]) -> None:
+    rejects = corpus["rejects"]
+    whole = f" of {ingested['rows']:,}" if "rows" in ingested else ""
+    by_rules = f", {ingested['filtered']:,} by rules" if ingested.get("filtered") else ""
+    _heading(console, "Rejected", f"{rejects['rows']:,}{whole} rows{by_rules}")
+    reasons = list(rejects["reasons"].items())
+    if rejects["read"]["share"] < 1:
+        console.print(Text(f"reasons of {_percent(rejects['read']['share'])} of them, evenly spaced", "dim"))
+    kept, rest = reasons[:MOST_LINES], sum(count for _, count in reasons[MOST_LINES:])
+    items = [(plain(reason), count) for reason, count in kept] + ([("other reasons", rest)] if rest else [])
+    _bars(console, items, width=BAR // 2)
+    rules = ingested.get("rules") or {}
+    if rules:
+        console.print(Text("\nwhat rules did", "bold"))
+        _bars(
+            console,
+            [(plain(rule), count) for rule, count in sorted(rules.items(), key=lambda item: -item[1])],
+            width=BAR // 2,
+        )
+
+
+def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
+    special = ", ".join(f"{role} {plain(piece)}" for role, piece in found["specials"].items())
+    console.print(Text(f"{found['vocabulary']:,} tokens; {special}", "dim"))
+    table = _table("kind of piece", "pieces", "share", "length")
+    table.add_column("for example", ratio=1, no_wrap=True)
+    table.expand = True
+    for kind in found["kinds"]:
+        table.add_row(
+            kind["kind"],
+            f"{kind['pieces']:,}",
+            _percent(kind["share"]),
+            f"{kind['mean_length']:.1f}",
+            Text(plain("  ".join(kind["examples"]))),
+        )
+    console.print()
+    console.print(table)
+    _heading(console, "Lengths of pieces", "characters")
+    _lengths(console, found["lengths"])
+    if found["scripts"]:
+        _heading(console, "Scripts", "pieces with letters")
+        _bars(console, list(found["scripts"].items())[:MOST_LINES])
+
+
+# -- tables and bars --------------------------------------------------------------------------------------------------
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for head in others:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table
+
+
+def _heading(console: Console, title: str, about: str) -> None:
+    console.print(Text(f"\n{title}", "bold").append(f"  {about}", "not bold dim"))
+
+
+def _lengths(console: Console, lengths: Lengths) -> None:
+    facts = ("least", "median", "mean", "most")
+    console.print(Text("  ".join(f"{fact} {number(lengths[fact])}" for fact in facts)))
+    edges, counts = _coarser(lengths["edges"], lengths["counts"])
+    ranges = [f"{low:,}" if high - low == 1 else f"{low:,}–{high - 1:,}" for low, high in _pairs(edges)]
+    _bars(console, list(zip(ranges, counts, strict=True)))
+
+
+def _coarser(edges: Sequence[int], counts: Sequence[int]) -> tuple[list[int], list[int]]:
+    """As many bins as fit on a page: without the empty ones at the ends, and joined where they are too many."""
+    full = [place for place, count in enumerate(counts) if count]
+    first, last = (full[0], full[-1] + 1) if full else (0, 0)
+    kept = list(edges[first : last + 1])
+    if last - first > MOST_BINS:
+        doublings = [edge for edge in kept if edge & (edge - 1) == 0]
+        step = -(-(last - first) // MOST_BINS)
+        wanted = doublings if len(doublings) > 2 else kept[::step]
+        kept = sorted({kept[0], *wanted, kept[-1]})
+    places = [edges.index(edge) for edge in kept]
+    return kept, [sum(counts[low:high]) for low, high in _pairs(places)]
+
+
+def _pairs(values: Sequence[int]) -> Iterable[tuple[int, int]]:
+    return pairwise(values)
+
+
+def _bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None, width: int = BAR) -> None:
+    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
+
+    A shorter bar leaves longer names their room.
+    """
+    whole = whole or sum(count for _, count in items)
+    longest = max((count for _, count in items), default=0)
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
+    table.add_column(width=width, no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, min_width=9)
+    table.add_column(justify="right", no_wrap=True, min_width=7)
+    for name, count in items:
+        table.add_row(
+            Text(name),
+            Text(bar(count, longest, width), "cyan"),
+            f"{count:,}",
+            Text(_percent(count / max(whole, 1)), "dim"),
+        )
+    if items:
+        console.print(table)
+
+
+def bar(count: int, longest: int, width: int = BAR) -> str:
+    """A bar, an eighth of a cell fine; what is more than nothing is seen."""
+    if not count:
+        return ""
+    eighths = max(1, round(count / longest * width * 8))
+    return "█" * (eighths // 8) + (EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def _percent(share: float) -> str:
+    """A share with as many digits as say something; never 0 or 100 for what is not."""
+    percent = 100 * share
+    if percent in (0, 100):
+        return f"{percent:.0f} %"
+    if percent < 0.1:
+        return f"{percent:.2f} %" if percent >= 0.005 else "<0.01 %"
+    return f"{min(percent, 99.9):.1f} %"

@@ -1,0 +1,109 @@
+"""What a person sees when a run is over: a table, where the figures are, and what to try next."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.downstream.fine_tune.report import verdict
+from pipeline.home import Home
+from pipeline.runs import Run
+
+SHOWN = ("mlm", "mlm_accuracy", "sop_accuracy", "nsp_accuracy")  # of text; of all else, every term
+
+
+def summarise(home: Home, run: Run, console: Console) -> None:
+    """Print the outcome of a finished run."""
+    stage = run.stages.get("report")
+    if stage is None:
+        return
+    folder = Path(stage.path)
+    report = json.loads((folder / "report.json").read_text())
+    console.print()
+    if all(record.reused for record in run.stages.values()):
+        console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
+    console.print(_pretraining(report))
+    for job in report["downstream"].values():
+        if "heads" in job:
+            _show(job, console)
+            continue
+        title = f"{job['title']}: {job['metric']} on {job['test_rows']:,} test rows, {job['seeds']} seeds"
+        console.print(Text(f"\n{title}", "bold"))
+        console.print(_table(job))
+        console.print(Text(verdict(job)))
+    console.print()
+    console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"), soft_wrap=True)
+    console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"), soft_wrap=True)
+    model = Path(run.stages["pretrain"].path) / "model"
+    console.print(Text("model    ", "bold").append(_short(model), "not bold"), soft_wrap=True)
+    console.print(Text("MLflow   ", "bold").append("`sesame ui`, then http://127.0.0.1:5000", "not bold"))
+    if run.unsent:
+        console.print(
+            Text(f"MLflow did not take {run.unsent} records yet; they are kept and sent by the next run.", "yellow")
+        )
+    console.print(Text("\nTry next", "bold"))
+    for line in _next_steps(run):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _pretraining(report: dict[str, Any]) -> Text:
+    """What pretraining came to on what was held out."""
+    held_out = {
+        name.removeprefix("validation_"): value
+        for name, value in report["pretraining"].items()
+        if name.startswith("validation_")
+    }
+    text = "tokens" in report["shards"]["train"]
+    shown = [name for name in (SHOWN if text else held_out) if name in held_out and name != "loss"]
+    parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]
+    what = "documents" if text else "rows"
+    return Text(f"Pretraining, on held-out {what}: ", "bold").append(", ".join(parts), "not bold")
+
+
+def _show(job: dict[str, Any], console: Console) -> None:
+    """A job on tables or pictures."""
+    table = Table(*job["heads"], box=None, header_style="bold", pad_edge=False)
+    for row in job["rows"]:
+        style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
+        table.add_row(*(Text(cell.strip("*"), style) for cell in row))
+    console.print(Text(f"\n{job['title']}", "bold"))
+    console.print(table)
+    console.print(Text(job["verdict"]))
+
+
+def _table(job: dict[str, Any]) -> Table:
+    labels = sorted({cell["labels"] for cell in job["cells"]})
+    table = Table(
+        "model",
+        *(f"{n:,} labels" for n in labels),
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for model in job["models"]:
+        cells = {cell["labels"]: cell for cell in job["cells"] if cell["model"] == model}
+        style = "bold green" if model == "pretrained" else ""
+        table.add_row(
+            Text(model, style), *(Text(f"{cells[n]['mean']:.3f} ± {cells[n]['std']:.3f}", style) for n in labels)
+        )
+    return table
+
+
+def _next_steps(run: Run) -> list[str]:
+    if "tokenizer" not in run.stages:
+        return ["sesame ui    curves, figures and the flow's stages in MLflow and Prefect"]
+    return [
+        f"sesame peek {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
+        "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",
+        "sesame run bert --scale small    the same on a network and a budget that take longer and go further",
+    ]
+
+
+def _short(path: Path) -> str:
+    """A path as a person would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,93 @@
+"""Anomalies by kind: those that classifiers were shown, and those that turn up later.
+
+A classifier learns what parts normal rows from the anomalies it was given; where others differ from normal rows in
+something else, it has nothing to go by. A method that learned from normal rows alone knows no kind, and loses none:
+that is why one class is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.downstream.anomaly.baselines import BATCHED
+from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
+
+MARKED = " marked"  # ends the names of classifiers
+MOST_KINDS = 12  # columns of a table
+
+Tables = dict[str, tuple[list[str], list[list[str]]]]
+
+
+def classifiers(measured: Measured) -> list[str]:
+    """Methods that were given marked anomalies."""
+    return [name for name in measured.values if name.endswith(MARKED)]
+
+
+def areas(measured: Measured, judged: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Mean AUROC on (known, new) kinds, of `judged` scores of ours and of every other method."""
+    chosen = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
+    return {name: (measured.mean(name, KNOWN), measured.mean(name, NEW)) for name in chosen}
+
+
+def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measured) -> Tables:
+    """By title: known kinds beside new ones, if some were new, and each kind, if there are several."""
+    found: Tables = {}
+
+    def called(name: str) -> str:
+        return f"**{name}**" if name in judged else name
+
+    if any(KNOWN in of for of in measured.values.values()):
+        rows = [
+            [
+                called(name),
+                *(f"{100 * measured.mean(name, w):.2f} ± {100 * measured.spread(name, w):.2f}" for w in (KNOWN, NEW)),
+            ]
+            for name in areas(measured, judged)
+        ]
+        heads = ["method", "AUROC, kinds that were marked", "AUROC, new kinds"]
+        found["Kinds of anomalies that classifiers were given, and new ones"] = (heads, rows)
+    if 1 < len(kinds) <= MOST_KINDS:
+        rows = [
+            [called(name), *(_of_kind(name, kind, measured) for kind in kinds)]
+            for name in measured.by_kind
+            if name in judged or (": " not in name and BATCHED not in name)
+        ]
+        found["AUROC of each kind (of classifiers: where it is new, if kinds are)"] = (["method", *kinds], rows)
+    return found
+
+
+def _of_kind(method: str, kind: str, measured: Measured) -> str:
+    """Mean over the splits; of a classifier over those where the kind is new, where there are such."""
+    of = measured.by_kind[method].get(kind, [])
+    if method in classifiers(measured):
+        of = [one for one in of if not one[1]] or of
+    return f"{100 * np.mean([area for area, _ in of]):.1f}" if of else "–"
+
+
+def verdict(judged: Sequence[str], best: str | None, measured: Measured) -> str:
+    """One more sentence where some kinds were new, or nothing."""
+    given = classifiers(measured)
+    if not given or KNOWN not in measured.values[given[0]]:
+        return ""
+    first = max(given, key=lambda name: measured.mean(name, KNOWN))
+    others = [name for name in (*judged, best) if name is not None]
+    beside = ", ".join(f"{name} {100 * measured.mean(name, NEW):.2f}" for name in others)
+    return (
+        f" Of the classifiers, {first} is best on kinds of anomalies that it was given, with "
+        f"{100 * measured.mean(first, KNOWN):.2f}; on new kinds it has {100 * measured.mean(first, NEW):.2f}, where "
+        f"methods that were given none have: {beside}."
+    )
+
+
+def summary(ours: str, measured: Measured) -> dict[str, float]:
+    """Numbers to log where some kinds were new."""
+    given = classifiers(measured)
+    if not given or KNOWN not in measured.values[given[0]]:
+        return {}
+    first = max(given, key=lambda name: measured.mean(name, KNOWN))
+    found = {}
+    for name, slug in ((ours, ""), (first, "classifier_")):
+        found |= {f"{slug}{what}": measured.mean(name, what) for what in (KNOWN, NEW)}
+    return found

@@ -1,0 +1,62 @@
+"""Why a row is unusual: in which columns, what these hold, and what they would hold beside the others."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.tables.transform import Transform
+from training.inference.anomaly import Scorer
+
+TOLD, IN_A_SENTENCE = 8, 3  # columns
+
+
+def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Errors [R, D] of features added up by raw column: names [C], in order, and errors [R, C]."""
+    names = list(dict.fromkeys(columns_of))
+    place = {name: number for number, name in enumerate(names)}
+    belongs = np.zeros((len(columns_of), len(names)))
+    belongs[np.arange(len(columns_of)), [place[name] for name in columns_of]] = 1
+    return names, by_feature @ belongs
+
+
+def told(rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Transform) -> list[list[dict[str, Any]]]:
+    """For each row of a table its worst columns: `column`, `found`, `expected`, and `share` of the row's error.
+
+    inputs: float32 [R, D], what the transform makes of the rows.
+    """
+    names = list(dict.fromkeys(transform.columns_of))
+    places = [np.flatnonzero(np.array(transform.columns_of) == name) for name in names]
+    shares, instead = scorer.reasons(inputs, places)
+    usual = transform.invert(instead)
+    return [
+        [
+            {
+                "column": names[place],
+                "share": float(shares[row, place]),
+                "found": _text(rows[names[place]][row].as_py()),
+                "expected": _text(usual[names[place]][row].as_py()),
+            }
+            for place in np.argsort(-shares[row], kind="stable")[:TOLD]
+        ]
+        for row in range(rows.num_rows)
+    ]
+
+
+def sentence(columns: list[dict[str, Any]]) -> str:
+    """The same for people."""
+    return "; ".join(
+        f"{c['column']} {c['found']}, not {c['expected']} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE]
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(" ")
+    return "missing" if value is None else str(value)

@@ -1,0 +1,148 @@
+"""What a codec of pictures is judged by: bits per pixel of real files, PSNR, MS-SSIM, and Bjøntegaard's difference.
+
+bpp      8 · bytes / (height · width), everything in the file counted
+PSNR     10 · log₁₀(255² / mean squared error) dB, of 8-bit pictures
+MS-SSIM  Wang et al. 2003, five scales; SSIM where a side is too short for them
+BD-rate  how many per cent more bits than the anchor for the same quality (Bjøntegaard 2001): the mean, over the
+         qualities that both reach, of the difference of log rate, interpolated by monotone piecewise cubics (PCHIP)
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from training.models.compression import BYTE
+
+SHORTEST_SIDE = 176  # of a picture with five scales, the coarsest of at least a window of 11 pixels
+WINDOW = 11
+JPEG, JPEG2000, WEBP = "JPEG", "JPEG2000", "WebP"
+
+
+class Point(NamedTuple):
+    """One picture, or the mean of several, coded at one setting."""
+
+    bpp: float
+    psnr: float
+    similarity: float
+    """MS-SSIM or SSIM; see `similarity`."""
+
+
+class Curve(NamedTuple):
+    """A codec of Pillow's and its settings, from few bits to many."""
+
+    format: str
+    settings: tuple[float, ...]
+    options: Callable[[float], dict[str, Any]]
+    told: str
+    """What the settings are."""
+
+
+STANDARDS = {
+    JPEG: Curve(
+        "JPEG",
+        (3, 5, 8, 12, 20, 30, 45, 60, 75, 85, 92),
+        lambda quality: {"quality": int(quality), "optimize": True},
+        "libjpeg's quality, 4:2:0, optimised Huffman tables",
+    ),
+    JPEG2000: Curve(
+        "JPEG2000",
+        (22, 24, 26, 28, 30, 32, 34, 36, 38, 41),
+        lambda decibels: {"quality_mode": "dB", "quality_layers": [decibels], "irreversible": True, "mct": 1},
+        "OpenJPEG, 9/7 wavelet, by decibels asked for",
+    ),
+    WEBP: Curve(
+        "WEBP",
+        (0, 5, 10, 20, 35, 50, 65, 80, 90, 95),
+        lambda quality: {"quality": int(quality), "method": 6},
+        "libwebp's quality, method 6",
+    ),
+}
+
+
+def coded(picture: np.ndarray, curve: Curve, setting: float) -> tuple[int, np.ndarray]:
+    """Bytes of the file, and the picture read back from it; pictures are uint8 [C, H, W]."""
+    channels = len(picture)
+    image = Image.fromarray(picture[0] if channels == 1 else picture.transpose(1, 2, 0))
+    options = curve.options(setting)
+    if channels == 1:
+        options.pop("mct", None)
+    file = io.BytesIO()
+    image.save(file, curve.format, **options)
+    size = file.tell()
+    with Image.open(file) as again:
+        made = np.asarray(again.convert(image.mode))
+    return size, made[None] if channels == 1 else made.transpose(2, 0, 1)
+
+
+def measured(picture: np.ndarray, made: np.ndarray, size: int) -> Point:
+    """A picture, what came back of it, and the bytes in between."""
+    return Point(8 * size / picture[0].size, psnr(made, picture), similarity(made, picture))
+
+
+def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
+    """See above, dB; both uint8. Infinite where they are equal."""
+    error = np.square(made.astype(np.float64) - wanted).mean()
+    return 10 * math.log10(BYTE**2 / error) if error else math.inf
+
+
+def is_multiscale(picture: np.ndarray) -> bool:
+    """Whether a picture is large enough for MS-SSIM."""
+    return min(picture.shape[1:]) >= SHORTEST_SIDE
+
+
+def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
+    """MS-SSIM, or SSIM where `is_multiscale` says no; both uint8 [C, H, W]. NaN where a side is under WINDOW."""
+    import torch
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        structural_similarity_index_measure,
+    )
+
+    if min(wanted.shape[1:]) < WINDOW:
+        return math.nan
+    both = [torch.from_numpy(one.astype(np.float32))[None] for one in (made, wanted)]
+    measure: Any = structural_similarity_index_measure
+    if is_multiscale(wanted):
+        measure = multiscale_structural_similarity_index_measure
+    return float(measure(*both, data_range=float(BYTE)))
+
+
+def mean(points: Sequence[Point]) -> Point:
+    """Of several pictures at one setting."""
+    return Point(*(float(np.mean(column)) for column in zip(*points, strict=True)))
+
+
+def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psnr") -> float:
+    """Per cent of bits more (less: below 0) than `anchor` for equal quality.
+
+    NaN where no quality is reached by both, or more bits do not buy any (as of an empty picture).
+    quality: "psnr", or "similarity", which is taken in decibels: −10 · log₁₀(1 − s).
+    """
+    from scipy.interpolate import PchipInterpolator
+
+    curves = [_rising(points, quality) for points in (curve, anchor)]
+    if min(len(reached) for reached, _ in curves) < 2:
+        return math.nan
+    low = max(reached[0] for reached, _ in curves)
+    high = min(reached[-1] for reached, _ in curves)
+    if not low < high:
+        return math.nan
+    ours, others = (PchipInterpolator(*both).integrate(low, high) for both in curves)
+    return 100 * math.expm1((ours - others) / (high - low))
+
+
+def _rising(points: Sequence[Point], quality: str) -> tuple[np.ndarray, np.ndarray]:
+    """Qualities, strictly rising, and log rates. A point that another beats in both is left out."""
+    found: list[tuple[float, float]] = []
+    for point in sorted(points):
+        reached = point.psnr if quality == "psnr" else -10 * math.log10(max(1 - point.similarity, 1e-12))
+        if math.isfinite(reached) and (not found or reached > found[-1][0]):
+            found.append((reached, math.log(point.bpp)))
+    both = np.array(found).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

@@ -1,0 +1,1 @@
+"""The jobs `classification` and `tagging`: fine-tuning with few labels, beside baselines."""

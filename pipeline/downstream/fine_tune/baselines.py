@@ -1,0 +1,91 @@
+"""Methods without a network, which anything worth training should beat."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep.errors import UserError
+from data_prep.labelled.files import Example, Labelled
+from pipeline.downstream.fine_tune.metrics import score_answers
+
+Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], np.ndarray]
+
+
+def score(name: str, data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> float:
+    """Fit the named baseline on `train`, score it on `test`."""
+    methods = METHODS[data.task]
+    if name not in methods:
+        raise UserError(
+            f"downstream.baselines: {name!r} is no baseline for {data.task}; choose among {', '.join(methods)}."
+        )
+    return score_answers(data, _truth(data, test), methods[name](data, train, test))
+
+
+def _truth(data: Labelled, examples: Sequence[Example]) -> np.ndarray:
+    if data.task == "classification":
+        return np.array([e.label for e in examples])
+    return np.array([tag for e in examples for tag in e.tags])
+
+
+def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
+    """The commonest label, always."""
+    commonest = Counter(_truth(data, train).tolist()).most_common(1)[0][0]
+    return np.full(len(_truth(data, test)), commonest)
+
+
+def unigram(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
+    """Each word's commonest tag; the commonest of all for words not seen."""
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for example in train:
+        for word, tag in zip(example.words, example.tags, strict=True):
+            counts[word][tag] += 1
+    best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    other = int(majority(data, train, test)[0])
+    return np.array([best.get(word, other) for example in test for word in example.words])
+
+
+def window(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
+    """Logistic regression on the word, its two neighbours on either side and its ending."""
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    features = [feature for example in train for feature in _window_features(example.words)]
+    model = make_pipeline(DictVectorizer(), LogisticRegression(C=1.0, max_iter=300))
+    model.fit(features, _truth(data, train))
+    return model.predict([feature for example in test for feature in _window_features(example.words)])
+
+
+def tfidf(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
+    """Logistic regression on TF-IDF of words and word pairs."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
+    )
+    model.fit([_text(e) for e in train], _truth(data, train))
+    return model.predict([_text(e) for e in test])
+
+
+def _text(example: Example) -> str:
+    return example.text if example.text_pair is None else f"{example.text} {example.text_pair}"
+
+
+def _window_features(words: Sequence[str]) -> list[dict[str, Any]]:
+    padded = ["<", "<", *words, ">", ">"]
+    return [
+        {**{f"{k}": padded[i + k] for k in range(5)}, "ending": word[-3:], "next": f"{word} {padded[i + 3]}"}
+        for i, word in enumerate(words)
+    ]
+
+
+METHODS: dict[str, dict[str, Method]] = {
+    "classification": {"majority": majority, "tfidf": tfidf},
+    "tagging": {"majority": majority, "unigram": unigram, "window": window},
+}

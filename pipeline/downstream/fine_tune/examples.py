@@ -1,0 +1,92 @@
+"""Labelled examples as rows of token ids, and the order in which they are learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.labelled.files import Example, Labelled
+from data_prep.shards.length_buckets import LengthBuckets
+from data_prep.shards.rows import Ragged, Rows, ragged, take
+from data_prep.tokens.tokenizers import load, specials
+from training.config import OrderConfig
+from training.data import Corpus, MemoryTable, Samples, Stream
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows of one split, and what they should be labelled.
+
+    truth: [M] labels of the rows (classification) or of all words (tagging). seen: [M], whether the word fitted into
+    its row; one that did not is scored as wrong.
+    """
+
+    rows: Rows
+    truth: np.ndarray
+    seen: np.ndarray
+    pad: int
+
+    def __len__(self) -> int:
+        return len(self.rows["tokens"])
+
+    def take(self, index: np.ndarray) -> Rows:
+        return take(self.rows, index)
+
+
+def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: int) -> Encoded:
+    """Tokenise with the tokenizer in `folder`, at most `length` tokens a row, specials included."""
+    tokenizer = load(folder)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    pad = specials(folder).pad
+    if data.task == "classification":
+        texts = [(e.text, e.text_pair) if e.text_pair is not None else e.text for e in examples]
+        encodings = tokenizer.encode_batch(texts)
+        truth = np.array([e.label for e in examples])
+        rows: Rows = {"label": truth}
+        seen = np.ones(len(truth), bool)
+    else:
+        encodings = tokenizer.encode_batch([list(e.words) for e in examples], is_pretokenized=True)
+        first = [_first_pieces(encoding.word_ids) for encoding in encodings]
+        tags = [np.array(e.tags)[list(pieces)] for e, pieces in zip(examples, first, strict=True)]
+        rows = {
+            "target_positions": Ragged.from_rows([list(p.values()) for p in first], np.int64),
+            "target_ids": Ragged.from_rows(tags, np.int64),
+        }
+        truth = np.concatenate([np.array(e.tags) for e in examples])
+        seen = np.concatenate(
+            [np.isin(np.arange(len(e.words)), list(pieces)) for e, pieces in zip(examples, first, strict=True)]
+        )
+    rows["tokens"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
+    rows["segment"] = Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8)
+    return Encoded(rows, truth, seen, pad)
+
+
+def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
+    """Position of the first piece of each word that has one in the row."""
+    first: dict[int, int] = {}
+    for position, word in enumerate(word_ids):
+        if word is not None:
+            first.setdefault(word, position)
+    return first
+
+
+def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | None) -> Samples:
+    """The rows of a table, each once an epoch, in keyed order; rows of like length go together within a window."""
+    stream = Stream([Corpus("labelled", table)], seed, OrderConfig(block=1, window=1 << 30))
+    if length_window is None:
+        return stream
+    lengths = ragged(table.columns, "tokens").lengths
+    return _Bucketed(table, LengthBuckets(stream.order, lengths, batch, length_window, seed))
+
+
+@dataclass(frozen=True)
+class _Bucketed:
+    table: MemoryTable
+    order: LengthBuckets
+
+    def read(self, samples: np.ndarray) -> Rows:
+        return self.table.read(self.order.locate(samples).row)

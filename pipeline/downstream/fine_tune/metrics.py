@@ -1,0 +1,32 @@
+"""One number per evaluation, and its name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_prep.labelled.files import Labelled
+from pipeline.downstream.fine_tune.examples import Encoded
+
+OUTSIDE = "O"  # the tag of words that carry none
+MISSED = -1  # prediction for a word that did not fit into its row: never right
+
+
+def metric_name(data: Labelled) -> str:
+    """Tags with an outside class are scored by micro-averaged F1 over the others; all else by accuracy."""
+    return "F1" if data.task == "tagging" and OUTSIDE in data.labels else "accuracy"
+
+
+def score(data: Labelled, rows: Encoded, predicted: np.ndarray) -> float:
+    """Score of predictions for what was seen of `rows`."""
+    answers = np.full(len(rows.truth), MISSED)
+    answers[rows.seen] = predicted
+    return score_answers(data, rows.truth, answers)
+
+
+def score_answers(data: Labelled, truth: np.ndarray, answers: np.ndarray) -> float:
+    if metric_name(data) == "accuracy":
+        return float(np.mean(answers == truth))
+    from sklearn.metrics import f1_score
+
+    wanted = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
+    return float(f1_score(truth, answers, labels=wanted, average="micro", zero_division=0))  # type: ignore[arg-type]

@@ -1,0 +1,125 @@
+"""Networks that a job trains itself, on rows in memory: with the recipe's settings, or with some of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.corruptions.noise import NoiseConfig, add_noise
+from data_prep.corruptions.warp import AugmentConfig
+from data_prep.rng import Draws
+from data_prep.shards.rows import Rows
+from pipeline.downstream.job import batches
+from pipeline.stage import Context
+from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+
+
+class Trained(NamedTuple):
+    """A network that has learned."""
+
+    model: Any
+    """`training.models.autoencoder.Autoencoder`, in evaluation mode."""
+    records: list[dict[str, Any]]
+    """What training logged, step by step."""
+
+
+def trained(
+    config: Mapping[str, Any],
+    rows: Rows,
+    seed: int,
+    context: Context,
+    held_out: Rows | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Trained:
+    """Train by a job's config (its `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
+
+    rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. `progress` is told the share of steps done.
+    """
+    import torch
+
+    from training.distributed import choose_device
+    from training.objectives import builder
+
+    torch.manual_seed(seed)
+    objective = ObjectiveConfig.model_validate(config["objective"])
+    network = NetworkConfig.model_validate(config["network"])
+    device = choose_device(context.placement.get("device", "auto")).type
+    built: Any = builder(objective.name)(objective, network, np.asarray(rows["input"]).shape[1:], device)
+    changed = AugmentConfig.model_validate(config.get("augment", {}))
+    records = train_on(
+        built, rows, config["train"], seed, context, held_out, changed, noise_of(config), progress=progress
+    )
+    return Trained(built.model.eval().requires_grad_(False).cpu(), records)
+
+
+def train_on(
+    objective: Any,
+    rows: Rows,
+    train: Mapping[str, Any],
+    seed: int,
+    context: Context,
+    held_out: Rows | None = None,
+    augment: AugmentConfig = AugmentConfig(),  # noqa: B008 - it is frozen
+    spoil: Callable[[Rows, Draws], Rows] | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+) -> list[dict[str, Any]]:
+    """Train any objective by `train` (a `TrainConfig`'s values) on columns in memory; returns what was logged."""
+    from training.data import CORRUPT, CORRUPT_HELD_OUT, Corpus, MemoryTable, Stream
+    from training.distributed import Worker, choose_device, set_up_cpu
+    from training.job import augmented
+    from training.loop import Training
+
+    placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+    set_up_cpu(placement.threads)
+    config = TrainConfig.model_validate(dict(train))
+    count = len(next(iter(rows.values())))
+
+    def stream(rows: Rows, purpose: str, augment: AugmentConfig) -> Stream:
+        table = MemoryTable(rows, len(next(iter(rows.values()))))
+        return Stream([Corpus("rows", table)], seed, OrderConfig(block=1), augmented(augment, spoil), purpose)
+
+    records: list[dict[str, Any]] = []
+
+    def log(record: dict[str, Any]) -> None:
+        records.append(record)
+        progress(record["step"] / config.steps)
+
+    Training(
+        objective,
+        stream(rows, CORRUPT, augment),
+        config.model_copy(update={"start": None, "global_batch": min(config.global_batch, count)}),
+        placement=PlacementConfig(device=placement.device),
+        worker=Worker(device=choose_device(placement.device)),
+        seed=seed,
+        held_out=None if held_out is None else stream(held_out, CORRUPT_HELD_OUT, AugmentConfig()),
+        held_out_rows=0 if held_out is None else min(len(next(iter(held_out.values()))), config.evaluate_rows),
+        log=log,
+    ).run()
+    return records
+
+
+def noise_of(config: Mapping[str, Any]) -> Callable[[Rows, Draws], Rows] | None:
+    """How rows are spoilt, by a job's config."""
+    noise = NoiseConfig.model_validate(config["corruption"])
+    return (lambda rows, draws: add_noise(rows, noise, draws)) if noise.kind != "none" else None
+
+
+def encoded(model: Any, rows: np.ndarray) -> np.ndarray:
+    """Codes of rows, float32; both [R, …]."""
+    return applied(model.encode, rows)
+
+
+def rebuilt(model: Any, rows: np.ndarray) -> np.ndarray:
+    """What is rebuilt of rows, float32; both [R, …]."""
+    return applied(model, rows)
+
+
+def applied(function: Callable[[Any], Any], rows: np.ndarray) -> np.ndarray:
+    """A network's function on rows [R, …], some at a time."""
+    import torch
+
+    with torch.no_grad():
+        parts = [function(torch.from_numpy(np.ascontiguousarray(rows[some]))) for some in batches(len(rows))]
+        return torch.cat(parts).cpu().numpy()

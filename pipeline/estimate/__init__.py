@@ -1,0 +1,1 @@
+"""What `sesame plan` says: parameters, memory, time, clusters."""

@@ -1,0 +1,1 @@
+"""Settings of every downstream job, without what carries it out."""

@@ -1,0 +1,106 @@
+"""The card that travels with an exported model: what it is, what it saw, how it was trained."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import Artifact
+from pipeline.recipe.parse import flatten
+
+
+def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:
+    """Markdown with the metadata block that model hubs read."""
+    licences = sorted(
+        {
+            licence
+            for artifact in inputs.values()
+            for licence in artifact.manifest["provenance"].get("licences", [])
+            if licence
+        }
+    )
+    shards = inputs["shards"].summary["train"]
+    rows = "\n".join(f"| {name} | {_short(value)} |" for name, value in flatten(config).items())
+    sources = "\n".join(
+        f"| {Path(one['source']).name} | {_licence(one['licence'])} | {one['files']:,} | {one['bytes']:,} "
+        f"| {one['kept']:,} of {one['rows']:,} | `{one['digest'][:16]}` |"
+        for one in inputs["shards"].summary.get("sources", [])
+    )
+    metrics = "\n".join(
+        f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
+    )
+    about, called = (_of_text, "documents") if "tokenizer" in inputs else (_of_arrays, "rows")
+    return f"""{about(config, shards)}
+Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
+Licences of the sources: {", ".join(licences) or "not stated"}.
+
+## Data
+| source | licence | files | bytes | {called} kept | digest |
+|---|---|---|---|---|---|
+{sources}
+
+## Results
+| metric | value |
+|---|---|
+{metrics}
+
+## Settings
+| key | value |
+|---|---|
+{rows}
+"""
+
+
+def _of_text(config: dict[str, Any], shards: dict[str, Any]) -> str:
+    network, train = config["network"], config["train"]
+    return f"""---
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [sesame, {network["architecture"]}, {config["objective"]["name"]}]
+---
+# {config["name"]}
+
+A {network["architecture"]} network pretrained with the {config["objective"]["name"]} objective
+{json.dumps(config["objective"]["options"])} for {train["steps"]:,} steps of {train["global_batch"]} rows, on
+{shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
+
+```python
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("this/folder")
+model = AutoModel.from_pretrained("this/folder")
+```
+"""
+
+
+def _of_arrays(config: dict[str, Any], shards: dict[str, Any]) -> str:
+    network, train = config["network"], config["train"]
+    return f"""---
+library_name: sesame
+pipeline_tag: feature-extraction
+tags: [sesame, {network["architecture"]}, {config["objective"]["name"]}]
+---
+# {config["name"]}
+
+An auto-encoder ({network["architecture"]}), trained with the {config["objective"]["name"]} objective
+{json.dumps(config["objective"]["options"])} for {train["steps"]:,} steps of {train["global_batch"]} rows, on
+{shards["rows"]:,} rows of shape {tuple(shards["shape"])}.
+
+```python
+from training.models.autoencoder import open_model
+
+model = open_model("this/folder")
+codes = model.encode(rows)
+rebuilt = model(rows)
+```
+"""
+
+
+def _short(value: Any) -> str:
+    return "–" if value is None else str(value)
+
+
+def _licence(line: str) -> str:
+    """The licence of a line that says whose it is."""
+    return line.partition(": ")[2]

@@ -1,0 +1,1 @@
+"""What `sesame score` does: detectors, thresholds, drift, the champion, the ledger of rows scored once."""

@@ -1,0 +1,284 @@
+"""Scores of files that come and grow, each row exactly once, and told at least once.
+
+    BOOK/.lock                one writer at a time
+    BOOK/scores-….arrow       rows of a file, or of what was added to it, and in its last batch which rows they are
+    BOOK/.told                which parts a person has heard of
+
+A part is written under another name and renamed into place, and that *is* the commit: whoever is killed before it has
+left nothing that counts, whoever is killed after it has left the rows and the note that they are done, for both are one
+file. What there is to do follows from the book and the files alone.
+
+Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only whole rows are taken, and only if what was scored of the
+file before is still what it was; a last row without a line end is whole once nobody has written to the file for a
+while. A file that changed otherwise is named and left alone. But a part without a scored row binds nothing (it may be
+of half a file, whose other half was still to come): when its file has changed, those bytes are read anew and the part
+is replaced, by a rename as well.
+
+What was committed is told after that, and marked as told after that again: whoever is killed in between has it told a
+second time, and never not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data_prep.errors import UserError
+from data_prep.sources.archives import SourceFile
+from data_prep.sources.config import stamp_of
+from data_prep.sources.files import is_remote, stamp
+from pipeline.scoring import score_files
+from pipeline.scoring.detectors import AnyDetector
+from pipeline.scoring.score_files import Tally
+from pipeline.scoring.tail import Form, cut, digests, ends_there, form_of, head_end, is_blank, last_end
+
+FORMAT = 2
+PATTERN, LOCK, TOLD = "scores-*.arrow", ".lock", ".told"
+NOTE = "sesame"
+DRIFT = "drift"
+SETTLED_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which rows of which file a committed part holds: those in bytes [start, stop)."""
+
+    key: str  # of the file: where it lies
+    file: str  # its name, for people
+    start: int
+    stop: int
+    whole: int  # where its last row begins if that had no line end, else `stop`
+    lines: int  # line ends in bytes [0, stop)
+    digest: str  # of bytes [0, stop) of the file
+    stamp: str  # of the file when it was listed
+    number: int  # parts are numbered as they are committed
+    detector: str
+    tally: Tally
+
+    @property
+    def mark(self) -> str:
+        return _short(self.key, self.start, self.stop, self.digest)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **vars(self), "tally": self.tally.to_json()})
+
+    @staticmethod
+    def of(path: Path) -> Part:
+        """UserError where a file is no part, or is one of another version."""
+        try:
+            value = json.loads(score_files.told(path)[NOTE])
+            made = value.pop("format", 1)
+            if made == FORMAT:
+                return Part(**{**value, "tally": Tally.of_json(value["tally"])})
+            problem = f"it has format {made}, and this version reads {FORMAT}"
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is no part of a book that can be gone on with ({problem}); give another folder.")
+
+
+class Scored(NamedTuple):
+    """What a pass over the files did."""
+
+    parts: list[Part]
+    changed: list[str]
+    """Files that are not what was scored of them, and have not only grown."""
+    waiting: dict[str, int]
+    """Bytes at the end of files that wait for a line end."""
+    earlier: Sequence[Part] = ()
+    """Parts that were told before, newest first, back to those in which drift was told."""
+
+    @property
+    def tally(self) -> Tally:
+        """Rows, alarms and rejects. Other detectors have other bins, which do not add up."""
+        total = Tally()
+        for part in self.parts:
+            total.add(replace(part.tally, counts={}))
+        return total
+
+    def recent(self, detector: str, least_rows: int) -> Tally:
+        """Of a detector's new parts, and of as many earlier ones as it takes to have so many rows."""
+        total = Tally()
+        for part in self.parts:
+            if part.detector == detector:
+                total.add(part.tally)
+        for part in self.earlier:
+            if total.rows >= least_rows:
+                break
+            total.add(part.tally)
+        return total
+
+
+class Book:
+    """A folder of committed parts, held by one writer: `with Book.held(folder) as book`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.parts: dict[str, list[Part]] = {}  # of each file, in its order
+        for part in sorted(map(Part.of, folder.glob(PATTERN)), key=lambda part: part.start):
+            self.parts.setdefault(part.key, []).append(part)
+        self._number = max((part.number for part in self._all()), default=0)
+
+    @staticmethod
+    @contextmanager
+    def held(folder: Path) -> Iterator[Book]:
+        """The book of a folder, made if it is not there. UserError while somebody else writes to it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{folder}: another run is scoring into it; wait for its end.") from None
+            for draft in folder.glob(".draft-*"):  # of runs that were killed
+                draft.unlink()
+            yield Book(folder)
+
+    def score(
+        self, detector: AnyDetector, name: str, files: Iterable[SourceFile], settled_seconds: float = SETTLED_SECONDS
+    ) -> Scored:
+        """Score what is new in the files, and commit it file by file. `name`: the detector's.
+
+        settled_seconds: how long a file was not written to when a last row without a line end is whole.
+        """
+        done, changed, waiting = [], [], {}
+        for key, file in _keyed(self.folder, files):
+            form = form_of(detector, file)
+            new = self._new(key, file, form, settled_seconds)
+            if new is None:
+                changed.append(file.name)
+                continue
+            if new.start < new.stop:
+                done.append(self._commit(detector, replace(new, detector=name), file, form))
+            if form and new.stop < file.size and not is_blank(file, form, new.stop, file.size):
+                waiting[file.name] = waiting.get(file.name, 0) + file.size - new.stop
+        return Scored(done, changed, waiting)
+
+    def to_tell(self, scored: Scored, detector: str) -> Scored:
+        """What a pass did, and all that passes before it did which nobody was told of."""
+        told = _marks(self.folder)
+        parts = sorted(self._all(), key=lambda part: -part.number)
+        drifted = max((part.number for part in parts if DRIFT in told.get(part.mark, ())), default=0)
+        earlier = [part for part in parts if part.mark in told and part.detector == detector and part.number > drifted]
+        untold = [part for part in reversed(parts) if part.mark not in told]
+        return scored._replace(parts=untold, earlier=earlier)
+
+    def _all(self) -> Iterator[Part]:
+        return (part for parts in self.parts.values() for part in parts)
+
+    def _base(self, key: str) -> Part | None:
+        """The last part of a file that binds it: one with a scored row."""
+        return next((part for part in reversed(self.parts.get(key, [])) if part.tally.rows), None)
+
+    def _new(self, key: str, file: SourceFile, form: Form | None, settled_seconds: float) -> Part | None:
+        """The stretch of a file to be scored, empty if there is none; None where it has changed before that."""
+        base, last = self._base(key), self.parts.get(key, [None])[-1]
+        start = base.stop if base else 0
+        nothing = Part(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
+        if last and last.stamp == file.stamp and last.stop == file.size:
+            return replace(nothing, start=file.size, stop=file.size)
+        if base and (file.size < start or (file.size > start and form is None)):
+            return None
+        whole = last_end(file, form, start, file.size) if form else file.size
+        stop = whole
+        if form and _is_settled(file, settled_seconds) and not is_blank(file, form, whole, file.size):
+            stop = file.size
+        if base and stop == start and base.stamp == file.stamp:
+            return nothing
+        before, found = digests(file, start, stop)
+        if base and before.content != base.digest:
+            return None
+        if base and form and base.whole < base.stop and not ends_there(file, form, base.whole, base.stop):
+            return None
+        again = last is not None and (last.stop, last.digest) == (stop, found.content)  # written as it was
+        if again or (form and is_blank(file, form, start or head_end(file, form), stop)):
+            return replace(nothing, start=stop, stop=stop)
+        return replace(nothing, stop=stop, whole=whole, lines=found.lines, digest=found.content)
+
+    def _commit(self, detector: AnyDetector, part: Part, file: SourceFile, form: Form | None) -> Part:
+        """Score a part and rename it into place: that of a part which began there and had no scored row, if any."""
+        tally, base = Tally(), self._base(part.key)
+        called = _short(part.key, part.start)
+        draft, rows = self.folder / f".draft-{called}", self.folder / f".draft-{called}-rows"
+        if form is None:
+            batches = score_files.score_file(detector, file, tally)
+        else:
+            taken, head = cut(file, form, part.start, part.stop, rows)
+            shift = base.lines - head if base else 0
+            batches = map(partial(_shifted, shift), score_files.score_file(detector, taken, tally))
+        done = replace(part, tally=tally, number=self._number + 1)
+        score_files.write(draft, batches, lambda: {NOTE: done.to_json()})
+        rows.unlink(missing_ok=True)
+        with draft.open("rb+") as written:
+            os.fsync(written.fileno())
+        draft.replace(self.folder / f"scores-{called}.arrow")
+        self._number = done.number
+        self.parts[part.key] = [one for one in self.parts.get(part.key, []) if one.start < part.start] + [done]
+        return done
+
+
+def mark_told(folder: Path, parts: Iterable[Part], drift: bool = False) -> None:
+    """Note that parts of a book were told; `drift`: that they drifted, too, so that their rows count no more for it."""
+    marks = [f"{part.mark} {DRIFT}" if drift else part.mark for part in parts]
+    if not marks:
+        return
+    with (folder / TOLD).open("a") as file:
+        file.write("\n".join(["", *marks, ""]))  # begins a line, for whoever came before may have been killed in one
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _marks(folder: Path) -> dict[str, set[str]]:
+    """What was said of the parts that were told, by their marks."""
+    found: dict[str, set[str]] = {}
+    path = folder / TOLD
+    for line in path.read_text().splitlines() if path.exists() else ():
+        mark, _, said = line.partition(" ")
+        found.setdefault(mark, set()).add(said)
+    return found
+
+
+def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, SourceFile]]:
+    """Files once each, without those of the book itself, and what they are known by: their place, in an archive, too.
+
+    Members go by their names, for their numbers change with what else the archive holds.
+    """
+    seen: set[tuple[str, int]] = set()
+    names: Counter[tuple[str, str]] = Counter()
+    own = folder.resolve()
+    for file in files:
+        if (file.uri, file.member) in seen or (not is_remote(file.uri) and own in Path(file.uri).resolve().parents):
+            continue
+        seen.add((file.uri, file.member))
+        member = score_files.member_of(file)
+        names[file.uri, member] += 1
+        yield json.dumps([file.uri, member, names[file.uri, member]]), file
+
+
+def _is_settled(file: SourceFile, seconds: float) -> bool:
+    """Whether nobody has written to a file for so long, nor since it was listed; not where nothing says so."""
+    written = file.stamp.partition("@")[2]
+    if not written.isdecimal() or time.time() - int(written) / 1e9 < seconds:
+        return False
+    now = stamp(file.uri)
+    return now is not None and stamp_of(*now) == file.stamp
+
+
+def _short(*values: object) -> str:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()
+
+
+def _shifted(shift: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    from data_prep.tables.values import pc
+
+    return batch.set_column(1, "position", pc.add(batch["position"], shift))

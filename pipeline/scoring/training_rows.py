@@ -1,0 +1,51 @@
+"""What a detector has learned from, as a digest of each row, so that a comparison can leave these rows out.
+
+    learned.npy    beside detector.json: sorted uint64, 64 bits of what each raw row holds
+
+Of a table that is its typed values, of a picture its pixels, of a document its text: neither a transform nor the order
+of rows matters. When a corpus grows, rows change their splits, for splits are by rank.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from data_prep.corpus.documents import Documents
+from data_prep.errors import UserError
+from data_prep.tables.values import content_keys, pc
+
+FILE = "learned.npy"
+BATCH = 1024  # documents
+
+
+def of_rows(rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
+    """uint64 [R] of the columns of a table, or of pictures uint8 [R, C, H, W]."""
+    if isinstance(rows, np.ndarray):
+        return np.array([xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows], np.uint64)
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    return content_keys(columns, rows.num_rows)[:, 0]
+
+
+def of_documents(corpus: Documents) -> np.ndarray:
+    """uint64 [D], of the text of each document."""
+    batches = (pc.binary_join(batch["sentences"], " ") for batch in corpus.table.to_batches(BATCH))
+    return np.array([xxhash.xxh3_64_intdigest(text.as_buffer()) for batch in batches for text in batch], np.uint64)
+
+
+def save(folder: Path, digests: np.ndarray) -> None:
+    """Write them beside what will be `detector.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / FILE, np.unique(digests))
+
+
+def load(folder: Path) -> np.ndarray:
+    """Of a detector; none where it is from before they were kept. UserError where they are damaged."""
+    path = folder / FILE
+    try:
+        return np.load(path) if path.is_file() else np.empty(0, np.uint64)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run its recipe again.") from error

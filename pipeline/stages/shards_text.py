@@ -1,0 +1,306 @@
+"""Corpus and tokenizer → shards ready to train on: tokenised, composed, and corrupted too if so asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.corpus import unit_cache
+from data_prep.corpus.documents import Corpus, CorpusFile
+from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.errors import UserError
+from data_prep.ingest import SERIAL_BYTES
+from data_prep.rng import Draws, key
+from data_prep.shards.format import ShardWriter, digest, join, mapped
+from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
+from data_prep.stats import stats
+from data_prep.tokens.compose import ComposeConfig, compose
+from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
+from data_prep.tokens.encoder import Encoder
+from data_prep.tokens.tokenizers import load, specials
+from data_prep.workers import HERE, Crew, Workers
+from pipeline.artifact import TABLES, Artifact
+from pipeline.recipe.recipe import Recipe
+from pipeline.reports import data, tables
+from pipeline.stage import Context, Stage
+from training.data import LONGER, stream_of
+
+VERSION = 1  # of what tokenising gives
+TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
+ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
+SPLITS = ("train", "validation")
+STATS = "stats.json"
+STATS_OF_CORPUS = "figures/corpus.json"  # an account: a corpus that differs in its rejects alone is no other shards
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    """Corruption at load time is a matter of training: only corruption at writing time forks the shards."""
+    masking, longer = recipe.corruption, recipe.train.longer
+    written = masking.at == "shards"
+    settings: dict[str, Any] = {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "compose": recipe.compose.model_dump(mode="json", exclude=None if recipe.compose.pack else {"pack"}),
+        "corruption": masking.model_dump(mode="json") if written else None,
+    }
+    if longer:
+        masking = longer.corruption(masking)
+        settings[LONGER] = {
+            "length": longer.length,
+            "corruption": masking.model_dump(mode="json") if written else None,
+        }
+    return settings
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    corpus, folder = inputs["corpus"].path, inputs["tokenizer"].path
+    summary: dict[str, Any] = {"length": config["compose"]["length"], "parts": {}}
+    parts = Corpus(corpus).parts
+    with Crew(_workers(Corpus(corpus), context)) as crew:
+        for split, part in [*(("train", part) for part in parts), ("validation", None)]:
+            documents = Corpus(corpus, split, part)
+            if len(documents) == 0:
+                continue
+            place = context.work / "tokens" / f"{split}-{part}"
+            tokens = _tokenised(documents, folder, place, context, crew)
+            settings = {split: config}
+            if split == "train" and LONGER in config:
+                settings[LONGER] = _lengthened(config)
+            for kind, chosen in settings.items():
+                name = f"{kind}-{part}" if part else kind
+                made = _write(name, tokens, place, chosen, folder, out_dir, context, crew)
+                if not made["rows"] and split == "train":
+                    where, whose = "train.longer" if kind == LONGER else "compose", part and f" of {part}"
+                    raise UserError(
+                        f"compose: no rows came out of {len(documents)} training documents{whose}; lower "
+                        f"{where}.length ({chosen['compose']['length']}) or give longer documents to data.sources."
+                    )
+                summary["parts"].setdefault(kind, {})[name] = made
+            del tokens
+            shutil.rmtree(place)
+    summary["sources"] = inputs["corpus"].summary["sources"]
+    summary |= {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
+    return summary | {"stats": _count(config, inputs, out_dir, summary["parts"], context)}
+
+
+def _count(
+    config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, parts: dict[str, Any], context: Context
+) -> dict[str, Any]:
+    """Write what the data look like, in numbers, figures, tables and a page; the numbers that are worth a metric."""
+    context.progress("counting tokens and documents")
+    lengths = {name: row_length(config, name) for kind in parts.values() for name in kind}
+    folders = {name: out_dir / name for name in lengths}
+    rows = stats.of_shards(folders, inputs["tokenizer"].path, lengths)
+    (out_dir / STATS).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    corpus = stats.of_corpus(inputs["corpus"].path)
+    context.progress("drawing figures")
+    drawn = data.data_figures(rows["splits"], corpus, (out_dir / STATS_OF_CORPUS).parent)
+    (out_dir / STATS_OF_CORPUS).write_text(json.dumps(corpus, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    ingested = inputs["corpus"].summary
+    tables.data_tables(rows["splits"], corpus, ingested, out_dir / TABLES)
+    page = data.data_page(config["name"], rows["splits"], corpus, ingested, drawn)
+    (out_dir / "stats.md").write_text(page, encoding="utf-8")
+    told: dict[str, Any] = {
+        name: {
+            "padding_share": split["padding_share"],
+            "sequences_per_row": split["sequences_per_row"],
+            "unk_share": split["vocabulary"]["unk_share"],
+            "vocabulary_coverage": split["vocabulary"]["coverage"],
+            "entropy": split["vocabulary"]["entropy"],
+        }
+        for name, split in rows["splits"].items()
+    }
+    wanted = ("rows", "kept", "rejected", "duplicates", "near_duplicates", "filtered")
+    return told | {"corpus": {name: ingested[name] for name in wanted if name in ingested}}
+
+
+def row_length(config: dict[str, Any], split: str) -> int:
+    """The most tokens that a row of a split may have."""
+    longer = split.partition("-")[0] == LONGER
+    return config[LONGER]["length"] if longer else config["compose"]["length"]
+
+
+def _workers(corpus: Corpus, context: Context) -> Workers:
+    if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES:
+        return HERE
+    return Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
+
+
+def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, crew: Crew) -> TokenCorpus:
+    """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
+    cache = context.downloads / unit_cache.FOLDER
+    rules = digest(mapped(tokenizer / "tokenizer.json"))
+    jobs = [
+        _Tokenising(file, wanted, tokenizer, cache, unit_cache.key_of("tokens", VERSION, wanted, rules))
+        for file, wanted in corpus.files.items()
+    ]
+    began, done = time.monotonic(), 0
+    for number, count in enumerate(crew.in_order(_tokenise, jobs), 1):
+        done += count
+        seconds = time.monotonic() - began
+        left = round(seconds / number * (len(jobs) - number))
+        context.progress(
+            f"{corpus.split}: {done:,} tokens, {done / max(seconds, 1e-3) / 1e6:,.1f} M/s, "
+            f"{left // 60}:{left % 60:02d} left",
+            number / len(jobs),
+        )
+    return joined([cache / job.key for job in jobs], place)
+
+
+class _Tokenising(NamedTuple):
+    """One file of a corpus, to be tokenised."""
+
+    file: Path
+    digest: str
+    tokenizer: Path
+    cache: Path
+    key: str
+
+
+def _tokenise(job: _Tokenising) -> int:
+    def write(folder: Path) -> dict[str, Any]:
+        tokens = tokenise(CorpusFile(job.file, job.digest), _encoder(job.tokenizer))
+        tokens.save(folder)
+        return {"tokens": len(tokens.tokens)}
+
+    return unit_cache.make(job.cache, job.key, write)["tokens"]
+
+
+@lru_cache(1)
+def _encoder(tokenizer: Path) -> Encoder:
+    return Encoder(load(tokenizer))  # remembers words from one file to the next
+
+
+class _Writing(NamedTuple):
+    """Consecutive documents, to be made into one piece of the shards."""
+
+    tokens: Path
+    tokenizer: Path
+    out: Path
+    split: str
+    config: dict[str, Any]
+    epoch: int
+    documents: list[range]
+    first: int = 0
+    """Number of its first row, if rows are corrupted when they are written."""
+
+
+def _write(
+    split: str,
+    tokens: TokenCorpus,
+    place: Path,
+    config: dict[str, Any],
+    tokenizer: Path,
+    out_dir: Path,
+    context: Context,
+    crew: Crew,
+) -> dict[str, Any]:
+    """The shards of one split; what there is to say of them."""
+    settings = ComposeConfig.model_validate(config["compose"])
+    jobs = [
+        _Writing(place, tokenizer, out_dir / f".{split}-{number:05d}", split, config, epoch, documents)
+        for number, (epoch, documents) in enumerate(
+            (epoch, documents)
+            for epoch in range(1 if split == "validation" else settings.epochs)
+            for documents in _shard_ranges(tokens)
+        )
+    ]
+    if config["corruption"]:
+        firsts = np.cumsum([0, *crew.in_order(_count_rows, jobs)]).tolist()
+        jobs = [job._replace(first=first) for job, first in zip(jobs, firsts, strict=False)]
+    written: list[tuple[int, int, int]] = []
+    for one in crew.in_order(_write_piece, jobs):
+        written.append(one)
+        context.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
+    index = join(out_dir / split, [job.out for job in jobs], {"split": split})
+    return _summary(tokens, index, sum(one[1] for one in written), sum(one[2] for one in written), settings.length)
+
+
+def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
+    """Documents of about TOKENS_PER_SHARD tokens, in the ranges that are composed together."""
+    group: list[range] = []
+    for documents in tokens.ranges():
+        group.append(documents)
+        if tokens.document_starts[documents.stop] - tokens.document_starts[group[0].start] >= TOKENS_PER_SHARD:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _composed(job: _Writing) -> Iterator[Rows]:
+    tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
+    config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
+    for documents in job.documents:
+        name = f"{config['name']} {job.split}"
+        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents)
+
+
+def _count_rows(job: _Writing) -> int:
+    return sum(map(num_rows, _composed(job)))
+
+
+def _write_piece(job: _Writing) -> tuple[int, int, int]:
+    """Write one piece; (rows, sequences and tokens in them)."""
+    writer, special = ShardWriter(job.out, ROWS_PER_SHARD), specials(job.tokenizer)
+    written = sequences = lengths = 0
+    for rows in _composed(job):
+        if job.config["corruption"]:
+            rows = _corrupted(rows, job.config, job.split, job.first + written, special)
+        written += num_rows(rows)
+        if num_rows(rows):
+            of = rows["document"]
+            sequences += len(of.values if isinstance(of, Ragged) else of)
+            lengths += len(ragged(rows, "tokens").values)
+        writer.write(rows)
+    writer.close()
+    return written, sequences, lengths
+
+
+def _lengthened(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the longer rows: the training documents once more."""
+    longer = config[LONGER]
+    composed = {**config["compose"], "length": longer["length"]}
+    return {**config, "compose": composed, "corruption": longer["corruption"]}
+
+
+def _corrupted(rows: Rows, config: dict[str, Any], split: str, first: int, special: Any) -> Rows:
+    """The corruption that the loader would do in the first epoch: rows are keyed by their number in the shards."""
+    draws = Draws(key(config["seed"], *stream_of(split, config["name"])), 0, np.arange(first, first + num_rows(rows)))
+    return corrupt(rows, MaskingConfig.model_validate(config["corruption"]), special, draws)
+
+
+def _summary(tokens: TokenCorpus, index: dict[str, Any], sequences: int, written: int, length: int) -> dict[str, Any]:
+    rows = index["rows"]
+    return {
+        "documents": len(tokens),
+        "sentences": len(tokens.sentence_offsets) - 1,
+        "corpus_tokens": len(tokens.tokens),
+        "rows": rows,
+        "sequences": sequences,
+        "tokens": written,
+        "mean_length": round(written / max(rows, 1), 2),
+        "padding_share": round(1 - written / max(rows * length, 1), 4),
+    }
+
+
+def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What there is to say of all parts of a mixture."""
+    if len(parts) == 1:
+        return parts[0]
+    counts: dict[str, Any] = {
+        name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)
+    }
+    room = sum(part["tokens"] / (1 - part["padding_share"]) for part in parts if part["tokens"])
+    counts["mean_length"] = round(counts["tokens"] / max(counts["rows"], 1), 2)
+    return counts | {"padding_share": round(1 - counts["tokens"] / max(room, 1), 4)}
+
+
+SHARDS = Stage("shards", 2, run)

@@ -1,0 +1,1 @@
+"""Where artifacts lie: local and remote, locks and signs of life, garbage."""

@@ -1,0 +1,298 @@
+"""Registered encoders, and the gate in front of the name "champion".
+
+A version is a model that serves itself (texts in, embeddings out; `served_encoder.py` and the weights, no pickle), with
+its score, the digest of the evaluation that gave it, and the artifact it came from. Before it is registered it must
+answer its own example from the saved files.
+
+The champion changes only by comparison on the same evaluation: without a champion the first scored version becomes it;
+otherwise the new score must not be lower. Scores count upwards: give `-loss` for what should be small.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.errors import UserError
+from pipeline.fingerprint import canonical, digest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.pyfunc import PyFuncModel
+
+    from pipeline.tracking.tracking import TrackedRun
+
+CHAMPION = "champion"
+EXAMPLE = ["The quick brown fox jumps over the lazy dog.", "A second text."]
+REQUIREMENTS = ("mlflow", "safetensors", "tokenizers", "torch", "transformers")
+"""What serving needs; pinned to the versions that the model was registered with."""
+CODE = Path(__file__).with_name("served_encoder.py")
+_NAME = re.compile(r"\w[\w .-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What registering needs beside the files. Made of JSON values: it waits in a spool."""
+
+    id: str
+    name: str
+    score: float
+    score_name: str
+    evaluation: str
+    """Digest of what identifies the evaluation."""
+    evaluated: str
+    """The same in full, as canonical text."""
+    artifact: str
+    metrics: dict[str, float]
+    promote: bool
+    time: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A model on its way to the registry."""
+
+    run: TrackedRun = field(repr=False)
+    id: str
+
+    def decision(self) -> str | None:
+        """One sentence: what was registered and whether it became the champion; None until a server was told."""
+        return self.run.tracker.outcome(self.id)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version, as its tags describe it."""
+
+    name: str
+    version: str
+    score: float | None
+    evaluation: str | None
+    artifact: str
+    run: str
+    """MLflow's id of the run that registered it."""
+
+
+def register(
+    run: TrackedRun,
+    export: Path,
+    name: str,
+    metrics: Mapping[str, float],
+    evaluation: Mapping[str, Any],
+    *,
+    score: str,
+    artifact: str = "",
+    promote: bool = True,
+) -> Registration:
+    """Queue the Hugging Face folder `export` (with its tokenizer) as a new version of `name`; returns at once.
+
+    `metrics[score]` is what the gate compares, higher is better. `evaluation` identifies what gave it (data digests,
+    protocol, seeds): scores are compared only if it is equal. `artifact` is the key of what `export` belongs to. The
+    folder must stay until a server was told. Raises ValueError for a score that is missing or not finite, and
+    TypeError for an evaluation with no canonical form.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a model: letters, digits, '_', '.', '-' and spaces are allowed")
+    if score not in metrics or not math.isfinite(metrics[score]):
+        raise ValueError(f"the score {score!r} of {name} must be a finite metric, found {metrics.get(score)!r}")
+    described = dict(evaluation)
+    finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+    ask = run.tracker.new_id()
+    request = Request(
+        id=ask,
+        name=name,
+        score=float(metrics[score]),
+        score_name=score,
+        evaluation=digest(described),
+        evaluated=canonical(described),
+        artifact=artifact,
+        metrics=finite,
+        promote=promote,
+        time=run.tracker.now(),
+    )
+    run.tracker.add(
+        {"op": "register", "id": run.id, "ask": ask, "export": str(export.absolute()), "request": asdict(request)}
+    )
+    return Registration(run, ask)
+
+
+def promote(client: MlflowClient, name: str, version: str, score: float, evaluation: str) -> str:
+    """Let `version` be the champion of `name` if it may; returns a sentence that says what was decided and why.
+
+    `evaluation` is a digest. Both are noted at the version: a champion that is scored anew keeps its place.
+    """
+    client.set_model_version_tag(name, version, "sesame.score", repr(score))
+    client.set_model_version_tag(name, version, "sesame.evaluation", evaluation)
+    decision, moves = _gate(_champion(client, name), name, version, score, evaluation)
+    if moves:
+        client.set_registered_model_alias(name, CHAMPION, version)
+    client.set_model_version_tag(name, version, "sesame.decision", decision)
+    return decision
+
+
+def _gate(champion: Version | None, name: str, version: str, score: float, evaluation: str) -> tuple[str, bool]:
+    this = f"version {version} of {name}"
+    if not math.isfinite(score):
+        return f"{this} stays a candidate: its score is {score}", False
+    if champion is None:
+        return f"{this} is the champion with {score:.6g}: there was none", True
+    if champion.version == version:
+        return f"{this} is the champion already", False
+    old = f"version {champion.version}, the champion"
+    if champion.score is None or not math.isfinite(champion.score) or champion.evaluation != evaluation:
+        why = f"{old}, was not scored by the same evaluation; score both by one, or move the alias by hand"
+        return f"{this} stays a candidate: {why}", False
+    if score < champion.score:
+        return f"{this} stays a candidate: {score:.6g} is lower than the {champion.score:.6g} of {old}", False
+    return f"{this} is the champion: {score:.6g} is not lower than the {champion.score:.6g} of {old} so far", True
+
+
+class Registry:
+    """The registry of a home or of a server, for those who read it or promote by hand."""
+
+    def __init__(self, home: Path, uri: str | None = None) -> None:
+        from pipeline.tracking.mlflow_server import Server
+
+        self._server = Server(home, uri)
+
+    def champion(self, name: str) -> Version | None:
+        return _champion(self._server.client, name)
+
+    def version(self, name: str, version: str) -> Version:
+        return _version(self._server.client.get_model_version(name, version))
+
+    def promote(self, name: str, version: str, score: float, evaluation: str) -> str:
+        """See `promote`."""
+        with self._server.lock("champion"):
+            return promote(self._server.client, name, version, score, evaluation)
+
+    def fetch(self, version: Version) -> Path:
+        """The folder of a version's files, copied here if they are elsewhere."""
+        place = self._server.client.get_model_version_download_uri(version.name, version.version)
+        from mlflow.artifacts import download_artifacts
+
+        return Path(download_artifacts(artifact_uri=place, tracking_uri=self._server.uri))
+
+    def load(self, name: str) -> PyFuncModel:
+        """The champion of `name`: `predict` takes a list of texts and gives a list of embeddings."""
+        champion = self.champion(name)
+        if champion is None:
+            raise UserError(f"{name} has no champion in {self._server.uri}: register one, or move the alias by hand")
+        from mlflow.pyfunc import load_model
+
+        return load_model(str(self.fetch(champion)))
+
+
+# -- in the sender ----------------------------------------------------------------------------------------------------
+
+
+def carry_out(client: MlflowClient, run: str, export: Path, request: Request, scratch: Path) -> str:
+    """Register what was asked for, unless an earlier try did, and decide. Raises for a model that cannot serve."""
+    asked = f"tags.`sesame.id` = '{request.id}'"
+    versions = client.search_model_versions(f"name = '{request.name}' and {asked}")
+    if versions:
+        version = versions[0]
+    else:
+        version = _create_version(client, run, export, request, scratch, asked)
+    if request.promote and "sesame.decision" not in version.tags:
+        return promote(client, request.name, str(version.version), request.score, request.evaluation)
+    return version.tags.get("sesame.decision", f"version {version.version} of {request.name} is registered")
+
+
+def _create_version(client: MlflowClient, run: str, export: Path, request: Request, scratch: Path, asked: str) -> Any:
+    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.models import Model
+
+    experiment = client.get_run(run).info.experiment_id
+    models = client.search_logged_models([experiment], asked, max_results=1)
+    tags = {"sesame.id": request.id, "sesame.artifact": request.artifact}
+    model = models[0] if models else client.create_logged_model(experiment, "encoder", run, tags, model_type="encoder")
+    location, model_id = model.artifact_location, model.model_id
+    flavour = Model(artifact_path=location, run_id=run, model_uuid=model_id, model_id=model_id)
+    saved = scratch / "model"
+    save(export, saved, flavour)
+    client.log_model_artifacts(model_id, str(saved))
+    client.finalize_logged_model(model_id, "READY")
+    outputs = client.get_run(run).outputs
+    if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
+        client.log_outputs(run, [LoggedModelOutput(model_id, request.step)])
+    named = request.metrics.items()
+    metrics = [Metric(k, v, request.time, request.step, model_id=model_id, run_id=run) for k, v in named]
+    client.log_batch(run, metrics=metrics)
+    _ensure_name(client, request.name)
+    tags |= {
+        "sesame.score": repr(request.score),
+        "sesame.score.name": request.score_name,
+        "sesame.evaluation": request.evaluation,
+        "sesame.evaluation.text": request.evaluated,
+    }
+    # not models:/ID, which MLflow would look up on its own default server
+    return client.create_model_version(request.name, location, run, tags, model_id=model_id)
+
+
+def save(export: Path, folder: Path, model: Any = None) -> None:
+    """Write a model that serves the encoder in `export`, and let it answer its example from the files just written."""
+    from mlflow.pyfunc import load_model, save_model
+
+    save_model(
+        str(folder),
+        python_model=str(CODE),
+        artifacts={"encoder": str(export)},
+        input_example=EXAMPLE,
+        pip_requirements=requirements(),
+        mlflow_model=model,
+    )
+    for cache in folder.rglob("__pycache__"):
+        for file in cache.iterdir():
+            file.unlink()
+        cache.rmdir()
+    answer = load_model(str(folder)).predict(EXAMPLE)
+    if len(answer) != len(EXAMPLE) or not all(math.isfinite(value) for vector in answer for value in vector):
+        raise ValueError(f"{export} does not serve: its example gives no finite embedding per text")
+
+
+def requirements() -> list[str]:
+    """Pinned to what is installed, without local parts of versions (`+cpu`) that no index has."""
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+
+
+def _ensure_name(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _champion(client: MlflowClient, name: str) -> Version | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _version(client.get_model_version_by_alias(name, CHAMPION))
+    except MlflowException as error:
+        if error.error_code not in (
+            "RESOURCE_DOES_NOT_EXIST",
+            "INVALID_PARAMETER_VALUE",
+        ):  # no such name or alias
+            raise
+        return None
+
+
+def _version(found: Any) -> Version:
+    score = found.tags.get("sesame.score")
+    return Version(
+        name=found.name,
+        version=str(found.version),
+        score=None if score is None else float(score),
+        evaluation=found.tags.get("sesame.evaluation"),
+        artifact=found.tags.get("sesame.artifact", ""),
+        run=found.run_id or "",
+    )

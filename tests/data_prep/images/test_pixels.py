@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+
+from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.errors import UserError
+from data_prep.images import idx_numpy
+from data_prep.images.pixels import BadPictureError, ImagesConfig, Picture, decoded, fitted_array, patches
+from tests.data_prep.arrays_input import ingested, reasons, rejected
+
+
+def picture(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def encoded(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, **options)
+    return out.getvalue()
+
+
+def idx(pixels: np.ndarray) -> bytes:
+    return struct.pack(">4B", 0, 0, 8, pixels.ndim) + struct.pack(f">{pixels.ndim}I", *pixels.shape) + pixels.tobytes()
+
+
+def npy(array: np.ndarray, **options: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array, **options)
+    return out.getvalue()
+
+
+def pixels_of(folder: Path) -> np.ndarray:
+    return np.concatenate([batch.input for batch in ArrayCorpus(folder).batches()])  # type: ignore[misc]
+
+
+def test_folders_of_pictures(tmp_path: Path) -> None:
+    pictures = {}
+    for number, (name, kind) in enumerate([("a.png", "PNG"), ("b.webp", "WEBP"), ("c.PNG", "PNG")]):
+        for label in ("cat", "dog"):
+            path = tmp_path / "photos" / label / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = picture(number + 10 * (label == "dog"), 8, 8, 3)
+            path.write_bytes(encoded(pixels, kind, **({"lossless": True} if kind == "WEBP" else {})))
+            pictures[f"photos/{label}/{name}:1"] = (label, pixels)
+    (tmp_path / "photos" / "notes.txt").write_text("not a picture")
+    summary = ingested(tmp_path / "photos", out=tmp_path / "out", config=ImagesConfig(channels=3))
+    corpus = ArrayCorpus(tmp_path / "out")
+    assert summary["shape"] == [3, 8, 8] and corpus.shape == (3, 8, 8) and corpus.classes == ["cat", "dog"]
+    (batch,) = corpus.batches()
+    assert batch.input.dtype == np.uint8 and len(corpus) == 6
+    for name, found, label in zip(corpus.names(range(6)), batch.input, batch.label, strict=True):
+        expected, pixels = pictures[name]
+        assert corpus.classes[label] == expected
+        np.testing.assert_array_equal(found.transpose(1, 2, 0), pixels)
+    np.testing.assert_array_equal(corpus.read([5, 0]).input, batch.input[[5, 0]])
+    ingested(tmp_path / "photos", out=tmp_path / "none", config=ImagesConfig(labels="none"))
+    assert next(ArrayCorpus(tmp_path / "none").batches()).label.tolist() == [-1] * 6
+
+
+def test_exact_copies_go(tmp_path: Path) -> None:
+    for number, seed in enumerate([1, 2, 1]):
+        (tmp_path / f"{number}.png").write_bytes(encoded(picture(seed, 4, 4), compress_level=number))
+    summary = ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert summary["duplicates"] == 1 and rejected(tmp_path / "out")[0]["reason"].endswith("0.png:1")
+
+
+def test_pictures_are_cut_to_the_middle_and_made_smaller() -> None:
+    wide = np.zeros((20, 60), np.uint8)
+    wide[:, 20:40] = 200  # the square in the middle
+    found = decoded(encoded(wide), ImagesConfig(size=10))
+    assert found.shape == (1, 10, 10) and (found == 200).all()
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    small = decoded(encoded(stripes), ImagesConfig(size=8))
+    assert np.abs(small.astype(int) - 127).max() <= 10  # antialiased: the mean, not the one or the other
+
+
+def test_exif_turns_a_picture() -> None:
+    image = Image.fromarray(picture(0, 6, 4))
+    exif = image.getexif()
+    exif[0x0112] = 6  # a quarter to the right
+    out = io.BytesIO()
+    image.save(out, "PNG", exif=exif)
+    found = decoded(out.getvalue(), ImagesConfig())
+    np.testing.assert_array_equal(found[0], np.rot90(picture(0, 6, 4), -1))
+
+
+def test_modes() -> None:
+    half = np.zeros((4, 4, 4), np.uint8)
+    half[:, :2] = (200, 200, 200, 255)  # the rest is transparent black
+    found = decoded(encoded(half), ImagesConfig())
+    assert found[0, 0].tolist() == [200, 200, 255, 255]
+    deep = (np.arange(16, dtype=np.uint16).reshape(4, 4) * 4369).astype(np.uint16)
+    assert decoded(encoded(deep), ImagesConfig())[0].tolist() == (deep >> 8).tolist()
+    grey = decoded(encoded(picture(1, 4, 4)), ImagesConfig(channels=3))
+    assert (grey[0] == grey[1]).all() and grey.shape == (3, 4, 4)
+    out = io.BytesIO()
+    Image.fromarray(picture(1, 4, 4)).convert("P").save(out, "PNG", transparency=0)
+    assert decoded(out.getvalue(), ImagesConfig(channels=3)).shape == (3, 4, 4)
+    out = io.BytesIO()
+    Image.fromarray(picture(1, 16, 16, 4), "CMYK").save(out, "JPEG")
+    assert decoded(out.getvalue(), ImagesConfig(channels=3)).shape == (3, 16, 16)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "empty file"),
+        (b"GIF89a no", "not a PNG, JPEG or WebP picture"),
+        (encoded(picture(0, 4, 4), "GIF"), "not a PNG, JPEG or WebP picture"),
+        (encoded(picture(0, 64, 64))[:-500], "damaged picture"),
+        (encoded(picture(0, 64, 64), "JPEG")[:-500], "damaged picture"),
+        (encoded(picture(0, 64, 64), "WEBP")[:-500], "damaged picture"),
+        (bomb(8193, 8192), "more than 67,108,864 pixels (8193 × 8192)"),
+        (bomb(60_000, 60_000), "more than 67,108,864 pixels"),
+        (bomb(0, 5), ""),
+        (bomb(5, 5), "damaged picture"),
+    ],
+)
+def test_bad_pictures_are_refused_alone(tmp_path: Path, raw: bytes, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(0, 8, 8)))
+    (tmp_path / "b.png").write_bytes(raw)
+    (tmp_path / "c.png").write_bytes(encoded(picture(1, 8, 8)))
+    summary = ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert summary["kept"] == 2
+    ((position, found),) = reasons(tmp_path / "out")
+    assert position == 1 and reason in found
+    with pytest.raises(UserError, match=r"1 of 3 rows cannot be used, .*b\.png row 1"):
+        ingested(tmp_path, out=tmp_path / "again", config=ImagesConfig(), max_rejects=0)
+
+
+def test_sizes_differ(tmp_path: Path) -> None:
+    for number, side in enumerate([8, 8, 9]):
+        (tmp_path / f"{number}.png").write_bytes(encoded(picture(number, side, 7)))
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert reasons(tmp_path / "out") == [(1, "is 9 × 7 pixels and not 8 × 7; set data.images.size")]
+    assert ingested(tmp_path, out=tmp_path / "fit", config=ImagesConfig(size=5))["shape"] == [1, 5, 5]
+
+
+@settings(max_examples=200, deadline=None)
+@given(place=st.floats(0, 1), value=st.integers(0, 255), kind=st.sampled_from(["PNG", "JPEG", "WEBP"]))
+def test_a_flipped_byte_is_a_picture_or_a_reason(place: float, value: int, kind: str) -> None:
+    raw = bytearray(encoded(picture(3, 12, 12), kind))
+    raw[int(place * (len(raw) - 1))] = value
+    try:
+        assert decoded(bytes(raw), ImagesConfig(size=8)).shape == (1, 8, 8)
+    except BadPictureError as problem:
+        assert str(problem)
+
+
+# -- files of many ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_with_its_labels(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    end = ".gz" if pack is gzip.compress else ""
+    for split, count in (("train", 5), ("t10k", 3)):
+        (tmp_path / f"{split}-images-idx3-ubyte{end}").write_bytes(pack(idx(picture(count, count, 6, 7))))
+        labels = np.arange(count, dtype=np.uint8)
+        (tmp_path / f"{split}-labels-idx1-ubyte{end}").write_bytes(pack(idx(labels)))
+    summary = ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig(), max_rejects=0)
+    assert summary["shape"] == [1, 6, 7] and summary["classes"] == list("01234")
+    np.testing.assert_array_equal(
+        pixels_of(tmp_path / "out")[:, 0], np.concatenate([picture(3, 3, 6, 7), picture(5, 5, 6, 7)])
+    )
+    assert ArrayCorpus(tmp_path / "out").labels(range(8)) == list("01201234")
+
+
+@pytest.mark.parametrize(
+    ("raw", "labels", "reason"),
+    [
+        (b"", None, "does not begin with 0 0 8 3"),
+        (b"\0\0\x08\x01" + bytes(20), None, "does not begin with 0 0 8 3"),
+        (idx(picture(0, 2, 4, 4))[:10], None, "ends too soon"),
+        (idx(picture(0, 2, 4, 4))[:-1], None, "ends too soon: 2 pictures were announced"),
+        (idx(picture(0, 2, 4, 4)) + b"x", None, "something follows the 2 pictures"),
+        (b"\0\0\x08\x03" + struct.pack(">3I", 5, 60_000, 60_000), None, "more than 67,108,864 pixels"),
+        (b"\0\0\x08\x03" + struct.pack(">3I", 0, 4, 4), None, "the array is empty"),
+        (idx(picture(0, 2, 4, 4)), idx(np.zeros(3, np.uint8)), "3 labels for 2 pictures"),
+        (idx(picture(0, 2, 4, 4)), b"\0\0\x08\x01" + struct.pack(">I", 2) + b"x", "ends too soon"),
+        (idx(picture(0, 2, 4, 4)), b"nonsense", "labels is not IDX"),
+    ],
+)
+def test_bad_idx(tmp_path: Path, raw: bytes, labels: bytes | None, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(9, 4, 4)))
+    (tmp_path / "x-images-idx3-ubyte").write_bytes(raw)
+    if labels is not None:
+        (tmp_path / "x-labels-idx1-ubyte").write_bytes(labels)
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert reason in rejected(tmp_path / "out")[0]["reason"]
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(9, 4, 4)))
+    (tmp_path / "x-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(picture(0, 2, 4, 4)))[:-3])
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert "damaged gzip file" in rejected(tmp_path / "out")[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("array", "channels"),
+    [
+        (picture(0, 5, 6, 6), 1),
+        (picture(0, 5, 6, 6, 1), 1),
+        (picture(0, 5, 6, 6, 3), 3),
+        (picture(0, 5, 3, 6, 6), 3),
+        (picture(0, 5, 1, 6, 6), 1),
+        (picture(0, 5, 6, 6).astype(np.int64), 1),
+        (picture(0, 5, 6, 6) / 255, 1),
+        ((picture(0, 5, 6, 6) / 255).astype(">f4"), 1),
+        (picture(0, 5, 6, 6) > 99, 1),
+    ],
+)
+def test_arrays(tmp_path: Path, array: np.ndarray, channels: Any) -> None:
+    (tmp_path / "a.npy").write_bytes(npy(array))
+    ingested(tmp_path / "a.npy", out=tmp_path / "out", config=ImagesConfig(channels=channels), max_rejects=0)
+    found = pixels_of(tmp_path / "out")
+    expected = array if array.ndim == 4 else array[:, None]
+    if expected.shape[-1] in (1, 3) and array.ndim == 4:
+        expected = expected.transpose(0, 3, 1, 2)
+    scale = {"f": 255, "b": 255}.get(array.dtype.kind, 1)
+    np.testing.assert_array_equal(found, np.rint(expected * scale).astype(np.uint8))
+
+
+def test_archives_of_arrays_with_labels(tmp_path: Path) -> None:
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", x=picture(1, 4, 5, 5), y=np.array(["up", "down", "up", "left"]), other=np.zeros(3))
+        ingested(tmp_path / "a.npz", out=tmp_path / save.__name__, config=ImagesConfig(), max_rejects=0)
+        corpus = ArrayCorpus(tmp_path / save.__name__)
+        assert corpus.labels(range(4)) == ["up", "down", "up", "left"]
+        np.testing.assert_array_equal(pixels_of(tmp_path / save.__name__)[:, 0], picture(1, 4, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "not a NumPy array"),
+        (b"\x93NUMPY\x01\x00\xff\xff", "not a NumPy array"),
+        (npy(np.array([{}, []], object), allow_pickle=True), "Python objects, which is never read"),
+        (npy(np.zeros((3, 4))), "expected pictures [N, H, W]"),
+        (npy(np.zeros((3, 4, 4), "U3")), "expected pictures"),
+        (npy(np.zeros((3, 4, 4), np.complex64)), "expected pictures"),
+        (npy(np.zeros((2, 5, 4, 4))), "1 or 3 channels"),
+        (npy(np.zeros((0, 4, 4))), "the array is empty"),
+        (npy(np.asfortranarray(picture(0, 3, 4, 5))), "Fortran order"),
+        (npy(picture(0, 3, 4, 4))[:-5], "ends too soon: 3 pictures were announced"),
+    ],
+)
+def test_bad_arrays(tmp_path: Path, raw: bytes, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(9, 4, 4)))
+    (tmp_path / "x.npy").write_bytes(raw)
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert reason in rejected(tmp_path / "out")[0]["reason"]
+
+
+@pytest.mark.parametrize("value", [-1, 256, 1000])
+def test_pixels_out_of_range_refuse_their_picture_alone(tmp_path: Path, value: int) -> None:
+    array = picture(0, 3, 4, 4).astype(np.int32)
+    array[1, 2, 2] = value
+    (tmp_path / "a.npy").write_bytes(npy(array))
+    (tmp_path / "b.npy").write_bytes(npy(np.stack([np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((4, 4), 1.5)])))
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    found = reasons(tmp_path / "out")
+    assert [position for position, _ in found] == [2, 2, 3]
+    assert all("pixels of" in reason and "go from 0 to" in reason for _, reason in found)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [(b"no zip", "not a zip"), (b"PK\x05\x06" + bytes(18), "no array is called images, x or data; found none")],
+)
+def test_bad_archives(tmp_path: Path, raw: bytes, reason: str) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(picture(9, 4, 4)))
+    (tmp_path / "x.npz").write_bytes(raw)
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert reason in rejected(tmp_path / "out")[0]["reason"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.floats(0, 1), value=st.integers(0, 255), cut=st.floats(0, 1))
+def test_any_bytes_of_an_archive_are_pictures_or_rejects(place: float, value: int, cut: float) -> None:
+    out = io.BytesIO()
+    np.savez_compressed(out, x=picture(1, 4, 5, 5), y=np.arange(4))
+    raw = bytearray(out.getvalue())
+    raw[int(place * (len(raw) - 1))] = value
+    damaged = bytes(raw[: max(1, int(cut * len(raw)))]) if cut < 0.5 else bytes(raw)
+    assert list(idx_numpy.npz("x.npz", io.BytesIO(damaged), ImagesConfig()))
+
+
+def test_a_picture_is_the_same_in_a_file_and_in_an_array() -> None:
+    pixels = picture(5, 30, 20, 3)
+    for config in (ImagesConfig(size=9), ImagesConfig(size=9, channels=3), ImagesConfig(channels=3)):
+        np.testing.assert_array_equal(decoded(encoded(pixels), config), fitted_array(pixels, config))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@given(light=st.integers(0, 60), contrast=st.floats(0.3, 1.0))
+@settings(max_examples=20, deadline=None)
+def test_light_and_contrast_are_taken_out_of_standardised_pictures(channels: Any, light: int, contrast: float) -> None:
+    config = ImagesConfig(channels=channels, standardise=True)
+    shape = (12, 12, 3) if channels == 3 else (12, 12)
+    pixels = np.random.default_rng(0).integers(0, 190, shape).astype(np.float64)
+    bright = np.rint(light + contrast * pixels).astype(np.uint8)
+    found, plain = fitted_array(bright, config), fitted_array(pixels.astype(np.uint8), config)
+    assert found.dtype == np.uint8 and found.shape == (channels, 12, 12)
+    assert found.mean() == pytest.approx(128, abs=1) and found.std() == pytest.approx(48, abs=1)
+    assert np.abs(found.astype(int) - plain).max() <= 3, "but for rounding"
+
+
+def test_an_even_picture_stays_even_when_it_is_standardised() -> None:
+    config = ImagesConfig(standardise=True)
+    nearly = np.full((6, 6), 200, np.uint8)
+    nearly[0, 0] = 201
+    for pixels in (np.full((6, 6), 7, np.uint8), nearly):
+        assert np.abs(fitted_array(pixels, config).astype(int) - 128).max() <= 48
+    assert np.array_equal(fitted_array(nearly, ImagesConfig()), nearly[None])
+
+
+def test_large_sizes_are_refused_by_the_config() -> None:
+    for size in (0, 4097):
+        with pytest.raises(ValidationError):
+            ImagesConfig(size=size)
+    with pytest.raises(ValidationError):
+        ImagesConfig(channels=2)  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_prep.images.units.MAX_BYTES", 100)
+    (tmp_path / "a.png").write_bytes(encoded(picture(0, 4, 4)))
+    (tmp_path / "b.png").write_bytes(encoded(picture(0, 40, 40)))
+    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
+    assert reasons(tmp_path / "out") == [(1, "longer than 100 bytes")]
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 30), width=st.integers(1, 30), side=st.integers(1, 12))
+def test_patches_are_all_that_fit_and_lie_beside_each_other(height: int, width: int, side: int) -> None:
+    pixels = np.arange(2 * height * width, dtype=np.uint32).reshape(2, height, width)  # every pixel once
+    whole = Picture(pixels, "a", "f.png", 1)
+    if min(height, width) < side:
+        with pytest.raises(BadPictureError, match=f"smaller than data.images.patch {side}"):
+            list(patches(whole, side))
+        return
+    found = list(patches(whole, side))
+    assert len(found) == (height // side) * (width // side)
+    assert {one.pixels.shape for one in found} == {(2, side, side)}
+    kept = np.concatenate([one.pixels.ravel() for one in found])
+    inside = pixels[:, : height // side * side, : width // side * side]
+    assert np.array_equal(np.sort(kept), np.sort(inside.ravel()))
+    assert np.array_equal(found[-1].pixels, inside[:, -side:, -side:])

@@ -1,0 +1,76 @@
+"""What `sesame plan` shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import USAGE, app
+from pipeline.estimate import calibration
+from pipeline.estimate.published_systems import SYSTEMS
+from tests.pipeline import tiny_arrays
+from training.cost.step_benchmark import AnyTrial, Measured
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME_HOME", str(tmp_path))
+
+    def answer(*trials: AnyTrial) -> list[Measured]:
+        return [Measured(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in trials]
+
+    monkeypatch.setattr(calibration, "measure", answer)
+    monkeypatch.setattr(calibration, "busy", lambda: False)
+
+
+def shown(*words: str) -> str:
+    done = CliRunner().invoke(app, ["plan", *words], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.exception
+    return done.stdout
+
+
+def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
+    text = shown("quickstart")
+    assert "to do: never made" in text
+    assert "parameters" in text and "2 workers, ZeRO-2" in text
+    assert "a worker  process" in text and "timed just now on these cores" in text
+    assert "time     10" in text and " min, " in text  # 1,200 steps of half a second, and some evaluations
+    assert "timed before on these cores" in shown("quickstart")
+
+
+def test_pictures_are_told_as_pictures_and_tables_once_it_is_known_what_a_row_is(tmp_path: Path) -> None:
+    text = shown("compression")
+    assert "1,316,483 parameters; 1,200 steps of 8 rows" in text and "tokens" not in text
+    assert "time     10 min, 16 pictures/s" in text and "a worker  process" in text
+    text = shown(str(tiny_arrays.recipe(tmp_path)))
+    assert "30 steps of 16 rows" in text and "known when the shards are made" in text
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_published_system_says_cluster_days_shards_and_sources(name: str) -> None:
+    text = shown(name)
+    assert " × H100, " in text and "days" in text and "shards" in text and "arXiv:1910.02054" in text
+    assert ("sesame run bert" in text) == (name == "bert-340m")
+    assert ("not in this version" in text) == (name != "bert-340m")
+
+
+def test_a_cluster_of_ones_own() -> None:
+    text = shown("gpt3-175b", "--gpus", "1024", "--gpu", "A100")
+    assert "1,024 × A100, ZeRO-3, activations recomputed" in text
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["gpt3-175b", "--gpus", "4"], "does not fit on 4 × H100"),
+        (["gpt3-175b", "--scale", "tiny"], "takes --gpus and --gpu alone"),
+        (["quickstart", "--gpus", "4"], "--gpus is for published systems"),
+        (["gpt3-175b", "--gpu", "B1000"], "--gpu B1000: not a known kind"),
+    ],
+)
+def test_mistakes_are_one_sentence(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(app, ["plan", *words])
+    assert says in str(done.exception)
+    assert getattr(done.exception, "exit_code", None) == USAGE

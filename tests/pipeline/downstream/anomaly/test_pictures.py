@@ -1,0 +1,99 @@
+"""Pictures with what they are rebuilt as: which are shown, in which order, and what of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.downstream.anomaly import pictures as anomaly_pictures
+from pipeline.downstream.anomaly.pictures import by_rank
+from pipeline.scoring import champion
+from pipeline.scoring.champion import DETECTOR
+from pipeline.scoring.row_detector import Detector
+from pipeline.scoring.score_files import Tally, files_of, score_file
+from tests.pipeline import tiny_arrays
+from training.inference.anomaly import DISTANCE, STANDARDISED
+
+
+class Halves:
+    """A scorer that rebuilds half of every value."""
+
+    def rebuilt(self, rows: np.ndarray) -> np.ndarray:
+        return rows / 2
+
+    def by_feature(self, rows: np.ndarray) -> np.ndarray:
+        return 10.0 * np.square(rows / 2).reshape(len(rows), -1)
+
+
+def pictures(channels: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Twelve pictures, each with its score for pixels; every third is an anomaly."""
+    scores = np.random.default_rng(0).permutation(12) / 12
+    rows = np.broadcast_to(scores[:, None, None, None], (12, channels, 4, 5)).astype(np.float32)
+    return rows, np.arange(12) % 3 == 0, scores
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (7, range(7)), (20, range(7))])
+def test_ranks_are_spread_evenly(count: int, wanted: range | list[int]) -> None:
+    scores = np.array([5.0, 0.0, 3.0, 1.0, 6.0, 2.0, 4.0])
+    assert scores[by_rank(scores, count)].tolist() == list(wanted)
+
+
+@pytest.mark.parametrize("score", [STANDARDISED, DISTANCE])
+def test_normal_ones_come_first_each_from_the_least_unusual(score: str) -> None:
+    rows, truth, scores = pictures()
+    found = anomaly_pictures.groups(rows, truth, scores, 0.5, Halves(), score, 3)  # type: ignore[arg-type]
+    assert list(found) == ["normal", "anomalies"]
+    for one, which in zip(found.values(), (~truth, truth), strict=True):
+        assert one.found.shape == one.rebuilt.shape == (3, 1, 4, 5) and one.errors.shape == (3, 4, 5)
+        assert np.array_equal(one.scores, np.sort(one.scores))
+        assert (one.scores[0], one.scores[-1]) == (scores[which].min(), scores[which].max())
+        np.testing.assert_allclose(one.found[:, 0, 0, 0], one.scores, rtol=1e-6)
+        np.testing.assert_allclose(one.rebuilt, one.found / 2)
+        wanted = np.square(one.found[:, 0] / 2) * (10 if score == STANDARDISED else 1)
+        np.testing.assert_allclose(one.errors, wanted, rtol=1e-6)
+        assert np.array_equal(one.flagged, one.scores > 0.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_figure_is_as_wide_as_what_it_shows(channels: int, tmp_path: Path) -> None:
+    rows, truth, scores = pictures(channels)
+    sizes = []
+    for count in (2, 8):
+        found = anomaly_pictures.groups(rows, truth, scores, 0.5, Halves(), STANDARDISED, count)  # type: ignore[arg-type]
+        path = anomaly_pictures.draw(found, STANDARDISED, tmp_path / f"{count}.png")
+        sizes.append(Image.open(path).size)
+    assert sizes[0][0] < sizes[1][0] and sizes[0][1] == sizes[1][1]
+
+
+def test_a_detector_of_standardised_pictures_says_so_and_scores_them_whatever_their_light(tmp_path: Path) -> None:
+    job = "{name: anomaly, task: anomaly, seeds: 1, baselines: [], marked: [], shown: 2}"
+    path = tiny_arrays.recipe(
+        tmp_path,
+        "images",
+        train="{global_batch: 32, steps: 20, lr: 1e-2, precision: fp32}",
+        downstream=f"[{job}]",
+        placement="{threads: 1}",
+    )
+    light = "data.images={channels: 1, standardise: true}"
+    made = tiny_arrays.make(path, tmp_path, light, "data.normal=['0']")
+    found = Detector.open(made["anomaly"].path / DETECTOR)
+    assert found.images is not None and found.images.standardise
+    plain = tiny_arrays.make(path, tmp_path, "data.normal=['0']")
+    usual = Detector.open(plain["anomaly"].path / DETECTOR).images
+    assert usual is not None and not usual.standardise
+    assert plain["ingest"].output_digest != made["ingest"].output_digest
+
+    pixels = np.random.default_rng(0).integers(0, 100, (8, 8)).astype(np.uint8)
+    scores = []
+    for name, picture in {"dark.png": pixels, "light.png": 2 * pixels}.items():
+        Image.fromarray(picture).save(tmp_path / name)
+        files = files_of(found, [str(tmp_path / name)], tmp_path)
+        (batch,) = score_file(found, files[0], Tally())
+        scores.append(batch["score"][0].as_py())
+    assert scores[0] == pytest.approx(scores[1], rel=0.05)
+
+    verdict = champion.challenge_with(tmp_path / "home", "pictures", made)
+    assert verdict is not None and verdict.measure == champion.AUROC, "labels decide, not how few are flagged"

@@ -1,0 +1,116 @@
+"""The job that sets a stack of machines beside other ways to train, and plain gradient descent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_prep.errors import UserError
+from pipeline.artifact import Artifact
+from pipeline.downstream.autoencoders.curves import changed, phases
+from pipeline.recipe.jobs.autoencoders import RivalConfig
+from pipeline.recipe.recipe import load
+from pipeline.stages import pretrain
+from tests.pipeline import tiny_arrays
+from tests.pipeline.job_checks import whole_report
+from tests.training import tiny_arrays as tiny_training
+
+JOB = """{name: curves, task: curves, ours: machines, rivals: [
+  {name: 'plain SGD', activation: sigmoid, optimizer: sgd, lr: 0.5},
+  {name: 'relu, Adam', activation: relu, optimizer: adamw, lr: 1e-2}]}"""
+SECTIONS = {
+    "network": "{architecture: mlp, config: {hidden: [32, 16], bottleneck: 8, activation: sigmoid, output: sigmoid}}",
+    "objective": "{name: rbm, options: {loss: cross-entropy}}",
+    "train": "{global_batch: 32, steps: 240, lr: 1e-2, log_every: 40, evaluate_every: 40, precision: fp32}",
+    "downstream": f"[{JOB}]".replace("\n", " "),
+    "placement": "{threads: 1}",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    home = tmp_path_factory.mktemp("curves")
+    return tiny_arrays.make(tiny_arrays.recipe(home, "images", **SECTIONS), home)
+
+
+def test_every_way_is_followed_to_its_end_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
+    report = whole_report(made["curves"])
+    curves = report["found"]["curves"]
+    assert list(curves) == ["machines", "plain SGD", "relu, Adam"] == [row[0] for row in report["rows"]]
+    assert all([step for step, _ in points] == list(range(40, 241, 40)) for points in curves.values())
+    assert curves["machines"][-1][1] < curves["machines"][0][1]
+    errors = report["found"]["errors"]
+    assert len(set(errors.values())) == 3
+    assert errors["relu, Adam"] < errors["plain SGD"], "deep sigmoid units hardly move by plain gradients"
+    assert errors["relu, Adam"] < report["found"]["mean"]
+
+
+def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
+    again = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", **SECTIONS), tmp_path)
+    assert again["curves"].summary == made["curves"].summary
+
+
+def test_phases_end_where_training_changes(made: dict[str, Artifact]) -> None:
+    found = phases(made["curves"].config)
+    assert found == {"rbm-1": 40, "rbm-2": 80, "rbm-3": 120, "fine-tuning": 240}
+
+
+def test_a_rival_differs_in_what_it_says_alone() -> None:
+    config = {
+        "network": {"architecture": "mlp", "config": {"hidden": [4], "activation": "sigmoid"}},
+        "objective": {"name": "rbm", "options": {"loss": "cross-entropy", "pretraining": 0.3}},
+        "train": {"steps": 10, "lr": 0.1},
+        "corruption": {"kind": "none"},
+    }
+    found = changed(config, RivalConfig(name="x", activation="relu", optimizer="sgd", lr=2.0))
+    assert found["objective"] == {"name": "autoencoder", "options": {"loss": "cross-entropy"}}
+    assert found["network"]["config"] == {"hidden": [4], "activation": "relu"}
+    assert found["train"] == {"steps": 10, "lr": 2.0, "optimizer": "sgd"}
+    assert found["corruption"] == config["corruption"]
+
+
+def test_plain_gradient_descent_is_one_step_along_the_gradient() -> None:
+    training = tiny_training.training("autoencoder", steps=1, optimizer="sgd", lr=0.5, schedule="constant", clip=0.0)
+    model = training.objective.networks()["model"]
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    rows = training.objective.collate(training.stream.read(torch.arange(24).numpy()))
+    error = model(rows["input"], rows["input"])["squared-error"].sum() / rows["input"].numel()
+    gradients = torch.autograd.grad(error, list(model.parameters()))
+    training.run()
+    for (name, weight), gradient in zip(model.named_parameters(), gradients, strict=True):
+        assert torch.allclose(weight, before[name] - 0.5 * gradient, atol=1e-6), name
+
+
+def test_plain_gradient_descent_goes_on_from_a_checkpoint_bit_by_bit(tmp_path: Path) -> None:
+    whole = tiny_training.losses("autoencoder", optimizer="sgd", lr=0.5)
+    stopped: list[float] = []
+    first = tiny_training.training(
+        "autoencoder", optimizer="sgd", lr=0.5, checkpoints=tmp_path, log=lambda r: stopped.append(r["loss"])
+    )
+    first.stop = lambda: len(stopped) >= 6
+    assert first.run()["stopped"]
+    rest = tiny_training.losses("autoencoder", optimizer="sgd", lr=0.5, checkpoints=tmp_path)
+    assert rest == whole[len(whole) - len(rest) :] and 0 < len(rest) < len(whole)
+
+
+def test_the_optimizer_is_in_a_key_only_where_it_is_another(tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(tmp_path, "images")
+    assert "optimizer" not in pretrain.config(load(path))["train"]
+    assert pretrain.config(load(path, overrides=["train.optimizer=sgd"]))["train"]["optimizer"] == "sgd"
+    assert "augment" not in pretrain.config(load(path))
+    assert pretrain.config(load(path, overrides=["augment={shift: 1}"]))["augment"]["shift"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["train.optimizer=sgd", "placement.zero=2"], "train.optimizer: sgd has no state for ZeRO to divide"),
+        (["objective={name: autoencoder}"], "objective.name: curves is of rbm, found autoencoder"),
+    ],
+)
+def test_what_does_not_fit_gets_one_sentence(settings: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load(tiny_arrays.recipe(tmp_path, "images", **SECTIONS), overrides=settings)
+    assert said in str(caught.value) and "\n" not in str(caught.value)

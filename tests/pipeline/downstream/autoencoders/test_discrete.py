@@ -1,0 +1,156 @@
+"""The job that tells what discrete codes mean, and learns a prior of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_prep.errors import UserError
+from pipeline.artifact import Artifact
+from pipeline.downstream.autoencoders import discrete_measures as measures
+from pipeline.downstream.train_in_memory import train_on
+from pipeline.stage import Context
+from pipeline.stages.pretrain import MODEL
+from tests.pipeline import tiny_arrays
+from tests.pipeline.job_checks import whole_report
+from training.inference.sampling import sampler
+from training.objectives.code_prior import CodePrior, PriorConfig, PriorObjective, open_prior, save_prior
+
+KINDS = {
+    "binary": ("{hidden: [32], bottleneck: 6, output: sigmoid}", "{codes: binary, loss: cross-entropy}"),
+    "one-hot": (
+        "{hidden: [32], bottleneck: 1, output: sigmoid}",
+        "{codes: one-hot, size: 4, uniform: 0.01, loss: cross-entropy}",
+    ),
+    "vq": (
+        "{hidden: [16, 16], bottleneck: 1, activation: silu, output: sigmoid, latent: grid}",
+        "{codes: vq, size: 8, dimension: 4, loss: cross-entropy}",
+    ),
+}
+
+
+def _make(kind: str, home: Path, data: str = "images", **sections: str) -> dict[str, Artifact]:
+    network, options = KINDS[kind]
+    given = {
+        "network": f"{{architecture: {'conv' if kind == 'vq' else 'mlp'}, config: {network}}}",
+        "objective": f"{{name: discrete, options: {options}}}",
+        "train": "{global_batch: 32, steps: 300, lr: 5e-3, log_every: 20, precision: fp32}",
+        "downstream": "[{name: meaning, task: discrete, prior_steps: 60, prior_hidden: 16}]",
+        "placement": "{threads: 1}",
+        **sections,
+    }
+    return tiny_arrays.make(tiny_arrays.recipe(home, data, **given), home)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Artifact]]:
+    return request.param, _make(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artifact]]) -> None:
+    kind, artifacts = made
+    summary = whole_report(artifacts["meaning"])["summary"]
+    assert 1 < summary["perplexity"] <= {"binary": 2, "one-hot": 4, "vq": 8}[kind]
+    assert summary["entropy_bits"] <= summary["bits_a_row"]
+    assert summary["prior_bits"] < summary["bits_a_row"] + 0.5
+    if kind == "binary":
+        assert 0 <= summary["bits_about_attribute"] <= 1
+        assert summary["constant"] < 6
+    if kind == "one-hot":
+        assert 0.25 < summary["hungarian_accuracy"] <= 1 and summary["nmi"] >= 0
+        assert 0.25 < summary["kmeans_hungarian_accuracy"] <= 1 and summary["kmeans_nmi"] > 0
+
+
+def test_the_model_is_kept_with_its_prior(made: tuple[str, dict[str, Artifact]]) -> None:
+    draw = sampler(made[1]["meaning"].path / MODEL)
+    first, same, other = (draw(9, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert first.shape == (9, 1, 8, 8)
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    assert len({row.numpy().tobytes() for row in first}) > 1
+    with pytest.raises(UserError, match="has no prior of its codes"):
+        sampler(made[1]["pretrain"].path / MODEL)
+
+
+def test_a_rerun_finds_the_same(made: tuple[str, dict[str, Artifact]], tmp_path: Path) -> None:
+    assert _make(made[0], tmp_path)["meaning"].summary == made[1]["meaning"].summary
+
+
+def _chain(rows: int, seed: int) -> np.ndarray:
+    """[rows, 6] of 3 values: each is the one before it, or, one time in five, another drawn at random."""
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 3, (rows, 6))
+    for place in range(1, 6):
+        stays = random.random(rows) < 0.8
+        codes[stays, place] = codes[stays, place - 1]
+    return codes
+
+
+def test_a_prior_learns_a_chain_to_its_entropy_and_draws_from_it() -> None:
+    torch.manual_seed(0)
+    objective = PriorObjective(CodePrior(PriorConfig(size=3, places=6, hidden=24)))
+    train = {"global_batch": 128, "steps": 500, "lr": 1e-2, "schedule": "cosine", "precision": "fp32"}
+    records = train_on(objective, {"codes": _chain(6000, 0)}, train, 1, Context(placement={"threads": 1}))
+    assert records[-1]["loss"] < 0.8 * records[0]["loss"]
+    prior = objective.prior.eval()
+    stays = 0.8 + 0.2 / 3
+    entropy = math.log(3) - 5 * (stays * math.log(stays) + (1 - stays) * math.log((1 - stays) / 2))
+    with torch.no_grad():
+        nats = float(prior.nats(torch.from_numpy(_chain(4000, 1))).mean())
+        drawn = prior.sample(4000, torch.Generator().manual_seed(0)).numpy()
+    assert nats == pytest.approx(entropy, abs=0.06)
+    assert (drawn[:, 1:] == drawn[:, :-1]).mean() == pytest.approx(stays, abs=0.02)
+    assert np.bincount(drawn[:, 0], minlength=3) / 4000 == pytest.approx(np.full(3, 1 / 3), abs=0.05)
+
+
+@pytest.mark.parametrize("across", [0, 3])
+def test_a_prior_never_sees_what_it_is_to_tell(across: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    prior = CodePrior(PriorConfig(size=5, places=9, across=across, hidden=8)).eval()
+    codes = torch.randint(5, (4, 9))
+    logits = prior(codes)
+    for place in range(9):
+        changed = codes.clone()
+        changed[:, place:] = (codes[:, place:] + 1) % 5
+        assert torch.allclose(prior(changed)[:, : place + 1], logits[:, : place + 1], atol=1e-6)
+    assert not torch.allclose(prior((codes + 1) % 5)[:, 4:], logits[:, 4:], atol=1e-3)
+    save_prior(tmp_path, prior)
+    again = open_prior(tmp_path)
+    assert again is not None and torch.allclose(again(codes), logits, atol=1e-6)
+    (tmp_path / "prior.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="not the weights"):
+        open_prior(tmp_path)
+
+
+def test_mutual_information_is_a_whole_bit_or_none() -> None:
+    random = np.random.default_rng(0)
+    attribute = random.integers(0, 2, 4000)
+    codes = np.stack([attribute, 1 - attribute, random.integers(0, 2, 4000)], 1)
+    assert measures.mutual_information(codes, attribute) == pytest.approx([1, 1, 0], abs=2e-3)
+    few = np.mean(
+        [measures.mutual_information(random.integers(0, 2, (40, 1)), random.integers(0, 4, 40)) for _ in range(300)]
+    )
+    assert few < 0.03, "what chance makes of few rows is taken off"
+
+
+def test_matching_names_each_code_once() -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    assert measures.matched((labels + 1) % 3, labels, 3)[0] == 1
+    assert measures.matched(np.zeros(30, int), labels, 3)[0] == pytest.approx(1 / 3)
+    assert measures.unchanging(np.array([[1, 0, 2], [1, 1, 2], [1, 0, 2]])) == 2
+    assert measures.perplexity(np.array([[5, 5, 0, 0], [1, 0, 0, 0]])) == pytest.approx([2, 1])
+
+
+def test_attributes_say_what_a_picture_is() -> None:
+    y, x = np.mgrid[:12, :12]
+    slash = (np.abs(x + y - 11) <= 1).astype(np.float32)  # from the lower left to the upper right
+    thin = (x == 2).astype(np.float32)
+    pictures = np.stack([slash, slash[:, ::-1], thin, thin[:, ::-1]])[:, None]
+    found = measures.attributes(pictures, np.array([0, 0, 1, 1]), ["cross", "bar"])
+    assert found["is cross"].tolist() == [True, True, False, False]
+    assert found["leaning right"].tolist()[:2] == [True, False]
+    assert found["far right"].tolist()[2:] == [False, True]
+    assert found["much ink"].tolist() == found["wide"].tolist() == [True, True, False, False]

@@ -1,0 +1,81 @@
+"""The job that sets denoising auto-encoders beside plain ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.corruptions.noise import NoiseConfig
+from data_prep.errors import UserError
+from pipeline.artifact import Artifact
+from pipeline.downstream.autoencoders.restoration import psnr, spoilt
+from tests.pipeline import tiny_arrays
+from tests.pipeline.job_checks import whole_report
+
+JOB = "{name: restoration, task: restoration, others: [{kind: gaussian, level: 0.4}], seeds: 2}"
+SECTIONS = {
+    "corruption": "{kind: salt-and-pepper, level: 0.2}",
+    "objective": "{name: autoencoder, options: {loss: cross-entropy}}",
+    "train": "{global_batch: 32, steps: 400, lr: 1e-2, log_every: 20, precision: fp32}",
+    "network": "{architecture: mlp, config: {hidden: [64], bottleneck: 16, output: sigmoid}}",
+    "placement": "{threads: 1}",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("restoration")
+
+
+@pytest.fixture(scope="module")
+def made(home: Path) -> dict[str, Artifact]:
+    return tiny_arrays.make(tiny_arrays.recipe(home, "images", downstream=f"[{JOB}]", **SECTIONS), home)
+
+
+def test_noise_is_taken_off_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
+    report = whole_report(made["restoration"])
+    assert [row[0] for row in report["rows"]] == ["plain", "salt-and-pepper 0.2", "gaussian 0.4"]
+    for kind in ("salt-and-pepper 0.2", "gaussian 0.4"):
+        found = report["found"][kind]
+        assert min(found["restored"]) > found["before"] + 1
+        assert min(found["restored"]) > max(found["by_plain"])
+        assert len(set(found["restored"])) == len(found["accuracy"]) == 2, "each seed is a network of its own"
+    assert "restored" in report["verdict"] or "restores" in report["verdict"]
+
+
+def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
+    again = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", downstream=f"[{JOB}]", **SECTIONS), tmp_path)
+    assert again["restoration"].summary == made["restoration"].summary
+
+
+def test_pictures_are_spoilt_by_their_own_numbers() -> None:
+    rows = {"input": np.full((6, 1, 8, 8), 100, np.uint8), "row": np.arange(6)}
+    noise = NoiseConfig(kind="masking", level=0.5)
+    whole = spoilt(rows, noise, 3)
+    part = spoilt({name: np.asarray(values)[[4, 1]] for name, values in rows.items()}, noise, 3)
+    assert np.array_equal(part, whole[[4, 1]])
+    assert not np.array_equal(whole[0], whole[1])
+    assert not np.array_equal(spoilt(rows, noise, 4), whole)
+
+
+def test_psnr_is_that_of_bytes() -> None:
+    wanted = np.zeros((1, 1, 2, 2))
+    assert psnr(wanted + 1, wanted) == pytest.approx(0)
+    assert psnr(wanted + 0.1, wanted) == pytest.approx(20 * np.log10(255 / 26))  # 25.5 is 26 as a byte
+    assert psnr(wanted - 5, wanted) > 100  # clipped
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({}, "corruption.kind: restoration needs noise"),
+        ({"corruption": SECTIONS["corruption"], "objective": "{name: vae}"}, "objective.name: restoration is of"),
+    ],
+)
+def test_what_does_not_fit_gets_one_sentence(sections: dict[str, str], said: str, tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(tmp_path, "images", downstream=f"[{JOB}]", **sections)
+    with pytest.raises(UserError) as caught:
+        tiny_arrays.make(path, tmp_path)
+    assert said in str(caught.value) and "\n" not in str(caught.value)

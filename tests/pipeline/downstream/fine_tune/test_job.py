@@ -1,0 +1,194 @@
+"""The few-label job: draws are paired, scores are what they say, learning happens, baselines are honest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from data_prep.labelled.files import Example, Labelled
+from data_prep.shards.rows import Ragged, Rows, ragged
+from data_prep.tokens.tokenizers import TokenizerConfig, train
+from pipeline.downstream.fine_tune import baselines, report
+from pipeline.downstream.fine_tune import job as fine_tune
+from pipeline.downstream.fine_tune.examples import Encoded, encode, stream_of
+from pipeline.downstream.fine_tune.metrics import MISSED, metric_name, score_answers
+from pipeline.recipe.recipe import DownstreamConfig, load
+from pipeline.stage import Context
+from tests.pipeline import tiny
+from training.data import MemoryTable
+
+TAGGED = Labelled("tagging", ["O", "X", "Y"], {}, "made up", "CC0-1.0", "none")
+NAMED = Labelled("classification", ["a", "b"], {}, "made up", "CC0-1.0", "none")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    sentences = [path.read_text() for path in tiny.corpus(folder / "texts").glob("*.txt")]
+    train(TokenizerConfig(kind="wordpiece", vocabulary=256, lowercase=True), sentences, folder)
+    return folder
+
+
+def test_larger_draws_contain_smaller_ones_and_seeds_differ() -> None:
+    small, large = fine_tune.drawn(1000, 50, 0, 1), fine_tune.drawn(1000, 200, 0, 1)
+    assert small.tolist() == large[:50].tolist()
+    assert len(set(large.tolist())) == 200
+    assert set(small.tolist()) != set(fine_tune.drawn(1000, 50, 0, 2).tolist())
+    assert set(small.tolist()) != set(fine_tune.drawn(1000, 50, 0, fine_tune.SELECTION).tolist())
+    assert len(fine_tune.drawn(30, 50, 0, 1)) == 30
+
+
+def test_tags_are_scored_by_micro_f1_without_the_outside_class() -> None:
+    truth, answers = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 0, 2, 1])
+    assert metric_name(TAGGED) == "F1"
+    # X: 1 right of 3 said and 2 true; Y: 1 right of 1 said and 2 true. Micro: 2 right of 4 said and 4 true.
+    assert score_answers(TAGGED, truth, answers) == pytest.approx(0.5)
+    assert score_answers(TAGGED, truth, np.zeros(6, int)) == 0.0
+    assert score_answers(TAGGED, truth, truth) == 1.0
+
+
+def test_labels_without_an_outside_class_are_scored_by_accuracy() -> None:
+    assert metric_name(NAMED) == "accuracy"
+    assert score_answers(NAMED, np.array([0, 1, 1, 0]), np.array([0, 1, 0, MISSED])) == 0.5
+
+
+def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Path) -> None:
+    words = ("the", "river", "unfathomable", "follows", "the", "farmer")
+    example = Example(words=words, tags=(0, 1, 2, 0, 1, 2))
+    whole = encode(TAGGED, [example], tokenizer, 64)
+    assert whole.seen.all() and whole.truth.tolist() == list(example.tags)
+    ids, positions = whole.rows["tokens"], whole.rows["target_positions"]
+    assert len(ids.row(0)) > len(words) + 2  # type: ignore[union-attr]
+    assert positions.row(0)[:3].tolist() == [1, 2, 3]  # type: ignore[union-attr]
+    assert whole.rows["target_ids"].row(0).tolist() == list(example.tags)  # type: ignore[union-attr]
+    cut = encode(TAGGED, [example], tokenizer, 5)
+    assert cut.truth.tolist() == list(example.tags)
+    assert cut.seen.tolist() == [True, True, True, False, False, False]
+
+
+def test_baselines() -> None:
+    rows = [Example(words=("a", "b", "c"), tags=(1, 0, 0)), Example(words=("a", "d", "c"), tags=(1, 0, 2))]
+    test = [Example(words=("a", "c", "new"), tags=(1, 0, 0))]
+    assert baselines.majority(TAGGED, rows, test).tolist() == [0, 0, 0]
+    assert baselines.unigram(TAGGED, rows, test).tolist() == [1, 0, 0]
+    assert baselines.window(TAGGED, rows * 20, test)[0] == 1
+    texts = [Example(text="good fine", label=0), Example(text="bad poor", label=1)]
+    assert baselines.tfidf(NAMED, texts * 5, texts).tolist() == [0, 1]
+    with pytest.raises(UserError, match="'oracle' is no baseline for tagging; choose among majority, unigram, window"):
+        baselines.score("oracle", TAGGED, rows, test)
+
+
+def test_paired_differences_and_verdict() -> None:
+    cells = [
+        {"model": "pretrained", "kind": "network", "labels": 10, "scores": [0.9, 0.8, 0.85], "lr": 1e-3},
+        {"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.45, 0.4], "lr": 1e-3},
+    ]
+    job = _job(Path("x"), labels=[10], seeds=3)
+    data = Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p")
+    built = report.build(job, data, cells, "fp32")
+    pair = built["paired"][0]
+    assert pair["mean"] == pytest.approx(0.4) and pair["wins"] == 3 and pair["clear"]
+    assert "0.400 ± 0.050 better" in report.verdict(built)
+    assert "| pretrained | 0.850 ± 0.050 (lr 0.001) |" in report.markdown(built)
+
+
+def _job(path: Path, **changes: Any) -> DownstreamConfig:
+    values = {
+        "name": "verbs", "task": "tagging", "data": {"path": str(path)}, "labels": [4, 40], "seeds": 2, "steps": 30,
+        "batch": 8, "length": 32, "lrs": [5e-3, 1e-2], "validation_rows": 16, "test_rows": 32,
+        "baselines": ["unigram"], **changes,
+    }  # fmt: skip
+    return DownstreamConfig.model_validate(values)
+
+
+@pytest.mark.parametrize("length_window", [None, 3])
+def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path, length_window: int | None) -> None:
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    model = tmp_path / "artifact" / "model"
+    config = BertConfig(
+        vocab_size=256, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(model)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(model)
+    out = tmp_path / "out"
+    out.mkdir()
+    messages: list[tuple[str, float]] = []
+    summary = fine_tune.run(
+        {
+            "job": _job(tiny.labelled(tmp_path / "rows.jsonl"), length_window=length_window).model_dump(mode="json"),
+            "seed": 0,
+            "precision": "fp32",
+        },
+        {"pretrained": SimpleNamespace(path=tmp_path / "artifact")},  # type: ignore[dict-item]
+        out,
+        Context(downloads=tmp_path, progress=lambda message, done=None: messages.append((message, done or 0))),
+    )
+    written = json.loads((out / "report.json").read_text())
+    cells = {(cell["model"], cell["labels"]): cell for cell in written["cells"]}
+    assert set(cells) == {(m, n) for m in ("pretrained", "scratch", "unigram") for n in (4, 40)}
+    assert cells["scratch", 40]["mean"] > 0.9  # verbs are few and always third
+    assert cells["scratch", 4]["scores"] != cells["scratch", 40]["scores"]
+    assert set(cells["scratch", 4]["tried"]) == {"0.005", "0.01"}
+    assert summary["scratch_40"] == cells["scratch", 40]["mean"]
+    assert [message for message, _ in messages[:2]] == [
+        "reading labelled examples",
+        "fine-tuning pretrained from 4 labels",
+    ]
+    assert messages[-1][1] == 1.0 and len(messages) == 2 + 2 * 2 * (2 + 2)
+    assert (out / "figures" / "learning-curve.png").stat().st_size > 10_000
+
+
+def test_rows_of_like_length_are_learnt_from_together() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, 200)
+    table = MemoryTable({"tokens": Ragged.from_rows([np.full(n, i) for i, n in enumerate(lengths)])}, 200)
+
+    def read(window: int | None) -> tuple[float, list[int]]:
+        stream, batch = stream_of(table, 16, 7, window), np.arange(16)
+        batches = [ragged(stream.read(step * 16 + batch), "tokens") for step in range(25)]
+        padded = sum(16 * found.lengths.max() for found in batches)
+        return 1 - sum(len(found.values) for found in batches) / padded, [
+            int(f.row(i)[0]) for f in batches for i in batch
+        ]
+
+    plain, grouped = read(None), read(6)
+    for _, rows in (plain, grouped):
+        assert sorted(rows[:200]) == sorted(rows[200:]) == list(range(200))
+    assert grouped[0] < plain[0] / 2 and grouped[1] != plain[1]
+
+
+def test_jobs_that_do_not_ask_for_it_keep_their_keys(tmp_path: Path) -> None:
+    recipe, job = load(tiny.recipe(tmp_path)), _job(tiny.labelled(tmp_path / "rows.jsonl"))
+    assert "length_window" not in fine_tune.config(recipe, job)["job"]
+    asked = fine_tune.config(recipe, job.model_copy(update={"length_window": 8}))["job"]
+    assert DownstreamConfig.model_validate(asked).length_window == 8
+
+
+@pytest.mark.parametrize("task", ["tagging", "classification"])
+def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_together(task: str) -> None:
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 40, 3 * fine_tune.TEST_BATCH + 5)
+    answers = [random.integers(0, 9, length - 2) for length in lengths]
+    rows: Rows = {"tokens": Ragged.from_rows([np.zeros(length) for length in lengths])}
+    if task == "tagging":
+        rows["target_positions"] = rows["target_ids"] = Ragged.from_rows(answers)
+        truth = np.concatenate(answers)
+    else:
+        rows["label"] = truth = np.array([row[0] for row in answers])
+    padding = []
+
+    def known(batch: Rows) -> np.ndarray:
+        found = ragged(batch, "tokens").lengths
+        padding.append((found.max() - found).sum())
+        return ragged(batch, "target_ids").values if task == "tagging" else np.asarray(batch["label"])
+
+    encoded = Encoded(rows, truth, np.ones(len(truth), bool), 0)
+    assert fine_tune.predict(known, encoded).tolist() == truth.tolist()
+    assert len(padding) == 4 and sum(padding) < 0.3 * lengths.sum()

@@ -1,0 +1,84 @@
+"""What `sesame plan` says of tables and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import dag
+from pipeline.array_recipe import ArrayRecipe
+from pipeline.estimate import arrays, calibration
+from pipeline.estimate.tokens import Estimate
+from pipeline.recipe.recipe import load
+from tests.pipeline import tiny_arrays
+from training.cost.memory import ARRAY_PROCESS
+from training.cost.step_benchmark import ArrayTrial, Measured, Trial
+
+STEP, UPDATE = 0.5, 0.1  # seconds
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[ArrayTrial]:
+    """Trials that would have run."""
+    seen: list[ArrayTrial] = []
+
+    def answer(*trials: Trial | ArrayTrial) -> list[Measured]:
+        seen.extend(trial for trial in trials if isinstance(trial, ArrayTrial))
+        return [Measured(step_seconds=9.0, mean_seconds=STEP, update_seconds=UPDATE, peak_bytes=0) for _ in trials]
+
+    monkeypatch.setattr(calibration, "measure", answer)
+    monkeypatch.setattr(calibration, "busy", lambda: False)
+    return seen
+
+
+def estimated(path: Path, home: Path, *settings: str) -> Estimate | None:
+    recipe = load(path, overrides=settings)
+    assert isinstance(recipe, ArrayRecipe)
+    planned = dag.plan(dag.nodes(recipe, home / "downloads"), tiny_arrays.store_of(home))
+    return arrays.estimate(recipe, planned, home, 1e12)
+
+
+def test_a_recipe_on_cores(tmp_path: Path, asked: list[ArrayTrial]) -> None:
+    path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
+    assert estimated(path, tmp_path) is None and not asked, "nobody knows yet how large a picture is"
+    made = tiny_arrays.make(path, tmp_path)
+    settings = ("train.steps=31", "train.evaluate_every=10")
+    found = estimated(path, tmp_path, *settings)
+    assert found is not None and found.fresh and found.measured
+    model = 64 * 32 + 32 + 32 * 4 + 4 + 4 * 32 + 32 + 32 * 64 + 64
+    assert (found.parameters, found.tokens) == (model, 31 * 16)
+    held_out = made["shards"].summary["validation"]["rows"]
+    forward = (STEP - UPDATE) / 3 * held_out / 16
+    assert found.seconds[0] == pytest.approx(31 * STEP + 4 * forward)
+    assert found.passes == pytest.approx(31 * 16 / made["shards"].summary["train"]["rows"])
+    assert found.memory.process == ARRAY_PROCESS["flow"] and found.memory.moments == 8 * model
+    assert asked[0].shape == [1, 8, 8] and asked[0].batch == 16
+    assert asked[0].rows == made["shards"].summary["train"]["rows"]
+    again = estimated(path, tmp_path, *settings, "train.steps=99", "placement.checkpoint_every=7")
+    assert again is not None and not again.fresh and len(asked) == calibration.ROUNDS
+
+
+def test_micro_batches_and_noise_are_another_measurement(tmp_path: Path, asked: list[ArrayTrial]) -> None:
+    path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
+    sized = "data.images={channels: 1, size: 12}"
+    found = estimated(path, tmp_path, sized, "placement.micro_batch=4", "corruption={kind: masking, level: 0.5}")
+    assert found is not None and found.seconds[0] == pytest.approx(30 * (4 * (STEP - UPDATE) + UPDATE))
+    assert (asked[0].shape, asked[0].batch, asked[0].noise.level) == ([1, 12, 12], 4, 0.5)
+    more = estimated(path, tmp_path, sized, "placement.micro_batch=4")
+    assert more is not None and more.fresh and len(asked) == 2 * calibration.ROUNDS
+
+
+def test_a_recipe_on_gpus_needs_no_trial(tmp_path: Path, asked: list[ArrayTrial]) -> None:
+    path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
+    found = estimated(path, tmp_path, "data.images={channels: 1, size: 12}", "placement.device=cuda")
+    assert found is not None and not asked and not found.measured and found.memory.process == 0
+    assert found.seconds[1] == pytest.approx(found.seconds[0] * 5 / 3)
+
+
+def test_a_trial_measures_what_trains(tmp_path: Path) -> None:
+    recipe = load(tiny_arrays.recipe(tmp_path, "images"), overrides=["corruption={kind: gaussian, level: 0.1}"])
+    assert isinstance(recipe, ArrayRecipe)
+    [found] = calibration.measure(arrays._trial(recipe, (1, 8, 8), 16, 100, "fp32").model_copy(update={"steps": 6}))
+    assert 0 < found.update_seconds < found.mean_seconds < 1
+    assert found.peak_bytes > 100e6

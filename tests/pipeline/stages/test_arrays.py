@@ -1,0 +1,174 @@
+"""Tables and pictures go through the same stages as text: from files to a trained network and a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.errors import UserError
+from data_prep.shards.format import Shards
+from data_prep.tables.transform import Transform
+from pipeline.artifact import Artifact
+from pipeline.downstream.job import plane
+from pipeline.execute import _line
+from pipeline.stages.pretrain import METRICS, MODEL, TRANSFORM, read_records
+from tests.pipeline import tiny_arrays
+from training.models.autoencoder import open_model
+
+KINDS = ("table", "images")
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("arrays")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request: pytest.FixtureRequest, homes: Path) -> dict[str, Artifact]:
+    path = tiny_arrays.recipe(homes / request.param, request.param)
+    return tiny_arrays.make(path, homes / request.param)
+
+
+def test_every_row_is_in_one_split(made: dict[str, Artifact]) -> None:
+    corpus, shards = made["ingest"], made["shards"]
+    rows = {split: Shards(shards.path / split).rows for split in ("train", "validation", "test")}
+    assert sum(rows.values()) == corpus.summary["kept"]
+    assert rows == {split: shards.summary[split]["rows"] for split in rows}
+    assert rows["validation"] == rows["test"] == round(0.2 * corpus.summary["kept"])
+
+
+def test_shards_hold_what_the_corpus_does(made: dict[str, Artifact]) -> None:
+    corpus, table = ArrayCorpus(made["ingest"].path, "test"), Shards(made["shards"].path / "test")
+    rows = table.read(np.arange(table.rows))
+    whole = corpus.read(np.arange(len(corpus)))
+    assert np.array_equal(np.asarray(rows["label"]), whole.label)
+    if corpus.kind == "images":
+        assert np.array_equal(np.asarray(rows["input"]), whole.input)
+    else:
+        transform = Transform.load(made["shards"].path / TRANSFORM)
+        assert np.array_equal(np.asarray(rows["input"]), transform.apply(whole.input))
+        assert set(transform.columns_of) == {"x0", "x1", "x2", "x3", "x4", "colour"}, "the label is no input"
+
+
+def test_the_loss_falls_and_weights_move(made: dict[str, Artifact]) -> None:
+    records = read_records(made["pretrain"].path / METRICS)
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < 0.8 * losses[0]
+    model = open_model(made["pretrain"].path / MODEL)
+    table = Shards(made["shards"].path / "test")
+    rows = torch.from_numpy(np.asarray(table.read(np.arange(8))["input"]).astype(np.float32))
+    codes = model.encode(rows / 255 if made["ingest"].summary["kind"] == "images" else rows)
+    assert codes.std(0).min() > 0, "codes vary from row to row"
+    assert (model.decode(codes).flatten(1).std(0) > 0).any()
+
+
+def test_speed_is_told_in_what_the_recipe_holds(made: dict[str, Artifact]) -> None:
+    unit = "pictures" if made["ingest"].summary["kind"] == "images" else "rows"
+    names = {name for record in read_records(made["pretrain"].path / METRICS) for name in record}
+    assert {f"{unit}_per_second", f"{unit}_seen"} <= names and not [name for name in names if "tokens" in name]
+    page = (made["report"].path / "report.md").read_text()
+    assert f" {unit}/s at the end" in page and "tokens" not in page
+    assert (made["report"].path / "figures" / "pretrain" / "throughput.png").is_file()
+
+
+def test_the_line_of_a_running_training() -> None:
+    record = {"step": 5, "loss": 0.25, "seconds_left": 30.0}
+    assert (
+        _line({**record, "pictures_per_second": 1234.5}, 10) == "step 5 of 10, loss 0.250, 1,234 pictures/s, 30 s left"
+    )
+    assert _line({**record, "tokens_per_second": 9500.0}, 10) == "step 5 of 10, loss 0.250, 9,500 tokens/s, 30 s left"
+
+
+def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> None:
+    beside = made["pretrain"].path / MODEL / TRANSFORM
+    if made["ingest"].summary["kind"] == "table":
+        assert beside.read_bytes() == (made["shards"].path / TRANSFORM).read_bytes()
+    else:
+        assert not beside.exists()
+
+
+def test_the_report_tells_codes_from_components(made: dict[str, Artifact]) -> None:
+    report = json.loads((made["report"].path / "report.json").read_text())
+    codes = report["downstream"]["codes"]
+    assert codes["found"]["auto-encoder"]["error"] != codes["found"]["PCA"]["error"] > 0
+    assert {"knn", "linear"} <= set(codes["found"]["auto-encoder"])
+    page = (made["report"].path / "report.md").read_text()
+    assert codes["verdict"] in page
+    shown = [line.partition("(")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
+    assert len(shown) >= 2
+    assert [name for name in shown if not (made["report"].path / name).is_file()] == []
+    card = (made["pretrain"].path / MODEL / "README.md").read_text()
+    assert "open_model" in card and "| rows kept |" in card
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_making_it_again_gives_the_same_bytes(kind: str, homes: Path, tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(homes / kind, kind)
+    first, second = tiny_arrays.make(path, homes / kind), tiny_arrays.make(path, tmp_path)
+    same = ("ingest", "shards", "pretrain", "codes")
+    assert [first[name].key for name in same] == [second[name].key for name in same]
+    for name in ("ingest", "shards"):
+        assert first[name].output_digest == second[name].output_digest
+    weights = [one["pretrain"].path / MODEL / "model.safetensors" for one in (first, second)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_one_number_is_a_code_too(tmp_path: Path) -> None:
+    network = "{architecture: mlp, config: {hidden: [8], bottleneck: 1}}"
+    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, network=network), tmp_path, "train.steps=5")
+    found = made["codes"].summary
+    assert found and (made["report"].path / "report.md").is_file()
+
+
+def test_two_numbers_a_row_are_drawn_of_any_number() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 1))
+    assert np.array_equal(plane(rows)(rows), np.hstack([rows, np.zeros((20, 1))]))
+    wide = np.hstack([rows, 3 * rows, 0.1 * rows])
+    assert plane(wide)(wide).shape == (20, 2) and plane(wide)(wide)[:, 0].std() > 2
+
+
+def test_one_class_training_never_sees_an_anomaly(homes: Path, tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(tmp_path, downstream="[]")
+    made = tiny_arrays.make(path, tmp_path, "data.train_on=normal", "train.steps=2")
+    train, test = (Shards(made["shards"].path / split) for split in ("train", "test"))
+    assert set(np.asarray(train.read(np.arange(train.rows))["label"])) == {0}
+    assert set(np.asarray(test.read(np.arange(test.rows))["label"])) == {0, 1}
+    with pytest.raises(UserError, match=r"data\.train_on: normal needs labels"):
+        tiny_arrays.make(path, tmp_path / "other", "data.train_on=normal", "data.table={}")
+
+
+def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
+    plain = tiny_arrays.make(path, tmp_path)
+    noisy = tiny_arrays.make(path, tmp_path, "corruption={kind: masking, level: 0.5}")
+    assert plain["shards"].key == noisy["shards"].key
+    assert plain["pretrain"].summary["loss"] < noisy["pretrain"].summary["loss"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["data.kind=tables"], "data.kind: found 'tables' (text); allowed: 'table' or 'images'; did you mean 'table'?"),
+        (["data.images={size: 8}"], "data.images: does not belong to data.kind table"),
+        (["compose={kind: packed}"], "compose: unknown key"),
+        (["train.longer={length: 64}"], "train.longer: is for text"),
+        (["downstream=[{name: codes, task: code}]"], "downstream.0.task: found 'code' (text); allowed: 'codes', "),
+        (["downstream=[{name: codes}]"], "downstream.0.task: missing"),
+        (["downstream=[{name: codes, task: codes, neighbour: 3}]"], "did you mean downstream.0.neighbours?"),
+        (["downstream=[{name: shards, task: codes}]"], "downstream.0.name: 'shards' is the name of a stage"),
+        (["objective.name=masked-lm"], "objective.name: 'masked-lm' learns from text, and data.kind is table"),
+        (["network.config.bottleneck=0"], "network.config.bottleneck"),
+        (["objective.options={sentence: nsp}"], "objective.options.sentence"),
+        (["network.architecture=bert"], "network.architecture: 'bert' is no auto-encoder; choose mlp or conv"),
+    ],
+)
+def test_mistakes_get_one_sentence(settings: list[str], said: str, tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(tmp_path)
+    with pytest.raises(UserError) as caught:
+        tiny_arrays.make(path, tmp_path, *settings)
+    assert said in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,638 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from data_prep.errors import UserError
+from pipeline.artifact import read_manifest
+from pipeline.fingerprint import digest
+from pipeline.stage import Context, Stage
+from pipeline.store import live as store_live
+from pipeline.store import provenance
+from pipeline.store.store import MANIFEST, Store
+
+
+def write(config, inputs, out, context):
+    """A stage that writes what it was told, and what its inputs hold."""
+    (out / "deep" / "er").mkdir(parents=True)
+    (out / "deep" / "er" / "text").write_text(str(config["text"]))
+    (out / "read").write_text("".join((one.path / "read").read_text() for one in inputs.values()) + config["text"])
+    (out / "empty").touch()
+    return {"length": len(config["text"]), "licences": config.get("licences", [])}
+
+
+WRITE = Stage("write", 1, write)
+KEY = WRITE.key({"text": "a"}, {})
+
+
+@pytest.fixture(params=["folder", "file uri", "subtree", "mock", "object store"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return Store(tmp_path / "root")
+    if request.param == "file uri":
+        return Store(f"file://{tmp_path}/ro%20ot")
+    if request.param == "subtree":
+        (tmp_path / "root").mkdir()
+        return Store(fs.SubTreeFileSystem(str(tmp_path / "root"), fs.LocalFileSystem()), cache=tmp_path / "cache")
+    if request.param == "mock":
+        return Store(fs._MockFileSystem(), cache=tmp_path / "cache")
+    return Store(ObjectStore(fs._MockFileSystem()), cache=tmp_path / "cache")  # type: ignore[arg-type]
+
+
+class ObjectStore:
+    """A pyarrow file system that behaves like S3: no folders to make, and one PUT writes a file whole."""
+
+    type_name = "s3"
+
+    def __init__(self, system):
+        self._system = system
+
+    def __getattr__(self, name):
+        return getattr(self._system, name)
+
+    def open_output_stream(self, path):
+        self._system.create_dir(path.rpartition("/")[0], recursive=True)
+        return self._system.open_output_stream(path)
+
+    def create_dir(self, path, recursive=True):
+        raise AssertionError("an object store has no folders")
+
+    def move(self, path, to):
+        raise AssertionError("an object store copies what it moves")
+
+
+def fresh(store):
+    """The same store, as another machine sees it: without local copies."""
+    shutil.rmtree(store.home / ".copies", ignore_errors=True)
+    return store
+
+
+# -- making and finding again -----------------------------------------------------------------------------------------
+
+
+def test_an_artifact_is_made_once_and_found_again(store):
+    artifact, reused = store.produce(WRITE, {"text": "a"})
+    assert not reused
+    again, reused = fresh(store).produce(WRITE, {"text": "a"})
+    assert reused
+    assert again.manifest == artifact.manifest
+    assert (again.path / "deep/er/text").read_text() == "a"
+    assert {path.name for path in again.path.iterdir()} == {"deep", "read", "empty"}
+    assert again.summary == {"length": 1, "licences": []}
+    assert again.size == 2
+    assert store.verify(again) == []
+    assert [found.key for found in store.list()] == [KEY] == store.keys()
+
+
+def test_a_stage_reads_its_inputs_and_gets_a_context(store, tmp_path):
+    seen = []
+    parent, _ = store.produce(WRITE, {"text": "a", "licences": ["MIT"]})
+
+    def child(config, inputs, out, context):
+        seen.append((config, context))
+        context.progress("half", 0.5)
+        return write(config, inputs, out, context)
+
+    lines = []
+    context = Context(progress=lambda text, done=None: lines.append((text, done)), placement={"workers": 2})
+    config = {"text": "b", "sizes": (1, 2), "licences": ["CC-BY-4.0"]}
+    artifact, _ = store.produce(Stage("child", 1, child), config, {"parent": parent}, context)
+    assert (artifact.path / "read").read_text() == "ab"
+    assert lines == [("half", 0.5)]
+    got_config, got = seen[0]
+    assert got_config == artifact.config == {"text": "b", "sizes": [1, 2], "licences": ["CC-BY-4.0"]}
+    assert got.key == artifact.key
+    assert got.attempt == artifact.manifest["attempt"]
+    assert got.work == store.work(artifact.key)
+    assert got.downloads == store.downloads
+    assert artifact.manifest["inputs"] == {"parent": {"key": parent.key, "digest": parent.output_digest}}
+    assert artifact.manifest["provenance"]["licences"] == ["CC-BY-4.0", "MIT"]
+    assert artifact.manifest["provenance"]["placement"] == {"workers": 2}
+    assert artifact.manifest["provenance"]["versions"]["numpy"]
+
+
+def test_the_stage_cannot_change_what_is_recorded(tmp_path):
+    def mutate(config, inputs, out, context):
+        config["text"] = "other"
+        inputs.clear()
+        return {}
+
+    store = Store(tmp_path)
+    parent, _ = store.produce(WRITE, {"text": "a"})
+    artifact, _ = store.produce(Stage("mutate", 1, mutate), {"text": "a"}, {"parent": parent})
+    assert artifact.config == {"text": "a"}
+    assert list(artifact.manifest["inputs"]) == ["parent"]
+
+
+def test_deleting_is_the_only_invalidation(store):
+    runs = []
+
+    def count(config, inputs, out, context):
+        runs.append((context.work / "checkpoint").exists())
+        (context.work / "checkpoint").touch()
+        (out / "file").write_text("x")
+        return {}
+
+    stage = Stage("count", 1, count)
+    for _ in range(3):
+        artifact, _ = store.produce(stage, {})
+    assert runs == [False]
+    assert store.delete(artifact.key) == 1
+    assert store.get(artifact.key) is None
+    assert store.list() == []
+    assert not store.work(artifact.key).exists(), "a deleted artifact is made anew, not resumed"
+    _, reused = store.produce(stage, {})
+    assert not reused
+    assert runs == [False, False]
+    with pytest.raises(UserError, match="no artifact count-"):
+        store.delete("count-" + "0" * 16)
+
+
+def test_a_failed_stage_leaves_its_work_and_nothing_else(store):
+    def fail(config, inputs, out, context):
+        (out / "half").write_text("x")
+        (context.work / "log").open("a").write("line\n")
+        raise KeyboardInterrupt
+
+    for count in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            store.produce(Stage("fail", 1, fail), {})
+        key = Stage("fail", 1, fail).key({}, {})
+        assert store.get(key) is None
+        assert key not in store._files.folders()
+        assert (store.work(key) / "log").read_text() == "line\n" * count
+    assert {path.name for path in store.home.iterdir()} <= {".work", ".downloads", ".drafts", ".copies"}
+    assert [path.name for path in (store.home / ".work").iterdir()] == [key], "no lock is left"
+
+
+@pytest.mark.parametrize("summary", [None, {"loss": float("nan")}, {"path": Path("x")}, {1: 2}])
+def test_a_summary_must_be_json(tmp_path, summary):
+    store = Store(tmp_path)
+    with pytest.raises(TypeError, match=r"summary|loss|path|key 1"):
+        store.produce(Stage("bad", 1, lambda *_: summary), {})
+    assert store.list() == []
+
+
+def test_links_are_refused(tmp_path):
+    def link(config, inputs, out, context):
+        (out / "passwd").symlink_to("/etc/passwd")
+        return {}
+
+    with pytest.raises(ValueError, match="passwd: an artifact holds plain files"):
+        Store(tmp_path).produce(Stage("link", 1, link), {})
+
+
+def test_the_output_digest_is_of_names_and_contents_only(tmp_path):
+    def make(name, content, summary):
+        def run(config, inputs, out, context):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).write_text(content)
+            (out / "kept").write_text("the same")
+            return {"n": summary}
+
+        return Store(tmp_path / digest([name, content, summary])).produce(Stage("s", 1, run), {})[0].output_digest
+
+    assert make("a", "x", 1) == make("a", "x", 2)
+    assert len({make("a", "x", 1), make("b", "x", 1), make("a", "y", 1)}) == 3
+    for account in ("README.md", "metrics.jsonl", "figures/loss.png"):
+        assert make(account, "x", 1) == make(account, "y", 1), "what tells of times is not content"
+    for content in ("README.txt", "more-metrics.jsonl", "loss.png"):
+        assert make(content, "x", 1) != make(content, "y", 1)
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_resolve_wants_a_unique_prefix(store):
+    keys = sorted(store.produce(WRITE, {"text": text})[0].key for text in "abc")
+    assert store.resolve(keys[0]).key == keys[0]
+    assert store.resolve(keys[1][:10]).key == keys[1]
+    assert store.resolve(keys[2][6:12]).key == keys[2], "the hash alone will do"
+    with pytest.raises(UserError, match=rf"several artifacts.*{keys[0]}, {keys[1]}, {keys[2]}"):
+        store.resolve("write-")
+    with pytest.raises(UserError, match=r"no artifact in .* starts with 'nothing'"):
+        store.resolve("nothing")
+
+
+@pytest.mark.parametrize("key", ["../secret", "write-../../x", "/etc", "", "write-0123", "Write-" + "0" * 16])
+def test_what_is_not_a_key_is_refused(tmp_path, key):
+    with pytest.raises(UserError, match="is not an artifact's key"):
+        Store(tmp_path).get(key)
+
+
+# -- why --------------------------------------------------------------------------------------------------------------
+
+
+def test_why_names_what_differs_from_the_nearest_artifact(tmp_path):
+    store = Store(tmp_path)
+    parent, _ = store.produce(WRITE, {"text": "parent"})
+    other, _ = store.produce(WRITE, {"text": "other parent"})
+    stage = Stage("train", 1, lambda config, inputs, out, context: {})
+    config = {"text": "", "train": {"lr": 0.1, "betas": [0.9, 0.99]}}
+
+    def why(config=config, inputs=None, version=1):
+        return store.why(Stage("train", version, stage.run), config, inputs or {"corpus": parent})
+
+    assert why() == "never made"
+    store.produce(stage, config, {"corpus": parent})
+    assert why() == "stored"
+    assert why({**config, "train": {"lr": 0.1, "betas": (0.9, 0.99)}}) == "stored"
+    changed = {"text": "", "train": {"lr": 1, "betas": [0.9, 0.999]}}
+    assert why(changed) == "train.betas [0.9, 0.99] → [0.9, 0.999]; train.lr 0.1 → 1"
+    store.produce(stage, {"text": "", "train": {"lr": 1, "betas": [0.9, 0.99]}}, {"corpus": parent})
+    assert why(changed) == "train.betas [0.9, 0.99] → [0.9, 0.999]", "the nearest, not the first"
+    assert why(inputs={"corpus": other}) == "input corpus changed"
+    assert why(inputs={"corpus": None}) == "input corpus is not made yet"
+    assert why(version=2) == "version 1 → 2"
+    assert why(inputs={"text": parent}) == "input corpus dropped; input text added"
+    assert why({"text": ""}) == "train.betas [0.9, 0.99] → (none); train.lr 1 → (none)", "the latest of two"
+    assert why({"text": "", "a": 1, "b": "x", "train": {"lr": 1.0}}, version=2) == (
+        "version 1 → 2; a (none) → 1; b (none) → 'x'; and 2 more"
+    )
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_verify_finds_every_kind_of_damage(tmp_path):
+    store = Store(tmp_path)
+    artifact, _ = store.produce(WRITE, {"text": "abc"})
+    read, text = artifact.path / "read", artifact.path / "deep/er/text"
+    read.write_text("abd")
+    assert [problem.split(": ")[1] for problem in store.verify(artifact)] == ["its digest is not the manifest's"]
+    read.write_text("ab")
+    assert [problem.split(": ")[1] for problem in store.verify(artifact)] == ["2 bytes instead of 3"]
+    text.unlink()
+    (artifact.path / "extra").touch()
+    problems = store.verify(artifact)
+    assert len(problems) == 3
+    assert any(problem == f"{text}: missing" for problem in problems)
+    assert any(problem.endswith("extra: not in the manifest") for problem in problems)
+    with pytest.raises(UserError, match=f"delete the artifact {artifact.key} and rerun"):
+        store.produce(WRITE, {"text": "abc"})
+    store.delete(artifact.key)
+    assert not store.produce(WRITE, {"text": "abc"})[1]
+
+
+def test_a_torn_manifest_is_damage_whatever_its_length(tmp_path):
+    store = Store(tmp_path)
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    path = tmp_path / artifact.key / MANIFEST
+    whole = path.read_bytes()
+    for length in range(len(whole) - 1):
+        with pytest.raises(UserError, match="damaged"):
+            read_manifest(whole[:length], artifact.key, str(path))
+    path.write_bytes(whole[:100])
+    with pytest.raises(UserError, match=f"{path} is damaged .*; delete the artifact {artifact.key} and rerun"):
+        store.produce(WRITE, {"text": "a"})
+    with pytest.raises(UserError, match="is damaged"):
+        store.gc(older_than=0)
+    store.delete(artifact.key)
+    assert not store.produce(WRITE, {"text": "a"})[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 1}, "format 1, and this version reads format 2"),
+        ({"key": "write-" + "0" * 16}, "it belongs to write-0"),
+        ({"attempt": "../../elsewhere"}, "not a name of ours"),
+        ({"files": {"../../passwd": {"size": 1, "digest": "0"}}}, "does not stay inside"),
+        ({"files": {"/etc/passwd": {"size": 1, "digest": "0"}}}, "does not stay inside"),
+        ({"files": {"a//b": {"size": 1, "digest": "0"}}}, "does not stay inside"),
+        ({"files": {"a\\b": {"size": 1, "digest": "0"}}}, "does not stay inside"),
+        ({"files": {}}, "output digest"),
+        ({"extra": 1}, "extra"),
+        ({"version": "1"}, "version"),
+    ],
+)
+def test_a_manifest_is_checked_in_full(tmp_path, change, message):
+    store = Store(tmp_path)
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    (tmp_path / artifact.key / MANIFEST).write_text(json.dumps({**artifact.manifest, **change}))
+    with pytest.raises(UserError, match=message):
+        store.get(artifact.key)
+
+
+def test_a_remote_copy_is_checked_when_it_is_fetched(tmp_path):
+    (tmp_path / "root").mkdir()
+    store = Store(fs.SubTreeFileSystem(str(tmp_path / "root"), fs.LocalFileSystem()), cache=tmp_path / "cache")
+    artifact, _ = store.produce(WRITE, {"text": "abc"})
+    remote = tmp_path / "root" / artifact.key / artifact.manifest["attempt"]
+    (remote / "read").write_text("abd")
+    assert store.get(artifact.key).path.is_dir(), "this machine's own copy is whole"
+    with pytest.raises(UserError, match="read is damaged"):
+        _ = fresh(store).get(artifact.key).path
+    (remote / "read").unlink()
+    with pytest.raises(UserError, match="read is missing"):
+        _ = store.get(artifact.key).path
+    assert [path.name for path in (tmp_path / "cache" / ".copies" / artifact.key).iterdir()] == []
+    (remote / "read").write_text("abc")
+    assert (store.get(artifact.key).path / "read").read_text() == "abc"
+
+
+def test_a_uri_shows_no_credentials():
+    with pytest.raises(UserError) as caught:
+        Store("nowhere://user:secret@host/folder")
+    assert "secret" not in str(caught.value)
+
+
+# -- races ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_to_commit_wins_and_the_other_leaves_nothing(store):
+    inner = []
+
+    def race(config, inputs, out, context):
+        (out / "file").write_text("inner" if inner else "outer")
+        if not inner:
+            inner.append(None)
+            inner[0] = (store.produce(stage, config), context.work)
+        else:
+            assert context.work != store.work(context.key), "two attempts never share a work folder"
+            (context.work / "x").touch()
+        return {}
+
+    stage = Stage("race", 1, race)
+    outer, reused = store.produce(stage, {})
+    (winner, inner_reused), work = inner[0]
+    assert (reused, inner_reused) == (True, False)
+    assert work == store.work(outer.key)
+    assert outer.manifest == winner.manifest
+    assert (outer.path / "file").read_text() == "inner"
+    assert sorted(store._files.names(outer.key)) == sorted([MANIFEST, winner.manifest["attempt"]])
+    assert not (store.home / ".work").exists() or not list((store.home / ".work").iterdir())
+
+
+RACER = """
+import os, sys, time
+from pathlib import Path
+from pipeline.stage import Stage
+from pipeline.store.store import Store
+
+def run(config, inputs, out, context):
+    for name in range(20):
+        (out / str(name)).write_text(str(os.getpid()))
+    return {}
+
+while time.time() < float(sys.argv[2]):
+    pass
+artifact, reused = Store(sys.argv[1]).produce(Stage("race", 1, run), {})
+print(artifact.manifest["attempt"], artifact.output_digest, reused)
+"""
+
+
+def test_racing_processes_end_with_one_valid_artifact(tmp_path):
+    import time
+
+    start = str(time.time() + 1.0)
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(tmp_path), start],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    said = []
+    for racer in racers:
+        out, err = racer.communicate(timeout=60)
+        assert racer.returncode == 0, err
+        said.append(out.split())
+    assert len({(attempt, digest) for attempt, digest, _ in said}) == 1
+    assert sorted(reused for *_, reused in said) == ["False", "True", "True", "True"]
+    store = Store(tmp_path)
+    (artifact,) = store.list()
+    assert store.verify(artifact) == []
+    assert len({path.read_text() for path in artifact.path.iterdir()}) == 1
+    assert sorted(path.name for path in artifact.path.parent.iterdir()) == sorted(
+        [MANIFEST, artifact.manifest["attempt"]]
+    )
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    inside, most, done = [], [], threading.Event()
+
+    def take():
+        while not done.is_set():
+            with store_live.locked(tmp_path / "folder") as held:
+                if held:
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    done.wait(0.5)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert set(most) == {1}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_of_the_file_that_is_there(tmp_path, monkeypatch):
+    """Opened before its last holder removed it, a lock file is held by nobody and guards nothing."""
+    first = store_live.locked(tmp_path / "folder")
+    assert first.__enter__()
+    flock, stolen = fcntl.flock, []
+
+    def end_the_first(file, how):
+        if not stolen:
+            stolen.append(first.__exit__(None, None, None))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", end_the_first)
+    with store_live.locked(tmp_path / "folder") as second:
+        assert second
+        with store_live.locked(tmp_path / "folder") as third:
+            assert not third
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- garbage ----------------------------------------------------------------------------------------------------------
+
+
+def die(monkeypatch):
+    """Attempts begun from now on look as if their process had died at once."""
+    monkeypatch.setattr(store_live, "sign", lambda: b'{"machine": "%s", "pid": 1, "started": 0, "time": 0}' % machine)
+
+
+machine = store_live.machine().encode()
+
+
+def test_gc_takes_dead_attempts_and_old_work_and_nothing_live(store, monkeypatch):
+    kept, _ = store.produce(WRITE, {"text": "kept"})
+    with store.attempt(KEY) as live:
+        (live.path / "file").write_text("live")
+        live_names = store._files.names(KEY)
+        crash(store, monkeypatch, "other-" + "0" * 16)
+        work = store.work("other-" + "0" * 16)
+        work.mkdir(parents=True)
+        (work / "checkpoint").write_text("123456")
+        assert store.gc(older_than=3600) == [], "all of it is recent"
+        planned = store.gc(older_than=-1, dry_run=True)
+        assert sorted((garbage.reason, garbage.size) for garbage in planned) == [
+            ("never committed", 4),
+            ("work of earlier attempts", 6),
+        ]
+        assert work.exists()
+        assert store.gc(older_than=-1) == planned
+        assert not work.exists()
+        assert store._files.names(KEY) == live_names
+        assert (live.path / "file").read_text() == "live"
+    assert store.gc(older_than=-1) == []
+    assert store._files.folders() == [kept.key] or set(store._files.folders()) - {".work", ".downloads"} == {kept.key}
+    assert store.verify(kept) == []
+
+
+def crash(store, monkeypatch, key):
+    """Leave an attempt as a killed process would."""
+    with monkeypatch.context() as patch:
+        die(patch)
+        patch.setattr(store._files, "discard", lambda *_: None)
+        patch.setattr(store._files, "drop", lambda *_: None)
+        with store.attempt(key) as attempt:
+            (attempt.path / "file").write_text("dead")
+    return attempt
+
+
+def test_gc_takes_losing_attempts_but_leaves_the_winner_with_a_stale_sign(store, monkeypatch):
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    crash(store, monkeypatch, artifact.key)
+    winner = artifact.manifest["attempt"]
+    store._files.put(artifact.key, winner + store_live.LIVE_SUFFIX, b"{}")
+    (garbage,) = store.gc(older_than=-1)
+    assert (garbage.reason, garbage.size) == ("another attempt was committed", 4)
+    assert sorted(store._files.names(artifact.key)) == sorted([MANIFEST, winner])
+    assert store.verify(artifact) == []
+
+
+def test_delete_leaves_a_live_attempt_to_finish(store):
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    with store.attempt(artifact.key) as attempt:
+        (attempt.path / "file").write_text("new")
+        store.delete(artifact.key)
+        assert store.get(artifact.key) is None
+        again, won = store.commit(attempt, WRITE, {"text": "a"}, {}, {})
+    assert won
+    assert (again.path / "file").read_text() == "new"
+    assert store.verify(again) == []
+
+
+def test_life_elsewhere_is_believed_for_a_while():
+    import time
+
+    def sign(**changes):
+        return json.dumps({**json.loads(store_live.sign()), **changes}).encode()
+
+    assert store_live.is_live(store_live.sign())
+    assert not store_live.is_live(sign(pid=2**22 + 1)), "no such process"
+    assert not store_live.is_live(sign(started=0)), "the number of another process"
+    assert store_live.is_live(sign(machine="elsewhere", pid=2**22 + 1, time=time.time() - 60))
+    assert not store_live.is_live(sign(machine="elsewhere", time=time.time() - 3600))
+    for nonsense in (None, b"", b"{}", b"[]", b"\xff", b'{"machine": 1, "pid": "x"}'):
+        assert not store_live.is_live(nonsense)
+
+
+def test_a_sign_of_life_is_renewed(monkeypatch):
+    monkeypatch.setattr(store_live, "BEAT_SECONDS", 0.01)
+    beats, enough, dropped = [], threading.Event(), []
+
+    def renew(data):
+        beats.append(json.loads(data)["time"])
+        if len(beats) == 2:
+            raise OSError("a hiccup")
+        if len(beats) > 4:
+            enough.set()
+
+    with store_live.alive(renew, lambda: dropped.append(len(beats))):
+        assert enough.wait(5)
+    count = len(beats)
+    assert beats == sorted(beats)
+    assert dropped == [count], "dropped once, after the last beat"
+
+
+def test_leftovers_of_a_crash_go_when_they_are_old(tmp_path):
+    store = Store(tmp_path)
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    leftover = tmp_path / artifact.key / ".manifest.json.01234567.tmp"
+    leftover.write_text("half")
+    assert store.gc(older_than=-1) == [], "it may be in use this very moment"
+    os.utime(leftover, (0, 0))
+    assert [garbage.reason for garbage in store.gc()] == ["left by a crash"]
+    assert not leftover.exists()
+
+
+def test_a_copy_that_was_never_finished_goes_when_it_is_old(tmp_path):
+    store = Store(fs._MockFileSystem(), cache=tmp_path)
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    partial = tmp_path / ".copies" / artifact.key / f".{artifact.manifest['attempt']}.01234567.tmp"
+    partial.mkdir()
+    (partial / "half").write_text("123")
+    assert store.gc(older_than=-1) == []
+    for path in (partial / "half", partial):
+        os.utime(path, (0, 0))
+    assert [(garbage.reason, garbage.size) for garbage in store.gc()] == [("left by a crash", 3)]
+    assert not partial.exists()
+
+
+# -- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_importing_the_store_is_cheap():
+    code = (
+        "import sys, pipeline.store.store, pipeline.stage;"
+        "print([m for m in ('pyarrow', 'numpy', 'torch', 'ray', 'mlflow', 'psutil') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_store_that_cannot_be_used_says_so(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        Store(tmp_path / "file")
+    assert Store(tmp_path / "nothing").list() == []
+    assert not (tmp_path / "nothing").exists(), "reading makes nothing"
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"the store at .*nothing.* cannot be written: .*Permission denied"):
+        Store(tmp_path / "nothing").produce(WRITE, {"text": "a"})
+
+
+def test_provenance_notes_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_state() is None
+    git("init")
+    assert provenance.git_state() is None, "no commit yet"
+    (tmp_path / "file").write_text("a")
+    git("add", "file")
+    git("commit", "-m", "first")
+    state = provenance.git_state()
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert not state["dirty"]
+    (tmp_path / "file").write_text("b")
+    assert provenance.git_state() == {**state, "dirty": True}
+    monkeypatch.setenv("PATH", "")
+    assert provenance.git_state() is None, "no git at all"

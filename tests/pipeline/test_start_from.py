@@ -1,0 +1,120 @@
+"""Going on from a checkpoint of another experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_prep.errors import UserError
+from pipeline import dag, start_from
+from pipeline.artifact import Artifact
+from pipeline.recipe.recipe import load
+from pipeline.stage import Context
+from pipeline.stages.pretrain import METRICS, read_records
+from pipeline.store.store import Store
+from tests.pipeline import tiny
+
+CONSTANT = [
+    "train.schedule=constant",
+    "train.warmup_steps=0",
+    "placement.checkpoint_every=3",
+    "placement.keep_checkpoints=9",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("branch")
+
+
+@pytest.fixture(scope="module")
+def path(folder: Path) -> Path:
+    return tiny.recipe(folder)
+
+
+def made(folder: Path, path: Path, *settings: str) -> Artifact:
+    """The pretrained artifact of the tiny recipe with these settings."""
+    recipe, store, found = load(path, None, settings), Store(folder / "store"), dict[str, Artifact]()
+    context = Context(downloads=folder / "downloads", placement=recipe.placement.model_dump(mode="json"))
+    for node in dag.nodes(recipe, folder / "downloads")[:4]:
+        found[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, found), context)
+    return found["pretrain"]
+
+
+def losses(artifact: Artifact) -> dict[int, float]:
+    return {record["step"]: record["loss"] for record in read_records(artifact.path / METRICS) if "loss" in record}
+
+
+@pytest.fixture(scope="module")
+def short(folder: Path, path: Path) -> Artifact:
+    return made(folder, path, *CONSTANT, "train.steps=6", "train.log_every=1")
+
+
+def branched(folder: Path, path: Path, settings: list[str], asked: str | None = None) -> list[str]:
+    recipe, store = load(path, None, settings), Store(folder / "store")
+    found = (
+        start_from.started(recipe, store, folder / "downloads", asked)
+        if asked
+        else start_from.extended(recipe, store, folder / "downloads")
+    )
+    return [*settings, *found]
+
+
+def test_a_prolonged_run_is_the_run_that_was_long_from_the_start(folder: Path, path: Path, short: Artifact) -> None:
+    longer = [*CONSTANT, "train.steps=9", "train.log_every=1"]
+    whole = made(folder, path, *longer)
+    settings = branched(folder, path, longer)
+    assert f"train.start.experiment={short.key}" in settings
+    prolonged = made(folder, path, *settings)
+    assert prolonged.key != whole.key
+    assert prolonged.summary["resumed_from"] == 6
+    assert losses(prolonged) == {step: loss for step, loss in losses(whole).items() if step > 6}
+    weights = {"model/model.safetensors"}
+    assert {n: prolonged.manifest["files"][n]["digest"] for n in weights} == {
+        n: whole.manifest["files"][n]["digest"] for n in weights
+    }
+
+
+def test_annealing_from_the_middle_lowers_the_rate(folder: Path, path: Path, short: Artifact) -> None:
+    other = ["train.schedule=warmup-stable-decay", "train.decay_steps=4", "train.steps=8", "train.log_every=1"]
+    settings = branched(folder, path, [*other, "train.warmup_steps=0"], "3")
+    assert settings[-1] == "train.start.step=3"
+    annealed = made(folder, path, *settings)
+    rates = [record["lr"] for record in read_records(annealed.path / METRICS) if "lr" in record]
+    assert len(rates) == 5 and rates[-1] == pytest.approx(rates[0] / 5)
+    assert losses(annealed)[4] == losses(short)[4]  # the first step is taken at full rate still
+
+
+def test_by_key_and_step(folder: Path, path: Path, short: Artifact) -> None:
+    prefix = short.key[: len("pretrain-") + 8]
+    settings = branched(folder, path, [*CONSTANT, "train.steps=7"], f"{prefix}@6")
+    assert settings[-2:] == [f"train.start.experiment={short.key}", "train.start.step=6"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "says"),
+    [
+        ([*CONSTANT, "train.steps=5", "train.log_every=1"], None, "fewer train.steps"),
+        ([*CONSTANT, "train.steps=9", "seed=5"], None, "no stored"),
+        ([*CONSTANT, "train.steps=9"], "4", "there are 3, 6"),
+        ([*CONSTANT, "train.steps=9"], "pretrain-nothing@3", "0 experiments"),
+        ([*CONSTANT, "train.steps=9"], "soon", "give a step"),
+    ],
+)
+def test_what_cannot_be_gone_on_with(
+    folder: Path, path: Path, short: Artifact, settings: list[str], asked: str | None, says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        branched(folder, path, settings, asked)
+
+
+def test_another_batch_size_is_refused(folder: Path, path: Path, short: Artifact) -> None:
+    settings = branched(folder, path, [*CONSTANT, "train.steps=9", "train.global_batch=24"], "6")
+    with pytest.raises(UserError, match="rows a step; keep that number"):
+        made(folder, path, *settings)
+
+
+def test_a_start_after_the_end_is_refused(path: Path) -> None:
+    with pytest.raises(UserError, match="leaves nothing to train"):
+        load(path, None, ["train.steps=9", "train.start.experiment=pretrain-0", "train.start.step=9"])

@@ -1,0 +1,192 @@
+"""A checkpoint is whole or absent, belongs to one recipe, and says when it was damaged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.errors import UserError
+from tests.training import tiny
+from tests.training.group import in_group
+from training.config import PlacementConfig
+from training.distributed import Worker
+from training.engines import checkpoint as checkpoints
+from training.engines import checkpoint_state
+
+PLACEMENT = PlacementConfig(checkpoint_every=4, keep_checkpoints=2)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    tiny.training(placement=PLACEMENT, checkpoints=tmp_path, steps=12).run()
+    return tmp_path
+
+
+def test_the_newest_are_kept(trained: Path) -> None:
+    found = checkpoints.committed(trained)
+    assert [c.position.step for c in found] == [8, 12]
+    assert [c.position.samples for c in found] == [8 * 24, 12 * 24]
+    assert sorted(p.name for p in trained.iterdir()) == [c.folder.name for c in found]
+
+
+def test_without_its_marker_it_is_no_checkpoint(trained: Path) -> None:
+    newest = checkpoints.committed(trained)[-1]
+    (newest.folder / checkpoints.MARKER).unlink()
+    summary = tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12).run()
+    assert summary["resumed_from"] == 8
+
+
+def test_another_recipe_is_refused_by_name(trained: Path) -> None:
+    other = tiny.training(placement=PLACEMENT, checkpoints=trained, identity={"recipe": "other"})
+    with pytest.raises(UserError, match=r"made with recipe tiny, the run asks for other"):
+        other.run()
+
+
+def flipped(path: Path, place: int = -1) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def no_json(path: Path) -> None:
+    path.write_bytes(b"\xff\x00 checkpoint")
+
+
+def other_json(path: Path) -> None:
+    path.write_text("[]")
+
+
+def another_number(path: Path) -> None:
+    path.write_text(path.read_text().replace('"samples": 288', '"samples": 289'))
+
+
+def another_format(path: Path) -> None:
+    marker = {**json.loads(path.read_text()), "format": 1}
+    del marker["digest"]
+    path.write_text(json.dumps({**marker, "digest": checkpoints._digest_of(marker)}))
+
+
+@pytest.mark.parametrize("harm", [flipped, truncated, emptied, Path.unlink])
+def test_a_damaged_file_is_named_and_the_one_before_used(
+    trained: Path, caplog: pytest.LogCaptureFixture, harm: Callable[[Path], None]
+) -> None:
+    newest = checkpoints.committed(trained)[-1]
+    whole = tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12)
+    assert whole.run()["resumed_from"] == 12
+    names = list(newest.marker["files"])
+    assert len(names) == 2
+    for name in names:
+        newest = checkpoints.committed(trained)[-1]
+        harm(newest.folder / name)
+        caplog.clear()
+        again = tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12)
+        summary = again.run()
+        assert summary["resumed_from"] == 8
+        assert [(record.name, record.levelname) for record in caplog.records] == [("sesame.training", "WARNING")]
+        assert f"{newest.folder}: damaged, skipped: {name}: " in caplog.text
+        assert again.evaluate() == whole.evaluate()
+        # It is gone once a newer one is whole, which is now used.
+        assert [c.position.step for c in checkpoints.committed(trained)] == [8, 12]
+        assert len(list(trained.iterdir())) == 2 and not newest.folder.exists()
+
+
+@pytest.mark.parametrize("harm", [truncated, emptied, no_json, other_json, another_number, another_format])
+def test_a_torn_marker_is_named_and_the_one_before_used(
+    trained: Path, caplog: pytest.LogCaptureFixture, harm: Callable[[Path], None]
+) -> None:
+    newest = checkpoints.committed(trained)[-1]
+    harm(newest.folder / checkpoints.MARKER)
+    assert [c.position.step for c in checkpoints.committed(trained)] == [8]
+    assert tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12).run()["resumed_from"] == 8
+    assert f"{newest.folder}: damaged, skipped: checkpoint.json: " in caplog.text
+
+
+def test_with_none_whole_training_begins_anew_and_says_so(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    older, newer = checkpoints.committed(trained)
+    truncated(older.folder / "objective.safetensors")
+    truncated(newer.folder / checkpoints.MARKER)
+    assert tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12).run()["resumed_from"] == 0
+    assert f"{trained}: no checkpoint is whole; training starts from step 0" in caplog.text
+    assert [c.position.step for c in checkpoints.committed(trained)] == [8, 12]
+
+
+def test_an_unreadable_file_is_damage(
+    trained: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = checkpoints.committed(trained)[-1]
+    opened = Path.open
+
+    def failing(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.parent.parent == newest.folder:
+            raise OSError(5, "Input/output error")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    assert tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12).run()["resumed_from"] == 8
+    assert "cannot be read: Input/output error" in caplog.text
+
+
+def test_what_a_crash_left_is_removed(trained: Path) -> None:
+    left = trained / "step-00000016-0123abcd"
+    left.mkdir()
+    (left / "half").write_bytes(bytes(100))
+    tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12).run()
+    assert not left.exists()
+
+
+def _resume_damaged(worker: Worker, folder: Path) -> int:
+    return tiny.training(worker, placement=PLACEMENT, checkpoints=folder, steps=12).run()["resumed_from"]
+
+
+def test_all_ranks_agree_which_one_is_whole(tmp_path: Path) -> None:
+    """The damage is in a file that only one of the ranks looks at."""
+    assert in_group(2, _resume_damaged, tmp_path) == [0, 0]
+    newest = checkpoints.committed(tmp_path)[-1]
+    flipped(newest.folder / sorted(newest.marker["files"])[1])
+    assert in_group(2, _resume_damaged, tmp_path) == [8, 8]
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_crash_at_any_write_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """The k-th write of the second checkpoint fails; the run goes on from the first and ends as if nothing happened."""
+    whole = tiny.losses(steps=12)
+    count = 0
+
+    def striking(original: Any) -> Any:
+        def write(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            if checkpoints.committed(tmp_path):
+                count += 1
+                if count == call:
+                    raise OSError(28, "No space left on device")
+            return original(*arguments, **options)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_state, "write_tensors", striking(checkpoint_state.write_tensors))
+        patch.setattr(Path, "mkdir", striking(Path.mkdir))
+        patch.setattr(Path, "replace", striking(Path.replace))
+        patch.setattr("os.fsync", striking(__import__("os").fsync))
+        try:
+            tiny.training(placement=PLACEMENT, checkpoints=tmp_path, steps=12).run()
+        except OSError as error:
+            assert error.errno == 28
+    struck = count >= call
+    rest: list[dict[str, Any]] = []
+    summary = tiny.training(placement=PLACEMENT, checkpoints=tmp_path, steps=12, log=rest.append).run()
+    assert summary["resumed_from"] in (4, 8) if struck else True
+    assert struck
+    assert [r["loss"] for r in rest if "loss" in r] == whole[summary["resumed_from"] :]

@@ -1,0 +1,147 @@
+"""A trained compressor as a codec of pictures: `.ssm` files, which only the model that made them opens.
+
+    picture uint8 [C, H, W] ──► ŷ, whole numbers [bottleneck, h, w] ──► bytes ──► ŷ, the same ones ──► picture
+
+    offset  bytes
+         0      4   magic "SSM" and a byte 0x1A, at which text editors stop
+         4      1   version
+         5      8   digest of the model: its settings, weights and tables
+        13      1   channels
+        14      4   height, width: uint16 each
+        18      …   ŷ by the range coder, in words of 32 bits; see `training.codec.tables`
+        −4      4   CRC-32 of all before it
+
+Numbers are little-endian. ŷ comes back to the bit on any machine. The picture made of it is the network's, whose
+floats may differ in their last digits from machine to machine, and so may a pixel by one step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from data_prep.errors import UserError
+from data_prep.images.pixels import MAX_PIXELS
+from training.codec.tables import FILE, Tables
+from training.models.autoencoder import CONFIG, WEIGHTS, open_model
+from training.models.compression import BYTE, CompressiveAutoencoder
+
+SUFFIX = ".ssm"
+MAGIC, VERSION = b"SSM\x1a", 1
+HEADER = struct.Struct("<4sB8sBHH")
+CHECKSUM = struct.Struct("<I")
+OVERHEAD = HEADER.size + CHECKSUM.size
+LONGEST_SIDE = (1 << 16) - 1
+
+
+class Coded(NamedTuple):
+    """What a file holds."""
+
+    height: int
+    width: int
+    latents: np.ndarray
+    """int32 [bottleneck, h, w]"""
+
+
+class Codec:
+    """A model of `training.models.compression` with its tables; `channels` says what pictures it takes."""
+
+    def __init__(self, model: CompressiveAutoencoder, tables: Tables, digest: bytes) -> None:
+        self.model, self.tables, self.digest = model, tables, digest
+        self.channels = model.shape[0]
+        self.device = next(model.parameters()).device
+
+    @classmethod
+    def open(cls, folder: Path, device: str = "cpu") -> Codec:
+        """The codec in a folder that training exported. UserError where there is none."""
+        model: Any = open_model(folder, device)
+        if not isinstance(model, CompressiveAutoencoder):
+            raise UserError(f"{folder}: holds a model of kind {model.kind}; objective compression makes those needed.")
+        tables = Tables.load(folder)
+        if len(tables.channels) != model.config.bottleneck:
+            raise UserError(f"{folder / FILE}: has tables of {len(tables.channels)} channels, the model has others.")
+        whole = hashlib.blake2b(digest_size=8)
+        for name in (CONFIG, WEIGHTS, FILE):
+            whole.update(hashlib.blake2b((folder / name).read_bytes()).digest())
+        return cls(model, tables, whole.digest())
+
+    def encode(self, picture: np.ndarray) -> bytes:
+        """A file of a picture, uint8 [C, H, W]."""
+        channels, height, width = picture.shape
+        fits = 0 < min(height, width) <= max(height, width) <= LONGEST_SIDE and height * width <= MAX_PIXELS
+        if channels != self.channels or not fits:
+            raise UserError(
+                f"a picture of {width} × {height} pixels and {channels} channels: this model takes {self.channels} "
+                f"channels; a side has 1 to {LONGEST_SIDE:,} pixels, and a picture at most {MAX_PIXELS:,}."
+            )
+        return self.packed(Coded(height, width, self.latents(picture)))
+
+    def decode(self, raw: bytes) -> np.ndarray:
+        """The picture of a file, uint8 [C, H, W]. UserError says why it cannot be had."""
+        return self.picture(self.unpacked(raw))
+
+    def latents(self, picture: np.ndarray) -> np.ndarray:
+        """ŷ int32 [bottleneck, h, w] of a picture."""
+        with torch.no_grad():
+            found = self.model.encode(self._tensor(picture))[0].cpu().numpy()
+        if not np.isfinite(found).all():
+            raise UserError("the model makes numbers of this picture that are not finite; it was not trained well.")
+        return found.astype(np.int32)
+
+    def picture(self, coded: Coded) -> np.ndarray:
+        """What the network makes of ŷ."""
+        code = torch.from_numpy(coded.latents.astype(np.float32))[None].to(self.device)
+        with torch.no_grad():
+            return as_bytes(self.model.decode(code, (coded.height, coded.width)))
+
+    def rebuilt(self, picture: np.ndarray) -> np.ndarray:
+        """What the network makes of a picture without any file."""
+        with torch.no_grad():
+            return as_bytes(self.model(self._tensor(picture)))
+
+    def estimate(self, picture: np.ndarray) -> tuple[float, float]:
+        """Bits that the tables ask for ŷ, and that the learned distributions would, which know of no classes."""
+        with torch.no_grad():
+            code = self.model.encode(self._tensor(picture))
+            return self.tables.bits(code[0].cpu().numpy()), float(self.model.bits(code))
+
+    def packed(self, coded: Coded) -> bytes:
+        """The file of some latents."""
+        header = HEADER.pack(MAGIC, VERSION, self.digest, self.channels, coded.height, coded.width)
+        body = header + self.tables.encode(coded.latents)
+        return body + CHECKSUM.pack(zlib.crc32(body))
+
+    def unpacked(self, raw: bytes) -> Coded:
+        """The latents of a file. UserError says why it cannot be read."""
+        if raw[: len(MAGIC)] != MAGIC:
+            raise UserError("it is no compressed picture of Sesame; give a file that `sesame compress` made.")
+        if len(raw) < OVERHEAD or zlib.crc32(raw[: -CHECKSUM.size]) != CHECKSUM.unpack(raw[-CHECKSUM.size :])[0]:
+            raise UserError("it is damaged or cut short: its checksum does not fit; copy it again.")
+        _, version, digest, channels, height, width = HEADER.unpack(raw[: HEADER.size])
+        if version != VERSION:
+            raise UserError(f"it has version {version}, and this is Sesame for version {VERSION}; use a newer one.")
+        if digest != self.digest:
+            raise UserError(
+                f"it was compressed with model {digest.hex()}, and this is model {self.digest.hex()}; give that one."
+            )
+        if channels != self.channels or not 0 < height * width <= MAX_PIXELS:
+            raise UserError(f"it claims {width} × {height} pixels of {channels} channels; it was not made by Sesame.")
+        try:
+            latents = self.tables.decode(raw[HEADER.size : -CHECKSUM.size], *self.model.grid(height, width))
+        except ValueError as error:
+            raise UserError(f"its symbols cannot be decoded ({error}); it was not made by Sesame.") from None
+        return Coded(height, width, latents)
+
+    def _tensor(self, picture: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(picture.astype(np.float32) / BYTE)[None].to(self.device)
+
+
+def as_bytes(picture: torch.Tensor) -> np.ndarray:
+    """uint8 [C, H, W] of one picture float32 [1, C, H, W]."""
+    return torch.round(BYTE * picture[0].clamp(0, 1)).to(torch.uint8).cpu().numpy()

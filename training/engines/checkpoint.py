@@ -1,0 +1,250 @@
+"""Checkpoints: whole or absent, and good for any number of workers.
+
+    work/checkpoints/step-00000100-1f3c/                    every rank's files; see `checkpoint_state`
+    work/checkpoints/step-00000100-1f3c/checkpoint.json     written last: without it the folder is not a checkpoint
+    work/checkpoints/damaged-step-00000200-…/               found damaged; removed once a newer one is whole
+
+The marker holds the digest of every file and of itself, the position in the data, and the identity of the run. What is
+damaged is named and skipped, and the checkpoint before it is used. What belongs to another recipe is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from data_prep.errors import UserError
+from training.distributed import Worker
+from training.engines import checkpoint_state
+from training.engines.plain import Engine
+
+log = logging.getLogger("sesame.training")
+
+MARKER = "checkpoint.json"
+FORMAT = 2
+OBJECTIVE = f"objective{checkpoint_state.SUFFIX}"
+UNFINISHED, DAMAGED = "step-*", "damaged-*"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: steps done, samples consumed, and the phase it is in."""
+
+    step: int = 0
+    samples: int = 0
+    phase: str = "train"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint."""
+
+    folder: Path
+    position: Position
+    marker: dict[str, Any]
+
+
+def save(
+    root: Path,
+    position: Position,
+    engines: dict[str, Engine],
+    objective_state: dict[str, Tensor],
+    identity: dict[str, Any],
+    worker: Worker,
+    keep: int,
+    zero: int | None = None,
+) -> Checkpoint:
+    """Write a checkpoint from all ranks and commit it. Older ones beyond `keep` are removed afterwards.
+
+    `zero` is noted for whoever reads the marker.
+    """
+    attempt = worker.gather(uuid.uuid4().hex[:8])[0]
+    folder = root / f"step-{position.step:08d}-{attempt}"
+    for name, engine in engines.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        checkpoint_state.write(engine, folder / name, worker.rank)
+    if worker.leads:
+        checkpoint_state.write_tensors(folder / OBJECTIVE, objective_state)
+    worker.barrier()
+    marker = {
+        "format": FORMAT,
+        **position.__dict__,
+        **identity,
+        "world": worker.world,
+        "zero": zero,
+        "files": _digests(folder, worker),
+    }
+    if worker.leads:
+        write_whole(folder / MARKER, json.dumps({**marker, "digest": _digest_of(marker)}, indent=1))
+        for old in committed(root)[:-keep]:
+            remove(old.folder)
+        for old in root.glob(DAMAGED):
+            remove(old)
+    worker.barrier()
+    return Checkpoint(folder, position, marker)
+
+
+def newest(root: Path, identity: dict[str, Any], worker: Worker) -> Checkpoint | None:
+    """The newest checkpoint that is what was committed, the same one on every rank; None if there is none.
+
+    Damaged ones are named in a warning and set aside. What unfinished attempts left is removed.
+    Raises UserError if the newest belongs to another recipe.
+    """
+    found: list[Checkpoint] = []
+    torn: dict[Path, str] = {}
+    if worker.leads:
+        found, torn = _survey(root)
+        for folder, reason in torn.items():
+            _set_aside(folder, [f"{MARKER}: {reason}"])
+    found = worker.gather(found)[0]
+    chosen = None
+    for checkpoint in reversed(found):
+        _check_identity(checkpoint, identity)
+        damage = [problem for problems in worker.gather(damaged(checkpoint, worker)) for problem in problems]
+        if not damage:
+            chosen = checkpoint
+            break
+        if worker.leads:
+            _set_aside(checkpoint.folder, damage)
+    if worker.leads:
+        if chosen is None and (found or torn):
+            log.warning("%s: no checkpoint is whole; training starts from step 0", root)
+        for folder in root.glob(UNFINISHED):
+            if not (folder / MARKER).exists():
+                remove(folder)
+    worker.barrier()
+    return chosen
+
+
+def at(root: Path, step: int, worker: Worker) -> Checkpoint:
+    """The checkpoint of a step, of whatever experiment; the folder is left as it is.
+
+    Raises UserError if there is none or it is damaged.
+    """
+    found = committed(root)
+    chosen = [checkpoint for checkpoint in found if checkpoint.position.step == step]
+    if not chosen:
+        steps = ", ".join(str(checkpoint.position.step) for checkpoint in found) or "none"
+        raise UserError(
+            f"{root}: no checkpoint of step {step}; there are {steps} "
+            "(placement.checkpoint_every and keep_checkpoints say which are kept)."
+        )
+    damage = [problem for problems in worker.gather(damaged(chosen[-1], worker)) for problem in problems]
+    if damage:
+        raise UserError(f"{chosen[-1].folder}: damaged: {damage[0]}; choose another step.")
+    return chosen[-1]
+
+
+def load(checkpoint: Checkpoint, engines: dict[str, Engine]) -> dict[str, Tensor]:
+    """Load a checkpoint that `newest` found into the engines and return the objective's state."""
+    for name, engine in engines.items():
+        checkpoint_state.restore(engine, checkpoint.folder / name)
+    return load_file(checkpoint.folder / OBJECTIVE)
+
+
+def committed(root: Path) -> list[Checkpoint]:
+    """All checkpoints under `root` whose marker is whole, oldest first."""
+    return _survey(root)[0]
+
+
+def damaged(checkpoint: Checkpoint, worker: Worker) -> list[str]:
+    """What is wrong with the checkpoint's files, one line each; each rank looks at its share."""
+    files = checkpoint.marker["files"]
+    mine = {name: _digest(checkpoint.folder / name) for name in sorted(files)[worker.rank :: worker.world]}
+    return [
+        f"{name}: {found if ' ' in found else 'its digest is not the one committed'}"
+        for name, found in mine.items()
+        if found != files[name]
+    ]
+
+
+def remove(folder: Path) -> None:
+    """Take the marker away first, so that a half-removed checkpoint is no checkpoint."""
+    (folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that readers see all of it or none."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _survey(root: Path) -> tuple[list[Checkpoint], dict[Path, str]]:
+    """Checkpoints by step and time, and folders whose marker is not whole, with what is wrong with it."""
+    found: list[tuple[int, float, Checkpoint]] = []
+    torn: dict[Path, str] = {}
+    for path in root.glob(f"{UNFINISHED}/{MARKER}"):
+        try:
+            marker = _read_marker(path)
+        except (OSError, ValueError) as error:
+            torn[path.parent] = str(error)
+        else:
+            position = Position(marker["step"], marker["samples"], marker["phase"])
+            found.append((position.step, path.stat().st_mtime, Checkpoint(path.parent, position, marker)))
+    return [item[2] for item in sorted(found, key=lambda item: item[:2])], torn
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    """Raises ValueError saying what is wrong with it."""
+    try:
+        marker = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"no JSON ({error})") from error
+    if not isinstance(marker, dict) or marker.pop("digest", None) != _digest_of(marker):
+        raise ValueError("not what was committed")
+    if marker["format"] != FORMAT:
+        raise ValueError(f"format {marker['format']} of another version; this one reads {FORMAT}")
+    return marker
+
+
+def _check_identity(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
+    for name, wanted in identity.items():
+        found = checkpoint.marker.get(name)
+        if found != wanted:
+            raise UserError(
+                f"{checkpoint.folder}: this checkpoint was made with {name} {found}, the run asks for "
+                f"{wanted}; restore that setting, or delete the checkpoint to train from the start."
+            )
+
+
+def _set_aside(folder: Path, damage: list[str]) -> None:
+    more = f" (and {len(damage) - 1} more files)" if len(damage) > 1 else ""
+    log.warning("%s: damaged, skipped: %s%s", folder, damage[0], more)
+    folder.replace(folder.with_name(f"damaged-{folder.name}"))
+
+
+def _digests(folder: Path, worker: Worker) -> dict[str, str]:
+    """Digest of every file in the folder; the ranks share the reading."""
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    mine = {name: _digest(folder / name) for name in names[worker.rank :: worker.world]}
+    return {name: digest for part in worker.gather(mine) for name, digest in part.items()}
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file, or a few words on why there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _digest_of(marker: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(marker, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,171 @@
+"""An engine holds one player: its network, its optimizer, and how gradients of several workers become one.
+
+Two engines answer the same few calls. `PlainEngine` is PyTorch alone and sums gradients over the workers; the
+DeepSpeed engine (`training.engines.deepspeed`) partitions optimizer state, gradients and parameters (ZeRO 1, 2, 3;
+Rajbhandari et al. 2020). The loss that arrives is already divided by its global weight, so both of them *sum*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from training.config import TrainConfig
+from training.distributed import Worker
+from training.engines.checkpoint_state import WEIGHT, Piece, adam_state, buffers
+
+SUM_BUCKET = 1 << 23  # gradient elements summed in one call
+
+
+class Engine(Protocol):
+    """One player's network and optimizer."""
+
+    module: nn.Module
+    forward: Callable[..., Any]
+
+    def backward(self, loss: Tensor) -> None:
+        """Add this micro-batch's gradients."""
+        ...
+
+    def step(self, lr: float) -> float:
+        """Sum gradients over the workers, clip, update, clear; returns the norm before clipping.
+
+        Where the norm is not finite, nothing is updated: not a weight, not a moment. It is the same on every worker.
+        """
+        ...
+
+    def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
+        """The state between two steps, as views in groups; a group is valid until the next is asked for.
+
+        What this rank is to write; with `changing`, all that it holds, to be filled: once every group has been taken,
+        the network is what was filled in. All ranks call it together.
+        """
+        ...
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Inside, rank 0 sees every parameter whole."""
+        ...
+
+    def bytes_held(self) -> dict[str, int]:
+        """Bytes of `parameters` and `optimizer` state that this rank keeps between steps."""
+        ...
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and other vectors do not (BERT, original code)."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if _dimensions(p) >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if _dimensions(p) < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) with one fused kernel per group."""
+    return torch.optim.AdamW(
+        parameter_groups(module, config.weight_decay),
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        fused=device.type in ("cpu", "cuda"),
+    )
+
+
+def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
+    """What `train.optimizer` names."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameter_groups(module, config.weight_decay), lr=config.lr)
+    return adamw(module, config, device)
+
+
+def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of the optimizer's own tensors (for Adam: both moments)."""
+    return sum(
+        value.numel() * value.element_size()
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    )
+
+
+def whole_pieces(module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool) -> list[Piece]:
+    """Pieces where every rank holds everything: each writes its share of the parameters."""
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    found = [
+        Piece(name, 0, {WEIGHT: p.data, **(adam_state(optimizer, p, changing) if p in trained else {})})
+        for name, p in module.named_parameters()
+    ] + buffers(module)
+    return found if changing else found[worker.rank :: worker.world]
+
+
+def _dimensions(parameter: Tensor) -> int:
+    shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the true shape aside
+    return len(shape)
+
+
+class PlainEngine:
+    """PyTorch alone: every rank holds everything."""
+
+    def __init__(self, module: nn.Module, config: TrainConfig, worker: Worker) -> None:
+        self.module = module.to(worker.device)
+        self.forward: Callable[..., Any] = self.module
+        self.optimizer = optimizer_of(self.module, config, worker.device)
+        self.clip = config.clip
+        self.worker = worker
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self, lr: float) -> float:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.worker.world > 1:
+            _sum_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip if self.clip > 0 else float("inf"))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        size = float(norm)  # waits for the device, here or later
+        if math.isfinite(size):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return size
+
+    def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
+        yield whole_pieces(self.module, self.optimizer, self.worker, changing)
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def bytes_held(self) -> dict[str, int]:
+        parameters = sum(p.numel() * p.element_size() for p in self.module.parameters())
+        return {"parameters": parameters, "optimizer": optimizer_bytes(self.optimizer)}
+
+
+def _sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Sum gradients over the workers, in buckets, in the same order everywhere."""
+    bucket: list[Tensor] = []
+    size = 0
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        bucket.append(parameter.grad)
+        size += parameter.grad.numel()
+        if size >= SUM_BUCKET:
+            _sum_bucket(bucket)
+            bucket, size = [], 0
+    if bucket:
+        _sum_bucket(bucket)
+
+
+def _sum_bucket(gradients: list[Tensor]) -> None:
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))

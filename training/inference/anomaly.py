@@ -1,0 +1,167 @@
+"""How unusual rows are to a trained auto-encoder: higher is more unusual.
+
+    error               Σ_d e_d²,  e = x − x̂
+    standardised-error  Σ_d e_d² / s_d,  s_d the mean of e_d² over the training rows: values that are rebuilt well count
+                        for more
+    latent-distance     (z − m)ᵀ C⁻¹ (z − m), the squared Mahalanobis distance of the code to the training rows' codes
+    error-and-distance  the sum of these two: twice the negative logarithm of the density that probabilistic PCA gives
+                        (Tipping & Bishop 1999), read off a network that need not be linear
+    likelihood          of a variational auto-encoder: minus its importance-weighted bound on log p(x), in nats
+
+A denoising auto-encoder's e is, for small Gaussian noise, −σ² ∇ log p(x) (Alain & Bengio 2014): it is long where the
+density of training rows falls steeply. Several members, trained alike but for their seeds, are averaged.
+
+A score is a function of its row alone, to the bit: nothing of other rows in the batch enters, noise is keyed by the
+row's values, and rows are always taken as many at a time (the last ones beside zeros), for sums of other sizes are
+rounded otherwise. So a row is flagged beside others if it is flagged alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from data_prep.errors import UserError
+from training.models.autoencoder import Autoencoder
+from training.models.vae import VariationalAutoencoder
+
+ERROR, STANDARDISED, DISTANCE = "error", "standardised-error", "latent-distance"
+BOTH, LIKELIHOOD = "error-and-distance", "likelihood"
+BATCH = 128  # rows at once, never more or fewer
+FILE = "anomaly.safetensors"  # beside a model: what else its scores need
+LEAST_ERROR = 1e-2  # of the mean over the values: a value never rebuilt wrongly must not outweigh all others
+PASSES = 3  # after which what a column should hold hardly changes
+RIDGE = 1e-6  # of the mean variance of codes, added to each: some never vary
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is normal to one network."""
+
+    spread: np.ndarray  # [D] mean squared error of each value over the training rows
+    centre: np.ndarray  # [K] mean code of the training rows
+    precision: np.ndarray  # [K, K] inverse of these codes' covariance
+
+    def save(self, folder: Path) -> None:
+        """Beside the network's own files."""
+        save_file({name: np.ascontiguousarray(value) for name, value in vars(self).items()}, folder / FILE)
+
+    @staticmethod
+    def load(folder: Path) -> Reference:
+        """UserError where the folder does not hold what `save` wrote."""
+        try:
+            return Reference(**load_file(folder / FILE))
+        except (OSError, TypeError, SafetensorError) as error:
+            raise UserError(f"{folder / FILE}: not what scores are measured against ({error}); train again.") from error
+
+
+class Scorer:
+    """Scores by networks of one kind, each with its own reference."""
+
+    def __init__(self, members: Sequence[tuple[Autoencoder, Reference]]) -> None:
+        self.members = [(model.eval(), reference) for model, reference in members]
+
+    @staticmethod
+    def fit(models: Sequence[Autoencoder], train: np.ndarray) -> Scorer:
+        """What is normal to each model: errors and codes of the rows that it learned from, float32 [R ≥ 2, *shape].
+
+        Rows held out take no part, so that thresholds can be drawn by their scores.
+        """
+        return Scorer([(model, _reference(model.eval(), train)) for model in models])
+
+    @property
+    def names(self) -> list[str]:
+        """Of the scores."""
+        likelihood = [LIKELIHOOD] * isinstance(self.members[0][0], VariationalAutoencoder)
+        return [ERROR, STANDARDISED, DISTANCE, BOTH, *likelihood]
+
+    def scores(self, rows: np.ndarray, importance_samples: int = 50) -> dict[str, np.ndarray]:
+        """Every score of rows float32 [R, *shape]: float64 [R] by name."""
+        found = [_scores(model, reference, rows, importance_samples) for model, reference in self.members]
+        return {name: np.mean([one[name] for one in found], 0) for name in self.names}
+
+    def by_feature(self, rows: np.ndarray) -> np.ndarray:
+        """float64 [R, D]: the terms of the standardised error, which say what makes a row unusual."""
+        return np.mean(
+            [_applied(model, rows, lambda x, model=model: _errors(model, x))[0].numpy() / _floored(of.spread)
+             for model, of in self.members], 0,
+        )  # fmt: skip
+
+    def reasons(self, rows: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Which columns make rows float32 [R, D] unusual; `columns` are the places of each one's features.
+
+        Float64 [R, C]: the share of a row's standardised error that goes when this column alone holds what the networks
+        make of the row (for a linear one the contribution of Alcala & Qin 2009, which names a single fault rightly
+        where `by_feature` smears it over the columns that a wrong code comes out as). Float32 [R, D]: what each would
+        hold then.
+        """
+        error = self.by_feature(rows).sum(1)
+        shares, instead = np.empty((len(rows), len(columns))), rows.copy()
+        for number, places in enumerate(columns):
+            mended = rows.copy()
+            for _ in range(PASSES):
+                mended[:, places] = self.rebuilt(mended)[:, places]
+            left = self.by_feature(mended).sum(1)
+            shares[:, number] = np.clip(1 - left / np.maximum(error, np.finfo(np.float64).tiny), 0, 1)
+            instead[:, places] = mended[:, places]
+        return shares, instead
+
+    def rebuilt(self, rows: np.ndarray) -> np.ndarray:
+        """float32 [R, *shape]: what normal rows like these look like, to the members on average."""
+        made = [_applied(model, rows, lambda x, model=model: [model(x)])[0] for model, _ in self.members]
+        return torch.stack(made).float().mean(0).numpy()
+
+
+def _reference(model: Autoencoder, train: np.ndarray) -> Reference:
+    errors, codes = (part.numpy() for part in _applied(model, train, lambda x: _errors(model, x)))
+    covariance = np.atleast_2d(np.cov(codes, rowvar=False))
+    ridge = RIDGE * max(np.trace(covariance) / len(covariance), np.finfo(np.float32).tiny)
+    return Reference(errors.mean(0), codes.mean(0), np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
+
+
+def _scores(model: Autoencoder, of: Reference, rows: np.ndarray, importance_samples: int) -> dict[str, np.ndarray]:
+    spread, centre, precision = (
+        torch.from_numpy(np.ascontiguousarray(part)) for part in (_floored(of.spread), of.centre, of.precision)
+    )
+
+    def each(x: Tensor) -> list[Tensor]:
+        squared, codes = (part.cpu() for part in _errors(model, x))
+        away = codes - centre
+        found = [squared.sum(1), (squared / spread).sum(1), ((away @ precision) * away).sum(1)]
+        if isinstance(model, VariationalAutoencoder):
+            found.append(-model.importance_bound(x, importance_samples).double().cpu())
+        return found
+
+    error, standardised, distance, *bound = (part.numpy() for part in _applied(model, rows, each))
+    found = {ERROR: error, STANDARDISED: standardised, DISTANCE: distance, BOTH: standardised + distance}
+    return {**found, LIKELIHOOD: bound[0]} if bound else found
+
+
+def _errors(model: Autoencoder, x: Tensor) -> list[Tensor]:
+    """Squared errors [B, D] and codes [B, K], float64."""
+    code = model.encode(x)
+    return [(model.decode(code).double() - x.double()).flatten(1).square(), code.flatten(1).double()]
+
+
+def _floored(spread: np.ndarray) -> np.ndarray:
+    return np.maximum(spread, LEAST_ERROR * max(float(spread.mean()), np.finfo(np.float32).tiny))
+
+
+@torch.no_grad()
+def _applied(model: Autoencoder, rows: np.ndarray, each: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+    """What `each` gives for rows [R, *shape], BATCH at a time: tensors [R, …] on the CPU."""
+    device = next(model.parameters()).device
+    found = []
+    for start in range(0, max(len(rows), 1), BATCH):
+        some = rows[start : start + BATCH]
+        batch = np.zeros((BATCH, *rows.shape[1:]), np.float32)
+        batch[: len(some)] = some
+        found.append([part[: len(some)].cpu() for part in each(torch.from_numpy(batch).to(device))])
+    return [torch.cat(column) for column in zip(*found, strict=True)]

@@ -1,0 +1,323 @@
+"""Auto-encoders of vectors [D] and pictures [C, H, W]: their settings, their two halves, and how they are kept.
+
+    x [B, *shape] ──► encoder ──► code [B, bottleneck] or [B, bottleneck, h, w] ──► decoder ──► x̂ [B, *shape]
+
+    mlp    dense layers; pictures are flattened
+    conv   3×3 convolutions of stride 2, a stage per entry of `hidden`: any side n becomes ⌈n/2⌉; the decoder's
+           transposed ones (4×4, stride 2) double it again and are cut to the side the encoder saw
+
+A folder that `save_model` wrote holds `config.json` (what to build), `model.safetensors` (weights) and, for tables,
+`transform.json` (how raw rows become input). `open_model` reads it back; nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from data_prep.errors import UserError
+from training.config import NetworkConfig, Settings
+from training.options import checked
+
+CONFIG, WEIGHTS, TRANSFORM = "config.json", "model.safetensors", "transform.json"
+FORMAT = 1
+KINDS = {
+    "autoencoder": "training.models.autoencoder:Autoencoder",
+    "vae": "training.models.vae:VariationalAutoencoder",
+    "discrete": "training.models.vq:DiscreteAutoencoder",
+    "compression": "training.models.compression:CompressiveAutoencoder",
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+Shape = tuple[int, ...]
+
+
+class AutoencoderConfig(Settings):
+    """The network of an auto-encoder: `network.architecture` and `network.config` of a recipe."""
+
+    architecture: Literal["mlp", "conv"] = Field(description="Dense layers, or convolutions (pictures only).")
+    hidden: list[int] = Field(
+        default_factory=list, description="Encoder's units a layer (mlp) or channels a stage (conv); mirrored after."
+    )
+    bottleneck: int = Field(ge=1, description="Size of the code (channels of it in a grid).")
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(
+        default="relu", description="Between layers; the code itself is linear."
+    )
+    output: Literal["linear", "sigmoid"] = Field(default="linear", description="sigmoid: values rebuilt lie in 0 … 1.")
+    latent: Literal["vector", "grid"] = Field(
+        default="vector", description="conv: one code for the picture, or one for each place of the last stage."
+    )
+    tied: bool = Field(default=False, description="mlp: the decoder's matrices are the encoder's, transposed.")
+
+
+class AutoencoderOptions(Settings):
+    """`objective.options` of auto-encoders."""
+
+    loss: Literal["squared-error", "cross-entropy"] = Field(
+        default="squared-error", description="Per value; cross-entropy is for values in 0 … 1 and a sigmoid output."
+    )
+
+
+def network_config(network: NetworkConfig, shape: Shape) -> AutoencoderConfig:
+    """The checked settings of a network for examples of this shape; UserError says what does not fit."""
+    if network.architecture not in ("mlp", "conv"):
+        raise UserError(f"network.architecture: {network.architecture!r} is no auto-encoder; choose mlp or conv.")
+    values = {"architecture": network.architecture, **network.config}
+    config = checked(AutoencoderConfig, values, "network.config")
+    conv = config.architecture == "conv"
+    problems = [
+        (conv and len(shape) != 3, "architecture: conv takes pictures, and these are rows of a table; choose mlp"),
+        (conv and not config.hidden, "config.hidden: conv needs the channels of at least one stage"),
+        (conv and config.tied, "config.tied: convolutions cannot be tied; set it to false"),
+        (not conv and config.latent == "grid", "config.latent: a grid of codes needs architecture conv"),
+        (any(size < 1 for size in config.hidden), "config.hidden: sizes are at least 1"),
+    ]
+    for found, problem in problems:
+        if found:
+            raise UserError(f"network.{problem}.")
+    return config
+
+
+class Autoencoder(nn.Module):
+    """The plain auto-encoder, and the base of the others.
+
+    `encoder` and `decoder` are plain modules. Weights are initialised by torch's generator: seed it before.
+    """
+
+    kind = "autoencoder"
+    Options: type[Settings] = AutoencoderOptions
+
+    def __init__(self, config: AutoencoderConfig, shape: Shape, options: Any) -> None:
+        super().__init__()
+        self.config, self.shape, self.options = config, tuple(shape), options
+        self.check()
+        self.encoder, self.decoder = self.halves()
+
+    def halves(self) -> tuple[nn.Module, Any]:
+        """The encoder, and the decoder (a `Decoder`, if `losses` is to be this class's)."""
+        outputs, inputs = self.widths()
+        encoder = _encoder(self.config, self.shape, outputs)
+        return encoder, Decoder(self.config, self.shape, inputs, encoder)
+
+    def check(self) -> None:
+        """UserError where options and network do not fit each other."""
+        if getattr(self.options, "loss", "") == "cross-entropy" and self.config.output != "sigmoid":
+            raise UserError("objective.options.loss: cross-entropy needs network.config.output: sigmoid.")
+
+    def widths(self) -> tuple[int, int]:
+        """Sizes of what the encoder gives and of what the decoder takes, per place."""
+        return self.config.bottleneck, self.config.bottleneck
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code [B, bottleneck] (a grid: [B, bottleneck, h, w]) of examples x [B, *shape]."""
+        return self.encoder(x)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Examples [B, *shape] from what `encode` gave."""
+        return self.decoder(code)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is rebuilt of x, [B, *shape]; in evaluation a function of each row alone."""
+        return self.decode(self.encode(x))
+
+    def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Per row [B] what training pays when `target` is rebuilt of `seen`, and what it watches."""
+        return self.rebuilt(self.decoder.logits(self.encode(seen)), target)
+
+    def rebuilt(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The two errors of a row, each summed over its values."""
+        logits, target = logits.float().flatten(1), target.flatten(1)
+        output = self.decoder.activated(logits)
+        errors = {"squared-error": (output - target).square().sum(1)}
+        if self.options.loss == "cross-entropy":
+            each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            errors["cross-entropy"] = each.sum(1)
+        return errors
+
+    @property
+    def values(self) -> int:
+        """Values of an example."""
+        return math.prod(self.shape)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where an example has codes: (h, w) in a grid, else ()."""
+        return sides(self.shape, len(self.config.hidden))[-1] if self.config.latent == "grid" else ()
+
+    @torch.no_grad()
+    def forward_flops(self) -> float:
+        """Floating-point operations of rebuilding one example."""
+        training = self.training
+        self.eval()
+        with FlopCounterMode(display=False) as counter:
+            self(torch.zeros(1, *self.shape, device=next(self.parameters()).device))
+        self.train(training)
+        return float(counter.get_total_flops())
+
+
+class Decoder(nn.Module):
+    """The second half; calling it gives examples, `logits` what its output function is applied to."""
+
+    def __init__(self, config: AutoencoderConfig, shape: Shape, inputs: int, encoder: nn.Module) -> None:
+        super().__init__()
+        self.sigmoid = config.output == "sigmoid"
+        if config.architecture == "conv":
+            self.net = _conv_decoder(config, shape, inputs)
+        else:
+            self.net = _mlp_decoder(config, shape, inputs, encoder)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return self.activated(self.net(code))
+
+    def logits(self, code: Tensor) -> Tensor:
+        return self.net(code)
+
+    def activated(self, logits: Tensor) -> Tensor:
+        return torch.sigmoid(logits) if self.sigmoid else logits
+
+
+class TiedLinear(nn.Module):
+    """A dense layer whose matrix is another's, transposed; only its bias is its own."""
+
+    def __init__(self, other: nn.Linear) -> None:
+        super().__init__()
+        self.other = [other]  # in a list: the matrix is the other's in state and optimizer
+        self.bias = nn.Parameter(torch.zeros(other.in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.other[0].weight.t(), self.bias)
+
+
+class Cut(nn.Module):
+    """The upper left part of a picture."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, : self.height, : self.width]
+
+
+def sides(shape: Shape, stages: int) -> list[tuple[int, int]]:
+    """Height and width of a picture [C, H, W] before the first stage and after each."""
+    found = [(shape[1], shape[2])]
+    for _ in range(stages):
+        height, width = found[-1]
+        found.append((-(-height // 2), -(-width // 2)))
+    return found
+
+
+def _encoder(config: AutoencoderConfig, shape: Shape, outputs: int) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    layers: list[nn.Module] = []
+    if config.architecture == "mlp":
+        if len(shape) > 1:
+            layers.append(nn.Flatten())
+        before = math.prod(shape)
+        for size in config.hidden:
+            layers += [nn.Linear(before, size), activation()]
+            before = size
+        return nn.Sequential(*layers, nn.Linear(before, outputs))
+    before = shape[0]
+    for channels in config.hidden:
+        layers += [nn.Conv2d(before, channels, 3, stride=2, padding=1), activation()]
+        before = channels
+    if config.latent == "grid":
+        return nn.Sequential(*layers, nn.Conv2d(before, outputs, 1))
+    height, width = sides(shape, len(config.hidden))[-1]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * height * width, outputs))
+
+
+def _mlp_decoder(config: AutoencoderConfig, shape: Shape, inputs: int, encoder: nn.Module) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    linears = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
+    if config.tied and linears[-1].out_features != inputs:
+        raise UserError("network.config.tied: only plain auto-encoders can be tied; set it to false.")
+    layers: list[nn.Module] = []
+    before = inputs
+    for layer in reversed(linears):
+        layers += [TiedLinear(layer) if config.tied else nn.Linear(before, layer.in_features), activation()]
+        before = layer.in_features
+    layers.pop()
+    if len(shape) > 1:
+        layers.append(nn.Unflatten(1, shape))
+    return nn.Sequential(*layers)
+
+
+def _conv_decoder(config: AutoencoderConfig, shape: Shape, inputs: int) -> nn.Sequential:
+    activation = ACTIVATIONS[config.activation]
+    *before, (height, width) = sides(shape, len(config.hidden))
+    deepest = config.hidden[-1]
+    layers: list[nn.Module]
+    if config.latent == "grid":
+        layers = [nn.Conv2d(inputs, deepest, 1), activation()]
+    else:
+        layers = [nn.Linear(inputs, deepest * height * width), activation(), nn.Unflatten(1, (deepest, height, width))]
+    channels = [shape[0], *config.hidden]
+    for stage in reversed(range(len(config.hidden))):
+        layers.append(nn.ConvTranspose2d(channels[stage + 1], channels[stage], 4, stride=2, padding=1))
+        layers += [Cut(*before[stage]), activation()]
+    layers.pop()
+    return nn.Sequential(*layers)
+
+
+def save_model(folder: Path, model: Autoencoder, transform: Path | None = None) -> None:
+    """Write what `open_model` reads; `transform` is copied beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": FORMAT,
+        "kind": model.kind,
+        "shape": list(model.shape),
+        "network": model.config.model_dump(),
+        "options": model.options.model_dump(),
+    }
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
+    if transform is not None:
+        shutil.copyfile(transform, folder / TRANSFORM)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
+
+
+def open_model(folder: Path, device: str = "cpu") -> Any:
+    """The model of a folder (`Autoencoder` or a subclass of it), in evaluation mode, for use and not for training.
+
+    Raises UserError where the folder holds no such model.
+    """
+    try:
+        found = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: holds no model of an auto-encoder: {CONFIG}: {error}.") from None
+    if not isinstance(found, dict) or found.get("kind") not in KINDS or found.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / CONFIG}: not what describes an auto-encoder of format {FORMAT}; train one with Sesame."
+        )
+    module, _, name = KINDS[found["kind"]].partition(":")
+    kind: type[Autoencoder] = getattr(import_module(module), name)
+    config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
+    options = checked(kind.Options, found["options"], f"{folder / CONFIG}: options")
+    with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
+        model = kind(config, tuple(found["shape"]), options)
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: not the weights that {CONFIG} asks for: {str(error)[:200]}") from error
+    return model.to(device).eval().requires_grad_(False)
