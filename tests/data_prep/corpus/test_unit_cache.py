@@ -45,14 +45,14 @@ def test_units_of_no_use_are_collected(tmp_path: Path) -> None:
 WORKING = """
 import sys
 from pathlib import Path
-from data_prep import units
+from data_prep.corpus import unit_cache
 
 def write(folder):
     (folder / "half").write_text("half")
     print(folder, flush=True)
     sys.stdin.read()
 
-units.make(Path(sys.argv[1]), "k", write)
+unit_cache.make(Path(sys.argv[1]), "k", write)
 """
 
 

@@ -184,7 +184,7 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from pipeline import scoring
+from pipeline.scoring import score_files
 from pipeline.scoring.row_detector import Detector
 from pipeline.scoring.ledger import Book
 torch.set_num_threads(1)
@@ -196,7 +196,7 @@ for line in sys.stdin:
         print(child, flush=True)
         continue
     with Book.held(folder) as book:
-        book.score(made, "name", scoring.files_of(made, [inbox], folder))
+        book.score(made, "name", score_files.files_of(made, [inbox], folder))
     os._exit(0)
 """
 
