@@ -43,7 +43,7 @@ from data_prep.corpus.write import Writing, write, write_rejects
 from data_prep.errors import UserError
 from data_prep.images import units as image_units
 from data_prep.images.pixels import ImagesConfig
-from data_prep.ingest import SERIAL_BYTES, Progress
+from data_prep.ingest import Progress
 from data_prep.shards.format import sealed
 from data_prep.sources.archives import listed
 from data_prep.sources.config import Accepts, SourceConfig, licence, snapshot
@@ -52,7 +52,7 @@ from data_prep.tables import files as table_files
 from data_prep.tables import units as table_units
 from data_prep.tables.schema import TableConfig, classes_of
 from data_prep.text.clean import allowed_rejects
-from data_prep.workers import HERE, Crew, Workers
+from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
 
 DataConfig = TableConfig | ImagesConfig
 _COUNTED_CLASSES = 100

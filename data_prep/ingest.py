@@ -39,10 +39,9 @@ from data_prep.text.rules.rules import digest as digest_of_rules
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import VERSION, Unit, read
 from data_prep.text.write import Writing, taken_by, write, write_rejects
-from data_prep.workers import HERE, Crew, Workers
+from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
 
 UNIT_BYTES = TARGET
-SERIAL_BYTES = 8 << 20  # sources smaller than this are not worth starting processes for
 
 Progress = Callable[[str, float | None], None]
 

@@ -22,6 +22,7 @@ from data_prep.errors import UserError
 
 J = TypeVar("J")
 R = TypeVar("R")
+SERIAL_BYTES = 8 << 20  # jobs on less than this are not worth starting processes for
 _AHEAD = 2  # jobs that wait, for each that runs
 _PR_SET_PDEATHSIG = 1
 

@@ -24,8 +24,8 @@ from flows.show.console import elapsed
 from pipeline import runs as records
 from pipeline.artifact import Artifact
 from pipeline.home import Home
-from pipeline.recipe.recipe import AnyRecipe, Recipe
-from pipeline.recipe.recipe import recipes as packaged
+from pipeline.recipe.load import recipes as packaged
+from pipeline.recipe.recipe import Recipe
 from pipeline.store.store import Store
 
 out = Console(soft_wrap=False, highlight=False)
@@ -36,9 +36,9 @@ def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]
     return settings if workers is None else [*settings, f"placement.workers={workers}"]
 
 
-def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> AnyRecipe:
+def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
     """Load a recipe; a mistake in it is a mistake of usage."""
-    from pipeline.recipe.recipe import load
+    from pipeline.recipe.load import load
 
     with _usage():
         return load(recipe, scale, settings)
@@ -103,7 +103,7 @@ def run(
     _run(loaded, (recipe, scale, settings), as_json)
 
 
-def _branch(recipe: AnyRecipe, extend: bool, start: str | None) -> list[str]:
+def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
     """Settings with which a recipe goes on from a checkpoint."""
     from pipeline import start_from
 
@@ -158,7 +158,7 @@ def resume(run: str, as_json: bool) -> None:
     _run(records.recipe_of(home.runs, record), (str(home.runs / f"{record.run_id}.yaml"), None, ()), as_json)
 
 
-def _run(recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
+def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: bool) -> None:
     home = Home.find()
     prepare(home.prefect)
     # With --json, standard output belongs to the object alone, whatever libraries print.
@@ -173,7 +173,7 @@ def _run(recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], as_jso
         summarise(home, record, console)
 
 
-def _nothing_to_do(home: Home, recipe: AnyRecipe) -> records.Run | None:
+def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
     """A run that only looks everything up, if the store has it all: no Prefect, no Ray, no MLflow."""
     from pipeline import dag
 
@@ -190,7 +190,7 @@ def _nothing_to_do(home: Home, recipe: AnyRecipe) -> records.Run | None:
     return record
 
 
-def _make(home: Home, recipe: AnyRecipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
+def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
     from flows.show.console import StageProgress
     from pipeline import dag
 
@@ -243,23 +243,23 @@ def report(run: str) -> None:
 
 def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
     from data_prep.corruptions.masking import MaskingConfig
+    from data_prep.shards.streams import LONGER
     from flows.show import arrays
     from flows.show.inspect import peek as show_artifact
     from training.config import LongerConfig
-    from training.data import LONGER
 
     store = Home.find().store()
     found = store.resolve(artifact)
-    if arrays.of_arrays(found):
-        _peek_arrays(found, range(start, start + rows), split, recipe, store)
-        return
     inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
-    tokenizer, corpus = inputs.get("tokenizer"), inputs.get("corpus")
+    if arrays.of_arrays(found):
+        _peek_arrays(found, inputs.get("preprocessor"), range(start, start + rows), split, recipe, store)
+        return
+    tokenizer, corpus = inputs.get("preprocessor"), inputs.get("corpus")
     corruption = longer = None
     if recipe is not None:
         chosen = _load(recipe, None, [])
-        if not isinstance(chosen, Recipe):
-            raise UserError(f"{recipe}: peek shows rows of text, and this recipe is for {chosen.data.kind}.")
+        if chosen.compose is None:
+            raise UserError(f"{recipe}: is for {chosen.data.kind}, and {found.key} holds text.")
         corruption, longer = chosen.corruption, chosen.train.longer
     else:
         # The corruption of the newest network that was trained on these shards, if there is one.
@@ -283,21 +283,24 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
     )
 
 
-def _peek_arrays(found: Artifact, index: range, split: str, recipe: str | None, store: Store) -> None:
+def _peek_arrays(
+    found: Artifact, preprocessor: Artifact | None, index: range, split: str, recipe: str | None, store: Store
+) -> None:
     """Rows of a table or pictures, with the noise of a recipe, or of the newest network that was trained on them."""
     from data_prep.corruptions.noise import NoiseConfig
     from flows.show import arrays
 
+    folder = preprocessor.path if preprocessor else None
     if recipe is not None:
         chosen = _load(recipe, None, [])
-        if isinstance(chosen, Recipe):
-            raise UserError(f"{recipe}: is for text, and {found.key} holds {found.summary['kind']}.")
-        arrays.peek(found, split, index, out, chosen.corruption, chosen.seed, chosen.name)
+        if chosen.data.kind != found.summary["kind"]:
+            raise UserError(f"{recipe}: is for {chosen.data.kind}, and {found.key} holds {found.summary['kind']}.")
+        arrays.peek(found, folder, split, index, out, chosen.corruption, chosen.seed, chosen.name)
         return
     trained = [one for one in store.list() if one.stage == "pretrain" and found.key in _parents(one)]
     config = trained[-1].config if trained else {"corruption": {"kind": "none"}, "seed": 0, "name": ""}
     noise = NoiseConfig.model_validate(config["corruption"])
-    arrays.peek(found, split, index, out, noise, config["seed"], config["name"])
+    arrays.peek(found, folder, split, index, out, noise, config["seed"], config["name"])
 
 
 def _parents(artifact: Artifact) -> set[str]:
@@ -315,7 +318,7 @@ def stats(artifact: str, split: str, as_json: bool) -> None:
         print(json.dumps(told)) if as_json else arrays.show(found, told, out)
         return
     inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
-    values = counted.gather(found, inputs.get("tokenizer"), inputs.get("corpus"))
+    values = counted.gather(found, inputs.get("preprocessor"), inputs.get("corpus"))
     if as_json:
         print(json.dumps(values))
     else:

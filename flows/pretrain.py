@@ -27,7 +27,8 @@ from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, runs
 from pipeline.execute import Execution
 from pipeline.home import Home
-from pipeline.recipe.recipe import AnyRecipe, load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 from pipeline.tracking.tracking import Tracker
 from training import launch
 
@@ -62,7 +63,7 @@ class Session:
     """What a flow run works with. Prefect keeps a flow's parameters, so those are plain words and this is not one."""
 
     home: Home
-    recipe: AnyRecipe
+    recipe: Recipe
     watch: Watch = field(default_factory=Unwatched)
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
@@ -93,7 +94,7 @@ def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None =
 
 def run(
     home: Home,
-    recipe: AnyRecipe,
+    recipe: Recipe,
     asked: tuple[str, str | None, Sequence[str]],
     watch: Watch | None = None,
 ) -> runs.Run:

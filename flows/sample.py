@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform import FILE, Transform
 from flows.show.outputs import checked
 from pipeline.home import Home
 from pipeline.reports.pictures import mosaic
-from pipeline.stages.pretrain import MODEL, TRANSFORM
+from pipeline.stages.pretrain import MODEL
 
 SMALLEST_SIDE = 560  # pixels of a grid; small pictures are enlarged, each pixel to a square
 
@@ -74,5 +74,5 @@ def _write_rows(made: np.ndarray, folder: Path, out: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    batch = Transform.load(folder / TRANSFORM).invert(made)
+    batch = Transform.load(folder / FILE).invert(made)
     csv.write_csv(pa.Table.from_batches([batch]), out)

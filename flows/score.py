@@ -33,7 +33,7 @@ from data_prep.sources.records import first_line
 from flows.machine.environment import prepare
 from flows.show.outputs import checked
 from pipeline.home import Home
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.scoring import champion, score_files
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.detectors import AnyDetector, open_any

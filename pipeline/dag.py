@@ -1,8 +1,6 @@
 """A recipe as a DAG of stages: which there are, what each needs, and which of them the store already has.
 
-ingest ─► tokenizer ─► shards ─► pretrain ─► one downstream job per entry ─► report
-
-Tables and pictures need no tokenizer.
+ingest ─► what its kind of data fits ─► shards ─► pretrain ─► one downstream job per entry ─► report
 """
 
 from __future__ import annotations
@@ -12,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.array_recipe import ArrayRecipe
+from data_prep.kinds import kind_of
 from pipeline.artifact import Artifact
 from pipeline.downstream.fine_tune import job as fine_tune
-from pipeline.recipe.recipe import Recipe, TextJob
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.stages import ingest, pretrain, report, shards_text, tokenizer
+from pipeline.stages import fit, ingest, pretrain, report, shards
 from pipeline.store.store import Store
 
 
@@ -41,51 +39,39 @@ class Planned:
     why: str
 
 
-def nodes(recipe: Recipe | ArrayRecipe, downloads: Path) -> list[Node]:
+def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
     """The DAG in an order in which every node follows what it reads."""
-    return _of_text(recipe, downloads) if isinstance(recipe, Recipe) else _of_arrays(recipe, downloads)
-
-
-def _of_text(recipe: Recipe, downloads: Path) -> list[Node]:
-    dag = [
-        Node("ingest", ingest.INGEST, ingest.config(recipe, downloads)),
-        Node("tokenizer", tokenizer.TOKENIZER, tokenizer.config(recipe), {"corpus": "ingest"}),
-        Node("shards", shards_text.SHARDS, shards_text.config(recipe), {"corpus": "ingest", "tokenizer": "tokenizer"}),
-        Node(
-            "pretrain",
-            pretrain.PRETRAIN,
-            pretrain.config(recipe),
-            {"shards": "shards", "tokenizer": "tokenizer"},
-            heavy=True,
-        ),
+    fits = kind_of(recipe.data.kind).fits
+    preprocessor = {"preprocessor": fits} if fits else {}
+    dag = [Node("ingest", ingest.INGEST, ingest.config(recipe, downloads))]
+    if fits:
+        dag.append(Node(fits, fit.FIT, fit.config(recipe), {"corpus": "ingest"}))
+    dag += [
+        Node("shards", shards.SHARDS, shards.config(recipe), {"corpus": "ingest", **preprocessor}),
+        Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards", **preprocessor}, heavy=True),
     ]
-    dag += [_job_on_text(recipe, job, downloads) for job in recipe.downstream]
-    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
+    made = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
+    dag += [job_node(recipe, job, downloads, made) for job in recipe.downstream]
+    from pipeline.stages import array_report
+
+    stage = report.REPORT if recipe.compose else array_report.ARRAY_REPORT
+    return [*dag, Node("report", stage, report.config(recipe), _all(dag))]
 
 
-def _job_on_text(recipe: Recipe, job: TextJob, downloads: Path) -> Node:
-    read = {"pretrained": "pretrain", "corpus": "ingest"}
+def job_node(recipe: Recipe, job: Any, downloads: Path, made: Mapping[str, str]) -> Node:
+    """The node of a downstream job; `made` has the names of the nodes it may read, by role."""
     if job.task == "document-anomaly":
-        from pipeline.downstream.document_anomaly import job as document_anomaly  # and PyTorch with it
+        from pipeline.downstream.document_anomaly import job as document_anomaly
 
-        config = document_anomaly.config(recipe, job, downloads)
-        return Node(job.name, document_anomaly.DOCUMENT_ANOMALY, config, read, heavy=True)
-    return Node(job.name, fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), read, heavy=True)
+        stage, config = document_anomaly.DOCUMENT_ANOMALY, document_anomaly.config(recipe, job, downloads)
+        roles = ("pretrained", "corpus")
+    elif job.task in ("classification", "tagging"):
+        stage, config, roles = fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), ("pretrained", "corpus")
+    else:
+        from pipeline.downstream import job as arrays
 
-
-def _of_arrays(recipe: ArrayRecipe, downloads: Path) -> list[Node]:
-    from pipeline.downstream.job import ARRAY_JOB  # what it needs is seconds of imports
-    from pipeline.downstream.job import config as config_of
-    from pipeline.stages import array_ingest, array_report, shards_arrays
-
-    dag = [
-        Node("ingest", array_ingest.ARRAY_INGEST, array_ingest.config(recipe, downloads)),
-        Node("shards", shards_arrays.ARRAY_SHARDS, shards_arrays.config(recipe), {"corpus": "ingest"}),
-        Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards"}, heavy=True),
-    ]
-    read = {"pretrained": "pretrain", "shards": "shards", "corpus": "ingest"}
-    dag += [Node(job.name, ARRAY_JOB, config_of(recipe, job, downloads), read, heavy=True) for job in recipe.downstream]
-    return [*dag, Node("report", array_report.ARRAY_REPORT, report.config(recipe), _all(dag))]
+        stage, config, roles = arrays.ARRAY_JOB, arrays.config(recipe, job, downloads), tuple(made)
+    return Node(job.name, stage, config, {role: made[role] for role in roles}, heavy=True)
 
 
 def _all(dag: list[Node]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
 from pipeline.recipe.flatten import flatten
-from pipeline.recipe.recipe import AnyRecipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
 from pipeline.stages.pretrain import MODEL
@@ -30,7 +30,7 @@ Progress = Callable[..., None]
 class Execution:
     """One flow run over a store. `made` grows node by node."""
 
-    recipe: AnyRecipe
+    recipe: Recipe
     store: Store
     run: Run
     tracker: Tracker

@@ -17,7 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.recipe.flatten import flatten
-from pipeline.recipe.recipe import AnyRecipe, load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def begin(folder: Path, recipe: AnyRecipe) -> Run:
+def begin(folder: Path, recipe: Recipe) -> Run:
     """A new run, recorded with its resolved recipe so that it can be resumed."""
     run_id = f"{recipe.name}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     run = Run(run_id, recipe.name, recipe.scale)
@@ -125,7 +126,7 @@ def find(folder: Path, prefix: str) -> Run:
     return found[-1]
 
 
-def recipe_of(folder: Path, run: Run) -> AnyRecipe:
+def recipe_of(folder: Path, run: Run) -> Recipe:
     """The resolved recipe that the run was started with."""
     return load(folder / f"{run.run_id}.yaml")
 

@@ -17,7 +17,7 @@ from typing import Any
 from data_prep.errors import UserError
 from pipeline import dag
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import AnyRecipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.stages.pretrain import CHECKPOINTS
 from pipeline.store.live import WORK
 from pipeline.store.store import Store
@@ -25,7 +25,7 @@ from pipeline.store.store import Store
 FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>\d+)")
 
 
-def extended(recipe: AnyRecipe, store: Store, downloads: Path) -> list[str]:
+def extended(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
     """Settings with which the recipe goes on from the end of a shorter run of it. Raises UserError if there is none."""
     config, inputs = _pretraining(recipe, store, downloads)
     shorter = [
@@ -42,7 +42,7 @@ def extended(recipe: AnyRecipe, store: Store, downloads: Path) -> list[str]:
     return _started(store, longest.key, longest.config["train"]["steps"])
 
 
-def started(recipe: AnyRecipe, store: Store, downloads: Path, asked: str) -> list[str]:
+def started(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[str]:
     """Settings with which the recipe goes on from `STEP` or `KEY@STEP`. Raises UserError if there is no such one."""
     match = FROM.fullmatch(asked)
     if match is None:
@@ -70,7 +70,7 @@ def steps_of(store: Store, key: str) -> list[int]:
     return sorted({found.position.step for found in committed(store.work(key) / CHECKPOINTS)})
 
 
-def _pretraining(recipe: AnyRecipe, store: Store, downloads: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
+def _pretraining(recipe: Recipe, store: Store, downloads: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
     """The config of the recipe's pretraining, and the digests of what it reads."""
     planned = {item.node.name: item for item in dag.plan(dag.nodes(recipe, downloads), store)}
     node = planned["pretrain"].node

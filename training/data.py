@@ -16,22 +16,11 @@ import numpy as np
 from data_prep.rng import Draws, key
 from data_prep.shards.order import Order, OrderCorpus, rank_slice
 from data_prep.shards.rows import Rows, concat, take
+from data_prep.shards.streams import CORRUPT
 from training.config import OrderConfig
 
 T = TypeVar("T")
-CORRUPT, CORRUPT_HELD_OUT = "corrupt", "corrupt held-out"  # streams of random draws
-LONGER = "longer"  # the split of `TrainConfig.longer`
 Corruption = Callable[[Rows, Draws], Rows]
-
-
-def stream_of(split: str, name: str) -> tuple[str, str]:
-    """What keys the draws that corrupt the rows of a split: the stream, and the corpus as the stream calls it.
-
-    A split is "train", "longer", "validation", or the part of a mixture, as in "train-web".
-    """
-    kind, _, part = split.partition("-")
-    words = [name, LONGER if kind == LONGER else "", part]
-    return (CORRUPT_HELD_OUT if kind == "validation" else CORRUPT), " ".join(filter(None, words))
 
 
 class Table(Protocol):

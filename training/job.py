@@ -15,6 +15,7 @@ from pydantic import Field
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.warp import AugmentConfig
+from data_prep.errors import UserError
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -27,10 +28,8 @@ from training.engines.offload import own_folders
 
 if TYPE_CHECKING:
     from data_prep.rng import Draws
-    from data_prep.shards.rows import Rows
-    from training.data import Table
+    from data_prep.shards.rows import Rows, Specials
     from training.distributed import Worker
-    from training.objective import Objective
 
 METRICS = "metrics.jsonl"
 PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
@@ -56,8 +55,8 @@ class Job(Settings):
     corpora: list[ShardsOf]
     longer: list[ShardsOf] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
     held_out: str | None = None
-    tokenizer: str = ""  # folder; of text
-    transform: str = ""  # file that made rows of a table what the network is given; of tables
+    kind: str  # of data
+    preprocessor: str = ""  # folder of what was fitted before shards were written: a tokenizer, a transform
     augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of pictures
     corruption: Corruption
     order: OrderConfig = Field(default_factory=OrderConfig)
@@ -81,16 +80,24 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     """
     import torch
 
+    from data_prep.kinds import facts_of
     from data_prep.shards.remote import open_shards
-    from training.data import CORRUPT_HELD_OUT, Corpus, Samples, Stream, Succession
+    from data_prep.shards.streams import CORRUPT_HELD_OUT
+    from training.data import Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
     from training.loop import Training
     from training.monitor.stopping import Asked
+    from training.objectives import builder
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
     opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
-    objective, corrupting = _text(job, worker) if job.tokenizer else _arrays(job, worker, opened(job.corpora[0].folder))
+    facts = facts_of(job.kind, opened(job.corpora[0].folder), Path(job.preprocessor) if job.preprocessor else None)
+    objective = builder(job.objective.name)(job.objective, job.network, facts, worker.device.type)
+
+    def corrupting(config: Corruption) -> OnRows | None:
+        return corruption_of(config, facts.specials)
+
     sources = list(dict.fromkeys(c.source or c.name for c in [*job.corpora, *job.longer]))
 
     def mixture(parts: list[ShardsOf], corruption: Corruption) -> Stream:
@@ -133,21 +140,17 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     return summary
 
 
-def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
-    """The objective of a text job, and how its rows are corrupted as they are read."""
+def corruption_of(config: Corruption, specials: Specials | None) -> OnRows | None:
+    """What corrupts rows as they are read; None where they are corrupted already, or not at all."""
+    if isinstance(config, NoiseConfig):
+        from data_prep.corruptions.noise import add_noise
+
+        return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
     from data_prep.corruptions.masking import corrupt
-    from data_prep.tokens.tokenizers import specials as load_specials
-    from training.objectives import builder
 
-    tokenizer = Path(job.tokenizer)
-    specials = load_specials(tokenizer)
-
-    def corrupting(config: Corruption) -> OnRows | None:
-        assert isinstance(config, MaskingConfig)
-        return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
-
-    build = builder(job.objective.name)
-    return build(job.objective, job.network, specials, tokenizer, worker.device.type), corrupting
+    if specials is None:
+        raise UserError(f"corruption.kind: {config.kind} is of tokens, and these data have no tokenizer.")
+    return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
 
 
 def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
@@ -168,28 +171,6 @@ def speed_of(record: Mapping[str, Any]) -> str:
     """9,500 tokens/s, or what else the objective counts in; empty where a record tells none."""
     told = ((name.removesuffix(PER_SECOND), value) for name, value in record.items() if name.endswith(PER_SECOND))
     return next((f"{value:,.0f} {unit}/s" for unit, value in told), "")
-
-
-def noisy(config: NoiseConfig) -> OnRows | None:
-    """Add noise to what the network sees; None where there is none to add."""
-    from data_prep.corruptions.noise import add_noise
-
-    return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
-
-
-def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupting]:
-    """The same of tables and pictures, whose shape the first row tells."""
-    import numpy as np
-
-    from training.objectives import builder
-
-    def corrupting(config: Corruption) -> OnRows | None:
-        assert isinstance(config, NoiseConfig)
-        return noisy(config)
-
-    shape = np.asarray(table.read(np.zeros(1, np.int64))["input"]).shape[1:]
-    transform = Path(job.transform) if job.transform else None
-    return builder(job.objective.name)(job.objective, job.network, shape, worker.device.type, transform), corrupting
 
 
 class MetricsLog:

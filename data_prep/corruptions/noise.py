@@ -34,9 +34,7 @@ class NoiseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["none", "gaussian", "masking", "salt-and-pepper"] = Field(
-        default="none", description="Sort of noise."
-    )
+    kind: Literal["none", "gaussian", "masking", "salt-and-pepper"] = Field(description="Sort of noise.")
     level: float = Field(
         default=0.0, ge=0, description="gaussian: standard deviation; others: share of values, at most 1."
     )

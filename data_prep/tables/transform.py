@@ -26,7 +26,7 @@ from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json
 from data_prep.tables.transform_fit import Moments, Survey, fitted
 
 FORMAT = 1
-FILE = "transform.json"
+FILE = "transform.json"  # in the preprocessor of a table
 
 
 class TransformConfig(BaseModel):

@@ -7,6 +7,7 @@ noise, what the network sees stands beside what it has to rebuild.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,28 +20,33 @@ from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards
 from data_prep.shards.rows import Rows
-from data_prep.tables.transform import Transform
+from data_prep.shards.streams import stream_of
+from data_prep.stats import columns
+from data_prep.tables.transform import FILE, Transform
 from flows.show.readable import number, plain
 from pipeline.artifact import Artifact
-from pipeline.reports import column_tables
-from pipeline.stages.pretrain import TRANSFORM
-from pipeline.stages.shards_arrays import STATS
-from training.data import stream_of
+from pipeline.reports.describe import STATS
 
-STAGES = ("array-ingest", "array-shards")
 MOST_COLUMNS = 12  # of a table, on a terminal
 WIDEST = 40  # cells of a picture
 
 
 def of_arrays(artifact: Artifact) -> bool:
     """Whether it holds rows of a table or pictures."""
-    return artifact.stage in STAGES
+    return artifact.stage in ("ingest", "shards") and artifact.config["kind"] != "text"
 
 
 def peek(
-    artifact: Artifact, split: str, index: range, console: Console, noise: NoiseConfig | None, seed: int, name: str
+    artifact: Artifact,
+    preprocessor: Path | None,
+    split: str,
+    index: range,
+    console: Console,
+    noise: NoiseConfig | None,
+    seed: int,
+    name: str,
 ) -> None:
-    """Print rows of a split. noise, seed, name: of the recipe that trains on these shards.
+    """Print rows of a split. preprocessor: folder; noise, seed, name: of the recipe that trains on these shards.
 
     Raises UserError where there is no such split or row.
     """
@@ -56,13 +62,13 @@ def peek(
     if rows["input"].ndim == 4:  # type: ignore[union-attr]
         _pictures(shown, names, console)
         return
-    transform = artifact.path / TRANSFORM
-    _columns(shown, names, Transform.load(transform) if transform.is_file() else None, console)
+    transform = preprocessor / FILE if preprocessor else None
+    _columns(shown, names, Transform.load(transform) if transform and transform.is_file() else None, console)
 
 
 def _read(artifact: Artifact, split: str, index: range) -> tuple[Rows, int, list[str]]:
     """Rows, how many there are in all, and the names of classes."""
-    if artifact.stage == "array-ingest":
+    if artifact.stage == "ingest":
         raise UserError(f"{artifact.key}: `sesame stats` shows a corpus of rows, and peek the shards made of it")
     if split not in artifact.summary["parts"]:
         raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(artifact.summary['parts'])}")
@@ -139,9 +145,9 @@ def _cell(value: Any) -> str:
 def gather(artifact: Artifact) -> dict[str, Any]:
     """What `sesame stats` tells of a corpus or shards of arrays, as plain values."""
     found: dict[str, Any] = {"artifact": artifact.key, "stage": artifact.stage}
-    if artifact.stage == "array-shards":
+    if artifact.stage == "shards":
         return found | json.loads((artifact.path / STATS).read_text(encoding="utf-8"))
-    return found | column_tables.of_corpus(artifact.path) | {"ingested": artifact.summary}
+    return found | columns.of_corpus(artifact.path) | {"ingested": artifact.summary}
 
 
 def show(artifact: Artifact, found: dict[str, Any], console: Console) -> None:
@@ -154,14 +160,14 @@ def show(artifact: Artifact, found: dict[str, Any], console: Console) -> None:
     console.print(table)
     if "pixels" in found:
         pixels, shape = found["pixels"], " × ".join(map(str, found["shape"]))
-        console.print(f"{shape}, mean {pixels['mean']:.3f}, deviation {pixels['deviation']:.3f} (of 0 to 1)")
+        console.print(f"{shape}, mean {pixels['mean']:.3f}, standard deviation {pixels['std']:.3f} (of 0 to 1)")
         return
     console.print(Text("\nColumns", "bold").append(" of training rows", "dim"))
-    heads = ("column", "kind", "missing", "mean", "deviation", "least", "most", "categories")
+    heads = ("column", "kind", "missing", "mean", "std", "min", "max", "categories")
     table = Table(*heads, box=None, header_style="bold", pad_edge=False)
     dropped = artifact.summary.get("dropped", {})
     for one in found["columns"]:
-        values = (one.get(name) for name in ("mean", "deviation", "least", "most"))
+        values = (one.get(name) for name in ("mean", "std", "min", "max"))
         frequent = ", ".join(f"{level} {count:,}" for level, count in list(one.get("frequent", {}).items())[:4])
         more = f"{one['levels']:,}: {frequent}" if "levels" in one else dropped.get(one["name"], "")
         table.add_row(

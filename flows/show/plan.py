@@ -14,7 +14,7 @@ from flows.show.readable import size
 from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster
 from pipeline.home import Home
-from pipeline.recipe.recipe import AnyRecipe, Recipe
+from pipeline.recipe.recipe import Recipe
 from training.config import PlacementConfig
 from training.cost.memory import Memory
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
 
-def recipe(loaded: AnyRecipe, home: Home, gpu: str, out: Console) -> None:
+def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
     """Each stage, stored or to do and why, and what pretraining needs."""
     from pipeline import dag
 
@@ -54,17 +54,17 @@ def _rows(train: dict[str, Any]) -> str:
     return f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding"
 
 
-def _estimate(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu: str) -> Estimate | None:
+def _estimate(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str) -> Estimate | None:
     from pipeline.estimate import arrays, tokens
 
-    if isinstance(loaded, Recipe):
+    if loaded.compose:
         return tokens.estimate(loaded, planned, home.path, _peak(gpu))
     return arrays.estimate(loaded, planned, home.path, _peak(gpu))
 
 
-def _pretraining(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
+def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
     train, placement = loaded.train, loaded.placement
-    unit = "tokens" if isinstance(loaded, Recipe) else "pictures" if loaded.data.kind == "images" else "rows"
+    unit = "tokens" if loaded.compose else "pictures" if loaded.data.kind == "images" else "rows"
     with out.status("timing a few steps, once for this machine", spinner="dots"):
         found = _estimate(loaded, planned, home, gpu)
     if found is None:
@@ -77,7 +77,7 @@ def _pretraining(loaded: AnyRecipe, planned: Sequence[Planned], home: Home, gpu:
     extra = [f"{kind} on {where}" for kind, where in _offloaded(placement)]
     extra += ["activations recomputed"] if placement.activation_checkpointing else []
     passes = f", {found.passes:.2f} passes over the shards" if found.passes is not None else ""
-    most = f", at most {found.tokens:,} tokens" if isinstance(loaded, Recipe) else ""
+    most = f", at most {found.tokens:,} tokens" if loaded.compose else ""
     lines = [
         Text(f"{found.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{most}{passes}"),
         Text(f"{placement.workers} worker{many}, {', '.join([zero, found.precision, *extra])}"),
@@ -115,7 +115,7 @@ def _fact(label: str, text: str, note: str = "") -> Text:
 
 def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
     """The cluster that a published system would take: GPUs, days, shards, and whose formulas say so."""
-    from pipeline.stages.shards_text import TOKENS_PER_SHARD
+    from data_prep.text.write_shards import TOKENS_PER_SHARD
 
     known = published_systems.SYSTEMS[name]
     tree = Tree(Text(known.name, "bold").append(f"  {known.title}", "not bold default"), guide_style="dim")

@@ -23,9 +23,10 @@ from rich.text import Text
 from data_prep.errors import UserError
 from data_prep.stats import stats
 from data_prep.stats.types import CorpusCounts, DocumentCounts, Lengths, RowCounts, ShardsCounts, TokenizerCounts
+from data_prep.text.write_shards import row_length
 from flows.show.readable import number, plain, size
 from pipeline.artifact import Artifact
-from pipeline.stages.shards_text import STATS, STATS_OF_CORPUS, row_length
+from pipeline.reports.describe import STATS, STATS_OF_CORPUS
 
 BAR = 30  # cells of the longest bar
 MOST_BINS, MOST_LINES, MOST_PIECES = 16, 12, 10
@@ -76,11 +77,11 @@ def _stored(artifact: Artifact, name: str) -> Any:
 
 def _rows(artifact: Artifact, splits: Sequence[str], tokenizer: Artifact | None) -> ShardsCounts:
     if tokenizer is None:
-        parent = artifact.manifest["inputs"].get("tokenizer")
+        parent = artifact.manifest["inputs"].get("preprocessor")
         wanted = f"its tokenizer {parent['key']}" if parent else "a tokenizer"
         raise UserError(f"the tokens of {artifact.key} cannot be named without {wanted}: make it again")
     folders = {split: artifact.path / split for split in splits}
-    lengths = {split: row_length(artifact.config, split) for split in splits if "length" in artifact.config["compose"]}
+    lengths = {split: row_length(artifact.config["settings"], split) for split in splits}
     return stats.of_shards(folders, tokenizer.path, lengths)
 
 

@@ -24,11 +24,11 @@ from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards
 from data_prep.shards.rows import Ragged, Rows, Specials, num_rows, ragged
+from data_prep.shards.streams import LONGER, stream_of
 from data_prep.tokens.tokenizers import load, specials
 from flows.show.detokenize import Pieces
 from flows.show.readable import plain
 from pipeline.artifact import Artifact
-from training.data import LONGER, stream_of
 
 LABELS = {"nsp": ("B is next", "B is random"), "sop": ("in order", "swapped")}
 TARGET, MASKED, RANDOM, KEPT = "bold green", "bold magenta", "bold red", "bold cyan"
@@ -49,7 +49,7 @@ def show_rows(
     if index.start >= shards.rows:
         raise UserError(f"{artifact.key} has {shards.rows:,} rows in {split}, so none is number {index.start:,}")
     if tokenizer_folder is None:
-        parent = artifact.manifest["inputs"].get("tokenizer")
+        parent = artifact.manifest["inputs"].get("preprocessor")
         wanted = f"its tokenizer {parent['key']}" if parent else "a tokenizer"
         raise UserError(
             f"the rows of {artifact.key} cannot be read without {wanted}: make it again, or give its folder"
@@ -58,10 +58,10 @@ def show_rows(
     pieces = Pieces(load(tokenizer_folder), special)
     numbers = np.arange(index.start, min(index.stop, shards.rows))
     rows = shards.read(numbers)
-    rows, note = as_seen(rows, numbers, artifact.config, split, corruption, special, epoch)
+    rows, note = as_seen(rows, numbers, artifact.config["settings"], split, corruption, special, epoch)
     console.print(Text(f"rows {numbers[0]:,}–{numbers[-1]:,} of {shards.rows:,} in {split}; {note}", "dim"))
     names = _document_names(rows, corpus_folder, split)
-    words = LABELS.get(artifact.config.get("compose", {}).get("kind", ""))
+    words = LABELS.get(artifact.config["settings"]["compose"].get("kind", ""))
     for row, place in enumerate(numbers.tolist()):
         view = RowView(rows, row, pieces, special)
         title = [f"row {place:,}", names[row]]

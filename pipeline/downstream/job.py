@@ -14,9 +14,9 @@ from data_prep.images import units
 from data_prep.shards.format import Shards
 from data_prep.shards.rows import Rows
 from data_prep.sources.config import digest, snapshot
-from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig, ArrayJob, CompressionConfig
+from pipeline.recipe.jobs.autoencoders import AnomalyConfig, CompressionConfig
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context, Stage
 from pipeline.stages import pretrain
 
@@ -30,17 +30,17 @@ JOBS = {
     "anomaly": "pipeline.downstream.anomaly.job",
     "compression": "pipeline.downstream.compression.job",
 }
-TRAINING = ("augment", "corruption", "network", "objective", "train", "seed")
+TRAINING = ("kind", "augment", "corruption", "network", "objective", "train", "seed")
 
 
-def config(recipe: ArrayRecipe, job: ArrayJob, downloads: Path) -> dict[str, Any]:
+def config(recipe: Recipe, job: Any, downloads: Path) -> dict[str, Any]:
     """The job, what networks that it trains are trained with, and of pictures that it reads what it has to know."""
     training = pretrain.config(recipe)
     read: dict[str, Any] = {}
     values = job.model_dump(mode="json")
     if isinstance(job, AnomalyConfig):
-        values = _used(values) | {"normal": job.normal or recipe.data.normal}
-        if recipe.data.images.standardise:
+        values = _used(values) | {"normal": job.normal or getattr(recipe.data, "normal", [])}
+        if getattr(recipe.data, "images", None) and recipe.data.images.standardise:
             read["standardise"] = True
     if isinstance(job, CompressionConfig):
         read["snapshot"] = digest(snapshot(job.pictures, downloads, units.accepts(recipe.data.images)), downloads)

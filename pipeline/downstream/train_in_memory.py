@@ -9,8 +9,10 @@ import numpy as np
 
 from data_prep.corruptions.noise import NoiseConfig, add_noise
 from data_prep.corruptions.warp import AugmentConfig
+from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
+from data_prep.shards.streams import CORRUPT, CORRUPT_HELD_OUT
 from pipeline.downstream.job import batches
 from pipeline.stage import Context
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
@@ -46,7 +48,8 @@ def trained(
     objective = ObjectiveConfig.model_validate(config["objective"])
     network = NetworkConfig.model_validate(config["network"])
     device = choose_device(context.placement.get("device", "auto")).type
-    built: Any = builder(objective.name)(objective, network, np.asarray(rows["input"]).shape[1:], device)
+    facts = DataFacts(config["kind"], tuple(rows), np.asarray(rows["input"]).shape[1:])
+    built: Any = builder(objective.name)(objective, network, facts, device)
     changed = AugmentConfig.model_validate(config.get("augment", {}))
     records = train_on(
         built, rows, config["train"], seed, context, held_out, changed, noise_of(config), progress=progress
@@ -66,7 +69,7 @@ def train_on(
     progress: Callable[[float], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
     """Train any objective by `train` (a `TrainConfig`'s values) on columns in memory; returns what was logged."""
-    from training.data import CORRUPT, CORRUPT_HELD_OUT, Corpus, MemoryTable, Stream
+    from training.data import Corpus, MemoryTable, Stream
     from training.distributed import Worker, choose_device, set_up_cpu
     from training.job import augmented
     from training.loop import Training

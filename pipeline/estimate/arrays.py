@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.array_recipe import ArrayRecipe
 from pipeline.dag import Planned
 from pipeline.estimate import calibration
 from pipeline.estimate.cluster import UTILISATION
 from pipeline.estimate.tokens import Estimate, chosen_device, worker_rows
+from pipeline.recipe.recipe import Recipe
 from training.config import PlacementConfig
 from training.cost.counted import array_cost
 from training.cost.memory import array_memory
@@ -26,7 +26,7 @@ from training.launch import needs_ray
 MOST_ROWS = 4096  # that a trial reads from: of more, reading one is no dearer
 
 
-def estimate(recipe: ArrayRecipe, planned: Sequence[Planned], home: Path, peak: float) -> Estimate | None:
+def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float) -> Estimate | None:
     """Of a recipe's pretraining, None where nobody knows yet what a row is. `peak`: as for text."""
     shards = next(item.artifact for item in planned if item.node.name == "shards")
     shape = tuple(shards.summary["train"]["shape"]) if shards else shape_asked(recipe)
@@ -68,14 +68,14 @@ def estimate(recipe: ArrayRecipe, planned: Sequence[Planned], home: Path, peak: 
     )
 
 
-def shape_asked(recipe: ArrayRecipe) -> tuple[int, ...] | None:
+def shape_asked(recipe: Recipe) -> tuple[int, ...] | None:
     """[C, H, W] of pictures, if the recipe says how large they are made."""
-    images = recipe.data.images
-    side = images.patch or images.size
-    return (images.channels, side, side) if recipe.data.kind == "images" and side else None
+    images = getattr(recipe.data, "images", None)
+    side = images and (images.patch or images.size)
+    return (images.channels, side, side) if images and side else None
 
 
-def _trial(recipe: ArrayRecipe, shape: tuple[int, ...], rows: int, table: int, precision: str) -> ArrayTrial:
+def _trial(recipe: Recipe, shape: tuple[int, ...], rows: int, table: int, precision: str) -> ArrayTrial:
     """Of so many rows a worker, from a `table` of so many."""
     placement: PlacementConfig = recipe.placement
     return ArrayTrial(

@@ -5,34 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.recipe.jobs.document_anomaly import NORMAL, REPLACED, SHUFFLED, DocumentAnomalyConfig, name_of
+from data_prep.kinds import KINDS, Problem, kind_of, sections
+from pipeline.recipe.jobs import needs
 from training.config import PACKABLE, TEXT_OBJECTIVES, placement_problems
 
 if TYPE_CHECKING:
-    from pipeline.array_recipe import ArrayRecipe
     from pipeline.recipe.recipe import Recipe
 
-Problem = tuple[str, str]
-"""(path of a key, what is wrong with it beside the others)"""
-
-STAGES = ("ingest", "tokenizer", "shards", "pretrain", "report")  # nodes that every flow has
+STAGES = ("ingest", "shards", "pretrain", "report")  # nodes that every flow has, beside what its kind of data fits
 
 
-def problems(recipe: Recipe) -> list[Problem]:
+def problems(recipe: Recipe) -> Iterator[Problem]:
     """Every disagreement, in the order of the sections."""
-    return [
-        *_order(recipe),
-        *_network(recipe),
-        *_objective(recipe),
-        *_longer(recipe),
-        *train(recipe),
-        *_downstream(recipe),
-        *placement(recipe),
-    ]
+    yield from _sections(recipe)
+    yield from kind_of(recipe.data.kind).problems(recipe)
+    yield from _order(recipe)
+    yield from _network(recipe)
+    yield from _objective(recipe)
+    yield from _train(recipe)
+    yield from _names(recipe.downstream)
+    for index, job in enumerate(recipe.downstream):
+        yield from needs.problems(recipe, index, job)
+    yield from _placement(recipe)
+
+
+def _sections(recipe: Recipe) -> Iterator[Problem]:
+    """Sections that this kind of data has, and those that it has not."""
+    kind = recipe.data.kind
+    own = kind_of(kind).sections
+    for name in sorted(sections()):
+        given = name in recipe.model_fields_set and getattr(recipe, name) is not None
+        if given and name not in own:
+            having = ", ".join(other for other in KINDS if name in kind_of(other).sections)
+            yield name, f"is for data.kind {having}, found {kind}; leave it out"
+        if own.get(name) and not given:
+            yield name, f"missing; data.kind {kind} needs it"
 
 
 def _order(recipe: Recipe) -> Iterator[Problem]:
     order, parts = recipe.order, {source.corpus for source in recipe.data.sources}
+    if not kind_of(recipe.data.kind).mixes:
+        for name in ("weights", "epochs"):
+            if getattr(order, name):
+                yield f"order.{name}", f"mixes corpora, and data.kind {recipe.data.kind} has one; leave it out"
+        return
     if None in parts and len(parts) > 1:
         yield "data.sources", "of a mixture each source needs a corpus, and some have none"
     ways = [name for name in ("weights", "epochs") if getattr(order, name)]
@@ -49,6 +65,8 @@ def _order(recipe: Recipe) -> Iterator[Problem]:
 
 def _network(recipe: Recipe) -> Iterator[Problem]:
     config = recipe.network.config
+    if recipe.compose is None:
+        return
     for name in ("vocab_size", "pad_token_id"):
         if name in config:
             yield (
@@ -72,26 +90,19 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
-    if recipe.objective.name not in TEXT_OBJECTIVES:
-        known = ", ".join(sorted(TEXT_OBJECTIVES))
-        yield "objective.name", f"{recipe.objective.name!r} does not learn from text; choose {known}"
-    sentence, kind = recipe.objective.options.get("sentence", "none"), recipe.compose.kind
-    if sentence in ("nsp", "sop") and sentence != kind:
-        yield (
-            "objective.options.sentence",
-            f"{sentence} needs compose.kind {sentence}, found {kind}",
-        )
+    name, kind = recipe.objective.name, recipe.data.kind
+    if (name in TEXT_OBJECTIVES) != (kind == "text"):
+        yield "objective.name", f"{name!r} does not learn from {kind} data"
+    sentence = recipe.objective.options.get("sentence", "none")
+    if recipe.compose and sentence in ("nsp", "sop") and sentence != recipe.compose.kind:
+        yield "objective.options.sentence", f"{sentence} needs compose.kind {sentence}, found {recipe.compose.kind}"
 
 
-def _longer(recipe: Recipe) -> Iterator[Problem]:
-    longer = recipe.train.longer
-    if longer and longer.length <= recipe.compose.length:
-        yield "train.longer.length", f"{longer.length} is not longer than compose.length {recipe.compose.length}"
-
-
-def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
+def _train(recipe: Recipe) -> Iterator[Problem]:
     """Disagreements about the budget."""
     train = recipe.train
+    if train.longer and recipe.compose is None:
+        yield "train.longer", "is for text, whose rows have lengths; leave it out"
     if train.warmup_steps > train.steps:
         yield "train.warmup_steps", f"{train.warmup_steps} exceeds train.steps {train.steps}"
     if train.evaluate_every and recipe.data.split.validation == 0:
@@ -110,37 +121,7 @@ def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
             yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"
 
 
-def _downstream(recipe: Recipe) -> Iterator[Problem]:
-    yield from names(recipe.downstream)
-    positions = recipe.network.config.get("max_position_embeddings")
-    for index, job in enumerate(recipe.downstream):
-        if job.task == "document-anomaly":
-            yield from _document_anomaly(recipe, index, job)
-            continue
-        own = {"pretrained", "scratch"} & set(job.models)
-        if own and isinstance(positions, int) and positions < job.length:
-            text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
-            yield f"downstream.{index}.length", text
-
-
-def _document_anomaly(recipe: Recipe, index: int, job: DocumentAnomalyConfig) -> Iterator[Problem]:
-    """What scoring documents needs of the rest."""
-    if recipe.objective.name != "masked-lm":
-        yield "objective.name", f"{job.task} is of masked-lm, found {recipe.objective.name}; leave out {job.name!r}"
-    for split, use in (("validation", "to draw thresholds by"), ("test", "to test on")):
-        if getattr(recipe.data.split, split) == 0:
-            yield f"data.split.{split}", f"{job.name!r} needs held-out documents {use}; set it above 0"
-    others = [name_of(source) for source in job.others]
-    for place, name in enumerate(others):
-        if name in [NORMAL, SHUFFLED, REPLACED, *others[:place]]:
-            yield f"downstream.{index}.others.{place}", f"another kind is called {name!r}, too; give it a corpus"
-    positions = recipe.network.config.get("max_position_embeddings")
-    if job.length is not None and isinstance(positions, int) and positions < job.length:
-        text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
-        yield f"downstream.{index}.length", text
-
-
-def names(jobs: Sequence[Any]) -> Iterator[Problem]:
+def _names(jobs: Sequence[Any]) -> Iterator[Problem]:
     """Jobs that cannot be told apart."""
     seen: set[str] = set()
     for index, job in enumerate(jobs):
@@ -151,7 +132,7 @@ def names(jobs: Sequence[Any]) -> Iterator[Problem]:
         seen.add(job.name)
 
 
-def placement(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
+def _placement(recipe: Recipe) -> Iterator[Problem]:
     """Disagreements about where it runs."""
     placement, rows = recipe.placement, recipe.train.global_batch
     if placement.workers > rows:

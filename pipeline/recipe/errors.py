@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import UserError
+from pipeline.recipe import unions
 
 _KINDS = {
     "bool_type": "true or false",
@@ -67,38 +68,46 @@ def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> lis
     """(path, whether its key is unknown, what says what is wrong) for each place where something is."""
     places: dict[str, list[Any]] = {}
     found: list[tuple[str, bool, Callable[[], str]]] = []
+    tags = {choice.path: str(choice.section.get(choice.tag)) for choice in unions.choices(model, data)}
     for one in error.errors(include_url=False):
         cause = one.get("ctx", {}).get("error")
         if isinstance(cause, InconsistentError):
             found += [(path, False, partial(str, text)) for path, text in cause.problems]
         elif one["type"].startswith("union_tag_"):
-            found.append((f"{_path(one, data)}.{_tag(one)}", False, partial(_wrong_tag, one)))
+            found.append((f"{_path(one, data, tags)}.{_tag(one)}", False, partial(_wrong_tag, one)))
         else:
-            places.setdefault(_path(one, data), []).append(one)
+            places.setdefault(_path(one, data, tags), []).append(one)
     for path, errors in places.items():
         first = errors[0]
         if first["type"] == "extra_forbidden":
-            found.append((path, True, partial(_unknown, path, model)))
+            found.append((path, True, partial(_unknown, path, model, data)))
         elif first["type"] == "missing":
-            found.append((path, False, partial(_missing, path, model)))
+            found.append((path, False, partial(_missing, path, model, data)))
         elif first["type"] == "value_error":
             found.append((path, False, partial(str, first["ctx"]["error"])))
         else:
-            found.append((path, False, partial(_not_allowed, errors, _optional(path, model))))
+            found.append((path, False, partial(_not_allowed, errors, _optional(path, model, data))))
     return found
 
 
-def _path(one: Any, data: Any) -> str:
-    """The dotted path of an error in `data`; pydantic adds the names of a union's branches, which are left out."""
+def _path(one: Any, data: Any, tags: Mapping[str, str]) -> str:
+    """The dotted path of an error in `data`; pydantic adds the names of a union's branches, which are left out.
+
+    tags: of sections that are unions, by path, which branch was chosen.
+    """
     names: list[str] = []
-    loc = one["loc"]
+    loc, after_union = one["loc"], False
     for place, name in enumerate(loc):
+        if after_union and name == tags.get(".".join(names)):
+            after_union = False
+            continue
         known: Any = range(len(data)) if isinstance(data, list) else data if isinstance(data, dict) else ()
         if name in known:
             data = data[name]
         elif one["type"] != "missing" or place < len(loc) - 1:
             continue
         names.append(str(name))
+        after_union = ".".join(names) in tags
     return ".".join(names)
 
 
@@ -151,24 +160,24 @@ def shown(value: Any) -> str:
     return repr(value)
 
 
-def _optional(path: str, model: type[BaseModel]) -> bool:
+def _optional(path: str, model: type[BaseModel], data: Any) -> bool:
     above, _, name = path.rpartition(".")
-    fields = (holder.model_fields.get(name) for holder in models_at(model, above))
+    fields = (holder.model_fields.get(name) for holder in models_at(model, above, data))
     return any(field is not None and type(None) in get_args(field.annotation) for field in fields)
 
 
-def _missing(path: str, model: type[BaseModel]) -> str:
+def _missing(path: str, model: type[BaseModel], data: Any) -> str:
     above, _, name = path.rpartition(".")
-    for holder in models_at(model, above):
+    for holder in models_at(model, above, data):
         field = holder.model_fields.get(name)
         if field is not None and field.description:
             return f"missing; {field.description[0].lower()}{field.description[1:].rstrip('.')}"
     return "missing"
 
 
-def _unknown(path: str, model: type[BaseModel]) -> str:
+def _unknown(path: str, model: type[BaseModel], data: Any) -> str:
     above = path.rpartition(".")[0]
-    known = sorted({name for holder in models_at(model, above) for name in holder.model_fields})
+    known = sorted({name for holder in models_at(model, above, data) for name in holder.model_fields})
     near = nearest(path, known, model)
     hint = f"; did you mean {near}?" if near else ""
     return f"unknown key{hint} (known: {', '.join(known)})"
@@ -207,14 +216,17 @@ def known_paths(model: type[BaseModel], above: str = "") -> list[str]:
     return found
 
 
-def models_at(model: type[BaseModel], path: str) -> list[type[BaseModel]]:
-    """The models that the section at `path` may be."""
-    models = [model]
+def models_at(model: type[BaseModel], path: str, data: Any = None) -> list[type[BaseModel]]:
+    """The models that the section at `path` may be; of a union the branch that `data` chooses."""
+    chosen = {choice.path: choice.branch for choice in unions.choices(model, data) if choice.branch}
+    models, above = [model], ""
     for name in path.split(".") if path else []:
-        if name.isdecimal():
-            continue
-        fields = (holder.model_fields.get(name) for holder in models)
-        models = [inner for field in fields if field for inner, _ in _models_in(field.annotation)]
+        above = f"{above}.{name}" if above else name
+        if not name.isdecimal():
+            fields = (holder.model_fields.get(name) for holder in models)
+            models = [inner for field in fields if field for inner, _ in _models_in(field.annotation)]
+        if above in chosen:
+            models = [chosen[above]]
     return models
 
 

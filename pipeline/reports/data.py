@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.shards.streams import LONGER
 from data_prep.stats.types import CorpusCounts, Lengths, RowCounts
-from training.data import LONGER
 from training.job import PER_SECOND
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.recipe.parse import flatten
+from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
 
 
 def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:
@@ -30,7 +31,7 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
     metrics = "\n".join(
         f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
     )
-    about, called = (_of_text, "documents") if "tokenizer" in inputs else (_of_arrays, "rows")
+    about, called = (_of_text, "documents") if "corpus_tokens" in shards else (_of_arrays, "rows")
     return f"""{about(config, shards)}
 Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
 Licences of the sources: {", ".join(licences) or "not stated"}.
@@ -53,16 +54,17 @@ Licences of the sources: {", ".join(licences) or "not stated"}.
 
 
 def _of_text(config: dict[str, Any], shards: dict[str, Any]) -> str:
-    network, train = config["network"], config["train"]
+    network, train = NetworkConfig.model_validate(config["network"]), TrainConfig.model_validate(config["train"])
+    objective = ObjectiveConfig.model_validate(config["objective"])
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
-tags: [sesame, {network["architecture"]}, {config["objective"]["name"]}]
+tags: [sesame, {network.architecture}, {objective.name}]
 ---
 # {config["name"]}
 
-A {network["architecture"]} network pretrained with the {config["objective"]["name"]} objective
-{json.dumps(config["objective"]["options"])} for {train["steps"]:,} steps of {train["global_batch"]} rows, on
+A {network.architecture} network pretrained with the {objective.name} objective
+{json.dumps(dict(objective.options))} for {train.steps:,} steps of {train.global_batch} rows, on
 {shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
 
 ```python
@@ -75,16 +77,17 @@ model = AutoModel.from_pretrained("this/folder")
 
 
 def _of_arrays(config: dict[str, Any], shards: dict[str, Any]) -> str:
-    network, train = config["network"], config["train"]
+    network, train = NetworkConfig.model_validate(config["network"]), TrainConfig.model_validate(config["train"])
+    objective = ObjectiveConfig.model_validate(config["objective"])
     return f"""---
 library_name: sesame
 pipeline_tag: feature-extraction
-tags: [sesame, {network["architecture"]}, {config["objective"]["name"]}]
+tags: [sesame, {network.architecture}, {objective.name}]
 ---
 # {config["name"]}
 
-An auto-encoder ({network["architecture"]}), trained with the {config["objective"]["name"]} objective
-{json.dumps(config["objective"]["options"])} for {train["steps"]:,} steps of {train["global_batch"]} rows, on
+An auto-encoder ({network.architecture}), trained with the {objective.name} objective
+{json.dumps(dict(objective.options))} for {train.steps:,} steps of {train.global_batch} rows, on
 {shards["rows"]:,} rows of shape {tuple(shards["shape"])}.
 
 ```python

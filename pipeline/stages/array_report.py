@@ -11,7 +11,7 @@ from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
 from training.job import speed_of
 
-PARTS = ("ingest", "shards", "pretrain")
+PARTS = ("ingest", "transform", "shards", "pretrain")
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 def _markdown(
     config: dict[str, Any], inputs: dict[str, Artifact], jobs: dict[str, Artifact], reports: dict[str, Any]
 ) -> str:
-    corpus, shards, pretraining = (inputs[name].summary for name in PARTS)
+    corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
     held_out = {k: v for k, v in pretraining.items() if k.startswith("validation_")}
     scale = f", scale {config['scale']}" if config["scale"] else ""
     lines = [

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_prep.settings import identity
+from data_prep.shards.streams import LONGER, stream_of
 from data_prep.sources.files import below
-from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
 from pipeline.fingerprint import digest
 from pipeline.recipe.recipe import Recipe
@@ -16,37 +17,20 @@ from pipeline.reports import data
 from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
 from training.config import OrderConfig, PlacementConfig
-from training.data import LONGER, stream_of
 from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
 
+SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
 MODEL = "model"  # folder that AutoModel.from_pretrained opens
 CHECKPOINTS = "checkpoints"
-TRANSFORM = "transform.json"  # in the shards of a table
-# Settings of training that came later, and what leaves them unused: runs that do not use them keep their keys.
-LATER = {"longer": None, "start": None, "decay_steps": 0, "optimizer": "adamw"}
 
 
-def config(recipe: Recipe | ArrayRecipe) -> dict[str, Any]:
+def config(recipe: Recipe) -> dict[str, Any]:
     """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
-    train = recipe.train.model_dump(mode="json")
-    for name, unused in LATER.items():
-        if train[name] == unused:
-            del train[name]
-    own = {}
-    if isinstance(recipe, ArrayRecipe) and recipe.augment.changes:
-        own["augment"] = recipe.augment.model_dump(mode="json")
-    train["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
-    return {
-        "name": recipe.name,
-        **own,
-        "corruption": recipe.corruption.model_dump(mode="json"),
-        "order": recipe.order.model_dump(mode="json"),
-        "network": recipe.network.model_dump(mode="json"),
-        "objective": recipe.objective.model_dump(mode="json"),
-        "train": train,
-        "seed": recipe.seed,
-    }
+    precision = resolve_precision(recipe.train.precision, recipe.placement.device)
+    settings = {name: identity(getattr(recipe, name)) for name in SECTIONS if getattr(recipe, name) is not None}
+    settings["train"]["precision"] = precision
+    return {"name": recipe.name, "kind": recipe.data.kind, **settings, "seed": recipe.seed}
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
@@ -56,14 +40,12 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     placement = PlacementConfig.model_validate(dict(context.placement))
     job = Job.model_validate(
         {
-            **{k: config[k] for k in ("corruption", "order", "network", "objective", "train", "seed")},
-            "augment": config.get("augment", {}),
+            **{name: config[name] for name in ("kind", *SECTIONS, "seed")},
             "corpora": _mixture("train", config, shards),
             "longer": _mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,
             "cache": str(context.downloads / "shards"),
-            "tokenizer": str(inputs["tokenizer"].path) if "tokenizer" in inputs else "",
-            "transform": str(shards.path / TRANSFORM) if shards.summary.get("kind") == "table" else "",
+            "preprocessor": str(inputs["preprocessor"].path) if "preprocessor" in inputs else "",
             "placement": placement,
             "work": str(context.work),
             "start": _checkpoints_of(config["train"]["start"]["experiment"], context)
@@ -127,4 +109,4 @@ def last_of_each_step(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [merged[step] for step in sorted(merged)]
 
 
-PRETRAIN = Stage("pretrain", 1, run)
+PRETRAIN = Stage("pretrain", 2, run)

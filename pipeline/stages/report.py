@@ -9,14 +9,14 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.downstream.fine_tune.report import verdict
-from pipeline.recipe.recipe import AnyRecipe
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context, Stage
 from training.job import speed_of
 
 PARTS = ("ingest", "tokenizer", "shards", "pretrain")
 
 
-def config(recipe: AnyRecipe) -> dict[str, Any]:
+def config(recipe: Recipe) -> dict[str, Any]:
     return {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
 
 

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from pipeline import dag
-from pipeline.array_recipe import ArrayRecipe
 from pipeline.estimate import arrays, calibration
 from pipeline.home import Home
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 from pipeline.runs import every
 from training.job import METRICS
 
@@ -67,7 +67,7 @@ def main(names: list[str]) -> None:
         settings = [f"train.steps={steps}", "train.warmup_steps=1", "downstream=[]"]
         with tempfile.TemporaryDirectory() as folder:
             home, recipe = Home(Path(folder)), load(name, None, settings)
-            assert isinstance(recipe, ArrayRecipe), f"{name} is a recipe for text"
+            assert isinstance(recipe, Recipe), f"{name} is a recipe for text"
             ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
             shutil.rmtree(next(home.path.glob("store/pretrain-*")))
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())

@@ -16,7 +16,8 @@ from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.dag import Node
 from pipeline.execute import Execution
-from pipeline.recipe.recipe import Recipe, load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 from pipeline.reports import data
 from pipeline.runs import Run
 from pipeline.store import gc

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from flows import pretrain
 from pipeline import dag, runs
 from pipeline.home import Home
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from pipeline.store.live import WORK
 from pipeline.tracking.tracking import Tracker

@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import pretrain
 from flows import score as scores
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.scoring import champion as promotion
 from pipeline.scoring import ledger
 from pipeline.scoring.champion import Champion
@@ -110,7 +110,7 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
     assert told["retrained"].startswith("retrained, promoted: AUROC") and heard[1]["news"] == [told["retrained"]]
     new = champion()
     assert new is not None and new.name != old.name
-    learned = [made.summary["rows"] for made in runner.home.store().list() if made.stage == "array-ingest"]
+    learned = [made.summary["rows"] for made in runner.home.store().list() if made.stage == "ingest"]
     assert sorted(learned) == [1200, 1200 + 150 + 100, 1200 + 150 + 100 + 300]
 
     rows(tmp_path / "inbox" / "later.csv", 120, 5, moved=2.0)

@@ -15,7 +15,8 @@ from data_prep.shards.order import quotas
 from pipeline import dag
 from pipeline.dag import Node
 from pipeline.estimate import tokens
-from pipeline.recipe.recipe import Recipe, load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Context
 from pipeline.store.store import Store
 from tests.pipeline import tiny

@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.errors import UserError
 from pipeline import runs
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id_and_as_last(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from data_prep.errors import UserError
 from pipeline import dag, start_from
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from pipeline.stages.pretrain import METRICS, read_records
 from pipeline.store.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline import dag
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from pipeline.store.store import Store
 

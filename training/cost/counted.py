@@ -20,6 +20,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig
 from training.objective import Objective
 from training.objectives import builder
@@ -42,7 +43,7 @@ def array_cost(
 ) -> ArrayCost:
     """Of examples of this shape, so many at once. Raises UserError where network and shape do not fit."""
     with torch.random.fork_rng(devices=[]):
-        built: Any = builder(objective.name)(objective, network, shape, "cpu", None)
+        built: Any = builder(objective.name)(objective, network, DataFacts("", (), shape), "cpu")
         parameters = [p for module in _players(built).values() for p in module.parameters()]
         tried = max(1, min(rows, VALUES // math.prod(shape)))
         small = max(1, tried // 2)

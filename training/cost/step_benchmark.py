@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
+from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Trial(Settings):
             [Corpus("made up", table)], 0, OrderConfig(), lambda rows, draws: corrupt(rows, masking, specials, draws)
         )
         train = TrainConfig(steps=self.steps, global_batch=self.batch, precision=self.precision)  # type: ignore[arg-type]
-        return MaskedLM(self.objective, self.network, specials, Path("-"), "cpu"), stream, train
+        facts = DataFacts("text", ("tokens",), specials=specials, preprocessor=Path("-"))
+        return MaskedLM(self.objective, self.network, facts, "cpu"), stream, train
 
 
 class ArrayTrial(Settings):
@@ -98,7 +100,7 @@ class ArrayTrial(Settings):
 
         from data_prep.shards.format import Shards, ShardWriter
         from training.data import Corpus, Stream
-        from training.job import augmented, noisy
+        from training.job import augmented, corruption_of
         from training.objectives import builder
 
         random, pictures = np.random.default_rng(0), len(self.shape) > 1
@@ -112,7 +114,7 @@ class ArrayTrial(Settings):
         writer = ShardWriter(Path(tempfile.mkdtemp(dir=folder)), count)
         writer.write(rows)
         writer.close()
-        changed = augmented(self.augment, noisy(self.noise))
+        changed = augmented(self.augment, corruption_of(self.noise, None))
         stream = Stream([Corpus("made up", Shards(writer.folder))], 0, self.order, changed)
         train = TrainConfig(
             steps=self.steps,
@@ -121,7 +123,8 @@ class ArrayTrial(Settings):
             optimizer=self.optimizer,
             log_every=self.log_every,
         )
-        return builder(self.objective.name)(self.objective, self.network, tuple(self.shape), "cpu", None), stream, train
+        facts = DataFacts("", ("input",), tuple(self.shape))
+        return builder(self.objective.name)(self.objective, self.network, facts, "cpu"), stream, train
 
 
 AnyTrial = Trial | ArrayTrial

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.corruptions.noise import scaled
+from data_prep.facts import DataFacts
 from data_prep.shards.rows import Rows
-from training.models.autoencoder import Autoencoder, save_model
+from training.models.autoencoder import TRANSFORM, Autoencoder, save_model
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives import Base
 
@@ -97,6 +98,12 @@ class ArrayObjective(Base):
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         save_model(path, self.model, self.transform)
+
+
+def transform_of(data: DataFacts) -> Path | None:
+    """The file to keep beside the exported network: what made rows of a table what the network is given."""
+    path = data.preprocessor / TRANSFORM if data.preprocessor else None
+    return path if path and path.is_file() else None
 
 
 def unit_of(shape: Sequence[int]) -> str:

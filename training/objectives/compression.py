@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from data_prep.facts import DataFacts
 from training.codec.tables import Tables
 from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import Shape, network_config
+from training.models.autoencoder import network_config
 from training.models.compression import CompressionOptions, CompressiveAutoencoder
 from training.objective import Batch
-from training.objectives.arrays import ArrayObjective
+from training.objectives.arrays import ArrayObjective, transform_of
 from training.options import checked
 
 
@@ -30,11 +31,9 @@ class Compression(ArrayObjective):
         Tables.fitted(self.model, (batch["input"] for batch in seen)).save(path)
 
 
-def build(
-    objective: ObjectiveConfig, network: NetworkConfig, shape: Shape, device: str, transform: Path | None = None
-) -> Compression:
-    """The objective for pictures of this shape, and what is exported for pictures of any."""
+def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> Compression:
+    """The objective for pictures of the shape that `data` has, and what is exported for pictures of any."""
     options = checked(CompressionOptions, objective.options, "objective.options")
-    model = CompressiveAutoencoder(network_config(network, shape), shape, options)
-    pixels, values = float(shape[1] * shape[2]), float(model.values)
-    return Compression(model, {"rate": pixels, "distortion": values}, {"squared-error": values}, transform)
+    model = CompressiveAutoencoder(network_config(network, data.shape), data.shape, options)
+    pixels, values = float(data.shape[1] * data.shape[2]), float(model.values)
+    return Compression(model, {"rate": pixels, "distortion": values}, {"squared-error": values}, transform_of(data))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import Shape, network_config
+from training.models.autoencoder import network_config
 from training.models.vq import DiscreteAutoencoder, DiscreteOptions, Usage
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.arrays import ArrayObjective, rebuilding
+from training.objectives.arrays import ArrayObjective, rebuilding, transform_of
 from training.options import checked
 
 
@@ -58,9 +59,7 @@ class Discrete(ArrayObjective):
         return super().refuses(zero)
 
 
-def build(
-    objective: ObjectiveConfig, network: NetworkConfig, shape: Shape, device: str, transform: Path | None = None
-) -> Discrete:
-    """The objective for examples of this shape; `transform` is the file to keep beside the exported network."""
+def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> Discrete:
+    """The objective for examples of the shape that `data` has."""
     options = checked(DiscreteOptions, objective.options, "objective.options")
-    return Discrete(DiscreteAutoencoder(network_config(network, shape), shape, options), transform)
+    return Discrete(DiscreteAutoencoder(network_config(network, data.shape), data.shape, options), transform_of(data))

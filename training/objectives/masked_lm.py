@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import Ragged, Rows, Specials
+from data_prep.facts import DataFacts
+from data_prep.shards.rows import Ragged, Rows
 from training.config import NetworkConfig, ObjectiveConfig
 from training.models import transformers
 from training.models.cpu_kernels import KNOWN, LossHead
@@ -96,8 +97,7 @@ class MaskedLM(Base):
         self,
         objective: ObjectiveConfig,
         network: NetworkConfig,
-        specials: Specials,
-        tokenizer: Path,
+        data: DataFacts,
         device: str,
     ) -> None:
         sentence = str(objective.options.get("sentence", "none"))
@@ -107,6 +107,9 @@ class MaskedLM(Base):
                 f"objective.options: found {dict(objective.options)}; masked-lm takes "
                 f"sentence: one of {', '.join(SENTENCE_TASKS)}."
             )
+        specials, tokenizer = data.specials, data.preprocessor
+        if specials is None or tokenizer is None:
+            raise UserError("objective.name: masked-lm learns from text, and these data have no tokenizer.")
         self.sentence = sentence
         self.tokenizer = tokenizer
         config = transformers.text_config(network, specials.vocabulary, specials.pad, device)

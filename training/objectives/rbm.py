@@ -20,11 +20,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
+from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig
 from training.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOptions, Shape, network_config
 from training.models.rbm import stack, unroll
 from training.objective import Batch, Loss, Networks, Phase, Turn
-from training.objectives.arrays import ArrayObjective, rebuilding
+from training.objectives.arrays import ArrayObjective, rebuilding, transform_of
 from training.options import checked
 
 FINE_TUNING = "fine-tuning"
@@ -113,9 +114,7 @@ def _check(config: AutoencoderConfig) -> None:
             raise UserError(f"{where}: rbm unrolls into {value!r} here, found {found!r}; change it.")
 
 
-def build(
-    objective: ObjectiveConfig, network: NetworkConfig, shape: Shape, device: str, transform: Path | None = None
-) -> Rbm:
-    """The objective for examples of this shape; `transform` is the file to keep beside the exported network."""
+def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> Rbm:
+    """The objective for examples of the shape that `data` has."""
     options = checked(RbmOptions, objective.options, "objective.options")
-    return Rbm(network_config(network, shape), shape, options, transform)
+    return Rbm(network_config(network, data.shape), data.shape, options, transform_of(data))

@@ -45,7 +45,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
     pretrained = open_model(inputs["pretrained"].path / MODEL)
     restored = {named(own): rebuilt(pretrained, noisy[named(own)])}
-    kinds = {PLAIN: NoiseConfig(), **noises}
+    kinds = {PLAIN: NoiseConfig(kind="none"), **noises}
     found: dict[str, dict[str, list[float]]] = {
         kind: {"restored": [], "by_plain": [], "accuracy": []} for kind in kinds
     }

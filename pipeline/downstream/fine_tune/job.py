@@ -25,7 +25,8 @@ from pipeline.downstream.fine_tune import baselines, report
 from pipeline.downstream.fine_tune.examples import Encoded, encode, stream_of
 from pipeline.downstream.fine_tune.metrics import metric_name, score
 from pipeline.fingerprint import digest, file_digest
-from pipeline.recipe.recipe import DownstreamConfig, Recipe
+from pipeline.recipe.jobs.fine_tune import DownstreamConfig
+from pipeline.recipe.recipe import Recipe
 from pipeline.reports import data as figures
 from pipeline.stage import Context, Stage
 from pipeline.stages.pretrain import MODEL

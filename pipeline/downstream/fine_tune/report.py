@@ -10,7 +10,7 @@ from typing import Any
 
 from data_prep.labelled.files import Labelled
 from pipeline.downstream.fine_tune.metrics import metric_name
-from pipeline.recipe.recipe import DownstreamConfig
+from pipeline.recipe.jobs.fine_tune import DownstreamConfig
 
 
 def build(job: DownstreamConfig, data: Labelled, cells: list[dict[str, Any]], precision: str) -> dict[str, Any]:

@@ -42,8 +42,9 @@ def test_a_server_of_the_users_own_is_left_alone(tmp_path: Path, monkeypatch: py
 
 def test_users_share_a_server_that_leaves_with_the_last_of_them(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from flows.machine.environment import prepare; from flows.machine import"
-        " prefect_server as s; import os; home = Path(sys.argv[1]); prepare(home); s.begin(home); s.wait(home);"
+        "import sys, time; from pathlib import Path; from flows.machine.environment import prepare;"
+        " from flows.machine import prefect_server as s; import os; home = Path(sys.argv[1]);"
+        " prepare(home); s.begin(home); s.wait(home);"
         " print(os.environ['PREFECT_API_URL'], flush=True); time.sleep(600)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

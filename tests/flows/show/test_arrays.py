@@ -24,23 +24,24 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return tiny_arrays.make(path, folder, "train.steps=1")
 
 
-def said(artifact: Artifact, rows: range, noise: NoiseConfig | None, split: str = "train") -> str:
+def said(made: dict[str, Artifact], rows: range, noise: NoiseConfig | None, split: str = "train") -> str:
     console = Console(file=io.StringIO(), width=140, color_system="truecolor", force_terminal=True)
-    arrays.peek(artifact, split, rows, console, noise, 0, "tiny-arrays")
+    transform = made["transform"].path if "transform" in made else None
+    arrays.peek(made["shards"], transform, split, rows, console, noise, 0, "tiny-arrays")
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_rows_are_shown_beside_what_the_network_sees(made: dict[str, Artifact]) -> None:
-    clean, noisy = (said(made["shards"], range(2, 5), noise) for noise in (None, MASKING))
+    clean, noisy = (said(made, range(2, 5), noise) for noise in (None, MASKING))
     assert "rows 2–4 of" in clean and "sees" not in clean
     assert "sees" in noisy and "rebuilds" in noisy
-    assert noisy == said(made["shards"], range(2, 5), MASKING), "the same noise each time"
+    assert noisy == said(made, range(2, 5), MASKING), "the same noise each time"
 
 
 def test_a_table_is_shown_in_its_own_units(made: dict[str, Artifact]) -> None:
     if made["ingest"].summary["kind"] != "table":
         pytest.skip("pictures have no columns")
-    text = said(made["shards"], range(3), None)
+    text = said(made, range(3), None)
     assert all(name in text for name in ("x0", "x4", "colour"))
     assert any(colour in text for colour in tiny_arrays.COLOURS)
 
@@ -55,9 +56,9 @@ def test_a_picture_is_drawn_in_its_greys() -> None:
 
 def test_no_such_split_or_row(made: dict[str, Artifact]) -> None:
     with pytest.raises(UserError, match="has no split 'dev'; it has test, train, validation"):
-        said(made["shards"], range(1), None, "dev")
+        said(made, range(1), None, "dev")
     with pytest.raises(UserError, match=r"so none is number 5,000"):
-        said(made["shards"], range(5000, 5001), None)
+        said(made, range(5000, 5001), None)
 
 
 def test_stats_count_every_row(made: dict[str, Artifact]) -> None:

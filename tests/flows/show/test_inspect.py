@@ -18,6 +18,7 @@ from data_prep.ingest import ingest
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged, Rows, concat, ragged
+from data_prep.shards.streams import stream_of
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.tokens.compose import ComposeConfig, compose
@@ -30,7 +31,7 @@ from flows.show.token_rows import as_seen
 from pipeline.artifact import Artifact, output_digest
 from training.config import OrderConfig
 from training.data import Corpus as TrainingCorpus
-from training.data import Stream, stream_of
+from training.data import Stream
 
 TEXT = "the quick brown fox jumps over lazy dogs while seven clever senators debate naïve laws"
 WORDS = TEXT.split()
@@ -92,7 +93,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
             "compose": {"kind": task},
             "corruption": at.model_dump() if at else None,
         }
-        made[task] = artifact(path, "shards", config, None, tokenizer=made[kind], corpus=made["corpus"])
+        made[task] = artifact(
+            path, "shards", {"kind": "text", "settings": config}, None, preprocessor=made[kind], corpus=made["corpus"]
+        )
     return made
 
 
@@ -136,7 +139,7 @@ def test_rows_are_corrupted_as_training_corrupts_them(home: dict[str, Artifact],
         _, epochs, places = stream.order.locate(samples)
         assert set(epochs.tolist()) == {epoch}
         trained = stream.read(samples)
-        rows, note = as_seen(table.read(places), places, home["sop"].config, split, MASKING, special, epoch)
+        rows, note = as_seen(table.read(places), places, home["sop"].config["settings"], split, MASKING, special, epoch)
         assert note == f"corrupted as training does it in epoch {epoch}"
         for name in ("tokens", "target_positions", "target_ids"):
             assert np.array_equal(ragged(rows, name).values, ragged(trained, name).values)
@@ -157,7 +160,7 @@ def test_the_answers_are_the_targets(home: dict[str, Artifact]) -> None:
     special = specials(home["wordpiece"].path)
     pieces = Pieces(load(home["wordpiece"].path), special)
     table = Shards(home["sop"].path / "train")
-    rows, _ = as_seen(table.read([4]), np.array([4]), home["sop"].config, "train", MASKING, special, 0)
+    rows, _ = as_seen(table.read([4]), np.array([4]), home["sop"].config["settings"], "train", MASKING, special, 0)
     text = shown(home["sop"], home["wordpiece"], rows=1, start=4, corruption=MASKING)
     answers = " ".join(text[text.index("x″") :].replace("│", " ").split())
     seen = ragged(rows, "tokens").row(0)
@@ -329,6 +332,11 @@ def test_padding_is_not_shown(home: dict[str, Artifact], tmp_path: Path) -> None
     writer = ShardWriter(tmp_path / "train", rows_per_shard=8)
     writer.write(rows)
     writer.close()
-    made = artifact(tmp_path, "shards", {"name": NAME, "seed": SEED}, tokenizer=home["wordpiece"])
+    made = artifact(
+        tmp_path,
+        "shards",
+        {"kind": "text", "settings": {"name": NAME, "seed": SEED, "compose": {}}},
+        preprocessor=home["wordpiece"],
+    )
     text = shown(made, home["wordpiece"], corruption=MASKING)
     assert "[PAD]" not in text and "1 of 3 tokens to predict" in text

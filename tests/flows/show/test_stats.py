@@ -20,7 +20,7 @@ from flows.show.stats import bar, gather, show
 from pipeline import dag
 from pipeline.artifact import Artifact, is_account, output_digest
 from pipeline.execute import Execution
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.runs import numbers
 from pipeline.stage import Context
 from pipeline.store.store import Store
@@ -95,7 +95,7 @@ def test_a_page_and_its_values(made: dict[str, Artifact], kind: str) -> None:
     assert made[kind].key in page.stdout and "█" in page.stdout
     values = CliRunner().invoke(app, ["stats", made[kind].key[:-4], "--json"])
     found = json.loads(values.stdout)
-    assert (found["artifact"], found["stage"]) == (made[kind].key, kind)
+    assert (found["artifact"], found["stage"]) == (made[kind].key, made[kind].stage)
 
 
 def test_shards_tell_of_rows_documents_and_rejects(made: dict[str, Artifact]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import dag
-from pipeline.array_recipe import ArrayRecipe
 from pipeline.estimate import arrays, calibration
 from pipeline.estimate.tokens import Estimate
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
 from training.cost.memory import ARRAY_PROCESS
 from training.cost.step_benchmark import ArrayTrial, Measured, Trial
@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ArrayTrial]:
 
 def estimated(path: Path, home: Path, *settings: str) -> Estimate | None:
     recipe = load(path, overrides=settings)
-    assert isinstance(recipe, ArrayRecipe)
+    assert isinstance(recipe, Recipe)
     planned = dag.plan(dag.nodes(recipe, home / "downloads"), tiny_arrays.store_of(home))
     return arrays.estimate(recipe, planned, home, 1e12)
 
@@ -78,7 +78,7 @@ def test_a_recipe_on_gpus_needs_no_trial(tmp_path: Path, asked: list[ArrayTrial]
 
 def test_a_trial_measures_what_trains(tmp_path: Path) -> None:
     recipe = load(tiny_arrays.recipe(tmp_path, "images"), overrides=["corruption={kind: gaussian, level: 0.1}"])
-    assert isinstance(recipe, ArrayRecipe)
+    assert isinstance(recipe, Recipe)
     [found] = calibration.measure(arrays._trial(recipe, (1, 8, 8), 16, 100, "fp32").model_copy(update={"steps": 6}))
     assert 0 < found.update_seconds < found.mean_seconds < 1
     assert found.peak_bytes > 100e6

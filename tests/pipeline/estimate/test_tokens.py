@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.dag import Planned, nodes
 from pipeline.estimate import calibration, tokens
-from pipeline.recipe.recipe import Recipe, load
+from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import PROCESS
 from training.cost.step_benchmark import Measured, Trial, measure

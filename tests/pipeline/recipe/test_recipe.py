@@ -12,7 +12,9 @@ from data_prep.errors import UserError
 from pipeline.fingerprint import canonical
 from pipeline.recipe import parse
 from pipeline.recipe.errors import known_paths
-from pipeline.recipe.recipe import Recipe, flatten, load, recipes
+from pipeline.recipe.flatten import flatten
+from pipeline.recipe.load import load, recipes
+from pipeline.recipe.recipe import Recipe
 
 MINIMAL = """
 name: mine
@@ -187,8 +189,8 @@ def test_set(mine, setting, value):
         ("train.batch=1", "--set train.batch: unknown key; did you mean train.global_batch? (known: "),
         ("train.warmup=1", "--set train.warmup: unknown key; did you mean train.warmup_steps? (known: "),
         ("train.wd=1", "--set train.wd: unknown key; did you mean train.weight_decay? (known: "),
-        ("tran.steps=1", "--set tran: unknown key; did you mean train? (known: compose, "),
-        ("workers=2", "--set workers: unknown key; did you mean placement.workers? (known: compose, "),
+        ("tran.steps=1", "--set tran: unknown key; did you mean train? (known: augment, "),
+        ("workers=2", "--set workers: unknown key; did you mean placement.workers? (known: augment, "),
         ("data.sources.0.packge=x", "--set data.sources.0.packge: unknown key; did you mean data.sources.0.package?"),
         ("corruption.qqq=1", "--set corruption.qqq: unknown key (known: at, "),
         ("train.schedule=linaer", "--set train.schedule: found 'linaer' (text); allowed: 'linear', 'cosine', "),
@@ -359,7 +361,8 @@ def test_placement_and_names_are_not_science(mine):
 
 def test_every_key_has_a_description():
     """Of the sections that are defined beside recipes; others document theirs where they live."""
-    from pipeline.recipe.recipe import DataConfig, DownstreamConfig
+    from data_prep.text.kind import TextData as DataConfig
+    from pipeline.recipe.jobs.fine_tune import DownstreamConfig
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
     for model in (
@@ -392,7 +395,7 @@ def test_flatten():
 
 def test_importing_recipes_needs_no_framework():
     code = (
-        "import sys; from pipeline.recipe.recipe import load; load('bert');"
+        "import sys; from pipeline.recipe.load import load; load('bert');"
         "print([m for m in ('torch', 'ray', 'mlflow', 'deepspeed', 'prefect', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -445,5 +448,5 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
 
 
 def test_an_objective_of_tables_and_pictures_is_refused_for_text() -> None:
-    with pytest.raises(UserError, match=r"objective\.name: 'vae' does not learn from text; choose masked-lm"):
+    with pytest.raises(UserError, match=r"objective\.name: 'vae' does not learn from text data"):
         load("bert", overrides=["objective.name=vae"])

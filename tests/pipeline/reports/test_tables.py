@@ -12,7 +12,7 @@ import pytest
 from pipeline import dag
 from pipeline.artifact import TABLES, Artifact, is_account
 from pipeline.execute import Execution
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from pipeline.store.store import Store
 from pipeline.tracking.tracking import Tracker

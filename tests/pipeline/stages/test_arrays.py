@@ -12,11 +12,12 @@ import torch
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
+from data_prep.tables.transform import FILE as TRANSFORM
 from data_prep.tables.transform import Transform
 from pipeline.artifact import Artifact
 from pipeline.downstream.job import plane
 from pipeline.execute import _line
-from pipeline.stages.pretrain import METRICS, MODEL, TRANSFORM, read_records
+from pipeline.stages.pretrain import METRICS, MODEL, read_records
 from tests.pipeline import tiny_arrays
 from training.models.autoencoder import open_model
 
@@ -50,7 +51,7 @@ def test_shards_hold_what_the_corpus_does(made: dict[str, Artifact]) -> None:
     if corpus.kind == "images":
         assert np.array_equal(np.asarray(rows["input"]), whole.input)
     else:
-        transform = Transform.load(made["shards"].path / TRANSFORM)
+        transform = Transform.load(made["transform"].path / TRANSFORM)
         assert np.array_equal(np.asarray(rows["input"]), transform.apply(whole.input))
         assert set(transform.columns_of) == {"x0", "x1", "x2", "x3", "x4", "colour"}, "the label is no input"
 
@@ -87,7 +88,7 @@ def test_the_line_of_a_running_training() -> None:
 def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> None:
     beside = made["pretrain"].path / MODEL / TRANSFORM
     if made["ingest"].summary["kind"] == "table":
-        assert beside.read_bytes() == (made["shards"].path / TRANSFORM).read_bytes()
+        assert beside.read_bytes() == (made["transform"].path / TRANSFORM).read_bytes()
     else:
         assert not beside.exists()
 
@@ -153,15 +154,21 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["data.kind=tables"], "data.kind: found 'tables' (text); allowed: 'table' or 'images'; did you mean 'table'?"),
-        (["data.images={size: 8}"], "data.images: does not belong to data.kind table"),
-        (["compose={kind: packed}"], "compose: unknown key"),
+        (
+            ["data.kind=tables"],
+            "allowed: 'text', 'table', 'images'; did you mean 'table'?",
+        ),
+        (["data.images={size: 8}"], "data.images: unknown key"),
+        (["compose={kind: packed}"], "compose: is for data.kind text, found table; leave it out"),
         (["train.longer={length: 64}"], "train.longer: is for text"),
-        (["downstream=[{name: codes, task: code}]"], "downstream.0.task: found 'code' (text); allowed: 'codes', "),
+        (
+            ["downstream=[{name: codes, task: code}]"],
+            "downstream.0.task: found 'code' (text); allowed: 'class",
+        ),
         (["downstream=[{name: codes}]"], "downstream.0.task: missing"),
         (["downstream=[{name: codes, task: codes, neighbour: 3}]"], "did you mean downstream.0.neighbours?"),
         (["downstream=[{name: shards, task: codes}]"], "downstream.0.name: 'shards' is the name of a stage"),
-        (["objective.name=masked-lm"], "objective.name: 'masked-lm' learns from text, and data.kind is table"),
+        (["objective.name=masked-lm"], "objective.name: 'masked-lm' does not learn from table data"),
         (["network.config.bottleneck=0"], "network.config.bottleneck"),
         (["objective.options={sentence: nsp}"], "objective.options.sentence"),
         (["network.architecture=bert"], "network.architecture: 'bert' is no auto-encoder; choose mlp or conv"),

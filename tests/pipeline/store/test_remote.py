@@ -12,7 +12,7 @@ import pytest
 from data_prep.sources import files
 from pipeline import dag
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from pipeline.store.store import Store
 from tests.pipeline import tiny

@@ -17,7 +17,7 @@ from pipeline.downstream.anomaly.networks import detectors
 from pipeline.downstream.anomaly.reasons import by_column, sentence, told
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.jobs.autoencoders import AnomalyConfig
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.scoring import training_rows
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.row_detector import Detector

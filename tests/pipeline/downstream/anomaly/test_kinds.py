@@ -13,7 +13,7 @@ from pipeline.downstream.anomaly import kinds as anomaly_kinds
 from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.jobs.autoencoders import AnomalyConfig
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 

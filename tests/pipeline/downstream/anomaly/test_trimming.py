@@ -16,7 +16,7 @@ from pipeline.downstream.anomaly.networks import Detector, detectors
 from pipeline.downstream.anomaly.trimming import FOLDS, kept, least
 from pipeline.downstream.job import config as job_config
 from pipeline.recipe.jobs.autoencoders import AnomalyConfig, DetectorConfig
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report

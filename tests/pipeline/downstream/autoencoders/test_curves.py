@@ -11,7 +11,7 @@ from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream.autoencoders.curves import changed, phases
 from pipeline.recipe.jobs.autoencoders import RivalConfig
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.stages import pretrain
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report

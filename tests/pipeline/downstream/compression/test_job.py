@@ -12,8 +12,8 @@ from PIL import Image
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.recipe.recipe import load
-from pipeline.stages import array_ingest
+from pipeline.recipe.load import load
+from pipeline.stages import ingest
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 from tests.training.tiny_arrays import photographs
@@ -76,10 +76,10 @@ def test_pictures_smaller_than_a_patch_are_rejected(home: Path, tmp_path: Path) 
 
 
 def test_corpora_that_are_not_cut_keep_their_keys(home: Path, tmp_path: Path) -> None:
-    cut = array_ingest.config(load(home / "tiny.yaml"), tmp_path)
-    uncut = array_ingest.config(load(home / "tiny.yaml", overrides=["data.images.patch=null"]), tmp_path)
-    assert cut["meaning"]["patch"] == 16
-    assert uncut["meaning"] == {"size": None, "channels": 3, "labels": "none"}
+    cut = ingest.config(load(home / "tiny.yaml"), tmp_path)
+    uncut = ingest.config(load(home / "tiny.yaml", overrides=["data.images.patch=null"]), tmp_path)
+    assert cut["data"]["images"]["patch"] == 16
+    assert uncut["data"]["images"] == {"channels": 3, "labels": "none"}
 
 
 def test_the_report_sets_real_files_beside_other_codecs(made: dict[str, Artifact], home: Path) -> None:

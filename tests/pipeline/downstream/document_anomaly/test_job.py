@@ -30,7 +30,7 @@ from data_prep.text.passages import (
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.downstream.document_anomaly import job as document_anomaly
-from pipeline.recipe.recipe import load
+from pipeline.recipe.load import load
 from pipeline.scoring import champion, score_files, training_rows
 from pipeline.scoring.detectors import open_any
 from pipeline.scoring.document_detector import NO_TEXT, DocumentDetector

@@ -18,7 +18,8 @@ from pipeline.downstream.fine_tune import baselines, report
 from pipeline.downstream.fine_tune import job as fine_tune
 from pipeline.downstream.fine_tune.examples import Encoded, encode, stream_of
 from pipeline.downstream.fine_tune.metrics import MISSED, metric_name, score_answers
-from pipeline.recipe.recipe import DownstreamConfig, load
+from pipeline.recipe.jobs.fine_tune import DownstreamConfig
+from pipeline.recipe.load import load
 from pipeline.stage import Context
 from tests.pipeline import tiny
 from training.data import MemoryTable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,66 +15,40 @@ from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import Corpus, CorpusFile
 from data_prep.corruptions.masking import MaskingConfig, corrupt
 from data_prep.errors import UserError
-from data_prep.ingest import SERIAL_BYTES
+from data_prep.kinds import Inputs, Use
 from data_prep.rng import Draws, key
 from data_prep.shards.format import ShardWriter, digest, join, mapped
 from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
-from data_prep.stats import stats
+from data_prep.shards.streams import LONGER, stream_of
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import load, specials
-from data_prep.workers import HERE, Crew, Workers
-from pipeline.artifact import TABLES, Artifact
-from pipeline.recipe.recipe import Recipe
-from pipeline.reports import data, tables
-from pipeline.stage import Context, Stage
-from training.data import LONGER, stream_of
+from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
 
 VERSION = 1  # of what tokenising gives
 TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
 ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
-SPLITS = ("train", "validation")
-STATS = "stats.json"
-STATS_OF_CORPUS = "figures/corpus.json"  # an account: a corpus that differs in its rejects alone is no other shards
 
 
-def config(recipe: Recipe) -> dict[str, Any]:
-    """Corruption at load time is a matter of training: only corruption at writing time forks the shards."""
-    masking, longer = recipe.corruption, recipe.train.longer
-    written = masking.at == "shards"
-    settings: dict[str, Any] = {
-        "name": recipe.name,
-        "seed": recipe.seed,
-        "compose": recipe.compose.model_dump(mode="json", exclude=None if recipe.compose.pack else {"pack"}),
-        "corruption": masking.model_dump(mode="json") if written else None,
-    }
-    if longer:
-        masking = longer.corruption(masking)
-        settings[LONGER] = {
-            "length": longer.length,
-            "corruption": masking.model_dump(mode="json") if written else None,
-        }
-    return settings
-
-
-def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
-    corpus, folder = inputs["corpus"].path, inputs["tokenizer"].path
-    summary: dict[str, Any] = {"length": config["compose"]["length"], "parts": {}}
+def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
+    """Tokenise, compose and, if asked to, corrupt a corpus into shards in `out_dir`; see `data_prep.kinds.Kind`."""
+    corpus, tokenizer, settings = made_of.corpus, made_of.preprocessor, complete(settings)
+    summary: dict[str, Any] = {"length": settings["compose"]["length"], "parts": {}}
     parts = Corpus(corpus).parts
-    with Crew(_workers(Corpus(corpus), context)) as crew:
+    with Crew(_workers(Corpus(corpus), use)) as crew:
         for split, part in [*(("train", part) for part in parts), ("validation", None)]:
             documents = Corpus(corpus, split, part)
             if len(documents) == 0:
                 continue
-            place = context.work / "tokens" / f"{split}-{part}"
-            tokens = _tokenised(documents, folder, place, context, crew)
-            settings = {split: config}
-            if split == "train" and LONGER in config:
-                settings[LONGER] = _lengthened(config)
-            for kind, chosen in settings.items():
+            place = use.work / "tokens" / f"{split}-{part}"
+            tokens = _tokenised(documents, tokenizer, place, use, crew)
+            settings_of = {split: settings}
+            if split == "train" and LONGER in settings:
+                settings_of[LONGER] = _lengthened(settings)
+            for kind, chosen in settings_of.items():
                 name = f"{kind}-{part}" if part else kind
-                made = _write(name, tokens, place, chosen, folder, out_dir, context, crew)
+                made = _write(name, tokens, place, chosen, tokenizer, out_dir, use, crew)
                 if not made["rows"] and split == "train":
                     where, whose = "train.longer" if kind == LONGER else "compose", part and f" of {part}"
                     raise UserError(
@@ -85,57 +58,30 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
                 summary["parts"].setdefault(kind, {})[name] = made
             del tokens
             shutil.rmtree(place)
-    summary["sources"] = inputs["corpus"].summary["sources"]
-    summary |= {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
-    return summary | {"stats": _count(config, inputs, out_dir, summary["parts"], context)}
+    return summary | {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
 
 
-def _count(
-    config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, parts: dict[str, Any], context: Context
-) -> dict[str, Any]:
-    """Write what the data look like, in numbers, figures, tables and a page; the numbers that are worth a metric."""
-    context.progress("counting tokens and documents")
-    lengths = {name: row_length(config, name) for kind in parts.values() for name in kind}
-    folders = {name: out_dir / name for name in lengths}
-    rows = stats.of_shards(folders, inputs["tokenizer"].path, lengths)
-    (out_dir / STATS).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    corpus = stats.of_corpus(inputs["corpus"].path)
-    context.progress("drawing figures")
-    drawn = data.data_figures(rows["splits"], corpus, (out_dir / STATS_OF_CORPUS).parent)
-    (out_dir / STATS_OF_CORPUS).write_text(json.dumps(corpus, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    ingested = inputs["corpus"].summary
-    tables.data_tables(rows["splits"], corpus, ingested, out_dir / TABLES)
-    page = data.data_page(config["name"], rows["splits"], corpus, ingested, drawn)
-    (out_dir / "stats.md").write_text(page, encoding="utf-8")
-    told: dict[str, Any] = {
-        name: {
-            "padding_share": split["padding_share"],
-            "sequences_per_row": split["sequences_per_row"],
-            "unk_share": split["vocabulary"]["unk_share"],
-            "vocabulary_coverage": split["vocabulary"]["coverage"],
-            "entropy": split["vocabulary"]["entropy"],
-        }
-        for name, split in rows["splits"].items()
-    }
-    wanted = ("rows", "kept", "rejected", "duplicates", "near_duplicates", "filtered")
-    return told | {"corpus": {name: ingested[name] for name in wanted if name in ingested}}
+def complete(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with every default filled in."""
+    composed = ComposeConfig.model_validate(settings["compose"]).model_dump(mode="json")
+    longer = {LONGER: {"corruption": None, **settings[LONGER]}} if LONGER in settings else {}
+    return {"corruption": None, **settings, "compose": composed, **longer}
 
 
-def row_length(config: dict[str, Any], split: str) -> int:
+def row_length(settings: dict[str, Any], split: str) -> int:
     """The most tokens that a row of a split may have."""
+    settings = complete(settings)
     longer = split.partition("-")[0] == LONGER
-    return config[LONGER]["length"] if longer else config["compose"]["length"]
+    return settings[LONGER]["length"] if longer else settings["compose"]["length"]
 
 
-def _workers(corpus: Corpus, context: Context) -> Workers:
-    if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES:
-        return HERE
-    return Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
+def _workers(corpus: Corpus, use: Use) -> Workers:
+    return HERE if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES else use.workers
 
 
-def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, crew: Crew) -> TokenCorpus:
+def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, use: Use, crew: Crew) -> TokenCorpus:
     """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
-    cache = context.downloads / unit_cache.FOLDER
+    cache = use.downloads / unit_cache.FOLDER
     rules = digest(mapped(tokenizer / "tokenizer.json"))
     jobs = [
         _Tokenising(file, wanted, tokenizer, cache, unit_cache.key_of("tokens", VERSION, wanted, rules))
@@ -146,7 +92,7 @@ def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, context: Context, c
         done += count
         seconds = time.monotonic() - began
         left = round(seconds / number * (len(jobs) - number))
-        context.progress(
+        use.progress(
             f"{corpus.split}: {done:,} tokens, {done / max(seconds, 1e-3) / 1e6:,.1f} M/s, "
             f"{left // 60}:{left % 60:02d} left",
             number / len(jobs),
@@ -199,7 +145,7 @@ def _write(
     config: dict[str, Any],
     tokenizer: Path,
     out_dir: Path,
-    context: Context,
+    use: Use,
     crew: Crew,
 ) -> dict[str, Any]:
     """The shards of one split; what there is to say of them."""
@@ -218,7 +164,7 @@ def _write(
     written: list[tuple[int, int, int]] = []
     for one in crew.in_order(_write_piece, jobs):
         written.append(one)
-        context.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
+        use.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
     index = join(out_dir / split, [job.out for job in jobs], {"split": split})
     return _summary(tokens, index, sum(one[1] for one in written), sum(one[2] for one in written), settings.length)
 
@@ -301,6 +247,3 @@ def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
     room = sum(part["tokens"] / (1 - part["padding_share"]) for part in parts if part["tokens"])
     counts["mean_length"] = round(counts["tokens"] / max(counts["rows"], 1), 2)
     return counts | {"padding_share": round(1 - counts["tokens"] / max(room, 1), 4)}
-
-
-SHARDS = Stage("shards", 2, run)

@@ -1,0 +1,97 @@
+"""What kinds share whose examples are arrays of one shape: rows of a table, images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.arrays import ingest_arrays
+from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.documents import SPLITS
+from data_prep.errors import UserError
+from data_prep.kinds import Inputs, Kind, Progress, Use
+from data_prep.shards.format import ShardWriter
+from data_prep.stats import columns
+from data_prep.workers import HERE, Workers
+
+BYTES_PER_SHARD = 1 << 28
+
+
+class ArrayKind(Kind):
+    """Shards hold `input` [R, …], `label` (−1: none) and `row`, the number of the row in its split of the corpus."""
+
+    def meaning(self, data: Any) -> Any:
+        """The section of the data that says what files hold."""
+        raise NotImplementedError
+
+    def ingest(
+        self,
+        data: Any,
+        seed: int,
+        out_dir: Path,
+        downloads: Path,
+        progress: Progress = lambda message, done: None,
+        workers: Workers = HERE,
+    ) -> dict[str, Any]:
+        return ingest_arrays(
+            data.sources, self.meaning(data), data.max_rejects, data.split, seed, out_dir, downloads, progress, workers
+        )
+
+    def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
+        """Numbers of the classes that are trained on; None: all. UserError where labels do not tell."""
+        raise NotImplementedError
+
+    def inputs(self, batch: ArrayBatch, preprocessor: Any) -> np.ndarray:
+        """What the network is given: [R, …]."""
+        raise NotImplementedError
+
+    def loaded(self, made_of: Inputs) -> Any:
+        """The preprocessor, as `inputs` takes it."""
+        return None
+
+    def shape(self, corpus: ArrayCorpus, preprocessor: Any) -> tuple[tuple[int, ...], int]:
+        """Of an example as the network is given it, and the bytes of one."""
+        raise NotImplementedError
+
+    def write_shards(self, settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
+        summary: dict[str, Any] = {"kind": made_of.summary["kind"], "parts": {}}
+        normal, preprocessor = self.normal_classes(settings, made_of.summary), self.loaded(made_of)
+        for split in SPLITS:
+            rows = ArrayCorpus(made_of.corpus, split)
+            if not len(rows):
+                continue
+            chosen = chosen_batches(rows, normal if split == "train" else None)
+            shape, num_bytes = self.shape(rows, preprocessor)
+            writer = ShardWriter(out_dir / split, max(1, BYTES_PER_SHARD // (num_bytes + 16)))
+            num_written = 0
+            for batch in chosen:
+                values = self.inputs(batch, preprocessor)
+                writer.write({"input": values, "label": batch.label, "row": batch.row})
+                num_written += len(values)
+                use.progress(f"{split}: {num_written:,} rows", num_written / len(rows))
+            writer.close({"split": split})
+            if num_written:
+                summary[split] = {"rows": num_written, "shape": list(shape)}
+                summary["parts"][split] = {split: summary[split]}
+        if "train" not in summary:
+            raise UserError("data: no row is left to train on; add sources or lower the shares held out.")
+        return summary
+
+    def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
+        """Rows of each split and class, and what columns or pixels hold."""
+        return columns.of_corpus(made_of.corpus)
+
+
+def chosen_batches(corpus: ArrayCorpus, normal: Sequence[int] | None) -> Iterator[ArrayBatch]:
+    """All rows, or those of classes that are normal."""
+    for batch in corpus.batches():
+        if normal is None:
+            yield batch
+            continue
+        keep = np.flatnonzero(np.isin(batch.label, normal))
+        kept = batch.input.take(pa.array(keep)) if isinstance(batch.input, pa.RecordBatch) else batch.input[keep]
+        yield ArrayBatch(kept, batch.label[keep], batch.row[keep])

@@ -1,0 +1,79 @@
+"""Images: pixels [C, H, W] in bytes, with the name of their folder as their class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_prep.corpus.array_kind import ArrayKind
+from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.errors import UserError
+from data_prep.images import units
+from data_prep.images.pixels import ImagesConfig
+from data_prep.kinds import DataConfig, Problem, Sections
+from data_prep.sources.config import Accepts
+
+
+class ImagesData(DataConfig):
+    """Where images come from, what they are made into, and which are held out."""
+
+    kind: Literal["images"]
+    """What the sources hold."""
+    images: ImagesConfig = Field(default_factory=ImagesConfig)
+    """What images are made into."""
+    train_on: Literal["all", "normal"] = "all"
+    """normal: no image is trained on whose label is not among `normal`."""
+    normal: list[str] = Field(default_factory=list)
+    """Labels of normal images; others are anomalies."""
+    max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Bad images tolerated: a whole number counts them, a fraction is their share."""
+
+    AFTER_INGEST: ClassVar = ("train_on", "normal")
+
+
+class ImagesKind(ArrayKind):
+    """See the module's docstring."""
+
+    Data = ImagesData
+    sections: ClassVar = {"augment": False}
+    unit = "images"
+
+    def problems(self, recipe: Sections) -> Iterator[Problem]:
+        if recipe.data.train_on == "normal" and not recipe.data.normal:
+            yield "data.train_on", "normal needs labels that are normal; set data.normal"
+
+    def meaning(self, data: ImagesData) -> ImagesConfig:
+        return data.images
+
+    def tells_normal(self, data: ImagesData) -> bool:
+        return bool(data.normal)
+
+    def accepts(self, data: ImagesData) -> Accepts:
+        return units.accepts(data.images)
+
+    def shards_settings(self, recipe: Sections) -> dict[str, Any]:
+        if recipe.data.train_on == "all":
+            return {"train_on": "all"}
+        return {"train_on": "normal", "normal": recipe.data.normal}
+
+    def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
+        if settings["train_on"] == "all":
+            return None
+        unknown = [name for name in settings["normal"] if name not in corpus["classes"]]
+        if unknown:
+            known = ", ".join(corpus["classes"]) or "none; set data.images.labels"
+            raise UserError(f"data.normal: no image has the label {unknown[0]!r}; there are {known}.")
+        return [corpus["classes"].index(name) for name in settings["normal"]]
+
+    def inputs(self, batch: ArrayBatch, preprocessor: None) -> np.ndarray:
+        return np.asarray(batch.input)
+
+    def shape(self, corpus: ArrayCorpus, preprocessor: None) -> tuple[tuple[int, ...], int]:
+        shape = corpus.shape or ()
+        return shape, int(np.prod(shape))
+
+
+KIND = ImagesKind()

@@ -1,0 +1,16 @@
+"""Names of the streams of random draws that corrupt rows, so that writing, loading and showing draw the same."""
+
+from __future__ import annotations
+
+CORRUPT, CORRUPT_HELD_OUT = "corrupt", "corrupt held-out"
+LONGER = "longer"  # the split with the longer rows of the last steps
+
+
+def stream_of(split: str, name: str) -> tuple[str, str]:
+    """What keys the draws that corrupt the rows of a split: the stream, and the corpus as the stream calls it.
+
+    A split is "train", "longer", "validation", or the part of a mixture, as in "train-web".
+    """
+    kind, _, part = split.partition("-")
+    words = [name, LONGER if kind == LONGER else "", part]
+    return (CORRUPT_HELD_OUT if kind == "validation" else CORRUPT), " ".join(filter(None, words))

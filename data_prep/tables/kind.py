@@ -1,0 +1,106 @@
+"""Tables: typed rows, made numbers by a transform that is fitted on training rows only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from data_prep.corpus.array_kind import ArrayKind, chosen_batches
+from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.errors import UserError
+from data_prep.kinds import DataConfig, Inputs, Progress, Sections
+from data_prep.settings import identity
+from data_prep.sources.config import Accepts
+from data_prep.tables import files
+from data_prep.tables.schema import TableConfig
+from data_prep.tables.transform import FILE, Transform, TransformConfig
+
+NORMAL = 0  # the label of normal rows, where a table says which are
+
+
+class TableData(DataConfig):
+    """Where rows come from, what their columns mean, and which rows are held out."""
+
+    kind: Literal["table"]
+    """What the sources hold."""
+    table: TableConfig = Field(default_factory=TableConfig)
+    """What the columns mean."""
+    transform: TransformConfig = Field(default_factory=TransformConfig)
+    """How columns become numbers."""
+    train_on: Literal["all", "normal"] = "all"
+    """normal: no anomaly is trained on, where labels tell (`data.table.normal`)."""
+    max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Bad rows tolerated: a whole number counts them, a fraction is their share."""
+
+    AFTER_INGEST: ClassVar = ("transform", "train_on")
+
+
+class TableKind(ArrayKind):
+    """See the module's docstring."""
+
+    Data = TableData
+    fits = "transform"
+
+    def meaning(self, data: TableData) -> TableConfig:
+        return data.table
+
+    def tells_normal(self, data: TableData) -> bool:
+        packages = any(source.package for source in data.sources)  # which may tell it themselves
+        return bool(data.table.normal or data.table.layout or packages)
+
+    def accepts(self, data: TableData) -> Accepts:
+        return files.accepts(data.table.layout)
+
+    def fit_settings(self, recipe: Sections) -> dict[str, Any]:
+        return {"transform": identity(recipe.data.transform), "train_on": recipe.data.train_on}
+
+    def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
+        progress("fitting the transform", None)
+        train = ArrayCorpus(corpus, "train")
+        normal = self._normal(settings, train.schema is not None and bool(train.schema.normal))
+        transform = Transform.fit(
+            lambda: (_table(batch) for batch in chosen_batches(train, normal)),
+            TransformConfig.model_validate(settings["transform"]),
+            train.schema,
+        )
+        transform.save(out_dir / FILE)
+        return {"features": len(transform.features), "dropped": transform.dropped}
+
+    def shards_settings(self, recipe: Sections) -> dict[str, Any]:
+        return {"train_on": recipe.data.train_on}
+
+    def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
+        return self._normal(settings, bool(corpus["schema"]["normal"]))
+
+    def _normal(self, settings: dict[str, Any], labels_tell: bool) -> list[int] | None:
+        if settings["train_on"] == "all":
+            return None
+        if not labels_tell:
+            raise UserError("data.train_on: normal needs labels that are normal; set data.table.target and .normal.")
+        return [NORMAL]
+
+    def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
+        """Also which columns became no feature, and why."""
+        return super().stats(settings, made_of, shards, parts) | {"dropped": self.loaded(made_of).dropped}
+
+    def loaded(self, made_of: Inputs) -> Transform:
+        return Transform.load(made_of.preprocessor / FILE)
+
+    def inputs(self, batch: ArrayBatch, preprocessor: Transform) -> np.ndarray:
+        return preprocessor.apply(_table(batch))
+
+    def shape(self, corpus: ArrayCorpus, preprocessor: Transform) -> tuple[tuple[int, ...], int]:
+        return (len(preprocessor.features),), 4 * len(preprocessor.features)
+
+
+def _table(batch: ArrayBatch) -> pa.RecordBatch:
+    if not isinstance(batch.input, pa.RecordBatch):
+        raise TypeError("the corpus holds no table")
+    return batch.input
+
+
+KIND = TableKind()

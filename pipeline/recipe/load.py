@@ -1,0 +1,150 @@
+"""From a file to a recipe.
+
+file  →  the chosen scale is laid over it  →  --set is laid over that  →  checked  →  Recipe
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from data_prep.errors import UserError
+from data_prep.kinds import USUAL
+from pipeline.recipe import errors, parse, unions
+from pipeline.recipe.recipe import Recipe
+
+
+class Listing(NamedTuple):
+    """A packaged recipe, for a table."""
+
+    name: str
+    title: str
+    reproduces: str
+    data: str
+    scales: list[str]
+
+
+def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """A packaged recipe by name, or a YAML file by path, at a scale, with `path.to.key=value` overrides.
+
+    Raises UserError naming the file, the key, what was found, what is allowed and the nearest known key.
+    """
+    text, where = _read(name_or_path)
+    data = parse.parse(text, where)
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: found {errors.shown(data)} at the top; a recipe is a section of keys")
+    if isinstance(data.get("data"), dict):
+        data["data"] = {"kind": USUAL, **data["data"]}
+    changes: list[tuple[str, list[str]]] = []
+    chosen, scaled = _choose(data, scale, where)
+    if chosen is not None:
+        label = f"{where}: scales.{chosen}."
+        lay_over = partial(parse.lay_over, changes=scaled, where=label.removesuffix("."))
+        changes.append((label, unions.changed(Recipe, data, lay_over)))
+        data["scale"] = chosen
+    for override in overrides:
+        path, value = parse.parse_setting(override)
+        if path == "scale" or path.partition(".")[0] == "scales":
+            raise UserError(f"--set {override}: choose a scale with --scale")
+        lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
+        changes.append(("--set ", unions.changed(Recipe, data, lay_over)))
+    try:
+        return Recipe.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
+
+
+def recipes() -> list[Listing]:
+    """The packaged recipes, by name."""
+    found = []
+    for file in sorted(_packaged().iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".yaml"):
+            data = parse.parse(file.read_text(encoding="utf-8"), file.name)
+            sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
+            found.append(
+                Listing(
+                    data["name"],
+                    data.get("title", ""),
+                    data.get("reproduces", ""),
+                    ", ".join(sources),
+                    list(data.get("scales", {})),
+                )
+            )
+    return found
+
+
+def _packaged() -> Traversable:
+    return resources.files("pipeline.recipes")
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str]:
+    """(text, what to call it)"""
+    name = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in name or name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+        try:
+            return path.read_text(encoding="utf-8"), name
+        except OSError as error:
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{name}: not UTF-8 text") from None
+    file = _packaged() / f"{name}.yaml"
+    if not file.is_file():
+        known = [found.name for found in recipes()]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(
+            f"no recipe is called {name!r}{hint} (known: {', '.join(known)}; a path to a YAML file is fine, too)"
+        )
+    return file.read_text(encoding="utf-8"), file.name
+
+
+def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | None, dict[str, Any]]:
+    """Take `scales` and `default_scale` out of `data`; the chosen scale's name and changes."""
+    scales, default = data.pop("scales", None), data.pop("default_scale", None)
+    if scales is None:
+        if scale is not None and scale != data.get("scale"):
+            raise UserError(f"{where}: has no scales, so there is no {scale!r}")
+        if default is not None:
+            raise UserError(f"{where}: default_scale: found {default!r}, and there are no scales")
+        return None, {}
+    if not isinstance(scales, dict) or not scales:
+        raise UserError(f"{where}: scales: allowed: a section with a section per scale")
+    if "scale" in data:
+        raise UserError(f"{where}: scale: names the scale of a resolved recipe; this one has scales to choose from")
+    chosen = scale if scale is not None else default if default is not None else next(iter(scales))
+    if not isinstance(chosen, str) or chosen not in scales:
+        label = "--scale" if scale is not None else f"{where}: default_scale"
+        near = difflib.get_close_matches(str(chosen), scales, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{label}: found {chosen!r}; allowed: {', '.join(scales)}{hint}")
+    changes = scales[chosen]
+    if changes is None:
+        changes = {}
+    if not isinstance(changes, dict):
+        raise UserError(f"{where}: scales.{chosen}: allowed: a section of keys")
+    return chosen, copy.deepcopy(changes)
+
+
+def _origin(where: str, changes: Iterable[tuple[str, list[str]]]) -> Callable[[str, bool], str]:
+    """Names where a key was written: the file, a scale in it, or `--set`; the last one to touch it."""
+    changes = list(changes)
+
+    def origin(path: str, unknown: bool) -> str:
+        for label, touched in reversed(changes):
+            for other in touched:
+                inside = path == other or path.startswith(f"{other}.")
+                if inside or (unknown and other.startswith(f"{path}.")):
+                    return f"{label}{path}"
+        return f"{where}: {path}" if path else where
+
+    return origin

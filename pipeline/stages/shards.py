@@ -1,0 +1,33 @@
+"""Corpus and preprocessor → shards ready to train on, and what they look like in numbers, tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data_prep.kinds import Inputs, Use, kind_of
+from data_prep.workers import Workers
+from pipeline.artifact import Artifact
+from pipeline.recipe.recipe import Recipe
+from pipeline.reports.describe import describe
+from pipeline.stage import Context, Stage
+
+
+def config(recipe: Recipe) -> dict[str, Any]:
+    return {"kind": recipe.data.kind, "settings": kind_of(recipe.data.kind).shards_settings(recipe)}
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    kind, corpus = kind_of(config["kind"]), inputs["corpus"]
+    preprocessor = inputs["preprocessor"].path if "preprocessor" in inputs else None
+    made_of = Inputs(corpus.path, corpus.summary, preprocessor)
+    workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
+    use = Use(context.work, context.downloads, context.progress, workers)
+    summary = kind.write_shards(config["settings"], made_of, out_dir, use)
+    summary["sources"] = corpus.summary["sources"]
+    context.progress("counting")
+    stats = describe(kind, config["settings"], made_of, out_dir, summary["parts"], context.progress)
+    return summary | {"stats": stats}
+
+
+SHARDS = Stage("shards", 3, run)
