@@ -11,7 +11,7 @@ from data_prep.tables.schema import TableConfig
 from data_prep.tables.transform import TransformConfig
 from pipeline.recipe import checks
 from pipeline.recipe.checks import Problem
-from training.config import TEXT_OBJECTIVES
+from training import objectives
 
 if TYPE_CHECKING:
     from pipeline.array_recipe import ArrayRecipe
@@ -25,7 +25,7 @@ def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
         yield "train.longer", "is for text, whose rows have lengths; leave it out"
     else:
         yield from checks.train(recipe)
-    if recipe.objective.name in TEXT_OBJECTIVES:
+    if recipe.objective.name in objectives.learning_from("text"):
         yield "objective.name", f"{recipe.objective.name!r} learns from text, and data.kind is {recipe.data.kind}"
     yield from checks.names(recipe.downstream)
     yield from _jobs(recipe)

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.corruptions.noise import NoiseConfig, add_noise
 from data_prep.corruptions.warp import AugmentConfig
+from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 from pipeline.downstream.job import batches
@@ -40,13 +41,15 @@ def trained(
     import torch
 
     from training.distributed import choose_device
-    from training.objectives import builder
+    from training.objectives import build
 
     torch.manual_seed(seed)
     objective = ObjectiveConfig.model_validate(config["objective"])
     network = NetworkConfig.model_validate(config["network"])
     device = choose_device(context.placement.get("device", "auto")).type
-    built: Any = builder(objective.name)(objective, network, np.asarray(rows["input"]).shape[1:], device)
+    shape = np.asarray(rows["input"]).shape[1:]
+    data = DataFacts("images" if len(shape) == 3 else "table", ("input",), shape)
+    built: Any = build(objective, {"model": network}, data, device)
     changed = AugmentConfig.model_validate(config.get("augment", {}))
     records = train_on(
         built, rows, config["train"], seed, context, held_out, changed, noise_of(config), progress=progress

@@ -28,7 +28,7 @@ from data_prep.shards.rows import Ragged, Specials, offsets_of, ragged
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.tokenizers import specials as specials_of
-from training.models.transformers import KeepPositions, accepted
+from training.models.text_network import KeepPositions, accepted
 
 AROUND = 2  # tokens of a row that are not the document's: [CLS] and [SEP]
 PAD_TO = 8

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from training.models.autoencoder import open_model
+from training.models.code_prior import open_prior
 from training.models.vae import VariationalAutoencoder
 from training.models.vq import DiscreteAutoencoder
-from training.objectives.code_prior import open_prior
 
 Sampler = Callable[[int, torch.Generator], Tensor]
 

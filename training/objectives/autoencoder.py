@@ -5,18 +5,40 @@ The loss is the mean per value of the squared error or, for values in 0 … 1, o
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
-from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import Autoencoder, AutoencoderOptions, Shape, network_config
-from training.objectives.arrays import ArrayObjective, rebuilding
-from training.options import checked
+from pydantic import Field
+
+from data_prep.facts import DataFacts
+from training.config import NetworkConfig, Settings
+from training.models.autoencoder_config import network_config
+from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
+
+VERSION = 1
+
+
+class AutoencoderOptions(Settings):
+    """`objective.options` of auto-encoders."""
+
+    loss: Literal["squared-error", "cross-entropy"] = Field(
+        default="squared-error", description="Per value; cross-entropy is for values in 0 … 1 and a sigmoid output."
+    )
+
+
+Options = AutoencoderOptions
+
+
+def check(options: AutoencoderOptions, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the network or the loss."""
+    yield from loss_problems(options.loss, networks)
 
 
 def build(
-    objective: ObjectiveConfig, network: NetworkConfig, shape: Shape, device: str, transform: Path | None = None
+    options: AutoencoderOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
 ) -> ArrayObjective:
-    """The objective for examples of this shape; `transform` is the file to keep beside the exported network."""
-    options = checked(AutoencoderOptions, objective.options, "objective.options")
-    model = Autoencoder(network_config(network, shape), shape, options)
-    return ArrayObjective(model, *rebuilding(options.loss, model.values), transform)
+    """The objective for examples of the data's shape."""
+    from training.models.autoencoder import Autoencoder
+
+    model = Autoencoder(network_config(networks["model"], data.shape), data.shape, options)
+    return ArrayObjective(model, *rebuilding(options.loss, model.values), transform_of(data))

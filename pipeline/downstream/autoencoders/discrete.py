@@ -1,7 +1,7 @@
 """What discrete codes mean and how well they are used, and a prior of them to draw new rows from.
 
 Everything is measured on test rows, but what needs many: which attribute a bit means is told of training rows. The
-prior (`training.objectives.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
+prior (`training.models.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
 `model/`, from which `sesame sample` draws.
 """
 
@@ -198,7 +198,8 @@ def _prior(
     """A prior that has learned the codes of training rows, and its bits per test row."""
     import torch
 
-    from training.objectives.code_prior import CodePrior, PriorConfig, PriorObjective
+    from training.models.code_prior import CodePrior, PriorConfig
+    from training.objectives.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
     across = _places[-1] * count if _places else 0
@@ -220,7 +221,7 @@ def _prior(
 
 
 def _kept(prior: Any, folder: Path) -> None:
-    from training.objectives.code_prior import save_prior
+    from training.models.code_prior import save_prior
 
     save_prior(folder, prior)
 
