@@ -15,6 +15,7 @@ from pydantic import Field
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.warp import AugmentConfig
+from data_prep.facts import DataFacts
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -100,7 +101,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         return Stream(corpora, job.seed, job.order, changed, sources=numbers)
 
     stream: Samples = mixture(job.corpora, job.corruption)
-    if job.longer and job.train.longer and isinstance(job.corruption, MaskingConfig):
+    if job.longer and job.train.longer:
         begins = job.train.longer_from * job.train.global_batch
         stream = Succession(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
     held_out, held_out_rows = None, 0
@@ -137,7 +138,7 @@ def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
     """The objective of a text job, and how its rows are corrupted as they are read."""
     from data_prep.corruptions.masking import corrupt
     from data_prep.tokens.tokenizers import specials as load_specials
-    from training.objectives import builder
+    from training.objectives import build
 
     tokenizer = Path(job.tokenizer)
     specials = load_specials(tokenizer)
@@ -146,8 +147,8 @@ def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
         assert isinstance(config, MaskingConfig)
         return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
 
-    build = builder(job.objective.name)
-    return build(job.objective, job.network, specials, tokenizer, worker.device.type), corrupting
+    data = DataFacts("text", ("input",), specials=specials, preprocessor=tokenizer)
+    return build(job.objective, {"model": job.network}, data, worker.device.type), corrupting
 
 
 def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
@@ -181,15 +182,16 @@ def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupti
     """The same of tables and pictures, whose shape the first row tells."""
     import numpy as np
 
-    from training.objectives import builder
+    from training.objectives import build
 
     def corrupting(config: Corruption) -> OnRows | None:
         assert isinstance(config, NoiseConfig)
         return noisy(config)
 
     shape = np.asarray(table.read(np.zeros(1, np.int64))["input"]).shape[1:]
-    transform = Path(job.transform) if job.transform else None
-    return builder(job.objective.name)(job.objective, job.network, shape, worker.device.type, transform), corrupting
+    kind = "images" if len(shape) == 3 else "table"
+    data = DataFacts(kind, ("input",), shape, preprocessor=Path(job.transform).parent if job.transform else None)
+    return build(job.objective, {"model": job.network}, data, worker.device.type), corrupting
 
 
 class MetricsLog:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe.jobs.document_anomaly import NORMAL, REPLACED, SHUFFLED, DocumentAnomalyConfig, name_of
-from training.config import PACKABLE, TEXT_OBJECTIVES, placement_problems
+from training import objectives
+from training.config import placement_problems
+from training.models.architectures import packing_problems, position_problems
 
 if TYPE_CHECKING:
     from pipeline.array_recipe import ArrayRecipe
@@ -61,20 +63,20 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
             "network.config.hidden_size",
             f"{hidden} is not a multiple of num_attention_heads {heads}",
         )
-    if recipe.compose.pack and recipe.network.architecture not in PACKABLE:
-        text = f"{recipe.network.architecture!r} cannot keep apart the sequences of a packed row"
-        yield "network.architecture", f"{text}; set compose.pack to false or use one of {', '.join(sorted(PACKABLE))}"
-    positions, longer = config.get("max_position_embeddings"), recipe.train.longer
-    lengths = {"compose.length": recipe.compose.length, "train.longer.length": longer.length if longer else 0}
-    for name, length in lengths.items():
-        if isinstance(positions, int) and positions < length:
-            yield "network.config.max_position_embeddings", f"{positions} positions are fewer than {name} {length}"
+    if recipe.compose.pack:
+        yield from packing_problems(recipe.network)
+    longer = recipe.train.longer
+    lengths = {"compose.length": recipe.compose.length, **({"train.longer.length": longer.length} if longer else {})}
+    yield from position_problems(recipe.network, lengths)
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
-    if recipe.objective.name not in TEXT_OBJECTIVES:
-        known = ", ".join(sorted(TEXT_OBJECTIVES))
-        yield "objective.name", f"{recipe.objective.name!r} does not learn from text; choose {known}"
+    name = recipe.objective.name
+    if name not in objectives.learning_from("text"):
+        known = ", ".join(objectives.learning_from("text"))
+        yield "objective.name", f"{name!r} does not learn from text; choose {known}"
+        return
+    yield from objectives.problems(recipe.objective, {"model": recipe.network})
     sentence, kind = recipe.objective.options.get("sentence", "none"), recipe.compose.kind
     if sentence in ("nsp", "sop") and sentence != kind:
         yield (
@@ -92,6 +94,8 @@ def _longer(recipe: Recipe) -> Iterator[Problem]:
 def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
     """Disagreements about the budget."""
     train = recipe.train
+    if train.warmup is not None and train.warmup_steps:
+        yield "train.warmup", f"found {train.warmup:g} beside warmup_steps {train.warmup_steps}; set one of the two"
     if train.warmup_steps > train.steps:
         yield "train.warmup_steps", f"{train.warmup_steps} exceeds train.steps {train.steps}"
     if train.evaluate_every and recipe.data.split.validation == 0:
@@ -99,7 +103,7 @@ def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
     if (train.schedule == "warmup-stable-decay") != (train.decay_steps > 0):
         text = f"found {train.decay_steps} with schedule {train.schedule}; it belongs to warmup-stable-decay"
         yield "train.decay_steps", text
-    if train.decay_steps > max(0, train.steps - train.warmup_steps):
+    if train.decay_steps > max(0, train.steps - train.warmup_length):
         yield "train.decay_steps", f"{train.decay_steps} exceeds the steps after warm-up"
     if train.start and train.start.step >= train.steps:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"

@@ -18,7 +18,8 @@ from pipeline.stages.pretrain import MODEL
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 from training.inference.sampling import sampler
-from training.objectives.code_prior import CodePrior, PriorConfig, PriorObjective, open_prior, save_prior
+from training.models.code_prior import CodePrior, PriorConfig, open_prior, save_prior
+from training.objectives.code_prior import PriorObjective
 
 KINDS = {
     "binary": ("{hidden: [32], bottleneck: 6, output: sigmoid}", "{codes: binary, loss: cross-entropy}"),
