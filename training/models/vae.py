@@ -129,9 +129,11 @@ class VariationalAutoencoder(Autoencoder):
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """[count, *shape]: what is decoded of codes drawn from the prior by `generator`."""
-        device = next(self.parameters()).device
-        code = torch.randn(count, *(self.config.bottleneck, *self.places), generator=generator).to(device)
-        return self.decode(code)
+        return self.decode(self.codes(count, generator).to(next(self.parameters()).device))
+
+    def codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """[count, bottleneck] (a grid: [count, bottleneck, h, w]) drawn from the prior, on the CPU."""
+        return torch.randn(count, *(self.config.bottleneck, *self.places), generator=generator)
 
 
 class Variance(nn.Module):

@@ -117,14 +117,14 @@ class TextObjective(Base):
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
-        from transformers import AutoTokenizer
+        from training.inference.opening import open_tokenizer
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")
         model: Any = self.network.model
         with_ids(model, self.specials)
         model.save_pretrained(path)
-        AutoTokenizer.from_pretrained(self.data.preprocessor).save_pretrained(path)
+        open_tokenizer(self.data.preprocessor).save_pretrained(path)
 
 
 def with_ids(model: Any, specials: Specials) -> None:

@@ -207,7 +207,13 @@ def _prior(
     torch.manual_seed(seed)
     asked = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
     objective = PriorObjective(CodePrior(asked))
-    train = {**config["train"], "steps": job.prior_steps, "lr": job.prior_lr, "warmup_steps": job.prior_steps // 20}
+    train = {
+        **config["train"],
+        "steps": job.prior_steps,
+        "lr": job.prior_lr,
+        "warmup_steps": job.prior_steps // 20,
+        "warmup": None,
+    }
     train_on(
         objective,
         {"codes": codes},
@@ -229,10 +235,10 @@ def _kept(prior: Any, folder: Path) -> None:
 def _drawn(folder: Path, count: int, seed: int) -> np.ndarray:
     import torch
 
-    from training.inference.sampling import sampler
+    from training.inference.sampling import open_sampler
 
     with torch.no_grad():
-        return sampler(folder)(count, torch.Generator().manual_seed(seed)).numpy()
+        return np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
 
 
 def _every_code(model: Any) -> np.ndarray:
