@@ -25,15 +25,13 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     """
     import torch
 
-    from training.inference.sampling import sampler
+    from training.inference.sampling import open_sampler
 
     if not 0 <= seed < 1 << 63:
         raise UserError(f"--seed {seed}: it lies between 0 and {(1 << 63) - 1}.")
     checked(out)
     folder = folder_of(model)
-    drawing = sampler(folder)
-    with torch.no_grad():
-        made = drawing(count, torch.Generator().manual_seed(seed)).float().cpu().numpy()
+    made = np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
     pictures = made.ndim == 4
     wanted = ".png" if pictures else ".csv"
     if out.suffix.lower() != wanted:

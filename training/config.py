@@ -7,23 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_prep.corruptions.masking import MaskingConfig
+from data_prep.errors import UserError
 from data_prep.shards.order import mixing_weights
 
 Scalar = bool | int | float | str
-
-
-# In these, tokens meet in full attention alone and positions can be given: a sequence learns nothing of its neighbours
-# in a row. tests/training/objectives/test_packed.py shows it of each. Not so where tokens meet in convolutions or
-# windows.
-PACKABLE = {"bert", "albert", "camembert", "distilbert", "electra", "ernie", "mpnet", "roberta", "xlm-roberta"}
-
-
-TEXT_OBJECTIVES = {"masked-lm"}  # the others are of tables and pictures
+C = TypeVar("C", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -42,10 +34,14 @@ class NetworkConfig(Settings):
 
 
 class ObjectiveConfig(Settings):
-    """What the network learns from each example."""
+    """What the network learns from each example.
+
+    The base of the sections that `training.objectives.section_of` makes, one for each objective, whose `options` are
+    typed; in this one they are plain values.
+    """
 
     name: str = Field(default="masked-lm", description="Name of an objective.")
-    options: dict[str, Scalar] = Field(default_factory=dict, description="That objective's own.")
+    options: Any = Field(default_factory=dict, description="That objective's own.")
 
 
 class OrderConfig(Settings):
@@ -75,10 +71,22 @@ class LongerConfig(Settings):
 
     length: int = Field(ge=8, description="Most tokens of a row in that part.")
     share: float = Field(default=0.1, gt=0, lt=1, description="Of the steps.")
-    max_predictions: int = Field(default=77, ge=1, description="corruption.max_predictions of those rows.")
+    max_predictions: int | None = Field(
+        default=None, ge=1, description="corruption.max_predictions of those rows; null: as of the others."
+    )
 
-    def corruption(self, usual: MaskingConfig) -> MaskingConfig:
-        """How those rows are corrupted, given how the others are."""
+    def corruption(self, usual: C) -> C:
+        """How those rows are corrupted, given how the others are.
+
+        UserError where that is asked of a corruption that has no such setting.
+        """
+        if self.max_predictions is None:
+            return usual
+        if "max_predictions" not in type(usual).model_fields:
+            kind = getattr(usual, "kind", type(usual).__name__)
+            raise UserError(
+                f"train.longer.max_predictions: corruption.kind {kind!r} has no such setting; leave it out."
+            )
         return usual.model_copy(update={"max_predictions": self.max_predictions})
 
 
@@ -89,8 +97,18 @@ class StartConfig(Settings):
     step: int = Field(ge=1, description="Step of the checkpoint.")
 
 
+class PlayerConfig(Settings):
+    """How one network of several is optimised, where that differs from `train`; null: as `train` says."""
+
+    optimizer: Literal["adamw", "sgd"] | None = Field(default=None, description="As train.optimizer.")
+    lr: float | None = Field(default=None, gt=0, description="Peak learning rate.")
+    betas: tuple[float, float] | None = Field(default=None, strict=False, description="AdamW's.")
+    weight_decay: float | None = Field(default=None, ge=0, description="Not on biases or norms.")
+    clip: float | None = Field(default=None, ge=0, description="Largest gradient norm; 0 switches it off.")
+
+
 class TrainConfig(Settings):
-    """One training run: its budget, optimizer and rhythm."""
+    """One training run: its budget, its optimizer, and what it does how often."""
 
     global_batch: int = Field(default=256, ge=1, description="Rows per optimizer step, all workers.")
     steps: int = Field(ge=1, description="Optimizer steps.")
@@ -107,6 +125,12 @@ class TrainConfig(Settings):
     )
     decay_steps: int = Field(default=0, ge=0, description="Last steps, in which warmup-stable-decay comes down.")
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
+    warmup: float | None = Field(
+        default=None, ge=0, lt=1, description="Instead: their share of the steps, rounded to whole ones."
+    )
+    players: dict[str, PlayerConfig] = Field(
+        default_factory=dict, description="By name of a network of the objective: its own optimizer settings."
+    )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="auto", description="auto: bf16 where the hardware computes it natively."
     )
@@ -115,6 +139,16 @@ class TrainConfig(Settings):
     log_every: int = Field(default=10, ge=1, description="Steps between logged records.")
     longer: LongerConfig | None = Field(default=None, description="Longer rows for the last steps.")
     start: StartConfig | None = Field(default=None, description="Where to start instead of random weights.")
+
+    @property
+    def warmup_length(self) -> int:
+        """Steps of warm-up, whichever way they are told."""
+        return self.warmup_steps if self.warmup is None else round(self.warmup * self.steps)
+
+    def of(self, player: str) -> TrainConfig:
+        """The same run as the optimizer of one network takes it."""
+        own = self.players.get(player)
+        return self.model_copy(update=own.model_dump(exclude_none=True)) if own else self
 
     @property
     def longer_from(self) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.distributed as dist
-from torch import Tensor
+from training.lazy import dist, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of malloc.h
 
@@ -41,6 +42,16 @@ class Worker:
         if self.world > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def rows(self, tensor: Tensor, counts: list[int]) -> list[Tensor]:
+        """Tensors [counts[r], …] of all workers, in order of rank, on every worker."""
+        if self.world == 1:
+            return [tensor]
+        padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
+        padded[: len(tensor)] = tensor
+        gathered = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(gathered, padded)
+        return [part[:count] for part, count in zip(gathered, counts, strict=True)]
 
     def barrier(self) -> None:
         if self.world > 1:

@@ -87,13 +87,13 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from training.distributed import set_up_cpu
     from training.loop import Training
     from training.monitor.stopping import Asked
-    from training.objectives import builder
+    from training.objectives import build
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
     opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
     facts = facts_of(job.kind, opened(job.corpora[0].folder), Path(job.preprocessor) if job.preprocessor else None)
-    objective = builder(job.objective.name)(job.objective, job.network, facts, worker.device.type)
+    objective = build(job.objective, {"model": job.network}, facts, worker.device.type)
 
     def corrupting(config: Corruption) -> OnRows | None:
         return corruption_of(config, facts.specials)
@@ -107,7 +107,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         return Stream(corpora, job.seed, job.order, changed, sources=numbers)
 
     stream: Samples = mixture(job.corpora, job.corruption)
-    if job.longer and job.train.longer and isinstance(job.corruption, MaskingConfig):
+    if job.longer and job.train.longer:
         begins = job.train.longer_from * job.train.global_batch
         stream = Succession(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
     held_out, held_out_rows = None, 0

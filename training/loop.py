@@ -1,17 +1,23 @@
 """The training loop: one for every objective, engine and number of workers.
 
-    for each step:  take the global batch ─► micro-batches of this rank ─► each player's turn: losses, backward, step
-                    ─► after_step ─► now and then: log, evaluate, checkpoint, or stop because somebody asked
+    for each step:  take the global batch ─► micro-batches of this rank ─► prepare ─► each player's turn: losses,
+                    backward, step ─► after_step ─► now and then: log, evaluate, checkpoint, or stop because somebody
+                    asked
 
-Everything random is keyed: the rows by their sample numbers, dropout by (seed, rank, step). So a run that stops and
-goes on is the run that never stopped, bit for bit on the same number of CPU workers.
+Everything random is keyed: the rows by their sample numbers, dropout by (seed, rank, step), what evaluation samples by
+(seed, rank, batch). So a run that stops and goes on is the run that never stopped, bit for bit on the same number of
+CPU workers.
+
+Batch statistics are refused where a worker sees a part of the step's rows: they would depend on the number of workers
+and of micro-batches, and so would what is trained.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,29 +25,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_prep.errors import UserError
-from data_prep.rng import key
-from data_prep.shards.rows import Rows
+from data_prep.rng import Draws, key
 from training.config import PlacementConfig, TrainConfig
 from training.data import Samples, Stream, ahead, micro_batches, worker_samples
 from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
-from training.engines.plain import Engine, PlainEngine
+from training.engines.plain import Engine, PlainEngine, Unplayed, is_player
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
-from training.models.transformers import autocast_forward, checkpoint_activations
+from training.models.wrappers import autocast_forward, checkpoint_activations
 from training.monitor.metrics import PASSING, STATE, Watch, Work
 from training.monitor.peak_flops import peak_flops
 from training.monitor.watchdog import Watchdog
-from training.objective import Batch, Objective, Turn
+from training.objective import AnyTurn, Batch, Loss, Networks, Objective, Turn, Whole, phase_at
 from training.schedule import learning_rate
 
 Log = Callable[[dict[str, Any]], None]
+Sums = dict[str, float]
 EXPORT_BATCH = 64  # rows
+DRAWN, DRAWN_HELD_OUT = "objective", "objective held-out"  # streams of what objectives draw
 
 
 @dataclass
@@ -76,16 +83,39 @@ class Training:
         if refusal:
             raise UserError(refusal)
         self.objective.join(self.worker)
-        self.engines = {n: self._engine(m) for n, m in self.objective.networks().items()}
+        networks = self.objective.networks()
+        self._check(networks)
+        self.engines = {name: self._engine(name, network) for name, network in networks.items()}
         self.forwards = {name: engine.forward for name, engine in self.engines.items()}
-        self.phase_at = _phases(self.objective, self.config.steps)
+        self.modules = {name: engine.module for name, engine in self.engines.items()}
+        self.phase_at = partial(phase_at, self.objective.phases(self.config.steps))
         unit, sources = self.objective.unit, self.sources
         self.watch = Watch(self.placement.watch, self.config, self.worker, self.precision, sources, unit, self.phase_at)
         self.watchdog = Watchdog(self.stacks, self.worker, self.placement.watch.stuck_seconds)
         self.stopping = False
         self.latest: dict[str, float] = {}
 
-    def _engine(self, module: torch.nn.Module) -> Engine:
+    def _check(self, networks: Mapping[str, nn.Module]) -> None:
+        """UserError where networks cannot be trained like this."""
+        for name in self.config.players:
+            if name not in networks:
+                raise UserError(
+                    f"train.players.{name}: the objective has no such network; it has {', '.join(networks)}."
+                )
+            if self.placement.zero is not None and self.config.of(name).optimizer == "sgd":
+                raise UserError(
+                    f"train.players.{name}.optimizer: sgd has no state for ZeRO to divide; set placement.zero to null."
+                )
+        for name, network in networks.items():
+            place = batch_statistics(network)
+            if place is not None and (self.worker.world > 1 or self.parts > 1):
+                raise UserError(
+                    f"network: {place} of {name!r} computes statistics of a batch, and each of {self.worker.world} "
+                    f"workers sees a part of it, in {self.parts} micro-batches; set placement.workers to 1 and "
+                    "placement.micro_batch to null, or use group norms."
+                )
+
+    def _engine(self, name: str, module: torch.nn.Module) -> Engine:
         autocast_forward(module, self.worker.device, self.precision)
         if self.placement.activation_checkpointing:
             checkpoint_activations(module)
@@ -94,9 +124,12 @@ class Training:
         elif self.worker.device.type == "cpu" and hasattr(module, "fuse_loss"):
             # Pretraining: the small batches of fine-tuning would lose by it.
             speed_up(module, self.precision)
+        if not is_player(module):
+            return Unplayed(module, self.worker)
+        config = self.config.of(name)
         if self.placement.zero is None:
-            return PlainEngine(module, self.config, self.worker)
-        return DeepSpeedEngine(module, self.config, self.placement, self.worker, self.parts)
+            return PlainEngine(module, config, self.worker)
+        return DeepSpeedEngine(module, config, self.placement, self.worker, self.parts)
 
     def run(self) -> dict[str, Any]:
         """Train to the last step from the newest checkpoint there is; returns what was seen last.
@@ -108,19 +141,21 @@ class Training:
         self.watch.start(position.step, self.worker.sum([peak_flops(self.worker.device, self.precision)])[0])
         self._mode(train=True)
         with self.watchdog:
-            for step, batches, work in self._batches(position.step):
+            for step, batches, draws, work in self._batches(position.step):
                 phase = self.phase_at(step)
                 torch.manual_seed(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)
-                lr = learning_rate(step, self.config)
-                updates = [self._take_turn(turn, batches, lr) for turn in self.objective.turns(phase)]
+                self.objective.before_step(step, self.config.steps)
+                batches = self._prepared(batches, draws)
+                updates = [self._take_turn(turn, batches, step) for turn in self.objective.turns(phase, step)]
                 if updated := all(updates):
-                    self.objective.after_step()
+                    self.objective.after_step(step, self.config.steps)
                 done = step + 1
                 self.watch.stepped(done, updated, work)
                 position = Position(done, done * self.config.global_batch, phase)
                 last = done == self.config.steps
                 if last or done % self.config.log_every == 0:
                     values, warnings = self.watch.record(done)
+                    lr = learning_rate(step, self.config)
                     self._report(values, position, lr=lr, **({"warnings": warnings} if warnings else {}))
                 if self._due(self.config.evaluate_every, done) and self.held_out is not None:
                     with self.watch.aside():
@@ -144,29 +179,69 @@ class Training:
         }
 
     def evaluate(self) -> dict[str, float]:
-        """Mean of every term and metric over the held-out rows, the same on any number of workers."""
+        """Mean of every term and metric over the held-out rows.
+
+        The same on any number of workers, as far as networks sample nothing, and the same whenever it is asked for:
+        what they sample is keyed by the batch. Training's own random numbers are left as they are.
+        """
         if self.held_out is None or self.held_out_rows == 0:
             return {}
         self._mode(train=False)
-        size = self.config.global_batch
         sums: dict[str, float] = defaultdict(float)
         weights: dict[str, float] = defaultdict(float)
         terms: set[str] = set()
-        with torch.no_grad():
-            for step in range(-(-self.held_out_rows // size)):
-                for numbers in worker_samples(step, size, self.parts, self.worker.rank, self.worker.world):
-                    self.watchdog.at("evaluating")
-                    mine = numbers[numbers < self.held_out_rows]
-                    # Under ZeRO-3 workers need each other in every pass: who has no row takes one that does not count.
-                    read = self.held_out.read(mine if len(mine) else np.zeros(1, np.int64))
-                    batch = self._to_device(self.objective.collate(read))
-                    terms |= self._add_means(batch, sums, weights, counts=len(mine) > 0)
+        devices = [self.worker.device] if self.worker.device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            for step in range(-(-self.held_out_rows // self.config.global_batch)):
+                terms |= self._evaluate_step(self.held_out, step, sums, weights)
         self._mode(train=True)
         names = sorted(sums)
         totals = self.worker.sum([sums[n] for n in names] + [weights[n] for n in names])
         means = dict(zip(names, np.divide(*np.split(np.array(totals), 2)).tolist(), strict=True))
         loss = sum(means[name] for name in sorted(terms))
         return {"validation_loss": loss, **{f"validation_{name}": value for name, value in means.items()}}
+
+    def _evaluate_step(
+        self, held_out: Stream, step: int, sums: dict[str, float], weights: dict[str, float]
+    ) -> set[str]:
+        """Add what so many held-out rows as a step takes give; returns the names of the terms of the loss."""
+        parts = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
+        batches, counted = [], []
+        for part, numbers in enumerate(parts):
+            self.watchdog.at("evaluating")
+            torch.manual_seed(key(self.seed, f"evaluation {step}", f"rank {self.worker.rank} part {part}") >> 1)
+            mine = numbers[numbers < self.held_out_rows]
+            # Under ZeRO-3 workers need each other in every pass: who has no row takes one that does not count.
+            some = mine if len(mine) else np.zeros(1, np.int64)
+            draws = self._draws(DRAWN_HELD_OUT, some)
+            rows = self.objective.drawn(held_out.read(some), draws)
+            batch = self._to_device(self.objective.collate(rows))
+            batches.append(self.objective.prepare(self.modules, batch, draws))
+            counted.append(len(mine))
+        terms: set[str] = set()
+        last = self.config.steps - 1
+
+        def add(loss: Loss, of_terms: Mapping[str, float], share: float) -> None:
+            terms.update(loss.sums)
+            found = {name: (value, of_terms[name]) for name, value in loss.sums.items()} | loss.metrics
+            for name, (value, weight) in found.items():
+                sums[name] += float(value) * share
+                weights[name] += weight * share
+
+        for turn in self.objective.turns(self.phase_at(last), last):
+            if isinstance(turn, Whole):
+                features = [turn.features(self.forwards, batch) for batch in batches]
+                kept = [{n: v[:count] for n, v in of.items()} for of, count in zip(features, counted, strict=True)]
+                whole = self._gathered(kept, self._counts(step, self.held_out_rows))
+                loss = turn.whole(whole)
+                # Batches weigh by their rows. Every worker has the same loss: one of them counts.
+                num_rows = len(next(iter(whole.values())))
+                by_rows = Loss({n: v * num_rows for n, v in loss.sums.items()}, loss.metrics)
+                add(by_rows, dict.fromkeys(loss.sums, float(num_rows)), float(self.worker.leads))
+            else:
+                for batch, count in zip(batches, counted, strict=True):
+                    add(turn.loss(self.forwards, batch), turn.weights(batch), float(count > 0))
+        return terms
 
     def export(self, path: Path) -> None:
         """Write the trained networks for others, from rank 0."""
@@ -179,74 +254,138 @@ class Training:
         """The first `count` samples of training, a few at a time."""
         for start in range(0, count, EXPORT_BATCH):
             numbers = np.arange(start, min(start + EXPORT_BATCH, count))
-            yield self._to_device(self._collate(self.stream.read(numbers)))
+            yield self._to_device(self._read(numbers)[0])
 
-    def _take_turn(self, turn: Turn, batches: list[Batch], lr: float) -> bool:
+    def _prepared(self, batches: list[Batch], draws: list[Draws]) -> list[Batch]:
+        """With what all turns of the step share."""
+        with torch.no_grad():
+            return [self.objective.prepare(self.modules, *both) for both in zip(batches, draws, strict=True)]
+
+    def _take_turn(self, turn: AnyTurn, batches: list[Batch], step: int) -> bool:
         """Whether the player's update was made."""
-        engine, zero = self.engines[turn.player], self.placement.zero
-        frozen = [e.module for name, e in self.engines.items() if name != turn.player]
-        for module in frozen:
-            module.requires_grad_(False)
-        parts = [turn.weights(batch) for batch in batches]
-        names = sorted(parts[0])
-        local = [sum(part[name] for part in parts) for name in names]
+        engine = self.engines[turn.player]
+        with _others_frozen([e.module for e in self.engines.values()], engine.module):
+            weights = (
+                self._backward_whole(turn, batches, step) if isinstance(turn, Whole) else self._backward(turn, batches)
+            )
+            self.watch.alone.stop()
+            self.watchdog.at("updating")
+            norm = engine.step(learning_rate(step, self.config.of(turn.player)))
+            self.watch.alone.start()
+        return self.watch.turned(weights, norm)
+
+    def _networks(self, player: str) -> Networks:
+        """Whose turn it is runs through its engine, which sees the backward pass; others are as PyTorch has them."""
+        return {**self.modules, player: self.forwards[player]}
+
+    def _summed(self, local: list[float]) -> list[float]:
+        """Numbers added up over all workers; whether one is asked to stop is told on the way."""
         self.watch.alone.stop()
         self.watchdog.at("adding up targets")
         *totals, asked = self.worker.sum([*local, float(self.stop())])
         self.stopping |= asked > 0
-        weights = dict(zip(names, totals, strict=True))
+        return totals
+
+    def _backward(self, turn: Turn, batches: list[Batch]) -> dict[str, float]:
+        """Gradients of a loss that is a sum over targets; returns how many this worker has, by term."""
+        engine, networks, zero = self.engines[turn.player], self._networks(turn.player), self.placement.zero
+        parts = [turn.weights(batch) for batch in batches]
+        names = sorted(parts[0])
+        local = [sum(part[name] for part in parts) for name in names]
+        weights = dict(zip(names, self._summed(local), strict=True))
         for batch in batches:
             self.watchdog.at("computing")
             if zero != 3:  # there, workers wait for each other in both passes, in 1 and 2 in the backward one
                 self.watch.alone.start()
-            loss = turn.loss(self.forwards, batch)
+            loss = turn.loss(networks, batch)
             paid: Tensor = sum(loss.sums[n] / (weights[n] or 1.0) for n in names)  # type: ignore[assignment]
             if zero is not None:
                 self.watch.alone.stop()
             engine.backward(paid)
             self.watch.add(paid, loss, batch.get("source"))
-        self.watch.alone.stop()
-        self.watchdog.at("updating")
-        norm = engine.step(lr)
-        self.watch.alone.start()
-        for module in frozen:
-            module.requires_grad_(True)
-        return self.watch.turned(dict(zip(names, local, strict=True)), norm)
+        return dict(zip(names, local, strict=True))
 
-    def _add_means(self, batch: Batch, sums: dict[str, float], weights: dict[str, float], counts: bool) -> set[str]:
-        """Add what a batch gives; returns the names of the terms of the loss."""
-        terms: set[str] = set()
-        for turn in self.objective.turns(self.phase_at(self.config.steps - 1)):
-            counted = turn.weights(batch)
-            loss = turn.loss(self.forwards, batch)
-            terms |= set(loss.sums)
-            for name, value in loss.sums.items():
-                sums[name] += float(value) * counts
-                weights[name] += counted[name] * counts
-            for name, (value, weight) in loss.metrics.items():
-                sums[name] += float(value) * counts
-                weights[name] += weight * counts
-        return terms
+    def _backward_whole(self, turn: Whole, batches: list[Batch], step: int) -> dict[str, float]:
+        """Gradients of a loss of the whole batch; see `Whole`. Returns weights by term, which one worker tells."""
+        engine, networks = self.engines[turn.player], self._networks(turn.player)
+        self._summed([])
+        states: list[dict[str, Any]] = []
+        parts: list[dict[str, Tensor]] = []
+        kept = [(buffer, buffer.clone()) for e in self.engines.values() for buffer in e.module.buffers()]
+        with torch.no_grad():
+            for batch in batches:
+                self.watchdog.at("computing features")
+                states.append(_random_state(self.worker.device))
+                parts.append(turn.features(networks, batch))
+            for buffer, before in kept:  # the second pass changes them
+                buffer.copy_(before)
+        counts = self._counts(step, (step + 1) * self.config.global_batch)
+        leaves = {name: value.detach() for name, value in self._gathered(parts, counts).items()}
+        differentiable = [name for name, value in leaves.items() if value.is_floating_point()]
+        for name in differentiable:
+            leaves[name].requires_grad_()
+        torch.manual_seed(key(self.seed, f"step {step}", "whole") >> 1)
+        loss = turn.whole(leaves)
+        paid: Tensor = sum(loss.sums[name] for name in sorted(loss.sums))  # type: ignore[assignment]
+        found = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)
+        gradients = {name: g for name, g in zip(differentiable, found, strict=True) if g is not None}
+        starts = np.cumsum([0, *(sum(row) for row in counts)])
+        for part, (batch, state) in enumerate(zip(batches, states, strict=True)):
+            self.watchdog.at("computing")
+            _set_random_state(state, self.worker.device)
+            features = turn.features(networks, batch)
+            start = int(starts[part]) + sum(counts[part][: self.worker.rank])
+            mine = slice(start, start + counts[part][self.worker.rank])
+            shares = [(features[name] * gradient[mine]).sum() for name, gradient in gradients.items()]
+            engine.backward(sum(shares))  # type: ignore[arg-type]
+        told = float(self.worker.leads)  # all workers have the same loss
+        metrics = {name: (value * told, weight * told) for name, (value, weight) in loss.metrics.items()}
+        sums = {name: value.detach() * told for name, value in loss.sums.items()}
+        self.watch.add(paid.detach() * told, Loss(sums, metrics), None)
+        return dict.fromkeys(loss.sums, told)
 
-    def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], Work]]:
-        def load(step: int) -> tuple[int, list[Batch], Work]:
+    def _counts(self, step: int, end: int) -> list[list[int]]:
+        """How many samples before `end` each worker has in each micro-batch of a step: [part][rank]."""
+        by_rank = [
+            worker_samples(step, self.config.global_batch, self.parts, rank, self.worker.world)
+            for rank in range(self.worker.world)
+        ]
+        return [[int((of[part] < end).sum()) for of in by_rank] for part in range(self.parts)]
+
+    def _gathered(self, parts: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
+        """Features of this worker's micro-batches made those of the whole batch, in the order of its samples."""
+        names = sorted(parts[0])
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for part, by_rank in zip(parts, counts, strict=True):
+            for name in names:
+                found[name] += self.worker.rows(part[name], by_rank)
+        return {name: torch.cat(tensors) for name, tensors in found.items()}
+
+    def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], list[Draws], Work]]:
+        def load(step: int) -> tuple[int, list[Batch], list[Draws], Work]:
             numbers = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
-            batches = [self._collate(self.stream.read(part)) for part in numbers]
+            batches, draws = (list(column) for column in zip(*map(self._read, numbers), strict=True))
             # Counted here, on the CPU and beside the step: a device would have to be waited for.
             each = [(self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches]
-            return step, batches, Work(*(sum(column) for column in zip(*each, strict=True)))
+            return step, batches, draws, Work(*(sum(column) for column in zip(*each, strict=True)))
 
         jobs = (partial(load, step) for step in range(start, self.config.steps))
-        for step, batches, work in ahead(jobs):
+        for step, batches, draws, work in ahead(jobs):
             self.watchdog.step = step + 1
-            yield step, [self._to_device(batch) for batch in batches], work
+            yield step, [self._to_device(batch) for batch in batches], draws, work
             self.watchdog.at("loading")
 
-    def _collate(self, rows: Rows) -> Batch:
+    def _read(self, numbers: np.ndarray) -> tuple[Batch, Draws]:
+        """Samples of training as a batch, and the draws that their numbers name."""
+        draws = self._draws(DRAWN, numbers)
+        rows = self.objective.drawn(self.stream.read(numbers), draws)
         batch = self.objective.collate(rows)
         if "source" in rows:
             batch["source"] = torch.from_numpy(np.asarray(rows["source"]).astype(np.int64))
-        return batch
+        return batch, draws
+
+    def _draws(self, stream: str, numbers: np.ndarray) -> Draws:
+        return Draws(key(self.seed, stream), 0, numbers)
 
     def _to_device(self, batch: Batch) -> Batch:
         return {k: v.to(self.worker.device, non_blocking=True) for k, v in batch.items()}
@@ -294,9 +433,37 @@ class Training:
         return found.position
 
 
-def _phases(objective: Objective, steps: int) -> Callable[[int], str]:
-    names = [phase.name for phase in objective.phases(steps) for _ in range(phase.steps)]
-    return lambda step: names[min(step, len(names) - 1)]
+def batch_statistics(network: nn.Module) -> str | None:
+    """The first part of a network whose output for a row depends, in training, on the other rows of the batch."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return next(
+        (f"{type(part).__name__} {name}" for name, part in network.named_modules() if isinstance(part, kinds)), None
+    )
+
+
+@contextmanager
+def _others_frozen(modules: Sequence[nn.Module], player: nn.Module) -> Iterator[None]:
+    """Inside, of all networks' parameters only the player's have gradients; then each is as it was."""
+    own = {id(parameter) for parameter in player.parameters()}
+    others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in own]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 class _all_whole:  # noqa: N801 - reads as a function

@@ -6,7 +6,12 @@ can divide by their number over all ranks and micro-batches before anything is d
 
     loss = Σ_terms  Σ_ranks Σ_micro-batches sum(term) / Σ_ranks Σ_micro-batches weight(term)
 
-That is the same mean on any number of workers, whatever each of them happened to draw.
+That is the same mean on any number of workers, whatever each of them happened to draw. A loss that compares the
+examples of a step with each other is no such sum; see `Whole`.
+
+    rows ─► drawn (keyed) ─► collate ─► prepare (once a step, no gradients) ─► turns: each a player's loss ─► after_step
+
+This module, and every module of objectives, is imported without torch.
 """
 
 from __future__ import annotations
@@ -14,14 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-from data_prep.shards.rows import Rows
-from training.distributed import Worker
+    from data_prep.rng import Draws
+    from data_prep.shards.rows import Rows
+    from training.distributed import Worker
 
-Batch = dict[str, Tensor]
+Batch: TypeAlias = "dict[str, Tensor]"
 Networks = Mapping[str, Callable[..., Any]]
 
 
@@ -54,6 +61,35 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """One player steps on a loss of the step's whole batch: InfoNCE, batch statistics, the balance of experts.
+
+    `features(networks, batch)` gives tensors [b, …] by name, one line for each row of a micro-batch.
+    `whole(features)` is the loss of the features of all rows of the step, [B, …] in the order of their samples. Its
+    sums are divided by nothing: they are means already, and its metrics' weights are those of the whole batch.
+
+    The loop takes features without gradients first, on every worker and micro-batch, and brings them together; every
+    worker computes the same loss and its gradient with respect to the features; then every micro-batch runs again and
+    passes its share of that gradient on (GradCache, Gao et al. 2021, arXiv:2101.06983). So the update is that of one
+    worker with the whole batch in memory. `features` draws the same random numbers both times.
+    """
+
+    player: str
+    features: Callable[[Networks, Batch], dict[str, Tensor]]
+    whole: Callable[[dict[str, Tensor]], Loss]
+
+
+AnyTurn = Turn | Whole
+
+
+def loss_of(turn: AnyTurn, networks: Networks, batch: Batch) -> Loss:
+    """The loss of a turn for a batch that one process holds whole."""
+    if isinstance(turn, Whole):
+        return turn.whole(turn.features(networks, batch))
+    return turn.loss(networks, batch)
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of training with its own share of the steps; most objectives have a single one."""
 
@@ -61,26 +97,51 @@ class Phase:
     steps: int
 
 
+def phase_at(phases: Sequence[Phase], step: int) -> str:
+    """The phase that step `step`, counted from 0, belongs to; the last one from its first step on."""
+    end = 0
+    for phase in phases:
+        end += phase.steps
+        if step < end:
+            return phase.name
+    return phases[-1].name
+
+
 class Objective(Protocol):
-    """What an objective answers. `training.objectives.Base` has the common answers."""
+    """What an objective answers. `Base` has the common answers."""
 
     unit: str
     """What its input is counted in, as speeds are told: tokens, rows, pictures."""
 
+    shown: Sequence[str]
+    """Terms and metrics that a person sees first, the most telling one in front."""
+
+    export_rows: int
+    """How many training rows `export` asks for."""
+
     def networks(self) -> dict[str, nn.Module]:
-        """Named networks; each that a turn names as its player gets an engine of its own."""
+        """Named networks. One that has parameters to train is a player: it gets an engine of its own, and optimizer
+        settings by its name in `train.players`. What is frozen stays so."""
         ...
 
     def join(self, worker: Worker) -> None:
         """Which worker this is, told once before training: what `after_step` adds up over all of them."""
         ...
 
+    def drawn(self, rows: Rows, draws: Draws) -> Rows:
+        """Rows changed by keyed draws (views, masks of patches, noise), in training and evaluation alike."""
+        ...
+
     def collate(self, rows: Rows) -> Batch:
         """Rows of a micro-batch as tensors on the CPU."""
         ...
 
-    def turns(self, phase: str) -> Sequence[Turn]:
-        """Who steps on what, in order. Asked as a step of this phase begins, and in evaluation."""
+    def prepare(self, networks: Networks, batch: Batch, draws: Draws) -> Batch:
+        """What all turns of a step share, computed once without gradients: the batch, with more tensors in it."""
+        ...
+
+    def turns(self, phase: str, step: int) -> Sequence[AnyTurn]:
+        """Who steps on what, in order. Asking has no effect: evaluation asks, too."""
         ...
 
     def phases(self, steps: int) -> Sequence[Phase]:
@@ -99,8 +160,15 @@ class Objective(Protocol):
         """Floating-point operations that forward and backward need for this batch (0: not known)."""
         ...
 
-    def after_step(self) -> None:
-        """Update state that has no gradient; must come out identical on every rank."""
+    def after_step(self, step: int, steps: int) -> None:
+        """Update state that has no gradient, after step `step` (counted from 0) of `steps`.
+
+        Must come out identical on every rank. Not called where a step's update was skipped.
+        """
+        ...
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Step `step` begins: what a skipped one left for `after_step` is void."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -115,9 +183,61 @@ class Objective(Protocol):
         """A sentence if this objective cannot run at that ZeRO stage, else None."""
         ...
 
-    export_rows: int
-    """How many training rows `export` asks for."""
+    def example(self, n: int) -> Rows:
+        """n rows of nothing, as large as real ones may be: what plan, trials and doctor price an objective by."""
+        ...
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         """Write what others load; called on rank 0 with whole parameters at hand, and so many training rows."""
         ...
+
+
+class Base:
+    """The answers most objectives share."""
+
+    worker: Worker
+    unit = "tokens"
+    shown: Sequence[str] = ()
+    export_rows = 0
+
+    def join(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def drawn(self, rows: Rows, draws: Draws) -> Rows:
+        return rows
+
+    def prepare(self, networks: Networks, batch: Batch, draws: Draws) -> Batch:
+        return batch
+
+    def phases(self, steps: int) -> Sequence[Phase]:
+        return [Phase("train", steps)]
+
+    def tokens(self, batch: Batch) -> int:
+        return int(batch["attention_mask"].sum())
+
+    def positions(self, batch: Batch) -> int:
+        return batch["attention_mask"].numel()
+
+    def flops(self, batch: Batch) -> float:
+        return 0.0
+
+    def after_step(self, step: int, steps: int) -> None:
+        """Nothing without a gradient to update."""
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Nothing is kept from one pass to the next."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Nothing to take back."""
+
+    def refuses(self, zero: int | None) -> str | None:
+        return None
+
+    def example(self, n: int) -> Rows:
+        raise TypeError(f"{type(self).__name__} has no example to price it by")
+
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+        raise TypeError(f"{type(self).__name__} has nothing to export")

@@ -10,17 +10,18 @@ from training.config import TrainConfig
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Learning rate of optimizer step `step` (counted from 0).
 
-    The warm-up reaches the peak at step `warmup_steps`; those that come down reach 0 just after the last step, so that
+    The warm-up reaches the peak at step `warmup_length`; those that come down reach 0 just after the last step, so that
     no step is spent at a rate of zero. `warmup-stable-decay` (Hu et al. 2024, section 4) stays at the peak until the
     last `decay_steps`, so that a run can be prolonged from before them, or annealed from any of its checkpoints.
     """
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / (config.warmup_steps + 1)
+    warmup = config.warmup_length
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
     if config.schedule == "constant":
         return config.lr
     if config.schedule == "warmup-stable-decay":
         return config.lr * min(1.0, (config.steps - step) / (config.decay_steps + 1))
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    done = (step - warmup) / max(1, config.steps - warmup)
     if config.schedule == "linear":
         return config.lr * max(0.0, 1.0 - done)
     return config.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

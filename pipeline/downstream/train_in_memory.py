@@ -42,14 +42,14 @@ def trained(
     import torch
 
     from training.distributed import choose_device
-    from training.objectives import builder
+    from training.objectives import build
 
     torch.manual_seed(seed)
     objective = ObjectiveConfig.model_validate(config["objective"])
     network = NetworkConfig.model_validate(config["network"])
     device = choose_device(context.placement.get("device", "auto")).type
     facts = DataFacts(config["kind"], tuple(rows), np.asarray(rows["input"]).shape[1:])
-    built: Any = builder(objective.name)(objective, network, facts, device)
+    built: Any = build(objective, {"model": network}, facts, device)
     changed = AugmentConfig.model_validate(config.get("augment", {}))
     records = train_on(
         built, rows, config["train"], seed, context, held_out, changed, noise_of(config), progress=progress

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_prep.shards.rows import Specials
 from pipeline.dag import Planned
 from pipeline.estimate import calibration
 from pipeline.estimate.cluster import UTILISATION
@@ -53,14 +54,14 @@ class Estimate:
 
 def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float) -> Estimate:
     """Of a recipe's pretraining; `peak` is what one GPU computes a second, for those that are not here."""
-    from training.models import transformers
+    from training.models.architectures import text_config
 
     by_name = {item.node.name: item.artifact for item in planned}
     made, shards = by_name["tokenizer"], by_name["shards"]
     vocabulary = made.summary["vocabulary"] if made else recipe.tokenizer.vocabulary
     device = chosen_device(recipe.placement)
     precision = resolve_precision(recipe.train.precision, device)
-    shape = shape_of(transformers.text_config(recipe.network, vocabulary, 0, device))
+    shape = shape_of(text_config(recipe.network, made_up(vocabulary), device))
     parameters = count_parameters(recipe, vocabulary)
     phases = _phases(recipe)
     parts, rows = worker_rows(recipe.train.global_batch, recipe.placement)
@@ -118,13 +119,19 @@ def count_parameters(recipe: Recipe, vocabulary: int) -> int:
     """Parameters of the network, built without memory for them."""
     import torch
 
-    from training.models import transformers
+    from training.models.architectures import text_config
+    from training.models.masked_lm import masked_lm
 
-    config: Any = transformers.text_config(recipe.network, vocabulary, 0)
+    config: Any = text_config(recipe.network, made_up(vocabulary))
     sentence = recipe.objective.options.get("sentence", "none") != "none"
     with torch.device("meta"):
-        model = transformers.masked_lm(config, sentence)
+        model = masked_lm(config, sentence)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def made_up(vocabulary: int) -> Specials:
+    """Special tokens of a tokenizer that is not there yet: only their number counts."""
+    return Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=vocabulary)
 
 
 def worker_rows(global_batch: int, placement: PlacementConfig) -> tuple[int, int]:
@@ -149,7 +156,8 @@ def _phases(recipe: Recipe) -> list[Phase]:
     train = recipe.train
     found = [phase(train.longer_from, recipe.compose.length, recipe.corruption.max_predictions)]
     if train.longer:
-        found.append(phase(train.steps - train.longer_from, train.longer.length, train.longer.max_predictions))
+        corruption = train.longer.corruption(recipe.corruption)
+        found.append(phase(train.steps - train.longer_from, train.longer.length, corruption.max_predictions))
     return found
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline.recipe.jobs import needs
-from training.config import PACKABLE, TEXT_OBJECTIVES, placement_problems
+from training import objectives
+from training.config import placement_problems
+from training.models.architectures import packing_problems, position_problems
 
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Recipe
@@ -79,21 +81,21 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
             "network.config.hidden_size",
             f"{hidden} is not a multiple of num_attention_heads {heads}",
         )
-    if recipe.compose.pack and recipe.network.architecture not in PACKABLE:
-        text = f"{recipe.network.architecture!r} cannot keep apart the sequences of a packed row"
-        yield "network.architecture", f"{text}; set compose.pack to false or use one of {', '.join(sorted(PACKABLE))}"
-    positions, longer = config.get("max_position_embeddings"), recipe.train.longer
-    lengths = {"compose.length": recipe.compose.length, "train.longer.length": longer.length if longer else 0}
-    for name, length in lengths.items():
-        if isinstance(positions, int) and positions < length:
-            yield "network.config.max_position_embeddings", f"{positions} positions are fewer than {name} {length}"
+    if recipe.compose.pack:
+        yield from packing_problems(recipe.network)
+    longer = recipe.train.longer
+    lengths = {"compose.length": recipe.compose.length, **({"train.longer.length": longer.length} if longer else {})}
+    yield from position_problems(recipe.network, lengths)
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
     name, kind = recipe.objective.name, recipe.data.kind
-    if (name in TEXT_OBJECTIVES) != (kind == "text"):
-        yield "objective.name", f"{name!r} does not learn from {kind} data"
-    sentence = recipe.objective.options.get("sentence", "none")
+    learning = objectives.learning_from(kind)
+    if name not in learning:
+        yield "objective.name", f"{name!r} does not learn from {kind} data; choose {', '.join(learning)}"
+        return
+    yield from objectives.problems(recipe.objective, {"model": recipe.network})
+    sentence = getattr(recipe.objective.options, "sentence", "none")
     if recipe.compose and sentence in ("nsp", "sop") and sentence != recipe.compose.kind:
         yield "objective.options.sentence", f"{sentence} needs compose.kind {sentence}, found {recipe.compose.kind}"
 
@@ -103,6 +105,8 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
     train = recipe.train
     if train.longer and recipe.compose is None:
         yield "train.longer", "is for text, whose rows have lengths; leave it out"
+    if train.warmup is not None and train.warmup_steps:
+        yield "train.warmup", f"found {train.warmup:g} beside warmup_steps {train.warmup_steps}; set one of the two"
     if train.warmup_steps > train.steps:
         yield "train.warmup_steps", f"{train.warmup_steps} exceeds train.steps {train.steps}"
     if train.evaluate_every and recipe.data.split.validation == 0:
@@ -110,7 +114,7 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
     if (train.schedule == "warmup-stable-decay") != (train.decay_steps > 0):
         text = f"found {train.decay_steps} with schedule {train.schedule}; it belongs to warmup-stable-decay"
         yield "train.decay_steps", text
-    if train.decay_steps > max(0, train.steps - train.warmup_steps):
+    if train.decay_steps > max(0, train.steps - train.warmup_length):
         yield "train.decay_steps", f"{train.decay_steps} exceeds the steps after warm-up"
     if train.start and train.start.step >= train.steps:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"

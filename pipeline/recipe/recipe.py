@@ -19,17 +19,20 @@ from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline.recipe import checks, errors, parse
 from pipeline.recipe.jobs import jobs
 from pipeline.recipe.slug import SLUG
-from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training import objectives
+from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig
 
 if TYPE_CHECKING:  # unions of what tables name: nothing is known of them before they are read
     Tokenizer: TypeAlias = TokenizerConfig
     Compose: TypeAlias = ComposeConfig
     Data: TypeAlias = Any
     Corruption: TypeAlias = Any
+    Objective: TypeAlias = Any
     Job: TypeAlias = Any
 else:  # a kind of data that has no such section asks for none
     Tokenizer, Compose = TokenizerConfig | None, ComposeConfig | None
-    Data, Corruption, Job = kinds.config_union(), corruptions.config_union(), jobs.config_union()
+    Data, Corruption = kinds.config_union(), corruptions.config_union()
+    Objective, Job = objectives.config_union(), jobs.config_union()
 
 NAMES = ("name", "title", "reproduces", "scale")
 
@@ -59,7 +62,7 @@ class Recipe(Settings):
     """The order of samples."""
     network: NetworkConfig
     """What is trained."""
-    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    objective: Objective = Field(default_factory=lambda: objectives.section_of("masked-lm")(name="masked-lm"))
     """The loss."""
     train: TrainConfig
     """Budget, optimizer and rhythm."""

@@ -18,12 +18,13 @@ import pyod
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import set_up_cpu
 from training.inference.anomaly import STANDARDISED, Scorer
 from training.loop import Training
-from training.objectives.autoencoder import build
+from training.objectives import build
 
 ROWS, COLUMNS, DIMENSIONS, ANOMALIES = 300_000, 40, 4, 0.01
 NETWORK = NetworkConfig(architecture="mlp", config={"hidden": [64, 32], "bottleneck": 6, "activation": "gelu"})
@@ -53,7 +54,12 @@ def table(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def ours(values: np.ndarray) -> np.ndarray:
     torch.manual_seed(0)
     inputs = ((values - values.mean(0)) / values.std(0)).astype(np.float32)
-    objective = build(ObjectiveConfig(name="autoencoder"), NETWORK, inputs.shape[1:], "cpu")
+    objective = build(
+        ObjectiveConfig(name="autoencoder"),
+        {"model": NETWORK},
+        DataFacts("table", ("input",), inputs.shape[1:]),
+        "cpu",
+    )
     stream = Stream([Corpus("table", MemoryTable({"input": inputs}, len(inputs)))], 0, OrderConfig())
     Training(objective, stream, TRAIN).run()
     return Scorer.fit([objective.model], inputs).scores(inputs)[STANDARDISED]

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.facts import DataFacts
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged, Rows, Specials
@@ -26,13 +27,14 @@ from training.distributed import Worker, set_up_cpu
 from training.engines.plain import PlainEngine
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
-from training.models.transformers import autocast_forward
+from training.models.wrappers import autocast_forward
 from training.monitor.peak_flops import measured_matmul
-from training.objectives.masked_lm import MaskedLM
+from training.objectives import build
 
 ROWS, LENGTH, BATCH, ROUNDS = 8192, 128, 32, 7
 POSITIONS = (0, 10**6, 10**10)  # samples
 SPECIALS = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=8192)
+FACTS = DataFacts("text", ("input", "segment", "label"), specials=SPECIALS)
 MASKING = MaskingConfig(kind="masked-lm")
 
 
@@ -94,7 +96,7 @@ def training(folder: Path, precision: str) -> tuple[Callable[[], int], float]:
             "max_position_embeddings": 128,
         },
     )
-    objective = MaskedLM(ObjectiveConfig(options={"sentence": "sop"}), network, SPECIALS, Path("-"), "cpu")
+    objective = build(ObjectiveConfig(options={"sentence": "sop"}), {"model": network}, FACTS, "cpu")
     autocast_forward(objective.network, torch.device("cpu"), precision)
     speed_up(objective.network, precision)  # as the loop does
     engine = PlainEngine(objective.network, TrainConfig(steps=1, global_batch=BATCH), Worker())
@@ -105,7 +107,7 @@ def training(folder: Path, precision: str) -> tuple[Callable[[], int], float]:
 
     def run() -> int:
         for batch in batches:
-            for turn in objective.turns("train"):
+            for turn in objective.turns("train", 0):
                 weights = turn.weights(batch)
                 loss = turn.loss({"model": engine.forward}, batch)
                 engine.backward(torch.stack([value / weights[n] for n, value in loss.sums.items()]).sum())

@@ -21,7 +21,7 @@ import torch
 from data_prep.corruptions.masking import corrupt
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
-from tests.benchmarks.loop import MASKING, ROWS, SPECIALS, rows
+from tests.benchmarks.loop import FACTS, MASKING, ROWS, SPECIALS, rows
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
@@ -29,7 +29,7 @@ from training.distributed import Worker, set_up_cpu
 from training.engines.deepspeed import load_deepspeed
 from training.engines.offload import own_folders
 from training.loop import Training
-from training.objectives.masked_lm import MaskedLM
+from training.objectives import build
 
 MIB = 2**20
 NVME: dict[str, Any] = {"offload_optimizer": "nvme", "zero_settings": {"sub_group_size": 4_000_000}}
@@ -99,8 +99,8 @@ def one(worker: Worker, placement: dict[str, Any], layers: int, hidden: int, bat
     }
     began = time.perf_counter()
     with Peak() as peak:
-        objective = MaskedLM(
-            ObjectiveConfig(options={"sentence": "sop"}), NetworkConfig(config=config), SPECIALS, Path("-"), "cpu"
+        objective = build(
+            ObjectiveConfig(options={"sentence": "sop"}), {"model": NetworkConfig(config=config)}, FACTS, "cpu"
         )
         parameters = sum(p.numel() for p in objective.network.parameters())
         training = Training(

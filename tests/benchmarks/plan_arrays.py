@@ -64,7 +64,7 @@ def main(names: list[str]) -> None:
     print(f"{'':20}" + "".join(f"{head:>13}" for head in heads))
     for name in names:
         steps = STEPS.get(name, 300)
-        settings = [f"train.steps={steps}", "train.warmup_steps=1", "downstream=[]"]
+        settings = [f"train.steps={steps}", "train.warmup_steps=1", "train.warmup=null", "downstream=[]"]
         with tempfile.TemporaryDirectory() as folder:
             home, recipe = Home(Path(folder)), load(name, None, settings)
             assert isinstance(recipe, Recipe), f"{name} is a recipe for text"

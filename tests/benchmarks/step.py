@@ -13,20 +13,19 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from data_prep.corruptions.masking import corrupt
-from tests.benchmarks.loop import BATCH, LENGTH, MASKING, SPECIALS, rows
+from tests.benchmarks.loop import BATCH, FACTS, LENGTH, MASKING, SPECIALS, rows
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker, set_up_cpu
 from training.loop import Training
-from training.objectives.masked_lm import MaskedLM
+from training.objectives import build
 
 STEPS, WARM_UP = 40, 10
 SHAPE = {"num_hidden_layers": 4, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
@@ -78,7 +77,7 @@ def training(worker: Worker, threads: int) -> Training:
     set_up_cpu(threads, worker.local)
     torch.manual_seed(0)
     network = NetworkConfig(architecture="bert", config={**SHAPE, "max_position_embeddings": LENGTH})
-    objective = MaskedLM(ObjectiveConfig(options={"sentence": "sop"}), network, SPECIALS, Path("-"), "cpu")
+    objective = build(ObjectiveConfig(options={"sentence": "sop"}), {"model": network}, FACTS, "cpu")
     table = rows()
     corpus = Corpus("made up", MemoryTable(table, len(np.asarray(table["label"]))))
     stream = Stream([corpus], 0, OrderConfig(), lambda r, d: corrupt(r, MASKING, SPECIALS, d))
@@ -91,8 +90,8 @@ def timed(run: Training) -> list[float]:
     times: list[float] = []
     after = run.objective.after_step
 
-    def note() -> None:
-        after()
+    def note(step: int, steps: int) -> None:
+        after(step, steps)
         times.append(time.perf_counter())
 
     run.objective.after_step = note  # type: ignore[method-assign]

@@ -75,25 +75,29 @@ def _loop(shards: Path, pieces: Path, precision: str, steps: int, seed: int) -> 
     import torch
 
     from data_prep.corruptions.masking import MaskingConfig, corrupt
+    from data_prep.facts import DataFacts
     from data_prep.shards.format import Shards
     from data_prep.tokens.tokenizers import specials as load_specials
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, TrainConfig
     from training.data import Corpus, Stream
     from training.distributed import set_up_cpu
     from training.loop import Training
-    from training.objectives.masked_lm import MaskedLM
+    from training.objectives import build
 
     set_up_cpu(None)
     torch.manual_seed(seed)
     specials = load_specials(pieces)
-    objective = MaskedLM(
-        ObjectiveConfig(), NetworkConfig(architecture="bert", config=dict(SHAPE)), specials, pieces, "cpu"
+    objective = build(
+        ObjectiveConfig(),
+        {"model": NetworkConfig(architecture="bert", config=dict(SHAPE))},
+        DataFacts("text", ("input",), specials=specials, preprocessor=pieces),
+        "cpu",
     )
     times: list[float] = []
     after = objective.after_step
 
-    def timed() -> None:
-        after()
+    def timed(step: int, steps: int) -> None:
+        after(step, steps)
         times.append(time.perf_counter())
 
     objective.after_step = timed  # type: ignore[method-assign]

@@ -16,8 +16,10 @@ from flows.cli import app
 from tests.training.tiny_arrays import photographs
 from training.codec.codec import Codec
 from training.codec.tables import Tables
-from training.models.autoencoder import AutoencoderConfig, save_model
-from training.models.compression import CompressionOptions, CompressiveAutoencoder
+from training.models.autoencoder import save_model
+from training.models.autoencoder_config import AutoencoderConfig
+from training.models.compression import CompressiveAutoencoder
+from training.objectives.compression import CompressionOptions
 
 
 def model(folder: Path, seed: int = 0) -> Path:

@@ -15,7 +15,9 @@ from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.row_detector import Detector
 from training.config import NetworkConfig
 from training.inference.anomaly import STANDARDISED, Scorer
-from training.models.autoencoder import Autoencoder, AutoencoderOptions, network_config
+from training.models.autoencoder import Autoencoder
+from training.models.autoencoder_config import network_config
+from training.objectives.autoencoder import AutoencoderOptions
 
 COLUMNS = ("a", "b", "c", "d", "e")
 COLOURS = np.array(["red", "green"])

@@ -106,7 +106,7 @@ def test_too_few_rows_for_the_workers_is_refused() -> None:
 
 
 def test_an_unknown_option_of_the_objective_is_refused() -> None:
-    with pytest.raises(UserError, match=r"objective\.options: .*one of none, nsp, sop"):
+    with pytest.raises(UserError, match=r"objective\.options\.sentence: found 'next'; .*'none', 'nsp' or 'sop'"):
         tiny.training(sentence="next")
 
 
@@ -127,7 +127,7 @@ class _Stop:
         if record["step"] == self.at:
             raise _StopError
 
-    def count(self) -> None:
+    def count(self, step: int, steps: int) -> None:
         self.steps += 1
         if self.steps == self.at:
             raise _StopError

@@ -100,7 +100,7 @@ def test_a_mean_of_means_would_be_seen(whole: dict[str, Any]) -> None:
     """What is compared below tells a true mean from an average of the workers' own."""
     training = tiny.training(dropout=0.0, global_batch=BATCH)
     stream = Uneven(training.stream)
-    [turn] = training.objective.turns("train")
+    [turn] = training.objective.turns("train", 0)
     sums, weights = [], []
     for rank in range(4):
         [part] = worker_samples(0, BATCH, 1, rank, 4)

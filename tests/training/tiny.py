@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials
 from training.config import (
@@ -21,7 +22,7 @@ from training.config import (
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker
 from training.loop import Training
-from training.objectives.masked_lm import MaskedLM
+from training.objectives import build
 
 SPECIALS = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=48)
 NETWORK = NetworkConfig(
@@ -34,6 +35,7 @@ NETWORK = NetworkConfig(
         "max_position_embeddings": 32,
     },
 )
+FACTS = DataFacts("text", ("input", "segment", "label"), specials=SPECIALS)
 SEED = 7
 
 
@@ -66,6 +68,11 @@ def masked(rows: Rows, draws: Draws) -> Rows:
     return corrupt(rows, MaskingConfig(kind="masked-lm"), SPECIALS, draws)
 
 
+def objective(sentence: str = "none", network: NetworkConfig = NETWORK) -> Any:
+    """Masked language modelling of the tiny language."""
+    return build(ObjectiveConfig(options={"sentence": sentence}), {"model": network}, FACTS, "cpu")
+
+
 def training(
     worker: Worker | None = None,
     *,
@@ -90,10 +97,9 @@ def training(
         },
     )
     torch.manual_seed(SEED)
-    objective = MaskedLM(ObjectiveConfig(options={"sentence": sentence}), network, SPECIALS, Path("-"), "cpu")
     order = OrderConfig(block=8, window=4)
     return Training(
-        objective=objective,
+        objective=objective(sentence, network),
         stream=Stream([Corpus("tiny", table(sentence=sentence))], SEED, order, masked),
         config=config,
         placement=placement or PlacementConfig(),

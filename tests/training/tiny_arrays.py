@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from data_prep.corruptions.noise import NoiseConfig, add_noise
+from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker
 from training.loop import Training
-from training.objectives import builder
+from training.objectives import build
 
 SEED = 7
 WIDTH = 12
@@ -100,10 +101,10 @@ def training(
     inputs = make() if rows is None else rows
     settings = {"global_batch": 24, "steps": 12, "lr": 5e-3, "log_every": 1, "weight_decay": 0.0}
     torch.manual_seed(SEED)
-    objective = builder(name)(
+    objective = build(
         ObjectiveConfig(name=name, options={**usual, **(options or {})}),
-        network or usual_network,
-        inputs.shape[1:],
+        {"model": network or usual_network},
+        DataFacts("images" if is_pictures else "table", ("input",), inputs.shape[1:]),
         "cpu",
     )
     noise = noise or NoiseConfig()

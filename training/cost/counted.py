@@ -15,16 +15,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig
-from training.objective import Objective
-from training.objectives import builder
-from training.objectives.arrays import ArrayObjective
+from training.objective import Objective, loss_of
+from training.objectives import build
 
 VALUES = 1 << 20  # most that rows of a counted step have: more of them take proportionally more
 
@@ -42,17 +40,19 @@ def array_cost(
     objective: ObjectiveConfig, network: NetworkConfig, shape: tuple[int, ...], rows: int, precision: str
 ) -> ArrayCost:
     """Of examples of this shape, so many at once. Raises UserError where network and shape do not fit."""
+    data = DataFacts("images" if len(shape) == 3 else "table", ("input",), shape)
     with torch.random.fork_rng(devices=[]):
-        built: Any = builder(objective.name)(objective, network, DataFacts("", (), shape), "cpu")
+        built = build(objective, {"model": network}, data, "cpu")
         parameters = [p for module in _players(built).values() for p in module.parameters()]
         tried = max(1, min(rows, VALUES // math.prod(shape)))
         small = max(1, tried // 2)
-        most = _peak(built, shape, tried, precision)
-        by_row = (most - _peak(built, shape, small, precision)) / (tried - small) if tried > small else most
+        most = _peak(built, tried, precision)
+        by_row = (most - _peak(built, small, precision)) / (tried - small) if tried > small else most
+        row_flops = built.flops(built.collate(built.example(1)))
     unique = {id(p): p.numel() for p in parameters}
     return ArrayCost(
         parameters=sum(unique.values()),
-        row_flops=built.flops_by_row if isinstance(built, ArrayObjective) else 0.0,
+        row_flops=row_flops,
         activations=max(most + by_row * (rows - tried), 0.0),
     )
 
@@ -61,18 +61,17 @@ def _players(objective: Objective) -> dict[str, torch.nn.Module]:
     return {name: module.train() for name, module in objective.networks().items()}
 
 
-def _peak(objective: Objective, shape: tuple[int, ...], rows: int, precision: str) -> float:
+def _peak(objective: Objective, rows: int, precision: str) -> float:
     """Bytes beside gradients at their most, in the costliest phase."""
-    values = np.full((rows, *shape), 0.5, np.float32)
-    batch = objective.collate({"input": values, "label": np.full(rows, -1)})
+    batch = objective.collate(objective.example(rows))
     players, most = _players(objective), 0.0
     for phase in objective.phases(1000):
-        for turn in objective.turns(phase.name):
+        for turn in objective.turns(phase.name, 0):
             live = _Live()
             cast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
             with live:
                 with cast:
-                    paid = sum(turn.loss(players, batch).sums.values())
+                    paid = sum(loss_of(turn, players, batch).sums.values())
                 paid.backward()  # type: ignore[union-attr]
             del paid
             kept = 0

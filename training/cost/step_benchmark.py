@@ -25,6 +25,7 @@ from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
+from training.objectives import options_of
 
 if TYPE_CHECKING:
     from training.data import Stream
@@ -56,14 +57,14 @@ class Trial(Settings):
         from data_prep.corruptions.masking import MaskingConfig, corrupt
         from data_prep.shards.rows import Ragged, Specials
         from training.data import Corpus, MemoryTable, Stream
-        from training.objectives.masked_lm import MaskedLM
+        from training.objectives import build
 
         specials = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=self.vocabulary)
         random = np.random.default_rng(0)
         tokens = random.integers(5, self.vocabulary, (ROWS, self.length)).astype(np.uint32)
         lengths = np.full(ROWS, self.length)
         columns: dict[str, Any] = {"tokens": Ragged.from_lengths(tokens.ravel(), lengths)}
-        if self.objective.options.get("sentence", "none") != "none":
+        if options_of(self.objective).sentence != "none":
             columns["label"] = random.integers(0, 2, ROWS).astype(np.uint8)
         masking = MaskingConfig.model_validate(
             {"kind": "masked-lm", "rate": self.rate, "max_predictions": self.max_predictions}
@@ -73,8 +74,8 @@ class Trial(Settings):
             [Corpus("made up", table)], 0, OrderConfig(), lambda rows, draws: corrupt(rows, masking, specials, draws)
         )
         train = TrainConfig(steps=self.steps, global_batch=self.batch, precision=self.precision)  # type: ignore[arg-type]
-        facts = DataFacts("text", ("tokens",), specials=specials, preprocessor=Path("-"))
-        return MaskedLM(self.objective, self.network, facts, "cpu"), stream, train
+        data = DataFacts("text", ("input", "label"), length=self.length, specials=specials)
+        return build(self.objective, {"model": self.network}, data, "cpu"), stream, train
 
 
 class ArrayTrial(Settings):
@@ -101,7 +102,7 @@ class ArrayTrial(Settings):
         from data_prep.shards.format import Shards, ShardWriter
         from training.data import Corpus, Stream
         from training.job import augmented, corruption_of
-        from training.objectives import builder
+        from training.objectives import build
 
         random, pictures = np.random.default_rng(0), len(self.shape) > 1
         count = max(1, min(self.rows, SHARD_VALUES // math.prod(self.shape)))
@@ -123,8 +124,8 @@ class ArrayTrial(Settings):
             optimizer=self.optimizer,
             log_every=self.log_every,
         )
-        facts = DataFacts("", ("input",), tuple(self.shape))
-        return builder(self.objective.name)(self.objective, self.network, facts, "cpu"), stream, train
+        data = DataFacts("images" if pictures else "table", ("input", "label"), tuple(self.shape))
+        return build(self.objective, {"model": self.network}, data, "cpu"), stream, train
 
 
 AnyTrial = Trial | ArrayTrial

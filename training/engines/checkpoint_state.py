@@ -13,8 +13,10 @@ copy of one tensor at most to write. The files are safetensors, so that reading 
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-WEIGHT, STEP = "weight", "step"
+WEIGHT = "weight"
 SUFFIX = ".safetensors"
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -139,19 +141,36 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         os.fsync(file.fileno())
 
 
-def adam_state(optimizer: torch.optim.Optimizer, parameter: Tensor, changing: bool) -> dict[str, Tensor]:
-    """Adam's state of a parameter; with `changing`, a fresh one to be filled, as Adam itself would begin it.
+def optimizer_state(optimizer: torch.optim.Optimizer, parameter: Tensor, changing: bool) -> dict[str, Tensor]:
+    """The optimizer's state of a parameter; with `changing`, a fresh one to be filled, as it would begin it itself.
 
-    Plain gradient descent has none.
+    Of any optimizer whose state has for every parameter a value per element, or one in all: Adam's moments and count,
+    a momentum. Plain gradient descent has none.
     """
-    if changing and "betas" in optimizer.defaults:
-        fused = any(group.get("fused") for group in optimizer.param_groups)
+    if changing:
         optimizer.state[parameter] = {
-            STEP: torch.zeros((), device=parameter.device if fused else "cpu"),
-            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            kind: torch.zeros_like(value)
+            if value.ndim == 0
+            else torch.zeros_like(parameter, dtype=value.dtype, memory_format=torch.preserve_format)
+            for kind, value in _begun(optimizer, parameter).items()
         }
     return {kind: value for kind, value in optimizer.state.get(parameter, {}).items() if isinstance(value, Tensor)}
+
+
+def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """The state that the optimizer begins for a small parameter of this one's type, seen by letting it take a step."""
+    probe = torch.zeros(2, dtype=parameter.dtype, device=parameter.device, requires_grad=True)
+    probe.grad = torch.zeros_like(probe)
+    other = copy.copy(optimizer)
+    other.state = defaultdict(dict)
+    other.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
+    with torch.enable_grad():
+        other.step()
+    begun = {kind: value for kind, value in other.state[probe].items() if isinstance(value, Tensor)}
+    for kind, value in begun.items():
+        if value.ndim and value.shape != probe.shape:
+            raise TypeError(f"{type(optimizer).__name__} keeps {kind} of another shape than its parameter's")
+    return begun
 
 
 def buffers(module: torch.nn.Module) -> list[Piece]:

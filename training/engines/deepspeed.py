@@ -25,7 +25,7 @@ from torch._C._distributed_c10d import HashStore
 from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import offload
-from training.engines.checkpoint_state import WEIGHT, Piece, adam_state, buffers
+from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
 from training.engines.plain import adamw, optimizer_bytes, whole_pieces
 
 
@@ -141,7 +141,7 @@ class DeepSpeedEngine:
         """Of each parameter group laid out flat, this rank's consecutive part."""
         zero: Any = self.optimizer
         for group, flat in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
-            kinds = {WEIGHT: flat.detach(), **adam_state(zero.optimizer, flat, changing)}
+            kinds = {WEIGHT: flat.detach(), **optimizer_state(zero.optimizer, flat, changing)}
             found = []
             for parameter in group:
                 name, mapping = names.pop(parameter), parameter._hp_mapping
@@ -164,7 +164,7 @@ class DeepSpeedEngine:
             if swapped:
                 zero._optimizer_states_and_gradient_swap_in(number)
             flat = zero.fp32_partitioned_groups_flat[number]
-            kinds = {WEIGHT: flat.detach(), **adam_state(zero.optimizer, flat, changing)}
+            kinds = {WEIGHT: flat.detach(), **optimizer_state(zero.optimizer, flat, changing)}
             offsets = [zero.grad_position[zero.get_param_id(parameter)][1] for parameter in group]
             found = [self._part(names.pop(p), p, kinds, offset) for p, offset in zip(group, offsets, strict=True)]
             yield [piece for piece in found if piece]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from training.config import TrainConfig
 from training.distributed import Worker
-from training.engines.checkpoint_state import WEIGHT, Piece, adam_state, buffers
+from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
 
 SUM_BUCKET = 1 << 23  # gradient elements summed in one call
 
@@ -95,14 +95,29 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
     )
 
 
+def is_player(module: nn.Module) -> bool:
+    """Whether there is anything to train."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def weights(module: nn.Module) -> list[Piece]:
+    """All parameters, without anything of an optimizer."""
+    return [Piece(name, 0, {WEIGHT: parameter.data}) for name, parameter in module.named_parameters()]
+
+
+def share(pieces: list[Piece], worker: Worker, changing: bool) -> list[Piece]:
+    """Of pieces that every rank holds, those that this one writes; with `changing`, all."""
+    return pieces if changing else pieces[worker.rank :: worker.world]
+
+
 def whole_pieces(module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool) -> list[Piece]:
     """Pieces where every rank holds everything: each writes its share of the parameters."""
     trained = {p for group in optimizer.param_groups for p in group["params"]}
     found = [
-        Piece(name, 0, {WEIGHT: p.data, **(adam_state(optimizer, p, changing) if p in trained else {})})
+        Piece(name, 0, {WEIGHT: p.data, **(optimizer_state(optimizer, p, changing) if p in trained else {})})
         for name, p in module.named_parameters()
     ] + buffers(module)
-    return found if changing else found[worker.rank :: worker.world]
+    return share(found, worker, changing)
 
 
 def _dimensions(parameter: Tensor) -> int:
@@ -145,6 +160,30 @@ class PlainEngine:
     def bytes_held(self) -> dict[str, int]:
         parameters = sum(p.numel() * p.element_size() for p in self.module.parameters())
         return {"parameters": parameters, "optimizer": optimizer_bytes(self.optimizer)}
+
+
+class Unplayed:
+    """A network without anything to train: no optimizer, but a place, a mode and its state in checkpoints."""
+
+    def __init__(self, module: nn.Module, worker: Worker) -> None:
+        self.module = module.to(worker.device)
+        self.forward: Callable[..., Any] = self.module
+        self.worker = worker
+
+    def backward(self, loss: Tensor) -> None:
+        raise TypeError("a network without anything to train takes no turn")
+
+    def step(self, lr: float) -> float:
+        raise TypeError("a network without anything to train takes no turn")
+
+    def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
+        yield share([*weights(self.module), *buffers(self.module)], self.worker, changing)
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def bytes_held(self) -> dict[str, int]:
+        return {"parameters": sum(p.numel() * p.element_size() for p in self.module.parameters()), "optimizer": 0}
 
 
 def _sum_gradients(parameters: Iterable[Tensor]) -> None:

@@ -28,7 +28,8 @@ from data_prep.shards.rows import Ragged, Specials, offsets_of, ragged
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.tokenizers import specials as specials_of
-from training.models.transformers import KeepPositions, accepted
+from training.inference.opening import open_config, open_pretrained
+from training.models.text_network import KeepPositions, accepted
 
 AROUND = 2  # tokens of a row that are not the document's: [CLS] and [SEP]
 PAD_TO = 8
@@ -96,18 +97,18 @@ class PseudoLikelihood:
 
         UserError where it holds no masked LM, or one for shorter rows.
         """
-        from transformers import AutoConfig, AutoModelForMaskedLM
+        from transformers import AutoModelForMaskedLM
 
         try:
-            config = AutoConfig.from_pretrained(folder)
+            config = open_config(folder)
             config._attn_implementation = "eager" if device.type == "cpu" else "sdpa"
             if random is None:
-                model = AutoModelForMaskedLM.from_pretrained(folder, config=config, dtype=torch.float32)
+                model = open_pretrained(folder, "AutoModelForMaskedLM", config=config, dtype=torch.float32)
             else:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(random)
                     model = AutoModelForMaskedLM.from_config(config)
-        except (OSError, ValueError) as error:
+        except (UserError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"{folder} holds no masked LM that can be used ({reason}); pretrain one.") from error
         positions = getattr(config, "max_position_embeddings", length)

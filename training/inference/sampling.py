@@ -1,30 +1,64 @@
-"""New examples from a model's folder, for those models that can be drawn from."""
+"""New examples from a model's folder, for those models that can be drawn from.
+
+open_sampler(folder).sample(n, generator)  ─►  rows
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from data_prep.errors import UserError
+from data_prep.shards.rows import Rows
+from training.inference.opening import sort_of
 from training.models.autoencoder import open_model
+from training.models.code_prior import open_prior
 from training.models.vae import VariationalAutoencoder
 from training.models.vq import DiscreteAutoencoder
-from training.objectives.code_prior import open_prior
 
-Sampler = Callable[[int, torch.Generator], Tensor]
+BATCH = 256  # examples decoded at once
 
 
-def sampler(folder: Path) -> Sampler:
-    """(count, generator) ↦ [count, *shape] float32. UserError where the folder's model cannot be drawn from."""
-    model = open_model(folder)
+class Sampler(Protocol):
+    """A trained network, asked for new examples."""
+
+    def sample(self, n: int, generator: torch.Generator, given: Rows | None = None) -> Rows:
+        """n rows drawn by `generator`, a CPU one; `given`: what they go on from, where the network takes something."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySampler:
+    """Codes are drawn all at once and decoded on the device, so many at a time. Rows have `input` [n, *shape]."""
+
+    draw: Callable[[int, torch.Generator], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator, given: Rows | None = None) -> Rows:
+        if given is not None:
+            raise ValueError("this network draws from nothing; leave out what is given")
+        codes = self.draw(n, generator)
+        made = [self.decode(part.to(self.device)).float().cpu() for part in codes.split(BATCH)]
+        return {"input": torch.cat(made).numpy()}
+
+
+def open_sampler(folder: Path, device: str = "cpu") -> Sampler:
+    """The sampler of a folder that training wrote. UserError where its model cannot be drawn from."""
+    place = torch.device(device)
+    model: Any = open_model(folder, device) if sort_of(folder) == "array" else None
     if isinstance(model, VariationalAutoencoder):
-        return model.sample
+        return ArraySampler(model.codes, model.decode, place)
     if not isinstance(model, DiscreteAutoencoder):
+        kind = "an encoder of text" if model is None else f"a model of kind {model.kind}"
         raise UserError(
-            f"{folder}: a model of kind {model.kind} has no distribution of codes to draw from; "
+            f"{folder}: {kind} has no distribution of codes to draw from; "
             "train one with objective vae, or discrete with the job `discrete`."
         )
     prior = open_prior(folder)
@@ -32,11 +66,7 @@ def sampler(folder: Path) -> Sampler:
         raise UserError(
             f"{folder}: has no prior of its codes; name the artifact of a job `discrete`, which learns one."
         )
-
-    def draw(count: int, generator: torch.Generator) -> Tensor:
-        return decoded(model, prior.sample(count, generator))
-
-    return draw
+    return ArraySampler(prior.sample, lambda codes: decoded(model, codes), place)
 
 
 def decoded(model: DiscreteAutoencoder, codes: Tensor) -> Tensor:

@@ -18,10 +18,9 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,12 +28,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep.errors import UserError
-from training.config import NetworkConfig, Settings
+from training.models.autoencoder_config import AutoencoderConfig, Shape
 from training.options import checked
 
 CONFIG, WEIGHTS, TRANSFORM = "config.json", "model.safetensors", "transform.json"
 FORMAT = 1
-KINDS = {
+KINDS = {  # of models, each named as the objective whose options it has
     "autoencoder": "training.models.autoencoder:Autoencoder",
     "vae": "training.models.vae:VariationalAutoencoder",
     "discrete": "training.models.vq:DiscreteAutoencoder",
@@ -48,53 +47,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
-Shape = tuple[int, ...]
-
-
-class AutoencoderConfig(Settings):
-    """The network of an auto-encoder: `network.architecture` and `network.config` of a recipe."""
-
-    architecture: Literal["mlp", "conv"] = Field(description="Dense layers, or convolutions (pictures only).")
-    hidden: list[int] = Field(
-        default_factory=list, description="Encoder's units a layer (mlp) or channels a stage (conv); mirrored after."
-    )
-    bottleneck: int = Field(ge=1, description="Size of the code (channels of it in a grid).")
-    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(
-        default="relu", description="Between layers; the code itself is linear."
-    )
-    output: Literal["linear", "sigmoid"] = Field(default="linear", description="sigmoid: values rebuilt lie in 0 … 1.")
-    latent: Literal["vector", "grid"] = Field(
-        default="vector", description="conv: one code for the picture, or one for each place of the last stage."
-    )
-    tied: bool = Field(default=False, description="mlp: the decoder's matrices are the encoder's, transposed.")
-
-
-class AutoencoderOptions(Settings):
-    """`objective.options` of auto-encoders."""
-
-    loss: Literal["squared-error", "cross-entropy"] = Field(
-        default="squared-error", description="Per value; cross-entropy is for values in 0 … 1 and a sigmoid output."
-    )
-
-
-def network_config(network: NetworkConfig, shape: Shape) -> AutoencoderConfig:
-    """The checked settings of a network for examples of this shape; UserError says what does not fit."""
-    if network.architecture not in ("mlp", "conv"):
-        raise UserError(f"network.architecture: {network.architecture!r} is no auto-encoder; choose mlp or conv.")
-    values = {"architecture": network.architecture, **network.config}
-    config = checked(AutoencoderConfig, values, "network.config")
-    conv = config.architecture == "conv"
-    problems = [
-        (conv and len(shape) != 3, "architecture: conv takes pictures, and these are rows of a table; choose mlp"),
-        (conv and not config.hidden, "config.hidden: conv needs the channels of at least one stage"),
-        (conv and config.tied, "config.tied: convolutions cannot be tied; set it to false"),
-        (not conv and config.latent == "grid", "config.latent: a grid of codes needs architecture conv"),
-        (any(size < 1 for size in config.hidden), "config.hidden: sizes are at least 1"),
-    ]
-    for found, problem in problems:
-        if found:
-            raise UserError(f"network.{problem}.")
-    return config
 
 
 class Autoencoder(nn.Module):
@@ -104,12 +56,10 @@ class Autoencoder(nn.Module):
     """
 
     kind = "autoencoder"
-    Options: type[Settings] = AutoencoderOptions
 
     def __init__(self, config: AutoencoderConfig, shape: Shape, options: Any) -> None:
         super().__init__()
         self.config, self.shape, self.options = config, tuple(shape), options
-        self.check()
         self.encoder, self.decoder = self.halves()
 
     def halves(self) -> tuple[nn.Module, Any]:
@@ -117,11 +67,6 @@ class Autoencoder(nn.Module):
         outputs, inputs = self.widths()
         encoder = _encoder(self.config, self.shape, outputs)
         return encoder, Decoder(self.config, self.shape, inputs, encoder)
-
-    def check(self) -> None:
-        """UserError where options and network do not fit each other."""
-        if getattr(self.options, "loss", "") == "cross-entropy" and self.config.output != "sigmoid":
-            raise UserError("objective.options.loss: cross-entropy needs network.config.output: sigmoid.")
 
     def widths(self) -> tuple[int, int]:
         """Sizes of what the encoder gives and of what the decoder takes, per place."""
@@ -172,6 +117,17 @@ class Autoencoder(nn.Module):
             self(torch.zeros(1, *self.shape, device=next(self.parameters()).device))
         self.train(training)
         return float(counter.get_total_flops())
+
+
+class Player(nn.Module):
+    """A model as a player of the training loop: one call gives what each row pays."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return self.model.losses(seen, target)
 
 
 class Decoder(nn.Module):
@@ -302,6 +258,8 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
 
     Raises UserError where the folder holds no such model.
     """
+    from training.objectives import module_of  # which build these models
+
     try:
         found = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
@@ -313,7 +271,7 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
     module, _, name = KINDS[found["kind"]].partition(":")
     kind: type[Autoencoder] = getattr(import_module(module), name)
     config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
-    options = checked(kind.Options, found["options"], f"{folder / CONFIG}: options")
+    options = checked(module_of(found["kind"]).Options, found["options"], f"{folder / CONFIG}: options")
     with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
         model = kind(config, tuple(found["shape"]), options)
     try:

@@ -24,15 +24,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_prep.errors import UserError
-from training.config import Settings
 from training.models.autoencoder import Autoencoder
+
+if TYPE_CHECKING:
+    from training.objectives.compression import CompressionOptions
 
 LARGEST = (1 << 15) - 1  # of |ŷ|, so that any can be written in 16 bits
 BYTE = 255
@@ -42,20 +43,10 @@ RATE = 10.0  # at which the distributions learn beside weights, as they have far
 LARGEST_LOG_SCALE = 8.0  # either way
 
 
-class CompressionOptions(Settings):
-    """`objective.options` of `compression`."""
-
-    distortion_weight: float = Field(default=0.01, gt=0, description="λ: what an error costs, in bits per pixel.")
-    classes: int = Field(
-        default=12, ge=1, le=64, description="Most classes of places that a channel's values are coded by."
-    )
-
-
 class CompressiveAutoencoder(Autoencoder):
     """See the module's docstring. `encode` gives ŷ."""
 
     kind = "compression"
-    Options = CompressionOptions
     options: CompressionOptions
 
     def __init__(self, *arguments: object) -> None:
@@ -63,12 +54,6 @@ class CompressiveAutoencoder(Autoencoder):
         self.prior = LogisticMixtures(self.config.bottleneck)
         step = math.sqrt(6 * self.shape[0] / (self.options.distortion_weight * math.log(2)))
         self.gain = SPREAD * BYTE / step
-
-    def check(self) -> None:
-        if self.config.latent != "grid":
-            raise UserError("network.config.latent: compression takes pictures of any size; set it to grid.")
-        if self.config.output != "linear":
-            raise UserError("network.config.output: compression rebuilds linearly; set it to linear.")
 
     def halves(self) -> tuple[nn.Module, nn.Module]:
         channels = [self.shape[0], *self.config.hidden]

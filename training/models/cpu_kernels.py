@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from training.models.architectures import architecture_of
+
 ATTENTION = "sesame_cpu"  # the attention of this page in the registry of transformers
-# Architectures that take their attention from the registry and end in a linear projection on the vocabulary.
-# tests/training/models/test_cpu_kernels.py shows of each that it computes what it computed before.
-KNOWN = {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"}
 CHUNK = 1 << 18  # logits whose softmax is taken at once: what a core's cache holds
 
 
@@ -38,7 +37,7 @@ def speed_up(module: nn.Module, precision: str) -> None:
             part.forward = partial(_dropout_forward, part)  # type: ignore[method-assign]
         elif type(part) is nn.LayerNorm and precision == "bf16":
             part.forward = partial(_norm_forward, part)  # type: ignore[method-assign]
-        elif isinstance(part, PreTrainedModel) and part.config.model_type in KNOWN:
+        elif isinstance(part, PreTrainedModel) and architecture_of(part.config.model_type).fused_head:
             _register_attention()
             part.config._attn_implementation = ATTENTION
         elif hasattr(part, "fuse_loss"):

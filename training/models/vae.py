@@ -15,17 +15,18 @@ Noise: training draws ε from torch's seeded generator. In evaluation it is draw
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_prep.errors import UserError
-from training.config import Settings
-from training.models.autoencoder import Autoencoder, AutoencoderConfig, Shape
+from training.models.autoencoder import Autoencoder
+from training.models.autoencoder_config import AutoencoderConfig, Shape
 from training.models.row_noise import normals, uniforms
+
+if TYPE_CHECKING:
+    from training.objectives.vae import VaeOptions
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-4  # of a learned one: a constant column would drive it to 0
@@ -35,41 +36,15 @@ BINARISING = 2  # purpose of row words
 CHUNK = 1 << 13  # codes decoded at once by `importance_bound`
 
 
-class VaeOptions(Settings):
-    """`objective.options` of `vae`."""
-
-    likelihood: Literal["gaussian", "bernoulli"] = Field(default="gaussian", description="p(x|z) of each value.")
-    variance: float | Literal["learned"] = Field(
-        default="learned", description="gaussian: of every value, or learned with the weights."
-    )
-    binarise: bool = Field(
-        default=False, description="bernoulli: draw each value as 0 or 1 with itself as the probability of 1."
-    )
-    beta: float = Field(default=1.0, ge=0, description="Weight of the divergence (Higgins et al. 2017); 1: the ELBO.")
-    free_bits: float = Field(
-        default=0.0, ge=0, description="Nats of divergence per example and dimension that cost nothing more (0: off)."
-    )
-
-
 class VariationalAutoencoder(Autoencoder):
     """See the module's docstring. `encode` gives μ(x)."""
 
     kind = "vae"
-    Options = VaeOptions
     options: VaeOptions
 
     def __init__(self, config: AutoencoderConfig, shape: Shape, options: VaeOptions) -> None:
         super().__init__(config, shape, options)
         self.variance = Variance(self.values if len(self.shape) == 1 else 1, options)
-
-    def check(self) -> None:
-        options = self.options
-        if options.likelihood == "bernoulli" and self.config.output != "sigmoid":
-            raise UserError("objective.options.likelihood: bernoulli needs network.config.output: sigmoid.")
-        if options.binarise and options.likelihood != "bernoulli":
-            raise UserError("objective.options.binarise: zeros and ones need likelihood: bernoulli; set that, too.")
-        if options.variance != "learned" and options.variance <= 0:
-            raise UserError(f"objective.options.variance: found {options.variance:g}; it is more than 0, or learned.")
 
     def widths(self) -> tuple[int, int]:
         return 2 * self.config.bottleneck, self.config.bottleneck
@@ -154,9 +129,11 @@ class VariationalAutoencoder(Autoencoder):
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """[count, *shape]: what is decoded of codes drawn from the prior by `generator`."""
-        device = next(self.parameters()).device
-        code = torch.randn(count, *(self.config.bottleneck, *self.places), generator=generator).to(device)
-        return self.decode(code)
+        return self.decode(self.codes(count, generator).to(next(self.parameters()).device))
+
+    def codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """[count, bottleneck] (a grid: [count, bottleneck, h, w]) drawn from the prior, on the CPU."""
+        return torch.randn(count, *(self.config.bottleneck, *self.places), generator=generator)
 
 
 class Variance(nn.Module):

@@ -21,37 +21,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from training.distributed import Worker
-from training.models.autoencoder import Autoencoder, AutoencoderOptions
+from training.models.autoencoder import Autoencoder
 from training.models.row_noise import digests, words
 
+if TYPE_CHECKING:
+    from training.objectives.discrete import DiscreteOptions
+
 REVIVAL = 1  # purpose of row words
-
-
-class DiscreteOptions(AutoencoderOptions):
-    """`objective.options` of `discrete`."""
-
-    codes: Literal["binary", "one-hot", "vq"] = Field(default="vq", description="Sort of code.")
-    size: int = Field(default=512, ge=2, description="K, the values a code can take (binary: 2).")
-    sample: bool = Field(default=True, description="binary, one-hot: draw codes in training, not take the likeliest.")
-    temperature: float = Field(default=1.0, gt=0, description="one-hot: of the softmax behind the gradient.")
-    uniform: float = Field(
-        default=0.0, ge=0, description="binary, one-hot: weight of the codes' divergence from the uniform distribution."
-    )
-    dimension: int = Field(default=16, ge=1, description="vq: length of a vector of the codebook.")
-    codebook: Literal["ema", "gradient"] = Field(default="ema", description="vq: how the codebook learns.")
-    commitment: float = Field(default=0.25, ge=0, description="vq: weight of the encoder's distance to its codes.")
-    decay: float = Field(default=0.99, gt=0, lt=1, description="Of the averages, a step.")
-    revive: float = Field(
-        default=0.1, ge=0, lt=1, description="vq: share of the mean use below which a code is dead; 0: never."
-    )
 
 
 @dataclass
@@ -67,7 +50,6 @@ class DiscreteAutoencoder(Autoencoder):
     """See the module's docstring. `encode` gives what the decoder sees, `indices` the whole numbers."""
 
     kind = "discrete"
-    Options = DiscreteOptions
     options: DiscreteOptions
     usage: Tensor  # [books, K]: running counts a step
     steps: Tensor

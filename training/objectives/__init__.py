@@ -1,67 +1,112 @@
-"""Objectives by name. Adding one touches its own file and one line here."""
+"""Objectives by name, read without importing them. Adding one touches its own file and one line here.
+
+A module of an objective is imported without torch. It has
+
+    Options       typed settings, `objective.options` of a recipe
+    VERSION       part of a run's identity: raised when the same weights' shapes come to mean another network
+    check         (options, networks) ↦ problems as (path, text), before anything runs; not all have one
+    build         (options, networks, data, device) ↦ the `Objective`
+
+`networks` are network settings by name, {"model": …} where there is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from torch import Tensor
+from pydantic import Field, create_model
 
 from data_prep.errors import UserError
-from training.distributed import Worker
-from training.objective import Batch, Objective, Phase
+from training.config import NetworkConfig, ObjectiveConfig, Settings
+from training.options import checked
 
-OBJECTIVES = {
-    "masked-lm": "training.objectives.masked_lm",
-    "autoencoder": "training.objectives.autoencoder",
-    "vae": "training.objectives.vae",
-    "discrete": "training.objectives.discrete",
-    "rbm": "training.objectives.rbm",
-    "compression": "training.objectives.compression",
+if TYPE_CHECKING:
+    from data_prep.facts import DataFacts
+    from training.objective import Objective
+
+
+@dataclass(frozen=True)
+class Line:
+    """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes."""
+
+    module: str
+    kinds: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+_ARRAYS = ("table", "images")
+
+OBJECTIVES: dict[str, Line] = {
+    "masked-lm": Line("training.objectives.masked_lm", ("text",), ("sparse",)),
+    "autoencoder": Line("training.objectives.autoencoder", _ARRAYS, ("clean",)),
+    "vae": Line("training.objectives.vae", _ARRAYS, ("clean",)),
+    "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),
+    "rbm": Line("training.objectives.rbm", _ARRAYS, ("clean",)),
+    "compression": Line("training.objectives.compression", ("images",), ("clean",)),
 }
 
 
-class Base:
-    """The answers most objectives share."""
-
-    worker = Worker()
-    unit = "tokens"
-    export_rows = 0
-
-    def join(self, worker: Worker) -> None:
-        self.worker = worker
-
-    def phases(self, steps: int) -> Sequence[Phase]:
-        return [Phase("train", steps)]
-
-    def tokens(self, batch: Batch) -> int:
-        return int(batch["attention_mask"].sum())
-
-    def positions(self, batch: Batch) -> int:
-        return batch["attention_mask"].numel()
-
-    def flops(self, batch: Batch) -> float:
-        return 0.0
-
-    def after_step(self) -> None:
-        """Nothing without a gradient to update."""
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Nothing to take back."""
-
-    def refuses(self, zero: int | None) -> str | None:
-        return None
-
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
-        raise TypeError(f"{type(self).__name__} has nothing to export")
-
-
-def builder(name: str) -> Callable[..., Objective]:
-    """The `build` function of the named objective's module."""
+def line_of(name: str) -> Line:
+    """UserError where there is no such objective."""
     if name not in OBJECTIVES:
         raise UserError(f"objective.name: {name!r} is not an objective; choose one of {', '.join(OBJECTIVES)}.")
-    return import_module(OBJECTIVES[name]).build
+    return OBJECTIVES[name]
+
+
+def module_of(name: str) -> Any:
+    """The named objective's module; UserError where there is none."""
+    return import_module(line_of(name).module)
+
+
+def learning_from(kind: str) -> list[str]:
+    """Names of the objectives that learn from a kind of data."""
+    return [name for name, line in OBJECTIVES.items() if kind in line.kinds]
+
+
+@functools.cache
+def section_of(name: str) -> type[ObjectiveConfig]:
+    """The recipe's section `objective` for the named objective: its `name` and its typed `options`."""
+    options: type[Settings] = module_of(name).Options
+    title = "".join(word.capitalize() for word in name.split("-"))
+    fields: dict[str, Any] = {
+        "name": (Literal[name], Field(description="Name of an objective.")),
+        "options": (options, Field(default_factory=options, description="That objective's own.")),
+    }
+    about = f"What the network learns from each example: {name}."
+    return create_model(f"{title}Section", __base__=ObjectiveConfig, __doc__=about, **fields)
+
+
+@functools.cache
+def config_union() -> Any:
+    """The sections of all objectives, told apart by `name`."""
+    sections = tuple(section_of(name) for name in OBJECTIVES)
+    return Annotated[Union[sections], Field(discriminator="name")]  # noqa: UP007 - made from a table
+
+
+def options_of(objective: ObjectiveConfig) -> Any:
+    """The typed options of a section, be they typed or plain values; UserError says what is wrong."""
+    kind: type[Settings] = module_of(objective.name).Options
+    if isinstance(objective.options, kind):
+        return objective.options
+    return checked(kind, objective.options, "objective.options")
+
+
+def problems(objective: ObjectiveConfig, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What an objective has against its options or its networks: (path, text), before anything runs."""
+    check = getattr(module_of(objective.name), "check", None)
+    if check is not None:
+        yield from check(options_of(objective), networks)
+
+
+def build(objective: ObjectiveConfig, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Objective:
+    """The objective with its networks, whose weights torch's generator draws: seed it before.
+
+    Raises UserError where options, networks and data do not fit each other.
+    """
+    for path, text in problems(objective, networks):
+        raise UserError(f"{path}: {text}.")
+    return module_of(objective.name).build(options_of(objective), networks, data, device)

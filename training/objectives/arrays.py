@@ -6,31 +6,26 @@ scaled from bytes to 0 … 1. A label, where there is one, travels beside them a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from data_prep.corruptions.noise import scaled
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Rows
-from training.models.autoencoder import TRANSFORM, Autoencoder, save_model
-from training.objective import Batch, Loss, Networks, Turn
-from training.objectives import Base
+from training.config import NetworkConfig
+from training.lazy import torch
+from training.models.autoencoder_config import network_problems
+from training.objective import Base, Batch, Loss, Networks, Turn
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-class Step(nn.Module):
-    """A model as a player: one call gives what each row pays."""
+    from training.models.autoencoder import Autoencoder
 
-    def __init__(self, model: Autoencoder) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return self.model.losses(seen, target)
+TRANSFORM = "transform.json"  # in the folder of a table's preprocessor
 
 
 class ArrayObjective(Base):
@@ -47,13 +42,16 @@ class ArrayObjective(Base):
         metrics: dict[str, float],
         transform: Path | None = None,
     ) -> None:
+        from training.models.autoencoder import Player
+
         self.model, self.terms, self.metrics, self.transform = model, terms, metrics, transform
-        self.step = Step(model)
+        self.player = Player(model)
         self.flops_by_row = 3 * model.forward_flops()  # backward is two forwards
         self.unit = unit_of(model.shape)
+        self.shown = [*terms, *metrics]
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"model": self.step}
+        return {"model": self.player}
 
     def collate(self, rows: Rows) -> Batch:
         target = _tensor(rows["input"])
@@ -71,7 +69,7 @@ class ArrayObjective(Base):
     def flops(self, batch: Batch) -> float:
         return self.flops_by_row * len(batch["input"])
 
-    def turns(self, phase: str) -> list[Turn]:
+    def turns(self, phase: str, step: int) -> list[Turn]:
         return [Turn("model", self._weights, self._loss)]
 
     def _weights(self, batch: Batch) -> dict[str, float]:
@@ -96,14 +94,30 @@ class ArrayObjective(Base):
             return "network.config.tied: tied layers are not whole under ZeRO 3; set placement.zero to 2 or less."
         return None
 
+    def example(self, n: int) -> Rows:
+        return {"input": np.full((n, *self.model.shape), 0.5, np.float32), "label": np.full(n, -1)}
+
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
+        from training.models.autoencoder import save_model
+
         save_model(path, self.model, self.transform)
 
 
 def transform_of(data: DataFacts) -> Path | None:
-    """The file to keep beside the exported network: what made rows of a table what the network is given."""
-    path = data.preprocessor / TRANSFORM if data.preprocessor else None
-    return path if path and path.is_file() else None
+    """The file by which rows of a table became input; None of pictures, and of tables without one."""
+    return data.preprocessor / TRANSFORM if data.preprocessor is not None and len(data.shape) == 1 else None
+
+
+def encoder_settings(networks: Mapping[str, NetworkConfig]) -> Mapping[str, Any]:
+    """The settings of the network as they are written, for checks of options against them."""
+    return networks["model"].config
+
+
+def loss_problems(loss: str, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a network, or with a loss of values for it."""
+    yield from network_problems(networks["model"])
+    if loss == "cross-entropy" and encoder_settings(networks).get("output") != "sigmoid":
+        yield "objective.options.loss", "cross-entropy needs network.config.output: sigmoid"
 
 
 def unit_of(shape: Sequence[int]) -> str:

@@ -5,15 +5,40 @@ The loss is the mean per value of the squared error or, for values in 0 … 1, o
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from pydantic import Field
+
 from data_prep.facts import DataFacts
-from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import Autoencoder, AutoencoderOptions, network_config
-from training.objectives.arrays import ArrayObjective, rebuilding, transform_of
-from training.options import checked
+from training.config import NetworkConfig, Settings
+from training.models.autoencoder_config import network_config
+from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
+
+VERSION = 1
 
 
-def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> ArrayObjective:
-    """The objective for examples of the shape that `data` has."""
-    options = checked(AutoencoderOptions, objective.options, "objective.options")
-    model = Autoencoder(network_config(network, data.shape), data.shape, options)
+class AutoencoderOptions(Settings):
+    """`objective.options` of auto-encoders."""
+
+    loss: Literal["squared-error", "cross-entropy"] = Field(
+        default="squared-error", description="Per value; cross-entropy is for values in 0 … 1 and a sigmoid output."
+    )
+
+
+Options = AutoencoderOptions
+
+
+def check(options: AutoencoderOptions, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the network or the loss."""
+    yield from loss_problems(options.loss, networks)
+
+
+def build(
+    options: AutoencoderOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
+) -> ArrayObjective:
+    """The objective for examples of the data's shape."""
+    from training.models.autoencoder import Autoencoder
+
+    model = Autoencoder(network_config(networks["model"], data.shape), data.shape, options)
     return ArrayObjective(model, *rebuilding(options.loss, model.values), transform_of(data))

@@ -6,17 +6,44 @@ What is exported can be used as a codec (`training.codec.codec`): tables of whol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from data_prep.facts import DataFacts
-from training.codec.tables import Tables
-from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import network_config
-from training.models.compression import CompressionOptions, CompressiveAutoencoder
+from training.config import NetworkConfig, Settings
+from training.models.autoencoder_config import network_config, network_problems
 from training.objective import Batch
-from training.objectives.arrays import ArrayObjective, transform_of
-from training.options import checked
+from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
+
+if TYPE_CHECKING:
+    from training.models.compression import CompressiveAutoencoder
+
+VERSION = 1
+
+
+class CompressionOptions(Settings):
+    """`objective.options` of `compression`."""
+
+    distortion_weight: float = Field(default=0.01, gt=0, description="λ: what an error costs, in bits per pixel.")
+    classes: int = Field(
+        default=12, ge=1, le=64, description="Most classes of places that a channel's values are coded by."
+    )
+
+
+Options = CompressionOptions
+
+
+def check(options: CompressionOptions, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the network."""
+    yield from network_problems(networks["model"])
+    settings = encoder_settings(networks)
+    if settings.get("latent") != "grid":
+        yield "network.config.latent", "compression takes pictures of any size; set it to grid"
+    if settings.get("output", "linear") != "linear":
+        yield "network.config.output", "compression rebuilds linearly; set it to linear"
 
 
 class Compression(ArrayObjective):
@@ -27,13 +54,19 @@ class Compression(ArrayObjective):
     export_rows = 2048  # of which classes of places are told
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
+        from training.codec.tables import Tables
+
         super().export(path, seen)
         Tables.fitted(self.model, (batch["input"] for batch in seen)).save(path)
 
 
-def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> Compression:
-    """The objective for pictures of the shape that `data` has, and what is exported for pictures of any."""
-    options = checked(CompressionOptions, objective.options, "objective.options")
-    model = CompressiveAutoencoder(network_config(network, data.shape), data.shape, options)
+def build(
+    options: CompressionOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
+) -> Compression:
+    """The objective for pictures of the data's shape, and what is exported for pictures of any."""
+    from training.models.compression import CompressiveAutoencoder
+
+    model = CompressiveAutoencoder(network_config(networks["model"], data.shape), data.shape, options)
     pixels, values = float(data.shape[1] * data.shape[2]), float(model.values)
-    return Compression(model, {"rate": pixels, "distortion": values}, {"squared-error": values}, transform_of(data))
+    metrics = {"squared-error": values}
+    return Compression(model, {"rate": pixels, "distortion": values}, metrics, transform_of(data))

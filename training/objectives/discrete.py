@@ -6,15 +6,52 @@ Everything is a mean per value of the input, of the codes' vectors (commitment, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
 
 from data_prep.facts import DataFacts
-from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import network_config
-from training.models.vq import DiscreteAutoencoder, DiscreteOptions, Usage
-from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.arrays import ArrayObjective, rebuilding, transform_of
-from training.options import checked
+from training.config import NetworkConfig
+from training.models.autoencoder_config import network_config
+from training.objective import Batch, Loss, Networks
+from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
+from training.objectives.autoencoder import AutoencoderOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.models.vq import DiscreteAutoencoder
+
+VERSION = 1
+
+
+class DiscreteOptions(AutoencoderOptions):
+    """`objective.options` of `discrete`."""
+
+    codes: Literal["binary", "one-hot", "vq"] = Field(default="vq", description="Sort of code.")
+    size: int = Field(default=512, ge=2, description="K, the values a code can take (binary: 2).")
+    sample: bool = Field(default=True, description="binary, one-hot: draw codes in training, not take the likeliest.")
+    temperature: float = Field(default=1.0, gt=0, description="one-hot: of the softmax behind the gradient.")
+    uniform: float = Field(
+        default=0.0, ge=0, description="binary, one-hot: weight of the codes' divergence from the uniform distribution."
+    )
+    dimension: int = Field(default=16, ge=1, description="vq: length of a vector of the codebook.")
+    codebook: Literal["ema", "gradient"] = Field(default="ema", description="vq: how the codebook learns.")
+    commitment: float = Field(default=0.25, ge=0, description="vq: weight of the encoder's distance to its codes.")
+    decay: float = Field(default=0.99, gt=0, lt=1, description="Of the averages, a step.")
+    revive: float = Field(
+        default=0.1, ge=0, lt=1, description="vq: share of the mean use below which a code is dead; 0: never."
+    )
+
+
+Options = DiscreteOptions
+
+
+def check(options: DiscreteOptions, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the network or the loss."""
+    yield from loss_problems(options.loss, networks)
 
 
 class Discrete(ArrayObjective):
@@ -32,26 +69,27 @@ class Discrete(ArrayObjective):
         elif options.uniform:
             terms["uniform"] = codes
         super().__init__(model, terms, metrics, transform)
-        self.seen = Usage()
+        self.seen: dict[str, list[Tensor]] = _nothing()
 
-    def turns(self, phase: str) -> list[Turn]:
-        self.seen = Usage()  # what was skipped or evaluated leaves nothing
-        return super().turns(phase)
+    def before_step(self, step: int, steps: int) -> None:
+        self.seen = _nothing()
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        found = nets["model"](batch["seen"], batch["input"])
-        self.seen.indices.append(found["indices"])
-        self.seen.vectors.append(found["vectors"])
-        self.seen.rows.append(batch["seen"])
-        loss = self.summed(found, batch)
-        if not self.step.training:
+        by_row = nets["model"](batch["seen"], batch["input"])
+        loss = self.summed(by_row, batch)
+        if not self.player.training:
             return loss  # the running counts are those of training
+        self.seen["indices"].append(by_row["indices"])
+        self.seen["vectors"].append(by_row["vectors"])
+        self.seen["rows"].append(batch["seen"])
         rows = float(len(batch["input"]))
         watched = {name: (value * rows, rows) for name, value in self.model.watched().items()}
         return Loss(loss.sums, {**loss.metrics, **watched}, loss.by_row)
 
-    def after_step(self) -> None:
-        self.model.update(self.seen, self.worker)
+    def after_step(self, step: int, steps: int) -> None:
+        from training.models.vq import Usage
+
+        self.model.update(Usage(**self.seen), self.worker)
 
     def refuses(self, zero: int | None) -> str | None:
         if zero and "codebook" in self.terms:
@@ -59,7 +97,13 @@ class Discrete(ArrayObjective):
         return super().refuses(zero)
 
 
-def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> Discrete:
-    """The objective for examples of the shape that `data` has."""
-    options = checked(DiscreteOptions, objective.options, "objective.options")
-    return Discrete(DiscreteAutoencoder(network_config(network, data.shape), data.shape, options), transform_of(data))
+def _nothing() -> dict[str, list[Tensor]]:
+    return {"indices": [], "vectors": [], "rows": []}
+
+
+def build(options: DiscreteOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Discrete:
+    """The objective for examples of the data's shape."""
+    from training.models.vq import DiscreteAutoencoder
+
+    model = DiscreteAutoencoder(network_config(networks["model"], data.shape), data.shape, options)
+    return Discrete(model, transform_of(data))

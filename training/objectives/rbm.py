@@ -11,23 +11,26 @@ variance 1 (standardised inputs).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
-from training.config import NetworkConfig, ObjectiveConfig
-from training.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOptions, Shape, network_config
-from training.models.rbm import stack, unroll
-from training.objective import Batch, Loss, Networks, Phase, Turn
-from training.objectives.arrays import ArrayObjective, rebuilding, transform_of
-from training.options import checked
+from training.config import NetworkConfig
+from training.lazy import torch
+from training.models.autoencoder_config import AutoencoderConfig, Shape, network_config
+from training.objective import Batch, Loss, Networks, Phase, Turn, phase_at
+from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
+from training.objectives.autoencoder import AutoencoderOptions
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+VERSION = 1
 FINE_TUNING = "fine-tuning"
 
 
@@ -38,13 +41,32 @@ class RbmOptions(AutoencoderOptions):
     pretraining: float = Field(default=0.5, gt=0, lt=1, description="Share of the steps for the machines together.")
 
 
+Options = RbmOptions
+
+
+def check(options: RbmOptions, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the network or the loss; a stack unrolls into one sort of network only."""
+    yield from loss_problems(options.loss, networks)
+    network = networks["model"]
+    wanted = [
+        ("network.architecture", network.architecture, "mlp"),
+        ("network.config.activation", network.config.get("activation", "relu"), "sigmoid"),
+        ("network.config.tied", network.config.get("tied", False), False),
+    ]
+    for path, value, needed in wanted:
+        if value != needed:
+            yield path, f"rbm unrolls into {needed!r} here, found {value!r}; change it"
+
+
 class Rbm(ArrayObjective):
     """See the module's docstring."""
 
     def __init__(
         self, config: AutoencoderConfig, shape: Shape, options: RbmOptions, transform: Path | None = None
     ) -> None:
-        _check(config)
+        from training.models.autoencoder import Autoencoder
+        from training.models.rbm import stack, unroll
+
         self.options = options
         model = Autoencoder(config, shape, AutoencoderOptions(loss=options.loss))
         super().__init__(model, *rebuilding(options.loss, model.values), transform)
@@ -53,7 +75,6 @@ class Rbm(ArrayObjective):
         self.machines = {f"rbm-{number}": machine for number, machine in enumerate(machines, 1)}
         for layer, machine in enumerate(machines):
             unroll(machine, layer, model)
-        self.phase = FINE_TUNING
 
     def networks(self) -> dict[str, nn.Module]:
         return {**super().networks(), **self.machines}
@@ -61,10 +82,9 @@ class Rbm(ArrayObjective):
     def phases(self, steps: int) -> Sequence[Phase]:
         return shares(steps, len(self.machines), self.options.pretraining)
 
-    def turns(self, phase: str) -> list[Turn]:
-        self.phase = phase
+    def turns(self, phase: str, step: int) -> list[Turn]:
         if phase == FINE_TUNING:
-            return super().turns(phase)
+            return super().turns(phase, step)
         return [Turn(phase, self._rows, partial(self._contrast, phase))]
 
     def _rows(self, batch: Batch) -> dict[str, float]:
@@ -81,9 +101,12 @@ class Rbm(ArrayObjective):
         error = {f"{player}-squared-error": (found["squared-error"].sum(), float(v.numel()))}
         return Loss({"contrast": found["contrast"].sum()}, error)
 
-    def after_step(self) -> None:
-        if self.phase in self.machines:
-            unroll(self.machines[self.phase], list(self.machines).index(self.phase), self.model)
+    def after_step(self, step: int, steps: int) -> None:
+        from training.models.rbm import unroll
+
+        phase = phase_at(self.phases(steps), step)
+        if phase in self.machines:
+            unroll(self.machines[phase], list(self.machines).index(phase), self.model)
 
     def flops(self, batch: Batch) -> float:
         return 0.0  # phases differ, and a batch does not know its own
@@ -105,16 +128,6 @@ def shares(steps: int, machines: int, pretraining: float) -> list[Phase]:
     return [*(Phase(f"rbm-{number}", each) for number in range(1, machines + 1)), Phase(FINE_TUNING, rest)]
 
 
-def _check(config: AutoencoderConfig) -> None:
-    wanted = {"architecture": "mlp", "activation": "sigmoid", "tied": False}
-    for name, value in wanted.items():
-        found = getattr(config, name)
-        if found != value:
-            where = f"network.{name}" if name == "architecture" else f"network.config.{name}"
-            raise UserError(f"{where}: rbm unrolls into {value!r} here, found {found!r}; change it.")
-
-
-def build(objective: ObjectiveConfig, network: NetworkConfig, data: DataFacts, device: str) -> Rbm:
-    """The objective for examples of the shape that `data` has."""
-    options = checked(RbmOptions, objective.options, "objective.options")
-    return Rbm(network_config(network, data.shape), data.shape, options, transform_of(data))
+def build(options: RbmOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Rbm:
+    """The objective for examples of the data's shape."""
+    return Rbm(network_config(networks["model"], data.shape), data.shape, options, transform_of(data))

@@ -1,7 +1,7 @@
 """What discrete codes mean and how well they are used, and a prior of them to draw new rows from.
 
 Everything is measured on test rows, but what needs many: which attribute a bit means is told of training rows. The
-prior (`training.objectives.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
+prior (`training.models.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
 `model/`, from which `sesame sample` draws.
 """
 
@@ -198,7 +198,8 @@ def _prior(
     """A prior that has learned the codes of training rows, and its bits per test row."""
     import torch
 
-    from training.objectives.code_prior import CodePrior, PriorConfig, PriorObjective
+    from training.models.code_prior import CodePrior, PriorConfig
+    from training.objectives.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
     across = _places[-1] * count if _places else 0
@@ -206,7 +207,13 @@ def _prior(
     torch.manual_seed(seed)
     asked = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
     objective = PriorObjective(CodePrior(asked))
-    train = {**config["train"], "steps": job.prior_steps, "lr": job.prior_lr, "warmup_steps": job.prior_steps // 20}
+    train = {
+        **config["train"],
+        "steps": job.prior_steps,
+        "lr": job.prior_lr,
+        "warmup_steps": job.prior_steps // 20,
+        "warmup": None,
+    }
     train_on(
         objective,
         {"codes": codes},
@@ -220,7 +227,7 @@ def _prior(
 
 
 def _kept(prior: Any, folder: Path) -> None:
-    from training.objectives.code_prior import save_prior
+    from training.models.code_prior import save_prior
 
     save_prior(folder, prior)
 
@@ -228,10 +235,10 @@ def _kept(prior: Any, folder: Path) -> None:
 def _drawn(folder: Path, count: int, seed: int) -> np.ndarray:
     import torch
 
-    from training.inference.sampling import sampler
+    from training.inference.sampling import open_sampler
 
     with torch.no_grad():
-        return sampler(folder)(count, torch.Generator().manual_seed(seed)).numpy()
+        return np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
 
 
 def _every_code(model: Any) -> np.ndarray:

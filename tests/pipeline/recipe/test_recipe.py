@@ -113,7 +113,7 @@ def test_bert_at_base_and_large_is_the_papers():
     ]
     for recipe in (base, large):
         train = recipe.train
-        assert (train.global_batch, train.steps, train.lr, train.warmup_steps) == (256, 10**6, 1e-4, 10**4)
+        assert (train.global_batch, train.steps, train.lr, train.warmup_length) == (256, 10**6, 1e-4, 10**4)
         assert (train.betas, train.weight_decay, train.schedule) == ((0.9, 0.999), 0.01, "linear")
         assert recipe.compose.kind == recipe.objective.options["sentence"] == "nsp"
         assert (recipe.corruption.rate, recipe.corruption.mask, recipe.corruption.random) == (0.15, 0.8, 0.1)
@@ -187,7 +187,7 @@ def test_set(mine, setting, value):
     [
         ("train.learning_rate=1", "--set train.learning_rate: unknown key; did you mean train.lr? (known: betas, "),
         ("train.batch=1", "--set train.batch: unknown key; did you mean train.global_batch? (known: "),
-        ("train.warmup=1", "--set train.warmup: unknown key; did you mean train.warmup_steps? (known: "),
+        ("train.warmup_step=1", "--set train.warmup_step: unknown key; did you mean train.warmup_steps? (known: "),
         ("train.wd=1", "--set train.wd: unknown key; did you mean train.weight_decay? (known: "),
         ("tran.steps=1", "--set tran: unknown key; did you mean train? (known: augment, "),
         ("workers=2", "--set workers: unknown key; did you mean placement.workers? (known: augment, "),
@@ -282,6 +282,7 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
     [
         (["placement.workers=300"], "placement.workers: 300 exceeds train.global_batch 256"),
         (["train.warmup_steps=101"], "train.warmup_steps: 101 exceeds train.steps 100"),
+        (["train.warmup_steps=1", "train.warmup=0.1"], "train.warmup: found 0.1 beside warmup_steps 1"),
         (["train.betas=[0.9, 1]"], "train.betas.1: found 1.0; allowed: at least 0 and less than 1"),
         (
             ["network.config.hidden_size=63"],

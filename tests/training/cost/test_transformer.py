@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import Batch, Memory, memory
 from training.cost.transformer import Transformer, layer_activations, shape_of
-from training.models import transformers
+from training.models.architectures import text_config
 from training.models.cpu_kernels import speed_up
-from training.objectives.masked_lm import MaskedLM
+from training.models.masked_lm import masked_lm
+from training.models.wrappers import autocast_forward
+from training.objectives import build
 
 BASE = Transformer(12, 768, 12, 3072, 30_522, positions=512, types=2, masked_lm=True)
 BATCH = Batch(rows=16, length=128, targets=16 * 19)
+
+
+def specials(vocabulary: int) -> Specials:
+    return Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=vocabulary)
+
+
+def masked_lm_of(network: NetworkConfig, specials: Specials) -> Any:
+    return build(ObjectiveConfig(), {"model": network}, DataFacts("text", ("input",), specials=specials), "cpu")
 
 
 def held(device: str = "cpu", batch: Batch = BATCH, precision: str = "bf16", **placement: Any) -> Memory:
@@ -38,9 +48,9 @@ def test_bert_is_counted_to_the_last_parameter(layers: int, hidden: int) -> None
             "intermediate_size": 4 * hidden,
         }
     )
-    config = transformers.text_config(network, 30_522, 0)
+    config = text_config(network, specials(30_522))
     with torch.device("meta"):
-        model = transformers.masked_lm(config, sentence=True)
+        model = masked_lm(config, sentence=True)
     assert shape_of(config).parameters() == sum(p.numel() for p in model.parameters())
 
 
@@ -72,11 +82,9 @@ def test_operations_are_those_that_the_objective_counts() -> None:
     network = NetworkConfig(
         config={"num_hidden_layers": 3, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 256}
     )
-    objective = MaskedLM(
-        ObjectiveConfig(), network, Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=500), Path("-"), "cpu"
-    )
+    objective = masked_lm_of(network, specials(500))
     batch = {"attention_mask": torch.ones(4, 32, dtype=torch.long), "target_ids": torch.zeros(4 * 8, dtype=torch.long)}
-    shape = shape_of(transformers.text_config(network, 500, 0))
+    shape = shape_of(text_config(network, specials(500)))
     ours = 3 * 4 * 32 * shape.forward_flops(32, 8 / 32)
     assert ours == pytest.approx(objective.flops(batch), rel=0.02)  # the pooler, one token a row
 
@@ -99,9 +107,8 @@ def test_a_layer_keeps_what_the_formula_says(architecture: str, precision: str) 
 def _kept_by_autograd(architecture: str, precision: str, layers: int, rows: int, length: int, hidden: int) -> int:
     config = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": 2}
     network = NetworkConfig(architecture=architecture, config={**config, "intermediate_size": 4 * hidden})
-    specials = Specials(cls=2, sep=3, pad=1, mask=4, unk=0, vocabulary=500)
-    module = MaskedLM(ObjectiveConfig(), network, specials, Path("-"), "cpu").network
-    transformers.autocast_forward(module, torch.device("cpu"), precision)
+    module = masked_lm_of(network, Specials(cls=2, sep=3, pad=1, mask=4, unk=0, vocabulary=500)).network
+    autocast_forward(module, torch.device("cpu"), precision)
     speed_up(module, precision)
     module.train()
     weights = {parameter.data_ptr() for parameter in module.parameters()}

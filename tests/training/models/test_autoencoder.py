@@ -17,17 +17,14 @@ from scipy.linalg import subspace_angles
 from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
 from training.config import NetworkConfig
-from training.models.autoencoder import (
-    Autoencoder,
-    AutoencoderConfig,
-    AutoencoderOptions,
-    open_model,
-    save_model,
-    sides,
-)
+from training.models.autoencoder import Autoencoder, open_model, save_model, sides
+from training.models.autoencoder_config import AutoencoderConfig
 from training.models.rbm import dense_layers
-from training.models.vae import VaeOptions, VariationalAutoencoder
-from training.models.vq import DiscreteAutoencoder, DiscreteOptions
+from training.models.vae import VariationalAutoencoder
+from training.models.vq import DiscreteAutoencoder
+from training.objectives.autoencoder import AutoencoderOptions
+from training.objectives.discrete import DiscreteOptions
+from training.objectives.vae import VaeOptions
 
 PICTURES = [(1, 8, 8), (1, 28, 28), (3, 62, 47), (1, 1, 1), (3, 5, 16), (4, 33, 2)]
 KINDS = [

@@ -21,8 +21,11 @@ from tests.training import tiny_arrays as tiny
 from training.codec.codec import CHECKSUM, HEADER, OVERHEAD, Codec, Coded
 from training.codec.contexts import Activity, Contexts
 from training.codec.tables import FILE, LARGEST, TOTAL, Table, Tables
-from training.models.autoencoder import AutoencoderConfig, open_model, save_model
-from training.models.compression import CompressionOptions, CompressiveAutoencoder, LogisticMixtures, Normalisation
+from training.config import NetworkConfig
+from training.models.autoencoder import open_model, save_model
+from training.models.autoencoder_config import AutoencoderConfig
+from training.models.compression import CompressiveAutoencoder, LogisticMixtures, Normalisation
+from training.objectives.compression import CompressionOptions
 
 FIRST = (100, 9_000, 40_000, 16_000, 300, 136)
 TABLES = Tables((Table(-2, (FIRST,)), Table(3, ((65_535, 1),)), Table(0, ((1, 65_535),))))
@@ -158,7 +161,7 @@ def test_more_weight_on_errors_buys_more_bits_and_fewer_errors() -> None:
 )
 def test_what_does_not_fit_is_refused(config: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        compressor(**config)
+        tiny.training("compression", network=NetworkConfig(architecture="conv", config={**tiny.CODEC.config, **config}))
 
 
 # -- tables and bytes -------------------------------------------------------------------------------------------------

@@ -14,11 +14,13 @@ from torch.nn import functional as F
 
 from tests.training import tiny
 from tests.training.objectives.test_packed import corrupted, losses_and_gradients, objective, packed
-from training.models import cpu_kernels, transformers
-from training.models.transformers import autocast_forward
+from training.models import cpu_kernels
+from training.models.architectures import ARCHITECTURES
+from training.models.wrappers import autocast_forward
 
-CASES = [(architecture, "none") for architecture in sorted(cpu_kernels.KNOWN)]
-CASES += [(architecture, "sop") for architecture in sorted(cpu_kernels.KNOWN & transformers.SENTENCE_HEADS)]
+FUSED = [name for name, line in ARCHITECTURES.items() if line.fused_head]
+CASES = [(name, "none") for name in FUSED]
+CASES += [(name, "sop") for name in FUSED if ARCHITECTURES[name].sentence_head]
 
 
 def gradients(function: Any, *inputs: Tensor) -> tuple[Any, list[Tensor]]:
@@ -66,7 +68,7 @@ def test_the_parts_of_the_loss_by_row_are_its_sum() -> None:
         cpu_kernels.speed_up(built.network, "fp32")
         batch = built.collate(rows)
         batch["source"] = torch.zeros(len(batch["input_ids"]), dtype=torch.long)
-        turn = built.turns("train")[0]
+        turn = built.turns("train", 0)[0]
         loss = turn.loss({"model": built.network}, batch)
         for name, weight in turn.weights(batch).items():
             sums, counts = loss.by_row[name]

@@ -12,8 +12,10 @@ import torch
 
 from tests.training import tiny_arrays as tiny
 from training.models import rbm as boltzmann
-from training.models.autoencoder import Autoencoder, AutoencoderConfig, AutoencoderOptions
+from training.models.autoencoder import Autoencoder
+from training.models.autoencoder_config import AutoencoderConfig
 from training.models.rbm import BoltzmannMachine, stack, unroll
+from training.objectives.autoencoder import AutoencoderOptions
 
 VISIBLE, HIDDEN = 5, 4
 
@@ -190,8 +192,8 @@ def test_phases_train_one_machine_each_and_then_the_whole() -> None:
     last = {name: _weights(network) for name, network in networks.items()}
     after_step = objective.after_step
 
-    def watch() -> None:
-        after_step()
+    def watch(step: int, steps: int) -> None:
+        after_step(step, steps)
         now = {name: _weights(network) for name, network in networks.items()}
         moved.append({name for name in now if not torch.equal(now[name], last[name])})
         last.update(now)

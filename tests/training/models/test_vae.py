@@ -11,10 +11,14 @@ import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from data_prep.errors import UserError
+from data_prep.facts import DataFacts
 from tests.training import tiny_arrays as tiny
-from training.models.autoencoder import AutoencoderConfig
+from training.config import ObjectiveConfig
+from training.models.autoencoder_config import AutoencoderConfig
 from training.models.row_noise import normals
-from training.models.vae import LEAST_VARIANCE, VaeOptions, VariationalAutoencoder, divergence
+from training.models.vae import LEAST_VARIANCE, VariationalAutoencoder, divergence
+from training.objectives import build
+from training.objectives.vae import VaeOptions
 
 
 def model(shape: tuple[int, ...] = (6,), output: str = "linear", seed: int = 0, **options: object):
@@ -158,8 +162,9 @@ def test_grey_values_are_drawn_as_zeros_and_ones() -> None:
 
 
 def test_zeros_and_ones_need_the_likelihood_of_zeros_and_ones() -> None:
+    facts = DataFacts("table", ("input",), (6,))
     with pytest.raises(UserError, match=r"objective\.options\.binarise: zeros and ones need likelihood: bernoulli"):
-        model(binarise=True)
+        build(ObjectiveConfig(name="vae", options={"binarise": True}), {"model": tiny.MLP}, facts, "cpu")
 
 
 @torch.no_grad()

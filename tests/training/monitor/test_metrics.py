@@ -310,7 +310,7 @@ def _by_source(worker: Worker, micro_batch: int | None) -> list[dict[str, float]
 
 def test_the_loss_of_each_source_is_told() -> None:
     made = _mixture(Worker(), None, lambda record: None)
-    [turn] = made.objective.turns("train")
+    [turn] = made.objective.turns("train", 0)
     wanted = dict.fromkeys(SOURCES, 0.0)
     rows = made.stream.read(np.arange(24))
     batch = made._collate(rows)

@@ -186,9 +186,13 @@ def test_a_skipped_step_leaves_no_codes_behind() -> None:
     training = tiny.training("vq")
     objective: Any = training.objective
     batch = objective.collate({"input": tiny.vectors(4)})
-    for _ in range(2):
-        objective.turns("train")[0].loss(training.forwards, batch)  # and no `after_step`
-    assert len(objective.seen.indices) == 1
+    for step in range(2):
+        objective.before_step(step, 12)
+        objective.turns("train", step)[0].loss(training.forwards, batch)  # and no `after_step`
+        objective.turns("train", step)  # asking has no effect
+    assert len(objective.seen["indices"]) == 1
+    training.evaluate()
+    assert len(objective.seen["indices"]) == 1
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -235,7 +239,7 @@ def test_losses_are_told_by_source() -> None:
     training = tiny.training("vae")
     training.objective.networks()["model"].eval()
     batch = {**training.objective.collate({"input": tiny.vectors(4)}), "source": torch.tensor([0, 1, 0, 1])}
-    turn = training.objective.turns("train")[0]
+    turn = training.objective.turns("train", 0)[0]
     with torch.no_grad():
         loss = turn.loss(training.forwards, batch)
     for name, weight in turn.weights(batch).items():

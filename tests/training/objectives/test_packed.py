@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,11 @@ from tests.training import tiny
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.loop import Training
-from training.models import transformers
+from training.models.architectures import ARCHITECTURES, packed_attention, packing_problems, text_config
+from training.models.text_network import within_sequences
+from training.objectives import build
 from training.objectives.masked_lm import MaskedLM
+from training.objectives.text import token_pairs
 
 LENGTH = 64
 SHAPE: dict[str, Any] = {
@@ -40,7 +41,8 @@ OWN: dict[str, dict[str, Any]] = {
 def objective(architecture: str, sentence: str = "none", kernel: str = "eager") -> MaskedLM:
     network = NetworkConfig(architecture=architecture, config=OWN.get(architecture, SHAPE))
     torch.manual_seed(1)
-    built = MaskedLM(ObjectiveConfig(options={"sentence": sentence}), network, tiny.SPECIALS, Path("-"), "cpu")
+    section = ObjectiveConfig(options={"sentence": sentence})
+    built: Any = build(section, {"model": network}, tiny.FACTS, "cpu")
     built.packed_attention = kernel
     built.network.encoder.config._attn_implementation = kernel
     with torch.no_grad():  # zeros would hide a bias that is added twice or not at all
@@ -85,7 +87,7 @@ def losses_and_gradients(
 ) -> tuple[dict[str, float], dict[str, float], dict[str, Tensor]]:
     built.network.to(device)
     batch = {name: column.to(device) for name, column in built.collate(rows).items()}
-    turn = built.turns("train")[0]
+    turn = built.turns("train", 0)[0]
     built.network.train()
     built.network.zero_grad()
     loss, weights = turn.loss({"model": built.network}, batch), turn.weights(batch)
@@ -96,10 +98,9 @@ def losses_and_gradients(
     return means, weights, gradients
 
 
-CASES = [(architecture, "none", "eager") for architecture in sorted(transformers.PACKABLE)]
-CASES += [
-    (architecture, "sop", "eager") for architecture in sorted(transformers.PACKABLE & transformers.SENTENCE_HEADS)
-]
+PACKABLE = [name for name, line in ARCHITECTURES.items() if line.packable]
+CASES = [(name, "none", "eager") for name in PACKABLE]
+CASES += [(name, "sop", "eager") for name in PACKABLE if ARCHITECTURES[name].sentence_head]
 CASES += [("bert", "sop", "sdpa"), ("roberta", "none", "sdpa")]
 
 
@@ -150,7 +151,7 @@ def test_the_same_work_is_counted() -> None:
     assert built.tokens(together) == built.tokens(apart) == len(ragged(rows, "tokens").values)
     assert built.flops(together) == built.flops(apart)
     pairs = (ragged(rows, "tokens").lengths ** 2).sum()
-    assert built._pairs(together) == pairs
+    assert token_pairs(together) == pairs
     assert together["input_ids"].shape[1] <= LENGTH
 
 
@@ -172,14 +173,14 @@ def test_a_small_packed_batch_is_pinned() -> None:
 
 def test_masks_as_the_kernels_take_them() -> None:
     sequence = torch.tensor([[0, 0, 1, -1]])
-    together = transformers.within_sequences(sequence, "sdpa")
+    together = within_sequences(sequence, "sdpa")
     expected = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     assert together.dtype == torch.bool and together.int().tolist() == [[expected]]
-    added = transformers.within_sequences(sequence, "eager")
+    added = within_sequences(sequence, "eager")
     assert added.dtype == torch.float32 and torch.equal(added == 0, together) and added.min() < -1e38
     with torch.autocast("cpu", torch.bfloat16):
-        assert transformers.within_sequences(sequence, "eager").dtype == torch.bfloat16
-    blocks = transformers.within_sequences(sequence, "flex_attention")
+        assert within_sequences(sequence, "eager").dtype == torch.bfloat16
+    blocks = within_sequences(sequence, "flex_attention")
     assert blocks.shape == (1, 1, 4, 4)
     dense = [[int(blocks.mask_mod(torch.tensor(0), torch.tensor(0), q, k)) for k in range(4)] for q in torch.arange(4)]
     assert dense == expected
@@ -197,16 +198,17 @@ def test_masks_as_the_kernels_take_them() -> None:
 )
 def test_the_kernel_for_packed_rows(device: str, changes: dict[str, Any], kernel: str) -> None:
     network = NetworkConfig(architecture="bert", config=SHAPE | changes)
-    config = transformers.text_config(network, 48, 0, device)
-    assert transformers.packed_attention(config, device) == kernel
+    config = text_config(network, tiny.SPECIALS, device)
+    assert packed_attention(config, device) == kernel
 
 
 @pytest.mark.parametrize("architecture", ["mobilebert", "deberta-v2", "convbert", "modernbert", "big_bird"])
 def test_an_architecture_that_mixes_sequences_is_refused(architecture: str) -> None:
-    said = transformers.refuses_packed(SimpleNamespace(model_type=architecture))
-    assert said and said.startswith(f"network.architecture: '{architecture}' cannot keep apart")
+    network = NetworkConfig(architecture=architecture)
+    [(path, text)] = packing_problems(network)
+    assert path == "network.architecture" and text.startswith(f"'{architecture}' cannot keep apart")
     built = objective("bert", "sop")
-    built.refuses_packed = said
+    built.settings = network
     with pytest.raises(UserError, match=r"set compose\.pack to false or use one of albert, bert"):
         built.collate(packed(corrupted()))
 

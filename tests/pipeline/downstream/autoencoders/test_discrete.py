@@ -17,8 +17,9 @@ from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
-from training.inference.sampling import sampler
-from training.objectives.code_prior import CodePrior, PriorConfig, PriorObjective, open_prior, save_prior
+from training.inference.sampling import open_sampler
+from training.models.code_prior import CodePrior, PriorConfig, open_prior, save_prior
+from training.objectives.code_prior import PriorObjective
 
 KINDS = {
     "binary": ("{hidden: [32], bottleneck: 6, output: sigmoid}", "{codes: binary, loss: cross-entropy}"),
@@ -66,13 +67,14 @@ def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artif
 
 
 def test_the_model_is_kept_with_its_prior(made: tuple[str, dict[str, Artifact]]) -> None:
-    draw = sampler(made[1]["meaning"].path / MODEL)
-    first, same, other = (draw(9, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    draw = open_sampler(made[1]["meaning"].path / MODEL)
+    made_of = (draw.sample(9, torch.Generator().manual_seed(seed))["input"] for seed in (1, 1, 2))
+    first, same, other = (np.asarray(column) for column in made_of)
     assert first.shape == (9, 1, 8, 8)
-    assert torch.equal(first, same) and not torch.equal(first, other)
-    assert len({row.numpy().tobytes() for row in first}) > 1
+    assert np.array_equal(first, same) and not np.array_equal(first, other)
+    assert len({row.tobytes() for row in first}) > 1
     with pytest.raises(UserError, match="has no prior of its codes"):
-        sampler(made[1]["pretrain"].path / MODEL)
+        open_sampler(made[1]["pretrain"].path / MODEL)
 
 
 def test_a_rerun_finds_the_same(made: tuple[str, dict[str, Artifact]], tmp_path: Path) -> None:

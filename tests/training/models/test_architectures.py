@@ -1,0 +1,76 @@
+"""What the lines of the table say is what the networks of `transformers` do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from data_prep.errors import UserError
+from data_prep.facts import DataFacts
+from data_prep.shards.rows import Ragged, Specials
+from tests.training import tiny
+from tests.training.objectives.test_packed import OWN, SHAPE
+from training.config import NetworkConfig, ObjectiveConfig
+from training.models.architectures import ARCHITECTURES, architecture_of, position_problems, text_config
+from training.models.masked_lm import masked_lm
+from training.objectives import build
+
+ENCODERS = [name for name, line in ARCHITECTURES.items() if not line.causal]
+
+
+def network(name: str, **config: Any) -> NetworkConfig:
+    return NetworkConfig(architecture=name, config={**OWN.get(name, SHAPE), **config})
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+@pytest.mark.parametrize("name", [name for name, line in ARCHITECTURES.items() if line.packable])
+def test_positions_begin_where_the_table_says(name: str, pad: int) -> None:
+    specials = Specials(cls=2, sep=5, pad=pad, mask=4, unk=1, vocabulary=48)
+    model = masked_lm(text_config(network(name), specials), sentence=False)
+    first = 0
+    for part, module in model.named_modules():
+        if part.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            first = module.padding_idx + 1
+    assert architecture_of(name).first(pad) == first
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_settings_have_the_names_of_the_config_class(name: str) -> None:
+    from transformers import CONFIG_MAPPING
+
+    config = CONFIG_MAPPING[name]()
+    for setting in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
+        own = architecture_of(name).setting(setting)
+        assert hasattr(config, own), own
+        assert config.attribute_map.get(setting, setting) == own
+
+
+def test_roberta_needs_positions_beyond_the_length() -> None:
+    facts = DataFacts("text", ("input",), length=80, specials=tiny.SPECIALS)
+    said = r"network\.config\.max_position_embeddings: 80 positions are fewer than compose\.length 80 needs"
+    with pytest.raises(UserError, match=said + r".*counts them from 1 on; set it to 81\."):
+        build(ObjectiveConfig(), {"model": network("roberta")}, facts, "cpu")
+    roberta: Any = build(ObjectiveConfig(), {"model": network("roberta", max_position_embeddings=81)}, facts, "cpu")
+    batch = roberta.collate({**roberta.example(2)})
+    assert batch["input_ids"].shape == (2, 80)
+    assert roberta.turns("train", 0)[0].loss(roberta.networks(), batch).sums["mlm"].isfinite()
+    assert list(position_problems(network("bert"), {"compose.length": 80})) == []
+    [(path, _)] = position_problems(network("distilbert"), {"compose.length": 81})
+    assert path == "network.config.max_position_embeddings"
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert", "mpnet", "roberta"])
+def test_token_types_go_to_those_that_have_them(name: str) -> None:
+    built: Any = build(ObjectiveConfig(), {"model": network(name)}, tiny.FACTS, "cpu")
+    rows = {
+        "seen": Ragged.from_rows([[2, 4, 6, 3, 7, 3]]),
+        "segment": Ragged.from_rows([[0, 0, 0, 0, 1, 1]]),
+        "target_positions": Ragged.from_rows([[1]]),
+        "target_ids": Ragged.from_rows([[9]]),
+    }
+    batch = built.collate(rows)
+    assert ("token_type_ids" in batch) == (name in ("bert", "roberta"))
+    assert torch.isfinite(built.turns("train", 0)[0].loss(built.networks(), batch).sums["mlm"])

@@ -1,0 +1,111 @@
+"""What a trained network makes of rows: features for probes, fine-tuning, retrieval.
+
+open_encoder(folder).encode(rows)  ─►  Features: one vector per row, or one per position with a mask
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep.corruptions.noise import scaled
+from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.tokens.tokenizers import specials
+from training.inference.opening import open_pretrained, sort_of
+from training.models.autoencoder import Autoencoder, open_model
+from training.models.text_network import accepted
+from training.objectives.text import padded_tokens, seen_tokens
+
+BATCH = 64  # rows at once
+
+
+@dataclass(frozen=True)
+class Features:
+    """values: float32 [R, D], or [R, L, D] with `mask` bool [R, L]: False where a row has no such position."""
+
+    values: np.ndarray
+    mask: np.ndarray | None = None
+
+    def mean(self) -> np.ndarray:
+        """float32 [R, D]: over the positions that a row has."""
+        if self.values.ndim == 2:
+            return self.values
+        if self.mask is None:
+            return self.values.mean(1)
+        weights = self.mask[..., None].astype(np.float32)
+        return (self.values * weights).sum(1) / np.maximum(weights.sum(1), 1)
+
+
+class Encoder(Protocol):
+    """A trained network, asked for features."""
+
+    def encode(self, rows: Rows) -> Features: ...
+
+
+@dataclass(frozen=True)
+class ArrayEncoder:
+    """The codes of an auto-encoder: [R, D], or of a grid [R, places, D]. Rows have `input` [R, *shape]."""
+
+    model: Autoencoder
+    device: torch.device
+
+    def encode(self, rows: Rows) -> Features:
+        values = scaled(np.asarray(rows["input"]))
+
+        def codes(index: np.ndarray) -> Tensor:
+            code = self.model.encode(torch.from_numpy(np.ascontiguousarray(values[index])).to(self.device))
+            return code.flatten(2).transpose(1, 2) if code.ndim == 4 else code.flatten(1)
+
+        return Features(np.concatenate(_batched(np.arange(len(values)), codes)))
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """The last hidden states of an encoder of `transformers`, [R, L, D]. Rows hold one sequence of token ids each."""
+
+    model: Any
+    pad: int
+    device: torch.device
+
+    def encode(self, rows: Rows) -> Features:
+        if "sequence" in rows:
+            raise ValueError("rows of several sequences have no features of their own; encode the sequences")
+        lengths = seen_tokens(rows).lengths
+        order = np.argsort(lengths, kind="stable")  # rows of like lengths together: less padding
+        inputs = ["input_ids", *accepted(self.model, "attention_mask", "token_type_ids")]
+        values = np.zeros((num_rows(rows), int(lengths.max()), self.model.config.hidden_size), np.float32)
+
+        def states(index: np.ndarray) -> Tensor:
+            batch = padded_tokens(take(rows, index), self.pad)
+            given = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
+            return self.model(**given).last_hidden_state
+
+        starts = range(0, len(order), BATCH)
+        for start, found in zip(starts, _batched(order, states), strict=True):
+            width = min(found.shape[1], values.shape[1])
+            values[order[start : start + BATCH], :width] = found[:, :width]
+        mask = np.arange(values.shape[1]) < lengths[:, None]
+        return Features(values * mask[..., None], mask)
+
+
+def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
+    """The encoder of a folder that training wrote. UserError where it holds none."""
+    place = torch.device(device)
+    if sort_of(folder) == "array":
+        return ArrayEncoder(open_model(folder, device), place)
+    attention = "eager" if place.type == "cpu" else "sdpa"
+    model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    return TextEncoder(model.to(place).requires_grad_(False), specials(folder).pad, place)
+
+
+@torch.no_grad()
+def _batched(index: np.ndarray, each: Callable[[np.ndarray], Tensor]) -> list[np.ndarray]:
+    """What `each` gives for rows by number, so many at a time, on the CPU."""
+    starts = range(0, len(index), BATCH)
+    return [each(index[start : start + BATCH]).float().cpu().numpy() for start in starts]

@@ -1,0 +1,201 @@
+"""What is known of the architectures of `transformers`: one line per model type, read without torch.
+
+A network is asked by what its architecture can do, never by its name. A type that has no line is an encoder of which
+nothing is assumed: it trains on rows of one sequence each.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from data_prep.errors import UserError
+from data_prep.shards.rows import Specials
+from training.config import NetworkConfig
+
+Problem = tuple[str, str]
+AFTER_PADDING = "after padding"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One model type.
+
+    causal: a token sees those before it alone. packable: tokens meet in full attention alone and positions can be
+    given, so that a sequence learns nothing of its neighbours in a row (tests/training/objectives/test_packed.py shows
+    it of each); not so where tokens meet in convolutions or windows. first_position: of a sequence's first token;
+    RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
+    fused_head: attention comes from the registry of transformers and the head ends in a linear projection on the
+    vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it
+    computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. settings: what its config
+    class calls the usual settings, where they differ from BERT's.
+    """
+
+    causal: bool = False
+    packable: bool = False
+    first_position: int | str = 0
+    block: int = 8
+    fused_head: bool = False
+    sentence_head: bool = False
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def first(self, pad: int) -> int:
+        """The position of a sequence's first token, for a vocabulary whose padding has the id `pad`."""
+        return pad + 1 if self.first_position == AFTER_PADDING else int(self.first_position)
+
+    def setting(self, name: str) -> str:
+        """What this architecture's config class calls BERT's setting `name`, as in hidden_size."""
+        return self.settings.get(name, name)
+
+
+_DISTILBERT = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+}
+_GPT2 = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "intermediate_size": "n_inner",
+    "max_position_embeddings": "n_positions",
+    "hidden_dropout_prob": "resid_pdrop",
+    "attention_probs_dropout_prob": "attn_pdrop",
+}
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "albert": Architecture(packable=True, fused_head=True, sentence_head=True),
+    "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
+    "big_bird": Architecture(sentence_head=True),
+    "camembert": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
+    "distilbert": Architecture(packable=True, fused_head=True, settings=_DISTILBERT),
+    "electra": Architecture(packable=True, fused_head=True),
+    "ernie": Architecture(packable=True, fused_head=True, sentence_head=True),
+    "gpt2": Architecture(causal=True, settings=_GPT2),
+    "mobilebert": Architecture(sentence_head=True),
+    "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
+    "nystromformer": Architecture(sentence_head=True),
+    "roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
+    "xlm-roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
+}
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """What is known of a model type."""
+    return ARCHITECTURES.get(model_type, Architecture())
+
+
+def having(ability: str) -> str:
+    """The model types whose line has this ability, as a person reads them."""
+    return ", ".join(sorted(name for name, line in ARCHITECTURES.items() if getattr(line, ability)))
+
+
+# -- what does not fit, before anything is built ----------------------------------------------------------------------
+
+
+def encoder_problems(network: NetworkConfig) -> Iterator[Problem]:
+    """Why a network cannot predict what is hidden in a row from both sides."""
+    if architecture_of(network.architecture).causal:
+        text = f"{network.architecture!r} sees what stands before a token alone"
+        yield "network.architecture", f"{text}; choose an encoder such as bert, roberta or albert"
+
+
+def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
+    """Why a network cannot be given a sentence head."""
+    if not architecture_of(network.architecture).sentence_head:
+        yield (
+            "network.architecture",
+            f"{network.architecture!r} has no sentence head for NSP or SOP; use one of {having('sentence_head')} or "
+            "objective.options.sentence: none",
+        )
+
+
+def packing_problems(network: NetworkConfig) -> Iterator[Problem]:
+    """Why rows of several sequences cannot be learned from."""
+    if not architecture_of(network.architecture).packable:
+        text = f"{network.architecture!r} cannot keep apart the sequences of a packed row"
+        yield "network.architecture", f"{text}; set compose.pack to false or use one of {having('packable')}"
+
+
+def position_problems(
+    network: NetworkConfig, lengths: Mapping[str, int], pad: int = 0, positions: Any = None
+) -> Iterator[Problem]:
+    """Rows that have more tokens than the network has positions. `lengths`: of rows, by the setting that says so.
+
+    positions: those of the network; None: what `network.config` says, if it does.
+    """
+    line = architecture_of(network.architecture)
+    name = line.setting("max_position_embeddings")
+    positions = network.config.get(name) if positions is None else positions
+    first = line.first(pad)
+    for setting, length in lengths.items():
+        if isinstance(positions, int) and positions < length + first:
+            counted = f", for {network.architecture!r} counts them from {first} on" if first else ""
+            yield (
+                f"network.config.{name}",
+                f"{positions} positions are fewer than {setting} {length} needs{counted}; set it to {length + first}",
+            )
+
+
+# -- their config classes ---------------------------------------------------------------------------------------------
+
+
+def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu") -> Any:
+    """The `transformers` config of `network` for a vocabulary, with the ids of all special tokens.
+
+    Raises UserError when the architecture or one of its settings is unknown.
+    """
+    from transformers import CONFIG_MAPPING
+
+    if network.architecture not in CONFIG_MAPPING:
+        raise UserError(
+            f"network.architecture: transformers knows no model type {network.architecture!r}; "
+            "see https://huggingface.co/docs/transformers for the list."
+        )
+    kind = CONFIG_MAPPING[network.architecture]
+    known = set(inspect.signature(kind).parameters) | {"num_labels"}
+    for key in network.config:
+        if key not in known:
+            raise UserError(
+                f"network.config.{key}: {kind.__name__} has no such setting; "
+                f"it has {', '.join(sorted(known - {'self', 'kwargs'}))}."
+            )
+    config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
+    # Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths.
+    config._attn_implementation = "eager" if device == "cpu" else "sdpa"
+    return config
+
+
+def special_ids(specials: Specials) -> dict[str, int]:
+    """The special tokens by the roles that `transformers` knows: rows begin with [CLS] and end with [SEP]."""
+    return {
+        "pad_token_id": specials.pad,
+        "bos_token_id": specials.cls,
+        "eos_token_id": specials.sep,
+        "cls_token_id": specials.cls,
+        "sep_token_id": specials.sep,
+        "mask_token_id": specials.mask,
+        "unk_token_id": specials.unk,
+    }
+
+
+def packed_attention(config: Any, device: str) -> str:
+    """The kernel for rows of several sequences, as transformers names it; masks follow from it.
+
+    On a GPU, FlexAttention skips the blocks between sequences, but it knows no dropout and not every size of heads;
+    SDPA's fused kernel takes any mask and computes whole rows.
+    """
+    from transformers.utils.import_utils import is_torch_flex_attn_available
+
+    if device != "cuda" or not architecture_of(config.model_type).packable:
+        return config._attn_implementation
+    dropout = getattr(config, "attention_probs_dropout_prob", getattr(config, "attention_dropout", 1.0))
+    head = config.hidden_size // config.num_attention_heads
+    fits = dropout == 0 and head in (16, 32, 64, 128)
+    return "flex_attention" if fits and is_torch_flex_attn_available() else "sdpa"

@@ -1,0 +1,111 @@
+"""A learned distribution of discrete codes, to draw new ones from (van den Oord et al. 2017, section 3.3).
+
+    p(codes) = Π_i p(code_i | code_1 … code_{i−1})
+
+A GRU reads the codes one after another, in a grid row by row; before each it sees the last one, the one above, and
+which place comes next. What it was trained for is kept beside the auto-encoder whose codes they are: `prior.json`,
+`prior.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data_prep.errors import UserError
+from training.config import Settings
+from training.options import checked
+
+CONFIG, WEIGHTS = "prior.json", "prior.safetensors"
+
+
+class PriorConfig(Settings):
+    """The network of a prior."""
+
+    size: int = Field(ge=2, description="K, the values a code can take.")
+    places: int = Field(ge=1, description="P, codes of an example.")
+    across: int = Field(default=0, ge=0, description="Codes in a row of a grid; 0: they are no grid.")
+    hidden: int = Field(default=128, ge=1, description="Units of the GRU, and size of embeddings.")
+
+
+class CodePrior(nn.Module):
+    """See the module's docstring. Codes are int64 [B, P]."""
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.last = nn.Embedding(config.size + 1, config.hidden)  # the one after all codes: none yet
+        self.above = nn.Embedding(config.size + 1, config.hidden)
+        self.place = nn.Embedding(config.places, config.hidden)
+        self.reader = nn.GRU(config.hidden, config.hidden, batch_first=True)
+        self.logits = nn.Linear(config.hidden, config.size)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Logits [B, P, K] of each code given those before it."""
+        return self.logits(self.reader(self._seen(codes))[0])
+
+    def nats(self, codes: Tensor) -> Tensor:
+        """−log p(codes) [B]."""
+        logits = self(codes).float()
+        return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none").sum(1)
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """[count, P] drawn by `generator`, a CPU one."""
+        codes = torch.full((count, self.config.places), self.config.size, dtype=torch.int64)
+        state = None
+        for place in range(self.config.places):
+            found, state = self.reader(self._seen(codes)[:, place : place + 1], state)
+            shares = torch.softmax(self.logits(found[:, 0]).float(), -1)
+            codes[:, place] = torch.multinomial(shares, 1, generator=generator)[:, 0]
+        return codes
+
+    def _seen(self, codes: Tensor) -> Tensor:
+        """What is read before each code, [B, P, hidden]."""
+        none, count = self.config.size, self.config.places
+        found = self.last(F.pad(codes, (1, 0), value=none)[:, :count]) + self.place.weight
+        if self.config.across:
+            found = found + self.above(F.pad(codes, (self.config.across, 0), value=none)[:, :count])
+        return found
+
+
+class PriorPlayer(nn.Module):
+    """A prior as a player of the training loop."""
+
+    def __init__(self, prior: CodePrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.prior.nats(codes)
+
+
+def save_prior(folder: Path, prior: CodePrior) -> None:
+    """Write what `open_prior` reads."""
+    save_file({name: tensor.contiguous() for name, tensor in prior.state_dict().items()}, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(prior.config.model_dump(), indent=1) + "\n")
+
+
+def open_prior(folder: Path) -> CodePrior | None:
+    """The prior of a folder, in evaluation mode; None where there is none. UserError where it is damaged."""
+    if not (folder / CONFIG).is_file():
+        return None
+    try:
+        found: Any = json.loads((folder / CONFIG).read_bytes())
+    except ValueError as error:
+        raise UserError(f"{folder / CONFIG}: not what describes a prior: {error}.") from None
+    with torch.random.fork_rng(devices=[]):
+        prior = CodePrior(checked(PriorConfig, found, str(folder / CONFIG)))
+    try:
+        prior.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: not the weights that {CONFIG} asks for: {str(error)[:200]}") from error
+    return prior.eval().requires_grad_(False)

@@ -1,0 +1,156 @@
+"""Networks of `transformers` that learn from text, made cheap to train.
+
+The vocabulary projection is most of a small encoder's work and is only wanted where something was masked. Every
+architecture has its own head, but all of them hand the encoder's last hidden states to it: a forward hook on the
+encoder keeps the wanted positions alone, and whatever head follows runs on those.
+
+Rows that hold several sequences cost as much as one: a mask keeps attention inside each sequence, positions begin anew
+in each, and the sentence head reads each one's own first token.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.models.architectures import architecture_of
+from training.models.cpu_kernels import ATTENTION, LossHead
+
+TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
+
+
+class TextNetwork(nn.Module):
+    """A model of `transformers` with a head on the vocabulary; subclasses say what is predicted where.
+
+    `encoder` gives the last hidden states, `inputs` are the names of what its forward takes beside `input_ids`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.architecture = architecture_of(model.config.model_type)
+        self.inputs = accepted(self.model, "attention_mask", "token_type_ids")
+        self.encoder: Any = self.model.base_model
+        self.keep = KeepPositions(self.encoder)
+        self.head: LossHead | None = None
+        pad = model.config.pad_token_id
+        self.first_position = self.architecture.first(0 if pad is None else pad)
+
+    def fuse_loss(self) -> None:
+        """Let the vocabulary projection compute the loss, where the architecture's head allows it."""
+        if self.architecture.fused_head:
+            self.head = LossHead(self.model.get_output_embeddings())  # type: ignore[operator]
+
+    def predicted(
+        self,
+        input_ids: Tensor,  # [B, L]
+        target_positions: Tensor,  # [M], flat b·L + l
+        target_ids: Tensor,  # [M]
+        sequence: Tensor | None = None,  # [B, L], -1: padding
+        position: Tensor | None = None,  # [B, L], in the sequence
+        starts: Tensor | None = None,  # [S], flat: where sequences begin, if those are pooled
+        **inputs: Tensor,
+    ) -> tuple[Tensor, Tensor, Any]:
+        """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
+        given = {name: inputs[name] for name in self.inputs if name in inputs}
+        if sequence is not None and position is not None:
+            implementation = self.encoder.config._attn_implementation
+            given["attention_mask"] = within_sequences(sequence, implementation)
+            given["position_ids"] = position + self.first_position
+        targets = len(target_ids)
+        if self.head:  # every new number of targets would have its matrix products planned anew
+            spare = -targets % TARGETS_TO
+            target_positions, target_ids = F.pad(target_positions, (0, spare)), F.pad(target_ids, (0, spare))
+            self.head.targets = target_ids
+        self.keep.positions, self.keep.starts = target_positions, starts
+        output = self.model(input_ids=input_ids, **given)
+        self.keep.positions = self.keep.starts = None
+        logits = self.logits(output).squeeze(0).float()  # [M, V]; with a fused loss [M, 2]
+        if self.head:
+            self.head.targets = None
+            return logits[:targets, 0], logits[:targets, 1].detach(), output
+        return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
+
+    def logits(self, output: Any) -> Tensor:
+        """What the head says of the vocabulary, in a model's output."""
+        return output.logits
+
+
+class KeepPositions:
+    """Forward hook: of the last hidden states [B, L, H], keep `positions` (flat b·L + l) as [1, M, H].
+
+    Where `starts` (flat, too) say where sequences begin, those are pooled instead of every row's first token.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self.positions: Tensor | None = None
+        self.starts: Tensor | None = None
+        encoder.register_forward_hook(self)
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        if self.positions is None:
+            return output
+        hidden = output.last_hidden_state.flatten(0, 1)
+        output.last_hidden_state = hidden[self.positions].unsqueeze(0)
+        if self.starts is not None:
+            output.pooler_output = pooled(module, hidden[self.starts])
+        return output
+
+
+def pooled(encoder: Any, first: Tensor) -> Tensor:
+    """What the encoder's pooler makes of the first tokens [S, H] of sequences."""
+    if hasattr(encoder, "pooler_activation"):  # ALBERT's is a plain layer
+        return encoder.pooler_activation(encoder.pooler(first))
+    return encoder.pooler(first.unsqueeze(1))
+
+
+def within_sequences(sequence: Tensor, implementation: str) -> Any:
+    """The mask [B, 1, L, L], as this kernel takes it, by which tokens see their own sequence alone.
+
+    sequence: [B, L], which sequence of its row a token belongs to; padding is a sequence of its own.
+    """
+    if implementation == "flex_attention":
+        from torch.nn.attention.flex_attention import create_block_mask
+
+        def together(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return sequence[row, query] == sequence[row, key]
+
+        rows, width = sequence.shape
+        return create_block_mask(together, rows, None, width, width, device=sequence.device)  # type: ignore[arg-type]
+    same = sequence[:, None, :, None] == sequence[:, None, None, :]
+    if implementation not in ("eager", ATTENTION):
+        return same
+    kind = sequence.device.type  # these two add their mask, in the precision of their products
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.get_default_dtype()
+    return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, torch.finfo(dtype).min)
+
+
+def accepted(model: nn.Module, *names: str) -> list[str]:
+    """Those of `names` that the model's forward takes (some encoders have no token types)."""
+    parameters = inspect.signature(model.forward).parameters
+    return [name for name in names if name in parameters]
+
+
+def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
+    """Multiply-add parameters a token meets in the encoder, and its layers × hidden size.
+
+    Embedding tables are looked up, not multiplied (Kaplan et al. 2020, section 2.1).
+    """
+    tables = {
+        parameter
+        for module in encoder.modules()
+        if isinstance(module, nn.Embedding)
+        for parameter in module.parameters(recurse=False)
+    }
+    matrices = sum(_numel(p) for p in encoder.parameters() if p.ndim >= 2 and p not in tables)
+    config: Any = encoder.config
+    return matrices, int(config.num_hidden_layers) * int(config.hidden_size)
+
+
+def _numel(parameter: Tensor) -> int:
+    # ZeRO-3 leaves an empty shell on each rank and the true size beside it.
+    return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -1,0 +1,190 @@
+"""What the objectives of text share: rows as padded batches, losses on the vocabulary, what they cost, the export.
+
+seen        token ids [R, ragged]; what the network is given
+segment     0 and 1, where the architecture has token types
+sequence    of rows that hold several sequences: which one each token belongs to. Positions begin anew in each, and
+            no token sees another's sequence; the sums are those of the same sequences in rows of their own
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_prep.errors import UserError
+from data_prep.facts import DataFacts
+from data_prep.shards.rows import Ragged, Rows, Specials, ragged
+from training.config import NetworkConfig
+from training.lazy import torch
+from training.models.architectures import (
+    architecture_of,
+    packed_attention,
+    packing_problems,
+    position_problems,
+    special_ids,
+    text_config,
+)
+from training.objective import Base, Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from training.models.text_network import TextNetwork
+
+SEEN = ("seen", "input", "tokens")  # columns that the network may be given, the first that there is
+EXAMPLE_LENGTH = 128  # of a row of nothing, where the data tell no length
+EXAMPLE_TARGETS = 0.15  # of its tokens
+
+
+class TextObjective(Base):
+    """The base of all text families. Subclasses build a `TextNetwork`, and say what is predicted.
+
+    `targets` of a batch are its column `target_ids`: how many meet the projection on the vocabulary.
+    """
+
+    network: TextNetwork
+
+    def __init__(self, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> None:
+        if data.specials is None:
+            raise ValueError(f"data of kind {data.kind!r} have no special tokens")
+        self.data, self.specials = data, data.specials
+        self.settings = networks["model"]
+        self.config = text_config(self.settings, self.specials, device)
+        self.architecture = architecture_of(self.settings.architecture)
+        positions = getattr(self.config, "max_position_embeddings", None)
+        lengths = {"compose.length": data.length} if data.length else {}
+        for path, text in position_problems(self.settings, lengths, self.specials.pad, positions):
+            raise UserError(f"{path}: {text}.")
+        self.packed_attention = packed_attention(self.config, device)
+
+    def take(self, network: TextNetwork) -> None:
+        """Keep the network that is trained, and what a token costs in it."""
+        from training.models.text_network import encoder_flops
+
+        self.network = network
+        self.matrices, self.width = encoder_flops(network.encoder)
+        self.head = self.config.hidden_size * (self.config.hidden_size + self.specials.vocabulary)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"model": self.network}
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+
+    def padded(self, rows: Rows) -> tuple[dict[str, np.ndarray], int]:
+        """`input_ids`, `attention_mask`, and what the architecture takes beside them, int64 [B, L]; and L."""
+        block = self.architecture.block
+        batch = padded_tokens(rows, self.specials.pad, block, types="token_type_ids" in self.network.inputs)
+        width = batch["input_ids"].shape[1]
+        if "sequence" in rows:
+            for path, text in packing_problems(self.settings):
+                raise UserError(f"{path}: {text}.")
+            batch |= told_apart(ragged(rows, "sequence"), width)
+        return batch, width
+
+    def tensors(self, arrays: Mapping[str, np.ndarray]) -> Batch:
+        """A batch on the CPU."""
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def attend(self, batch: Batch) -> None:
+        """Choose the kernel for a batch, as its networks are about to run."""
+        if "sequence" in batch and batch["sequence"].is_cuda:
+            self.network.encoder.config._attn_implementation = self.packed_attention
+
+    def example(self, n: int) -> Rows:
+        length = self.data.length or EXAMPLE_LENGTH
+        random = np.random.default_rng(0)
+        tokens = random.choice(self.specials.ordinary, (n, length)).astype(np.uint32)
+        num_targets = max(1, round(EXAMPLE_TARGETS * length))
+        positions = np.tile(np.arange(num_targets), n)
+        return {
+            "seen": Ragged.from_lengths(tokens.ravel(), np.full(n, length)),
+            "target_positions": Ragged.from_lengths(positions, np.full(n, num_targets)),
+            "target_ids": Ragged.from_lengths(tokens[:, :num_targets].ravel(), np.full(n, num_targets)),
+        }
+
+    # -- what it costs ------------------------------------------------------------------------------------------------
+
+    def flops(self, batch: Batch) -> float:
+        pairs = token_pairs(batch) / (2 if self.architecture.causal else 1)
+        forward = 2 * self.matrices * self.tokens(batch) + 4 * self.width * pairs
+        return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
+
+    # -- what is exported ---------------------------------------------------------------------------------------------
+
+    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+        """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
+        from training.inference.opening import open_tokenizer
+
+        if self.data.preprocessor is None:
+            raise ValueError("text was trained on without the folder of its tokenizer")
+        model: Any = self.network.model
+        with_ids(model, self.specials)
+        model.save_pretrained(path)
+        open_tokenizer(self.data.preprocessor).save_pretrained(path)
+
+
+def with_ids(model: Any, specials: Specials) -> None:
+    """Give a model's configs the special tokens' ids: those that it generates with, too."""
+    for name, number in special_ids(specials).items():
+        setattr(model.config, name, number)
+    generation = getattr(model, "generation_config", None)
+    if generation is not None:
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            setattr(generation, name, special_ids(specials)[name])
+
+
+def seen_tokens(rows: Rows) -> Ragged:
+    """The column of token ids that the network is given."""
+    return ragged(rows, next(name for name in SEEN if name in rows))
+
+
+def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> dict[str, np.ndarray]:
+    """`input_ids`, `attention_mask` and, with `types`, `token_type_ids`: int64 [B, L], L a multiple of `block`."""
+    tokens = seen_tokens(rows)
+    lengths = tokens.lengths
+    width = math.ceil(int(lengths.max()) / block) * block
+    batch = {
+        "input_ids": tokens.pad(width, pad).astype(np.int64),
+        "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64),
+    }
+    if types and "segment" in rows:
+        batch["token_type_ids"] = ragged(rows, "segment").pad(width, 0).astype(np.int64)
+    elif types:
+        batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
+    return batch
+
+
+def told_apart(sequence: Ragged, width: int) -> dict[str, np.ndarray]:
+    """What tells the sequences of rows apart: `sequence` and `position` [B, width], and flat `starts` [S]."""
+    row, place = sequence.row_index(), sequence.positions()
+    begins = place == 0
+    begins[1:] |= np.diff(sequence.values) != 0
+    starts = np.flatnonzero(begins)
+    position = np.arange(len(begins)) - starts[np.cumsum(begins) - 1]
+    return {
+        "sequence": Ragged(sequence.values.astype(np.int32), sequence.offsets).pad(width, -1),
+        "position": Ragged(position, sequence.offsets).pad(width, 0),
+        "starts": (row * width + place)[starts],
+    }
+
+
+def flat_positions(positions: Ragged, width: int) -> np.ndarray:
+    """Positions in rows as positions in a batch of rows of `width`, [M]."""
+    return positions.row_index() * width + positions.values
+
+
+def token_pairs(batch: Batch) -> int:
+    """How often a token looks at one: Σ length² over the sequences; n² is the sum of the first n odd numbers."""
+    if "position" not in batch:
+        return int(batch["attention_mask"].sum(1).square().sum())
+    return int(((2 * batch["position"] + 1) * batch["attention_mask"]).sum())
+
+
+def summed_by_row(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    """Sums of `values` [M] by the row of each, and how many there are: [2, num_rows]."""
+    both = torch.stack([values, torch.ones_like(values)])
+    return both.new_zeros(2, num_rows).index_add_(1, rows, both)
