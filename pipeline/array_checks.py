@@ -9,13 +9,13 @@ from data_prep.corruptions.warp import AugmentConfig
 from data_prep.images.pixels import ImagesConfig
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.transform import TransformConfig
+from pipeline import downstream
 from pipeline.recipe import checks
 from pipeline.recipe.checks import Problem
 from training.config import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from pipeline.array_recipe import ArrayRecipe
-    from pipeline.recipe.jobs.autoencoders import AnomalyConfig
 
 
 def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
@@ -28,50 +28,8 @@ def problems(recipe: ArrayRecipe) -> Iterator[Problem]:
     if recipe.objective.name in TEXT_OBJECTIVES:
         yield "objective.name", f"{recipe.objective.name!r} learns from text, and data.kind is {recipe.data.kind}"
     yield from checks.names(recipe.downstream)
-    yield from _jobs(recipe)
+    yield from downstream.problems(recipe)
     yield from checks.placement(recipe)
-
-
-OBJECTIVES = {"restoration": "autoencoder", "generation": "vae", "discrete": "discrete", "curves": "rbm"}
-OF_PICTURES = ("restoration",)
-MOST_TRIMMED = 0.5  # of the rows
-
-
-def _jobs(recipe: ArrayRecipe) -> Iterator[Problem]:
-    """What a job needs of the rest."""
-    for index, job in enumerate(recipe.downstream):
-        wanted = OBJECTIVES.get(job.task, recipe.objective.name)
-        if recipe.objective.name != wanted:
-            yield "objective.name", f"{job.task} is of {wanted}, found {recipe.objective.name}; leave out {job.name!r}"
-        if job.task in OF_PICTURES and recipe.data.kind != "images":
-            yield f"downstream.{index}.task", f"{job.task} is of pictures, and data.kind is {recipe.data.kind}"
-        if job.task == "restoration" and recipe.corruption.kind == "none":
-            yield "corruption.kind", "restoration needs noise; choose gaussian, masking or salt-and-pepper"
-        if job.task == "anomaly":
-            yield from _detectors(recipe, index, job)
-
-
-def _detectors(recipe: ArrayRecipe, index: int, job: AnomalyConfig) -> Iterator[Problem]:
-    """What the detectors of a job need of their losses and of labels, and marked anomalies of their kinds."""
-    data = recipe.data
-    packages = any(source.package for source in data.sources)  # which may tell it themselves
-    told = data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
-    if not told:
-        where = "data.table.target and data.table.normal" if data.kind == "table" else "data.normal"
-        yield f"downstream.{index}.task", f"anomaly needs labels that tell what is normal; set {where}"
-    if job.known_kinds and not job.marked:
-        yield f"downstream.{index}.known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
-    names = [detector.name for detector in job.detectors]
-    for place, detector in enumerate(job.detectors):
-        where = f"downstream.{index}.detectors.{place}"
-        if detector.name in names[:place]:
-            yield f"{where}.name", f"two detectors are called {detector.name!r}; rename one"
-        loss = (detector.objective or recipe.objective).name
-        if detector.trim * job.contamination > MOST_TRIMMED:
-            most = MOST_TRIMMED / job.contamination
-            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {most:.3g}"
-        if detector.score == "likelihood" and loss != "vae":
-            yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
 
 
 def _data(recipe: ArrayRecipe) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from data_prep.tables.transform import TransformConfig
 from pipeline import array_checks
 from pipeline.experiment import Experiment
 from pipeline.recipe import errors
-from pipeline.recipe.jobs.autoencoders import ArrayJob
+from pipeline.recipe.recipe import Job
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -66,7 +66,7 @@ class ArrayRecipe(Experiment):
     network: NetworkConfig = Field(description="What is trained.")
     objective: ObjectiveConfig = Field(description="The loss.")
     train: TrainConfig = Field(description="Budget, optimizer and rhythm.")
-    downstream: list[ArrayJob] = Field(default_factory=list, description="Jobs after it.")
+    downstream: list[Job] = Field(default_factory=list, description="Jobs after it.")
     seed: int = Field(default=0, ge=0, description="Of everything random in the experiment.")
     placement: PlacementConfig = Field(
         default_factory=PlacementConfig, description="Where and how fast; never changes the result."

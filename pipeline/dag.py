@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import downstream
 from pipeline.array_recipe import ArrayRecipe
 from pipeline.artifact import Artifact
-from pipeline.downstream.fine_tune import job as fine_tune
-from pipeline.recipe.recipe import Recipe, TextJob
+from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.stages import ingest, pretrain, report, shards_text, tokenizer
+from pipeline.stages import ingest, job, pretrain, report, shards_text, tokenizer
 from pipeline.store.store import Store
+
+# The node that makes what a job reads in a role.
+NODES_OF_ROLES = {"corpus": "ingest", "preprocessor": "tokenizer", "shards": "shards", "pretrained": "pretrain"}
 
 
 @dataclass(frozen=True)
@@ -59,33 +62,36 @@ def _of_text(recipe: Recipe, downloads: Path) -> list[Node]:
             heavy=True,
         ),
     ]
-    dag += [_job_on_text(recipe, job, downloads) for job in recipe.downstream]
-    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
-
-
-def _job_on_text(recipe: Recipe, job: TextJob, downloads: Path) -> Node:
-    read = {"pretrained": "pretrain", "corpus": "ingest"}
-    if job.task == "document-anomaly":
-        from pipeline.downstream.document_anomaly import job as document_anomaly  # and PyTorch with it
-
-        config = document_anomaly.config(recipe, job, downloads)
-        return Node(job.name, document_anomaly.DOCUMENT_ANOMALY, config, read, heavy=True)
-    return Node(job.name, fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), read, heavy=True)
+    return _with_jobs(recipe, dag, downloads)
 
 
 def _of_arrays(recipe: ArrayRecipe, downloads: Path) -> list[Node]:
-    from pipeline.downstream.job import ARRAY_JOB  # what it needs is seconds of imports
-    from pipeline.downstream.job import config as config_of
-    from pipeline.stages import array_ingest, array_report, shards_arrays
+    from pipeline.stages import array_ingest, shards_arrays
 
     dag = [
         Node("ingest", array_ingest.ARRAY_INGEST, array_ingest.config(recipe, downloads)),
         Node("shards", shards_arrays.ARRAY_SHARDS, shards_arrays.config(recipe), {"corpus": "ingest"}),
         Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards"}, heavy=True),
     ]
-    read = {"pretrained": "pretrain", "shards": "shards", "corpus": "ingest"}
-    dag += [Node(job.name, ARRAY_JOB, config_of(recipe, job, downloads), read, heavy=True) for job in recipe.downstream]
-    return [*dag, Node("report", array_report.ARRAY_REPORT, report.config(recipe), _all(dag))]
+    return _with_jobs(recipe, dag, downloads)
+
+
+def _with_jobs(recipe: Recipe | ArrayRecipe, dag: list[Node], downloads: Path) -> list[Node]:
+    """The DAG with the recipe's jobs and the report after it."""
+    known = {node.name for node in dag}
+    nodes_of = {role: name for role, name in NODES_OF_ROLES.items() if name in known}
+    jobs = [
+        Node(
+            entry.name,
+            job.JOB,
+            downstream.config_of(recipe, entry, downloads),
+            {role: nodes_of[role] for role in downstream.module_of(entry.task).READS},
+            heavy=True,
+        )
+        for entry in recipe.downstream
+    ]
+    dag = [*dag, *jobs]
+    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
 
 
 def _all(dag: list[Node]) -> dict[str, str]:

@@ -13,11 +13,13 @@ from typing import Any
 
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
+from pipeline.gate import ENCODER
 from pipeline.recipe.flatten import flatten
 from pipeline.recipe.recipe import AnyRecipe
+from pipeline.reports.report import Report, read
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
-from pipeline.stages.pretrain import MODEL
+from pipeline.stages.job import JOB
 from pipeline.store.store import Store
 from pipeline.tracking import registry
 from pipeline.tracking.tracking import TrackedRun, Tracker, follow
@@ -95,7 +97,8 @@ class Execution:
                 rest = {name: value for name, value in numbers(summary).items() if name not in told}
                 child.metrics(rest, step=int(summary.get("step", 0)))
                 self._show(child, out, context)
-                self._register(node, child, inputs, summary)
+                if node.stage.name == JOB.name:
+                    self._register(child, inputs, read(out), summary)
             return summary
 
         return run
@@ -108,20 +111,17 @@ class Execution:
             elif path.parent == out / TABLES and path.suffix == ".json":
                 child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
-    def _register(self, node: Node, child: TrackedRun, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
-        """A downstream job decides whether the model it tested becomes the champion of its recipe's name."""
-        if "pretrained" not in inputs or "pretrained" not in node.config["job"].get("models", []):
-            return
-        score = f"pretrained_{max(node.config['job']['labels'])}"
-        registry.register(
-            child,
-            inputs["pretrained"].path / MODEL,
-            f"{self.recipe.name}-encoder",
-            numbers(summary),
-            {"job": node.config["job"], "seed": node.config["seed"], "corpus": inputs["corpus"].output_digest},
-            score=score,
-            artifact=inputs["pretrained"].key,
-        )
+    def _register(
+        self, child: TrackedRun, inputs: Mapping[str, Artifact], report: Report, summary: Mapping[str, Any]
+    ) -> None:
+        """The encoders that a job proposes become versions of the recipe's model; the gate decides which is in use."""
+        for candidate in report.candidates:
+            if candidate.kind == ENCODER and candidate.role in inputs:
+                artifact = inputs[candidate.role]
+                name = f"{self.recipe.name}-{candidate.kind}"
+                registry.register(
+                    child, artifact.path / candidate.path, name, candidate, numbers(summary), artifact.key
+                )
 
     def finish(self, status: str) -> None:
         """End the parent run: FINISHED, FAILED or KILLED."""

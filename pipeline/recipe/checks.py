@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.recipe.jobs.document_anomaly import NORMAL, REPLACED, SHUFFLED, DocumentAnomalyConfig, name_of
+from pipeline import downstream
 from training.config import PACKABLE, TEXT_OBJECTIVES, placement_problems
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def problems(recipe: Recipe) -> list[Problem]:
         *_objective(recipe),
         *_longer(recipe),
         *train(recipe),
-        *_downstream(recipe),
+        *names(recipe.downstream),
+        *downstream.problems(recipe),
         *placement(recipe),
     ]
 
@@ -108,36 +109,6 @@ def train(recipe: Recipe | ArrayRecipe) -> Iterator[Problem]:
     for index, beta in enumerate(train.betas):
         if not 0 <= beta < 1:
             yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"
-
-
-def _downstream(recipe: Recipe) -> Iterator[Problem]:
-    yield from names(recipe.downstream)
-    positions = recipe.network.config.get("max_position_embeddings")
-    for index, job in enumerate(recipe.downstream):
-        if job.task == "document-anomaly":
-            yield from _document_anomaly(recipe, index, job)
-            continue
-        own = {"pretrained", "scratch"} & set(job.models)
-        if own and isinstance(positions, int) and positions < job.length:
-            text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
-            yield f"downstream.{index}.length", text
-
-
-def _document_anomaly(recipe: Recipe, index: int, job: DocumentAnomalyConfig) -> Iterator[Problem]:
-    """What scoring documents needs of the rest."""
-    if recipe.objective.name != "masked-lm":
-        yield "objective.name", f"{job.task} is of masked-lm, found {recipe.objective.name}; leave out {job.name!r}"
-    for split, use in (("validation", "to draw thresholds by"), ("test", "to test on")):
-        if getattr(recipe.data.split, split) == 0:
-            yield f"data.split.{split}", f"{job.name!r} needs held-out documents {use}; set it above 0"
-    others = [name_of(source) for source in job.others]
-    for place, name in enumerate(others):
-        if name in [NORMAL, SHUFFLED, REPLACED, *others[:place]]:
-            yield f"downstream.{index}.others.{place}", f"another kind is called {name!r}, too; give it a corpus"
-    positions = recipe.network.config.get("max_position_embeddings")
-    if job.length is not None and isinstance(positions, int) and positions < job.length:
-        text = f"{job.length} exceeds network.config.max_position_embeddings {positions}"
-        yield f"downstream.{index}.length", text
 
 
 def names(jobs: Sequence[Any]) -> Iterator[Problem]:

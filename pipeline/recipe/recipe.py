@@ -14,22 +14,21 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
 from data_prep.corpus.documents import SplitConfig
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.errors import UserError
-from data_prep.labelled.files import LabelledConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.tokens.compose import ComposeConfig
 from data_prep.tokens.tokenizers import TokenizerConfig
+from pipeline.downstream import config_union
 from pipeline.experiment import Experiment
 from pipeline.recipe import checks, errors, parse
 from pipeline.recipe.flatten import flatten
-from pipeline.recipe.jobs.document_anomaly import DocumentAnomalyConfig
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -42,7 +41,11 @@ from training.config import (
 if TYPE_CHECKING:
     from pipeline.array_recipe import ArrayRecipe
 
-__all__ = ["AnyRecipe", "DataConfig", "DownstreamConfig", "Listing", "Recipe", "flatten", "load", "recipes"]
+    Job: TypeAlias = Any
+else:
+    Job = config_union()
+
+__all__ = ["AnyRecipe", "DataConfig", "Listing", "Recipe", "flatten", "load", "recipes"]
 
 _SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
@@ -54,42 +57,6 @@ class DataConfig(Settings):
     sources: list[SourceConfig] = Field(min_length=1, description="Packages, files or folders.")
     clean: CleanConfig = Field(default_factory=CleanConfig, description="How text is cleaned.")
     split: SplitConfig = Field(default_factory=SplitConfig, description="Documents held out.")
-
-
-class DownstreamConfig(Settings):
-    """A job that shows what pretraining was good for: fine-tune with few labels, beside baselines."""
-
-    name: str = Field(pattern=_SLUG, description="Names the job in reports and keys.")
-    task: Literal["classification", "tagging"] = Field(description="One label per row, or per word.")
-    data: LabelledConfig = Field(description="The labelled examples.")
-    labels: list[int] = Field(min_length=1, description="Numbers of labelled training examples.")
-    seeds: int = Field(default=1, ge=1, description="Repetitions with other examples and weights.")
-    steps: int = Field(ge=1, description="Optimizer steps of each fine-tuning.")
-    batch: int = Field(ge=1, description="Rows per step.")
-    length: int = Field(ge=4, description="Most tokens of a row, specials included.")
-    length_window: int | None = Field(
-        default=None,
-        ge=2,
-        description="Batches drawn together and regrouped by length, so that little is padding; null: as drawn.",
-    )
-    pooling: Literal["cls", "mean"] = Field(
-        default="cls", description="What a row is classified by: its [CLS], or the mean over its tokens."
-    )
-    lrs: list[float] = Field(min_length=1, description="Peak learning rates tried from pretrained weights.")
-    scratch_lrs: list[float] = Field(
-        default_factory=list, description="Rates tried from random weights; empty: those of lrs."
-    )
-    validation_rows: int = Field(ge=1, description="Rows that choose settings.")
-    test_rows: int = Field(ge=1, description="Rows that are reported.")
-    baselines: list[str] = Field(default_factory=list, description="Methods without a network.")
-    models: list[str] = Field(
-        default=["pretrained", "scratch"],
-        min_length=1,
-        description="pretrained, scratch, or a folder that transformers opens.",
-    )
-
-
-TextJob = Annotated[DownstreamConfig | DocumentAnomalyConfig, Field(discriminator="task")]
 
 
 class Recipe(Experiment):
@@ -107,7 +74,7 @@ class Recipe(Experiment):
     network: NetworkConfig = Field(description="What is trained.")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig, description="The loss.")
     train: TrainConfig = Field(description="Budget, optimizer and rhythm.")
-    downstream: list[TextJob] = Field(default_factory=list, description="Jobs after it.")
+    downstream: list[Job] = Field(default_factory=list, description="Jobs after it.")
     seed: int = Field(default=0, ge=0, description="Of everything random in the experiment.")
     placement: PlacementConfig = Field(
         default_factory=PlacementConfig, description="Where and how fast; never changes the result."

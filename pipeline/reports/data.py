@@ -101,15 +101,18 @@ def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], pat
     return save(figure, path)
 
 
-def learning_curve(report: dict[str, Any], path: Path) -> Path:
-    """Score over the number of labels: mean and standard deviation over the seeds for every model, baselines beside."""
-    figure, axes = new_axes(f"{report['title']} (test)", "labelled training examples", report["metric"])
-    for index, model in enumerate(report["models"]):
-        cells = [cell for cell in report["cells"] if cell["model"] == model]
-        x = [cell["labels"] for cell in cells]
-        mean = [cell["mean"] for cell in cells]
-        spread = [cell["std"] for cell in cells]
-        baseline = cells[0]["kind"] == "baseline"
+def learning_curve(title: str, metric: str, cells: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Score over the number of labels: mean and standard deviation over the seeds for every model, baselines beside.
+
+    cells: `model`, `kind`, `labels`, `mean`, `std`.
+    """
+    figure, axes = new_axes(title, "labelled training examples", metric)
+    for index, model in enumerate(dict.fromkeys(cell["model"] for cell in cells)):
+        own = [cell for cell in cells if cell["model"] == model]
+        x = [cell["labels"] for cell in own]
+        mean = [cell["mean"] for cell in own]
+        spread = [cell["std"] for cell in own]
+        baseline = own[0]["kind"] == "baseline"
         axes.errorbar(
             x,
             mean,
@@ -121,7 +124,7 @@ def learning_curve(report: dict[str, Any], path: Path) -> Path:
             capsize=3,
         )
     axes.set_xscale("log")
-    labels = sorted({cell["labels"] for cell in report["cells"]})
+    labels = sorted({cell["labels"] for cell in cells})
     axes.set_xticks(labels, [f"{n:,}" for n in labels], minor=False)
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)

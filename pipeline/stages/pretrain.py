@@ -9,7 +9,7 @@ from typing import Any
 
 from data_prep.sources.files import below
 from pipeline.array_recipe import ArrayRecipe
-from pipeline.artifact import Artifact
+from pipeline.artifact import MODEL, Artifact
 from pipeline.fingerprint import digest
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports import data
@@ -20,7 +20,6 @@ from training.data import LONGER, stream_of
 from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
 
-MODEL = "model"  # folder that AutoModel.from_pretrained opens
 CHECKPOINTS = "checkpoints"
 TRANSFORM = "transform.json"  # in the shards of a table
 # Settings of training that came later, and what leaves them unused: runs that do not use them keep their keys.

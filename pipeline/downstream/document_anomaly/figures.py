@@ -36,7 +36,7 @@ def scores(
 
 
 def words(documents: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path) -> Path:
-    """The beginning of each document (title, [(word, surprise beyond what was expected)]), words shaded by surprise."""
+    """The beginning of each document (title, [(word, surprisal beyond what was expected)]), words shaded by that."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -359,13 +359,14 @@ def test_placement_and_names_are_not_science(mine):
 
 def test_every_key_has_a_description():
     """Of the sections that are defined beside recipes; others document theirs where they live."""
-    from pipeline.recipe.recipe import DataConfig, DownstreamConfig
+    from pipeline.downstream import JOBS, module_of
+    from pipeline.recipe.recipe import DataConfig
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
     for model in (
         Recipe,
         DataConfig,
-        DownstreamConfig,
+        *{module_of(task).Config for task in JOBS},
         NetworkConfig,
         ObjectiveConfig,
         OrderConfig,

@@ -14,7 +14,7 @@ from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from data_prep.tables.transform import Transform
 from pipeline.artifact import Artifact
-from pipeline.downstream.job import plane
+from pipeline.downstream.rows import plane
 from pipeline.execute import _line
 from pipeline.stages.pretrain import METRICS, MODEL, TRANSFORM, read_records
 from tests.pipeline import tiny_arrays
@@ -95,8 +95,8 @@ def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> No
 def test_the_report_tells_codes_from_components(made: dict[str, Artifact]) -> None:
     report = json.loads((made["report"].path / "report.json").read_text())
     codes = report["downstream"]["codes"]
-    assert codes["found"]["auto-encoder"]["error"] != codes["found"]["PCA"]["error"] > 0
-    assert {"knn", "linear"} <= set(codes["found"]["auto-encoder"])
+    assert codes["notes"]["features"]["auto-encoder"]["error"] != codes["notes"]["features"]["PCA"]["error"] > 0
+    assert {"knn", "linear"} <= set(codes["notes"]["features"]["auto-encoder"])
     page = (made["report"].path / "report.md").read_text()
     assert codes["verdict"] in page
     shown = [line.partition("(")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
@@ -157,7 +157,10 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
         (["data.images={size: 8}"], "data.images: does not belong to data.kind table"),
         (["compose={kind: packed}"], "compose: unknown key"),
         (["train.longer={length: 64}"], "train.longer: is for text"),
-        (["downstream=[{name: codes, task: code}]"], "downstream.0.task: found 'code' (text); allowed: 'codes', "),
+        (
+            ["downstream=[{name: codes, task: code}]"],
+            "downstream.0.task: found 'code' (text); allowed: 'classification', ",
+        ),
         (["downstream=[{name: codes}]"], "downstream.0.task: missing"),
         (["downstream=[{name: codes, task: codes, neighbour: 3}]"], "did you mean downstream.0.neighbours?"),
         (["downstream=[{name: shards, task: codes}]"], "downstream.0.name: 'shards' is the name of a stage"),

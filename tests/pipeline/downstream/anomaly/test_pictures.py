@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pipeline.downstream.anomaly.pictures import by_rank
 
 from pipeline.downstream.anomaly import pictures as anomaly_pictures
-from pipeline.downstream.anomaly.pictures import by_rank
 from pipeline.scoring import champion
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.row_detector import Detector
