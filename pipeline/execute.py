@@ -13,10 +13,10 @@ from typing import Any
 
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
-from pipeline.gate import ENCODER
+from pipeline.gate import ENCODER, Candidate
 from pipeline.recipe.flatten import flatten
 from pipeline.recipe.recipe import AnyRecipe
-from pipeline.reports.report import Report, read
+from pipeline.reports.report import read
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
@@ -98,7 +98,7 @@ class Execution:
                 child.metrics(rest, step=int(summary.get("step", 0)))
                 self._show(child, out, context)
                 if node.stage.name == JOB.name:
-                    self._register(child, inputs, read(out), summary)
+                    self._register(child, out, inputs, summary)
             return summary
 
         return run
@@ -111,21 +111,33 @@ class Execution:
             elif path.parent == out / TABLES and path.suffix == ".json":
                 child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
-    def _register(
-        self, child: TrackedRun, inputs: Mapping[str, Artifact], report: Report, summary: Mapping[str, Any]
-    ) -> None:
+    def proposed(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
+        """What the jobs of this run propose of a kind, made now or found in the store, and the folders of that."""
+        for node in self.dag:
+            if node.stage.name == JOB.name and node.name in self.made:
+                artifact = self.made[node.name]
+                for candidate, owner in _candidates(artifact.path, artifact, inputs_of(node, self.made), kind):
+                    yield candidate, owner.path / candidate.path
+
+    def _register(self, child: TrackedRun, out: Path, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
         """The encoders that a job proposes become versions of the recipe's model; the gate decides which is in use."""
-        for candidate in report.candidates:
-            if candidate.kind == ENCODER and candidate.role in inputs:
-                artifact = inputs[candidate.role]
-                name = f"{self.recipe.name}-{candidate.kind}"
-                registry.register(
-                    child, artifact.path / candidate.path, name, candidate, numbers(summary), artifact.key
-                )
+        for candidate, owner in _candidates(out, None, inputs, ENCODER):
+            name = f"{self.recipe.name}-{candidate.kind}"
+            registry.register(child, owner.path / candidate.path, name, candidate, numbers(summary), owner.key)
 
     def finish(self, status: str) -> None:
         """End the parent run: FINISHED, FAILED or KILLED."""
         self.parent.end(status)
+
+
+def _candidates(
+    folder: Path, own: Artifact | None, inputs: Mapping[str, Artifact], kind: str
+) -> Iterator[tuple[Candidate, Artifact]]:
+    """Candidates of a kind in a job's report, and the artifacts that hold them: one of its inputs, or its own."""
+    for candidate in read(folder).candidates:
+        owner = inputs.get(candidate.role) if candidate.role else own
+        if candidate.kind == kind and owner is not None:
+            yield candidate, owner
 
 
 @contextmanager

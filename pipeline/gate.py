@@ -1,15 +1,26 @@
-"""Candidates for use, and the rule by which one of them takes the champion's place.
+"""Candidates for use, the one rule by which a challenger takes the champion's place, and the place as a file.
 
-A job proposes what it made or tested as a `Candidate` in its report. Whoever keeps the champion of a name (MLflow's
-registry for encoders, a file for detectors) asks `decide`, and keeps the decision with its numbers.
+A job proposes what it made or tested as a `Candidate` in its report. Encoders' places are aliases in MLflow's registry
+(`pipeline.tracking.registry`), detectors' are files here; both ask `decide`, and keep its decision with the numbers:
+
+    FOLDER/NAME.json              the champion, and what was compared so far
+    FOLDER/NAME.decisions.jsonl   every decision
+    FOLDER/.NAME.lock             one comparison at a time
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+from data_prep.errors import UserError
+from data_prep.shards.format import write_whole
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ENCODER, DETECTOR = "encoder", "detector"  # kinds of candidates
@@ -90,3 +101,42 @@ def decide(challenger: Score, champion: Score | None, called: str = "the champio
     if challenger.merit >= champion.merit:
         return Decision(True, f"{challenger.text} is not {worse} than the {champion.text} of {called} so far")
     return Decision(False, f"{challenger.text} is {worse} than the {champion.text} of {called}")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Where what is in use lies, and what it was chosen by."""
+
+    folder: str
+    name: str
+    why: str
+    judged: tuple[str, ...] = ()
+    """Folders of all that have been compared so far."""
+
+
+def champion(folder: Path, name: str) -> Champion | None:
+    """What is in use by that name, from `folder`; None where there is nothing yet. UserError for a damaged note."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Champion(**{**values, "judged": tuple(values.get("judged", ()))})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run the recipe again.") from None
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """One comparison at a time, from reading who is the champion to writing it; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def keep(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
+    """Write who is the champion from now on, and add a line about the decision."""
+    with (folder / f"{name}.decisions.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(decision) + "\n")
+    write_whole(folder / f"{name}.json", json.dumps(asdict(champion), indent=1).encode())

@@ -23,8 +23,7 @@ from pipeline.downstream.anomaly.networks import Detector, seed_of
 from pipeline.downstream.rows import rows_of
 from pipeline.scoring import thresholds, training_rows
 from pipeline.scoring.drift import Baseline
-from pipeline.scoring.row_detector import TRANSFORM, watched
-from pipeline.scoring.row_detector import Detector as Finished
+from pipeline.scoring.row_detector import TRANSFORM, RowDetector, drift_columns
 
 FINAL = -100  # the number of its split, which keys its seed
 LEAST = 10  # rows that a threshold is drawn by
@@ -46,11 +45,11 @@ def export(
     kept = shards.path / TRANSFORM
     transform = Transform.load(kept) if kept.is_file() else None
     threshold, promised = thresholds.by_quantile(normal, job.false_alarms)
-    made = Finished(
+    made = RowDetector(
         scorer,
         detector.score,
         threshold,
-        Baseline.of(watched(normal, transform, held_out)),
+        Baseline.of(drift_columns(normal, transform, held_out)),
         transform,
         job.importance_samples,
         job.false_alarms,

@@ -50,6 +50,7 @@ def build(
     reasons, why = _reasons(job, pool, shown, folder)
     columns = ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"]
     methods = Table("Methods", columns, [_row(name, measured, name in judged) for name in measured.values])
+    candidate = Candidate(KIND, "", DETECTOR, AUROC, {"normal": job.normal})
     verdict = f"{_verdict(judged, best, measured)}{kinds.verdict(judged, best, measured)} {caveat}"
     return Report(
         title=job.name,
@@ -62,7 +63,9 @@ def build(
         figures=[*_figures(job, judged, measured, shown, folder), Figure(why, f"{why}.png")],
         verdict=verdict.rstrip(),
         numbers=_numbers(judged, best, measured) | kinds.numbers(judged[0], measured),
-        candidates=[Candidate(KIND, "", DETECTOR, AUROC)] if (out_dir / DETECTOR).is_dir() else [],
+        candidates=[Candidate(KIND, "", DETECTOR, AUROC, {"normal": job.normal})]
+        if (out_dir / DETECTOR).is_dir()
+        else [],
         notes={
             "task": job.task,
             "methods": {name: dict(values) for name, values in measured.values.items()},

@@ -80,7 +80,7 @@ class Trial:
         measured, shown = self._measured(pools, train, baselines, detector, limits)
         learned_from = [training_rows.of_documents(Corpus(self.corpus, split)) for split in ("train", "validation")]
         training_rows.save(out_dir / DETECTOR, np.concatenate(learned_from))
-        detector.save(out_dir / DETECTOR, self.model)
+        detector.save(out_dir / DETECTOR)
         return build(job, measured, shown, {"training": train, "validation": validation}, out_dir)
 
     def _measured(
@@ -129,7 +129,9 @@ class Trial:
         columns = {SCORE: held_out.scores[SURPRISAL], TOKENS: by_document(held_out.tokens).lengths}
         threshold = thresholds.by_quantile(columns[SCORE], self.job.false_alarms).value
         baseline = Baseline.of(columns)
-        return DocumentDetector(self.network, self.texts, threshold, baseline, self.text_field, self.job.words)
+        return DocumentDetector(
+            self.network, self.model, self.texts, threshold, baseline, self.text_field, self.job.words
+        )
 
     def _pools(self) -> dict[str, list[Passage]]:
         """What draws are from: test documents, and those of other kinds."""

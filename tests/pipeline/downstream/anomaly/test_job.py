@@ -20,7 +20,7 @@ from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.recipe import load
 from pipeline.scoring import training_rows
 from pipeline.scoring.champion import DETECTOR
-from pipeline.scoring.row_detector import Detector
+from pipeline.scoring.row_detector import RowDetector
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import table, whole_report
@@ -71,7 +71,7 @@ def test_the_report_is_whole(made: dict[str, Artifact]) -> None:
 
 def test_what_stays_is_told_of(made: dict[str, Artifact], home: Path, tmp_path: Path) -> None:
     """44 held-out rows promise 1 in 45, not 1 in 100; and too few leave nothing."""
-    held_out = sum(Detector.open(made["anomaly"].path / "detector").baseline.counts["score"])
+    held_out = sum(RowDetector.open(made["anomaly"].path / "detector").baseline.counts["score"])
     assert 40 < held_out < 48
     assert f"may flag {1 / (held_out + 1):.1%} of normal ones, not 1.0%" in whole_report(made["anomaly"]).verdict
     job = "{name: anomaly, task: anomaly, seeds: 1, baselines: [pca], marked: []}"
@@ -131,7 +131,7 @@ def test_the_detector_tells_what_it_has_learned_from(
         digests = training_rows.of_rows(batch.input)
         wanted |= set(digests[batch.label == 0] if settings and split == "train" else digests)
     assert set(training_rows.load(folder)) == wanted
-    assert Detector.open(folder).false_alarms == (0.05 if settings else 0.01)
+    assert RowDetector.open(folder).false_alarms == (0.05 if settings else 0.01)
 
 
 def pool_of(made: dict[str, Artifact], **settings: Any) -> Pool:

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ from pipeline.recipe.recipe import load
 from pipeline.reports.report import Report
 from pipeline.scoring import champion, score_files, training_rows
 from pipeline.scoring.detectors import open_any
-from pipeline.scoring.document_detector import NO_TEXT, DocumentDetector
-from pipeline.scoring.ledger import Book
+from pipeline.scoring.document_detector import COMPARED, NO_TEXT, DocumentDetector
+from pipeline.scoring.ledger import Ledger
 from pipeline.scoring.score_files import Tally
 from pipeline.stages import job
 from tests.pipeline import tiny, tiny_arrays, tiny_documents
@@ -160,7 +161,7 @@ def test_documents_are_shown_with_their_words(report: Report, made: dict[str, Ar
 
 def test_few_held_out_normals_pass_the_threshold(detector: DocumentDetector, made: dict[str, Artifact]) -> None:
     held_out = of_split(made["ingest"].path, "validation", 20, 60, 0)
-    scores = detector.judge(detector.texts.tokens([one.sentences for one in held_out]))
+    scores = detector.score(detector.texts.tokens([one.sentences for one in held_out]))
     assert len(held_out) >= 40 and scores.flag.mean() <= 0.02
     assert all(bool(why) == flag for why, flag in zip(scores.reasons, scores.flag, strict=True))
 
@@ -171,7 +172,7 @@ def test_scores_rise_with_noise(detector: DocumentDetector, made: dict[str, Arti
     means = []
     for share in (0.0, 0.1, 0.3, 0.6):
         odd = changed(normal, replacing(0, 0, share, used))
-        means.append(detector.judge(detector.texts.tokens([one.sentences for one in odd])).score.mean())
+        means.append(detector.score(detector.texts.tokens([one.sentences for one in odd])).score.mean())
     assert means == sorted(means) and means[-1] > means[0] + 0.5
 
 
@@ -265,9 +266,9 @@ def test_a_book_takes_only_new_lines(detector: DocumentDetector, tmp_path: Path)
     file = inbox / "a.jsonl"
 
     def passed() -> list[dict[str, Any]]:
-        with Book.held(tmp_path / "book") as book:
-            book.score(detector, "d", score_files.files_of(detector, [str(inbox)], tmp_path))
-        tables = [pa.ipc.open_file(str(path)).read_all() for path in (tmp_path / "book").glob("scores-*.arrow")]
+        with Ledger.held(tmp_path / "ledger") as ledger:
+            ledger.score(detector, "d", score_files.files_of(detector, [str(inbox)], tmp_path))
+        tables = [pa.ipc.open_file(str(path)).read_all() for path in (tmp_path / "ledger").glob("scores-*.arrow")]
         return [row for table in tables for row in table.to_pylist()]
 
     lines = [json.dumps({"text": text}) + "\n" for text in texts]
@@ -294,13 +295,14 @@ def test_a_detector_that_takes_no_order_in_does_not_take_over(made: dict[str, Ar
     assert first.promoted and first.measure == "AUROC beside shuffled words" and first.challenger > 0.9
     opened = open_any(good)
     assert isinstance(opened, DocumentDetector)
-    opened.save(tmp_path / "blunt", good / "model")
+    opened.save(tmp_path / "blunt")
     weights = tmp_path / "blunt" / "model" / "model.safetensors"
     save_file({name: 0 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     second = champion.challenge(tmp_path / "home", "d", tmp_path / "blunt", corpus)
     assert not second.promoted and second.challenger == pytest.approx(0.5)
-    assert champion.challenge_with(tmp_path / "other", "d", made) is not None
-    assert champion.challenge_with(tmp_path / "other", "d", made) is None, "compared before"
+    (candidate,) = whole_report(made["unusual"]).candidates
+    assert champion.propose(tmp_path / "other", "d", candidate, good, corpus) is not None
+    assert champion.propose(tmp_path / "other", "d", candidate, good, corpus) is None, "compared before"
 
 
 def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
@@ -317,14 +319,14 @@ def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
     assert 0 < after.left_out == verdict.rows - after.rows
     tests = Corpus(corpus, "test")
     some = [tests[number].name for number in range(0, len(tests), 4)]
-    passages = of_split(corpus, "test", 20, champion.DOCUMENTS, 0)
+    passages = of_split(corpus, "test", 20, COMPARED, 0)
     assert after.left_out == sum(one.document in some for one in passages)
 
 
 def test_a_damaged_detector_is_refused(made: dict[str, Artifact], tmp_path: Path) -> None:
     opened = open_any(made["unusual"].path / "detector")
     assert isinstance(opened, DocumentDetector)
-    opened.save(tmp_path, made["pretrain"].path / "model")
+    replace(opened, model=made["pretrain"].path / "model").save(tmp_path)
     assert not (tmp_path / "model" / "README.md").exists()
     (tmp_path / "model" / "config.json").unlink()
     with pytest.raises(UserError, match="holds no masked LM"):
