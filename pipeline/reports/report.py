@@ -94,16 +94,17 @@ def page(report: Report, figures: str = FIGURES, level: int = 1) -> str:
     """Markdown. `figures`: the folder they lie in, seen from the page; `level`: of the title's heading."""
     heading = "#" * level
     first, *others = report.tables
-    lines = [f"{heading} {report.title}", "", report.about, "", *_markdown(first), report.verdict, ""]
+    lines = [f"{heading} {report.title}", "", report.about, "", markdown(first), "", report.verdict, ""]
     for table in others:
-        lines += [f"{heading}## {table.title}", "", *_markdown(table)]
+        lines += [f"{heading}## {table.title}", "", markdown(table), ""]
     for figure in report.figures:
         lines += [f"![{figure.title}]({figures}/{figure.file})", ""]
     return "\n".join(lines)
 
 
-def _markdown(table: Table) -> list[str]:
-    return [*(f"| {' | '.join(row)} |" for row in (table.columns, ["---"] * len(table.columns), *table.rows)), ""]
+def markdown(table: Table) -> str:
+    """The table without its title."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (table.columns, ["---"] * len(table.columns), *table.rows))
 
 
 def _for_mlflow(table: Table) -> data_tables.Table:

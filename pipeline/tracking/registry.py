@@ -53,6 +53,10 @@ class Request:
     metrics: dict[str, float]
     promote: bool
     time: int
+    about: str = ""
+    """Describes the version, Markdown."""
+    about_model: str = ""
+    """Describes the registered model."""
     step: int = 0
 
 
@@ -88,11 +92,13 @@ def register(
     metrics: Mapping[str, float],
     artifact: str = "",
     promote: bool = True,
+    about: str = "",
+    about_model: str = "",
 ) -> Registration:
     """Queue the Hugging Face folder `export` (with its tokenizer) as a new version of `name`; returns at once.
 
     The candidate's score is what the gate compares. `metrics` are kept with the version; `artifact` is the key of what
-    `export` belongs to. The folder must stay until a server was told. Raises ValueError for a score that is missing or
+    `export` belongs to; `about` and `about_model` describe the version and the model, in Markdown. The folder must stay until a server was told. Raises ValueError for a score that is missing or
     not finite, and TypeError for an evaluation with no canonical form.
     """
     if not _NAME.fullmatch(name):
@@ -114,6 +120,8 @@ def register(
         metrics={key: float(value) for key, value in metrics.items() if math.isfinite(value)},
         promote=promote,
         time=run.tracker.now(),
+        about=about,
+        about_model=about_model,
     )
     run.tracker.add(
         {"op": "register", "id": run.id, "ask": ask, "export": str(export.absolute()), "request": asdict(request)}
@@ -232,7 +240,7 @@ def _create_version(client: MlflowClient, run: str, export: Path, request: Reque
     named = request.metrics.items()
     metrics = [Metric(k, v, request.time, request.step, model_id=model_id, run_id=run) for k, v in named]
     client.log_batch(run, metrics=metrics)
-    _ensure_name(client, request.name)
+    _ensure_name(client, request.name, request.about_model)
     tags |= {
         "sesame.score": repr(request.score),
         "sesame.score.name": request.score_name,
@@ -240,7 +248,8 @@ def _create_version(client: MlflowClient, run: str, export: Path, request: Reque
         "sesame.evaluation.text": request.evaluated,
     }
     # not models:/ID, which MLflow would look up on its own default server
-    return client.create_model_version(request.name, location, run, tags, model_id=model_id)
+    about = request.about or None
+    return client.create_model_version(request.name, location, run, tags, description=about, model_id=model_id)
 
 
 def save(export: Path, folder: Path, model: Any = None) -> None:
@@ -269,7 +278,7 @@ def requirements() -> list[str]:
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
-def _ensure_name(client: MlflowClient, name: str) -> None:
+def _ensure_name(client: MlflowClient, name: str, about: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -277,6 +286,8 @@ def _ensure_name(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    if about:
+        client.update_registered_model(name, about)
 
 
 def _champion(client: MlflowClient, name: str) -> Version | None:

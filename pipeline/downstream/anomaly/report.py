@@ -63,9 +63,7 @@ def build(
         figures=[*_figures(job, judged, measured, shown, folder), Figure(why, f"{why}.png")],
         verdict=verdict.rstrip(),
         numbers=_numbers(judged, best, measured) | kinds.numbers(judged[0], measured),
-        candidates=[Candidate(KIND, "", DETECTOR, AUROC, {"normal": job.normal})]
-        if (out_dir / DETECTOR).is_dir()
-        else [],
+        candidates=[candidate] if (out_dir / DETECTOR).is_dir() else [],
         notes={
             "task": job.task,
             "methods": {name: dict(values) for name, values in measured.values.items()},
