@@ -98,8 +98,9 @@ def register(
     """Queue the Hugging Face folder `export` (with its tokenizer) as a new version of `name`; returns at once.
 
     The candidate's score is what the gate compares. `metrics` are kept with the version; `artifact` is the key of what
-    `export` belongs to; `about` and `about_model` describe the version and the model, in Markdown. The folder must stay until a server was told. Raises ValueError for a score that is missing or
-    not finite, and TypeError for an evaluation with no canonical form.
+    `export` belongs to; `about` and `about_model` describe the version and the model, in Markdown. The folder must stay
+    until a server was told. Raises ValueError for a score that is missing or not finite, and TypeError for an
+    evaluation with no canonical form.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a model: letters, digits, '_', '.', '-' and spaces are allowed")
@@ -162,9 +163,12 @@ def _move(client: MlflowClient, name: str, place: str, version: str) -> None:
 
 
 def _tags_of(score: Score) -> dict[str, str]:
-    tags = {"sesame.score": repr(score.value), "sesame.evaluation": score.evaluation}
-    tags["sesame.score.direction"] = score.direction
-    return tags if score.spread is None else {**tags, "sesame.score.spread": repr(score.spread)}
+    return {
+        "sesame.score": repr(score.value),
+        "sesame.score.spread": "" if score.spread is None else repr(score.spread),
+        "sesame.score.direction": score.direction,
+        "sesame.evaluation": score.evaluation,
+    }
 
 
 class Registry:
@@ -320,7 +324,7 @@ def _version(version: Any) -> Version:
             float(score),
             tags.get("sesame.evaluation", ""),
             tags.get("sesame.score.direction", "higher"),
-            None if spread is None else float(spread),
+            float(spread) if spread else None,
         ),
         artifact=tags.get("sesame.artifact", ""),
         run=version.run_id or "",
