@@ -154,14 +154,14 @@ def show(artifact: Artifact, found: dict[str, Any], console: Console) -> None:
     console.print(table)
     if "pixels" in found:
         pixels, shape = found["pixels"], " × ".join(map(str, found["shape"]))
-        console.print(f"{shape}, mean {pixels['mean']:.3f}, deviation {pixels['deviation']:.3f} (of 0 to 1)")
+        console.print(f"{shape}, mean {pixels['mean']:.3f}, standard deviation {pixels['std']:.3f} (of 0 to 1)")
         return
     console.print(Text("\nColumns", "bold").append(" of training rows", "dim"))
-    heads = ("column", "kind", "missing", "mean", "deviation", "least", "most", "categories")
-    table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    columns = ("column", "kind", "missing", "mean", "std", "min", "max", "categories")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     dropped = artifact.summary.get("dropped", {})
     for one in found["columns"]:
-        values = (one.get(name) for name in ("mean", "deviation", "least", "most"))
+        values = (one.get(name) for name in ("mean", "std", "min", "max"))
         frequent = ", ".join(f"{level} {count:,}" for level, count in list(one.get("frequent", {}).items())[:4])
         more = f"{one['levels']:,}: {frequent}" if "levels" in one else dropped.get(one["name"], "")
         table.add_row(

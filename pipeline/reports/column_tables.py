@@ -1,6 +1,7 @@
-"""What tables and pictures look like in numbers: for every column, for every split and class.
+"""What tables and images look like in numbers: for every column, for every split and class.
 
-columns    kind, missing values, and of numbers mean, deviation and extremes; of categories how many, and the first
+columns    kind, missing values, and of numbers mean, standard deviation and extremes; of categories how many, and the
+           most frequent
 splits     rows of each class
 """
 
@@ -29,45 +30,46 @@ def of_corpus(folder: Path) -> dict[str, Any]:
         corpus = ArrayCorpus(folder, split)
         labels: Counter[int] = Counter()
         for batch in corpus.batches():
-            labels.update(dict(zip(*(one.tolist() for one in np.unique(batch.label, return_counts=True)), strict=True)))
+            labels.update(
+                dict(zip(*(array.tolist() for array in np.unique(batch.label, return_counts=True)), strict=True))
+            )
         named = {corpus.classes[label] if label >= 0 else "none": count for label, count in sorted(labels.items())}
         splits[split] = {"rows": len(corpus), "classes": named}
     train = ArrayCorpus(folder, "train")
-    found: dict[str, Any] = {"kind": train.kind, "names": train.classes, "splits": splits}
+    stats: dict[str, Any] = {"kind": train.kind, "names": train.classes, "splits": splits}
     if train.schema is not None:
         batches = [batch.input for batch in train.batches() if isinstance(batch.input, pa.RecordBatch)]
-        found["columns"] = [
+        stats["columns"] = [
             _column(name, kind, [b[name] for b in batches]) for name, kind in train.schema.kinds.items()
         ]
     else:
-        found |= {"shape": list(train.shape or ()), "pixels": _pixels(batch.input for batch in train.batches())}
-    return found
+        stats |= {"shape": list(train.shape or ()), "pixels": _pixels(batch.input for batch in train.batches())}
+    return stats
 
 
 def _column(name: str, kind: str, parts: list[pa.Array]) -> dict[str, Any]:
     column = pa.chunked_array(parts)
-    found: dict[str, Any] = {"name": name, "kind": kind, "missing": column.null_count}
+    stats: dict[str, Any] = {"name": name, "kind": kind, "missing": column.null_count}
     if len(column) == column.null_count:
-        return found
+        return stats
     if kind == "numeric":
         extremes = pc.min_max(column).as_py()
-        mean, deviation = pc.mean(column).as_py(), pc.stddev(column).as_py()
-        return found | {"mean": mean, "deviation": deviation, "least": extremes["min"], "most": extremes["max"]}
+        return stats | {"mean": pc.mean(column).as_py(), "std": pc.stddev(column).as_py(), **extremes}
     if kind == "date":
         extremes = pc.min_max(column).as_py()
-        return found | {"least": str(extremes["min"]), "most": str(extremes["max"])}
-    counts = sorted((-one["counts"], one["values"]) for one in pc.value_counts(column.drop_null()).to_pylist())
-    return found | {"levels": len(counts), "frequent": {level: -count for count, level in counts[:MOST_LEVELS]}}
+        return stats | {name: str(value) for name, value in extremes.items()}
+    counts = sorted((-level["counts"], level["values"]) for level in pc.value_counts(column.drop_null()).to_pylist())
+    return stats | {"levels": len(counts), "frequent": {level: -count for count, level in counts[:MOST_LEVELS]}}
 
 
 def _pixels(batches: Iterable[Any]) -> dict[str, float]:
-    """Mean and deviation of all values in 0 … 1."""
+    """Mean and standard deviation of all values in 0 … 1."""
     count, total, squares = 0, 0.0, 0.0
     for batch in batches:
         values = np.asarray(batch, np.float64) / 255
         count, total, squares = count + values.size, total + values.sum(), squares + np.square(values).sum()
     mean = total / max(count, 1)
-    return {"mean": mean, "deviation": max(squares / max(count, 1) - mean**2, 0.0) ** 0.5}
+    return {"mean": mean, "std": max(squares / max(count, 1) - mean**2, 0.0) ** 0.5}
 
 
 def data_tables(stats: dict[str, Any], dropped: dict[str, str], folder: Path) -> None:
@@ -77,14 +79,14 @@ def data_tables(stats: dict[str, Any], dropped: dict[str, str], folder: Path) ->
     ]
     tables = {"splits": Table(["split", "class", "rows"], rows)}
     if "columns" in stats:
-        numbers, words = ["missing", "mean", "deviation", "levels"], ["name", "kind", "least", "most"]
+        numbers, words = ["missing", "mean", "std", "levels"], ["name", "kind", "min", "max"]
         lines = [
             [
-                *(str(one.get(head, "")) for head in words),
-                *(one.get(head) for head in numbers),
-                dropped.get(one["name"]),
+                *(str(column.get(name, "")) for name in words),
+                *(column.get(name) for name in numbers),
+                dropped.get(column["name"]),
             ]
-            for one in stats["columns"]
+            for column in stats["columns"]
         ]
         tables["columns"] = Table([*words, *numbers, "dropped"], lines)
     write(tables, folder)

@@ -278,8 +278,8 @@ def data_page(
         for name, split in splits.items()
     ]
     lines += ["## Rows", ""]
-    heads = "split,rows,tokens,mean length,padding,sequences per row,unknown tokens,vocabulary used,entropy"
-    lines += [*_table(heads.split(","), rows), ""]
+    columns = "split,rows,tokens,mean length,padding,sequences per row,unknown tokens,vocabulary used,entropy"
+    lines += [*_table(columns.split(","), rows), ""]
     lines += ["Entropy: nats per token. A network that only knows how frequent tokens are has this loss.", ""]
     for name, split in splits.items():
         if split["read"]["share"] < 1:
@@ -320,8 +320,8 @@ def _documents(corpus: CorpusCounts) -> list[str]:
         ]
         for name, split in corpus["splits"].items()
     ]
-    heads = "split,documents,sentences,characters,characters of the median document,its sentences,median sentence"
-    lines = [*_table(heads.split(","), rows), ""]
+    columns = "split,documents,sentences,characters,characters of the median document,its sentences,median sentence"
+    lines = [*_table(columns.split(","), rows), ""]
     for name, split in corpus["splits"].items():
         if split["read"]["share"] < 1:
             lines += [f"Of {name}, {split['read']['share']:.2%} of the documents were counted, evenly spaced.", ""]
@@ -350,11 +350,11 @@ def _read_rows(corpus: CorpusCounts, ingested: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Markdown; all columns but the first one are numbers."""
     return [
-        f"| {' | '.join(heads)} |",
-        f"|---|{'---:|' * (len(heads) - 1)}",
+        f"| {' | '.join(columns)} |",
+        f"|---|{'---:|' * (len(columns) - 1)}",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
 

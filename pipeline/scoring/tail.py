@@ -57,9 +57,9 @@ def last_end(file: SourceFile, form: Form, start: int, stop: int) -> int:
     for chunk in stretch(file, start, stop):
         if form.delimiter and b'"' in chunk:
             return _last_end_quoted(file, form.delimiter, end, stop)
-        found = chunk.rfind(b"\n")
-        if found >= 0:
-            end = place + found + 1
+        newline = chunk.rfind(b"\n")
+        if newline >= 0:
+            end = place + newline + 1
         place += len(chunk)
     return end
 
@@ -113,7 +113,7 @@ class Digest(NamedTuple):
 
 def digests(file: SourceFile, *stops: int) -> list[Digest]:
     """Digests of bytes [0, stop) of a file, for stops in ascending order."""
-    total, lines, found = hashlib.blake2b(digest_size=16), 0, []
+    total, lines, made = hashlib.blake2b(digest_size=16), 0, []
     for start, stop in pairwise((0, *stops)):
         try:
             for chunk in stretch(file, start, stop):
@@ -121,8 +121,8 @@ def digests(file: SourceFile, *stops: int) -> list[Digest]:
                 lines += chunk.count(b"\n")
         except DAMAGED:  # what an archive does not give is told where its rows are read
             total.update(file.stamp.encode())
-        found.append(Digest(total.hexdigest(), lines))
-    return found
+        made.append(Digest(total.hexdigest(), lines))
+    return made
 
 
 def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:

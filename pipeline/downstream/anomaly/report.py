@@ -77,11 +77,11 @@ def _about(job: Config, pool: Pool, draw: Draw, measured: Measured) -> str:
     mixed = "no anomaly among them"
     if job.contamination:
         mixed = f"{job.contamination:.1%} of them all anomalies that nobody marked"
-        trimming = [f"{one.name} {one.trim * job.contamination:.1%}" for one in job.detectors if one.trim]
+        trimming = [f"{rival.name} {rival.trim * job.contamination:.1%}" for rival in job.detectors if rival.trim]
         if trimming:
             mixed += (
-                "; told that share and no more, some leave rows out before they learn, those most unusual to a network "
-                f"that learned from the more usual half: {', '.join(trimming)}"
+                "; given that share and no more, some leave rows out before they learn, those most unusual to a "
+                f"network that learned from the more usual half: {', '.join(trimming)}"
             )
     scaled = "" if isinstance(pool.rows, np.ndarray) else "Columns are scaled by the rows learned from. "
     torn = f" and {pool.torn:,} rows whose input is there as normal and as an anomaly" if pool.torn else ""
