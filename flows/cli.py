@@ -156,18 +156,19 @@ def score(
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="FILE", help="Arrow file for the scores of all rows.")
     ] = None,
-    book: Annotated[
+    ledger: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Instead: score what is new, each row once, into this folder.")
     ] = None,
+    book: Annotated[str | None, typer.Option(metavar="FOLDER", hidden=True)] = None,
     hook: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="With --book: is told of alarms and drift, as JSON.")
+        str | None, typer.Option(metavar="COMMAND", help="With --ledger: is told of alarms and drift, as JSON.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Score rows by how unusual they are: a score, a flag and the reasons of each."""
     from flows import commands
 
-    commands.score(model, files, out, book, hook, json)
+    commands.score(model, files, out, ledger or book, hook, json)
 
 
 @app.command()

@@ -326,20 +326,20 @@ def stats(artifact: str, split: str, as_json: bool) -> None:
 
 
 def score(
-    model: str, files: Sequence[str], out_file: str | None, book: str | None, hook: str | None, as_json: bool
+    model: str, files: Sequence[str], out_file: str | None, ledger: str | None, hook: str | None, as_json: bool
 ) -> None:
-    if (out_file is None) == (book is None):
-        error = UserError("give either --out FILE, for all rows, or --book FOLDER, for those that are new.")
+    if (out_file is None) == (ledger is None):
+        error = UserError("give either --out FILE, for all rows, or --ledger FOLDER, for those that are new.")
         error.exit_code = USAGE  # type: ignore[attr-defined]
         raise error
     home = Home.find()
     prepare(home.prefect)
-    if book is not None:
+    if ledger is not None:
         prefect_server.begin(home.prefect)
         from flows import score as scores
 
         prefect_server.wait(home.prefect)
-        told = scores.score(model, list(files), book, hook)
+        told = scores.score(model, list(files), ledger, hook)
     else:
         from flows import score as scores
 

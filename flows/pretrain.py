@@ -24,7 +24,7 @@ from prefect.states import Completed
 from data_prep.errors import UserError
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
-from pipeline import dag, runs
+from pipeline import dag, gate, runs
 from pipeline.execute import Execution
 from pipeline.home import Home
 from pipeline.recipe.load import load
@@ -164,7 +164,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
             for node in nodes:
                 carry_out(node.name)
-        _promote(session, session.execution)
+        _propose(session, session.execution)
         record.status, status = runs.DONE, "FINISHED"
     except KeyboardInterrupt as error:
         session.error = error
@@ -179,17 +179,20 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     return record.public()
 
 
-def _promote(session: Session, execution: Execution) -> None:
-    """A detector that the run made takes over if it does as well as the one in use."""
-    if not any("detector/detector.json" in artifact.manifest["files"] for artifact in execution.made.values()):
+def _propose(session: Session, execution: Execution) -> None:
+    """The detector that a job proposes takes over if it does as well as the one in use."""
+    proposed = next(execution.proposed(gate.DETECTOR), None)
+    if proposed is None:
         return
     from pipeline.scoring import champion  # and PyTorch with it
 
-    verdict = champion.challenge_with(session.home.detectors, session.recipe.name, execution.made)
+    candidate, folder = proposed
+    corpus = execution.made["ingest"].path
+    verdict = champion.propose(session.home.detectors, session.recipe.name, candidate, folder, corpus)
     if verdict is not None:
-        word = "promoted" if verdict.promoted else "not promoted"
-        execution.parent.text(f"{word}: {verdict.why}\n", "promotion.txt")
-        log.info("the detector was %s: %s", word, verdict.why)
+        place = gate.CHAMPION if verdict.promoted else gate.CHALLENGER
+        execution.parent.text(f"{place}: {verdict.why}\n", "champion.txt")
+        log.info("the detector is the %s: %s", place, verdict.why)
 
 
 def _finish(session: Session, execution: Execution, record: runs.Run, status: str) -> None:

@@ -11,7 +11,7 @@ from data_prep.errors import UserError
 from data_prep.tables.transform import FILE, Transform
 from flows.show.outputs import checked
 from pipeline.home import Home
-from pipeline.reports.pictures import mosaic
+from pipeline.reports.images import mosaic
 from pipeline.stages.pretrain import MODEL
 
 SMALLEST_SIDE = 560  # pixels of a grid; small pictures are enlarged, each pixel to a square

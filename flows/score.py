@@ -1,12 +1,12 @@
 """`sesame score`, and the Prefect flow `score`, which scores what is new in some files, each row once.
 
-    files ─► rows that the book does not have yet ─► scores and alarms, committed ─► drift ─► MLflow, the hook
+    files ─► rows that the ledger does not have yet ─► scores and alarms, committed ─► drift ─► MLflow, the hook
                                                                       after drift ─► retraining ─► the hook
 
 The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who hears of it: MLflow may be
 away. Rows are scored once, and told at least once: a pass tells of all that was committed and not told yet, also by
-passes that were killed, and the book has a mark of it when MLflow and the hook were told. A hook that fails is logged,
-and not tried again.
+passes that were killed, and the ledger has a mark of it when MLflow and the hook were told. A hook that fails is
+logged, and not tried again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from prefect.cache_policies import NO_CACHE
 
 from data_prep.errors import UserError
 from data_prep.sources.archives import SourceFile
-from data_prep.sources.config import TEXT
 from data_prep.sources.files import find
 from data_prep.sources.records import first_line
 from flows.machine.environment import prepare
@@ -36,11 +35,10 @@ from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.scoring import champion, score_files
 from pipeline.scoring.champion import DETECTOR
-from pipeline.scoring.detectors import AnyDetector, open_any
-from pipeline.scoring.document_detector import DocumentDetector
+from pipeline.scoring.detector import FILE, Detector, name_of
+from pipeline.scoring.detectors import open_any
 from pipeline.scoring.drift import SCORE, Drift
-from pipeline.scoring.ledger import SETTLED_SECONDS, Book, Scored, mark_told
-from pipeline.scoring.row_detector import FILE, name_of
+from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, Scored, mark_told
 from pipeline.scoring.score_files import Tally
 from pipeline.tracking.tracking import Tracker
 
@@ -52,34 +50,34 @@ MLFLOW_SECONDS = 60.0
 def detector_of(model: str, home: Home) -> Path:
     """The folder of a detector: one that is given, the champion of a recipe, or an artifact's."""
     given = Path(model).expanduser()
-    if (chosen := champion.champion(home.detectors, model)) is not None:
-        given = Path(chosen.folder)
+    if (in_use := champion.champion(home.detectors, model)) is not None:
+        given = Path(in_use.folder)
     for folder in (given, given / DETECTOR):
         if (folder / FILE).is_file():
             return folder
     if given.exists():
         raise UserError(f"{model} holds no detector; give the artifact of an anomaly job, or its folder {DETECTOR}.")
-    found = home.store().resolve(model).path / DETECTOR
-    if not (found / FILE).is_file():
+    folder = home.store().resolve(model).path / DETECTOR
+    if not (folder / FILE).is_file():
         raise UserError(
             f"{model} holds no detector: it is no anomaly job, or too few normal rows were held out for a threshold, "
             "as its report says."
         )
-    return found
+    return folder
 
 
 def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progress: Callable[[str], None]) -> Tally:
     """Score all rows of some files into one Arrow file, which is there whole or not at all."""
     detector, tally = open_any(model), Tally()
-    found = score_files.files_of(detector, files, downloads)
-    checked(out, (file.uri for file in found))
+    sources = score_files.files_of(detector, files, downloads)
+    checked(out, (file.uri for file in sources))
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
     def batches() -> Any:
-        for number, file in enumerate(found, 1):
+        for number, file in enumerate(sources, 1):
             for batch in score_files.score_file(detector, file, tally):
                 yield batch
-                progress(f"file {number} of {len(found)}, {tally.rows:,} rows, {tally.alarms:,} alarms")
+                progress(f"file {number} of {len(sources)}, {tally.rows:,} rows, {tally.alarms:,} alarms")
 
     try:
         score_files.write(draft, batches())
@@ -91,23 +89,22 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
 def score_new(
-    model: Path, name: str, files: list[str], book: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
+    model: Path, name: str, files: list[str], ledger: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
 ) -> Scored:
-    """Score and commit what the book does not have; what is to be told now."""
+    """Score and commit what the ledger does not have; what is to be told now."""
     detector = open_any(model)
-    with Book.held(book) as held:
-        found = [file for path in files for file in _files_now(detector, path, downloads)]
-        return held.to_tell(held.score(detector, name, found, settled_seconds), name)
+    with Ledger.held(ledger) as held:
+        sources = [file for path in files for file in _files_now(detector, path, downloads)]
+        return held.to_tell(held.score(detector, name, sources, settled_seconds), name)
 
 
-def _files_now(detector: AnyDetector, path: str, downloads: Path) -> list[SourceFile]:
+def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFile]:
     """The files of a path; of a folder or glob there may be none yet."""
     try:
         return score_files.files_of(detector, [path], downloads)
     except UserError:
-        label, found = find(path)
-        readable = (TEXT if isinstance(detector, DocumentDetector) else score_files.accepts(detector)).readable
-        if not label or any(readable(file.relative) for file in found):
+        label, files = find(path)
+        if not label or any(detector.readable(file.relative) for file in files):
             raise
         return []
 
@@ -116,7 +113,7 @@ def _files_now(detector: AnyDetector, path: str, downloads: Path) -> list[Source
 def score(
     model: str,
     files: list[str],
-    book: str,
+    ledger: str,
     hook: str | None = None,
     psi_limit: float = 0.25,
     least_rows: int = 100,
@@ -124,7 +121,7 @@ def score(
     settings: list[str] | None = None,
     settled_seconds: float = SETTLED_SECONDS,
 ) -> dict[str, Any]:
-    """Score rows that are new in `files`, each once, into the folder `book`, and tell of alarms and drift.
+    """Score rows that are new in `files`, each once, into the folder `ledger`, and tell of alarms and drift.
 
     hook: a command that is given what happened as JSON on its standard input, if there is an alarm, drift, a row that
     could not be read or a file that changed, and again with what came of retraining.
@@ -136,28 +133,30 @@ def score(
     """
     home = Home.find()
     prepare(home.prefect)
-    folder, kept = detector_of(model, home), Path(book).expanduser()
+    folder, kept = detector_of(model, home), Path(ledger).expanduser()
     name = name_of(folder)
     began = time.time()
     scored = score_new(folder, name, files, kept, home.downloads, settled_seconds)
-    told = account(open_any(folder), name, scored, psi_limit, least_rows)
-    told["seconds"] = round(time.time() - began, 3)
-    _track(home, told)
-    if hook and len(told["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
-        told["hook"] = call_hook(hook, told)
-    mark_told(kept, scored.parts, told["drifted"])
-    if retrain and told["drifted"]:
-        _retrain(home, retrain, settings or [], told, hook)
-    return told
+    outcome = account(open_any(folder), name, scored, psi_limit, least_rows)
+    outcome["seconds"] = round(time.time() - began, 3)
+    _track(home, outcome)
+    if hook and len(outcome["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
+        outcome["hook"] = call_hook(hook, outcome)
+    mark_told(kept, scored.parts, outcome["drifted"])
+    if retrain and outcome["drifted"]:
+        _retrain(home, retrain, settings or [], outcome, hook)
+    return outcome
 
 
-def account(detector: AnyDetector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
+def account(detector: Detector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
     """What a pass came to, as plain values; `news` says in words what a person should hear of."""
     tally, recent = scored.tally, scored.recent(name, least_rows)
     drift: dict[str, Drift] = {}
     if any(part.tally.rows for part in scored.parts if part.detector == name):
         drift = detector.baseline.drift(recent.counts)
-    beyond = [column for column, one in drift.items() if one.beyond(psi_limit)] if recent.rows >= least_rows else []
+    beyond = (
+        [column for column, values in drift.items() if values.beyond(psi_limit)] if recent.rows >= least_rows else []
+    )
     news = []
     if tally.alarms:
         news.append(f"{tally.alarms:,} alarms in {tally.rows:,} new rows")
@@ -180,23 +179,23 @@ def account(detector: AnyDetector, name: str, scored: Scored, psi_limit: float, 
         "waiting": scored.waiting,
         "drifted": bool(beyond),
         "drift_rows": recent.rows if drift else 0,
-        "drift": {column: one._asdict() for column, one in drift.items()},
+        "drift": {column: values._asdict() for column, values in drift.items()},
         "news": news,
     }
 
 
-def _retrain(home: Home, recipe: str, settings: list[str], told: dict[str, Any], hook: str | None) -> None:
-    """Retrain and tell what came of it, also if it failed, which is raised then."""
+def _retrain(home: Home, recipe: str, settings: list[str], outcome: dict[str, Any], hook: str | None) -> None:
+    """Retrain and report what came of it, also if it failed, which is raised then."""
     failure = None
     try:
         came = retrained(home, recipe, settings)
     except Exception as error:
         failure, came = error, f"retraining failed: {first_line(error)}"
         log.error("%s: %s", recipe, came)
-    told["retrained"] = came
-    told["news"].append(came)
+    outcome["retrained"] = came
+    outcome["news"].append(came)
     if hook:
-        told["hook"] = call_hook(hook, {**told, "news": [came]})
+        outcome["hook"] = call_hook(hook, {**outcome, "news": [came]})
     if failure is not None:
         raise failure
 
@@ -211,20 +210,20 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
     after = champion.champion(home.detectors, loaded.name)
     if after is None:
         raise UserError(
-            f"{recipe} made no detector to promote: it needs a job of task anomaly (of text: document-anomaly) and "
+            f"{recipe} made no detector to use: it needs a job of task anomaly (of text: document-anomaly) and "
             "rows held out."
         )
     if before is None or after.folder != before.folder:
-        return f"retrained, promoted: {after.why}"
-    return f"retrained, not promoted: {before.why}"
+        return f"retrained, the new champion: {after.why}"
+    return f"retrained, the champion stays: {before.why}"
 
 
-def call_hook(command: str, told: dict[str, Any]) -> str:
+def call_hook(command: str, outcome: dict[str, Any]) -> str:
     """Run a user's command with what happened on its standard input; how it ended."""
     try:
         done = subprocess.run(
             shlex.split(command),
-            input=json.dumps(told),
+            input=json.dumps(outcome),
             text=True,
             capture_output=True,
             timeout=HOOK_SECONDS,
@@ -238,21 +237,25 @@ def call_hook(command: str, told: dict[str, Any]) -> str:
     return f"ended with {done.returncode}"
 
 
-def _track(home: Home, told: dict[str, Any]) -> None:
+def _track(home: Home, outcome: dict[str, Any]) -> None:
     """An MLflow run of its own for each pass."""
     run_id = f"score-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     tracker = Tracker(home.path, os.environ.get("MLFLOW_TRACKING_URI"), "score", run_id)
-    run = tracker.run("score", tags={"detector": told["detector"], "news": "; ".join(told["news"]) or "none"})
-    numbers = {name: float(told[name]) for name in ("rows", "alarms", "rejected", "seconds")}
-    numbers["drifted"] = float(told["drifted"])
-    if told["rows"]:
-        numbers["alarm_share"] = told["alarms"] / told["rows"]
-    if told["drift"]:
-        numbers["psi_most"] = max(one["psi"] for one in told["drift"].values())
-        numbers |= {f"{kind}_{SCORE}": told["drift"][SCORE][kind] for kind in ("psi", "ks") if SCORE in told["drift"]}
-        lines = [[column, *one.values()] for column, one in told["drift"].items()]
+    run = tracker.run("score", tags={"detector": outcome["detector"], "news": "; ".join(outcome["news"]) or "none"})
+    numbers = {f"scoring/{name}": float(outcome[name]) for name in ("rows", "alarms", "rejected", "seconds")}
+    numbers["drift/drifted"] = float(outcome["drifted"])
+    if outcome["rows"]:
+        numbers["scoring/alarm_share"] = outcome["alarms"] / outcome["rows"]
+    if outcome["drift"]:
+        numbers["drift/psi_max"] = max(values["psi"] for values in outcome["drift"].values())
+        numbers |= {
+            f"drift/{kind}_{SCORE}": outcome["drift"][SCORE][kind]
+            for kind in ("psi", "ks")
+            if SCORE in outcome["drift"]
+        }
+        lines = [[column, *values.values()] for column, values in outcome["drift"].items()]
         run.table(["column", *Drift._fields], lines, "drift.json")
     run.metrics(numbers, step=0)
-    run.text(json.dumps(told, indent=1), "account.json")
+    run.text(json.dumps(outcome, indent=1), "account.json")
     run.end("FINISHED")
     tracker.close(MLFLOW_SECONDS)

@@ -25,6 +25,7 @@ from pipeline.fingerprint import digest
 
 FORMAT = 2
 TABLES = "tables"  # the folder of tables for people, JSON as MLflow has it: {"columns": […], "data": [[…], …]}
+MODEL = "model"  # the folder of a trained network
 KEY = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{16}")
 ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
 

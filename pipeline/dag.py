@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.kinds import kind_of
+from pipeline import downstream
 from pipeline.artifact import Artifact
-from pipeline.downstream.fine_tune import job as fine_tune
 from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Stage
-from pipeline.stages import fit, ingest, pretrain, report, shards
+from pipeline.stages import fit, ingest, job, pretrain, report, shards
 from pipeline.store.store import Store
 
 
+# The node that makes what a job reads in a role.
 @dataclass(frozen=True)
 class Node:
     """A stage with its config, and by role the names of the nodes it reads."""
@@ -51,27 +52,14 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
         Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards", **preprocessor}, heavy=True),
     ]
     made = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
-    dag += [job_node(recipe, job, downloads, made) for job in recipe.downstream]
-    from pipeline.stages import array_report
-
-    stage = report.REPORT if recipe.compose else array_report.ARRAY_REPORT
-    return [*dag, Node("report", stage, report.config(recipe), _all(dag))]
+    dag += [_job(recipe, entry, downloads, made) for entry in recipe.downstream]
+    return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
 
 
-def job_node(recipe: Recipe, job: Any, downloads: Path, made: Mapping[str, str]) -> Node:
-    """The node of a downstream job; `made` has the names of the nodes it may read, by role."""
-    if job.task == "document-anomaly":
-        from pipeline.downstream.document_anomaly import job as document_anomaly
-
-        stage, config = document_anomaly.DOCUMENT_ANOMALY, document_anomaly.config(recipe, job, downloads)
-        roles = ("pretrained", "corpus")
-    elif job.task in ("classification", "tagging"):
-        stage, config, roles = fine_tune.DOWNSTREAM, fine_tune.config(recipe, job), ("pretrained", "corpus")
-    else:
-        from pipeline.downstream import job as arrays
-
-        stage, config, roles = arrays.ARRAY_JOB, arrays.config(recipe, job, downloads), tuple(made)
-    return Node(job.name, stage, config, {role: made[role] for role in roles}, heavy=True)
+def _job(recipe: Recipe, entry: Any, downloads: Path, made: Mapping[str, str]) -> Node:
+    """The node of a downstream job, which reads what its module says, of the nodes `made` by role."""
+    reads = {role: made[role] for role in downstream.module_of(entry.task).READS if role in made}
+    return Node(entry.name, job.JOB, downstream.config_of(recipe, entry, downloads), reads, heavy=True)
 
 
 def _all(dag: list[Node]) -> dict[str, str]:

@@ -13,13 +13,15 @@ from typing import Any
 
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
+from pipeline.gate import ENCODER, Candidate
 from pipeline.recipe.flatten import flatten
 from pipeline.recipe.recipe import Recipe
+from pipeline.reports.report import read
 from pipeline.runs import Run, numbers
 from pipeline.stage import Context, Stage
-from pipeline.stages.pretrain import MODEL
+from pipeline.stages.job import JOB
 from pipeline.store.store import Store
-from pipeline.tracking import registry
+from pipeline.tracking import pages, registry
 from pipeline.tracking.tracking import TrackedRun, Tracker, follow
 from training.job import METRICS, speed_of
 
@@ -49,7 +51,9 @@ class Execution:
                 "scale": self.recipe.scale or "",
                 **{f"placement.{name}": value for name, value in placement.items()},
             },
+            experiment=pages.of_experiment(self.recipe),
         )
+        self.parent.describe(pages.of_flow(self.recipe))
         self.parent.text(self.recipe.to_yaml(), "recipe.yaml")
 
     def carry_out(self, node: Node, progress: Progress) -> tuple[Artifact, bool]:
@@ -65,7 +69,8 @@ class Execution:
         artifact, reused = self.store.produce(stage, node.config, inputs, context)
         self.made[node.name] = artifact
         self.run.note(node.name, artifact, reused, time.monotonic() - began)
-        self.parent.metrics({f"{node.name}.{n}": v for n, v in numbers(artifact.summary).items()}, step=0)
+        charts = _charts(node, artifact.summary)
+        self.parent.metrics({f"{node.name}/{name}": value for name, value in charts.items()}, step=0)
         return artifact, reused
 
     def _watched(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
@@ -89,13 +94,17 @@ class Execution:
                     child.dataset(
                         role, artifact.output_digest, str(artifact.path), node.name, numbers(artifact.summary)
                     )
-                with followed(context.work / METRICS, child, progress, config.get("train", {}).get("steps")) as told:
+                steps = config.get("train", {}).get("steps")
+                with followed(context.work / METRICS, child, progress, steps) as logged:
                     summary = node.stage.run(config, ins, out, context)
-                # What was told step by step is not told again.
-                rest = {name: value for name, value in numbers(summary).items() if name not in told}
+                # What was logged step by step is not logged again.
+                rest = {name: value for name, value in _charts(node, summary).items() if name not in logged}
                 child.metrics(rest, step=int(summary.get("step", 0)))
+                child.text(json.dumps(summary, indent=1, default=str), "summary.json")
                 self._show(child, out, context)
-                self._register(node, child, inputs, summary)
+                if node.stage.name == JOB.name:
+                    child.describe(pages.of_job(read(out)))
+                    self._register(child, out, inputs, summary)
             return summary
 
         return run
@@ -108,49 +117,78 @@ class Execution:
             elif path.parent == out / TABLES and path.suffix == ".json":
                 child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
-    def _register(self, node: Node, child: TrackedRun, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
-        """A downstream job decides whether the model it tested becomes the champion of its recipe's name."""
-        if "pretrained" not in inputs or "pretrained" not in node.config["job"].get("models", []):
-            return
-        score = f"pretrained_{max(node.config['job']['labels'])}"
-        registry.register(
-            child,
-            inputs["pretrained"].path / MODEL,
-            f"{self.recipe.name}-encoder",
-            numbers(summary),
-            {"job": node.config["job"], "seed": node.config["seed"], "corpus": inputs["corpus"].output_digest},
-            score=score,
-            artifact=inputs["pretrained"].key,
-        )
+    def proposed(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
+        """What the jobs of this run propose of a kind, made now or found in the store, and the folders of that."""
+        for node in self.dag:
+            if node.stage.name == JOB.name and node.name in self.made:
+                artifact = self.made[node.name]
+                for candidate, owner in _candidates(artifact.path, artifact, inputs_of(node, self.made), kind):
+                    yield candidate, owner.path / candidate.path
+
+    def _register(self, child: TrackedRun, out: Path, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
+        """The encoders that a job proposes become versions of the recipe's model; the gate decides which is in use."""
+        for candidate, owner in _candidates(out, None, inputs, ENCODER):
+            registry.register(
+                child,
+                owner.path / candidate.path,
+                f"{self.recipe.name}-{candidate.kind}",
+                candidate,
+                numbers(summary),
+                owner.key,
+                about=pages.of_job(read(out)),
+                about_model=pages.of_model(self.recipe.name, candidate.kind),
+            )
 
     def finish(self, status: str) -> None:
-        """End the parent run: FINISHED, FAILED or KILLED."""
+        """End the parent run: FINISHED, FAILED or KILLED. What was made by then is in its description."""
+        jobs = [node.name for node in self.dag if node.stage.name == JOB.name and node.name in self.made]
+        reports = {name: read(self.made[name].path) for name in jobs}
+        pretraining = self.made["pretrain"].summary if "pretrain" in self.made else None
+        if pretraining is not None or reports:
+            self.parent.describe(pages.of_flow(self.recipe, pretraining, reports))
         self.parent.end(status)
+
+
+def _charts(node: Node, summary: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a summary that are charts: what a job measured, and of pretraining losses and speed."""
+    if node.stage.name == JOB.name:
+        return numbers(summary)
+    return {name: value for name, value in numbers(summary).items() if pages.is_chart(name)}
+
+
+def _candidates(
+    folder: Path, own: Artifact | None, inputs: Mapping[str, Artifact], kind: str
+) -> Iterator[tuple[Candidate, Artifact]]:
+    """Candidates of a kind in a job's report, and the artifacts that hold them: one of its inputs, or its own."""
+    for candidate in read(folder).candidates:
+        owner = inputs.get(candidate.role) if candidate.role else own
+        if candidate.kind == kind and owner is not None:
+            yield candidate, owner
 
 
 @contextmanager
 def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
     """While inside, records that appear in a metrics log go to the tracker and to the progress line.
 
-    Gives the names of the metrics told, which grows.
+    Gives the names of the metrics logged, which grows.
     """
     began = time.time()
-    told: set[str] = set()
+    logged: set[str] = set()
 
-    def tell(record: dict[str, Any]) -> None:
+    def pass_on(record: dict[str, Any]) -> None:
         warnings = record.pop("warnings", [])
         child.record(record)
-        told.update(record)
+        logged.update(record)
         if steps and speed_of(record) and record.get("time", 0) >= began:
             for warning in warnings:
                 progress(_line(record, steps), record["step"] / steps, warning=warning)
             progress(_line(record, steps), record["step"] / steps)
 
     stop = threading.Event()
-    thread = threading.Thread(target=follow, args=(path, tell, stop), name="follow metrics", daemon=True)
+    thread = threading.Thread(target=follow, args=(path, pass_on, stop), name="follow metrics", daemon=True)
     thread.start()
     try:
-        yield told
+        yield logged
     finally:
         stop.set()
         thread.join()
@@ -158,15 +196,15 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
 
 def _line(record: Mapping[str, Any], steps: int) -> str:
     """step 120 of 600, loss 3.210, 9,500 tokens/s, 4 min left, 2 updates skipped"""
-    said = [f"step {record['step']:,} of {steps:,}"]
+    parts = [f"step {record['step']:,} of {steps:,}"]
     if "loss" in record:  # not where every update was skipped
-        said.append(f"loss {record['loss']:.3f}")
-    said.append(speed_of(record))
+        parts.append(f"loss {record['loss']:.3f}")
+    parts.append(speed_of(record))
     if record.get("seconds_left"):
-        said.append(f"{_duration(record['seconds_left'])} left")
+        parts.append(f"{_duration(record['seconds_left'])} left")
     if "skipped_updates" in record:
-        said.append(f"{record['skipped_updates']:.0f} updates skipped")
-    return ", ".join(said)
+        parts.append(f"{record['skipped_updates']:.0f} updates skipped")
+    return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:

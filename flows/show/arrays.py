@@ -163,8 +163,8 @@ def show(artifact: Artifact, found: dict[str, Any], console: Console) -> None:
         console.print(f"{shape}, mean {pixels['mean']:.3f}, standard deviation {pixels['std']:.3f} (of 0 to 1)")
         return
     console.print(Text("\nColumns", "bold").append(" of training rows", "dim"))
-    heads = ("column", "kind", "missing", "mean", "std", "min", "max", "categories")
-    table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    columns = ("column", "kind", "missing", "mean", "std", "min", "max", "categories")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     dropped = artifact.summary.get("dropped", {})
     for one in found["columns"]:
         values = (one.get(name) for name in ("mean", "std", "min", "max"))

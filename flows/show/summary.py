@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.downstream.fine_tune.report import verdict
 from pipeline.home import Home
+from pipeline.reports.report import Report, read
 from pipeline.runs import Run
 
 SHOWN = ("mlm", "mlm_accuracy", "sop_accuracy", "nsp_accuracy")  # of text; of all else, every term
@@ -28,14 +28,8 @@ def summarise(home: Home, run: Run, console: Console) -> None:
     if all(record.reused for record in run.stages.values()):
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
     console.print(_pretraining(report))
-    for job in report["downstream"].values():
-        if "heads" in job:
-            _show(job, console)
-            continue
-        title = f"{job['title']}: {job['metric']} on {job['test_rows']:,} test rows, {job['seeds']} seeds"
-        console.print(Text(f"\n{title}", "bold"))
-        console.print(_table(job))
-        console.print(Text(verdict(job)))
+    for name in report["downstream"]:
+        _show(read(Path(run.stages[name].path)), console)
     console.print()
     console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"), soft_wrap=True)
     console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"), soft_wrap=True)
@@ -65,33 +59,16 @@ def _pretraining(report: dict[str, Any]) -> Text:
     return Text(f"Pretraining, on held-out {what}: ", "bold").append(", ".join(parts), "not bold")
 
 
-def _show(job: dict[str, Any], console: Console) -> None:
-    """A job on tables or pictures."""
-    table = Table(*job["heads"], box=None, header_style="bold", pad_edge=False)
-    for row in job["rows"]:
+def _show(job: Report, console: Console) -> None:
+    """A job's title, first table and verdict."""
+    first = job.tables[0]
+    table = Table(*first.columns, box=None, header_style="bold", pad_edge=False)
+    for row in first.rows:
         style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
         table.add_row(*(Text(cell.strip("*"), style) for cell in row))
-    console.print(Text(f"\n{job['title']}", "bold"))
+    console.print(Text(f"\n{job.title}: {first.title[:1].lower()}{first.title[1:]}", "bold"))
     console.print(table)
-    console.print(Text(job["verdict"]))
-
-
-def _table(job: dict[str, Any]) -> Table:
-    labels = sorted({cell["labels"] for cell in job["cells"]})
-    table = Table(
-        "model",
-        *(f"{n:,} labels" for n in labels),
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for model in job["models"]:
-        cells = {cell["labels"]: cell for cell in job["cells"] if cell["model"] == model}
-        style = "bold green" if model == "pretrained" else ""
-        table.add_row(
-            Text(model, style), *(Text(f"{cells[n]['mean']:.3f} ± {cells[n]['std']:.3f}", style) for n in labels)
-        )
-    return table
+    console.print(Text(job.verdict))
 
 
 def _next_steps(run: Run) -> list[str]:

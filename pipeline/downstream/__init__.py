@@ -1,1 +1,79 @@
-"""What pretrained networks are good for: jobs that read weights and a data set, and write a report."""
+"""Jobs: what a trained network is good for. One file or folder each, named in `JOBS` and nowhere else.
+
+The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib or transformers, has
+
+    VERSION     raised when the meaning of its result changes; part of the key
+    READS       artifact roles that it reads: pretrained, corpus, shards, preprocessor
+    Config      its section of a recipe; `task` names it
+    needs       what it needs and the recipe does not offer, as (path, text). A path that begins with a dot is one of
+                the job's own keys (`.length`), any other is one of the recipe's
+    settings    what its result depends on besides `Config` and what it reads, as JSON values; under "job" what it left
+                to the recipe
+    run         (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Protocol, Union
+
+from pydantic import Field
+
+JOBS = {
+    "classification": "pipeline.downstream.fine_tune.job",
+    "tagging": "pipeline.downstream.fine_tune.job",
+    "document-anomaly": "pipeline.downstream.document_anomaly.job",
+    "codes": "pipeline.downstream.autoencoders.codes",
+    "restoration": "pipeline.downstream.autoencoders.restoration",
+    "generation": "pipeline.downstream.autoencoders.generation",
+    "discrete": "pipeline.downstream.autoencoders.discrete",
+    "curves": "pipeline.downstream.autoencoders.curves",
+    "anomaly": "pipeline.downstream.anomaly.job",
+    "compression": "pipeline.downstream.compression.job",
+}
+
+
+class JobModule(Protocol):
+    """The module of a job; see above."""
+
+    VERSION: int
+    READS: tuple[str, ...]
+    Config: type[Any]
+
+    def needs(self, recipe: Any, job: Any) -> Iterator[tuple[str, str]]: ...
+
+    def settings(self, recipe: Any, job: Any, downloads: Path) -> dict[str, Any]: ...
+
+    def run(
+        self, job: Any, settings: dict[str, Any], inputs: Mapping[str, Any], out_dir: Path, context: Any
+    ) -> Any: ...
+
+
+def module_of(task: str) -> JobModule:
+    """The module that carries out a task."""
+    return import_module(JOBS[task])  # type: ignore[return-value]
+
+
+@functools.cache
+def config_union() -> Any:
+    """The type of an entry of a recipe's `downstream`: any job's `Config`, told by its `task`."""
+    configs = dict.fromkeys(module_of(task).Config for task in JOBS)
+    return Annotated[Union[tuple(configs)], Field(discriminator="task")]  # noqa: UP007 - of a tuple
+
+
+def problems(recipe: Any) -> Iterator[tuple[str, str]]:
+    """(path, text) of what the recipe's jobs need and it does not offer."""
+    for index, job in enumerate(recipe.downstream):
+        for path, text in module_of(job.task).needs(recipe, job):
+            yield f"downstream.{index}{path}" if path.startswith(".") else path, text
+
+
+def config_of(recipe: Any, job: Any, downloads: Path) -> dict[str, Any]:
+    """The config of a job's stage: all that its result depends on besides the artifacts that it reads."""
+    module = module_of(job.task)
+    settings = module.settings(recipe, job, downloads)
+    filled = {**job.model_dump(mode="json"), **settings.pop("job", {})}
+    return {"job": filled, "version": module.VERSION, **settings}

@@ -13,7 +13,7 @@ from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 from data_prep.shards.streams import CORRUPT, CORRUPT_HELD_OUT
-from pipeline.downstream.job import batches
+from pipeline.downstream.rows import batches
 from pipeline.stage import Context
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
@@ -35,7 +35,7 @@ def trained(
     held_out: Rows | None = None,
     progress: Callable[[float], None] = lambda done: None,
 ) -> Trained:
-    """Train by a job's config (its `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
+    """Train by a job's settings (their `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
 
     rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. `progress` is told the share of steps done.
     """
@@ -104,7 +104,7 @@ def train_on(
 
 
 def noise_of(config: Mapping[str, Any]) -> Callable[[Rows, Draws], Rows] | None:
-    """How rows are spoilt, by a job's config."""
+    """How rows are spoilt, by a job's settings."""
     noise = NoiseConfig.model_validate(config["corruption"])
     return (lambda rows, draws: add_noise(rows, noise, draws)) if noise.kind != "none" else None
 

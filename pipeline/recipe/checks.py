@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from data_prep.kinds import KINDS, Problem, kind_of, sections
-from pipeline.recipe.jobs import needs
+from pipeline import downstream
 from training import objectives
 from training.config import placement_problems
 from training.models.architectures import packing_problems, position_problems
@@ -26,8 +26,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _objective(recipe)
     yield from _train(recipe)
     yield from _names(recipe.downstream)
-    for index, job in enumerate(recipe.downstream):
-        yield from needs.problems(recipe, index, job)
+    yield from downstream.problems(recipe)
     yield from _placement(recipe)
 
 

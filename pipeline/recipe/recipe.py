@@ -16,8 +16,8 @@ from data_prep.corruptions.warp import AugmentConfig
 from data_prep.settings import Settings
 from data_prep.tokens.compose import ComposeConfig
 from data_prep.tokens.tokenizers import TokenizerConfig
+from pipeline import downstream as jobs
 from pipeline.recipe import checks, errors, parse
-from pipeline.recipe.jobs import jobs
 from pipeline.recipe.slug import SLUG
 from training import objectives
 from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig

@@ -18,11 +18,11 @@ def data_tables(stats: dict[str, Any], dropped: dict[str, str], folder: Path) ->
         numbers, words = ["missing", "mean", "std", "levels"], ["name", "kind", "min", "max"]
         lines = [
             [
-                *(str(one.get(head, "")) for head in words),
-                *(one.get(head) for head in numbers),
-                dropped.get(one["name"]),
+                *(str(column.get(name, "")) for name in words),
+                *(column.get(name) for name in numbers),
+                dropped.get(column["name"]),
             ]
-            for one in stats["columns"]
+            for column in stats["columns"]
         ]
         tables["columns"] = Table([*words, *numbers, "dropped"], lines)
     write(tables, folder)

@@ -101,15 +101,18 @@ def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], pat
     return save(figure, path)
 
 
-def learning_curve(report: dict[str, Any], path: Path) -> Path:
-    """Score over the number of labels: mean and standard deviation over the seeds for every model, baselines beside."""
-    figure, axes = new_axes(f"{report['title']} (test)", "labelled training examples", report["metric"])
-    for index, model in enumerate(report["models"]):
-        cells = [cell for cell in report["cells"] if cell["model"] == model]
-        x = [cell["labels"] for cell in cells]
-        mean = [cell["mean"] for cell in cells]
-        spread = [cell["std"] for cell in cells]
-        baseline = cells[0]["kind"] == "baseline"
+def learning_curve(title: str, metric: str, cells: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Score over the number of labels: mean and standard deviation over the seeds for every model, baselines beside.
+
+    cells: `model`, `kind`, `labels`, `mean`, `std`.
+    """
+    figure, axes = new_axes(title, "labelled training examples", metric)
+    for index, model in enumerate(dict.fromkeys(cell["model"] for cell in cells)):
+        own = [cell for cell in cells if cell["model"] == model]
+        x = [cell["labels"] for cell in own]
+        mean = [cell["mean"] for cell in own]
+        spread = [cell["std"] for cell in own]
+        baseline = own[0]["kind"] == "baseline"
         axes.errorbar(
             x,
             mean,
@@ -121,7 +124,7 @@ def learning_curve(report: dict[str, Any], path: Path) -> Path:
             capsize=3,
         )
     axes.set_xscale("log")
-    labels = sorted({cell["labels"] for cell in report["cells"]})
+    labels = sorted({cell["labels"] for cell in cells})
     axes.set_xticks(labels, [f"{n:,}" for n in labels], minor=False)
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=9)
@@ -275,8 +278,8 @@ def data_page(
         for name, split in splits.items()
     ]
     lines += ["## Rows", ""]
-    heads = "split,rows,tokens,mean length,padding,sequences per row,unknown tokens,vocabulary used,entropy"
-    lines += [*_table(heads.split(","), rows), ""]
+    columns = "split,rows,tokens,mean length,padding,sequences per row,unknown tokens,vocabulary used,entropy"
+    lines += [*_table(columns.split(","), rows), ""]
     lines += ["Entropy: nats per token. A network that only knows how frequent tokens are has this loss.", ""]
     for name, split in splits.items():
         if split["read"]["share"] < 1:
@@ -317,8 +320,8 @@ def _documents(corpus: CorpusCounts) -> list[str]:
         ]
         for name, split in corpus["splits"].items()
     ]
-    heads = "split,documents,sentences,characters,characters of the median document,its sentences,median sentence"
-    lines = [*_table(heads.split(","), rows), ""]
+    columns = "split,documents,sentences,characters,characters of the median document,its sentences,median sentence"
+    lines = [*_table(columns.split(","), rows), ""]
     for name, split in corpus["splits"].items():
         if split["read"]["share"] < 1:
             lines += [f"Of {name}, {split['read']['share']:.2%} of the documents were counted, evenly spaced.", ""]
@@ -347,11 +350,11 @@ def _read_rows(corpus: CorpusCounts, ingested: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Markdown; all columns but the first one are numbers."""
     return [
-        f"| {' | '.join(heads)} |",
-        f"|---|{'---:|' * (len(heads) - 1)}",
+        f"| {' | '.join(columns)} |",
+        f"|---|{'---:|' * (len(columns) - 1)}",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
 

@@ -17,10 +17,10 @@ GREY = "#9A9A9A"
 BRIGHTEST = 0.995  # quantile of the errors that is drawn brightest
 
 
-class Pictures(NamedTuple):
-    """Pictures of one kind beside each other."""
+class ImageGroup(NamedTuple):
+    """Images of one kind beside each other."""
 
-    found: np.ndarray  # [N, C, H, W] in 0 … 1
+    inputs: np.ndarray  # [N, C, H, W] in 0 … 1
     rebuilt: np.ndarray  # [N, C, H, W]
     errors: np.ndarray  # [N, H, W]
     scores: np.ndarray  # [N]
@@ -66,8 +66,8 @@ def histogram(
     logarithmic = low > 0 and high > 20 * low
     edges = np.geomspace(low, high, BINS) if logarithmic else np.linspace(low, high + (low == high), BINS)
     for name, which, colour in (("normal", ~anomalous, COLOURS[0]), ("anomalies", anomalous, COLOURS[1])):
-        found = scores[which]
-        axes.hist(found, edges, weights=np.full(len(found), 1 / len(found)), color=colour, alpha=0.55, label=name)
+        values = scores[which]
+        axes.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=0.55, label=name)
     for (name, value), style in zip(thresholds.items(), ("-", "--", ":", "-."), strict=False):
         axes.axvline(value, color="black", linewidth=1.2, linestyle=style, label=f"threshold {name}")
     if logarithmic:
@@ -118,9 +118,9 @@ def known_and_new(means: Mapping[str, tuple[float, float]], ours: Sequence[str],
     for place, name in enumerate(names):
         axes.plot(means[name], [place, place], color=GREY, linewidth=1.4, zorder=1)
     for which, label, colour, marker in ((0, "known kinds", COLOURS[0], "D"), (1, "new kinds", COLOURS[1], "o")):
-        found = [means[name][which] for name in names]
+        values = [means[name][which] for name in names]
         axes.scatter(
-            found, range(len(names)), s=34 if which else 26, color=colour, marker=marker, label=label, zorder=2
+            values, range(len(names)), s=34 if which else 26, color=colour, marker=marker, label=label, zorder=2
         )
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(names)), names, fontsize=8)
@@ -131,15 +131,15 @@ def known_and_new(means: Mapping[str, tuple[float, float]], ours: Sequence[str],
     return save(figure, path)
 
 
-def reconstructions(kinds: Mapping[str, Pictures], what: str, path: Path) -> Path:
-    """Below each other what was found, rebuilt and how wrong each pixel is (`what`, one scale), kind by kind.
+def reconstructions(kinds: Mapping[str, ImageGroup], what: str, path: Path) -> Path:
+    """Below each other what is there, rebuilt and how wrong each pixel is (`what`, one scale), kind by kind.
 
-    Scores stand above the pictures, in another colour where they are above the threshold.
+    Scores stand above the images, in another colour where they are above the threshold.
     """
     from matplotlib import pyplot
 
-    across = max(len(one.found) for one in kinds.values())
-    brightest = float(np.quantile(np.concatenate([one.errors.ravel() for one in kinds.values()]), BRIGHTEST))
+    across = max(len(group.inputs) for group in kinds.values())
+    brightest = float(np.quantile(np.concatenate([group.errors.ravel() for group in kinds.values()]), BRIGHTEST))
     heights = ([1.0, 1.0, 1.0, 0.3] * len(kinds))[:-1]  # a gap between kinds
     size = (0.8 * across + 2.2, 0.86 * sum(heights) + 0.3)
     figure, grid = pyplot.subplots(
@@ -149,17 +149,17 @@ def reconstructions(kinds: Mapping[str, Pictures], what: str, path: Path) -> Pat
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     drawn = None
-    for number, (kind, one) in enumerate(kinds.items()):
+    for number, (kind, group) in enumerate(kinds.items()):
         rows = grid[4 * number : 4 * number + 3]
-        for column, (score, flagged) in enumerate(zip(one.scores, one.flagged, strict=True)):
-            for axes, picture in zip(rows[:2, column], (one.found[column], one.rebuilt[column]), strict=True):
-                shown = np.clip(picture, 0, 1).transpose(1, 2, 0)
+        for column, (score, flagged) in enumerate(zip(group.scores, group.flagged, strict=True)):
+            for axes, image in zip(rows[:2, column], (group.inputs[column], group.rebuilt[column]), strict=True):
+                shown = np.clip(image, 0, 1).transpose(1, 2, 0)
                 axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             drawn = rows[2, column].imshow(
-                one.errors[column], cmap="inferno", vmin=0, vmax=brightest, interpolation="nearest"
+                group.errors[column], cmap="inferno", vmin=0, vmax=brightest, interpolation="nearest"
             )
-            told = f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.3g}"
-            rows[0, column].set_title(told, fontsize=8, pad=2, color=COLOURS[1] if flagged else "black")
+            text = f"{score:,.0f}" if abs(score) >= 1000 else f"{score:.3g}"
+            rows[0, column].set_title(text, fontsize=8, pad=2, color=COLOURS[1] if flagged else "black")
         for axes, name in zip(rows[:, 0], (kind, "rebuilt", "error"), strict=True):
             weight = "bold" if name == kind else "normal"
             axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9, fontweight=weight)

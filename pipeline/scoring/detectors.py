@@ -1,21 +1,25 @@
-"""Detectors of every kind of data: which kind a folder holds."""
+"""Detectors by kind: a line each, opened by the `kind` in `detector.json`."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
 
-from data_prep.shards.format import unsealed
-from pipeline.scoring.document_detector import KIND, DocumentDetector
-from pipeline.scoring.row_detector import FILE, Detector
+from data_prep.errors import UserError
+from pipeline.scoring.detector import Detector, kind_of
 
-AnyDetector: TypeAlias = Detector | DocumentDetector
+DETECTORS = {
+    "rows": ("pipeline.scoring.row_detector", "RowDetector"),  # of a table, and images
+    "documents": ("pipeline.scoring.document_detector", "DocumentDetector"),
+}
 
 
-def open_any(folder: Path) -> AnyDetector:
+def open_any(folder: Path) -> Detector:
     """The detector in a folder. UserError where it holds none that can be used."""
-    try:
-        kind = unsealed((folder / FILE).read_bytes()).get("kind")
-    except (OSError, ValueError):
-        kind = None  # what is wrong is told by who opens it
-    return DocumentDetector.open(folder) if kind == KIND else Detector.open(folder)
+    kind = kind_of(folder)
+    if kind not in DETECTORS:
+        known = ", ".join(DETECTORS)
+        why = f"its kind is {kind!r}, known are {known}" if kind else "detector.json is not there, or damaged"
+        raise UserError(f"{folder} holds no detector that can be used ({why}); run its recipe again.")
+    module, name = DETECTORS[kind]
+    return getattr(import_module(module), name).open(folder)

@@ -1,10 +1,10 @@
 """A detector of unusual documents, as a folder that `sesame score` opens: a masked LM, how text is read, a threshold.
 
-detector.json    how documents are cleaned and cut, above which score they are alarms, scores and lengths of normal ones
-model/           the network and its tokenizer, as `transformers` opens them
-learned.npy      which documents it has learned from (`pipeline.scoring.training_rows`)
+detector.json      how documents are cleaned and cut, the threshold of alarms, scores and lengths of normal ones
+model/             the network and its tokenizer, as `transformers` opens them
+training_rows.npy  which documents it has learned from (`pipeline.scoring.training_rows`)
 
-A document's score is the mean surprise of its tokens (`training.inference.pseudo_likelihood`). That of a long document
+A document's score is the mean surprisal of its tokens (`training.inference.pseudo_likelihood`). That of a long document
 varies less than that of a short one, so the threshold is for documents as long as those that it was drawn by: drift of
 `tokens` says whether new ones are.
 """
@@ -16,35 +16,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
 from data_prep.shards.format import sealed, unsealed, write_whole
 from data_prep.sources.archives import SourceFile, watched
-from data_prep.sources.config import SourceConfig, snapshot, stamp_of
+from data_prep.sources.config import TEXT, SourceConfig, snapshot, stamp_of
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Fields, Reject
 from data_prep.text.clean import CleanConfig
 from data_prep.text.formats.formats import read_opened
+from data_prep.text.passages import Passage, changed, of_split, shuffling
 from data_prep.text.rules.rules import Rules
 from data_prep.text.units import Cleaner
 from data_prep.tokens.corpus import TokenCorpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import load
+from pipeline.scoring import training_rows
+from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
-from pipeline.scoring.row_detector import FILE, FORMAT, REASONS, Scores
 from training.distributed import choose_device
 from training.inference.pseudo_likelihood import PseudoLikelihood, Surprises
 
-KIND = "documents"
 MODEL = "model"  # folder in the detector's
 TOKENS = "tokens"  # the name under which lengths stand beside scores
 TOGETHER, CHARACTERS = 256, 1 << 19  # documents, and characters of them, that are scored together
 READING = {"normalisation", "language", "min_characters"}  # of a corpus's cleaning
 NO_TEXT = "no token is left of it"
+COMPARED = 500  # most documents that detectors are compared on
 
 
 class Texts:
@@ -63,12 +66,6 @@ class Texts:
         return tokenise(_Sentences(documents), self.encoder)
 
 
-def files_of_text(path: str, downloads: Path) -> list[SourceFile]:
-    """The files of a path that may hold documents; an archive is one."""
-    found = snapshot([SourceConfig(path=path)], downloads)
-    return [SourceFile(one.uri, one.name, one.size, stamp_of(one.size, one.stamp)) for one in found]
-
-
 @dataclass(frozen=True)
 class _Sentences:
     """As `tokenise` takes them."""
@@ -79,14 +76,18 @@ class _Sentences:
         for start in range(0, len(self.documents), TOGETHER):
             some = self.documents[start : start + TOGETHER]
             counts = np.array([len(document) for document in some], np.int64)
-            yield counts, pa.array([one for document in some for one in document], pa.string())
+            yield counts, pa.array([sentence for document in some for sentence in document], pa.string())
 
 
 @dataclass(frozen=True)
 class DocumentDetector:
-    """A masked LM, a threshold of the mean surprise, and what normal documents look like."""
+    """A masked LM, a threshold of the mean surprisal, and what normal documents look like."""
+
+    KIND: ClassVar[str] = "documents"
 
     network: PseudoLikelihood
+    model: Path
+    """The network's folder."""
     texts: Texts
     threshold: float
     baseline: Baseline
@@ -94,42 +95,80 @@ class DocumentDetector:
     passage: int | None
     """Words of the passages that normal documents were cut into; None: they were not."""
 
-    def judge(self, documents: TokenCorpus) -> Scores:
+    # -- files and documents ------------------------------------------------------------------------------------------
+
+    def readable(self, name: str) -> bool:
+        """Whether a file of that name may hold documents."""
+        return TEXT.readable(name)
+
+    def files(self, path: str, downloads: Path) -> list[SourceFile]:
+        """Those of a path that may hold documents; an archive is one."""
+        files = snapshot([SourceConfig(path=path)], downloads)
+        return [SourceFile(file.uri, file.name, file.size, stamp_of(file.size, file.stamp)) for file in files]
+
+    def header(self) -> Header:
+        """One line of names."""
+        return Header()
+
+    # -- scores and reasons -------------------------------------------------------------------------------------------
+
+    def score(self, inputs: TokenCorpus) -> Scores:
         """Scores of documents that have tokens, each a function of its document alone."""
-        found = self.network.surprises(documents)
-        score = found.mean()
+        surprisals = self.network.surprises(inputs)
+        score = surprisals.mean()
         flag = score > self.threshold
         reasons: list[list[tuple[str, float]]] = [[] for _ in score]
         for number in np.flatnonzero(flag).tolist():
-            reasons[number] = self.reasons(documents, found, number, REASONS)
+            reasons[number] = self.reasons(inputs, surprisals, number, REASONS)
         return Scores(score, flag, reasons)
 
-    def reasons(self, documents: TokenCorpus, found: Surprises, number: int, most: int) -> list[tuple[str, float]]:
+    def reasons(self, documents: TokenCorpus, surprisals: Surprises, number: int, most: int) -> list[tuple[str, float]]:
         """The words of a document that are the most surprising beyond what the network expects in their places.
 
-        With each its share of all such surprise; a word that comes several times is one.
+        With each its share of all such surprisal; a word that comes several times is one.
         """
         by_word: dict[bytes, float] = {}
-        words, excess = _words(documents, found, number)
+        words, excess = _words(documents, surprisals, number)
         for ids, value in zip(words, excess, strict=True):
             by_word[ids.tobytes()] = by_word.get(ids.tobytes(), 0.0) + float(value)
         total = sum(value for value in by_word.values() if value > 0)
-        ranked = sorted((one for one in by_word.items() if one[1] > 0), key=lambda one: -one[1])[:most]
+        ranked = sorted((item for item in by_word.items() if item[1] > 0), key=lambda item: -item[1])[:most]
         return [(self._text(np.frombuffer(ids, documents.tokens.dtype)), value / total) for ids, value in ranked]
 
-    def words(self, documents: TokenCorpus, found: Surprises, number: int) -> list[tuple[str, float]]:
+    def words(self, documents: TokenCorpus, surprisals: Surprises, number: int) -> list[tuple[str, float]]:
         """The words of a document in order, and how much more surprising each is than expected, in nats."""
-        words, excess = _words(documents, found, number)
+        words, excess = _words(documents, surprisals, number)
         return [(self._text(ids), float(value)) for ids, value in zip(words, excess, strict=True)]
 
     def _text(self, ids: np.ndarray) -> str:
         return self.texts.encoder.tokenizer.decode(ids.tolist(), skip_special_tokens=False).strip()
 
-    def told(self, documents: TokenCorpus, found: Scores) -> dict[str, np.ndarray]:
-        """What drift is measured on."""
-        return {SCORE: found.score, TOKENS: np.diff(documents.document_starts)}
+    def drift_columns(self, inputs: TokenCorpus, scores: Scores) -> dict[str, np.ndarray]:
+        """The score and the length in tokens."""
+        return {SCORE: scores.score, TOKENS: np.diff(inputs.document_starts)}
 
-    def read(self, file: SourceFile) -> Iterator[tuple[list[str], np.ndarray, TokenCorpus] | Reject]:
+    # -- comparison ---------------------------------------------------------------------------------------------------
+
+    def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[list[Passage], int]:
+        """Passages of the test split, of documents whose digests are not among `learned`; how many were left out."""
+        test = Corpus(corpus, "test")
+        is_known = np.isin(training_rows.of_documents(test), learned)
+        known = {name for name, one_is_known in zip(test.names, is_known, strict=True) if one_is_known}
+        passages = of_split(corpus, "test", self.passage, COMPARED, seed=0)
+        new = [passage for passage in passages if passage.document not in known]
+        return new, len(passages) - len(new)
+
+    def evaluate(self, rows: list[Passage], normal: Sequence[str]) -> Evaluation:
+        """The area under the ROC curve of passages and the same with their words in another order."""
+        kinds = (rows, changed(rows, shuffling(0, 0)))
+        tokens = (self.texts.tokens([passage.sentences for passage in passages]) for passages in kinds)
+        usual, odd = (self.network.surprises(documents).mean() for documents in tokens)
+        truth = np.repeat([False, True], [len(usual), len(odd)])
+        return Evaluation("AUROC beside shuffled words", auroc(np.concatenate([usual, odd]), truth))
+
+    # -- as a folder, and reading -------------------------------------------------------------------------------------
+
+    def read(self, file: SourceFile) -> Iterator[Batch | Reject]:
         """The documents of a file, some at a time, and those that cannot be scored."""
         fields, waiting, characters = Fields(self.text_field), _Waiting([], [], []), 0
         rows = read_opened(partial(open_file, file.uri), file.size, file.name, fields)
@@ -148,24 +187,24 @@ class DocumentDetector:
         if waiting.sources:
             yield from self._together(waiting)
 
-    def _together(self, waiting: _Waiting) -> Iterator[tuple[list[str], np.ndarray, TokenCorpus] | Reject]:
-        found = self.texts.tokens(waiting.sentences)
-        empty = np.diff(found.document_starts) == 0
+    def _together(self, waiting: _Waiting) -> Iterator[Batch | Reject]:
+        tokens = self.texts.tokens(waiting.sentences)
+        empty = np.diff(tokens.document_starts) == 0
         for number in np.flatnonzero(empty).tolist():
             yield Reject(waiting.sources[number], waiting.positions[number], NO_TEXT)
         kept = np.flatnonzero(~empty)
         if len(kept):
-            offsets = found.document_offsets[np.append(kept, len(found))]  # an empty one takes no room
+            offsets = tokens.document_offsets[np.append(kept, len(tokens))]  # an empty one takes no room
             sources = [waiting.sources[number] for number in kept]
-            documents = TokenCorpus(found.tokens, found.word_start, found.sentence_offsets, offsets)
-            yield sources, np.array(waiting.positions)[kept], documents
+            documents = TokenCorpus(tokens.tokens, tokens.word_start, tokens.sentence_offsets, offsets)
+            yield Batch(sources, np.array(waiting.positions)[kept], documents)
 
-    def save(self, folder: Path, model: Path) -> None:
-        """Write the folder, with a copy of the network in `model`; `detector.json` last, so that it is whole."""
-        shutil.copytree(model, folder / MODEL, ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True)
+    def save(self, folder: Path) -> None:
+        """Write the folder, with a copy of the network; `detector.json` last, so that it is whole."""
+        shutil.copytree(self.model, folder / MODEL, ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True)
         about: dict[str, Any] = {
             "format": FORMAT,
-            "kind": KIND,
+            "kind": self.KIND,
             "threshold": self.threshold,
             "length": self.network.windows.length,
             "rounds": self.network.rounds,
@@ -181,11 +220,12 @@ class DocumentDetector:
         """UserError where the folder holds no detector of documents."""
         try:
             about = unsealed((folder / FILE).read_bytes())
-            if about["format"] != FORMAT or about["kind"] != KIND:
-                raise ValueError(f"it has format {about['format']} of {about['kind']}, expected {FORMAT} of {KIND}")
+            if about["format"] != FORMAT or about["kind"] != DocumentDetector.KIND:
+                raise ValueError(f"it has format {about['format']} of {about['kind']}, expected {FORMAT}")
             device = choose_device("auto")
             return DocumentDetector(
                 PseudoLikelihood.open(folder / MODEL, about["length"], about["rounds"], device),
+                folder / MODEL,
                 Texts(CleanConfig.model_validate(about["clean"]), folder / MODEL),
                 about["threshold"],
                 Baseline.of_json(about["baseline"]),
@@ -196,10 +236,10 @@ class DocumentDetector:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
 
 
-def _words(documents: TokenCorpus, found: Surprises, number: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """The token ids of each word of a document, and the surprise in them beyond what was expected."""
+def _words(documents: TokenCorpus, surprisals: Surprises, number: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """The token ids of each word of a document, and the surprisal in them beyond what was expected."""
     start, stop = documents.document_starts[number : number + 2]
-    excess = found.surprise.values[start:stop] - found.entropy.values[start:stop]
+    excess = surprisals.surprise.values[start:stop] - surprisals.entropy.values[start:stop]
     begins = np.flatnonzero(documents.word_start[start:stop])
     return np.split(documents.tokens[start:stop], begins[1:]), np.add.reduceat(excess, begins)
 

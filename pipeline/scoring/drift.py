@@ -80,7 +80,7 @@ def psi(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> 
 
 def ks(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> float:
     """Largest difference of the two distribution functions at the bins' edges; 0 of no rows."""
-    a, b = (np.cumsum(np.asarray(one, float)) for one in (new, normal))
+    a, b = (np.cumsum(np.asarray(counts, float)) for counts in (new, normal))
     return float(np.abs(a / max(a[-1], 1) - b / max(b[-1], 1)).max()) if a[-1] and b[-1] else 0.0
 
 

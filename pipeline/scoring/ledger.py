@@ -1,12 +1,12 @@
 """Scores of files that come and grow, each row exactly once, and told at least once.
 
-    BOOK/.lock                one writer at a time
-    BOOK/scores-….arrow       rows of a file, or of what was added to it, and in its last batch which rows they are
-    BOOK/.told                which parts a person has heard of
+    LEDGER/.lock              one writer at a time
+    LEDGER/scores-….arrow     rows of a file, or of what was added to it, and in its last batch which rows they are
+    LEDGER/.told              which parts a person has heard of
 
 A part is written under another name and renamed into place, and that *is* the commit: whoever is killed before it has
 left nothing that counts, whoever is killed after it has left the rows and the note that they are done, for both are one
-file. What there is to do follows from the book and the files alone.
+file. What there is to do follows from the ledger and the files alone.
 
 Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only whole rows are taken, and only if what was scored of the
 file before is still what it was; a last row without a line end is whole once nobody has written to the file for a
@@ -40,7 +40,7 @@ from data_prep.sources.archives import SourceFile
 from data_prep.sources.config import stamp_of
 from data_prep.sources.files import is_remote, stamp
 from pipeline.scoring import score_files
-from pipeline.scoring.detectors import AnyDetector
+from pipeline.scoring.detector import Detector
 from pipeline.scoring.score_files import Tally
 from pipeline.scoring.tail import Form, cut, digests, ends_there, form_of, head_end, is_blank, last_end
 
@@ -78,14 +78,14 @@ class Part:
     def of(path: Path) -> Part:
         """UserError where a file is no part, or is one of another version."""
         try:
-            value = json.loads(score_files.told(path)[NOTE])
+            value = json.loads(score_files.note_of(path)[NOTE])
             made = value.pop("format", 1)
             if made == FORMAT:
                 return Part(**{**value, "tally": Tally.of_json(value["tally"])})
             problem = f"it has format {made}, and this version reads {FORMAT}"
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} is no part of a book that can be gone on with ({problem}); give another folder.")
+        raise UserError(f"{path} is no part of a ledger that can be gone on with ({problem}); give another folder.")
 
 
 class Scored(NamedTuple):
@@ -120,8 +120,8 @@ class Scored(NamedTuple):
         return total
 
 
-class Book:
-    """A folder of committed parts, held by one writer: `with Book.held(folder) as book`."""
+class Ledger:
+    """A folder of committed parts, held by one writer: `with Ledger.held(folder) as ledger`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -132,8 +132,8 @@ class Book:
 
     @staticmethod
     @contextmanager
-    def held(folder: Path) -> Iterator[Book]:
-        """The book of a folder, made if it is not there. UserError while somebody else writes to it."""
+    def held(folder: Path) -> Iterator[Ledger]:
+        """The ledger of a folder, made if it is not there. UserError while somebody else writes to it."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOCK).open("w") as lock:
             try:
@@ -142,10 +142,10 @@ class Book:
                 raise UserError(f"{folder}: another run is scoring into it; wait for its end.") from None
             for draft in folder.glob(".draft-*"):  # of runs that were killed
                 draft.unlink()
-            yield Book(folder)
+            yield Ledger(folder)
 
     def score(
-        self, detector: AnyDetector, name: str, files: Iterable[SourceFile], settled_seconds: float = SETTLED_SECONDS
+        self, detector: Detector, name: str, files: Iterable[SourceFile], settled_seconds: float = SETTLED_SECONDS
     ) -> Scored:
         """Score what is new in the files, and commit it file by file. `name`: the detector's.
 
@@ -166,11 +166,11 @@ class Book:
 
     def to_tell(self, scored: Scored, detector: str) -> Scored:
         """What a pass did, and all that passes before it did which nobody was told of."""
-        told = _marks(self.folder)
+        marks = _marks(self.folder)
         parts = sorted(self._all(), key=lambda part: -part.number)
-        drifted = max((part.number for part in parts if DRIFT in told.get(part.mark, ())), default=0)
-        earlier = [part for part in parts if part.mark in told and part.detector == detector and part.number > drifted]
-        untold = [part for part in reversed(parts) if part.mark not in told]
+        drifted = max((part.number for part in parts if DRIFT in marks.get(part.mark, ())), default=0)
+        earlier = [part for part in parts if part.mark in marks and part.detector == detector and part.number > drifted]
+        untold = [part for part in reversed(parts) if part.mark not in marks]
         return scored._replace(parts=untold, earlier=earlier)
 
     def _all(self) -> Iterator[Part]:
@@ -195,17 +195,17 @@ class Book:
             stop = file.size
         if base and stop == start and base.stamp == file.stamp:
             return nothing
-        before, found = digests(file, start, stop)
+        before, whole_stretch = digests(file, start, stop)
         if base and before.content != base.digest:
             return None
         if base and form and base.whole < base.stop and not ends_there(file, form, base.whole, base.stop):
             return None
-        again = last is not None and (last.stop, last.digest) == (stop, found.content)  # written as it was
+        again = last is not None and (last.stop, last.digest) == (stop, whole_stretch.content)  # written as it was
         if again or (form and is_blank(file, form, start or head_end(file, form), stop)):
             return replace(nothing, start=stop, stop=stop)
-        return replace(nothing, stop=stop, whole=whole, lines=found.lines, digest=found.content)
+        return replace(nothing, stop=stop, whole=whole, lines=whole_stretch.lines, digest=whole_stretch.content)
 
-    def _commit(self, detector: AnyDetector, part: Part, file: SourceFile, form: Form | None) -> Part:
+    def _commit(self, detector: Detector, part: Part, file: SourceFile, form: Form | None) -> Part:
         """Score a part and rename it into place: that of a part which began there and had no scored row, if any."""
         tally, base = Tally(), self._base(part.key)
         called = _short(part.key, part.start)
@@ -223,12 +223,12 @@ class Book:
             os.fsync(written.fileno())
         draft.replace(self.folder / f"scores-{called}.arrow")
         self._number = done.number
-        self.parts[part.key] = [one for one in self.parts.get(part.key, []) if one.start < part.start] + [done]
+        self.parts[part.key] = [other for other in self.parts.get(part.key, []) if other.start < part.start] + [done]
         return done
 
 
 def mark_told(folder: Path, parts: Iterable[Part], drift: bool = False) -> None:
-    """Note that parts of a book were told; `drift`: that they drifted, too, so that their rows count no more for it."""
+    """Note that parts were told; `drift`: that they drifted, too, so that their rows count no more for it."""
     marks = [f"{part.mark} {DRIFT}" if drift else part.mark for part in parts]
     if not marks:
         return
@@ -240,16 +240,16 @@ def mark_told(folder: Path, parts: Iterable[Part], drift: bool = False) -> None:
 
 def _marks(folder: Path) -> dict[str, set[str]]:
     """What was said of the parts that were told, by their marks."""
-    found: dict[str, set[str]] = {}
+    marks: dict[str, set[str]] = {}
     path = folder / TOLD
     for line in path.read_text().splitlines() if path.exists() else ():
-        mark, _, said = line.partition(" ")
-        found.setdefault(mark, set()).add(said)
-    return found
+        mark, _, word = line.partition(" ")
+        marks.setdefault(mark, set()).add(word)
+    return marks
 
 
 def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, SourceFile]]:
-    """Files once each, without those of the book itself, and what they are known by: their place, in an archive, too.
+    """Files once each, without those of the ledger itself, and what they are known by: their place, in an archive, too.
 
     Members go by their names, for their numbers change with what else the archive holds.
     """

@@ -1,65 +1,91 @@
-"""A detector of unusual rows, as a folder that `sesame score` opens: networks, what is normal to them, and a threshold.
+"""A detector of unusual rows or images, as a folder that `sesame score` opens: networks and a threshold.
 
 detector.json         which score, above which it is an alarm, what scores and columns of normal rows look like; of
-                      pictures how they are read
+                      images how they are read
 transform.json        of a table: from columns to numbers
-learned.npy           which rows it has learned from (`pipeline.scoring.training_rows`)
+training_rows.npy     which rows it has learned from (`pipeline.scoring.training_rows`)
 member-0/ member-1/   networks, each with its reference (`training.inference.anomaly`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.errors import UserError
-from data_prep.images.pixels import ImagesConfig
+from data_prep.images import units
+from data_prep.images.pixels import ImagesConfig, Picture
 from data_prep.shards.format import sealed, unsealed, write_whole
+from data_prep.sources.archives import SourceFile, listed
+from data_prep.sources.config import Accepts, SourceConfig
+from data_prep.sources.records import Reject
+from data_prep.tables import files as tables
+from data_prep.tables.schema import Typed
 from data_prep.tables.transform import Transform
 from pipeline.downstream.anomaly.reasons import by_column
-from pipeline.fingerprint import digest, file_digest
+from pipeline.fingerprint import file_digest
+from pipeline.scoring import training_rows
+from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
 from training.inference.anomaly import Reference, Scorer
 from training.models.autoencoder import open_model, save_model
 
-FORMAT = 1
-FILE, TRANSFORM = "detector.json", "transform.json"
-REASONS = 3  # columns that are named for a row
-FALSE_ALARMS = 0.01  # of detectors from before it was kept
-READING = {"size", "channels", "patch", "standardise"}  # of the settings of pictures
-
-
-class Scores(NamedTuple):
-    """What a detector says of R rows."""
-
-    score: np.ndarray  # [R] float64, higher is more unusual
-    flag: np.ndarray  # [R] bool, above the threshold
-    reasons: list[list[tuple[str, float]]]  # of each row: columns, and their share of what makes it unusual
+TRANSFORM = "transform.json"
+READING = {"size", "channels", "patch", "standardise"}  # of the settings of images
+IMAGES = 256  # scored together
+AUROC, SHARE = "AUROC", "share flagged"
+NORMAL = 0  # class of a table's rows
 
 
 @dataclass(frozen=True)
-class Detector:
-    """Networks, their references and a threshold; `name` is the digest of all that its scores depend on."""
+class LabelledRows:
+    """Some rows of a test split."""
+
+    corpus: ArrayCorpus
+    kept: np.ndarray  # bool, of all rows of the split
+
+    def __len__(self) -> int:
+        return int(self.kept.sum())
+
+    def batches(self) -> Iterator[tuple[ArrayBatch, np.ndarray]]:
+        """Batches of all rows, and the places in each of those that are kept."""
+        for batch in self.corpus.batches():
+            yield batch, np.flatnonzero(self.kept[batch.row])
+
+    def normal_classes(self, normal: Sequence[str]) -> list[int]:
+        """Numbers of the classes that are normal; none where nobody says."""
+        if self.corpus.schema is not None:
+            return [NORMAL] if self.corpus.schema.normal is not None else []
+        return [number for number, name in enumerate(self.corpus.classes) if name in normal]
+
+
+@dataclass(frozen=True)
+class RowDetector:
+    """Networks, their references and a threshold, for the rows of a table or for images."""
+
+    KIND: ClassVar[str] = "rows"
 
     scorer: Scorer
-    score: str
+    score_name: str
+    """Which of the scorer's scores it goes by."""
     threshold: float
     baseline: Baseline
     transform: Transform | None = None
     importance_samples: int = 50
-    false_alarms: float = FALSE_ALARMS
+    false_alarms: float = 0.01
     """Share of normal rows that the threshold was drawn to flag."""
     images: ImagesConfig | None = None
-    """How pictures are read; None: of a table."""
+    """How images are read; None: of a table."""
 
     @property
     def columns(self) -> list[str]:
-        """The raw column of each feature; of pictures, the pixels."""
+        """The raw column of each feature; of images, the pixels."""
         if self.transform is not None:
             return self.transform.columns_of
         channels, _, width = self.scorer.members[0][0].shape
@@ -72,21 +98,84 @@ class Detector:
         """Features of a row."""
         return int(np.prod(self.scorer.members[0][0].shape))
 
+    # -- files and rows -----------------------------------------------------------------------------------------------
+
+    def readable(self, name: str) -> bool:
+        """Whether a file of that name may hold rows of a table, or images, as the detector reads them."""
+        return self._accepts().readable(name)
+
+    def files(self, path: str, downloads: Path) -> list[SourceFile]:
+        """Those of a path that may hold its rows; an archive's members are files."""
+        return list(listed(SourceConfig(path=path), self._accepts(), downloads))
+
+    def _accepts(self) -> Accepts:
+        if self.transform is None:
+            return units.accepts(self._reading)
+        schema = self.transform.schema
+        return tables.accepts(schema.layout if schema else None)
+
+    def header(self) -> Header:
+        """As the table's layout has it."""
+        layout = tables.layout_of(self.transform.schema) if self.transform and self.transform.schema else None
+        return Header(layout.skip, layout.header) if layout else Header()
+
+    def read(self, file: SourceFile) -> Iterator[Batch | Reject]:
+        """The rows of a file as `score` takes them, and those that cannot be read."""
+        for part in self._images_of(file) if self.transform is None else self._rows_of(file, self.transform):
+            yield part if isinstance(part, Reject) else part._replace(inputs=self.inputs(part.inputs))
+
+    def _rows_of(self, file: SourceFile, transform: Transform) -> Iterator[Batch | Reject]:
+        if transform.schema is None:
+            raise ValueError("the transform of a detector keeps the schema of its table")
+        for part in tables.typed_batches(file, transform.schema):
+            if isinstance(part, Typed):
+                rows = pa.record_batch(list(part.columns.values()), names=list(part.columns))
+                yield Batch([file.name] * rows.num_rows, part.positions, rows)
+            else:
+                yield part
+
+    def _images_of(self, file: SourceFile) -> Iterator[Batch | Reject]:
+        waiting: list[Picture] = []
+        _, height, width = self.scorer.members[0][0].shape
+        for image in units.pictures(file, self._reading):
+            if isinstance(image, Reject):
+                yield image
+                continue
+            if image.pixels.shape[1:] != (height, width):
+                size = " × ".join(map(str, image.pixels.shape[1:]))
+                reason = f"is {size} pixels and not {height} × {width}, and data.images.size was not set"
+                yield Reject(image.source, image.position, reason)
+                continue
+            waiting.append(image)
+            if len(waiting) == IMAGES:
+                yield _together(waiting)
+                waiting.clear()
+        if waiting:
+            yield _together(waiting)
+
+    @property
+    def _reading(self) -> ImagesConfig:
+        if self.images is None:
+            raise ValueError("a detector without a transform keeps how images are read")
+        return self.images
+
     def inputs(self, rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
-        """What networks are given, float32 [R, *shape], of columns, or of pictures uint8 [R, C, H, W]."""
+        """What networks are given, float32 [R, *shape], of columns, or of images uint8 [R, C, H, W]."""
         if isinstance(rows, pa.RecordBatch):
             if self.transform is None:
-                raise UserError("this detector is for pictures, and these rows are of a table.")
+                raise UserError("this detector is for images, and these rows are of a table.")
             return self.transform.apply(rows)
         shape = self.scorer.members[0][0].shape
         if self.transform is not None or rows.shape[1:] != tuple(shape):
-            wanted = "the rows of a table" if self.transform else f"pictures of shape {tuple(shape)}"
-            raise UserError(f"this detector is for {wanted}, and these are pictures of shape {rows.shape[1:]}.")
+            wanted = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
+            raise UserError(f"this detector is for {wanted}, and these are images of shape {rows.shape[1:]}.")
         return rows.astype(np.float32) / np.float32(255)
 
-    def judge(self, inputs: np.ndarray) -> Scores:
+    # -- scores and reasons -------------------------------------------------------------------------------------------
+
+    def score(self, inputs: np.ndarray) -> Scores:
         """Scores of what `inputs` gave, each a function of its row alone."""
-        score = self.scorer.scores(inputs, self.importance_samples)[self.score]
+        score = self.scorer.scores(inputs, self.importance_samples)[self.score_name]
         flag = ~(score <= self.threshold)  # also where the score is no number
         reasons: list[list[tuple[str, float]]] = [[] for _ in score]
         flagged = np.flatnonzero(flag)
@@ -95,22 +184,48 @@ class Detector:
                 reasons[row] = why
         return Scores(score, flag, reasons)
 
-    def told(self, inputs: np.ndarray, found: Scores) -> dict[str, np.ndarray]:
-        """What drift is measured on."""
-        values = watched(found.score, self.transform, inputs)
-        return {name: values[name] for name in self.baseline.edges}
-
     def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
-        """Raw columns by the share of the error that goes with each, the largest first; of pictures, pixels."""
+        """Raw columns by the share of the error that goes with each, the largest first; of images, pixels."""
         if self.transform is not None:
             columns = np.array(self.columns)
-            called = list(dict.fromkeys(self.columns))
-            shares, _ = self.scorer.reasons(inputs, [np.flatnonzero(columns == name) for name in called])
+            names = list(dict.fromkeys(self.columns))
+            shares, _ = self.scorer.reasons(inputs, [np.flatnonzero(columns == name) for name in names])
         else:
-            called, errors = by_column(self.scorer.by_feature(inputs), self.columns)
+            names, errors = by_column(self.scorer.by_feature(inputs), self.columns)
             shares = errors / np.maximum(errors.sum(1, keepdims=True), np.finfo(float).tiny)
         for share in shares:
-            yield [(called[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
+            yield [(names[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
+
+    def drift_columns(self, inputs: np.ndarray, scores: Scores) -> dict[str, np.ndarray]:
+        """The score, and of a table every feature."""
+        columns = drift_columns(scores.score, self.transform, inputs)
+        return {name: columns[name] for name in self.baseline.edges}
+
+    # -- comparison ---------------------------------------------------------------------------------------------------
+
+    def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[LabelledRows, int]:
+        """Those of the test split whose digests are not among `learned`; how many were left out."""
+        split = ArrayCorpus(corpus, "test")
+        known = [np.isin(training_rows.of_rows(batch.input), learned) for batch in split.batches()]
+        kept = ~np.concatenate([np.empty(0, bool), *known])
+        return LabelledRows(split, kept), len(kept) - int(kept.sum())
+
+    def evaluate(self, rows: LabelledRows, normal: Sequence[str]) -> Evaluation:
+        """The area under the ROC curve; without labels of both sides the share that is flagged."""
+        scores, flags, labels = [], [], []
+        for batch, kept in rows.batches():
+            scored = self.score(self.inputs(batch.input))
+            scores.append(scored.score[kept])
+            flags.append(scored.flag[kept])
+            labels.append(batch.label[kept])
+        label = np.concatenate(labels)
+        known = label >= 0
+        anomalous = ~np.isin(label, rows.normal_classes(normal))[known]
+        if len(np.unique(anomalous)) == 2:
+            return Evaluation(AUROC, auroc(np.concatenate(scores)[known], anomalous))
+        return Evaluation(SHARE, float(np.concatenate(flags).mean()), self.false_alarms)
+
+    # -- as a folder --------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
         """Write the folder; `detector.json` last, so that it is there whole or not at all."""
@@ -123,75 +238,62 @@ class Detector:
             self.transform.save(folder / TRANSFORM)
         about: dict[str, Any] = {
             "format": FORMAT,
-            "score": self.score,
+            "kind": self.KIND,
+            "score": self.score_name,
             "threshold": self.threshold,
             "importance_samples": self.importance_samples,
             "members": len(self.scorer.members),
             "baseline": self.baseline.to_json(),
             "false_alarms": self.false_alarms,
             "files": _files(folder),
-            **({"images": self.images.model_dump(mode="json", include=READING)} if self.images else {}),
+            "images": self.images.model_dump(mode="json", include=READING) if self.images else None,
         }
         write_whole(folder / FILE, sealed(about))
 
     @staticmethod
-    def open(folder: Path) -> Detector:
+    def open(folder: Path) -> RowDetector:
         """UserError where the folder holds no detector."""
         try:
             about = unsealed((folder / FILE).read_bytes())
             if about["format"] != FORMAT:
                 raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
-            changed = [name for name, found in about.get("files", {}).items() if file_digest(folder / name) != found]
+            changed = [name for name, known in about["files"].items() if file_digest(folder / name) != known]
             if changed:
                 raise ValueError(f"{changed[0]} is not the one that it was made with")
             members = [folder / f"member-{number}" for number in range(about["members"])]
-            scorer = Scorer([(open_model(member), Reference.load(member)) for member in members])
-            transform = Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None
-            return Detector(
-                scorer,
+            return RowDetector(
+                Scorer([(open_model(member), Reference.load(member)) for member in members]),
                 about["score"],
                 about["threshold"],
                 Baseline.of_json(about["baseline"]),
-                transform,
+                Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None,
                 about["importance_samples"],
-                about.get("false_alarms", FALSE_ALARMS),
-                _images(about, scorer.members[0][0].shape) if transform is None else None,
+                about["false_alarms"],
+                ImagesConfig.model_validate({**about["images"], "labels": "none"}) if about["images"] else None,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
 
 
-def watched(score: np.ndarray, transform: Transform | None, inputs: np.ndarray) -> dict[str, np.ndarray]:
+def drift_columns(score: np.ndarray, transform: Transform | None, inputs: np.ndarray) -> dict[str, np.ndarray]:
     """What drift is measured on, by name: scores [R], and of a table every feature of inputs [R, D].
 
     A feature whose name is taken, by the score or by another one, is called "column …".
     """
-    found = {SCORE: score}
+    columns = {SCORE: score}
     for name, values in zip(transform.features, inputs.T, strict=True) if transform else ():
-        while name in found:
+        while name in columns:
             name = f"column {name}"
-        found[name] = values
-    return found
+        columns[name] = values
+    return columns
+
+
+def _together(waiting: Sequence[Picture]) -> Batch:
+    positions = np.array([image.position for image in waiting])
+    return Batch([image.source for image in waiting], positions, np.stack([image.pixels for image in waiting]))
 
 
 def _files(folder: Path) -> dict[str, str]:
     """Digests of what lies beside `detector.json`, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
     return {str(path.relative_to(folder)): file_digest(path) for path in files}
-
-
-def _images(about: dict[str, Any], shape: tuple[int, ...]) -> ImagesConfig:
-    """As they were for training; an early detector does not say more than its shape does: only squares were resized."""
-    channels, height, width = shape
-    early = {
-        "size": height if height == width else None,
-        "channels": channels,
-        "standardise": about.get("standardise", False),
-    }
-    return ImagesConfig.model_validate({**about.get("images", early), "labels": "none"})
-
-
-def name_of(folder: Path) -> str:
-    """Digest of a detector's files, 16 hex digits: scores carry it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest({str(path.relative_to(folder)): file_digest(path) for path in files})[:16]

@@ -2,7 +2,7 @@
 
 What a row is, the readers say: every line end ends one of JSON lines; of CSV and TSV those do that are not in a quoted
 field, and a quote opens one at the beginning of a field only. So rows are found by the reader itself
-(`readers_tables.records`) from the first quote on, and by their line ends alone before it.
+(`data_prep.text.formats.tables.records`) from the first quote on, and by their line ends alone before it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from data_prep.sources.archives import DAMAGED, SourceFile, opened
 from data_prep.sources.config import stamp_of
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Lines, Reject
-from data_prep.tables.files import layout_of
 from data_prep.text.formats.tables import records
-from pipeline.scoring.detectors import AnyDetector
-from pipeline.scoring.document_detector import DocumentDetector
+from pipeline.scoring.detector import Detector
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}  # None: rows are lines
 CHUNK = 1 << 20
@@ -40,17 +38,14 @@ class Form(NamedTuple):
         return b"\r\n" if self.delimiter else b" \t\r\n\x0b\x0c"
 
 
-def form_of(detector: AnyDetector, file: SourceFile) -> Form | None:
+def form_of(detector: Detector, file: SourceFile) -> Form | None:
     """How a file is read for a detector; None if it does not grow row by row."""
     suffix = next((suffix for suffix in DELIMITERS if file.name.lower().endswith(suffix)), None)
     if suffix is None or file.member:
         return None
     delimiter = DELIMITERS[suffix]
-    if isinstance(detector, DocumentDetector):
-        return Form(delimiter, header=delimiter is not None)
-    schema = detector.transform.schema if detector.transform else None
-    layout = layout_of(schema) if schema else None
-    return Form(delimiter, layout.skip, layout.header) if layout else Form(delimiter, header=True)
+    above = detector.header()
+    return Form(delimiter, above.skip, above.header)
 
 
 def last_end(file: SourceFile, form: Form, start: int, stop: int) -> int:
@@ -62,9 +57,9 @@ def last_end(file: SourceFile, form: Form, start: int, stop: int) -> int:
     for chunk in stretch(file, start, stop):
         if form.delimiter and b'"' in chunk:
             return _last_end_quoted(file, form.delimiter, end, stop)
-        found = chunk.rfind(b"\n")
-        if found >= 0:
-            end = place + found + 1
+        newline = chunk.rfind(b"\n")
+        if newline >= 0:
+            end = place + newline + 1
         place += len(chunk)
     return end
 
@@ -118,7 +113,7 @@ class Digest(NamedTuple):
 
 def digests(file: SourceFile, *stops: int) -> list[Digest]:
     """Digests of bytes [0, stop) of a file, for stops in ascending order."""
-    total, lines, found = hashlib.blake2b(digest_size=16), 0, []
+    total, lines, made = hashlib.blake2b(digest_size=16), 0, []
     for start, stop in pairwise((0, *stops)):
         try:
             for chunk in stretch(file, start, stop):
@@ -126,8 +121,8 @@ def digests(file: SourceFile, *stops: int) -> list[Digest]:
                 lines += chunk.count(b"\n")
         except DAMAGED:  # what an archive does not give is told where its rows are read
             total.update(file.stamp.encode())
-        found.append(Digest(total.hexdigest(), lines))
-    return found
+        made.append(Digest(total.hexdigest(), lines))
+    return made
 
 
 def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:

@@ -77,9 +77,9 @@ def by_labels(scores: np.ndarray, anomalous: np.ndarray) -> Threshold:
     if anomalous.all() or not anomalous.any():
         raise UserError("a threshold by labels needs normal rows and anomalies; give both, or choose a quantile.")
     order = np.argsort(-scores, kind="stable")
-    ranked, found = scores[order], np.cumsum(anomalous[order])
+    ranked, hits = scores[order], np.cumsum(anomalous[order])
     flagged = np.arange(1, len(scores) + 1)
-    f1 = 2 * found / (flagged + anomalous.sum())
+    f1 = 2 * hits / (flagged + anomalous.sum())
     possible = np.append(np.diff(ranked) < 0, True)  # equal scores are flagged together
     last = int(np.argmax(np.where(possible, f1, -1)))
     below = np.nextafter(ranked[last], -np.inf)  # the largest value by which the lowest of those flagged is

@@ -1,8 +1,8 @@
 """What a detector has learned from, as a digest of each row, so that a comparison can leave these rows out.
 
-    learned.npy    beside detector.json: sorted uint64, 64 bits of what each raw row holds
+    training_rows.npy beside detector.json: sorted uint64, 64 bits of what each raw row holds
 
-Of a table that is its typed values, of a picture its pixels, of a document its text: neither a transform nor the order
+Of a table that is its typed values, of an image its pixels, of a document its text: neither a transform nor the order
 of rows matters. When a corpus grows, rows change their splits, for splits are by rank.
 """
 
@@ -18,12 +18,12 @@ from data_prep.corpus.documents import Documents
 from data_prep.errors import UserError
 from data_prep.tables.values import content_keys, pc
 
-FILE = "learned.npy"
+FILE = "training_rows.npy"
 BATCH = 1024  # documents
 
 
 def of_rows(rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
-    """uint64 [R] of the columns of a table, or of pictures uint8 [R, C, H, W]."""
+    """uint64 [R] of the columns of a table, or of images uint8 [R, C, H, W]."""
     if isinstance(rows, np.ndarray):
         return np.array([xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows], np.uint64)
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))
@@ -43,7 +43,7 @@ def save(folder: Path, digests: np.ndarray) -> None:
 
 
 def load(folder: Path) -> np.ndarray:
-    """Of a detector; none where it is from before they were kept. UserError where they are damaged."""
+    """Of a detector; none where none were kept. UserError where they are damaged."""
     path = folder / FILE
     try:
         return np.load(path) if path.is_file() else np.empty(0, np.uint64)

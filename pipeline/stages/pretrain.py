@@ -10,7 +10,7 @@ from typing import Any
 from data_prep.settings import identity
 from data_prep.shards.streams import LONGER, stream_of
 from data_prep.sources.files import below
-from pipeline.artifact import Artifact
+from pipeline.artifact import MODEL, Artifact
 from pipeline.fingerprint import digest
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports import data
@@ -21,7 +21,6 @@ from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
 
 SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
-MODEL = "model"  # folder that AutoModel.from_pretrained opens
 CHECKPOINTS = "checkpoints"
 
 

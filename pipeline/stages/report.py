@@ -1,19 +1,21 @@
-"""Everything a run made → one page for people and one file for programs."""
+"""Everything that a run made → one page for people and one file for programs."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.downstream.fine_tune.report import verdict
 from pipeline.recipe.recipe import Recipe
+from pipeline.reports.report import FIGURES, FILE, PAGE, Report, page, read
 from pipeline.stage import Context, Stage
+from pipeline.stages.job import JOB
 from training.job import speed_of
 
-PARTS = ("ingest", "tokenizer", "shards", "pretrain")
+HELD_OUT = "validation_"
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
@@ -21,62 +23,69 @@ def config(recipe: Recipe) -> dict[str, Any]:
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
-    jobs = {name: artifact for name, artifact in inputs.items() if name not in PARTS}
-    reports = {name: json.loads((artifact.path / "report.json").read_text()) for name, artifact in jobs.items()}
+    jobs = {name: artifact for name, artifact in inputs.items() if artifact.stage == JOB.name}
+    reports = {name: read(artifact.path) for name, artifact in jobs.items()}
     result = {
         **config,
         "artifacts": {name: artifact.key for name, artifact in inputs.items()},
         "corpus": inputs["ingest"].summary,
         "shards": inputs["shards"].summary,
         "pretraining": inputs["pretrain"].summary,
-        "downstream": reports,
+        "downstream": {name: asdict(report) for name, report in reports.items()},
     }
-    (out_dir / "report.json").write_text(json.dumps(result, indent=1))
-    (out_dir / "report.md").write_text(_markdown(config, inputs, jobs, reports))
+    (out_dir / FILE).write_text(json.dumps(result, indent=1))
+    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports)))
     for name, artifact in {"pretrain": inputs["pretrain"], **jobs}.items():
-        if (artifact.path / "figures").is_dir():
-            shutil.copytree(artifact.path / "figures", out_dir / "figures" / name)
+        if (artifact.path / FIGURES).is_dir():
+            shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
     return {"downstream": list(jobs)}
 
 
-def _markdown(
-    config: dict[str, Any], inputs: dict[str, Artifact], jobs: dict[str, Artifact], reports: dict[str, Any]
-) -> str:
-    corpus, train = inputs["ingest"].summary, inputs["shards"].summary["train"]
-    pretraining = inputs["pretrain"].summary
-    held_out = {k: v for k, v in pretraining.items() if k.startswith("validation_")}
+def _page(config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report]) -> list[str]:
+    corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
     scale = f", scale {config['scale']}" if config["scale"] else ""
     lines = [
         f"# {config['title'] or config['name']}",
         "",
         f"Recipe `{config['name']}`{scale}. {config['reproduces']}",
         "",
-        "## Data",
-        f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
-        f"{train['corpus_tokens']:,} training tokens in {train['rows']:,} rows "
-        f"({train['padding_share']:.1%} padding).",
-        "",
-        "## Pretraining",
-        f"{pretraining['step']:,} steps, {pretraining['samples']:,} samples, {pretraining['train_seconds']:.0f} s in "
-        f"{pretraining['precision']}, {speed_of(pretraining)} at the end.",
+    ]
+    if reports:
+        lines += ["## In one sentence", *(report.verdict for report in reports.values()), ""]
+    lines += ["## Data", _data(corpus, shards["train"]), "", "## Pretraining", *_pretraining(pretraining)]
+    for name, report in reports.items():
+        lines += [page(report, f"{FIGURES}/{name}", level=2), ""]
+    return lines
+
+
+def _data(corpus: dict[str, Any], train: dict[str, Any]) -> str:
+    """One sentence about the corpus and its training shards: of text, or of rows of any shape."""
+    if "corpus_tokens" in train:
+        return (
+            f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
+            f"{train['corpus_tokens']:,} training tokens in {train['rows']:,} rows "
+            f"({train['padding_share']:.1%} padding)."
+        )
+    return (
+        f"{corpus['kept']:,} rows kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} of them duplicates; "
+        f"{train['rows']:,} training rows of shape {tuple(train['shape'])}."
+    )
+
+
+def _pretraining(summary: dict[str, Any]) -> list[str]:
+    """How long it took, what came of it on held-out rows, and its loss."""
+    held_out = {name.removeprefix(HELD_OUT): value for name, value in summary.items() if name.startswith(HELD_OUT)}
+    return [
+        f"{summary['step']:,} steps, {summary['samples']:,} samples, {summary['train_seconds']:.0f} s in "
+        f"{summary['precision']}, {speed_of(summary)} at the end.",
         "",
         "| held-out metric | value |",
         "|---|---|",
-        *(f"| {name.removeprefix('validation_')} | {value:.4f} |" for name, value in sorted(held_out.items())),
+        *(f"| {name} | {value:.4g} |" for name, value in sorted(held_out.items())),
         "",
-        "![loss](figures/pretrain/loss.png)",
+        f"![loss]({FIGURES}/pretrain/loss.png)",
         "",
     ]
-    for name, artifact in jobs.items():
-        text = (artifact.path / "report.md").read_text().removeprefix("# ")
-        if "figures" in reports[name]:
-            lines += ["## " + text.replace("](figures/", f"](figures/{name}/"), ""]
-        else:
-            lines += ["## " + text, f"![learning curve](figures/{name}/learning-curve.png)", ""]
-    if reports:
-        told = (report["verdict"] if "verdict" in report else verdict(report) for report in reports.values())
-        lines += ["## In one sentence", *told, ""]
-    return "\n".join(lines)
 
 
-REPORT = Stage("report", 1, run)
+REPORT = Stage("report", 2, run)

@@ -171,6 +171,8 @@ class Server:
 
     def _begin(self, operation: Operation, runs: dict[str, str]) -> str:
         experiment, name, tags = self.experiment(operation["experiment"]), operation["id"], dict(operation["tags"])
+        if about := operation.get("about_experiment"):
+            self.client.set_experiment_tag(experiment, "mlflow.note.content", about)
         if operation["parent"]:
             if operation["parent"] not in runs:
                 raise RefusedError(f"the parent {operation['parent']} was never begun")

@@ -4,8 +4,8 @@ A version is a model that serves itself (texts in, embeddings out; `served_encod
 its score, the digest of the evaluation that gave it, and the artifact it came from. Before it is registered it must
 answer its own example from the saved files.
 
-The champion changes only by comparison on the same evaluation: without a champion the first scored version becomes it;
-otherwise the new score must not be lower. Scores count upwards: give `-loss` for what should be small.
+Which version is the champion `pipeline.gate` decides, by scores of the same evaluation; the others are challengers, and
+the newest of them has that alias. The decision and its numbers are tags of the version.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
 from pipeline.fingerprint import canonical, digest
+from pipeline.gate import CHALLENGER, CHAMPION, Candidate, Direction, Score, decide
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from pipeline.tracking.tracking import TrackedRun
 
-CHAMPION = "champion"
 EXAMPLE = ["The quick brown fox jumps over the lazy dog.", "A second text."]
 REQUIREMENTS = ("mlflow", "safetensors", "tokenizers", "torch", "transformers")
 """What serving needs; pinned to the versions that the model was registered with."""
@@ -42,6 +42,8 @@ class Request:
     id: str
     name: str
     score: float
+    spread: float | None
+    direction: Direction
     score_name: str
     evaluation: str
     """Digest of what identifies the evaluation."""
@@ -51,6 +53,10 @@ class Request:
     metrics: dict[str, float]
     promote: bool
     time: int
+    about: str = ""
+    """Describes the version, Markdown."""
+    about_model: str = ""
+    """Describes the registered model."""
     step: int = 0
 
 
@@ -72,8 +78,7 @@ class Version:
 
     name: str
     version: str
-    score: float | None
-    evaluation: str | None
+    score: Score | None
     artifact: str
     run: str
     """MLflow's id of the run that registered it."""
@@ -83,38 +88,41 @@ def register(
     run: TrackedRun,
     export: Path,
     name: str,
+    candidate: Candidate,
     metrics: Mapping[str, float],
-    evaluation: Mapping[str, Any],
-    *,
-    score: str,
     artifact: str = "",
     promote: bool = True,
+    about: str = "",
+    about_model: str = "",
 ) -> Registration:
     """Queue the Hugging Face folder `export` (with its tokenizer) as a new version of `name`; returns at once.
 
-    `metrics[score]` is what the gate compares, higher is better. `evaluation` identifies what gave it (data digests,
-    protocol, seeds): scores are compared only if it is equal. `artifact` is the key of what `export` belongs to. The
-    folder must stay until a server was told. Raises ValueError for a score that is missing or not finite, and
-    TypeError for an evaluation with no canonical form.
+    The candidate's score is what the gate compares. `metrics` are kept with the version; `artifact` is the key of what
+    `export` belongs to; `about` and `about_model` describe the version and the model, in Markdown. The folder must stay
+    until a server was told. Raises ValueError for a score that is missing or not finite, and TypeError for an
+    evaluation with no canonical form.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a model: letters, digits, '_', '.', '-' and spaces are allowed")
-    if score not in metrics or not math.isfinite(metrics[score]):
-        raise ValueError(f"the score {score!r} of {name} must be a finite metric, found {metrics.get(score)!r}")
-    described = dict(evaluation)
-    finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+    if candidate.score is None or not math.isfinite(candidate.score):
+        raise ValueError(f"the score {candidate.measure!r} of {name} must be a finite number, found {candidate.score}")
+    described = dict(candidate.evaluation)
     ask = run.tracker.new_id()
     request = Request(
         id=ask,
         name=name,
-        score=float(metrics[score]),
-        score_name=score,
+        score=float(candidate.score),
+        spread=candidate.spread,
+        direction=candidate.direction,
+        score_name=candidate.measure,
         evaluation=digest(described),
         evaluated=canonical(described),
         artifact=artifact,
-        metrics=finite,
+        metrics={key: float(value) for key, value in metrics.items() if math.isfinite(value)},
         promote=promote,
         time=run.tracker.now(),
+        about=about,
+        about_model=about_model,
     )
     run.tracker.add(
         {"op": "register", "id": run.id, "ask": ask, "export": str(export.absolute()), "request": asdict(request)}
@@ -122,35 +130,45 @@ def register(
     return Registration(run, ask)
 
 
-def promote(client: MlflowClient, name: str, version: str, score: float, evaluation: str) -> str:
+def promote(client: MlflowClient, name: str, version: str, score: Score) -> str:
     """Let `version` be the champion of `name` if it may; returns a sentence that says what was decided and why.
 
-    `evaluation` is a digest. Both are noted at the version: a champion that is scored anew keeps its place.
+    Its score is noted at the version, whatever is decided: a champion that is scored anew keeps its place.
     """
-    client.set_model_version_tag(name, version, "sesame.score", repr(score))
-    client.set_model_version_tag(name, version, "sesame.evaluation", evaluation)
-    decision, moves = _gate(_champion(client, name), name, version, score, evaluation)
-    if moves:
-        client.set_registered_model_alias(name, CHAMPION, version)
-    client.set_model_version_tag(name, version, "sesame.decision", decision)
-    return decision
+    for tag, value in _tags_of(score).items():
+        client.set_model_version_tag(name, version, tag, value)
+    champion, this = _champion(client, name), f"version {version} of {name}"
+    if champion is not None and champion.version == version and math.isfinite(score.value):
+        sentence = f"{this} is the champion already"
+    else:
+        called = f"version {champion.version}, the champion" if champion else ""
+        decision = decide(score, champion and champion.score, called, held=champion is not None)
+        place = CHAMPION if decision.takes_over else CHALLENGER
+        if decision.takes_over and champion is None:
+            sentence = f"{this} is the champion with {score.text}: {decision.reason}"
+        else:
+            sentence = f"{this} {'is the' if decision.takes_over else 'stays a'} {place}: {decision.reason}"
+        _move(client, name, place, version)
+    client.set_model_version_tag(name, version, "sesame.decision", sentence)
+    return sentence
 
 
-def _gate(champion: Version | None, name: str, version: str, score: float, evaluation: str) -> tuple[str, bool]:
-    this = f"version {version} of {name}"
-    if not math.isfinite(score):
-        return f"{this} stays a candidate: its score is {score}", False
-    if champion is None:
-        return f"{this} is the champion with {score:.6g}: there was none", True
-    if champion.version == version:
-        return f"{this} is the champion already", False
-    old = f"version {champion.version}, the champion"
-    if champion.score is None or not math.isfinite(champion.score) or champion.evaluation != evaluation:
-        why = f"{old}, was not scored by the same evaluation; score both by one, or move the alias by hand"
-        return f"{this} stays a candidate: {why}", False
-    if score < champion.score:
-        return f"{this} stays a candidate: {score:.6g} is lower than the {champion.score:.6g} of {old}", False
-    return f"{this} is the champion: {score:.6g} is not lower than the {champion.score:.6g} of {old} so far", True
+def _move(client: MlflowClient, name: str, place: str, version: str) -> None:
+    """Give a version an alias; whoever becomes the champion is a challenger no more."""
+    client.set_registered_model_alias(name, place, version)
+    if place == CHAMPION:
+        challenger = _with_alias(client, name, CHALLENGER)
+        if challenger is not None and challenger.version == version:
+            client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def _tags_of(score: Score) -> dict[str, str]:
+    return {
+        "sesame.score": repr(score.value),
+        "sesame.score.spread": "" if score.spread is None else repr(score.spread),
+        "sesame.score.direction": score.direction,
+        "sesame.evaluation": score.evaluation,
+    }
 
 
 class Registry:
@@ -167,10 +185,10 @@ class Registry:
     def version(self, name: str, version: str) -> Version:
         return _version(self._server.client.get_model_version(name, version))
 
-    def promote(self, name: str, version: str, score: float, evaluation: str) -> str:
+    def promote(self, name: str, version: str, score: Score) -> str:
         """See `promote`."""
-        with self._server.lock("champion"):
-            return promote(self._server.client, name, version, score, evaluation)
+        with self._server.lock(CHAMPION):
+            return promote(self._server.client, name, version, score)
 
     def fetch(self, version: Version) -> Path:
         """The folder of a version's files, copied here if they are elsewhere."""
@@ -201,7 +219,8 @@ def carry_out(client: MlflowClient, run: str, export: Path, request: Request, sc
     else:
         version = _create_version(client, run, export, request, scratch, asked)
     if request.promote and "sesame.decision" not in version.tags:
-        return promote(client, request.name, str(version.version), request.score, request.evaluation)
+        score = Score(request.score, request.evaluation, request.direction, request.spread)
+        return promote(client, request.name, str(version.version), score)
     return version.tags.get("sesame.decision", f"version {version.version} of {request.name} is registered")
 
 
@@ -225,7 +244,7 @@ def _create_version(client: MlflowClient, run: str, export: Path, request: Reque
     named = request.metrics.items()
     metrics = [Metric(k, v, request.time, request.step, model_id=model_id, run_id=run) for k, v in named]
     client.log_batch(run, metrics=metrics)
-    _ensure_name(client, request.name)
+    _ensure_name(client, request.name, request.about_model)
     tags |= {
         "sesame.score": repr(request.score),
         "sesame.score.name": request.score_name,
@@ -233,7 +252,8 @@ def _create_version(client: MlflowClient, run: str, export: Path, request: Reque
         "sesame.evaluation.text": request.evaluated,
     }
     # not models:/ID, which MLflow would look up on its own default server
-    return client.create_model_version(request.name, location, run, tags, model_id=model_id)
+    about = request.about or None
+    return client.create_model_version(request.name, location, run, tags, description=about, model_id=model_id)
 
 
 def save(export: Path, folder: Path, model: Any = None) -> None:
@@ -262,7 +282,7 @@ def requirements() -> list[str]:
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 
-def _ensure_name(client: MlflowClient, name: str) -> None:
+def _ensure_name(client: MlflowClient, name: str, about: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -270,13 +290,19 @@ def _ensure_name(client: MlflowClient, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    if about:
+        client.update_registered_model(name, about)
 
 
 def _champion(client: MlflowClient, name: str) -> Version | None:
+    return _with_alias(client, name, CHAMPION)
+
+
+def _with_alias(client: MlflowClient, name: str, alias: str) -> Version | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return _version(client.get_model_version_by_alias(name, CHAMPION))
+        return _version(client.get_model_version_by_alias(name, alias))
     except MlflowException as error:
         if error.error_code not in (
             "RESOURCE_DOES_NOT_EXIST",
@@ -286,13 +312,20 @@ def _champion(client: MlflowClient, name: str) -> Version | None:
         return None
 
 
-def _version(found: Any) -> Version:
-    score = found.tags.get("sesame.score")
+def _version(version: Any) -> Version:
+    tags = version.tags
+    score, spread = tags.get("sesame.score"), tags.get("sesame.score.spread")
     return Version(
-        name=found.name,
-        version=str(found.version),
-        score=None if score is None else float(score),
-        evaluation=found.tags.get("sesame.evaluation"),
-        artifact=found.tags.get("sesame.artifact", ""),
-        run=found.run_id or "",
+        name=version.name,
+        version=str(version.version),
+        score=None
+        if score is None
+        else Score(
+            float(score),
+            tags.get("sesame.evaluation", ""),
+            tags.get("sesame.score.direction", "higher"),
+            float(spread) if spread else None,
+        ),
+        artifact=tags.get("sesame.artifact", ""),
+        run=version.run_id or "",
     )

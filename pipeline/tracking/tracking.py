@@ -38,6 +38,7 @@ __all__ = ["TrackedRun", "Tracker", "flatten", "follow", "recover", "send_pendin
 
 LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 5000, 250  # characters that MLflow takes
 LONG_PARAMS = "params-long.json"
+NOTE = "mlflow.note.content"  # the tag of a description
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 _NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 
@@ -70,8 +71,12 @@ class Tracker:
         parent: TrackedRun | None = None,
         tags: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
+        experiment: str = "",
     ) -> TrackedRun:
-        """Begin a run. The first one without a parent is the flow's own: its id is the tracker's `run_id`."""
+        """Begin a run. The first one without a parent is the flow's own: its id is the tracker's `run_id`.
+
+        experiment: a description of the tracker's experiment, Markdown.
+        """
         run = TrackedRun(self, self.new_id() if parent or self._rooted else self.run_id)
         self._rooted = True
         own = {
@@ -90,6 +95,7 @@ class Tracker:
                 "name": name,
                 "parent": parent.id if parent else None,
                 "experiment": self.experiment,
+                "about_experiment": experiment,
                 "time": self.now(),
                 "tags": _tags({**own, **(tags or {})}),
             }
@@ -196,6 +202,10 @@ class TrackedRun:
             self._add("params", params=short)
         if long:
             self.text(json.dumps(long, indent=2, ensure_ascii=False), LONG_PARAMS)
+
+    def describe(self, description: str) -> None:
+        """What a person reads first on the run's page, Markdown; a later one takes the place of the first."""
+        self.tags({NOTE: description})
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._add("tags", tags=_tags(tags))

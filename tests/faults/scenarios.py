@@ -61,7 +61,7 @@ class Made(Scenario):
 
     def __init__(self, base: Base, node: str) -> None:
         super().__init__(base)
-        self.name = {"verbs": "downstream"}.get(node, node)
+        self.name = {"verbs": "job"}.get(node, node)
         self.node = base.nodes[node]
         self.key = self.node.stage.key(self.node.config, dag.inputs_of(self.node, base.made))
 

@@ -55,7 +55,7 @@ def test_every_stage_is_made_and_said(first: dict[str, Any]) -> None:
     for stage in first["stages"].values():
         assert Path(stage["path"]).is_dir()
     assert first["metrics"]["pretrain.step"] == 8
-    assert 0 <= first["metrics"]["verbs.pretrained_24"] <= 1
+    assert 0 <= first["metrics"]["verbs.F1/pretrained_24"] <= 1
 
 
 def test_two_workers_trained_and_held_half_of_the_optimizer_each(home: Path, first: dict[str, Any]) -> None:
@@ -125,7 +125,16 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
     assert {"figures/loss.png", "figures/throughput.png"} <= figures
     assert {a.path for a in client.list_artifacts(by_name["verbs"].info.run_id)} >= {"report.md", "report.json"}
     champion = client.get_model_version_by_alias("tiny-encoder", "champion")
-    assert champion.version in (1, "1")
+    assert champion.version in (1, "1") and "random weights" in champion.description
+    assert "`@champion`" in client.get_registered_model("tiny-encoder").description
+    note = "mlflow.note.content"
+    assert "| **pretrained** |" in parent.data.tags[note] and "## Pretraining" in parent.data.tags[note]
+    assert experiment.tags[note].startswith("# A made-up language")
+    assert "pretrain/loss" in parent.data.metrics and "verbs/F1/pretrained_24" in parent.data.metrics
+    counted = [name for run in (parent, pretrain) for name in run.data.metrics if "bytes_held" in name]
+    assert counted == [] and not any(name.startswith("ingest") for name in parent.data.metrics)
+    kept = {item.path for item in client.list_artifacts(pretrain.info.run_id)}
+    assert "summary.json" in kept
 
 
 def test_prefect_shows_what_was_reused(home: Path, recipe: Path, first: dict[str, Any]) -> None:

@@ -16,10 +16,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import pretrain
 from flows import score as scores
+from pipeline import gate
+from pipeline.gate import Champion
 from pipeline.recipe.load import load
-from pipeline.scoring import champion as promotion
 from pipeline.scoring import ledger
-from pipeline.scoring.champion import Champion
 from tests.flows.runner import Runner
 from tests.pipeline import tiny_arrays
 
@@ -55,17 +55,17 @@ def scored(tmp_path: Path, runner: Runner, server: str, monkeypatch: pytest.Monk
 
     def score(*settings: str, retrain: str | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         heard.unlink(missing_ok=True)
-        files, book = [str(tmp_path / "inbox")], str(tmp_path / "book")
+        files, ledger = [str(tmp_path / "inbox")], str(tmp_path / "ledger")
         with temporary_settings({PREFECT_API_URL: server}):
             told = scores.score(
-                NAME, files, book, f"{sys.executable} {hook}", least_rows=50, retrain=retrain, settings=list(settings)
+                NAME, files, ledger, f"{sys.executable} {hook}", least_rows=50, retrain=retrain, settings=list(settings)
             )
         return told, [json.loads(line) for line in heard.read_text().splitlines()] if heard.exists() else []
 
     return score
 
 
-def book_of(folder: Path) -> Counter[tuple[str, int]]:
+def rows_of_ledger(folder: Path) -> Counter[tuple[str, int]]:
     tables = [pa.ipc.open_file(str(path)).read_all() for path in folder.glob(ledger.PATTERN)]
     return Counter((row["source"], row["position"]) for row in pa.concat_tables(tables).to_pylist())
 
@@ -84,7 +84,7 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
     )
     with temporary_settings({PREFECT_API_URL: server}):
         pretrain.run(runner.home, load(recipe, None, []), (recipe, None, []))
-    champion = lambda: promotion.champion(runner.home.detectors, NAME)  # noqa: E731
+    champion = lambda: gate.champion(runner.home.detectors, NAME)  # noqa: E731
     old = champion()
     assert isinstance(old, Champion) and "there was none" in old.why
 
@@ -100,14 +100,16 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
     assert (first["rows"], first["drifted"], first["detector"]) == (100, True, old.name)
     assert first["alarms"] == told["alarms"] > 60 and "retrained" not in first
     assert first["drift"]["x0"]["psi"] > 0.25 and any("drifted: PSI" in line for line in first["news"])
-    assert told["retrained"].startswith("retrained, not promoted") and second["news"] == [told["retrained"]]
+    assert told["retrained"].startswith("retrained, the champion stays") and second["news"] == [told["retrained"]]
     held = champion()
     assert held is not None and (held.folder, len(held.judged)) == (old.folder, 2)
 
     rows(tmp_path / "inbox" / "again.csv", 300, 4, moved=2.0)
     told, heard = scored(both, retrain=recipe)
     assert [(one["rows"], one["detector"]) for one in heard] == [(300, old.name)] * 2
-    assert told["retrained"].startswith("retrained, promoted: AUROC") and heard[1]["news"] == [told["retrained"]]
+    assert told["retrained"].startswith("retrained, the new champion: AUROC") and heard[1]["news"] == [
+        told["retrained"]
+    ]
     new = champion()
     assert new is not None and new.name != old.name
     learned = [made.summary["rows"] for made in runner.home.store().list() if made.stage == "ingest"]
@@ -117,7 +119,7 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
     told, _ = scored()
     assert (told["rows"], told["detector"]) == (120, new.name)
     assert told["alarms"] < 12, "what alarmed the old one is usual for the new one"
-    found = book_of(tmp_path / "book")
+    found = rows_of_ledger(tmp_path / "ledger")
     assert len(found) == 150 + 100 + 300 + 120 and set(found.values()) == {1}
 
     pretrain.run(runner.home, load(recipe, None, []), (recipe, None, []))

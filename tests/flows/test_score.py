@@ -1,4 +1,4 @@
-"""`sesame score`: all rows into a file, or new ones into a book; alarms, drift and hooks are told."""
+"""`sesame score`: all rows into a file, or new ones into a ledger; alarms, drift and hooks are told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flows import commands
 from flows import score as scores
 from pipeline.home import Home
 from pipeline.scoring import score_files
-from pipeline.scoring.ledger import Book, Scored
+from pipeline.scoring.ledger import Ledger, Scored
 from tests.pipeline import detectors
 
 
@@ -26,10 +26,10 @@ def inbox(folder: Path, count: int, moved: float = 0.0, name: str = "a.csv") -> 
     return folder
 
 
-def passed(book: Path, files: Path) -> Scored:
+def passed(ledger: Path, files: Path) -> Scored:
     made = detectors.detector()
-    with Book.held(book) as held:
-        return held.score(made, "name", score_files.files_of(made, [str(files)], book))
+    with Ledger.held(ledger) as held:
+        return held.score(made, "name", score_files.files_of(made, [str(files)], ledger))
 
 
 def test_all_rows_into_one_file(tmp_path: Path) -> None:
@@ -77,14 +77,14 @@ def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_usual_rows_are_no_news_and_moved_ones_are(tmp_path: Path) -> None:
-    made, book = detectors.detector(), tmp_path / "book"
-    usual = scores.account(made, "name", passed(book, inbox(tmp_path / "inbox", 400)), 0.25, 100)
+    made, ledger = detectors.detector(), tmp_path / "ledger"
+    usual = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 400)), 0.25, 100)
     assert not usual["drifted"] and usual["drift"]["a"]["psi"] < 0.1
-    moved = scores.account(made, "name", passed(book, inbox(tmp_path / "inbox", 300, 2.0, "b.csv")), 0.25, 100)
+    moved = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 300, 2.0, "b.csv")), 0.25, 100)
     assert moved["drifted"] and moved["drift"]["a"]["psi"] > 0.25 and moved["drift"]["a"]["ks"] > 0.3
     assert any("alarms in 300 new rows" in line for line in moved["news"])
     assert any("drifted: PSI" in line for line in moved["news"])
-    few = scores.account(made, "name", passed(book, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
+    few = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
     assert not few["drifted"], "a few rows say little"
     nothing = scores.account(made, "name", Scored([], ["inbox/a.csv"], {}), 0.25, 100)
     assert nothing["news"] == ["inbox/a.csv changed after being scored, and is left alone"]
@@ -127,7 +127,7 @@ class Passes:
         patch.setenv("SESAME_HOME", str(folder / "home"))
         patch.setattr(scores, "score_new", scores.score_new.fn)
         patch.setattr(scores, "_track", lambda *_: None)
-        self.files, self.book, self.heard = folder / "inbox", folder / "book", folder / "heard.txt"
+        self.files, self.ledger, self.heard = folder / "inbox", folder / "ledger", folder / "heard.txt"
         self.model = detectors.saved(folder / "detector")
         self.files.mkdir()
         script = folder / "hook.py"
@@ -136,7 +136,7 @@ class Passes:
 
     def run(self, **settings: Any) -> dict[str, Any]:
         self.heard.write_text("")
-        return scores.score.fn(str(self.model), [str(self.files)], str(self.book), self.hook, **settings)
+        return scores.score.fn(str(self.model), [str(self.files)], str(self.ledger), self.hook, **settings)
 
     @property
     def calls(self) -> list[dict[str, Any]]:
@@ -156,12 +156,12 @@ def test_an_inbox_may_be_empty(passes: Passes) -> None:
     inbox(passes.files, 7)
     assert passes.run()["rows"] == 7
     with pytest.raises(UserError, match="does not exist"):
-        scores.score.fn(str(passes.model), [str(passes.files / "typo")], str(passes.book))
+        scores.score.fn(str(passes.model), [str(passes.files / "typo")], str(passes.ledger))
     with pytest.raises(UserError, match="not a file that can be read"):
-        scores.score.fn(str(passes.model), [str(passes.files / "notes.md")], str(passes.book))
-    (empty := passes.book.parent / "empty").mkdir()
+        scores.score.fn(str(passes.model), [str(passes.files / "notes.md")], str(passes.ledger))
+    (empty := passes.ledger.parent / "empty").mkdir()
     with pytest.raises(UserError, match="holds no file"):
-        scores.to_file(passes.model, [str(empty)], passes.book / "out.arrow", passes.book, print)
+        scores.to_file(passes.model, [str(empty)], passes.ledger / "out.arrow", passes.ledger, print)
 
 
 @pytest.mark.parametrize("where", ["_track", "call_hook", "mark_told"])
@@ -228,7 +228,7 @@ def test_alarms_are_told_before_retraining_and_its_failure_after(
         heard.append(len(passes.calls))
         if failing:
             raise RuntimeError("no GPU is free\nat all")
-        return "retrained, promoted: why"
+        return "retrained, the new champion: why"
 
     monkeypatch.setattr(scores, "retrained", retrained)
     inbox(passes.files, 150, moved=2.0)
@@ -244,5 +244,5 @@ def test_alarms_are_told_before_retraining_and_its_failure_after(
     assert "retrained" not in passes.run(retrain="mine"), "three rows are no drift, and the others were told"
     inbox(passes.files, 97, 2.0, "c.csv")
     told = passes.run(retrain="mine")
-    assert (told["rows"], told["drift_rows"], told["retrained"]) == (97, 100, "retrained, promoted: why")
-    assert passes.calls[-1]["news"] == [told["news"][-1]] == ["retrained, promoted: why"]
+    assert (told["rows"], told["drift_rows"], told["retrained"]) == (97, 100, "retrained, the new champion: why")
+    assert passes.calls[-1]["news"] == [told["news"][-1]] == ["retrained, the new champion: why"]

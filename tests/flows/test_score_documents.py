@@ -1,4 +1,4 @@
-"""`sesame score` on documents: all of them into a file, or new ones into a book, with drift and news."""
+"""`sesame score` on documents: all of them into a file, or new ones into a ledger, with drift and news."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from data_prep.tokens import tokenizers
 from data_prep.tokens.tokenizers import TokenizerConfig
 from flows import score as scores
 from pipeline.home import Home
-from pipeline.scoring import champion as promotion
+from pipeline.scoring import champion as champions
 from pipeline.scoring import score_files
 from pipeline.scoring.detectors import open_any
 from pipeline.scoring.document_detector import DocumentDetector, Texts
 from pipeline.scoring.drift import SCORE, Baseline
-from pipeline.scoring.ledger import Book
+from pipeline.scoring.ledger import Ledger
 from tests.flows.test_score import inbox as rows_inbox
 from tests.pipeline import detectors
 from tests.pipeline import tiny as speeches
@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = network.surprises(normal).mean()
     baseline = Baseline.of({SCORE: found, "tokens": by_document(normal).lengths})
     made = tmp_path_factory.mktemp("job") / "detector"
-    DocumentDetector(network, reader, float(np.quantile(found, 0.99)), baseline, "body", None).save(made, folder)
+    DocumentDetector(network, folder, reader, float(np.quantile(found, 0.99)), baseline, "body", None).save(made)
     return made
 
 
@@ -88,11 +88,11 @@ def test_a_folder_without_documents_is_refused(model: Path, tmp_path: Path) -> N
 
 
 def test_longer_documents_are_drift_and_news(model: Path, tmp_path: Path) -> None:
-    detector, book = open_any(model), tmp_path / "book"
+    detector, ledger = open_any(model), tmp_path / "ledger"
 
     def told(given: list[str], name: str) -> dict[str, object]:
         files = inbox(tmp_path / name, given, f"{name}.jsonl")
-        with Book.held(book) as held:
+        with Ledger.held(ledger) as held:
             scored = held.score(detector, "d", score_files.files_of(detector, [str(files)], tmp_path))
         return scores.account(detector, "d", scored, psi_limit=0.25, least_rows=100)
 
@@ -123,7 +123,7 @@ def test_a_detector_of_another_kind_is_no_rival(model: Path, tmp_path: Path) -> 
     home = tmp_path / "detectors"
     home.mkdir()
     (home / "mine.json").write_text(json.dumps({"folder": str(rows), "name": "n", "why": "w"}))
-    verdict = promotion.challenge(home, "mine", model, tmp_path / "corpus")
+    verdict = champions.challenge(home, "mine", model, tmp_path / "corpus")
     assert verdict.promoted and verdict.champion is None
-    champion = promotion.champion(home, "mine")
+    champion = champions.champion(home, "mine")
     assert champion is not None and champion.folder == str(model)

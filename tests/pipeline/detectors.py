@@ -12,7 +12,7 @@ import torch
 from data_prep.tables.schema import TableSchema
 from data_prep.tables.transform import Transform
 from pipeline.scoring.drift import SCORE, Baseline
-from pipeline.scoring.row_detector import Detector
+from pipeline.scoring.row_detector import RowDetector
 from training.config import NetworkConfig
 from training.inference.anomaly import STANDARDISED, Scorer
 from training.models.autoencoder import Autoencoder
@@ -41,7 +41,7 @@ HEADER = ",".join([*COLUMNS, "colour"]) + "\n"
 
 
 @lru_cache(1)
-def detector() -> Detector:
+def detector() -> RowDetector:
     """A plane through the rows and a line for the colour, by least squares: the network is linear."""
     schema = TableSchema({**dict.fromkeys(COLUMNS, "numeric"), "colour": "categorical"})
     train, held_out = rows(400), rows(200, seed=1)
@@ -61,8 +61,8 @@ def detector() -> Detector:
         out.bias.copy_(mean)
     scorer = Scorer.fit([model], inputs)
     normal = scorer.scores(others)[STANDARDISED]
-    told = {SCORE: normal, **dict(zip(transform.features, others.T, strict=True))}
-    return Detector(scorer, STANDARDISED, float(np.quantile(normal, 0.99)), Baseline.of(told), transform)
+    columns = {SCORE: normal, **dict(zip(transform.features, others.T, strict=True))}
+    return RowDetector(scorer, STANDARDISED, float(np.quantile(normal, 0.99)), Baseline.of(columns), transform)
 
 
 def saved(folder: Path) -> Path:

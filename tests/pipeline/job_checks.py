@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import TABLES, Artifact
+from pipeline.reports.report import Report, Table, read
 
 
-def whole_report(job: Artifact) -> dict[str, Any]:
+def whole_report(job: Artifact) -> Report:
     """The report of a job, once all its parts have been found to be there and to agree."""
-    report = json.loads((job.path / "report.json").read_text())
-    assert {"title", "task", "about", "heads", "rows", "figures", "verdict", "summary"} <= set(report)
-    assert report["rows"] and {len(row) for row in report["rows"]} == {len(report["heads"])}
-    assert all(isinstance(cell, str) and cell for row in report["rows"] for cell in row)
-    assert report["about"].endswith(".") and report["verdict"].endswith(".")
-    assert report["figures"]
+    report = read(job.path)
+    for table in report.tables:
+        assert table.rows and {len(row) for row in table.rows} == {len(table.columns)}
+        assert all(isinstance(cell, str) and cell for row in table.rows for cell in row)
+    assert report.about.endswith(".") and report.verdict.endswith(".")
     drawn = {file.name for file in (job.path / "figures").iterdir()}
-    assert set(report["figures"].values()) == drawn
-    assert all(math.isfinite(value) for value in report["summary"].values()) and report["summary"]
-    assert job.summary == report["summary"]
+    assert {figure.file for figure in report.figures} == drawn != set()
+    assert report.numbers and all(math.isfinite(value) for value in report.numbers.values())
+    assert job.summary == report.summary
     page = (job.path / "report.md").read_text()
-    assert report["verdict"] in page and all(f"(figures/{name})" in page for name in drawn)
+    assert report.verdict in page and all(f"(figures/{name})" in page for name in drawn)
+    for candidate in report.candidates:
+        assert candidate.role or (job.path / candidate.path).is_dir()
+    kept = [json.loads(path.read_text()) for path in (job.path / TABLES).iterdir()]
+    assert sorted(len(table["data"]) for table in kept) == sorted(len(table.rows) for table in report.tables)
     return report
+
+
+def table(report: Report, title: str) -> Table:
+    """The table of a title."""
+    (found,) = [table for table in report.tables if table.title == title]
+    return found

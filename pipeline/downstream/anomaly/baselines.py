@@ -24,7 +24,7 @@ EXPLAINED = 0.9  # of the variance: components of PCA's reconstruction
 
 
 def fit(name: str, train: np.ndarray, seed: int) -> dict[str, Score]:
-    """A detector by its name in `pipeline.recipe.jobs.autoencoders.Baseline`, fitted on float [R, D].
+    """A detector by its name in `pipeline.downstream.anomaly.job.Baseline`, fitted on float [R, D].
 
     With it, where its scores depend on their batch, the same as it comes.
     """

@@ -7,6 +7,7 @@ Which rows it has seen is kept with it, for others may be tested on these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +18,42 @@ from data_prep.corruptions.noise import scaled
 from data_prep.images.pixels import ImagesConfig
 from data_prep.tables.transform import Transform
 from pipeline.artifact import Artifact
+from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import Detector, seed_of
-from pipeline.downstream.job import rows_of
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
+from pipeline.downstream.rows import rows_of
 from pipeline.scoring import thresholds, training_rows
 from pipeline.scoring.drift import Baseline
-from pipeline.scoring.row_detector import TRANSFORM, watched
-from pipeline.scoring.row_detector import Detector as Finished
+from pipeline.scoring.row_detector import TRANSFORM, RowDetector, drift_columns
 
 FINAL = -100  # the number of its split, which keys its seed
 LEAST = 10  # rows that a threshold is drawn by
 
 
 def export(
-    detector: Detector, config: dict[str, Any], job: AnomalyConfig, inputs: dict[str, Artifact], folder: Path
+    detector: Detector, settings: dict[str, Any], job: Config, inputs: Mapping[str, Artifact], folder: Path
 ) -> str:
     """Train and write it. What a person must know of it: that there is none, or that its threshold promises less."""
-    shards = inputs["shards"]
-    (learn, met), (held_out, others) = (_rows(job, inputs, split) for split in ("train", "validation"))
+    (learn, seen), (held_out, also_seen) = (_rows(job, inputs, split) for split in ("train", "validation"))
     if len(held_out) < LEAST:
         return (
             f"No detector is left for new rows: its threshold needs {LEAST} normal rows held out, and there are "
             f"{len(held_out)}; raise data.split.validation."
         )
-    scorer = detector.scorer(learn, seed_of(config, detector, FINAL))
+    scorer = detector.scorer(learn, seed_of(settings, detector, FINAL))
     normal = scorer.scores(held_out, job.importance_samples)[detector.score]
-    kept = shards.path / TRANSFORM
-    transform = Transform.load(kept) if kept.is_file() else None
-    line, promised = thresholds.by_quantile(normal, job.false_alarms)
-    made = Finished(
+    transform = Transform.load(inputs["preprocessor"].path / TRANSFORM) if "preprocessor" in inputs else None
+    threshold, promised = thresholds.by_quantile(normal, job.false_alarms)
+    made = RowDetector(
         scorer,
         detector.score,
-        line,
-        Baseline.of(watched(normal, transform, held_out)),
+        threshold,
+        Baseline.of(drift_columns(normal, transform, held_out)),
         transform,
         job.importance_samples,
         job.false_alarms,
-        ImagesConfig.model_validate(inputs["corpus"].config["meaning"]) if transform is None else None,
+        ImagesConfig.model_validate(inputs["corpus"].config["data"].get("images", {})) if transform is None else None,
     )
-    training_rows.save(folder, np.concatenate([met, others]))
+    training_rows.save(folder, np.concatenate([seen, also_seen]))
     made.save(folder)
     if promised is None or promised <= job.false_alarms:
         return ""
@@ -65,7 +63,7 @@ def export(
     )
 
 
-def _rows(job: AnomalyConfig, inputs: dict[str, Artifact], split: str) -> tuple[np.ndarray, np.ndarray]:
+def _rows(job: Config, inputs: Mapping[str, Artifact], split: str) -> tuple[np.ndarray, np.ndarray]:
     """The normal rows of a split, as networks are given them, and digests of all of its rows that are in the shards.
 
     There may be none. A transform has learned from anomalies among them, too.
@@ -74,6 +72,6 @@ def _rows(job: AnomalyConfig, inputs: dict[str, Artifact], split: str) -> tuple[
         return np.empty((0, 1), np.float32), np.empty(0, np.uint64)
     rows, classes = rows_of(inputs["shards"], split), inputs["corpus"].summary["classes"]
     normal = [classes.index(name) for name in job.normal] if job.normal else [0]
-    digests = [training_rows.of_rows(batch.input) for batch in ArrayCorpus(inputs["corpus"].path, split).batches()]
-    met = np.concatenate(digests)[np.asarray(rows["row"])]
-    return scaled(np.asarray(rows["input"]))[np.isin(np.asarray(rows["label"]), normal)], met
+    digests_of = [training_rows.of_rows(batch.input) for batch in ArrayCorpus(inputs["corpus"].path, split).batches()]
+    digests = np.concatenate(digests_of)[np.asarray(rows["row"])]
+    return scaled(np.asarray(rows["input"]))[np.isin(np.asarray(rows["label"]), normal)], digests

@@ -1,10 +1,9 @@
-"""How well unusual rows are told from normal ones, by auto-encoders and by methods without a network of ours.
+"""The job `anomaly`: how well unusual rows and images are told, by auto-encoders and by methods without ours.
 
-For every seed: rows are drawn (`anomaly_rows`), scaled by those that are learned from, and every method is fitted and
-scored on the same test rows, so that differences are paired. Nothing is chosen here by an anomaly: settings are the
-recipe's for all seeds (how they came about is for its `note` to say), candidates are told apart by held-out normal
-rows, thresholds are drawn by those. Plain classifiers, which are given a few marked anomalies, show what these are
-worth.
+For every seed: rows are drawn (`rows`), scaled by those that are learned from, and every method is fitted and scored on
+the same test rows, so that differences are paired. Nothing is chosen here by an anomaly: settings are the recipe's for
+all seeds (how they came about is for its `note` to say), candidates are told apart by held-out normal rows, thresholds
+are drawn by those. Plain classifiers, which are given a few marked anomalies, show what these are worth.
 
 Baselines learn from all rows that are given as normal; our networks leave out `threshold_share` of them, by which
 thresholds are drawn.
@@ -12,95 +11,151 @@ thresholds are drawn.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+from pydantic import Field
 
-from pipeline.artifact import Artifact
-from pipeline.downstream.anomaly import baselines
-from pipeline.downstream.anomaly.export import export
-from pipeline.downstream.anomaly.measures import Measured
-from pipeline.downstream.anomaly.networks import Detector, choose, detectors, seed_of
-from pipeline.downstream.anomaly.report import Shown, report
-from pipeline.downstream.anomaly.rows import Draw, Pool, Scaled
-from pipeline.downstream.anomaly.trimming import least
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
-from pipeline.scoring import thresholds
-from pipeline.scoring.champion import DETECTOR
-from pipeline.stage import Context
-from training.inference.anomaly import Scorer
+from data_prep.corruptions.noise import NoiseConfig
+from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
+from training.config import NetworkConfig, ObjectiveConfig, Settings
 
-Scores = dict[str, np.ndarray]
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.reports.report import Report
+    from pipeline.stage import Context
 
+VERSION = 1
+READS = ("corpus", "preprocessor", "shards")
+MOST_TRIMMED = 0.5  # of the rows
 
-def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
-    job = AnomalyConfig.model_validate(config["job"])
-    context.progress("reading rows")
-    pool = Pool(inputs["corpus"].path, job, config["seed"])
-    taken = [choose(detectors(config, asked, context), pool, config, context) for asked in job.detectors]
-    measured, shown = Measured(job.false_alarms), None
-    for number in range(job.seeds):
-        draw = pool.draw(number)
-        rows = pool.scaled(draw.learn, config["transform"])
-        for detector, _ in taken:
-            context.progress(f"split {number + 1} of {job.seeds}: {detector.name}", number / job.seeds)
-            seed = seed_of(config, detector, number)
-            scorer = detector.scorer(rows.inputs[draw.learn], seed, job.contamination)
-            found, lines = _judged(detector, scorer, rows, draw, job, pool, measured)
-            shown = shown or Shown(rows, draw, detector, scorer, found, lines)
-        context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
-        _measure(measured, _others(job, rows, draw, number), pool, draw)
-        measured.base_rates.append(float(draw.truth.mean()))
-    assert shown is not None
-    context.progress("training the detector that stays")
-    caveat = export(taken[0][0], config, job, inputs, out_dir / DETECTOR)
-    if caveat:
-        context.progress("the detector that stays", warning=caveat)
-    made = report(job, pool, taken, measured, shown, out_dir)
-    return {**made, "verdict": f"{made['verdict']} {caveat}".rstrip()}
+Baseline = Literal[
+    "pca",
+    "pca-reconstruction",
+    "iforest",
+    "ecod",
+    "copod",
+    "ocsvm",
+    "knn",
+    "deepsvdd",
+    "pyod-autoencoder",
+    "pyod-vae",
+]
 
 
-def _judged(
-    detector: Detector, scorer: Scorer, rows: Scaled, draw: Draw, job: AnomalyConfig, pool: Pool, measured: Measured
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Measure one of ours on a split; returns the test rows' scores that it is judged by, and thresholds of them."""
-    found = scorer.scores(rows.inputs[draw.test], job.importance_samples)
-    _measure(measured, {f"{detector.name}: {name}": scores for name, scores in found.items()}, pool, draw)
+class DetectorConfig(Settings):
+    """An auto-encoder that is to tell unusual rows, and which of its scores it is judged by."""
 
-    def judged(which: np.ndarray) -> np.ndarray:
-        return scorer.scores(rows.inputs[which], job.importance_samples)[detector.score]
+    name: str = Field(pattern=SLUG, description="Names it in the report.")
+    objective: ObjectiveConfig | None = Field(default=None, description="Its loss; null: the recipe's.")
+    corruption: NoiseConfig | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
+    networks: list[NetworkConfig] = Field(
+        default_factory=list,
+        description="Candidates; that which loses least on held-out normal rows is taken. None: the recipe's network.",
+    )
+    members: int = Field(default=1, ge=1, description="Networks that are averaged, alike but for their seeds.")
+    score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = Field(
+        default="standardised-error", description="See `training.inference.anomaly`; the others stand beside it."
+    )
+    trim: float = Field(
+        default=0.0,
+        ge=0,
+        description="Leave the most unusual rows out before learning: so many times the job's contamination. 1 is as "
+        "many as there are anomalies; more may be better, for not all of them are the most unusual. 0: learn from all.",
+    )
 
-    normal = judged(draw.held_out)
-    lines = {
-        "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
-        "by tail": thresholds.by_tail(normal, job.false_alarms).value,
+
+class Config(JobConfig):
+    """How well unusual rows are told from normal ones, beside methods without a network on the same splits."""
+
+    task: Literal["anomaly"] = Field(description="Which job it is.")
+    normal: list[str] = Field(
+        default_factory=list,
+        description="Labels of normal images; none: those of data.normal. A table says that in data.table.normal.",
+    )
+    detectors: list[DetectorConfig] = Field(
+        default=[DetectorConfig(name="auto-encoder")], min_length=1, description="Ours; the first is the one shown."
+    )
+    seeds: int = Field(default=20, ge=1, description="Splits and networks.")
+    rows: int = Field(default=50_000, ge=50, description="Most rows of all splits; of more some are drawn.")
+    train_share: float = Field(
+        default=0.7, gt=0, lt=1, description="Of the normal rows, to learn from and to draw thresholds by."
+    )
+    threshold_share: float = Field(
+        default=0.2, gt=0, lt=1, description="Of those, held out for thresholds and never learned from."
+    )
+    contamination: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of those rows that are anomalies nobody has marked."
+    )
+    false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal rows a threshold may flag.")
+    importance_samples: int = Field(default=50, ge=1, description="k of the bound on the likelihood.")
+    baselines: list[Baseline] = Field(
+        default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"],
+        description="Methods beside ours.",
+    )
+    marked: list[int] = Field(
+        default=[5, 20], description="Anomalies with labels that plain classifiers are given, each number in turn."
+    )
+    known_kinds: int = Field(
+        default=0,
+        ge=0,
+        description="Kinds of anomalies (their labels) that the marked ones are of, other ones in each split; "
+        "the rest is new to classifiers. 0: they are of all kinds.",
+    )
+    shown: int = Field(default=6, ge=1, description="Most unusual test rows whose reasons are given.")
+    note: str = Field(
+        default="",
+        description="What readers must know of how settings came about; the report says it with the figures.",
+    )
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """Rows, labels that say what is normal, losses that scores are of, and marked anomalies where kinds are known."""
+    wrong_kind = list(kind_problems(recipe, job, ("table", "images")))
+    if wrong_kind:
+        yield from wrong_kind
+        return
+    data = recipe.data
+    packages = any(source.package for source in data.sources)  # which may say it themselves
+    known = data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
+    if not known:
+        where = "data.table.target and data.table.normal" if data.kind == "table" else "data.normal"
+        yield ".task", f"anomaly needs labels that tell what is normal; set {where}"
+    if job.known_kinds and not job.marked:
+        yield ".known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
+    names = [detector.name for detector in job.detectors]
+    for place, detector in enumerate(job.detectors):
+        where = f".detectors.{place}"
+        if detector.name in names[:place]:
+            yield f"{where}.name", f"two detectors are called {detector.name!r}; rename one"
+        loss = (detector.objective or recipe.objective).name
+        if detector.trim * job.contamination > MOST_TRIMMED:
+            most = MOST_TRIMMED / job.contamination
+            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {most:.3g}"
+        if detector.score == "likelihood" and loss != "vae":
+            yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """How networks are trained, how a table's columns become numbers, and which labels of images are normal."""
+    return {
+        "job": {"normal": job.normal or getattr(recipe.data, "normal", [])},
+        **training_settings(recipe),
+        "transform": getattr(recipe.data, "transform", None) and recipe.data.transform.model_dump(mode="json"),
     }
-    if detector.trim and job.contamination:  # as if the anomalies among these rows had the highest scores of all
-        trimmed = normal[least(normal, job.contamination)]
-        lines["by quantile, trimmed"] = thresholds.by_quantile(trimmed, job.false_alarms).value
-    if len(draw.marked):
-        labels = np.repeat([False, True], [len(normal), len(draw.marked)])
-        lines["by labels"] = thresholds.by_labels(np.concatenate([normal, judged(draw.marked)]), labels).value
-    for how, line in lines.items():
-        measured.flag(detector.judged_by, how, line, found[detector.score], draw.truth)
-    return found[detector.score], lines
 
 
-def _measure(measured: Measured, scores: Scores, pool: Pool, draw: Draw) -> None:
-    measured.add(scores, draw.truth)
-    if len(pool.kinds) > 1:
-        measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known)
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Test all detectors on `seeds` splits; leave the first one, trained once more, in `detector/`.
 
+    inputs: `corpus`, typed rows of a table or images uint8 [N, C, H, W] with labels; `shards`, the same in splits, as
+    networks are given them. Scores are higher for the more unusual rows; figures are AUROC, average precision (by
+    steps) and recall at the asked share of false alarms, in 0 … 1, over the splits. UserError where labels do not say
+    what is normal, or rows are too few for a split. One-class training as in Ruff et al. 2018, section 2.
+    """
+    from pipeline.downstream.anomaly.splits import evaluate
 
-def _others(job: AnomalyConfig, rows: Scaled, draw: Draw, number: int) -> Scores:
-    """Scores of the test rows by methods without a network of ours."""
-    train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
-    found: Scores = {}
-    for name in job.baselines:
-        for called, score in baselines.fit(name, train, number).items():
-            found[called] = score(test)
-    for count in job.marked:
-        for name, score in baselines.classifiers(train, marked[:count], number).items():
-            found[f"{name}, {count} marked"] = score(test)
-    return found
+    return evaluate(job, settings, inputs, out_dir, context)

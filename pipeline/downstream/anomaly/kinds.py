@@ -13,11 +13,10 @@ import numpy as np
 
 from pipeline.downstream.anomaly.baselines import BATCHED
 from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
+from pipeline.reports.report import Table
 
 MARKED = " marked"  # ends the names of classifiers
 MOST_KINDS = 12  # columns of a table
-
-Tables = dict[str, tuple[list[str], list[list[str]]]]
 
 
 def classifiers(measured: Measured) -> list[str]:
@@ -31,14 +30,14 @@ def areas(measured: Measured, judged: Sequence[str]) -> dict[str, tuple[float, f
     return {name: (measured.mean(name, KNOWN), measured.mean(name, NEW)) for name in chosen}
 
 
-def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measured) -> Tables:
-    """By title: known kinds beside new ones, if some were new, and each kind, if there are several."""
-    found: Tables = {}
+def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measured) -> list[Table]:
+    """Known kinds beside new ones, if some were new, and each kind, if there are several."""
+    made: list[Table] = []
 
     def called(name: str) -> str:
         return f"**{name}**" if name in judged else name
 
-    if any(KNOWN in of for of in measured.values.values()):
+    if any(KNOWN in values for values in measured.values.values()):
         rows = [
             [
                 called(name),
@@ -46,24 +45,25 @@ def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measured) -> T
             ]
             for name in areas(measured, judged)
         ]
-        heads = ["method", "AUROC, kinds that were marked", "AUROC, new kinds"]
-        found["Kinds of anomalies that classifiers were given, and new ones"] = (heads, rows)
+        columns = ["method", "AUROC, kinds that were marked", "AUROC, new kinds"]
+        made.append(Table("Kinds of anomalies that classifiers were given, and new ones", columns, rows))
     if 1 < len(kinds) <= MOST_KINDS:
         rows = [
             [called(name), *(_of_kind(name, kind, measured) for kind in kinds)]
             for name in measured.by_kind
             if name in judged or (": " not in name and BATCHED not in name)
         ]
-        found["AUROC of each kind (of classifiers: where it is new, if kinds are)"] = (["method", *kinds], rows)
-    return found
+        title = "AUROC of each kind (of classifiers: where it is new, if kinds are)"
+        made.append(Table(title, ["method", *kinds], rows))
+    return made
 
 
 def _of_kind(method: str, kind: str, measured: Measured) -> str:
     """Mean over the splits; of a classifier over those where the kind is new, where there are such."""
-    of = measured.by_kind[method].get(kind, [])
+    by_split = measured.by_kind[method].get(kind, [])
     if method in classifiers(measured):
-        of = [one for one in of if not one[1]] or of
-    return f"{100 * np.mean([area for area, _ in of]):.1f}" if of else "–"
+        by_split = [(area, known) for area, known in by_split if not known] or by_split
+    return f"{100 * np.mean([area for area, _ in by_split]):.1f}" if by_split else "–"
 
 
 def verdict(judged: Sequence[str], best: str | None, measured: Measured) -> str:
@@ -81,13 +81,14 @@ def verdict(judged: Sequence[str], best: str | None, measured: Measured) -> str:
     )
 
 
-def summary(ours: str, measured: Measured) -> dict[str, float]:
+def numbers(ours: str, measured: Measured) -> dict[str, float]:
     """Numbers to log where some kinds were new."""
     given = classifiers(measured)
     if not given or KNOWN not in measured.values[given[0]]:
         return {}
     first = max(given, key=lambda name: measured.mean(name, KNOWN))
-    found = {}
-    for name, slug in ((ours, ""), (first, "classifier_")):
-        found |= {f"{slug}{what}": measured.mean(name, what) for what in (KNOWN, NEW)}
-    return found
+    logged = {}
+    for name, slug in ((ours, "ours"), (first, "classifier")):
+        logged[f"auroc/{slug}_known_kinds"] = measured.mean(name, KNOWN)
+        logged[f"auroc/{slug}_new_kinds"] = measured.mean(name, NEW)
+    return logged

@@ -37,13 +37,13 @@ class Measured:
         """Scores [n] of test rows by method, and which of them are anomalies."""
         from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-        for method, found in scores.items():
-            of = self.values[method]
-            of[AUROC].append(float(roc_auc_score(anomalous, found)))
-            of[AVERAGE_PRECISION].append(float(average_precision_score(anomalous, found)))
-            of[RECALL].append(recall_at(found, anomalous, self.false_alarms))
-            wrong, right, _ = roc_curve(anomalous, found)
-            precision, recall, _ = precision_recall_curve(anomalous, found)
+        for method, values in scores.items():
+            figures = self.values[method]
+            figures[AUROC].append(float(roc_auc_score(anomalous, values)))
+            figures[AVERAGE_PRECISION].append(float(average_precision_score(anomalous, values)))
+            figures[RECALL].append(recall_at(values, anomalous, self.false_alarms))
+            wrong, right, _ = roc_curve(anomalous, values)
+            precision, recall, _ = precision_recall_curve(anomalous, values)
             # A curve of steps, as average precision counts it: by the highest threshold that finds as many, and any.
             reached = np.searchsorted(recall[::-1], np.maximum(GRID, np.finfo(float).tiny))
             self._curves[method].append((np.interp(GRID, wrong, right), precision[::-1][reached]))
@@ -61,13 +61,13 @@ class Measured:
         kinds [n]: labels of the test rows; known: those that anomalies were marked of, if not all are.
         """
         is_known = np.isin(kinds, list(known))
-        for method, found in scores.items():
+        for method, values in scores.items():
             for kind in np.unique(kinds[anomalous]).tolist():
-                area = _area(found, anomalous, kinds == kind)
+                area = _area(values, anomalous, kinds == kind)
                 self.by_kind[method][kind].append((area, kind in known))
             if known:
-                self.values[method][KNOWN].append(_area(found, anomalous, is_known))
-                self.values[method][NEW].append(_area(found, anomalous, ~is_known))
+                self.values[method][KNOWN].append(_area(values, anomalous, is_known))
+                self.values[method][NEW].append(_area(values, anomalous, ~is_known))
 
     def mean(self, method: str, metric: str = AUROC) -> float:
         return float(np.mean(self.values[method][metric]))
@@ -79,11 +79,11 @@ class Measured:
 
     def roc(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """False alarms and recall, the latter averaged over the splits."""
-        return GRID, np.mean([one[0] for one in self._curves[method]], 0)
+        return GRID, np.mean([curve[0] for curve in self._curves[method]], 0)
 
     def precision_recall(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """Recall and precision, the latter averaged over the splits."""
-        return GRID, np.mean([one[1] for one in self._curves[method]], 0)
+        return GRID, np.mean([curve[1] for curve in self._curves[method]], 0)
 
 
 def _area(scores: np.ndarray, anomalous: np.ndarray, chosen: np.ndarray) -> float:

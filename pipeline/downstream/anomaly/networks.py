@@ -18,8 +18,8 @@ from data_prep.rng import key
 from data_prep.shards.rows import Rows
 from pipeline.downstream import train_in_memory
 from pipeline.downstream.anomaly import trimming
+from pipeline.downstream.anomaly.job import DetectorConfig
 from pipeline.downstream.anomaly.rows import Pool
-from pipeline.recipe.jobs.autoencoders import DetectorConfig
 from pipeline.stage import Context
 from training.config import NetworkConfig
 from training.inference.anomaly import Scorer
@@ -35,7 +35,7 @@ class Detector:
 
     name: str
     training: dict[str, Any]
-    """What `array_training` asks for."""
+    """What `train_in_memory` asks for."""
     members: int
     score: str
     context: Context
@@ -61,7 +61,7 @@ class Detector:
         return model, records[-1].get("validation_loss", float("nan"))
 
     def scorer(self, rows: np.ndarray, seed: int, contamination: float = 0.0) -> Scorer:
-        """Its members, trained on float32 [R, *shape], of which such a share are anomalies: see `anomaly_trimming`."""
+        """Its members, trained on float32 [R, *shape], of which such a share are anomalies: see `trimming`."""
         if share := self.trim * contamination:
             rows = rows[self._kept(rows, seed, share)]
         models = [self.trained(rows, key(seed, f"member {number}") >> 1)[0] for number in range(self.members)]
@@ -102,15 +102,15 @@ def choose(
     tried: list[tuple[float, Detector]] = []
     for candidate in candidates:
         context.progress(f"trying {candidate.network}")
-        found = []
+        losses = []
         for number in SELECTION:
             draw = pool.draw(number)
             rows = pool.scaled(draw.learn, config["transform"]).inputs
             seed = seed_of(config, candidate, number)
-            found.append(candidate.trained(rows[draw.learn], seed, rows[draw.held_out])[1])
-        tried.append((float(np.mean(found)), candidate))
-    best = min(tried, key=lambda one: one[0])[1]
-    return best, [(one.network, loss) for loss, one in tried]
+            losses.append(candidate.trained(rows[draw.learn], seed, rows[draw.held_out])[1])
+        tried.append((float(np.mean(losses)), candidate))
+    best = min(tried, key=lambda candidate: candidate[0])[1]
+    return best, [(candidate.network, loss) for loss, candidate in tried]
 
 
 def seed_of(config: dict[str, Any], detector: Detector, number: int) -> int:

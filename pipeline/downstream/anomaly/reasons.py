@@ -12,7 +12,7 @@ import pyarrow as pa
 from data_prep.tables.transform import Transform
 from training.inference.anomaly import Scorer
 
-TOLD, IN_A_SENTENCE = 8, 3  # columns
+NAMED, IN_A_SENTENCE = 8, 3  # columns
 
 
 def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -24,8 +24,10 @@ def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[s
     return names, by_feature @ belongs
 
 
-def told(rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Transform) -> list[list[dict[str, Any]]]:
-    """For each row of a table its worst columns: `column`, `found`, `expected`, and `share` of the row's error.
+def explain(
+    rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Transform
+) -> list[list[dict[str, Any]]]:
+    """For each row of a table its worst columns: `column`, `value`, `expected`, and `share` of the row's error.
 
     inputs: float32 [R, D], what the transform makes of the rows.
     """
@@ -38,10 +40,10 @@ def told(rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Tr
             {
                 "column": names[place],
                 "share": float(shares[row, place]),
-                "found": _text(rows[names[place]][row].as_py()),
+                "value": _text(rows[names[place]][row].as_py()),
                 "expected": _text(usual[names[place]][row].as_py()),
             }
-            for place in np.argsort(-shares[row], kind="stable")[:TOLD]
+            for place in np.argsort(-shares[row], kind="stable")[:NAMED]
         ]
         for row in range(rows.num_rows)
     ]
@@ -50,7 +52,7 @@ def told(rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Tr
 def sentence(columns: list[dict[str, Any]]) -> str:
     """The same for people."""
     return "; ".join(
-        f"{c['column']} {c['found']}, not {c['expected']} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE]
+        f"{c['column']} {c['value']}, not {c['expected']} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE]
     )
 
 

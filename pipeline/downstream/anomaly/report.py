@@ -1,4 +1,4 @@
-"""What an anomaly job tells: its tables, figures and one sentence."""
+"""The report of an anomaly job: its tables, figures and one sentence."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.downstream.anomaly import kinds, pictures
+from pipeline.downstream.anomaly import images, kinds
 from pipeline.downstream.anomaly import reasons as anomaly_reasons
 from pipeline.downstream.anomaly.baselines import BATCHED
+from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
 from pipeline.downstream.anomaly.networks import Detector
 from pipeline.downstream.anomaly.rows import Draw, Pool, Scaled
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
+from pipeline.gate import DETECTOR as KIND
+from pipeline.gate import Candidate
 from pipeline.reports import detection
+from pipeline.reports.report import Figure, Report, Table
+from pipeline.scoring.champion import DETECTOR
 from training.inference.anomaly import Scorer
 
 Taken = list[tuple[Detector, list[tuple[str, float]]]]
@@ -35,40 +39,49 @@ class Shown:
     thresholds: dict[str, float]
 
 
-def report(
-    job: AnomalyConfig, pool: Pool, taken: Taken, measured: Measured, shown: Shown, out_dir: Path
-) -> dict[str, Any]:
-    """See `pipeline.downstream.job.run`."""
+def build(
+    job: Config, pool: Pool, taken: Taken, measured: Measured, shown: Shown, caveat: str, out_dir: Path
+) -> Report:
+    """Draws into `out_dir/figures`. caveat: what is to be said of the detector that stays; "": nothing."""
     judged = [detector.judged_by for detector, _ in taken]
     alone = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
     best = max(alone, key=measured.mean, default=None)
-    reasons, why = _reasons(job, pool, shown, out_dir / "figures")
-    figures = _figures(job, judged, measured, shown, out_dir / "figures") | {why: f"{why}.png"}
-    return {
-        "title": job.name,
-        "task": job.task,
-        "about": _about(job, pool, shown.draw, measured),
-        "heads": ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"],
-        "rows": [_row(name, measured, name in judged) for name in measured.values],
-        "tables": _tables(job, taken, measured, reasons) | kinds.tables(pool.kinds, judged, measured),
-        "figures": figures,
-        "verdict": _verdict(judged, best, measured) + kinds.verdict(judged, best, measured),
-        "found": {name: dict(of) for name, of in measured.values.items()},
-        "reasons": reasons,
-        "summary": _summary(judged, best, measured) | kinds.summary(judged[0], measured),
-    }
+    folder = out_dir / "figures"
+    reasons, why = _reasons(job, pool, shown, folder)
+    columns = ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"]
+    methods = Table("Methods", columns, [_row(name, measured, name in judged) for name in measured.values])
+    candidate = Candidate(KIND, "", DETECTOR, AUROC, {"normal": job.normal})
+    verdict = f"{_verdict(judged, best, measured)}{kinds.verdict(judged, best, measured)} {caveat}"
+    return Report(
+        title=job.name,
+        about=_about(job, pool, shown.draw, measured),
+        tables=[
+            methods,
+            *_tables(job, taken, measured, reasons),
+            *kinds.tables(pool.kinds, judged, measured),
+        ],
+        figures=[*_figures(job, judged, measured, shown, folder), Figure(why, f"{why}.png")],
+        verdict=verdict.rstrip(),
+        numbers=_numbers(judged, best, measured) | kinds.numbers(judged[0], measured),
+        candidates=[candidate] if (out_dir / DETECTOR).is_dir() else [],
+        notes={
+            "task": job.task,
+            "methods": {name: dict(values) for name, values in measured.values.items()},
+            "reasons": reasons,
+        },
+    )
 
 
-def _about(job: AnomalyConfig, pool: Pool, draw: Draw, measured: Measured) -> str:
+def _about(job: Config, pool: Pool, draw: Draw, measured: Measured) -> str:
     anomalies = int(pool.anomalous.sum())
     mixed = "no anomaly among them"
     if job.contamination:
         mixed = f"{job.contamination:.1%} of them all anomalies that nobody marked"
-        trimming = [f"{one.name} {one.trim * job.contamination:.1%}" for one in job.detectors if one.trim]
+        trimming = [f"{rival.name} {rival.trim * job.contamination:.1%}" for rival in job.detectors if rival.trim]
         if trimming:
             mixed += (
-                "; told that share and no more, some leave rows out before they learn, those most unusual to a network "
-                f"that learned from the more usual half: {', '.join(trimming)}"
+                "; given that share and no more, some leave rows out before they learn, those most unusual to a "
+                f"network that learned from the more usual half: {', '.join(trimming)}"
             )
     scaled = "" if isinstance(pool.rows, np.ndarray) else "Columns are scaled by the rows learned from. "
     torn = f" and {pool.torn:,} rows whose input is there as normal and as an anomaly" if pool.torn else ""
@@ -84,7 +97,7 @@ def _about(job: AnomalyConfig, pool: Pool, draw: Draw, measured: Measured) -> st
     )
 
 
-def _marked(job: AnomalyConfig, pool: Pool) -> str:
+def _marked(job: Config, pool: Pool) -> str:
     """What plain classifiers were given."""
     if job.known_kinds:
         return (
@@ -102,61 +115,56 @@ def _row(name: str, measured: Measured, judged: bool) -> list[str]:
     return [f"**{name}**" if judged else name, *cells]
 
 
-def _tables(
-    job: AnomalyConfig, taken: Taken, measured: Measured, reasons: list[dict[str, Any]]
-) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Those beside the first, by title."""
-    lines = []
+def _tables(job: Config, taken: Taken, measured: Measured, reasons: list[dict[str, Any]]) -> list[Table]:
+    """Those beside the first."""
+    rows = []
     for (name, how), shares in measured.flagged.items():
-        (wrong, right), (wrong_spread, right_spread) = np.mean(shares, 0), np.std(shares, 0)
-        lines.append([name, how, f"{wrong:.2%} ± {wrong_spread:.2%}", f"{right:.1%} ± {right_spread:.1%}"])
-    heads = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
-    tables = {f"Thresholds for {100 * job.false_alarms:.3g} % false alarms": (heads, lines)}
+        (normal, anomalies), (normal_std, anomalies_std) = np.mean(shares, 0), np.std(shares, 0)
+        rows.append([name, how, f"{normal:.2%} ± {normal_std:.2%}", f"{anomalies:.1%} ± {anomalies_std:.1%}"])
+    columns = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
+    tables = [Table(f"Thresholds for {100 * job.false_alarms:.3g} % false alarms", columns, rows)]
     for detector, tried in taken:
         if tried:
             rows = [[f"**{name}**" if name == detector.network else name, f"{loss:.4g}"] for name, loss in tried]
-            tables[f"Candidates of {detector.name}"] = (["network", "loss on held-out normal rows"], rows)
+            columns = ["network", "loss on held-out normal rows"]
+            tables.append(Table(f"Candidates of {detector.name}", columns, rows))
     if reasons and "columns" in reasons[0]:
         rows = [
-            [one["row"], one["label"], f"{one['score']:.4g}", anomaly_reasons.sentence(one["columns"])]
-            for one in reasons
+            [row["row"], row["label"], f"{row['score']:.4g}", anomaly_reasons.sentence(row["columns"])]
+            for row in reasons
         ]
-        tables["The most unusual rows of the first split"] = (["row", "label", "score", "why"], rows)
+        tables.append(Table("The most unusual rows of the first split", ["row", "label", "score", "why"], rows))
     return tables
 
 
-def _reasons(job: AnomalyConfig, pool: Pool, shown: Shown, folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """Of the test rows with the highest scores, and the name of the figure: of pictures, what they are rebuilt as."""
+def _reasons(job: Config, pool: Pool, shown: Shown, folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """Of the test rows with the highest scores, and the name of the figure: of images, what they are rebuilt as."""
     top = np.argsort(-shown.scores, kind="stable")[: job.shown]
     rows = shown.draw.test[top]
     values = shown.rows.inputs[rows]
-    found: list[dict[str, Any]] = [
+    shown_rows: list[dict[str, Any]] = [
         dict(zip(("row", "label"), pool.named(int(row)), strict=True)) | {"score": float(score)}
         for row, score in zip(rows, shown.scores[top], strict=True)
     ]
-    if shown.rows.transform is None:
-        test, line, score = (
-            shown.rows.inputs[shown.draw.test],
-            next(iter(shown.thresholds.values())),
-            shown.detector.score,
-        )
-        drawn = pictures.groups(test, shown.draw.truth, shown.scores, line, shown.scorer, score, job.shown)
-        pictures.draw(drawn, score, folder / "reconstructions.png")
-        return found, "reconstructions"
-    raw = pool.rows
-    assert isinstance(raw, pa.RecordBatch)
-    told = anomaly_reasons.told(raw.take(pa.array(rows)), values, shown.scorer, shown.rows.transform)
-    for one, columns in zip(found, told, strict=True):
-        one["columns"] = columns
+    if shown.rows.transform is None or not isinstance(pool.rows, pa.RecordBatch):
+        test, threshold = shown.rows.inputs[shown.draw.test], next(iter(shown.thresholds.values()))
+        score = shown.detector.score
+        groups = images.groups(test, shown.draw.truth, shown.scores, threshold, shown.scorer, score, job.shown)
+        images.draw(groups, score, folder / "reconstructions.png")
+        return shown_rows, "reconstructions"
+    raw = pool.rows.take(pa.array(rows))
+    explained = anomaly_reasons.explain(raw, values, shown.scorer, shown.rows.transform)
+    for row, columns in zip(shown_rows, explained, strict=True):
+        row["columns"] = columns
     bars = [
-        (f"{one['row'].rpartition('/')[2]} ({one['label']})", [(c["column"], c["share"]) for c in one["columns"]])
-        for one in found
+        (f"{row['row'].rpartition('/')[2]} ({row['label']})", [(c["column"], c["share"]) for c in row["columns"]])
+        for row in shown_rows
     ]
     detection.reasons(bars, folder / "reasons.png")
-    return found, "reasons"
+    return shown_rows, "reasons"
 
 
-def _figures(job: AnomalyConfig, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> dict[str, str]:
+def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> list[Figure]:
     drawn = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
     rate = float(np.mean(measured.base_rates))
     detection.areas(
@@ -179,25 +187,25 @@ def _figures(job: AnomalyConfig, judged: list[str], measured: Measured, shown: S
         shown.scores, shown.draw.truth, shown.thresholds, "Scores of test rows (first split)", judged[0],
         folder / "scores.png",
     )  # fmt: skip
-    figures = {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png", "scores": "scores.png"}
+    files = {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png", "scores": "scores.png"}
     if job.known_kinds:
         detection.known_and_new(kinds.areas(measured, judged), judged, folder / "kinds.png")
-        figures["kinds"] = "kinds.png"
-    return figures
+        files["kinds"] = "kinds.png"
+    return [Figure(title, file) for title, file in files.items()]
 
 
 def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
-    def told(name: str) -> str:
+    def result(name: str) -> str:
         return f"{name} has an AUROC of {100 * measured.mean(name):.2f} ± {100 * measured.spread(name):.2f}"
 
     if best is None:
-        return "; ".join(map(told, judged)) + "."
+        return "; ".join(map(result, judged)) + "."
     beside = []
     for ours in judged:
         paired = _paired(ours, best, measured)
         higher = f"higher on {int((paired > 0).sum())} of {len(paired)}"
         beside.append(
-            f"{told(ours)} ({100 * paired.mean():+.2f} ± {100 * paired.std():.2f} on the same splits, {higher})"
+            f"{result(ours)} ({100 * paired.mean():+.2f} ± {100 * paired.std():.2f} on the same splits, {higher})"
         )
     return (
         f"Beside {best}, the best method without our networks ({100 * measured.mean(best):.2f} ± "
@@ -209,17 +217,18 @@ def _paired(ours: str, other: str, measured: Measured) -> np.ndarray:
     return np.subtract(measured.values[ours][AUROC], measured.values[other][AUROC])
 
 
-def _summary(judged: list[str], best: str | None, measured: Measured) -> dict[str, float]:
+def _numbers(judged: list[str], best: str | None, measured: Measured) -> dict[str, float]:
     ours = judged[0]
-    found = {what: measured.mean(ours, what) for what in METRICS}
-    found |= {"auroc_std": measured.spread(ours), "base_rate": float(np.mean(measured.base_rates))}
+    numbers = {f"{metric}/ours": measured.mean(ours, metric) for metric in METRICS}
+    numbers |= {f"{AUROC}/ours_std": measured.spread(ours), "base_rate": float(np.mean(measured.base_rates))}
     for other in judged[1:]:
-        found[f"{other.partition(':')[0]}_auroc"] = measured.mean(other)
+        numbers[f"{AUROC}/{other.partition(':')[0]}"] = measured.mean(other)
     for (name, how), shares in measured.flagged.items():
         if name == ours:
             slug = how.replace(",", "").replace(" ", "_")
-            found[f"false_alarms_{slug}"], found[f"recall_{slug}"] = np.mean(shares, 0).tolist()
+            numbers[f"false_alarms/{slug}"], numbers[f"recall/{slug}"] = np.mean(shares, 0).tolist()
     if best is not None:
         paired = _paired(ours, best, measured)
-        found |= {"best_baseline_auroc": measured.mean(best), "auroc_over_best_baseline": float(paired.mean())}
-    return found
+        numbers[f"{AUROC}/best_baseline"] = measured.mean(best)
+        numbers[f"{AUROC}/over_best_baseline"] = float(paired.mean())
+    return numbers

@@ -28,7 +28,7 @@ from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.shards.order import permute
 from data_prep.tables.transform import Transform, TransformConfig
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
+from pipeline.downstream.anomaly.job import Config
 from pipeline.scoring import training_rows
 
 LEAST_LEARNED = 10  # rows
@@ -68,7 +68,7 @@ class Scaled:
 class Pool:
     """The labelled rows of all splits of a corpus."""
 
-    def __init__(self, folder: Path, job: AnomalyConfig, seed: int) -> None:
+    def __init__(self, folder: Path, job: Config, seed: int) -> None:
         self.job, self.seed = job, seed
         self.corpora = [ArrayCorpus(folder, split) for split in SPLITS]
         count = sum(len(corpus) for corpus in self.corpora)
@@ -104,7 +104,7 @@ class Pool:
         if corpus.schema is not None:
             if corpus.schema.normal is None:
                 raise UserError(f"downstream.{job.name}: labels must tell what is normal; set data.table.normal.")
-            found = labels != 0
+            anomalous = labels != 0
         else:
             unknown = [name for name in job.normal if name not in corpus.classes]
             if unknown or not job.normal:
@@ -112,9 +112,9 @@ class Pool:
                 raise UserError(
                     f"downstream.{job.name}.normal: name the normal ones of the labels there are ({known})."
                 )
-            found = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
-        self._check(found)
-        return found
+            anomalous = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
+        self._check(anomalous)
+        return anomalous
 
     def _check(self, anomalous: np.ndarray) -> None:
         if not anomalous.any() or anomalous.all():

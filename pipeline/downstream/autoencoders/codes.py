@@ -1,105 +1,181 @@
-"""What codes keep of rows that were never seen, beside PCA's of the same size; and maps of the codes.
+"""The job `codes`: what codes keep of rows that were never seen, beside PCA's of the same size; and maps of the codes.
 
-Rows are what the network is given: pictures in 0 … 1, the columns of a table made numbers. An error is the squared one
-summed over the values of a row. Probes (`probes`) see codes of training rows and are scored on test rows.
+Rows are what the network is given: images in 0 … 1, the columns of a table made numbers. An error is the squared one
+summed over the values of a row. Probes (`pipeline.downstream.probes`) see codes of training rows and are scored on test
+rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
-from pipeline.artifact import Artifact
-from pipeline.downstream.job import are_classes, flat, plane, rows_of
+from pipeline.artifact import MODEL
+from pipeline.downstream.config import JobConfig, Problem, kind_problems
 from pipeline.downstream.probes import knn_accuracy, linear_accuracy
-from pipeline.downstream.train_in_memory import encoded, rebuilt
-from pipeline.recipe.jobs.autoencoders import CodesConfig
-from pipeline.reports import pictures as array_figures
-from pipeline.stage import Context
-from pipeline.stages.pretrain import MODEL
+from pipeline.downstream.rows import are_classes, flat, plane, rows_of
+from pipeline.reports.report import Figure, Report, Table
 
-SHOWN = 12  # pictures in a grid
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.stage import Context
+
+VERSION = 1
+READS = ("pretrained", "shards", "corpus")
+SHOWN = 12  # images in a grid
 OURS, PCA, INPUTS = "auto-encoder", "PCA", "inputs"
 
 
-def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
-    from sklearn.decomposition import PCA as Components  # noqa: N811 - the name is ours here
+class Config(JobConfig):
+    """What codes keep of unseen rows, beside PCA's of the same size; and a map of them."""
 
+    task: Literal["codes"] = Field(description="Which job it is.")
+    neighbours: int = Field(default=15, ge=1, description="Of trustworthiness.")
+    rows: int = Field(default=2000, ge=100, description="Most test rows of the maps, for t-SNE takes its time.")
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """Rows of arrays."""
+    return kind_problems(recipe, job, ("table", "images"))
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """Nothing: all that matters is in the artifacts."""
+    return {}
+
+
+class _Rows(NamedTuple):
+    """Training and test rows, as networks are given them, with their classes."""
+
+    train: np.ndarray  # float32 [N, *shape]
+    test: np.ndarray  # float32 [M, *shape]
+    labels: np.ndarray  # [N] from 0; −1: none
+    truth: np.ndarray  # [M]
+
+    @property
+    def have_classes(self) -> bool:
+        return are_classes(self.labels, self.truth)
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Encode unseen rows and set reconstruction, probes and maps beside those of as many principal components.
+
+    inputs: `pretrained`, an auto-encoder in `model/`; `shards`, columns `input` [R, *shape] and `label` [R] of the
+    splits train and test; `corpus`, for names of classes. Errors are squared and summed over a row's values; accuracies
+    and trustworthiness (Venna & Kaski 2001) are in 0 … 1; kNN as in Wu et al. 2018, section 3.4. UserError where rows
+    are too few for as many components as the code has numbers.
+    """
+    from pipeline.reports import images
     from training.models.autoencoder import open_model
 
-    job = CodesConfig.model_validate(config["job"])
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
     seen, unseen = (scaled(np.asarray(rows["input"])) for rows in (train, test))
-    context.progress("encoding")
+    rows = _Rows(seen, unseen, np.asarray(train["label"]), np.asarray(test["label"]))
     model = open_model(inputs["pretrained"].path / MODEL)
-    codes, unseen_codes = flat(encoded(model, seen)), flat(encoded(model, unseen))
-    by_ours = rebuilt(model, unseen)
-    size = codes.shape[1]
-    if size > min(len(seen), seen[0].size):
-        raise UserError(f"downstream.{job.name}: PCA has no {size} components of {len(seen)} rows of {seen[0].size}.")
+    features, rebuilt = _features(job, model, rows, context)
+    measured = _measured(features, rebuilt, rows, context)
+    figures, folder = [], out_dir / "figures"
+    if unseen.ndim == 4:
+        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
+        grids = {"input": unseen, **rebuilt}
+        images.image_grid({name: of[some] for name, of in grids.items()}, folder / "rebuilt.png")
+        figures.append(Figure("rebuilt", "rebuilt.png"))
+    maps = _maps(job, {name: new for name, (_, new) in features.items()}, context)
+    points = {f"{name} (trustworthiness {trust:.3f})": places for name, (places, trust) in maps.items()}
+    labels = rows.truth[: job.rows] if rows.have_classes else None
+    images.maps(points, labels, inputs["corpus"].summary["classes"], folder / "maps.png")
+    trusted = {name: trust for name, (_, trust) in maps.items()}
+    return _report(job, rows, features[OURS][0].shape[1], measured, trusted, [*figures, Figure("maps", "maps.png")])
+
+
+def _features(
+    job: Config, model: Any, rows: _Rows, context: Context
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, np.ndarray]]:
+    """Features of (training rows [N, D], test rows [M, D]) by name, and the test rows rebuilt from them."""
+    from sklearn.decomposition import PCA as Components  # noqa: N811 - the name is ours here
+
+    from pipeline.downstream.train_in_memory import encoded, rebuilt
+
+    context.progress("encoding")
+    codes, unseen_codes = flat(encoded(model, rows.train)), flat(encoded(model, rows.test))
+    by_ours = rebuilt(model, rows.test)
+    size, values = codes.shape[1], rows.train[0].size
+    if size > min(len(rows.train), values):
+        raise UserError(f"downstream.{job.name}: PCA has no {size} components of {len(rows.train)} rows of {values}.")
     context.progress("fitting PCA")
-    pca = Components(size, svd_solver="full").fit(flat(seen))
-    by_pca = pca.inverse_transform(pca.transform(flat(unseen))).reshape(unseen.shape)
-    found: dict[str, dict[str, float]] = {
-        OURS: {"error": _error(by_ours, unseen)},
-        PCA: {"error": _error(by_pca, unseen)},
-    }
+    pca = Components(size, svd_solver="full").fit(flat(rows.train))
+    components = pca.transform(flat(rows.train)), pca.transform(flat(rows.test))
     features = {
         OURS: (codes, unseen_codes),
-        PCA: (pca.transform(flat(seen)), pca.transform(flat(unseen))),
-        INPUTS: (flat(seen), flat(unseen)),
+        PCA: components,
+        INPUTS: (flat(rows.train), flat(rows.test)),
     }
-    labels, truth = np.asarray(train["label"]), np.asarray(test["label"])
-    if are_classes(labels, truth):
+    return features, {OURS: by_ours, PCA: pca.inverse_transform(components[1]).reshape(rows.test.shape)}
+
+
+def _measured(
+    features: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rebuilt: Mapping[str, np.ndarray],
+    rows: _Rows,
+    context: Context,
+) -> dict[str, dict[str, float]]:
+    """Error, and where rows have classes accuracies of probes, by name of the features."""
+    measured: dict[str, dict[str, float]] = {name: {"error": _error(made, rows.test)} for name, made in rebuilt.items()}
+    if rows.have_classes:
         for name, (known, new) in features.items():
             context.progress(f"probing {name}")
+            neighbours = max(1, min(200, len(known) // 10))
             scores = {
-                "knn": knn_accuracy(known, labels, new, truth, max(1, min(200, len(known) // 10))),
-                "linear": linear_accuracy(known, labels, new, truth),
+                "knn": knn_accuracy(known, rows.labels, new, rows.truth, neighbours),
+                "linear": linear_accuracy(known, rows.labels, new, rows.truth),
             }
-            found.setdefault(name, {}).update(scores)
-    figures = out_dir / "figures"
-    if unseen.ndim == 4:
-        pictures = {"input": unseen, OURS: by_ours, PCA: by_pca}
-        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
-        array_figures.picture_grid({name: of[some] for name, of in pictures.items()}, figures / "rebuilt.png")
-    maps = _maps(job, {name: new for name, (_, new) in features.items()}, context)
-    where = {f"{name} (trustworthiness {one['trustworthiness']:.3f})": one.pop("points") for name, one in maps.items()}
-    classes = inputs["corpus"].summary["classes"]
-    array_figures.maps(where, truth[: job.rows] if are_classes(labels, truth) else None, classes, figures / "maps.png")
-    ratio = found[OURS]["error"] / found[PCA]["error"]
-    probed = "knn" in found[OURS]
-    return {
-        "title": job.name,
-        "task": job.task,
-        "about": f"{size} numbers a row; {len(seen):,} training rows, {len(unseen):,} test rows, on which everything "
-        "here is measured. Error: squared, summed over the values. Trustworthiness says how far neighbours on a map "
-        "were neighbours before.",
-        "heads": ["features", "error", *(["kNN accuracy", "linear accuracy"] if probed else [])],
-        "rows": [[name, *_cells(one, probed)] for name, one in found.items()],
-        "figures": {"rebuilt": "rebuilt.png", "maps": "maps.png"} if unseen.ndim == 4 else {"maps": "maps.png"},
-        "verdict": f"With {size} numbers a row the auto-encoder's error on unseen rows is {ratio:.2f} times PCA's.",
-        "found": found,
-        "maps": maps,
-        "summary": {
-            "error_ratio": ratio,
-            **{f"{_slug(name)}_{what}": value for name, one in found.items() for what, value in one.items()},
-            **{f"{_slug(name)}_trustworthiness": one["trustworthiness"] for name, one in maps.items()},
+            measured.setdefault(name, {}).update(scores)
+    return measured
+
+
+def _report(
+    job: Config,
+    rows: _Rows,
+    size: int,
+    measured: Mapping[str, Mapping[str, float]],
+    trusted: Mapping[str, float],
+    figures: list[Figure],
+) -> Report:
+    ratio = measured[OURS]["error"] / measured[PCA]["error"]
+    probed = "knn" in measured[OURS]
+    columns = ["features", "error", *(["kNN accuracy", "linear accuracy"] if probed else [])]
+    return Report(
+        title=job.name,
+        about=f"{size} numbers a row; {len(rows.train):,} training rows, {len(rows.test):,} test rows, on which "
+        "everything here is measured. Error: squared, summed over the values. Trustworthiness says how far neighbours "
+        "on a map were neighbours before.",
+        tables=[Table("Features", columns, [[name, *_cells(of, probed)] for name, of in measured.items()])],
+        figures=figures,
+        verdict=f"With {size} numbers a row the auto-encoder's error on unseen rows is {ratio:.2f} times PCA's.",
+        numbers={
+            "error/ratio": ratio,
+            **{f"{what}/{_slug(name)}": value for name, of in measured.items() for what, value in of.items()},
+            **{f"trustworthiness/{_slug(name)}": trust for name, trust in trusted.items()},
         },
-    }
+        notes={"task": job.task, "features": measured, "trustworthiness": trusted},
+    )
 
 
-def _cells(one: dict[str, float], probed: bool) -> list[str]:
-    error = f"{one['error']:.4g}" if "error" in one else "–"
-    return [error, f"{one['knn']:.3f}", f"{one['linear']:.3f}"] if probed else [error]
+def _cells(measured: Mapping[str, float], probed: bool) -> list[str]:
+    error = f"{measured['error']:.4g}" if "error" in measured else "–"
+    return [error, f"{measured['knn']:.3f}", f"{measured['linear']:.3f}"] if probed else [error]
 
 
-def _maps(job: CodesConfig, features: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
-    """Two numbers a test row: the first two components, t-SNE of the inputs and of the codes."""
+def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> dict[str, tuple[np.ndarray, float]]:
+    """Two numbers a test row, and their trustworthiness: the first two components, t-SNE of inputs and of codes."""
     from sklearn.manifold import TSNE, trustworthiness
 
     inputs, codes = features[INPUTS][: job.rows], features[OURS][: job.rows]
@@ -110,16 +186,13 @@ def _maps(job: CodesConfig, features: dict[str, np.ndarray], context: Context) -
         begin = "pca" if rows.shape[1] > 1 else "random"
         return TSNE(2, perplexity=perplexity, init=begin, random_state=0).fit_transform(rows)
 
-    found: dict[str, np.ndarray] = {"PCA, 2 components": plane(inputs)(inputs)}
+    points_of: dict[str, np.ndarray] = {"PCA, 2 components": plane(inputs)(inputs)}
     if codes.shape[1] == 2:
-        found["codes"] = codes
+        points_of["codes"] = codes
     for name, rows in (("t-SNE of inputs", inputs), ("t-SNE of codes", codes)):
         context.progress(name)
-        found[name] = tsne(rows)
-    return {
-        name: {"points": points, "trustworthiness": float(trustworthiness(inputs, points, n_neighbors=k))}
-        for name, points in found.items()
-    }
+        points_of[name] = tsne(rows)
+    return {name: (points, float(trustworthiness(inputs, points, n_neighbors=k))) for name, points in points_of.items()}
 
 
 def _error(made: np.ndarray, wanted: np.ndarray) -> float:

@@ -1,93 +1,163 @@
-"""Layer by layer and then all at once, beside other ways to train a network as deep (Hinton & Salakhutdinov 2006).
+"""The job `curves`: layer by layer and then all at once, beside other ways to train a network as deep.
 
-The recipe's network was trained as a stack of machines, unrolled and fine-tuned. Its rivals have as many steps, on the
-same rows, all of them for the whole network: from random weights, with other units or another optimizer. Curves are of
-validation rows, as training went on; the table is of test rows, at its end.
+The recipe's network was trained as a stack of machines, unrolled and fine-tuned (Hinton & Salakhutdinov 2006). Its
+rivals have as many steps, on the same rows, all of them for the whole network: from random weights, with other units or
+another optimizer. Curves are of validation rows, as training went on; the table is of test rows, at its end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from data_prep.corruptions.noise import scaled
 from data_prep.rng import key
-from pipeline.artifact import Artifact
-from pipeline.downstream.job import flat, rows_of
-from pipeline.downstream.train_in_memory import rebuilt, trained
-from pipeline.recipe.jobs.autoencoders import CurvesConfig, RivalConfig
-from pipeline.reports import pictures as array_figures
-from pipeline.stage import Context
-from pipeline.stages.pretrain import METRICS, MODEL, read_records
+from data_prep.shards.rows import Rows
+from pipeline.artifact import MODEL
+from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
+from pipeline.downstream.rows import flat, rows_of
+from pipeline.reports.report import Figure, Report, Table
+from training.config import Settings
 
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.stage import Context
+
+VERSION = 1
+READS = ("pretrained", "shards")
 ERROR = "validation_squared-error"
-SHOWN = 12  # pictures in a grid
+SHOWN = 12  # images in a grid
 Curve = list[tuple[int, float]]
 
 
-def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
-    from training.models.autoencoder import open_model
+class RivalConfig(Settings):
+    """A way of training without machines, set beside them."""
 
-    job = CurvesConfig.model_validate(config["job"])
+    name: str = Field(min_length=1, description="What the curve is called.")
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(description="Between layers.")
+    optimizer: Literal["adamw", "sgd"] = Field(description="What updates the weights.")
+    lr: float = Field(gt=0, description="Peak learning rate.")
+
+
+class Config(JobConfig):
+    """Test error over the steps: layer by layer and then all at once, beside the same depth trained all at once."""
+
+    task: Literal["curves"] = Field(description="Which job it is.")
+    ours: str = Field(default="pretrained", description="What the recipe's own curve is called.")
+    rivals: list[RivalConfig] = Field(min_length=1, description="Other ways, with as many steps.")
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """A stack of restricted Boltzmann machines."""
+    yield from kind_problems(recipe, job, ("table", "images"))
+    yield from objective_problems(recipe, job, "rbm")
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """What the recipe's own network was trained with."""
+    return training_settings(recipe)
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Train the rivals and set their errors beside the recipe's, over the steps and at the end.
+
+    inputs: `pretrained`, an auto-encoder in `model/` with the log of its training; `shards`, column `input` [R, *shape]
+    of the splits train, validation and test. Errors are squared, summed over a row's values and averaged over rows, of
+    values in 0 … 1 or as the transform made them (Hinton & Salakhutdinov 2006, figure 2 and its supplement).
+    """
+    from pipeline.downstream.train_in_memory import rebuilt
+    from pipeline.reports import images
+
     train, held_out, test = (rows_of(inputs["shards"], split) for split in ("train", "validation", "test"))
     unseen = scaled(np.asarray(test["input"]))
-    ours = inputs["pretrained"]
-    models = {job.ours: open_model(ours.path / MODEL)}
-    values = models[job.ours].values
-    curves = {job.ours: curve(read_records(ours.path / METRICS), values)}
-    for number, rival in enumerate(job.rivals):
-
-        def told(done: float, number: int = number, name: str = rival.name) -> None:
-            context.progress(name, (number + done) / len(job.rivals))
-
-        seed = key(config["seed"], f"{job.name} {rival.name}") >> 1
-        found = trained(changed(config, rival), train, seed, context, held_out, told)
-        models[rival.name], curves[rival.name] = found.model, curve(found.records, values)
-
+    models, curves = _trained(job, settings, inputs["pretrained"], train, held_out, context)
     made = {name: rebuilt(model, unseen) for name, model in models.items()}
-    errors = {name: float(np.square(flat(of - unseen).astype(np.float64)).sum(1).mean()) for name, of in made.items()}
-    mean = scaled(np.asarray(train["input"])).mean(0)
-    errors_of_mean = float(np.square(flat(mean[None] - unseen).astype(np.float64)).sum(1).mean())
-    figures, shown = out_dir / "figures", {"error over the steps": "curves.png"}
-    array_figures.error_curves(curves, phases(config), errors_of_mean, figures / "curves.png")
+    errors = {name: _error(of, unseen) for name, of in made.items()}
+    error_of_mean = _error(scaled(np.asarray(train["input"])).mean(0)[None], unseen)
+    folder, figures = out_dir / "figures", [Figure("error over the steps", "curves.png")]
+    images.error_curves(curves, phases(settings), error_of_mean, folder / "curves.png")
     if unseen.ndim == 4:
         some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
-        pictures = {"input": unseen[some], **{name: of[some] for name, of in made.items()}}
-        array_figures.picture_grid(pictures, figures / "rebuilt.png")
-        shown["rebuilt"] = "rebuilt.png"
+        images.image_grid(
+            {"input": unseen[some], **{name: of[some] for name, of in made.items()}}, folder / "rebuilt.png"
+        )
+        figures.append(Figure("rebuilt", "rebuilt.png"))
+    return _report(job, settings, len(unseen), errors, error_of_mean, curves, figures)
+
+
+def _trained(
+    job: Config, settings: dict[str, Any], pretrained: Artifact, train: Rows, held_out: Rows, context: Context
+) -> tuple[dict[str, Any], dict[str, Curve]]:
+    """The recipe's network and its rivals, and their curves, by name."""
+    from pipeline.downstream.train_in_memory import trained
+    from pipeline.stages.pretrain import METRICS, read_records
+    from training.models.autoencoder import open_model
+
+    models = {job.ours: open_model(pretrained.path / MODEL)}
+    values = models[job.ours].values
+    curves = {job.ours: curve(read_records(pretrained.path / METRICS), values)}
+    for number, rival in enumerate(job.rivals):
+
+        def progress(done: float, number: int = number, name: str = rival.name) -> None:
+            context.progress(name, (number + done) / len(job.rivals))
+
+        seed = key(settings["seed"], f"{job.name} {rival.name}") >> 1
+        network = trained(changed(settings, rival), train, seed, context, held_out, progress)
+        models[rival.name], curves[rival.name] = network.model, curve(network.records, values)
+    return models, curves
+
+
+def _error(made: np.ndarray, wanted: np.ndarray) -> float:
+    """Squared error of rows [N, *shape], summed over a row's values, averaged over rows."""
+    return float(np.square(flat(made - wanted).astype(np.float64)).sum(1).mean())
+
+
+def _report(
+    job: Config,
+    settings: dict[str, Any],
+    num_rows: int,
+    errors: Mapping[str, float],
+    error_of_mean: float,
+    curves: Mapping[str, Curve],
+    figures: list[Figure],
+) -> Report:
     best = min(job.rivals, key=lambda rival: errors[rival.name]).name
     worst = max(job.rivals, key=lambda rival: errors[rival.name]).name
-    return {
-        "title": job.name,
-        "task": job.task,
-        "about": f"{config['train']['steps']:,} steps each; squared error summed over a row's values, of "
-        f"{len(unseen):,} test rows. The mean of the training rows alone has {errors_of_mean:.4g}. The rates of the "
-        "rivals are the recipe's choice.",
-        "heads": ["training", "units", "optimizer", "test error", "of the mean's"],
-        "rows": [
-            [name, units, optimizer, f"{errors[name]:.4g}", f"{errors[name] / errors_of_mean:.2f}"]
-            for name, units, optimizer in [
-                (job.ours, config["network"]["config"].get("activation", "relu"), optimizer_of(config)),
-                *((rival.name, rival.activation, rival.optimizer) for rival in job.rivals),
-            ]
-        ],
-        "figures": shown,
-        "verdict": f"After as many steps {job.ours} has an error of {errors[job.ours]:.3g} on unseen rows, {worst} one "
+    ways = [
+        (job.ours, settings["network"].get("config", {}).get("activation", "relu"), optimizer_of(settings)),
+        *((rival.name, rival.activation, rival.optimizer) for rival in job.rivals),
+    ]
+    rows = [
+        [name, units, optimizer, f"{errors[name]:.4g}", f"{errors[name] / error_of_mean:.2f}"]
+        for name, units, optimizer in ways
+    ]
+    return Report(
+        title=job.name,
+        about=f"{settings['train']['steps']:,} steps each; squared error summed over a row's values, of {num_rows:,} "
+        f"test rows. The mean of the training rows alone has {error_of_mean:.4g}. The rates of the rivals are the "
+        "recipe's choice.",
+        tables=[Table("Ways to train", ["training", "units", "optimizer", "test error", "of the mean's"], rows)],
+        figures=figures,
+        verdict=f"After as many steps {job.ours} has an error of {errors[job.ours]:.3g} on unseen rows, {worst} one "
         f"of {errors[worst]:.3g}, {best} one of {errors[best]:.3g}.",
-        "found": {"errors": errors, "mean": errors_of_mean, "curves": curves},
-        "summary": {
-            "error_of_mean": errors_of_mean,
-            **{f"{name.lower().replace(' ', '-').replace(',', '')}_error": value for name, value in errors.items()},
+        numbers={
+            "error/mean_of_rows": error_of_mean,
+            **{f"error/{name.lower().replace(' ', '-').replace(',', '')}": value for name, value in errors.items()},
         },
-    }
+        notes={"task": job.task, "errors": errors, "mean": error_of_mean, "curves": curves},
+    )
 
 
 def changed(config: dict[str, Any], rival: RivalConfig) -> dict[str, Any]:
     """The recipe, trained all at once and in the rival's way."""
-    options = {name: value for name, value in config["objective"]["options"].items() if name == "loss"}
-    network = {**config["network"]["config"], "activation": rival.activation}
+    options = {name: value for name, value in config["objective"].get("options", {}).items() if name == "loss"}
+    network = {**config["network"].get("config", {}), "activation": rival.activation}
     return {
         **config,
         "network": {**config["network"], "config": network},
@@ -107,12 +177,12 @@ def phases(config: dict[str, Any]) -> dict[str, int]:
     from training.objectives.rbm import RbmOptions, shares
 
     objective = ObjectiveConfig.model_validate(config["objective"])
-    machines = len(config["network"]["config"].get("hidden", [])) + 1
-    found, done = {}, 0
+    machines = len(config["network"].get("config", {}).get("hidden", [])) + 1
+    ends, done = {}, 0
     for phase in shares(config["train"]["steps"], machines, RbmOptions(**objective.options).pretraining):  # type: ignore[arg-type]
         done += phase.steps
-        found[phase.name] = done
-    return found
+        ends[phase.name] = done
+    return ends
 
 
 def optimizer_of(config: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""What discrete codes mean and how well they are used, and a prior of them to draw new rows from.
+"""The job `discrete`: what discrete codes mean and how well they are used, and a prior of them to draw new rows from.
 
-Everything is measured on test rows, but what needs many: which attribute a bit means is told of training rows. The
+Everything is measured on test rows, but what needs many: which attribute a bit means is taken from training rows. The
 prior (`training.models.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
 `model/`, from which `sesame sample` draws.
 """
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from data_prep.corruptions.noise import scaled
 from data_prep.rng import key
-from pipeline.artifact import Artifact
+from pipeline.artifact import MODEL
 from pipeline.downstream.autoencoders.discrete_measures import (
     attributes,
     counts_of,
@@ -26,125 +28,192 @@ from pipeline.downstream.autoencoders.discrete_measures import (
     perplexity,
     unchanging,
 )
-from pipeline.downstream.job import are_classes, flat, rows_of
-from pipeline.downstream.train_in_memory import applied, rebuilt, train_on
-from pipeline.recipe.jobs.autoencoders import DiscreteConfig
-from pipeline.reports import pictures as array_figures
-from pipeline.stage import Context
-from pipeline.stages.pretrain import MODEL
+from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
+from pipeline.downstream.rows import are_classes, flat, rows_of
+from pipeline.reports.report import Figure, Report, Table
 
-SHOWN = 12  # pictures in a row
-SIDE = 8  # pictures along a grid of samples
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.stage import Context
+
+VERSION = 1
+READS = ("pretrained", "shards", "corpus")
+SHOWN = 12  # images in a row
+SIDE = 8  # images along a grid of samples
 MOST_BITS = 16  # in the table
 
 
-def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+class Config(JobConfig):
+    """What discrete codes mean, how well they are used, and a prior of them to draw new rows from."""
+
+    task: Literal["discrete"] = Field(description="Which job it is.")
+    prior_steps: int = Field(default=1000, ge=1, description="Steps of the prior's training.")
+    prior_lr: float = Field(default=3e-3, gt=0, description="Its peak learning rate.")
+    prior_hidden: int = Field(default=128, ge=1, description="Units of its GRU.")
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """An auto-encoder with discrete codes."""
+    yield from kind_problems(recipe, job, ("table", "images"))
+    yield from objective_problems(recipe, job, "discrete")
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """How the recipe trains, by which the prior is trained, too."""
+    given = training_settings(recipe)
+    return {"train": given["train"], "seed": given["seed"]}
+
+
+class _Split(NamedTuple):
+    """Rows of a split, their codes and classes."""
+
+    rows: np.ndarray  # float32 [R, *shape]
+    codes: np.ndarray  # [R, places]
+    labels: np.ndarray  # [R] from 0; −1: none
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Measure codes of test rows and what they mean; train a prior of them, kept in `model/`.
+
+    inputs: `pretrained`, an auto-encoder with discrete codes in `model/`; `shards`, columns `input` [R, *shape] and
+    `label` [R] of the splits train and test; `corpus`, for names of classes. Errors are squared and summed over a
+    row's values; entropies, mutual information and the prior's code length are in bits (a row); perplexity is
+    exp(−Σ p log p) of a code's values (van den Oord et al. 2017, section 4).
+    """
+    from pipeline.downstream.train_in_memory import applied, rebuilt
     from training.models.autoencoder import open_model
 
-    job = DiscreteConfig.model_validate(config["job"])
     folder = inputs["pretrained"].path / MODEL
     model = open_model(folder)
-    train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
-    seen, unseen = (scaled(np.asarray(rows["input"])) for rows in (train, test))
     context.progress("encoding")
-    codes, unseen_codes = (flat(applied(model.indices, rows)) for rows in (seen, unseen))
-    error = float(np.square(flat(rebuilt(model, unseen) - unseen).astype(np.float64)).sum(1).mean())
-    kind, size, places = model.options.codes, model.size, codes.shape[1]
-    counts = counts_of(unseen_codes, size)
+    train, test = (_split(model, inputs["shards"], split) for split in ("train", "test"))
+    kind, size, places = model.options.codes, model.size, train.codes.shape[1]
+    counts = counts_of(test.codes, size)
     if kind == "vq":
         counts = counts.sum(0, keepdims=True)  # one codebook for all places
-    summary: dict[str, float] = {
-        "squared_error": error,
-        "perplexity": float(perplexity(counts).mean()),
-        "codes_used": float((counts > 0).mean()),
-        "bits_a_row": places * math.log2(size),
-        "entropy_bits": float(entropy(counts_of(unseen_codes, size)).sum()),
-    }
-    rows = [
-        ["error on unseen rows", f"{error:.4g}"],
-        [
-            f"perplexity of the {size} values" + (", mean over places" if len(counts) > 1 else ""),
-            _short(summary["perplexity"]),
-        ],
-        ["values in use", f"{summary['codes_used']:.1%}"],
-        ["bits a row: as stored", f"{summary['bits_a_row']:.1f}"],
-        ["bits a row: each place by its own shares", f"{summary['entropy_bits']:.1f}"],
-    ]
-
+    rows, numbers = _use_of_codes(model, test, counts)
     if kind != "vq" and places > 1:
-        summary["constant"] = float(unchanging(codes))
-        rows.append(["codes that are the same in every row", f"{summary['constant']:.0f} of {places}"])
-    prior, summary["prior_bits"] = _prior(job, config, model, codes, unseen_codes, context)
-    rows.append(["bits a row: by the learned prior", f"{summary['prior_bits']:.1f}"])
+        numbers["codes/constant"] = float(unchanging(train.codes))
+        rows.append(["codes that are the same in every row", f"{numbers['codes/constant']:.0f} of {places}"])
+    prior, numbers["bits/prior"] = _prior(job, settings, model, train.codes, test.codes, context)
+    rows.append(["bits a row: by the learned prior", f"{numbers['bits/prior']:.1f}"])
     shutil.copytree(folder, out_dir / MODEL, ignore=shutil.ignore_patterns("README.md"))
-    _kept(prior, out_dir / MODEL)
+    _keep(prior, out_dir / MODEL)
 
-    labels, truth = np.asarray(train["label"]), np.asarray(test["label"])
-    names = inputs["corpus"].summary["classes"]
     figures = _Figures(out_dir / "figures")
-    many = f"{places} codes" if places > 1 else "One code"
-    verdict = f"{many} of {size} values a row: the error on unseen rows is {error:.3g}"
-    if stuck := int(summary.get("constant", 0)):
-        verdict += f"; {stuck} of them say nothing, for they are the same in every row"
-    meaning = None
-    if are_classes(labels, truth) and kind == "binary":
-        meaning = _bits(codes, labels, attributes(seen if seen.ndim == 4 else None, labels, names), figures)
-    elif are_classes(labels, truth) and places == 1:
-        context.progress("k-means, to compare")
-        clusters = _clusters(flat(seen), flat(unseen), size, config["seed"])
-        meaning = _classes(unseen_codes[:, 0], clusters, truth, size, names, figures)
-    if meaning:
-        rows += meaning.rows
-        summary |= meaning.summary
-        verdict += f"; {meaning.verdict}"
-
-    if unseen.ndim == 4:
-        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
-        figures.rebuilt({"input": unseen[some], "rebuilt": rebuilt(model, unseen[some])})
-        figures.samples(_drawn(out_dir / MODEL, SIDE * SIDE, config["seed"]), unseen)
+    names = inputs["corpus"].summary["classes"]
+    meaning = _meaning_of(kind, size, train, test, names, settings["seed"], figures, context)
+    if test.rows.ndim == 4:
+        some = np.linspace(0, len(test.rows) - 1, SHOWN).astype(int)
+        figures.rebuilt({"input": test.rows[some], "rebuilt": rebuilt(model, test.rows[some])})
+        figures.samples(_drawn(out_dir / MODEL, SIDE * SIDE, settings["seed"]), test.rows)
         if places == 1:
             figures.codes(applied(model.decode, _every_code(model)))
     else:
         figures.use(counts)
-    return {
-        "title": job.name,
-        "task": job.task,
-        "about": f"Codes: {kind}, {places} a row, each of {size} values; {len(seen):,} training rows, {len(unseen):,} "
-        "test rows. Mutual information is that of training rows, chance taken off; attributes other than classes are "
-        "above or below the median.",
-        "heads": ["measure", "value"],
-        "rows": rows,
-        "figures": figures.drawn,
-        "verdict": verdict + ".",
-        "summary": summary,
+    return Report(
+        title=job.name,
+        about=f"Codes: {kind}, {places} a row, each of {size} values; {len(train.rows):,} training rows, "
+        f"{len(test.rows):,} test rows. Mutual information is that of training rows, chance taken off; attributes "
+        "other than classes are above or below the median.",
+        tables=[Table("Codes", ["measure", "value"], [*rows, *(meaning.rows if meaning else [])])],
+        figures=figures.drawn,
+        verdict=_verdict(places, size, numbers, meaning),
+        numbers=numbers | (meaning.numbers if meaning else {}),
+        notes={"task": job.task},
+    )
+
+
+def _split(model: Any, shards: Artifact, split: str) -> _Split:
+    from pipeline.downstream.train_in_memory import applied
+
+    table = rows_of(shards, split)
+    rows = scaled(np.asarray(table["input"]))
+    return _Split(rows, flat(applied(model.indices, rows)), np.asarray(table["label"]))
+
+
+def _use_of_codes(model: Any, test: _Split, counts: np.ndarray) -> tuple[list[list[str]], dict[str, float]]:
+    """Lines of the table and numbers: the error, and how codes are used. counts [places or 1, size] of test rows."""
+    from pipeline.downstream.train_in_memory import rebuilt
+
+    size, places = model.size, test.codes.shape[1]
+    error = float(np.square(flat(rebuilt(model, test.rows) - test.rows).astype(np.float64)).sum(1).mean())
+    numbers = {
+        "squared_error": error,
+        "codes/perplexity": float(perplexity(counts).mean()),
+        "codes/used": float((counts > 0).mean()),
+        "bits/stored": places * math.log2(size),
+        "bits/entropy": float(entropy(counts_of(test.codes, size)).sum()),
     }
+    over_places = ", mean over places" if len(counts) > 1 else ""
+    rows = [
+        ["error on unseen rows", f"{error:.4g}"],
+        [f"perplexity of the {size} values{over_places}", _short(numbers["codes/perplexity"])],
+        ["values in use", f"{numbers['codes/used']:.1%}"],
+        ["bits a row: as stored", f"{numbers['bits/stored']:.1f}"],
+        ["bits a row: each place by its own shares", f"{numbers['bits/entropy']:.1f}"],
+    ]
+    return rows, numbers
+
+
+def _meaning_of(
+    kind: str,
+    size: int,
+    train: _Split,
+    test: _Split,
+    names: list[str],
+    seed: int,
+    figures: _Figures,
+    context: Context,
+) -> _Meaning | None:
+    """Of bits, and of one code a row, where rows have classes."""
+    if not are_classes(train.labels, test.labels):
+        return None
+    if kind == "binary":
+        images = train.rows if train.rows.ndim == 4 else None
+        return _bits(train.codes, train.labels, attributes(images, train.labels, names), figures)
+    if train.codes.shape[1] == 1:
+        context.progress("k-means, to compare")
+        clusters = _clusters(flat(train.rows), flat(test.rows), size, seed)
+        return _classes(test.codes[:, 0], clusters, test.labels, size, names, figures)
+    return None
+
+
+def _verdict(places: int, size: int, numbers: Mapping[str, float], meaning: _Meaning | None) -> str:
+    many = f"{places} codes" if places > 1 else "One code"
+    verdict = f"{many} of {size} values a row: the error on unseen rows is {numbers['squared_error']:.3g}"
+    if constant := int(numbers.get("codes/constant", 0)):
+        verdict += f"; {constant} of them say nothing, for they are the same in every row"
+    return f"{verdict}; {meaning.verdict}." if meaning else f"{verdict}."
 
 
 class _Meaning(NamedTuple):
     """What codes were found to mean."""
 
     rows: list[list[str]]
-    summary: dict[str, float]
+    numbers: dict[str, float]
     verdict: str
 
 
 def _bits(codes: np.ndarray, labels: np.ndarray, known: dict[str, np.ndarray], figures: _Figures) -> _Meaning:
     """Which attribute each bit means; codes [N, P], known attributes [N] by name."""
     names, values = list(known), np.stack(list(known.values()), 1)
-    told = np.stack([mutual_information(codes, of) for of in values.T], 1)  # [P, attributes]
-    most, order = told.max(1), np.argsort(-told.max(1))
+    information = np.stack([mutual_information(codes, of) for of in values.T], 1)  # [P, attributes]
+    most, order = information.max(1), np.argsort(-information.max(1))
     rows = []
     for bit in order[:MOST_BITS]:
-        best = int(told[bit].argmax())
+        best = int(information[bit].argmax())
         agrees = codes[values[:, best], bit].mean() > codes[:, bit].mean()
         rows.append([f"bit {bit}", f"1: {names[best] if agrees else denied(names[best])} ({most[bit]:.2f} bits)"])
     figures.heat(
-        "what bits mean", told[order].T, [str(bit) for bit in order], names, "bit", "mutual information (bits)"
+        "what bits mean", information[order].T, [str(bit) for bit in order], names, "bit", "mutual information (bits)"
     )
     about = float(mutual_information(codes, labels).mean())
     return _Meaning(
         rows,
-        {"bits_about_label": about, "bits_about_attribute": float(most.mean())},
+        {"information/label": about, "information/attribute": float(most.mean())},
         f"a bit tells {most.mean():.2f} bits of the attribute that it means most",
     )
 
@@ -155,14 +224,14 @@ def _classes(
     """How well codes [N] are the classes [N] that nobody named, beside clusters [N]."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    def measured(found: np.ndarray) -> tuple[float, float, float]:
-        accuracy = matched(found, truth, size)[0]
-        return accuracy, normalized_mutual_info_score(truth, found), adjusted_rand_score(truth, found)
+    def measured(clusters: np.ndarray) -> tuple[float, float, float]:
+        accuracy = matched(clusters, truth, size)[0]
+        return accuracy, normalized_mutual_info_score(truth, clusters), adjusted_rand_score(truth, clusters)
 
     ours, theirs = measured(codes), measured(clusters)
     keys = ("hungarian_accuracy", "nmi", "ari")
-    summary = dict(zip(keys, map(float, ours), strict=True))
-    summary |= {f"kmeans_{key}": float(value) for key, value in zip(keys, theirs, strict=True)}
+    numbers = {f"classes/{key}": float(value) for key, value in zip(keys, ours, strict=True)}
+    numbers |= {f"classes/kmeans_{key}": float(value) for key, value in zip(keys, theirs, strict=True)}
     called = ("accuracy as classes, matched one to one", "normalised mutual information", "adjusted Rand index")
     rows = [[name, f"{mine:.3f} (k-means {other:.3f})"] for name, mine, other in zip(called, ours, theirs, strict=True)]
     table = matched(codes, truth, size)[1]
@@ -170,7 +239,7 @@ def _classes(
     figures.heat("codes and classes", table, codes_by_class, [str(code) for code in range(size)], "class", "test rows")
     return _Meaning(
         rows,
-        summary,
+        numbers,
         f"without a label its codes are the classes in {ours[0]:.1%} of rows, clusters of k-means in {theirs[0]:.1%}",
     )
 
@@ -179,8 +248,8 @@ def _clusters(seen: np.ndarray, unseen: np.ndarray, size: int, seed: int) -> np.
     """The k-means cluster of each unseen row, of clusters of rows seen; rows [N, values]."""
     from sklearn.cluster import KMeans
 
-    found: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen)  # type: ignore[arg-type]
-    return found.predict(unseen)
+    means: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen)  # type: ignore[arg-type]
+    return means.predict(unseen)
 
 
 def denied(attribute: str) -> str:
@@ -193,22 +262,23 @@ def _short(value: float) -> str:
 
 
 def _prior(
-    job: DiscreteConfig, config: dict[str, Any], model: Any, codes: np.ndarray, unseen: np.ndarray, context: Context
+    job: Config, settings: dict[str, Any], model: Any, codes: np.ndarray, unseen: np.ndarray, context: Context
 ) -> tuple[Any, float]:
     """A prior that has learned the codes of training rows, and its bits per test row."""
     import torch
 
+    from pipeline.downstream.train_in_memory import applied, train_on
     from training.models.code_prior import CodePrior, PriorConfig
     from training.objectives.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
     across = _places[-1] * count if _places else 0
-    seed = key(config["seed"], f"{job.name} prior") >> 1
+    seed = key(settings["seed"], f"{job.name} prior") >> 1
     torch.manual_seed(seed)
     asked = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
     objective = PriorObjective(CodePrior(asked))
     train = {
-        **config["train"],
+        **settings["train"],
         "steps": job.prior_steps,
         "lr": job.prior_lr,
         "warmup_steps": job.prior_steps // 20,
@@ -226,7 +296,7 @@ def _prior(
     return prior, float(applied(prior.nats, unseen).mean() / math.log(2))
 
 
-def _kept(prior: Any, folder: Path) -> None:
+def _keep(prior: Any, folder: Path) -> None:
     from training.models.code_prior import save_prior
 
     save_prior(folder, prior)
@@ -249,31 +319,40 @@ def _every_code(model: Any) -> np.ndarray:
 
 
 class _Figures:
-    """What was drawn, by what it shows."""
+    """What was drawn."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.drawn: dict[str, str] = {}
+        self.drawn: list[Figure] = []
 
-    def _path(self, shows: str, file: str) -> Path:
-        self.drawn[shows] = file
+    def _path(self, title: str, file: str) -> Path:
+        self.drawn.append(Figure(title, file))
         return self.folder / file
 
-    def heat(self, shows: str, values: np.ndarray, x: list[str], y: list[str], xlabel: str, told: str) -> None:
-        array_figures.heat_map(values, x, y, shows, xlabel, told, self._path(shows, "meaning.png"))
+    def heat(self, title: str, values: np.ndarray, x: list[str], y: list[str], xlabel: str, unit: str) -> None:
+        from pipeline.reports.images import heat_map
 
-    def rebuilt(self, pictures: dict[str, np.ndarray]) -> None:
-        array_figures.picture_grid(pictures, self._path("rebuilt", "rebuilt.png"))
+        heat_map(values, x, y, title, xlabel, unit, self._path(title, "meaning.png"))
+
+    def rebuilt(self, images: dict[str, np.ndarray]) -> None:
+        from pipeline.reports.images import image_grid
+
+        image_grid(images, self._path("rebuilt", "rebuilt.png"))
 
     def samples(self, samples: np.ndarray, unseen: np.ndarray) -> None:
-        some = np.linspace(0, len(unseen) - 1, len(samples)).astype(int)
-        grids = {"samples of the prior": samples, "test pictures": unseen[some]}
-        array_figures.tiles(grids, self._path("samples", "samples.png"))
+        from pipeline.reports.images import tiles
 
-    def codes(self, pictures: np.ndarray) -> None:
-        array_figures.tiles({"what each code is decoded to": pictures}, self._path("codes", "codes.png"))
+        some = np.linspace(0, len(unseen) - 1, len(samples)).astype(int)
+        tiles({"samples of the prior": samples, "test images": unseen[some]}, self._path("samples", "samples.png"))
+
+    def codes(self, images: np.ndarray) -> None:
+        from pipeline.reports.images import tiles
+
+        tiles({"what each code is decoded to": images}, self._path("codes", "codes.png"))
 
     def use(self, counts: np.ndarray) -> None:
+        from pipeline.reports.images import bars
+
         shares = np.sort(counts.sum(0))[::-1] / counts.sum()
-        told = {str(rank): {"share": float(share)} for rank, share in enumerate(shares[:SHOWN], 1)}
-        array_figures.bars(told, "The most frequent values", "share of codes", self._path("use of codes", "use.png"))
+        by_rank = {str(rank): {"share": float(share)} for rank, share in enumerate(shares[:SHOWN], 1)}
+        bars(by_rank, "The most frequent values", "share of codes", self._path("use of codes", "use.png"))

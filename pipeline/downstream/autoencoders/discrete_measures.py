@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-PIXEL = 1e-6  # of brightness: an empty picture has no place
+PIXEL = 1e-6  # of brightness: an empty image has no place
 
 
 def counts_of(codes: np.ndarray, size: int) -> np.ndarray:
@@ -35,24 +35,24 @@ def mutual_information(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
     1955): that much is taken off, and what would be less than nothing is 0.
     """
     attribute = np.unique(values, return_inverse=True)[1]
-    found = []
+    information = []
     for column in codes.T:
         code = np.unique(column, return_inverse=True)[1]
         joint = np.zeros((code.max() + 1, attribute.max() + 1))
         np.add.at(joint, (code, attribute), 1)
         chance = (joint.shape[0] - 1) * (joint.shape[1] - 1) / (2 * len(values) * np.log(2))
         bits = entropy(joint.sum(1)) + entropy(joint.sum(0)) - entropy(joint.ravel())
-        found.append(max(0.0, float(bits - chance)))
-    return np.array(found)
+        information.append(max(0.0, float(bits - chance)))
+    return np.array(information)
 
 
-def attributes(pictures: np.ndarray | None, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """What a bit could mean, yes or no for each row [N]: each class, and of pictures [N, C, H, W] more than the median
+def attributes(images: np.ndarray | None, labels: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """What a bit could mean, yes or no for each row [N]: each class, and of images [N, C, H, W] more than the median
     of ink, width, height, lean (of the bright part's second moments) and of how high and how far right it lies."""
-    found = {f"is {names[label]}": labels == label for label in np.unique(labels) if label >= 0}
-    if pictures is None:
-        return found
-    light = pictures.mean(1).astype(np.float64)
+    classes = {f"is {names[label]}": labels == label for label in np.unique(labels) if label >= 0}
+    if images is None:
+        return classes
+    light = images.mean(1).astype(np.float64)
     ink = light.sum((1, 2))
     y, x = np.mgrid[: light.shape[1], : light.shape[2]]
     weights = light / np.maximum(ink, PIXEL)[:, None, None]
@@ -70,7 +70,7 @@ def attributes(pictures: np.ndarray | None, labels: np.ndarray, names: list[str]
         "low": from_top,
         "far right": from_left,
     }
-    return found | {name: values > np.median(values) for name, values in measured.items()}
+    return classes | {name: values > np.median(values) for name, values in measured.items()}
 
 
 def matched(codes: np.ndarray, labels: np.ndarray, size: int) -> tuple[float, np.ndarray]:

@@ -1,7 +1,9 @@
-"""What a variational auto-encoder knows: bounds on the likelihood of unseen rows, samples, ways between rows, its axes.
+"""The job `generation`: what a variational auto-encoder knows.
+
+Bounds on the likelihood of unseen rows, samples, ways between rows, its axes.
 
     nats      mean log p(x) of test rows, from below: the evidence lower bound (ELBO), and the importance-weighted one
-    bits/dim  −nats / (D · ln 2), D the values of a row, the prior's part included. A density of pictures is first told
+    bits/dim  −nats / (D · ln 2), D the values of a row, the prior's part included. A density of images is first given
               per step of a byte (+ D · ln 255), for they are made of bytes
 
 A latent dimension is in use if what its mean says of rows varies: variance over rows of E[z_j|x] above 0.01 (Burda et
@@ -11,93 +13,161 @@ al. 2016, section 5).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from data_prep.corruptions.noise import scaled
 from data_prep.shards.order import permute
-from pipeline.artifact import Artifact
-from pipeline.downstream.job import batches, flat, plane, rows_of
-from pipeline.downstream.train_in_memory import applied, encoded, rebuilt
-from pipeline.recipe.jobs.autoencoders import GenerationConfig
-from pipeline.reports import pictures
-from pipeline.stage import Context
-from pipeline.stages.pretrain import MODEL
+from pipeline.artifact import MODEL
+from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems
+from pipeline.downstream.rows import batches, flat, plane, rows_of
+from pipeline.reports.report import Figure, Report, Table
 
-SIDE = 8  # pictures along a grid of samples
-STEPS = 9  # pictures along a way between two, and along an axis
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.stage import Context
+
+VERSION = 1
+READS = ("pretrained", "shards")
+SIDE = 8  # images along a grid of samples
+STEPS = 9  # images along a way between two, and along an axis
 WAYS, AXES = 6, 8
 FARTHEST = 2.5  # standard deviations of the prior, along an axis
 IN_USE = 0.01
 ROWS_AT_ONCE = 64
+ELBO = "ELBO"
 
 
-def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+class Config(JobConfig):
+    """What a variational auto-encoder knows: its bounds on the likelihood, samples, interpolations, traversals."""
+
+    task: Literal["generation"] = Field(description="Which job it is.")
+    importance_samples: int = Field(default=50, ge=1, description="k of the importance-weighted bound.")
+    rows: int = Field(default=2000, ge=1, description="Most test rows whose bounds are taken.")
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """A variational auto-encoder."""
+    yield from kind_problems(recipe, job, ("table", "images"))
+    yield from objective_problems(recipe, job, "vae")
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """The seed of samples."""
+    return {"seed": recipe.seed}
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Bound the likelihood of test rows, and draw what the network generates.
+
+    inputs: `pretrained`, a variational auto-encoder in `model/`; `shards`, columns `input` [R, *shape] and `label` [R]
+    of the split test. Bounds are in nats a row and bits a value: ELBO (Kingma & Welling 2014, equation 3) and
+    importance-weighted (Burda et al. 2016, equation 8).
+    """
+    from pipeline.downstream.train_in_memory import encoded, rebuilt
     from training.models.autoencoder import open_model
 
-    job = GenerationConfig.model_validate(config["job"])
     model = open_model(inputs["pretrained"].path / MODEL)
     test = rows_of(inputs["shards"], "test")
     unseen = scaled(np.asarray(test["input"]))
     context.progress("bounds")
-    measured = bounds(model, unseen[: job.rows], job.importance_samples, context)
+    nats = bounds(model, unseen[: job.rows], job.importance_samples, context)
     means = encoded(model, unseen)
-    spread = flat(means).var(0)
-    bytes_of_pictures = unseen.ndim == 4 and model.options.likelihood == "gaussian"
-    found = {
-        name: {"nats": nats, "bits": bits(nats, model.values, bytes_of_pictures)} for name, nats in measured.items()
-    }
+    variances = flat(means).var(0)
+    as_bytes = unseen.ndim == 4 and model.options.likelihood == "gaussian"
+    measured = {name: {"nats": value, "bits": bits(value, model.values, as_bytes)} for name, value in nats.items()}
     error = float(np.square(flat(rebuilt(model, unseen) - unseen)).sum(1).mean())
-
     context.progress("samples")
-    figures, shown = out_dir / "figures", {}
-    samples = sampled(model, SIDE * SIDE if unseen.ndim == 4 else len(unseen), config["seed"])
-    if unseen.ndim == 4:
-        some = permute(np.arange(SIDE * SIDE), len(unseen), config["seed"]) if len(unseen) >= SIDE * SIDE else []
-        pictures.tiles({"samples": samples, "test pictures": unseen[some]}, figures / "samples.png")
-        labels = np.asarray(test["label"])
-        pictures.picture_grid(_ways(model, means, labels), figures / "ways.png")
-        pictures.picture_grid(_axes(model, means[0], spread), figures / "axes.png")
-        shown = {"samples": "samples.png", "ways between pictures": "ways.png", "axes of the code": "axes.png"}
-    else:
-        pictures.maps(_in_a_plane(unseen, samples), None, [], figures / "samples.png")
-        shown = {"samples": "samples.png"}
-    used = int((spread > IN_USE).sum())
-    k, density = job.importance_samples, "density per byte step" if bytes_of_pictures else "p(x)"
+    figures = _figures(model, unseen, np.asarray(test["label"]), means, settings["seed"], out_dir / "figures")
+    num_rows = len(unseen[: job.rows])
+    return _report(job, model, num_rows, measured, variances, error, _density(model, as_bytes), figures)
+
+
+def _figures(
+    model: Any, unseen: np.ndarray, labels: np.ndarray, means: np.ndarray, seed: int, folder: Path
+) -> list[Figure]:
+    """Samples beside test rows [N, *shape]; of images also ways between codes [N, …] and axes of the code."""
+    from pipeline.reports import images
+
+    samples = sampled(model, SIDE * SIDE if unseen.ndim == 4 else len(unseen), seed)
+    if unseen.ndim != 4:
+        images.maps(_in_a_plane(unseen, samples), None, [], folder / "samples.png")
+        return [Figure("samples", "samples.png")]
+    some = permute(np.arange(SIDE * SIDE), len(unseen), seed) if len(unseen) >= SIDE * SIDE else []
+    images.tiles({"samples": samples, "test images": unseen[some]}, folder / "samples.png")
+    images.image_grid(_ways(model, means, labels), folder / "ways.png")
+    images.image_grid(_axes(model, means[0], flat(means).var(0)), folder / "axes.png")
+    titles = {"samples": "samples.png", "ways between images": "ways.png", "axes of the code": "axes.png"}
+    return [Figure(title, file) for title, file in titles.items()]
+
+
+def _density(model: Any, as_bytes: bool) -> str:
+    """What p(x) is a density of, in words."""
     if model.options.likelihood == "bernoulli":
-        density = "Bernoulli p(x), values as probabilities" + (" of being drawn as 1" if model.options.binarise else "")
-    tightest = f"importance-weighted, k = {k}"
-    return {
-        "title": job.name,
-        "task": job.task,
-        "about": f"{len(unseen[: job.rows]):,} test rows of {model.values} values; {density}. Both bounds are from "
-        "below, on the mean log-likelihood, the prior's part included; noise is drawn by each row's own values.",
-        "heads": ["bound", "nats a row", "bits/dim"],
-        "rows": [[name, f"{one['nats']:.2f}", f"{one['bits']:.4f}"] for name, one in found.items()],
-        "figures": shown,
-        "verdict": f"The tighter bound on unseen rows is {found[tightest]['bits']:.3f} bits a value; "
-        f"{used} of {len(spread)} numbers of the code are in use.",
-        "found": {**found, "dimensions_in_use": used, "variances": spread.tolist(), "squared_error": error},
-        "summary": {
-            "elbo": found["ELBO"]["nats"],
-            "importance_bound": found[tightest]["nats"],
-            "bits_per_dim": found[tightest]["bits"],
-            "dimensions_in_use": used,
+        drawn = " of being drawn as 1" if model.options.binarise else ""
+        return f"Bernoulli p(x), values as probabilities{drawn}"
+    return "density per byte step" if as_bytes else "p(x)"
+
+
+def _report(
+    job: Config,
+    model: Any,
+    num_rows: int,
+    measured: Mapping[str, Mapping[str, float]],
+    variances: np.ndarray,
+    error: float,
+    density: str,
+    figures: list[Figure],
+) -> Report:
+    tightest = importance_weighted(job.importance_samples)
+    in_use = int((variances > IN_USE).sum())
+    rows = [[name, f"{bound['nats']:.2f}", f"{bound['bits']:.4f}"] for name, bound in measured.items()]
+    return Report(
+        title=job.name,
+        about=f"{num_rows:,} test rows of {model.values} values; {density}. Both bounds are from below, on the mean "
+        "log-likelihood, the prior's part included; noise is drawn by each row's own values.",
+        tables=[Table("Bounds on the likelihood", ["bound", "nats a row", "bits/dim"], rows)],
+        figures=figures,
+        verdict=f"The tighter bound on unseen rows is {measured[tightest]['bits']:.3f} bits a value; "
+        f"{in_use} of {len(variances)} numbers of the code are in use.",
+        numbers={
+            "likelihood/elbo": measured[ELBO]["nats"],
+            "likelihood/importance_bound": measured[tightest]["nats"],
+            "likelihood/bits_per_dim": measured[tightest]["bits"],
+            "dimensions_in_use": in_use,
             "squared_error": error,
         },
-    }
+        notes={
+            "task": job.task,
+            "bounds": measured,
+            "dimensions_in_use": in_use,
+            "variances": variances.tolist(),
+            "squared_error": error,
+        },
+    )
+
+
+def importance_weighted(k: int) -> str:
+    """The name of the bound of k samples."""
+    return f"importance-weighted, k = {k}"
 
 
 def bounds(model: Any, rows: np.ndarray, k: int, context: Context) -> dict[str, float]:
-    """Means over rows, in nats."""
+    """Means over rows [N, *shape], in nats."""
+    from pipeline.downstream.train_in_memory import applied
+
     elbo = applied(model.elbo, rows)
     tighter = []
     for some in batches(len(rows), ROWS_AT_ONCE):
         tighter.append(applied(lambda x: model.importance_bound(x, k), rows[some]))
         context.progress("bounds", some.stop / len(rows))
-    return {"ELBO": float(elbo.mean()), f"importance-weighted, k = {k}": float(np.concatenate(tighter).mean())}
+    return {ELBO: float(elbo.mean()), importance_weighted(k): float(np.concatenate(tighter).mean())}
 
 
 def bits(nats: float, values: int, of_bytes: bool) -> float:
@@ -114,20 +184,22 @@ def sampled(model: Any, count: int, seed: int) -> np.ndarray:
 
 
 def _decoded(model: Any, codes: np.ndarray) -> np.ndarray:
+    from pipeline.downstream.train_in_memory import applied
+
     return applied(model.decode, codes.astype(np.float32))
 
 
 def _ways(model: Any, means: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """From one row to another of another class, along the arc between their codes."""
-    found = {}
+    grids = {}
     for number in range(WAYS):
         start = number * len(means) // WAYS
         others = np.flatnonzero(labels != labels[start]) if (labels != labels[start]).any() else np.arange(len(means))
         end = int(others[(number * 7919 + 13) % len(others)])
         codes = np.stack([_between(means[start], means[end], share) for share in np.linspace(0, 1, STEPS)])
         name = f"{labels[start]} → {labels[end]}" if labels[start] >= 0 else str(number + 1)
-        found[name] = _decoded(model, codes)
-    return found
+        grids[name] = _decoded(model, codes)
+    return grids
 
 
 def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
@@ -141,12 +213,12 @@ def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 def _axes(model: Any, code: np.ndarray, spread: np.ndarray) -> dict[str, np.ndarray]:
     """One number of a row's code changed, for those that say most."""
-    found = {}
+    grids = {}
     for axis in np.argsort(-spread)[:AXES]:
         codes = np.repeat(code[None], STEPS, 0)
         codes.reshape(STEPS, -1)[:, axis] = np.linspace(-FARTHEST, FARTHEST, STEPS)
-        found[f"z{axis}"] = _decoded(model, codes)
-    return found
+        grids[f"z{axis}"] = _decoded(model, codes)
+    return grids
 
 
 def _in_a_plane(rows: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Figures of codecs: rate against distortion, and pictures beside what comes back of them."""
+"""Figures of codecs: rate against distortion, and images beside what comes back of them."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ def curves(points: Mapping[str, Sequence[Point]], measure: str, path: Path) -> P
     return save(figure, path)
 
 
-def side_by_side(pictures: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], path: Path) -> Path:
-    """The middle of every picture, uint8 [C, H, W], in a row; what is said of each stands below it."""
+def side_by_side(images: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], path: Path) -> Path:
+    """The middle of every image, uint8 [C, H, W], in a row; its caption below each."""
     from matplotlib import pyplot
 
-    columns = len(next(iter(pictures.values())))
+    columns = len(next(iter(images.values())))
     figure, grid = pyplot.subplots(
-        len(pictures), columns, figsize=(3.1 * columns, 3.3 * len(pictures)), squeeze=False, layout="constrained"
+        len(images), columns, figsize=(3.1 * columns, 3.3 * len(images)), squeeze=False, layout="constrained"
     )
-    for places, (name, row) in zip(grid, pictures.items(), strict=True):
-        for axes, (title, (picture, said)) in zip(places, row.items(), strict=True):
-            axes.imshow(middle(picture), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set(xticks=[], yticks=[], xlabel=said)
+    for places, (name, row) in zip(grid, images.items(), strict=True):
+        for axes, (title, (image, caption)) in zip(places, row.items(), strict=True):
+            axes.imshow(middle(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set(xticks=[], yticks=[], xlabel=caption)
             axes.spines[:].set_visible(False)
             axes.set_title(f"{name}: {title}" if axes is places[0] else title, loc="left", fontsize=10)
     return save(figure, path)
 
 
-def middle(picture: np.ndarray) -> np.ndarray:
+def middle(image: np.ndarray) -> np.ndarray:
     """The square in the middle, [H, W, 3] or [H, W], at most CROP pixels a side."""
-    _, height, width = picture.shape
+    _, height, width = image.shape
     side = min(CROP, height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return picture[:, top : top + side, left : left + side].transpose(1, 2, 0).squeeze()
+    return image[:, top : top + side, left : left + side].transpose(1, 2, 0).squeeze()

@@ -1,7 +1,7 @@
-"""What a codec of pictures is judged by: bits per pixel of real files, PSNR, MS-SSIM, and Bjøntegaard's difference.
+"""What a codec of images is judged by: bits per pixel of real files, PSNR, MS-SSIM, and Bjøntegaard's difference.
 
 bpp      8 · bytes / (height · width), everything in the file counted
-PSNR     10 · log₁₀(255² / mean squared error) dB, of 8-bit pictures
+PSNR     10 · log₁₀(255² / mean squared error) dB, of 8-bit images
 MS-SSIM  Wang et al. 2003, five scales; SSIM where a side is too short for them
 BD-rate  how many per cent more bits than the anchor for the same quality (Bjøntegaard 2001): the mean, over the
          qualities that both reach, of the difference of log rate, interpolated by monotone piecewise cubics (PCHIP)
@@ -19,13 +19,13 @@ from PIL import Image
 
 from training.models.compression import BYTE
 
-SHORTEST_SIDE = 176  # of a picture with five scales, the coarsest of at least a window of 11 pixels
+SHORTEST_SIDE = 176  # of a image with five scales, the coarsest of at least a window of 11 pixels
 WINDOW = 11
 JPEG, JPEG2000, WEBP = "JPEG", "JPEG2000", "WebP"
 
 
 class Point(NamedTuple):
-    """One picture, or the mean of several, coded at one setting."""
+    """One image, or the mean of several, coded at one setting."""
 
     bpp: float
     psnr: float
@@ -39,7 +39,7 @@ class Curve(NamedTuple):
     format: str
     settings: tuple[float, ...]
     options: Callable[[float], dict[str, Any]]
-    told: str
+    described: str
     """What the settings are."""
 
 
@@ -65,24 +65,24 @@ STANDARDS = {
 }
 
 
-def coded(picture: np.ndarray, curve: Curve, setting: float) -> tuple[int, np.ndarray]:
-    """Bytes of the file, and the picture read back from it; pictures are uint8 [C, H, W]."""
-    channels = len(picture)
-    image = Image.fromarray(picture[0] if channels == 1 else picture.transpose(1, 2, 0))
+def coded(image: np.ndarray, curve: Curve, setting: float) -> tuple[int, np.ndarray]:
+    """Bytes of the file, and the image read back from it; images are uint8 [C, H, W]."""
+    channels = len(image)
+    file_image = Image.fromarray(image[0] if channels == 1 else image.transpose(1, 2, 0))
     options = curve.options(setting)
     if channels == 1:
         options.pop("mct", None)
     file = io.BytesIO()
-    image.save(file, curve.format, **options)
+    file_image.save(file, curve.format, **options)
     size = file.tell()
     with Image.open(file) as again:
-        made = np.asarray(again.convert(image.mode))
+        made = np.asarray(again.convert(file_image.mode))
     return size, made[None] if channels == 1 else made.transpose(2, 0, 1)
 
 
-def measured(picture: np.ndarray, made: np.ndarray, size: int) -> Point:
-    """A picture, what came back of it, and the bytes in between."""
-    return Point(8 * size / picture[0].size, psnr(made, picture), similarity(made, picture))
+def measured(image: np.ndarray, made: np.ndarray, size: int) -> Point:
+    """A image, what came back of it, and the bytes in between."""
+    return Point(8 * size / image[0].size, psnr(made, image), similarity(made, image))
 
 
 def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
@@ -91,9 +91,9 @@ def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
     return 10 * math.log10(BYTE**2 / error) if error else math.inf
 
 
-def is_multiscale(picture: np.ndarray) -> bool:
-    """Whether a picture is large enough for MS-SSIM."""
-    return min(picture.shape[1:]) >= SHORTEST_SIDE
+def is_multiscale(image: np.ndarray) -> bool:
+    """Whether a image is large enough for MS-SSIM."""
+    return min(image.shape[1:]) >= SHORTEST_SIDE
 
 
 def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
@@ -106,7 +106,7 @@ def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
 
     if min(wanted.shape[1:]) < WINDOW:
         return math.nan
-    both = [torch.from_numpy(one.astype(np.float32))[None] for one in (made, wanted)]
+    both = [torch.from_numpy(pixels.astype(np.float32))[None] for pixels in (made, wanted)]
     measure: Any = structural_similarity_index_measure
     if is_multiscale(wanted):
         measure = multiscale_structural_similarity_index_measure
@@ -114,14 +114,14 @@ def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def mean(points: Sequence[Point]) -> Point:
-    """Of several pictures at one setting."""
+    """Of several images at one setting."""
     return Point(*(float(np.mean(column)) for column in zip(*points, strict=True)))
 
 
 def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psnr") -> float:
     """Per cent of bits more (less: below 0) than `anchor` for equal quality.
 
-    NaN where no quality is reached by both, or more bits do not buy any (as of an empty picture).
+    NaN where no quality is reached by both, or more bits do not buy any (as of an empty image).
     quality: "psnr", or "similarity", which is taken in decibels: −10 · log₁₀(1 − s).
     """
     from scipy.interpolate import PchipInterpolator
@@ -139,10 +139,10 @@ def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psn
 
 def _rising(points: Sequence[Point], quality: str) -> tuple[np.ndarray, np.ndarray]:
     """Qualities, strictly rising, and log rates. A point that another beats in both is left out."""
-    found: list[tuple[float, float]] = []
+    rising: list[tuple[float, float]] = []
     for point in sorted(points):
         reached = point.psnr if quality == "psnr" else -10 * math.log10(max(1 - point.similarity, 1e-12))
-        if math.isfinite(reached) and (not found or reached > found[-1][0]):
-            found.append((reached, math.log(point.bpp)))
-    both = np.array(found).reshape(-1, 2)
+        if math.isfinite(reached) and (not rising or reached > rising[-1][0]):
+            rising.append((reached, math.log(point.bpp)))
+    both = np.array(rising).reshape(-1, 2)
     return both[:, 0], both[:, 1]

@@ -1,9 +1,9 @@
 """Scores of documents without a trained network, higher for the more unusual; none but the random network sees order.
 
-    unigram          mean surprise of a document's tokens by how often training documents have them, one added to each
+    unigram          mean surprisal of a document's tokens by how often training documents have them, one added to each
     tf-idf-knn       mean cosine distance to the nearest training documents, of weighted counts of words
     tf-idf-iforest   isolation forest (Liu et al. 2008) on the leading components of the same
-    random-network   the mean surprise of a network of the same shape with random weights
+    random-network   the mean surprisal of a network of the same shape with random weights
     length           tokens
 
 Settings are fixed, and were before any anomaly was seen.
@@ -31,48 +31,47 @@ class Read(NamedTuple):
     tokens: TokenCorpus
 
 
-Score = Callable[[Read], np.ndarray]
+ScoreOf = Callable[[Read], np.ndarray]
 
 
 class Unigram:
-    """How surprising tokens are by their frequency alone."""
+    """The surprisal of tokens by their frequency alone."""
 
     def __init__(self, train: TokenCorpus, vocabulary: int) -> None:
         counts = np.bincount(train.tokens, minlength=vocabulary) + 1.0
-        self.surprise = -np.log(counts / counts.sum())
+        self.surprisal = -np.log(counts / counts.sum())
 
     def __call__(self, read: Read) -> np.ndarray:
         """float64 [D]. Tokens are added up in the order of their ids: their order in the text changes no bit."""
         documents = by_document(read.tokens)
         rows = (np.sort(documents.row(number)) for number in range(len(documents)))
-        return np.array([self.surprise[row].mean() for row in rows])
+        return np.array([self.surprisal[row].mean() for row in rows])
 
 
 def fit(
     names: Sequence[str], train: Read, vocabulary: int, network: PseudoLikelihood | None, seed: int
-) -> dict[str, Score]:
-    """Scores by name of those in `pipeline.recipe.jobs.document_anomaly.DocumentBaseline`, learned from training
-    documents.
+) -> dict[str, ScoreOf]:
+    """Scores by name of those in `pipeline.downstream.document_anomaly.job.Baseline`, learned from training documents.
 
     network: the one with random weights, where it is among the names.
     """
-    found: dict[str, Score] = {}
+    scores: dict[str, ScoreOf] = {}
     words = _tf_idf(train.texts) if any(name.startswith("tf-idf") for name in names) else None
     for name in names:
         if name == "unigram":
-            found[name] = Unigram(train.tokens, vocabulary)
+            scores[name] = Unigram(train.tokens, vocabulary)
         elif name == "tf-idf-knn" and words:
-            found[name] = _neighbours(*words)
+            scores[name] = _neighbours(*words)
         elif name == "tf-idf-iforest" and words:
-            found[name] = _isolation_forest(*words, seed)
+            scores[name] = _isolation_forest(*words, seed)
         elif name == "random-network" and network:
-            found[name] = _random(network)
+            scores[name] = _random(network)
         elif name == "length":
-            found[name] = _length
-    return found
+            scores[name] = _length
+    return scores
 
 
-def _random(network: PseudoLikelihood) -> Score:
+def _random(network: PseudoLikelihood) -> ScoreOf:
     return lambda read: network.surprises(read.tokens).mean()
 
 
@@ -88,14 +87,14 @@ def _tf_idf(texts: Sequence[str]) -> tuple[Any, Any]:
     return weighting, weighting.fit_transform(texts)
 
 
-def _neighbours(weighting: Any, train: Any) -> Score:
+def _neighbours(weighting: Any, train: Any) -> ScoreOf:
     from sklearn.neighbors import NearestNeighbors
 
     near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, train.shape[0]), metric="cosine", algorithm="brute").fit(train)
     return lambda read: near.kneighbors(weighting.transform(read.texts))[0].mean(1)
 
 
-def _isolation_forest(weighting: Any, train: Any, seed: int) -> Score:
+def _isolation_forest(weighting: Any, train: Any, seed: int) -> ScoreOf:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.ensemble import IsolationForest
 

@@ -22,13 +22,13 @@ def scores(
     figure, axes = new_axes("Scores of test documents (first draw)", x, "share of documents")
     together = np.concatenate([normal, *unusual.values()])
     edges = np.linspace(together.min(), together.max(), BINS)
-    for number, (name, found) in enumerate({"normal": normal, **unusual}.items()):
-        weights = np.full(len(found), 1 / len(found))
+    for number, (name, values) in enumerate({"normal": normal, **unusual}.items()):
+        weights = np.full(len(values), 1 / len(values))
         colour = COLOURS[number % len(COLOURS)]
         if name == "normal":
-            axes.hist(found, edges, weights=weights, color=colour, alpha=0.4, label=name)
+            axes.hist(values, edges, weights=weights, color=colour, alpha=0.4, label=name)
         else:
-            axes.hist(found, edges, weights=weights, color=colour, histtype="step", linewidth=1.8, label=name)
+            axes.hist(values, edges, weights=weights, color=colour, histtype="step", linewidth=1.8, label=name)
     for (name, value), style in zip(thresholds.items(), ("-", "--"), strict=False):
         axes.axvline(value, color="black", linewidth=1.0, linestyle=style, label=f"threshold {name}")
     figure.legend(frameon=False, fontsize=9, loc="outside right center")
@@ -36,14 +36,14 @@ def scores(
 
 
 def words(documents: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path) -> Path:
-    """The beginning of each document (title, [(word, surprise beyond what was expected)]), words shaded by surprise."""
+    """The beginning of each document (title, [(word, surprisal beyond what was expected)]), words shaded by that."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     lines = [_lines(document) for _, document in documents]
-    heights = [LINE_INCHES * (len(one) + 1.6) for one in lines]
+    heights = [LINE_INCHES * (len(rows) + 1.6) for rows in lines]
     figure = pyplot.figure(figsize=(9.6, sum(heights)))
     grid = figure.add_gridspec(len(lines), 1, height_ratios=heights, left=0.02, right=0.98, top=1, bottom=0, hspace=0)
     for number, ((title, _), rows) in enumerate(zip(documents, lines, strict=True)):

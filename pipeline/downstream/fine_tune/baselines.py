@@ -10,6 +10,8 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.labelled.files import Example, Labelled
+from pipeline.downstream.fine_tune.examples import drawn, some
+from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.metrics import score_answers
 
 Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], np.ndarray]
@@ -23,6 +25,23 @@ def score(name: str, data: Labelled, train: Sequence[Example], test: Sequence[Ex
             f"downstream.baselines: {name!r} is no baseline for {data.task}; choose among {', '.join(methods)}."
         )
     return score_answers(data, _truth(data, test), methods[name](data, train, test))
+
+
+def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:
+    """Scores of the methods without a network, on the same draws."""
+    test = some(data.splits["test"], job.test_rows, seed)
+    baseline_cells = []
+    for name in job.baselines:
+        for labels in job.labels:
+            scores = []
+            for number in range(job.seeds):
+                train = data.splits["train"]
+                chosen = [train[i] for i in drawn(len(train), labels, seed, number)]
+                scores.append(score(name, data, chosen, test))
+            baseline_cells.append(
+                {"model": name, "kind": "baseline", "labels": labels, "scores": scores, "lr": None, "tried": {}}
+            )
+    return baseline_cells
 
 
 def _truth(data: Labelled, examples: Sequence[Example]) -> np.ndarray:

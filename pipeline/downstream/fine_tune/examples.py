@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from data_prep.labelled.files import Example, Labelled
+from data_prep.rng import key
 from data_prep.shards.length_buckets import LengthBuckets
+from data_prep.shards.order import permute
 from data_prep.shards.rows import Ragged, Rows, ragged, take
 from data_prep.tokens.tokenizers import load, specials
 from training.config import OrderConfig
 from training.data import Corpus, MemoryTable, Samples, Stream
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,15 @@ class _Bucketed:
 
     def read(self, samples: np.ndarray) -> Rows:
         return self.table.read(self.order.locate(samples).row)
+
+
+def drawn(available: int, labels: int, seed: int, number: int) -> np.ndarray:
+    """Which examples draw `number` learns from: the first of a keyed shuffle, so larger draws contain smaller ones."""
+    return permute(np.arange(min(labels, available)), available, key(seed, f"labelled draw {number}"))
+
+
+def some(examples: Sequence[E], limit: int, seed: int) -> list[E]:
+    """A fixed sample of held-out examples."""
+    if len(examples) <= limit:
+        return list(examples)
+    return [examples[i] for i in permute(np.arange(limit), len(examples), key(seed, "held-out examples"))]

@@ -1,46 +1,68 @@
-"""A downstream job's report: `report.json` for programs, `report.md` for people."""
+"""The report of fine-tuning with few labels: scores, chosen rates, differences, and one figure."""
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.labelled.files import Labelled
+from pipeline.artifact import MODEL
+from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.metrics import metric_name
-from pipeline.recipe.jobs.fine_tune import DownstreamConfig
+from pipeline.gate import ENCODER, Candidate
+from pipeline.reports import data as figures
+from pipeline.reports.report import Figure, Report, Table
+
+CURVE = "learning-curve.png"
+PRETRAINED, SCRATCH = "pretrained", "scratch"
 
 
-def build(job: DownstreamConfig, data: Labelled, cells: list[dict[str, Any]], precision: str) -> dict[str, Any]:
-    """Everything the job found out, as plain values."""
+def build(
+    job: Config,
+    data: Labelled,
+    cells: list[dict[str, Any]],
+    precision: str,
+    evaluation: Mapping[str, Any],
+    folder: Path,
+) -> Report:
+    """Draws into `folder`. cells: one for each model and number of labels; evaluation: what identifies their scores."""
     for cell in cells:
         cell["mean"] = statistics.fmean(cell["scores"])
         cell["std"] = statistics.stdev(cell["scores"]) if len(cell["scores"]) > 1 else 0.0
+    models = list(dict.fromkeys(cell["model"] for cell in cells))
     paired = [
-        _paired(cells, "pretrained", other, labels)
+        _paired(cells, PRETRAINED, other, labels)
         for labels in job.labels
-        for other in dict.fromkeys(cell["model"] for cell in cells)
-        if "pretrained" in job.models and other != "pretrained"
+        for other in models
+        if PRETRAINED in job.models and other != PRETRAINED
     ]
-    return {
-        "title": job.name,
-        "task": job.task,
-        "metric": metric_name(data),
-        "split": "test",
-        "seeds": job.seeds,
-        "steps": job.steps,
-        "precision": precision,
-        "data": data.description,
-        "licence": data.licence,
-        "protocol": data.protocol,
-        "rows": {name: len(examples) for name, examples in data.splits.items()},
-        "test_rows": min(job.test_rows, len(data.splits["test"])),
-        "models": list(dict.fromkeys(cell["model"] for cell in cells)),
-        "cells": cells,
-        "paired": paired,
-    }
+    metric, test_rows = metric_name(data), min(job.test_rows, len(data.splits["test"]))
+    figures.learning_curve(f"{job.name} (test)", metric, cells, folder / CURVE)
+    return Report(
+        title=job.name,
+        about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of the test split; mean ± "
+        f"standard deviation over {job.seeds} seeds (examples, weights and order); {job.steps} steps for every "
+        "network; learning rates chosen on validation rows.",
+        tables=_tables(job, models, cells, paired),
+        figures=[Figure("learning curve", CURVE)],
+        verdict=_verdict(job, cells, paired, metric),
+        numbers=_numbers(metric, cells, paired),
+        candidates=_candidates(job, cells, metric, evaluation),
+        licences=[data.licence],
+        notes={
+            "task": job.task,
+            "metric": metric,
+            "split": "test",
+            "steps": job.steps,
+            "precision": precision,
+            "rows": {name: len(examples) for name, examples in data.splits.items()},
+            "test_rows": test_rows,
+            "cells": cells,
+            "paired": paired,
+        },
+    )
 
 
 def _paired(cells: Sequence[dict[str, Any]], model: str, other: str, labels: int) -> dict[str, Any]:
@@ -61,26 +83,48 @@ def _paired(cells: Sequence[dict[str, Any]], model: str, other: str, labels: int
     }
 
 
-def write(report: dict[str, Any], folder: Path) -> None:
-    (folder / "report.json").write_text(json.dumps(report, indent=1))
-    (folder / "report.md").write_text(markdown(report))
+def _tables(
+    job: Config, models: Sequence[str], cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]
+) -> list[Table]:
+    labels = sorted({cell["labels"] for cell in cells})
+    columns = ["model", *(f"{number:,} labels" for number in labels)]
+    by_place = {(cell["model"], cell["labels"]): cell for cell in cells}
+    scores = [
+        [_marked(model), *(_with_spread(by_place[model, n]["mean"], by_place[model, n]["std"]) for n in labels)]
+        for model in models
+    ]
+    rates = [[model, *(f"{by_place[model, n]['lr']:g}" for n in labels)] for model in models if model in job.models]
+    tables = [Table("Scores", columns, scores), Table("Learning rates chosen", columns, rates)]
+    if paired:
+        differences = [
+            [
+                pair["other"],
+                f"{pair['labels']:,}",
+                f"{pair['mean']:+.3f}" + ("" if pair["std"] is None else f" ± {pair['std']:.3f}"),
+                f"{pair['wins']} of {pair['seeds']}",
+            ]
+            for pair in paired
+        ]
+        tables.append(
+            Table("Pretrained minus others, seed by seed", ["other", "labels", "difference", "seeds won"], differences)
+        )
+    return tables
 
 
-def summary(report: dict[str, Any]) -> dict[str, Any]:
-    """The numbers that are logged: every model's mean at every number of labels, and the paired differences."""
-    values: dict[str, Any] = {"metric": report["metric"], "licences": [report["licence"]]}
-    for cell in report["cells"]:
-        values[f"{_slug(cell['model'])}_{cell['labels']}"] = cell["mean"]
-    for pair in report["paired"]:
-        values[f"{_slug(pair['model'])}_minus_{_slug(pair['other'])}_{pair['labels']}"] = pair["mean"]
-    return values
+def _marked(model: str) -> str:
+    return f"**{model}**" if model == PRETRAINED else model
 
 
-def verdict(report: dict[str, Any]) -> str:
-    """One sentence per number of labels about pretraining against random weights."""
-    pairs = [pair for pair in report["paired"] if pair["other"] == "scratch"]
+def _with_spread(mean: float, spread: float) -> str:
+    return f"{mean:.3f} ± {spread:.3f}"
+
+
+def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]], metric: str) -> str:
+    """One sentence per number of labels about pretraining against random weights; without both, the best model."""
     sentences = []
-    for pair in pairs:
+    for pair in paired:
+        if pair["other"] != SCRATCH:
+            continue
         better = "better" if pair["mean"] >= 0 else "worse"
         spread = "" if pair["std"] is None else f" ± {pair['std']:.3f}"
         clear = "more" if pair["clear"] else "not more"
@@ -88,33 +132,41 @@ def verdict(report: dict[str, Any]) -> str:
             f"With {pair['labels']:,} labels pretraining is {abs(pair['mean']):.3f}{spread} {better} than random "
             f"weights ({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
         )
+    if not sentences:
+        most = max(job.labels)
+        best = max((cell for cell in cells if cell["labels"] == most), key=lambda cell: cell["mean"])
+        sentences = [f"With {most:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
     return " ".join(sentences)
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The report as a page."""
-    labels = sorted({cell["labels"] for cell in report["cells"]})
-    lines = [
-        f"# {report['title']}",
-        "",
-        f"{report['data']} {report['protocol']}",
-        "",
-        f"{report['metric']} on {report['test_rows']:,} rows of the test split; mean ± standard deviation over "
-        f"{report['seeds']} seeds (examples, weights and order); {report['steps']} steps for every network; learning "
-        "rates chosen on validation rows.",
-        "",
-        "| model | " + " | ".join(f"{n:,} labels" for n in labels) + " |",
-        "|---|" + "---|" * len(labels),
+def _numbers(metric: str, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Every model's mean at every number of labels, and the paired differences."""
+    numbers = {f"{metric}/{_slug(cell['model'])}_{cell['labels']}": cell["mean"] for cell in cells}
+    for pair in paired:
+        name = f"{_slug(pair['model'])}_minus_{_slug(pair['other'])}_{pair['labels']}"
+        numbers[f"difference/{name}"] = pair["mean"]
+    return numbers
+
+
+def _candidates(
+    job: Config, cells: Sequence[dict[str, Any]], metric: str, evaluation: Mapping[str, Any]
+) -> list[Candidate]:
+    """The pretrained encoder, by its score with the most labels."""
+    if PRETRAINED not in job.models:
+        return []
+    most = max(job.labels)
+    cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, most))
+    return [
+        Candidate(
+            kind=ENCODER,
+            role="pretrained",
+            path=MODEL,
+            measure=f"{metric}/{PRETRAINED}_{most}",
+            evaluation=evaluation,
+            score=cell["mean"],
+            spread=cell["std"] or None,
+        )
     ]
-    for model in report["models"]:
-        cells = {cell["labels"]: cell for cell in report["cells"] if cell["model"] == model}
-        entries = [
-            f"{cells[n]['mean']:.3f} ± {cells[n]['std']:.3f}" + (f" (lr {cells[n]['lr']:g})" if cells[n]["lr"] else "")
-            for n in labels
-        ]
-        lines.append(f"| {model} | " + " | ".join(entries) + " |")
-    lines += ["", verdict(report), ""]
-    return "\n".join(lines)
 
 
 def _slug(model: str) -> str:

@@ -362,14 +362,15 @@ def test_placement_and_names_are_not_science(mine):
 
 def test_every_key_has_a_description():
     """Of the sections that are defined beside recipes; others document theirs where they live."""
+
     from data_prep.text.kind import TextData as DataConfig
-    from pipeline.recipe.jobs.fine_tune import DownstreamConfig
+    from pipeline.downstream import JOBS, module_of
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
     for model in (
         Recipe,
         DataConfig,
-        DownstreamConfig,
+        *{module_of(task).Config for task in JOBS},
         NetworkConfig,
         ObjectiveConfig,
         OrderConfig,

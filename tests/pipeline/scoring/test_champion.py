@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -18,8 +18,10 @@ from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
 from data_prep.sources.config import SourceConfig
 from data_prep.tables.schema import TableConfig
-from pipeline.artifact import Artifact, Manifest
+from pipeline.gate import DETECTOR as KIND
+from pipeline.gate import Candidate, Champion
 from pipeline.scoring import champion, training_rows
+from pipeline.scoring.detector import name_of
 from tests.pipeline import detectors
 from training.inference.anomaly import DISTANCE, Scorer
 
@@ -43,7 +45,7 @@ def blunted(folder: Path) -> Path:
     whole = detectors.detector()
     [(model, reference)] = whole.scorer.members
     scorer = Scorer([(model, replace(reference, precision=np.zeros_like(reference.precision)))])
-    replace(whole, scorer=scorer, score=DISTANCE).save(folder)
+    replace(whole, scorer=scorer, score_name=DISTANCE).save(folder)
     return folder
 
 
@@ -58,6 +60,12 @@ def test_the_first_one_takes_over_and_a_worse_one_does_not(tmp_path: Path) -> No
     held = champion.champion(home, "anomaly")
     assert held is not None and held.folder == str(good)
     assert "AUROC" in held.why
+    decisions = [json.loads(line) for line in (home / "anomaly.decisions.jsonl").read_text().splitlines()]
+    assert [(one["promoted"], one["challenger"] == first.challenger) for one in decisions] == [
+        (True, True),
+        (False, False),
+    ]
+    assert decisions[1]["folder"] == str(worse) and decisions[1]["champion"] == first.challenger
 
 
 def test_a_better_one_takes_over(tmp_path: Path) -> None:
@@ -66,29 +74,27 @@ def test_a_better_one_takes_over(tmp_path: Path) -> None:
     champion.challenge(home, "anomaly", worse, rows)
     verdict = champion.challenge(home, "anomaly", good, rows)
     assert verdict.promoted
-    assert champion.champion(home, "anomaly") == champion.Champion(
-        str(good), champion.name_of(good), verdict.why, (str(worse), str(good))
+    assert champion.champion(home, "anomaly") == Champion(
+        str(good), name_of(good), verdict.why, (str(worse), str(good))
     )
 
 
-def made(folder: Path, rows: Path, *names: str) -> dict[str, dict[str, Artifact]]:
-    """What runs of a recipe make, each with a detector of its own."""
+CANDIDATE = Candidate(KIND, "", champion.DETECTOR, "auroc")
 
-    def artifact(name: str, path: Path) -> Artifact:
-        return Artifact(name, path, cast(Manifest, {"config": {"job": {}}}))
 
-    for name in names:
-        detectors.saved(folder / name / champion.DETECTOR)
-    return {name: {"ingest": artifact("ingest", rows), name: artifact(name, folder / name)} for name in names}
+def made(folder: Path, *names: str) -> dict[str, Path]:
+    """What runs of a recipe propose, each a detector of its own."""
+    return {name: detectors.saved(folder / name / champion.DETECTOR) for name in names}
 
 
 def test_what_was_compared_before_does_not_come_back(tmp_path: Path) -> None:
     """The store gives a recipe whose data are what they were once its old detector again."""
-    runs, home = made(tmp_path, corpus(tmp_path / "rows", labels=True), "old", "new"), tmp_path / "home"
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    runs = made(tmp_path, "old", "new")
     for name in ("old", "new"):
-        verdict = champion.challenge_with(home, "anomaly", runs[name])
+        verdict = champion.propose(home, "anomaly", CANDIDATE, runs[name], rows)
         assert verdict is not None and verdict.promoted
-    assert all(champion.challenge_with(home, "anomaly", runs[name]) is None for name in ("old", "new"))
+    assert all(champion.propose(home, "anomaly", CANDIDATE, runs[name], rows) is None for name in ("old", "new"))
     held = champion.champion(home, "anomaly")
     assert held is not None and held.folder == str(tmp_path / "new" / champion.DETECTOR)
 
@@ -126,7 +132,7 @@ def test_each_is_held_to_what_was_asked_of_it(tmp_path: Path) -> None:
     rows, home = corpus(tmp_path / "rows", labels=False, usual=2000, odd=0), tmp_path / "home"
     champion.challenge(home, "anomaly", drawn(tmp_path / "good"), rows)
     whole = detectors.detector()
-    scores = whole.judge(whole.inputs(detectors.rows(2000, seed=9))).score
+    scores = whole.score(whole.inputs(detectors.rows(2000, seed=9))).score
     verdict = champion.challenge(
         home, "anomaly", drawn(tmp_path / "third", float(np.quantile(scores, 2 / 3)), 1 / 3), rows
     )
@@ -150,26 +156,24 @@ def test_a_champion_that_is_gone_is_not_replaced_unseen(tmp_path: Path) -> None:
     assert not champion.challenge(home, "anomaly", worse, rows).promoted
 
 
-@pytest.mark.parametrize("with_artifacts", [False, True])
-def test_two_runs_do_not_overwrite_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_artifacts: bool
-) -> None:
+@pytest.mark.parametrize("proposed", [False, True])
+def test_two_runs_do_not_overwrite_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposed: bool) -> None:
     """Both have read who is the champion before either writes, unless one waits for the other."""
     rows, home, meeting = corpus(tmp_path / "rows", labels=True), tmp_path / "home", threading.Barrier(2)
-    runs, measured = made(tmp_path, rows, "one", "two"), champion._measured
+    runs, evaluated = made(tmp_path, "one", "two"), champion._evaluated
 
     def slow(*given: object) -> object:
         with suppress(threading.BrokenBarrierError):  # where the other one waits, as it should
             meeting.wait(1)
-        return measured(*given)  # type: ignore[arg-type]
+        return evaluated(*given)  # type: ignore[arg-type]
 
     def compare(name: str) -> None:
-        if with_artifacts:
-            champion.challenge_with(home, "anomaly", runs[name])
+        if proposed:
+            champion.propose(home, "anomaly", CANDIDATE, runs[name], rows)
         else:
             champion.challenge(home, "anomaly", tmp_path / name / champion.DETECTOR, rows)
 
-    monkeypatch.setattr(champion, "_measured", slow)
+    monkeypatch.setattr(champion, "_evaluated", slow)
     both = [threading.Thread(target=compare, args=(name,)) for name in runs]
     for one in both:
         one.start()
@@ -183,18 +187,18 @@ def test_rows_that_either_has_learned_from_are_left_out(tmp_path: Path, caplog: 
     """Test rows of a grown corpus may have been training rows of the champion."""
     rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
     test = training_rows.of_rows(ArrayCorpus(rows, "test").read(np.arange(64)).input)
-    runs = made(tmp_path, rows, "old", "new", "newer")
+    runs = made(tmp_path, "old", "new", "newer")
     training_rows.save(tmp_path / "old" / champion.DETECTOR, test[:14])
     training_rows.save(tmp_path / "new" / champion.DETECTOR, test[10:20])
-    first = champion.challenge_with(home, "anomaly", runs["old"])
+    first = champion.propose(home, "anomaly", CANDIDATE, runs["old"], rows)
     assert first is not None and (first.rows, first.left_out) == (50, 14)
-    second = champion.challenge_with(home, "anomaly", runs["new"])
+    second = champion.propose(home, "anomaly", CANDIDATE, runs["new"], rows)
     assert second is not None and (second.rows, second.left_out) == (44, 20)
     assert "on 44 test rows (without 20 that one of them learned from)" in second.why
 
     training_rows.save(tmp_path / "newer" / champion.DETECTOR, test[:50])
     with caplog.at_level(logging.WARNING):
-        assert champion.challenge_with(home, "anomaly", runs["newer"]) is None
+        assert champion.propose(home, "anomaly", CANDIDATE, runs["newer"], rows) is None
     assert "anomaly: 14 test rows that neither has learned from, of 64, are too few" in caplog.text
     held = champion.champion(home, "anomaly")
     assert held is not None and held.folder == str(tmp_path / "new" / champion.DETECTOR)
@@ -203,7 +207,7 @@ def test_rows_that_either_has_learned_from_are_left_out(tmp_path: Path, caplog: 
 def test_what_is_measured_is_of_the_rows_that_are_left(tmp_path: Path) -> None:
     rows, whole = corpus(tmp_path / "rows", labels=False), detectors.detector()
     inputs = ArrayCorpus(rows, "test").read(np.arange(64)).input
-    flagged = whole.judge(whole.inputs(inputs)).flag
+    flagged = whole.score(whole.inputs(inputs)).flag
     some = flagged & (np.cumsum(flagged) % 2 == 0)
     good = drawn(tmp_path / "good")
     training_rows.save(good, training_rows.of_rows(inputs)[some])

@@ -19,16 +19,17 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from pipeline.scoring import ledger, score_files
-from pipeline.scoring.ledger import Book, Scored
-from pipeline.scoring.row_detector import Detector, name_of
+from pipeline.scoring.detector import name_of
+from pipeline.scoring.ledger import Ledger, Scored
+from pipeline.scoring.row_detector import RowDetector
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 
 
-def score(folder: Path, *inbox: Path, settled: float = 60.0, made: Detector | None = None) -> Scored:
+def score(folder: Path, *inbox: Path, settled: float = 60.0, made: RowDetector | None = None) -> Scored:
     made = made or detectors.detector()
-    with Book.held(folder) as book:
-        return book.score(made, "name", score_files.files_of(made, [str(one) for one in inbox], folder), settled)
+    with Ledger.held(folder) as ledger:
+        return ledger.score(made, "name", score_files.files_of(made, [str(one) for one in inbox], folder), settled)
 
 
 def read(folder: Path) -> list[dict[str, object]]:
@@ -54,10 +55,10 @@ def test_every_row_has_a_score_and_alarms_have_reasons(tmp_path: Path) -> None:
     lines[7] = ",".join(odd)
     lines.insert(20, "1,2\n")
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(lines))
-    tally = score(tmp_path / "book", tmp_path / "inbox").tally
-    rows = read(tmp_path / "book")
+    tally = score(tmp_path / "ledger", tmp_path / "inbox").tally
+    rows = read(tmp_path / "ledger")
     assert (tally.rows, tally.rejected) == (50, 1)
-    assert len(rows) == 51 and max(places(tmp_path / "book").values()) == 1
+    assert len(rows) == 51 and max(places(tmp_path / "ledger").values()) == 1
     refused = [row for row in rows if row["rejected"]]
     assert [(row["position"], row["score"]) for row in refused] == [(22, None)]
     scored = {row["position"]: row for row in rows if not row["rejected"]}
@@ -84,12 +85,12 @@ def test_scores_do_not_depend_on_how_rows_came(tmp_path: Path) -> None:
 
 def test_nothing_new_is_nothing_done(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
-    assert score(tmp_path / "book", tmp_path / "inbox").tally.rows == 5
-    assert score(tmp_path / "book", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 5
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
     (tmp_path / "inbox" / "a.csv").touch()
-    assert score(tmp_path / "book", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
     put(tmp_path / "inbox" / "b.csv", 3, seed=2)
-    assert score(tmp_path / "book", tmp_path / "inbox").tally.rows == 3
+    assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 3
 
 
 def test_a_row_that_is_being_written_waits(tmp_path: Path) -> None:
@@ -97,10 +98,10 @@ def test_a_row_that_is_being_written_waits(tmp_path: Path) -> None:
     whole = detectors.HEADER + "".join(lines)
     for cut in (len(whole) - 1, len(whole) - 9):
         (tmp_path / "inbox" / "a.csv").write_text(whole[:cut])
-        score(tmp_path / "book", tmp_path / "inbox")
-        assert sorted(place for _, place in places(tmp_path / "book")) == [2, 3, 4]
+        score(tmp_path / "ledger", tmp_path / "inbox")
+        assert sorted(place for _, place in places(tmp_path / "ledger")) == [2, 3, 4]
     (tmp_path / "inbox" / "a.csv").write_text(whole)
-    assert score(tmp_path / "book", tmp_path / "inbox").tally.rows == 1
+    assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 1
 
 
 def test_a_line_end_in_quotes_is_no_end(tmp_path: Path) -> None:
@@ -108,21 +109,21 @@ def test_a_line_end_in_quotes_is_no_end(tmp_path: Path) -> None:
     quoted = lines[2].replace("red", '"re\nd"').replace("green", '"gre\nen"')
     cut = quoted.index("\n") + 1
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(lines[:2]) + quoted[:cut])
-    assert score(tmp_path / "book", tmp_path / "inbox").tally.rows == 2
+    assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 2
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(lines[:2]) + quoted)
-    assert score(tmp_path / "book", tmp_path / "inbox").tally.rows == 1
-    assert max(places(tmp_path / "book").values()) == 1
+    assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 1
+    assert max(places(tmp_path / "ledger").values()) == 1
 
 
 def test_a_file_that_changed_is_named_and_left_alone(tmp_path: Path) -> None:
     lines = put(tmp_path / "inbox" / "a.csv", 6)
-    score(tmp_path / "book", tmp_path / "inbox")
-    before = read(tmp_path / "book")
+    score(tmp_path / "ledger", tmp_path / "inbox")
+    before = read(tmp_path / "ledger")
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(reversed(lines)) + lines[0])
-    assert score(tmp_path / "book", tmp_path / "inbox") == Scored([], ["inbox/a.csv"], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], ["inbox/a.csv"], {})
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER)
-    assert score(tmp_path / "book", tmp_path / "inbox").changed == ["inbox/a.csv"]
-    assert read(tmp_path / "book") == before
+    assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.csv"]
+    assert read(tmp_path / "ledger") == before
 
 
 def test_typed_files_are_scored_once(tmp_path: Path) -> None:
@@ -130,11 +131,11 @@ def test_typed_files_are_scored_once(tmp_path: Path) -> None:
 
     (tmp_path / "inbox").mkdir()
     parquet.write_table(pa.Table.from_batches([detectors.rows(9)]), tmp_path / "inbox" / "a.parquet")
-    assert score(tmp_path / "book", tmp_path / "inbox").tally.rows == 9
+    assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 9
     os.utime(tmp_path / "inbox" / "a.parquet", (1, 1))
-    assert score(tmp_path / "book", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
     parquet.write_table(pa.Table.from_batches([detectors.rows(10)]), tmp_path / "inbox" / "a.parquet")
-    assert score(tmp_path / "book", tmp_path / "inbox").changed == ["inbox/a.parquet"]
+    assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.parquet"]
 
 
 @pytest.mark.parametrize("end", ["zip", "tar", "tar.gz"])
@@ -146,17 +147,17 @@ def test_members_of_an_archive_are_files(tmp_path: Path, end: str) -> None:
     path = tmp_path / "inbox" / f"x.{end}"
     path.parent.mkdir()
     packed(path, {"a.csv": texts["a"]})
-    assert score(tmp_path / "book", path.parent).tally.rows == 7
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 7
     packed(path, {"a.csv": texts["a"], "b.csv": texts["b"], "../c.csv": texts["c"]})
-    found = score(tmp_path / "book", path.parent)
+    found = score(tmp_path / "ledger", path.parent)
     assert (found.tally.rows, found.tally.rejected, found.changed) == (7, 1, [])
     packed(path, {"a.csv": texts["a"], "b.csv": texts["a"]})
-    assert score(tmp_path / "book", path.parent) == Scored([], [f"inbox/x.{end}/b.csv"], {})
-    assert len(places(tmp_path / "book")) == 15 and set(places(tmp_path / "book").values()) == {1}
+    assert score(tmp_path / "ledger", path.parent) == Scored([], [f"inbox/x.{end}/b.csv"], {})
+    assert len(places(tmp_path / "ledger")) == 15 and set(places(tmp_path / "ledger").values()) == {1}
 
 
 def test_one_writer_at_a_time(tmp_path: Path) -> None:
-    with Book.held(tmp_path), pytest.raises(UserError, match="another run is scoring into it"), Book.held(tmp_path):
+    with Ledger.held(tmp_path), pytest.raises(UserError, match="another run is scoring into it"), Ledger.held(tmp_path):
         pass
 
 
@@ -168,7 +169,7 @@ def test_files_that_come_and_grow_in_any_order(growth: list[tuple[int, int]]) ->
     lines = [detectors.csv_lines(detectors.rows(60, seed)) for seed in range(3)]
     sizes = [0, 0, 0]
     with tempfile.TemporaryDirectory() as name:
-        folder, inbox = Path(name) / "book", Path(name) / "inbox"
+        folder, inbox = Path(name) / "ledger", Path(name) / "inbox"
         put(inbox / "first.csv", 1)
         for number, more in growth:
             sizes[number] += more
@@ -185,18 +186,18 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from pipeline.scoring import score_files
-from pipeline.scoring.row_detector import Detector
-from pipeline.scoring.ledger import Book
+from pipeline.scoring.row_detector import RowDetector
+from pipeline.scoring.ledger import Ledger
 torch.set_num_threads(1)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-made, folder, inbox = Detector.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
+made, folder, inbox = RowDetector.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
 for line in sys.stdin:
     child = os.fork()
     if child:
         print(child, flush=True)
         continue
-    with Book.held(folder) as book:
-        book.score(made, "name", score_files.files_of(made, [inbox], folder))
+    with Ledger.held(folder) as ledger:
+        ledger.score(made, "name", score_files.files_of(made, [inbox], folder))
     os._exit(0)
 """
 
@@ -228,7 +229,7 @@ class Forge:
 @pytest.mark.timeout(900)
 def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:
     """Files grow while runs are killed at random times: before, in and after a write, and between write and commit."""
-    folder, inbox = tmp_path / "book", tmp_path / "inbox"
+    folder, inbox = tmp_path / "ledger", tmp_path / "inbox"
     lines = detectors.csv_lines(detectors.rows(40_000))
     inbox.mkdir()
     forge = Forge(detectors.saved(tmp_path / "detector"), folder, inbox)
@@ -255,13 +256,13 @@ def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:
 
 def test_a_saved_detector_judges_alike(tmp_path: Path) -> None:
     folder = detectors.saved(tmp_path / "detector")
-    made, opened = detectors.detector(), Detector.open(folder)
+    made, opened = detectors.detector(), RowDetector.open(folder)
     inputs = made.inputs(detectors.rows(20, seed=5, moved=1.0))
-    one, two = made.judge(inputs), opened.judge(inputs)
+    one, two = made.score(inputs), opened.score(inputs)
     assert np.array_equal(one.score, two.score) and one.reasons == two.reasons
     assert one.flag.any()
     name = name_of(folder)
     (folder / "detector.json").write_bytes((folder / "detector.json").read_bytes().replace(b"0.", b"1.", 1))
     assert name_of(folder) != name
     with pytest.raises(UserError, match="holds no detector that can be used"):
-        Detector.open(folder)
+        RowDetector.open(folder)

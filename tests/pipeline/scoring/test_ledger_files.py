@@ -22,15 +22,15 @@ from pyarrow import parquet
 from data_prep.errors import UserError
 from data_prep.sources.archives import SourceFile
 from pipeline.scoring import ledger, score_files
-from pipeline.scoring.ledger import Book, Scored, mark_told
-from pipeline.scoring.row_detector import Detector
+from pipeline.scoring.ledger import Ledger, Scored, mark_told
+from pipeline.scoring.row_detector import RowDetector
 from pipeline.scoring.tail import form_of, last_end
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 from tests.pipeline.scoring.test_ledger import places, put, read, score
 
 
-def laid_out(layout: str) -> Detector:
+def laid_out(layout: str) -> RowDetector:
     """A detector that learned from rows of a layout."""
     made = detectors.detector()
     assert made.transform is not None and made.transform.schema is not None
@@ -64,8 +64,8 @@ def test_a_layout_of_a_package_is_none_of_other_files(tmp_path: Path) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 10), tmp_path / "inbox" / "a.csv"
     for count in (4, 10):
         path.write_text(detectors.HEADER + "".join(lines[:count]))
-        assert score(tmp_path / "book", path.parent, made=made).tally.rejected == 0
-    assert found(tmp_path / "book") == dict.fromkeys(rows_of(lines), True)
+        assert score(tmp_path / "ledger", path.parent, made=made).tally.rejected == 0
+    assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
 
 def test_rows_of_a_layout_without_a_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,8 +76,8 @@ def test_rows_of_a_layout_without_a_header(tmp_path: Path, monkeypatch: pytest.M
     lines, path = put(tmp_path / "inbox" / "a.csv", 10), tmp_path / "inbox" / "a.csv"
     for count in (4, 10):
         path.write_text("".join(lines[:count]))
-        score(tmp_path / "book", path.parent, made=laid_out("wdbc"))
-    assert found(tmp_path / "book") == dict.fromkeys(rows_of(lines, 1), True)
+        score(tmp_path / "ledger", path.parent, made=laid_out("wdbc"))
+    assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines, 1), True)
 
 
 @pytest.mark.parametrize("colour", ['5" red', 'a"b"c', '"re\nd"', '"a ""b"', '"5"" red"'])
@@ -85,10 +85,10 @@ def test_a_quote_opens_at_the_beginning_of_a_field(tmp_path: Path, colour: str) 
     lines, path = put(tmp_path / "inbox" / "a.csv", 3), tmp_path / "inbox" / "a.csv"
     odd = lines[0].replace("red", colour).replace("green", colour)
     path.write_text(detectors.HEADER + odd)
-    assert score(tmp_path / "book", path.parent).tally.rows == 1
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     path.write_text(detectors.HEADER + odd + lines[1] + lines[2])
-    assert score(tmp_path / "book", path.parent).tally.rows == 2
-    assert set(found(tmp_path / "book")) == {2, 3 + odd[:-1].count("\n"), 4 + odd[:-1].count("\n")}
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 2
+    assert set(found(tmp_path / "ledger")) == {2, 3 + odd[:-1].count("\n"), 4 + odd[:-1].count("\n")}
 
 
 COLOURS = ["red", "green", '"red"', '"re\nd"', '5" red', 'a"b"c', '"a ""b"', '"a"b', "", '"', '"\n"', "a,b", "r\red"]
@@ -117,7 +117,7 @@ def test_a_file_in_stretches_is_the_whole_file(seed: int) -> None:
             score(Path(name) / "many", path.parent)
         score(Path(name) / "one", path.parent)
         assert found(Path(name) / "many") == found(Path(name) / "one")
-        one, many = ({row["position"]: row["score"] for row in read(Path(name) / book)} for book in ("one", "many"))
+        one, many = ({row["position"]: row["score"] for row in read(Path(name) / ledger)} for ledger in ("one", "many"))
         assert all(many[place] == (one[place] and pytest.approx(one[place], rel=1e-4)) for place in one)
         tally = score_files.Tally()
         made = detectors.detector()
@@ -149,14 +149,14 @@ def test_files_of_the_same_name_are_two(tmp_path: Path, same: bool) -> None:
         for path, rows, count in zip(paths, lines, counts, strict=True):
             path.parent.mkdir(exist_ok=True)
             path.write_text(detectors.HEADER + "".join(rows[:count]))
-        assert score(tmp_path / "book", *paths).changed == []
-        assert len(read(tmp_path / "book")) == sum(counts)
+        assert score(tmp_path / "ledger", *paths).changed == []
+        assert len(read(tmp_path / "ledger")) == sum(counts)
 
 
 def test_a_file_is_one_by_whatever_way_it_is_found(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
-    assert score(tmp_path / "book", tmp_path / "inbox", tmp_path / "inbox" / "a.csv").tally.rows == 5
-    assert score(tmp_path / "book", tmp_path / "inbox" / "a.csv") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox", tmp_path / "inbox" / "a.csv").tally.rows == 5
+    assert score(tmp_path / "ledger", tmp_path / "inbox" / "a.csv") == Scored([], [], {})
 
 
 def test_members_may_change_places(tmp_path: Path) -> None:
@@ -164,23 +164,23 @@ def test_members_may_change_places(tmp_path: Path) -> None:
     path = tmp_path / "inbox" / "x.zip"
     path.parent.mkdir()
     packed(path, {"b.csv": texts["b.csv"]})
-    score(tmp_path / "book", path.parent)
+    score(tmp_path / "ledger", path.parent)
     packed(path, texts)
-    again = score(tmp_path / "book", path.parent)
+    again = score(tmp_path / "ledger", path.parent)
     assert (again.tally.rows, again.changed) == (7, [])
 
 
-def test_a_book_of_another_version_is_refused(tmp_path: Path) -> None:
+def test_a_rows_of_ledger_another_version_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     note = {"file": "inbox/a.csv", "start": 0, "stop": 9}
-    (tmp_path / "book").mkdir()
-    path = tmp_path / "book" / "scores-00.arrow"
+    (tmp_path / "ledger").mkdir()
+    path = tmp_path / "ledger" / "scores-00.arrow"
     score_files.write(path, [], lambda: {ledger.NOTE: json.dumps(note)})
     with pytest.raises(UserError, match=r"has format 1, and this version reads 2.*; give another folder"):
-        score(tmp_path / "book", tmp_path / "inbox")
+        score(tmp_path / "ledger", tmp_path / "inbox")
     score_files.write(path, [])
-    with pytest.raises(UserError, match="is no part of a book"):
-        score(tmp_path / "book", tmp_path / "inbox")
+    with pytest.raises(UserError, match="is no part of a ledger"):
+        score(tmp_path / "ledger", tmp_path / "inbox")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv.gz", "csv"])
@@ -195,28 +195,28 @@ def test_half_a_file_does_not_block_the_whole_one(tmp_path: Path, kind: str) -> 
         whole = gzip.compress(whole) if kind == "csv.gz" else whole
     path.parent.mkdir()
     path.write_bytes(whole[: len(whole) // 2] if kind != "csv" else (detectors.HEADER + lines[0][:9]).encode())
-    half = score(tmp_path / "book", old(path).parent)
+    half = score(tmp_path / "ledger", old(path).parent)
     assert (half.tally.rows, half.tally.rejected) == (0, 1)
-    assert score(tmp_path / "book", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
     path.write_bytes(whole)
-    assert score(tmp_path / "book", path.parent).tally.rows == 9
-    assert len(read(tmp_path / "book")) == 9, "what was said of the half is gone"
-    assert score(tmp_path / "book", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 9
+    assert len(read(tmp_path / "ledger")) == 9, "what was said of the half is gone"
+    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
 
 
 def test_a_kill_before_a_part_is_replaced_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "inbox" / "a.csv"
     put(path, 3)
     path.write_text(detectors.HEADER + "1,2\n")
-    score(tmp_path / "book", path.parent)
-    before = read(tmp_path / "book")
+    score(tmp_path / "ledger", path.parent)
+    before = read(tmp_path / "ledger")
     put(path, 3)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
         patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
-        score(tmp_path / "book", path.parent)
-    assert read(tmp_path / "book") == before and before[0]["rejected"]
-    assert score(tmp_path / "book", path.parent).tally.rows == 3
-    assert found(tmp_path / "book") == {2: True, 3: True, 4: True}
+        score(tmp_path / "ledger", path.parent)
+    assert read(tmp_path / "ledger") == before and before[0]["rejected"]
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 3
+    assert found(tmp_path / "ledger") == {2: True, 3: True, 4: True}
 
 
 # -- the last row ------------------------------------------------------------------------------------------------------
@@ -228,17 +228,17 @@ def test_a_last_row_without_a_line_end_is_whole_after_a_while(tmp_path: Path, en
     whole = (detectors.HEADER + "".join(lines)).replace("\n", end).encode()
     third = len((detectors.HEADER + "".join(lines[:3])).replace("\n", end).encode()) - len(end)
     path.write_bytes(whole[:third])
-    assert score(tmp_path / "book", path.parent).waiting == {"inbox/a.csv": len(lines[2]) - 1}
-    assert sorted(found(tmp_path / "book")) == [2, 3]
-    assert score(tmp_path / "book", old(path).parent).tally.rows == 1
-    assert score(tmp_path / "book", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent).waiting == {"inbox/a.csv": len(lines[2]) - 1}
+    assert sorted(found(tmp_path / "ledger")) == [2, 3]
+    assert score(tmp_path / "ledger", old(path).parent).tally.rows == 1
+    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
     for stop in (third + 1, third + len(end)):  # its line end comes
         path.write_bytes(whole[:stop])
-        assert score(tmp_path / "book", path.parent) == Scored([], [], {})
-        assert score(tmp_path / "book", old(path).parent) == Scored([], [], {})
+        assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+        assert score(tmp_path / "ledger", old(path).parent) == Scored([], [], {})
     path.write_bytes(whole)
-    assert score(tmp_path / "book", path.parent).tally.rows == 3
-    assert found(tmp_path / "book") == dict.fromkeys(rows_of(lines), True)
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 3
+    assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
 
 def test_a_file_that_was_written_to_since_it_was_listed_is_not_settled(tmp_path: Path) -> None:
@@ -248,10 +248,10 @@ def test_a_file_that_was_written_to_since_it_was_listed_is_not_settled(tmp_path:
     made = detectors.detector()
     files = score_files.files_of(made, [str(old(path))], tmp_path)
     path.write_text(detectors.HEADER + lines[0] + lines[1])
-    with Book.held(tmp_path / "book") as book:
-        assert book.score(made, "name", files).waiting == {"a.csv": 9}
-    assert score(tmp_path / "book", path).tally.rows == 1
-    assert found(tmp_path / "book") == {2: True, 3: True}
+    with Ledger.held(tmp_path / "ledger") as ledger:
+        assert ledger.score(made, "name", files).waiting == {"a.csv": 9}
+    assert score(tmp_path / "ledger", path).tally.rows == 1
+    assert found(tmp_path / "ledger") == {2: True, 3: True}
 
 
 @settings(max_examples=40, deadline=None)
@@ -278,22 +278,22 @@ def test_a_last_row_that_goes_on_after_it_was_scored_has_changed(tmp_path: Path)
     lines, path = put(tmp_path / "inbox" / "a.csv", 6), tmp_path / "inbox" / "a.csv"
     text = detectors.HEADER + "".join(lines[:3])
     path.write_text(text[:-1])
-    assert score(tmp_path / "book", old(path).parent).tally.rows == 3
-    before = read(tmp_path / "book")
+    assert score(tmp_path / "ledger", old(path).parent).tally.rows == 3
+    before = read(tmp_path / "ledger")
     for more in ("ish", "ish\n", "ish\n" + lines[4]):
         path.write_text(text[:-1] + more)
-        assert score(tmp_path / "book", path.parent).changed == ["inbox/a.csv"]
-    assert read(tmp_path / "book") == before
+        assert score(tmp_path / "ledger", path.parent).changed == ["inbox/a.csv"]
+    assert read(tmp_path / "ledger") == before
 
 
 def test_quotes_that_stay_open_go_on_behind_a_line_end(tmp_path: Path) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 3), tmp_path / "inbox" / "a.csv"
     text = detectors.HEADER + lines[0] + '1,2,3,4,5,"r'
     path.write_text(text)
-    scored = score(tmp_path / "book", old(path).parent)
+    scored = score(tmp_path / "ledger", old(path).parent)
     assert (scored.tally.rows, scored.tally.rejected) == (1, 1)
     path.write_text(text + '\ned"\n')
-    assert score(tmp_path / "book", path.parent).changed == ["inbox/a.csv"]
+    assert score(tmp_path / "ledger", path.parent).changed == ["inbox/a.csv"]
 
 
 def test_json_lines_have_a_last_row_too(tmp_path: Path) -> None:
@@ -309,10 +309,10 @@ def test_bare_carriage_returns_are_what_the_reader_says(tmp_path: Path) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 6), tmp_path / "inbox" / "a.csv"
     text = (detectors.HEADER + "".join(lines)).replace("\n", "\r")
     path.write_bytes(text.encode())
-    assert score(tmp_path / "book", path.parent) == Scored([], [], {"inbox/a.csv": len(text)})
-    scored = score(tmp_path / "book", old(path).parent)
+    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {"inbox/a.csv": len(text)})
+    scored = score(tmp_path / "ledger", old(path).parent)
     assert (scored.tally.rows, scored.tally.rejected) == (0, 1)
-    assert "not CSV: new-line character" in str(read(tmp_path / "book")[0]["rejected"])
+    assert "not CSV: new-line character" in str(read(tmp_path / "ledger")[0]["rejected"])
 
 
 # -- nothing -----------------------------------------------------------------------------------------------------------
@@ -324,24 +324,24 @@ def test_a_header_or_an_empty_line_is_no_row(tmp_path: Path) -> None:
     for text in texts:
         path.write_bytes(text.encode())
         for _ in range(2):
-            scored = score(tmp_path / "book", path.parent)
+            scored = score(tmp_path / "ledger", path.parent)
             assert scored.parts == [] and scored.changed == []
             assert bool(scored.waiting) == (text == texts[1] and path.stat().st_mtime > 1)
             old(path)
     path.write_text(texts[-1] + lines[0])
-    assert score(tmp_path / "book", path.parent).tally.rows == 1
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     path.write_text(texts[-1] + lines[0] + "\n")
-    assert score(tmp_path / "book", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
     path.write_text(texts[-1] + lines[0] + "\n" + lines[1])
-    assert score(tmp_path / "book", path.parent).tally.rows == 1
-    assert found(tmp_path / "book") == {4: True, 6: True}
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 1
+    assert found(tmp_path / "ledger") == {4: True, 6: True}
 
 
 def test_a_book_in_the_inbox_is_no_input(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     for _ in range(3):
-        score(tmp_path / "inbox" / "book", tmp_path / "inbox")
-    assert len(read(tmp_path / "inbox" / "book")) == 5
+        score(tmp_path / "inbox" / "ledger", tmp_path / "inbox")
+    assert len(read(tmp_path / "inbox" / "ledger")) == 5
 
 
 # -- what is told ------------------------------------------------------------------------------------------------------
@@ -349,20 +349,20 @@ def test_a_book_in_the_inbox_is_no_input(tmp_path: Path) -> None:
 
 def to_tell(folder: Path, inbox: Path) -> Scored:
     made = detectors.detector()
-    with Book.held(folder) as book:
-        return book.to_tell(book.score(made, "name", score_files.files_of(made, [str(inbox)], folder)), "name")
+    with Ledger.held(folder) as ledger:
+        return ledger.to_tell(ledger.score(made, "name", score_files.files_of(made, [str(inbox)], folder)), "name")
 
 
 def test_what_was_not_told_is_told_by_the_next_pass(tmp_path: Path) -> None:
     for name in "abc":
         put(tmp_path / "inbox" / f"{name}.csv", 5, ord(name))
-        scored = to_tell(tmp_path / "book", tmp_path / "inbox")
+        scored = to_tell(tmp_path / "ledger", tmp_path / "inbox")
     assert scored.tally.rows == 15 and scored.earlier == []
-    mark_told(tmp_path / "book", scored.parts[:1])
-    with (tmp_path / "book" / ledger.TOLD).open("a") as file:
+    mark_told(tmp_path / "ledger", scored.parts[:1])
+    with (tmp_path / "ledger" / ledger.TOLD).open("a") as file:
         file.write(scored.parts[1].mark[:7])  # killed in a mark
-    mark_told(tmp_path / "book", scored.parts[2:])
-    again = to_tell(tmp_path / "book", tmp_path / "inbox")
+    mark_told(tmp_path / "ledger", scored.parts[2:])
+    again = to_tell(tmp_path / "ledger", tmp_path / "inbox")
     assert [part.mark for part in again.parts] == [scored.parts[1].mark]
     assert [part.file for part in again.earlier] == ["inbox/c.csv", "inbox/a.csv"]
 
@@ -371,13 +371,13 @@ def test_drift_is_of_the_newest_rows_since_it_was_told(tmp_path: Path) -> None:
     sizes = {"a": 10, "b": 20, "c": 30, "d": 40}
     for name, size in sizes.items():
         put(tmp_path / "inbox" / f"{name}.csv", size, ord(name))
-        scored = to_tell(tmp_path / "book", tmp_path / "inbox")
+        scored = to_tell(tmp_path / "ledger", tmp_path / "inbox")
         if name != "d":
-            mark_told(tmp_path / "book", scored.parts)
+            mark_told(tmp_path / "ledger", scored.parts)
     wanted = {5: 40, 41: 70, 71: 90, 91: 100, 1000: 100}
     assert {least: scored.recent("name", least).rows for least in wanted} == wanted
     assert scored.recent("another", 1).rows == 30, "the new part is not its own"
-    mark_told(tmp_path / "book", [scored.earlier[1]], drift=True)
-    told = to_tell(tmp_path / "book", tmp_path / "inbox")
+    mark_told(tmp_path / "ledger", [scored.earlier[1]], drift=True)
+    told = to_tell(tmp_path / "ledger", tmp_path / "inbox")
     assert told.recent("name", 1000).rows == 70
     assert Counter(part.file for part in told.parts) == Counter(["inbox/d.csv"])

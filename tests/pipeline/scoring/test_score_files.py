@@ -11,19 +11,18 @@ import pytest
 from PIL import Image
 
 from data_prep.errors import UserError
-from data_prep.shards.format import sealed, unsealed
 from data_prep.tables.schema import TableSchema
 from data_prep.tables.transform import Transform
 from pipeline.scoring import score_files
 from pipeline.scoring.champion import DETECTOR
-from pipeline.scoring.row_detector import Detector, watched
+from pipeline.scoring.row_detector import RowDetector, drift_columns
 from pipeline.scoring.score_files import Tally
 from tests.pipeline import detectors, tiny_arrays
 
 JOB = "{name: anomaly, task: anomaly, seeds: 1, normal: ['0'], baselines: [], marked: [], shown: 2}"
 
 
-def scored(detector: Detector, path: Path) -> tuple[list[pa.RecordBatch], Tally]:
+def scored(detector: RowDetector, path: Path) -> tuple[list[pa.RecordBatch], Tally]:
     tally, batches = Tally(), list[pa.RecordBatch]()
     for file in score_files.files_of(detector, [str(path)], path.parent):
         batches += score_files.score_file(detector, file, tally)
@@ -37,7 +36,7 @@ def test_a_score_that_is_no_number_is_an_alarm() -> None:
     made = detectors.detector()
     inputs = made.inputs(detectors.rows(3))
     inputs[1] = np.nan
-    found = made.judge(inputs)
+    found = made.score(inputs)
     assert np.isnan(found.score[1]) and found.flag.tolist() == [False, True, False]
 
 
@@ -48,7 +47,7 @@ def test_a_detector_of_other_files_is_refused(name: str, tmp_path: Path) -> None
     raw[-2] ^= 1
     (folder / name).write_bytes(bytes(raw))
     with pytest.raises(UserError, match=f"holds no detector that can be used .*{name} is not the one"):
-        Detector.open(folder)
+        RowDetector.open(folder)
 
 
 # -- drift ------------------------------------------------------------------------------------------------------------
@@ -67,7 +66,7 @@ def test_columns_called_like_others_are_told_apart() -> None:
     schema = TableSchema({"score": "numeric", "a": "categorical", "a=x": "numeric", "b": "numeric"})
     transform = Transform.fit(lambda: [rows], schema=schema)
     inputs, score = transform.apply(rows), np.array([0.1, 0.2, 0.3, 0.4])
-    found = watched(score, transform, inputs)
+    found = drift_columns(score, transform, inputs)
     assert transform.features.count("a=x") == 2 and len(found) == 1 + len(transform.features)
     assert {"score", "column score", "a=x", "column a=x", "b"} < set(found)
     assert found["score"] is score
@@ -82,10 +81,10 @@ def test_a_column_called_score_drifts_by_itself(tmp_path: Path) -> None:
     renamed = json.loads(json.dumps(plain.transform.to_json()).replace('"a"', '"score"'))
     rows = detectors.rows(300, seed=7)
     transform = Transform.of_json(renamed)
-    made = Detector(plain.scorer, plain.score, plain.threshold, plain.baseline, transform)
+    made = RowDetector(plain.scorer, plain.score_name, plain.threshold, plain.baseline, transform)
     normal = made.inputs(rows.rename_columns(["score", *rows.schema.names[1:]]))
-    watching = watched(made.judge(normal).score, transform, normal)
-    made = Detector(plain.scorer, plain.score, plain.threshold, type(plain.baseline).of(watching), transform)
+    watching = drift_columns(made.score(normal).score, transform, normal)
+    made = RowDetector(plain.scorer, plain.score_name, plain.threshold, type(plain.baseline).of(watching), transform)
     lines = detectors.csv_lines(detectors.rows(200, seed=8))
     (tmp_path / "a.csv").write_text(detectors.HEADER.replace("a,", "score,", 1) + "".join(lines))
     _, tally = scored(made, tmp_path / "a.csv")
@@ -98,7 +97,7 @@ def test_a_column_called_score_drifts_by_itself(tmp_path: Path) -> None:
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def detector_of(folder: Path, pictures: np.ndarray, images: str) -> Detector:
+def detector_of(folder: Path, pictures: np.ndarray, images: str) -> RowDetector:
     np.savez(folder / "learn.npz", x=pictures, y=np.arange(len(pictures)) % 4 // 3)
     path = tiny_arrays.recipe(
         folder,
@@ -109,7 +108,7 @@ def detector_of(folder: Path, pictures: np.ndarray, images: str) -> Detector:
         placement="{threads: 1}",
         downstream=f"[{JOB}]",
     )
-    return Detector.open(tiny_arrays.make(path, folder)["anomaly"].path / DETECTOR)
+    return RowDetector.open(tiny_arrays.make(path, folder)["anomaly"].path / DETECTOR)
 
 
 def test_pictures_that_are_no_squares_are_scored_as_they_are(tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_pictures_that_are_no_squares_are_scored_as_they_are(tmp_path: Path) -> 
     np.save(tmp_path / "new.npy", new)
     (batch,), tally = scored(made, tmp_path / "new.npy")
     assert (tally.rows, tally.rejected) == (6, 0)
-    wanted = made.judge(made.inputs(new[:, None])).score
+    wanted = made.score(made.inputs(new[:, None])).score
     assert np.array_equal(batch["score"].to_numpy(), wanted)
     np.save(tmp_path / "turned.npy", new.transpose(0, 2, 1))
     (batch,), tally = scored(made, tmp_path / "turned.npy")
@@ -144,25 +143,7 @@ def test_pictures_are_cut_as_they_were(tmp_path: Path) -> None:
     (batch,), tally = scored(made, tmp_path / "new.png")
     assert tally.rows == 6 and batch["position"].to_pylist() == [1, 2, 3, 4, 5, 6]
     patches = np.stack([new[top : top + 4, left : left + 4] for top in (0, 4) for left in (0, 4, 8)])
-    assert np.array_equal(batch["score"].to_numpy(), made.judge(made.inputs(patches[:, None])).score)
-
-
-def test_an_early_detector_resizes_to_its_square(tmp_path: Path) -> None:
-    """Before a detector said how its pictures were read, they were made as large as its network takes."""
-    random = np.random.default_rng(3)
-    made = detector_of(tmp_path, random.integers(0, 256, (80, 6, 6)).astype(np.uint8), "{size: 6, channels: 1}")
-    made.save(tmp_path / "early")
-    about = unsealed((tmp_path / "early" / "detector.json").read_bytes())
-    kept = {name: value for name, value in about.items() if name not in ("images", "false_alarms", "digest")}
-    (tmp_path / "early" / "detector.json").write_bytes(sealed(kept))
-    np.save(tmp_path / "new.npy", random.integers(0, 256, (3, 12, 12)).astype(np.uint8))
-    early = Detector.open(tmp_path / "early")
-    assert early.false_alarms == 0.01
-    found = [scored(one, tmp_path / "new.npy")[0][0]["score"].to_pylist() for one in (made, early)]
-    assert found[0] == found[1] and None not in found[0]
-
-
-# -- rows that cannot be scored ---------------------------------------------------------------------------------------
+    assert np.array_equal(batch["score"].to_numpy(), made.score(made.inputs(patches[:, None])).score)
 
 
 @pytest.mark.parametrize("together", [7, 4096])

@@ -57,9 +57,9 @@ def test_documents_are_told_by_their_text(tmp_path: Path) -> None:
 
 
 def test_what_was_saved_is_found(tmp_path: Path) -> None:
-    assert not len(training_rows.load(tmp_path)), "a detector from before"
+    assert not len(training_rows.load(tmp_path)), "none were kept"
     training_rows.save(tmp_path / "new", np.array([5, 3, 5, 1], np.uint64))
     assert training_rows.load(tmp_path / "new").tolist() == [1, 3, 5]
     (tmp_path / "new" / training_rows.FILE).write_bytes(b"no array")
-    with pytest.raises(UserError, match=r"learned\.npy cannot be read"):
+    with pytest.raises(UserError, match=r"training_rows\.npy cannot be read"):
         training_rows.load(tmp_path / "new")

@@ -15,7 +15,7 @@ from data_prep.shards.format import Shards
 from data_prep.tables.transform import FILE as TRANSFORM
 from data_prep.tables.transform import Transform
 from pipeline.artifact import Artifact
-from pipeline.downstream.job import plane
+from pipeline.downstream.rows import plane
 from pipeline.execute import _line
 from pipeline.stages.pretrain import METRICS, MODEL, read_records
 from tests.pipeline import tiny_arrays
@@ -96,8 +96,8 @@ def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> No
 def test_the_report_tells_codes_from_components(made: dict[str, Artifact]) -> None:
     report = json.loads((made["report"].path / "report.json").read_text())
     codes = report["downstream"]["codes"]
-    assert codes["found"]["auto-encoder"]["error"] != codes["found"]["PCA"]["error"] > 0
-    assert {"knn", "linear"} <= set(codes["found"]["auto-encoder"])
+    assert codes["notes"]["features"]["auto-encoder"]["error"] != codes["notes"]["features"]["PCA"]["error"] > 0
+    assert {"knn", "linear"} <= set(codes["notes"]["features"]["auto-encoder"])
     page = (made["report"].path / "report.md").read_text()
     assert codes["verdict"] in page
     shown = [line.partition("(")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]

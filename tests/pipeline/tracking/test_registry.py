@@ -21,8 +21,9 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.tokens.tokenizers import TokenizerConfig, train
+from pipeline.gate import ENCODER, Candidate, Score
 from pipeline.tracking import registry, sender
-from pipeline.tracking.registry import EXAMPLE, Registration, Registry, Version, register, requirements
+from pipeline.tracking.registry import EXAMPLE, Registration, Registry, register, requirements
 from pipeline.tracking.tracking import Tracker, send_pending
 
 HIDDEN = 16
@@ -78,13 +79,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 _flows = iter(range(1000))
 
 
+def proposed(score: float | None, evaluation: dict[str, Any] = EVALUATION, **more: Any) -> Candidate:
+    return Candidate(ENCODER, "pretrained", "model", "accuracy", evaluation, score, **more)
+
+
 def registered(
     home: Path, export: Path, name: str, score: float, evaluation: dict[str, Any] = EVALUATION
 ) -> tuple[Registration, str]:
     """Register in a flow of its own; returns what was decided."""
     with Tracker(home, None, "registry", f"flow-{next(_flows)}") as tracker, tracker.run("register") as run:
         metrics = {"accuracy": score, "seconds": 1.5}
-        asked = register(run, export, name, metrics, evaluation, score="accuracy", artifact="pretrain-0123456789abcdef")
+        asked = register(run, export, name, proposed(score, evaluation), metrics, "pretrain-0123456789abcdef")
         assert tracker.outcome(asked.id) is None or asked.decision()
     tracker.close(timeout=120)
     return asked, asked.decision() or ""
@@ -112,13 +117,15 @@ def test_a_version_says_what_it_is(first: tuple[Registration, str], client: Any,
         "sesame.artifact": "pretrain-0123456789abcdef",
         "sesame.score": "0.5",
         "sesame.score.name": "accuracy",
+        "sesame.score.direction": "higher",
+        "sesame.score.spread": "",
         "sesame.evaluation": digest,
         "sesame.evaluation.text": registry.canonical(EVALUATION),
         "sesame.decision": decision,
     }
     champion = reader.champion("bert tiny")
     assert champion is not None
-    assert (champion.version, champion.score, champion.evaluation) == ("1", 0.5, digest)
+    assert (champion.version, champion.score) == ("1", Score(0.5, digest))
     assert champion == reader.version("bert tiny", "1")
     run = client.get_run(champion.run)
     assert run.data.metrics == {"accuracy": 0.5, "seconds": 1.5}
@@ -211,7 +218,7 @@ def test_who_becomes_the_champion(home: Path, export: Path, reader: Registry) ->
 
     assert registered(home, export, "gate", 0.5)[1].endswith("there was none")
     decision = registered(home, export, "gate", 0.4)[1]
-    assert decision == "version 2 of gate stays a candidate: 0.4 is lower than the 0.5 of version 1, the champion"
+    assert decision == "version 2 of gate stays a challenger: 0.4 is lower than the 0.5 of version 1, the champion"
     assert champion() == "1"
     decision = registered(home, export, "gate", 0.5)[1]
     assert (
@@ -219,33 +226,38 @@ def test_who_becomes_the_champion(home: Path, export: Path, reader: Registry) ->
     )
     assert champion() == "3"
     decision = registered(home, export, "gate", 0.9, ANOTHER)[1]
-    assert "version 4 of gate stays a candidate: version 3, the champion, was not scored by the same" in decision
+    assert "version 4 of gate stays a challenger: version 3, the champion, was not scored by the same" in decision
     assert champion() == "3"
     other = registry.digest(ANOTHER)
-    assert reader.promote("gate", "3", 0.8, other) == "version 3 of gate is the champion already"
-    assert reader.promote("gate", "4", 0.9, other).startswith("version 4 of gate is the champion: 0.9 is not lower")
+    assert reader.promote("gate", "3", Score(0.8, other)) == "version 3 of gate is the champion already"
+    assert reader.promote("gate", "4", Score(0.9, other)).startswith(
+        "version 4 of gate is the champion: 0.9 is not lower"
+    )
     assert champion() == "4"
 
 
-@pytest.mark.parametrize(
-    ("champion", "score", "moves"),
-    [
-        (None, 0.0, True),
-        (None, float("nan"), False),
-        ((0.5, "e"), 0.5, True),
-        ((0.5, "e"), 0.4999, False),
-        ((0.5, "e"), float("inf"), False),
-        ((0.5, "other"), 0.9, False),
-        ((None, None), 0.9, False),
-        ((float("nan"), "e"), 0.9, False),
-        ((-2.0, "e"), -1.5, True),
-    ],
-)
-def test_the_gate(champion: tuple[float | None, str | None] | None, score: float, moves: bool) -> None:
-    current = champion and Version("m", "1", champion[0], champion[1], "", "")
-    sentence, moved = registry._gate(current, "m", "2", score, "e")
-    assert moved == moves
-    assert sentence.startswith("version 2 of m is the champion" if moves else "version 2 of m stays a candidate: ")
+def test_the_newest_of_the_others_is_the_challenger(home: Path, export: Path, client: Any, reader: Registry) -> None:
+    """Of losses less is better; spreads are told; whoever becomes the champion is a challenger no more."""
+
+    def alias(name: str) -> str:
+        return str(client.get_model_version_by_alias("losses", name).version)
+
+    def made(loss: float, spread: float) -> str:
+        with Tracker(home, None, "registry", f"flow-{next(_flows)}") as tracker, tracker.run("register") as run:
+            candidate = proposed(loss, direction="lower", spread=spread)
+            asked = register(run, export, "losses", candidate, {"loss": loss})
+        tracker.close(timeout=120)
+        return asked.decision() or ""
+
+    assert made(1.0, 0.1) == "version 1 of losses is the champion with 1 ± 0.1: there was none"
+    said = "version 2 of losses stays a challenger: 1.5 ± 0.2 is higher than the 1 ± 0.1 of version 1, the champion"
+    assert made(1.5, 0.2) == said
+    assert (alias("champion"), alias("challenger")) == ("1", "2")
+    evaluation = registry.digest(EVALUATION)
+    assert "is the champion" in reader.promote("losses", "2", Score(0.5, evaluation, "lower"))
+    assert alias("champion") == "2" and reader.version("losses", "2").score == Score(0.5, evaluation, "lower")
+    with pytest.raises(Exception, match="challenger"):
+        alias("challenger")
 
 
 def test_a_name_without_a_champion(reader: Registry) -> None:
@@ -260,15 +272,15 @@ def test_a_name_without_a_champion(reader: Registry) -> None:
 def test_what_cannot_be_registered_is_refused_at_once(tmp_path: Path, export: Path) -> None:
     tracker = Tracker(tmp_path, None, "x", "x", enabled=False)
     run = tracker.run("x")
-    with pytest.raises(ValueError, match="must be a finite metric, found None"):
-        register(run, export, "m", {"f1": 1.0}, EVALUATION, score="accuracy")
-    with pytest.raises(ValueError, match="must be a finite metric, found nan"):
-        register(run, export, "m", {"accuracy": float("nan")}, EVALUATION, score="accuracy")
+    with pytest.raises(ValueError, match="must be a finite number, found None"):
+        register(run, export, "m", proposed(None), {"f1": 1.0})
+    with pytest.raises(ValueError, match="must be a finite number, found nan"):
+        register(run, export, "m", proposed(float("nan")), {"accuracy": float("nan")})
     with pytest.raises(ValueError, match="cannot name a model"):
-        register(run, export, "a/b", {"accuracy": 1.0}, EVALUATION, score="accuracy")
+        register(run, export, "a/b", proposed(1.0), {"accuracy": 1.0})
     with pytest.raises(TypeError, match="data: pathlib"):
-        register(run, export, "m", {"accuracy": 1.0}, {"data": tmp_path}, score="accuracy")
-    assert register(run, export, "m", {"accuracy": 1.0}, EVALUATION, score="accuracy").decision() is None
+        register(run, export, "m", proposed(1.0, {"data": tmp_path}), {"accuracy": 1.0})
+    assert register(run, export, "m", proposed(1.0), {"accuracy": 1.0}).decision() is None
 
 
 def test_registering_twice_is_registering_once(home: Path, export: Path, client: Any, reader: Registry) -> None:
@@ -348,7 +360,7 @@ def test_with_a_server(tmp_path: Path, export: Path, server: str, first: tuple[R
         run.dataset("shards", "d" * 32, "/data/shards", "training", {"rows": 10})
         run.metrics({"loss": 1.0}, 1)
         run.text("# Report", "report.md")
-        asked = register(run, export, "remote", {"accuracy": 0.5}, EVALUATION, score="accuracy")
+        asked = register(run, export, "remote", proposed(0.5), {"accuracy": 0.5})
     assert tracker.close(timeout=120) == 0
     assert asked.decision() == "version 1 of remote is the champion with 0.5: there was none"
     assert (tracker.url(run) or "").startswith(f"{server}/#/experiments/1/runs/")
@@ -367,7 +379,7 @@ def test_registering_is_queued_in_no_time(tmp_path: Path, export: Path) -> None:
     tracker = Tracker(tmp_path, "http://127.0.0.1:1", "quick", "quick")
     run = tracker.run("register")
     started = time.perf_counter()
-    asked = register(run, export, "m", {"accuracy": 1.0}, EVALUATION, score="accuracy")
+    asked = register(run, export, "m", proposed(1.0), {"accuracy": 1.0})
     assert time.perf_counter() - started < 0.1
     assert asked.decision() is None
     tracker.close(timeout=0)

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.downstream.anomaly import baselines
+from pipeline.downstream.anomaly.job import Baseline
 from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, Measured, recall_at
-from pipeline.recipe.jobs.autoencoders import Baseline
 
 
 def rows(count: int, seed: int, width: float = 1.0) -> np.ndarray:

@@ -13,17 +13,17 @@ from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.tables.transform import Transform
 from pipeline.artifact import Artifact
+from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import detectors
-from pipeline.downstream.anomaly.reasons import by_column, sentence, told
+from pipeline.downstream.anomaly.reasons import by_column, explain, sentence
 from pipeline.downstream.anomaly.rows import Pool
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
 from pipeline.recipe.load import load
 from pipeline.scoring import training_rows
 from pipeline.scoring.champion import DETECTOR
-from pipeline.scoring.row_detector import Detector
+from pipeline.scoring.row_detector import RowDetector
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
-from tests.pipeline.job_checks import whole_report
+from tests.pipeline.job_checks import table, whole_report
 
 TANH = "{architecture: mlp, config: {hidden: [16], bottleneck: 4, activation: tanh}}"
 LINEAR = "{architecture: mlp, config: {bottleneck: 1}}"
@@ -52,58 +52,59 @@ def made(home: Path) -> dict[str, Artifact]:
 
 def test_the_report_is_whole(made: dict[str, Artifact]) -> None:
     report = whole_report(made["anomaly"])
-    methods = [row[0].strip("*") for row in report["rows"]]
-    assert len(methods) == len(set(methods)) == len(report["found"])
+    methods = [row[0].strip("*") for row in report.tables[0].rows]
+    assert len(methods) == len(set(methods)) == len(report.notes["methods"])
     wanted = {"denoising: standardised-error", "denoising: error", "variational: likelihood", "pca", "knn", "ecod"}
     assert wanted | {"ecod (whole batch)", "logistic regression, 4 marked"} <= set(methods)
-    assert [row[0] for row in report["rows"] if row[0].startswith("**")] == [
+    assert [row[0] for row in report.tables[0].rows if row[0].startswith("**")] == [
         "**denoising: standardised-error**",
         "**variational: likelihood**",
     ]
-    for found in report["found"].values():
+    for found in report.notes["methods"].values():
         assert all(len(values) == 3 and 0 <= min(values) <= max(values) <= 1 for values in found.values())
     page = (made["anomaly"].path / "report.md").read_text()
     assert "no anomaly among them" in page and "which published figures are of. Noise was guessed." in page
-    for title, (heads, rows) in report["tables"].items():
-        assert f"### {title}" in page and all(len(row) == len(heads) for row in rows)
+    assert all(f"### {other.title}" in page for other in report.tables[1:])
+    (candidate,) = report.candidates
+    assert (candidate.kind, candidate.path, candidate.score) == ("detector", "detector", None)
 
 
 def test_what_stays_is_told_of(made: dict[str, Artifact], home: Path, tmp_path: Path) -> None:
     """44 held-out rows promise 1 in 45, not 1 in 100; and too few leave nothing."""
-    held_out = sum(Detector.open(made["anomaly"].path / "detector").baseline.counts["score"])
+    held_out = sum(RowDetector.open(made["anomaly"].path / "detector").baseline.counts["score"])
     assert 40 < held_out < 48
-    assert f"may flag {1 / (held_out + 1):.1%} of normal ones, not 1.0%" in whole_report(made["anomaly"])["verdict"]
+    assert f"may flag {1 / (held_out + 1):.1%} of normal ones, not 1.0%" in whole_report(made["anomaly"]).verdict
     job = "{name: anomaly, task: anomaly, seeds: 1, baselines: [pca], marked: []}"
     few = tiny_arrays.recipe(tmp_path, downstream=f"[{job}]", **SECTIONS)
     other = tiny_arrays.make(few, tmp_path, "data.split={validation: 0.03, test: 0.2}", "train.steps=10")["anomaly"]
     assert not (other.path / "detector").exists()
-    assert "No detector is left for new rows: its threshold needs 10 normal rows" in whole_report(other)["verdict"]
+    assert "No detector is left for new rows: its threshold needs 10 normal rows" in whole_report(other).verdict
 
 
 def test_anomalies_are_told_from_normal_rows(made: dict[str, Artifact]) -> None:
-    found = whole_report(made["anomaly"])["found"]
+    found = whole_report(made["anomaly"]).notes["methods"]
     assert np.mean(found["denoising: standardised-error"]["auroc"]) > 0.9
     assert np.mean(found["variational: likelihood"]["auroc"]) > 0.8
     assert len(set(found["denoising: error"]["auroc"])) > 1, "each split is a network of its own"
 
 
 def test_the_candidate_is_chosen_by_normal_rows(made: dict[str, Artifact]) -> None:
-    _, rows = whole_report(made["anomaly"])["tables"]["Candidates of denoising"]
+    rows = table(whole_report(made["anomaly"]), "Candidates of denoising").rows
     losses = {name.strip("*"): float(loss) for name, loss in rows}
     assert min(losses, key=losses.__getitem__) == "mlp 16-4 tanh"
     assert [name for name, _ in rows if name.startswith("**")] == ["**mlp 16-4 tanh**"]
 
 
 def test_thresholds_are_told(made: dict[str, Artifact]) -> None:
-    _, rows = whole_report(made["anomaly"])["tables"]["Thresholds for 1 % false alarms"]
+    rows = table(whole_report(made["anomaly"]), "Thresholds for 1 % false alarms").rows
     assert [row[1] for row in rows] == ["by quantile", "by tail", "by labels"] * 2
     summary = made["anomaly"].summary
-    assert summary["false_alarms_by_quantile"] < 0.15
-    assert summary["recall_by_quantile"] > summary["false_alarms_by_quantile"]
+    assert summary["false_alarms/by_quantile"] < 0.15
+    assert summary["recall/by_quantile"] > summary["false_alarms/by_quantile"]
 
 
 def test_reasons_name_columns_and_what_they_held(made: dict[str, Artifact]) -> None:
-    for reason in whole_report(made["anomaly"])["reasons"]:
+    for reason in whole_report(made["anomaly"]).notes["reasons"]:
         assert reason["row"].startswith("rows.csv") or "rows.csv" in reason["row"]
         assert reason["label"] in ("odd", "usual")
         shares = [column["share"] for column in reason["columns"]]
@@ -130,11 +131,11 @@ def test_the_detector_tells_what_it_has_learned_from(
         digests = training_rows.of_rows(batch.input)
         wanted |= set(digests[batch.label == 0] if settings and split == "train" else digests)
     assert set(training_rows.load(folder)) == wanted
-    assert Detector.open(folder).false_alarms == (0.05 if settings else 0.01)
+    assert RowDetector.open(folder).false_alarms == (0.05 if settings else 0.01)
 
 
 def pool_of(made: dict[str, Artifact], **settings: Any) -> Pool:
-    job = AnomalyConfig(task="anomaly", name="anomaly", **{"marked": [4], **settings})
+    job = Config(task="anomaly", name="anomaly", **{"marked": [4], **settings})
     return Pool(made["ingest"].path, job, 0)
 
 
@@ -209,7 +210,7 @@ def trained_on(train: pa.RecordBatch) -> tuple[Transform, Any]:
         "train": {"steps": 400, "global_batch": 64, "lr": 1e-2, "precision": "fp32"},
         "seed": 0,
     }
-    asked = AnomalyConfig(task="anomaly", name="anomaly").detectors[0]
+    asked = Config(task="anomaly", name="anomaly").detectors[0]
     detector = detectors(config, asked, Context(downloads=Path(), placement={"threads": 1}))[0]
     return transform, detector.scorer(transform.apply(train), seed=1)
 
@@ -225,9 +226,9 @@ def test_a_planted_fault_is_named() -> None:
         moved = normal + 2.0 * np.std(normal)
         rows = rows.set_column(column, names[column], pa.array(moved))
         inputs = transform.apply(rows)
-        found = told(rows, inputs, scorer, transform)
+        found = explain(rows, inputs, scorer, transform)
         right += sum(reasons[0]["column"] == names[column] for reasons in found)
-        assert found[0][0]["found"] == f"{moved[0]:.4g}" and found[0][0]["found"] in sentence(found[0])
+        assert found[0][0]["value"] == f"{moved[0]:.4g}" and found[0][0]["value"] in sentence(found[0])
         expected = np.array([float(reasons[0]["expected"]) for reasons in found])
         assert np.median(np.abs(expected - normal)) < 0.5 * np.median(np.abs(moved - normal))
     assert right >= 0.95 * 120, f"{right} of 120 faults named"
@@ -248,7 +249,7 @@ def test_features_of_a_column_are_added_up() -> None:
     assert names == ["a", "b"] and errors.tolist() == [[5.0, 2.0], [3.0, 1.0]]
 
 
-def test_pictures_of_another_kind_are_anomalies(tmp_path: Path) -> None:
+def test_images_of_another_kind_are_anomalies(tmp_path: Path) -> None:
     job = (
         "{name: anomaly, task: anomaly, normal: ['0'], seeds: 2, baselines: [pca-reconstruction], marked: [], shown: 3}"
     )
@@ -256,8 +257,8 @@ def test_pictures_of_another_kind_are_anomalies(tmp_path: Path) -> None:
         tmp_path, "images", downstream=f"[{job}]", train=SECTIONS["train"], placement=SECTIONS["placement"]
     )
     report = whole_report(tiny_arrays.make(path, tmp_path)["anomaly"])
-    assert np.mean(report["found"]["auto-encoder: error"]["auroc"]) > 0.9
-    assert {row[1] for row in report["tables"]["Thresholds for 1 % false alarms"][1]} == {"by quantile", "by tail"}
+    assert np.mean(report.notes["methods"]["auto-encoder: error"]["auroc"]) > 0.9
+    assert {row[1] for row in table(report, "Thresholds for 1 % false alarms").rows} == {"by quantile", "by tail"}
     with pytest.raises(UserError, match="name the normal ones"):
         tiny_arrays.make(path, tmp_path, "downstream.0.normal=['9']")
     with pytest.raises(UserError, match=r"downstream\.0\.task: anomaly needs labels .* set data\.normal"):

@@ -10,12 +10,12 @@ import pytest
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly import kinds as anomaly_kinds
+from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
 from pipeline.downstream.anomaly.rows import Pool
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
 from pipeline.recipe.load import load
 from tests.pipeline import tiny_arrays
-from tests.pipeline.job_checks import whole_report
+from tests.pipeline.job_checks import table, whole_report
 
 MARKS = ("row", "column", "corner", "cross")  # three kinds of anomalies, and normal rows
 JOB = (
@@ -66,7 +66,7 @@ def made(home: Path, recipe: Path) -> dict[str, Artifact]:
 
 def pool_of(made: dict[str, Artifact], **settings: object) -> Pool:
     values = {"normal": ["row"], "marked": [3], "known_kinds": 1, "train_share": 0.6, **settings}
-    return Pool(made["ingest"].path, AnomalyConfig(task="anomaly", name="anomaly", **values), 0)  # type: ignore[arg-type]
+    return Pool(made["ingest"].path, Config(task="anomaly", name="anomaly", **values), 0)  # type: ignore[arg-type]
 
 
 def test_areas_are_of_each_kind_beside_all_normal_rows() -> None:
@@ -91,12 +91,12 @@ def test_a_classifiers_kinds_are_told_where_they_are_new() -> None:
         scores = {"knn": np.array([0, 1, score]), "logistic regression, 5 marked": np.array([0, 1, score])}
         measured.add(scores, truth)
         measured.add_kinds(scores, truth, kinds, {known})
-    tables = anomaly_kinds.tables(["a", "b"], [], measured)
-    heads, rows = tables["AUROC of each kind (of classifiers: where it is new, if kinds are)"]
-    assert heads == ["method", "a", "b"]
-    assert rows == [["knn", "100.0", "50.0"], ["logistic regression, 5 marked", "100.0", "100.0"]]
-    _, rows = tables["Kinds of anomalies that classifiers were given, and new ones"]
-    assert rows[0] == ["knn", "50.00 ± 70.71", "100.00 ± 0.00"]
+    both, each = anomaly_kinds.tables(["a", "b"], [], measured)
+    assert each.title == "AUROC of each kind (of classifiers: where it is new, if kinds are)"
+    assert each.columns == ["method", "a", "b"]
+    assert each.rows == [["knn", "100.0", "50.0"], ["logistic regression, 5 marked", "100.0", "100.0"]]
+    assert both.title == "Kinds of anomalies that classifiers were given, and new ones"
+    assert both.rows[0] == ["knn", "50.00 ± 70.71", "100.00 ± 0.00"]
 
 
 def test_marked_anomalies_are_of_known_kinds_each_in_turn(made: dict[str, Artifact]) -> None:
@@ -132,16 +132,18 @@ def test_draws_that_cannot_be_made_are_refused(
 
 def test_the_report_sets_known_kinds_beside_new_ones(made: dict[str, Artifact]) -> None:
     report = whole_report(made["anomaly"])
-    assert report["figures"]["kinds"] == "kinds.png"
-    heads, rows = report["tables"]["Kinds of anomalies that classifiers were given, and new ones"]
-    assert [row[0] for row in rows][:2] == ["**auto-encoder: standardised-error**", "knn"] and len(heads) == 3
+    assert "kinds.png" in [figure.file for figure in report.figures]
+    both = table(report, "Kinds of anomalies that classifiers were given, and new ones")
+    assert [row[0] for row in both.rows][:2] == ["**auto-encoder: standardised-error**", "knn"] and len(
+        both.columns
+    ) == 3
     name = "logistic regression, 3 marked"
-    of = report["found"][name]
+    of = report.notes["methods"][name]
     assert np.mean(of[KNOWN]) > np.mean(of[NEW]) + 0.05, "what it was not shown, it does not know"
     assert all(len(of[what]) == 3 for what in (KNOWN, NEW))
-    assert "on new kinds it has" in report["verdict"]
-    assert "1 of the 3 kinds (column, corner, cross)" in report["about"]
-    assert {KNOWN, NEW, f"classifier_{NEW}"} <= set(report["summary"])
+    assert "on new kinds it has" in report.verdict
+    assert "1 of the 3 kinds (column, corner, cross)" in report.about
+    assert {"auroc/ours_known_kinds", "auroc/classifier_new_kinds"} <= set(report.numbers)
 
 
 def test_kinds_need_marked_anomalies(recipe: Path) -> None:

@@ -15,12 +15,12 @@ from data_prep.errors import UserError
 from data_prep.images.pixels import ImagesConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.tables.schema import TableConfig
+from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.rows import Pool
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig
 from pipeline.scoring import training_rows
 from tests.pipeline import tiny_arrays
 
-JOB = AnomalyConfig(task="anomaly", name="anomaly", marked=[2])
+JOB = Config(task="anomaly", name="anomaly", marked=[2])
 SPLIT = SplitConfig(validation=0.2, test=0.2)
 
 

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from data_prep.errors import UserError
+from pipeline.downstream.anomaly.job import DetectorConfig
 from pipeline.downstream.anomaly.networks import Detector, detectors
 from pipeline.downstream.anomaly.trimming import FOLDS, kept, least
-from pipeline.downstream.job import config as job_config
-from pipeline.recipe.jobs.autoencoders import AnomalyConfig, DetectorConfig
 from pipeline.recipe.load import load
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
-from tests.pipeline.job_checks import whole_report
+from tests.pipeline.job_checks import table, whole_report
 
 TRAINING: dict[str, Any] = {
     "network": {"architecture": "mlp", "config": {"hidden": [24], "bottleneck": 2, "activation": "tanh"}},
@@ -105,9 +104,9 @@ def test_a_job_reports_both(tmp_path: Path) -> None:
     train = "{global_batch: 32, steps: 20, lr: 1e-2, precision: fp32}"
     path = tiny_arrays.recipe(tmp_path, downstream=f"[{job}]", train=train, placement="{threads: 1}")
     report = whole_report(tiny_arrays.make(path, tmp_path)["anomaly"])
-    assert report["found"]["plain: error"] != report["found"]["trimmed: error"]
-    assert "8.0% of them all anomalies" in report["about"] and "trimmed 12.0%" in report["about"]
-    _, rows = report["tables"]["Thresholds for 1 % false alarms"]
+    assert report.notes["methods"]["plain: error"] != report.notes["methods"]["trimmed: error"]
+    assert "8.0% of them all anomalies" in report.about and "trimmed 12.0%" in report.about
+    rows = table(report, "Thresholds for 1 % false alarms").rows
     ways = [(row[0].partition(":")[0], row[1], float(row[2].partition("%")[0])) for row in rows]
     assert [(name, how) for name, how, _ in ways] == [
         ("plain", "by quantile"),
@@ -117,17 +116,6 @@ def test_a_job_reports_both(tmp_path: Path) -> None:
         ("trimmed", "by quantile, trimmed"),
     ]
     assert ways[4][2] >= ways[2][2], "it is lower, and flags more"
-
-
-@pytest.mark.parametrize("settings", [{}, {"trim": 1.5}])
-def test_settings_that_came_later_are_in_a_key_only_where_they_are_used(
-    tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    job = f"{{name: anomaly, task: anomaly, detectors: [{{name: a{', trim: 1.5' if settings else ''}}}]}}"
-    recipe: Any = load(tiny_arrays.recipe(tmp_path, downstream=f"[{job}]"))
-    values = job_config(recipe, recipe.downstream[0], tmp_path)["job"]
-    assert ("trim" in values["detectors"][0]) == bool(settings) and "known_kinds" not in values
-    assert AnomalyConfig.model_validate(values) == recipe.downstream[0]
 
 
 def test_more_than_half_of_the_rows_cannot_be_trimmed(tmp_path: Path) -> None:

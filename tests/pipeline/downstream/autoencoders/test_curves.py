@@ -9,8 +9,7 @@ import torch
 
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.downstream.autoencoders.curves import changed, phases
-from pipeline.recipe.jobs.autoencoders import RivalConfig
+from pipeline.downstream.autoencoders.curves import RivalConfig, changed, phases
 from pipeline.recipe.load import load
 from pipeline.stages import pretrain
 from tests.pipeline import tiny_arrays
@@ -37,14 +36,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 
 def test_every_way_is_followed_to_its_end_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
     report = whole_report(made["curves"])
-    curves = report["found"]["curves"]
-    assert list(curves) == ["machines", "plain SGD", "relu, Adam"] == [row[0] for row in report["rows"]]
+    curves = report.notes["curves"]
+    assert list(curves) == ["machines", "plain SGD", "relu, Adam"] == [row[0] for row in report.tables[0].rows]
     assert all([step for step, _ in points] == list(range(40, 241, 40)) for points in curves.values())
     assert curves["machines"][-1][1] < curves["machines"][0][1]
-    errors = report["found"]["errors"]
+    errors = report.notes["errors"]
     assert len(set(errors.values())) == 3
     assert errors["relu, Adam"] < errors["plain SGD"], "deep sigmoid units hardly move by plain gradients"
-    assert errors["relu, Adam"] < report["found"]["mean"]
+    assert errors["relu, Adam"] < report.notes["mean"]
 
 
 def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:

@@ -54,16 +54,16 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artifact]]) -> None:
     kind, artifacts = made
-    summary = whole_report(artifacts["meaning"])["summary"]
-    assert 1 < summary["perplexity"] <= {"binary": 2, "one-hot": 4, "vq": 8}[kind]
-    assert summary["entropy_bits"] <= summary["bits_a_row"]
-    assert summary["prior_bits"] < summary["bits_a_row"] + 0.5
+    summary = whole_report(artifacts["meaning"]).numbers
+    assert 1 < summary["codes/perplexity"] <= {"binary": 2, "one-hot": 4, "vq": 8}[kind]
+    assert summary["bits/entropy"] <= summary["bits/stored"]
+    assert summary["bits/prior"] < summary["bits/stored"] + 0.5
     if kind == "binary":
-        assert 0 <= summary["bits_about_attribute"] <= 1
-        assert summary["constant"] < 6
+        assert 0 <= summary["information/attribute"] <= 1
+        assert summary["codes/constant"] < 6
     if kind == "one-hot":
-        assert 0.25 < summary["hungarian_accuracy"] <= 1 and summary["nmi"] >= 0
-        assert 0.25 < summary["kmeans_hungarian_accuracy"] <= 1 and summary["kmeans_nmi"] > 0
+        assert 0.25 < summary["classes/hungarian_accuracy"] <= 1 and summary["classes/nmi"] >= 0
+        assert 0.25 < summary["classes/kmeans_hungarian_accuracy"] <= 1 and summary["classes/kmeans_nmi"] > 0
 
 
 def test_the_model_is_kept_with_its_prior(made: tuple[str, dict[str, Artifact]]) -> None:

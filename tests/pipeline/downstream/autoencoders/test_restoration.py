@@ -36,13 +36,13 @@ def made(home: Path) -> dict[str, Artifact]:
 
 def test_noise_is_taken_off_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
     report = whole_report(made["restoration"])
-    assert [row[0] for row in report["rows"]] == ["plain", "salt-and-pepper 0.2", "gaussian 0.4"]
+    assert [row[0] for row in report.tables[0].rows] == ["plain", "salt-and-pepper 0.2", "gaussian 0.4"]
     for kind in ("salt-and-pepper 0.2", "gaussian 0.4"):
-        found = report["found"][kind]
+        found = report.notes["kinds"][kind]
         assert min(found["restored"]) > found["before"] + 1
         assert min(found["restored"]) > max(found["by_plain"])
         assert len(set(found["restored"])) == len(found["accuracy"]) == 2, "each seed is a network of its own"
-    assert "restored" in report["verdict"] or "restores" in report["verdict"]
+    assert "restored" in report.verdict or "restores" in report.verdict
 
 
 def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> No
     assert again["restoration"].summary == made["restoration"].summary
 
 
-def test_pictures_are_spoilt_by_their_own_numbers() -> None:
+def test_images_are_spoilt_by_their_own_numbers() -> None:
     rows = {"input": np.full((6, 1, 8, 8), 100, np.uint8), "row": np.arange(6)}
     noise = NoiseConfig(kind="masking", level=0.5)
     whole = spoilt(rows, noise, 3)

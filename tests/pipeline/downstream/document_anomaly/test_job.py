@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,17 @@ from data_prep.text.passages import (
 )
 from pipeline import dag
 from pipeline.artifact import Artifact
-from pipeline.downstream.document_anomaly import job as document_anomaly
+from pipeline.downstream import config_of as config_of_job
 from pipeline.recipe.load import load
+from pipeline.reports.report import Report
 from pipeline.scoring import champion, score_files, training_rows
 from pipeline.scoring.detectors import open_any
-from pipeline.scoring.document_detector import NO_TEXT, DocumentDetector
-from pipeline.scoring.ledger import Book
+from pipeline.scoring.document_detector import COMPARED, NO_TEXT, DocumentDetector
+from pipeline.scoring.ledger import Ledger
 from pipeline.scoring.score_files import Tally
+from pipeline.stages import job
 from tests.pipeline import tiny, tiny_arrays, tiny_documents
+from tests.pipeline.job_checks import whole_report
 
 SENTENCES = ["The farmer's dog (old) watches, again!", "No.", "In 1914 the senate follows the well-known engine."]
 
@@ -106,8 +110,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 
 
 @pytest.fixture(scope="module")
-def report(made: dict[str, Artifact]) -> dict[str, Any]:
-    return json.loads((made["unusual"].path / "report.json").read_text())
+def report(made: dict[str, Artifact]) -> Report:
+    return whole_report(made["unusual"])
 
 
 @pytest.fixture(scope="module")
@@ -117,48 +121,47 @@ def detector(made: dict[str, Artifact]) -> DocumentDetector:
     return opened
 
 
-def test_the_network_sees_what_counting_words_cannot(report: dict[str, Any]) -> None:
-    shuffled = report["found"]["shuffled words"]
-    assert np.mean(shuffled["surprise"]["auroc"]) > 0.9
+def test_the_network_sees_what_counting_words_cannot(report: Report) -> None:
+    shuffled = report.notes["kinds"]["shuffled words"]
+    assert np.mean(shuffled["surprisal"]["auroc"]) > 0.9
     for blind in ("unigram", "tf-idf-knn", "tf-idf-iforest", "length"):
         assert shuffled[blind]["auroc"] == pytest.approx([0.5, 0.5], abs=1e-9), blind
     assert abs(np.mean(shuffled["random-network"]["auroc"]) - 0.5) < 0.3
-    replaced = report["found"]["replaced words"]["surprise"]["auroc"]
-    other = report["found"]["other.jsonl"]
-    assert np.mean(replaced) > 0.7 and np.mean(other["surprise"]["auroc"]) > 0.95
+    replaced = report.notes["kinds"]["replaced words"]["surprisal"]["auroc"]
+    other = report.notes["kinds"]["other.jsonl"]
+    assert np.mean(replaced) > 0.7 and np.mean(other["surprisal"]["auroc"]) > 0.95
     assert len(replaced) == 2, "draws"
 
 
-def test_the_report_says_it_in_words_numbers_and_figures(made: dict[str, Artifact], report: dict[str, Any]) -> None:
+def test_the_report_says_it_in_words_numbers_and_figures(made: dict[str, Artifact], report: Report) -> None:
     page = (made["unusual"].path / "report.md").read_text()
-    assert "shuffled words" in report["verdict"] and report["verdict"] in page
-    for file in report["figures"].values():
-        assert (made["unusual"].path / "figures" / file).stat().st_size > 5000
-        assert f"](figures/{file})" in page
+    assert "shuffled words" in report.verdict and report.verdict in page
+    for figure in report.figures:
+        assert (made["unusual"].path / "figures" / figure.file).stat().st_size > 5000
     summary = made["unusual"].summary
-    assert summary["auroc_shuffled_words"] == np.mean(report["found"]["shuffled words"]["surprise"]["auroc"])
-    assert summary["unigram_auroc_shuffled_words"] == pytest.approx(0.5, abs=1e-9)
-    assert summary["base_rate_shuffled_words"] == 0.5
-    assert 0 <= summary["false_alarms_by_quantile"] < 0.3
+    assert summary["auroc/shuffled_words"] == np.mean(report.notes["kinds"]["shuffled words"]["surprisal"]["auroc"])
+    assert summary["auroc/shuffled_words/unigram"] == pytest.approx(0.5, abs=1e-9)
+    assert summary["base_rate/shuffled_words"] == 0.5
+    assert 0 <= summary["false_alarms/by_quantile"] < 0.3
     whole = (made["report"].path / "report.md").read_text()
-    assert "](figures/unusual/scores.png)" in whole and report["verdict"] in whole
+    assert "](figures/unusual/scores.png)" in whole and report.verdict in whole
     assert (made["report"].path / "figures" / "unusual" / "words.png").is_file()
 
 
-def test_documents_are_shown_with_their_words(report: dict[str, Any], made: dict[str, Artifact]) -> None:
-    kinds = Counter(one["kind"] for one in report["documents"])
+def test_documents_are_shown_with_their_words(report: Report, made: dict[str, Artifact]) -> None:
+    kinds = Counter(one["kind"] for one in report.notes["documents"])
     assert set(kinds.values()) == {2} and "normal" in kinds and len(kinds) == 4
-    for one in report["documents"]:
+    for one in report.notes["documents"]:
         shares = [share for _, share in one["reasons"]]
         assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1.0001
         assert {word for word, _ in one["reasons"]} <= {word for word, _ in one["words"]}
     test = {one.name for one in of_split(made["ingest"].path, "test", 20, 1000, 0)}
-    assert {one["document"] for one in report["documents"] if one["kind"] == "normal"} <= test
+    assert {one["document"] for one in report.notes["documents"] if one["kind"] == "normal"} <= test
 
 
 def test_few_held_out_normals_pass_the_threshold(detector: DocumentDetector, made: dict[str, Artifact]) -> None:
     held_out = of_split(made["ingest"].path, "validation", 20, 60, 0)
-    scores = detector.judge(detector.texts.tokens([one.sentences for one in held_out]))
+    scores = detector.score(detector.texts.tokens([one.sentences for one in held_out]))
     assert len(held_out) >= 40 and scores.flag.mean() <= 0.02
     assert all(bool(why) == flag for why, flag in zip(scores.reasons, scores.flag, strict=True))
 
@@ -169,7 +172,7 @@ def test_scores_rise_with_noise(detector: DocumentDetector, made: dict[str, Arti
     means = []
     for share in (0.0, 0.1, 0.3, 0.6):
         odd = changed(normal, replacing(0, 0, share, used))
-        means.append(detector.judge(detector.texts.tokens([one.sentences for one in odd])).score.mean())
+        means.append(detector.score(detector.texts.tokens([one.sentences for one in odd])).score.mean())
     assert means == sorted(means) and means[-1] > means[0] + 0.5
 
 
@@ -263,9 +266,9 @@ def test_a_book_takes_only_new_lines(detector: DocumentDetector, tmp_path: Path)
     file = inbox / "a.jsonl"
 
     def passed() -> list[dict[str, Any]]:
-        with Book.held(tmp_path / "book") as book:
-            book.score(detector, "d", score_files.files_of(detector, [str(inbox)], tmp_path))
-        tables = [pa.ipc.open_file(str(path)).read_all() for path in (tmp_path / "book").glob("scores-*.arrow")]
+        with Ledger.held(tmp_path / "ledger") as ledger:
+            ledger.score(detector, "d", score_files.files_of(detector, [str(inbox)], tmp_path))
+        tables = [pa.ipc.open_file(str(path)).read_all() for path in (tmp_path / "ledger").glob("scores-*.arrow")]
         return [row for table in tables for row in table.to_pylist()]
 
     lines = [json.dumps({"text": text}) + "\n" for text in texts]
@@ -292,13 +295,14 @@ def test_a_detector_that_takes_no_order_in_does_not_take_over(made: dict[str, Ar
     assert first.promoted and first.measure == "AUROC beside shuffled words" and first.challenger > 0.9
     opened = open_any(good)
     assert isinstance(opened, DocumentDetector)
-    opened.save(tmp_path / "blunt", good / "model")
+    opened.save(tmp_path / "blunt")
     weights = tmp_path / "blunt" / "model" / "model.safetensors"
     save_file({name: 0 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     second = champion.challenge(tmp_path / "home", "d", tmp_path / "blunt", corpus)
     assert not second.promoted and second.challenger == pytest.approx(0.5)
-    assert champion.challenge_with(tmp_path / "other", "d", made) is not None
-    assert champion.challenge_with(tmp_path / "other", "d", made) is None, "compared before"
+    (candidate,) = whole_report(made["unusual"]).candidates
+    assert champion.propose(tmp_path / "other", "d", candidate, good, corpus) is not None
+    assert champion.propose(tmp_path / "other", "d", candidate, good, corpus) is None, "compared before"
 
 
 def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
@@ -315,14 +319,14 @@ def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
     assert 0 < after.left_out == verdict.rows - after.rows
     tests = Corpus(corpus, "test")
     some = [tests[number].name for number in range(0, len(tests), 4)]
-    passages = of_split(corpus, "test", 20, champion.DOCUMENTS, 0)
+    passages = of_split(corpus, "test", 20, COMPARED, 0)
     assert after.left_out == sum(one.document in some for one in passages)
 
 
 def test_a_damaged_detector_is_refused(made: dict[str, Artifact], tmp_path: Path) -> None:
     opened = open_any(made["unusual"].path / "detector")
     assert isinstance(opened, DocumentDetector)
-    opened.save(tmp_path, made["pretrain"].path / "model")
+    replace(opened, model=made["pretrain"].path / "model").save(tmp_path)
     assert not (tmp_path / "model" / "README.md").exists()
     (tmp_path / "model" / "config.json").unlink()
     with pytest.raises(UserError, match="holds no masked LM"):
@@ -338,13 +342,13 @@ def test_a_damaged_detector_is_refused(made: dict[str, Artifact], tmp_path: Path
 
 def config_of(path: Path, *settings: str) -> dict[str, Any]:
     recipe = load(path, overrides=settings)
-    return document_anomaly.config(recipe, recipe.downstream[0], path.parent)
+    return config_of_job(recipe, recipe.downstream[0], path.parent)
 
 
 def test_what_a_job_leaves_open_is_the_recipes(tmp_path: Path) -> None:
     path = tiny_documents.recipe(tmp_path, "length: null")
-    job = config_of(path, "downstream.0.rounds=null", "corruption.rate=0.15")["job"]
-    assert (job["rounds"], job["length"]) == (7, 32)
+    filled = config_of(path, "downstream.0.rounds=null", "corruption.rate=0.15")["job"]
+    assert (filled["rounds"], filled["length"]) == (7, 32)
     assert config_of(path, "downstream.0.rounds=null", "corruption.rate=0.4")["job"]["rounds"] == 2
     assert config_of(path, "downstream.0.length=16")["job"]["length"] == 16
     longer = "train.longer={length: 64, share: 0.5, max_predictions: 20}"
@@ -370,7 +374,7 @@ def test_other_documents_enter_the_key_by_what_they_hold(tmp_path: Path) -> None
         (["downstream.0.others=[{package: brown}, {package: brown}]"], "downstream.0.others.1: another kind is called"),
         (["downstream.0.baselines=[svm]"], "downstream.0.baselines.0"),
         (["downstream.0.word=3"], "downstream.0.word: unknown key; did you mean downstream.0.words"),
-        (["downstream.0.task=anomaly"], "downstream.0.task: found 'anomaly'"),
+        (["downstream.0.task=anomaly"], "downstream.0.words: unknown key"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(tmp_path: Path, settings: list[str], complaint: str) -> None:
@@ -395,9 +399,7 @@ def test_too_few_documents_are_told_in_one_sentence(
     recipe = load(tiny_documents.recipe(tmp_path))
     if "others" in settings:
         settings = {"others": [{"path": str(tiny_documents.other_kind(tmp_path / "few.jsonl", 5))}]}
-    config = document_anomaly.config(recipe, recipe.downstream[0], tmp_path)
-    config["job"] |= settings
+    config = config_of_job(recipe, recipe.downstream[0], tmp_path)
+    inputs = {"pretrained": made["pretrain"], "corpus": made["ingest"]}
     with pytest.raises(UserError, match=complaint):
-        document_anomaly.run(
-            config, {"pretrained": made["pretrain"], "corpus": made["ingest"]}, tmp_path, Context(downloads=tmp_path)
-        )
+        job.run({**config, "job": config["job"] | settings}, inputs, tmp_path, Context(downloads=tmp_path))

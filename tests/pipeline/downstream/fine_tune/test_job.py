@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +14,13 @@ from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged, Rows, ragged
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from pipeline.downstream.fine_tune import baselines, report
-from pipeline.downstream.fine_tune import job as fine_tune
-from pipeline.downstream.fine_tune.examples import Encoded, encode, stream_of
+from pipeline.downstream.fine_tune.examples import Encoded, drawn, encode, stream_of
+from pipeline.downstream.fine_tune.job import Config
 from pipeline.downstream.fine_tune.metrics import MISSED, metric_name, score_answers
-from pipeline.recipe.jobs.fine_tune import DownstreamConfig
-from pipeline.recipe.load import load
+from pipeline.downstream.fine_tune.trials import SELECTION, TEST_BATCH, predict
+from pipeline.reports.report import page, read
 from pipeline.stage import Context
+from pipeline.stages import job as job_stage
 from tests.pipeline import tiny
 from training.data import MemoryTable
 
@@ -37,12 +37,12 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_larger_draws_contain_smaller_ones_and_seeds_differ() -> None:
-    small, large = fine_tune.drawn(1000, 50, 0, 1), fine_tune.drawn(1000, 200, 0, 1)
+    small, large = drawn(1000, 50, 0, 1), drawn(1000, 200, 0, 1)
     assert small.tolist() == large[:50].tolist()
     assert len(set(large.tolist())) == 200
-    assert set(small.tolist()) != set(fine_tune.drawn(1000, 50, 0, 2).tolist())
-    assert set(small.tolist()) != set(fine_tune.drawn(1000, 50, 0, fine_tune.SELECTION).tolist())
-    assert len(fine_tune.drawn(30, 50, 0, 1)) == 30
+    assert set(small.tolist()) != set(drawn(1000, 50, 0, 2).tolist())
+    assert set(small.tolist()) != set(drawn(1000, 50, 0, SELECTION).tolist())
+    assert len(drawn(30, 50, 0, 1)) == 30
 
 
 def test_tags_are_scored_by_micro_f1_without_the_outside_class() -> None:
@@ -85,27 +85,41 @@ def test_baselines() -> None:
         baselines.score("oracle", TAGGED, rows, test)
 
 
-def test_paired_differences_and_verdict() -> None:
+def test_paired_differences_and_verdict(tmp_path: Path) -> None:
     cells = [
         {"model": "pretrained", "kind": "network", "labels": 10, "scores": [0.9, 0.8, 0.85], "lr": 1e-3},
         {"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.45, 0.4], "lr": 1e-3},
     ]
     job = _job(Path("x"), labels=[10], seeds=3)
     data = Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p")
-    built = report.build(job, data, cells, "fp32")
-    pair = built["paired"][0]
+    built = report.build(job, data, cells, "fp32", {"seed": 0}, tmp_path)
+    pair = built.notes["paired"][0]
     assert pair["mean"] == pytest.approx(0.4) and pair["wins"] == 3 and pair["clear"]
-    assert "0.400 ± 0.050 better" in report.verdict(built)
-    assert "| pretrained | 0.850 ± 0.050 (lr 0.001) |" in report.markdown(built)
+    assert "0.400 ± 0.050 better" in built.verdict
+    assert "| **pretrained** | 0.850 ± 0.050 |" in page(built) and "| pretrained | 0.001 |" in page(built)
+    (candidate,) = built.candidates
+    assert (candidate.role, candidate.measure, candidate.spread) == (
+        "pretrained",
+        "F1/pretrained_10",
+        pytest.approx(0.05),
+    )
+    assert candidate.score == pytest.approx(0.85) and candidate.evaluation == {"seed": 0}
 
 
-def _job(path: Path, **changes: Any) -> DownstreamConfig:
+def test_only_the_pretrained_encoder_is_proposed(tmp_path: Path) -> None:
+    cells = [{"model": "scratch", "kind": "network", "labels": 10, "scores": [0.5, 0.6], "lr": 1e-3}]
+    job = _job(Path("x"), labels=[10], models=["scratch"])
+    built = report.build(job, Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p"), cells, "fp32", {}, tmp_path)
+    assert built.candidates == [] and built.verdict == "With 10 labels scratch is best: F1 0.550."
+
+
+def _job(path: Path, **changes: Any) -> Config:
     values = {
         "name": "verbs", "task": "tagging", "data": {"path": str(path)}, "labels": [4, 40], "seeds": 2, "steps": 30,
         "batch": 8, "length": 32, "lrs": [5e-3, 1e-2], "validation_rows": 16, "test_rows": 32,
         "baselines": ["unigram"], **changes,
     }  # fmt: skip
-    return DownstreamConfig.model_validate(values)
+    return Config.model_validate(values)
 
 
 @pytest.mark.parametrize("length_window", [None, 3])
@@ -122,8 +136,9 @@ def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path, length_wind
     out = tmp_path / "out"
     out.mkdir()
     messages: list[tuple[str, float]] = []
-    summary = fine_tune.run(
+    summary = job_stage.run(
         {
+            "version": 1,
             "job": _job(tiny.labelled(tmp_path / "rows.jsonl"), length_window=length_window).model_dump(mode="json"),
             "seed": 0,
             "precision": "fp32",
@@ -132,13 +147,12 @@ def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path, length_wind
         out,
         Context(downloads=tmp_path, progress=lambda message, done=None: messages.append((message, done or 0))),
     )
-    written = json.loads((out / "report.json").read_text())
-    cells = {(cell["model"], cell["labels"]): cell for cell in written["cells"]}
+    cells = {(cell["model"], cell["labels"]): cell for cell in read(out).notes["cells"]}
     assert set(cells) == {(m, n) for m in ("pretrained", "scratch", "unigram") for n in (4, 40)}
     assert cells["scratch", 40]["mean"] > 0.9  # verbs are few and always third
     assert cells["scratch", 4]["scores"] != cells["scratch", 40]["scores"]
     assert set(cells["scratch", 4]["tried"]) == {"0.005", "0.01"}
-    assert summary["scratch_40"] == cells["scratch", 40]["mean"]
+    assert summary["F1/scratch_40"] == cells["scratch", 40]["mean"]
     assert [message for message, _ in messages[:2]] == [
         "reading labelled examples",
         "fine-tuning pretrained from 4 labels",
@@ -165,17 +179,10 @@ def test_rows_of_like_length_are_learnt_from_together() -> None:
     assert grouped[0] < plain[0] / 2 and grouped[1] != plain[1]
 
 
-def test_jobs_that_do_not_ask_for_it_keep_their_keys(tmp_path: Path) -> None:
-    recipe, job = load(tiny.recipe(tmp_path)), _job(tiny.labelled(tmp_path / "rows.jsonl"))
-    assert "length_window" not in fine_tune.config(recipe, job)["job"]
-    asked = fine_tune.config(recipe, job.model_copy(update={"length_window": 8}))["job"]
-    assert DownstreamConfig.model_validate(asked).length_window == 8
-
-
 @pytest.mark.parametrize("task", ["tagging", "classification"])
 def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_together(task: str) -> None:
     random = np.random.default_rng(0)
-    lengths = random.integers(3, 40, 3 * fine_tune.TEST_BATCH + 5)
+    lengths = random.integers(3, 40, 3 * TEST_BATCH + 5)
     answers = [random.integers(0, 9, length - 2) for length in lengths]
     rows: Rows = {"tokens": Ragged.from_rows([np.zeros(length) for length in lengths])}
     if task == "tagging":
@@ -191,5 +198,5 @@ def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_to
         return ragged(batch, "target_ids").values if task == "tagging" else np.asarray(batch["label"])
 
     encoded = Encoded(rows, truth, np.ones(len(truth), bool), 0)
-    assert fine_tune.predict(known, encoded).tolist() == truth.tolist()
+    assert predict(known, encoded).tolist() == truth.tolist()
     assert len(padding) == 4 and sum(padding) < 0.3 * lengths.sum()

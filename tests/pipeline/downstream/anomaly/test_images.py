@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.downstream.anomaly import pictures as anomaly_pictures
-from pipeline.downstream.anomaly.pictures import by_rank
+from pipeline.downstream.anomaly import images as anomaly_images
+from pipeline.downstream.anomaly.images import by_rank
+from pipeline.reports.report import read
 from pipeline.scoring import champion
 from pipeline.scoring.champion import DETECTOR
-from pipeline.scoring.row_detector import Detector
+from pipeline.scoring.row_detector import AUROC, RowDetector
 from pipeline.scoring.score_files import Tally, files_of, score_file
 from tests.pipeline import tiny_arrays
 from training.inference.anomaly import DISTANCE, STANDARDISED
@@ -44,15 +45,15 @@ def test_ranks_are_spread_evenly(count: int, wanted: range | list[int]) -> None:
 @pytest.mark.parametrize("score", [STANDARDISED, DISTANCE])
 def test_normal_ones_come_first_each_from_the_least_unusual(score: str) -> None:
     rows, truth, scores = pictures()
-    found = anomaly_pictures.groups(rows, truth, scores, 0.5, Halves(), score, 3)  # type: ignore[arg-type]
+    found = anomaly_images.groups(rows, truth, scores, 0.5, Halves(), score, 3)  # type: ignore[arg-type]
     assert list(found) == ["normal", "anomalies"]
     for one, which in zip(found.values(), (~truth, truth), strict=True):
-        assert one.found.shape == one.rebuilt.shape == (3, 1, 4, 5) and one.errors.shape == (3, 4, 5)
+        assert one.inputs.shape == one.rebuilt.shape == (3, 1, 4, 5) and one.errors.shape == (3, 4, 5)
         assert np.array_equal(one.scores, np.sort(one.scores))
         assert (one.scores[0], one.scores[-1]) == (scores[which].min(), scores[which].max())
-        np.testing.assert_allclose(one.found[:, 0, 0, 0], one.scores, rtol=1e-6)
-        np.testing.assert_allclose(one.rebuilt, one.found / 2)
-        wanted = np.square(one.found[:, 0] / 2) * (10 if score == STANDARDISED else 1)
+        np.testing.assert_allclose(one.inputs[:, 0, 0, 0], one.scores, rtol=1e-6)
+        np.testing.assert_allclose(one.rebuilt, one.inputs / 2)
+        wanted = np.square(one.inputs[:, 0] / 2) * (10 if score == STANDARDISED else 1)
         np.testing.assert_allclose(one.errors, wanted, rtol=1e-6)
         assert np.array_equal(one.flagged, one.scores > 0.5)
 
@@ -62,13 +63,13 @@ def test_the_figure_is_as_wide_as_what_it_shows(channels: int, tmp_path: Path) -
     rows, truth, scores = pictures(channels)
     sizes = []
     for count in (2, 8):
-        found = anomaly_pictures.groups(rows, truth, scores, 0.5, Halves(), STANDARDISED, count)  # type: ignore[arg-type]
-        path = anomaly_pictures.draw(found, STANDARDISED, tmp_path / f"{count}.png")
+        found = anomaly_images.groups(rows, truth, scores, 0.5, Halves(), STANDARDISED, count)  # type: ignore[arg-type]
+        path = anomaly_images.draw(found, STANDARDISED, tmp_path / f"{count}.png")
         sizes.append(Image.open(path).size)
     assert sizes[0][0] < sizes[1][0] and sizes[0][1] == sizes[1][1]
 
 
-def test_a_detector_of_standardised_pictures_says_so_and_scores_them_whatever_their_light(tmp_path: Path) -> None:
+def test_a_detector_of_standardised_images_says_so_and_scores_them_whatever_their_light(tmp_path: Path) -> None:
     job = "{name: anomaly, task: anomaly, seeds: 1, baselines: [], marked: [], shown: 2}"
     path = tiny_arrays.recipe(
         tmp_path,
@@ -79,10 +80,10 @@ def test_a_detector_of_standardised_pictures_says_so_and_scores_them_whatever_th
     )
     light = "data.images={channels: 1, standardise: true}"
     made = tiny_arrays.make(path, tmp_path, light, "data.normal=['0']")
-    found = Detector.open(made["anomaly"].path / DETECTOR)
+    found = RowDetector.open(made["anomaly"].path / DETECTOR)
     assert found.images is not None and found.images.standardise
     plain = tiny_arrays.make(path, tmp_path, "data.normal=['0']")
-    usual = Detector.open(plain["anomaly"].path / DETECTOR).images
+    usual = RowDetector.open(plain["anomaly"].path / DETECTOR).images
     assert usual is not None and not usual.standardise
     assert plain["ingest"].output_digest != made["ingest"].output_digest
 
@@ -95,5 +96,7 @@ def test_a_detector_of_standardised_pictures_says_so_and_scores_them_whatever_th
         scores.append(batch["score"][0].as_py())
     assert scores[0] == pytest.approx(scores[1], rel=0.05)
 
-    verdict = champion.challenge_with(tmp_path / "home", "pictures", made)
-    assert verdict is not None and verdict.measure == champion.AUROC, "labels decide, not how few are flagged"
+    (candidate,) = read(made["anomaly"].path).candidates
+    folder, corpus = made["anomaly"].path / candidate.path, made["ingest"].path
+    verdict = champion.propose(tmp_path / "home", "images", candidate, folder, corpus)
+    assert verdict is not None and verdict.measure == AUROC, "labels decide, not how few are flagged"

@@ -1,4 +1,4 @@
-"""What detectors of unusual pictures see in them: found, rebuilt and wrong, normal ones above anomalies."""
+"""What detectors of unusual images see in them: what is there, rebuilt and wrong, normal ones above anomalies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.reports import detection
-from pipeline.reports.detection import Pictures
+from pipeline.reports.detection import ImageGroup
 from training.inference.anomaly import BOTH, STANDARDISED, Scorer
 
 NORMAL, ANOMALIES = "normal", "anomalies"
@@ -22,28 +22,28 @@ def by_rank(scores: np.ndarray, count: int) -> np.ndarray:
 
 def groups(
     rows: np.ndarray, truth: np.ndarray, scores: np.ndarray, threshold: float, scorer: Scorer, score: str, count: int
-) -> dict[str, Pictures]:
+) -> dict[str, ImageGroup]:
     """Normal ones, then anomalies, each from the least to the most unusual one.
 
     rows: float32 [R, C, H, W], truth [R] bool, scores [R]. Errors are those that `score` adds up, where it does, else
     squared ones.
     """
-    found: dict[str, Pictures] = {}
+    made: dict[str, ImageGroup] = {}
     for name, which in ((NORMAL, np.flatnonzero(~truth)), (ANOMALIES, np.flatnonzero(truth))):
         places = which[by_rank(scores[which], count)]
-        pictures = rows[places]
-        rebuilt = scorer.rebuilt(pictures)
+        images = rows[places]
+        rebuilt = scorer.rebuilt(images)
         if score in (STANDARDISED, BOTH):
-            errors = scorer.by_feature(pictures).reshape(pictures.shape)
+            errors = scorer.by_feature(images).reshape(images.shape)
         else:
-            errors = np.square(pictures.astype(np.float64) - rebuilt)
-        found[name] = Pictures(pictures, rebuilt, errors.sum(1), scores[places], scores[places] > threshold)
-    return found
+            errors = np.square(images.astype(np.float64) - rebuilt)
+        made[name] = ImageGroup(images, rebuilt, errors.sum(1), scores[places], scores[places] > threshold)
+    return made
 
 
-def draw(found: dict[str, Pictures], score: str, path: Path) -> Path:
+def draw(by_group: dict[str, ImageGroup], score: str, path: Path) -> Path:
     """The figure of what `groups` gave."""
     what = "squared error of a pixel"
     if score in (STANDARDISED, BOTH):
         what += " ÷ its mean on what was learned"
-    return detection.reconstructions(found, what, path)
+    return detection.reconstructions(by_group, what, path)

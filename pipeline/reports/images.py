@@ -1,4 +1,4 @@
-"""Figures of tables and pictures: grids of pictures, maps of codes, curves of detectors."""
+"""Figures of rows and images: grids of images, maps of codes, curves of detectors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pipeline.reports.data import COLOURS, save
 CLASSES = "tab10"  # colours of up to ten classes
 
 
-def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
-    """Rows of pictures under each other, each row with its name. Pictures: float [N, C, H, W] in 0 … 1."""
+def image_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
+    """Rows of images under each other, each row with its name. Images: float [N, C, H, W] in 0 … 1."""
     from matplotlib import pyplot
 
     count = len(next(iter(rows.values())))
     figure, grid = pyplot.subplots(
         len(rows), count, figsize=(0.72 * count + 1.4, 0.78 * len(rows)), squeeze=False, layout="constrained"
     )
-    for axes_of_row, (name, pictures) in zip(grid, rows.items(), strict=True):
-        for axes, picture in zip(axes_of_row, pictures, strict=True):
-            shown = np.clip(picture, 0, 1).transpose(1, 2, 0)
+    for axes_of_row, (name, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(axes_of_row, images, strict=True):
+            shown = np.clip(image, 0, 1).transpose(1, 2, 0)
             axes.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set_axis_off()
         axes_of_row[0].set_axis_on()
@@ -35,31 +35,31 @@ def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
 
 
 def tiles(grids: Mapping[str, np.ndarray], path: Path) -> Path:
-    """Square grids of pictures side by side, each with its name. Pictures: float [N, C, H, W] in 0 … 1."""
+    """Square grids of images side by side, each with its name. Images: float [N, C, H, W] in 0 … 1."""
     from matplotlib import pyplot
 
-    grids = {name: pictures for name, pictures in grids.items() if len(pictures)}
+    grids = {name: images for name, images in grids.items() if len(images)}
     figure, places = pyplot.subplots(
         1, len(grids), figsize=(4.4 * len(grids), 4.7), squeeze=False, layout="constrained"
     )
-    for axes, (name, pictures) in zip(places[0], grids.items(), strict=True):
-        shown = mosaic(pictures)
+    for axes, (name, images) in zip(places[0], grids.items(), strict=True):
+        shown = mosaic(images)
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(name, loc="left", fontsize=10)
         axes.set_axis_off()
     return save(figure, path)
 
 
-def mosaic(pictures: np.ndarray, gap: int = 2) -> np.ndarray:
-    """One picture [height, width] or [height, width, 3] of many, [N, C, H, W] in 0 … 1, as square as can be."""
-    count, channels, height, width = pictures.shape
+def mosaic(images: np.ndarray, gap: int = 2) -> np.ndarray:
+    """One image [height, width] or [height, width, 3] of many, [N, C, H, W] in 0 … 1, as square as can be."""
+    count, channels, height, width = images.shape
     across = math.ceil(math.sqrt(count))
     down = -(-count // across)
-    found = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
-    for number, picture in enumerate(np.clip(pictures, 0, 1)):
+    made = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
+    for number, image in enumerate(np.clip(images, 0, 1)):
         top, left = (number // across) * (height + gap), (number % across) * (width + gap)
-        found[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
-    return found[..., 0] if channels == 1 else found
+        made[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return made[..., 0] if channels == 1 else made
 
 
 def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:
@@ -110,9 +110,9 @@ def error_curves(
 
 
 def heat_map(
-    values: np.ndarray, x: Sequence[str], y: Sequence[str], title: str, xlabel: str, told: str, path: Path
+    values: np.ndarray, x: Sequence[str], y: Sequence[str], title: str, xlabel: str, unit: str, path: Path
 ) -> Path:
-    """Values [len(y), len(x)] as shades, with a bar that tells them."""
+    """Values [len(y), len(x)] as shades, with a bar that says what they are."""
     from matplotlib import pyplot
 
     size = (min(12.0, 2.6 + 0.3 * len(x)), min(9.0, 1.4 + 0.28 * len(y)))
@@ -122,7 +122,7 @@ def heat_map(
     axes.set_yticks(range(len(y)), list(y), fontsize=8)
     axes.set_xlabel(xlabel)
     axes.set_title(title, loc="left", fontsize=11)
-    figure.colorbar(drawn, ax=axes, label=told)
+    figure.colorbar(drawn, ax=axes, label=unit)
     return save(figure, path)
 
 

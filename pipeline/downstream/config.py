@@ -1,0 +1,51 @@
+"""What the settings of jobs share, and the questions that several of them ask of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from training.config import Settings
+
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+Problem = tuple[str, str]
+"""(path, what is wrong there); see `pipeline.downstream`."""
+NOUNS = {"text": "text", "table": "tables", "images": "images"}
+
+
+class JobConfig(Settings):
+    """Base of all jobs' sections."""
+
+    name: str = Field(pattern=SLUG, description="Names the job in reports and keys.")
+
+
+def kind_problems(recipe: Any, job: Any, kinds: Sequence[str]) -> Iterator[Problem]:
+    """Whether the recipe's data are of a kind that the job reads."""
+    if recipe.data.kind not in kinds:
+        wanted = " and ".join(NOUNS.get(kind, kind) for kind in kinds)
+        yield ".task", f"{job.task} is of {wanted}, and data.kind is {recipe.data.kind}"
+
+
+def objective_problems(recipe: Any, job: Any, objective: str) -> Iterator[Problem]:
+    """Whether the recipe trains what the job tests."""
+    if recipe.objective.name != objective:
+        text = f"{job.task} is of {objective}, found {recipe.objective.name}; leave out {job.name!r}"
+        yield "objective.name", text
+
+
+def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Problem]:
+    """Whether the recipe's network has positions for rows of the job's length."""
+    positions = recipe.network.config.get("max_position_embeddings")
+    if length is not None and isinstance(positions, int) and positions < length:
+        yield ".length", f"{length} exceeds network.config.max_position_embeddings {positions}"
+
+
+def training_settings(recipe: Any) -> dict[str, Any]:
+    """What networks are trained with that a job trains anew, as the recipe's own is."""
+    from pipeline.stages import pretrain
+
+    config = pretrain.config(recipe)
+    names = ("kind", "augment", "corruption", "network", "objective", "train", "seed")
+    return {name: config[name] for name in names if name in config}

@@ -1,0 +1,219 @@
+"""One job on unusual documents: what it reads, and the network and baselines that score it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.corpus.documents import Corpus
+from data_prep.errors import UserError
+from data_prep.text import passages
+from data_prep.text.clean import CleanConfig
+from data_prep.text.passages import WORD, Passage, changed, replacing, shuffling
+from data_prep.tokens.corpus import TokenCorpus
+from pipeline.artifact import MODEL, Artifact
+from pipeline.downstream.anomaly.measures import Measured
+from pipeline.downstream.document_anomaly import baselines as document_baselines
+from pipeline.downstream.document_anomaly.baselines import Read, ScoreOf, Unigram
+from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config, name_of
+from pipeline.downstream.document_anomaly.report import EXCESS, OVER_UNIGRAM, SURPRISAL, Shown, build
+from pipeline.reports.report import Report
+from pipeline.scoring import thresholds, training_rows
+from pipeline.scoring.champion import DETECTOR
+from pipeline.scoring.document_detector import TOKENS, DocumentDetector, Texts
+from pipeline.scoring.drift import SCORE, Baseline
+from pipeline.stage import Context
+from training.config import PlacementConfig
+from training.distributed import choose_device, set_up_cpu
+from training.inference.pseudo_likelihood import PseudoLikelihood, Surprises, by_document
+
+LEAST = 10  # documents that a figure is worth
+NAMED = 6  # words of a document
+
+
+class Scored(NamedTuple):
+    """Documents and our scores of them, each float64 [D]."""
+
+    tokens: TokenCorpus
+    surprisals: Surprises
+    scores: dict[str, np.ndarray]
+
+
+Draw = tuple[list[Passage], dict[str, list[Passage]]]
+"""Normal documents, and unusual ones by kind."""
+
+
+class Trial:
+    """A job on its inputs."""
+
+    def __init__(self, job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], context: Context) -> None:
+        if job.length is None or job.rounds is None:
+            raise ValueError("the length of windows and the number of rounds come from `settings`")
+        self.job, self.length, self.rounds = job, job.length, job.rounds
+        self.context, self.seed, self.text_field = context, settings["seed"], settings["text_field"]
+        self.corpus, self.model = inputs["corpus"].path, inputs["pretrained"].path / MODEL
+        placement = PlacementConfig.model_validate({**context.placement, "workers": 1, "zero": None})
+        set_up_cpu(placement.threads)
+        self.device = choose_device(placement.device)
+        self.texts = Texts(CleanConfig.model_validate(settings["clean"]), self.model)
+        self.network = self._network()
+
+    def _network(self, random: int | None = None) -> PseudoLikelihood:
+        return PseudoLikelihood.open(self.model, self.length, self.rounds, self.device, random)
+
+    def run(self, out_dir: Path) -> Report:
+        """Figures and the detector go to `out_dir`."""
+        job, progress = self.job, self.context.progress
+        progress("reading documents")
+        validation, pools = self._validation(), self._pools()
+        train = passages.of_split(self.corpus, "train", job.words, job.train_documents, self.seed)
+        progress("fitting baselines")
+        baselines = self._baselines(train)
+        progress("scoring validation documents")
+        held_out = self._scored(validation, {})
+        detector = self._detector(held_out)
+        by_tail = thresholds.by_tail(held_out.scores[SURPRISAL], job.false_alarms).value
+        limits = {"by quantile": detector.threshold, "by tail": by_tail}
+        measured, shown = self._measured(pools, train, baselines, detector, limits)
+        learned_from = [training_rows.of_documents(Corpus(self.corpus, split)) for split in ("train", "validation")]
+        training_rows.save(out_dir / DETECTOR, np.concatenate(learned_from))
+        detector.save(out_dir / DETECTOR)
+        return build(job, measured, shown, {"training": train, "validation": validation}, out_dir)
+
+    def _measured(
+        self,
+        pools: Mapping[str, list[Passage]],
+        train: list[Passage],
+        baselines: Mapping[str, ScoreOf],
+        detector: DocumentDetector,
+        limits: Mapping[str, float],
+    ) -> tuple[dict[str, Measured], Shown]:
+        """Figures of all draws by kind of anomaly, and what is shown of the first one. limits: thresholds by name."""
+        job, measured = self.job, dict[str, Measured]()
+        shown: list[Shown] = []
+        for number, (normal, odd) in enumerate(self._draws(pools, train)):
+            scored: dict[str, Scored] = {}
+            for place, (kind, documents) in enumerate({NORMAL: normal, **odd}.items()):
+                share = (number + place / (1 + len(odd))) / job.draws
+                self.context.progress(f"draw {number + 1} of {job.draws}: {kind}", share)
+                scored[kind] = self._scored(documents, baselines)
+            usual = scored.pop(NORMAL)
+            for kind, unusual in scored.items():
+                of_kind = measured.setdefault(kind, Measured(job.false_alarms))
+                _measure(of_kind, usual.scores, unusual.scores, limits)
+            if not shown:
+                shown.append(_shown(detector, normal, usual, odd, scored, limits, job.shown))
+        return measured, shown[0]
+
+    def _baselines(self, train: list[Passage]) -> dict[str, ScoreOf]:
+        read, vocabulary = self._read(train), self.network.specials.vocabulary
+        self.unigram = Unigram(read.tokens, vocabulary)
+        random = self._network(self.seed) if "random-network" in self.job.baselines else None
+        return document_baselines.fit(self.job.baselines, read, vocabulary, random, self.seed)
+
+    def _validation(self) -> list[Passage]:
+        job = self.job
+        documents = passages.of_split(self.corpus, "validation", job.words, job.threshold_documents, self.seed)
+        if len(documents) < LEAST:
+            raise UserError(
+                f"downstream.{job.name}: {len(documents)} validation documents are too few to draw a threshold by; "
+                "raise data.split.validation, or lower words."
+            )
+        return documents
+
+    def _detector(self, held_out: Scored) -> DocumentDetector:
+        """With a threshold by which few of the validation documents are flagged."""
+        columns = {SCORE: held_out.scores[SURPRISAL], TOKENS: by_document(held_out.tokens).lengths}
+        threshold = thresholds.by_quantile(columns[SCORE], self.job.false_alarms).value
+        baseline = Baseline.of(columns)
+        return DocumentDetector(
+            self.network, self.model, self.texts, threshold, baseline, self.text_field, self.job.words
+        )
+
+    def _pools(self) -> dict[str, list[Passage]]:
+        """What draws are from: test documents, and those of other kinds."""
+        job, most = self.job, self.job.documents * self.job.draws
+        pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, most, self.seed)}
+        for source in job.others:
+            pools[name_of(source)] = passages.of_source(
+                source, self.texts.cleaner, job.words, most, self.seed, self.context.downloads
+            )
+        for name, documents in pools.items():
+            if len(documents) < LEAST * job.draws:
+                whose = "test documents" if name == NORMAL else f"documents of {name}"
+                raise UserError(
+                    f"downstream.{job.name}: {len(documents)} {whose} are too few for {job.draws} draws of {LEAST}; "
+                    "lower draws or words, or give more."
+                )
+        return pools
+
+    def _draws(self, pools: Mapping[str, list[Passage]], train: list[Passage]) -> Iterator[Draw]:
+        """Other test documents each time, and the same made unusual."""
+        job, seed = self.job, self.seed
+        used = [word for passage in train for sentence in passage.sentences for word in WORD.findall(sentence)]
+        for number in range(job.draws):
+            some = {name: documents[number :: job.draws] for name, documents in pools.items()}
+            normal = some.pop(NORMAL)
+            odd = {SHUFFLED: changed(normal, shuffling(seed, number))}
+            if job.replaced:
+                odd[REPLACED] = changed(normal, replacing(seed, number, job.replaced, used))
+            yield normal, {**odd, **some}
+
+    def _read(self, documents: Sequence[Passage]) -> Read:
+        tokens = self.texts.tokens([document.sentences for document in documents])
+        return Read([document.text for document in documents], tokens)
+
+    def _scored(self, documents: Sequence[Passage], baselines: Mapping[str, ScoreOf]) -> Scored:
+        """Scores by ours and by the baselines. Every document has a token, for it has a word."""
+        read = self._read(documents)
+        surprisals = self.network.surprises(read.tokens)
+        scores = {SURPRISAL: surprisals.mean(), EXCESS: surprisals.excess()}
+        scores[OVER_UNIGRAM] = scores[SURPRISAL] - self.unigram(read)
+        return Scored(read.tokens, surprisals, scores | {name: score(read) for name, score in baselines.items()})
+
+
+def _measure(
+    measured: Measured,
+    usual: Mapping[str, np.ndarray],
+    unusual: Mapping[str, np.ndarray],
+    limits: Mapping[str, float],
+) -> None:
+    """Add scores of normal and of unusual documents, by method."""
+    scores = {name: np.concatenate([normal, unusual[name]]) for name, normal in usual.items()}
+    truth = np.repeat([False, True], [len(usual[SURPRISAL]), len(unusual[SURPRISAL])])
+    measured.add(scores, truth)
+    measured.base_rates.append(float(truth.mean()))
+    for how, threshold in limits.items():
+        measured.flag(SURPRISAL, how, threshold, scores[SURPRISAL], truth)
+
+
+def _shown(
+    detector: DocumentDetector,
+    normal: list[Passage],
+    usual: Scored,
+    odd: Mapping[str, list[Passage]],
+    unusual: Mapping[str, Scored],
+    limits: Mapping[str, float],
+    count: int,
+) -> Shown:
+    """The most unusual documents of each kind, with their words."""
+
+    def described(kind: str, documents: list[Passage], scored: Scored, number: int) -> dict[str, Any]:
+        return {
+            "document": documents[number].name,
+            "kind": kind,
+            "score": float(scored.scores[SURPRISAL][number]),
+            "words": detector.words(scored.tokens, scored.surprisals, number),
+            "reasons": detector.reasons(scored.tokens, scored.surprisals, number, NAMED),
+        }
+
+    most_unusual = [
+        described(kind, documents, scored, number)
+        for kind, documents, scored in [(NORMAL, normal, usual), *((kind, odd[kind], unusual[kind]) for kind in odd)]
+        for number in np.argsort(-scored.scores[SURPRISAL], kind="stable")[:count].tolist()
+    ]
+    scores = {kind: scored.scores[SURPRISAL] for kind, scored in unusual.items()}
+    return Shown(usual.scores[SURPRISAL], scores, dict(limits), most_unusual)

@@ -1,0 +1,49 @@
+"""What jobs on rows of arrays share: reading a split, batches, planes, mean ± spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from data_prep.shards.format import Shards
+from data_prep.shards.rows import Rows
+from pipeline.artifact import Artifact
+
+BATCH = 1024
+
+
+def rows_of(shards: Artifact, split: str) -> Rows:
+    """All rows of a split: `input`, `label` and `row`."""
+    table = Shards(shards.path / split)
+    return table.read(np.arange(table.rows))
+
+
+def batches(count: int, size: int = BATCH) -> Iterator[slice]:
+    """[0, count) in runs of `size`."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def flat(rows: np.ndarray) -> np.ndarray:
+    """[R, D] of [R, …]."""
+    return rows.reshape(len(rows), -1)
+
+
+def plane(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What takes rows [R, D] to [R, 2]: the two directions in which `rows` vary most (of one value: it, and 0)."""
+    from sklearn.decomposition import PCA
+
+    if rows.shape[1] == 1:
+        return lambda values: np.concatenate([values, np.zeros_like(values)], 1)
+    return PCA(2).fit(rows).transform
+
+
+def are_classes(*labels: np.ndarray) -> bool:
+    """Whether all rows have a label, of a few classes."""
+    return all((known >= 0).all() for known in labels) and len(np.unique(labels[0])) > 1
+
+
+def mean_and_spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Mean ± standard deviation, of a sample."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"

@@ -1,0 +1,142 @@
+"""Candidates for use, the one rule by which a challenger takes the champion's place, and the place as a file.
+
+A job proposes what it made or tested as a `Candidate` in its report. Encoders' places are aliases in MLflow's registry
+(`pipeline.tracking.registry`), detectors' are files here; both ask `decide`, and keep its decision with the numbers:
+
+    FOLDER/NAME.json              the champion, and what was compared so far
+    FOLDER/NAME.decisions.jsonl   every decision
+    FOLDER/.NAME.lock             one comparison at a time
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from data_prep.errors import UserError
+from data_prep.shards.format import write_whole
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ENCODER, DETECTOR = "encoder", "detector"  # kinds of candidates
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a job proposes for use, and how well it does."""
+
+    kind: str
+    """ENCODER or DETECTOR: candidates compete with those of their kind."""
+    role: str
+    """The job's input that holds its files, by role; "" where the job made them itself."""
+    path: str
+    """Its folder in that artifact."""
+    measure: str
+    """What its score is called."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that identify the evaluation (data, protocol, seeds): scores are compared only if these are equal."""
+    score: float | None = None
+    """None: it is scored where it is compared, on rows that neither it nor the champion has learned from."""
+    spread: float | None = None
+    """Standard deviation of the score over seeds or splits."""
+    direction: Direction = "higher"
+    """Which scores are better."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well something does in an evaluation."""
+
+    value: float
+    evaluation: str
+    """Identifies the evaluation: what was measured, on which data."""
+    direction: Direction = "higher"
+    spread: float | None = None
+    wanted: float | None = None
+    """Where the best value is this one, and `direction` says nothing."""
+    tolerance: float = 0.0
+    """How far off `wanted` is as good as there."""
+
+    @property
+    def merit(self) -> float:
+        """The higher the better."""
+        if self.wanted is not None:
+            return -max(0.0, abs(self.value - self.wanted) - self.tolerance)
+        return self.value if self.direction == "higher" else -self.value
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:.6g} ± {self.spread:.2g}" if self.spread else f"{self.value:.6g}"
+
+
+class Decision(NamedTuple):
+    """Whether a challenger takes the champion's place, and why, as a clause."""
+
+    takes_over: bool
+    reason: str
+
+
+def decide(challenger: Score, champion: Score | None, called: str = "the champion", held: bool = True) -> Decision:
+    """The one rule: into an empty place goes any finite score, into a held one a score that is not worse.
+
+    champion: None where there is none (`held` false) or it has no score. `called`: the champion, in words. Scores of
+    different evaluations are not compared: whoever holds the place keeps it.
+    """
+    if not math.isfinite(challenger.value):
+        return Decision(False, f"its score is {challenger.value}")
+    if not held:
+        return Decision(True, "there was none")
+    if champion is None or not math.isfinite(champion.value) or champion.evaluation != challenger.evaluation:
+        why = "was not scored by the same evaluation; score both by one, or move the alias by hand"
+        return Decision(False, f"{called}, {why}")
+    worse = "higher" if challenger.direction == "lower" else "lower"
+    if challenger.wanted is not None:
+        worse = "farther off"
+    if challenger.merit >= champion.merit:
+        return Decision(True, f"{challenger.text} is not {worse} than the {champion.text} of {called} so far")
+    return Decision(False, f"{challenger.text} is {worse} than the {champion.text} of {called}")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Where what is in use lies, and what it was chosen by."""
+
+    folder: str
+    name: str
+    why: str
+    judged: tuple[str, ...] = ()
+    """Folders of all that have been compared so far."""
+
+
+def champion(folder: Path, name: str) -> Champion | None:
+    """What is in use by that name, from `folder`; None where there is nothing yet. UserError for a damaged note."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Champion(**{**values, "judged": tuple(values.get("judged", ()))})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run the recipe again.") from None
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """One comparison at a time, from reading who is the champion to writing it; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def keep(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
+    """Write who is the champion from now on, and add a line about the decision."""
+    with (folder / f"{name}.decisions.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(decision) + "\n")
+    write_whole(folder / f"{name}.json", json.dumps(asdict(champion), indent=1).encode())

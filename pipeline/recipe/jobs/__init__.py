@@ -1,1 +1,0 @@
-"""Settings of every downstream job, without what carries it out."""

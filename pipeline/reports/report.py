@@ -1,0 +1,120 @@
+"""What a job found out: one type for every job, written and rendered here.
+
+report.json     for programs: `read` gives the report back
+report.md       for people
+tables/         each table for MLflow's page
+figures/        drawn by the job
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import TABLES
+from pipeline.gate import Candidate
+from pipeline.reports import tables as data_tables
+
+FILE, PAGE, FIGURES = "report.json", "report.md", "figures"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in columns. A first cell between two asterisks (`**ours**`) marks the row that the report is about."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A file in `figures/`."""
+
+    title: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a job did and what came of it."""
+
+    title: str
+    about: str
+    """What was done, on which data, by which protocol; Markdown."""
+    tables: Sequence[Table]
+    """The first one holds the result and is shown wherever the report is."""
+    figures: Sequence[Figure]
+    verdict: str
+    """One sentence or more."""
+    numbers: Mapping[str, float]
+    """Metrics to log; a slash in a name groups them."""
+    candidates: Sequence[Candidate] = ()
+    """What the job proposes for use."""
+    predictions: str | None = None
+    """A Parquet or Arrow file in the job's folder, if the job kept what it predicted."""
+    licences: Sequence[str] = ()
+    """Of data that the job brought itself."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """All that programs may want beside it: plain values."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the job's stage tells: its numbers, and licences to pass on."""
+        return {**self.numbers, **({"licences": list(self.licences)} if self.licences else {})}
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write `report.json`, `report.md` and `tables/`; the job has drawn its figures."""
+    (folder / FILE).write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
+    (folder / PAGE).write_text(page(report), encoding="utf-8")
+    named: dict[str, data_tables.Table] = {}
+    for table in report.tables:
+        name = _slug(table.title)
+        named[name if name not in named else f"{name}-{len(named)}"] = _for_mlflow(table)
+    data_tables.write(named, folder / TABLES)
+
+
+def read(folder: Path) -> Report:
+    """The report that `write` left in a folder."""
+    values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    parts = {
+        "tables": [Table(**table) for table in values.pop("tables")],
+        "figures": [Figure(**figure) for figure in values.pop("figures")],
+        "candidates": [Candidate(**candidate) for candidate in values.pop("candidates")],
+    }
+    return Report(**values, **parts)
+
+
+def page(report: Report, figures: str = FIGURES, level: int = 1) -> str:
+    """Markdown. `figures`: the folder they lie in, seen from the page; `level`: of the title's heading."""
+    heading = "#" * level
+    first, *others = report.tables
+    lines = [f"{heading} {report.title}", "", report.about, "", markdown(first), "", report.verdict, ""]
+    for table in others:
+        lines += [f"{heading}## {table.title}", "", markdown(table), ""]
+    for figure in report.figures:
+        lines += [f"![{figure.title}]({figures}/{figure.file})", ""]
+    return "\n".join(lines)
+
+
+def markdown(table: Table) -> str:
+    """The table without its title."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (table.columns, ["---"] * len(table.columns), *table.rows))
+
+
+def _for_mlflow(table: Table) -> data_tables.Table:
+    """With names of columns that differ and hold no dots, which MLflow's page takes apart."""
+    columns: list[str] = []
+    for column in table.columns:
+        name = column.replace(".", "·")
+        columns.append(name if name not in columns else f"{name} ({len(columns) + 1})")
+    return data_tables.Table(columns, [[cell.strip("*") for cell in row] for row in table.rows])
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:60] or "table"

@@ -1,0 +1,27 @@
+"""Artifacts → what a job found out about them: its report, its figures, and whatever files it leaves.
+
+report.json, report.md, tables/, figures/      `pipeline.reports.report`
+everything else                                the job's own
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline import downstream
+from pipeline.artifact import Artifact
+from pipeline.reports.report import write
+from pipeline.stage import Context, Stage
+
+
+def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
+    """Carry out the job of the config's task (`pipeline.downstream.config_of`)."""
+    module = downstream.module_of(config["job"]["task"])
+    settings = {name: value for name, value in config.items() if name not in ("job", "version")}
+    report = module.run(module.Config.model_validate(config["job"]), settings, inputs, out_dir, context)
+    write(report, out_dir)
+    return report.summary
+
+
+JOB = Stage("job", 1, run)

@@ -1,0 +1,70 @@
+"""What a person reads first in MLflow: what a run, a model and an experiment are, how good, beside what.
+
+Descriptions are Markdown, short enough for a tag. Charts are of losses, held-out figures, speed and what jobs measured;
+all other numbers of a summary are bookkeeping, which goes into `summary.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.reports.report import Report, markdown
+from training.job import PER_SECOND, speed_of
+
+HELD_OUT = ("validation/", "validation_")  # begin the names of held-out figures
+LOSSES = ("loss", "train/")
+
+
+def is_chart(name: str) -> bool:
+    """Whether a number of pretraining's summary belongs among the charts."""
+    return name.startswith((*LOSSES, *HELD_OUT)) or name.endswith(PER_SECOND)
+
+
+def of_experiment(recipe: Any) -> str:
+    """What all runs of a recipe have in common."""
+    return "\n\n".join(filter(None, [f"# {recipe.title or recipe.name}", recipe.reproduces, _kind(recipe)]))
+
+
+def of_flow(
+    recipe: Any, pretraining: Mapping[str, Any] | None = None, reports: Mapping[str, Report] | None = None
+) -> str:
+    """A run of a recipe, and as far as it is known how good it is, beside what."""
+    scale = f", scale `{recipe.scale}`" if recipe.scale else ""
+    parts = [f"# {recipe.title or recipe.name}", f"Recipe `{recipe.name}`{scale}. {recipe.reproduces}".rstrip()]
+    parts += [_kind(recipe)]
+    for report in (reports or {}).values():
+        parts += [f"## {report.title}", report.verdict, markdown(report.tables[0])]
+    if pretraining is not None:
+        parts += ["## Pretraining", _pretraining(pretraining)]
+    return "\n\n".join(parts)
+
+
+def of_job(report: Report) -> str:
+    """A job: its verdict, its first table, and what was done."""
+    return "\n\n".join([f"# {report.title}", report.verdict, markdown(report.tables[0]), report.about])
+
+
+def of_model(recipe: str, kind: str) -> str:
+    """A registered model: all its versions."""
+    return (
+        f"The {kind} of recipe `{recipe}`. `predict` takes texts and gives one embedding for each. Version `@champion` "
+        "is the one in use, `@challenger` the newest that did not take its place: scores are compared on the same "
+        "evaluation, and every version says what was decided."
+    )
+
+
+def _kind(recipe: Any) -> str:
+    network = recipe.network.architecture
+    return f"A `{network}` network learns from {recipe.data.kind} by the objective `{recipe.objective.name}`."
+
+
+def _pretraining(summary: Mapping[str, Any]) -> str:
+    held_out = ", ".join(
+        f"{name.removeprefix(prefix)} {summary[name]:.4g}"
+        for prefix in HELD_OUT
+        for name in sorted(summary)
+        if name.startswith(prefix)
+    )
+    figures = f" On held-out rows: {held_out}." if held_out else ""
+    return f"{summary['step']:,} steps, {summary['samples']:,} samples, {speed_of(summary)} at the end.{figures}"
