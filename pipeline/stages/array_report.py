@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.stage import Context, Stage
-from training.job import speed_of
+from training.monitor import names
+from training.monitor.names import speed_of
 
 PARTS = ("ingest", "shards", "pretrain")
 
@@ -37,7 +38,7 @@ def _markdown(
     config: dict[str, Any], inputs: dict[str, Artifact], jobs: dict[str, Artifact], reports: dict[str, Any]
 ) -> str:
     corpus, shards, pretraining = (inputs[name].summary for name in PARTS)
-    held_out = {k: v for k, v in pretraining.items() if k.startswith("validation_")}
+    held_out = names.held_out(pretraining)
     scale = f", scale {config['scale']}" if config["scale"] else ""
     lines = [
         f"# {config['title'] or config['name']}",
@@ -54,7 +55,7 @@ def _markdown(
         "",
         "| held-out metric | value |",
         "|---|---|",
-        *(f"| {name.removeprefix('validation_')} | {value:.4g} |" for name, value in sorted(held_out.items())),
+        *(f"| {name} | {value:.4g} |" for name, value in sorted(held_out.items())),
         "",
         "![loss](figures/pretrain/loss.png)",
         "",

@@ -11,7 +11,8 @@ from pipeline.artifact import Artifact
 from pipeline.downstream.fine_tune.report import verdict
 from pipeline.recipe.recipe import AnyRecipe
 from pipeline.stage import Context, Stage
-from training.job import speed_of
+from training.monitor import names
+from training.monitor.names import speed_of
 
 PARTS = ("ingest", "tokenizer", "shards", "pretrain")
 
@@ -44,7 +45,7 @@ def _markdown(
 ) -> str:
     corpus, train = inputs["ingest"].summary, inputs["shards"].summary["train"]
     pretraining = inputs["pretrain"].summary
-    held_out = {k: v for k, v in pretraining.items() if k.startswith("validation_")}
+    held_out = names.held_out(pretraining)
     scale = f", scale {config['scale']}" if config["scale"] else ""
     lines = [
         f"# {config['title'] or config['name']}",
@@ -62,7 +63,7 @@ def _markdown(
         "",
         "| held-out metric | value |",
         "|---|---|",
-        *(f"| {name.removeprefix('validation_')} | {value:.4f} |" for name, value in sorted(held_out.items())),
+        *(f"| {name} | {value:.4f} |" for name, value in sorted(held_out.items())),
         "",
         "![loss](figures/pretrain/loss.png)",
         "",

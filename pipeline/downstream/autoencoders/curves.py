@@ -21,8 +21,9 @@ from pipeline.recipe.jobs.autoencoders import CurvesConfig, RivalConfig
 from pipeline.reports import pictures as array_figures
 from pipeline.stage import Context
 from pipeline.stages.pretrain import METRICS, MODEL, read_records
+from training.monitor.names import VALIDATION
 
-ERROR = "validation_squared-error"
+ERROR = f"{VALIDATION}squared-error"
 SHOWN = 12  # pictures in a grid
 Curve = list[tuple[int, float]]
 
