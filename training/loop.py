@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
+from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
 from training.data import Samples, Stream, ahead, micro_batches, worker_samples
 from training.distributed import Worker

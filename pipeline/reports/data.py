@@ -55,9 +55,7 @@ def training_curves(records: Sequence[dict[str, Any]], folder: Path) -> list[Pat
     return [
         *_curves(records, folder / "loss.png", "Loss", unit, terms or [LOSS, HELD_OUT_LOSS]),
         *_curves(records, folder / "accuracy.png", "Accuracy", "share correct", _ending(records, "_accuracy")),
-        *_curves(
-            records, folder / "throughput.png", "Throughput", speeds[0].removeprefix(SPEED).replace("_", " "), speeds
-        ),
+        *_curves(records, folder / "throughput.png", "Throughput", counted, speeds),
     ]
 
 
