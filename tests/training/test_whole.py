@@ -30,7 +30,7 @@ def reference(steps: int = STEPS, **options: Any) -> tuple[list[float], dict[str
         with torch.no_grad():
             for parameter, gradient in zip(objective.network.parameters(), gradients, strict=True):
                 parameter -= training.config.lr * gradient
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses, {name: p.detach().clone() for name, p in objective.network.named_parameters()}
 
 
