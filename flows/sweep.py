@@ -26,9 +26,10 @@ from pipeline.reports import data
 from pipeline.runs import Run
 from pipeline.stages.pretrain import read_records
 from pipeline.tracking.tracking import Tracker
-from training.job import METRICS, PER_SECOND
+from training.job import METRICS
+from training.monitor.names import HELD_OUT_LOSS, LOSS, speeds
 
-SCORE = "validation_loss"
+SCORE = HELD_OUT_LOSS
 PRETRAINING_ALONE = "downstream=[]"
 MLFLOW_TIMEOUT = 30.0
 
@@ -79,10 +80,10 @@ def sweep(
             continue
         made = run.stages["pretrain"]
         trial.artifact, trial.seconds = made.artifact, made.seconds
-        trial.score = run.metrics.get(f"pretrain.{SCORE}", run.metrics.get("pretrain.loss"))
-        speeds = {name: value for name, value in run.metrics.items() if name.endswith(PER_SECOND)}
-        for name, value in speeds.items():
-            trial.per_second, trial.unit = value, name.removeprefix("pretrain.").removesuffix(PER_SECOND)
+        trial.score = run.metrics.get(f"pretrain.{SCORE}", run.metrics.get(f"pretrain.{LOSS}"))
+        of_pretraining = {name.removeprefix("pretrain."): value for name, value in run.metrics.items()}
+        for unit, value in speeds(of_pretraining).items():
+            trial.per_second, trial.unit = value, unit
         curves[label] = read_records(Path(made.path) / METRICS)
     sweep_id = f"{name}-sweep-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = home.path / "sweeps" / sweep_id

@@ -23,7 +23,8 @@ from pipeline.stages.job import JOB
 from pipeline.store.store import Store
 from pipeline.tracking import pages, registry
 from pipeline.tracking.tracking import TrackedRun, Tracker, follow
-from training.job import METRICS, speed_of
+from training.job import METRICS
+from training.monitor.names import LOSS, SECONDS_LEFT, SKIPPED, speed_of
 
 Progress = Callable[..., None]
 
@@ -196,15 +197,15 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
 
 def _line(record: Mapping[str, Any], steps: int) -> str:
     """step 120 of 600, loss 3.210, 9,500 tokens/s, 4 min left, 2 updates skipped"""
-    parts = [f"step {record['step']:,} of {steps:,}"]
-    if "loss" in record:  # not where every update was skipped
-        parts.append(f"loss {record['loss']:.3f}")
-    parts.append(speed_of(record))
-    if record.get("seconds_left"):
-        parts.append(f"{_duration(record['seconds_left'])} left")
-    if "skipped_updates" in record:
-        parts.append(f"{record['skipped_updates']:.0f} updates skipped")
-    return ", ".join(parts)
+    said = [f"step {record['step']:,} of {steps:,}"]
+    if LOSS in record:  # not where every update was skipped
+        said.append(f"loss {record[LOSS]:.3f}")
+    said.append(speed_of(record))
+    if record.get(SECONDS_LEFT):
+        said.append(f"{_duration(record[SECONDS_LEFT])} left")
+    if SKIPPED in record:
+        said.append(f"{record[SKIPPED]:.0f} updates skipped")
+    return ", ".join(said)
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from training.distributed import Worker
 
 METRICS = "metrics.jsonl"
-PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
 STACKS = "stacks"  # folder in the work folder; see `training.monitor.watchdog`
 STOP = "stop"  # file there; see `training.monitor.stopping`
 Corruption = MaskingConfig | NoiseConfig
@@ -165,12 +164,6 @@ def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
         return then(rows, draws) if then else rows
 
     return both
-
-
-def speed_of(record: Mapping[str, Any]) -> str:
-    """9,500 tokens/s, or what else the objective counts in; empty where a record tells none."""
-    told = ((name.removesuffix(PER_SECOND), value) for name, value in record.items() if name.endswith(PER_SECOND))
-    return next((f"{value:,.0f} {unit}/s" for unit, value in told), "")
 
 
 class MetricsLog:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
+from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
 from training.data import Samples, Stream, ahead, micro_batches, worker_samples
 from training.distributed import Worker
@@ -39,7 +40,8 @@ from training.engines.plain import Engine, PlainEngine, Unplayed, is_player
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
 from training.models.wrappers import autocast_forward, checkpoint_activations
-from training.monitor.metrics import PASSING, STATE, Watch, Work
+from training.monitor.metrics import STATE, Watch, Work
+from training.monitor.names import HELD_OUT_LOSS, LEARNING_RATE, PASSING, VALIDATION
 from training.monitor.peak_flops import peak_flops
 from training.monitor.watchdog import Watchdog
 from training.objective import AnyTurn, Batch, Loss, Networks, Objective, Turn, Whole, phase_at
@@ -156,7 +158,8 @@ class Training:
                 if last or done % self.config.log_every == 0:
                     values, warnings = self.watch.record(done)
                     lr = learning_rate(step, self.config)
-                    self._report(values, position, lr=lr, **({"warnings": warnings} if warnings else {}))
+                    told = {"warnings": warnings} if warnings else {}
+                    self._report({**values, LEARNING_RATE: lr}, position, **told)
                 if self._due(self.config.evaluate_every, done) and self.held_out is not None:
                     with self.watch.aside():
                         self._report(self.evaluate(), position)
@@ -199,7 +202,7 @@ class Training:
         totals = self.worker.sum([sums[n] for n in names] + [weights[n] for n in names])
         means = dict(zip(names, np.divide(*np.split(np.array(totals), 2)).tolist(), strict=True))
         loss = sum(means[name] for name in sorted(terms))
-        return {"validation_loss": loss, **{f"validation_{name}": value for name, value in means.items()}}
+        return {HELD_OUT_LOSS: loss, **{f"{VALIDATION}{name}": value for name, value in means.items()}}
 
     def _evaluate_step(
         self, held_out: Stream, step: int, sums: dict[str, float], weights: dict[str, float]
@@ -379,10 +382,13 @@ class Training:
         """Samples of training as a batch, and the draws that their numbers name."""
         draws = self._draws(DRAWN, numbers)
         rows = self.objective.drawn(self.stream.read(numbers), draws)
+        return self._collate(rows), draws
+
+    def _collate(self, rows: Rows) -> Batch:
         batch = self.objective.collate(rows)
         if "source" in rows:
             batch["source"] = torch.from_numpy(np.asarray(rows["source"]).astype(np.int64))
-        return batch, draws
+        return batch
 
     def _draws(self, stream: str, numbers: np.ndarray) -> Draws:
         return Draws(key(self.seed, stream), 0, numbers)

@@ -13,6 +13,7 @@ from rich.text import Text
 from pipeline.home import Home
 from pipeline.reports.report import Report, read
 from pipeline.runs import Run
+from training.monitor import names
 
 SHOWN = ("mlm", "mlm_accuracy", "sop_accuracy", "nsp_accuracy")  # of text; of all else, every term
 
@@ -47,11 +48,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
 
 def _pretraining(report: dict[str, Any]) -> Text:
     """What pretraining came to on what was held out."""
-    held_out = {
-        name.removeprefix("validation_"): value
-        for name, value in report["pretraining"].items()
-        if name.startswith("validation_")
-    }
+    held_out = names.held_out(report["pretraining"])
     text = "tokens" in report["shards"]["train"]
     shown = [name for name in (SHOWN if text else held_out) if name in held_out and name != "loss"]
     parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]

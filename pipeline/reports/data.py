@@ -14,7 +14,7 @@ from typing import Any
 
 from data_prep.shards.streams import LONGER
 from data_prep.stats.types import CorpusCounts, Lengths, RowCounts
-from training.job import PER_SECOND
+from training.monitor.names import HELD_OUT_LOSS, LOSS, PER_SECOND, SPEED, TRAIN, VALIDATION
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DOTS_PER_INCH = 130
@@ -51,10 +51,11 @@ def training_curves(records: Sequence[dict[str, Any]], folder: Path) -> list[Pat
     terms = _terms(records)
     unit = "loss (nats per target)" if terms else "loss"
     speeds = _ending(records, PER_SECOND) or [""]
+    counted = speeds[0].removeprefix(SPEED).replace("_", " ")
     return [
-        *_curves(records, folder / "loss.png", "Loss", unit, terms or ["loss", "validation_loss"]),
+        *_curves(records, folder / "loss.png", "Loss", unit, terms or [LOSS, HELD_OUT_LOSS]),
         *_curves(records, folder / "accuracy.png", "Accuracy", "share correct", _ending(records, "_accuracy")),
-        *_curves(records, folder / "throughput.png", "Throughput", speeds[0].replace("_", " "), speeds),
+        *_curves(records, folder / "throughput.png", "Throughput", counted, speeds),
     ]
 
 
@@ -75,8 +76,8 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
     figure, axes = new_axes(title, "optimizer step", y)
     colours: dict[str, str] = {}
     for name, points in series.items():
-        held_out = name.startswith("validation_")
-        base = name.removeprefix("validation_")
+        held_out = name.startswith(VALIDATION)
+        base = name.removeprefix(VALIDATION).removeprefix(TRAIN).removeprefix(SPEED)
         colour = colours.setdefault(base, COLOURS[len(colours) % len(COLOURS)])
         style = {"marker": "o", "linestyle": "--", "markersize": 4} if held_out else {"linewidth": 1.4}
         label = base.replace("_", " ") + (" (held out)" if held_out else "")
@@ -92,8 +93,8 @@ def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], pat
     """Held-out loss over the steps, a line for each combination; where it was taken once, the loss of training."""
     figure, axes = new_axes("Sweep", "optimizer step", "loss (nats per target)")
     for index, (label, records) in enumerate(curves.items()):
-        held_out = [(r["step"], r["validation_loss"]) for r in records if "validation_loss" in r]
-        points = held_out if len(held_out) > 1 else [(r["step"], r["loss"]) for r in records if "loss" in r]
+        held_out = [(r["step"], r[HELD_OUT_LOSS]) for r in records if HELD_OUT_LOSS in r]
+        points = held_out if len(held_out) > 1 else [(r["step"], r[LOSS]) for r in records if LOSS in r]
         score = f" → {scores[label]:.3f}" if label in scores else ""
         colour, style = COLOURS[index % len(COLOURS)], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
         axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=1.4, label=f"{label}{score}")

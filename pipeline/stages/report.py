@@ -13,9 +13,8 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.reports.report import FIGURES, FILE, PAGE, Report, page, read
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
-from training.job import speed_of
-
-HELD_OUT = "validation_"
+from training.monitor import names
+from training.monitor.names import speed_of
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
@@ -74,7 +73,7 @@ def _data(corpus: dict[str, Any], train: dict[str, Any]) -> str:
 
 def _pretraining(summary: dict[str, Any]) -> list[str]:
     """How long it took, what came of it on held-out rows, and its loss."""
-    held_out = {name.removeprefix(HELD_OUT): value for name, value in summary.items() if name.startswith(HELD_OUT)}
+    held_out = names.held_out(summary)
     return [
         f"{summary['step']:,} steps, {summary['samples']:,} samples, {summary['train_seconds']:.0f} s in "
         f"{summary['precision']}, {speed_of(summary)} at the end.",

@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.reports.report import Report, markdown
-from training.job import PER_SECOND, speed_of
-
-HELD_OUT = ("validation/", "validation_")  # begin the names of held-out figures
-LOSSES = ("loss", "train/")
+from training.monitor import names
+from training.monitor.names import speed_of
 
 
 def is_chart(name: str) -> bool:
     """Whether a number of pretraining's summary belongs among the charts."""
-    return name.startswith((*LOSSES, *HELD_OUT)) or name.endswith(PER_SECOND)
+    return name.startswith((names.TRAIN, names.VALIDATION)) or name.endswith(names.PER_SECOND)
 
 
 def of_experiment(recipe: Any) -> str:
@@ -60,11 +58,6 @@ def _kind(recipe: Any) -> str:
 
 
 def _pretraining(summary: Mapping[str, Any]) -> str:
-    held_out = ", ".join(
-        f"{name.removeprefix(prefix)} {summary[name]:.4g}"
-        for prefix in HELD_OUT
-        for name in sorted(summary)
-        if name.startswith(prefix)
-    )
+    held_out = ", ".join(f"{name} {value:.4g}" for name, value in sorted(names.held_out(summary).items()))
     figures = f" On held-out rows: {held_out}." if held_out else ""
     return f"{summary['step']:,} steps, {summary['samples']:,} samples, {speed_of(summary)} at the end.{figures}"

@@ -28,7 +28,7 @@ from pipeline.tracking import sender
 from pipeline.tracking.tracking import Tracker
 from tests.pipeline import tiny
 from training import loop
-from training.monitor.metrics import PASSING
+from training.monitor.names import PASSING
 
 SMALLER = {  # than the recipe of other tests: a stage takes a tenth of a second
     "labels: [8, 24]": "labels: [8]",
@@ -38,7 +38,7 @@ SMALLER = {  # than the recipe of other tests: a stage takes a tenth of a second
     "test_rows: 32": "test_rows: 8",
 }
 SETTINGS = ("placement.threads=1", "placement.device=cpu", "data.clean.near_duplicates={threshold: 0.8}")
-TIMES = {"time", "tokens_per_second", "mfu", "warnings"} | PASSING  # a slow worker is warned of
+TIMES = {"time", "speed/tokens_per_second", "speed/mfu", "warnings"} | PASSING  # a slow worker is warned of
 
 
 class Base:

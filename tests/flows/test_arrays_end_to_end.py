@@ -43,7 +43,7 @@ def ran(home: Path, recipe: Path, *words: str) -> dict[str, Any]:
 def losses(run: dict[str, Any]) -> dict[str, list[float]]:
     """In training and on held-out rows, in the order of steps."""
     records = list(read_records(Path(run["stages"]["pretrain"]["path"]) / "metrics.jsonl"))
-    names = ("loss", "validation_loss")
+    names = ("train/loss", "validation/loss")
     return {name: [record[name] for record in records if name in record] for name in names}
 
 
@@ -69,10 +69,10 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path, alone: tuple[dict[str
     names = ("ingest", "shards", "pretrain")
     assert [two["stages"][name]["artifact"] for name in names] == [one["stages"][name]["artifact"] for name in names]
     found, wanted = losses(two), losses(one)
-    assert len(wanted["loss"]) == 8 and len(wanted["validation_loss"]) == 2
+    assert len(wanted["train/loss"]) == 8 and len(wanted["validation/loss"]) == 2
     for name in wanted:
         assert found[name] == pytest.approx(wanted[name], rel=1e-4)
-    assert wanted["loss"][-1] < 0.8 * wanted["loss"][0]
+    assert wanted["train/loss"][-1] < 0.8 * wanted["train/loss"][0]
     assert len(held(two)) == 2 and len(held(one)) == 1
     whole = held(one)[0]["optimizer"]
     assert sum(rank["optimizer"] for rank in held(two)) == pytest.approx(whole * (2 if zero == "null" else 1), rel=0.1)
@@ -87,7 +87,7 @@ def test_a_compressor_on_two_workers(tmp_path: Path, zero: str) -> None:
 
     run = ran(tmp_path, compressing(tmp_path / "recipe"), "--workers", "2", "--set", f"placement.zero={zero}")
     found = losses(run)
-    assert found["loss"][-1] < 0.8 * found["loss"][0]
+    assert found["train/loss"][-1] < 0.8 * found["train/loss"][0]
     assert len(held(run)) == 2 and abs(held(run)[0]["optimizer"] - held(run)[1]["optimizer"]) < 100
     codec = Codec.open(Path(run["stages"]["pretrain"]["path"]) / "model")
     pixels = np.load(tmp_path / "recipe" / "colour.npz")["x"][0].transpose(2, 0, 1)

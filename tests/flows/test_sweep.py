@@ -52,7 +52,7 @@ def test_pictures_are_told_as_pictures() -> None:
 def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
     made = tmp_path / "made"
     made.mkdir()
-    lines = [{"step": step, "loss": 5 - step / 10, "validation_loss": 5 - step / 20} for step in range(1, 9)]
+    lines = [{"step": step, "train/loss": 5 - step / 10, "validation/loss": 5 - step / 20} for step in range(1, 9)]
     (made / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def make(settings: list[str]) -> Run:
@@ -60,7 +60,7 @@ def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
             raise UserError("the loss is not finite")
         run = Run("r", "tiny", None)
         run.stages["pretrain"] = StageRecord("pretrain-x", str(made), False, 1.0)
-        run.metrics["pretrain.validation_loss"] = 4.6
+        run.metrics["pretrain.validation/loss"] = 4.6
         return run
 
     trials = combinations(["train.lr=9,1e-3"])

@@ -43,7 +43,8 @@ def made(folder: Path, path: Path, *settings: str) -> Artifact:
 
 
 def losses(artifact: Artifact) -> dict[int, float]:
-    return {record["step"]: record["loss"] for record in read_records(artifact.path / METRICS) if "loss" in record}
+    records = read_records(artifact.path / METRICS)
+    return {record["step"]: record["train/loss"] for record in records if "train/loss" in record}
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ def _run(worker: Worker, folder: Path, zero: int | None, **options: Any) -> dict
     )
     summary = training.run()
     return {
-        "losses": worker.gather([r["loss"] for r in records if "loss" in r])[0],
-        "validation": summary["validation_mlm"],
+        "losses": worker.gather([r["train/loss"] for r in records if "train/loss" in r])[0],
+        "validation": summary["validation/mlm"],
         "resumed_from": summary["resumed_from"],
     }
 
@@ -115,7 +115,7 @@ def _noisy(worker: Worker, root: Path, go_on: bool) -> list[float]:
         training.seed = seed
         summary = training.run()
         assert summary["resumed_from"] == (12 if go_on else 0)
-        found.append(summary["validation_mlm"])
+        found.append(summary["validation/mlm"])
     return found
 
 

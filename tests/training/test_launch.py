@@ -58,7 +58,7 @@ def _tokenizer(folder: Path) -> None:
 def losses(path: str) -> dict[int, float]:
     """The last loss of each step."""
     records = [json.loads(line) for line in (Path(path) / METRICS).read_text().splitlines()]
-    return {record["step"]: record["loss"] for record in records if "loss" in record}
+    return {record["step"]: record["train/loss"] for record in records if "train/loss" in record}
 
 
 def test_a_job_survives_json(tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ def test_loss_falls_and_every_weight_moves() -> None:
     network = training.objective.networks()["model"]
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     summary = training.run()
-    losses = [record["mlm"] for record in records if "mlm" in record]
+    losses = [record["train/mlm"] for record in records if "train/mlm" in record]
     assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
     still = [n for n, p in network.named_parameters() if torch.equal(p, before[n])]
     assert still == []
-    assert summary["validation_mlm"] < losses[0]
-    assert all(record["grad_norm"] > 0 for record in records if "grad_norm" in record)
+    assert summary["validation/mlm"] < losses[0]
+    assert all(record["train/grad_norm"] > 0 for record in records if "train/grad_norm" in record)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 7, 23, 24, 100])
@@ -60,8 +60,8 @@ def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
     rest: list[dict[str, Any]] = []
     summary = tiny.training(placement=placement, checkpoints=tmp_path, log=rest.append).run()
     assert summary["resumed_from"] == 5
-    assert [r["loss"] for r in first if "loss" in r] == whole[:8]
-    assert [r["loss"] for r in rest if "loss" in r] == whole[5:]
+    assert [r["train/loss"] for r in first if "train/loss" in r] == whole[:8]
+    assert [r["train/loss"] for r in rest if "train/loss" in r] == whole[5:]
 
 
 def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float], list[float]]:
@@ -76,8 +76,8 @@ def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float]
     rest: list[dict[str, Any]] = []
     tiny.training(worker, placement=placement, checkpoints=folder, log=rest.append).run()
     return (
-        [r["loss"] for r in whole if "loss" in r][5:],
-        [r["loss"] for r in rest if "loss" in r],
+        [r["train/loss"] for r in whole if "train/loss" in r][5:],
+        [r["train/loss"] for r in rest if "train/loss" in r],
     )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from training.config import TrainConfig
+from data_prep.corruptions.masking import MaskingConfig
+from data_prep.corruptions.noise import NoiseConfig
+from data_prep.errors import UserError
+from training.config import LongerConfig, TrainConfig
 from training.schedule import learning_rate
 
 
@@ -30,3 +33,18 @@ def test_warmup_stable_decay() -> None:
 
 def test_constant() -> None:
     assert rates("constant") == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1, 1])
+
+
+def test_a_warm_up_is_told_in_steps_or_as_a_share() -> None:
+    steps = TrainConfig(steps=1500, lr=1.0, warmup_steps=100)
+    share = TrainConfig(steps=1500, lr=1.0, warmup=0.0667)
+    assert [learning_rate(step, share) for step in range(1500)] == [learning_rate(step, steps) for step in range(1500)]
+    assert TrainConfig(steps=30, lr=1.0, warmup=0.0667).warmup_length == 2
+
+
+def test_longer_rows_are_corrupted_as_asked() -> None:
+    usual = MaskingConfig(kind="masked-lm", max_predictions=20)
+    assert LongerConfig(length=512, max_predictions=77).corruption(usual).max_predictions == 77
+    assert LongerConfig(length=512).corruption(usual) is usual
+    with pytest.raises(UserError, match=r"train\.longer\.max_predictions: corruption\.kind 'gaussian' has no such"):
+        LongerConfig(length=512, max_predictions=77).corruption(NoiseConfig(kind="gaussian", level=0.1))

@@ -71,7 +71,7 @@ def outcome(worker: Worker, zero: int | None, micro_batch: int | None, steps: in
     with training.engines["model"].whole():
         weights = {n: p.detach().clone() for n, p in training.objective.networks()["model"].named_parameters()}
     curves = {name: [record[name] for record in records if name in record] for name in NAMES}
-    return {"curves": curves, "validation": summary["validation_mlm"], "weights": weights}
+    return {"curves": curves, "validation": summary["validation/mlm"], "weights": weights}
 
 
 @pytest.fixture(scope="module")

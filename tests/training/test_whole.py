@@ -30,7 +30,7 @@ def reference(steps: int = STEPS, **options: Any) -> tuple[list[float], dict[str
         with torch.no_grad():
             for parameter, gradient in zip(objective.network.parameters(), gradients, strict=True):
                 parameter -= training.config.lr * gradient
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses, {name: p.detach().clone() for name, p in objective.network.named_parameters()}
 
 
@@ -46,7 +46,7 @@ def run(worker: Worker, **placement: Any) -> tuple[list[float], dict[str, torch.
         **{"steps": STEPS, "schedule": "constant", "clip": 0.0, **adam},
     )
     training.run()
-    found = [record["loss"] for record in records if "loss" in record]
+    found = [record["train/loss"] for record in records if "train/loss" in record]
     return worker.gather(found)[0], {name: p.detach().clone() for name, p in objective.network.named_parameters()}
 
 
@@ -109,7 +109,7 @@ def _evaluate(worker: Worker) -> dict[str, float]:
 
 def test_evaluation_sees_whole_batches_too() -> None:
     alone = tiny.training(tiny.seeded(Contrastive)).evaluate()
-    assert set(alone) == {"validation_loss", "validation_info-nce", "validation_accuracy"}
+    assert set(alone) == {"validation/loss", "validation/info-nce", "validation/accuracy"}
     for found in in_group(3, _evaluate):
         assert found == pytest.approx(alone, abs=1e-6)
 

@@ -117,7 +117,7 @@ def losses(**options: Any) -> list[float]:
     """The training losses of one run, step by step."""
     records: list[dict[str, Any]] = []
     training(log=records.append, **options).run()
-    return [record["loss"] for record in records if "loss" in record]
+    return [record["train/loss"] for record in records if "train/loss" in record]
 
 
 # The loss curve of `training(dropout=0.0)` in plain PyTorch. A change that should not alter numbers does not alter it.

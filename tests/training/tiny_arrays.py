@@ -134,4 +134,4 @@ def losses(case: str, **options: Any) -> list[float]:
     """The training losses of one run, step by step."""
     records: list[dict[str, Any]] = []
     training(case, log=records.append, **options).run()
-    return [record["loss"] for record in records if "loss" in record]
+    return [record["train/loss"] for record in records if "train/loss" in record]

@@ -169,5 +169,5 @@ def losses(kind: Any, worker: Worker | None = None, options: dict[str, Any] | No
     """The training losses of one run, step by step, on every worker."""
     records: list[dict[str, Any]] = []
     training(seeded(kind, **(options or {})), worker, log=records.append, **more).run()
-    found = [record["loss"] for record in records if "loss" in record]
+    found = [record["train/loss"] for record in records if "train/loss" in record]
     return (worker or Worker()).gather(found)[0]

@@ -24,12 +24,11 @@ from torch import Tensor
 from data_prep.errors import UserError
 from training.config import TrainConfig, WatchConfig
 from training.distributed import Worker
-from training.job import PER_SECOND
+from training.monitor import names
 from training.objective import Loss
 
 T = TypeVar("T")
 STATE = "watch/"  # of the names that this state has in a checkpoint
-PASSING = {"seconds_left", "slowest_rank", "slowest_rank_seconds"}  # true only while the run lasts
 MEMORY = 64  # losses that a spike stands out from: a new level is learned after half of them
 WARM_UP = 20  # losses before one can be a spike
 NORMAL = 1.4826  # standard deviations of a normal distribution per median absolute deviation
@@ -160,27 +159,27 @@ class Watch:
         seconds = max(time.perf_counter() - self.began, 1e-9)
         own = [0.0] * self.worker.world
         own[self.worker.rank] = self.alone.seconds / max(self.steps, 1)
-        names, local = self.tally.flat()
+        sizes, local = self.tally.flat()
         totals = self.worker.sum([*local, float(self.worked.tokens), self.worked.flops, *own])
-        found = _unflatten(names, totals)
+        found = _unflatten(sizes, totals)
         tokens, flops, *own = totals[len(local) :]
         self.history.tokens += found["tokens"][0]
         values = {
             **self._means(found),
-            "grad_norm": self.norm,
-            f"{self.unit}{PER_SECOND}": tokens / seconds,
-            f"{self.unit}_seen": self.history.tokens,
-            "padding": 1.0 - found["tokens"][0] / max(found["positions"][0], 1.0),
-            "seconds_left": self._seconds_left(done),
+            names.GRADIENT_NORM: self.norm,
+            f"{names.SPEED}{self.unit}{names.PER_SECOND}": tokens / seconds,
+            f"{names.PROGRESS}{self.unit}_seen": self.history.tokens,
+            names.PADDING: 1.0 - found["tokens"][0] / max(found["positions"][0], 1.0),
+            names.SECONDS_LEFT: self._seconds_left(done),
         }
         if flops and self.peak:
-            values["mfu"] = flops / seconds / self.peak
+            values[names.MFU] = flops / seconds / self.peak
         self._look_for_spikes(found["losses"], done)
         if self.worker.world > 1:
             values |= self._slowest(own, seconds / max(self.steps, 1))
         values |= {
             name: count
-            for name, count in (("skipped_updates", self.history.skipped), ("loss_spikes", self.history.spikes))
+            for name, count in ((names.SKIPPED, self.history.skipped), (names.SPIKES, self.history.spikes))
             if count
         }
         warnings, self.warnings = self.warnings, []
@@ -193,8 +192,8 @@ class Watch:
         terms = sorted(name.removeprefix("term ") for name in found if name.startswith("term "))
         if not terms:
             return {}
-        names = [name.removeprefix("sum ") for name in found if name.startswith("sum ")]
-        means = {name: found[f"sum {name}"][0] / (found[f"weight {name}"][0] or 1.0) for name in names}
+        summed = [name.removeprefix("sum ") for name in found if name.startswith("sum ")]
+        means = {name: found[f"sum {name}"][0] / (found[f"weight {name}"][0] or 1.0) for name in summed}
         by_source: dict[str, float] = defaultdict(float)
         for name in terms:
             both = found.get(f"sources {name}", [])
@@ -202,7 +201,8 @@ class Watch:
             for source, total, weight in zip(self.sources, sums, weights, strict=bool(both)):
                 if weight:
                     by_source[f"loss/{source}"] += total / weight
-        return {"loss": sum(means[name] for name in terms), **means, **by_source}
+        told = {"loss": sum(means[name] for name in terms), **means, **by_source}
+        return {f"{names.TRAIN}{name}": value for name, value in told.items()}
 
     def _seconds_left(self, done: int) -> float:
         """At the speed since this run was started, all that it does counted."""
@@ -239,7 +239,7 @@ class Watch:
         if is_slow and rank != self.told_slow:
             self.warnings.append(f"worker {rank} is {lag:.2f} s a step slower than the others ({lag / seconds:.0%})")
         self.told_slow = rank if is_slow else None
-        return {"slowest_rank": float(rank), "slowest_rank_seconds": lag}
+        return {names.SLOWEST_RANK: float(rank), names.SLOWEST_SECONDS: lag}
 
     def _begin(self) -> None:
         self.began, self.steps, self.worked = time.perf_counter(), 0, Work()

@@ -24,6 +24,7 @@ from pipeline.stage import Context
 from training.config import NetworkConfig
 from training.inference.anomaly import Scorer
 from training.models.autoencoder import Autoencoder
+from training.monitor.names import HELD_OUT_LOSS
 
 SELECTION = (-1, -2, -3)  # splits that choose
 TRIMMING_SAMPLES = 50  # k of the bound on the likelihood, where that is the score
@@ -58,7 +59,7 @@ class Detector:
         """A network that learned from float32 [R, *shape], and its loss on held-out rows (NaN without)."""
         others: Rows | None = None if held_out is None else {"input": held_out}
         model, records = train_in_memory.trained(self.training, {"input": rows}, seed, self.context, others)
-        return model, records[-1].get("validation_loss", float("nan"))
+        return model, records[-1].get(HELD_OUT_LOSS, float("nan"))
 
     def scorer(self, rows: np.ndarray, seed: int, contamination: float = 0.0) -> Scorer:
         """Its members, trained on float32 [R, *shape], of which such a share are anomalies: see `trimming`."""

@@ -22,6 +22,7 @@ from pipeline.downstream.config import JobConfig, Problem, kind_problems, object
 from pipeline.downstream.rows import flat, rows_of
 from pipeline.reports.report import Figure, Report, Table
 from training.config import Settings
+from training.monitor.names import VALIDATION
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 READS = ("pretrained", "shards")
-ERROR = "validation_squared-error"
+ERROR = f"{VALIDATION}squared-error"
 SHOWN = 12  # images in a grid
 Curve = list[tuple[int, float]]
 

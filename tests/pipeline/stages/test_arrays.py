@@ -58,7 +58,7 @@ def test_shards_hold_what_the_corpus_does(made: dict[str, Artifact]) -> None:
 
 def test_the_loss_falls_and_weights_move(made: dict[str, Artifact]) -> None:
     records = read_records(made["pretrain"].path / METRICS)
-    losses = [record["loss"] for record in records if "loss" in record]
+    losses = [record["train/loss"] for record in records if "train/loss" in record]
     assert losses[-1] < 0.8 * losses[0]
     model = open_model(made["pretrain"].path / MODEL)
     table = Shards(made["shards"].path / "test")
@@ -71,18 +71,24 @@ def test_the_loss_falls_and_weights_move(made: dict[str, Artifact]) -> None:
 def test_speed_is_told_in_what_the_recipe_holds(made: dict[str, Artifact]) -> None:
     unit = "pictures" if made["ingest"].summary["kind"] == "images" else "rows"
     names = {name for record in read_records(made["pretrain"].path / METRICS) for name in record}
-    assert {f"{unit}_per_second", f"{unit}_seen"} <= names and not [name for name in names if "tokens" in name]
+    assert {f"speed/{unit}_per_second", f"progress/{unit}_seen"} <= names and not [
+        name for name in names if "tokens" in name
+    ]
     page = (made["report"].path / "report.md").read_text()
     assert f" {unit}/s at the end" in page and "tokens" not in page
     assert (made["report"].path / "figures" / "pretrain" / "throughput.png").is_file()
 
 
 def test_the_line_of_a_running_training() -> None:
-    record = {"step": 5, "loss": 0.25, "seconds_left": 30.0}
+    record = {"step": 5, "train/loss": 0.25, "progress/seconds_left": 30.0}
     assert (
-        _line({**record, "pictures_per_second": 1234.5}, 10) == "step 5 of 10, loss 0.250, 1,234 pictures/s, 30 s left"
+        _line({**record, "speed/pictures_per_second": 1234.5}, 10)
+        == "step 5 of 10, loss 0.250, 1,234 pictures/s, 30 s left"
     )
-    assert _line({**record, "tokens_per_second": 9500.0}, 10) == "step 5 of 10, loss 0.250, 9,500 tokens/s, 30 s left"
+    assert (
+        _line({**record, "speed/tokens_per_second": 9500.0}, 10)
+        == "step 5 of 10, loss 0.250, 9,500 tokens/s, 30 s left"
+    )
 
 
 def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> None:
@@ -148,7 +154,7 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
     plain = tiny_arrays.make(path, tmp_path)
     noisy = tiny_arrays.make(path, tmp_path, "corruption={kind: masking, level: 0.5}")
     assert plain["shards"].key == noisy["shards"].key
-    assert plain["pretrain"].summary["loss"] < noisy["pretrain"].summary["loss"]
+    assert plain["pretrain"].summary["train/loss"] < noisy["pretrain"].summary["train/loss"]
 
 
 @pytest.mark.parametrize(

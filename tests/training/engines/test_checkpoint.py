@@ -189,4 +189,4 @@ def test_a_crash_at_any_write_leaves_the_one_before(tmp_path: Path, monkeypatch:
     summary = tiny.training(placement=PLACEMENT, checkpoints=tmp_path, steps=12, log=rest.append).run()
     assert summary["resumed_from"] in (4, 8) if struck else True
     assert struck
-    assert [r["loss"] for r in rest if "loss" in r] == whole[summary["resumed_from"] :]
+    assert [r["train/loss"] for r in rest if "train/loss" in r] == whole[summary["resumed_from"] :]

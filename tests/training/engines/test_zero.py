@@ -26,8 +26,8 @@ def _run(worker: Worker) -> dict[Any, Any]:
         )
         summary = training.run()
         results[zero] = {
-            "losses": worker.gather([r["loss"] for r in records if "loss" in r])[0],
-            "validation": summary["validation_mlm"],
+            "losses": worker.gather([r["train/loss"] for r in records if "train/loss" in r])[0],
+            "validation": summary["validation/mlm"],
             "held": summary["bytes_held"][worker.rank]["model"],
         }
     return results

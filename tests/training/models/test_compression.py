@@ -149,10 +149,10 @@ def test_more_weight_on_errors_buys_more_bits_and_fewer_errors() -> None:
         start = training.evaluate()
         training.run()
         found[weight] = training.evaluate()
-        assert found[weight]["validation_loss"] < 0.8 * start["validation_loss"]
+        assert found[weight]["validation/loss"] < 0.8 * start["validation/loss"]
     cheap, dear = found[0.0005], found[0.02]
-    assert cheap["validation_rate"] < 0.7 * dear["validation_rate"]
-    assert cheap["validation_squared-error"] > 1.5 * dear["validation_squared-error"]
+    assert cheap["validation/rate"] < 0.7 * dear["validation/rate"]
+    assert cheap["validation/squared-error"] > 1.5 * dear["validation/squared-error"]
 
 
 @pytest.mark.parametrize(

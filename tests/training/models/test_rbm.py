@@ -221,7 +221,7 @@ def test_evaluation_shows_what_the_machines_have_learned_so_far() -> None:
             up = one(up)
         for one in reversed(machines):
             up = one.visible_mean(up)
-    assert training.evaluate()["validation_squared-error"] == pytest.approx(
+    assert training.evaluate()["validation/squared-error"] == pytest.approx(
         float((up - rows).square().mean()), rel=1e-4
     )
 
@@ -235,9 +235,9 @@ def test_an_output_without_bounds_asks_for_gaussian_visible_units() -> None:
     training = tiny.training("rbm", network=network, rows=rows / rows.std(0), steps=400, lr=2e-2, log_every=100)
     objective: Any = training.objective
     assert [m.visible_units for m in objective.machines.values()] == ["gaussian", "bernoulli"]
-    before = training.evaluate()["validation_squared-error"]
+    before = training.evaluate()["validation/squared-error"]
     training.run()
-    assert training.evaluate()["validation_squared-error"] < 0.5 * before
+    assert training.evaluate()["validation/squared-error"] < 0.5 * before
     torch.manual_seed(0)
     noise = boltzmann._draw(torch.zeros(20_000), "gaussian")
     assert float(noise.std()) == pytest.approx(1, abs=0.02)

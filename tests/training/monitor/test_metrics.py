@@ -23,7 +23,13 @@ from training.loop import Training
 from training.monitor.metrics import WARM_UP, Watch, Work
 from training.objective import Batch, Loss, Networks
 
-TIMES = ("tokens_per_second", "seconds_left", "mfu", "slowest_rank", "slowest_rank_seconds")  # differ between runs
+TIMES = (
+    "speed/tokens_per_second",
+    "progress/seconds_left",
+    "speed/mfu",
+    "speed/slowest_rank",
+    "speed/slowest_rank_seconds",
+)  # differ between runs
 
 
 def poison(training: Training, steps: Sequence[int], rank: int, value: float = math.nan) -> Training:
@@ -72,10 +78,10 @@ def _poisoned(worker: Worker, engines: Sequence[int | None]) -> dict[Any, Any]:
             value = math.nan if micro_batch else math.inf
             poison(made, [2], worker.world - 1, value).run()
             found[zero, micro_batch] = {
-                "losses": [r.get("loss") for r in records if "tokens_seen" in r],
-                "skipped": [r.get("skipped_updates", 0) for r in records if "tokens_seen" in r],
-                "norms": [r["grad_norm"] for r in records if "grad_norm" in r],
-                "warnings": [r.get("warnings") for r in records if "tokens_seen" in r],
+                "losses": [r.get("train/loss") for r in records if "progress/tokens_seen" in r],
+                "skipped": [r.get("progress/skipped_updates", 0) for r in records if "progress/tokens_seen" in r],
+                "norms": [r["train/grad_norm"] for r in records if "train/grad_norm" in r],
+                "warnings": [r.get("warnings") for r in records if "progress/tokens_seen" in r],
                 "moved": [any(not torch.equal(a[n], b[n]) for n in a) for a, b in pairwise(seen)],
                 "weights": seen[-1],
             }
@@ -124,7 +130,7 @@ def test_too_many_in_a_row_end_the_run_with_a_sentence() -> None:
         "train.lr (0.003), lower train.clip (1) or look at the data (samples 96 to 167)."
     )
     survivor = poison(tiny.training(placement=placement), [2, 3, 5, 6, 8, 9], 0)
-    assert survivor.run()["skipped_updates"] == 6
+    assert survivor.run()["progress/skipped_updates"] == 6
 
 
 def _too_many(worker: Worker) -> str:
@@ -152,13 +158,13 @@ def test_tokens_padding_and_time_left() -> None:
         tokens.append(int(batch["attention_mask"].sum()))
         positions.append(batch["attention_mask"].numel())
     made.run()
-    told = [record for record in records if "tokens_seen" in record]
+    told = [record for record in records if "progress/tokens_seen" in record]
     assert [record["step"] for record in told] == [2, 4, 5]
-    assert [record["tokens_seen"] for record in told] == [sum(tokens[:n]) for n in (2, 4, 5)]
-    assert [record["padding"] for record in told] == pytest.approx(
+    assert [record["progress/tokens_seen"] for record in told] == [sum(tokens[:n]) for n in (2, 4, 5)]
+    assert [record["speed/padding"] for record in told] == pytest.approx(
         [1 - sum(tokens[a:b]) / sum(positions[a:b]) for a, b in ((0, 2), (2, 4), (4, 5))]
     )
-    assert told[0]["seconds_left"] > told[1]["seconds_left"] > told[2]["seconds_left"] == 0
+    assert told[0]["progress/seconds_left"] > told[1]["progress/seconds_left"] > told[2]["progress/seconds_left"] == 0
 
 
 def _resumed(worker: Worker, folder: Path, zero: int | None) -> list[list[dict[str, Any]]]:
@@ -181,7 +187,11 @@ def _resumed(worker: Worker, folder: Path, zero: int | None) -> list[list[dict[s
                     last.rename(folder / "gone")
                 made.worker.barrier()
         runs.append(
-            [{n: v for n, v in r.items() if n not in (*TIMES, "warnings")} for r in records if "tokens_seen" in r]
+            [
+                {n: v for n, v in r.items() if n not in (*TIMES, "warnings")}
+                for r in records
+                if "progress/tokens_seen" in r
+            ]
         )
     return runs
 
@@ -190,7 +200,7 @@ def _resumed(worker: Worker, folder: Path, zero: int | None) -> list[list[dict[s
 def test_a_run_that_goes_on_tells_the_same(tmp_path: Path, zero: int | None) -> None:
     whole, resumed = in_group(2, _resumed, tmp_path, zero)[0]
     assert [record["step"] for record in whole] == [4, 8, 12]
-    assert [record["skipped_updates"] for record in whole] == [1, 3, 3]
+    assert [record["progress/skipped_updates"] for record in whole] == [1, 3, 3]
     assert resumed == [whole[0], whole[1], whole[1], whole[2]]  # the record of step 8 tells of step 5 on, twice
 
 
@@ -200,9 +210,9 @@ def test_on_another_number_of_workers_the_counts_go_on(tmp_path: Path) -> None:
     whole: list[dict[str, Any]] = []
     tiny.training(dropout=0.0, log_every=4, checkpoints=tmp_path, log=records.append).run()
     tiny.training(dropout=0.0, log_every=4, log=whole.append).run()
-    found = [*told, *(r for r in records if "tokens_seen" in r)]
-    for record, wanted in zip(found, (r for r in whole if "tokens_seen" in r), strict=True):
-        for name in ("step", "tokens_seen", "padding", "loss", "mlm_accuracy"):
+    found = [*told, *(r for r in records if "progress/tokens_seen" in r)]
+    for record, wanted in zip(found, (r for r in whole if "progress/tokens_seen" in r), strict=True):
+        for name in ("step", "progress/tokens_seen", "speed/padding", "train/loss", "train/mlm_accuracy"):
             assert record[name] == pytest.approx(wanted[name], abs=1e-5), (record["step"], name)
 
 
@@ -272,14 +282,14 @@ def _slow(worker: Worker, zero: int | None) -> list[dict[str, Any]]:
 
     made.objective._loss = slow  # type: ignore[attr-defined]
     made.run()
-    return [record for record in records if "tokens_seen" in record]
+    return [record for record in records if "progress/tokens_seen" in record]
 
 
 @pytest.mark.parametrize("zero", [None, 2])
 def test_the_slowest_worker_is_named(zero: int | None) -> None:
     for record in in_group(3, _slow, zero)[0]:
-        assert record["slowest_rank"] == 1
-        assert record["slowest_rank_seconds"] == pytest.approx(SLEEP, rel=0.5)
+        assert record["speed/slowest_rank"] == 1
+        assert record["speed/slowest_rank_seconds"] == pytest.approx(SLEEP, rel=0.5)
         if record["step"] == 4:
             [told] = record["warnings"]
             assert told.startswith("worker 1 is ") and "s a step slower than the others" in told
@@ -305,7 +315,7 @@ def _mixture(worker: Worker, micro_batch: int | None, log: Any) -> Training:
 def _by_source(worker: Worker, micro_batch: int | None) -> list[dict[str, float]]:
     records: list[dict[str, Any]] = []
     _mixture(worker, micro_batch, records.append).run()
-    return [record for record in records if "tokens_seen" in record]
+    return [record for record in records if "progress/tokens_seen" in record]
 
 
 def test_the_loss_of_each_source_is_told() -> None:
@@ -326,7 +336,7 @@ def test_the_loss_of_each_source_is_told() -> None:
     watch.start(0, 0.0)
     watch.stepped(1, True, Work(1, 1, 1.0))
     told, _ = watch.record(1)
-    assert {name: told[f"loss/{name}"] for name in SOURCES} == pytest.approx(wanted, abs=1e-5)
+    assert {name: told[f"train/loss/{name}"] for name in SOURCES} == pytest.approx(wanted, abs=1e-5)
     assert abs(wanted["books"] - wanted["web"]) > 1e-4
     share = float((batch["source"] == 1).float().mean())
     assert 0.6 < share < 0.9  # three of four
@@ -334,7 +344,7 @@ def test_the_loss_of_each_source_is_told() -> None:
 
 def test_losses_by_source_are_the_same_on_any_number_of_workers() -> None:
     alone = _by_source(Worker(), None)
-    names = [f"loss/{name}" for name in SOURCES]
+    names = [f"train/loss/{name}" for name in SOURCES]
     for found in (_by_source(Worker(), 5), in_group(3, _by_source, 3)[0]):
         for record, wanted in zip(found, alone, strict=True):
             assert [record[name] for name in names] == pytest.approx([wanted[name] for name in names], abs=1e-5)
@@ -344,4 +354,4 @@ def test_losses_by_source_are_the_same_on_any_number_of_workers() -> None:
 def test_one_corpus_has_no_sources() -> None:
     records: list[dict[str, Any]] = []
     tiny.training(steps=2, log=records.append).run()
-    assert not any(name.startswith("loss/") for record in records for name in record)
+    assert not any(name.startswith("train/loss/") for record in records for name in record)

@@ -99,8 +99,8 @@ def _stopped(worker: Worker, folder: Path, zero: int | None) -> dict[str, Any]:
         "first": (summary["step"], summary["stopped"]),
         "left": left,
         "second": (second["resumed_from"], second["step"], second["stopped"]),
-        "whole": [(r["step"], r["loss"]) for r in whole if "loss" in r],
-        "parts": [(r["step"], r["loss"]) for r in parts if "loss" in r],
+        "whole": [(r["step"], r["train/loss"]) for r in whole if "train/loss" in r],
+        "parts": [(r["step"], r["train/loss"]) for r in parts if "train/loss" in r],
     }
 
 

@@ -41,7 +41,7 @@ def _member(rank: int, world: int, folder: str, hang: Callable[[], None], who: i
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
     placement = PlacementConfig(workers=world, zero=zero, watch=WatchConfig(stuck_seconds=LIMIT))  # type: ignore[arg-type]
     training = tiny.training(Worker(rank, world), placement=placement)
-    training.monitor.watchdog.folder = Path(folder) / "stacks"
+    training.watchdog.folder = Path(folder) / "stacks"
     read = training.stream.read
 
     def reading(samples: Any) -> Any:
@@ -138,6 +138,6 @@ def test_who_is_late_is_judged_by_what_each_wrote() -> None:
 
 def test_a_run_in_which_all_is_well_leaves_nothing(tmp_path: Path) -> None:
     training = tiny.training(placement=PlacementConfig(watch=WatchConfig(stuck_seconds=0.01)), steps=3)
-    training.monitor.watchdog.folder = tmp_path / "stacks"
+    training.watchdog.folder = tmp_path / "stacks"
     training.run()  # a lone worker waits for nobody
     assert not (tmp_path / "stacks").exists()

@@ -34,11 +34,11 @@ def test_errors_fall_weights_move_and_what_is_rebuilt_varies(case: str, tmp_path
     start = training.evaluate()
     summary = training.run()
     after = training.evaluate()
-    error = "validation_cross-entropy" if case == "conv" else "validation_squared-error"
+    error = "validation/cross-entropy" if case == "conv" else "validation/squared-error"
     assert after[error] < 0.75 * start[error]
     assert summary[error] == after[error]
-    if "validation_elbo" in after:
-        assert after["validation_elbo"] > start["validation_elbo"]
+    if "validation/elbo" in after:
+        assert after["validation/elbo"] > start["validation/elbo"]
     still = [key for key, old in before.items() if torch.equal(dict(networks[key[0]].named_parameters())[key[1]], old)]
     assert still == []
 
@@ -56,13 +56,15 @@ def test_resume_is_bit_equal(case: str, tmp_path: Path) -> None:
     placement = PlacementConfig(checkpoint_every=5)
     whole = tiny.losses(case, placement=placement)
     stopped: list[float] = []
-    stop = tiny.training(case, placement=placement, checkpoints=tmp_path, log=lambda r: stopped.append(r.get("loss")))
+    stop = tiny.training(
+        case, placement=placement, checkpoints=tmp_path, log=lambda r: stopped.append(r.get("train/loss"))
+    )
     stop.stop = lambda: len(stopped) >= 6  # after step 7; its checkpoint is removed below
     assert stop.run()["stopped"]
     records: list[dict[str, Any]] = []
     summary = tiny.training(case, placement=placement, checkpoints=tmp_path, log=records.append).run()
     assert summary["resumed_from"] == 7
-    assert [r["loss"] for r in records if "loss" in r] == whole[7:]
+    assert [r["train/loss"] for r in records if "train/loss" in r] == whole[7:]
     assert len(set(whole)) == len(whole)
 
 
@@ -86,7 +88,7 @@ def _run(worker: Worker, case: str, zero: int | None) -> dict[str, Any]:
         training.export(Path(folder))
         kept = load_file(Path(folder) / "model.safetensors") if worker.leads else {}
     return {
-        "losses": [r["loss"] for r in records if "loss" in r],
+        "losses": [r["train/loss"] for r in records if "train/loss" in r],
         "weights": [w.double().sum().item() for w in kept.values()] + [w.double().norm().item() for w in kept.values()],
         "evaluation": training.evaluate(),
         "buffers": torch.cat([*buffers, torch.zeros(1)]).tolist(),
@@ -144,7 +146,7 @@ def _resume_on_two(worker: Worker, case: str, folder: Path) -> tuple[list[float]
         records: list[dict[str, Any]] = []
         checkpoints = folder if stop else None
         tiny.training(case, worker, placement=placement, checkpoints=checkpoints, log=records.append).run()
-        curves.append(worker.gather([r["loss"] for r in records if r["step"] > 5 and "loss" in r])[0])
+        curves.append(worker.gather([r["train/loss"] for r in records if r["step"] > 5 and "train/loss" in r])[0])
     return curves[0], curves[1]
 
 
@@ -215,7 +217,7 @@ def test_denoising_restores() -> None:
         restored = training.objective.model(batch["seen"])  # type: ignore[attr-defined]
     error = float((restored - batch["input"]).square().mean())
     assert error < 0.5 * float((batch["seen"] - batch["input"]).square().mean())
-    assert training.evaluate()["validation_squared-error"] == pytest.approx(error, rel=1e-3)
+    assert training.evaluate()["validation/squared-error"] == pytest.approx(error, rel=1e-3)
 
 
 def test_batches_of_bytes_are_scaled_and_labels_travel_beside() -> None:

@@ -240,8 +240,8 @@ def test_training_on_packed_rows_learns() -> None:
     learning = training(steps=60, lr=1e-2)
     before = learning.evaluate()
     summary = learning.run()
-    assert summary["validation_mlm"] < before["validation_mlm"] - 0.1
-    assert summary["sop"] > 0
+    assert summary["validation/mlm"] < before["validation/mlm"] - 0.1
+    assert summary["train/sop"] > 0
 
 
 @pytest.mark.parametrize(
@@ -255,4 +255,4 @@ def test_packed_rows_train_alike_however_they_are_placed(placement: dict[str, An
 def losses(**options: Any) -> list[float]:
     records: list[dict[str, Any]] = []
     training(steps=3, log=records.append, **options).run()
-    return [record["loss"] for record in records if "loss" in record]
+    return [record["train/loss"] for record in records if "train/loss" in record]

@@ -86,7 +86,7 @@ def test_plain_gradient_descent_goes_on_from_a_checkpoint_bit_by_bit(tmp_path: P
     whole = tiny_training.losses("autoencoder", optimizer="sgd", lr=0.5)
     stopped: list[float] = []
     first = tiny_training.training(
-        "autoencoder", optimizer="sgd", lr=0.5, checkpoints=tmp_path, log=lambda r: stopped.append(r["loss"])
+        "autoencoder", optimizer="sgd", lr=0.5, checkpoints=tmp_path, log=lambda r: stopped.append(r["train/loss"])
     )
     first.stop = lambda: len(stopped) >= 6
     assert first.run()["stopped"]

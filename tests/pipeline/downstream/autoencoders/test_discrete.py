@@ -96,7 +96,7 @@ def test_a_prior_learns_a_chain_to_its_entropy_and_draws_from_it() -> None:
     objective = PriorObjective(CodePrior(PriorConfig(size=3, places=6, hidden=24)))
     train = {"global_batch": 128, "steps": 500, "lr": 1e-2, "schedule": "cosine", "precision": "fp32"}
     records = train_on(objective, {"codes": _chain(6000, 0)}, train, 1, Context(placement={"threads": 1}))
-    assert records[-1]["loss"] < 0.8 * records[0]["loss"]
+    assert records[-1]["train/loss"] < 0.8 * records[0]["train/loss"]
     prior = objective.prior.eval()
     stays = 0.8 + 0.2 / 3
     entropy = math.log(3) - 5 * (stays * math.log(stays) + (1 - stays) * math.log((1 - stays) / 2))

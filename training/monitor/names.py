@@ -1,0 +1,41 @@
+"""What the numbers in a metrics log are called: groups with a slash between, so that charts stand together.
+
+train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
+validation/loss  validation/TERM                                          of held-out rows
+speed/tokens_per_second  speed/mfu  speed/padding  speed/slowest_rank     how fast
+progress/tokens_seen  progress/seconds_left  progress/skipped_updates     of the whole run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+TRAIN, VALIDATION, SPEED, PROGRESS = "train/", "validation/", "speed/", "progress/"
+LOSS, HELD_OUT_LOSS = f"{TRAIN}loss", f"{VALIDATION}loss"
+GRADIENT_NORM, LEARNING_RATE = f"{TRAIN}grad_norm", f"{TRAIN}lr"
+MFU, PADDING = f"{SPEED}mfu", f"{SPEED}padding"
+SLOWEST_RANK, SLOWEST_SECONDS = f"{SPEED}slowest_rank", f"{SPEED}slowest_rank_seconds"
+SECONDS_LEFT = f"{PROGRESS}seconds_left"
+SKIPPED, SPIKES = f"{PROGRESS}skipped_updates", f"{PROGRESS}loss_spikes"
+PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
+PASSING = {SECONDS_LEFT, SLOWEST_RANK, SLOWEST_SECONDS}  # true only while the run lasts
+
+
+def held_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured on held-out rows, by term or metric."""
+    return {n.removeprefix(VALIDATION): value for n, value in values.items() if n.startswith(VALIDATION)}
+
+
+def speeds(values: Mapping[str, Any]) -> dict[str, float]:
+    """Units a second, by what the objective counts in."""
+    return {
+        name.removeprefix(SPEED).removesuffix(PER_SECOND): float(value)
+        for name, value in values.items()
+        if name.startswith(SPEED) and name.endswith(PER_SECOND)
+    }
+
+
+def speed_of(record: Mapping[str, Any]) -> str:
+    """9,500 tokens/s, or what else the objective counts in; empty where a record tells none."""
+    return next((f"{value:,.0f} {unit}/s" for unit, value in speeds(record).items()), "")
