@@ -59,9 +59,9 @@ class MaskingConfig(BaseModel):
 
 
 def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
-    """The rows with `tokens` corrupted, and with `target_positions` (uint16) and `target_ids`.
+    """The rows with `seen` (x′), `target_positions` (uint16) and `target_ids` instead of `input` (see `restore`).
 
-    rows: `tokens` [R rows]; for unit "word" also `word_start`; where there is `sequence`, each
+    rows: `input` [R rows]; for unit "word" also `word_start`; where there is `sequence`, each
     run of equal values in a row is a sequence of its own, with its own budget. draws: one sample
     per row. Targets are Ragged, in rising positions. Other columns are passed on; nothing changes
     in place.
@@ -69,11 +69,11 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     Raises ValueError where rows are corrupted already or longer than 65,536 tokens, UserError where
     words are wanted and rows do not know theirs.
     """
-    tokens = ragged(rows, "tokens")
+    if "seen" in rows:
+        raise ValueError("these rows are corrupted already")
+    tokens = ragged(rows, "input")
     if len(draws) != len(tokens):
         raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-    if "target_positions" in rows:
-        raise ValueError("these rows are corrupted already")
     if config.unit == "word" and "word_start" not in rows:
         raise UserError(
             "masking whole words needs rows with word_start, and these have none: "
@@ -102,8 +102,9 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     seen = tokens.values.copy()
     seen[index] = _replace(seen[index], config, specials, draws, position[index], row[index])
     offsets = np.searchsorted(index, tokens.offsets)
-    return rows | {
-        "tokens": Ragged(seen, tokens.offsets),
+    kept = {name: column for name, column in rows.items() if name != "input"}
+    return kept | {
+        "seen": Ragged(seen, tokens.offsets),
         "target_positions": Ragged(position[index].astype(np.uint16), offsets),
         "target_ids": Ragged(tokens.values[index], offsets),
     }
@@ -111,7 +112,7 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
 
 def restore(rows: Rows) -> Ragged:
     """The clean tokens x: the corrupted ones with the targets put back."""
-    tokens, positions = ragged(rows, "tokens"), ragged(rows, "target_positions")
+    tokens, positions = ragged(rows, "seen"), ragged(rows, "target_positions")
     values = tokens.values.copy()
     index = np.repeat(tokens.offsets[:-1], positions.lengths) + positions.values
     values[index] = ragged(rows, "target_ids").values

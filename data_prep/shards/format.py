@@ -33,9 +33,9 @@ import xxhash
 from numpy.typing import ArrayLike
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import Ragged, Rows, concat, num_rows, ragged, take
+from data_prep.shards.rows import Ragged, Rows, concat, network_input, num_rows, take
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 MAGIC = b"ARROW1\0\0"  # what an Arrow file begins with; the schema message follows
 OPEN_BATCHES = 4096  # views a reader keeps at hand; their data stays in the page cache
@@ -145,7 +145,7 @@ class ShardWriter:
         if (self.folder / INDEX).exists():
             raise FileExistsError(f"{self.folder} already holds finished shards")
         self._pending: list[Rows] = []
-        self._num_pending = self._rows = self._tokens = 0
+        self._num_pending = self._rows = self._items = 0
         self._schema: pa.Schema | None = None
         self._shards: list[dict[str, Any]] = []
         self._open: tuple[pa.NativeFile, pa.RecordBatchFileWriter] | None = None
@@ -167,7 +167,7 @@ class ShardWriter:
         self._end_shard()
         columns = {field.name: str(field.type) for field in self._schema or ()}
         index = {"format": FORMAT, "layout": self.layout, "columns": columns, "rows": self._rows}
-        index |= {"rows_per_batch": self.rows_per_batch, "tokens": self._tokens}
+        index |= {"rows_per_batch": self.rows_per_batch, "items": self._items}
         index |= {"shards": self._shards, "extra": extra or {}}
         write_whole(self.folder / INDEX, sealed(index))
         return index
@@ -205,7 +205,7 @@ class ShardWriter:
         self._bounds.append(sink.tell())
         self._shards[-1]["rows"] += batch.num_rows
         self._rows += batch.num_rows
-        self._tokens += len(ragged(rows, "tokens").values) if "tokens" in rows else 0
+        self._items += _num_items(rows)
         if self._rows % self.rows_per_shard == 0:
             self._end_shard()
 
@@ -225,6 +225,12 @@ class ShardWriter:
         shard |= {"bytes": len(data), "parts": digest(parts)}
 
 
+def _num_items(rows: Rows) -> int:
+    """Tokens or frames that the rows hold together; 0 where a row is one array."""
+    column = network_input(rows) if "seen" in rows or "input" in rows else None
+    return len(column.values) if isinstance(column, Ragged) else 0
+
+
 def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make shards in `folder` of finished ones in `pieces`, whose files move there, one after another."""
     folder = Path(folder)
@@ -240,7 +246,7 @@ def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = No
             _parts_file(piece, shard["file"]).replace(_parts_file(folder, name))
             shards.append({**shard, "file": name})
         shutil.rmtree(piece)
-    sums = {what: sum(index[what] for index in indices) for what in ("rows", "tokens")}
+    sums = {what: sum(index[what] for index in indices) for what in ("rows", "items")}
     joined = {**indices[0], **sums, "shards": shards, "extra": extra or {}}
     write_whole(folder / INDEX, sealed(joined))
     return joined
@@ -274,7 +280,7 @@ class Shards:
                 f"delete the artifact {self.artifact} and run again"
             )
         self.rows: int = self.index["rows"]
-        self.tokens: int = self.index["tokens"]
+        self.items: int = self.index["items"]  # tokens or frames of all rows; 0 where a row is no run
         self.columns: dict[str, str] = self.index["columns"]
         self.extra: dict[str, Any] = self.index["extra"]
         rows = np.array([shard["rows"] for shard in self.index["shards"]], np.int64)

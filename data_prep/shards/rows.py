@@ -5,12 +5,15 @@ row: token ids, segments) or a plain array whose first axis is the row (labels, 
 Nothing here knows what the values mean, except `Specials`, which names the token ids that are not
 text.
 
-    tokens          Ragged uint16|uint32   token ids; after corruption, what the network sees (x′)
+    input           Ragged or [R, …]       x, the example: token ids (uint16 or uint32), values, frames
+    seen            like input             x′, what the network sees; where there is none, it sees `input`
+    target_positions, target_ids           x″, sparse: Ragged uint16, rising, and dtype of `input`. `input` may be
+                                           left out beside them: `seen` with the targets put back
+    target_tokens   Ragged                 x″, a sequence of its own
+    target          like input             x″, the clean example
     segment         Ragged uint8           0 in [CLS] A [SEP], 1 in B [SEP]
     word_start      Ragged uint8           1 at a word's first piece and at specials, else 0
     sequence        Ragged, any integers   where a row holds several sequences: which one
-    target_positions, target_ids           Ragged uint16 and dtype of tokens: what is to be
-                                           predicted (x″), sparse, in rising positions
     label           ndarray uint8          NSP: 1 = random; SOP: 1 = swapped
     document        ndarray uint32         number of the document that the row comes from
 """
@@ -137,6 +140,11 @@ def num_rows(rows: Rows) -> int:
     if len(set(counts.values())) > 1:
         raise ValueError(f"columns of one batch differ in their number of rows: {counts}")
     return next(iter(counts.values()), 0)
+
+
+def network_input(rows: Rows) -> Ragged | np.ndarray:
+    """What the network sees of the rows: x′ if they are corrupted, else x."""
+    return rows["seen"] if "seen" in rows else rows["input"]
 
 
 def take(rows: Rows, index: ArrayLike) -> Rows:

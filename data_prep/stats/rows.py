@@ -34,11 +34,11 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
     special = vocabulary.specials
     tokens = np.zeros(special.vocabulary, np.int64)
     long, several, labels = Exact(), Exact(), Exact()
-    wanted = shards.num_batches if shards.tokens <= most else max(1, shards.num_batches * most // shards.tokens)
+    wanted = shards.num_batches if shards.items <= most else max(1, shards.num_batches * most // shards.items)
     chosen = evenly(shards.num_batches, wanted, "rows")
     for number in chosen:
         batch = shards.batch(number)
-        rows = restore(batch) if "target_ids" in batch else ragged(batch, "tokens")
+        rows = restore(batch) if "target_ids" in batch else ragged(batch, "input")
         found = np.bincount(rows.values, minlength=special.vocabulary)
         if len(found) > special.vocabulary:
             raise UserError(
@@ -62,7 +62,7 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
     room = length or long.most
     return {
         "rows": shards.rows,
-        "tokens": shards.tokens,
+        "tokens": shards.items,
         "read": {"share": share_of(len(chosen), shards.num_batches), "items": used},
         "length": room,
         "padding_share": round(1 - ratio(used, read * room, 1.0), 6),

@@ -63,7 +63,7 @@ def compose(
 ) -> Rows:
     """The rows of some documents, in the order of the documents and of their text.
 
-    name: the corpus's, part of the keys. Returns `tokens` and `word_start` (Ragged), `document` [R]
+    name: the corpus's, part of the keys. Returns `input` and `word_start` (Ragged), `document` [R]
     uint32, and for pairs also `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop:
     1 = swapped). With `pack`, `document` and `label` are Ragged, one value per sequence of the row,
     and `sequence` (Ragged uint8, or uint16 for long rows) tells a token's; rows are in the order of
@@ -241,7 +241,7 @@ def _assemble(corpus: TokenCorpus, specials: Specials, document: np.ndarray, par
         word_start[place] = corpus.word_start[source]
         at = at + part.length + 1
     return {
-        "tokens": Ragged(tokens, offsets),
+        "input": Ragged(tokens, offsets),
         "word_start": Ragged(word_start, offsets),
         "document": document.astype(np.uint32),
     }

@@ -26,7 +26,7 @@ def pack(rows: Rows, length: int) -> Rows:
     joined; one with a value per sequence becomes Ragged. New is `sequence` (Ragged): which of its row's sequences a
     token belongs to, from 0. ValueError where a sequence is longer than `length` or shorter than `SHORTEST`.
     """
-    lengths = ragged(rows, "tokens").lengths
+    lengths = ragged(rows, "input").lengths
     if len(lengths) and lengths.min() < SHORTEST:
         raise ValueError(f"a sequence of {lengths.min()} tokens is shorter than {SHORTEST}")
     row = best_fit(lengths, length)
@@ -40,7 +40,7 @@ def pack(rows: Rows, length: int) -> Rows:
             packed[name] = Ragged(column, bounds)
     number = np.arange(num_rows(rows)) - np.repeat(bounds[:-1], np.diff(bounds))
     sequence = np.repeat(number.astype(sequence_dtype(length)), lengths[order])
-    return packed | {"sequence": Ragged(sequence, ragged(packed, "tokens").offsets)}
+    return packed | {"sequence": Ragged(sequence, ragged(packed, "input").offsets)}
 
 
 def sequence_dtype(length: int) -> np.dtype:

@@ -119,7 +119,7 @@ class RowView:
 
     def __init__(self, rows: Rows, row: int, pieces: Pieces, special: Specials) -> None:
         self.pieces, self.special = pieces, special
-        self.seen = ragged(rows, "tokens").row(row)
+        self.seen = ragged(rows, "seen" if "seen" in rows else "input").row(row)
         self.segment = ragged(rows, "segment").row(row) if "segment" in rows else np.zeros(len(self.seen), np.uint8)
         sequence = ragged(rows, "sequence").row(row).astype(np.int64) if "sequence" in rows else 0
         self.part = self.segment + 2 * sequence  # each on a line of its own

@@ -19,7 +19,7 @@ from data_prep.errors import UserError
 from data_prep.ingest import SERIAL_BYTES
 from data_prep.rng import Draws, key
 from data_prep.shards.format import ShardWriter, digest, join, mapped
-from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
+from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.stats import stats
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
@@ -258,7 +258,7 @@ def _write_piece(job: _Writing) -> tuple[int, int, int]:
         if num_rows(rows):
             of = rows["document"]
             sequences += len(of.values if isinstance(of, Ragged) else of)
-            lengths += len(ragged(rows, "tokens").values)
+            lengths += len(network_input(rows).values)  # type: ignore[union-attr]
         writer.write(rows)
     writer.close()
     return written, sequences, lengths

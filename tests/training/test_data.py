@@ -52,10 +52,10 @@ def test_a_row_is_masked_otherwise_in_another_epoch() -> None:
 def test_mixtures_are_read_in_the_order_asked() -> None:
     corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
     stream = Stream(corpora, 7, OrderConfig(block=4, window=4), tiny.masked)
-    together = stream.read(np.arange(100))["tokens"]
+    together = stream.read(np.arange(100))["seen"]
     assert isinstance(together, Ragged)
     for number in (0, 17, 63, 99):
-        alone = stream.read(np.array([number]))["tokens"]
+        alone = stream.read(np.array([number]))["seen"]
         assert isinstance(alone, Ragged)
         np.testing.assert_array_equal(together.row(number), alone.row(0))
 
@@ -67,7 +67,7 @@ def test_one_stream_follows_another_at_the_step_asked() -> None:
         (np.arange(16, 24), short.read(np.arange(16, 24))),
         (np.arange(24, 32), long.read(np.arange(8))),
     ):
-        np.testing.assert_array_equal(both.read(samples)["tokens"].values, alone["tokens"].values)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(both.read(samples)["input"].values, alone["input"].values)  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="samples 20 to 27 span the change at 24"):
         both.read(np.arange(20, 28))
 

@@ -61,7 +61,7 @@ class Trial(Settings):
         random = np.random.default_rng(0)
         tokens = random.integers(5, self.vocabulary, (ROWS, self.length)).astype(np.uint32)
         lengths = np.full(ROWS, self.length)
-        columns: dict[str, Any] = {"tokens": Ragged.from_lengths(tokens.ravel(), lengths)}
+        columns: dict[str, Any] = {"input": Ragged.from_lengths(tokens.ravel(), lengths)}
         if self.objective.options.get("sentence", "none") != "none":
             columns["label"] = random.integers(0, 2, ROWS).astype(np.uint8)
         masking = MaskingConfig.model_validate(

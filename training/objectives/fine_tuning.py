@@ -1,6 +1,6 @@
 """Fine-tuning an encoder on labels: one label per row (classification) or one per word (tagging).
 
-Rows carry `tokens` and, for classification, `label`; for tagging, `target_positions` (the first piece of each word,
+Rows carry `input` and, for classification, `label`; for tagging, `target_positions` (the first piece of each word,
 which carries its label: BERT, section 5.3) and `target_ids` (the labels).
 """
 
@@ -70,7 +70,7 @@ class FineTuning(Base):
         return {"model": self.network}
 
     def collate(self, rows: Rows) -> Batch:
-        tokens = rows["tokens"]
+        tokens = rows["input"]
         assert isinstance(tokens, Ragged)
         lengths = tokens.lengths
         width = -(-int(lengths.max()) // PAD_TO) * PAD_TO

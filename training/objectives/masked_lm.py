@@ -121,7 +121,8 @@ class MaskedLM(Base):
         return {"model": self.network}
 
     def collate(self, rows: Rows) -> Batch:
-        tokens, positions, ids = (_ragged(rows, name) for name in ("tokens", "target_positions", "target_ids"))
+        tokens = _ragged(rows, "seen" if "seen" in rows else "input")
+        positions, ids = _ragged(rows, "target_positions"), _ragged(rows, "target_ids")
         lengths = tokens.lengths
         width = -(-int(lengths.max()) // PAD_TO) * PAD_TO
         batch = {

@@ -25,7 +25,7 @@ def example(count: int = ROWS, length: int | None = None) -> Rows:
     lengths = np.full(count, length) if length else rng.integers(0, 20, count)
     total = int(lengths.sum())
     return {
-        "tokens": Ragged.from_lengths(rng.integers(0, 60_000, total).astype(np.uint16), lengths),
+        "input": Ragged.from_lengths(rng.integers(0, 60_000, total).astype(np.uint16), lengths),
         "word_start": Ragged.from_lengths(rng.random(total) < 0.7, lengths),
         "label": rng.integers(0, 2, count).astype(np.uint8),
         "document": np.arange(count, dtype=np.uint32),
@@ -73,17 +73,17 @@ def copy(written, tmp_path) -> Path:
 
 def test_the_index_says_what_is_there(written):
     index = json.loads((written / INDEX).read_text())
-    assert index["format"] == 2 and index["layout"] == "ragged" and index["rows"] == ROWS
-    assert index["tokens"] == len(example()["tokens"].values)
+    assert index["format"] == 3 and index["layout"] == "ragged" and index["rows"] == ROWS
+    assert index["items"] == len(example()["input"].values)
     assert index["extra"] == {"config": {"seed": 1}}
-    assert index["columns"]["tokens"] == "large_list<item: uint16>" and index["columns"]["label"] == "uint8"
+    assert index["columns"]["input"] == "large_list<item: uint16>" and index["columns"]["label"] == "uint8"
     assert [shard["rows"] for shard in index["shards"]] == [200, 200, 100]
     for shard, count in zip(index["shards"], (6, 6, 4), strict=True):  # the parts cover every byte of the file, once
         bounds = json.loads((written / shard["file"]).with_suffix(".json").read_text())["bounds"]
         assert bounds == sorted(set(bounds)) and bounds[0] == 0 and len(bounds) == count + 1
         assert bounds[-1] == shard["bytes"] == (written / shard["file"]).stat().st_size
     shards = Shards(written)
-    assert (shards.rows, shards.tokens, len(shards), shards.num_batches) == (ROWS, index["tokens"], ROWS, 10)
+    assert (shards.rows, shards.items, len(shards), shards.num_batches) == (ROWS, index["items"], ROWS, 10)
     assert shards.extra == index["extra"] and shards.columns == index["columns"]
 
 
@@ -113,19 +113,19 @@ def test_a_batch_is_views_of_the_mapped_file(written):
         values = column.values if isinstance(column, Ragged) else column
         assert not values.flags.owndata and not values.flags.writeable
     slice_ = shards.read(np.arange(70, 80))
-    assert np.shares_memory(slice_["tokens"].values, batch["tokens"].values)
+    assert np.shares_memory(slice_["input"].values, batch["input"].values)
     with pytest.raises(ValueError, match="read-only"):
-        batch["tokens"].values[0] = 1
+        batch["input"].values[0] = 1
 
 
 def test_blocks_are_rows_of_one_length(tmp_path):
     rows = example(length=16)
     index = write(tmp_path, rows, layout="blocks")
-    assert index["columns"]["tokens"] == "fixed_size_list<item: uint16>[16]"
+    assert index["columns"]["input"] == "fixed_size_list<item: uint16>[16]"
     shards = Shards(tmp_path)
     assert same(shards.read(np.arange(ROWS)), rows)
-    assert np.shares_memory(shards.batch(0)["tokens"].pad(16, 0), shards.batch(0)["tokens"].values)
-    with pytest.raises(ValueError, match=r"layout blocks .* column tokens has 0 to 19"):
+    assert np.shares_memory(shards.batch(0)["input"].pad(16, 0), shards.batch(0)["input"].values)
+    with pytest.raises(ValueError, match=r"layout blocks .* column input has 0 to 19"):
         write(tmp_path / "other", example(), layout="blocks")
 
 
@@ -142,7 +142,7 @@ def test_rows_outside_are_refused(written):
 
 def test_no_rows(written, tmp_path):
     assert num_rows(Shards(written).read([])) == 0
-    assert Shards(written).read([])["tokens"].values.dtype == np.uint16
+    assert Shards(written).read([])["input"].values.dtype == np.uint16
     write(tmp_path, take(example(), []))
     assert Shards(tmp_path).rows == 0 and Shards(tmp_path).read([]) == {}
 
@@ -263,15 +263,15 @@ def test_shards_written_apart_are_joined(tmp_path_factory, counts, data):
     index = join(folder / "all", [folder / f"piece-{number}" for number in range(len(counts))], {"a": 1})
     shards = Shards(folder / "all")
     assert index["rows"] == shards.rows == sum(counts) and shards.extra == {"a": 1} and shards.verify() == []
-    assert shards.tokens == len(rows["tokens"].values)
+    assert shards.items == len(rows["input"].values)
     asked = data.draw(st.lists(st.integers(0, sum(counts) - 1), max_size=20))
     assert same(shards.read(asked), take(rows, asked))
     assert not any(path.name.startswith("piece") for path in folder.iterdir())
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.shards.format.FORMAT", 3)
+    monkeypatch.setattr("data_prep.shards.format.FORMAT", 4)
     write(tmp_path, example(3))
     monkeypatch.undo()
-    with pytest.raises(UserError, match="shard format 3, but this version reads 2"):
+    with pytest.raises(UserError, match="shard format 4, but this version reads 3"):
         Shards(tmp_path)

@@ -70,22 +70,22 @@ def test_offsets_must_cover_the_values(offsets):
 
 
 def batch(*rows: list[int]) -> dict:
-    return {"tokens": Ragged.from_rows(rows, np.uint16), "label": np.array([len(row) for row in rows], np.uint8)}
+    return {"input": Ragged.from_rows(rows, np.uint16), "label": np.array([len(row) for row in rows], np.uint8)}
 
 
 def test_batches_are_taken_and_joined_by_column():
     rows = concat([batch([1], [2, 3]), batch([4, 5, 6])])
     assert num_rows(rows) == 3 and num_rows({}) == 0
     picked = take(rows, [2, 0])
-    assert lists(ragged(picked, "tokens")) == [[4, 5, 6], [1]]
+    assert lists(ragged(picked, "input")) == [[4, 5, 6], [1]]
     assert picked["label"].tolist() == [3, 1] and picked["label"].dtype == np.uint8
 
 
 def test_columns_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="differ in their number of rows"):
-        num_rows({"tokens": Ragged.from_rows([[1]]), "label": np.zeros(2)})
+        num_rows({"input": Ragged.from_rows([[1]]), "label": np.zeros(2)})
     with pytest.raises(ValueError, match="different columns"):
-        concat([batch([1]), {"tokens": Ragged.from_rows([[1]])}])
+        concat([batch([1]), {"input": Ragged.from_rows([[1]])}])
     with pytest.raises(TypeError, match="label"):
         ragged(batch([1]), "label")
 

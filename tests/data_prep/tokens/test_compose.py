@@ -53,7 +53,7 @@ def composed(corpus: TokenCorpus, kind: str, length: int = 32, documents=None, e
 
 def parts(rows: Rows, number: int) -> list[list[int]]:
     """The text between the special tokens of a row, checked for its frame."""
-    row = rows["tokens"].row(number).tolist()
+    row = rows["input"].row(number).tolist()
     assert row[0] == CLS and row[-1] == SEP
     seps = [place for place, token in enumerate(row) if token == SEP]
     bounds = [0, *seps]
@@ -89,10 +89,10 @@ def test_rows_have_their_frame_and_their_length(corpus, kind, length):
     if kind == "nsp" and len(corpus.with_text) < 2:
         kind = "packed"
     rows = composed(corpus, kind, length)
-    assert rows["tokens"].values.dtype == np.uint32 and rows["document"].dtype == np.uint32
+    assert rows["input"].values.dtype == np.uint32 and rows["document"].dtype == np.uint32
     assert rows["word_start"].values.dtype == np.uint8
     for number in range(num_rows(rows)):
-        row, text = rows["tokens"].row(number), parts(rows, number)
+        row, text = rows["input"].row(number), parts(rows, number)
         assert len(row) <= length and all(text)
         assert len(text) == (1 if kind == "packed" else 2)
         for part in text:  # a run of the corpus's tokens, inside one document
@@ -291,11 +291,11 @@ def test_swapped_pairs_are_truncated_after_the_swap():
 def test_a_share_of_documents_is_cut_short():
     corpus = corpus_of([[1] * 200] * 1000)
     full = composed(corpus, "sop", 67, short_probability=0)
-    assert set(full["tokens"].lengths.tolist()) == {67, 200 % 64 + 3}
+    assert set(full["input"].lengths.tolist()) == {67, 200 % 64 + 3}
     rows = composed(corpus, "sop", 67, short_probability=0.1)
-    first = rows["tokens"].lengths[np.unique(rows["document"], return_index=True)[1]]
+    first = rows["input"].lengths[np.unique(rows["document"], return_index=True)[1]]
     assert (first < 67).mean() == pytest.approx(0.1 * 62 / 63, abs=5 * 0.3 / np.sqrt(1000))
-    short = composed(corpus, "sop", 67, short_probability=1)["tokens"].lengths
+    short = composed(corpus, "sop", 67, short_probability=1)["input"].lengths
     assert short.min() == 5  # two tokens
 
 
@@ -309,11 +309,11 @@ def test_epochs_seeds_and_names_compose_anew():
 def test_packed_rows_hold_whole_sentences_of_one_document():
     corpus = corpus_of([[5, 5, 5, 5], [9], [], [25, 3, 3]])
     rows = composed(corpus, "packed", 14)
-    assert set(rows) == {"tokens", "word_start", "document"}
+    assert set(rows) == {"input", "word_start", "document"}
     assert rows["document"].tolist() == [0, 0, 1, 3, 3, 3]
-    assert (rows["tokens"].lengths - 2).tolist() == [10, 10, 9, 12, 12, 7]  # 25 = 12 + 12 + 1, then 3, 3
+    assert (rows["input"].lengths - 2).tolist() == [10, 10, 9, 12, 12, 7]  # 25 = 12 + 12 + 1, then 3, 3
     filled = composed(corpus, "packed", 14, whole_sentences=False)
-    assert (filled["tokens"].lengths - 2).tolist() == [12, 8, 9, 12, 12, 7]
+    assert (filled["input"].lengths - 2).tolist() == [12, 8, 9, 12, 12, 7]
 
 
 @settings(deadline=None)
@@ -337,7 +337,7 @@ def test_packed_rows_are_the_text_and_as_few_as_fit(corpus, length, whole):
 def test_no_documents_and_no_rows():
     for kind in ("packed", "nsp", "sop"):
         rows = composed(random_corpus(), kind, documents=range(0))
-        assert num_rows(rows) == 0 and rows["tokens"].values.dtype == np.uint32
+        assert num_rows(rows) == 0 and rows["input"].values.dtype == np.uint32
     assert num_rows(composed(corpus_of([[5], [7]]), "sop")) == 0
 
 
@@ -349,8 +349,8 @@ def test_packing_puts_every_composed_sequence_into_one_row(corpus, kind, length)
     alone, together = composed(corpus, kind, length), composed(corpus, kind, length, pack=True)
     assert set(together) == {*alone, "sequence"}
     assert num_rows(together) <= num_rows(alone)
-    assert not num_rows(together) or together["tokens"].lengths.max() <= length
-    per_token = [name for name in ("tokens", "word_start", "segment") if name in alone]
+    assert not num_rows(together) or together["input"].lengths.max() <= length
+    per_token = [name for name in ("input", "word_start", "segment") if name in alone]
     per_sequence = [name for name in ("document", "label") if name in alone]
     found = []
     for number in range(num_rows(together)):
@@ -378,7 +378,7 @@ def test_packed_pairs_waste_one_token_in_a_hundred_at_most(kind, sentences, leng
 
 
 def padding(rows: Rows, length: int) -> float:
-    return 1 - len(rows["tokens"].values) / (num_rows(rows) * length)
+    return 1 - len(rows["input"].values) / (num_rows(rows) * length)
 
 
 @pytest.mark.parametrize(
