@@ -285,7 +285,7 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
 
 def _peek_arrays(found: Artifact, index: range, split: str, recipe: str | None, store: Store) -> None:
     """Rows of a table or pictures, with the noise of a recipe, or of the newest network that was trained on them."""
-    from data_prep.corruptions.noise import NoiseConfig
+    from data_prep.corruptions import config_of
     from flows.show import arrays
 
     if recipe is not None:
@@ -296,8 +296,7 @@ def _peek_arrays(found: Artifact, index: range, split: str, recipe: str | None, 
         return
     trained = [one for one in store.list() if one.stage == "pretrain" and found.key in _parents(one)]
     config = trained[-1].config if trained else {"corruption": {"kind": "none"}, "seed": 0, "name": ""}
-    noise = NoiseConfig.model_validate(config["corruption"])
-    arrays.peek(found, split, index, out, noise, config["seed"], config["name"])
+    arrays.peek(found, split, index, out, config_of(config["corruption"]), config["seed"], config["name"])
 
 
 def _parents(artifact: Artifact) -> set[str]:

@@ -88,6 +88,8 @@ def _data(recipe: ArrayRecipe) -> Iterator[Problem]:
         yield "data.train_on", "normal needs labels that are normal; set data.normal"
     if data.kind == "table" and recipe.augment != AugmentConfig():
         yield "augment", "changes pictures, and data.kind is table; leave it out"
+    if recipe.corruption.at == "shards":
+        yield "corruption.at", "shards is for text; noise is added as rows are read: leave it out"
     for name in ("weights", "epochs"):
         if getattr(recipe.order, name):
             yield f"order.{name}", "mixes corpora of text; leave it out"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from data_prep.corpus.documents import SplitConfig
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.images.pixels import ImagesConfig
 from data_prep.sources.config import SourceConfig
@@ -21,7 +21,7 @@ from data_prep.tables.transform import TransformConfig
 from pipeline import array_checks
 from pipeline.experiment import Experiment
 from pipeline.recipe import errors
-from pipeline.recipe.jobs.autoencoders import ArrayJob
+from pipeline.recipe.jobs.autoencoders import ArrayCorruption, ArrayJob
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -59,9 +59,7 @@ class ArrayRecipe(Experiment):
     augment: AugmentConfig = Field(
         default_factory=AugmentConfig, description="How training pictures are changed before they are used."
     )
-    corruption: NoiseConfig = Field(
-        default_factory=lambda: NoiseConfig(kind="none"), description="Noise on what the network sees."
-    )
+    corruption: ArrayCorruption = Field(default_factory=NoneConfig, description="Noise on what the network sees.")
     order: OrderConfig = Field(default_factory=OrderConfig, description="The order of samples.")
     network: NetworkConfig = Field(description="What is trained.")
     objective: ObjectiveConfig = Field(description="The loss.")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from data_prep.corruptions import CorruptionConfig, build, config_union
 from data_prep.corruptions.masking import MaskingConfig
-from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.warp import AugmentConfig
 from training.config import (
     NetworkConfig,
@@ -26,19 +26,22 @@ from training.config import (
 from training.engines.offload import own_folders
 
 if TYPE_CHECKING:
+    AnyCorruption = CorruptionConfig
+
     from data_prep.rng import Draws
-    from data_prep.shards.rows import Rows
+    from data_prep.shards.rows import Rows, Specials
     from training.data import Table
     from training.distributed import Worker
     from training.objective import Objective
+else:
+    AnyCorruption = config_union()
 
 METRICS = "metrics.jsonl"
 PER_SECOND = "_per_second"  # how the name of a speed ends; before it stands what the objective counts in
 STACKS = "stacks"  # folder in the work folder; see `training.monitor.watchdog`
 STOP = "stop"  # file there; see `training.monitor.stopping`
-Corruption = MaskingConfig | NoiseConfig
 OnRows = Callable[["Rows", "Draws"], "Rows"]
-Corrupting = Callable[[Corruption], OnRows | None]
+Corrupting = Callable[[CorruptionConfig], OnRows | None]
 
 
 class ShardsOf(Settings):
@@ -59,7 +62,7 @@ class Job(Settings):
     tokenizer: str = ""  # folder; of text
     transform: str = ""  # file that made rows of a table what the network is given; of tables
     augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of pictures
-    corruption: Corruption
+    corruption: AnyCorruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig
     objective: ObjectiveConfig
@@ -93,7 +96,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     objective, corrupting = _text(job, worker) if job.tokenizer else _arrays(job, worker, opened(job.corpora[0].folder))
     sources = list(dict.fromkeys(c.source or c.name for c in [*job.corpora, *job.longer]))
 
-    def mixture(parts: list[ShardsOf], corruption: Corruption) -> Stream:
+    def mixture(parts: list[ShardsOf], corruption: CorruptionConfig) -> Stream:
         corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
         numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
         changed = augmented(job.augment, corrupting(corruption))
@@ -135,19 +138,15 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
 
 def _text(job: Job, worker: Worker) -> tuple[Objective, Corrupting]:
     """The objective of a text job, and how its rows are corrupted as they are read."""
-    from data_prep.corruptions.masking import corrupt
     from data_prep.tokens.tokenizers import specials as load_specials
     from training.objectives import builder
 
     tokenizer = Path(job.tokenizer)
     specials = load_specials(tokenizer)
 
-    def corrupting(config: Corruption) -> OnRows | None:
-        assert isinstance(config, MaskingConfig)
-        return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
-
-    build = builder(job.objective.name)
-    return build(job.objective, job.network, specials, tokenizer, worker.device.type), corrupting
+    build_objective = builder(job.objective.name)
+    objective = build_objective(job.objective, job.network, specials, tokenizer, worker.device.type)
+    return objective, partial(on_load, specials=specials)
 
 
 def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
@@ -170,11 +169,9 @@ def speed_of(record: Mapping[str, Any]) -> str:
     return next((f"{value:,.0f} {unit}/s" for unit, value in told), "")
 
 
-def noisy(config: NoiseConfig) -> OnRows | None:
-    """Add noise to what the network sees; None where there is none to add."""
-    from data_prep.corruptions.noise import add_noise
-
-    return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
+def on_load(config: CorruptionConfig, specials: Specials | None = None) -> OnRows | None:
+    """How rows are corrupted as they are read; None where they were when shards were written."""
+    return build(config, specials) if config.at == "load" else None
 
 
 def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupting]:
@@ -183,13 +180,9 @@ def _arrays(job: Job, worker: Worker, table: Table) -> tuple[Objective, Corrupti
 
     from training.objectives import builder
 
-    def corrupting(config: Corruption) -> OnRows | None:
-        assert isinstance(config, NoiseConfig)
-        return noisy(config)
-
     shape = np.asarray(table.read(np.zeros(1, np.int64))["input"]).shape[1:]
     transform = Path(job.transform) if job.transform else None
-    return builder(job.objective.name)(job.objective, job.network, shape, worker.device.type, transform), corrupting
+    return builder(job.objective.name)(job.objective, job.network, shape, worker.device.type, transform), on_load
 
 
 class MetricsLog:

@@ -28,6 +28,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from data_prep.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
@@ -167,33 +169,104 @@ def concat(parts: Sequence[Rows]) -> Rows:
     return joined
 
 
-@dataclass(frozen=True)
-class Specials:
-    """The token ids of a vocabulary that are not text.
+ROLES = ("cls", "sep", "pad", "mask", "unk", "bos", "eos", "decoder_start")
 
-    `vocabulary` is the number of ids; `all` holds every special id, the five named ones included
-    whether given or not.
+
+@dataclass(frozen=True, init=False)
+class Specials:
+    """The token ids of a vocabulary that are not text, by their roles.
+
+    A tokenizer has some of the `ROLES`; reading one that it lacks (`specials.mask`) raises UserError, `get` gives None.
+    One id may have several roles. `vocabulary` is the number of ids; `all` holds every special id, with a role or
+    without; `sentinels` stand for spans, in the order in which they are used.
     """
 
-    cls: int
-    sep: int
-    pad: int
-    mask: int
-    unk: int
     vocabulary: int
-    all: frozenset[int] = frozenset()
+    all: frozenset[int]
+    sentinels: tuple[int, ...]
+    roles: tuple[tuple[str, int], ...]
+    """(role, id) of the roles that are filled, in the order of `ROLES`."""
 
-    def __post_init__(self) -> None:
-        ids = frozenset(int(i) for i in self.all) | {
-            self.cls,
-            self.sep,
-            self.pad,
-            self.mask,
-            self.unk,
-        }
-        object.__setattr__(self, "all", ids)
-        if min(ids) < 0 or max(ids) >= self.vocabulary:
-            raise ValueError(f"special ids {sorted(ids)} do not lie in a vocabulary of {self.vocabulary}")
+    def __init__(
+        self,
+        vocabulary: int,
+        all: Iterable[int] = (),
+        sentinels: Iterable[int] = (),
+        cls: int | None = None,
+        sep: int | None = None,
+        pad: int | None = None,
+        mask: int | None = None,
+        unk: int | None = None,
+        bos: int | None = None,
+        eos: int | None = None,
+        decoder_start: int | None = None,
+    ) -> None:
+        given = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
+        roles = tuple((role, int(number)) for role, number in given if number is not None)
+        spans = tuple(map(int, sentinels))
+        ids = frozenset(map(int, all)) | {number for _, number in roles} | set(spans)
+        if ids and (min(ids) < 0 or max(ids) >= vocabulary):
+            raise ValueError(f"special ids {sorted(ids)} do not lie in a vocabulary of {vocabulary}")
+        for name, value in (("vocabulary", vocabulary), ("all", ids), ("sentinels", spans), ("roles", roles)):
+            object.__setattr__(self, name, value)
+
+    def get(self, role: str) -> int | None:
+        """The id of a role; None where the tokenizer has none."""
+        if role not in ROLES:
+            raise KeyError(f"{role!r} is no role of a special token: {', '.join(ROLES)}")
+        return dict(self.roles).get(role)
+
+    def need(self, role: str, what: str = "this recipe") -> int:
+        """The id of a role. UserError, which says `what` needs it, where the tokenizer has none."""
+        number = self.get(role)
+        if number is None:
+            raise UserError(
+                f"{what} needs a special token for {role}, and this tokenizer has none (it has "
+                f"{', '.join(role for role, _ in self.roles) or 'no roles'}): add {role} to tokenizer.roles, or use "
+                "another tokenizer"
+            )
+        return number
+
+    def need_sentinels(self, count: int, what: str) -> tuple[int, ...]:
+        """The first `count` sentinels. UserError, which says `what` needs them, where there are fewer."""
+        if len(self.sentinels) < count:
+            raise UserError(
+                f"{what} needs {count} sentinels, and this tokenizer has {len(self.sentinels)}: "
+                f"set tokenizer.sentinels to {count}, or use another tokenizer"
+            )
+        return self.sentinels[:count]
+
+    @property
+    def cls(self) -> int:
+        return self.need("cls")
+
+    @property
+    def sep(self) -> int:
+        return self.need("sep")
+
+    @property
+    def pad(self) -> int:
+        return self.need("pad")
+
+    @property
+    def mask(self) -> int:
+        return self.need("mask")
+
+    @property
+    def unk(self) -> int:
+        return self.need("unk")
+
+    @property
+    def bos(self) -> int:
+        return self.need("bos")
+
+    @property
+    def eos(self) -> int:
+        return self.need("eos")
+
+    @property
+    def decoder_start(self) -> int:
+        return self.need("decoder_start")
 
     @cached_property
     def is_special(self) -> np.ndarray:

@@ -32,6 +32,7 @@ def of_shards(folders: dict[str, Path], tokenizer: Path, lengths: dict[str, int]
 def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: int = MOST_TOKENS) -> RowCounts:
     """One split of shards. `length`: of a row with its padding (default: of the longest one)."""
     special = vocabulary.specials
+    pad = special.get("pad")
     tokens = np.zeros(special.vocabulary, np.int64)
     long, several, labels = Exact(), Exact(), Exact()
     wanted = shards.num_batches if shards.items <= most else max(1, shards.num_batches * most // shards.items)
@@ -47,8 +48,8 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
             )
         tokens += found
         sizes = rows.lengths
-        if found[special.pad]:
-            sizes = sizes - np.bincount(rows.row_index(), rows.values == special.pad, len(rows)).astype(np.int64)
+        if pad is not None and found[pad]:
+            sizes = sizes - np.bincount(rows.row_index(), rows.values == pad, len(rows)).astype(np.int64)
         long.add(sizes)
         if "sequence" in batch:
             within = ragged(batch, "sequence")
@@ -79,7 +80,8 @@ def _of_tokens(tokens: np.ndarray, vocabulary: Vocabulary) -> TokenCounts:
     """What there is to say of counts [vocabulary] of tokens."""
     special = vocabulary.specials
     ordinary = vocabulary.ordinary
-    unknown = int(tokens[special.unk])
+    unk = special.get("unk")
+    unknown = 0 if unk is None else int(tokens[unk])
     counts = tokens[ordinary]
     order = np.argsort(-counts, kind="stable")
     ranked = counts[order]

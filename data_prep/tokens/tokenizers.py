@@ -137,7 +137,7 @@ def _specials(tokenizer: Tokenizer, settings: dict[str, Any], where: str) -> Spe
         )
     added = tokenizer.get_added_tokens_decoder()
     return Specials(
-        **roles,
+        **roles,  # type: ignore[arg-type]
         vocabulary=max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
         all=frozenset(token_id for token_id, token in added.items() if token.special),
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import Corpus, CorpusFile
-from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.corruptions import build, config_of
 from data_prep.errors import UserError
 from data_prep.ingest import SERIAL_BYTES
 from data_prep.rng import Draws, key
@@ -274,7 +274,7 @@ def _lengthened(config: dict[str, Any]) -> dict[str, Any]:
 def _corrupted(rows: Rows, config: dict[str, Any], split: str, first: int, special: Any) -> Rows:
     """The corruption that the loader would do in the first epoch: rows are keyed by their number in the shards."""
     draws = Draws(key(config["seed"], *stream_of(split, config["name"])), 0, np.arange(first, first + num_rows(rows)))
-    return corrupt(rows, MaskingConfig.model_validate(config["corruption"]), special, draws)
+    return build(config_of(config["corruption"]), special)(rows, draws)
 
 
 def _summary(tokens: TokenCorpus, index: dict[str, Any], sequences: int, written: int, length: int) -> dict[str, Any]:

@@ -20,14 +20,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions import CorruptionConfig, config_union
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
 
 if TYPE_CHECKING:
+    AnyCorruption = CorruptionConfig
+
     from training.data import Stream
     from training.objective import Objective
+else:
+    AnyCorruption = config_union()
 
 ROWS = 256  # of the table that all steps read
 SHARD_VALUES = 1 << 22  # at most, of the shards that arrays are read from
@@ -52,7 +56,7 @@ class Trial(Settings):
         """What a worker trains, on which rows."""
         import numpy as np
 
-        from data_prep.corruptions.masking import MaskingConfig, corrupt
+        from data_prep.corruptions.masking import Masking, MaskingConfig
         from data_prep.shards.rows import Ragged, Specials
         from training.data import Corpus, MemoryTable, Stream
         from training.objectives.masked_lm import MaskedLM
@@ -68,9 +72,7 @@ class Trial(Settings):
             {"kind": "masked-lm", "rate": self.rate, "max_predictions": self.max_predictions}
         )
         table = MemoryTable(columns, ROWS)
-        stream = Stream(
-            [Corpus("made up", table)], 0, OrderConfig(), lambda rows, draws: corrupt(rows, masking, specials, draws)
-        )
+        stream = Stream([Corpus("made up", table)], 0, OrderConfig(), Masking(masking, specials))
         train = TrainConfig(steps=self.steps, global_batch=self.batch, precision=self.precision)  # type: ignore[arg-type]
         return MaskedLM(self.objective, self.network, specials, Path("-"), "cpu"), stream, train
 
@@ -84,7 +86,7 @@ class ArrayTrial(Settings):
     rows: int  # to read from
     order: OrderConfig
     augment: AugmentConfig
-    noise: NoiseConfig
+    corruption: AnyCorruption
     optimizer: Literal["adamw", "sgd"]
     log_every: int
     batch: int  # rows per step, all workers
@@ -98,7 +100,7 @@ class ArrayTrial(Settings):
 
         from data_prep.shards.format import Shards, ShardWriter
         from training.data import Corpus, Stream
-        from training.job import augmented, noisy
+        from training.job import augmented, on_load
         from training.objectives import builder
 
         random, pictures = np.random.default_rng(0), len(self.shape) > 1
@@ -112,7 +114,7 @@ class ArrayTrial(Settings):
         writer = ShardWriter(Path(tempfile.mkdtemp(dir=folder)), count)
         writer.write(rows)
         writer.close()
-        changed = augmented(self.augment, noisy(self.noise))
+        changed = augmented(self.augment, on_load(self.corruption))
         stream = Stream([Corpus("made up", Shards(writer.folder))], 0, self.order, changed)
         train = TrainConfig(
             steps=self.steps,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.corruptions.noise import NoiseConfig, add_noise, scaled
+from data_prep.corruptions.none import NoneConfig
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows
@@ -45,7 +46,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
     pretrained = open_model(inputs["pretrained"].path / MODEL)
     restored = {named(own): rebuilt(pretrained, noisy[named(own)])}
-    kinds = {PLAIN: NoiseConfig(), **noises}
+    kinds = {PLAIN: NoneConfig(), **noises}
     found: dict[str, dict[str, list[float]]] = {
         kind: {"restored": [], "by_plain": [], "accuracy": []} for kind in kinds
     }

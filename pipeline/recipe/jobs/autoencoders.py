@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.none import NoneConfig
 from data_prep.sources.config import SourceConfig
 from training.config import NetworkConfig, ObjectiveConfig, Settings
 
+ArrayCorruption = Annotated[NoneConfig | NoiseConfig, Field(discriminator="kind")]
 _SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 
@@ -69,7 +71,7 @@ class DetectorConfig(Settings):
 
     name: str = Field(pattern=_SLUG, description="Names it in the report.")
     objective: ObjectiveConfig | None = Field(default=None, description="Its loss; null: the recipe's.")
-    corruption: NoiseConfig | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
+    corruption: ArrayCorruption | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
     networks: list[NetworkConfig] = Field(
         default_factory=list,
         description="Candidates; that which loses least on held-out normal rows is taken. None: the recipe's network.",

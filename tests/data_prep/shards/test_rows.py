@@ -101,4 +101,4 @@ def test_specials_know_what_is_text():
 
 @pytest.mark.parametrize(("vocabulary", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
 def test_ids_are_stored_narrow(vocabulary, dtype):
-    assert Specials(2, 3, 0, 4, 1, vocabulary).dtype == dtype
+    assert Specials(vocabulary).dtype == dtype
