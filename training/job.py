@@ -100,7 +100,7 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
         numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
         changed = augmented(job.augment, corrupting(corruption))
-        return Stream(corpora, job.seed, job.order, changed, sources=numbers)
+        return Stream(corpora, job.seed, job.order, changed, sources=numbers, global_batch=job.train.global_batch)
 
     stream: Samples = mixture(job.corpora, job.corruption)
     if job.longer and job.train.longer and isinstance(job.corruption, MaskingConfig):
@@ -111,7 +111,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         table = opened(job.held_out)
         held_out_rows = min(table.rows, job.train.evaluate_rows)
         name = job.corpora[0].name
-        held_out = Stream([Corpus(name, table)], job.seed, job.order, corrupting(job.corruption), CORRUPT_HELD_OUT)
+        as_drawn = job.order.model_copy(update={"length_window": None})
+        held_out = Stream([Corpus(name, table)], job.seed, as_drawn, corrupting(job.corruption), CORRUPT_HELD_OUT)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,

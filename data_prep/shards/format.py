@@ -13,13 +13,14 @@ checked against its digest when it is first touched; a flipped byte, a short or 
 named, never trained on. (Arrow's own validation passes about half of all single flipped bytes.)
 
 A Ragged column is stored as LargeList (layout "ragged"), or as FixedSizeList where all rows have
-one length (layout "blocks"); a plain column [R, …] as values or, with more axes, as Arrow's
-fixed-shape tensor. Booleans become uint8.
+one length (layout "blocks"); items with axes of their own, in a row or one to a row, as Arrow's
+fixed-shape tensors, which know their shape. Booleans become uint8.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -84,29 +85,44 @@ def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array
     values = column.values if isinstance(column, Ragged) else column
     if values.dtype == bool:
         values = values.view(np.uint8)
+    items = _items_to_arrow(values)
     if not isinstance(column, Ragged):
-        if values.ndim == 1:
-            return pa.array(values)
-        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+        return items
     if layout == "ragged":
-        return pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(values))
+        return pa.LargeListArray.from_arrays(pa.array(column.offsets), items)
     lengths = column.lengths
     if (lengths != lengths[0]).any():
         found = f"{lengths.min()} to {lengths.max()} values"
         raise ValueError(f"layout blocks needs rows of one length, but the column {name} has {found}")
-    return pa.FixedSizeListArray.from_arrays(pa.array(values), int(lengths[0]))
+    return pa.FixedSizeListArray.from_arrays(items, int(lengths[0]))
 
 
 def from_arrow(array: pa.Array) -> Ragged | np.ndarray:
     """The column back, as views of Arrow's buffers (read-only)."""
-    if isinstance(array, pa.FixedShapeTensorArray):
-        return array.to_numpy_ndarray()
     if pa.types.is_large_list(array.type):
         offsets = array.offsets.to_numpy(zero_copy_only=True)
-        return Ragged(array.values.to_numpy(zero_copy_only=True), offsets)
+        return Ragged(_items_from_arrow(array.values), offsets)
     if pa.types.is_fixed_size_list(array.type):
         offsets = np.arange(len(array) + 1, dtype=np.int64) * array.type.list_size
-        return Ragged(array.values.to_numpy(zero_copy_only=True), offsets)
+        return Ragged(_items_from_arrow(array.values), offsets)
+    return _items_from_arrow(array)
+
+
+def _items_to_arrow(values: np.ndarray) -> pa.Array:
+    """[N, *item] as N values, or tensors of their shape."""
+    if values.ndim == 1:
+        return pa.array(values)
+    item = values.shape[1:]
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    storage = pa.FixedSizeListArray.from_arrays(flat, math.prod(item))
+    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(flat.type, item), storage)
+
+
+def _items_from_arrow(array: pa.Array) -> np.ndarray:
+    """[N, *item], not copied."""
+    if isinstance(array, pa.FixedShapeTensorArray):
+        flat = array.storage.values.to_numpy(zero_copy_only=True)
+        return flat.reshape(len(array), *array.type.shape)
     return array.to_numpy(zero_copy_only=True)
 
 
@@ -353,6 +369,23 @@ class Shards:
         back = np.empty(len(index), np.int64)
         back[by_batch] = np.arange(len(index))
         return take(concat(parts), back)
+
+    def lengths(self, index: ArrayLike) -> np.ndarray:
+        """[R] int64: items of the rows `index` [R]. Of what they hold only the offsets are read.
+
+        ValueError where a row is no run of items.
+        """
+        index = np.asarray(index, np.int64)
+        number = np.searchsorted(self._starts, index, side="right") - 1
+        found = np.empty(len(index), np.int64)
+        for n in np.unique(number):
+            mine = number == n
+            column = network_input(self.batch(int(n)))
+            if not isinstance(column, Ragged):
+                raise ValueError(f"rows of {self._where()} are arrays of one shape, which have no lengths")
+            row = index[mine] - self._starts[n]
+            found[mine] = column.offsets[row + 1] - column.offsets[row]
+        return found
 
     def verify(self) -> list[str]:
         """Check every byte of every file: one sentence for each damaged part."""

@@ -1,7 +1,7 @@
 """What flows between composing, corrupting, storing and loading: a batch of rows, as columns.
 
-A batch is a dict from column name to column. A column is either `Ragged` (a run of values per
-row: token ids, segments) or a plain array whose first axis is the row (labels, document numbers).
+A batch is a dict from column name to column. A column is either `Ragged` (a run of items per row:
+token ids, segments, frames) or a plain array whose first axis is the row (labels, document numbers).
 Nothing here knows what the values mean, except `Specials`, which names the token ids that are not
 text.
 
@@ -35,7 +35,8 @@ from data_prep.errors import UserError
 class Ragged:
     """Rows of unequal lengths in one flat array: row r is `values[offsets[r]:offsets[r + 1]]`.
 
-    values: [N], any dtype. offsets: [R + 1] int64, rising from 0 to N.
+    values: [N, *item], any dtype; items are scalars, frames, vectors, patches. offsets: [R + 1] int64, rising from 0
+    to N.
     """
 
     values: np.ndarray
@@ -48,15 +49,16 @@ class Ragged:
             raise ValueError(f"offsets must rise from 0 to {len(self.values)}, the number of values")
 
     @staticmethod
-    def from_rows(rows: Iterable[ArrayLike], dtype: DTypeLike | None = None) -> Ragged:
-        """One row per item; `dtype` is needed only where there are no rows to tell it."""
+    def from_rows(rows: Iterable[ArrayLike], dtype: DTypeLike | None = None, item: Sequence[int] = ()) -> Ragged:
+        """Rows [length, *item], one after another; `dtype` and `item` are needed where no row tells them."""
         arrays = [np.asarray(row, dtype) for row in rows]
-        values = np.concatenate(arrays) if arrays else np.empty(0, dtype)
+        arrays = [array.reshape(0, *item) if not array.size else array for array in arrays] if item else arrays
+        values = np.concatenate(arrays) if arrays else np.empty((0, *item), dtype)
         return Ragged.from_lengths(values, [len(array) for array in arrays])
 
     @staticmethod
     def from_lengths(values: np.ndarray, lengths: ArrayLike) -> Ragged:
-        """Cut `values` [N] into consecutive rows of `lengths` [R], which sum to N."""
+        """Cut `values` [N, *item] into consecutive rows of `lengths` [R], which sum to N."""
         return Ragged(values, offsets_of(lengths))
 
     @staticmethod
@@ -69,6 +71,11 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """The shape of an item: () of scalars."""
+        return self.values.shape[1:]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -103,16 +110,16 @@ class Ragged:
         return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
 
     def pad(self, width: int, fill: int | float) -> np.ndarray:
-        """[R, width], filled up with `fill` on the right; a view where every row is that wide.
+        """[R, width, *item], filled up with `fill` on the right; a view where every row is that wide.
 
         Raises ValueError where a row is longer: cutting is the caller's decision.
         """
         lengths = self.lengths
         if (lengths == width).all():
-            return self.values.reshape(len(self), width)
+            return self.values.reshape(len(self), width, *self.item)
         if lengths.max() > width:
-            raise ValueError(f"a row of {lengths.max()} values does not fit into a width of {width}")
-        padded = np.full((len(self), width), fill, self.values.dtype)
+            raise ValueError(f"a row of {lengths.max()} items does not fit into a width of {width}")
+        padded = np.full((len(self), width, *self.item), fill, self.values.dtype)
         padded[np.arange(width) < lengths[:, None]] = self.values
         return padded
 

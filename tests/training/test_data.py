@@ -60,6 +60,31 @@ def test_mixtures_are_read_in_the_order_asked() -> None:
         np.testing.assert_array_equal(together.row(number), alone.row(0))
 
 
+@pytest.mark.parametrize(("world", "micro"), [(1, None), (2, None), (3, 4)])
+def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int, micro: int | None) -> None:
+    corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
+    order, batch = OrderConfig(block=4, window=4, length_window=8), 12
+    drawn = Stream(corpora, 7, order.model_copy(update={"length_window": None}), tiny.masked)
+    whole = Stream(corpora, 7, order, tiny.masked, global_batch=batch)
+    spread = []
+    for step in (0, 3, 9):
+        expected = whole.read(np.arange(step * batch, (step + 1) * batch))["seen"]
+        parts = micro_batches(batch, world, micro)
+        shares = [worker_samples(step, batch, parts, rank, world) for rank in range(world)]
+        streams = [
+            Stream(corpora, 7, order, tiny.masked, global_batch=batch) for _ in range(world)
+        ]  # as after a resume
+        read = [streams[rank].read(shares[rank][part])["seen"] for part in range(parts) for rank in range(world)]
+        found = Ragged.concat([column for column in read if isinstance(column, Ragged)])
+        assert isinstance(expected, Ragged) and np.array_equal(found.values, expected.values)
+        plain = drawn.read(np.arange(step * batch, (step + 1) * batch))["seen"]
+        assert isinstance(plain, Ragged)
+        spread.append((np.ptp(found.lengths), np.ptp(plain.lengths)))
+    assert sum(like for like, _ in spread) < sum(unlike for _, unlike in spread) / 2
+    with pytest.raises(ValueError, match="needs global_batch"):
+        Stream(corpora, 7, order, tiny.masked)
+
+
 def test_one_stream_follows_another_at_the_step_asked() -> None:
     short, long = (Stream([Corpus(n, tiny.table(50, seed=s))], 7, OrderConfig()) for n, s in (("a", 0), ("b", 1)))
     both = Succession(short, long, begins=24)

@@ -80,7 +80,7 @@ def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | No
     if length_window is None:
         return stream
     lengths = ragged(table.columns, "input").lengths
-    return _Bucketed(table, LengthBuckets(stream.order, lengths, batch, length_window, seed))
+    return _Bucketed(table, LengthBuckets(stream.order, lambda _, rows: lengths[rows], batch, length_window, seed))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What all corruptions promise, held against each of the table: pure, restorable, true about what they read and write."""
+"""What all corruptions promise, held against each of the table: pure, restorable, true about their columns."""
 
 from __future__ import annotations
 

@@ -252,6 +252,50 @@ def test_damaged_parts_are_named(copy):
     assert num_rows(Shards(copy).read([0, 450])) == 2
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    item=st.sampled_from([(), (3,), (2, 4)]),
+    dtype=st.sampled_from([np.uint8, np.int64, np.float16, np.float32]),
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=300),
+    data=st.data(),
+)
+def test_runs_of_items_come_back_as_they_were(tmp_path_factory, item, dtype, lengths, data):
+    folder = tmp_path_factory.mktemp("items")
+    rng = np.random.default_rng(len(lengths))
+    column = Ragged.from_lengths(rng.integers(0, 200, (sum(lengths), *item)).astype(dtype), lengths)
+    write(folder, {"input": column, "label": np.arange(len(lengths))})
+    shards = Shards(folder)
+    assert shards.items == sum(lengths) and shards.verify() == []
+    asked = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=20))
+    found = shards.read(asked)["input"]
+    assert isinstance(found, Ragged) and found.item == item and found.values.dtype == dtype
+    assert all(np.array_equal(found.row(place), column.row(row)) for place, row in enumerate(asked))
+    assert shards.lengths(asked).tolist() == [lengths[row] for row in asked]
+    batch = shards.batch(0)["input"]
+    assert isinstance(batch, Ragged) and not batch.values.flags.owndata and not batch.values.flags.writeable
+
+
+def test_items_of_another_shape_or_type_do_not_fit(tmp_path):
+    writer = ShardWriter(tmp_path, PER_SHARD, PER_BATCH)
+    writer.write({"input": Ragged.from_rows([np.zeros((70, 3), np.float32)] * 70)})
+    with pytest.raises(ValueError, match="do not fit shards with"):
+        writer.write({"input": Ragged.from_rows([np.zeros((70, 3), np.float16)] * 70)})
+
+
+def test_frames_are_stored_in_blocks_where_rows_are_as_long(tmp_path):
+    frames = np.random.default_rng(0).normal(size=(40, 5, 3)).astype(np.float16)
+    rows: Rows = {"input": Ragged.from_lengths(frames.reshape(-1, 3), np.full(40, 5))}
+    write(tmp_path, rows, layout="blocks")
+    assert same(Shards(tmp_path).read(np.arange(40)), rows)
+    assert np.array_equal(Shards(tmp_path).batch(0)["input"].pad(5, 0), frames)  # type: ignore[union-attr]
+
+
+def test_arrays_have_no_lengths(tmp_path):
+    write(tmp_path, {"input": np.zeros((9, 2), np.float32)})
+    with pytest.raises(ValueError, match="arrays of one shape, which have no lengths"):
+        Shards(tmp_path).lengths([1])
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=5), st.data())
 def test_shards_written_apart_are_joined(tmp_path_factory, counts, data):

@@ -285,7 +285,9 @@ def remote(put: Put, bucket: str, options: str, tmp_path: Path) -> str:
     writer = ShardWriter(tmp_path / "shards", 200, 64)
     lengths = np.arange(500) % 17
     ids = np.random.default_rng(0).integers(0, 60_000, int(lengths.sum())).astype(np.uint16)
-    writer.write({"input": Ragged.from_lengths(ids, lengths), "label": (np.arange(500) % 2).astype(np.uint8)})
+    frames = Ragged.from_lengths(ids[:, None].astype(np.float16) * np.ones(3, np.float16), lengths)
+    labels = (np.arange(500) % 2).astype(np.uint8)
+    writer.write({"input": Ragged.from_lengths(ids, lengths), "frames": frames, "label": labels})
     writer.close()
     for path in (tmp_path / "shards").iterdir():
         put(f"store/train/{path.name}", path.read_bytes())
@@ -297,6 +299,7 @@ def test_shards_are_read_where_they_lie(remote: str, tmp_path: Path) -> None:
     for index in (np.arange(500), np.array([499, 3, 3, 250]), np.arange(0)):
         expected, found = here.read(index), there.read(index)
         assert found["input"].values.tolist() == expected["input"].values.tolist()  # type: ignore[union-attr]
+        assert found["frames"].values.tobytes() == expected["frames"].values.tobytes()  # type: ignore[union-attr]
         assert np.array_equal(found["label"], expected["label"])
     assert there.verify() == [] and len(there) == 500
     again = pickle.loads(pickle.dumps(there))
