@@ -163,6 +163,7 @@ class ShardWriter:
         self._pending: list[Rows] = []
         self._num_pending = self._rows = self._items = 0
         self._schema: pa.Schema | None = None
+        self._types: dict[str, str] | None = None
         self._shards: list[dict[str, Any]] = []
         self._open: tuple[pa.NativeFile, pa.RecordBatchFileWriter] | None = None
         self._bounds: list[int] = []  # of the parts of the shard being written: head, batches
@@ -172,6 +173,10 @@ class ShardWriter:
         count = num_rows(rows)
         if count == 0:
             return
+        types = {name: _type_of(rows[name]) for name in sorted(rows)}
+        self._types = self._types or types
+        if types != self._types:
+            raise ValueError(f"rows with {types} do not fit shards with {self._types}")
         self._pending.append(rows)
         self._num_pending += count
         if self._num_pending >= self._wanted():
@@ -208,8 +213,6 @@ class ShardWriter:
         arrays = [to_arrow(rows[name], name, self.layout) for name in names]
         batch = pa.record_batch(arrays, names=names)
         schema = self._schema = self._schema or batch.schema
-        if batch.schema != schema:
-            raise ValueError(f"rows with {batch.schema} do not fit shards with {schema}")
         if self._open is None:
             path = self.folder / f"shard-{len(self._shards):05d}.arrow"
             sink = pa.OSFile(str(path), "wb")
@@ -239,6 +242,14 @@ class ShardWriter:
         parts = sealed({"bounds": self._bounds, "digests": digests})
         write_whole(_parts_file(self.folder, shard["file"]), parts)
         shard |= {"bytes": len(data), "parts": digest(parts)}
+
+
+def _type_of(column: Ragged | np.ndarray) -> str:
+    """As it is compared and told: what rows of a column are made of."""
+    values = column.values if isinstance(column, Ragged) else column
+    dtype = np.dtype(np.uint8) if values.dtype == bool else values.dtype
+    run = "run of " if isinstance(column, Ragged) else ""
+    return f"{run}{dtype.name}{list(values.shape[1:]) or ''}"
 
 
 def _num_items(rows: Rows) -> int:

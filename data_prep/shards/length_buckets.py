@@ -47,19 +47,19 @@ class LengthBuckets:
         stop = np.minimum(first + self.window, ends)
         alone = (batch < begins) | (batch >= ends)  # across epochs
         found = self.order.locate(samples)
-        corpus, epoch, row = (part.copy() for part in found)
+        corpus, epoch, row = found.corpus.copy(), found.epoch.copy(), found.row.copy()
         for start in np.unique(first[~alone]):
             mine = ~alone & (first == start)
             window = self._window(int(start), int(stop[mine].min()) - int(start))
             place = samples[mine] - start * self.batch
-            corpus[mine], epoch[mine], row[mine] = (part[place] for part in window)
+            corpus[mine], epoch[mine], row[mine] = window.corpus[place], window.epoch[place], window.row[place]
         return Location(corpus, epoch, row)
 
     def _bounds(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The first batch that windows around each batch may have, and the one behind the last. Both [B]."""
-        if len(self.order.corpora) > 1:
+        rows, *others = (corpus.rows for corpus in self.order.corpora)
+        if others:
             return np.zeros_like(batch), np.full_like(batch, np.iinfo(np.int64).max)
-        rows = self.order.corpora[0].rows
         epoch = batch * self.batch // rows
         return -(-epoch * rows // self.batch), (epoch + 1) * rows // self.batch
 

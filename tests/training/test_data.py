@@ -62,6 +62,7 @@ def test_mixtures_are_read_in_the_order_asked() -> None:
 
 @pytest.mark.parametrize(("world", "micro"), [(1, None), (2, None), (3, 4)])
 def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int, micro: int | None) -> None:
+    """Each worker opens its own stream at each step, as after a resume."""
     corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
     order, batch = OrderConfig(block=4, window=4, length_window=8), 12
     drawn = Stream(corpora, 7, order.model_copy(update={"length_window": None}), tiny.masked)
@@ -71,9 +72,7 @@ def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int,
         expected = whole.read(np.arange(step * batch, (step + 1) * batch))["seen"]
         parts = micro_batches(batch, world, micro)
         shares = [worker_samples(step, batch, parts, rank, world) for rank in range(world)]
-        streams = [
-            Stream(corpora, 7, order, tiny.masked, global_batch=batch) for _ in range(world)
-        ]  # as after a resume
+        streams = [Stream(corpora, 7, order, tiny.masked, global_batch=batch) for _ in range(world)]
         read = [streams[rank].read(shares[rank][part])["seen"] for part in range(parts) for rank in range(world)]
         found = Ragged.concat([column for column in read if isinstance(column, Ragged)])
         assert isinstance(expected, Ragged) and np.array_equal(found.values, expected.values)
