@@ -146,6 +146,12 @@ def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
     return tokenizer
 
 
+def line_break(tokenizer: Tokenizer) -> int | None:
+    """The token that spells a line break: of bytes, of characters, or of a piece for the byte; None without one."""
+    found = (tokenizer.token_to_id(piece) for piece in ("Ċ", "\n", "<0x0A>"))
+    return next((number for number in found if number is not None), None)
+
+
 def specials(folder: Path | str) -> Specials:
     """The special ids of a tokenizer's folder, by the roles that its settings name, else by their usual names.
 

@@ -24,7 +24,7 @@ from data_prep.stats import stats
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
 from data_prep.tokens.encoder import Encoder
-from data_prep.tokens.tokenizers import load, specials
+from data_prep.tokens.tokenizers import line_break, load, specials
 from data_prep.workers import HERE, Crew, Workers
 from pipeline.artifact import TABLES, Artifact
 from pipeline.recipe.recipe import Recipe
@@ -32,7 +32,7 @@ from pipeline.reports import data, tables
 from pipeline.stage import Context, Stage
 from training.data import LONGER, stream_of
 
-VERSION = 1  # of what tokenising gives
+VERSION = 2  # of what tokenising gives
 TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
 ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
 SPLITS = ("train", "validation")
@@ -238,9 +238,10 @@ def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
 def _composed(job: _Writing) -> Iterator[Rows]:
     tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
     config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
+    break_token = None if settings.breaks == "none" else line_break(load(job.tokenizer))
     for documents in job.documents:
         name = f"{config['name']} {job.split}"
-        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents)
+        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents, break_token)
 
 
 def _count_rows(job: _Writing) -> int:
