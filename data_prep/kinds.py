@@ -22,7 +22,7 @@ from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.settings import Settings
-from data_prep.shards.rows import Ragged, Rows, Specials
+from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.workers import HERE, Workers
 
@@ -192,7 +192,7 @@ def config_union() -> Any:
 def facts_of(name: str, table: Table, preprocessor: Path | None) -> DataFacts:
     """Facts of shards, as their first row tells them."""
     kind, first = kind_of(name), table.read(np.zeros(1, np.int64))
-    column = first.get("input", first.get("seen", first.get("tokens")))
+    column = network_input(first)
     shape = column.values.shape[1:] if isinstance(column, Ragged) else np.asarray(column).shape[1:]
     return DataFacts(
         kind=name,

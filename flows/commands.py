@@ -242,7 +242,7 @@ def report(run: str) -> None:
 
 
 def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
-    from data_prep.corruptions.masking import MaskingConfig
+    from data_prep.corruptions import config_of
     from data_prep.shards.streams import LONGER
     from flows.show import arrays
     from flows.show.inspect import peek as show_artifact
@@ -265,7 +265,7 @@ def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -
         # The corruption of the newest network that was trained on these shards, if there is one.
         for candidate in reversed(store.list()):
             if candidate.stage == "pretrain" and found.key in _parents(candidate):
-                corruption = MaskingConfig.model_validate(candidate.config["corruption"])
+                corruption = config_of(candidate.config["corruption"])
                 train = candidate.config["train"]
                 longer = LongerConfig.model_validate(train["longer"]) if train.get("longer") else None
                 break
@@ -287,7 +287,7 @@ def _peek_arrays(
     found: Artifact, preprocessor: Artifact | None, index: range, split: str, recipe: str | None, store: Store
 ) -> None:
     """Rows of a table or pictures, with the noise of a recipe, or of the newest network that was trained on them."""
-    from data_prep.corruptions.noise import NoiseConfig
+    from data_prep.corruptions import config_of
     from flows.show import arrays
 
     folder = preprocessor.path if preprocessor else None
@@ -299,7 +299,7 @@ def _peek_arrays(
         return
     trained = [one for one in store.list() if one.stage == "pretrain" and found.key in _parents(one)]
     config = trained[-1].config if trained else {"corruption": {"kind": "none"}, "seed": 0, "name": ""}
-    noise = NoiseConfig.model_validate(config["corruption"])
+    noise = config_of(config["corruption"])
     arrays.peek(found, folder, split, index, out, noise, config["seed"], config["name"])
 
 

@@ -49,6 +49,9 @@ class OrderConfig(Settings):
 
     block: int = Field(default=64, ge=1, description="Consecutive rows that stay together on disk.")
     window: int = Field(default=1024, ge=1, description="Blocks whose rows are mixed together.")
+    length_window: int | None = Field(
+        default=None, ge=1, description="Batches whose rows are regrouped by length, to pad less; null: as drawn."
+    )
     temperature: float = Field(
         default=1.0, ge=0, le=1, description="A part of a mixture gets a share ∝ rows to this power; 1: as it is."
     )

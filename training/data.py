@@ -12,10 +12,12 @@ from itertools import pairwise
 from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from data_prep.rng import Draws, key
+from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import Order, OrderCorpus, rank_slice
-from data_prep.shards.rows import Rows, concat, take
+from data_prep.shards.rows import Rows, concat, ragged, take
 from data_prep.shards.streams import CORRUPT
 from training.config import OrderConfig
 
@@ -31,6 +33,10 @@ class Table(Protocol):
 
     def read(self, index: np.ndarray) -> Rows: ...
 
+    def lengths(self, index: ArrayLike) -> np.ndarray:
+        """[R] items of the rows' runs."""
+        ...
+
 
 @dataclass(frozen=True)
 class MemoryTable:
@@ -41,6 +47,9 @@ class MemoryTable:
 
     def read(self, index: np.ndarray) -> Rows:
         return take(self.columns, index)
+
+    def lengths(self, index: ArrayLike) -> np.ndarray:
+        return ragged(self.columns, "input").lengths[np.asarray(index, np.int64)]
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,8 @@ class Stream:
 
     `purpose` names the stream of random draws: held-out data is corrupted by its own, the same at every evaluation.
     `sources`, if given, are numbers of the corpora; every row then tells its corpus's in the column `source`.
+    `order.length_window` regroups the rows of that many steps of `global_batch` samples by length; every worker then
+    looks at the lengths of all of them.
     """
 
     def __init__(
@@ -73,6 +84,7 @@ class Stream:
         corruption: Corruption | None = None,
         purpose: str = CORRUPT,
         sources: Sequence[int] | None = None,
+        global_batch: int | None = None,
     ) -> None:
         self.corpora = list(corpora)
         self.sources = sources
@@ -84,10 +96,18 @@ class Stream:
             block=order.block,
             window=order.window,
         )
+        self.places: Order | LengthBuckets = self.order
+        if order.length_window is not None:
+            if global_batch is None:
+                raise ValueError("order.length_window regroups steps, so it needs global_batch")
+            self.places = LengthBuckets(self.order, self._lengths, global_batch, order.length_window, seed)
+
+    def _lengths(self, corpus: int, rows: np.ndarray) -> np.ndarray:
+        return self.corpora[corpus].table.lengths(rows)
 
     def read(self, samples: np.ndarray) -> Rows:
         """Rows of the samples, in the order asked."""
-        corpus, epoch, row = self.order.locate(samples)
+        corpus, epoch, row = self.places.locate(samples)
         parts, places = [], []
         for index in np.unique(corpus):
             here = np.flatnonzero(corpus == index)

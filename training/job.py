@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from data_prep.corruptions.masking import MaskingConfig
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions import CorruptionConfig, build, config_union
 from data_prep.corruptions.warp import AugmentConfig
-from data_prep.errors import UserError
 from training.config import (
     NetworkConfig,
     ObjectiveConfig,
@@ -27,16 +25,19 @@ from training.config import (
 from training.engines.offload import own_folders
 
 if TYPE_CHECKING:
+    AnyCorruption = CorruptionConfig
+
     from data_prep.rng import Draws
     from data_prep.shards.rows import Rows, Specials
     from training.distributed import Worker
+else:
+    AnyCorruption = config_union()
 
 METRICS = "metrics.jsonl"
 STACKS = "stacks"  # folder in the work folder; see `training.monitor.watchdog`
 STOP = "stop"  # file there; see `training.monitor.stopping`
-Corruption = MaskingConfig | NoiseConfig
 OnRows = Callable[["Rows", "Draws"], "Rows"]
-Corrupting = Callable[[Corruption], OnRows | None]
+Corrupting = Callable[[CorruptionConfig], OnRows | None]
 
 
 class ShardsOf(Settings):
@@ -57,7 +58,7 @@ class Job(Settings):
     kind: str  # of data
     preprocessor: str = ""  # folder of what was fitted before shards were written: a tokenizer, a transform
     augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of pictures
-    corruption: Corruption
+    corruption: AnyCorruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig
     objective: ObjectiveConfig
@@ -82,28 +83,26 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     from data_prep.kinds import facts_of
     from data_prep.shards.remote import open_shards
     from data_prep.shards.streams import CORRUPT_HELD_OUT
+    from training import objectives
     from training.data import Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
     from training.loop import Training
     from training.monitor.stopping import Asked
-    from training.objectives import build
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
     opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
     facts = facts_of(job.kind, opened(job.corpora[0].folder), Path(job.preprocessor) if job.preprocessor else None)
-    objective = build(job.objective, {"model": job.network}, facts, worker.device.type)
+    objective = objectives.build(job.objective, {"model": job.network}, facts, worker.device.type)
 
-    def corrupting(config: Corruption) -> OnRows | None:
-        return corruption_of(config, facts.specials)
-
+    corrupting = partial(on_load, specials=facts.specials)
     sources = list(dict.fromkeys(c.source or c.name for c in [*job.corpora, *job.longer]))
 
-    def mixture(parts: list[ShardsOf], corruption: Corruption) -> Stream:
+    def mixture(parts: list[ShardsOf], corruption: CorruptionConfig) -> Stream:
         corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
         numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
         changed = augmented(job.augment, corrupting(corruption))
-        return Stream(corpora, job.seed, job.order, changed, sources=numbers)
+        return Stream(corpora, job.seed, job.order, changed, sources=numbers, global_batch=job.train.global_batch)
 
     stream: Samples = mixture(job.corpora, job.corruption)
     if job.longer and job.train.longer:
@@ -114,7 +113,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
         table = opened(job.held_out)
         held_out_rows = min(table.rows, job.train.evaluate_rows)
         name = job.corpora[0].name
-        held_out = Stream([Corpus(name, table)], job.seed, job.order, corrupting(job.corruption), CORRUPT_HELD_OUT)
+        as_drawn = job.order.model_copy(update={"length_window": None})
+        held_out = Stream([Corpus(name, table)], job.seed, as_drawn, corrupting(job.corruption), CORRUPT_HELD_OUT)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,
@@ -139,19 +139,6 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     return summary
 
 
-def corruption_of(config: Corruption, specials: Specials | None) -> OnRows | None:
-    """What corrupts rows as they are read; None where they are corrupted already, or not at all."""
-    if isinstance(config, NoiseConfig):
-        from data_prep.corruptions.noise import add_noise
-
-        return (lambda rows, draws: add_noise(rows, config, draws)) if config.kind != "none" else None
-    from data_prep.corruptions.masking import corrupt
-
-    if specials is None:
-        raise UserError(f"corruption.kind: {config.kind} is of tokens, and these data have no tokenizer.")
-    return (lambda rows, draws: corrupt(rows, config, specials, draws)) if config.at == "load" else None
-
-
 def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
     """Change training pictures, `then` corrupt them. Held-out ones are corrupted alone."""
     from data_prep.corruptions.warp import augment
@@ -164,6 +151,11 @@ def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
         return then(rows, draws) if then else rows
 
     return both
+
+
+def on_load(config: CorruptionConfig, specials: Specials | None = None) -> OnRows | None:
+    """How rows are corrupted as they are read; None where they were when shards were written."""
+    return build(config, specials) if config.at == "load" else None
 
 
 class MetricsLog:

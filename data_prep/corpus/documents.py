@@ -3,7 +3,8 @@
 A folder that `data_prep.ingest` made:
 
     corpus.json                   written last: the files of each split, and how many documents they hold
-    train/00000.arrow …           documents: name, sentences, source, meta (JSON); one file for each unit of reading
+    train/00000.arrow …           documents: name, sentences, paragraphs (a number each), source, meta (JSON);
+                                  one file for each unit of reading
     validation/… test/…
     rejects.arrow                 refused rows: source, position, reason, excerpt
 """
@@ -32,6 +33,7 @@ DOCUMENT_SCHEMA = pa.schema(
     [
         ("name", pa.string()),
         ("sentences", pa.list_(pa.string())),
+        ("paragraphs", pa.list_(pa.int32())),
         ("source", pa.string()),
         ("meta", pa.string()),
     ]
@@ -95,6 +97,8 @@ class CorpusDocument:
 
     name: str
     sentences: list[str]
+    paragraphs: list[int]
+    """Number of each sentence's paragraph, rising."""
     source: str
     meta: dict[str, Any]
 
@@ -126,15 +130,15 @@ class Documents:
             for row in zip(*(batch[name] for name in DOCUMENT_SCHEMA.names), strict=True):
                 yield _corpus_document(*(value.as_py() for value in row))
 
-    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
-        """Documents by the thousand: how many sentences each has, and the sentences."""
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray]]:
+        """Documents by the thousand: how many sentences each has, the sentences, the number of each one's paragraph."""
         for batch in self.table.to_batches(_BATCH):
             sentences = batch["sentences"]
-            yield np.diff(sentences.offsets.to_numpy()), sentences.flatten()
+            yield np.diff(sentences.offsets.to_numpy()), sentences.flatten(), batch["paragraphs"].flatten().to_numpy()
 
     def sentences(self) -> Iterator[str]:
         """Every sentence of every document, in order."""
-        for _, sentences in self.batches():
+        for _, sentences, _ in self.batches():
             yield from sentences.to_pylist()
 
 
@@ -172,5 +176,5 @@ class CorpusFile(Documents):
         self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _corpus_document(name: str, sentences: list[str], source: str, meta: str) -> CorpusDocument:
-    return CorpusDocument(name, sentences, source, json.loads(meta))
+def _corpus_document(name: str, sentences: list[str], paragraphs: list[int], source: str, meta: str) -> CorpusDocument:
+    return CorpusDocument(name, sentences, paragraphs, source, json.loads(meta))

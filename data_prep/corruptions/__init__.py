@@ -1,15 +1,50 @@
-"""From x to what a network sees (x′) and must predict (x″): one file each, pure functions of rows and keyed draws."""
+"""From x to what a network sees (x′) and must predict (x″): one file each, pure functions of rows and keyed draws.
+
+`CORRUPTIONS` maps a kind to its module, which has `Config`, its settings, and `build(config, specials)`. Adding a
+corruption is its file and one line here. Nothing here knows networks.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, Union
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
+
+from data_prep.corruptions.base import Corruption, CorruptionConfig
+from data_prep.shards.rows import Specials
+
+CORRUPTIONS = {
+    "none": "data_prep.corruptions.none",
+    "masked-lm": "data_prep.corruptions.masking",
+    "gaussian": "data_prep.corruptions.noise",
+    "masking": "data_prep.corruptions.noise",
+    "salt-and-pepper": "data_prep.corruptions.noise",
+}
 
 
+@cache
 def config_union() -> Any:
-    """The type of a recipe's section `corruption`, told apart by `kind`."""
-    from data_prep.corruptions.masking import MaskingConfig
-    from data_prep.corruptions.noise import NoiseConfig
+    """All settings of corruptions as one type for pydantic, told apart by `kind`."""
+    configs = tuple(import_module(module).Config for module in dict.fromkeys(CORRUPTIONS.values()))
+    return Annotated[Union[configs], Field(discriminator="kind")]  # noqa: UP007 - of a tuple
 
-    return Annotated[MaskingConfig | NoiseConfig, Field(discriminator="kind")]
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(config_union())
+
+
+def config_of(values: Mapping[str, Any]) -> CorruptionConfig:
+    """The settings that a manifest or a recipe holds as plain values."""
+    return _adapter().validate_python(values)
+
+
+def build(config: CorruptionConfig, specials: Specials | None = None) -> Corruption:
+    """The corruption of these settings. UserError where a special id that it needs is missing."""
+    return import_module(CORRUPTIONS[config.kind]).build(config, specials)
+
+
+__all__ = ["CORRUPTIONS", "Corruption", "CorruptionConfig", "build", "config_of", "config_union"]

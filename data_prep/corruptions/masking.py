@@ -18,28 +18,27 @@ tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
 
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
 from data_prep.errors import UserError
 from data_prep.rng import Draws
-from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
+from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, take
 
 CHOOSE, FATE, RANDOM = range(3)  # draws
 CHUNK = 1 << 16  # tokens worked on at a time: fits the cache, and 16 bits can name a token
 
 
-class MaskingConfig(BaseModel):
+class MaskingConfig(CorruptionConfig):
     """How to mask.
 
     rate: share of a sequence's tokens to predict. max_predictions: most tokens to predict in one
-    sequence. mask, random, keep: what becomes of a chosen token; they sum to 1. at: whether rows
-    are corrupted when they are read, or once and for all when shards are written.
+    sequence. mask, random, keep: what becomes of a chosen token; they sum to 1.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["masked-lm"]
     unit: Literal["token", "word"] = "token"
@@ -48,7 +47,12 @@ class MaskingConfig(BaseModel):
     mask: float = Field(0.8, ge=0, le=1)
     random: float = Field(0.1, ge=0, le=1)
     keep: float = Field(0.1, ge=0, le=1)
-    at: Literal["load", "shards"] = "load"
+
+    targets: ClassVar[Targets] = "sparse"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(specials=("mask",) if self.mask else (), columns=("word_start",) if self.unit == "word" else ())
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> MaskingConfig:
@@ -59,9 +63,9 @@ class MaskingConfig(BaseModel):
 
 
 def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
-    """The rows with `tokens` corrupted, and with `target_positions` (uint16) and `target_ids`.
+    """The rows with `seen` (x′), `target_positions` (uint16) and `target_ids` instead of `input` (see `restore`).
 
-    rows: `tokens` [R rows]; for unit "word" also `word_start`; where there is `sequence`, each
+    rows: `input` [R rows]; for unit "word" also `word_start`; where there is `sequence`, each
     run of equal values in a row is a sequence of its own, with its own budget. draws: one sample
     per row. Targets are Ragged, in rising positions. Other columns are passed on; nothing changes
     in place.
@@ -69,11 +73,11 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     Raises ValueError where rows are corrupted already or longer than 65,536 tokens, UserError where
     words are wanted and rows do not know theirs.
     """
-    tokens = ragged(rows, "tokens")
+    if "seen" in rows:
+        raise ValueError("these rows are corrupted already")
+    tokens = ragged(rows, "input")
     if len(draws) != len(tokens):
         raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-    if "target_positions" in rows:
-        raise ValueError("these rows are corrupted already")
     if config.unit == "word" and "word_start" not in rows:
         raise UserError(
             "masking whole words needs rows with word_start, and these have none: "
@@ -87,7 +91,7 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     if "sequence" in rows:
         opens[1:] |= np.diff(ragged(rows, "sequence").values) != 0
     word_start = ragged(rows, "word_start").values if config.unit == "word" else None
-    chosen = [np.empty(0, np.int64)]
+    chosen, pad = [np.empty(0, np.int64)], specials.get("pad")
     for part in _chunks(tokens):
         unit, size = _units(
             specials.is_special[tokens.values[part]],
@@ -95,15 +99,16 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
             None if word_start is None else word_start[part],
         )
         bits = draws.bits(CHOOSE, position[part][unit], row[part][unit])
-        is_text_or_special = tokens.values[part] != specials.pad
-        chosen.append(part.start + _choose(unit, size, bits, opens[part], is_text_or_special, config))
+        counted = np.ones(len(opens[part]), bool) if pad is None else tokens.values[part] != pad
+        chosen.append(part.start + _choose(unit, size, bits, opens[part], counted, config))
     index = np.concatenate(chosen)
 
     seen = tokens.values.copy()
     seen[index] = _replace(seen[index], config, specials, draws, position[index], row[index])
     offsets = np.searchsorted(index, tokens.offsets)
-    return rows | {
-        "tokens": Ragged(seen, tokens.offsets),
+    kept = {name: column for name, column in rows.items() if name != "input"}
+    return kept | {
+        "seen": Ragged(seen, tokens.offsets),
         "target_positions": Ragged(position[index].astype(np.uint16), offsets),
         "target_ids": Ragged(tokens.values[index], offsets),
     }
@@ -111,11 +116,53 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
 
 def restore(rows: Rows) -> Ragged:
     """The clean tokens x: the corrupted ones with the targets put back."""
-    tokens, positions = ragged(rows, "tokens"), ragged(rows, "target_positions")
+    tokens, positions = ragged(rows, "seen"), ragged(rows, "target_positions")
     values = tokens.values.copy()
     index = np.repeat(tokens.offsets[:-1], positions.lengths) + positions.values
     values[index] = ragged(rows, "target_ids").values
     return Ragged(values, tokens.offsets)
+
+
+class Masking(Corruption):
+    """Masked language modelling with a vocabulary's special ids."""
+
+    config: MaskingConfig
+    writes = ("seen", "target_positions", "target_ids")
+
+    def __init__(self, config: MaskingConfig, specials: Specials | None = None) -> None:
+        super().__init__(config, specials)
+        if specials is None:
+            raise ValueError("masking needs the special ids of a vocabulary")
+        self.specials = specials
+        self.reads = ("input", "sequence", *config.needs.columns)
+
+    def counts(self, n: int) -> Counts:
+        """Of a sequence of `n` tokens, specials counted; whole words fall a little short of it."""
+        return Counts(n, float(budget(self.config, n)))
+
+    def restore(self, rows: Rows) -> Rows:
+        return {name: column for name, column in rows.items() if name not in self.writes} | {"input": restore(rows)}
+
+    def pieces(self, rows: Rows, row: int) -> list[Piece]:
+        example = take({name: rows[name] for name in self.writes}, [row])
+        seen, positions, ids = (ragged(example, name).values for name in self.writes)
+        places = positions.astype(np.int64)
+        return [Piece("x", restore(example).values, places), Piece("x′", seen, places), Piece("x″", ids, places)]
+
+    def __call__(self, rows: Rows, draws: Draws) -> Rows:
+        return corrupt(rows, self.config, self.specials, draws)
+
+
+Config = MaskingConfig
+
+
+def build(config: MaskingConfig, specials: Specials | None = None) -> Masking:
+    return Masking(config, specials)
+
+
+def budget(config: MaskingConfig, length: ArrayLike) -> np.ndarray:
+    """How many tokens of a sequence of so many are to be predicted; float64, in the shape of `length`."""
+    return np.minimum(config.max_predictions, np.maximum(1, np.rint(config.rate * np.asarray(length))))
 
 
 def _chunks(tokens: Ragged) -> Iterator[slice]:
@@ -160,9 +207,9 @@ def _choose(
     """
     sequence = np.cumsum(opens) - 1
     length = np.bincount(sequence, weights=counts)
-    budget = np.minimum(config.max_predictions, np.maximum(1, np.rint(config.rate * length)))
+    allowed = budget(config, length)
     sequence = sequence[unit]
-    offsets = offsets_of(np.bincount(sequence, minlength=len(budget)))
+    offsets = offsets_of(np.bincount(sequence, minlength=len(allowed)))
     number = np.arange(len(unit)) - offsets[sequence]  # of the unit in its sequence
 
     # Shuffle inside each sequence by one sort of 64-bit words: the sequence (16 bits), random bits
@@ -173,8 +220,8 @@ def _choose(
     shuffled = offsets[sequence] + (words & np.uint64(0xFFFF)).astype(np.int64)
 
     if config.unit == "token":
-        return np.sort(unit[shuffled[number < budget[sequence]]])
-    taken = shuffled[_greedy(size[shuffled], offsets, budget.astype(np.int64))]
+        return np.sort(unit[shuffled[number < allowed[sequence]]])
+    taken = shuffled[_greedy(size[shuffled], offsets, allowed.astype(np.int64))]
     pieces = Ragged.from_lengths(np.repeat(unit[taken], size[taken]), size[taken])
     return np.sort(pieces.values + pieces.positions())
 
@@ -209,4 +256,6 @@ def _replace(
     fate = draws.uniform(FATE, position, row)
     random = draws.below(len(specials.ordinary), RANDOM, position, row)
     seen = np.where(fate < config.mask + config.random, specials.ordinary[random], ids)
-    return np.where(fate < config.mask, specials.mask, seen).astype(ids.dtype)
+    if config.mask:
+        seen = np.where(fate < config.mask, specials.mask, seen)
+    return seen.astype(ids.dtype)

@@ -16,42 +16,41 @@ Gaussian noise can leave that range.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from scipy.special import ndtri
 
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
-from data_prep.shards.rows import Rows
+from data_prep.shards.rows import Rows, Specials
 
 GAUSSIAN, CHOOSE, SALT = range(3)  # draws
 CHUNK = 1 << 18  # values worked on at a time: their 64-bit words stay in a cache
 
 
-class NoiseConfig(BaseModel):
+class NoiseConfig(CorruptionConfig):
     """How to spoil what the network sees."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["none", "gaussian", "masking", "salt-and-pepper"] = Field(description="Sort of noise.")
+    kind: Literal["gaussian", "masking", "salt-and-pepper"] = Field(description="Sort of noise.")
     level: float = Field(
         default=0.0, ge=0, description="gaussian: standard deviation; others: share of values, at most 1."
     )
     low: float = Field(default=0.0, description="Pepper; what the least of inputs is.")
     high: float = Field(default=1.0, description="Salt; what the largest of inputs is.")
 
+    targets: ClassVar[Targets] = "clean"
+
     @model_validator(mode="after")
     def _level_fits_kind(self) -> NoiseConfig:
-        if self.kind == "none" and self.level:
-            raise ValueError(f"level {self.level:g} needs a kind of noise: gaussian, masking or salt-and-pepper")
-        if self.kind in ("masking", "salt-and-pepper") and self.level > 1:
+        if self.kind != "gaussian" and self.level > 1:
             raise ValueError(f"level is a share of the values for {self.kind}: at most 1, not {self.level:g}")
         return self
 
 
 def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
-    """The rows with `seen` float32 [R, …] added, in the shape of `input`; kind "none" adds nothing.
+    """The rows with `seen` float32 [R, …] added, in the shape of `input`.
 
     rows: `input` [R, …], float32, or uint8 for pictures. draws: one sample per row. Other columns are passed on;
     nothing changes in place. Raises ValueError where rows have noise already or draws are not as many as they.
@@ -61,8 +60,6 @@ def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
     clean = np.asarray(rows["input"])
     if len(draws) != len(clean):
         raise ValueError(f"{len(clean)} rows need as many samples, not {len(draws)}")
-    if config.kind == "none":
-        return rows
     seen = scaled(clean)
     if seen is clean:
         seen = clean.copy()
@@ -72,6 +69,34 @@ def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
         part = slice(start, start + step)
         _spoil(flat[part], config, draws.take(np.arange(len(flat))[part]))
     return {**rows, "seen": seen}
+
+
+class Noise(Corruption):
+    """Noise on values; the clean example is the target."""
+
+    config: NoiseConfig
+    writes = ("seen",)
+
+    def counts(self, n: int) -> Counts:
+        return Counts(n, n)
+
+    def restore(self, rows: Rows) -> Rows:
+        return {name: column for name, column in rows.items() if name != "seen"}
+
+    def pieces(self, rows: Rows, row: int) -> list[Piece]:
+        clean, seen = np.asarray(rows["input"])[row], np.asarray(rows["seen"])[row]
+        places = np.flatnonzero(scaled(clean) != seen)
+        return [Piece("x", clean, places), Piece("x′", seen, places)]
+
+    def __call__(self, rows: Rows, draws: Draws) -> Rows:
+        return add_noise(rows, self.config, draws)
+
+
+Config = NoiseConfig
+
+
+def build(config: NoiseConfig, specials: Specials | None = None) -> Noise:
+    return Noise(config, specials)
 
 
 def scaled(values: np.ndarray) -> np.ndarray:

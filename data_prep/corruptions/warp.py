@@ -1,8 +1,8 @@
-"""Other pictures of the same things: every picture is moved, turned, resized and bent a little before it is used.
+"""Other pictures of the same things: every picture is moved, rotated, scaled and bent a little before it is used.
 
-    x ──► sampled at  A·(p + bend(p)) + shift ──► x, which both what is seen and what is to be rebuilt are made from
+    x ──► sampled at  A·(p + elastic(p)) + translation ──► x, of which both what is seen and what is rebuilt are made
 
-A is a turn and a change of size about the picture's middle. `bend` is a smooth field: displacements drawn on a coarse
+A rotates and scales about the picture's middle. `elastic` is a smooth field: displacements drawn on a coarse
 grid (GRID × GRID points), smoothly interpolated. What comes from outside the picture is 0. Sampling is bilinear.
 
 `augment` is a pure function of each row and of the row's keyed draws, as `data_prep.corruptions.noise` is: epochs
@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 
-SHIFT, TURN, SIZE, BEND = range(16, 20)  # draws; those of noise are others
+TRANSLATE, ROTATE, SCALE, ELASTIC = range(16, 20)  # draws; those of noise are others
 GRID = 4
 CHUNK = 1 << 18  # values worked on at a time
 
@@ -30,10 +30,10 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shift: float = Field(default=0.0, ge=0, description="Most pixels to the side, up or down.")
-    turn: float = Field(default=0.0, ge=0, le=180, description="Most degrees, either way.")
-    size: float = Field(default=0.0, ge=0, lt=1, description="Most change of size: 0.1 is 10 % larger or smaller.")
-    bend: float = Field(default=0.0, ge=0, description="Standard deviation of the smooth displacements, in pixels.")
+    translate: float = Field(default=0.0, ge=0, description="Most pixels to the side, up or down.")
+    rotate: float = Field(default=0.0, ge=0, le=180, description="Most degrees, either way.")
+    scale: float = Field(default=0.0, ge=0, lt=1, description="Most change of size: 0.1 is 10 % larger or smaller.")
+    elastic: float = Field(default=0.0, ge=0, description="Standard deviation of the smooth displacements, in pixels.")
 
     @property
     def changes(self) -> bool:
@@ -72,17 +72,17 @@ def _places(height: int, width: int, config: AugmentConfig, draws: Draws) -> tup
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = (axis.ravel() for axis in np.mgrid[:height, :width].astype(np.float32))
     y, x = y - middle_y, x - middle_x
-    if config.bend:
+    if config.elastic:
         row, position = np.arange(count)[:, None], np.arange(2 * GRID * GRID)
-        uniform = ((draws.bits(BEND, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52
-        points = (config.bend * ndtri(uniform)).astype(np.float32).reshape(count, 2, GRID * GRID)
+        uniform = ((draws.bits(ELASTIC, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52
+        points = (config.elastic * ndtri(uniform)).astype(np.float32).reshape(count, 2, GRID * GRID)
         bent = points @ _smooth(height, width)
         y, x = y + bent[:, 0], x + bent[:, 1]
-    angle = np.radians(config.turn) * _either_way(draws, TURN)
-    scale = 1 / (1 + config.size * _either_way(draws, SIZE))
+    angle = np.radians(config.rotate) * _either_way(draws, ROTATE)
+    scale = 1 / (1 + config.scale * _either_way(draws, SCALE))
     cosine, sine = (scale * np.cos(angle)).astype(np.float32), (scale * np.sin(angle)).astype(np.float32)
-    down = (config.shift * _either_way(draws, SHIFT)).astype(np.float32)
-    right = (config.shift * _either_way(draws, SHIFT, 1)).astype(np.float32)
+    down = (config.translate * _either_way(draws, TRANSLATE)).astype(np.float32)
+    right = (config.translate * _either_way(draws, TRANSLATE, 1)).astype(np.float32)
     return cosine * x - sine * y + (middle_x - right), sine * x + cosine * y + (middle_y - down)
 
 

@@ -13,13 +13,14 @@ checked against its digest when it is first touched; a flipped byte, a short or 
 named, never trained on. (Arrow's own validation passes about half of all single flipped bytes.)
 
 A Ragged column is stored as LargeList (layout "ragged"), or as FixedSizeList where all rows have
-one length (layout "blocks"); a plain column [R, …] as values or, with more axes, as Arrow's
-fixed-shape tensor. Booleans become uint8.
+one length (layout "blocks"); items with axes of their own, in a row or one to a row, as Arrow's
+fixed-shape tensors, which know their shape. Booleans become uint8.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -33,9 +34,9 @@ import xxhash
 from numpy.typing import ArrayLike
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import Ragged, Rows, concat, num_rows, ragged, take
+from data_prep.shards.rows import Ragged, Rows, concat, network_input, num_rows, take
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 MAGIC = b"ARROW1\0\0"  # what an Arrow file begins with; the schema message follows
 OPEN_BATCHES = 4096  # views a reader keeps at hand; their data stays in the page cache
@@ -84,29 +85,44 @@ def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array
     values = column.values if isinstance(column, Ragged) else column
     if values.dtype == bool:
         values = values.view(np.uint8)
+    items = _items_to_arrow(values)
     if not isinstance(column, Ragged):
-        if values.ndim == 1:
-            return pa.array(values)
-        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values))
+        return items
     if layout == "ragged":
-        return pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(values))
+        return pa.LargeListArray.from_arrays(pa.array(column.offsets), items)
     lengths = column.lengths
     if (lengths != lengths[0]).any():
         found = f"{lengths.min()} to {lengths.max()} values"
         raise ValueError(f"layout blocks needs rows of one length, but the column {name} has {found}")
-    return pa.FixedSizeListArray.from_arrays(pa.array(values), int(lengths[0]))
+    return pa.FixedSizeListArray.from_arrays(items, int(lengths[0]))
 
 
 def from_arrow(array: pa.Array) -> Ragged | np.ndarray:
     """The column back, as views of Arrow's buffers (read-only)."""
-    if isinstance(array, pa.FixedShapeTensorArray):
-        return array.to_numpy_ndarray()
     if pa.types.is_large_list(array.type):
         offsets = array.offsets.to_numpy(zero_copy_only=True)
-        return Ragged(array.values.to_numpy(zero_copy_only=True), offsets)
+        return Ragged(_items_from_arrow(array.values), offsets)
     if pa.types.is_fixed_size_list(array.type):
         offsets = np.arange(len(array) + 1, dtype=np.int64) * array.type.list_size
-        return Ragged(array.values.to_numpy(zero_copy_only=True), offsets)
+        return Ragged(_items_from_arrow(array.values), offsets)
+    return _items_from_arrow(array)
+
+
+def _items_to_arrow(values: np.ndarray) -> pa.Array:
+    """[N, *item] as N values, or tensors of their shape."""
+    if values.ndim == 1:
+        return pa.array(values)
+    item = values.shape[1:]
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    storage = pa.FixedSizeListArray.from_arrays(flat, math.prod(item))
+    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(flat.type, item), storage)
+
+
+def _items_from_arrow(array: pa.Array) -> np.ndarray:
+    """[N, *item], not copied."""
+    if isinstance(array, pa.FixedShapeTensorArray):
+        flat = array.storage.values.to_numpy(zero_copy_only=True)
+        return flat.reshape(len(array), *array.type.shape)
     return array.to_numpy(zero_copy_only=True)
 
 
@@ -145,8 +161,9 @@ class ShardWriter:
         if (self.folder / INDEX).exists():
             raise FileExistsError(f"{self.folder} already holds finished shards")
         self._pending: list[Rows] = []
-        self._num_pending = self._rows = self._tokens = 0
+        self._num_pending = self._rows = self._items = 0
         self._schema: pa.Schema | None = None
+        self._types: dict[str, str] | None = None
         self._shards: list[dict[str, Any]] = []
         self._open: tuple[pa.NativeFile, pa.RecordBatchFileWriter] | None = None
         self._bounds: list[int] = []  # of the parts of the shard being written: head, batches
@@ -156,6 +173,10 @@ class ShardWriter:
         count = num_rows(rows)
         if count == 0:
             return
+        types = {name: _type_of(rows[name]) for name in sorted(rows)}
+        self._types = self._types or types
+        if types != self._types:
+            raise ValueError(f"rows with {types} do not fit shards with {self._types}")
         self._pending.append(rows)
         self._num_pending += count
         if self._num_pending >= self._wanted():
@@ -167,7 +188,7 @@ class ShardWriter:
         self._end_shard()
         columns = {field.name: str(field.type) for field in self._schema or ()}
         index = {"format": FORMAT, "layout": self.layout, "columns": columns, "rows": self._rows}
-        index |= {"rows_per_batch": self.rows_per_batch, "tokens": self._tokens}
+        index |= {"rows_per_batch": self.rows_per_batch, "items": self._items}
         index |= {"shards": self._shards, "extra": extra or {}}
         write_whole(self.folder / INDEX, sealed(index))
         return index
@@ -192,8 +213,6 @@ class ShardWriter:
         arrays = [to_arrow(rows[name], name, self.layout) for name in names]
         batch = pa.record_batch(arrays, names=names)
         schema = self._schema = self._schema or batch.schema
-        if batch.schema != schema:
-            raise ValueError(f"rows with {batch.schema} do not fit shards with {schema}")
         if self._open is None:
             path = self.folder / f"shard-{len(self._shards):05d}.arrow"
             sink = pa.OSFile(str(path), "wb")
@@ -205,7 +224,7 @@ class ShardWriter:
         self._bounds.append(sink.tell())
         self._shards[-1]["rows"] += batch.num_rows
         self._rows += batch.num_rows
-        self._tokens += len(ragged(rows, "tokens").values) if "tokens" in rows else 0
+        self._items += _num_items(rows)
         if self._rows % self.rows_per_shard == 0:
             self._end_shard()
 
@@ -225,6 +244,20 @@ class ShardWriter:
         shard |= {"bytes": len(data), "parts": digest(parts)}
 
 
+def _type_of(column: Ragged | np.ndarray) -> str:
+    """As it is compared and told: what rows of a column are made of."""
+    values = column.values if isinstance(column, Ragged) else column
+    dtype = np.dtype(np.uint8) if values.dtype == bool else values.dtype
+    run = "run of " if isinstance(column, Ragged) else ""
+    return f"{run}{dtype.name}{list(values.shape[1:]) or ''}"
+
+
+def _num_items(rows: Rows) -> int:
+    """Tokens or frames that the rows hold together; 0 where a row is one array."""
+    column = network_input(rows) if "seen" in rows or "input" in rows else None
+    return len(column.values) if isinstance(column, Ragged) else 0
+
+
 def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make shards in `folder` of finished ones in `pieces`, whose files move there, one after another."""
     folder = Path(folder)
@@ -240,7 +273,7 @@ def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = No
             _parts_file(piece, shard["file"]).replace(_parts_file(folder, name))
             shards.append({**shard, "file": name})
         shutil.rmtree(piece)
-    sums = {what: sum(index[what] for index in indices) for what in ("rows", "tokens")}
+    sums = {what: sum(index[what] for index in indices) for what in ("rows", "items")}
     joined = {**indices[0], **sums, "shards": shards, "extra": extra or {}}
     write_whole(folder / INDEX, sealed(joined))
     return joined
@@ -274,7 +307,7 @@ class Shards:
                 f"delete the artifact {self.artifact} and run again"
             )
         self.rows: int = self.index["rows"]
-        self.tokens: int = self.index["tokens"]
+        self.items: int = self.index["items"]  # tokens or frames of all rows; 0 where a row is no run
         self.columns: dict[str, str] = self.index["columns"]
         self.extra: dict[str, Any] = self.index["extra"]
         rows = np.array([shard["rows"] for shard in self.index["shards"]], np.int64)
@@ -347,6 +380,23 @@ class Shards:
         back = np.empty(len(index), np.int64)
         back[by_batch] = np.arange(len(index))
         return take(concat(parts), back)
+
+    def lengths(self, index: ArrayLike) -> np.ndarray:
+        """[R] int64: items of the rows `index` [R]. Of what they hold only the offsets are read.
+
+        ValueError where a row is no run of items.
+        """
+        index = np.asarray(index, np.int64)
+        number = np.searchsorted(self._starts, index, side="right") - 1
+        found = np.empty(len(index), np.int64)
+        for n in np.unique(number):
+            mine = number == n
+            column = network_input(self.batch(int(n)))
+            if not isinstance(column, Ragged):
+                raise ValueError(f"rows of {self._where()} are arrays of one shape, which have no lengths")
+            row = index[mine] - self._starts[n]
+            found[mine] = column.offsets[row + 1] - column.offsets[row]
+        return found
 
     def verify(self) -> list[str]:
         """Check every byte of every file: one sentence for each damaged part."""

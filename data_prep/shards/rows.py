@@ -1,16 +1,19 @@
 """What flows between composing, corrupting, storing and loading: a batch of rows, as columns.
 
-A batch is a dict from column name to column. A column is either `Ragged` (a run of values per
-row: token ids, segments) or a plain array whose first axis is the row (labels, document numbers).
+A batch is a dict from column name to column. A column is either `Ragged` (a run of items per row:
+token ids, segments, frames) or a plain array whose first axis is the row (labels, document numbers).
 Nothing here knows what the values mean, except `Specials`, which names the token ids that are not
 text.
 
-    tokens          Ragged uint16|uint32   token ids; after corruption, what the network sees (x′)
+    input           Ragged or [R, …]       x, the example: token ids (uint16 or uint32), values, frames
+    seen            like input             x′, what the network sees; where there is none, it sees `input`
+    target_positions, target_ids           x″, sparse: Ragged uint16, rising, and dtype of `input`. `input` may be
+                                           left out beside them: `seen` with the targets put back
+    target_tokens   Ragged                 x″, a sequence of its own
+    target          like input             x″, the clean example
     segment         Ragged uint8           0 in [CLS] A [SEP], 1 in B [SEP]
     word_start      Ragged uint8           1 at a word's first piece and at specials, else 0
     sequence        Ragged, any integers   where a row holds several sequences: which one
-    target_positions, target_ids           Ragged uint16 and dtype of tokens: what is to be
-                                           predicted (x″), sparse, in rising positions
     label           ndarray uint8          NSP: 1 = random; SOP: 1 = swapped
     document        ndarray uint32         number of the document that the row comes from
 """
@@ -25,12 +28,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from data_prep.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
     """Rows of unequal lengths in one flat array: row r is `values[offsets[r]:offsets[r + 1]]`.
 
-    values: [N], any dtype. offsets: [R + 1] int64, rising from 0 to N.
+    values: [N, *item], any dtype; items are scalars, frames, vectors, patches. offsets: [R + 1] int64, rising from 0
+    to N.
     """
 
     values: np.ndarray
@@ -43,15 +49,16 @@ class Ragged:
             raise ValueError(f"offsets must rise from 0 to {len(self.values)}, the number of values")
 
     @staticmethod
-    def from_rows(rows: Iterable[ArrayLike], dtype: DTypeLike | None = None) -> Ragged:
-        """One row per item; `dtype` is needed only where there are no rows to tell it."""
+    def from_rows(rows: Iterable[ArrayLike], dtype: DTypeLike | None = None, item: Sequence[int] = ()) -> Ragged:
+        """Rows [length, *item], one after another; `dtype` and `item` are needed where no row tells them."""
         arrays = [np.asarray(row, dtype) for row in rows]
-        values = np.concatenate(arrays) if arrays else np.empty(0, dtype)
+        arrays = [array.reshape(0, *item) if not array.size else array for array in arrays] if item else arrays
+        values = np.concatenate(arrays) if arrays else np.empty((0, *item), dtype)
         return Ragged.from_lengths(values, [len(array) for array in arrays])
 
     @staticmethod
     def from_lengths(values: np.ndarray, lengths: ArrayLike) -> Ragged:
-        """Cut `values` [N] into consecutive rows of `lengths` [R], which sum to N."""
+        """Cut `values` [N, *item] into consecutive rows of `lengths` [R], which sum to N."""
         return Ragged(values, offsets_of(lengths))
 
     @staticmethod
@@ -64,6 +71,11 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """The shape of an item: () of scalars."""
+        return self.values.shape[1:]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -98,16 +110,16 @@ class Ragged:
         return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
 
     def pad(self, width: int, fill: int | float) -> np.ndarray:
-        """[R, width], filled up with `fill` on the right; a view where every row is that wide.
+        """[R, width, *item], filled up with `fill` on the right; a view where every row is that wide.
 
         Raises ValueError where a row is longer: cutting is the caller's decision.
         """
         lengths = self.lengths
         if (lengths == width).all():
-            return self.values.reshape(len(self), width)
+            return self.values.reshape(len(self), width, *self.item)
         if lengths.max() > width:
-            raise ValueError(f"a row of {lengths.max()} values does not fit into a width of {width}")
-        padded = np.full((len(self), width), fill, self.values.dtype)
+            raise ValueError(f"a row of {lengths.max()} items does not fit into a width of {width}")
+        padded = np.full((len(self), width, *self.item), fill, self.values.dtype)
         padded[np.arange(width) < lengths[:, None]] = self.values
         return padded
 
@@ -139,6 +151,11 @@ def num_rows(rows: Rows) -> int:
     return next(iter(counts.values()), 0)
 
 
+def network_input(rows: Rows) -> Ragged | np.ndarray:
+    """What the network sees of the rows: x′ if they are corrupted, else x."""
+    return rows["seen"] if "seen" in rows else rows["input"]
+
+
 def take(rows: Rows, index: ArrayLike) -> Rows:
     """The rows asked for, in the order asked."""
     index = np.asarray(index, np.int64)
@@ -159,33 +176,104 @@ def concat(parts: Sequence[Rows]) -> Rows:
     return joined
 
 
-@dataclass(frozen=True)
-class Specials:
-    """The token ids of a vocabulary that are not text.
+ROLES = ("cls", "sep", "pad", "mask", "unk", "bos", "eos", "decoder_start")
 
-    `vocabulary` is the number of ids; `all` holds every special id, the five named ones included
-    whether given or not.
+
+@dataclass(frozen=True, init=False)
+class Specials:
+    """The token ids of a vocabulary that are not text, by their roles.
+
+    A tokenizer has some of the `ROLES`; reading one that it lacks (`specials.mask`) raises UserError, `get` gives None.
+    One id may have several roles. `vocabulary` is the number of ids; `all` holds every special id, with a role or
+    without; `sentinels` stand for spans, in the order in which they are used.
     """
 
-    cls: int
-    sep: int
-    pad: int
-    mask: int
-    unk: int
     vocabulary: int
-    all: frozenset[int] = frozenset()
+    all: frozenset[int]
+    sentinels: tuple[int, ...]
+    roles: tuple[tuple[str, int], ...]
+    """(role, id) of the roles that are filled, in the order of `ROLES`."""
 
-    def __post_init__(self) -> None:
-        ids = frozenset(int(i) for i in self.all) | {
-            self.cls,
-            self.sep,
-            self.pad,
-            self.mask,
-            self.unk,
-        }
-        object.__setattr__(self, "all", ids)
-        if min(ids) < 0 or max(ids) >= self.vocabulary:
-            raise ValueError(f"special ids {sorted(ids)} do not lie in a vocabulary of {self.vocabulary}")
+    def __init__(
+        self,
+        vocabulary: int,
+        all: Iterable[int] = (),
+        sentinels: Iterable[int] = (),
+        cls: int | None = None,
+        sep: int | None = None,
+        pad: int | None = None,
+        mask: int | None = None,
+        unk: int | None = None,
+        bos: int | None = None,
+        eos: int | None = None,
+        decoder_start: int | None = None,
+    ) -> None:
+        given = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
+        roles = tuple((role, int(number)) for role, number in given if number is not None)
+        spans = tuple(map(int, sentinels))
+        ids = frozenset(map(int, all)) | {number for _, number in roles} | set(spans)
+        if ids and (min(ids) < 0 or max(ids) >= vocabulary):
+            raise ValueError(f"special ids {sorted(ids)} do not lie in a vocabulary of {vocabulary}")
+        for name, value in (("vocabulary", vocabulary), ("all", ids), ("sentinels", spans), ("roles", roles)):
+            object.__setattr__(self, name, value)
+
+    def get(self, role: str) -> int | None:
+        """The id of a role; None where the tokenizer has none."""
+        if role not in ROLES:
+            raise KeyError(f"{role!r} is no role of a special token: {', '.join(ROLES)}")
+        return dict(self.roles).get(role)
+
+    def need(self, role: str, what: str = "this recipe") -> int:
+        """The id of a role. UserError, which says `what` needs it, where the tokenizer has none."""
+        number = self.get(role)
+        if number is None:
+            raise UserError(
+                f"{what} needs a special token for {role}, and this tokenizer has none (it has "
+                f"{', '.join(role for role, _ in self.roles) or 'no roles'}): add {role} to tokenizer.roles, or use "
+                "another tokenizer"
+            )
+        return number
+
+    def need_sentinels(self, count: int, what: str) -> tuple[int, ...]:
+        """The first `count` sentinels. UserError, which says `what` needs them, where there are fewer."""
+        if len(self.sentinels) < count:
+            raise UserError(
+                f"{what} needs {count} sentinels, and this tokenizer has {len(self.sentinels)}: "
+                f"set tokenizer.sentinels to {count}, or use another tokenizer"
+            )
+        return self.sentinels[:count]
+
+    @property
+    def cls(self) -> int:
+        return self.need("cls")
+
+    @property
+    def sep(self) -> int:
+        return self.need("sep")
+
+    @property
+    def pad(self) -> int:
+        return self.need("pad")
+
+    @property
+    def mask(self) -> int:
+        return self.need("mask")
+
+    @property
+    def unk(self) -> int:
+        return self.need("unk")
+
+    @property
+    def bos(self) -> int:
+        return self.need("bos")
+
+    @property
+    def eos(self) -> int:
+        return self.need("eos")
+
+    @property
+    def decoder_start(self) -> int:
+        return self.need("decoder_start")
 
     @cached_property
     def is_special(self) -> np.ndarray:

@@ -32,13 +32,14 @@ def of_shards(folders: dict[str, Path], tokenizer: Path, lengths: dict[str, int]
 def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: int = MOST_TOKENS) -> RowCounts:
     """One split of shards. `length`: of a row with its padding (default: of the longest one)."""
     special = vocabulary.specials
+    pad = special.get("pad")
     tokens = np.zeros(special.vocabulary, np.int64)
     long, several, labels = Exact(), Exact(), Exact()
-    wanted = shards.num_batches if shards.tokens <= most else max(1, shards.num_batches * most // shards.tokens)
+    wanted = shards.num_batches if shards.items <= most else max(1, shards.num_batches * most // shards.items)
     chosen = evenly(shards.num_batches, wanted, "rows")
     for number in chosen:
         batch = shards.batch(number)
-        rows = restore(batch) if "target_ids" in batch else ragged(batch, "tokens")
+        rows = restore(batch) if "target_ids" in batch else ragged(batch, "input")
         found = np.bincount(rows.values, minlength=special.vocabulary)
         if len(found) > special.vocabulary:
             raise UserError(
@@ -47,8 +48,8 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
             )
         tokens += found
         sizes = rows.lengths
-        if found[special.pad]:
-            sizes = sizes - np.bincount(rows.row_index(), rows.values == special.pad, len(rows)).astype(np.int64)
+        if pad is not None and found[pad]:
+            sizes = sizes - np.bincount(rows.row_index(), rows.values == pad, len(rows)).astype(np.int64)
         long.add(sizes)
         if "sequence" in batch:
             within = ragged(batch, "sequence")
@@ -62,7 +63,7 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
     room = length or long.most
     return {
         "rows": shards.rows,
-        "tokens": shards.tokens,
+        "tokens": shards.items,
         "read": {"share": share_of(len(chosen), shards.num_batches), "items": used},
         "length": room,
         "padding_share": round(1 - ratio(used, read * room, 1.0), 6),
@@ -79,7 +80,8 @@ def _of_tokens(tokens: np.ndarray, vocabulary: Vocabulary) -> TokenCounts:
     """What there is to say of counts [vocabulary] of tokens."""
     special = vocabulary.specials
     ordinary = vocabulary.ordinary
-    unknown = int(tokens[special.unk])
+    unk = special.get("unk")
+    unknown = 0 if unk is None else int(tokens[unk])
     counts = tokens[ordinary]
     order = np.argsort(-counts, kind="stable")
     ranked = counts[order]

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from data_prep.shards.rows import Specials
 from data_prep.stats.counts import BINS, Exact, by_count, evenly
 from data_prep.stats.types import FORMAT, Kind, TokenizerCounts
-from data_prep.tokens.tokenizers import SPECIAL_TOKENS, load, specials
+from data_prep.tokens.tokenizers import load, specials
 
 EXAMPLES = 8  # pieces of each kind that are named
 MOST_SCRIPTS = 16
@@ -97,7 +97,7 @@ def of_tokenizer(folder: Path) -> TokenizerCounts:
     return {
         "format": FORMAT,
         "vocabulary": special.vocabulary,
-        "specials": {role: vocabulary.spelt(getattr(special, role)) for role in SPECIAL_TOKENS},
+        "specials": {role: vocabulary.spelt(number) for role, number in special.roles},
         "kinds": kinds,
         "lengths": lengths.lengths(min(max(lengths.most, 1), BINS)),
         "scripts": dict(by_count(scripts)[:MOST_SCRIPTS]),

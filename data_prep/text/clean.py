@@ -50,6 +50,8 @@ class CleanConfig(BaseModel):
     max_rejects: Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
     """Bad rows tolerated: an integer counts them, a fraction is their share. No duplicate is bad, nor what a rule
     leaves out."""
+    keep_lines: bool = False
+    """Keep line breaks and the space that lines begin with, as code needs them: each line is a sentence then."""
     rules: RulesConfig = Field(default_factory=RulesConfig)
     """Rules that drop lines, mask and reject; see `data_prep.text.rules.rules`. None is on unless it is named."""
 
@@ -60,9 +62,16 @@ class CleanConfig(BaseModel):
         return language
 
 
-def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc") -> str:
-    """Normalised text without control characters, with single spaces and single blank lines."""
+def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc", keep_lines: bool = False) -> str:
+    """Normalised text without control characters, with single spaces and single blank lines.
+
+    keep_lines: spaces and tabs stay as they are, but at the end of lines.
+    """
     form = _FORMS[normalisation]
+    if keep_lines:
+        text = _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text))
+        text = text if form is None else unicodedata.normalize(form, text)
+        return _BLANK_LINES.sub("\n\n", "\n".join(map(str.rstrip, text.split("\n")))).strip("\n")
     stripped = text.strip()
     if _in_order(stripped) and (form is None or unicodedata.is_normalized(form, stripped)):
         return stripped  # most text is in order, which is seen much faster than put right

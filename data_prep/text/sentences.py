@@ -215,6 +215,22 @@ SPLITTERS: dict[str, Callable[[str], list[str]]] = {
 }
 
 
+def split_lines(text: str) -> list[str]:
+    """The lines of a text that are not blank, with the space they begin with."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def by_paragraph(text: str, split: Callable[[str], list[str]]) -> tuple[list[str], list[int]]:
+    """Sentences of a text, and the number of each one's paragraph: a blank line is between two of them."""
+    sentences, numbers, number = list[str](), list[int](), 0
+    for paragraph in _BLANK_LINE.split(text) if "\n" in text else [text]:
+        added = split(paragraph)
+        sentences += added
+        numbers += [number] * len(added)
+        number += bool(added)
+    return sentences, numbers
+
+
 def split(text: str, language: str, tidy: bool = False) -> list[str]:
     """Sentences of a text in a language of `SPLITTERS`; `tidy`: `data_prep.text.clean.clean` made the text."""
     return split_en(text, tidy) if language == "en" else SPLITTERS[language](text)

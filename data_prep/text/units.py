@@ -1,7 +1,7 @@
 """One unit of a corpus: the parts of sources that are read one after another, cleaned, and kept in files.
 
-documents.arrow   rows that are kept so far: name, sentences, source, meta, their number and position; meta is kept as
-                  the source has it, control characters too: who shows it makes them visible
+documents.arrow   rows that are kept so far: name, sentences, paragraphs, source, meta, their number and position; meta
+                  is kept as the source has it, control characters too: who shows it makes them visible
 names.arrow       names and sources again, to be looked up one by one
 rejects.arrow     refused rows
 keys.u64          128 bits of each row's text and of its name
@@ -35,7 +35,7 @@ from data_prep.text.clean import CleanConfig, clean, fingerprint
 from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
 
-VERSION = 2  # of what a unit holds; raised when reading or cleaning gives something else
+VERSION = 3  # of what a unit holds; raised when reading or cleaning gives something else
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
@@ -89,7 +89,9 @@ def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -
             kept += 1
             name, source, position = printable(result.document.name), result.document.source, result.document.position
             meta = _as_json(result.document.meta)
-            documents.write([name, result.sentences, source, meta, number, position], len(result.text))
+            documents.write(
+                [name, result.sentences, result.paragraphs, source, meta, number, position], len(result.text)
+            )
             names.write([name, source], 0)
             keys.write(result.fingerprint + _name_key(name))
             signatures.write(result.text)
@@ -111,6 +113,7 @@ class Cleaned(NamedTuple):
     document: Document
     text: str
     sentences: list[str]
+    paragraphs: list[int]
     fingerprint: bytes
 
 
@@ -130,7 +133,7 @@ class Cleaner:
     def __call__(self, document: Document) -> Cleaned | Reject:
         config = self.config
         excerpt = document.text.lstrip()[:80].rstrip()
-        text = clean(document.text, config.normalisation)
+        text = clean(document.text, config.normalisation, config.keep_lines)
         if len(text) < config.min_characters:
             return Reject(document.source, document.position, self.short, excerpt)
         if len(text) < 0.9 * len(document.text) and _mostly_controls(document.text[:_LOOKED_AT]):
@@ -144,9 +147,11 @@ class Cleaner:
         if outcome.text is None or len(outcome.text) < config.min_characters:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
-        tidy = outcome.text is text  # a rule that mends a text may leave white space
-        sentences = splitting.split(outcome.text, config.language, tidy)
-        return Cleaned(document, outcome.text, sentences, fingerprint(outcome.text, tidy))
+        tidy = outcome.text is text and not config.keep_lines  # a rule that mends a text may leave white space
+        split = partial(splitting.split, language=config.language, tidy=tidy)
+        chosen = splitting.split_lines if config.keep_lines else split
+        sentences, paragraphs = splitting.by_paragraph(outcome.text, chosen)
+        return Cleaned(document, outcome.text, sentences, paragraphs, fingerprint(outcome.text, tidy))
 
 
 def _as_json(meta: dict[str, Any]) -> str:

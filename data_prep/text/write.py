@@ -45,7 +45,10 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
             if job.marks is not None:
                 sentences, at = batch["sentences"], batch.schema.get_field_index("sentences")
                 first, span = first + len(sentences.flatten()), slice(first, first + len(sentences.flatten()))
-                batch = batch.set_column(at, "sentences", without_marked(sentences, job.marks.read(span)))
+                marked, numbers = job.marks.read(span), batch["paragraphs"]
+                batch = batch.set_column(at, "sentences", without_marked(sentences, marked))
+                at = batch.schema.get_field_index("paragraphs")
+                batch = batch.set_column(at, "paragraphs", without_marked(numbers, marked))
             for code, split in enumerate(SPLITS):
                 chosen = batch.filter(pa.array(verdict == code))
                 if not chosen.num_rows:

@@ -13,20 +13,20 @@ import numpy as np
 
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import Corpus, CorpusFile
-from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.corruptions import build, config_of
 from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Use
 from data_prep.rng import Draws, key
 from data_prep.shards.format import ShardWriter, digest, join, mapped
-from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
+from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
 from data_prep.tokens.encoder import Encoder
-from data_prep.tokens.tokenizers import load, specials
+from data_prep.tokens.tokenizers import line_break, load, specials
 from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
 
-VERSION = 1  # of what tokenising gives
+VERSION = 2  # of what tokenising gives
 TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
 ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
 
@@ -184,9 +184,10 @@ def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
 def _composed(job: _Writing) -> Iterator[Rows]:
     tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
     config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
+    break_token = None if settings.breaks == "none" else line_break(load(job.tokenizer))
     for documents in job.documents:
         name = f"{config['name']} {job.split}"
-        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents)
+        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents, break_token)
 
 
 def _count_rows(job: _Writing) -> int:
@@ -204,7 +205,7 @@ def _write_piece(job: _Writing) -> tuple[int, int, int]:
         if num_rows(rows):
             of = rows["document"]
             sequences += len(of.values if isinstance(of, Ragged) else of)
-            lengths += len(ragged(rows, "tokens").values)
+            lengths += len(network_input(rows).values)  # type: ignore[union-attr]
         writer.write(rows)
     writer.close()
     return written, sequences, lengths
@@ -220,7 +221,7 @@ def _lengthened(config: dict[str, Any]) -> dict[str, Any]:
 def _corrupted(rows: Rows, config: dict[str, Any], split: str, first: int, special: Any) -> Rows:
     """The corruption that the loader would do in the first epoch: rows are keyed by their number in the shards."""
     draws = Draws(key(config["seed"], *stream_of(split, config["name"])), 0, np.arange(first, first + num_rows(rows)))
-    return corrupt(rows, MaskingConfig.model_validate(config["corruption"]), special, draws)
+    return build(config_of(config["corruption"]), special)(rows, draws)
 
 
 def _summary(tokens: TokenCorpus, index: dict[str, Any], sequences: int, written: int, length: int) -> dict[str, Any]:

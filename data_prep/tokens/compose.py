@@ -3,10 +3,14 @@
     packed   [CLS] s s s … [SEP]      consecutive sentences of one document; its last row is shorter
     nsp      [CLS] A [SEP] B [SEP]    next sentence prediction: B follows A, or is from elsewhere
     sop      [CLS] A [SEP] B [SEP]    sentence order prediction: B follows A, or the two are swapped
+    raw      [CLS] s [SEP]            one document, or one sentence, cut where a row ends
+    stream   … s s [EOS] s s s …      documents one after another, cut into full rows (Radford et al. 2019)
+
+What stands around a text is its `frame`: [CLS] … [SEP] as here, [BOS] … [EOS], … [EOS] or nothing.
 
 `compose` is pure and works document by document: what a document gives depends on the document, the
 corpus, the config, the seed and the epoch, not on which documents are composed together. Only `pack`,
-which then puts several of these sequences into each row, chooses among those composed together.
+which then puts several of these sequences into each row, and stream take those composed together.
 
 Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, . 4.2); nsp is BERT's (Devlin et al.
 2018, . 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
@@ -19,11 +23,11 @@ from bisect import bisect_left, bisect_right
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of
+from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.packing import pack
 
@@ -39,17 +43,51 @@ class ComposeConfig(BaseModel):
     rows end where a sentence ends (one longer than a row is cut all the same) or are filled up.
     epochs: how many times the corpus is composed anew (pairs differ from epoch to epoch). pack:
     several sequences per row, best-fit, so that little of a row is padding; each keeps its own
-    [CLS], positions, budget of masks and label.
+    [CLS], positions, budget of masks and label. frame: special tokens around a text, in a stream
+    around each document. per: what a raw row holds. columns: more of them, see `compose`. breaks: a
+    stream has two line breaks between paragraphs; lines: also one between sentences, which are lines
+    where `clean.keep_lines` is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["packed", "nsp", "sop"]
+    kind: Literal["packed", "nsp", "sop", "raw", "stream"]
+    frame: Literal["cls-sep", "bos-eos", "eos", "none"] = "cls-sep"
     length: int = Field(128, ge=8)
     short_probability: float = Field(0.1, ge=0, le=1)
     whole_sentences: bool = True
     epochs: int = Field(1, ge=1)
     pack: bool = False
+    per: Literal["document", "sentence"] = "document"
+    columns: tuple[Literal["sentence", "boundary"], ...] = ()
+    breaks: Literal["none", "paragraphs", "lines"] = "none"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ComposeConfig:
+        if self.kind in ("nsp", "sop") and self.frame != "cls-sep":
+            raise ValueError(f"pairs ({self.kind}) are told apart by [SEP], so frame must be cls-sep, not {self.frame}")
+        if self.kind == "stream" and self.pack:
+            raise ValueError("a stream fills its rows already: leave pack out")
+        if self.kind != "stream" and self.breaks != "none":
+            raise ValueError("'breaks' belongs to kind stream")
+        if self.kind != "raw" and self.per != "document":
+            raise ValueError("'per' belongs to kind raw")
+        return self
+
+    @property
+    def front(self) -> str | None:
+        """Role of the token before a text."""
+        return {"cls-sep": "cls", "bos-eos": "bos"}.get(self.frame)
+
+    @property
+    def back(self) -> str | None:
+        """Role of the token behind it."""
+        return {"cls-sep": "sep", "bos-eos": "eos", "eos": "eos"}.get(self.frame)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Roles of special tokens that a tokenizer must have."""
+        return tuple(role for role in (self.front, self.back) if role)
 
 
 def compose(
@@ -60,19 +98,33 @@ def compose(
     name: str,
     epoch: int,
     documents: range,
+    line_break: int | None = None,
 ) -> Rows:
     """The rows of some documents, in the order of the documents and of their text.
 
-    name: the corpus's, part of the keys. Returns `tokens` and `word_start` (Ragged), `document` [R]
-    uint32, and for pairs also `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop:
-    1 = swapped). With `pack`, `document` and `label` are Ragged, one value per sequence of the row,
-    and `sequence` (Ragged uint8, or uint16 for long rows) tells a token's; rows are in the order of
-    their first sequences. UserError where nsp finds no second document to take a foreign partner
-    from.
+    name: the corpus's, part of the keys. line_break: the token of one, for `config.breaks`. Returns
+    `input` and `word_start` (Ragged), `document` [R] uint32, and for pairs also `segment` (Ragged
+    uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`, `document` and
+    `label` are Ragged, one value per sequence of the row, and `sequence` (Ragged uint8, or uint16 for
+    long rows) tells a token's; rows are in the order of their first sequences; a stream's rows have
+    both, a sequence being what a row holds of a document.
+    On request, Ragged too: `sentence` uint16 (number of a token's sentence in its text, from 0; special
+    tokens count to the sentence before them) and `boundary` uint8 (1 at the first token of a paragraph).
+    UserError where nsp finds no second document to take a foreign partner from, or the tokenizer lacks a
+    special token of the frame.
     """
-    if config.kind == "packed":
-        document, spans = _packed(corpus, config, documents)
-        return _finished(_assemble(corpus, specials, document, [spans]), config)
+    if config.kind in ("packed", "raw", "stream"):
+        divided = {"packed": _packed, "raw": _raw, "stream": _whole}[config.kind]
+        document, spans = divided(corpus, config, documents)
+        rows = _assemble(corpus, config, specials, document, [spans])
+        if config.breaks != "none":
+            if line_break is None:
+                raise UserError(
+                    f"compose.breaks {config.breaks} needs a tokenizer that can spell a line break, and this one "
+                    "cannot: use byte-bpe or character, or set compose.breaks to none"
+                )
+            rows = _with_breaks(corpus, config, rows, spans, line_break)
+        return _cut(rows, config) if config.kind == "stream" else _finished(rows, config)
     if config.kind == "nsp" and len(corpus.with_text) < 2:
         raise UserError(
             f"next sentence prediction takes partners from other documents, and {name} has "
@@ -94,7 +146,7 @@ def compose(
     else:
         a, b = a.where(pairs.label, b), b.where(pairs.label, a)
     a, b = _truncate(a, b, longest, draws, pairs)
-    rows = _assemble(corpus, specials, document, [a, b])
+    rows = _assemble(corpus, config, specials, document, [a, b])
     lengths = np.stack([a.length + 2, b.length + 1], axis=1).ravel()
     segment = np.repeat(np.tile(np.array([0, 1], np.uint8), len(document)), lengths)
     rows["segment"] = Ragged.from_lengths(segment, a.length + b.length + 3)
@@ -103,7 +155,7 @@ def compose(
 
 
 def _finished(rows: Rows, config: ComposeConfig) -> Rows:
-    return pack(rows, config.length) if config.pack else rows
+    return pack(rows, config.length, len(config.needs) + 1) if config.pack else rows
 
 
 class Spans(NamedTuple):
@@ -210,7 +262,7 @@ def _heads(coins: np.ndarray, draw: int, draws: Draws, pairs: Pairs) -> np.ndarr
 
 def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
     """Document and tokens of each packed row."""
-    room = config.length - 2
+    room = config.length - len(config.needs)
     found: list[tuple[int, int, int]] = []
     for number in documents:
         first, last = corpus.document_offsets[number : number + 2].tolist()
@@ -227,21 +279,110 @@ def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tup
     return document, Spans(start, stop)
 
 
-def _assemble(corpus: TokenCorpus, specials: Specials, document: np.ndarray, parts: list[Spans]) -> Rows:
-    """Rows of [CLS] part [SEP] part [SEP] …"""
-    offsets = offsets_of(1 + sum(part.length + 1 for part in parts))
-    tokens = np.full(offsets[-1], specials.sep, corpus.tokens.dtype)
+def _raw(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
+    """Document and tokens of each row: a document's first ones, or those of a sentence."""
+    number = np.asarray(documents, np.int64)
+    if config.per == "sentence":
+        counts = corpus.document_offsets[number + 1] - corpus.document_offsets[number]
+        number = np.repeat(number, counts)
+        sentence = np.arange(*corpus.document_offsets[[documents.start, documents.stop]])
+        start, stop = corpus.sentence_offsets[sentence], corpus.sentence_offsets[sentence + 1]
+    else:
+        start, stop = corpus.document_starts[number], corpus.document_starts[number + 1]
+    has_text = stop > start
+    spans = Spans(start, np.minimum(stop, start + config.length - len(config.needs)))
+    return number[has_text], Spans(spans.start[has_text], spans.stop[has_text])
+
+
+def _whole(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
+    """All tokens of each document that has some."""
+    number = np.asarray(documents, np.int64)
+    start, stop = corpus.document_starts[number], corpus.document_starts[number + 1]
+    has_text = stop > start
+    return number[has_text], Spans(start[has_text], stop[has_text])
+
+
+def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: Spans, line_break: int) -> Rows:
+    """Whole documents with line breaks where a paragraph, or a line, follows another."""
+    whole = ragged(rows, "input")
+    first = corpus.sentence_offsets[:-1]  # of each sentence; those of these documents, but for their own first
+    row = np.searchsorted(spans.start, first, side="right") - 1
+    inner = (row >= 0) & (first < spans.stop[row]) & (first != spans.start[row])
+    first, row = first[inner], row[inner]
+    count = 2 * corpus.is_paragraph_start(first)
+    if config.breaks == "lines":
+        count = np.maximum(count, 1)
+    place = np.repeat(whole.offsets[row] + (config.front is not None) + first - spans.start[row], count)
+    offsets = whole.offsets + np.searchsorted(place, whole.offsets)
+    begins = np.diff(place, prepend=-1) != 0
+    added = {"input": line_break, "word_start": begins, "boundary": 0}
+    broken: Rows = {}
+    for name, column in rows.items():
+        if isinstance(column, Ragged):
+            new = column.values[place - 1] if name == "sentence" else added[name]
+            broken[name] = Ragged(np.insert(column.values, place, new), offsets)
+        else:
+            broken[name] = column
+    return broken
+
+
+def _cut(texts: Rows, config: ComposeConfig) -> Rows:
+    """Texts one after another in rows of `length` tokens, the last one shorter; a row's part of each is a sequence."""
+    whole = ragged(texts, "input")
+    total = len(whole.values)
+    offsets = np.append(np.arange(0, total, config.length), total)
+    rows: Rows = {name: Ragged(column.values, offsets) for name, column in texts.items() if isinstance(column, Ragged)}
+    begins = np.union1d(offsets[:-1], whole.offsets[:-1])  # of sequences
+    row = np.searchsorted(offsets, begins, side="right") - 1
+    text = np.searchsorted(whole.offsets, begins, side="right") - 1
+    bounds = offsets_of(np.bincount(row, minlength=len(offsets) - 1))
+    number = np.arange(len(begins)) - bounds[row]
+    dtype = np.min_scalar_type(config.length)
+    rows["sequence"] = Ragged(np.repeat(number.astype(dtype), np.diff(begins, append=total)), offsets)
+    rows["document"] = Ragged(np.asarray(texts["document"])[text], bounds)
+    return rows
+
+
+def _assemble(
+    corpus: TokenCorpus, config: ComposeConfig, specials: Specials, document: np.ndarray, parts: list[Spans]
+) -> Rows:
+    """Rows of [CLS] part [SEP] part [SEP] …, or what else the frame is."""
+    front, back = (
+        role and specials.need(role, f"compose.frame {config.frame}") for role in (config.front, config.back)
+    )
+    before, behind = int(front is not None), int(back is not None)
+    offsets = offsets_of(before + sum(part.length + behind for part in parts))
+    tokens = np.full(offsets[-1], back or 0, corpus.tokens.dtype)
     word_start = np.ones(offsets[-1], np.uint8)
-    tokens[offsets[:-1]] = specials.cls
-    at = offsets[:-1] + 1
+    more: dict[str, np.ndarray] = {}
+    if "boundary" in config.columns:
+        more["boundary"] = np.zeros(offsets[-1], np.uint8)
+    if "sentence" in config.columns:
+        more["sentence"] = np.zeros(offsets[-1], np.int64)
+    if front is not None:
+        tokens[offsets[:-1]] = front
+    at, first = offsets[:-1] + before, np.zeros(len(document), np.int64)
     for part in parts:
         step = np.arange(part.length.sum()) - np.repeat(offsets_of(part.length)[:-1], part.length)
         source, place = np.repeat(part.start, part.length) + step, np.repeat(at, part.length) + step
         tokens[place] = corpus.tokens[source]
         word_start[place] = corpus.word_start[source]
-        at = at + part.length + 1
+        if "boundary" in more:
+            more["boundary"][place] = corpus.is_paragraph_start(source)
+        if "sentence" in more:
+            number = np.searchsorted(corpus.sentence_offsets, source, side="right") - 1
+            edges = part.start, part.stop - 1
+            begin, end = (np.searchsorted(corpus.sentence_offsets, edge, side="right") for edge in edges)
+            more["sentence"][place] = number + np.repeat(first - begin + 1, part.length)
+            first = first + end - begin + 1
+            if behind:
+                more["sentence"][at + part.length] = first - 1
+        at = at + part.length + behind
+    if "sentence" in more:
+        more["sentence"] = more["sentence"].astype(np.uint16)
     return {
-        "tokens": Ragged(tokens, offsets),
+        "input": Ragged(tokens, offsets),
         "word_start": Ragged(word_start, offsets),
+        **{name: Ragged(values, offsets) for name, values in more.items()},
         "document": document.astype(np.uint32),
     }

@@ -29,17 +29,20 @@ from data_prep.shards.format import ShardDamaged, digest, mapped, sealed, unseal
 from data_prep.shards.rows import offsets_of
 from data_prep.tokens.encoder import Encoder
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "tokens.json"
 BATCH = 1 << 14  # sentences encoded at once
-_ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets")
+_ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraph_start")
 
 
 class Documents(Protocol):
     """A corpus, as far as tokenising goes."""
 
-    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
-        """Some documents at a time: how many sentences each has, and the sentences."""
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray | None]]:
+        """Some documents at a time: how many sentences each has, the sentences, and the number of each one's paragraph.
+
+        Without the last, a document is one paragraph.
+        """
         ...
 
 
@@ -49,13 +52,14 @@ class TokenCorpus:
 
     tokens: [N] uint16, or uint32 for vocabularies over 65,535. word_start: [N] bool, a word's first
     piece. sentence_offsets: [S + 1] int64 into tokens. document_offsets: [D + 1] int64 into
-    sentences.
+    sentences. paragraph_start: [S] bool, a paragraph's first sentence; None: each document is one.
     """
 
     tokens: np.ndarray
     word_start: np.ndarray
     sentence_offsets: np.ndarray
     document_offsets: np.ndarray
+    paragraph_start: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.document_offsets) - 1
@@ -69,6 +73,24 @@ class TokenCorpus:
     def document_starts(self) -> np.ndarray:
         """[D + 1] int64: where documents begin in tokens."""
         return np.asarray(self.sentence_offsets[self.document_offsets])
+
+    def _starts(self) -> np.ndarray:
+        """[S] bool: whether each sentence is a paragraph's first."""
+        if self.paragraph_start is not None:
+            return self.paragraph_start
+        starts = np.zeros(len(self.sentence_offsets) - 1, bool)
+        starts[self.document_offsets[:-1][self.with_text]] = True
+        return starts
+
+    @cached_property
+    def paragraphs(self) -> np.ndarray:
+        """[P] int64: where paragraphs begin in tokens, rising."""
+        return np.asarray(self.sentence_offsets[:-1][self._starts()])
+
+    def is_paragraph_start(self, tokens: np.ndarray) -> np.ndarray:
+        """[n] bool: whether tokens, given by their places [n], are the first of a paragraph."""
+        place = np.searchsorted(self.paragraphs, tokens)
+        return (place < len(self.paragraphs)) & (np.append(self.paragraphs, -1)[place] == tokens)
 
     def ranges(self, tokens: int = 1 << 20) -> Iterator[range]:
         """All documents in consecutive ranges of at most `tokens` tokens, or of one document."""
@@ -87,13 +109,18 @@ class TokenCorpus:
         first_sentence = self.document_offsets[:-1]
         tables: dict[str, dict[str, Any]] = {
             "tokens": {"token": self.tokens, "word_start": self.word_start.view(np.uint8)},
-            "sentences": {"first_token": self.sentence_offsets},
+            "sentences": {"first_token": self.sentence_offsets, "paragraph_start": np.append(self._starts(), False)},
             "documents": {"first_sentence": np.ascontiguousarray(first_sentence)},
         }
         files = {}
         for name, columns in tables.items():
             path = folder / f"{name}.arrow"
-            batch = pa.record_batch({key: pa.array(value) for key, value in columns.items()})
+            batch = pa.record_batch(
+                {
+                    key: pa.array(value.view(np.uint8) if value.dtype == bool else value)
+                    for key, value in columns.items()
+                }
+            )
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
                 writer.write_batch(batch)
             data = mapped(path)
@@ -128,6 +155,7 @@ class TokenCorpus:
             tokens["word_start"].to_numpy().view(bool),
             sentence_offsets,
             np.append(documents["first_sentence"].to_numpy(), len(sentence_offsets) - 1),
+            batches["sentences"]["paragraph_start"].to_numpy()[:-1].view(bool),
         )
 
 
@@ -140,18 +168,23 @@ def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
     encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
     tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
     counts = [np.empty(0, np.int64)]  # sentences of each document
-    for number_of, sentences in corpus.batches():
+    starts = [np.empty(0, bool)]  # sentences that begin a paragraph
+    for number_of, sentences, paragraph in corpus.batches():
         parts = [encoder.encode(sentences[i : i + BATCH]) for i in range(0, len(sentences), BATCH)]
         length = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         has_text = np.concatenate([[0], np.cumsum(length > 0)])
         ends = offsets_of(number_of)
         tokens += [part.values for part in parts]
         lengths.append(length[length > 0])
+        document = np.repeat(np.arange(len(number_of)), number_of)[length > 0]
+        changes = np.diff(document, prepend=-1) != 0
+        if paragraph is not None:
+            changes |= np.diff(paragraph[length > 0], prepend=-1) != 0
+        starts.append(changes)
         counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
     ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
-    return TokenCorpus(
-        ids, _word_starts(encoder)(ids, sentence_offsets), sentence_offsets, offsets_of(np.concatenate(counts))
-    )
+    word_start, document_offsets = _word_starts(encoder)(ids, sentence_offsets), offsets_of(np.concatenate(counts))
+    return TokenCorpus(ids, word_start, sentence_offsets, document_offsets, np.concatenate(starts))
 
 
 @lru_cache(1)
@@ -167,7 +200,7 @@ def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
     sentence = document = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("wb")) for name in _ARRAYS}
-        for name in _ARRAYS[2:]:
+        for name in _ARRAYS[2:4]:
             files[name].write(np.zeros(1, np.int64).tobytes())
         for number, part in enumerate(map(TokenCorpus.open, parts)):
             if not number:
@@ -176,6 +209,7 @@ def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
             files["word_start"].write(part.word_start.data)
             files["sentence_offsets"].write((part.sentence_offsets[1:] + sentence).tobytes())
             files["document_offsets"].write((part.document_offsets[1:] + document).tobytes())
+            files["paragraph_start"].write(part._starts().tobytes())
             sentence += int(part.sentence_offsets[-1])
             document += int(part.document_offsets[-1])
     (folder / "dtype").write_text(np.dtype(dtype).name)
@@ -184,7 +218,13 @@ def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
 
 def mapped_corpus(folder: Path) -> TokenCorpus:
     """What `joined` made in a folder."""
-    types = [np.dtype((folder / "dtype").read_text()), np.dtype(bool), np.dtype(np.int64), np.dtype(np.int64)]
+    types = [
+        np.dtype((folder / "dtype").read_text()),
+        np.dtype(bool),
+        np.dtype(np.int64),
+        np.dtype(np.int64),
+        np.dtype(bool),
+    ]
     arrays = [
         np.memmap(folder / name, dtype, "r") if (folder / name).stat().st_size else np.empty(0, dtype)
         for name, dtype in zip(_ARRAYS, types, strict=True)

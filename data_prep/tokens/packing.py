@@ -19,16 +19,16 @@ from data_prep.shards.rows import Ragged, Rows, num_rows, offsets_of, ragged, ta
 SHORTEST = 3  # tokens of a sequence: [CLS], one of text, [SEP]
 
 
-def pack(rows: Rows, length: int) -> Rows:
+def pack(rows: Rows, length: int, shortest: int = SHORTEST) -> Rows:
     """Put rows, from now on called sequences, into rows of at most `length` tokens, each into one.
 
     Sequences of a row, and rows by their first sequence, keep their order. A column with one value per token is
     joined; one with a value per sequence becomes Ragged. New is `sequence` (Ragged): which of its row's sequences a
-    token belongs to, from 0. ValueError where a sequence is longer than `length` or shorter than `SHORTEST`.
+    token belongs to, from 0. ValueError where a sequence is longer than `length` or shorter than `shortest`.
     """
-    lengths = ragged(rows, "tokens").lengths
-    if len(lengths) and lengths.min() < SHORTEST:
-        raise ValueError(f"a sequence of {lengths.min()} tokens is shorter than {SHORTEST}")
+    lengths = ragged(rows, "input").lengths
+    if len(lengths) and lengths.min() < shortest:
+        raise ValueError(f"a sequence of {lengths.min()} tokens is shorter than {shortest}")
     row = best_fit(lengths, length)
     order = np.argsort(row, kind="stable")
     bounds = offsets_of(np.bincount(row))  # where rows begin in the sequences
@@ -39,13 +39,13 @@ def pack(rows: Rows, length: int) -> Rows:
         else:
             packed[name] = Ragged(column, bounds)
     number = np.arange(num_rows(rows)) - np.repeat(bounds[:-1], np.diff(bounds))
-    sequence = np.repeat(number.astype(sequence_dtype(length)), lengths[order])
-    return packed | {"sequence": Ragged(sequence, ragged(packed, "tokens").offsets)}
+    sequence = np.repeat(number.astype(sequence_dtype(length, shortest)), lengths[order])
+    return packed | {"sequence": Ragged(sequence, ragged(packed, "input").offsets)}
 
 
-def sequence_dtype(length: int) -> np.dtype:
+def sequence_dtype(length: int, shortest: int = SHORTEST) -> np.dtype:
     """What numbers the sequences of a row of `length` tokens; the same whatever the row holds."""
-    return np.min_scalar_type(max(length // SHORTEST - 1, 0))
+    return np.min_scalar_type(max(length // shortest - 1, 0))
 
 
 def best_fit(lengths: np.ndarray, room: int) -> np.ndarray:

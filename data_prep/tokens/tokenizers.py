@@ -2,8 +2,8 @@
 
 A tokenizer's folder holds `tokenizer.json` and `tokenizer_config.json`;
 `AutoTokenizer.from_pretrained(folder)` gives the same ids as `load(folder)`. Special tokens of the
-trained kinds are [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4; rows are [CLS] A [SEP] and [CLS] A
-[SEP] B [SEP] with token types 0 and 1.
+trained kinds are [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4, unless `roles` asks for others; where
+there are [CLS] and [SEP], texts become [CLS] A [SEP] and [CLS] A [SEP] B [SEP] with token types 0 and 1.
 
     wordpiece   pieces of words, inside a word with ## in front (Schuster and Nakajima 2012; BERT)
     byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK]
@@ -16,6 +16,7 @@ Training is deterministic: the same sentences give the same file, byte for byte.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -35,11 +36,22 @@ from tokenizers import (
 )
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import Specials
+from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens import wordpiece
 
-SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-_ALIASES = {"pad": ["<pad>"], "unk": ["<unk>"], "cls": ["<s>"], "sep": ["</s>"], "mask": ["<mask>"]}
+SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT's
+_TOKENS = {**SPECIAL_TOKENS, "bos": "[BOS]", "eos": "[EOS]"}  # in the order of their ids
+_ALIASES = {
+    "pad": ["<pad>"],
+    "unk": ["<unk>"],
+    "cls": ["<s>"],
+    "sep": ["</s>"],
+    "mask": ["<mask>"],
+    "bos": ["<s>", "<|endoftext|>"],
+    "eos": ["</s>", "<|endoftext|>"],
+}
+_SENTINEL = re.compile(r"<extra_id_(\d+)>\Z")
+Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos", "decoder_start"]
 
 
 class TokenizerConfig(BaseModel):
@@ -55,14 +67,28 @@ class TokenizerConfig(BaseModel):
     path: str | None = None
     """Folder of a pretrained tokenizer: `tokenizer.json`, or BERT's `vocab.txt`."""
 
+    roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
+    """Special tokens that it has (of pretrained: must have); decoder_start is the token of pad, as T5's is."""
+    sentinels: int = Field(default=0, ge=0)
+    """Tokens that stand for spans: the last ids, from the last one down (T5: 100)."""
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """The special tokens of a trained tokenizer by role, in the order of their ids."""
+        return {role: token for role, token in _TOKENS.items() if role in self.roles}
+
     @model_validator(mode="after")
     def _is_possible(self) -> TokenizerConfig:
         if (self.path is not None) != (self.kind == "pretrained"):
             found = "none" if self.path is None else f"{self.path!r} with kind {self.kind!r}"
             raise ValueError(f"'path' belongs to kind 'pretrained' and only to it; found {found}")
-        least = 256 + len(SPECIAL_TOKENS)
-        if self.kind == "byte-bpe" and self.vocabulary < least:
-            raise ValueError(f"byte-bpe needs a vocabulary of at least {least}, found {self.vocabulary}")
+        if self.kind in ("wordpiece", "character") and "unk" not in self.roles:
+            raise ValueError(f"{self.kind} needs a token for what it has no piece for: add unk to roles")
+        if self.kind != "pretrained" and "decoder_start" in self.roles and "pad" not in self.roles:
+            raise ValueError("decoder_start is the token of pad: add pad to roles")
+        least = (256 if self.kind == "byte-bpe" else 1) + len(self.tokens) + self.sentinels
+        if self.kind != "pretrained" and self.vocabulary < least:
+            raise ValueError(f"{self.kind} needs a vocabulary of at least {least}, found {self.vocabulary}")
         return self
 
 
@@ -80,12 +106,15 @@ def train(config: TokenizerConfig, sentences: Iterable[str], out_dir: Path) -> d
         sentences = _some(sentences)
         trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
         tokenizer = trained[config.kind](config, sentences)
-        settings = {f"{role}_token": token for role, token in SPECIAL_TOKENS.items()}
+        settings = {f"{role}_token": token for role, token in config.tokens.items()}
+        if "decoder_start" in config.roles:
+            settings["decoder_start_token"] = _TOKENS["pad"]
         if config.kind == "byte-bpe":
             settings["add_prefix_space"] = True
+    has_pairs = config.kind == "pretrained" or {"cls", "sep"} <= set(config.roles)
     settings |= {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_input_names": ["input_ids", *(["token_type_ids"] if has_pairs else []), "attention_mask"],
         "clean_up_tokenization_spaces": False,
     }
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -96,7 +125,7 @@ def train(config: TokenizerConfig, sentences: Iterable[str], out_dir: Path) -> d
     return {
         "kind": config.kind,
         "vocabulary": special.vocabulary,
-        "specials": {role: getattr(special, role) for role in SPECIAL_TOKENS},
+        "specials": dict(special.roles),
     }
 
 
@@ -117,40 +146,46 @@ def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
     return tokenizer
 
 
+def line_break(tokenizer: Tokenizer) -> int | None:
+    """The token that spells a line break: of bytes, of characters, or of a piece for the byte; None without one."""
+    found = (tokenizer.token_to_id(piece) for piece in ("Ċ", "\n", "<0x0A>"))
+    return next((number for number in found if number is not None), None)
+
+
 def specials(folder: Path | str) -> Specials:
-    """The special ids of a tokenizer's folder. Raises `UserError` if a role is not filled."""
+    """The special ids of a tokenizer's folder, by the roles that its settings name, else by their usual names.
+
+    Tokenizers shaped like BERT's, GPT-2's, Llama's and T5's all load: what one lacks is told by who needs it.
+    """
     tokenizer = load(folder)
-    return _specials(tokenizer, _settings(Path(folder)), str(folder))
+    return _specials(tokenizer, _settings(Path(folder)))
 
 
-def _specials(tokenizer: Tokenizer, settings: dict[str, Any], where: str) -> Specials:
-    roles: dict[str, int] = {}
-    for role, token in _roles(tokenizer, settings).items():
-        number = tokenizer.token_to_id(token)
-        if number is not None:
-            roles[role] = number
-    missing = [role for role in SPECIAL_TOKENS if role not in roles]
-    if missing:
-        raise UserError(
-            f"the tokenizer in {where} has no token for {', '.join(missing)};"
-            " rows need all of pad, unk, cls, sep and mask, so use another tokenizer"
-        )
+def _specials(tokenizer: Tokenizer, settings: dict[str, Any]) -> Specials:
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    roles = {role: ids[token] for role, token in _roles(tokenizer, settings).items()}
+    sentinels = {int(match[1]): number for token, number in ids.items() if (match := _SENTINEL.match(token))}
+    if sentinels and "pad" in roles:
+        roles.setdefault("decoder_start", roles["pad"])
     added = tokenizer.get_added_tokens_decoder()
     return Specials(
-        **roles,
-        vocabulary=max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
+        vocabulary=max(ids.values()) + 1,
         all=frozenset(token_id for token_id, token in added.items() if token.special),
+        sentinels=[sentinels[number] for number in sorted(sentinels)],
+        **roles,
     )
 
 
 def _roles(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
-    """The token of each role: as the settings say, else by the usual names."""
+    """The token of each role that is filled: as the settings say, else by the usual names."""
     roles = {}
-    for role, usual in SPECIAL_TOKENS.items():
+    for role in ROLES:
         token = settings.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
-        names = [token] if token else [usual, *_ALIASES[role]]
-        roles[role] = next((name for name in names if tokenizer.token_to_id(name) is not None), names[0])
+        names = [token] if token else [_TOKENS[role], *_ALIASES[role]] if role in _TOKENS else []
+        known = [name for name in names if tokenizer.token_to_id(name) is not None]
+        if known:
+            roles[role] = known[0]
     return roles
 
 
@@ -177,13 +212,13 @@ def _some(sentences: Iterable[str]) -> Iterator[str]:
 def _wordpiece(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
     normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
     words = wordpiece.count_words(sentences, normalizer)
-    ids = wordpiece.learn(words, config.vocabulary, list(SPECIAL_TOKENS.values()))
+    ids = wordpiece.learn(words, config.vocabulary - config.sentinels, list(config.tokens.values()))
     model = models.WordPiece(ids, unk_token="[UNK]", continuing_subword_prefix="##")
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
-    return _finished(tokenizer)
+    return _finished(tokenizer, config)
 
 
 def _byte_bpe(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
@@ -192,15 +227,15 @@ def _byte_bpe(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(
-        vocab_size=config.vocabulary,
+        vocab_size=config.vocabulary - config.sentinels,
         min_frequency=wordpiece.MIN_COUNT,
-        special_tokens=list(SPECIAL_TOKENS.values()),
+        special_tokens=list(config.tokens.values()),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(sentences, trainer)
     tokenizer.decoder = decoders.ByteLevel()
-    return _finished(tokenizer)
+    return _finished(tokenizer, config)
 
 
 def _character(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
@@ -211,20 +246,29 @@ def _character(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
     for always in " \n":
         counts.pop(always, None)
     ranked = [character for character, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    vocabulary = [*SPECIAL_TOKENS.values(), " ", "\n", *ranked][: config.vocabulary]
+    vocabulary = [*config.tokens.values(), " ", "\n", *ranked][: config.vocabulary - config.sentinels]
     ids = {token: number for number, token in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
     if normalizer:
         tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    return _finished(tokenizer)
+    return _finished(tokenizer, config)
 
 
-def _finished(tokenizer: Tokenizer) -> Tokenizer:
-    """Add the special tokens and the shape of rows."""
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
-    cls, sep = SPECIAL_TOKENS["cls"], SPECIAL_TOKENS["sep"]
+def _finished(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
+    """Add the special tokens and the shape of rows: BERT's, T5's (EOS where there are sentinels), or bare."""
+    tokenizer.add_special_tokens(list(config.tokens.values()))
+    tokenizer.add_special_tokens([f"<extra_id_{number}>" for number in reversed(range(config.sentinels))])
+    tokens = config.tokens
+    if not {"cls", "sep"} <= tokens.keys():
+        if "eos" in tokens and config.sentinels:
+            eos = tokens["eos"]
+            tokenizer.post_processor = processors.TemplateProcessing(
+                single=f"$A {eos}", pair=f"$A {eos} $B {eos}", special_tokens=[(eos, tokenizer.token_to_id(eos))]
+            )
+        return tokenizer
+    cls, sep = tokens["cls"], tokens["sep"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}",
         pair=f"{cls} $A {sep} $B:1 {sep}:1",
@@ -249,13 +293,21 @@ def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece(prefix="##")
-        missing = [token for token in SPECIAL_TOKENS.values() if token not in ids]
+        missing = [token for token in config.tokens.values() if token not in ids]
         if missing:
             raise UserError(f"{vocabulary} has no line {' or '.join(missing)}; it is not BERT's vocabulary")
-        tokenizer = _finished(tokenizer)
+        tokenizer = _finished(tokenizer, config)
     else:
         raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt; give a tokenizer's folder")
-    _specials(tokenizer, settings, str(folder))
+    found = _specials(tokenizer, settings)
+    missing = [role for role in config.roles if found.get(role) is None]
+    if missing:
+        has = ", ".join(role for role, _ in found.roles) or "none"
+        raise UserError(
+            f"the tokenizer in {folder} has no token for {', '.join(missing)} (it has {has}): "
+            "leave out of tokenizer.roles what rows do without, or use another tokenizer"
+        )
+    found.need_sentinels(config.sentinels, f"tokenizer.sentinels of {folder}")
     kept = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
     if "add_prefix_space" in settings:
         kept["add_prefix_space"] = settings["add_prefix_space"]

@@ -69,9 +69,9 @@ def try_shard(folder: Path) -> str:
 
     rows = [np.arange(length, dtype=np.uint16) for length in (3, 1, 4, 1, 5)]
     writer = ShardWriter(folder, rows_per_shard=8)
-    writer.write({"tokens": Ragged.from_rows(rows)})
+    writer.write({"input": Ragged.from_rows(rows)})
     index = writer.close()
-    back = ragged(Shards(folder).read(np.array([4, 0])), "tokens")
+    back = ragged(Shards(folder).read(np.array([4, 0])), "input")
     if back.row(0).tolist() != [0, 1, 2, 3, 4] or back.row(1).tolist() != [0, 1, 2]:
         raise RuntimeError(f"rows came back changed: {back}")
     file = folder / index["shards"][0]["file"]

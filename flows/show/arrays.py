@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.corruptions.noise import NoiseConfig, add_noise, scaled
+from data_prep.corruptions import CorruptionConfig, build
+from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards
@@ -42,20 +43,20 @@ def peek(
     split: str,
     index: range,
     console: Console,
-    noise: NoiseConfig | None,
+    corruption: CorruptionConfig | None,
     seed: int,
     name: str,
 ) -> None:
-    """Print rows of a split. preprocessor: folder; noise, seed, name: of the recipe that trains on these shards.
+    """Print rows of a split. preprocessor: folder; corruption, seed, name: of the recipe that trains on these shards.
 
     Raises UserError where there is no such split or row.
     """
     rows, total, classes = _read(artifact, split, index)
     console.print(Text(f"rows {index.start:,}–{index.start + len(rows['row']) - 1:,} of {total:,} in {split}", "dim"))
-    if noise is not None and noise.kind != "none":
+    if corruption is not None:
         kind = "validation" if split == "validation" else "train"
         keys = Draws(key(seed, *stream_of(kind, name)), 0, np.asarray(rows["row"]))
-        rows = add_noise(rows, noise, keys)
+        rows = build(corruption)(rows, keys)
     names = [classes[label] if label >= 0 else "none" for label in np.asarray(rows["label"]).tolist()]
     views = {"sees": rows["seen"], "rebuilds": rows["input"]} if "seen" in rows else {"": rows["input"]}
     shown = {view: scaled(np.asarray(values)) for view, values in views.items()}

@@ -28,7 +28,7 @@ class Pieces:
     def __init__(self, tokenizer: Tokenizer, specials: Specials) -> None:
         self.tokenizer = tokenizer
         self.specials = specials.all
-        self._inner = {specials.mask, specials.unk}  # they stand for text, the others stand around it
+        self._inner = {specials.get("mask"), specials.get("unk")}  # they stand for text, the others stand around it
         decoder: Any = tokenizer.decoder
         self._continues = decoder.prefix if isinstance(decoder, decoders.WordPiece) else None
         self._bytes = _byte_alphabet() if isinstance(decoder, decoders.ByteLevel) else None

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.corpus.documents import SPLITS, Corpus
-from data_prep.corruptions.masking import MaskingConfig
+from data_prep.corruptions import CorruptionConfig
 from data_prep.errors import UserError
 from data_prep.tokens.tokenizers import load, specials
 from flows.show.detokenize import Pieces
@@ -40,7 +40,7 @@ def peek(
     split: str = "train",
     start: int = 0,
     *,
-    corruption: MaskingConfig | None = None,
+    corruption: CorruptionConfig | None = None,
     corpus_folder: Path | None = None,
     epoch: int = 0,
     text: str | None = None,
@@ -154,7 +154,7 @@ def _tokenizer(artifact: Artifact, lines: int, console: Console, text: str | Non
         )
     console.print(table)
     if text is None:
-        sentence = max((SAMPLE, SAMPLE_WIDE), key=lambda sample: _known(tokenizer, sample, special.unk))
+        sentence = max((SAMPLE, SAMPLE_WIDE), key=lambda sample: _known(tokenizer, sample, special.get("unk")))
     else:
         sentence = text
     ids = tokenizer.encode(sentence).ids
@@ -170,7 +170,7 @@ def _tokenizer(artifact: Artifact, lines: int, console: Console, text: str | Non
     console.print(table)
 
 
-def _known(tokenizer: Any, sentence: str, unknown: int) -> float:
+def _known(tokenizer: Any, sentence: str, unknown: int | None) -> float:
     """Share of a sentence that the vocabulary covers; fewer tokens per character is better between equals."""
     ids = tokenizer.encode(sentence, add_special_tokens=False).ids
     return sum(token != unknown for token in ids) / len(ids) - len(ids) / len(sentence.encode()) / 1000

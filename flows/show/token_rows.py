@@ -19,7 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.corpus.documents import Corpus
-from data_prep.corruptions.masking import MaskingConfig, corrupt, restore
+from data_prep.corruptions import CorruptionConfig, build, config_of
+from data_prep.corruptions.masking import restore
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards
@@ -40,7 +41,7 @@ def show_rows(
     index: range,
     console: Console,
     split: str,
-    corruption: MaskingConfig | None,
+    corruption: CorruptionConfig | None,
     corpus_folder: Path | None,
     epoch: int,
 ) -> None:
@@ -78,19 +79,18 @@ def as_seen(
     numbers: np.ndarray,
     config: dict[str, Any],
     split: str,
-    corruption: MaskingConfig | None,
+    corruption: CorruptionConfig | None,
     special: Specials,
     epoch: int,
 ) -> tuple[Rows, str]:
     """The rows with x′ and x″ where a corruption is known, and what was done."""
     if "target_ids" in rows:
         return rows, "corrupted when they were written"
-    settings = corruption or (MaskingConfig.model_validate(config["corruption"]) if config.get("corruption") else None)
+    settings = corruption or (config_of(config["corruption"]) if config.get("corruption") else None)
     if settings is None:
         return rows, "not corrupted yet"
     draws = Draws(key(config["seed"], *stream_of(split, config["name"])), epoch, numbers)
-    rows = corrupt(rows, settings, special, draws)
-    return rows, f"corrupted as training does it in epoch {epoch}"
+    return build(settings, special)(rows, draws), f"corrupted as training does it in epoch {epoch}"
 
 
 def _document_names(rows: Rows, corpus_folder: Path | None, split: str) -> list[str]:
@@ -119,7 +119,7 @@ class RowView:
 
     def __init__(self, rows: Rows, row: int, pieces: Pieces, special: Specials) -> None:
         self.pieces, self.special = pieces, special
-        self.seen = ragged(rows, "tokens").row(row)
+        self.seen = ragged(rows, "seen" if "seen" in rows else "input").row(row)
         self.segment = ragged(rows, "segment").row(row) if "segment" in rows else np.zeros(len(self.seen), np.uint8)
         sequence = ragged(rows, "sequence").row(row).astype(np.int64) if "sequence" in rows else 0
         self.part = self.segment + 2 * sequence  # each on a line of its own
@@ -146,7 +146,7 @@ class RowView:
         fates = {}
         for position in self.targets.tolist():
             is_kept = self.seen[position] == self.clean[position]
-            is_mask = self.seen[position] == self.special.mask
+            is_mask = self.seen[position] == self.special.get("mask")
             fates[position] = KEPT if is_kept else MASKED if is_mask else RANDOM
         return fates
 
@@ -154,26 +154,26 @@ class RowView:
         fates = list(self.fates.values())
         kinds = [(MASKED, "masked"), (RANDOM, "random"), (KEPT, "kept")]
         said = ", ".join(f"{fates.count(style)} {word}" for style, word in kinds if style in fates)
-        length = int((self.clean != self.special.pad).sum())
+        length = len(self.clean) - int((self.clean == self.special.get("pad")).sum())
         return f"{len(fates)} of {length} tokens to predict" + (f": {said}" if said else "")
 
     def text(self, ids: np.ndarray, styles: dict[int, str], marked: bool) -> Text:
         """The tokens as a text; `styles` by position. With `marked`, styled tokens other than [MASK] are in ‹ ›."""
         text = Text()
-        keep = np.flatnonzero(ids != self.special.pad)
+        keep = [place for place, token in enumerate(ids.tolist()) if token != self.special.get("pad")]
         texts = self.pieces.texts(ids[keep].tolist())
-        for position, piece in zip(keep.tolist(), texts, strict=True):
+        for position, piece in zip(keep, texts, strict=True):
             if position and self.part[position] != self.part[position - 1]:
                 text.append("\n")
                 piece = piece.lstrip()
             token, style = int(ids[position]), styles.get(position, "")
             if not style and token in self.special.all:
-                style = "yellow" if token == self.special.unk else "dim"
+                style = "yellow" if token == self.special.get("unk") else "dim"
             bare = piece.lstrip(" ")
             text.append(piece[: len(piece) - len(bare)] if bare else "")
             if position in styles and not bare:  # white space that must be predicted, or bytes of a character
                 bare = "␣" * len(piece)
-            if marked and position in styles and token != self.special.mask:
+            if marked and position in styles and token != self.special.get("mask"):
                 bare = f"‹{bare}›"
             text.append(bare or piece, style)
         return text

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.corruptions.noise import NoiseConfig, add_noise
+from data_prep.corruptions import build, config_of
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws
@@ -103,10 +103,9 @@ def train_on(
     return records
 
 
-def noise_of(config: Mapping[str, Any]) -> Callable[[Rows, Draws], Rows] | None:
-    """How rows are spoilt, by a job's settings."""
-    noise = NoiseConfig.model_validate(config["corruption"])
-    return (lambda rows, draws: add_noise(rows, noise, draws)) if noise.kind != "none" else None
+def noise_of(config: Mapping[str, Any]) -> Callable[[Rows, Draws], Rows]:
+    """How rows are spoilt, by a job's config."""
+    return build(config_of(config["corruption"]))
 
 
 def encoded(model: Any, rows: np.ndarray) -> np.ndarray:

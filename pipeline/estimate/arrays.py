@@ -85,7 +85,7 @@ def _trial(recipe: Recipe, shape: tuple[int, ...], rows: int, table: int, precis
         rows=min(table, MOST_ROWS),
         order=recipe.order,
         augment=recipe.augment,
-        noise=recipe.corruption,
+        corruption=recipe.corruption,
         optimizer=recipe.train.optimizer,
         log_every=recipe.train.log_every,
         batch=rows * placement.workers,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import Field, model_validator
 
 from data_prep import corruptions, kinds
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.settings import Settings
 from data_prep.tokens.compose import ComposeConfig
@@ -56,7 +56,7 @@ class Recipe(Settings):
     """How sentences become rows."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """How training images are changed before they are used."""
-    corruption: Corruption = Field(default_factory=lambda: NoiseConfig(kind="none"))
+    corruption: Corruption = Field(default_factory=lambda: NoneConfig(kind="none"))
     """What the network sees, and what it must predict."""
     order: OrderConfig = Field(default_factory=OrderConfig)
     """The order of samples."""

@@ -72,11 +72,11 @@ class _Sentences:
 
     documents: Sequence[Sequence[str]]
 
-    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, None]]:
         for start in range(0, len(self.documents), TOGETHER):
             some = self.documents[start : start + TOGETHER]
             counts = np.array([len(document) for document in some], np.int64)
-            yield counts, pa.array([sentence for document in some for sentence in document], pa.string())
+            yield counts, pa.array([one for document in some for one in document], pa.string()), None
 
 
 @dataclass(frozen=True)

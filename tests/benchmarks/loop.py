@@ -45,7 +45,7 @@ def rows() -> Rows:
     segment = np.tile((np.arange(LENGTH) > 64).astype(np.uint8), (ROWS, 1))
     lengths = np.full(ROWS, LENGTH)
     return {
-        "tokens": Ragged.from_lengths(tokens.ravel(), lengths),
+        "input": Ragged.from_lengths(tokens.ravel(), lengths),
         "segment": Ragged.from_lengths(segment.ravel(), lengths),
         "label": random.integers(0, 2, ROWS).astype(np.uint8),
     }

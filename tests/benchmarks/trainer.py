@@ -144,7 +144,7 @@ def _trainer(shards: Path, pieces: Path, precision: str, steps: int, seed: int) 
             times.append(time.perf_counter())
 
     table = Shards(shards / "train")
-    tokens = ragged(table.read(np.arange(min(table.rows, steps * BATCH))), "tokens")
+    tokens = ragged(table.read(np.arange(min(table.rows, steps * BATCH))), "input")
     rows = [{"input_ids": tokens.row(i).tolist()} for i in range(len(tokens.offsets) - 1)]
     network = BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **SHAPE))
     with tempfile.TemporaryDirectory() as out:
@@ -189,7 +189,7 @@ def held_out_loss(network: Any, shards: Path, pieces: Path, rows: int = 256) -> 
     masked = corrupt(
         table.read(numbers), MaskingConfig(kind="masked-lm"), specials, Draws(key(0, "held out"), 0, numbers)
     )
-    tokens, places, ids = (ragged(masked, name) for name in ("tokens", "target_positions", "target_ids"))
+    tokens, places, ids = (ragged(masked, name) for name in ("seen", "target_positions", "target_ids"))
     total, count = 0.0, 0
     network.eval()
     with torch.no_grad():

@@ -188,7 +188,7 @@ def _rows() -> Any:
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 9, 50)
     tokens = rng.integers(0, 60_000, lengths.sum()).astype(np.uint16)
-    return {"tokens": Ragged.from_lengths(tokens, lengths), "document": np.arange(50, dtype=np.uint32)}
+    return {"input": Ragged.from_lengths(tokens, lengths), "document": np.arange(50, dtype=np.uint32)}
 
 
 def check_folder(kind: str, file: str, data: bytes | None, place: Path) -> bool:
@@ -212,8 +212,8 @@ def check_folder(kind: str, file: str, data: bytes | None, place: Path) -> bool:
         if kind == "shards":
             found = Shards(place).read(np.arange(50))
             assert Shards(place).verify() == []
-            assert np.array_equal(found["tokens"].values, _rows()["tokens"].values)
-            assert np.array_equal(found["tokens"].offsets, _rows()["tokens"].offsets)
+            assert np.array_equal(found["input"].values, _rows()["input"].values)
+            assert np.array_equal(found["input"].offsets, _rows()["input"].offsets)
             assert np.array_equal(found["document"], _rows()["document"])
         else:
             corpus = TokenCorpus.open(place)

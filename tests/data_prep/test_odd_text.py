@@ -133,5 +133,5 @@ def test_odd_text_goes_all_the_way_to_shards(tmp_path: Path, kind: Any, rows_of:
     shards = Shards(tmp_path / "shards")
     found = shards.read(np.arange(len(shards)))
     assert len(shards) and shards.verify() == [] and set(found) == set(rows)
-    assert np.array_equal(ragged(found, "tokens").values, ragged(rows, "tokens").values)
-    assert ragged(found, "tokens").values.max() < special.vocabulary
+    assert np.array_equal(ragged(found, "input").values, ragged(rows, "input").values)
+    assert ragged(found, "input").values.max() < special.vocabulary

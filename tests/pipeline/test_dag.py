@@ -95,7 +95,7 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
         made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
     shards = made["shards"]
     lengths = {name: Shards(shards.path / name).read(np.arange(20)) for name in ("train", "longer")}
-    longest = {name: int(np.diff(rows["tokens"].offsets).max()) for name, rows in lengths.items()}  # type: ignore[union-attr]
+    longest = {name: int(np.diff(rows["input"].offsets).max()) for name, rows in lengths.items()}  # type: ignore[union-attr]
     assert longest["train"] <= 32 < longest["longer"] <= 64
     if at == "shards":
         targets = {n: int(np.diff(rows["target_ids"].offsets).max()) for n, rows in lengths.items()}  # type: ignore[union-attr]

@@ -52,12 +52,36 @@ def test_a_row_is_masked_otherwise_in_another_epoch() -> None:
 def test_mixtures_are_read_in_the_order_asked() -> None:
     corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
     stream = Stream(corpora, 7, OrderConfig(block=4, window=4), tiny.masked)
-    together = stream.read(np.arange(100))["tokens"]
+    together = stream.read(np.arange(100))["seen"]
     assert isinstance(together, Ragged)
     for number in (0, 17, 63, 99):
-        alone = stream.read(np.array([number]))["tokens"]
+        alone = stream.read(np.array([number]))["seen"]
         assert isinstance(alone, Ragged)
         np.testing.assert_array_equal(together.row(number), alone.row(0))
+
+
+@pytest.mark.parametrize(("world", "micro"), [(1, None), (2, None), (3, 4)])
+def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int, micro: int | None) -> None:
+    """Each worker opens its own stream at each step, as after a resume."""
+    corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
+    order, batch = OrderConfig(block=4, window=4, length_window=8), 12
+    drawn = Stream(corpora, 7, order.model_copy(update={"length_window": None}), tiny.masked)
+    whole = Stream(corpora, 7, order, tiny.masked, global_batch=batch)
+    spread = []
+    for step in (0, 3, 9):
+        expected = whole.read(np.arange(step * batch, (step + 1) * batch))["seen"]
+        parts = micro_batches(batch, world, micro)
+        shares = [worker_samples(step, batch, parts, rank, world) for rank in range(world)]
+        streams = [Stream(corpora, 7, order, tiny.masked, global_batch=batch) for _ in range(world)]
+        read = [streams[rank].read(shares[rank][part])["seen"] for part in range(parts) for rank in range(world)]
+        found = Ragged.concat([column for column in read if isinstance(column, Ragged)])
+        assert isinstance(expected, Ragged) and np.array_equal(found.values, expected.values)
+        plain = drawn.read(np.arange(step * batch, (step + 1) * batch))["seen"]
+        assert isinstance(plain, Ragged)
+        spread.append((np.ptp(found.lengths), np.ptp(plain.lengths)))
+    assert sum(like for like, _ in spread) < sum(unlike for _, unlike in spread) / 2
+    with pytest.raises(ValueError, match="needs global_batch"):
+        Stream(corpora, 7, order, tiny.masked)
 
 
 def test_one_stream_follows_another_at_the_step_asked() -> None:
@@ -67,7 +91,7 @@ def test_one_stream_follows_another_at_the_step_asked() -> None:
         (np.arange(16, 24), short.read(np.arange(16, 24))),
         (np.arange(24, 32), long.read(np.arange(8))),
     ):
-        np.testing.assert_array_equal(both.read(samples)["tokens"].values, alone["tokens"].values)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(both.read(samples)["input"].values, alone["input"].values)  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="samples 20 to 27 span the change at 24"):
         both.read(np.arange(20, 28))
 

@@ -56,7 +56,7 @@ def table(rows: int = 400, sentence: str = "sop", seed: int = 0) -> MemoryTable:
         segments.append([0] * (len(first) + 2) + [1] * (len(second) + 1))
         labels.append(label)
     columns: Rows = {
-        "tokens": Ragged.from_rows(tokens, np.uint16),
+        "input": Ragged.from_rows(tokens, np.uint16),
         "segment": Ragged.from_rows(segments, np.uint8),
     }
     if sentence != "none":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from data_prep.corruptions.noise import NoiseConfig, add_noise
+from data_prep.corruptions import CorruptionConfig
+from data_prep.corruptions import build as build_corruption
+from data_prep.corruptions.none import NoneConfig
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
@@ -88,7 +89,7 @@ def training(
     *,
     options: dict[str, Any] | None = None,
     network: NetworkConfig | None = None,
-    noise: NoiseConfig | None = None,
+    noise: CorruptionConfig | None = None,
     placement: PlacementConfig | None = None,
     checkpoints: Path | None = None,
     log: Any = None,
@@ -107,8 +108,7 @@ def training(
         DataFacts("images" if is_pictures else "table", ("input",), inputs.shape[1:]),
         "cpu",
     )
-    noise = noise or NoiseConfig()
-    spoil = partial(_spoil, noise)
+    spoil = build_corruption(noise or NoneConfig(kind="none"))
     order = OrderConfig(block=8, window=4)
     held_out = make(70, seed=1) if rows is None else rows[:70]
     return Training(
@@ -124,10 +124,6 @@ def training(
         identity={"recipe": "tiny"},
         log=log or (lambda record: None),
     )
-
-
-def _spoil(noise: NoiseConfig, rows: Any, draws: Any) -> Any:
-    return add_noise(rows, noise, draws)
 
 
 def losses(case: str, **options: Any) -> list[float]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions import CorruptionConfig, config_union
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
@@ -28,8 +28,12 @@ from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, Placeme
 from training.objectives import options_of
 
 if TYPE_CHECKING:
+    AnyCorruption = CorruptionConfig
+
     from training.data import Stream
     from training.objective import Objective
+else:
+    AnyCorruption = config_union()
 
 ROWS = 256  # of the table that all steps read
 SHARD_VALUES = 1 << 22  # at most, of the shards that arrays are read from
@@ -54,7 +58,7 @@ class Trial(Settings):
         """What a worker trains, on which rows."""
         import numpy as np
 
-        from data_prep.corruptions.masking import MaskingConfig, corrupt
+        from data_prep.corruptions.masking import Masking, MaskingConfig
         from data_prep.shards.rows import Ragged, Specials
         from training.data import Corpus, MemoryTable, Stream
         from training.objectives import build
@@ -63,16 +67,14 @@ class Trial(Settings):
         random = np.random.default_rng(0)
         tokens = random.integers(5, self.vocabulary, (ROWS, self.length)).astype(np.uint32)
         lengths = np.full(ROWS, self.length)
-        columns: dict[str, Any] = {"tokens": Ragged.from_lengths(tokens.ravel(), lengths)}
+        columns: dict[str, Any] = {"input": Ragged.from_lengths(tokens.ravel(), lengths)}
         if options_of(self.objective).sentence != "none":
             columns["label"] = random.integers(0, 2, ROWS).astype(np.uint8)
         masking = MaskingConfig.model_validate(
             {"kind": "masked-lm", "rate": self.rate, "max_predictions": self.max_predictions}
         )
         table = MemoryTable(columns, ROWS)
-        stream = Stream(
-            [Corpus("made up", table)], 0, OrderConfig(), lambda rows, draws: corrupt(rows, masking, specials, draws)
-        )
+        stream = Stream([Corpus("made up", table)], 0, OrderConfig(), Masking(masking, specials))
         train = TrainConfig(steps=self.steps, global_batch=self.batch, precision=self.precision)  # type: ignore[arg-type]
         data = DataFacts("text", ("input", "label"), length=self.length, specials=specials)
         return build(self.objective, {"model": self.network}, data, "cpu"), stream, train
@@ -87,7 +89,7 @@ class ArrayTrial(Settings):
     rows: int  # to read from
     order: OrderConfig
     augment: AugmentConfig
-    noise: NoiseConfig
+    corruption: AnyCorruption
     optimizer: Literal["adamw", "sgd"]
     log_every: int
     batch: int  # rows per step, all workers
@@ -101,7 +103,7 @@ class ArrayTrial(Settings):
 
         from data_prep.shards.format import Shards, ShardWriter
         from training.data import Corpus, Stream
-        from training.job import augmented, corruption_of
+        from training.job import augmented, on_load
         from training.objectives import build
 
         random, pictures = np.random.default_rng(0), len(self.shape) > 1
@@ -115,7 +117,7 @@ class ArrayTrial(Settings):
         writer = ShardWriter(Path(tempfile.mkdtemp(dir=folder)), count)
         writer.write(rows)
         writer.close()
-        changed = augmented(self.augment, corruption_of(self.noise, None))
+        changed = augmented(self.augment, on_load(self.corruption))
         stream = Stream([Corpus("made up", Shards(writer.folder))], 0, self.order, changed)
         train = TrainConfig(
             steps=self.steps,

@@ -120,7 +120,7 @@ class PseudoLikelihood:
         """Of every token of documents, each of which has one."""
         rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents)))
         surprise, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
-        for batch, index in self._batches(ragged(rows, "tokens")):
+        for batch, index in self._batches(ragged(rows, "input")):
             surprise[index], entropy[index] = (found.cpu().numpy() for found in self._forward(batch))
         starts = documents.document_starts
         return Surprises(Ragged(surprise, starts), Ragged(entropy, starts))

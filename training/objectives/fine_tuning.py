@@ -1,6 +1,6 @@
 """Fine-tuning an encoder on labels: one label per row (classification) or one per word (tagging).
 
-Rows carry token ids and, for classification, `label`; for tagging, `target_positions` (the first piece of each word,
+Rows carry `input` and, for classification, `label`; for tagging, `target_positions` (the first piece of each word,
 which carries its label: BERT, section 5.3) and `target_ids` (the labels).
 """
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from training.models.text_network import TextNetwork
 
-SEEN = ("seen", "input", "tokens")  # columns that the network may be given, the first that there is
 EXAMPLE_LENGTH = 128  # of a row of nothing, where the data tell no length
 EXAMPLE_TARGETS = 0.15  # of its tokens
 
@@ -139,7 +138,7 @@ def with_ids(model: Any, specials: Specials) -> None:
 
 def seen_tokens(rows: Rows) -> Ragged:
     """The column of token ids that the network is given."""
-    return ragged(rows, next(name for name in SEEN if name in rows))
+    return ragged(rows, "seen" if "seen" in rows else "input")
 
 
 def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> dict[str, np.ndarray]:

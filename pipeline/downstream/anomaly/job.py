@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.none import NoneConfig
 from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
 from training.config import NetworkConfig, ObjectiveConfig, Settings
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.stage import Context
 
 VERSION = 1
+Noise = Annotated[NoneConfig | NoiseConfig, Field(discriminator="kind")]
 READS = ("corpus", "preprocessor", "shards")
 MOST_TRIMMED = 0.5  # of the rows
 
@@ -49,7 +51,7 @@ class DetectorConfig(Settings):
 
     name: str = Field(pattern=SLUG, description="Names it in the report.")
     objective: ObjectiveConfig | None = Field(default=None, description="Its loss; null: the recipe's.")
-    corruption: NoiseConfig | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
+    corruption: Noise | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
     networks: list[NetworkConfig] = Field(
         default_factory=list,
         description="Candidates; that which loses least on held-out normal rows is taken. None: the recipe's network.",

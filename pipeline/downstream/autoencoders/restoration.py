@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from data_prep.corruptions.noise import NoiseConfig, add_noise, scaled
+from data_prep.corruptions.none import NoneConfig
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows
@@ -110,7 +111,7 @@ def _trained(
     """Scores of new networks by kind of noise. What the first of a kind restores is added to `restored`."""
     from pipeline.downstream.train_in_memory import rebuilt, trained
 
-    kinds = {PLAIN: NoiseConfig(kind="none"), **noises}
+    kinds = {PLAIN: NoneConfig(kind="none"), **noises}
     scores = {kind: _Scores([], [], []) for kind in kinds}
     for seed in range(job.seeds):
         for number, (kind, noise) in enumerate(kinds.items()):

@@ -35,7 +35,7 @@ class Encoded:
     pad: int
 
     def __len__(self) -> int:
-        return len(self.rows["tokens"])
+        return len(self.rows["input"])
 
     def take(self, index: np.ndarray) -> Rows:
         return take(self.rows, index)
@@ -65,7 +65,7 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
         seen = np.concatenate(
             [np.isin(np.arange(len(e.words)), list(pieces)) for e, pieces in zip(examples, first, strict=True)]
         )
-    rows["tokens"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
+    rows["input"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
     rows["segment"] = Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8)
     return Encoded(rows, truth, seen, pad)
 
@@ -84,8 +84,8 @@ def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | No
     stream = Stream([Corpus("labelled", table)], seed, OrderConfig(block=1, window=1 << 30))
     if length_window is None:
         return stream
-    lengths = ragged(table.columns, "tokens").lengths
-    return _Bucketed(table, LengthBuckets(stream.order, lengths, batch, length_window, seed))
+    lengths = ragged(table.columns, "input").lengths
+    return _Bucketed(table, LengthBuckets(stream.order, lambda _, rows: lengths[rows], batch, length_window, seed))
 
 
 @dataclass(frozen=True)

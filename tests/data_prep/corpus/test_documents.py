@@ -67,7 +67,7 @@ def test_documents_are_cleaned_split_and_keep_their_meta(tmp_path: Path) -> None
     assert corpus.table["meta"].to_pylist() == ['{"who": "É", "year": 1893}', "{}"]
     first = corpus[0]
     assert (first.name, first.source) == ("é", "a.jsonl")
-    assert first.sentences == ["Mr. X left.", "A heading"]
+    assert first.sentences == ["Mr. X left.", "A heading"] and first.paragraphs == [0, 1]
     assert list(corpus.documents) == [first, corpus[1]]
     assert list(corpus.sentences()) == ["Mr. X left.", "A heading", "Second."]
     assert summary["splits"] == {
@@ -76,6 +76,15 @@ def test_documents_are_cleaned_split_and_keep_their_meta(tmp_path: Path) -> None
         "test": {"documents": 0, "sentences": 0, "characters": 0},
     }
     assert list(Corpus(folder, "test").documents) == []
+
+
+def test_code_keeps_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("def f():\n    return  1\n\nf()\n")
+    _, folder = run(tmp_path, tmp_path / "a.txt", clean={"keep_lines": True})
+    document = Corpus(folder)[0]
+    assert document.sentences == ["def f():", "    return  1", "f()"] and document.paragraphs == [0, 0, 1]
+    (counts, sentences, paragraphs), *_ = Corpus(folder).batches()
+    assert (counts.tolist(), len(sentences), paragraphs.tolist()) == ([3], 3, [0, 0, 1])
 
 
 def test_chinese(tmp_path: Path) -> None:

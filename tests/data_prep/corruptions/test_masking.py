@@ -28,7 +28,7 @@ def drawn(count: int, seed: int = 1, epoch: int = 0) -> Draws:
 
 def rows_of(tokens: list, word_start: list | None = None, **columns: list) -> Rows:
     word_start = [[1] * len(row) for row in tokens] if word_start is None else word_start
-    rows: Rows = {"tokens": Ragged.from_rows(tokens, np.uint16), "word_start": Ragged.from_rows(word_start, np.uint8)}
+    rows: Rows = {"input": Ragged.from_rows(tokens, np.uint16), "word_start": Ragged.from_rows(word_start, np.uint8)}
     return rows | {name: Ragged.from_rows(column, np.uint8) for name, column in columns.items()}
 
 
@@ -100,11 +100,11 @@ def test_it_is_the_definition(rows, config):
     draws = drawn(num_rows(rows))
     found = corrupt(rows, config, SPECIALS, draws)
     for number in range(num_rows(rows)):
-        clean, starts = rows["tokens"].row(number), rows["word_start"].row(number)
+        clean, starts = rows["input"].row(number), rows["word_start"].row(number)
         positions, seen = reference(clean, starts, config, draws, number)
         assert found["target_positions"].row(number).tolist() == positions
         assert found["target_ids"].row(number).tolist() == clean[positions].tolist()
-        assert found["tokens"].row(number).tolist() == seen.tolist()
+        assert found["seen"].row(number).tolist() == seen.tolist()
 
 
 def test_a_small_example_is_pinned():
@@ -113,7 +113,7 @@ def test_a_small_example_is_pinned():
     found = corrupt(rows, masking(rate=0.3), SPECIALS, drawn(2))
     assert found["target_positions"].values.tolist() == [1, 4, 6, 10, 16, 1, 3, 8, 10, 13]
     assert found["target_ids"].values.tolist() == [10, 13, 15, 19, 25, 10, 12, 17, 19, 22]
-    assert found["tokens"].values[found["tokens"].values != rows["tokens"].values].tolist() == [
+    assert found["seen"].values[found["seen"].values != rows["input"].values].tolist() == [
         4,
         4,
         4,
@@ -152,11 +152,11 @@ def test_chunks_change_nothing(monkeypatch, unit):
 @settings(deadline=None)
 @given(batches(), CONFIGS)
 def test_targets_put_back_give_the_clean_tokens(rows, config):
-    before = rows["tokens"].values.copy()
+    before = rows["input"].values.copy()
     found = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
     assert np.array_equal(restore(found).values, before)
-    assert np.array_equal(rows["tokens"].values, before)  # nothing changed in place
-    assert found["tokens"].values.dtype == found["target_ids"].values.dtype == np.uint16
+    assert np.array_equal(rows["input"].values, before)  # nothing changed in place
+    assert found["seen"].values.dtype == found["target_ids"].values.dtype == np.uint16
     assert found["target_positions"].values.dtype == np.uint16
     assert found["word_start"] is rows["word_start"]
 
@@ -167,7 +167,7 @@ def test_budgets_are_exact_and_specials_and_padding_never_chosen(rows, config):
     found = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
     assert not np.isin(found["target_ids"].values, sorted(SPECIALS.all)).any()
     for number in range(num_rows(rows)):
-        row, count = rows["tokens"].row(number), found["target_ids"].lengths[number]
+        row, count = rows["input"].row(number), found["target_ids"].lengths[number]
         budget = min(config.max_predictions, max(1, round(config.rate * (row != PAD).sum())))
         candidates = (~SPECIALS.is_special[row]).sum()
         assert count <= budget
@@ -190,17 +190,17 @@ def test_padding_does_not_count_towards_the_length():
 def test_eighty_ten_ten():
     rows = text(4000, 128)
     found = corrupt(rows, masking(), SPECIALS, drawn(4000))
-    index = np.repeat(found["tokens"].offsets[:-1], 19) + found["target_positions"].values
-    seen, clean = found["tokens"].values[index], found["target_ids"].values
+    index = np.repeat(found["seen"].offsets[:-1], 19) + found["target_positions"].values
+    seen, clean = found["seen"].values[index], found["target_ids"].values
     total = len(clean)
     assert total == 4000 * 19
     masked, kept = (seen == MASK).mean(), (seen == clean).mean()
     assert masked == pytest.approx(0.8, abs=5 * np.sqrt(0.8 * 0.2 / total))
     # one random token in 994 is the token itself
     assert kept == pytest.approx(0.1 + 0.1 / 994, abs=5 * np.sqrt(0.1 * 0.9 / total))
-    untouched = np.ones(len(found["tokens"].values), bool)
+    untouched = np.ones(len(found["seen"].values), bool)
     untouched[index] = False
-    assert np.array_equal(found["tokens"].values[untouched], rows["tokens"].values[untouched])
+    assert np.array_equal(found["seen"].values[untouched], rows["input"].values[untouched])
 
 
 def test_random_tokens_are_uniform_over_the_vocabulary_without_specials():
@@ -208,8 +208,8 @@ def test_random_tokens_are_uniform_over_the_vocabulary_without_specials():
     rows = rows_of([[CLS] + [77] * 126 + [SEP]] * 4000)
     config = masking(mask=0, random=1, keep=0)
     found = corrupt(rows, config, SPECIALS, drawn(4000))
-    index = np.repeat(found["tokens"].offsets[:-1], 19) + found["target_positions"].values
-    counts = np.bincount(found["tokens"].values[index], minlength=1000)
+    index = np.repeat(found["seen"].offsets[:-1], 19) + found["target_positions"].values
+    counts = np.bincount(found["seen"].values[index], minlength=1000)
     assert counts[sorted(SPECIALS.all)].sum() == 0
     expected = 4000 * 19 / 994
     chi = ((counts[SPECIALS.ordinary] - expected) ** 2 / expected).sum()
@@ -220,10 +220,10 @@ def test_random_tokens_are_uniform_over_the_vocabulary_without_specials():
 def test_pure_masking_and_pure_keeping(shares, allowed):
     mask, random, keep = shares
     found = corrupt(text(50, 64), masking(mask=mask, random=random, keep=keep), SPECIALS, drawn(50))
-    index = np.repeat(found["tokens"].offsets[:-1], found["target_ids"].lengths) + found["target_positions"].values
-    assert set(found["tokens"].values[index].tolist()) <= allowed
+    index = np.repeat(found["seen"].offsets[:-1], found["target_ids"].lengths) + found["target_positions"].values
+    assert set(found["seen"].values[index].tolist()) <= allowed
     if keep:
-        assert np.array_equal(found["tokens"].values, restore(found).values)
+        assert np.array_equal(found["seen"].values, restore(found).values)
 
 
 def test_every_position_is_as_likely():
@@ -249,7 +249,7 @@ def test_words_stay_together(rows, config):
     config = config.model_copy(update={"unit": "word"})
     found = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
     for number in range(num_rows(rows)):
-        row, starts = rows["tokens"].row(number), rows["word_start"].row(number)
+        row, starts = rows["input"].row(number), rows["word_start"].row(number)
         chosen = set(found["target_positions"].row(number).tolist())
         for position in range(1, len(row)):
             both_text = row[position] not in SPECIALS.all and row[position - 1] not in SPECIALS.all
@@ -281,8 +281,8 @@ def test_the_fate_is_drawn_per_piece():
     """Among words of two pieces, masked and unmasked pieces mix as independent draws would."""
     tokens = [[CLS, *([50, 51] * 63), SEP]] * 2000
     found = corrupt(rows_of(tokens, [[1] + [1, 0] * 63 + [1]] * 2000), masking(unit="word"), SPECIALS, drawn(2000))
-    index = np.repeat(found["tokens"].offsets[:-1], found["target_ids"].lengths) + found["target_positions"].values
-    masked = (found["tokens"].values[index] == MASK).reshape(-1, 2)
+    index = np.repeat(found["seen"].offsets[:-1], found["target_ids"].lengths) + found["target_positions"].values
+    masked = (found["seen"].values[index] == MASK).reshape(-1, 2)
     mixed = (masked[:, 0] != masked[:, 1]).mean()
     assert mixed == pytest.approx(2 * 0.8 * 0.2, abs=5 * np.sqrt(0.32 * 0.68 / len(masked)))
 
@@ -309,7 +309,7 @@ def test_the_longest_row_and_no_rows():
     rows = rows_of([np.full(1 << 16, 9)])
     found = corrupt(rows, masking(max_predictions=100_000), SPECIALS, drawn(1))
     assert found["target_ids"].lengths.tolist() == [round(0.15 * (1 << 16))]
-    assert np.array_equal(restore(found).values, rows["tokens"].values)
+    assert np.array_equal(restore(found).values, rows["input"].values)
     with pytest.raises(ValueError, match="longer than 65536"):
         corrupt(rows_of([np.full((1 << 16) + 1, 9)]), masking(), SPECIALS, drawn(1))
     empty = corrupt(take(rows, []), masking(), SPECIALS, Draws(1, 0, []))
@@ -324,7 +324,7 @@ def test_misuse_is_refused():
     with pytest.raises(ValueError, match="2 rows need as many samples, not 3"):
         corrupt(rows, masking(), SPECIALS, drawn(3))
     with pytest.raises(UserError, match="word_start"):
-        corrupt({"tokens": rows["tokens"]}, masking(unit="word"), SPECIALS, drawn(2))
+        corrupt({"input": rows["input"]}, masking(unit="word"), SPECIALS, drawn(2))
 
 
 @pytest.mark.parametrize("wrong", [{"mask": 0.9}, {"rate": 0}, {"max_predictions": 0}, {"unit": "span"}, {"extra": 1}])

@@ -12,7 +12,7 @@ from data_prep.corruptions.warp import AugmentConfig, augment
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 
-ALL = AugmentConfig(shift=2, turn=15, size=0.2, bend=0.8)
+ALL = AugmentConfig(translate=2, rotate=15, scale=0.2, elastic=0.8)
 
 
 def _changed(pictures: np.ndarray, config: AugmentConfig, draws: Draws) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_a_whole_shift_moves_pixels_and_brings_in_nothing(monkeypatch: pytest.Mo
         module, "_either_way", lambda draws, draw, position=0: np.full((len(draws), 1), 1.0 - position * 2)
     )
     pictures = _pictures(2)
-    found = _changed(pictures, AugmentConfig(shift=2), Draws(5, 0, np.arange(2)))
+    found = _changed(pictures, AugmentConfig(translate=2), Draws(5, 0, np.arange(2)))
     assert np.array_equal(found[:, :, 2:, :-2], pictures[:, :, :-2, 2:])  # 2 down, 2 to the left
     assert not found[:, :, :2].any() and not found[:, :, :, -2:].any()
 
@@ -81,7 +81,7 @@ def test_a_whole_shift_moves_pixels_and_brings_in_nothing(monkeypatch: pytest.Mo
 def test_a_half_turn_is_a_flip_of_both_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_either_way", lambda draws, draw, position=0: np.ones((len(draws), 1)))
     pictures = _pictures(2, kind=np.float32)
-    found = _changed(pictures, AugmentConfig(turn=180), Draws(5, 0, np.arange(2)))
+    found = _changed(pictures, AugmentConfig(rotate=180), Draws(5, 0, np.arange(2)))
     assert np.allclose(found, pictures[:, :, ::-1, ::-1], atol=1e-4)
 
 
@@ -89,13 +89,13 @@ def test_size_makes_things_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_either_way", lambda draws, draw, position=0: np.ones((len(draws), 1)))
     picture = np.zeros((1, 1, 21, 21), np.float32)
     picture[:, :, 8:13, 8:13] = 1
-    found = _changed(picture, AugmentConfig(size=0.5), Draws(5, 0, np.arange(1)))
+    found = _changed(picture, AugmentConfig(scale=0.5), Draws(5, 0, np.arange(1)))
     assert found.sum() == pytest.approx(1.5**2 * picture.sum(), rel=0.05)
 
 
 def test_bending_is_as_strong_as_asked_and_smooth() -> None:
     draws = Draws(5, 0, np.arange(4000))
-    x, _ = module._places(12, 12, AugmentConfig(bend=0.8), draws)
+    x, _ = module._places(12, 12, AugmentConfig(elastic=0.8), draws)
     moved = x.reshape(-1, 12, 12) - np.arange(12)
     assert moved[:, 0, 0].std() == pytest.approx(0.8, rel=0.05)  # a point of the coarse grid
     assert abs(moved.mean()) < 0.02

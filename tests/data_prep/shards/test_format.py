@@ -25,7 +25,7 @@ def example(count: int = ROWS, length: int | None = None) -> Rows:
     lengths = np.full(count, length) if length else rng.integers(0, 20, count)
     total = int(lengths.sum())
     return {
-        "tokens": Ragged.from_lengths(rng.integers(0, 60_000, total).astype(np.uint16), lengths),
+        "input": Ragged.from_lengths(rng.integers(0, 60_000, total).astype(np.uint16), lengths),
         "word_start": Ragged.from_lengths(rng.random(total) < 0.7, lengths),
         "label": rng.integers(0, 2, count).astype(np.uint8),
         "document": np.arange(count, dtype=np.uint32),
@@ -73,17 +73,17 @@ def copy(written, tmp_path) -> Path:
 
 def test_the_index_says_what_is_there(written):
     index = json.loads((written / INDEX).read_text())
-    assert index["format"] == 2 and index["layout"] == "ragged" and index["rows"] == ROWS
-    assert index["tokens"] == len(example()["tokens"].values)
+    assert index["format"] == 3 and index["layout"] == "ragged" and index["rows"] == ROWS
+    assert index["items"] == len(example()["input"].values)
     assert index["extra"] == {"config": {"seed": 1}}
-    assert index["columns"]["tokens"] == "large_list<item: uint16>" and index["columns"]["label"] == "uint8"
+    assert index["columns"]["input"] == "large_list<item: uint16>" and index["columns"]["label"] == "uint8"
     assert [shard["rows"] for shard in index["shards"]] == [200, 200, 100]
     for shard, count in zip(index["shards"], (6, 6, 4), strict=True):  # the parts cover every byte of the file, once
         bounds = json.loads((written / shard["file"]).with_suffix(".json").read_text())["bounds"]
         assert bounds == sorted(set(bounds)) and bounds[0] == 0 and len(bounds) == count + 1
         assert bounds[-1] == shard["bytes"] == (written / shard["file"]).stat().st_size
     shards = Shards(written)
-    assert (shards.rows, shards.tokens, len(shards), shards.num_batches) == (ROWS, index["tokens"], ROWS, 10)
+    assert (shards.rows, shards.items, len(shards), shards.num_batches) == (ROWS, index["items"], ROWS, 10)
     assert shards.extra == index["extra"] and shards.columns == index["columns"]
 
 
@@ -113,19 +113,19 @@ def test_a_batch_is_views_of_the_mapped_file(written):
         values = column.values if isinstance(column, Ragged) else column
         assert not values.flags.owndata and not values.flags.writeable
     slice_ = shards.read(np.arange(70, 80))
-    assert np.shares_memory(slice_["tokens"].values, batch["tokens"].values)
+    assert np.shares_memory(slice_["input"].values, batch["input"].values)
     with pytest.raises(ValueError, match="read-only"):
-        batch["tokens"].values[0] = 1
+        batch["input"].values[0] = 1
 
 
 def test_blocks_are_rows_of_one_length(tmp_path):
     rows = example(length=16)
     index = write(tmp_path, rows, layout="blocks")
-    assert index["columns"]["tokens"] == "fixed_size_list<item: uint16>[16]"
+    assert index["columns"]["input"] == "fixed_size_list<item: uint16>[16]"
     shards = Shards(tmp_path)
     assert same(shards.read(np.arange(ROWS)), rows)
-    assert np.shares_memory(shards.batch(0)["tokens"].pad(16, 0), shards.batch(0)["tokens"].values)
-    with pytest.raises(ValueError, match=r"layout blocks .* column tokens has 0 to 19"):
+    assert np.shares_memory(shards.batch(0)["input"].pad(16, 0), shards.batch(0)["input"].values)
+    with pytest.raises(ValueError, match=r"layout blocks .* column input has 0 to 19"):
         write(tmp_path / "other", example(), layout="blocks")
 
 
@@ -142,7 +142,7 @@ def test_rows_outside_are_refused(written):
 
 def test_no_rows(written, tmp_path):
     assert num_rows(Shards(written).read([])) == 0
-    assert Shards(written).read([])["tokens"].values.dtype == np.uint16
+    assert Shards(written).read([])["input"].values.dtype == np.uint16
     write(tmp_path, take(example(), []))
     assert Shards(tmp_path).rows == 0 and Shards(tmp_path).read([]) == {}
 
@@ -252,6 +252,50 @@ def test_damaged_parts_are_named(copy):
     assert num_rows(Shards(copy).read([0, 450])) == 2
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    item=st.sampled_from([(), (3,), (2, 4)]),
+    dtype=st.sampled_from([np.uint8, np.int64, np.float16, np.float32]),
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=300),
+    data=st.data(),
+)
+def test_runs_of_items_come_back_as_they_were(tmp_path_factory, item, dtype, lengths, data):
+    folder = tmp_path_factory.mktemp("items")
+    rng = np.random.default_rng(len(lengths))
+    column = Ragged.from_lengths(rng.integers(0, 200, (sum(lengths), *item)).astype(dtype), lengths)
+    write(folder, {"input": column, "label": np.arange(len(lengths))})
+    shards = Shards(folder)
+    assert shards.items == sum(lengths) and shards.verify() == []
+    asked = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=20))
+    found = shards.read(asked)["input"]
+    assert isinstance(found, Ragged) and found.item == item and found.values.dtype == dtype
+    assert all(np.array_equal(found.row(place), column.row(row)) for place, row in enumerate(asked))
+    assert shards.lengths(asked).tolist() == [lengths[row] for row in asked]
+    batch = shards.batch(0)["input"]
+    assert isinstance(batch, Ragged) and not batch.values.flags.owndata and not batch.values.flags.writeable
+
+
+def test_items_of_another_shape_or_type_do_not_fit(tmp_path):
+    writer = ShardWriter(tmp_path, PER_SHARD, PER_BATCH)
+    writer.write({"input": Ragged.from_rows([np.zeros((70, 3), np.float32)] * 70)})
+    with pytest.raises(ValueError, match="do not fit shards with"):
+        writer.write({"input": Ragged.from_rows([np.zeros((70, 3), np.float16)] * 70)})
+
+
+def test_frames_are_stored_in_blocks_where_rows_are_as_long(tmp_path):
+    frames = np.random.default_rng(0).normal(size=(40, 5, 3)).astype(np.float16)
+    rows: Rows = {"input": Ragged.from_lengths(frames.reshape(-1, 3), np.full(40, 5))}
+    write(tmp_path, rows, layout="blocks")
+    assert same(Shards(tmp_path).read(np.arange(40)), rows)
+    assert np.array_equal(Shards(tmp_path).batch(0)["input"].pad(5, 0), frames)  # type: ignore[union-attr]
+
+
+def test_arrays_have_no_lengths(tmp_path):
+    write(tmp_path, {"input": np.zeros((9, 2), np.float32)})
+    with pytest.raises(ValueError, match="arrays of one shape, which have no lengths"):
+        Shards(tmp_path).lengths([1])
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=5), st.data())
 def test_shards_written_apart_are_joined(tmp_path_factory, counts, data):
@@ -263,15 +307,15 @@ def test_shards_written_apart_are_joined(tmp_path_factory, counts, data):
     index = join(folder / "all", [folder / f"piece-{number}" for number in range(len(counts))], {"a": 1})
     shards = Shards(folder / "all")
     assert index["rows"] == shards.rows == sum(counts) and shards.extra == {"a": 1} and shards.verify() == []
-    assert shards.tokens == len(rows["tokens"].values)
+    assert shards.items == len(rows["input"].values)
     asked = data.draw(st.lists(st.integers(0, sum(counts) - 1), max_size=20))
     assert same(shards.read(asked), take(rows, asked))
     assert not any(path.name.startswith("piece") for path in folder.iterdir())
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.shards.format.FORMAT", 3)
+    monkeypatch.setattr("data_prep.shards.format.FORMAT", 4)
     write(tmp_path, example(3))
     monkeypatch.undo()
-    with pytest.raises(UserError, match="shard format 3, but this version reads 2"):
+    with pytest.raises(UserError, match="shard format 4, but this version reads 3"):
         Shards(tmp_path)

@@ -50,6 +50,38 @@ def test_concat_and_pad(first, second, width):
     assert padded.tolist() == [row + [-1] * (width - len(row)) for row in first + second]
 
 
+ITEMS = st.sampled_from([(), (1,), (3,), (2, 3)])
+DTYPES = st.sampled_from([np.uint8, np.int64, np.float16, np.float32])
+
+
+@st.composite
+def rows_of_items(draw) -> tuple[list[np.ndarray], tuple[int, ...], np.dtype]:
+    """Rows [length, *item] of 0 … 5 items, as a plain list; the shape and dtype of items."""
+    item, dtype = draw(ITEMS), np.dtype(draw(DTYPES))
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    lengths = draw(st.lists(st.integers(0, 5), max_size=7))
+    return [rng.integers(0, 99, (length, *item)).astype(dtype) for length in lengths], item, dtype
+
+
+@given(rows_of_items(), st.data())
+def test_items_may_have_axes_of_their_own(made, data):
+    rows, item, dtype = made
+    column = Ragged.from_rows(rows, dtype, item)
+    assert column.item == item and column.values.dtype == dtype
+    assert all(np.array_equal(column.row(i), row) for i, row in enumerate(rows)) and len(column) == len(rows)
+    assert column.row_index().tolist() == [i for i, row in enumerate(rows) for _ in row]
+    index = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9)) if rows else []
+    taken = column.take(index)
+    assert len(taken) == len(index) and taken.item == item
+    assert all(np.array_equal(taken.row(place), rows[number]) for place, number in enumerate(index))
+    both = Ragged.concat([column, taken])
+    assert all(np.array_equal(both.row(i), row) for i, row in enumerate(rows + [rows[i] for i in index]))
+    padded = column.pad(6, 7)
+    assert padded.shape == (len(rows), 6, *item) and padded.dtype == dtype
+    for row, expected in zip(padded, rows, strict=True):
+        assert np.array_equal(row[: len(expected)], expected) and (row[len(expected) :] == 7).all()
+
+
 @pytest.mark.parametrize("rows", [[1, 2], [2], [0, 2], [-4]])
 def test_rows_that_are_not_there_are_refused(rows):
     with pytest.raises(IndexError):
@@ -70,22 +102,22 @@ def test_offsets_must_cover_the_values(offsets):
 
 
 def batch(*rows: list[int]) -> dict:
-    return {"tokens": Ragged.from_rows(rows, np.uint16), "label": np.array([len(row) for row in rows], np.uint8)}
+    return {"input": Ragged.from_rows(rows, np.uint16), "label": np.array([len(row) for row in rows], np.uint8)}
 
 
 def test_batches_are_taken_and_joined_by_column():
     rows = concat([batch([1], [2, 3]), batch([4, 5, 6])])
     assert num_rows(rows) == 3 and num_rows({}) == 0
     picked = take(rows, [2, 0])
-    assert lists(ragged(picked, "tokens")) == [[4, 5, 6], [1]]
+    assert lists(ragged(picked, "input")) == [[4, 5, 6], [1]]
     assert picked["label"].tolist() == [3, 1] and picked["label"].dtype == np.uint8
 
 
 def test_columns_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="differ in their number of rows"):
-        num_rows({"tokens": Ragged.from_rows([[1]]), "label": np.zeros(2)})
+        num_rows({"input": Ragged.from_rows([[1]]), "label": np.zeros(2)})
     with pytest.raises(ValueError, match="different columns"):
-        concat([batch([1]), {"tokens": Ragged.from_rows([[1]])}])
+        concat([batch([1]), {"input": Ragged.from_rows([[1]])}])
     with pytest.raises(TypeError, match="label"):
         ragged(batch([1]), "label")
 
@@ -101,4 +133,4 @@ def test_specials_know_what_is_text():
 
 @pytest.mark.parametrize(("vocabulary", "dtype"), [(65_535, np.uint16), (65_536, np.uint32)])
 def test_ids_are_stored_narrow(vocabulary, dtype):
-    assert Specials(2, 3, 0, 4, 1, vocabulary).dtype == dtype
+    assert Specials(vocabulary).dtype == dtype

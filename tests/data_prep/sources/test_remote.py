@@ -285,7 +285,9 @@ def remote(put: Put, bucket: str, options: str, tmp_path: Path) -> str:
     writer = ShardWriter(tmp_path / "shards", 200, 64)
     lengths = np.arange(500) % 17
     ids = np.random.default_rng(0).integers(0, 60_000, int(lengths.sum())).astype(np.uint16)
-    writer.write({"tokens": Ragged.from_lengths(ids, lengths), "label": (np.arange(500) % 2).astype(np.uint8)})
+    frames = Ragged.from_lengths(ids[:, None].astype(np.float16) * np.ones(3, np.float16), lengths)
+    labels = (np.arange(500) % 2).astype(np.uint8)
+    writer.write({"input": Ragged.from_lengths(ids, lengths), "frames": frames, "label": labels})
     writer.close()
     for path in (tmp_path / "shards").iterdir():
         put(f"store/train/{path.name}", path.read_bytes())
@@ -296,11 +298,12 @@ def test_shards_are_read_where_they_lie(remote: str, tmp_path: Path) -> None:
     here, there = Shards(tmp_path / "shards"), open_shards(remote, tmp_path / "cache")
     for index in (np.arange(500), np.array([499, 3, 3, 250]), np.arange(0)):
         expected, found = here.read(index), there.read(index)
-        assert found["tokens"].values.tolist() == expected["tokens"].values.tolist()  # type: ignore[union-attr]
+        assert found["input"].values.tolist() == expected["input"].values.tolist()  # type: ignore[union-attr]
+        assert found["frames"].values.tobytes() == expected["frames"].values.tobytes()  # type: ignore[union-attr]
         assert np.array_equal(found["label"], expected["label"])
     assert there.verify() == [] and len(there) == 500
     again = pickle.loads(pickle.dumps(there))
-    assert again.read([7])["tokens"].values.tolist() == here.read([7])["tokens"].values.tolist()
+    assert again.read([7])["input"].values.tolist() == here.read([7])["input"].values.tolist()
 
 
 def test_what_was_fetched_is_not_fetched_again(remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,8 +322,8 @@ def test_the_cache_stays_within_its_limit(remote: str, tmp_path: Path) -> None:
     shards, order = open_shards(remote, tmp_path / "cache", 3000), np.random.default_rng(0).permutation(500)
     expected = Shards(tmp_path / "shards").read(order)
     for start in range(0, 500, 10):
-        rows = shards.read(order[start : start + 10])["tokens"]
-        assert np.array_equal(rows.row(0), expected["tokens"].row(start))  # type: ignore[union-attr]
+        rows = shards.read(order[start : start + 10])["input"]
+        assert np.array_equal(rows.row(0), expected["input"].row(start))  # type: ignore[union-attr]
         shards._views.clear()
         assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= 3000 + 2500  # one more batch
 
@@ -329,8 +332,8 @@ def test_damage_in_the_cache_is_mended_and_in_the_store_is_named(remote: str, pu
     open_shards(remote, tmp_path / "cache").read(np.arange(500))
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(b"x" * path.stat().st_size)
-    found = open_shards(remote, tmp_path / "cache").read(np.arange(500))["tokens"]
-    assert np.array_equal(found.values, Shards(tmp_path / "shards").read(np.arange(500))["tokens"].values)  # type: ignore[union-attr]
+    found = open_shards(remote, tmp_path / "cache").read(np.arange(500))["input"]
+    assert np.array_equal(found.values, Shards(tmp_path / "shards").read(np.arange(500))["input"].values)  # type: ignore[union-attr]
     data = bytearray((tmp_path / "shards" / "shard-00001.arrow").read_bytes())
     data[len(data) // 2] ^= 1
     put("store/train/shard-00001.arrow", bytes(data))

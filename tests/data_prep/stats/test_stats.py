@@ -61,7 +61,7 @@ def written(folder: Path, *parts: Rows, **how: int) -> Shards:
 
 
 def rows_of(*texts: list[int]) -> Rows:
-    return {"tokens": Ragged.from_rows([[CLS, *text, SEP] for text in texts], np.uint16)}
+    return {"input": Ragged.from_rows([[CLS, *text, SEP] for text in texts], np.uint16)}
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_masked_rows_count_as_they_were(letters: Path, tmp_path: Path) -> None:
     rows = rows_of([A, B, C] * 9, [B, B, A] * 9)
     draws = Draws(key(1, "corrupt"), 0, np.arange(2))
     masked = corrupt(rows, MaskingConfig(kind="masked-lm", rate=0.5), specials(letters), draws)
-    assert (ragged(masked, "tokens").values == MASK).any()
+    assert (ragged(masked, "seen").values == MASK).any()
     clean, dark = written(tmp_path / "clean", rows), written(tmp_path / "dark", masked)
     assert of_rows(dark, known(letters), 32) == of_rows(clean, known(letters), 32)
 
@@ -156,10 +156,10 @@ def test_of_many_rows_some_batches_are_read_the_same_ones_every_time(letters: Pa
     rows = rows_of(*([A] * (10 + n % 7) + [B] * (n % 5) for n in range(1000)))
     shards = written(tmp_path, rows, rows_per_batch=10)
     all_of_them = of_rows(shards, known(letters), 32)
-    some = of_rows(shards, known(letters), 32, most=shards.tokens // 4 + 1)
-    assert some == of_rows(Shards(tmp_path), known(letters), 32, most=shards.tokens // 4 + 1)
+    some = of_rows(shards, known(letters), 32, most=shards.items // 4 + 1)
+    assert some == of_rows(Shards(tmp_path), known(letters), 32, most=shards.items // 4 + 1)
     assert some["read"]["share"] == 0.25 and some["row_lengths"]["count"] == 250
-    assert (some["rows"], some["tokens"]) == (1000, shards.tokens)
+    assert (some["rows"], some["tokens"]) == (1000, shards.items)
     assert some["padding_share"] == pytest.approx(all_of_them["padding_share"], abs=0.01)
 
 
@@ -175,7 +175,7 @@ def test_chosen_numbers_are_spread_evenly(count: int, wanted: int) -> None:
 
 def test_twenty_million_tokens_take_a_second(letters: Path, tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(UNK, C + 1, 1 << 22).astype(np.uint16)
-    part: Rows = {"tokens": Ragged.from_lengths(values, np.full(1 << 15, 128))}
+    part: Rows = {"input": Ragged.from_lengths(values, np.full(1 << 15, 128))}
     shards = written(tmp_path, *[part] * 5, rows_per_shard=1 << 20)
     began = time.process_time()
     assert of_rows(shards, known(letters), 128)["read"]["items"] == 5 << 22

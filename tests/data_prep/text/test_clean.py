@@ -107,3 +107,10 @@ import data_prep.text.clean
 assert not {"py3langid", "phonenumbers", "sentencex"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_lines_and_their_indentation_may_be_kept() -> None:
+    code = "\n\ndef f():\r\n\tif  x:   \n        return\x00 1\n\n\n\nprint( )\n"
+    kept = "def f():\n\tif  x:\n        return 1\n\nprint( )"
+    assert clean(code, keep_lines=True) == kept == clean(kept, keep_lines=True)
+    assert clean("A line\nand  one.\n\n\nNext.") == "A line\nand one.\n\nNext."

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from data_prep.text import sentences as module
 from data_prep.text.clean import clean
-from data_prep.text.sentences import LANGUAGES, SPLITTERS, check_language, split, split_en, split_zh
+from data_prep.text.sentences import (
+    LANGUAGES,
+    SPLITTERS,
+    by_paragraph,
+    check_language,
+    split,
+    split_en,
+    split_lines,
+    split_zh,
+)
 
 # "|" marks where sentences part
 ENGLISH = [
@@ -206,3 +215,24 @@ def test_unknown_languages(language: str, hint: str | None) -> None:
         check_language(language)
     assert ("did you mean" in str(error.value)) == (hint is not None)
     assert hint is None or str(error.value).endswith(f"did you mean {hint!r}?")
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "de", "th"])
+@given(text=st.text(alphabet="ab. !。A\n\n ", max_size=60))
+def test_paragraphs_divide_what_would_be_split_anyway(language: str, text: str) -> None:
+    sentences, paragraphs = by_paragraph(text, lambda part: split(part, language))
+    assert sentences == split(text, language)
+    assert len(paragraphs) == len(sentences) and paragraphs == sorted(paragraphs)
+    assert sorted(set(paragraphs)) == list(range(len(set(paragraphs))))
+
+
+def test_a_blank_line_begins_a_paragraph() -> None:
+    text = "One. Two\ngoes on.\n\nThree.\n \n\nFour."
+    assert by_paragraph(text, lambda part: split(part, "en")) == (
+        ["One.", "Two goes on.", "Three.", "Four."],
+        [0, 0, 1, 2],
+    )
+    assert by_paragraph("def f():\n    pass\n\n\n    x\n", split_lines) == (
+        ["def f():", "    pass", "    x"],
+        [0, 0, 1],
+    )

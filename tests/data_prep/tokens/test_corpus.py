@@ -24,11 +24,11 @@ from data_prep.tokens.corpus import TokenCorpus, WordStarts, joined, tokenise
 class Corpus:
     documents: tuple[list[str], ...]
 
-    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, None]]:
         for start in range(0, len(self.documents), 3):
             some = self.documents[start : start + 3]
             sentences = pa.array([sentence for one in some for sentence in one], pa.string())
-            yield np.array([len(one) for one in some], np.int64), sentences
+            yield np.array([len(one) for one in some], np.int64), sentences, None
 
 
 def corpus(*documents: list[str]) -> Corpus:
@@ -119,7 +119,7 @@ def test_batches_of_sentences_do_not_show(documents):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BATCH", 2)
         parts = tokenise(corpus(*documents), wordpiece())
-    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets"):
+    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraphs"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
 
 
@@ -176,7 +176,7 @@ def test_what_is_opened_is_what_was_saved(tmp_path):
     saved = example()
     saved.save(tmp_path / "corpus")
     found = TokenCorpus.open(tmp_path / "corpus")
-    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets"):
+    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraphs"):
         assert np.array_equal(getattr(found, name), getattr(saved, name))
         assert getattr(found, name).dtype == getattr(saved, name).dtype
     for mapped in (found.tokens, found.word_start, found.sentence_offsets):
@@ -204,7 +204,7 @@ def test_parts_are_joined(tmp_path_factory, parts):
         tokenise(corpus(*documents), wordpiece()).save(folder / str(number))
     found = joined([folder / str(number) for number in range(len(parts))], folder / "joined")
     whole = tokenise(corpus(*(document for documents in parts for document in documents)), wordpiece())
-    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets"):
+    for name in ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraphs"):
         assert np.array_equal(getattr(found, name), getattr(whole, name))
         assert getattr(found, name).dtype == getattr(whole, name).dtype
 

@@ -25,7 +25,7 @@ def sequences(lengths) -> Rows:
     tokens = (10 + number.values).astype(np.uint16)
     tokens[number.offsets[:-1]], tokens[number.offsets[1:] - 1] = SPECIALS.cls, SPECIALS.sep
     return {
-        "tokens": Ragged(tokens, number.offsets),
+        "input": Ragged(tokens, number.offsets),
         "word_start": Ragged((number.positions() % 3 != 1).astype(np.uint8), number.offsets),
         "document": np.arange(len(lengths), dtype=np.uint32),
         "label": (np.arange(len(lengths)) % 2).astype(np.uint8),
@@ -82,7 +82,7 @@ def test_every_sequence_appears_exactly_once_and_whole(lengths, room):
         sequence = ragged(packed, "sequence").row(number)
         assert sorted(set(sequence.tolist())) == list(range(len(inside)))
         for place, document in enumerate(inside):
-            for name in ("tokens", "word_start"):
+            for name in ("input", "word_start"):
                 found = ragged(packed, name).row(number)[sequence == place]
                 assert found.tolist() == ragged(rows, name).row(document).tolist()
     firsts = [documents.row(number)[0] for number in range(num_rows(packed))]
@@ -93,7 +93,7 @@ def test_a_small_example_is_pinned():
     packed = pack(sequences([7, 5, 3, 4, 10]), 10)
     assert [row.tolist() for row in map(ragged(packed, "document").row, range(3))] == [[0, 2], [1, 3], [4]]
     assert ragged(packed, "sequence").row(1).tolist() == [0] * 5 + [1] * 4
-    assert ragged(packed, "tokens").row(0).tolist() == [2, 10, 10, 10, 10, 10, 3, 2, 12, 3]
+    assert ragged(packed, "input").row(0).tolist() == [2, 10, 10, 10, 10, 10, 3, 2, 12, 3]
 
 
 def test_sequence_numbers_fit_whatever_the_rows_hold():
@@ -152,7 +152,7 @@ def test_each_sequence_keeps_its_budget(lengths, unit):
     packed = pack(rows, 64)
     found = corrupted(packed, config)
     targets = ragged(found, "target_positions")
-    place = ragged(packed, "tokens").offsets[:-1][targets.row_index()] + targets.values
+    place = ragged(packed, "input").offsets[:-1][targets.row_index()] + targets.values
     sequence = ragged(packed, "sequence")
     document = ragged(packed, "document")
     owner = document.values[document.offsets[:-1][sequence.row_index()] + sequence.values]
@@ -166,7 +166,7 @@ def test_packed_rows_are_corrupted_alike_in_any_batch():
     whole, index = corrupted(packed, config), np.array([5, 0, 17, 17])
     draws = Draws(key(1, "corrupt"), 0, np.arange(num_rows(packed)))
     part = corrupt(take(packed, index), config, SPECIALS, draws.take(index))
-    for name in ("tokens", "target_positions", "target_ids"):
+    for name in ("seen", "target_positions", "target_ids"):
         wanted = ragged(take(whole, index), name)
         assert np.array_equal(ragged(part, name).values, wanted.values)
         assert np.array_equal(ragged(part, name).offsets, wanted.offsets)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from data_prep.errors import UserError
+from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens import wordpiece
 from data_prep.tokens.tokenizers import SPECIAL_TOKENS, TokenizerConfig, load, specials, train
 from tests.data_prep.conftest import speech
@@ -278,7 +279,7 @@ def test_pretrained_with_other_names_padding_and_truncation(tmp_path: Path) -> N
         ({"tokenizer.json": "{"}, r"tokenizer.json is not a tokenizer \("),
         (
             {"tokenizer.json": Tokenizer(models.WordLevel({"<unk>": 0}, "<unk>")).to_str()},
-            "has no token for pad, cls, sep, mask",
+            r"has no token for pad, cls, sep, mask \(it has unk\)",
         ),
     ],
 )
@@ -310,3 +311,103 @@ def test_load_what_is_not_there(tmp_path: Path) -> None:
 def test_config(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TokenizerConfig(**config)
+
+
+# ------------------------------------------------------------------ roles
+
+
+def folder_of(path: Path, tokens: list[str], special: list[str], settings: dict[str, str]) -> Path:
+    """A tokenizer as others publish it: its ids are the places of its tokens."""
+    path.mkdir()
+    unk = settings.get("unk_token", tokens[0])
+    made = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=unk))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.add_special_tokens(special)
+    made.save(str(path / "tokenizer.json"))
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return path
+
+
+BERT = (["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], {"mask_token": "[MASK]"}, {
+    "pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4
+})  # fmt: skip
+END = "<|endoftext|>"
+GPT2 = ([END], {"bos_token": END, "eos_token": END, "unk_token": END}, {"unk": 0, "bos": 0, "eos": 0})
+LLAMA = (["<unk>", "<s>", "</s>"], {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}, {
+    "cls": 1, "sep": 2, "unk": 0, "bos": 1, "eos": 2
+})  # fmt: skip
+T5 = (["<pad>", "</s>", "<unk>"], {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}, {
+    "sep": 1, "pad": 0, "unk": 2, "eos": 1, "decoder_start": 0
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", ["bert", "gpt-2", "llama", "t5"])
+def test_tokenizers_of_all_families_load(tmp_path: Path, shape: str) -> None:
+    special, settings, roles = {"bert": BERT, "gpt-2": GPT2, "llama": LLAMA, "t5": T5}[shape]
+    last = [f"<extra_id_{number}>" for number in (2, 1, 0)] if shape == "t5" else []
+    folder = folder_of(tmp_path / "theirs", [*special, "the", "senate", *last], [*special, *last], settings)
+    found = specials(folder)
+    assert dict(found.roles) == roles
+    assert found.sentinels == ((7, 6, 5) if shape == "t5" else ())
+    assert found.all == {*range(len(special)), *found.sentinels} and found.vocabulary == len(special) + 2 + len(last)
+    for role in ROLES:
+        if role not in roles:
+            with pytest.raises(UserError, match=f"needs a special token for {role}, and this tokenizer has none"):
+                getattr(found, role)
+    wanted = [role for role in ("eos", "unk") if role in roles]
+    train(TokenizerConfig(kind="pretrained", path=str(folder), roles=wanted), [], tmp_path / "ours")
+    assert specials(tmp_path / "ours") == found
+
+
+def test_what_a_recipe_needs_must_be_there(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "gpt", [END, "the"], [END], GPT2[1])
+    with pytest.raises(UserError, match=r"has no token for pad, cls, sep, mask \(it has unk, bos, eos\): leave out"):
+        train(TokenizerConfig(kind="pretrained", path=str(folder)), [], tmp_path / "ours")
+    few = TokenizerConfig(kind="pretrained", path=str(folder), roles=["eos"], sentinels=2)
+    with pytest.raises(UserError, match="needs 2 sentinels, and this tokenizer has 0"):
+        train(few, [], tmp_path / "ours")
+    assert Specials(9, eos=1, sentinels=[8, 7]).need_sentinels(1, "it") == (8,)
+    with pytest.raises(KeyError, match="'end' is no role"):
+        Specials(9).get("end")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trained_tokenizers_have_the_roles_asked_for(tmp_path: Path, kind: str) -> None:
+    from transformers import AutoTokenizer
+
+    config = TokenizerConfig(
+        kind=kind,  # type: ignore[arg-type]
+        vocabulary=SIZE,
+        roles=["pad", "unk", "eos", "decoder_start"],
+        sentinels=20,
+    )
+    summary = train(config, SENTENCES, tmp_path)
+    found, size = specials(tmp_path), summary["vocabulary"]
+    assert dict(found.roles) == {"pad": 0, "unk": 1, "eos": 2, "decoder_start": 0} == summary["specials"]
+    assert found.sentinels == tuple(range(size - 1, size - 21, -1)) and size <= SIZE
+    assert load(tmp_path).id_to_token(size - 1) == "<extra_id_0>"
+    ids = load(tmp_path).encode("The Senate").ids
+    assert ids[-1] == found.eos and not set(ids[:-1]) & found.all
+    auto = AutoTokenizer.from_pretrained(tmp_path)
+    assert auto("The Senate")["input_ids"] == ids and (auto.eos_token, auto.pad_token) == ("[EOS]", "[PAD]")
+
+
+def test_a_gpt_has_one_special_token(tmp_path: Path) -> None:
+    train(TokenizerConfig(kind="byte-bpe", vocabulary=SIZE, roles=["eos"]), SENTENCES, tmp_path)
+    found = specials(tmp_path)
+    assert dict(found.roles) == {"eos": 0} and found.all == {0}
+    assert load(tmp_path).encode("The Senate").ids[-1] != 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"roles": ["eos"]}, "wordpiece needs a token for what it has no piece for"),
+        ({"roles": ["unk", "decoder_start"]}, "add pad to roles"),
+        ({"roles": ["start"]}, "roles"),
+        ({"vocabulary": 16, "sentinels": 11}, "needs a vocabulary of at least 17, found 16"),
+    ],
+)
+def test_roles_that_do_not_fit_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TokenizerConfig(**wrong)

@@ -106,7 +106,7 @@ def _write_shards(
     tokens = tokenise(Corpus(made["corpus"].path, part), load(made[kind].path))
     rows = compose(tokens, ComposeConfig(kind=task, length=40), special, SEED, part, 0, range(len(tokens)))
     if at:
-        count = len(ragged(rows, "tokens"))
+        count = len(ragged(rows, "input"))
         rows = corrupt(rows, at, special, Draws(key(SEED, "corrupt", part), 0, np.arange(count)))
     writer = ShardWriter(path, rows_per_shard=1000)
     writer.write(rows)
@@ -141,7 +141,7 @@ def test_rows_are_corrupted_as_training_corrupts_them(home: dict[str, Artifact],
         trained = stream.read(samples)
         rows, note = as_seen(table.read(places), places, home["sop"].config["settings"], split, MASKING, special, epoch)
         assert note == f"corrupted as training does it in epoch {epoch}"
-        for name in ("tokens", "target_positions", "target_ids"):
+        for name in ("seen", "target_positions", "target_ids"):
             assert np.array_equal(ragged(rows, name).values, ragged(trained, name).values)
     assert table.rows > 5
 
@@ -163,7 +163,7 @@ def test_the_answers_are_the_targets(home: dict[str, Artifact]) -> None:
     rows, _ = as_seen(table.read([4]), np.array([4]), home["sop"].config["settings"], "train", MASKING, special, 0)
     text = shown(home["sop"], home["wordpiece"], rows=1, start=4, corruption=MASKING)
     answers = " ".join(text[text.index("x″") :].replace("│", " ").split())
-    seen = ragged(rows, "tokens").row(0)
+    seen = ragged(rows, "seen").row(0)
     for position, token in zip(rows["target_positions"].row(0), rows["target_ids"].row(0), strict=True):  # type: ignore[union-attr]
         end = {special.mask: "", token: " (kept)"}.get(seen[position], f" (saw {pieces.name(seen[position])})")
         assert f"{position} {pieces.name(token)}{end}" in answers
@@ -328,7 +328,7 @@ def test_padding_is_not_shown(home: dict[str, Artifact], tmp_path: Path) -> None
     special = specials(home["wordpiece"].path)
     the = load(home["wordpiece"].path).token_to_id("the")
     row = [special.cls, the, special.sep, special.pad, special.pad]
-    rows: Rows = concat([{"tokens": Ragged.from_rows([row], np.uint16)}])
+    rows: Rows = concat([{"input": Ragged.from_rows([row], np.uint16)}])
     writer = ShardWriter(tmp_path / "train", rows_per_shard=8)
     writer.write(rows)
     writer.close()

@@ -102,7 +102,7 @@ def test_shards_tell_of_rows_documents_and_rejects(made: dict[str, Artifact]) ->
     found = json.loads(CliRunner().invoke(app, ["stats", made["shards"].key, "--json"]).stdout)
     train = found["rows"]["splits"]["train"]
     table = Shards(made["shards"].path / "train")
-    assert (train["rows"], train["tokens"]) == (table.rows, table.tokens)
+    assert (train["rows"], train["tokens"]) == (table.rows, table.items)
     assert sum(train["row_lengths"]["counts"]) == table.rows
     assert found["corpus"]["splits"]["train"]["sources"][0]["source"] == "texts"
     assert found["corpus"]["rejects"]["reasons"] == {"duplicate": 1} and found["ingested"]["duplicates"] == 1

@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 import torch
 
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
 from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
@@ -92,7 +92,7 @@ def test_more_rows_need_as_much_more_memory() -> None:
                 rows=256,
                 order=OrderConfig(),
                 augment=AugmentConfig(),
-                noise=NoiseConfig(),
+                corruption=NoneConfig(kind="none"),
                 optimizer="adamw",
                 log_every=10,
                 batch=rows,

@@ -118,7 +118,7 @@ def test_every_token_is_masked_exactly_once_in_rows_that_fit(
     lengths: list[list[int]], length: int, rounds: int
 ) -> None:
     rows, made = documents(lengths), scorer(length, rounds, shared())
-    composed = ragged(compose(rows, made.windows, SPECIALS, 0, "", 0, range(len(rows))), "tokens")
+    composed = ragged(compose(rows, made.windows, SPECIALS, 0, "", 0, range(len(rows))), "input")
     masked = np.zeros(len(rows.tokens), int)
     for batch, index in made._batches(composed):
         np.add.at(masked, index, 1)

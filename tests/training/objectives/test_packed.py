@@ -52,28 +52,29 @@ def objective(architecture: str, sentence: str = "none", kernel: str = "eager") 
 
 
 def corrupted(count: int = 24) -> Rows:
-    """Sequences of 4 to about 24 tokens, some of them as long as a row: what must be predicted is settled already."""
+    """Sequences of 4 to about 24 tokens, some of them as long as a row, corrupted; x′ is their `input`."""
     rows = tiny.table(count).columns
-    tokens, segment = ragged(rows, "tokens"), ragged(rows, "segment")
+    tokens, segment = ragged(rows, "input"), ragged(rows, "segment")
     lengths = np.random.default_rng(3).integers(4, tokens.lengths + 1)
     columns: Rows = {
-        "tokens": Ragged.from_rows([tokens.row(i)[:n] for i, n in enumerate(lengths)]),
+        "input": Ragged.from_rows([tokens.row(i)[:n] for i, n in enumerate(lengths)]),
         "segment": Ragged.from_rows([segment.row(i)[:n] for i, n in enumerate(lengths)]),
         "label": rows["label"],
     }
-    return corrupt(columns, MaskingConfig(kind="masked-lm", rate=0.3), tiny.SPECIALS, Draws(1, 0, np.arange(count)))
+    seen = corrupt(columns, MaskingConfig(kind="masked-lm", rate=0.3), tiny.SPECIALS, Draws(1, 0, np.arange(count)))
+    return {"input" if name == "seen" else name: column for name, column in seen.items()}
 
 
 def packed(rows: Rows, length: int = LENGTH) -> Rows:
     """The same sequences and targets, several in a row."""
     clean = {name: column for name, column in rows.items() if not name.startswith("target")}
     joined = pack(clean, length)
-    row = best_fit(ragged(rows, "tokens").lengths, length)
+    row = best_fit(ragged(rows, "input").lengths, length)
     order = np.argsort(row, kind="stable")
     sequences = take(rows, order)
-    lengths = ragged(sequences, "tokens").lengths
+    lengths = ragged(sequences, "input").lengths
     begins = np.cumsum(lengths) - lengths
-    begins -= ragged(joined, "tokens").offsets[row[order]]
+    begins -= ragged(joined, "input").offsets[row[order]]
     bounds = np.cumsum([0, *np.bincount(row)])
     positions, ids = ragged(sequences, "target_positions"), ragged(sequences, "target_ids")
     places = positions.values + np.repeat(begins, positions.lengths)
@@ -122,7 +123,7 @@ def test_a_packed_row_is_worth_its_sequences(architecture: str, sentence: str, k
 def test_every_token_of_a_packed_row_is_seen_alike(architecture: str, sentence: str, kernel: str) -> None:
     built, rows = objective(architecture, sentence, kernel), corrupted()
     together = packed(rows)
-    order = np.argsort(best_fit(ragged(rows, "tokens").lengths, LENGTH), kind="stable")
+    order = np.argsort(best_fit(ragged(rows, "input").lengths, LENGTH), kind="stable")
     found = hidden(built, together)
     torch.testing.assert_close(found, hidden(built, take(rows, order)), atol=1e-5, rtol=1e-5)
     del together["sequence"]  # without it, neighbours would show
@@ -148,16 +149,16 @@ def hidden(built: MaskedLM, rows: Rows) -> Tensor:
 def test_the_same_work_is_counted() -> None:
     built, rows = objective("bert", "sop"), corrupted()
     apart, together = built.collate(rows), built.collate(packed(rows))
-    assert built.tokens(together) == built.tokens(apart) == len(ragged(rows, "tokens").values)
+    assert built.tokens(together) == built.tokens(apart) == len(ragged(rows, "input").values)
     assert built.flops(together) == built.flops(apart)
-    pairs = (ragged(rows, "tokens").lengths ** 2).sum()
+    pairs = (ragged(rows, "input").lengths ** 2).sum()
     assert token_pairs(together) == pairs
     assert together["input_ids"].shape[1] <= LENGTH
 
 
 def test_a_small_packed_batch_is_pinned() -> None:
     rows: Rows = {
-        "tokens": Ragged.from_rows([[2, 5, 3, 2, 6, 7, 3], [2, 8, 8, 8, 8, 8, 8, 8, 3]], np.uint16),
+        "input": Ragged.from_rows([[2, 5, 3, 2, 6, 7, 3], [2, 8, 8, 8, 8, 8, 8, 8, 3]], np.uint16),
         "sequence": Ragged.from_rows([[0, 0, 0, 1, 1, 1, 1], [0] * 9], np.uint8),
         "label": Ragged.from_rows([[1, 0], [1]], np.uint8),
         "target_positions": Ragged.from_rows([[1, 5], [8]], np.uint16),

@@ -99,7 +99,7 @@ def test_the_optimizer_is_in_a_key_only_where_it_is_another(tmp_path: Path) -> N
     assert "optimizer" not in pretrain.config(load(path))["train"]
     assert pretrain.config(load(path, overrides=["train.optimizer=sgd"]))["train"]["optimizer"] == "sgd"
     assert "augment" not in pretrain.config(load(path))
-    assert pretrain.config(load(path, overrides=["augment={shift: 1}"]))["augment"]["shift"] == 1
+    assert pretrain.config(load(path, overrides=["augment={translate: 1}"]))["augment"]["translate"] == 1
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Pa
     example = Example(words=words, tags=(0, 1, 2, 0, 1, 2))
     whole = encode(TAGGED, [example], tokenizer, 64)
     assert whole.seen.all() and whole.truth.tolist() == list(example.tags)
-    ids, positions = whole.rows["tokens"], whole.rows["target_positions"]
+    ids, positions = whole.rows["input"], whole.rows["target_positions"]
     assert len(ids.row(0)) > len(words) + 2  # type: ignore[union-attr]
     assert positions.row(0)[:3].tolist() == [1, 2, 3]  # type: ignore[union-attr]
     assert whole.rows["target_ids"].row(0).tolist() == list(example.tags)  # type: ignore[union-attr]
@@ -163,11 +163,11 @@ def test_the_job_learns_and_reports(tmp_path: Path, tokenizer: Path, length_wind
 
 def test_rows_of_like_length_are_learnt_from_together() -> None:
     lengths = np.random.default_rng(0).integers(3, 60, 200)
-    table = MemoryTable({"tokens": Ragged.from_rows([np.full(n, i) for i, n in enumerate(lengths)])}, 200)
+    table = MemoryTable({"input": Ragged.from_rows([np.full(n, i) for i, n in enumerate(lengths)])}, 200)
 
     def read(window: int | None) -> tuple[float, list[int]]:
         stream, batch = stream_of(table, 16, 7, window), np.arange(16)
-        batches = [ragged(stream.read(step * 16 + batch), "tokens") for step in range(25)]
+        batches = [ragged(stream.read(step * 16 + batch), "input") for step in range(25)]
         padded = sum(16 * found.lengths.max() for found in batches)
         return 1 - sum(len(found.values) for found in batches) / padded, [
             int(f.row(i)[0]) for f in batches for i in batch
@@ -184,7 +184,7 @@ def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_to
     random = np.random.default_rng(0)
     lengths = random.integers(3, 40, 3 * TEST_BATCH + 5)
     answers = [random.integers(0, 9, length - 2) for length in lengths]
-    rows: Rows = {"tokens": Ragged.from_rows([np.zeros(length) for length in lengths])}
+    rows: Rows = {"input": Ragged.from_rows([np.zeros(length) for length in lengths])}
     if task == "tagging":
         rows["target_positions"] = rows["target_ids"] = Ragged.from_rows(answers)
         truth = np.concatenate(answers)
@@ -193,7 +193,7 @@ def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_to
     padding = []
 
     def known(batch: Rows) -> np.ndarray:
-        found = ragged(batch, "tokens").lengths
+        found = ragged(batch, "input").lengths
         padding.append((found.max() - found).sum())
         return ragged(batch, "target_ids").values if task == "tagging" else np.asarray(batch["label"])
 
