@@ -81,7 +81,7 @@ class Detector:
 def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -> list[Detector]:
     """The candidates: what the job asks for, and the recipe where it asks for nothing."""
     train = {**config["train"], "log_every": config["train"]["steps"], "evaluate_every": 0}
-    own = {name: config[name] for name in ("augment", "corruption", "objective") if name in config}
+    own = {name: config[name] for name in ("kind", "augment", "corruption", "objective") if name in config}
     for name in ("corruption", "objective"):
         if (given := getattr(asked, name)) is not None:
             own[name] = given.model_dump(mode="json")
