@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+from flows.exit_codes import FAILED
 
 app = typer.Typer(
     name="sesame",

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.errors import UserError
-from flows.cli import FAILED, INTERRUPTED, TERMINATED, USAGE
+from flows.exit_codes import FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine import prefect_server
 from flows.machine.environment import prepare
 from flows.machine.signals import terminated, terminations_as_interrupts

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from data_prep.errors import UserError
 from data_prep.images.pixels import SUFFIXES, BadPictureError, ImagesConfig, decoded
-from flows.cli import FAILED
+from flows.exit_codes import FAILED
 from flows.sample import folder_of
 from training.codec.codec import SUFFIX, Codec
 

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from data_prep.errors import UserError
 from pipeline.home import Home
+from pipeline.records import read_records
 from pipeline.reports import data
 from pipeline.runs import Run
-from pipeline.stages.pretrain import read_records
 from pipeline.tracking.tracking import Tracker
 from training.job import METRICS
 from training.monitor.names import HELD_OUT_LOSS, LOSS, speeds

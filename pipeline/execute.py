@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.artifact import TABLES, Artifact
 from pipeline.dag import Node, inputs_of
+from pipeline.flatten import flatten
 from pipeline.gate import ENCODER, Candidate
-from pipeline.recipe.flatten import flatten
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports.report import read
 from pipeline.runs import Run, numbers

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.recipe.flatten import flatten
+from pipeline.flatten import flatten
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from pipeline.training_settings import training_settings as of_training
 from training.config import Settings
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -44,8 +45,5 @@ def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Probl
 
 def training_settings(recipe: Any) -> dict[str, Any]:
     """What networks are trained with that a job trains anew, as the recipe's own is."""
-    from pipeline.stages import pretrain
-
-    config = pretrain.config(recipe)
-    names = ("kind", "augment", "corruption", "network", "objective", "train", "seed")
-    return {name: config[name] for name in names if name in config}
+    settings = of_training(recipe)
+    return {name: value for name, value in settings.items() if name not in ("name", "order")}

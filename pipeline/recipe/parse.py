@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from data_prep.errors import UserError
-from pipeline.recipe.flatten import flatten, join
+from pipeline.flatten import flatten, join
 
 __all__ = ["dump", "flatten", "lay_over", "parse", "parse_setting"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.recipe.parse import flatten
+from pipeline.flatten import flatten
 from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
 
 

@@ -28,7 +28,6 @@ from data_prep.sources.records import Reject
 from data_prep.tables import files as tables
 from data_prep.tables.schema import Typed
 from data_prep.tables.transform import Transform
-from pipeline.downstream.anomaly.reasons import by_column
 from pipeline.fingerprint import file_digest
 from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
@@ -297,3 +296,12 @@ def _files(folder: Path) -> dict[str, str]:
     """Digests of what lies beside `detector.json`, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
     return {str(path.relative_to(folder)): file_digest(path) for path in files}
+
+
+def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Errors [R, D] of features added up by raw column: names [C], in order, and errors [R, C]."""
+    names = list(dict.fromkeys(columns_of))
+    place = {name: number for number, name in enumerate(names)}
+    belongs = np.zeros((len(columns_of), len(names)))
+    belongs[np.arange(len(columns_of)), [place[name] for name in columns_of]] = 1
+    return names, by_feature @ belongs

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from data_prep.settings import identity
 from data_prep.shards.streams import LONGER, stream_of
 from data_prep.sources.files import below
 from pipeline.artifact import MODEL, Artifact
 from pipeline.fingerprint import digest
 from pipeline.recipe.recipe import Recipe
+from pipeline.records import last_of_each_step, read_records
 from pipeline.reports import data
 from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
+from pipeline.training_settings import SECTIONS, training_settings
 from training.config import OrderConfig, PlacementConfig
-from training.hardware import resolve_precision
 from training.job import METRICS, Job, ShardsOf
 
-SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
 CHECKPOINTS = "checkpoints"
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
-    """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
-    precision = resolve_precision(recipe.train.precision, recipe.placement.device)
-    settings = {name: identity(getattr(recipe, name)) for name in SECTIONS if getattr(recipe, name) is not None}
-    settings["train"]["precision"] = precision
-    return {"name": recipe.name, "kind": recipe.data.kind, **settings, "seed": recipe.seed}
+    """Everything that changes what is learned."""
+    return training_settings(recipe)
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
@@ -85,27 +80,6 @@ def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[Shards
         )
         for name, share in zip(parts, shares.values(), strict=True)
     ]
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics log. A line that is damaged, or cut short by a crash, is left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        with contextlib.suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict) and isinstance(record.get("step"), int):
-                records.append(record)
-    return records
-
-
-def last_of_each_step(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record per step: a run that went on from a checkpoint wrote some of them twice."""
-    merged: dict[int, dict[str, Any]] = {}
-    for record in records:
-        merged[record["step"]] = {**merged.get(record["step"], {}), **record}
-    return [merged[step] for step in sorted(merged)]
 
 
 PRETRAIN = Stage("pretrain", 2, run)

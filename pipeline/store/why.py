@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.recipe.flatten import flatten
+from pipeline.flatten import flatten
 from pipeline.stage import Stage
 
 _SHOWN = 3

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.stages.pretrain import read_records
+from pipeline.records import read_records
 from tests.flows.test_end_to_end import sesame
 from tests.pipeline import tiny_arrays
 

@@ -10,10 +10,11 @@ from data_prep.errors import UserError
 from pipeline import dag, start_from
 from pipeline.artifact import Artifact
 from pipeline.recipe.load import load
+from pipeline.records import read_records
 from pipeline.stage import Context
-from pipeline.stages.pretrain import METRICS, read_records
 from pipeline.store.store import Store
 from tests.pipeline import tiny
+from training.job import METRICS
 
 CONSTANT = [
     "train.schedule=constant",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,6 @@ from data_prep.tables.transform import Transform
 from training.inference.anomaly import Scorer
 
 NAMED, IN_A_SENTENCE = 8, 3  # columns
-
-
-def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Errors [R, D] of features added up by raw column: names [C], in order, and errors [R, C]."""
-    names = list(dict.fromkeys(columns_of))
-    place = {name: number for number, name in enumerate(names)}
-    belongs = np.zeros((len(columns_of), len(names)))
-    belongs[np.arange(len(columns_of)), [place[name] for name in columns_of]] = 1
-    return names, by_feature @ belongs
 
 
 def explain(

@@ -97,7 +97,8 @@ def _trained(
 ) -> tuple[dict[str, Any], dict[str, Curve]]:
     """The recipe's network and its rivals, and their curves, by name."""
     from pipeline.downstream.train_in_memory import trained
-    from pipeline.stages.pretrain import METRICS, read_records
+    from pipeline.records import read_records
+    from training.job import METRICS
     from training.models.autoencoder import open_model
 
     models = {job.ours: open_model(pretrained.path / MODEL)}

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import USAGE, app
+from flows.cli import app
+from flows.exit_codes import USAGE
 from pipeline.estimate import calibration
 from pipeline.estimate.published_systems import SYSTEMS
 from tests.pipeline import tiny_arrays

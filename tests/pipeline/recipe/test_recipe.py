@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from pipeline.fingerprint import canonical
+from pipeline.flatten import flatten
 from pipeline.recipe import parse
 from pipeline.recipe.errors import known_paths
-from pipeline.recipe.flatten import flatten
 from pipeline.recipe.load import load, recipes
 from pipeline.recipe.recipe import Recipe
 

@@ -14,11 +14,12 @@ from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from data_prep.tables.transform import FILE as TRANSFORM
 from data_prep.tables.transform import Transform
-from pipeline.artifact import Artifact
+from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.rows import plane
 from pipeline.execute import _line
-from pipeline.stages.pretrain import METRICS, MODEL, read_records
+from pipeline.records import read_records
 from tests.pipeline import tiny_arrays
+from training.job import METRICS
 from training.models.autoencoder import open_model
 
 KINDS = ("table", "images")

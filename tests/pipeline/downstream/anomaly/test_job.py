@@ -15,7 +15,8 @@ from data_prep.tables.transform import Transform
 from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import detectors
-from pipeline.downstream.anomaly.reasons import by_column, explain, sentence
+from pipeline.downstream.anomaly.reasons import explain, sentence
+from pipeline.scoring.row_detector import by_column
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.load import load
 from pipeline.scoring import training_rows
