@@ -13,7 +13,8 @@ ui: $(STAMP)
 	$(BIN)/sesame ui
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not alone"
+	$(BIN)/python -m pytest -q -m "not slow and alone"
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q --hypothesis-profile searching

@@ -31,7 +31,6 @@ KINDS = {
     "table": "data_prep.tables.kind",
     "images": "data_prep.images.kind",
 }
-USUAL = "text"  # where a recipe names none
 
 Progress = Callable[[str, float | None], None]
 Problem = tuple[str, str]

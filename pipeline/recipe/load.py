@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
-from data_prep.kinds import USUAL
 from pipeline.recipe import errors, parse, unions
 from pipeline.recipe.recipe import Recipe
+
+
+USUAL = (("data", "kind", "text"), ("objective", "name", "masked-lm"))  # where a recipe names none
 
 
 class Listing(NamedTuple):
@@ -42,8 +44,9 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
     data = parse.parse(text, where)
     if not isinstance(data, dict):
         raise UserError(f"{where}: found {errors.shown(data)} at the top; a recipe is a section of keys")
-    if isinstance(data.get("data"), dict):
-        data["data"] = {"kind": USUAL, **data["data"]}
+    for section, tag, usual in USUAL:
+        if isinstance(data.get(section, {}), dict):
+            data[section] = {tag: usual, **data.get(section, {})}
     changes: list[tuple[str, list[str]]] = []
     chosen, scaled = _choose(data, scale, where)
     if chosen is not None:

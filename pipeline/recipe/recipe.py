@@ -62,7 +62,7 @@ class Recipe(Settings):
     """The order of samples."""
     network: NetworkConfig
     """What is trained."""
-    objective: Objective = Field(default_factory=lambda: objectives.section_of("masked-lm")(name="masked-lm"))
+    objective: Objective
     """The loss."""
     train: TrainConfig
     """Budget, optimizer and rhythm."""

@@ -54,7 +54,7 @@ def test_the_seed_names_the_examples(pictures: dict[str, Artifact], tmp_path: Pa
 def test_rows_of_a_table_are_drawn_as_its_columns(tmp_path: Path) -> None:
     made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, **VAE), tmp_path)
     shape = sample.draw(str(made["pretrain"].path), 5, tmp_path / "rows.csv", 0)
-    assert shape == (made["shards"].summary["features"],)
+    assert shape == (made["transform"].summary["features"],)
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert len(lines) == 6 and {"x0", "colour"} <= set(lines[0].replace('"', "").split(","))
     assert len(set(lines)) > 2

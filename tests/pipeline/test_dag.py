@@ -12,6 +12,7 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from data_prep.shards.order import quotas
+from data_prep.shards.rows import network_input
 from pipeline import dag
 from pipeline.dag import Node
 from pipeline.estimate import tokens
@@ -95,7 +96,7 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
         made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
     shards = made["shards"]
     lengths = {name: Shards(shards.path / name).read(np.arange(20)) for name in ("train", "longer")}
-    longest = {name: int(np.diff(rows["input"].offsets).max()) for name, rows in lengths.items()}  # type: ignore[union-attr]
+    longest = {name: int(network_input(rows).lengths.max()) for name, rows in lengths.items()}  # type: ignore[union-attr]
     assert longest["train"] <= 32 < longest["longer"] <= 64
     if at == "shards":
         targets = {n: int(np.diff(rows["target_ids"].offsets).max()) for n, rows in lengths.items()}  # type: ignore[union-attr]

@@ -83,7 +83,7 @@ def test_annealing_from_the_middle_lowers_the_rate(folder: Path, path: Path, sho
     settings = branched(folder, path, [*other, "train.warmup_steps=0"], "3")
     assert settings[-1] == "train.start.step=3"
     annealed = made(folder, path, *settings)
-    rates = [record["lr"] for record in read_records(annealed.path / METRICS) if "lr" in record]
+    rates = [record["train/lr"] for record in read_records(annealed.path / METRICS) if "train/lr" in record]
     assert len(rates) == 5 and rates[-1] == pytest.approx(rates[0] / 5)
     assert losses(annealed)[4] == losses(short)[4]  # the first step is taken at full rate still
 

@@ -35,10 +35,11 @@ def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = N
         {
             "corpora": [ShardsOf(name="tiny", folder=str(shards / "train"))],
             "held_out": str(shards / "validation"),
-            "tokenizer": str(folder / "tokenizer"),
+            "kind": "text",
+            "preprocessor": str(folder / "tokenizer"),
             "corruption": {"kind": "masked-lm"},
             "network": tiny.NETWORK.model_dump(),
-            "objective": {"options": {"sentence": "sop"}},
+            "objective": {"name": "masked-lm", "options": {"sentence": "sop"}},
             "train": {"global_batch": 24, "steps": steps, "lr": 3e-3, "precision": "fp32", "log_every": 1},
             "seed": 7,
             "placement": {"workers": workers, "zero": zero, "threads": 1, **placement},

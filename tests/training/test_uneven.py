@@ -70,7 +70,7 @@ def outcome(worker: Worker, zero: int | None, micro_batch: int | None, steps: in
     summary = training.run()
     with training.engines["model"].whole():
         weights = {n: p.detach().clone() for n, p in training.objective.networks()["model"].named_parameters()}
-    curves = {name: [record[name] for record in records if name in record] for name in NAMES}
+    curves = {name: [record[f"train/{name}"] for record in records if f"train/{name}" in record] for name in NAMES}
     return {"curves": curves, "validation": summary["validation/mlm"], "weights": weights}
 
 

@@ -115,7 +115,7 @@ def test_bert_at_base_and_large_is_the_papers():
         train = recipe.train
         assert (train.global_batch, train.steps, train.lr, train.warmup_length) == (256, 10**6, 1e-4, 10**4)
         assert (train.betas, train.weight_decay, train.schedule) == ((0.9, 0.999), 0.01, "linear")
-        assert recipe.compose.kind == recipe.objective.options["sentence"] == "nsp"
+        assert recipe.compose.kind == recipe.objective.options.sentence == "nsp"
         assert (recipe.corruption.rate, recipe.corruption.mask, recipe.corruption.random) == (0.15, 0.8, 0.1)
     assert large.placement.zero == 3
     assert large.placement.workers > 1

@@ -16,12 +16,11 @@ from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import detectors
 from pipeline.downstream.anomaly.reasons import explain, sentence
-from pipeline.scoring.row_detector import by_column
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.load import load
 from pipeline.scoring import training_rows
 from pipeline.scoring.champion import DETECTOR
-from pipeline.scoring.row_detector import RowDetector
+from pipeline.scoring.row_detector import RowDetector, by_column
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import table, whole_report
@@ -205,6 +204,7 @@ def plane(count: int, seed: int, scale: float = 1.0) -> pa.RecordBatch:
 def trained_on(train: pa.RecordBatch) -> tuple[Transform, Any]:
     transform = Transform.fit(lambda: [train])
     config = {
+        "kind": "table",
         "network": {"architecture": "mlp", "config": {"hidden": [32], "bottleneck": 3, "activation": "tanh"}},
         "objective": {"name": "autoencoder"},
         "corruption": {"kind": "gaussian", "level": 0.1},

@@ -21,6 +21,7 @@ from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import table, whole_report
 
 TRAINING: dict[str, Any] = {
+    "kind": "table",
     "network": {"architecture": "mlp", "config": {"hidden": [24], "bottleneck": 2, "activation": "tanh"}},
     "objective": {"name": "autoencoder"},
     "corruption": {"kind": "gaussian", "level": 0.1},

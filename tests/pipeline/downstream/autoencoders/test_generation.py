@@ -60,6 +60,7 @@ def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> No
 
 def _learned(rows: np.ndarray, network: dict[str, Any], steps: int) -> Any:
     config = {
+        "kind": "table",
         "corruption": {"kind": "none"},
         "network": {"architecture": "mlp", "config": network},
         "objective": {"name": "vae"},
