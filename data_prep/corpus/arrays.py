@@ -31,7 +31,7 @@ class ArrayBatch(NamedTuple):
 
 
 class ArrayCorpus:
-    """One split of a folder that `data_prep.arrays.ingest_arrays` made. UserError where it is none, or damaged.
+    """One split of a folder that `data_prep.ingest` made of arrays. UserError where it is none, or damaged.
 
     A file is mapped, and its digest compared, when it is first touched.
     """
