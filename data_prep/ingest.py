@@ -95,10 +95,10 @@ def _read(kind: Kind, data: Any, downloads: Path, cache: Path, unit: Unit) -> di
 
 def _cast_all(kind: Kind, draft: Draft) -> None:
     """Make the rows of all units alike, where the kind asks for that."""
+    draft.agreed = kind.agree(draft.data, draft.units, draft.read)
     if not kind.casts:
         return
     draft.progress("comparing files", None)
-    draft.agreed = kind.agree(draft.data, draft.units, draft.read)
     draft.folders = [draft.scratch / f"{number:05d}" for number in range(len(draft.units))]
     jobs = list(zip(draft.units, draft.read_folders, draft.folders, strict=True))
     draft.cast = list(draft.crew.in_order(partial(_cast, kind, draft.agreed), jobs))

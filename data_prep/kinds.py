@@ -31,6 +31,7 @@ KINDS = {
     "text": "data_prep.text.kind",
     "table": "data_prep.tables.kind",
     "images": "data_prep.images.kind",
+    "sound": "data_prep.sound.kind",
 }
 USUAL = "text"  # where a recipe names none
 
@@ -124,8 +125,8 @@ class Kind:
         raise NotImplementedError
 
     def agree(self, data: Any, units: Sequence[Any], read: Sequence[dict[str, Any]]) -> Any:
-        """What the rows of all units have in common, from the summaries of reading, where the kind `casts`."""
-        raise NotImplementedError
+        """What the rows of all units have in common, from the summaries of reading."""
+        return None
 
     def cast(self, unit: Any, agreed: Any, read_folder: Path, folder: Path) -> dict[str, Any]:
         """Make of what was read of a unit rows like those of all units; a summary like that of reading."""
@@ -174,6 +175,10 @@ class Kind:
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """What shards and their corpus look like, in numbers."""
         raise NotImplementedError
+
+    def run_facts(self, preprocessor: Path) -> dict[str, Any]:
+        """Of kinds whose examples are runs of items: `rate` (items per second) and `length` (most items of a run)."""
+        return {}
 
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, where there is one."""
@@ -230,4 +235,5 @@ def facts_of(name: str, table: Table, preprocessor: Path | None) -> DataFacts:
         shape=tuple(shape),
         specials=kind.specials(preprocessor) if preprocessor else None,
         preprocessor=preprocessor,
+        **(kind.run_facts(preprocessor) if preprocessor else {}),
     )

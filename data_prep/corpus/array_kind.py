@@ -35,6 +35,8 @@ class ArrayKind(Kind):
     reader: ClassVar[ModuleType]
     """What groups, reads and casts files: a module with `group`, `asks`, `read`, `agree`, `cast`."""
     casts = True
+    grouped: ClassVar[bool] = False
+    """Whether rows have groups that must not be on two sides of a split."""
 
     def meaning(self, data: Any) -> Any:
         """The section of the data that says what files hold."""
@@ -66,7 +68,7 @@ class ArrayKind(Kind):
         return self.reader.cast(unit, agreed, read_folder, folder)
 
     def decide(self, draft: Draft) -> Decided:
-        return decide(draft.folders, draft.num_kept, draft.data.split, draft.seed, draft.scratch)
+        return decide(draft.folders, draft.num_kept, draft.data.split, draft.seed, draft.scratch, self.grouped)
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
         return write(job)
@@ -83,7 +85,7 @@ class ArrayKind(Kind):
         return {**self._about(draft), "splits": counts}
 
     def _about(self, draft: Draft) -> dict[str, Any]:
-        return self.about(draft.agreed, {label for one in draft.cast for label in one["labels"]})
+        return self.about(draft.agreed, {label for one in (draft.cast or draft.read) for label in one["labels"]})
 
     def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
         """Numbers of the classes that are trained on; None: all. UserError where labels do not tell."""

@@ -6,7 +6,7 @@ Memory does not grow with the rows but for a byte of each, and 16 of each copy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +46,13 @@ class Decided:
         return []
 
 
-def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path) -> Decided:
-    """Of the rows of units, `counts` of each, which are copies and which are held out."""
+def decide(
+    folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
+) -> Decided:
+    """Of the rows of units, `counts` of each, which are copies and which are held out.
+
+    grouped: shares are of groups, not of rows, and all rows of a group are in one split.
+    """
     starts = np.cumsum([0, *counts])
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
     keys = (found[:, :2] for folder in folders for found in _keys(folder))
@@ -55,7 +60,6 @@ def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed:
     decided = Decided(starts, split_of, np.concatenate(links))
     split_of[decided.copies[:, 0]] = REJECTED
     kept = split_of != REJECTED
-    validation, test = shares(int(kept.sum()), split)
     lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)
 
     def ranks() -> Iterator[np.ndarray]:
@@ -64,6 +68,10 @@ def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed:
             yield absorb(lanes, found[kept[start : start + len(found)], 2:])
             start += len(found)
 
+    if grouped:
+        split_of[kept] = _by_group(ranks, split)
+        return decided
+    validation, test = shares(int(kept.sum()), split)
     bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
     codes = [np.empty(0, np.uint8)]
     for found in ranks():
@@ -73,6 +81,20 @@ def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed:
         codes.append(one)
     split_of[kept] = np.concatenate(codes)
     return decided
+
+
+def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> np.ndarray:
+    """[kept rows] uint8: the split of each row's group. Ranks of all groups are held in memory."""
+    groups = [np.empty((0, 2), np.uint64)]
+    for part in ranks():
+        groups = [np.unique(np.concatenate([*groups, part]), axis=0)]  # in the order of the ranks
+    validation, test = shares(len(groups[0]), split)
+    codes = np.full(len(groups[0]), SPLITS.index("train"), np.uint8)
+    codes[:validation] = SPLITS.index("validation")
+    codes[validation : validation + test] = SPLITS.index("test")
+    number = {tuple(group): place for place, group in enumerate(groups[0].tolist())}
+    places = [number[tuple(rank)] for part in ranks() for rank in part.tolist()]
+    return codes[np.array(places, np.int64)]
 
 
 def _keys(folder: Path) -> Iterator[np.ndarray]:

@@ -8,7 +8,7 @@ rejects.arrow    rows that cannot be read
 `cast` makes of it, knowing what all units hold, in a folder of its own:
 
 rows.arrow       input, label, source, position of rows that are kept so far
-keys.u64         of each: 128 bits of its input with its label, and 128 bits of its input
+keys.u64         of each: 128 bits of its input with its label, and 128 bits of its group (its input, if it has none)
 rejects.arrow    rows that are not like the others
 """
 
@@ -64,6 +64,7 @@ class Cast(NamedTuple):
     label: pa.Array  # [R] string, null where there is none
     file: np.ndarray  # [R] int32: number of the file in its unit
     position: np.ndarray  # [R] int64
+    group: np.ndarray | None = None  # [R, 2] uint64: what must not be on two sides of a split; None: equal inputs
 
 
 @dataclass
@@ -125,7 +126,7 @@ def write_cast(folder: Path, files: Sequence[str], found: Iterable[Cast | Reject
                 writer = writer or pa.ipc.new_file(str(folder / "rows.arrow"), batch.schema)
                 writer.write_batch(batch)
                 whole = absorb(one.content, content_keys({"label": one.label}, len(one.label)))
-                np.concatenate([whole, one.content], 1).tofile(keys)
+                np.concatenate([whole, one.content if one.group is None else one.group], 1).tofile(keys)
                 labels.update(one.label.unique().drop_null().to_pylist())
                 if len(labels) > MAX_CLASSES:
                     raise UserError(

@@ -53,7 +53,7 @@ def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided
     units = np.searchsorted(decided.starts, decided.copies, side="right") - 1
     with pa.ipc.new_file(str(path), REJECT_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         for number, both in enumerate(zip(read_folders, folders, strict=True)):
-            for batch in (batch for folder in both for batch in batches_of(folder / REJECTS)):
+            for batch in (batch for folder in dict.fromkeys(both) for batch in batches_of(folder / REJECTS)):
                 writer.write_batch(batch)
             first, last = np.searchsorted(units[:, 0], [number, number + 1])
             for begin in range(first, last, ROWS_IN_MEMORY):
