@@ -9,7 +9,7 @@ modules. Nothing else in the project names a kind: what they differ in is asked 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -19,20 +19,23 @@ import numpy as np
 from pydantic import Field
 
 from data_prep.corpus.documents import SplitConfig
+from data_prep.corpus.draft import Draft, Progress, Writing
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
-from data_prep.workers import HERE, Workers
+from data_prep.workers import Workers
 
 KINDS = {
     "text": "data_prep.text.kind",
     "table": "data_prep.tables.kind",
     "images": "data_prep.images.kind",
+    "sound": "data_prep.sound.kind",
 }
 
-Progress = Callable[[str, float | None], None]
+Written = Mapping[str, Sequence[tuple[Any, dict[str, Any]]]]
+"""(unit, what `Kind.write` said) for each file of each split."""
 Problem = tuple[str, str]
 """(path of a key, what is wrong with it beside the others)"""
 
@@ -91,6 +94,10 @@ class Kind:
     """Further sections of a recipe that are of this kind, and whether they must be there."""
     unit: ClassVar[str] = "rows"
     """What examples are called where they are counted."""
+    place: ClassVar[str] = "row"
+    """What the number of an example in its file counts."""
+    casts: ClassVar[bool] = False
+    """Whether what was read of units must be made alike (columns, sizes) before it is decided about."""
     mixes: ClassVar[bool] = False
     """Whether sources may be parts of a mixture (`sources.corpus`, `order.weights`)."""
     fits: ClassVar[str | None] = None
@@ -108,16 +115,40 @@ class Kind:
         """Which files and packages its sources may be."""
         raise NotImplementedError
 
-    def ingest(
-        self,
-        data: Any,
-        seed: int,
-        out_dir: Path,
-        downloads: Path,
-        progress: Progress = lambda message, done: None,
-        workers: Workers = HERE,
-    ) -> dict[str, Any]:
-        """Sources → a corpus in `out_dir`; its summary."""
+    def units(self, data: Any, downloads: Path) -> Sequence[Any]:
+        """What is read in one go: pieces of sources, each a `data_prep.corpus.draft.Unit`."""
+        raise NotImplementedError
+
+    def read(self, unit: Any, data: Any, downloads: Path, folder: Path) -> dict[str, Any]:
+        """Read a unit into a folder, on any worker; a summary with `rows`, `reasons`, `first` (rejects)."""
+        raise NotImplementedError
+
+    def agree(self, data: Any, units: Sequence[Any], read: Sequence[dict[str, Any]]) -> Any:
+        """What the rows of all units have in common, from the summaries of reading."""
+        return None
+
+    def cast(self, unit: Any, agreed: Any, read_folder: Path, folder: Path) -> dict[str, Any]:
+        """Make of what was read of a unit rows like those of all units; a summary like that of reading."""
+        raise NotImplementedError
+
+    def decide(self, draft: Draft) -> Any:
+        """Which rows are copies, and which are held out: a `data_prep.corpus.draft.Decided`."""
+        raise NotImplementedError
+
+    def write(self, job: Writing) -> dict[str, dict[str, Any]]:
+        """Write a unit's rows, on any worker: for each split that gets some, a `file` with its `digest` and counts."""
+        raise NotImplementedError
+
+    def write_rejects(self, draft: Draft, decided: Any) -> None:
+        """Write all rows that are not kept, with their reasons."""
+        raise NotImplementedError
+
+    def index(self, draft: Draft, files: Written) -> dict[str, Any]:
+        """What a corpus says of itself: the files of each split, and what their rows have in common."""
+        raise NotImplementedError
+
+    def summary(self, draft: Draft, decided: Any, files: Written) -> dict[str, Any]:
+        """What is added to the corpus summary: counts by split, and what only this kind has."""
         raise NotImplementedError
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
@@ -143,6 +174,10 @@ class Kind:
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """What shards and their corpus look like, in numbers."""
         raise NotImplementedError
+
+    def run_facts(self, preprocessor: Path) -> dict[str, Any]:
+        """Of kinds whose examples are runs of items: `rate` (items per second) and `length` (most items of a run)."""
+        return {}
 
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, where there is one."""
@@ -199,4 +234,5 @@ def facts_of(name: str, table: Table, preprocessor: Path | None) -> DataFacts:
         shape=tuple(shape),
         specials=kind.specials(preprocessor) if preprocessor else None,
         preprocessor=preprocessor,
+        **(kind.run_facts(preprocessor) if preprocessor else {}),
     )

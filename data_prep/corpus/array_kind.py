@@ -2,44 +2,90 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from data_prep.arrays import ingest_arrays
+from data_prep.corpus import unit_cache
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.decide import Decided, decide
 from data_prep.corpus.documents import SPLITS
+from data_prep.corpus.draft import Draft, Writing
+from data_prep.corpus.unit import REJECTS, VERSION, Unit
+from data_prep.corpus.write import write, write_rejects
 from data_prep.errors import UserError
-from data_prep.kinds import Inputs, Kind, Progress, Use
+from data_prep.kinds import Inputs, Kind, Use, Written
 from data_prep.shards.format import ShardWriter
+from data_prep.sources.archives import listed
+from data_prep.sources.config import SourceConfig
 from data_prep.stats import columns
-from data_prep.workers import HERE, Workers
 
 BYTES_PER_SHARD = 1 << 28
+_COUNTED_CLASSES = 100
 
 
 class ArrayKind(Kind):
     """Shards hold `input` [R, …], `label` (−1: none) and `row`, the number of the row in its split of the corpus."""
 
+    reader: ClassVar[ModuleType]
+    """What groups, reads and casts files: a module with `group`, `asks`, `read`, `agree`, `cast`."""
+    casts = True
+    grouped: ClassVar[bool] = False
+    """Whether rows have groups that must not be on two sides of a split."""
+
     def meaning(self, data: Any) -> Any:
         """The section of the data that says what files hold."""
         raise NotImplementedError
 
-    def ingest(
-        self,
-        data: Any,
-        seed: int,
-        out_dir: Path,
-        downloads: Path,
-        progress: Progress = lambda message, done: None,
-        workers: Workers = HERE,
-    ) -> dict[str, Any]:
-        return ingest_arrays(
-            data.sources, self.meaning(data), data.max_rejects, data.split, seed, out_dir, downloads, progress, workers
-        )
+    def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
+        """What a corpus says of all its rows."""
+        raise NotImplementedError
+
+    def units(self, data: Any, downloads: Path) -> list[Unit]:
+        units: list[Unit] = []
+        for number, source in enumerate(data.sources):
+            _only_text_has(source)
+            asked = self.reader.asks(self.meaning(data), source.package)
+            for files in self.reader.group(listed(source, self.accepts(data), downloads, digests=True)):
+                both = ([one for one in (file, file.beside) if one] for file in files)
+                held = [[(one.name, one.member, one.groups, one.digest) for one in parts] for parts in both]
+                key = unit_cache.key_of("arrays", VERSION, source.package, asked, held)
+                units.append(Unit(number, files, key, source.package))
+        return units
+
+    def read(self, unit: Unit, data: Any, downloads: Path, folder: Path) -> dict[str, Any]:
+        return self.reader.read(unit, self.meaning(data), folder)
+
+    def agree(self, data: Any, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return self.reader.agree(self.meaning(data), units, read)
+
+    def cast(self, unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
+        return self.reader.cast(unit, agreed, read_folder, folder)
+
+    def decide(self, draft: Draft) -> Decided:
+        return decide(draft.folders, draft.num_kept, draft.data.split, draft.seed, draft.scratch, self.grouped)
+
+    def write(self, job: Writing) -> dict[str, dict[str, Any]]:
+        return write(job)
+
+    def write_rejects(self, draft: Draft, decided: Decided) -> None:
+        write_rejects(draft.read_folders, draft.folders, decided, draft.out_dir / REJECTS)
+
+    def index(self, draft: Draft, files: Written) -> dict[str, Any]:
+        listed = {split: [file for _, file in of_split] for split, of_split in files.items()}
+        return {**self._about(draft), "splits": listed}
+
+    def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
+        counts = {split: _counts([file for _, file in of_split]) for split, of_split in files.items()}
+        return {**self._about(draft), "splits": counts}
+
+    def _about(self, draft: Draft) -> dict[str, Any]:
+        return self.about(draft.agreed, {label for one in (draft.cast or draft.read) for label in one["labels"]})
 
     def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
         """Numbers of the classes that are trained on; None: all. UserError where labels do not tell."""
@@ -84,6 +130,19 @@ class ArrayKind(Kind):
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """Rows of each split and class, and what columns or pixels hold."""
         return columns.of_corpus(made_of.corpus)
+
+
+def _only_text_has(source: SourceConfig) -> None:
+    settings = (("text_field", source.text_field, "text"), ("id_field", source.id_field, None))
+    for what, value, usual in (*settings, ("corpus", source.corpus, None)):
+        if value != usual:
+            raise UserError(f"the source {source.package or source.path} sets {what}, which is for text; leave it out")
+
+
+def _counts(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Rows of a split, and of its labels."""
+    labels = sum((Counter(file["labels"]) for file in files), Counter[str]())
+    return {"rows": sum(file["rows"] for file in files), "labels": dict(labels.most_common(_COUNTED_CLASSES))}
 
 
 def chosen_batches(corpus: ArrayCorpus, normal: Sequence[int] | None) -> Iterator[ArrayBatch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from data_prep.corpus.documents import INDEX, SPLITS
 from data_prep.errors import UserError
 from data_prep.shards.format import digest, mapped, unsealed
+from data_prep.shards.rows import Ragged
 from data_prep.tables.schema import TableSchema
 from data_prep.tables.values import pc
 
@@ -22,8 +23,8 @@ NO_LABEL = -1
 class ArrayBatch(NamedTuple):
     """Rows of a corpus of arrays."""
 
-    input: pa.RecordBatch | np.ndarray
-    """A table: its columns, nulls kept; pictures: uint8 [R, C, H, W]."""
+    input: Any
+    """A table: its columns (RecordBatch), nulls kept; pictures: uint8 [R, C, H, W]; sound: Ragged of int16 samples."""
     label: np.ndarray
     """[R] int64: number of the class in `ArrayCorpus.classes`, −1 where there is none."""
     row: np.ndarray
@@ -31,7 +32,7 @@ class ArrayBatch(NamedTuple):
 
 
 class ArrayCorpus:
-    """One split of a folder that `data_prep.arrays.ingest_arrays` made. UserError where it is none, or damaged.
+    """One split of a folder that `data_prep.ingest` made of arrays. UserError where it is none, or damaged.
 
     A file is mapped, and its digest compared, when it is first touched.
     """
@@ -50,7 +51,7 @@ class ArrayCorpus:
             ]
             self._starts = np.cumsum([0, *(file["rows"] for file in index["splits"][split])])
             self.schema = TableSchema.of_json(index["schema"]) if self.kind == "table" else None
-            self.shape: tuple[int, ...] | None = None if self.kind == "table" else tuple(index["shape"])
+            self.shape: tuple[int, ...] | None = tuple(index["shape"]) if index.get("shape") else None
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is not a corpus of arrays ({error}); ingest it again") from error
         self._open: dict[int, pa.RecordBatchFileReader] = {}
@@ -104,6 +105,9 @@ class ArrayCorpus:
         values = batch["input"]
         if self.shape is not None:
             inputs = values.flatten().to_numpy().reshape(-1, *self.shape)
+        elif self.schema is None:
+            lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+            inputs = Ragged.from_lengths(values.flatten().to_numpy(), lengths)
         else:
             inputs = pa.record_batch(values.flatten(), schema=pa.schema(values.type.fields))
         return ArrayBatch(inputs, self._numbers(batch["label"]), rows)

@@ -5,7 +5,8 @@ Memory does not grow with the rows but for a byte of each, and 16 of each copy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from data_prep.corpus import external_memory
 from data_prep.corpus.documents import SPLITS, SplitConfig, shares
+from data_prep.corpus.draft import REJECTED
 from data_prep.rng import absorb, key
 
-REJECTED = len(SPLITS)  # a row's verdict is the number of its split, or this
 ROWS_IN_MEMORY = 1 << 16
 
 
@@ -24,24 +25,41 @@ class Decided:
     """What becomes of the rows of all units, numbered through."""
 
     starts: np.ndarray  # [U + 1] int64: the first row of each unit
-    verdict: np.ndarray  # [N] uint8
+    split_of: np.ndarray  # [N] uint8
     copies: np.ndarray  # [D, 2] int64: a row, and the first one that it is a copy of
 
     @property
-    def spans(self) -> list[slice]:
-        return [slice(int(a), int(b)) for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+    def num_tolerated(self) -> int:
+        return len(self.copies)
+
+    def span(self, unit: int) -> slice:
+        return slice(int(self.starts[unit]), int(self.starts[unit + 1]))
+
+    def reasons(self, rows: slice = slice(None)) -> Counter[str]:
+        num_copies = int((self.split_of[rows] == REJECTED).sum())
+        return Counter({"duplicate": num_copies} if num_copies else {})
+
+    def marks(self, unit: int) -> None:
+        """Nothing else is decided."""
+
+    def examples(self, limit: int) -> list[str]:
+        return []
 
 
-def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path) -> Decided:
-    """Of the rows of units, `counts` of each, which are copies and which are held out."""
+def decide(
+    folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
+) -> Decided:
+    """Of the rows of units, `counts` of each, which are copies and which are held out.
+
+    grouped: shares are of groups, not of rows, and all rows of a group are in one split.
+    """
     starts = np.cumsum([0, *counts])
-    verdict = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
+    split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
     keys = (found[:, :2] for folder in folders for found in _keys(folder))
     links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
-    decided = Decided(starts, verdict, np.concatenate(links))
-    verdict[decided.copies[:, 0]] = REJECTED
-    kept = verdict != REJECTED
-    validation, test = shares(int(kept.sum()), split)
+    decided = Decided(starts, split_of, np.concatenate(links))
+    split_of[decided.copies[:, 0]] = REJECTED
+    kept = split_of != REJECTED
     lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)
 
     def ranks() -> Iterator[np.ndarray]:
@@ -50,6 +68,10 @@ def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed:
             yield absorb(lanes, found[kept[start : start + len(found)], 2:])
             start += len(found)
 
+    if grouped:
+        split_of[kept] = _by_group(ranks, split)
+        return decided
+    validation, test = shares(int(kept.sum()), split)
     bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
     codes = [np.empty(0, np.uint8)]
     for found in ranks():
@@ -57,8 +79,22 @@ def decide(folders: Sequence[Path], counts: list[int], split: SplitConfig, seed:
         one[external_memory.below(found, bounds[1])] = SPLITS.index("test")
         one[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
         codes.append(one)
-    verdict[kept] = np.concatenate(codes)
+    split_of[kept] = np.concatenate(codes)
     return decided
+
+
+def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> np.ndarray:
+    """[kept rows] uint8: the split of each row's group. Ranks of all groups are held in memory."""
+    groups = [np.empty((0, 2), np.uint64)]
+    for part in ranks():
+        groups = [np.unique(np.concatenate([*groups, part]), axis=0)]  # in the order of the ranks
+    validation, test = shares(len(groups[0]), split)
+    codes = np.full(len(groups[0]), SPLITS.index("train"), np.uint8)
+    codes[:validation] = SPLITS.index("validation")
+    codes[validation : validation + test] = SPLITS.index("test")
+    number = {tuple(group): place for place, group in enumerate(groups[0].tolist())}
+    places = [number[tuple(rank)] for part in ranks() for rank in part.tolist()]
+    return codes[np.array(places, np.int64)]
 
 
 def _keys(folder: Path) -> Iterator[np.ndarray]:

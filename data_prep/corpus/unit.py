@@ -1,14 +1,14 @@
-"""One unit of a corpus of arrays: some files of a source, read and settled by themselves.
+"""One unit of a corpus of arrays: some files of a source, read and cast by themselves.
 
-`spill` reads them, into a folder that is kept (`data_prep.corpus.unit_cache`):
+`read` reads them, into a folder that is kept (`data_prep.corpus.unit_cache`):
 
 raw.arrow        rows as their files have them
 rejects.arrow    rows that cannot be read
 
-`settle` makes of it, knowing what all units hold, in a folder of its own:
+`cast` makes of it, knowing what all units hold, in a folder of its own:
 
 rows.arrow       input, label, source, position of rows that are kept so far
-keys.u64         of each: 128 bits of its input with its label, and 128 bits of its input
+keys.u64         of each: 128 bits of its input with its label, and 128 bits of its group (its input, if it has none)
 rejects.arrow    rows that are not like the others
 """
 
@@ -41,7 +41,6 @@ _FIRST_REASONS, _MOST_REASONS = 3, 100
 class Unit:
     """Files of one source that are read one after another. Plain values, good in any process."""
 
-    number: int
     source: int  # its number
     files: tuple[SourceFile, ...]
     key: str  # of what it is made of
@@ -51,8 +50,13 @@ class Unit:
     def size(self) -> int:
         return sum(file.size + (file.beside.size if file.beside else 0) for file in self.files)
 
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        both = (one for file in self.files for one in (file, file.beside) if one)
+        return [(one.name, one.digest) for one in both]
 
-class Settled(NamedTuple):
+
+class Cast(NamedTuple):
     """Rows as the corpus has them."""
 
     input: pa.Array  # [R]: struct of columns, or a list of C·H·W uint8
@@ -60,6 +64,7 @@ class Settled(NamedTuple):
     label: pa.Array  # [R] string, null where there is none
     file: np.ndarray  # [R] int32: number of the file in its unit
     position: np.ndarray  # [R] int64
+    group: np.ndarray | None = None  # [R, 2] uint64: what must not be on two sides of a split; None: equal inputs
 
 
 @dataclass
@@ -103,7 +108,7 @@ class Rejects:
         self._writer.write(line, len(reject.reason) + len(reject.excerpt))
 
 
-def settle_into(folder: Path, files: Sequence[str], found: Iterable[Settled | Reject]) -> dict[str, Any]:
+def write_cast(folder: Path, files: Sequence[str], found: Iterable[Cast | Reject]) -> dict[str, Any]:
     """Write the rows of a unit; `files`: how its files are called. Says how many there are and which labels."""
     tally, labels, rows = Tally(), set[str](), 0
     writer: pa.RecordBatchFileWriter | None = None
@@ -121,7 +126,7 @@ def settle_into(folder: Path, files: Sequence[str], found: Iterable[Settled | Re
                 writer = writer or pa.ipc.new_file(str(folder / "rows.arrow"), batch.schema)
                 writer.write_batch(batch)
                 whole = absorb(one.content, content_keys({"label": one.label}, len(one.label)))
-                np.concatenate([whole, one.content], 1).tofile(keys)
+                np.concatenate([whole, one.content if one.group is None else one.group], 1).tofile(keys)
                 labels.update(one.label.unique().drop_null().to_pylist())
                 if len(labels) > MAX_CLASSES:
                     raise UserError(

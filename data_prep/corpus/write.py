@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,10 @@ import pyarrow as pa
 
 from data_prep.corpus.decide import ROWS_IN_MEMORY, Decided
 from data_prep.corpus.documents import REJECT_SCHEMA, SPLITS
+from data_prep.corpus.draft import Writing
 from data_prep.corpus.unit import REJECTS, batches_of
 from data_prep.shards.format import digest, mapped
 from data_prep.tables.values import pc
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Where a unit's rows go."""
-
-    folder: Path
-    out: Path
-    file: str
-    verdict: np.ndarray
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
@@ -37,10 +27,10 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     with ExitStack() as stack:
         writers: dict[str, pa.RecordBatchFileWriter] = {}
         for batch in batches_of(job.folder / "rows.arrow"):
-            verdict = job.verdict[start : start + batch.num_rows]
+            split_of = job.split_of[start : start + batch.num_rows]
             start += batch.num_rows
             for code, split in enumerate(SPLITS):
-                chosen = batch.filter(pa.array(verdict == code))
+                chosen = batch.filter(pa.array(split_of == code))
                 if not chosen.num_rows:
                     continue
                 if split not in writers:
@@ -58,12 +48,12 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write_rejects(spilled: Sequence[Path], folders: Sequence[Path], decided: Decided, path: Path) -> None:
+def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided: Decided, path: Path) -> None:
     """Of each unit the rows that could not be used, then those that repeat others."""
     units = np.searchsorted(decided.starts, decided.copies, side="right") - 1
     with pa.ipc.new_file(str(path), REJECT_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        for number, both in enumerate(zip(spilled, folders, strict=True)):
-            for batch in (batch for folder in both for batch in batches_of(folder / REJECTS)):
+        for number, both in enumerate(zip(read_folders, folders, strict=True)):
+            for batch in (batch for folder in dict.fromkeys(both) for batch in batches_of(folder / REJECTS)):
                 writer.write_batch(batch)
             first, last = np.searchsorted(units[:, 0], [number, number + 1])
             for begin in range(first, last, ROWS_IN_MEMORY):

@@ -15,6 +15,7 @@ from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig
 from data_prep.kinds import DataConfig, Problem, Sections
 from data_prep.sources.config import Accepts
+from data_prep.tables.schema import classes_of
 
 
 class ImagesData(DataConfig):
@@ -40,6 +41,7 @@ class ImagesKind(ArrayKind):
     Data = ImagesData
     sections: ClassVar = {"augment": False}
     unit = "images"
+    reader = units
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:
         if recipe.data.train_on == "normal" and not recipe.data.normal:
@@ -47,6 +49,9 @@ class ImagesKind(ArrayKind):
 
     def meaning(self, data: ImagesData) -> ImagesConfig:
         return data.images
+
+    def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
+        return {"kind": "images", "shape": agreed["shape"], "classes": classes_of(labels, None)}
 
     def tells_normal(self, data: ImagesData) -> bool:
         return bool(data.normal)

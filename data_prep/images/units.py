@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from data_prep.corpus.unit import RAW, REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
+from data_prep.corpus.unit import RAW, REJECTS, Cast, Rejects, Tally, Unit, batches_of, write_cast
 from data_prep.errors import UserError
 from data_prep.images import idx_numpy
 from data_prep.images.pixels import (
@@ -99,17 +99,17 @@ def _stem(path: str) -> str:
 
 
 def asks(config: ImagesConfig, package: str | None) -> list[Any]:
-    """What `spill` does with a file depends on."""
+    """What `read` does with a file depends on."""
     return ["images", config.model_dump(mode="json")]
 
 
-def spill(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
+def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
     """Decode the pictures of a unit; says how large the first one is."""
     tally, shape = Tally(), None
     number = {file.name: place for place, file in enumerate(unit.files)}
     waiting: list[Picture] = []
     with Rejects(folder / REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / RAW), _SCHEMA) as out:
-        for found in _read(unit.files, unit.package, config):
+        for found in _pictures_of(unit.files, unit.package, config):
             tally.rows += 1
             if isinstance(found, Reject):
                 rejects.write(found)
@@ -124,19 +124,19 @@ def spill(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
     return {**tally.to_json(), "shape": shape}
 
 
-def settle_all(config: ImagesConfig, units: Sequence[Unit], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def agree(config: ImagesConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The shape [C, H, W] of all pictures: that of the first."""
-    return {"shape": next((one["shape"] for one in found if one["shape"]), [config.channels, 0, 0])}
+    return {"shape": next((one["shape"] for one in read if one["shape"]), [config.channels, 0, 0])}
 
 
-def settle(unit: Unit, settled: dict[str, Any], spilled: Path, folder: Path) -> dict[str, Any]:
+def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
     """Keep the pictures of the one shape; says what came of it."""
-    return settle_into(folder, [file.name for file in unit.files], _settled(unit, settled["shape"], spilled))
+    return write_cast(folder, [file.name for file in unit.files], _cast(unit, agreed["shape"], read_folder))
 
 
-def _settled(unit: Unit, shape: list[int], spilled: Path) -> Iterator[Settled | Reject]:
+def _cast(unit: Unit, shape: list[int], read_folder: Path) -> Iterator[Cast | Reject]:
     channels, height, width = shape
-    for batch in batches_of(spilled / RAW):
+    for batch in batches_of(read_folder / RAW):
         fits = (batch["height"].to_numpy() == height) & (batch["width"].to_numpy() == width)
         for row in np.flatnonzero(~fits).tolist():
             found = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
@@ -148,7 +148,7 @@ def _settled(unit: Unit, shape: list[int], spilled: Path) -> Iterator[Settled | 
         pictures = [value.as_buffer() for value in batch["pixels"]]
         keys = b"".join(bytes.fromhex(digest(picture)) for picture in pictures)
         pixels = np.frombuffer(b"".join(pictures), np.uint8)
-        yield Settled(
+        yield Cast(
             pa.FixedSizeListArray.from_arrays(pa.array(pixels), channels * height * width),
             np.frombuffer(keys, ">u8").reshape(-1, 2).astype(np.uint64),
             batch["label"],
@@ -176,10 +176,10 @@ def _as_batch(pictures: list[Picture], number: dict[str, int]) -> pa.RecordBatch
 def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[Picture | Reject]:
     """All pictures of a source, of any sizes, one in memory at a time."""
     for files in group(listed(source, accepts(config), downloads)):
-        yield from _read(files, source.package, config)
+        yield from _pictures_of(files, source.package, config)
 
 
-def _read(files: Sequence[SourceFile], package: str | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def _pictures_of(files: Sequence[SourceFile], package: str | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
     for file in files:
         yield from pictures(file, config) if package is None else _cut(_of_package(package, file, config), config.patch)
 

@@ -50,7 +50,7 @@ class Accepts(NamedTuple):
 
 
 TEXT = Accepts("text", readable, ALLOWED)
-_CALLED = {"text": "text", "table": "a table", "images": "pictures"}
+_CALLED = {"text": "text", "table": "a table", "images": "pictures", "sound": "recordings"}
 
 
 class SourceConfig(BaseModel):

@@ -1,4 +1,4 @@
-"""Packages that hold tables and pictures."""
+"""Packages that hold tables, pictures and recordings."""
 
 from __future__ import annotations
 
@@ -33,6 +33,31 @@ _PHOTOGRAPHS = (
     *("moon.png", "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "rocket.jpg"),
 )
 
+# Of the prompts of a telephone exchange: sha256, bytes, language, licence. The Spanish voice is the English one, so
+# that it would be on two sides of a split by package.
+_VOICES = {
+    "en": ("2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d", 18_272_864, "English", "CC-BY-SA-3.0"),
+    "fr": ("8d4e1bc32ed5ba7fbda40841ca1825ed20cc6232724a473c90f8bb0e53e6073e", 18_516_060, "French", "CC-BY-SA-3.0"),
+    "it": ("5a26638089e134b8ac39363fe249c5c93c50cd8bfdc9b2499ae61ec4a35e2fcb", 18_262_124, "Italian", "CC-BY-3.0"),
+    "ru": ("ccbfaebfa450b7a9ddf644ae0f3d1e9017d5df7c0aebe816e946345589d38201", 18_788_860, "Russian", "CC-BY-3.0"),
+}
+
+
+def _voice(code: str) -> Package:
+    sha256, size, language, licence = _VOICES[code]
+    return Package(
+        client="apt",
+        requirement=f"asterisk-core-sounds-{code}-wav=1.6.1-1",
+        filename=f"asterisk-core-sounds-{code}-wav_1.6.1-1_all.deb",
+        sha256=sha256,
+        size=size,
+        members="usr/share/asterisk/sounds/*/*.wav",
+        licence=licence,
+        homepage="https://packages.debian.org/bookworm/asterisk-core-sounds",
+        description=f"Spoken prompts of a telephone exchange, one voice, {language}; 8 kHz (Debian 12)",
+        kind="sound",
+    )
+
 
 def _lines_of_pixels(path: Path, side: int, brightest: int) -> Iterator[Pixels]:
     """The pictures of a gzipped CSV file: side² grey values from 0 to `brightest` in a line, then the class."""
@@ -57,6 +82,7 @@ def _photograph(path: Path, names: tuple[str, ...] | None = None) -> Iterator[Pi
 
 
 ARRAYS: dict[str, Package] = {
+    **{f"prompts-{code}": _voice(code) for code in _VOICES},
     "breast-cancer": Package(
         **_SKLEARN,  # type: ignore[arg-type]
         members="sklearn/datasets/data/breast_cancer.csv",

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Kind = Literal["text", "table", "images"]
+Kind = Literal["text", "table", "images", "sound"]
 
 
 class Piece(NamedTuple):

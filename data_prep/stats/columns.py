@@ -23,6 +23,19 @@ MOST_LEVELS = 10  # categories that are named
 
 def of_corpus(folder: Path) -> dict[str, Any]:
     """Numbers of all splits; of a table's columns those of the training rows."""
+    train, found = ArrayCorpus(folder, "train"), of_splits(folder)
+    if train.schema is not None:
+        batches = [batch.input for batch in train.batches() if isinstance(batch.input, pa.RecordBatch)]
+        found["columns"] = [
+            _column(name, kind, [b[name] for b in batches]) for name, kind in train.schema.kinds.items()
+        ]
+    else:
+        found |= {"shape": list(train.shape or ()), "pixels": _pixels(batch.input for batch in train.batches())}
+    return found
+
+
+def of_splits(folder: Path) -> dict[str, Any]:
+    """Rows of all splits and classes, of whatever kind."""
     splits = {}
     for split in SPLITS:
         corpus = ArrayCorpus(folder, split)
@@ -32,15 +45,7 @@ def of_corpus(folder: Path) -> dict[str, Any]:
         named = {corpus.classes[label] if label >= 0 else "none": count for label, count in sorted(labels.items())}
         splits[split] = {"rows": len(corpus), "classes": named}
     train = ArrayCorpus(folder, "train")
-    found: dict[str, Any] = {"kind": train.kind, "names": train.classes, "splits": splits}
-    if train.schema is not None:
-        batches = [batch.input for batch in train.batches() if isinstance(batch.input, pa.RecordBatch)]
-        found["columns"] = [
-            _column(name, kind, [b[name] for b in batches]) for name, kind in train.schema.kinds.items()
-        ]
-    else:
-        found |= {"shape": list(train.shape or ()), "pixels": _pixels(batch.input for batch in train.batches())}
-    return found
+    return {"kind": train.kind, "names": train.classes, "splits": splits}
 
 
 def _column(name: str, kind: str, parts: list[pa.Array]) -> dict[str, Any]:

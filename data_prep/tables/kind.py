@@ -15,8 +15,8 @@ from data_prep.errors import UserError
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections
 from data_prep.settings import identity
 from data_prep.sources.config import Accepts
-from data_prep.tables import files
-from data_prep.tables.schema import TableConfig
+from data_prep.tables import files, units
+from data_prep.tables.schema import TableConfig, classes_of
 from data_prep.tables.transform import FILE, Transform, TransformConfig
 
 NORMAL = 0  # the label of normal rows, where a table says which are
@@ -44,9 +44,14 @@ class TableKind(ArrayKind):
 
     Data = TableData
     fits = "transform"
+    reader = units
 
     def meaning(self, data: TableData) -> TableConfig:
         return data.table
+
+    def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
+        schema = agreed["schema"]
+        return {"kind": "table", "schema": schema, "classes": classes_of(labels, schema["normal"])}
 
     def tells_normal(self, data: TableData) -> bool:
         packages = any(source.package for source in data.sources)  # which may tell it themselves

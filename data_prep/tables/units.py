@@ -1,4 +1,4 @@
-"""A table's files as units of a corpus: a file each, or a stretch of a large one, settled when all kinds are known."""
+"""A table's files as units of a corpus: a file each, or a stretch of a large one, cast when all kinds are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from data_prep.corpus.unit import RAW, REJECTS, Rejects, Settled, Tally, Unit, batches_of, settle_into
+from data_prep.corpus.unit import RAW, REJECTS, Cast, Rejects, Tally, Unit, batches_of, write_cast
 from data_prep.errors import UserError
 from data_prep.sources import packages
 from data_prep.sources.archives import SourceFile
@@ -37,13 +37,13 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
 
 
 def asks(config: TableConfig, package: str | None) -> list[Any]:
-    """What `spill` does with a file depends on."""
+    """What `read` does with a file depends on."""
     wanted = _asked(package, config)
     layout = wanted.layout and [wanted.layout.columns, wanted.layout.header, wanted.layout.skip]
     return ["table", layout, sorted(wanted.drop)]
 
 
-def spill(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
+def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
     """Read the file of a unit; says what its columns are."""
     (file,) = unit.files
     wanted = _asked(unit.package, config)
@@ -72,12 +72,12 @@ def spill(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
     return {**tally.to_json(), "file": file.name, "names": names, "kinds": kinds}
 
 
-def settle_all(config: TableConfig, units: Sequence[Unit], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The schema of a table of all units, from what each of them says of its columns."""
     layouts = {packages.lookup(unit.package).layout if unit.package else config.layout for unit in units}
     if len(layouts) > 1:
         raise UserError("the sources of a table have different layouts; make a recipe for each")
-    readable = [(unit, one) for unit, one in zip(units, found, strict=True) if one["names"]]
+    readable = [(unit, one) for unit, one in zip(units, read, strict=True) if one["names"]]
     if not readable:
         return {"schema": TableSchema({}).to_json(), "first": ""}
     unit, first = readable[0]
@@ -90,15 +90,15 @@ def settle_all(config: TableConfig, units: Sequence[Unit], found: Sequence[dict[
     return {"schema": schema_of(_asked(unit.package, config), says, layouts.pop()).to_json(), "first": first["file"]}
 
 
-def settle(unit: Unit, settled: dict[str, Any], spilled: Path, folder: Path) -> dict[str, Any]:
+def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
     """Give the rows of a unit the kinds of the schema; says what came of it."""
-    schema = TableSchema.of_json(settled["schema"])
-    return settle_into(folder, [file.name for file in unit.files], _settled(unit, schema, settled["first"], spilled))
+    schema = TableSchema.of_json(agreed["schema"])
+    return write_cast(folder, [file.name for file in unit.files], _cast(unit, schema, agreed["first"], read_folder))
 
 
-def _settled(unit: Unit, schema: TableSchema, first: str, spilled: Path) -> Iterator[Settled | Reject]:
+def _cast(unit: Unit, schema: TableSchema, first: str, read_folder: Path) -> Iterator[Cast | Reject]:
     (file,) = unit.files
-    for batch in batches_of(spilled / RAW):
+    for batch in batches_of(read_folder / RAW):
         raw = _of_batch(batch)
         problem = misfit(raw, schema, first)
         if problem:
@@ -108,14 +108,14 @@ def _settled(unit: Unit, schema: TableSchema, first: str, spilled: Path) -> Iter
         rows, rejects = typed(file.name, raw, schema)
         yield from rejects
         if len(rows.positions):
-            yield settled_rows(rows, schema)
+            yield cast_rows(rows, schema)
 
 
-def settled_rows(rows: Typed, schema: TableSchema) -> Settled:
+def cast_rows(rows: Typed, schema: TableSchema) -> Cast:
     """Rows of a table as a corpus has them."""
     content = content_keys(rows.columns, len(rows.positions))
     inputs = pa.StructArray.from_arrays(list(rows.columns.values()), fields=schema.fields)
-    return Settled(inputs, content, rows.label, np.zeros(len(rows.positions), np.int32), rows.positions)
+    return Cast(inputs, content, rows.label, np.zeros(len(rows.positions), np.int32), rows.positions)
 
 
 def _asked(package: str | None, config: TableConfig) -> Asked:

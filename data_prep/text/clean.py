@@ -99,8 +99,3 @@ def fingerprint(text: str, tidy: bool = False) -> bytes:
     """16 bytes that are equal for texts which differ only in white space; `tidy`: `clean` made the text."""
     words = filter(None, text.split("\n")) if tidy else text.split()
     return hashlib.blake2b(" ".join(words).encode(), digest_size=16).digest()
-
-
-def allowed_rejects(limit: int | float, rows: int) -> int:
-    """How many of so many rows may be bad; `limit` is a count (int) or a share (float)."""
-    return limit if isinstance(limit, int) else int(limit * rows + 1e-9)

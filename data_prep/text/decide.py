@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from data_prep.corpus import external_memory
 from data_prep.corpus.documents import SPLITS, SplitConfig, shares, split_key
+from data_prep.corpus.draft import REJECTED
 from data_prep.rng import absorb
 from data_prep.text import near_duplicates
 from data_prep.text.clean import CleanConfig
 from data_prep.text.rules import spans
 from data_prep.workers import Crew
 
-REJECTED = len(SPLITS)  # a row's verdict is the number of its split, or this
 _ROWS_IN_MEMORY = 1 << 16
 _OPEN_NAMES = 256
 
@@ -81,11 +81,24 @@ def _names(folder: Path) -> pa.Table:
 class Decided(NamedTuple):
     """What becomes of each row, and which row is the reason. -1: none."""
 
-    verdict: np.ndarray  # [N] uint8
+    table: Table
+    split_of: np.ndarray  # [N] uint8
     copy_of: np.ndarray  # [N] int64
     near: np.ndarray  # [N] bool: a near copy
     name_of: np.ndarray  # [N] int64: the row that has its name
     repeats: spans.Repeats | None = None  # sentences that go, and rows that go with them
+
+    @property
+    def num_tolerated(self) -> int:
+        return int((self.split_of == REJECTED).sum() - (self.name_of >= 0).sum())
+
+    def span(self, unit: int) -> slice:
+        return self.table.span(unit)
+
+    def examples(self, limit: int) -> list[str]:
+        rows = np.flatnonzero(self.name_of >= 0)[:limit]
+        pairs = zip(self.table.names(rows), self.table.names(self.name_of[rows]), strict=True)
+        return [f"{source}: {taken_by(name, other)}" for (name, source), (_, other) in pairs]
 
     def reasons(self, rows: slice = slice(None)) -> Counter[str]:
         """Why how many of some rows were rejected."""
@@ -103,6 +116,10 @@ class Decided(NamedTuple):
         return None if self.repeats is None else self.repeats.marks[unit]
 
 
+def taken_by(name: str, source: str) -> str:
+    return f"the name {name!r} is taken by a document of {source}"
+
+
 def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
     """Which rows are copies of earlier ones, or have the name of one.
 
@@ -110,6 +127,7 @@ def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
     """
     count = len(table)
     decided = Decided(
+        table,
         np.zeros(count, np.uint8),
         _disk_array(scratch / "copy_of", count, np.int64, -1),
         np.zeros(count, bool),
@@ -136,12 +154,12 @@ def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
         for links in near_duplicates.near_duplicates(found, near, scratch, _ROWS_IN_MEMORY):
             decided.copy_of[links[:, 0]] = links[:, 1]
             decided.near[links[:, 0]] = True
-    decided.verdict[taken | (decided.copy_of >= 0)] = REJECTED
+    decided.split_of[taken | (decided.copy_of >= 0)] = REJECTED
     c4 = config.rules.c4
     if c4 is not None and c4.span_sentences is not None:
-        gone, least = decided.verdict == REJECTED, spans.Least(c4.min_sentences, config.min_characters)
+        gone, least = decided.split_of == REJECTED, spans.Least(c4.min_sentences, config.min_characters)
         repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, least, scratch, _ROWS_IN_MEMORY)
-        decided.verdict[repeats.too_little] = REJECTED
+        decided.split_of[repeats.too_little] = REJECTED
         decided = decided._replace(repeats=repeats)
     return decided
 
@@ -166,7 +184,7 @@ def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scra
     jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
     for _ in crew.in_order(_split_keys, jobs):
         pass
-    kept = decided.verdict != REJECTED
+    kept = decided.split_of != REJECTED
 
     def keys() -> Iterator[np.ndarray]:
         for number, (_, _, path) in enumerate(jobs):
@@ -176,9 +194,9 @@ def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scra
     bounds = [external_memory.smallest(keys, count, _ROWS_IN_MEMORY) for count in (validation, validation + test)]
     for number, found in enumerate(keys()):
         span = table.span(number)
-        verdict = np.where(external_memory.below(found, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
-        verdict[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
-        decided.verdict[span][kept[span]] = verdict
+        split_of = np.where(external_memory.below(found, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
+        split_of[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
+        decided.split_of[span][kept[span]] = split_of
 
 
 def _split_keys(job: tuple[Path, int, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -9,15 +10,19 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
-from data_prep.ingest import ingest
-from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use
+from data_prep.corpus.draft import Draft, Writing
+from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use, Written
 from data_prep.settings import identity
 from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
 from data_prep.sources.config import TEXT, Accepts
 from data_prep.text.clean import CleanConfig
+from data_prep.text.decide import Decided, Table, decide, hold_out
+from data_prep.text.plan import plan
+from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
+from data_prep.text.units import Unit, read
+from data_prep.text.write import write, write_rejects
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
-from data_prep.workers import HERE, Workers
 
 
 class TextData(DataConfig):
@@ -28,6 +33,10 @@ class TextData(DataConfig):
     clean: CleanConfig = Field(default_factory=CleanConfig)
     """How text is cleaned."""
 
+    @property
+    def max_rejects(self) -> int | float:
+        return self.clean.max_rejects
+
 
 class TextKind(Kind):
     """See the module's docstring."""
@@ -35,6 +44,7 @@ class TextKind(Kind):
     Data = TextData
     sections: ClassVar = {"tokenizer": True, "compose": True}
     unit = "documents"
+    place = "line"
     mixes = True
     fits = "tokenizer"
 
@@ -46,16 +56,50 @@ class TextKind(Kind):
     def accepts(self, data: TextData) -> Accepts:
         return TEXT
 
-    def ingest(
-        self,
-        data: TextData,
-        seed: int,
-        out_dir: Path,
-        downloads: Path,
-        progress: Progress = lambda message, done: None,
-        workers: Workers = HERE,
-    ) -> dict[str, Any]:
-        return ingest(data.sources, data.clean, data.split, seed, out_dir, downloads, progress, workers)
+    def units(self, data: TextData, downloads: Path) -> list[Unit]:
+        return plan(data.sources, data.clean, downloads)
+
+    def read(self, unit: Unit, data: TextData, downloads: Path, folder: Path) -> dict[str, Any]:
+        return read(unit, data.clean, downloads, folder)
+
+    def decide(self, draft: Draft) -> Decided:
+        table = Table(draft.folders, draft.num_kept)
+        decided = decide(table, draft.data.clean, draft.scratch)
+        draft.progress("splitting", None)
+        hold_out(table, decided, draft.data.split, draft.seed, draft.scratch, draft.crew)
+        return decided
+
+    def write(self, job: Writing) -> dict[str, dict[str, Any]]:
+        return write(job)
+
+    def write_rejects(self, draft: Draft, decided: Decided) -> None:
+        write_rejects(decided, draft.out_dir)
+
+    def index(self, draft: Draft, files: Written) -> dict[str, Any]:
+        """Of each file also which corpus of a mixture it is of."""
+        listed = {
+            split: [
+                {**{name: file[name] for name in ("file", "documents", "digest")}, "corpus": unit.config.corpus or ""}
+                for unit, file in of_split
+            ]
+            for split, of_split in files.items()
+        }
+        return {"splits": listed}
+
+    def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
+        reasons, rules = decided.reasons(), sum((Counter(one["rules"]) for one in draft.read), Counter[str]())
+        if decided.repeats is not None:
+            rules += Counter({SENTENCE: decided.repeats.sentences})
+        counts = ("documents", "sentences", "characters")
+        return {
+            "near_duplicates": reasons["near duplicate"],
+            "filtered": sum(one["filtered"] for one in draft.read) + reasons[TOO_LITTLE],
+            "rules": dict(rules),
+            "splits": {
+                split: {what: sum(file[what] for _, file in of_split) for what in counts}
+                for split, of_split in files.items()
+            },
+        }
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
         return identity(recipe.tokenizer)

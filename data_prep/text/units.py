@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.corpus.row_writer import Writer
 from data_prep.sources.config import Document, Part, Reject, SourceConfig, rows
@@ -48,8 +47,8 @@ class Unit:
     """Parts of one source, to be read one after another."""
 
     key: str
-    source: SourceConfig
-    number: int  # of the source
+    source: int  # its number
+    config: SourceConfig
     parts: tuple[Part, ...]
     files: str  # digest of those that the rules read
 
@@ -57,13 +56,13 @@ class Unit:
     def size(self) -> int:
         return sum(part.size for part in self.parts)
 
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        return [(part.name, part.digest) for part in self.parts]
 
-def read(unit: Unit, config: CleanConfig, cache: Path, downloads: Path) -> dict[str, Any]:
-    """Read and clean a unit, if that was not done before; says what came of it."""
-    return unit_cache.make(cache, unit.key, partial(_read_into, unit, config, downloads))
 
-
-def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
+def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
+    """Read and clean a unit into a folder; the counts of its rows."""
     cleaner, kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
@@ -75,7 +74,7 @@ def _read_into(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -
         keys = stack.enter_context((folder / "keys.u64").open("wb"))
         signatures = stack.enter_context(_Signatures(folder / "signatures.u32", config))
         spans = stack.enter_context(SpanFiles(folder, config.rules.span_sentences))
-        for number, row in enumerate((row for part in unit.parts for row in rows(part, unit.source, downloads)), 1):
+        for number, row in enumerate((row for part in unit.parts for row in rows(part, unit.config, downloads)), 1):
             result = row if isinstance(row, Reject) else cleaner(row)
             if isinstance(result, Reject):
                 reasons[result.reason] += 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
+from data_prep.corpus.draft import REJECTED, Writing
 from data_prep.corpus.row_writer import Writer
 from data_prep.shards.format import digest, mapped
-from data_prep.text.decide import REJECTED, Decided, Table
-from data_prep.text.rules.spans import TOO_LITTLE, Marks, without_marked
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Where a unit's rows go."""
-
-    folder: Path
-    out: Path
-    file: str
-    verdict: np.ndarray
-    marks: Marks | None = None  # sentences that go
+from data_prep.text.decide import Decided, taken_by
+from data_prep.text.rules.spans import TOO_LITTLE, without_marked
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
@@ -40,7 +29,7 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
         reader = stack.enter_context(pa.ipc.open_file(str(job.folder / "documents.arrow")))
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number).select(DOCUMENT_SCHEMA.names)
-            verdict = job.verdict[start : start + batch.num_rows]
+            split_of = job.split_of[start : start + batch.num_rows]
             start += batch.num_rows
             if job.marks is not None:
                 sentences, at = batch["sentences"], batch.schema.get_field_index("sentences")
@@ -50,7 +39,7 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
                 at = batch.schema.get_field_index("paragraphs")
                 batch = batch.set_column(at, "paragraphs", without_marked(numbers, marked))
             for code, split in enumerate(SPLITS):
-                chosen = batch.filter(pa.array(verdict == code))
+                chosen = batch.filter(pa.array(split_of == code))
                 if not chosen.num_rows:
                     continue
                 if split not in writers:
@@ -62,19 +51,21 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
                 counts[split]["documents"] += chosen.num_rows
                 counts[split]["sentences"] += len(sentences)
                 counts[split]["characters"] += pc.sum(pc.utf8_length(sentences)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
-    for split in writers:
-        counts[split]["digest"] = digest(mapped(job.out / split / job.file))
-    return counts
+    return {
+        split: {"file": f"{split}/{job.file}", **counts[split], "digest": digest(mapped(job.out / split / job.file))}
+        for split in writers
+    }
 
 
-def write_rejects(table: Table, decided: Decided, out_dir: Path) -> None:
+def write_rejects(decided: Decided, out_dir: Path) -> None:
     """All rejects, in the order of reading: those of the units, and the rows that repeat others."""
+    table = decided.table
     with Writer(out_dir / "rejects.arrow", REJECT_SCHEMA) as writer:
         for unit, folder in enumerate(table.folders):
             span = table.span(unit)
             own = (row for batch in _batches(folder / "rejects.arrow") for row in batch.to_pylist())
-            repeats = np.flatnonzero(decided.verdict[span] == REJECTED)
-            both = heapq.merge(own, _repeats(table, decided, unit, repeats), key=lambda reject: reject["row"])
+            repeats = np.flatnonzero(decided.split_of[span] == REJECTED)
+            both = heapq.merge(own, _repeats(decided, unit, repeats), key=lambda reject: reject["row"])
             for reject in both:
                 writer.write([reject[name] for name in REJECT_SCHEMA.names], len(reject["reason"]))
 
@@ -85,9 +76,9 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield reader.get_batch(number)
 
 
-def _repeats(table: Table, decided: Decided, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
+def _repeats(decided: Decided, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
     """Rejects of the rows `repeats` of a unit, in their order."""
-    first = 0
+    table, first = decided.table, 0
     for batch in _batches(table.folders[unit] / "documents.arrow") if len(repeats) else ():
         inside = repeats[(repeats >= first) & (repeats < first + batch.num_rows)]
         rows = inside + table.span(unit).start
@@ -104,7 +95,3 @@ def _repeats(table: Table, decided: Decided, unit: int, repeats: np.ndarray) -> 
                 reason = f"{'near ' * is_near}duplicate of {name}"
             yield {**row, "reason": reason, "excerpt": " ".join(row["sentences"])[:80]}
         first += batch.num_rows
-
-
-def taken_by(name: str, source: str) -> str:
-    return f"the name {name!r} is taken by a document of {source}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
+from data_prep.ingest import ingest
 from data_prep.kinds import DataConfig, kind_of
 from data_prep.settings import identity
 from data_prep.sources.config import digest, snapshot
@@ -29,7 +30,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     kind = kind_of(config["kind"])
     data = kind.Data.model_validate({**config["data"], "kind": config["kind"]}, strict=False)
     workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
-    summary = kind.ingest(data, config["seed"], out_dir, context.downloads, context.progress, workers)
+    summary = ingest(kind, data, config["seed"], out_dir, context.downloads, context.progress, workers)
     if _digest(data, context.downloads) != config["snapshot"]:
         raise UserError("data.sources: files changed while they were read; run again when nothing writes to them.")
     return summary

@@ -7,17 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_prep.arrays import DataConfig, ingest_arrays
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS, SplitConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.workers import HERE, Workers
+from tests.data_prep.ingesting import ArrayConfig, ingest_arrays
 
 
 def ingested(
     *paths: Path,
     out: Path,
-    config: DataConfig,
+    config: ArrayConfig,
     split: float = 0.0,
     seed: int = 0,
     max_rejects: int | float = 1.0,

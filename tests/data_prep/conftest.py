@@ -11,10 +11,11 @@ import pytest
 
 from data_prep import ingest as module
 from data_prep.corpus.documents import SplitConfig
-from data_prep.ingest import ingest
 from data_prep.sources.config import SourceConfig
+from data_prep.text import plan as plan_module
 from data_prep.text.clean import CleanConfig
 from tests.data_prep.bad_input import SOUND, line
+from tests.data_prep.ingesting import ingest
 from tests.data_prep.test_ingest import prose
 
 SUBJECTS = ["The Senate", "A fleet", "Every citizen", "The treasury", "Our Navy", "Congress"]
@@ -66,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is read in some ten units; copies within and across them, and bad rows."""
-    monkeypatch.setattr(module, "UNIT_BYTES", 3000)
+    monkeypatch.setattr(plan_module, "UNIT_BYTES", 3000)
     monkeypatch.setattr(module, "SERIAL_BYTES", 0)
     folder = tmp_path / "texts"
     folder.mkdir()

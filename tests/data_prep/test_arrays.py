@@ -12,20 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_prep import arrays
-from data_prep.arrays import ingest_arrays
+from data_prep import ingest as module
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS, SplitConfig
 from data_prep.corpus.unit import MAX_CLASSES
 from data_prep.errors import UserError
+from data_prep.images import units as image_units
 from data_prep.images.pixels import ImagesConfig
 from data_prep.sources.config import SourceConfig, digest, snapshot
 from data_prep.sources.packages import PACKAGES
+from data_prep.tables import files
 from data_prep.tables.layouts import LAYOUTS
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.values import content_keys, numbers
 from data_prep.workers import Workers
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
+from tests.data_prep.ingesting import ingest_arrays
 
 
 def table(rows: int, first: int = 0) -> str:
@@ -85,7 +87,7 @@ def test_the_same_again_whoever_does_it(tmp_path: Path, folder: Path, monkeypatc
     config = TableConfig(target="label")
     ingested(folder, out=tmp_path / "a", config=config, split=0.2)
     ingested(folder, out=tmp_path / "b", config=config, split=0.2)
-    monkeypatch.setattr(arrays, "SERIAL_BYTES", 0)
+    monkeypatch.setattr(module, "SERIAL_BYTES", 0)
     ingested(folder, out=tmp_path / "c", config=config, split=0.2, workers=Workers(2))
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b") == files_of(tmp_path / "c")
     ingested(folder, out=tmp_path / "d", config=config, split=0.2, seed=1)
@@ -227,14 +229,14 @@ def test_a_package_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds a table, and this recipe's data.kind is 'text'; set data.kind: table"):
         snapshot([table], tmp_path)
     with pytest.raises(UserError, match=r"holds text, .* take one of breast-cancer"):
-        snapshot([words], tmp_path, arrays.accepts(TableConfig()))
+        snapshot([words], tmp_path, files.accepts(None))
     with pytest.raises(UserError, match=r"holds a table, .* take one of digits, mnist-5000, lfw-subset"):
-        snapshot([table], tmp_path, arrays.accepts(ImagesConfig()))
-    assert [entry.name for entry in snapshot([table], tmp_path, arrays.accepts(TableConfig()))] == ["breast-cancer"]
+        snapshot([table], tmp_path, image_units.accepts(ImagesConfig()))
+    assert [entry.name for entry in snapshot([table], tmp_path, files.accepts(None))] == ["breast-cancer"]
 
 
 def test_a_digest_of_a_table_says_what_its_files_hold(tmp_path: Path, folder: Path) -> None:
-    source, accepts = [SourceConfig(path=str(folder))], arrays.accepts(TableConfig())
+    source, accepts = [SourceConfig(path=str(folder))], files.accepts(None)
     before = digest(snapshot(source, None, accepts))
     (folder / "0.csv").write_text(table(50, 1))
     assert digest(snapshot(source, None, accepts)) != before

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep import ingest as module
 from data_prep.errors import UserError
-from data_prep.ingest import plan
 from data_prep.sources import compressed, records
 from data_prep.sources.config import SourceConfig
+from data_prep.text import plan as plan_module
 from data_prep.text.clean import CleanConfig
+from data_prep.text.plan import plan
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import SOUND, TWO, UMLAUT, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import prose
@@ -132,7 +132,7 @@ def test_too_many_bad_rows_are_an_error_that_says_why(folder: Path, tmp_path: Pa
 
 
 def test_every_position_is_that_of_the_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNIT_BYTES", 300)
+    monkeypatch.setattr(plan_module, "UNIT_BYTES", 300)
     draw, lines, bad = random.Random(0), [], []
     for number in range(1, 200):
         if draw.random() < 0.2:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep import ingest as module
-from data_prep.ingest import plan
 from data_prep.sources.config import SourceConfig
+from data_prep.text import plan as plan_module
 from data_prep.text import units
 from data_prep.text.clean import CleanConfig
+from data_prep.text.plan import plan
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import check, line, run, units_of
 from tests.data_prep.test_changed_bytes import CHANGES
@@ -37,7 +37,7 @@ def test_a_changed_unit_is_made_again(
     (folder / "texts" / "b.txt").write_text(prose(50))
     places = {"downloads": folder / "downloads", "split": 0.2}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "UNIT_BYTES", 1500)
+        patch.setattr(plan_module, "UNIT_BYTES", 1500)
         expected = run(folder / "texts", out=folder / "one", **places), contents(folder / "one")
         files = sorted(path for path in units_of(folder / "downloads").rglob("*") if path.is_file())
         path = files[pick % len(files)]
@@ -63,7 +63,7 @@ def test_junk_in_the_place_of_a_unit_is_replaced(tmp_path: Path, many: Path, jun
 def test_files_that_come_go_and_change_give_what_a_fresh_start_gives(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "UNIT_BYTES", 2500)
+    monkeypatch.setattr(plan_module, "UNIT_BYTES", 2500)
     seen: list[tuple[str, int]] = []
     rows = units.rows
     monkeypatch.setattr(units, "rows", lambda part, *rest: seen.append((part.name, part.start)) or rows(part, *rest))

@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from data_prep import ingest as module
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig, split_key
 from data_prep.errors import UserError
-from data_prep.ingest import ingest, plan
 from data_prep.sources.config import SourceConfig
+from data_prep.text import plan as plan_module
 from data_prep.text import units
 from data_prep.text.clean import CleanConfig
+from data_prep.text.plan import plan
 from data_prep.workers import HERE, Crew, Workers
+from tests.data_prep.ingesting import ingest
 
 WORDS = ["river", "farmer", "senate", "winter", "market", "letter", "mountain", "engine", "builds", "slowly", "again"]
 
@@ -65,7 +67,7 @@ def rejects(folder: Path) -> list[tuple[str, int, str]]:
 
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNIT_BYTES", 3000)
+    monkeypatch.setattr(plan_module, "UNIT_BYTES", 3000)
     monkeypatch.setattr(module, "SERIAL_BYTES", 0)
 
 
@@ -102,7 +104,7 @@ def test_the_size_of_units_does_not_show_in_the_documents(tmp_path_factory: pyte
     more = write_lines(folder / "b.jsonl", [prose(seed) for seed in range(20, 40)])
     whole = make(folder, lines, more, out="whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "UNIT_BYTES", size)
+        patch.setattr(plan_module, "UNIT_BYTES", size)
         cut = make(folder, lines, more, out="cut")
     assert documents(cut[1]) == documents(whole[1]) and rejects(cut[1]) == rejects(whole[1])
     skipped = ("sources",)  # how many bytes were read in how many units
@@ -164,7 +166,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_new_files_alone_are_read(tmp_path: Path, read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNIT_BYTES", 1500)
+    monkeypatch.setattr(plan_module, "UNIT_BYTES", 1500)
     folder = tmp_path / "texts"
     folder.mkdir()
     for number in range(0, 40, 2):

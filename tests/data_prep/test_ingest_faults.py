@@ -105,10 +105,11 @@ from pathlib import Path
 
 if __name__ == "__main__":
     from data_prep import ingest as module
+    from data_prep.text import plan
     from data_prep.workers import Workers
     from tests.data_prep.bad_input import run
 
-    module.UNIT_BYTES, module.SERIAL_BYTES = int(sys.argv[5]), 0
+    plan.UNIT_BYTES, module.SERIAL_BYTES = int(sys.argv[5]), 0
     source, out, downloads = map(Path, sys.argv[1:4])
     run(source, out=out, downloads=downloads, split=0.1, workers=Workers(int(sys.argv[4])))
 """

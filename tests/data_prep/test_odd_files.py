@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from data_prep import ingest as module
 from data_prep.errors import UserError
 from data_prep.sources import config, records
+from data_prep.text import plan as plan_module
 from tests.data_prep.bad_input import SOUND, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import contents, prose
 
@@ -114,7 +114,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(
     path = tmp_path / "a.jsonl"
     path.write_text("".join(line(prose(number)) for number in range(60)))
     if cut:
-        monkeypatch.setattr(module, "UNIT_BYTES", 3000)
+        monkeypatch.setattr(plan_module, "UNIT_BYTES", 3000)
     count = 0
 
     def hooked(real: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

@@ -12,7 +12,6 @@ import torch
 
 from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
-from data_prep.ingest import ingest
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.tokens import tokenizers
@@ -25,6 +24,7 @@ from pipeline.scoring.detectors import open_any
 from pipeline.scoring.document_detector import DocumentDetector, Texts
 from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.ledger import Ledger
+from tests.data_prep.ingesting import ingest
 from tests.flows.test_score import inbox as rows_inbox
 from tests.pipeline import detectors
 from tests.pipeline import tiny as speeches

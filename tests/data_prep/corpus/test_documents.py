@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig, assign_splits
 from data_prep.errors import UserError
-from data_prep.ingest import ingest
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from tests.data_prep.conftest import speech
+from tests.data_prep.ingesting import ingest
 
 
 def run(

@@ -66,15 +66,15 @@ def test_a_run_that_was_ended_goes_on(
 ) -> None:
     ingested(tables, out=tmp_path / "whole", config=TableConfig(target="label"))
     assert read() == [f"{n}.csv" for n in range(6)]
-    spill, count = table_units.spill, Counter[str]()
+    read_unit, count = table_units.read, Counter[str]()
 
     def ended(*arguments):  # type: ignore[no-untyped-def]
-        count["spill"] += 1
-        if count["spill"] == 4:
+        count["read"] += 1
+        if count["read"] == 4:
             raise KeyboardInterrupt
-        return spill(*arguments)
+        return read_unit(*arguments)
 
-    monkeypatch.setattr(table_units, "spill", ended)
+    monkeypatch.setattr(table_units, "read", ended)
     with pytest.raises(KeyboardInterrupt):
         ingested(tables, out=tmp_path / "out", config=TableConfig(target="label"))
     assert read() == ["0.csv", "1.csv", "2.csv"]

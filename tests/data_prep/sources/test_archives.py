@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import arrays
+from data_prep.corpus import array_kind
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images.pixels import ImagesConfig
@@ -177,14 +177,14 @@ def test_a_picture_that_went_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder.mkdir()
     for name in "ab":
         Image.fromarray(picture(ord(name), 5, 5)).save(folder / f"{name}.png")
-    real = arrays.listed
+    real = array_kind.listed
 
     def gone(*arguments: object, **more: object) -> object:
         found = real(*arguments, **more)  # type: ignore[arg-type]
         (folder / "b.png").unlink()
         return found
 
-    monkeypatch.setattr(arrays, "listed", gone)
+    monkeypatch.setattr(array_kind, "listed", gone)
     with pytest.raises(UserError, match=r"b\.png went away while it was read"):
         ingested(folder, out=tmp_path / "out", config=ImagesConfig())
 

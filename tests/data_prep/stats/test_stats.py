@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from data_prep.corpus.documents import Corpus, SplitConfig
 from data_prep.corruptions.masking import MaskingConfig, corrupt
 from data_prep.errors import UserError
-from data_prep.ingest import ingest
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
@@ -35,6 +34,7 @@ from data_prep.tokens.corpus import tokenise
 from data_prep.tokens.packing import pack
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from tests.data_prep.conftest import speech
+from tests.data_prep.ingesting import ingest
 
 CHARACTERS = "aab bc\n"  # of which a tokenizer is made: [PAD] 0 … [MASK] 4, space 5, line end 6, a 7, b 8, c 9
 PAD, UNK, CLS, SEP, MASK, SPACE, LINE, A, B, C = range(10)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data_prep.corpus.summary import allowed_rejects
 from data_prep.text import clean as module
-from data_prep.text.clean import CleanConfig, allowed_rejects, clean, fingerprint
+from data_prep.text.clean import CleanConfig, clean, fingerprint
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from rich.console import Console
 from data_prep.corpus.documents import Corpus, SplitConfig
 from data_prep.corruptions.masking import MaskingConfig, corrupt, restore
 from data_prep.errors import UserError
-from data_prep.ingest import ingest
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged, Rows, concat, ragged
@@ -29,6 +28,7 @@ from flows.show.inspect import peek
 from flows.show.readable import number, plain, size
 from flows.show.token_rows import as_seen
 from pipeline.artifact import Artifact, output_digest
+from tests.data_prep.ingesting import ingest
 from training.config import OrderConfig
 from training.data import Corpus as TrainingCorpus
 from training.data import Stream

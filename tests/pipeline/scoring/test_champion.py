@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.arrays import ingest_arrays
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
@@ -22,6 +21,7 @@ from pipeline.gate import DETECTOR as KIND
 from pipeline.gate import Candidate, Champion
 from pipeline.scoring import champion, training_rows
 from pipeline.scoring.detector import name_of
+from tests.data_prep.ingesting import ingest_arrays
 from tests.pipeline import detectors
 from training.inference.anomaly import DISTANCE, Scorer
 

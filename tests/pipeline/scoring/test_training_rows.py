@@ -10,10 +10,10 @@ import pytest
 
 from data_prep.corpus.documents import Corpus, SplitConfig
 from data_prep.errors import UserError
-from data_prep.ingest import ingest
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from pipeline.scoring import training_rows
+from tests.data_prep.ingesting import ingest
 from tests.pipeline import detectors
 
 

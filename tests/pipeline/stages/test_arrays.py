@@ -163,7 +163,7 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
     [
         (
             ["data.kind=tables"],
-            "allowed: 'text', 'table', 'images'; did you mean 'table'?",
+            "allowed: 'text', 'table', 'images', 'sound'; did you mean 'table'?",
         ),
         (["data.images={size: 8}"], "data.images: unknown key"),
         (["compose={kind: packed}"], "compose: is for data.kind text, found table; leave it out"),

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from data_prep import ingest as module
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig
-from data_prep.ingest import ingest
 from data_prep.sources.config import SourceConfig
 from data_prep.text import decide
+from data_prep.text import plan as plan_module
 from data_prep.text.clean import CleanConfig
 from data_prep.text.rules import spans as rules_spans
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE, span_keys, without_marked
 from data_prep.workers import HERE, Workers
+from tests.data_prep.ingesting import ingest
 from tests.data_prep.test_ingest import contents, rejects
 
 PLAIN = {"end_marks": [], "min_words_per_line": 0, "min_sentences": 0}
@@ -91,7 +92,7 @@ def test_repeated_spans_go_as_defined(
     paths = [write(folder, f"{number}.jsonl", texts) for number, texts in enumerate(files)]
     with pytest.MonkeyPatch.context() as patch:
         if cut:
-            patch.setattr(module, "UNIT_BYTES", 300)
+            patch.setattr(plan_module, "UNIT_BYTES", 300)
             patch.setattr(decide, "_ROWS_IN_MEMORY", 3)
             patch.setattr(rules_spans, "_AT_ONCE", 4)
             patch.setattr(rules_spans, "_WAITING", 2)
@@ -196,7 +197,7 @@ def test_masked_sentences_are_compared(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "UNIT_BYTES", 3000)
+    monkeypatch.setattr(plan_module, "UNIT_BYTES", 3000)
     monkeypatch.setattr(module, "SERIAL_BYTES", 0)
 
 

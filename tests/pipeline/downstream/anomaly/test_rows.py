@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_prep.arrays import ingest_arrays
 from data_prep.corpus.documents import SplitConfig
 from data_prep.errors import UserError
 from data_prep.images.pixels import ImagesConfig
@@ -18,6 +17,7 @@ from data_prep.tables.schema import TableConfig
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.scoring import training_rows
+from tests.data_prep.ingesting import ingest_arrays
 from tests.pipeline import tiny_arrays
 
 JOB = Config(task="anomaly", name="anomaly", marked=[2])

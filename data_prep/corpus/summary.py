@@ -1,0 +1,86 @@
+"""Corpus summary: how many rows were read, kept and rejected, why, and where each comes from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+from data_prep.corpus import unit_cache
+from data_prep.corpus.draft import REJECTED, Decided, Draft
+from data_prep.errors import UserError
+from data_prep.sources.config import SourceConfig, licence
+
+_MOST_REASONS = 10
+_EXAMPLES = 3
+
+
+class Called(Protocol):
+    """How a kind of data calls its rows."""
+
+    unit: ClassVar[str]
+    place: ClassVar[str]
+
+
+def summary_of(draft: Draft, decided: Decided, called: Called) -> dict[str, Any]:
+    """Counts, reasons and lineage. UserError if too many rows are bad, or none is left."""
+    sources: Sequence[SourceConfig] = draft.data.sources
+    refused = [
+        sum((Counter(step[number]["reasons"]) for step in (draft.read, draft.cast) if step), Counter[str]())
+        for number in range(len(draft.units))
+    ]
+    num_read, num_kept = sum(one["rows"] for one in draft.read), int((decided.split_of != REJECTED).sum())
+    _check(draft, decided, called, num_read, num_kept)
+    reasons = decided.reasons()
+    return {
+        "rows": num_read,
+        "kept": num_kept,
+        "rejected": num_read - num_kept,
+        "duplicates": reasons["duplicate"],
+        "reasons": dict(sum(refused, reasons).most_common(_MOST_REASONS)),
+        "sources": [_lineage(draft, decided, refused, number) for number in range(len(sources))],
+        "licences": [licence(source) for source in sources],
+    }
+
+
+def allowed_rejects(limit: int | float, rows: int) -> int:
+    """How many of so many rows may be bad; `limit` is a count (int) or a share (float)."""
+    return limit if isinstance(limit, int) else int(limit * rows + 1e-9)
+
+
+def _check(draft: Draft, decided: Decided, called: Called, num_read: int, num_kept: int) -> None:
+    num_filtered = sum(one.get("filtered", 0) for one in draft.read)
+    num_bad = num_read - num_kept - num_filtered - decided.num_tolerated
+    first = [reject for one in (*draft.read, *draft.cast) for reject in one["first"]][:_EXAMPLES]
+    told = [f"{source} {called.place} {position}: {reason}" for source, position, reason in first]
+    examples = "; ".join([*told, *decided.examples(_EXAMPLES - len(told))])
+    limit = draft.data.max_rejects
+    if num_bad > allowed_rejects(limit, num_read):
+        raise UserError(
+            f"{num_bad} of {num_read} rows cannot be used, more than max_rejects: {limit} allows ({examples});"
+            " mend them or raise max_rejects"
+        )
+    if not num_kept:
+        named = ", ".join(str(source.package or source.path) for source in draft.data.sources)
+        one = called.unit.removesuffix("s")
+        raise UserError(f"no {one} is left of {named} ({examples or 'nothing was there'}); add sources")
+
+
+def _lineage(draft: Draft, decided: Decided, refused: Sequence[Counter[str]], number: int) -> dict[str, Any]:
+    """What came of one source."""
+    source: SourceConfig = draft.data.sources[number]
+    mine = [place for place, unit in enumerate(draft.units) if unit.source == number]
+    spans = [decided.span(place) for place in mine]
+    contents = [file for place in mine for file in draft.units[place].contents]
+    reasons = sum((refused[place] for place in mine), Counter[str]())
+    reasons = sum((decided.reasons(span) for span in spans), Counter[str]()) + reasons
+    return {
+        "source": source.package or source.path,
+        "licence": licence(source),
+        "files": len({name for name, _ in contents}),
+        "bytes": sum(draft.units[place].size for place in mine),
+        "digest": unit_cache.key_of([list(file) for file in contents]),
+        "rows": sum(draft.read[place]["rows"] for place in mine),
+        "kept": int(sum((decided.split_of[span] != REJECTED).sum() for span in spans)),
+        "reasons": dict(reasons.most_common(_MOST_REASONS)),
+    }

@@ -1,0 +1,200 @@
+"""Recordings as units of a corpus: runs of files, decoded once into one channel of 16-bit samples at one rate.
+
+WAV files of whole numbers are read by the standard library; FLAC, OGG and other WAV files need the package `soundfile`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import wave
+from collections.abc import Iterator, Sequence
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, field_validator
+from scipy.signal import resample_poly
+
+from data_prep.corpus.unit import Cast, Unit, write_cast
+from data_prep.errors import UserError
+from data_prep.rng import key
+from data_prep.settings import Settings
+from data_prep.shards.format import digest
+from data_prep.sources import compressed
+from data_prep.sources.archives import ARCHIVES, SourceFile, opened, watched
+from data_prep.sources.config import Accepts
+from data_prep.sources.records import Reject, first_line
+
+SUFFIXES = (".wav", ".flac", ".ogg")
+MAX_BYTES = 1 << 29
+_UNIT_BYTES = 16 << 20
+_FOLDER, _NONE = "folder", "none"
+
+
+class SoundConfig(Settings):
+    """What recordings are made into, and what their names tell."""
+
+    rate: int = Field(default=16_000, ge=1000)
+    """Samples per second; other rates are resampled."""
+    speaker: str = _FOLDER
+    """Who speaks: `folder`, or a regular expression whose first group (or match) in the file's name tells. All files of
+    a speaker are in the same split."""
+    label: str = _NONE
+    """The class of a recording: `none`, `folder`, or a regular expression as of `speaker`."""
+
+    @field_validator("speaker", "label")
+    @classmethod
+    def _is_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression ({error})") from None
+        return value
+
+
+class BadSoundError(Exception):
+    """Why bytes are no recording that can be used."""
+
+
+def accepts() -> Accepts:
+    """Which files are read."""
+    return Accepts("sound", _readable, f"{', '.join(SUFFIXES)}, {ARCHIVES}")
+
+
+def _readable(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) or compressed.is_archive(name)
+
+
+def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
+    """The files of each unit: runs of recordings, which end where the name of a file says so."""
+    run: list[SourceFile] = []
+    size = 0
+    for file in files:
+        run.append(file)
+        size += file.size
+        chance = int.from_bytes(hashlib.blake2b(file.name.encode(), digest_size=8).digest()) / 2**64
+        if chance < 2 * file.size / _UNIT_BYTES or size >= 2 * _UNIT_BYTES:
+            yield tuple(run)
+            run, size = [], 0
+    if run:
+        yield tuple(run)
+
+
+def asks(config: SoundConfig, package: str | None) -> list[Any]:
+    """What `read` does with a file depends on."""
+    return ["sound", config.model_dump(mode="json")]
+
+
+def read(unit: Unit, config: SoundConfig, folder: Path) -> dict[str, Any]:
+    """Decode the recordings of a unit into rows; their counts."""
+    written = write_cast(folder, [file.name for file in unit.files], _rows(unit, config))
+    num_refused = sum(written["reasons"].values())
+    return {**written, "kept": written["rows"], "rows": written["rows"] + num_refused}
+
+
+def _rows(unit: Unit, config: SoundConfig) -> Iterator[Cast | Reject]:
+    for number, file in enumerate(unit.files):
+        for waveform in watched(file, _waveform(file, config.rate)):
+            if isinstance(waveform, Reject):
+                yield waveform
+                continue
+            content = np.frombuffer(bytes.fromhex(digest(waveform)), ">u8").reshape(1, 2).astype(np.uint64)
+            speaker = told_by(file.name, config.speaker)
+            label = None if config.label == _NONE else told_by(file.name, config.label)
+            if speaker is None or (label is None and config.label != _NONE):
+                what = "speaker" if speaker is None else "label"
+                yield Reject(file.name, 1, f"its name does not tell the {what}; set data.sound.{what}")
+                continue
+            yield Cast(
+                pa.LargeListArray.from_arrays(pa.array([0, len(waveform)]), pa.array(waveform)),
+                content,
+                pa.array([label], pa.string()),
+                np.array([number], np.int32),
+                np.ones(1, np.int64),
+                np.array([[key(0, "speaker", speaker), key(1, "speaker", speaker)]], np.uint64),
+            )
+
+
+def told_by(name: str, rule: str) -> str | None:
+    """What a file's name tells by a rule: the folder it lies in, or a group of a regular expression."""
+    if rule == _FOLDER:
+        return name.rpartition("/")[0] or None
+    match = re.search(rule, name)
+    return None if match is None else match.group(1 if match.re.groups else 0)
+
+
+def _waveform(file: SourceFile, rate: int) -> Iterator[np.ndarray | Reject]:
+    with opened(file) as stream:
+        raw = stream.read(MAX_BYTES + 1)
+    try:
+        yield decoded(raw, rate)
+    except BadSoundError as problem:
+        yield Reject(file.name, 1, first_line(problem))
+
+
+def decoded(raw: bytes, rate: int) -> np.ndarray:
+    """int16 [S]: the mean of the channels at `rate`. BadSoundError says why bytes are no recording."""
+    if not raw:
+        raise BadSoundError("empty file")
+    if len(raw) > MAX_BYTES:
+        raise BadSoundError(f"longer than {MAX_BYTES:,} bytes")
+    values, own_rate = _wav(raw) or _others(raw)
+    if not len(values):
+        raise BadSoundError("no sample in it")
+    mono = values.mean(1)
+    if own_rate != rate:
+        common = gcd(own_rate, rate)
+        mono = resample_poly(mono, rate // common, own_rate // common)
+    return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+
+
+def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
+    """float64 [S, channels] and the rate of a WAV file of whole numbers; None where it is something else."""
+    if raw[:4] != b"RIFF" or raw[8:12] != b"WAVE":
+        return None
+    try:
+        with wave.open(io.BytesIO(raw)) as file:
+            width, channels, rate, count = (
+                file.getsampwidth(),
+                file.getnchannels(),
+                file.getframerate(),
+                file.getnframes(),
+            )
+            data = file.readframes(count)
+    except EOFError:
+        raise BadSoundError("truncated") from None
+    except wave.Error as error:
+        if "unknown format" in str(error):
+            return None
+        raise BadSoundError(f"damaged WAV file: {error}") from None
+    if len(data) < count * width * channels:
+        raise BadSoundError("truncated")
+    if width == 1:  # unsigned, unlike all others
+        values = np.frombuffer(data, np.uint8).astype(np.float64) / 128 - 1
+    elif width == 3:
+        wide = np.zeros((len(data) // 3, 4), np.uint8)
+        wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        values = wide.view("<i4")[:, 0] / 2.0**31
+    else:
+        values = np.frombuffer(data, f"<i{width}") / 2.0 ** (8 * width - 1)
+    return values.reshape(-1, channels), rate
+
+
+def _others(raw: bytes) -> tuple[np.ndarray, int]:
+    if raw[:4] not in (b"fLaC", b"OggS") and (raw[:4] != b"RIFF" or raw[8:12] != b"WAVE"):
+        raise BadSoundError("not a WAV, FLAC or OGG file")
+    try:
+        import soundfile  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(
+            "FLAC, OGG and WAV files of other than whole numbers are read with soundfile, which is not there;"
+            " pip install 'sesame-ssl[sound]'"
+        ) from None
+    try:
+        return soundfile.read(io.BytesIO(raw), dtype="float64", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise BadSoundError(f"damaged: {error.error_string}") from None

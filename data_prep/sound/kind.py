@@ -1,0 +1,153 @@
+"""Sound: recordings become log-mel frames, with mean and scale of training rows; a speaker is in one split alone.
+
+recordings ─► corpus: waveforms at one rate ─► fit: mean and deviation per band ─► shards: `input` Ragged [N, bands]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_prep.corpus.array_kind import ArrayKind
+from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.documents import SPLITS
+from data_prep.errors import UserError
+from data_prep.kinds import DataConfig, Inputs, Progress, Sections, Use
+from data_prep.settings import identity
+from data_prep.shards.format import ShardWriter
+from data_prep.shards.rows import Ragged
+from data_prep.sound import files
+from data_prep.sound.files import SoundConfig
+from data_prep.sound.frames import FramesConfig, Scale, frames
+from data_prep.sources.config import Accepts
+from data_prep.stats import columns
+from data_prep.tables.schema import classes_of
+
+ROWS_AT_ONCE = 64
+BYTES_PER_SHARD = 1 << 28
+
+
+class SoundData(DataConfig):
+    """Where recordings come from, what they are made into, and which speakers are held out."""
+
+    kind: Literal["sound"]
+    """What the sources hold."""
+    sound: SoundConfig = Field(default_factory=SoundConfig)
+    """How recordings are read."""
+    frames: FramesConfig = Field(default_factory=FramesConfig)
+    """How waveforms become frames."""
+    max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Bad recordings tolerated: a whole number counts them, a fraction is their share."""
+
+    AFTER_INGEST: ClassVar = ("frames",)
+
+
+class SoundKind(ArrayKind):
+    """See the module's docstring."""
+
+    Data = SoundData
+    unit = "recordings"
+    fits = "scale"
+    reader = files
+    casts = False
+    grouped = True
+
+    def meaning(self, data: SoundData) -> SoundConfig:
+        return data.sound
+
+    def accepts(self, data: SoundData) -> Accepts:
+        return files.accepts()
+
+    def agree(self, data: SoundData, units: Any, read: Any) -> dict[str, Any]:
+        return {"rate": data.sound.rate}
+
+    def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
+        return {"kind": "sound", "shape": None, **agreed, "classes": classes_of(labels, None)}
+
+    def fit_settings(self, recipe: Sections) -> dict[str, Any]:
+        return {"rate": recipe.data.sound.rate, "frames": identity(recipe.data.frames)}
+
+    def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
+        progress("measuring the bands", None)
+        config, rate = FramesConfig.model_validate(settings["frames"]), settings["rate"]
+        made = (values for _, _, values in framed(ArrayCorpus(corpus, "train"), rate, config))
+        _, hop = config.samples(rate)
+        scale = Scale.fit(made, rate / hop, config.length)
+        scale.save(out_dir)
+        return {"bands": config.bands, "frames_per_second": scale.rate}
+
+    def shards_settings(self, recipe: Sections) -> dict[str, Any]:
+        return self.fit_settings(recipe)
+
+    def write_shards(self, settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
+        """Rows with `input` Ragged float32 [N, bands], `label` (−1: none) and `row`, the recording's number."""
+        config, scale = FramesConfig.model_validate(settings["frames"]), Scale.load(made_of.preprocessor)
+        summary: dict[str, Any] = {"kind": "sound", "parts": {}}
+        for split in SPLITS:
+            corpus = ArrayCorpus(made_of.corpus, split)
+            if not len(corpus):
+                continue
+            num_bytes = 4 * config.bands * config.length  # of the longest row
+            writer = ShardWriter(out_dir / split, max(1, BYTES_PER_SHARD // num_bytes), ROWS_AT_ONCE)
+            num_rows = num_frames = 0
+            for row, label, values in framed(corpus, settings["rate"], config):
+                pieces = _pieces(scale.apply(values), config.length)
+                count = len(pieces)
+                writer.write(
+                    {
+                        "input": Ragged.from_rows(pieces, np.float32, (config.bands,)),
+                        "label": np.full(count, label),
+                        "row": np.full(count, row),
+                    }
+                )
+                num_rows, num_frames = num_rows + count, num_frames + len(values)
+                use.progress(f"{split}: {num_rows:,} rows", (row + 1) / len(corpus))
+            writer.close({"split": split})
+            summary[split] = {
+                "rows": num_rows,
+                "shape": [config.bands],
+                "frames": num_frames,
+                "seconds": num_frames / scale.rate,
+            }
+            summary["parts"][split] = {split: summary[split]}
+        if "train" not in summary:
+            raise UserError("data: no recording is left to train on; add sources or lower the shares held out.")
+        return summary
+
+    def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
+        """Recordings of each split and class, and how long they are together."""
+        stats = columns.of_splits(made_of.corpus)
+        for folders in parts.values():
+            for split, made in folders.items():
+                stats["splits"][split] |= {"frames": made["frames"], "seconds": made["seconds"]}
+        return stats
+
+    def run_facts(self, preprocessor: Path) -> dict[str, Any]:
+        scale = Scale.load(preprocessor)
+        return {"rate": scale.rate, "length": scale.length}
+
+
+def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(number of the recording, number of its class, float32 [T, bands]) of all recordings of a split."""
+    for batch in corpus.batches(ROWS_AT_ONCE):
+        waveforms = _runs(batch)
+        for place, (row, label) in enumerate(zip(batch.row.tolist(), batch.label.tolist(), strict=True)):
+            yield row, label, frames(waveforms.row(place) / np.float32(32768), rate, config)
+
+
+def _pieces(values: np.ndarray, length: int) -> list[np.ndarray]:
+    """Runs of near equal length, none over `length`."""
+    return np.array_split(values, -(-len(values) // length))
+
+
+def _runs(batch: ArrayBatch) -> Ragged:
+    if not isinstance(batch.input, Ragged):
+        raise TypeError("the corpus holds no recordings")
+    return batch.input
+
+
+KIND = SoundKind()

@@ -1,0 +1,51 @@
+"""Which parts of sources are read together: the units of a corpus of text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data_prep.corpus import unit_cache
+from data_prep.sources.config import TARGET, Part, SourceConfig, parts
+from data_prep.text.clean import CleanConfig
+from data_prep.text.rules.rules import digest as digest_of_rules
+from data_prep.text.units import VERSION, Unit
+
+UNIT_BYTES = TARGET
+
+
+def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: Path) -> list[Unit]:
+    """The units of the sources. A file that is added changes no unit but those beside it."""
+    units = []
+    config = clean_config.model_dump(mode="json", exclude={"max_rejects", "drop_duplicates"})
+    files = digest_of_rules(clean_config.rules, downloads)
+    config["files"] = files
+    for number, source in enumerate(sources):
+        for group in _groups(parts(source, downloads, UNIT_BYTES)):
+            stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
+            key = unit_cache.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
+            units.append(Unit(key, number, source, tuple(group), files))
+    return units
+
+
+def _groups(all_parts: list[Part]) -> Iterator[list[Part]]:
+    """Runs of parts of about UNIT_BYTES / 2, few more than twice UNIT_BYTES.
+
+    A run ends where the name of a file says so, the likelier the larger the file is. So a file that comes between
+    others changes the run that it falls into, and no other.
+    """
+    group: list[Part] = []
+    size = 0
+    for part in all_parts:
+        if group and size + part.size > 2 * UNIT_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(part)
+        size += part.size
+        chance = int.from_bytes(hashlib.blake2b(part.name.encode(), digest_size=8).digest()) / 2**64
+        if chance < part.size / (UNIT_BYTES / 2):
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
