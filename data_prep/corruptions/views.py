@@ -140,7 +140,8 @@ def _between(low: float, high: float, uniform: np.ndarray) -> np.ndarray:
 def _boxes(config: ViewsConfig, height: int, width: int, draws: Draws) -> np.ndarray:
     """float32 [R, 2, 4]: top, left, height, width as shares of the sides."""
     area = _between(*config.area, _uniform(draws, AREA, ATTEMPTS)) * (height * width)
-    ratio = np.exp(_between(*np.log(config.ratio), _uniform(draws, RATIO, ATTEMPTS)))
+    narrow, wide = config.ratio
+    ratio = np.exp(_between(np.log(narrow), np.log(wide), _uniform(draws, RATIO, ATTEMPTS)))
     heights, widths = np.sqrt(area / ratio) / height, np.sqrt(area * ratio) / width  # [R, 2, ATTEMPTS]
     fits = (heights <= 1) & (widths <= 1)
     first = fits.argmax(2)[..., None]
