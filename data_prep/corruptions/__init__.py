@@ -22,6 +22,7 @@ CORRUPTIONS = {
     "gaussian": "data_prep.corruptions.noise",
     "masking": "data_prep.corruptions.noise",
     "salt-and-pepper": "data_prep.corruptions.noise",
+    "views": "data_prep.corruptions.views",
 }
 
 

@@ -86,16 +86,14 @@ tags: [sesame, {network.architecture}, {objective.name}]
 ---
 # {config["name"]}
 
-An auto-encoder ({network.architecture}), trained with the {objective.name} objective
+A network ({network.architecture}) trained with the {objective.name} objective
 {json.dumps(dict(objective.options))} for {train.steps:,} steps of {train.global_batch} rows, on
 {shards["rows"]:,} rows of shape {tuple(shards["shape"])}.
 
 ```python
-from training.models.autoencoder import open_model
+from training.inference.encoding import open_encoder
 
-model = open_model("this/folder")
-codes = model.encode(rows)
-rebuilt = model(rows)
+features = open_encoder("this/folder").encode({{"input": values}}).values
 ```
 """
 

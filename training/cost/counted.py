@@ -15,11 +15,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from data_prep.facts import DataFacts
+from data_prep.rng import Draws
 from training.config import NetworkConfig, ObjectiveConfig
 from training.objective import Objective, loss_of
 from training.objectives import build
@@ -63,8 +65,10 @@ def _players(objective: Objective) -> dict[str, torch.nn.Module]:
 
 def _peak(objective: Objective, rows: int, precision: str) -> float:
     """Bytes beside gradients at their most, in the costliest phase."""
-    batch = objective.collate(objective.example(rows))
     players, most = _players(objective), 0.0
+    batch = objective.collate(objective.example(rows))
+    with torch.no_grad():
+        batch = objective.prepare(players, batch, Draws(0, 0, np.arange(rows)))
     for phase in objective.phases(1000):
         for turn in objective.turns(phase.name, 0):
             live = _Live()

@@ -6,8 +6,9 @@
     conv   3×3 convolutions of stride 2, a stage per entry of `hidden`: any side n becomes ⌈n/2⌉; the decoder's
            transposed ones (4×4, stride 2) double it again and are cut to the side the encoder saw
 
-A folder that `save_model` wrote holds `config.json` (what to build), `model.safetensors` (weights) and, for tables,
-`transform.json` (how raw rows become input). `open_model` reads it back; nothing in it is code.
+An `Encoder` is the first half alone. A folder that `save_model` wrote holds `config.json` (what to build),
+`model.safetensors` (weights) and, for tables, `transform.json` (how raw rows become input). `open_model` reads it back;
+nothing in it is code.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep.errors import UserError
+from training.config import Settings
 from training.models.autoencoder_config import AutoencoderConfig, Shape
 from training.options import checked
 
 CONFIG, WEIGHTS, TRANSFORM = "config.json", "model.safetensors", "transform.json"
 FORMAT = 1
-KINDS = {  # of models, each named as the objective whose options it has
+KINDS = {  # of models, each named as the objective whose options it has; an encoder alone has none
     "autoencoder": "training.models.autoencoder:Autoencoder",
     "vae": "training.models.vae:VariationalAutoencoder",
     "discrete": "training.models.vq:DiscreteAutoencoder",
     "compression": "training.models.compression:CompressiveAutoencoder",
+    "encoder": "training.models.autoencoder:Encoder",
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -110,13 +113,28 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def forward_flops(self) -> float:
-        """Floating-point operations of rebuilding one example."""
+        """Floating-point operations of one example's way through the model."""
         training = self.training
         self.eval()
         with FlopCounterMode(display=False) as counter:
             self(torch.zeros(1, *self.shape, device=next(self.parameters()).device))
         self.train(training)
         return float(counter.get_total_flops())
+
+
+class Encoder(Autoencoder):
+    """The first half alone, of what learns features without rebuilding; calling it gives the code."""
+
+    kind = "encoder"
+
+    def __init__(self, config: AutoencoderConfig, shape: Shape, options: Settings | None = None) -> None:
+        super().__init__(config, shape, options or Settings())
+
+    def halves(self) -> tuple[nn.Module, None]:
+        return _encoder(self.config, self.shape, self.config.bottleneck), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x)
 
 
 class Player(nn.Module):
@@ -258,7 +276,7 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
 
     Raises UserError where the folder holds no such model.
     """
-    from training.objectives import module_of  # which build these models
+    from training.objectives import OBJECTIVES, module_of  # which build these models
 
     try:
         found = json.loads((folder / CONFIG).read_bytes())
@@ -271,7 +289,8 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
     module, _, name = KINDS[found["kind"]].partition(":")
     kind: type[Autoencoder] = getattr(import_module(module), name)
     config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
-    options = checked(module_of(found["kind"]).Options, found["options"], f"{folder / CONFIG}: options")
+    settings = module_of(found["kind"]).Options if found["kind"] in OBJECTIVES else Settings
+    options = checked(settings, found["options"], f"{folder / CONFIG}: options")
     with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
         model = kind(config, tuple(found["shape"]), options)
     try:

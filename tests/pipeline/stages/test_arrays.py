@@ -111,7 +111,7 @@ def test_the_report_tells_codes_from_components(made: dict[str, Artifact]) -> No
     assert len(shown) >= 2
     assert [name for name in shown if not (made["report"].path / name).is_file()] == []
     card = (made["pretrain"].path / MODEL / "README.md").read_text()
-    assert "open_model" in card and "| rows kept |" in card
+    assert "open_encoder" in card and "| rows kept |" in card
 
 
 @pytest.mark.parametrize("kind", KINDS)

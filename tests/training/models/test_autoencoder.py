@@ -17,7 +17,7 @@ from scipy.linalg import subspace_angles
 from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
 from training.config import NetworkConfig
-from training.models.autoencoder import Autoencoder, open_model, save_model, sides
+from training.models.autoencoder import Autoencoder, Encoder, open_model, save_model, sides
 from training.models.autoencoder_config import AutoencoderConfig
 from training.models.rbm import dense_layers
 from training.models.vae import VariationalAutoencoder
@@ -52,6 +52,14 @@ def test_pictures_of_any_shape_come_back_in_it(shape, latent, kind, options) -> 
     assert code.shape == (2, model.widths()[1], *places)
     assert model(x).shape == model.decode(code).shape == x.shape
     assert model.forward_flops() > 0
+
+
+def test_an_encoder_alone_opens_alike(tmp_path) -> None:
+    model = Encoder(config("conv"), (1, 8, 8)).eval()
+    save_model(tmp_path, model)
+    again, x = open_model(tmp_path), torch.rand(3, 1, 8, 8)
+    assert torch.equal(again(x), model.encode(x)) and again(x).shape == (3, 3)
+    assert again.decoder is None and again.forward_flops() > 0
 
 
 @settings(max_examples=25, deadline=None)

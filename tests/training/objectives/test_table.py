@@ -7,10 +7,12 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from data_prep.errors import UserError
+from data_prep.rng import Draws
 from tests.training import tiny_arrays
 from training import objectives
 from training.config import NetworkConfig, ObjectiveConfig, Settings
@@ -90,6 +92,7 @@ def test_an_example_of_nothing_prices_an_objective(case: str) -> None:
     objective = tiny_arrays.training(case).objective
     batch = objective.collate(objective.example(3))
     assert objective.tokens(batch) == 3
+    batch = objective.prepare(objective.networks(), batch, Draws(0, 0, np.arange(3)))
     phase = objective.phases(100)[0].name
     for turn in objective.turns(phase, 0):
         loss = loss_of(turn, objective.networks(), batch)

@@ -1,0 +1,159 @@
+"""Two views of every picture (Chen et al. 2020, arXiv:2002.05709, appendix A): what is drawn for them, no pixels.
+
+    x ──► cut and resized ──► mirrored ──► colours jittered ──► grey ──► blurred ──► a view, twice
+
+`Views` draws the parameters of both views of a row by the row's keyed draws and writes them beside `input`: splitting,
+reordering or joining batches changes no bit. Pixels are changed where the network is, by `training.objectives.views`.
+
+    view_box     float32 [R, 2, 4]  top, left, height, width of what is cut out, as shares of the picture's sides
+    view_flip    bool    [R, 2]     whether it is mirrored, left to right
+    view_jitter  float32 [R, 2, 4]  factors of brightness, contrast and saturation, and the turn of the hue (1: around)
+    view_order   uint8   [R, 2, 4]  which of these four comes first, second, third and last
+    view_grey    bool    [R, 2]     whether colours are given up
+    view_blur    float32 [R, 2]     standard deviation of a Gaussian blur in pixels; 0: none
+
+A box whose sides, drawn by area and ratio, exceed the picture is drawn again, up to `ATTEMPTS` times; then it is the
+whole picture. Brightness is a factor, as in the code published with SimCLR v2; in that of v1 it was a summand.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
+from data_prep.rng import Draws
+from data_prep.shards.rows import Rows, Specials
+
+AREA, RATIO, PLACE, FLIP, JITTERED, FACTORS, ORDER, GREY, BLURRED, SIGMA = range(24, 34)  # draws; others have others
+NUM_VIEWS = 2
+ATTEMPTS = 10
+JITTERS = ("brightness", "contrast", "saturation", "hue")
+NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # jitter that changes nothing
+COLUMNS = ("view_box", "view_flip", "view_jitter", "view_order", "view_grey", "view_blur")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+
+
+class ViewsConfig(CorruptionConfig):
+    """How two views of a picture differ. The defaults are those of the paper for ImageNet."""
+
+    kind: Literal["views"] = Field(description="Two views of every picture.")
+    area: Range = Field(default=(0.08, 1.0), description="Least and largest share of the picture that is cut out.")
+    ratio: Range = Field(default=(3 / 4, 4 / 3), description="Least and largest width over height of it, in pixels.")
+    flip: Share = Field(default=0.5, description="Probability that a view is mirrored, left to right.")
+    jitter: Share = Field(default=0.8, description="Probability that brightness and colours of a view are jittered.")
+    brightness: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
+    contrast: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
+    saturation: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
+    hue: float = Field(default=0.2, ge=0, le=0.5, description="Most turn of the hue, either way; 1: once around.")
+    grey: Share = Field(default=0.2, description="Probability that a view has no colours.")
+    blur: Share = Field(default=0.5, description="Probability that a view is blurred.")
+    sigma: Range = Field(default=(0.1, 2.0), description="Least and largest standard deviation of the blur, in pixels.")
+
+    targets: ClassVar[Targets] = "views"
+
+    @model_validator(mode="after")
+    def _ranges_are_some(self) -> ViewsConfig:
+        for name, most in (("area", 1.0), ("ratio", np.inf), ("sigma", np.inf)):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= most:
+                limit = f" ≤ {most:g}" if most < np.inf else ""
+                raise ValueError(f"{name} is a range 0 < least ≤ largest{limit}, not {low:g} to {high:g}")
+        return self
+
+
+class Views(Corruption):
+    """See the module's docstring. x″ of a view is the other view."""
+
+    config: ViewsConfig
+    writes = COLUMNS
+
+    def counts(self, n: int) -> Counts:
+        """Of each view: it is as large as x."""
+        return Counts(n, n)
+
+    def restore(self, rows: Rows) -> Rows:
+        return {name: column for name, column in rows.items() if name not in COLUMNS}
+
+    def pieces(self, rows: Rows, row: int) -> list[Piece]:
+        """x alone: views have no pixels yet."""
+        return [Piece("x", np.asarray(rows["input"])[row], np.empty(0, np.int64))]
+
+    def __call__(self, rows: Rows, draws: Draws) -> Rows:
+        if "view_box" in rows:
+            raise ValueError("these rows have views already")
+        pictures = np.asarray(rows["input"])
+        if pictures.ndim != 4:
+            raise ValueError(f"views are of pictures [rows, channels, height, width], not {pictures.shape}")
+        if len(draws) != len(pictures):
+            raise ValueError(f"{len(pictures)} rows need as many samples, not {len(draws)}")
+        config = self.config
+        jittered = _uniform(draws, JITTERED) < config.jitter
+        blurred = _uniform(draws, BLURRED) < config.blur
+        sigma = _between(*config.sigma, _uniform(draws, SIGMA))
+        return {
+            **rows,
+            "view_box": _boxes(config, pictures.shape[2], pictures.shape[3], draws),
+            "view_flip": _uniform(draws, FLIP) < config.flip,
+            "view_jitter": np.where(jittered[..., None], _factors(config, draws), NEUTRAL).astype(np.float32),
+            "view_order": np.argsort(_uniform(draws, ORDER, len(JITTERS)), 2).astype(np.uint8),
+            "view_grey": _uniform(draws, GREY) < config.grey,
+            "view_blur": np.where(blurred, sigma, 0).astype(np.float32),
+        }
+
+
+Config = ViewsConfig
+
+
+def build(config: ViewsConfig, specials: Specials | None = None) -> Views:
+    return Views(config, specials)
+
+
+def unchanged(num_rows: int) -> Rows:
+    """Columns of `num_rows` rows whose views are the pictures themselves."""
+    shape = (num_rows, NUM_VIEWS)
+    return {
+        "view_box": np.broadcast_to(np.array([0, 0, 1, 1], np.float32), (*shape, 4)).copy(),
+        "view_flip": np.zeros(shape, bool),
+        "view_jitter": np.broadcast_to(np.array(NEUTRAL, np.float32), (*shape, len(JITTERS))).copy(),
+        "view_order": np.broadcast_to(np.arange(len(JITTERS), dtype=np.uint8), (*shape, len(JITTERS))).copy(),
+        "view_grey": np.zeros(shape, bool),
+        "view_blur": np.zeros(shape, np.float32),
+    }
+
+
+def _uniform(draws: Draws, draw: int, count: int | None = None) -> np.ndarray:
+    """In [0, 1): [R, 2], or [R, 2, count]."""
+    position = np.arange(NUM_VIEWS * (count or 1))[:, None]
+    values = draws.uniform(draw, position).T
+    return values if count is None else values.reshape(len(draws), NUM_VIEWS, count)
+
+
+def _between(low: float, high: float, uniform: np.ndarray) -> np.ndarray:
+    return low + (high - low) * uniform
+
+
+def _boxes(config: ViewsConfig, height: int, width: int, draws: Draws) -> np.ndarray:
+    """float32 [R, 2, 4]: top, left, height, width as shares of the sides."""
+    area = _between(*config.area, _uniform(draws, AREA, ATTEMPTS)) * (height * width)
+    narrow, wide = config.ratio
+    ratio = np.exp(_between(np.log(narrow), np.log(wide), _uniform(draws, RATIO, ATTEMPTS)))
+    heights, widths = np.sqrt(area / ratio) / height, np.sqrt(area * ratio) / width  # [R, 2, ATTEMPTS]
+    fits = (heights <= 1) & (widths <= 1)
+    first = fits.argmax(2)[..., None]
+    sides = np.stack([np.take_along_axis(each, first, 2)[..., 0] for each in (heights, widths)], 2)
+    sides[~fits.any(2)] = 1
+    corner = _uniform(draws, PLACE, 2) * (1 - sides)
+    return np.concatenate([corner, sides], 2).astype(np.float32)
+
+
+def _factors(config: ViewsConfig, draws: Draws) -> np.ndarray:
+    """[R, 2, 4], in the order of `JITTERS`."""
+    strengths = (config.brightness, config.contrast, config.saturation)
+    ranges = [(max(0.0, 1 - strength), 1 + strength) for strength in strengths] + [(-config.hue, config.hue)]
+    low, high = np.array(ranges).T
+    return low + (high - low) * _uniform(draws, FACTORS, len(JITTERS))
