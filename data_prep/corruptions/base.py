@@ -63,6 +63,8 @@ class CorruptionConfig(BaseModel):
 
     targets: ClassVar[Targets]
     """What x″ is: sparse positions and ids, a sequence, the clean example, or other views of it."""
+    items: ClassVar[Literal["any", "ids", "values"]] = "any"
+    """What x must consist of: ids of a vocabulary, or numbers."""
 
     @property
     def needs(self) -> Needs:

@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes."""
+    """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes.
+
+    roles: special tokens that it needs.
+    """
 
     module: str
     kinds: tuple[str, ...]
     targets: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
 
 _ARRAYS = ("table", "images")

@@ -115,7 +115,7 @@ def test_bert_at_base_and_large_is_the_papers():
         train = recipe.train
         assert (train.global_batch, train.steps, train.lr, train.warmup_length) == (256, 10**6, 1e-4, 10**4)
         assert (train.betas, train.weight_decay, train.schedule) == ((0.9, 0.999), 0.01, "linear")
-        assert recipe.compose.kind == recipe.objective.options["sentence"] == "nsp"
+        assert recipe.compose.kind == recipe.objective.options.sentence == "nsp"
         assert (recipe.corruption.rate, recipe.corruption.mask, recipe.corruption.random) == (0.15, 0.8, 0.1)
     assert large.placement.zero == 3
     assert large.placement.workers > 1
@@ -294,8 +294,26 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
             "network.config.max_position_embeddings: 64 positions are fewer than compose.length 65",
         ),
         (["network.config.vocab_size=100"], "network.config.vocab_size: comes from the tokenizer"),
-        (["objective.options.sentence=nsp"], "objective.options.sentence: nsp needs compose.kind nsp, found sop"),
-        (["objective.options.sentence=sop", "compose.kind=packed"], "sop needs compose.kind sop, found packed"),
+        (
+            ["objective.name=masked-lm", "objective.options.sentence=nsp"],
+            "objective.options.sentence: nsp needs compose.kind nsp, found sop",
+        ),
+        (
+            ["objective.name=masked-lm", "objective.options.sentence=sop", "compose.kind=packed"],
+            "sop needs compose.kind sop, found packed",
+        ),
+        (
+            ["corruption.kind=none"],
+            "corruption.kind: 'none' gives clean targets, and 'masked-lm' learns from sparse ones; choose masked-lm",
+        ),
+        (
+            ["tokenizer.roles=[pad, unk, cls, sep]"],
+            "tokenizer.roles: corruption.kind masked-lm needs mask, and there are pad, unk, cls, sep; add it",
+        ),
+        (
+            ["compose.kind=packed", "compose.frame=eos"],
+            "tokenizer.roles: compose.frame eos needs eos, and there are pad, unk, cls, sep, mask; add it",
+        ),
         (["placement.offload_optimizer=cpu"], "placement.offload_optimizer: needs placement.zero 2 or 3, found null"),
         (
             ["placement.offload_parameters=cpu", "placement.zero=2"],
