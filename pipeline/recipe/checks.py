@@ -132,9 +132,11 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
         for role in roles:
             if role not in tokenizer.roles:
                 yield "tokenizer.roles", f"{whose} needs {role}, and there are {', '.join(tokenizer.roles)}; add it"
-    if needs.sentinels > tokenizer.sentinels:
+    longest = recipe.train.longer.length if recipe.train.longer else compose.length
+    sentinels = max(needs.sentinels, recipe.corruption.sentinels(recipe.corruption.raw_length(longest)))
+    if sentinels > tokenizer.sentinels:
         whose = f"corruption.kind {recipe.corruption.kind}"
-        yield "tokenizer.sentinels", f"{whose} needs {needs.sentinels}, found {tokenizer.sentinels}"
+        yield "tokenizer.sentinels", f"{whose} needs {sentinels} in rows of {longest}, found {tokenizer.sentinels}"
 
 
 def _train(recipe: Recipe) -> Iterator[Problem]:
