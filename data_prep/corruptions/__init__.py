@@ -6,7 +6,7 @@ corruption is its file and one line here. Nothing here knows networks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, Union
@@ -19,6 +19,7 @@ from data_prep.shards.rows import Specials
 CORRUPTIONS = {
     "none": "data_prep.corruptions.none",
     "masked-lm": "data_prep.corruptions.masking",
+    "spans": "data_prep.corruptions.spans",
     "gaussian": "data_prep.corruptions.noise",
     "masking": "data_prep.corruptions.noise",
     "salt-and-pepper": "data_prep.corruptions.noise",
@@ -43,9 +44,15 @@ def config_of(values: Mapping[str, Any]) -> CorruptionConfig:
     return _adapter().validate_python(values)
 
 
+def fitting(targets: Collection[str], items: str) -> list[str]:
+    """Kinds whose x″ is one of `targets`, of an x that consists of `items` ("ids" or "values")."""
+    configs = {kind: import_module(module).Config for kind, module in CORRUPTIONS.items()}
+    return [kind for kind, each in configs.items() if each.targets in targets and each.items in ("any", items)]
+
+
 def build(config: CorruptionConfig, specials: Specials | None = None) -> Corruption:
     """The corruption of these settings. UserError where a special id that it needs is missing."""
     return import_module(CORRUPTIONS[config.kind]).build(config, specials)
 
 
-__all__ = ["CORRUPTIONS", "Corruption", "CorruptionConfig", "build", "config_of", "config_union"]
+__all__ = ["CORRUPTIONS", "Corruption", "CorruptionConfig", "build", "config_of", "config_union", "fitting"]

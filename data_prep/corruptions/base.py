@@ -43,7 +43,8 @@ class Counts(NamedTuple):
 class Piece(NamedTuple):
     """Part of an example as it is printed: x, x′ or x″.
 
-    values: items of the part. places: where it stands out (x, x′), or where its values belong in x (x″).
+    values: items of the part. places: where it stands out; of a sparse x″, where its values belong in x. Of a sequence,
+    these are its sentinels.
     """
 
     name: str
@@ -63,10 +64,20 @@ class CorruptionConfig(BaseModel):
 
     targets: ClassVar[Targets]
     """What x″ is: sparse positions and ids, a sequence, the clean example, or other views of it."""
+    items: ClassVar[Literal["any", "ids", "values"]] = "any"
+    """What x must consist of: ids of a vocabulary, or numbers."""
 
     @property
     def needs(self) -> Needs:
         return Needs()
+
+    def raw_length(self, n: int) -> int:
+        """The longest x of which no more than `n` items are seen (T5: 568 for 512): how long rows are composed."""
+        return n
+
+    def sentinels(self, n: int) -> int:
+        """The most sentinels that a row of `n` items takes."""
+        return 0
 
 
 class Corruption(ABC):
@@ -96,13 +107,8 @@ class Corruption(ABC):
         return self.config.needs
 
     def raw_length(self, n: int) -> int:
-        """The longest x of which no more than `n` items are seen (T5: 568 for 512)."""
-        raw = n
-        while raw > 1 and self.counts(raw).seen > n:
-            raw -= 1
-        while self.counts(raw + 1).seen <= n:
-            raw += 1
-        return raw
+        """The longest x of which no more than `n` items are seen."""
+        return self.config.raw_length(n)
 
     @abstractmethod
     def counts(self, n: int) -> Counts:

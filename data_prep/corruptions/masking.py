@@ -49,6 +49,7 @@ class MaskingConfig(CorruptionConfig):
     keep: float = Field(0.1, ge=0, le=1)
 
     targets: ClassVar[Targets] = "sparse"
+    items = "ids"
 
     @property
     def needs(self) -> Needs:

@@ -41,6 +41,7 @@ class NoiseConfig(CorruptionConfig):
     high: float = Field(default=1.0, description="Salt; what the largest of inputs is.")
 
     targets: ClassVar[Targets] = "clean"
+    items = "values"
 
     @model_validator(mode="after")
     def _level_fits_kind(self) -> NoiseConfig:

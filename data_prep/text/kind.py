@@ -110,14 +110,18 @@ class TextKind(Kind):
         return train(TokenizerConfig.model_validate(settings), documents.sentences(), out_dir)
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
-        """Corruption at load time is a matter of training: only corruption at writing time forks the shards."""
+        """Corruption at load time is a matter of training: only corruption at writing time forks the shards.
+
+        Rows are as long as x may be of which a network sees `compose.length` items.
+        """
         masking, longer = recipe.corruption, recipe.train.longer
         written = masking.at == "shards"
-        settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": identity(recipe.compose)}
+        compose = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
+        settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": compose}
         if written:
             settings["corruption"] = identity(masking)
         if longer:
-            settings[LONGER] = {"length": longer.length}
+            settings[LONGER] = {"length": masking.raw_length(longer.length)}
             if written:
                 settings[LONGER]["corruption"] = identity(longer.corruption(masking))
         return settings

@@ -85,6 +85,11 @@ class ComposeConfig(BaseModel):
         return {"cls-sep": "sep", "bos-eos": "eos", "eos": "eos"}.get(self.frame)
 
     @property
+    def joins(self) -> bool:
+        """Whether a row may hold several sequences."""
+        return self.pack or self.kind == "stream"
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Roles of special tokens that a tokenizer must have."""
         return tuple(role for role in (self.front, self.back) if role)

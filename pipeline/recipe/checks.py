@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
 from training import objectives
@@ -24,6 +25,8 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _order(recipe)
     yield from _network(recipe)
     yield from _objective(recipe)
+    yield from _corruption(recipe)
+    yield from _special_tokens(recipe)
     yield from _train(recipe)
     yield from _names(recipe.downstream)
     yield from downstream.problems(recipe)
@@ -80,7 +83,7 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
             "network.config.hidden_size",
             f"{hidden} is not a multiple of num_attention_heads {heads}",
         )
-    if recipe.compose.pack:
+    if recipe.compose.joins:
         yield from packing_problems(recipe.network)
     longer = recipe.train.longer
     lengths = {"compose.length": recipe.compose.length, **({"train.longer.length": longer.length} if longer else {})}
@@ -97,6 +100,43 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
     sentence = getattr(recipe.objective.options, "sentence", "none")
     if recipe.compose and sentence in ("nsp", "sop") and sentence != recipe.compose.kind:
         yield "objective.options.sentence", f"{sentence} needs compose.kind {sentence}, found {recipe.compose.kind}"
+
+
+def _corruption(recipe: Recipe) -> Iterator[Problem]:
+    """A corruption that gives what the objective does not learn from, or that is of another sort of data."""
+    name, corruption = recipe.objective.name, recipe.corruption
+    if recipe.data.kind not in objectives.line_of(name).kinds:
+        return  # told already
+    takes = objectives.line_of(name).targets
+    items = "ids" if "tokenizer" in kind_of(recipe.data.kind).sections else "values"
+    fit = corruptions.fitting(takes, items)
+    if corruption.kind in fit:
+        return
+    why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(takes)} ones"
+    if corruption.targets in takes:
+        why = f"changes {corruption.items}, and {recipe.data.kind} data have none"
+    yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(fit)}"
+
+
+def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
+    """Special tokens that rows, corruption or objective are made with, and the tokenizer lacks."""
+    tokenizer, compose, needs = recipe.tokenizer, recipe.compose, recipe.corruption.needs
+    if tokenizer is None or compose is None:
+        return
+    needed = {
+        f"compose.frame {compose.frame}": compose.needs,
+        f"corruption.kind {recipe.corruption.kind}": needs.specials,
+        f"objective.name {recipe.objective.name}": objectives.line_of(recipe.objective.name).roles,
+    }
+    for whose, roles in needed.items():
+        for role in roles:
+            if role not in tokenizer.roles:
+                yield "tokenizer.roles", f"{whose} needs {role}, and there are {', '.join(tokenizer.roles)}; add it"
+    longest = recipe.train.longer.length if recipe.train.longer else compose.length
+    sentinels = max(needs.sentinels, recipe.corruption.sentinels(recipe.corruption.raw_length(longest)))
+    if sentinels > tokenizer.sentinels:
+        whose = f"corruption.kind {recipe.corruption.kind}"
+        yield "tokenizer.sentinels", f"{whose} needs {sentinels} in rows of {longest}, found {tokenizer.sentinels}"
 
 
 def _train(recipe: Recipe) -> Iterator[Problem]:

@@ -69,6 +69,8 @@ _GPT2 = {
     "attention_probs_dropout_prob": "attn_pdrop",
 }
 
+_LLAMA = {"attention_probs_dropout_prob": "attention_dropout"}
+
 ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture(packable=True, fused_head=True, sentence_head=True),
     "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
@@ -77,7 +79,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "distilbert": Architecture(packable=True, fused_head=True, settings=_DISTILBERT),
     "electra": Architecture(packable=True, fused_head=True),
     "ernie": Architecture(packable=True, fused_head=True, sentence_head=True),
-    "gpt2": Architecture(causal=True, settings=_GPT2),
+    "gpt2": Architecture(causal=True, packable=True, fused_head=True, settings=_GPT2),
+    "llama": Architecture(causal=True, packable=True, settings=_LLAMA),
     "mobilebert": Architecture(sentence_head=True),
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),
@@ -104,6 +107,13 @@ def encoder_problems(network: NetworkConfig) -> Iterator[Problem]:
     if architecture_of(network.architecture).causal:
         text = f"{network.architecture!r} sees what stands before a token alone"
         yield "network.architecture", f"{text}; choose an encoder such as bert, roberta or albert"
+
+
+def decoder_problems(network: NetworkConfig) -> Iterator[Problem]:
+    """Why a network cannot predict each token from those before it."""
+    if not architecture_of(network.architecture).causal:
+        text = f"{network.architecture!r} does not predict a token from those before it alone"
+        yield "network.architecture", f"{text}; choose one of {having('causal')}"
 
 
 def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
@@ -172,17 +182,18 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
     return config
 
 
-def special_ids(specials: Specials) -> dict[str, int]:
-    """The special tokens by the roles that `transformers` knows: rows begin with [CLS] and end with [SEP]."""
-    return {
-        "pad_token_id": specials.pad,
-        "bos_token_id": specials.cls,
-        "eos_token_id": specials.sep,
-        "cls_token_id": specials.cls,
-        "sep_token_id": specials.sep,
-        "mask_token_id": specials.mask,
-        "unk_token_id": specials.unk,
-    }
+def special_ids(specials: Specials) -> dict[str, int | None]:
+    """The special tokens by the roles that `transformers` knows, None where a tokenizer has none.
+
+    What a text begins and ends with is [BOS] and [EOS], or else [CLS] and [SEP]. `decoder_start_token_id` is left out
+    where there is none.
+    """
+    ids = {f"{role}_token_id": specials.get(role) for role in ("pad", "bos", "eos", "cls", "sep", "mask", "unk")}
+    for role, other in (("bos", "cls"), ("eos", "sep")):
+        if ids[f"{role}_token_id"] is None:
+            ids[f"{role}_token_id"] = ids[f"{other}_token_id"]
+    start = specials.get("decoder_start")
+    return ids if start is None else {**ids, "decoder_start_token_id": start}
 
 
 def packed_attention(config: Any, device: str) -> str:
@@ -195,7 +206,7 @@ def packed_attention(config: Any, device: str) -> str:
 
     if device != "cuda" or not architecture_of(config.model_type).packable:
         return config._attn_implementation
-    dropout = getattr(config, "attention_probs_dropout_prob", getattr(config, "attention_dropout", 1.0))
+    dropout = getattr(config, architecture_of(config.model_type).setting("attention_probs_dropout_prob"), 1.0)
     head = config.hidden_size // config.num_attention_heads
     fits = dropout == 0 and head in (16, 32, 64, 128)
     return "flex_attention" if fits and is_torch_flex_attn_available() else "sdpa"

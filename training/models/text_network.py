@@ -33,7 +33,8 @@ class TextNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.architecture = architecture_of(model.config.model_type)
-        self.inputs = accepted(self.model, "attention_mask", "token_type_ids")
+        types = () if self.architecture.causal else ("token_type_ids",)  # GPT-2 takes words as such
+        self.inputs = accepted(self.model, "attention_mask", *types)
         self.encoder: Any = self.model.base_model
         self.keep = KeepPositions(self.encoder)
         self.head: LossHead | None = None
@@ -56,10 +57,12 @@ class TextNetwork(nn.Module):
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor, Any]:
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
-        given = {name: inputs[name] for name in self.inputs if name in inputs}
+        given: dict[str, Any] = {name: inputs[name] for name in self.inputs if name in inputs}
+        if self.architecture.causal:
+            given["use_cache"] = False  # keys and values are kept for generation alone
         if sequence is not None and position is not None:
             implementation = self.encoder.config._attn_implementation
-            given["attention_mask"] = within_sequences(sequence, implementation)
+            given["attention_mask"] = within_sequences(sequence, implementation, self.architecture.causal)
             given["position_ids"] = position + self.first_position
         targets = len(target_ids)
         if self.head:  # every new number of targets would have its matrix products planned anew
@@ -108,20 +111,24 @@ def pooled(encoder: Any, first: Tensor) -> Tensor:
     return encoder.pooler(first.unsqueeze(1))
 
 
-def within_sequences(sequence: Tensor, implementation: str) -> Any:
+def within_sequences(sequence: Tensor, implementation: str, causal: bool = False) -> Any:
     """The mask [B, 1, L, L], as this kernel takes it, by which tokens see their own sequence alone.
 
-    sequence: [B, L], which sequence of its row a token belongs to; padding is a sequence of its own.
+    sequence: [B, L], which sequence of its row a token belongs to; padding is a sequence of its own. causal: of it, a
+    token sees itself and what stands before it.
     """
     if implementation == "flex_attention":
         from torch.nn.attention.flex_attention import create_block_mask
 
         def together(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return sequence[row, query] == sequence[row, key]
+            same = sequence[row, query] == sequence[row, key]
+            return same & (query >= key) if causal else same
 
         rows, width = sequence.shape
         return create_block_mask(together, rows, None, width, width, device=sequence.device)  # type: ignore[arg-type]
     same = sequence[:, None, :, None] == sequence[:, None, None, :]
+    if causal:
+        same = same & torch.ones(same.shape[-2:], dtype=torch.bool, device=same.device).tril_()
     if implementation not in ("eager", ATTENTION):
         return same
     kind = sequence.device.type  # these two add their mask, in the precision of their products

@@ -31,17 +31,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes."""
+    """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes.
+
+    roles: special tokens that it needs.
+    """
 
     module: str
     kinds: tuple[str, ...]
     targets: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
 
 _ARRAYS = ("table", "images")
 
 OBJECTIVES: dict[str, Line] = {
     "masked-lm": Line("training.objectives.masked_lm", ("text",), ("sparse",)),
+    "gpt": Line("training.objectives.gpt", ("text",), ("clean",)),
     "autoencoder": Line("training.objectives.autoencoder", _ARRAYS, ("clean",)),
     "vae": Line("training.objectives.vae", _ARRAYS, ("clean",)),
     "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),

@@ -51,12 +51,13 @@ class TextObjective(Base):
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
         self.data, self.specials = data, data.specials
+        self.pad = filler(self.specials)
         self.settings = networks["model"]
         self.config = text_config(self.settings, self.specials, device)
         self.architecture = architecture_of(self.settings.architecture)
         positions = getattr(self.config, "max_position_embeddings", None)
         lengths = {"compose.length": data.length} if data.length else {}
-        for path, text in position_problems(self.settings, lengths, self.specials.pad, positions):
+        for path, text in position_problems(self.settings, lengths, self.pad, positions):
             raise UserError(f"{path}: {text}.")
         self.packed_attention = packed_attention(self.config, device)
 
@@ -76,7 +77,7 @@ class TextObjective(Base):
     def padded(self, rows: Rows) -> tuple[dict[str, np.ndarray], int]:
         """`input_ids`, `attention_mask`, and what the architecture takes beside them, int64 [B, L]; and L."""
         block = self.architecture.block
-        batch = padded_tokens(rows, self.specials.pad, block, types="token_type_ids" in self.network.inputs)
+        batch = padded_tokens(rows, self.pad, block, types="token_type_ids" in self.network.inputs)
         width = batch["input_ids"].shape[1]
         if "sequence" in rows:
             for path, text in packing_problems(self.settings):
@@ -134,6 +135,12 @@ def with_ids(model: Any, specials: Specials) -> None:
     if generation is not None:
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             setattr(generation, name, special_ids(specials)[name])
+
+
+def filler(specials: Specials) -> int:
+    """The id that rows are filled up with, which nothing attends to: any, where a tokenizer has none for it."""
+    pad = specials.get("pad")
+    return 0 if pad is None else pad
 
 
 def seen_tokens(rows: Rows) -> Ragged:

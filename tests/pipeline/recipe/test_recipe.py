@@ -294,8 +294,31 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
             "network.config.max_position_embeddings: 64 positions are fewer than compose.length 65",
         ),
         (["network.config.vocab_size=100"], "network.config.vocab_size: comes from the tokenizer"),
-        (["objective.options.sentence=nsp"], "objective.options.sentence: nsp needs compose.kind nsp, found sop"),
-        (["objective.options.sentence=sop", "compose.kind=packed"], "sop needs compose.kind sop, found packed"),
+        (
+            ["objective.name=masked-lm", "objective.options.sentence=nsp"],
+            "objective.options.sentence: nsp needs compose.kind nsp, found sop",
+        ),
+        (
+            ["objective.name=masked-lm", "objective.options.sentence=sop", "compose.kind=packed"],
+            "sop needs compose.kind sop, found packed",
+        ),
+        (
+            ["corruption.kind=none"],
+            "corruption.kind: 'none' gives clean targets, and 'masked-lm' learns from sparse ones; choose masked-lm",
+        ),
+        (
+            ["objective.name=gpt", "network.architecture=gpt2", "corruption.kind=gaussian"],
+            "corruption.kind: 'gaussian' changes values, and text data have none; choose none",
+        ),
+        (["objective.name=gpt"], "network.architecture: 'bert' does not predict a token from those before it alone"),
+        (
+            ["tokenizer.roles=[pad, unk, cls, sep]"],
+            "tokenizer.roles: corruption.kind masked-lm needs mask, and there are pad, unk, cls, sep; add it",
+        ),
+        (
+            ["compose.kind=packed", "compose.frame=eos"],
+            "tokenizer.roles: compose.frame eos needs eos, and there are pad, unk, cls, sep, mask; add it",
+        ),
         (["placement.offload_optimizer=cpu"], "placement.offload_optimizer: needs placement.zero 2 or 3, found null"),
         (
             ["placement.offload_parameters=cpu", "placement.zero=2"],

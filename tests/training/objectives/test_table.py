@@ -67,6 +67,7 @@ def test_plain_options_are_checked_by_name() -> None:
     ("name", "options", "network", "path"),
     [
         ("masked-lm", {}, NetworkConfig(architecture="gpt2"), "network.architecture"),
+        ("gpt", {}, NetworkConfig(architecture="bert"), "network.architecture"),
         ("masked-lm", {"sentence": "nsp"}, NetworkConfig(architecture="roberta"), "network.architecture"),
         ("autoencoder", {}, NetworkConfig(architecture="bert"), "network.architecture"),
         ("autoencoder", {"loss": "cross-entropy"}, tiny_arrays.MLP, "objective.options.loss"),
