@@ -25,6 +25,7 @@ from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
+from data_prep.views import Example, Selection, View, Viewer
 from data_prep.workers import Workers
 
 KINDS = {
@@ -179,6 +180,35 @@ class Kind:
         """Of kinds whose examples are runs of items: `rate` (items per second) and `length` (most items of a run)."""
         return {}
 
+    def viewer(self, preprocessor: Path | None) -> Viewer:
+        """How the values of one example are looked at. preprocessor: folder of what `fit` made, where there is any."""
+        raise NotImplementedError
+
+    def title(self, rows: Rows, row: int, corpus: Path | None) -> str:
+        """What an example is called, beside its number: its class, its name. corpus: folder, where it is there."""
+        return ""
+
+    def show(self, selection: Selection, preprocessor: Path | None, corpus: Path | None) -> list[Example]:
+        """Rows of shards as a person looks at them: as stored where training changes them, x, x′ and x″."""
+        view = self.viewer(preprocessor)
+        rows, unchanged = selection.rows, selection.unchanged
+        examples = []
+        for row, number in enumerate(selection.numbers.tolist()):
+            views: dict[str, View] = {}
+            if unchanged is not None:
+                views["stored"] = view(_values(unchanged["input"], row))
+            if selection.corruption is None:
+                views["x"] = view(_values(rows["input"], row))
+            else:
+                views |= {piece.name: view(piece.values) for piece in selection.corruption.pieces(rows, row)}
+            title = " · ".join(filter(None, (f"row {number:,}", self.title(rows, row, corpus))))
+            examples.append(Example(title, views))
+        return examples
+
+    def show_corpus(self, corpus: Path, split: str, index: range) -> tuple[list[Example], int]:
+        """Examples of a corpus as a person looks at them (cut where the split ends), and how many there are in all."""
+        raise NotImplementedError
+
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, where there is one."""
         return None
@@ -202,6 +232,10 @@ class Use:
 
     def __init__(self, work: Path, downloads: Path, progress: Progress, workers: Workers) -> None:
         self.work, self.downloads, self.progress, self.workers = work, downloads, progress, workers
+
+
+def _values(column: Ragged | np.ndarray, row: int) -> np.ndarray:
+    return column.row(row) if isinstance(column, Ragged) else np.asarray(column[row])
 
 
 @lru_cache

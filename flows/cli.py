@@ -119,8 +119,9 @@ def report(run: RunArgument = "last") -> None:
     commands.report(run)
 
 
+@app.command("peek", hidden=True)
 @app.command()
-def peek(
+def inspect(
     artifact: ArtifactArgument,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Examples to show.")] = 4,
     start: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
@@ -128,11 +129,12 @@ def peek(
     recipe: Annotated[
         str | None, typer.Option(help="Show shards as this recipe corrupts them (default: the stored run's).")
     ] = None,
+    epoch: Annotated[int, typer.Option(min=0, help="Show them as that epoch of training draws them.")] = 0,
 ) -> None:
-    """Show an artifact's examples as a person reads them."""
+    """Show an artifact's examples as a person looks at them, changed and corrupted as training does it."""
     from flows import commands
 
-    commands.peek(artifact, rows, start, split, recipe)
+    commands.inspect(artifact, rows, start, split, recipe, epoch)
 
 
 @app.command()

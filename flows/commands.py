@@ -22,11 +22,9 @@ from flows.machine.environment import prepare
 from flows.machine.signals import terminated, terminations_as_interrupts
 from flows.show.console import elapsed
 from pipeline import runs as records
-from pipeline.artifact import Artifact
 from pipeline.home import Home
 from pipeline.recipe.load import recipes as packaged
 from pipeline.recipe.recipe import Recipe
-from pipeline.store.store import Store
 
 out = Console(soft_wrap=False, highlight=False)
 
@@ -241,70 +239,31 @@ def report(run: str) -> None:
     out.print(Text(f"\n{artifact.path / 'report.md'}", "dim"))
 
 
-def peek(artifact: str, rows: int, start: int, split: str, recipe: str | None) -> None:
-    from data_prep.corruptions import config_of
-    from data_prep.shards.streams import LONGER
-    from flows.show import arrays
-    from flows.show.inspect import peek as show_artifact
-    from training.config import LongerConfig
+def inspect(artifact: str, rows: int, start: int, split: str, recipe: str | None, epoch: int) -> None:
+    from flows.show import inspect as shown
 
     store = Home.find().store()
-    found = store.resolve(artifact)
-    inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
-    if arrays.of_arrays(found):
-        _peek_arrays(found, inputs.get("preprocessor"), range(start, start + rows), split, recipe, store)
-        return
-    tokenizer, corpus = inputs.get("preprocessor"), inputs.get("corpus")
-    corruption = longer = None
+    chosen = store.resolve(artifact)
+    inputs = {role: store.get(entry["key"]) for role, entry in chosen.manifest["inputs"].items()}
+    reading = shown.of_newest_run(chosen, store)
     if recipe is not None:
-        chosen = _load(recipe, None, [])
-        if chosen.compose is None:
-            raise UserError(f"{recipe}: is for {chosen.data.kind}, and {found.key} holds text.")
-        corruption, longer = chosen.corruption, chosen.train.longer
-    else:
-        # The corruption of the newest network that was trained on these shards, if there is one.
-        for candidate in reversed(store.list()):
-            if candidate.stage == "pretrain" and found.key in _parents(candidate):
-                corruption = config_of(candidate.config["corruption"])
-                train = candidate.config["train"]
-                longer = LongerConfig.model_validate(train["longer"]) if train.get("longer") else None
-                break
-    if corruption and longer and split.partition("-")[0] == LONGER:
-        corruption = longer.corruption(corruption)
-    show_artifact(
-        found,
-        tokenizer.path if tokenizer else None,
+        loaded = _load(recipe, None, [])
+        kind = chosen.config.get("kind")
+        if kind != loaded.data.kind:
+            raise UserError(f"{recipe} is for {loaded.data.kind}, and {chosen.key} holds {kind or chosen.stage}.")
+        reading = shown.Reading.of_recipe(loaded)
+    folders = {role: parent.path for role, parent in inputs.items() if parent is not None}
+    shown.inspect(
+        chosen,
         rows,
         out,
         split,
         start,
-        corruption=corruption,
-        corpus_folder=corpus.path if corpus else None,
+        reading=reading,
+        preprocessor=folders.get("preprocessor"),
+        corpus=folders.get("corpus"),
+        epoch=epoch,
     )
-
-
-def _peek_arrays(
-    found: Artifact, preprocessor: Artifact | None, index: range, split: str, recipe: str | None, store: Store
-) -> None:
-    """Rows of a table or pictures, with the noise of a recipe, or of the newest network that was trained on them."""
-    from data_prep.corruptions import config_of
-    from flows.show import arrays
-
-    folder = preprocessor.path if preprocessor else None
-    if recipe is not None:
-        chosen = _load(recipe, None, [])
-        if chosen.data.kind != found.summary["kind"]:
-            raise UserError(f"{recipe}: is for {chosen.data.kind}, and {found.key} holds {found.summary['kind']}.")
-        arrays.peek(found, folder, split, index, out, chosen.corruption, chosen.seed, chosen.name)
-        return
-    trained = [one for one in store.list() if one.stage == "pretrain" and found.key in _parents(one)]
-    config = trained[-1].config if trained else {"corruption": {"kind": "none"}, "seed": 0, "name": ""}
-    noise = config_of(config["corruption"])
-    arrays.peek(found, folder, split, index, out, noise, config["seed"], config["name"])
-
-
-def _parents(artifact: Artifact) -> set[str]:
-    return {entry["key"] for entry in artifact.manifest["inputs"].values()}
 
 
 def stats(artifact: str, split: str, as_json: bool) -> None:

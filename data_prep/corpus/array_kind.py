@@ -21,9 +21,11 @@ from data_prep.corpus.write import write, write_rejects
 from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Kind, Use, Written
 from data_prep.shards.format import ShardWriter
+from data_prep.shards.rows import Rows
 from data_prep.sources.archives import listed
 from data_prep.sources.config import SourceConfig
 from data_prep.stats import columns
+from data_prep.views import Example, View
 
 BYTES_PER_SHARD = 1 << 28
 _COUNTED_CLASSES = 100
@@ -126,6 +128,26 @@ class ArrayKind(Kind):
         if "train" not in summary:
             raise UserError("data: no row is left to train on; add sources or lower the shares held out.")
         return summary
+
+    def title(self, rows: Rows, row: int, corpus: Path | None) -> str:
+        """Its class."""
+        label = int(np.asarray(rows["label"])[row])
+        if label < 0:
+            return "no class"
+        return ArrayCorpus(corpus, "train").classes[label] if corpus else f"class {label}"
+
+    def raw_view(self, batch: ArrayBatch, row: int) -> View:
+        """An example of a corpus as its source has it."""
+        raise NotImplementedError
+
+    def show_corpus(self, corpus: Path, split: str, index: range) -> tuple[list[Example], int]:
+        rows = ArrayCorpus(corpus, split)
+        numbers = np.arange(index.start, min(index.stop, len(rows)))
+        if not len(numbers):
+            return [], len(rows)
+        batch, names, labels = rows.read(numbers), rows.names(numbers), rows.labels(numbers)
+        titles = [" · ".join(filter(None, (name, label))) for name, label in zip(names, labels, strict=True)]
+        return [Example(title, {"": self.raw_view(batch, row)}) for row, title in enumerate(titles)], len(rows)
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """Rows of each split and class, and what columns or pixels hold."""

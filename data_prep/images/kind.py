@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -10,12 +11,14 @@ from pydantic import Field
 
 from data_prep.corpus.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
 from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig
 from data_prep.kinds import DataConfig, Problem, Sections
 from data_prep.sources.config import Accepts
 from data_prep.tables.schema import classes_of
+from data_prep.views import Image, Viewer
 
 
 class ImagesData(DataConfig):
@@ -79,6 +82,12 @@ class ImagesKind(ArrayKind):
     def shape(self, corpus: ArrayCorpus, preprocessor: None) -> tuple[tuple[int, ...], int]:
         shape = corpus.shape or ()
         return shape, int(np.prod(shape))
+
+    def viewer(self, preprocessor: Path | None) -> Viewer:
+        return lambda pixels: Image(scaled(pixels))
+
+    def raw_view(self, batch: ArrayBatch, row: int) -> Image:
+        return Image(scaled(np.asarray(batch.input[row])))
 
 
 KIND = ImagesKind()

@@ -18,6 +18,7 @@ from data_prep.sources.config import Accepts
 from data_prep.tables import files, units
 from data_prep.tables.schema import TableConfig, classes_of
 from data_prep.tables.transform import FILE, Transform, TransformConfig
+from data_prep.views import Cells, Viewer
 
 NORMAL = 0  # the label of normal rows, where a table says which are
 
@@ -97,6 +98,21 @@ class TableKind(ArrayKind):
 
     def inputs(self, batch: ArrayBatch, preprocessor: Transform) -> np.ndarray:
         return preprocessor.apply(_table(batch))
+
+    def viewer(self, preprocessor: Path | None) -> Viewer:
+        """In the units of the table, where its transform is there."""
+        if preprocessor is None:
+            return lambda features: Cells({str(number): value for number, value in enumerate(features.tolist())})
+        transform = Transform.load(preprocessor / FILE)
+
+        def view(features: np.ndarray) -> Cells:
+            (cells,) = transform.invert(np.asarray(features)[None]).to_pylist()
+            return Cells({name: value for name, value in cells.items() if name not in transform.dropped})
+
+        return view
+
+    def raw_view(self, batch: ArrayBatch, row: int) -> Cells:
+        return Cells(_table(batch).slice(row, 1).to_pylist()[0])
 
     def shape(self, corpus: ArrayCorpus, preprocessor: Transform) -> tuple[tuple[int, ...], int]:
         return (len(preprocessor.features),), 4 * len(preprocessor.features)

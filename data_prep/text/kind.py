@@ -23,6 +23,7 @@ from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read
 from data_prep.text.write import write, write_rejects
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
+from data_prep.views import Example, Selection
 
 
 class TextData(DataConfig):
@@ -140,6 +141,18 @@ class TextKind(Kind):
         folders = {name: shards / name for name in lengths}
         rows = stats.of_shards(folders, made_of.preprocessor, lengths)
         return {"rows": rows, "corpus": stats.of_corpus(made_of.corpus)}
+
+    def show(self, selection: Selection, preprocessor: Path | None, corpus: Path | None) -> list[Example]:
+        from data_prep.text.show import examples
+
+        if preprocessor is None:
+            raise ValueError("token ids are no text without their tokenizer")
+        return examples(selection, preprocessor, corpus)
+
+    def show_corpus(self, corpus: Path, split: str, index: range) -> tuple[list[Example], int]:
+        from data_prep.text.show import documents
+
+        return documents(corpus, split, index)
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)

@@ -1,68 +1,126 @@
-"""Shows an artifact as a person reads it: rows of shards, documents of a corpus, a tokenizer at work, or a summary.
+"""Shows an artifact as a person reads it: rows of shards, examples of a corpus, a tokenizer at work, or a summary.
 
-What an artifact is, is told by its files and not by its stage's name.
+What an artifact is, its files tell and not its stage's name; how its rows are shown, its kind of data.
+Rows are changed and corrupted here by the very draws that training makes, so epoch 0 is what its first epoch saw.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.corpus.documents import SPLITS, Corpus
-from data_prep.corruptions import CorruptionConfig
+from data_prep.corpus.documents import INDEX, SPLITS
+from data_prep.corruptions import CorruptionConfig, build, config_of
+from data_prep.corruptions.warp import AugmentConfig, augment
 from data_prep.errors import UserError
+from data_prep.kinds import kind_of
+from data_prep.rng import Draws, key
+from data_prep.shards.format import Shards
+from data_prep.shards.rows import Rows, Specials
+from data_prep.shards.streams import LONGER, stream_of
+from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import load, specials
-from flows.show.detokenize import Pieces
+from data_prep.views import Selection
+from flows.show.examples import show_examples
 from flows.show.readable import number, plain, size
-from flows.show.token_rows import show_rows
 from pipeline.artifact import Artifact
+from pipeline.store.store import Store
 
-FIRST_SENTENCES = 3
 MAX_FILES = 20
 PIECES_PER_LINE = 10
 SAMPLE = "Four score and seven years ago, 42 unbelievably naïve newspapermen re-read it."
 SAMPLE_WIDE = "学而时习之，不亦说乎？有朋自远方来，不亦乐乎？"
 
 
-def peek(
+@dataclass(frozen=True)
+class Reading:
+    """How training reads rows: what changes them, and what its draws are keyed by."""
+
+    name: str
+    seed: int
+    corruption: CorruptionConfig
+    augment: AugmentConfig = AugmentConfig()  # noqa: RUF009 - it is frozen
+    longer: Any = None
+    """`train.longer`, with its own way to corrupt."""
+
+    @staticmethod
+    def of_recipe(recipe: Any) -> Reading:
+        return Reading(recipe.name, recipe.seed, recipe.corruption, recipe.augment, recipe.train.longer)
+
+    @staticmethod
+    def of_config(config: Mapping[str, Any]) -> Reading:
+        """Of a network's artifact."""
+        from training.config import LongerConfig
+
+        longer = config["train"].get("longer")
+        return Reading(
+            config["name"],
+            config["seed"],
+            config_of(config["corruption"]),
+            AugmentConfig.model_validate(config.get("augment", {})),
+            LongerConfig.model_validate(longer) if longer else None,
+        )
+
+    def corruption_of(self, split: str) -> CorruptionConfig:
+        if self.longer is None or split.partition("-")[0] != LONGER:
+            return self.corruption
+        return self.longer.corruption(self.corruption)
+
+    def augment_of(self, split: str) -> AugmentConfig:
+        """Held-out rows stay as they are."""
+        return self.augment if split.partition("-")[0] in ("train", LONGER) else AugmentConfig()
+
+
+def of_newest_run(shards: Artifact, store: Store) -> Reading | None:
+    """How the newest network that was trained on these shards read them, if there is one."""
+    for candidate in reversed(store.list()):
+        parents = {entry["key"] for entry in candidate.manifest["inputs"].values()}
+        if candidate.stage == "pretrain" and shards.key in parents:
+            return Reading.of_config(candidate.config)
+    return None
+
+
+def inspect(
     artifact: Artifact,
-    tokenizer_folder: Path | None,
     rows: int,
     console: Console,
     split: str = "train",
     start: int = 0,
     *,
-    corruption: CorruptionConfig | None = None,
-    corpus_folder: Path | None = None,
+    reading: Reading | None = None,
+    preprocessor: Path | None = None,
+    corpus: Path | None = None,
     epoch: int = 0,
     text: str | None = None,
 ) -> None:
-    """Print `rows` rows (documents, lines of pieces) from number `start` on.
+    """Print `rows` rows (examples of a corpus, lines of pieces) from number `start` on.
 
-    tokenizer_folder: of a shards artifact's tokenizer. corruption: what training will do to shards of clean rows, in
-    epoch `epoch`; without it they are shown clean. corpus_folder: of the corpus that shards were made from, to name
-    documents. text: a sentence for a tokenizer. Raises UserError where the artifact has no such split or row.
+    reading: what training will do to rows of shards, in epoch `epoch`; without it they are shown as they are stored.
+    preprocessor, corpus: folders that shards were made from, where they are there. text: a sentence for a tokenizer.
+    Raises UserError where the artifact has no such split or row.
     """
     if rows < 1 or start < 0 or epoch < 0:
         raise UserError(f"rows must be at least 1, start and epoch at least 0; found {rows}, {start} and {epoch}")
     files = artifact.manifest["files"]
+    index = range(start, start + rows)
     _header(artifact, console)
     shards = [name.removesuffix("/index.json") for name in files if name.endswith("/index.json")]
     if shards:
         _check_split(artifact, split, shards)
-        index = range(start, start + rows)
-        show_rows(artifact, tokenizer_folder, index, console, split, corruption, corpus_folder, epoch)
-    elif "corpus.json" in files:
+        _rows(artifact, index, console, split, reading, preprocessor, corpus, epoch)
+    elif INDEX in files:
         _check_split(artifact, split, SPLITS)
-        _documents(artifact, range(start, start + rows), console, split)
+        _corpus(artifact, index, console, split)
         _rejects(artifact, console)
     elif "tokenizer.json" in files:
         _tokenizer(artifact, rows, console, text)
@@ -87,34 +145,74 @@ def _header(artifact: Artifact, console: Console) -> None:
     console.print(Text.assemble((artifact.key, "bold"), plain(f" · {' · '.join(facts)}")), soft_wrap=True)
 
 
+# -- shards -----------------------------------------------------------------------------------------------------------
+
+
+def _rows(
+    artifact: Artifact,
+    index: range,
+    console: Console,
+    split: str,
+    reading: Reading | None,
+    preprocessor: Path | None,
+    corpus: Path | None,
+    epoch: int,
+) -> None:
+    """Print rows of a split (cut where it ends)."""
+    kind, shards = kind_of(artifact.config["kind"]), Shards(artifact.path / split, artifact.key)
+    if index.start >= shards.rows:
+        raise UserError(f"{artifact.key} has {shards.rows:,} rows in {split}, so none is number {index.start:,}")
+    if kind.fits and preprocessor is None:
+        parent = artifact.manifest["inputs"].get("preprocessor", {"key": ""})
+        raise UserError(
+            f"the rows of {artifact.key} cannot be shown without their {kind.fits} {parent['key']}: make it again"
+        )
+    numbers = np.arange(index.start, min(index.stop, shards.rows))
+    special = kind.specials(preprocessor) if preprocessor else None
+    selection, note = as_read(
+        shards.read(numbers), numbers, artifact.config["settings"], split, reading, special, epoch
+    )
+    console.print(Text(f"rows {numbers[0]:,}–{numbers[-1]:,} of {shards.rows:,} in {split}; {note}", "dim"))
+    show_examples(kind.show(selection, preprocessor, corpus), console)
+
+
+def as_read(
+    rows: Rows,
+    numbers: np.ndarray,
+    settings: Mapping[str, Any],
+    split: str,
+    reading: Reading | None,
+    special: Specials | None,
+    epoch: int,
+) -> tuple[Selection, str]:
+    """The rows as training reads them, and what was done to them. settings: what the shards were written by."""
+    part = settings.get(LONGER, {}) if split.partition("-")[0] == LONGER else settings
+    if part.get("corruption"):
+        written = build(config_of(part["corruption"]), special)
+        return Selection(rows, numbers, split, dict(settings), written), "corrupted when they were written"
+    if reading is None:
+        return Selection(rows, numbers, split, dict(settings)), "not corrupted yet"
+    draws = Draws(key(reading.seed, *stream_of(split, reading.name)), epoch, numbers)
+    changes, unchanged = reading.augment_of(split), None
+    if changes.changes:
+        unchanged, rows = rows, augment(rows, changes, draws)
+    corruption = build(reading.corruption_of(split), special)
+    selection = Selection(corruption(rows, draws), numbers, split, dict(settings), corruption, unchanged)
+    done = "changed and corrupted" if unchanged is not None else "corrupted"
+    return selection, f"{done} as training does it in epoch {epoch}"
+
+
 # -- a corpus ---------------------------------------------------------------------------------------------------------
 
 
-def _documents(artifact: Artifact, index: range, console: Console, split: str) -> None:
-    corpus = Corpus(artifact.path, split)
-    if index.start >= len(corpus):
-        raise UserError(f"{artifact.key} has {len(corpus):,} documents in {split}, so none is number {index.start:,}")
-    stop = min(index.stop, len(corpus))
-    console.print(Text(f"documents {index.start:,}–{stop - 1:,} of {len(corpus):,} in {split}", "dim"))
-    for place in range(index.start, stop):
-        document = corpus[place]
-        title = Text.assemble((plain(document.name), "bold"), f" · {len(document.sentences):,} sentences")
-        if document.source != document.name:
-            title.append(plain(f" · {document.source}"), "dim")
-        console.print(title, soft_wrap=True)
-        if document.meta:
-            console.print(Text(plain(", ".join(f"{name} {value}" for name, value in document.meta.items())), "italic"))
-        for sentence in document.sentences[:FIRST_SENTENCES]:
-            console.print(_hanging(plain(sentence)))
-        more = len(document.sentences) - FIRST_SENTENCES
-        if more > 0:
-            console.print(Text(f"  … {more:,} more", "dim"))
-
-
-def _hanging(line: str) -> Table:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row(Text("  –", "dim"), Text(line))
-    return grid
+def _corpus(artifact: Artifact, index: range, console: Console, split: str) -> None:
+    kind = kind_of(artifact.config["kind"])
+    examples, count = kind.show_corpus(artifact.path, split, index)
+    if not examples:
+        raise UserError(f"{artifact.key} has {count:,} {kind.unit} in {split}, so none is number {index.start:,}")
+    last = index.start + len(examples) - 1
+    console.print(Text(f"{kind.unit} {index.start:,}–{last:,} of {count:,} in {split}", "dim"))
+    show_examples(examples, console)
 
 
 def _rejects(artifact: Artifact, console: Console) -> None:
@@ -158,15 +256,15 @@ def _tokenizer(artifact: Artifact, lines: int, console: Console, text: str | Non
     else:
         sentence = text
     ids = tokenizer.encode(sentence).ids
-    shown = Text()
+    tokens = Text()
     for place, token in enumerate(ids):
         style = "dim" if token in special.all else ("green", "cyan")[place % 2]
-        shown.append(plain(tokenizer.id_to_token(token) or "").replace(" ", "␣"), style).append(" ")
+        tokens.append(plain(tokenizer.id_to_token(token) or "").replace(" ", "␣"), style).append(" ")
     table = Table.grid(padding=(0, 1))
     table.add_row(Text("text", "bold"), Text(plain(sentence)))
-    table.add_row(Text("tokens", "bold"), shown)
+    table.add_row(Text("tokens", "bold"), tokens)
     table.add_row(Text("ids", "bold"), Text(" ".join(map(str, ids)), "dim"))
-    table.add_row(Text("back", "bold"), Text("".join(pieces.texts(ids))))
+    table.add_row(Text("back", "bold"), Text(plain("".join(pieces.texts(ids)))))
     console.print(table)
 
 

@@ -57,7 +57,7 @@ def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifa
     else:
         raise UserError(
             f"{artifact.key} is neither shards nor a corpus nor a tokenizer; "
-            f"`sesame peek {artifact.key}` shows what it holds"
+            f"`sesame inspect {artifact.key}` shows what it holds"
         )
     return found
 

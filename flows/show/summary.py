@@ -72,7 +72,7 @@ def _next_steps(run: Run) -> list[str]:
     if "tokenizer" not in run.stages:
         return ["sesame ui    curves, figures and the flow's stages in MLflow and Prefect"]
     return [
-        f"sesame peek {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
+        f"sesame inspect {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
         "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",
         "sesame run bert --scale small    the same on a network and a budget that take longer and go further",
     ]

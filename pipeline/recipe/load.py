@@ -21,7 +21,6 @@ from data_prep.errors import UserError
 from pipeline.recipe import errors, parse, unions
 from pipeline.recipe.recipe import Recipe
 
-
 USUAL = (("data", "kind", "text"), ("objective", "name", "masked-lm"))  # where a recipe names none
 
 

@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy() -> None:
         "resume",
         "runs",
         "report",
-        "peek",
+        "inspect",
         "stats",
         "verify",
         "gc",

@@ -149,11 +149,11 @@ def test_prefect_shows_what_was_reused(home: Path, recipe: Path, first: dict[str
     assert ("verbs", "Made") in states
 
 
-def test_runs_report_peek_verify_gc(home: Path, first: dict[str, Any]) -> None:
+def test_runs_report_inspect_verify_gc(home: Path, first: dict[str, Any]) -> None:
     assert first["run_id"] in sesame(home, "runs").stdout
     shown = " ".join(sesame(home, "report", first["run_id"]).stdout.split())
     assert "learning rates chosen on validation rows" in shown
-    shown = sesame(home, "peek", first["stages"]["shards"]["artifact"], "-n", "2").stdout
+    shown = sesame(home, "inspect", first["stages"]["shards"]["artifact"], "-n", "2").stdout
     assert "x′" in shown and "x″" in shown
     assert "all as committed" in sesame(home, "verify", first["stages"]["shards"]["artifact"]).stdout
     assert "freed" in sesame(home, "gc").stdout

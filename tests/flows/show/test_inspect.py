@@ -22,11 +22,10 @@ from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import tokenise
+from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
-from flows.show.detokenize import Pieces
-from flows.show.inspect import peek
+from flows.show.inspect import Reading, as_read, inspect
 from flows.show.readable import number, plain, size
-from flows.show.token_rows import as_seen
 from pipeline.artifact import Artifact, output_digest
 from tests.data_prep.ingesting import ingest
 from training.config import OrderConfig
@@ -69,7 +68,7 @@ def artifact(path: Path, stage: str, config: dict[str, Any], summary: Any = None
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """A corpus, three tokenizers, and shards of every kind."""
-    root = tmp_path_factory.mktemp("peek")
+    root = tmp_path_factory.mktemp("inspect")
     lines = [{"id": f"speech-{i}", "text": speech(i)} for i in range(20)]
     lines[3]["text"] = f"{EVIL} " + lines[3]["text"]
     lines += [{"id": "copy", "text": speech(1)}, {"id": "short", "text": "no"}]
@@ -78,7 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     config = SourceConfig(path=str(source), id_field="id")
     clean, split = CleanConfig(min_characters=20, max_rejects=5), SplitConfig(validation=0.2, test=0)
     summary = ingest([config], clean, split, 0, root / "corpus", root)
-    made = {"corpus": artifact(root / "corpus", "ingest", {}, summary)}
+    made = {"corpus": artifact(root / "corpus", "ingest", {"kind": "text"}, summary)}
     for kind in ("wordpiece", "byte-bpe", "character"):
         settings = TokenizerConfig(kind=kind, vocabulary=400, lowercase=kind == "wordpiece")
         summary = train(settings, Corpus(root / "corpus").sentences(), root / kind)
@@ -117,7 +116,10 @@ def shown(made: Artifact, tokenizer: Artifact | None = None, colour: bool = Fals
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=colour, color_system="truecolor" if colour else None)
     rows = arguments.pop("rows", 3)
-    peek(made, tokenizer.path if tokenizer else None, rows, console, **arguments)
+    corruption = arguments.pop("corruption", None)
+    reading = Reading(NAME, SEED, corruption) if corruption else None
+    folder = tokenizer.path if tokenizer else None
+    inspect(made, rows, console, reading=reading, preprocessor=folder, **arguments)
     return file.getvalue()
 
 
@@ -139,10 +141,11 @@ def test_rows_are_corrupted_as_training_corrupts_them(home: dict[str, Artifact],
         _, epochs, places = stream.order.locate(samples)
         assert set(epochs.tolist()) == {epoch}
         trained = stream.read(samples)
-        rows, note = as_seen(table.read(places), places, home["sop"].config["settings"], split, MASKING, special, epoch)
+        config, reading = home["sop"].config["settings"], Reading(NAME, SEED, MASKING)
+        selection, note = as_read(table.read(places), places, config, split, reading, special, epoch)
         assert note == f"corrupted as training does it in epoch {epoch}"
         for name in ("seen", "target_positions", "target_ids"):
-            assert np.array_equal(ragged(rows, name).values, ragged(trained, name).values)
+            assert np.array_equal(ragged(selection.rows, name).values, ragged(trained, name).values)
     assert table.rows > 5
 
 
@@ -160,7 +163,8 @@ def test_the_answers_are_the_targets(home: dict[str, Artifact]) -> None:
     special = specials(home["wordpiece"].path)
     pieces = Pieces(load(home["wordpiece"].path), special)
     table = Shards(home["sop"].path / "train")
-    rows, _ = as_seen(table.read([4]), np.array([4]), home["sop"].config["settings"], "train", MASKING, special, 0)
+    config, reading = home["sop"].config["settings"], Reading(NAME, SEED, MASKING)
+    rows = as_read(table.read([4]), np.array([4]), config, "train", reading, special, 0)[0].rows
     text = shown(home["sop"], home["wordpiece"], rows=1, start=4, corruption=MASKING)
     answers = " ".join(text[text.index("x″") :].replace("│", " ").split())
     seen = ragged(rows, "seen").row(0)
@@ -197,7 +201,7 @@ def test_labels_are_words(home: dict[str, Artifact], task: str, kind: str, words
 
 def test_documents_are_named_where_the_corpus_is_there(home: dict[str, Artifact]) -> None:
     corpus = Corpus(home["corpus"].path)
-    assert f"row 0 · {corpus.names[0]}" in shown(home["sop"], home["wordpiece"], corpus_folder=corpus.folder)
+    assert f"row 0 · {corpus.names[0]}" in shown(home["sop"], home["wordpiece"], corpus=corpus.folder)
     assert "row 0 · document 0" in shown(home["sop"], home["wordpiece"])
 
 
@@ -206,7 +210,7 @@ def test_what_cannot_be_shown_is_a_sentence(home: dict[str, Artifact]) -> None:
         shown(home["sop"], home["wordpiece"], split="test")
     with pytest.raises(UserError, match="so none is number 99,999"):
         shown(home["sop"], home["wordpiece"], start=99_999)
-    with pytest.raises(UserError, match="without its tokenizer tokenizer-0123456789abcdef"):
+    with pytest.raises(UserError, match="without their tokenizer tokenizer-0123456789abcdef"):
         shown(home["sop"])
     with pytest.raises(UserError, match="so none is number 99"):
         shown(home["corpus"], start=99)
@@ -246,7 +250,7 @@ def test_control_characters_beside_a_text_are_shown_and_do_nothing(tmp_path: Pat
     config = SourceConfig(path=str(tmp_path / "a.jsonl"))
     split = SplitConfig(validation=0, test=0)
     summary = ingest([config], CleanConfig(), split, 0, tmp_path / "corpus", tmp_path / "downloads")
-    text = shown(artifact(tmp_path / "corpus", "ingest", {}, summary))
+    text = shown(artifact(tmp_path / "corpus", "ingest", {"kind": "text"}, summary))
     assert "tit␛[31mle red �2J␇" in text and "year 1790" in text
     assert not {"\x1b", "\x9b", "\x07"} & set(text)
 

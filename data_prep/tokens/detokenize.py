@@ -15,7 +15,6 @@ from typing import Any
 from tokenizers import Tokenizer, decoders
 
 from data_prep.shards.rows import Specials
-from flows.show.readable import plain
 
 _NO_SPACE_BEFORE = set(".,;:!?)]}%’”…-–—/'")
 _NO_SPACE_AFTER = set("([{$#‘“-–—/")
@@ -39,11 +38,11 @@ class Pieces:
         if token in self.specials:
             return self._spelt(token)
         text = "".join(self.texts([token]))
-        return text.strip() or text.replace(" ", "␣") or plain(self._spelt(token))
+        return text.strip() or text.replace(" ", "␣") or self._spelt(token)
 
     def texts(self, ids: Sequence[int]) -> list[str]:
         """One text per token; joined they are the row. A space belongs to the token after it."""
-        found: list[str] = []
+        texts: list[str] = []
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         before, apart = "", False  # what the row ends with so far; whether a space must follow it
         for token in map(int, ids):
@@ -51,17 +50,17 @@ class Pieces:
                 cut_off = utf8.decode(b"", final=True)
                 utf8.reset()
                 inside_text = self._is_character and token in self._inner and not apart
-                space = "" if not found or inside_text or before.endswith(" ") else " "
+                space = "" if not texts or inside_text or before.endswith(" ") else " "
                 text = f"{cut_off}{space}{self._spelt(token)}"
                 before, apart = text, token not in self._inner
             else:
                 text, joins = self._text(token, utf8, before)
-                if text and found and not text.startswith(" ") and (apart or (self._continues and not joins)):
+                if text and texts and not text.startswith(" ") and (apart or (self._continues and not joins)):
                     text = " " + text
                 if text:
                     before, apart = text, False
-            found.append(plain(text))
-        return found
+            texts.append(text)
+        return texts
 
     def _spelt(self, token: int) -> str:
         return self.tokenizer.id_to_token(token) or f"<{token}>"

@@ -1,0 +1,217 @@
+"""Views of examples on a terminal, by their types; nothing here knows kinds of data or corruptions.
+
+Images are half blocks, two pixels a cell; frames and waves are block characters; tables show cells side by side.
+Without colour, what must be predicted is in ‹ ›.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from data_prep.views import Cells, Example, Frames, Image, Lines, Mark, Targets, Tokens, View, Wave
+from flows.show.readable import number, plain
+
+MOST_COLUMNS = 12  # of a table
+WIDEST = 40  # cells of a picture
+MOST_FRAMES, MOST_BANDS, WAVE_LINES = 96, 16, 6
+SHADES, EIGHTHS = " ░▒▓█", " ▁▂▃▄▅▆▇█"
+STYLES: dict[Mark, str] = {
+    "target": "bold green",
+    "masked": "bold magenta",
+    "random": "bold red",
+    "kept": "bold cyan",
+    "special": "dim",
+    "unknown": "yellow",
+}
+FATES: tuple[Mark, ...] = ("target", "masked", "random", "kept")
+BRACKETED: tuple[Mark, ...] = ("target", "random", "kept")
+
+
+def show_examples(examples: Sequence[Example], console: Console) -> None:
+    """Print examples: a table of those that are cells, images beside one another, others each in a frame."""
+    for layout, alike in groupby(examples, _layout):
+        layout(list(alike), console)
+    if console.color_system is not None and not console.no_color and any(map(_has_targets, examples)):
+        legend: list[tuple[str, Mark]] = [
+            ("target", "target"),
+            ("masked", "masked"),
+            ("random", "random"),
+            ("kept", "kept"),
+        ]
+        console.print(Text(" · ").join(Text(word, STYLES[mark]) for word, mark in legend))
+
+
+def _has_targets(example: Example) -> bool:
+    return any(isinstance(view, Targets) for view in example.views.values())
+
+
+def _layout(example: Example) -> Any:
+    for view, layout in ((Cells, _table), (Image, _images)):
+        if all(isinstance(shown, view) for shown in example.views.values()):
+            return layout
+    return _panels
+
+
+def _panels(examples: Sequence[Example], console: Console) -> None:
+    marked = console.color_system is None or console.no_color
+    for example in examples:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, view in example.views.items():
+            grid.add_row(Text(plain(name)), render(view, marked))
+        about = Text(plain(example.about), "dim") if example.about else None
+        console.print(Panel(Group(grid), title=Text(plain(example.title)), title_align="left", subtitle=about))
+
+
+def _images(examples: Sequence[Example], console: Console) -> None:
+    """Each view a line of pictures, as many beside each other as fit."""
+    images = [[view for view in example.views.values() if isinstance(view, Image)] for example in examples]
+    across = max(1, console.width // (min(images[0][0].pixels.shape[-1], WIDEST) + 2))
+    for start in range(0, len(examples), across):
+        part = examples[start : start + across]
+        for place, name in enumerate(examples[0].views):
+            grid = Table.grid(padding=(0, 2))
+            grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in part))
+            grid.add_row(*(drawn(views[place].pixels) for views in images[start : start + across]))
+            console.print(grid)
+
+
+def _table(examples: Sequence[Example], console: Console) -> None:
+    """A line for each view."""
+    columns = list(dict.fromkeys(name for example in examples for name in _cells(next(iter(example.views.values())))))
+    several = len(examples[0].views) > 1
+    names = columns[:MOST_COLUMNS]
+    table = Table("", *([""] if several else []), *map(plain, names), box=None, header_style="bold", pad_edge=False)
+    for example in examples:
+        for line, (name, view) in enumerate(example.views.items()):
+            head = [plain(example.title) if line == 0 else "", *([plain(name)] if several else [])]
+            table.add_row(*map(Text, (*head, *(_cell(_cells(view).get(column)) for column in names))))
+    console.print(table)
+    if len(columns) > MOST_COLUMNS:
+        console.print(Text(f"… {len(columns) - MOST_COLUMNS:,} more columns", "dim"))
+
+
+def _cells(view: View) -> dict[str, Any]:
+    return view.cells if isinstance(view, Cells) else {}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return number(value) if isinstance(value, int | float) else plain(str(value))
+
+
+def render(view: View, marked: bool = False) -> RenderableType:
+    """One view. `marked`: marks are characters, for want of colour."""
+    if isinstance(view, Tokens):
+        return _tokens(view, marked)
+    if isinstance(view, Targets):
+        return _targets(view)
+    if isinstance(view, Lines):
+        return _lines(view)
+    if isinstance(view, Image):
+        return drawn(view.pixels)
+    if isinstance(view, Cells):
+        return Text(", ".join(f"{plain(name)} {_cell(value)}" for name, value in view.cells.items()))
+    if isinstance(view, Frames):
+        return spectrogram(view)
+    return waveform(view)
+
+
+def _tokens(view: Tokens, marked: bool) -> Text:
+    text = Text()
+    for token in view.tokens:
+        piece = plain(token.text)
+        if token.opens:
+            text.append("\n")
+            piece = piece.lstrip()
+        bare = piece.lstrip(" ")
+        text.append(piece[: len(piece) - len(bare)])
+        text.append(f"‹{bare}›" if marked and token.mark in BRACKETED else bare, STYLES.get(token.mark, ""))
+    return text
+
+
+def _targets(view: Targets) -> Text:
+    """Every target with its position, and what the network saw instead where that is no mask."""
+    text = Text()
+    for target in view.targets:
+        if text:
+            text.append(" · ", "dim")
+        text.append(f"{target.position} ", "dim").append(plain(target.text), STYLES["target"])
+        if target.mark == "random":
+            text.append(" (saw ").append(plain(target.seen), STYLES["random"]).append(")")
+        elif target.mark == "kept":
+            text.append(" (").append("kept", STYLES["kept"]).append(")")
+    return text
+
+
+def _lines(view: Lines) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    for line in view.lines:
+        grid.add_row(Text("–", "dim"), Text(plain(line)))
+    if view.num_more:
+        grid.add_row("", Text(f"… {view.num_more:,} more", "dim"))
+    return grid
+
+
+def drawn(pixels: np.ndarray) -> Text:
+    """A picture [C, H, W] in 0 … 1 as half blocks: the upper pixel in front of the lower one."""
+    channels, width = pixels.shape[0], pixels.shape[2]
+    step = -(-width // WIDEST)
+    values = np.rint(np.clip(pixels[:, ::step, ::step], 0, 1) * 255).astype(int)
+    if values.shape[1] % 2:
+        values = np.concatenate([values, np.zeros_like(values[:, :1])], 1)
+    colours = np.broadcast_to(values, (3, *values.shape[1:])) if channels == 1 else values
+    text = Text()
+    for y in range(0, values.shape[1], 2):
+        for x in range(values.shape[2]):
+            front, back = ("#{:02x}{:02x}{:02x}".format(*colours[:, row, x]) for row in (y, y + 1))
+            text.append("▀", f"{front} on {back}")
+        text.append("\n")
+    return text
+
+
+def spectrogram(view: Frames) -> Text:
+    """Frames [T, F] as shades from the least value to the largest: time to the right, high frequencies on top."""
+    values = np.asarray(view.values, np.float64)
+    length = len(values) / view.rate if view.rate else 0.0
+    caption = f"{len(values):,} frames of {values.shape[1]:,}, {length:.2f} s"
+    if not values.size:
+        return Text(caption, "dim")
+    values = _means(_means(values, MOST_FRAMES, 0), MOST_BANDS, 1).T[::-1]
+    low, high = values.min(), values.max()
+    levels = np.rint((values - low) / max(high - low, 1e-12) * (len(SHADES) - 1)).astype(int)
+    text = Text("\n".join("".join(SHADES[level] for level in band) for band in levels))
+    return text.append(f"\n{caption}", "dim")
+
+
+def waveform(view: Wave) -> Text:
+    """Samples [T] by their largest size in every column, from the bottom up."""
+    samples = np.abs(np.asarray(view.samples, np.float64))
+    length = len(samples) / view.rate if view.rate else 0.0
+    caption = f"{len(samples):,} samples, {length:.2f} s"
+    if not samples.size:
+        return Text(caption, "dim")
+    heights = np.maximum.reduceat(samples, np.arange(0, len(samples), -(-len(samples) // MOST_FRAMES)))
+    eighths = np.rint(heights / max(heights.max(), 1e-12) * WAVE_LINES * 8).astype(int)
+    lines = [
+        "".join(EIGHTHS[level] for level in np.clip(eighths - 8 * line, 0, 8)) for line in reversed(range(WAVE_LINES))
+    ]
+    return Text("\n".join(lines)).append(f"\n{caption}", "dim")
+
+
+def _means(values: np.ndarray, most: int, axis: int) -> np.ndarray:
+    """Means of at most so many parts of equal length along an axis; the last may be shorter."""
+    step = -(-values.shape[axis] // most)
+    starts = np.arange(0, values.shape[axis], step)
+    lengths = np.diff([*starts, values.shape[axis]])
+    return np.add.reduceat(values, starts, axis) / np.expand_dims(lengths, 1 - axis)
