@@ -11,6 +11,7 @@ import torch
 from data_prep.corruptions import CorruptionConfig
 from data_prep.corruptions import build as build_corruption
 from data_prep.corruptions.none import NoneConfig
+from data_prep.corruptions.views import ViewsConfig
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
@@ -81,6 +82,14 @@ CASES: dict[str, tuple[str, dict[str, Any], NetworkConfig, bool]] = {
     "rbm": ("rbm", {}, SIGMOID, False),
     "compression": ("compression", {}, CODEC, True),
 }
+CONTRASTIVE = NetworkConfig(architecture="conv", config={"hidden": [8, 16], "bottleneck": 16})
+# of those that rebuild nothing, in the same form
+FEATURES: dict[str, tuple[str, dict[str, Any], NetworkConfig, bool]] = {
+    "simclr": ("simclr", {"temperature": 0.5, "projection": 8}, CONTRASTIVE, True),
+}
+CORRUPTED: dict[str, CorruptionConfig] = {
+    "simclr": ViewsConfig(kind="views", area=(0.4, 1.0), flip=0.0, brightness=0.4, contrast=0.4, saturation=0, hue=0),
+}
 
 
 def training(
@@ -97,7 +106,7 @@ def training(
     **train: Any,
 ) -> Training:
     """A training of a case, ready to run."""
-    name, usual, usual_network, is_pictures = CASES[case]
+    name, usual, usual_network, is_pictures = {**CASES, **FEATURES}[case]
     make = pictures if is_pictures else vectors
     inputs = make() if rows is None else rows
     settings = {"global_batch": 24, "steps": 12, "lr": 5e-3, "log_every": 1, "weight_decay": 0.0}
@@ -108,7 +117,7 @@ def training(
         DataFacts("images" if is_pictures else "table", ("input",), inputs.shape[1:]),
         "cpu",
     )
-    spoil = build_corruption(noise or NoneConfig(kind="none"))
+    spoil = build_corruption(noise or CORRUPTED.get(case) or NoneConfig(kind="none"))
     order = OrderConfig(block=8, window=4)
     held_out = make(70, seed=1) if rows is None else rows[:70]
     return Training(

@@ -52,6 +52,7 @@ OBJECTIVES: dict[str, Line] = {
     "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),
     "rbm": Line("training.objectives.rbm", _ARRAYS, ("clean",)),
     "compression": Line("training.objectives.compression", ("images",), ("clean",)),
+    "simclr": Line("training.objectives.simclr", ("images",), ("views",)),
 }
 
 

@@ -472,6 +472,7 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     assert load("~/mine.yaml").name == "mine"
 
 
-def test_an_objective_of_tables_and_pictures_is_refused_for_text() -> None:
-    with pytest.raises(UserError, match=r"objective\.name: 'vae' does not learn from text data"):
-        load("bert", overrides=["objective.name=vae"])
+@pytest.mark.parametrize("name", ["vae", "simclr"])
+def test_an_objective_of_tables_and_pictures_is_refused_for_text(name: str) -> None:
+    with pytest.raises(UserError, match=rf"objective\.name: '{name}' does not learn from text data"):
+        load("bert", overrides=[f"objective.name={name}"])

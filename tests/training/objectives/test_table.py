@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_said_before_anything_runs(
     assert all(text and not text.endswith(".") for _, text in found)
 
 
-@pytest.mark.parametrize("case", tiny_arrays.CASES)
+@pytest.mark.parametrize("case", [*tiny_arrays.CASES, *tiny_arrays.FEATURES])
 def test_an_example_of_nothing_prices_an_objective(case: str) -> None:
     objective = tiny_arrays.training(case).objective
     batch = objective.collate(objective.example(3))
@@ -100,7 +100,7 @@ def test_an_example_of_nothing_prices_an_objective(case: str) -> None:
         assert all(value.isfinite() for value in loss.sums.values())
 
 
-@pytest.mark.parametrize("case", tiny_arrays.CASES)
+@pytest.mark.parametrize("case", [*tiny_arrays.CASES, *tiny_arrays.FEATURES])
 def test_what_is_shown_is_told(case: str) -> None:
     training = tiny_arrays.training(case)
     told = training.evaluate()
