@@ -106,6 +106,7 @@ def test_an_export_opens_elsewhere(tmp_path: Path) -> None:
     built = objective(replace(FACTS, specials=known, preprocessor=tokenizer))
     built.network.eval()
     built.export(tmp_path / "out", [])
+    assert built.architecture.auto_class == "AutoModelForSeq2SeqLM"
     config, model = open_config(tmp_path / "out"), open_pretrained(tmp_path / "out", "AutoModelForSeq2SeqLM")
     for ids in (config, model.generation_config):
         assert (ids.pad_token_id, ids.eos_token_id, ids.decoder_start_token_id) == (known.pad, known.eos, known.pad)
