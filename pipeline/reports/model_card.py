@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
+from training.models.architectures import architecture_of
 
 
 def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:
@@ -55,10 +56,10 @@ Licences of the sources: {", ".join(licences) or "not stated"}.
 
 def _of_text(config: dict[str, Any], shards: dict[str, Any]) -> str:
     network, train = NetworkConfig.model_validate(config["network"]), TrainConfig.model_validate(config["train"])
-    objective = ObjectiveConfig.model_validate(config["objective"])
+    objective, line = ObjectiveConfig.model_validate(config["objective"]), architecture_of(network.architecture)
     return f"""---
 library_name: transformers
-pipeline_tag: fill-mask
+pipeline_tag: {line.task}
 tags: [sesame, {network.architecture}, {objective.name}]
 ---
 # {config["name"]}
@@ -68,10 +69,10 @@ A {network.architecture} network pretrained with the {objective.name} objective
 {shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
 
 ```python
-from transformers import AutoModel, AutoTokenizer
+from transformers import {line.auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("this/folder")
-model = AutoModel.from_pretrained("this/folder")
+model = {line.auto_class}.from_pretrained("this/folder")
 ```
 """
 

@@ -24,7 +24,8 @@ AFTER_PADDING = "after padding"
 class Architecture:
     """One model type.
 
-    causal: a token sees those before it alone. packable: tokens meet in full attention alone and positions can be
+    causal: a token sees those before it alone. encoder_decoder: a second stack, the decoder, predicts a sequence of
+    its own. packable: tokens meet in full attention alone and positions can be
     given, so that a sequence learns nothing of its neighbours in a row (tests/training/objectives/test_packed.py shows
     it of each); not so where tokens meet in convolutions or windows. first_position: of a sequence's first token;
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
@@ -35,6 +36,7 @@ class Architecture:
     """
 
     causal: bool = False
+    encoder_decoder: bool = False
     packable: bool = False
     first_position: int | str = 0
     block: int = 8
@@ -45,6 +47,17 @@ class Architecture:
     def first(self, pad: int) -> int:
         """The position of a sequence's first token, for a vocabulary whose padding has the id `pad`."""
         return pad + 1 if self.first_position == AFTER_PADDING else int(self.first_position)
+
+    @property
+    def task(self) -> str:
+        """What its networks do, as model cards call it."""
+        return "text-generation" if self.causal else "text2text-generation" if self.encoder_decoder else "fill-mask"
+
+    @property
+    def auto_class(self) -> str:
+        """The class of `transformers` by which a network of it is opened for use."""
+        heads = {"text-generation": "AutoModelForCausalLM", "text2text-generation": "AutoModelForSeq2SeqLM"}
+        return heads.get(self.task, "AutoModel")
 
     def setting(self, name: str) -> str:
         """What this architecture's config class calls BERT's setting `name`, as in hidden_size."""
@@ -71,6 +84,15 @@ _GPT2 = {
 
 _LLAMA = {"attention_probs_dropout_prob": "attention_dropout"}
 
+_T5 = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "d_ff",
+    "hidden_dropout_prob": "dropout_rate",
+    "attention_probs_dropout_prob": "dropout_rate",
+}
+
 ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture(packable=True, fused_head=True, sentence_head=True),
     "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
@@ -85,6 +107,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),
     "roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
+    "t5": Architecture(encoder_decoder=True, settings=_T5),
     "xlm-roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
 }
 
@@ -107,6 +130,9 @@ def encoder_problems(network: NetworkConfig) -> Iterator[Problem]:
     if architecture_of(network.architecture).causal:
         text = f"{network.architecture!r} sees what stands before a token alone"
         yield "network.architecture", f"{text}; choose an encoder such as bert, roberta or albert"
+    if architecture_of(network.architecture).encoder_decoder:
+        text = f"{network.architecture!r} predicts in its decoder, not in the row that it is given"
+        yield "network.architecture", f"{text}; choose an encoder such as bert, roberta or albert"
 
 
 def decoder_problems(network: NetworkConfig) -> Iterator[Problem]:
@@ -114,6 +140,13 @@ def decoder_problems(network: NetworkConfig) -> Iterator[Problem]:
     if not architecture_of(network.architecture).causal:
         text = f"{network.architecture!r} does not predict a token from those before it alone"
         yield "network.architecture", f"{text}; choose one of {having('causal')}"
+
+
+def sequence_problems(network: NetworkConfig) -> Iterator[Problem]:
+    """Why a network cannot predict one sequence from another."""
+    if not architecture_of(network.architecture).encoder_decoder:
+        text = f"{network.architecture!r} has no decoder beside its encoder"
+        yield "network.architecture", f"{text}; choose one of {having('encoder_decoder')}"
 
 
 def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:

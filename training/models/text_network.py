@@ -26,7 +26,8 @@ TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
 class TextNetwork(nn.Module):
     """A model of `transformers` with a head on the vocabulary; subclasses say what is predicted where.
 
-    `encoder` gives the last hidden states, `inputs` are the names of what its forward takes beside `input_ids`.
+    `encoder` gives the last hidden states (of two stacks, it is the decoder), `inputs` are the names of what the
+    forward of `model` takes beside `input_ids`.
     """
 
     def __init__(self, model: Any) -> None:
@@ -34,8 +35,9 @@ class TextNetwork(nn.Module):
         self.model = model
         self.architecture = architecture_of(model.config.model_type)
         types = () if self.architecture.causal else ("token_type_ids",)  # GPT-2 takes words as such
-        self.inputs = accepted(self.model, "attention_mask", *types)
-        self.encoder: Any = self.model.base_model
+        self.inputs = accepted(self.model, "attention_mask", "decoder_input_ids", *types)
+        two_stacks = self.architecture.encoder_decoder
+        self.encoder: Any = self.model.get_decoder() if two_stacks else self.model.base_model
         self.keep = KeepPositions(self.encoder)
         self.head: LossHead | None = None
         pad = model.config.pad_token_id
@@ -58,7 +60,7 @@ class TextNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor, Any]:
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
         given: dict[str, Any] = {name: inputs[name] for name in self.inputs if name in inputs}
-        if self.architecture.causal:
+        if self.architecture.causal or self.architecture.encoder_decoder:
             given["use_cache"] = False  # keys and values are kept for generation alone
         if sequence is not None and position is not None:
             implementation = self.encoder.config._attn_implementation
@@ -147,15 +149,19 @@ def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
 
     Embedding tables are looked up, not multiplied (Kaplan et al. 2020, section 2.1).
     """
+    config: Any = encoder.config
+    return matrix_parameters(encoder), int(config.num_hidden_layers) * int(config.hidden_size)
+
+
+def matrix_parameters(module: nn.Module) -> int:
+    """Multiply-add parameters of a module: its matrices, but for embedding tables."""
     tables = {
         parameter
-        for module in encoder.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters(recurse=False)
+        for part in module.modules()
+        if isinstance(part, nn.Embedding)
+        for parameter in part.parameters(recurse=False)
     }
-    matrices = sum(_numel(p) for p in encoder.parameters() if p.ndim >= 2 and p not in tables)
-    config: Any = encoder.config
-    return matrices, int(config.num_hidden_layers) * int(config.hidden_size)
+    return sum(_numel(p) for p in module.parameters() if p.ndim >= 2 and p not in tables)
 
 
 def _numel(parameter: Tensor) -> int:

@@ -129,12 +129,14 @@ class TextObjective(Base):
 
 def with_ids(model: Any, specials: Specials) -> None:
     """Give a model's configs the special tokens' ids: those that it generates with, too."""
-    for name, number in special_ids(specials).items():
+    ids = special_ids(specials)
+    for name, number in ids.items():
         setattr(model.config, name, number)
     generation = getattr(model, "generation_config", None)
     if generation is not None:
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            setattr(generation, name, special_ids(specials)[name])
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
+            if name in ids:
+                setattr(generation, name, ids[name])
 
 
 def filler(specials: Specials) -> int:

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
+from data_prep.kinds import kind_of
 from pipeline.fingerprint import canonical
 from pipeline.flatten import flatten
 from pipeline.recipe import parse
@@ -119,6 +120,18 @@ def test_bert_at_base_and_large_is_the_papers():
         assert (recipe.corruption.rate, recipe.corruption.mask, recipe.corruption.random) == (0.15, 0.8, 0.1)
     assert large.placement.zero == 3
     assert large.placement.workers > 1
+
+
+def test_t5_reads_568_tokens_for_512():
+    """What the encoder sees is `compose.length` long, so rows are longer."""
+    recipe = load("t5", "base")
+    assert recipe.compose.length == 512
+    settings = kind_of("text").shards_settings(recipe)
+    assert settings["compose"]["length"] == 568 and "corruption" not in settings
+    with pytest.raises(UserError, match=r"corruption\.kind spans needs 28 in rows of 512, found 20"):
+        load("t5", "base", ["tokenizer.sentinels=20"])
+    with pytest.raises(UserError, match=r"tokenizer\.roles: objective\.name t5 needs decoder_start"):
+        load("t5", "base", ["tokenizer.roles=[pad, unk, eos]"])
 
 
 # -- where values come from -------------------------------------------------------------------------------------------

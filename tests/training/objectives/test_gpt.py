@@ -166,6 +166,7 @@ def test_an_export_opens_elsewhere(architecture: str, roles: list[Any], tmp_path
     built = objective(architecture, replace(FACTS, specials=known, preprocessor=tokenizer))
     built.network.eval()
     built.export(tmp_path / "out", [])
+    assert built.architecture.auto_class == "AutoModelForCausalLM"
     config, model = open_config(tmp_path / "out"), open_pretrained(tmp_path / "out", "AutoModelForCausalLM")
     for ids in (config, model.generation_config):
         assert (ids.pad_token_id, ids.bos_token_id, ids.eos_token_id) == tuple(map(known.get, ("pad", "bos", "eos")))

@@ -68,6 +68,8 @@ def test_plain_options_are_checked_by_name() -> None:
     [
         ("masked-lm", {}, NetworkConfig(architecture="gpt2"), "network.architecture"),
         ("gpt", {}, NetworkConfig(architecture="bert"), "network.architecture"),
+        ("t5", {}, NetworkConfig(architecture="gpt2"), "network.architecture"),
+        ("masked-lm", {}, NetworkConfig(architecture="t5"), "network.architecture"),
         ("masked-lm", {"sentence": "nsp"}, NetworkConfig(architecture="roberta"), "network.architecture"),
         ("autoencoder", {}, NetworkConfig(architecture="bert"), "network.architecture"),
         ("autoencoder", {"loss": "cross-entropy"}, tiny_arrays.MLP, "objective.options.loss"),
