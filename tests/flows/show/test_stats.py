@@ -142,7 +142,7 @@ def test_mistakes_are_sentences(made: dict[str, Artifact]) -> None:
         shown(made["shards"], split="tes")
     with pytest.raises(UserError, match="has no split 'longer'; it has train, validation, test"):
         shown(made["ingest"], split="longer")
-    with pytest.raises(UserError, match="is neither shards nor a corpus nor a tokenizer; `sesame peek shards-"):
+    with pytest.raises(UserError, match="is neither shards nor a corpus nor a tokenizer; `sesame inspect shards-"):
         gather(without(made["shards"], *made["shards"].manifest["files"]))
     done = CliRunner().invoke(app, ["stats", "nothing-like-this"])
     assert isinstance(done.exception, UserError)
