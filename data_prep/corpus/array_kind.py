@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from data_prep.kinds import Inputs, Kind, Progress, Use
 from data_prep.shards.format import ShardWriter
 from data_prep.shards.rows import Rows
 from data_prep.stats import columns
+from data_prep.stats.blocks import Statistics
 from data_prep.views import Example, View
 from data_prep.workers import HERE, Workers
 
@@ -105,7 +106,13 @@ class ArrayKind(Kind):
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """Rows of each split and class, and what columns or pixels hold."""
-        return columns.of_corpus(made_of.corpus)
+        return self.corpus_stats(made_of.corpus)
+
+    def corpus_stats(self, corpus: Path) -> dict[str, Any]:
+        return columns.of_corpus(corpus)
+
+    def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
+        return columns.statistics(counts)
 
 
 def chosen_batches(corpus: ArrayCorpus, normal: Sequence[int] | None) -> Iterator[ArrayBatch]:
