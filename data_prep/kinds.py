@@ -25,6 +25,7 @@ from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
+from data_prep.stats.blocks import Statistics
 from data_prep.views import Example, Selection, View, Viewer
 from data_prep.workers import Workers
 
@@ -173,7 +174,15 @@ class Kind:
         raise NotImplementedError
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """What shards and their corpus look like, in numbers."""
+        """What shards and their corpus look like, counted: plain JSON; what is under `corpus` enters no digest."""
+        raise NotImplementedError
+
+    def corpus_stats(self, corpus: Path) -> dict[str, Any]:
+        """What a corpus looks like, counted: plain JSON."""
+        raise NotImplementedError
+
+    def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
+        """What there is to say of what `stats` counted. ingested: the summary of the corpus."""
         raise NotImplementedError
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:

@@ -267,21 +267,16 @@ def inspect(artifact: str, rows: int, start: int, split: str, recipe: str | None
 
 
 def stats(artifact: str, split: str, as_json: bool) -> None:
-    from flows.show import arrays
     from flows.show import stats as counted
 
     store = Home.find().store()
-    found = store.resolve(artifact)
-    if arrays.of_arrays(found):
-        told = arrays.gather(found)
-        print(json.dumps(told)) if as_json else arrays.show(found, told, out)
-        return
-    inputs = {role: store.get(entry["key"]) for role, entry in found.manifest["inputs"].items()}
-    values = counted.gather(found, inputs.get("preprocessor"), inputs.get("corpus"))
+    chosen = store.resolve(artifact)
+    inputs = {role: store.get(entry["key"]) for role, entry in chosen.manifest["inputs"].items()}
+    values = counted.gather(chosen, inputs.get("preprocessor"), inputs.get("corpus"))
     if as_json:
         print(json.dumps(values))
     else:
-        counted.show(found, values, out, split)
+        counted.show(chosen, values, out, split)
 
 
 def score(

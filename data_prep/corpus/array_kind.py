@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from data_prep.shards.rows import Rows
 from data_prep.sources.archives import listed
 from data_prep.sources.config import SourceConfig
 from data_prep.stats import columns
+from data_prep.stats.blocks import Statistics
 from data_prep.views import Example, View
 
 BYTES_PER_SHARD = 1 << 28
@@ -151,7 +152,13 @@ class ArrayKind(Kind):
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """Rows of each split and class, and what columns or pixels hold."""
-        return columns.of_corpus(made_of.corpus)
+        return self.corpus_stats(made_of.corpus)
+
+    def corpus_stats(self, corpus: Path) -> dict[str, Any]:
+        return columns.of_corpus(corpus)
+
+    def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
+        return columns.statistics(counts)
 
 
 def _only_text_has(source: SourceConfig) -> None:

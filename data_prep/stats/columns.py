@@ -7,7 +7,7 @@ splits     rows of each class
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS
+from data_prep.stats.blocks import Bars, Block, Note, Statistics, Table
 from data_prep.tables.values import pc
 
-MOST_LEVELS = 10  # categories that are named
+MOST_LEVELS, MOST_SHOWN = 10, 4  # categories that are counted by name, and named in a table
 
 
 def of_corpus(folder: Path) -> dict[str, Any]:
@@ -46,6 +47,42 @@ def of_splits(folder: Path) -> dict[str, Any]:
         splits[split] = {"rows": len(corpus), "classes": named}
     train = ArrayCorpus(folder, "train")
     return {"kind": train.kind, "names": train.classes, "splits": splits}
+
+
+def statistics(counts: Mapping[str, Any]) -> Statistics:
+    """Rows of all splits and classes; columns of a table, or what pixels are."""
+    splits = counts["splits"]
+    classes = list(dict.fromkeys(name for split in splits.values() for name in split["classes"]))
+    by_class = {name: {split: counted["classes"].get(name, 0) for split, counted in splits.items()} for name in classes}
+    rows = [[name, label, count] for name, split in splits.items() for label, count in split["classes"].items()]
+    blocks: list[Block] = [
+        Table("splits", "Rows of each split and class", ["split", "class", "rows"], rows),
+        Bars("splits", "Rows of each split", "rows", by_class),
+    ]
+    if "pixels" in counts:
+        pixels, shape = counts["pixels"], " × ".join(map(str, counts["shape"]))
+        described = f"mean {pixels['mean']:.3f}, standard deviation {pixels['std']:.3f} (of 0 to 1)"
+        blocks.append(Note(f"{shape}, {described}"))
+    if "columns" in counts:
+        blocks.append(_columns(counts["columns"], counts.get("dropped", {})))
+    return Statistics({}, blocks)
+
+
+def _columns(columns: Iterable[Mapping[str, Any]], dropped: Mapping[str, str]) -> Table:
+    """One line for each column. dropped: those that became no feature, and why."""
+    words, numbers = ["name", "kind", "min", "max"], ["missing", "mean", "std", "levels"]
+    rows = []
+    for column in columns:
+        frequent = [f"{level} {count:,}" for level, count in list(column.get("frequent", {}).items())[:MOST_SHOWN]]
+        extremes = [_shown(column.get("min")), _shown(column.get("max"))]
+        values = [column["name"], column["kind"], *extremes, *(column.get(name) for name in numbers)]
+        rows.append([*values, ", ".join(frequent), dropped.get(column["name"], "")])
+    return Table("columns", "Columns of training rows", [*words, *numbers, "frequent", "dropped"], rows)
+
+
+def _shown(value: Any) -> str:
+    """A number or a date in few digits; one type of value in a column of a table."""
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _column(name: str, kind: str, parts: list[pa.Array]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from data_prep.settings import identity
 from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
 from data_prep.sources.config import TEXT, Accepts
+from data_prep.stats.blocks import Statistics
 from data_prep.text.clean import CleanConfig
 from data_prep.text.decide import Decided, Table, decide, hold_out
 from data_prep.text.plan import plan
@@ -133,14 +134,24 @@ class TextKind(Kind):
         return write_shards(settings, made_of, out_dir, use)
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Under `rows` what rows and tokens look like by split, under `corpus` documents."""
+        """Rows and tokens by split; under `corpus` documents."""
         from data_prep.stats import stats
         from data_prep.text.write_shards import row_length
 
         lengths = {name: row_length(settings, name) for folders in parts.values() for name in folders}
         folders = {name: shards / name for name in lengths}
         rows = stats.of_shards(folders, made_of.preprocessor, lengths)
-        return {"rows": rows, "corpus": stats.of_corpus(made_of.corpus)}
+        return {**rows, "corpus": self.corpus_stats(made_of.corpus)}
+
+    def corpus_stats(self, corpus: Path) -> dict[str, Any]:
+        from data_prep.stats import stats
+
+        return {**stats.of_corpus(corpus)}
+
+    def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
+        from data_prep.text.statistics import statistics
+
+        return statistics(counts, ingested)
 
     def show(self, selection: Selection, preprocessor: Path | None, corpus: Path | None) -> list[Example]:
         from data_prep.text.show import examples

@@ -21,16 +21,16 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.errors import UserError
+from data_prep.kinds import kind_of
 from data_prep.stats import stats
 from data_prep.stats.types import CorpusCounts, DocumentCounts, Lengths, RowCounts, ShardsCounts, TokenizerCounts
 from data_prep.text.write_shards import row_length
+from flows.show.blocks import BAR, bars, percent, show_blocks
 from flows.show.readable import number, plain, size
 from pipeline.artifact import Artifact
 from pipeline.reports.describe import STATS, STATS_OF_CORPUS
 
-BAR = 30  # cells of the longest bar
 MOST_BINS, MOST_LINES, MOST_PIECES = 16, 12, 10
-EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifact | None = None) -> dict[str, Any]:
@@ -39,6 +39,8 @@ def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifa
     tokenizer, corpus: what shards were made from, where it is still there. UserError for an artifact of another kind.
     """
     files = artifact.manifest["files"]
+    if not _is_text(artifact):
+        return {"artifact": artifact.key, "stage": artifact.stage, **_counted(artifact)}
     shards = sorted(name.removesuffix("/index.json") for name in files if name.endswith("/index.json"))
     found: dict[str, Any] = {"artifact": artifact.key, "stage": artifact.stage}
     if shards:
@@ -60,6 +62,18 @@ def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifa
             f"`sesame inspect {artifact.key}` shows what it holds"
         )
     return found
+
+
+def _is_text(artifact: Artifact) -> bool:
+    """Whether its page names tokens: their rows and documents have one of their own. Others are shown as blocks."""
+    return artifact.stage not in ("ingest", "shards") or kind_of(artifact.config["kind"]).fits == "tokenizer"
+
+
+def _counted(artifact: Artifact) -> dict[str, Any]:
+    """What the stage counted of shards; what is counted now of a corpus."""
+    if artifact.stage == "ingest":
+        return {**kind_of(artifact.config["kind"]).corpus_stats(artifact.path), "ingested": artifact.summary}
+    return json.loads((artifact.path / STATS).read_text(encoding="utf-8"))
 
 
 def _stored(artifact: Artifact, name: str) -> Any:
@@ -93,6 +107,10 @@ def show(artifact: Artifact, found: dict[str, Any], console: Console, split: str
     console.print(
         Text.assemble((artifact.key, "bold"), plain(f" · {artifact.stage} · {size(artifact.size)}")), soft_wrap=True
     )
+    if not _is_text(artifact):
+        ingested = found.get("ingested", artifact.summary)
+        show_blocks(kind_of(artifact.config["kind"]).statistics(found, ingested).blocks, console)
+        return
     if "rows" in found:
         _show_rows(artifact, found["rows"]["splits"], console, split)
     if "corpus" in found:
@@ -122,23 +140,23 @@ def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Consol
             f"{one['rows']:,}",
             f"{one['tokens']:,}",
             f"{one['row_lengths']['mean']:,.1f}",
-            _percent(one["padding_share"]),
+            percent(one["padding_share"]),
             f"{one['sequences_per_row']:.2f}",
-            _percent(one["vocabulary"]["unk_share"]),
-            _percent(one["vocabulary"]["coverage"]),
+            percent(one["vocabulary"]["unk_share"]),
+            percent(one["vocabulary"]["coverage"]),
         )
     console.print(table)
     console.print(Text("used: share of the vocabulary that occurs", "dim"))
     one = splits[chosen]
     if one["read"]["share"] < 1:
-        console.print(Text(f"counted in {_percent(one['read']['share'])} of {chosen}, evenly spaced", "dim"))
+        console.print(Text(f"counted in {percent(one['read']['share'])} of {chosen}, evenly spaced", "dim"))
     _heading(console, f"Row lengths in {chosen}", f"tokens, of at most {one['length']:,}")
     _lengths(console, one["row_lengths"])
     if len(one["sequences_of_rows"]) > 1:
         _heading(console, "Sequences in a row", f"{one['sequences_per_row']:.2f} on average")
         several = list(one["sequences_of_rows"].items())
         kept, rest = several[:MOST_LINES], sum(count for _, count in several[MOST_LINES:])
-        _bars(console, [*kept, *([("more", rest)] if rest else [])])
+        bars(console, [*kept, *([("more", rest)] if rest else [])])
     _show_tokens(console, chosen, one)
 
 
@@ -154,11 +172,9 @@ def _show_tokens(console: Console, split: str, one: RowCounts) -> None:
     if len(ranges) > 1:
         ranges[1] = "1–9 times"
     console.print(Text("\npieces that occur", "bold"))
-    _bars(console, list(zip(ranges, counts, strict=True)))
+    bars(console, list(zip(ranges, counts, strict=True)))
     console.print(Text("\nmost frequent", "bold"))
-    _bars(
-        console, [(plain(piece["piece"]), piece["count"]) for piece in words["frequent"][:MOST_PIECES]], words["text"]
-    )
+    bars(console, [(plain(piece["piece"]), piece["count"]) for piece in words["frequent"][:MOST_PIECES]], words["text"])
     if words["unseen"]:
         more = words["unseen"] - len(words["unseen_pieces"])
         line = Text("\nnever seen", "bold")
@@ -191,7 +207,7 @@ def _show_corpus(artifact: Artifact, found: dict[str, Any], console: Console, sp
 
 def _show_documents(console: Console, split: str, one: DocumentCounts) -> None:
     if one["read"]["share"] < 1:
-        console.print(Text(f"counted in {_percent(one['read']['share'])} of {split}, evenly spaced", "dim"))
+        console.print(Text(f"counted in {percent(one['read']['share'])} of {split}, evenly spaced", "dim"))
     _heading(console, f"Document lengths in {split}", "characters")
     _lengths(console, one["document_lengths"])
     _heading(console, f"Sentence lengths in {split}", "characters")
@@ -201,7 +217,7 @@ def _show_documents(console: Console, split: str, one: DocumentCounts) -> None:
     items = [(plain(source["source"]), source["characters"]) for source in kept]
     if rest:
         items.append((f"{len(rest):,} more", sum(source["characters"] for source in rest)))
-    _bars(console, items)
+    bars(console, items)
 
 
 def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, Any]) -> None:
@@ -211,14 +227,14 @@ def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, An
     _heading(console, "Rejected", f"{rejects['rows']:,}{whole} rows{by_rules}")
     reasons = list(rejects["reasons"].items())
     if rejects["read"]["share"] < 1:
-        console.print(Text(f"reasons of {_percent(rejects['read']['share'])} of them, evenly spaced", "dim"))
+        console.print(Text(f"reasons of {percent(rejects['read']['share'])} of them, evenly spaced", "dim"))
     kept, rest = reasons[:MOST_LINES], sum(count for _, count in reasons[MOST_LINES:])
     items = [(plain(reason), count) for reason, count in kept] + ([("other reasons", rest)] if rest else [])
-    _bars(console, items, width=BAR // 2)
+    bars(console, items, width=BAR // 2)
     rules = ingested.get("rules") or {}
     if rules:
         console.print(Text("\nwhat rules did", "bold"))
-        _bars(
+        bars(
             console,
             [(plain(rule), count) for rule, count in sorted(rules.items(), key=lambda item: -item[1])],
             width=BAR // 2,
@@ -235,7 +251,7 @@ def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
         table.add_row(
             kind["kind"],
             f"{kind['pieces']:,}",
-            _percent(kind["share"]),
+            percent(kind["share"]),
             f"{kind['mean_length']:.1f}",
             Text(plain("  ".join(kind["examples"]))),
         )
@@ -245,7 +261,7 @@ def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
     _lengths(console, found["lengths"])
     if found["scripts"]:
         _heading(console, "Scripts", "pieces with letters")
-        _bars(console, list(found["scripts"].items())[:MOST_LINES])
+        bars(console, list(found["scripts"].items())[:MOST_LINES])
 
 
 # -- tables and bars --------------------------------------------------------------------------------------------------
@@ -268,7 +284,7 @@ def _lengths(console: Console, lengths: Lengths) -> None:
     console.print(Text("  ".join(f"{fact} {number(lengths[fact])}" for fact in facts)))
     edges, counts = _coarser(lengths["edges"], lengths["counts"])
     ranges = [f"{low:,}" if high - low == 1 else f"{low:,}–{high - 1:,}" for low, high in _pairs(edges)]
-    _bars(console, list(zip(ranges, counts, strict=True)))
+    bars(console, list(zip(ranges, counts, strict=True)))
 
 
 def _coarser(edges: Sequence[int], counts: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -287,44 +303,3 @@ def _coarser(edges: Sequence[int], counts: Sequence[int]) -> tuple[list[int], li
 
 def _pairs(values: Sequence[int]) -> Iterable[tuple[int, int]]:
     return pairwise(values)
-
-
-def _bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None, width: int = BAR) -> None:
-    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
-
-    A shorter bar leaves longer names their room.
-    """
-    whole = whole or sum(count for _, count in items)
-    longest = max((count for _, count in items), default=0)
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
-    table.add_column(width=width, no_wrap=True)
-    table.add_column(justify="right", no_wrap=True, min_width=9)
-    table.add_column(justify="right", no_wrap=True, min_width=7)
-    for name, count in items:
-        table.add_row(
-            Text(name),
-            Text(bar(count, longest, width), "cyan"),
-            f"{count:,}",
-            Text(_percent(count / max(whole, 1)), "dim"),
-        )
-    if items:
-        console.print(table)
-
-
-def bar(count: int, longest: int, width: int = BAR) -> str:
-    """A bar, an eighth of a cell fine; what is more than nothing is seen."""
-    if not count:
-        return ""
-    eighths = max(1, round(count / longest * width * 8))
-    return "█" * (eighths // 8) + (EIGHTHS[eighths % 8] if eighths % 8 else "")
-
-
-def _percent(share: float) -> str:
-    """A share with as many digits as say something; never 0 or 100 for what is not."""
-    percent = 100 * share
-    if percent in (0, 100):
-        return f"{percent:.0f} %"
-    if percent < 0.1:
-        return f"{percent:.2f} %" if percent >= 0.005 else "<0.01 %"
-    return f"{min(percent, 99.9):.1f} %"

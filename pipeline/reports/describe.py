@@ -8,10 +8,10 @@ from typing import Any
 
 from data_prep.kinds import Inputs, Kind, Progress
 from pipeline.artifact import TABLES
-from pipeline.reports import column_tables, data, tables
+from pipeline.reports import blocks
 
-STATS = "stats.json"
-STATS_OF_CORPUS = "figures/corpus.json"  # an account: a corpus that differs in its rejects alone is no other shards
+STATS, PAGE, FIGURES = "stats.json", "stats.md", "figures"
+STATS_OF_CORPUS = f"{FIGURES}/corpus.json"  # an account: a corpus that differs in its rejects alone is no other shards
 COUNTS = ("rows", "kept", "rejected", "duplicates", "near_duplicates", "filtered")
 
 
@@ -24,31 +24,18 @@ def describe(
     progress: Progress,
 ) -> dict[str, Any]:
     """Write what the data look like into `out_dir`; the numbers that are worth a metric."""
-    stats = kind.stats(settings, made_of, out_dir, parts)
+    counts = kind.stats(settings, made_of, out_dir, parts)
     ingested = made_of.summary
-    told: dict[str, Any] = {"corpus": {name: ingested[name] for name in COUNTS if name in ingested}}
-    if "rows" not in stats:
-        _write(stats, out_dir / STATS)
-        column_tables.data_tables(stats, stats.get("dropped", {}), out_dir / TABLES)
-        return told
-    rows, corpus = stats["rows"], stats["corpus"]
-    _write(rows, out_dir / STATS)
+    statistics = kind.statistics(counts, ingested)
+    _write({name: value for name, value in counts.items() if name != "corpus"}, out_dir / STATS)
+    if "corpus" in counts:
+        _write(counts["corpus"], out_dir / STATS_OF_CORPUS)
     progress("drawing figures", None)
-    drawn = data.data_figures(rows["splits"], corpus, (out_dir / STATS_OF_CORPUS).parent)
-    _write(corpus, out_dir / STATS_OF_CORPUS)
-    tables.data_tables(rows["splits"], corpus, ingested, out_dir / TABLES)
-    page = data.data_page(settings["name"], rows["splits"], corpus, ingested, drawn)
-    (out_dir / "stats.md").write_text(page, encoding="utf-8")
-    return told | {
-        name: {
-            "padding_share": split["padding_share"],
-            "sequences_per_row": split["sequences_per_row"],
-            "unk_share": split["vocabulary"]["unk_share"],
-            "vocabulary_coverage": split["vocabulary"]["coverage"],
-            "entropy": split["vocabulary"]["entropy"],
-        }
-        for name, split in rows["splits"].items()
-    }
+    blocks.write_tables(statistics.blocks, out_dir / TABLES)
+    blocks.draw(statistics.blocks, out_dir / FIGURES)
+    page = blocks.page(settings.get("name", ingested.get("kind", "")), statistics.blocks)
+    (out_dir / PAGE).write_text(page, encoding="utf-8")
+    return {"corpus": {name: ingested[name] for name in COUNTS if name in ingested}, **statistics.numbers}
 
 
 def _write(stats: Any, path: Path) -> None:

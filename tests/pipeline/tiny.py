@@ -61,7 +61,7 @@ network:
     num_attention_heads: 2
     intermediate_size: 64
     max_position_embeddings: 32
-objective: {{options: {{sentence: sop}}}}
+objective: {{name: masked-lm, options: {{sentence: sop}}}}
 train:
   global_batch: 8
   steps: {steps}

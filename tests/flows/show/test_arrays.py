@@ -18,7 +18,7 @@ from data_prep.errors import UserError
 from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged
 from data_prep.views import Wave
-from flows.show import arrays
+from flows.show import stats
 from flows.show.examples import drawn, waveform
 from flows.show.inspect import Reading, as_read, inspect
 from pipeline.artifact import Artifact
@@ -141,10 +141,18 @@ def test_no_such_split_or_row(made: dict[str, Artifact]) -> None:
 
 def test_stats_count_every_row(made: dict[str, Artifact]) -> None:
     for name in ("ingest", "shards"):
-        found = arrays.gather(made[name])
-        splits = found["splits"].values()
+        counts = stats.gather(made[name])
+        splits = counts["splits"].values()
         assert sum(split["rows"] for split in splits) == made["ingest"].summary["kept"]
         assert all(sum(split["classes"].values()) == split["rows"] for split in splits)
         console = Console(file=io.StringIO(), width=140)
-        arrays.show(made[name], found, console)
-        assert "validation" in console.file.getvalue()  # type: ignore[attr-defined]
+        stats.show(made[name], counts, console)
+        text = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "validation" in text and "█" in text and ("Columns of training rows" in text or "standard dev" in text)
+
+
+def test_shards_have_a_page_tables_and_a_figure(made: dict[str, Artifact]) -> None:
+    files = made["shards"].manifest["files"]
+    assert {"stats.md", "stats.json", "figures/splits.png", "tables/splits.json"} <= set(files)
+    page = (made["shards"].path / "stats.md").read_text()
+    assert "![splits](figures/splits.png)" in page and "| train |" in page

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from flows.cli import app
-from flows.show.stats import bar, gather, show
+from flows.show.blocks import bar
+from flows.show.stats import gather, show
 from pipeline import dag
 from pipeline.artifact import Artifact, is_account, output_digest
 from pipeline.execute import Execution
@@ -142,7 +143,7 @@ def test_mistakes_are_sentences(made: dict[str, Artifact]) -> None:
         shown(made["shards"], split="tes")
     with pytest.raises(UserError, match="has no split 'longer'; it has train, validation, test"):
         shown(made["ingest"], split="longer")
-    with pytest.raises(UserError, match="is neither shards nor a corpus nor a tokenizer; `sesame peek shards-"):
+    with pytest.raises(UserError, match="is neither shards nor a corpus nor a tokenizer; `sesame inspect shards-"):
         gather(without(made["shards"], *made["shards"].manifest["files"]))
     done = CliRunner().invoke(app, ["stats", "nothing-like-this"])
     assert isinstance(done.exception, UserError)
@@ -176,7 +177,7 @@ def test_figures_tables_and_the_page_are_accounts_and_the_numbers_are_not(made: 
     assert accounts == {*figures, *tables, "figures/corpus.json", "stats.md"} and "stats.json" in files
     page = (made["shards"].path / "stats.md").read_text()
     assert set(re.findall(r"!\[[\w-]+\]\((.*?)\)", page)) == figures
-    assert "| 1 | the |" in page and "| duplicate | 1 |" in page and "\x1b" not in page
+    assert "| train | 1 | the |" in page and "| texts | duplicate | 1 |" in page and "\x1b" not in page
 
 
 def test_equal_data_have_equal_numbers(root: Path, made: dict[str, Artifact], tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""What was counted of text, as blocks.
+
+    rows       one line for each split of the shards: how many rows, how long, how full, how varied
+    tokens     the most frequent pieces of each split
+    documents  one line for each split and source of the corpus
+    sources    one line for each source as the recipe names it: its licence, what was read of it, what was kept
+    rejects    one line for each source and reason, duplicates among them
+
+Shares are in [0, 1], lengths in tokens (rows) or characters (documents), entropy in nats per token: what a network
+loses that knows only how frequent tokens are. Of very large data `counted_share` was counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from data_prep.shards.streams import LONGER
+from data_prep.stats.blocks import Bars, Block, Curves, Histogram, Note, Statistics, Table
+from data_prep.stats.types import CorpusCounts, RowCounts
+
+MOST_SERIES, MOST_BARS = 6, 12  # in one figure
+
+
+def statistics(counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
+    """counts: `splits` of the shards, and `corpus`. ingested: the summary of the corpus."""
+    splits: dict[str, RowCounts] = counts["splits"]
+    corpus: CorpusCounts = counts["corpus"]
+    numbers = {
+        name: {
+            "padding_share": split["padding_share"],
+            "sequences_per_row": split["sequences_per_row"],
+            "unk_share": split["vocabulary"]["unk_share"],
+            "vocabulary_coverage": split["vocabulary"]["coverage"],
+            "entropy": split["vocabulary"]["entropy"],
+        }
+        for name, split in splits.items()
+    }
+    blocks: list[Block] = [
+        _rows(splits),
+        Note("Entropy: nats per token. A network that only knows how frequent tokens are has this loss."),
+        _row_lengths(splits),
+        _tokens(splits),
+        *_vocabularies(splits),
+        _frequencies(splits),
+        _documents(corpus),
+    ]
+    if "train" in corpus["splits"]:
+        blocks.append(_document_lengths(corpus))
+    blocks += [_sources(ingested), *_rules(ingested), _rejects(corpus)]
+    if corpus["rejects"]["reasons"]:
+        blocks.append(_reject_bars(corpus))
+    return Statistics(numbers, blocks)
+
+
+def _rows(splits: Mapping[str, RowCounts]) -> Table:
+    columns = ["split", "rows", "tokens", "sequences", "mean_length", "median_length", "length", "padding_share"]
+    columns += ["sequences_per_row", "unk_share", "vocabulary_coverage", "entropy", "counted_share"]
+    rows = [
+        [
+            name,
+            split["rows"],
+            split["tokens"],
+            split["sequences"],
+            split["row_lengths"]["mean"],
+            split["row_lengths"]["median"],
+            split["length"],
+            split["padding_share"],
+            split["sequences_per_row"],
+            split["vocabulary"]["unk_share"],
+            split["vocabulary"]["coverage"],
+            split["vocabulary"]["entropy"],
+            split["read"]["share"],
+        ]
+        for name, split in splits.items()
+    ]
+    return Table("rows", "Rows", columns, rows)
+
+
+def _tokens(splits: Mapping[str, RowCounts]) -> Table:
+    rows = [
+        [name, rank, piece["piece"], piece["count"], piece["share"]]
+        for name, split in splits.items()
+        for rank, piece in enumerate(split["vocabulary"]["frequent"], 1)
+    ]
+    return Table("tokens", "Most frequent tokens", ["split", "rank", "piece", "count", "share"], rows)
+
+
+def _vocabularies(splits: Mapping[str, RowCounts]) -> Iterator[Note]:
+    """How much of the vocabulary occurs in the first split, and which pieces never do."""
+    for name, split in list(splits.items())[:1]:
+        words = split["vocabulary"]
+        cover = ", ".join(f"{rank:,} cover {percent} %" for percent, rank in words["cover"].items())
+        yield Note(f"Of {words['pieces']:,} pieces, {words['occurring']:,} occur in {name}; {cover} of the text.")
+        if words["unseen"]:
+            more = words["unseen"] - len(words["unseen_pieces"])
+            yield Note(f"Never seen: {' '.join(words['unseen_pieces'])}{f' and {more:,} more' if more else ''}.")
+
+
+def _frequencies(splits: Mapping[str, RowCounts]) -> Curves:
+    # Longer rows are the training rows' documents once more.
+    words_of = {name: split["vocabulary"] for name, split in splits.items() if not name.startswith(LONGER)}
+    series = {
+        name: (words["ranks"], [count / words["text"] for count in words["counts"]])
+        for name, words in words_of.items()
+        if words["occurring"]
+    }
+    largest = max((words_of[name] for name in series), key=lambda words: words["text"], default=None)
+    marks = {f"{percent} %": rank for percent, rank in largest["cover"].items()} if largest else {}
+    title = "Tokens by frequency; grey: the share that the tokens up to there make up"
+    return Curves(
+        "token-frequencies",
+        title,
+        "rank of the token",
+        "share of the text",
+        dict(list(series.items())[:MOST_SERIES]),
+        marks,
+        "1 / rank (Zipf)",
+    )
+
+
+def _row_lengths(splits: Mapping[str, RowCounts]) -> Histogram:
+    series = {
+        f"{name}: {split['padding_share']:.1%} padding": (
+            [edge - 0.5 for edge in split["row_lengths"]["edges"]],
+            split["row_lengths"]["counts"],
+        )
+        for name, split in list(splits.items())[:MOST_SERIES]
+    }
+    return Histogram("row-lengths", "Row lengths", "tokens in a row", "rows", series)
+
+
+def _documents(corpus: CorpusCounts) -> Table:
+    columns = ["split", "source", "documents", "sentences", "characters", "mean_length", "median_length"]
+    rows = [
+        [
+            name,
+            source["source"],
+            source["documents"],
+            source["sentences"],
+            source["characters"],
+            source["lengths"]["mean"],
+            source["lengths"]["median"],
+            split["read"]["share"],
+        ]
+        for name, split in corpus["splits"].items()
+        for source in split["sources"]
+    ]
+    return Table("documents", "Documents", [*columns, "counted_share"], rows)
+
+
+def _document_lengths(corpus: CorpusCounts) -> Histogram:
+    sources = corpus["splits"]["train"]["sources"]
+    series = {
+        f"{source['source']}: {_count(source['documents'], 'document')}": (
+            [max(edge, 0.5) for edge in source["lengths"]["edges"]],  # an empty document has a place, too
+            source["lengths"]["counts"],
+        )
+        for source in sources[:MOST_SERIES]
+    }
+    more = f"; {len(sources) - MOST_SERIES} more sources" if len(sources) > MOST_SERIES else ""
+    title = f"Document lengths in training{more}"
+    return Histogram("document-lengths", title, "characters in a document", "documents", series, logarithmic=True)
+
+
+def _sources(ingested: Mapping[str, Any]) -> Table:
+    columns = ["source", "licence", "files", "bytes", "rows", "kept"]
+    rows = [
+        [*(source[column] for column in columns), source["rows"] - source["kept"]] for source in ingested["sources"]
+    ]
+    return Table("sources", "Rows read", [*columns, "rejected"], rows)
+
+
+def _rules(ingested: Mapping[str, Any]) -> Iterator[Table]:
+    if ingested.get("rules"):
+        yield Table("rules", "What rules did", ["rule", "rows"], [[*item] for item in ingested["rules"].items()])
+
+
+def _rejects(corpus: CorpusCounts) -> Table:
+    rejects = corpus["rejects"]
+    rows = [
+        [source, reason, count, rejects["read"]["share"]]
+        for source, reasons in rejects["sources"].items()
+        for reason, count in reasons.items()
+    ]
+    return Table("rejects", "Rejected", ["source", "reason", "rows", "counted_share"], rows)
+
+
+def _reject_bars(corpus: CorpusCounts) -> Bars:
+    """One bar for each reason, in parts by source."""
+    rejects = corpus["rejects"]
+    reasons = list(rejects["reasons"])[:MOST_BARS]
+    more = len(rejects["reasons"]) - len(reasons)
+    title = f"{_count(rejects['rows'], 'row')} rejected{f'; {more} rarer reasons are not shown' if more else ''}"
+    parts = {}
+    rest = Counter({reason: rejects["reasons"][reason] for reason in reasons})
+    for source in list(rejects["sources"])[: MOST_SERIES - 1]:
+        parts[source] = {reason: rejects["sources"][source].get(reason, 0) for reason in reasons}
+        rest.subtract(parts[source])
+    if any(rest[reason] > 0 for reason in reasons):
+        parts["other sources"] = {reason: max(rest[reason], 0) for reason in reasons}
+    return Bars("rejects", title, "rows", parts)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"

@@ -1,0 +1,97 @@
+"""Blocks of statistics on a terminal, by their types; nothing here knows kinds of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from data_prep.stats.blocks import Bars, Block, Histogram, Note, Table, Value
+from flows.show.readable import number, plain
+
+BAR = 30  # cells of the longest bar
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def show_blocks(blocks: Sequence[Block], console: Console) -> None:
+    """Print blocks; curves are for figures alone."""
+    for block in blocks:
+        if isinstance(block, Note):
+            console.print(Text(plain(block.text), "dim"))
+        elif isinstance(block, Table):
+            _table(block, console)
+        elif isinstance(block, Histogram):
+            for name, (edges, counts) in block.series.items():
+                _heading(console, block.title, f"{name}, {block.unit}")
+                ranges = [f"{number(low)}–{number(high)}" for low, high in pairwise(edges)]
+                bars(console, list(zip(ranges, counts, strict=True)))
+        elif isinstance(block, Bars):
+            _heading(console, block.title, block.unit)
+            totals: dict[str, int] = {}
+            for counts in block.parts.values():
+                for name, count in counts.items():
+                    totals[name] = totals.get(name, 0) + count
+            bars(console, [(plain(name), count) for name, count in totals.items()])
+
+
+def _table(block: Table, console: Console) -> None:
+    if not block.rows:
+        return
+    _heading(console, block.title)
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
+    for place, column in enumerate(block.columns):
+        is_number = all(not isinstance(row[place], str) for row in block.rows)
+        grid.add_column(plain(column.replace("_", " ")), justify="right" if is_number else "left")
+    for row in block.rows:
+        grid.add_row(*(Text(_cell(value)) for value in row))
+    console.print(grid)
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    return plain(value) if isinstance(value, str) else number(value)
+
+
+def _heading(console: Console, title: str, about: str = "") -> None:
+    console.print(Text(f"\n{plain(title)}", "bold").append(f"  {plain(about)}" if about else "", "not bold dim"))
+
+
+def bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None, width: int = BAR) -> None:
+    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
+
+    A shorter bar leaves longer names their room.
+    """
+    whole = whole or sum(count for _, count in items)
+    longest = max((count for _, count in items), default=0)
+    grid = Grid.grid(padding=(0, 1))
+    grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
+    grid.add_column(width=width, no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True, min_width=9)
+    grid.add_column(justify="right", no_wrap=True, min_width=7)
+    for name, count in items:
+        share = Text(percent(count / max(whole, 1)), "dim")
+        grid.add_row(Text(name), Text(bar(count, longest, width), "cyan"), f"{count:,}", share)
+    if items:
+        console.print(grid)
+
+
+def bar(count: int, longest: int, width: int = BAR) -> str:
+    """A bar, an eighth of a cell fine; what is more than nothing is seen."""
+    if not count:
+        return ""
+    eighths = max(1, round(count / longest * width * 8))
+    return "█" * (eighths // 8) + (EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def percent(share: float) -> str:
+    """A share with as many digits as say something; never 0 or 100 for what is not."""
+    value = 100 * share
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    if value < 0.1:
+        return f"{value:.2f} %" if value >= 0.005 else "<0.01 %"
+    return f"{min(value, 99.9):.1f} %"
