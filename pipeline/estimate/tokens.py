@@ -123,7 +123,7 @@ def count_parameters(recipe: Recipe, vocabulary: int) -> int:
     from training.models.masked_lm import masked_lm
 
     config: Any = text_config(recipe.network, made_up(vocabulary))
-    sentence = recipe.objective.options.get("sentence", "none") != "none"
+    sentence = recipe.objective.options.sentence != "none"
     with torch.device("meta"):
         model = masked_lm(config, sentence)
     return sum(parameter.numel() for parameter in model.parameters())
