@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.facts import DataFacts
 from pipeline.dag import Planned
 from pipeline.estimate import calibration
 from pipeline.estimate.cluster import UTILISATION
 from pipeline.estimate.tokens import Estimate, chosen_device, worker_rows
 from pipeline.recipe.recipe import Recipe
 from training.config import PlacementConfig
-from training.cost.counted import array_cost
-from training.cost.memory import array_memory
+from training.cost.counted import price
+from training.cost.memory import counted_memory
 from training.cost.step_benchmark import ArrayTrial
 from training.cost.transformer import BACKWARD
 from training.hardware import resolve_precision
@@ -36,7 +37,8 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
     device = chosen_device(placement)
     precision = resolve_precision(train.precision, device)
     parts, rows = worker_rows(train.global_batch, placement)
-    cost = array_cost(recipe.objective, recipe.network, shape, rows, precision)
+    facts = DataFacts(recipe.data.kind, ("input",), shape)
+    cost = price(recipe.objective, {"model": recipe.network}, facts, recipe.corruption, rows, precision, device)
     kind = "ray" if needs_ray(placement) else "flow"
     samples = train.steps * train.global_batch
     table = shards.summary["train"]["rows"] if shards else MOST_ROWS
@@ -57,7 +59,7 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
         parameters=cost.parameters,
         tokens=samples,
         flops=samples * cost.row_flops,
-        memory=array_memory(cost, placement, train.optimizer, parts > 1, kind, peak_bytes, share),
+        memory=counted_memory(cost, placement, train.optimizer, parts > 1, kind, peak_bytes, share),
         device=device,
         precision=precision,
         seconds=times,

@@ -1,9 +1,14 @@
-"""What training on tables or pictures costs: counted on the network itself, in a step on rows of nothing.
+"""What an objective costs, by rows of its `example`: parameters, operations of a step, the memory of both passes.
 
-Networks of arrays are of many kinds and small beside language models, so no formula is kept for them: the tensors that
-a forward and a backward pass have at once are counted as PyTorch makes and frees them. That is what a GPU's allocator
-is asked for; on the CPU, kernels have buffers of their own, and a worker is tried instead
-(`training.cost.step_benchmark`).
+    example ─► corruption ─► drawn ─► collate ─► prepare ─► each turn's loss and its gradient
+
+Large networks are built on PyTorch's meta device, where nothing is allocated. Small ones, and those that compute with
+their weights as they are built, are built here. Parameters are those of all players, each counted once. Operations are
+what the objective says a batch takes, or are counted in its turns (forward and backward passes).
+
+Memory of transformers follows from formulas (`training.cost.memory`). Of all others the tensors that both passes have
+at once are counted as PyTorch makes and frees them. That is what a GPU's allocator is asked for; on the CPU, kernels
+have buffers of their own, and a worker is timed and watched instead (`training.cost.step_benchmark`).
 """
 
 from __future__ import annotations
@@ -11,83 +16,213 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
+from data_prep import corruptions
+from data_prep.corruptions import CorruptionConfig
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws
+from data_prep.shards.rows import Ragged, Rows, Specials
 from training.config import NetworkConfig, ObjectiveConfig
-from training.objective import Objective, loss_of
+from training.cost.transformer import Transformer, shape_of
+from training.objective import AnyTurn, Batch, Objective, loss_of
 from training.objectives import build
 
 VALUES = 1 << 20  # most that rows of a counted step have: more of them take proportionally more
+ROWS = 8  # of which a row's units, targets and operations are the mean
+FEW = 1 << 26  # parameters of a network that is counted on real tensors, which autocast knows, and not on meta ones
+STEPS = 1000  # that phases divide, for their shares
 
 
 @dataclass(frozen=True)
-class ArrayCost:
-    """Of a network and of one worker's micro-batch."""
+class Cost:
+    """Of an objective, and of one worker's micro-batch."""
 
-    parameters: int
+    parameters: int  # of all players
+    unit: str  # what input is counted in
+    row_units: float  # of a row, padding included
+    row_targets: float  # of a row, that meet the projection on the vocabulary
     row_flops: float  # of forward and backward passes; 0: not known
-    activations: float  # bytes that both passes have at once, beside weights and their gradients
+    activations: float  # bytes that both passes have at once, beside weights and their gradients; 0 with a shape
+    shape: Transformer | None  # of the one transformer that reads tokens, if that is what is trained
 
 
-def array_cost(
-    objective: ObjectiveConfig, network: NetworkConfig, shape: tuple[int, ...], rows: int, precision: str
-) -> ArrayCost:
-    """Of examples of this shape, so many at once. Raises UserError where network and shape do not fit."""
-    data = DataFacts("images" if len(shape) == 3 else "table", ("input",), shape)
+def price(
+    objective: ObjectiveConfig,
+    networks: Mapping[str, NetworkConfig],
+    data: DataFacts,
+    corruption: CorruptionConfig | None,
+    rows: int,
+    precision: str,
+    device: str = "cpu",
+) -> Cost:
+    """Of a recipe's objective with so many rows at once. Raises UserError where networks and data do not fit."""
     with torch.random.fork_rng(devices=[]):
-        built = build(objective, {"model": network}, data, "cpu")
-        parameters = [p for module in _players(built).values() for p in module.parameters()]
-        tried = max(1, min(rows, VALUES // math.prod(shape)))
+        try:
+            with torch.device("meta"):
+                built = build(objective, networks, data, device)
+            real = transformer_of(built) is None and num_parameters(built) <= FEW
+        except (RuntimeError, NotImplementedError):  # it needs numbers, and meta tensors have none
+            real = True
+        if real:
+            built = build(objective, networks, data, device)
+        return cost_of(built, data.specials, corruption, rows, precision)
+
+
+def cost_of(
+    objective: Objective, specials: Specials | None, corruption: CorruptionConfig | None, rows: int, precision: str
+) -> Cost:
+    """The same of an objective that is built. Its networks are left in training mode."""
+    seen = example(objective, ROWS, specials, corruption)
+    batch = objective.collate(seen)
+    shape = transformer_of(objective) if specials is not None else None
+    activations = 0.0
+    if shape is None:
+        tried = max(1, min(rows, VALUES // _row_values(objective)))
         small = max(1, tried // 2)
-        most = _peak(built, tried, precision)
-        by_row = (most - _peak(built, small, precision)) / (tried - small) if tried > small else most
-        row_flops = built.flops(built.collate(built.example(1)))
-    unique = {id(p): p.numel() for p in parameters}
-    return ArrayCost(
-        parameters=sum(unique.values()),
-        row_flops=row_flops,
-        activations=max(most + by_row * (rows - tried), 0.0),
+
+        def peak(count: int) -> float:
+            return _peak(objective, example(objective, count, specials, corruption), precision)
+
+        most = peak(tried)
+        by_row = (most - peak(small)) / (tried - small) if tried > small else most
+        activations = max(most + by_row * (rows - tried), 0.0)
+    return Cost(
+        parameters=num_parameters(objective),
+        unit=objective.unit,
+        row_units=objective.positions(batch) / ROWS,
+        row_targets=len(batch["target_ids"]) / ROWS if "target_ids" in batch else 0.0,
+        row_flops=(objective.flops(batch) or counted_flops(objective, seen)) / ROWS,
+        activations=activations,
+        shape=shape,
     )
 
 
-def _players(objective: Objective) -> dict[str, torch.nn.Module]:
-    return {name: module.train() for name, module in objective.networks().items()}
+def num_parameters(objective: Objective) -> int:
+    """Of all players: what is frozen is no part of them, and what they share counts once."""
+    return sum({id(p): p.numel() for module in players(objective).values() for p in module.parameters()}.values())
 
 
-def _peak(objective: Objective, rows: int, precision: str) -> float:
+def players(objective: Objective) -> dict[str, nn.Module]:
+    """The networks that train, by name."""
+    return {
+        name: module
+        for name, module in objective.networks().items()
+        if any(parameter.requires_grad for parameter in module.parameters())
+    }
+
+
+def transformer_of(objective: Objective) -> Transformer | None:
+    """The shape of the model of `transformers` that trains; None where there is none, or more than one network."""
+    from transformers import PreTrainedModel
+
+    trained = list(players(objective).values())
+    models = [module for module in trained[0].modules() if isinstance(module, PreTrainedModel)] if trained else []
+    if len(trained) != 1 or not models:
+        return None
+    config: Any = models[0].config
+    needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    return shape_of(config) if all(isinstance(getattr(config, name, None), int) for name in needed) else None
+
+
+# -- rows of nothing --------------------------------------------------------------------------------------------------
+
+
+def example(
+    objective: Objective, n: int, specials: Specials | None, corruption: CorruptionConfig | None, at: str | None = None
+) -> Rows:
+    """n rows of nothing, corrupted as the recipe says and changed by the objective's own draws.
+
+    at: leave rows that are corrupted at another moment as they are before it, and drawn by nothing.
+    """
+    rows = objective.example(n)
+    draws = Draws(0, 0, np.arange(n))
+    if corruption is not None and corruption.kind != "none":
+        rows = uncorrupted(rows, corruption)
+        if at is None or corruption.at == at:
+            rows = corruptions.build(corruption, specials)(rows, draws)
+    return rows if at else objective.drawn(rows, draws)
+
+
+def uncorrupted(rows: Rows, corruption: CorruptionConfig) -> Rows:
+    """Rows before they are corrupted: `input` alone, and every item begins what the corruption takes as a unit."""
+    column = rows["input"] if "input" in rows else rows["seen"]
+    others = {name: value for name, value in rows.items() if name != "seen" and not name.startswith("target")}
+    missing = [name for name in corruption.needs.columns if name not in rows]
+    if isinstance(column, Ragged):
+        others |= {name: Ragged(np.ones(len(column.values), np.uint8), column.offsets) for name in missing}
+    return {**others, "input": column}
+
+
+def _row_values(objective: Objective) -> int:
+    """Numbers in the largest column of a row."""
+    columns = objective.example(1).values()
+    return max(1, *(math.prod(np.shape(c.values if isinstance(c, Ragged) else c)) for c in columns))
+
+
+# -- counting on the networks -----------------------------------------------------------------------------------------
+
+
+def counted_flops(objective: Objective, rows: Rows) -> float:
+    """Operations of a step on rows, forward and backward; of phases that differ, by their shares of the steps."""
+    total = 0.0
+    phases = objective.phases(STEPS)
+    for phase in phases:
+        for turn in objective.turns(phase.name, 0):
+            counter = FlopCounterMode(display=False)
+            _pass(objective, turn, rows, "fp32", counter, _Live())
+            total += counter.get_total_flops() * phase.steps / sum(each.steps for each in phases)
+    return float(total)
+
+
+def _peak(objective: Objective, rows: Rows, precision: str) -> float:
     """Bytes beside gradients at their most, in the costliest phase."""
-    players, most = _players(objective), 0.0
-    batch = objective.collate(objective.example(rows))
-    with torch.no_grad():
-        batch = objective.prepare(players, batch, Draws(0, 0, np.arange(rows)))
-    for phase in objective.phases(1000):
+    most = 0.0
+    for phase in objective.phases(STEPS):
         for turn in objective.turns(phase.name, 0):
             live = _Live()
-            cast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
-            with live:
-                with cast:
-                    paid = sum(loss_of(turn, players, batch).sums.values())
-                paid.backward()  # type: ignore[union-attr]
-            del paid
-            kept = 0
-            for module in players.values():
-                kept += sum(p.grad.nbytes for p in module.parameters() if p.grad is not None)
-                module.zero_grad(set_to_none=True)
+            kept = _pass(objective, turn, rows, precision, nullcontext(), live)
             most = max(most, live.peak - kept)
     return most
 
 
+def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer: Any, live: _Live) -> int:
+    """One turn, forward and backward, watched; bytes of the gradients, which are thrown away."""
+    nets = {name: module.train() for name, module in objective.networks().items()}
+    device = next(p.device for module in players(objective).values() for p in module.parameters())
+    batch: Batch = {name: value.to(device) for name, value in objective.collate(rows).items()}
+    count = len(next(iter(batch.values())))
+    cast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+    with outer, live:
+        with cast:
+            with torch.no_grad():
+                batch = objective.prepare(nets, batch, Draws(0, 0, np.arange(count)))
+            paid = sum(loss_of(turn, nets, batch).sums.values())
+        paid.backward()  # type: ignore[union-attr]
+    del paid, batch
+    kept = 0
+    for module in nets.values():
+        kept += sum(p.grad.nbytes for p in module.parameters() if p.grad is not None)
+        module.zero_grad(set_to_none=True)
+    return kept
+
+
 class _Live(TorchDispatchMode):
-    """Counts the bytes of tensors that are made inside, until each is freed; `peak` is the most of them at once."""
+    """Counts the bytes of tensors that are made inside, until each is freed; `peak` is the most of them at once.
+
+    A meta tensor has no number to branch on; it is taken as 1. What asks is whether a mask is full, and in an example
+    it is.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,12 +231,14 @@ class _Live(TorchDispatchMode):
         gc.collect()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+            return torch.ones((), dtype=args[0].dtype).item()
         given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        found = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(found):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
                 self._see(tensor.untyped_storage(), given)
-        return found
+        return result
 
     def _see(self, storage: torch.UntypedStorage, given: set[int]) -> None:
         if storage in self._seen or id(storage) in given:  # a view, or a result in place

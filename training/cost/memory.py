@@ -22,12 +22,12 @@ from training.config import PlacementConfig
 from training.cost.transformer import BF16, FP32, MASK, Transformer, layer_activations
 
 if TYPE_CHECKING:
-    from training.cost.counted import ArrayCost
+    from training.cost.counted import Cost
 
 MiB = 1 << 20
 # Anonymous bytes of a process that has taken its first step, beside all tensors.
 PROCESS = {"worker": 313 * MiB, "ray": 386 * MiB, "flow": 424 * MiB}
-ARRAY_PROCESS = {"worker": 282 * MiB, "ray": 335 * MiB, "flow": 422 * MiB}  # with other libraries than those of text
+OTHER_PROCESS = {"worker": 282 * MiB, "ray": 335 * MiB, "flow": 422 * MiB}  # with other libraries than those of text
 DEEPSPEED = 204 * MiB  # its modules, among them torch's compiler
 GAPS = {"bf16": 1.4, "fp32": 1.5}  # heap per byte of activations, and the same under DeepSpeed
 GAPS_DEEPSPEED = {"bf16": 1.4, "fp32": 1.9}
@@ -96,8 +96,8 @@ def memory(
     return Memory(process=base, **states, buffers=buffers, activations=kept * gaps[precision])
 
 
-def array_memory(
-    cost: ArrayCost,
+def counted_memory(
+    cost: Cost,
     placement: PlacementConfig,
     optimizer: str,
     accumulated: bool,
@@ -105,10 +105,10 @@ def array_memory(
     peak: float | None = None,
     share: float = 1.0,
 ) -> Memory:
-    """Of one worker on tables or pictures at its peak.
+    """Of one worker at its peak, for networks whose activations no formula tells.
 
-    peak: bytes of a worker on the CPU that was tried with that share of the rows; what is no state there is told as
-    activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.
+    peak: bytes of a worker on the CPU that was watched with that share of the rows; what is no state there is told
+    as activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.
     """
     size = float(cost.parameters * FP32)
     states = _states(size, placement)
@@ -119,8 +119,8 @@ def array_memory(
         inside = {**states, "buffers": _gpu_buffers(size, placement) + again, "activations": cost.activations}
         return Memory(process=0.0, **{name: value * RESERVED for name, value in inside.items()})
     extra = 0 if placement.zero is None else DEEPSPEED
-    rest = max(peak - ARRAY_PROCESS["worker"] - extra - sum(states.values()), 0.0)
-    return Memory(process=ARRAY_PROCESS[process] + extra, **states, buffers=again, activations=rest / share)
+    rest = max(peak - OTHER_PROCESS["worker"] - extra - sum(states.values()), 0.0)
+    return Memory(process=OTHER_PROCESS[process] + extra, **states, buffers=again, activations=rest / share)
 
 
 def activations(shape: Transformer, batch: Batch, precision: str, device: str, checkpointing: bool) -> float:

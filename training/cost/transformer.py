@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from training.models.architectures import architecture_of
+
 BACKWARD = 3  # forward and backward passes together, in forward passes
 RECOMPUTED = 4 / 3  # of them with activation checkpointing: one more forward pass (Chen et al. 2016, arXiv:1604.06174)
 FP32, BF16, MASK = 4, 2, 2  # bytes of an element; dropout's masks are int16 on the CPU
@@ -126,18 +128,32 @@ Network = Transformer | BiLSTM
 
 
 def shape_of(config: Any) -> Transformer:
-    """The shape of an encoder of `transformers`, from its config."""
+    """The shape of an encoder, a decoder or both of `transformers`, from its config.
+
+    Whose parameters do not follow from it (gated feed-forward layers, experts) are counted on the network itself.
+    """
     hidden = int(config.hidden_size)
+    pair = bool(getattr(config, "is_encoder_decoder", False))
+    feed_forward = _first(config, "intermediate_size", "hidden_dim", "d_ff", "encoder_ffn_dim", "n_inner")
+    decoder_layers = _first(config, "num_decoder_layers", "decoder_layers") if pair else 0
+    causal = architecture_of(config.model_type).causal or getattr(config, "is_decoder", False)
     return Transformer(
         layers=int(config.num_hidden_layers),
         hidden=hidden,
         heads=int(config.num_attention_heads),
-        feed_forward=int(getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", 4 * hidden)),
+        feed_forward=feed_forward or 4 * hidden,
         vocabulary=int(config.vocab_size),
-        positions=int(getattr(config, "max_position_embeddings", 0)),
-        types=int(getattr(config, "type_vocab_size", 0)),
-        masked_lm=True,
+        positions=_first(config, "max_position_embeddings"),
+        types=_first(config, "type_vocab_size"),
+        head_size=_first(config, "d_kv", "head_dim") or None,
+        decoder_layers=decoder_layers,
+        masked_lm=not (pair or causal),
     )
+
+
+def _first(config: Any, *names: str) -> int:
+    """The first of these settings that a config has; 0 without any."""
+    return next((int(value) for name in names if isinstance(value := getattr(config, name, None), int)), 0)
 
 
 def layer_activations(shape: Transformer, rows: int, length: int, precision: str, device: str) -> float:

@@ -12,7 +12,7 @@ from pipeline.estimate.tokens import Estimate
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
-from training.cost.memory import ARRAY_PROCESS
+from training.cost.memory import OTHER_PROCESS
 from training.cost.step_benchmark import ArrayTrial, Measured, Trial
 
 STEP, UPDATE = 0.5, 0.1  # seconds
@@ -52,7 +52,7 @@ def test_a_recipe_on_cores(tmp_path: Path, asked: list[ArrayTrial]) -> None:
     forward = (STEP - UPDATE) / 3 * held_out / 16
     assert found.seconds[0] == pytest.approx(31 * STEP + 4 * forward)
     assert found.passes == pytest.approx(31 * 16 / made["shards"].summary["train"]["rows"])
-    assert found.memory.process == ARRAY_PROCESS["flow"] and found.memory.moments == 8 * model
+    assert found.memory.process == OTHER_PROCESS["flow"] and found.memory.moments == 8 * model
     assert asked[0].shape == [1, 8, 8] and asked[0].batch == 16
     assert asked[0].rows == made["shards"].summary["train"]["rows"]
     again = estimated(path, tmp_path, *settings, "train.steps=99", "placement.checkpoint_every=7")
@@ -64,7 +64,7 @@ def test_micro_batches_and_noise_are_another_measurement(tmp_path: Path, asked: 
     sized = "data.images={channels: 1, size: 12}"
     found = estimated(path, tmp_path, sized, "placement.micro_batch=4", "corruption={kind: masking, level: 0.5}")
     assert found is not None and found.seconds[0] == pytest.approx(30 * (4 * (STEP - UPDATE) + UPDATE))
-    assert (asked[0].shape, asked[0].batch, asked[0].noise.level) == ([1, 12, 12], 4, 0.5)
+    assert (asked[0].shape, asked[0].batch, asked[0].corruption.model_dump()["level"]) == ([1, 12, 12], 4, 0.5)
     more = estimated(path, tmp_path, sized, "placement.micro_batch=4")
     assert more is not None and more.fresh and len(asked) == 2 * calibration.ROUNDS
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from data_prep.corruptions.none import NoneConfig
 from data_prep.corruptions.warp import AugmentConfig
+from data_prep.facts import DataFacts
+from data_prep.shards.rows import Rows
 from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
-from training.cost.counted import ArrayCost, _Live, array_cost
-from training.cost.memory import ARRAY_PROCESS, Memory, array_memory
+from training.cost.counted import Cost, _Live, cost_of, num_parameters, price
+from training.cost.memory import OTHER_PROCESS, Memory, counted_memory
 from training.cost.step_benchmark import ArrayTrial, measure
+from training.objective import Base, Batch, Loss, Turn
 
 PLAIN = ObjectiveConfig(name="autoencoder")
 WIDE = NetworkConfig(
     architecture="conv", config={"hidden": [64, 64], "bottleneck": 32, "latent": "grid", "output": "sigmoid"}
 )
+
+
+def priced(
+    objective: ObjectiveConfig, network: NetworkConfig, shape: tuple[int, ...], rows: int, precision: str
+) -> Cost:
+    data = DataFacts("images" if len(shape) == 3 else "table", ("input",), shape)
+    return price(objective, {"model": network}, data, None, rows, precision)
 
 
 def test_tensors_are_counted_while_they_live() -> None:
@@ -37,7 +50,7 @@ def test_tensors_are_counted_while_they_live() -> None:
 
 
 def test_every_parameter_is_counted() -> None:
-    cost = array_cost(PLAIN, MLP, (WIDTH,), 8, "fp32")
+    cost = priced(PLAIN, MLP, (WIDTH,), 8, "fp32")
     sizes = [(WIDTH, 24), (24, 3), (3, 24), (24, WIDTH)]
     assert cost.parameters == sum(a * b + b for a, b in sizes)
     assert cost.row_flops == 3 * 2 * sum(a * b for a, b in sizes)
@@ -49,25 +62,107 @@ def test_activations_grow_with_the_rows(name: str) -> None:
     objective = ObjectiveConfig(name=name, options={"codes": "binary"} if name == "discrete" else {})
     if name == "compression":
         network = NetworkConfig(architecture="conv", config={"hidden": [8, 16], "bottleneck": 16, "latent": "grid"})
-    costs = [array_cost(objective, network, shape, rows, "fp32") for rows in (256, 512)]
+    costs = [priced(objective, network, shape, rows, "fp32") for rows in (256, 512)]
     assert 1.7 < costs[1].activations / costs[0].activations < 2.2
     assert costs[0].activations > 256 * 4 * shape[1] * shape[2]
 
 
 def test_many_rows_are_counted_on_fewer() -> None:
-    counted = array_cost(PLAIN, MLP, (WIDTH,), 1 << 16, "fp32").activations
-    more = array_cost(PLAIN, MLP, (WIDTH,), 1 << 18, "fp32").activations
+    counted = priced(PLAIN, MLP, (WIDTH,), 1 << 16, "fp32").activations
+    more = priced(PLAIN, MLP, (WIDTH,), 1 << 18, "fp32").activations
     assert more == pytest.approx(4 * counted, rel=0.05)
 
 
+class NextToken(Base):
+    """A model of `transformers` as it is, by its own loss, on rows of L tokens (and as many that it must give)."""
+
+    def __init__(self, model: Any, columns: Sequence[str]) -> None:
+        self.model, self.columns = model, columns
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        return {"model": self.model}
+
+    def example(self, n: int) -> Rows:
+        return {name: np.ones((n, L), np.int64) for name in self.columns}
+
+    def collate(self, rows: Rows) -> Batch:
+        return {name: torch.from_numpy(np.asarray(column)) for name, column in rows.items()}
+
+    def tokens(self, batch: Batch) -> int:
+        return batch["input_ids"].numel()
+
+    positions = tokens
+
+    def turns(self, phase: str, step: int) -> list[Turn]:
+        return [
+            Turn("model", lambda batch: {"nll": 1.0}, lambda nets, batch: Loss({"nll": nets["model"](**batch).loss}))
+        ]
+
+
+L = 16
+T5 = {"d_model": 32, "d_kv": 8, "num_heads": 4, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 3, "vocab_size": 80}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 80, "n_positions": L}
+
+
+def made(model_type: str, **settings: Any) -> Any:
+    """A language model on the meta device, from its config alone."""
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    config: Any = CONFIG_MAPPING[model_type](**{**settings, "pad_token_id": 0, "decoder_start_token_id": 0})
+    config._attn_implementation = "eager"
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        return auto.from_config(config)
+
+
+def test_a_decoder_is_priced_by_its_network_alone() -> None:
+    model = made("gpt2", **GPT)
+    cost = cost_of(NextToken(model, ["input_ids", "attention_mask", "labels"]), None, None, 64, "fp32")
+    hidden, layers, vocabulary = 32, 2, 80
+    layer = 12 * hidden**2 + 13 * hidden
+    assert cost.parameters == layers * layer + (vocabulary + L) * hidden + 2 * hidden  # the head is the embedding
+    forward = L * 2 * (layers * 12 * hidden**2 + vocabulary * hidden) + layers * 4 * L * L * hidden
+    assert cost.row_flops == 3 * forward
+    assert (cost.unit, cost.row_units) == ("tokens", L)
+    assert cost.activations > 64 * L * hidden * 4 * layers
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_an_encoder_and_decoder_is_priced_by_its_network_alone(gated: bool) -> None:
+    model = made("t5", **T5, feed_forward_proj="gated-gelu" if gated else "relu", tie_word_embeddings=True)
+    cost = cost_of(NextToken(model, ["input_ids", "attention_mask", "labels"]), None, None, 64, "fp32")
+    hidden, inner, wide = 32, 32, 48
+    attention, feed_forward = 4 * hidden * inner, (3 if gated else 2) * hidden * wide
+    matrices = 2 * (attention + feed_forward) + 3 * (2 * attention + feed_forward)
+    norms = (2 * 2 + 1 + 3 * 3 + 1) * hidden
+    buckets = 2 * 32 * 4  # of relative positions, by head
+    assert cost.parameters == matrices + norms + buckets + 80 * hidden
+    forward = L * 2 * (matrices + 80 * hidden) + (2 + 2 * 3) * 4 * L * L * inner
+    assert cost.row_flops == pytest.approx(3 * forward, rel=0.01)
+
+
+def test_all_experts_are_counted_and_a_token_meets_one() -> None:
+    settings = {**T5, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    few, many = (made("switch_transformers", **settings, num_experts=number) for number in (2, 4))
+    numbers = [num_parameters(NextToken(model, ["input_ids", "labels"])) for model in (few, many)]
+    assert numbers[1] == sum(p.numel() for p in many.parameters()) > numbers[0]
+
+
+def test_frozen_networks_are_no_players() -> None:
+    objective = NextToken(made("gpt2", **GPT), ["input_ids", "labels"])
+    teacher = torch.nn.Linear(4, 4).requires_grad_(False)
+    objective.networks = lambda: {"model": objective.model, "teacher": teacher}  # type: ignore[method-assign]
+    assert num_parameters(objective) == sum(p.numel() for p in objective.model.parameters())
+
+
 def test_states_are_divided_and_gradient_descent_has_no_moments() -> None:
-    cost = ArrayCost(parameters=1_000_000, row_flops=0.0, activations=5e6)
-    base = ARRAY_PROCESS["worker"]
+    cost = Cost(1_000_000, "rows", row_units=1, row_targets=0, row_flops=0.0, activations=5e6, shape=None)
+    base = OTHER_PROCESS["worker"]
 
     def of(optimizer: str = "adamw", peak: float | None = base + 30e6, **placement: object) -> Memory:
-        return array_memory(cost, PlacementConfig.model_validate(placement), optimizer, False, "flow", peak, 0.5)
+        return counted_memory(cost, PlacementConfig.model_validate(placement), optimizer, False, "flow", peak, 0.5)
 
-    assert of().process == ARRAY_PROCESS["flow"]
+    assert of().process == OTHER_PROCESS["flow"]
     assert (of().weights, of().gradients, of().moments) == (4e6, 4e6, 8e6)
     assert of().activations == 2 * (30e6 - 16e6), "tried on half of the rows"
     assert of("sgd").moments == 0 and of("sgd").activations == 2 * (30e6 - 8e6)
@@ -102,6 +197,6 @@ def test_more_rows_need_as_much_more_memory() -> None:
             )
         )[0].peak_bytes
 
-    cost = array_cost(PLAIN, WIDE, (3, 64, 64), 256, "fp32")
-    predicted = array_memory(cost, PlacementConfig(), "adamw", False, "worker", int(tried(64)), 0.25).total
+    cost = priced(PLAIN, WIDE, (3, 64, 64), 256, "fp32")
+    predicted = counted_memory(cost, PlacementConfig(), "adamw", False, "worker", int(tried(64)), 0.25).total
     assert predicted == pytest.approx(tried(256), rel=0.2)
