@@ -19,6 +19,7 @@ from data_prep.shards.rows import Specials
 CORRUPTIONS = {
     "none": "data_prep.corruptions.none",
     "masked-lm": "data_prep.corruptions.masking",
+    "masked-frames": "data_prep.corruptions.masked_frames",
     "gaussian": "data_prep.corruptions.noise",
     "masking": "data_prep.corruptions.noise",
     "salt-and-pepper": "data_prep.corruptions.noise",

@@ -20,11 +20,12 @@ from data_prep.shards.rows import Ragged, Rows, Specials, concat, network_input,
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 SPECIALS = Specials(1000, range(5), pad=PAD, unk=UNK, cls=CLS, sep=SEP, mask=MASK)
-TEXT, ARRAYS = "text", "arrays"
+TEXT, ARRAYS, FRAMES = "text", "arrays", "frames"
 
 CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "none": (TEXT, [{}]),
     "masked-lm": (TEXT, [{}, {"unit": "word", "rate": 0.3}, {"mask": 0.5, "random": 0.5, "keep": 0, "rate": 0.5}]),
+    "masked-frames": (FRAMES, [{}, {"zero": 0, "other": 1}, {"rate": 0.4, "run": 3, "zero": 0, "other": 0}]),
     "gaussian": (ARRAYS, [{"level": 0.3}]),
     "masking": (ARRAYS, [{"level": 0.4}]),
     "salt-and-pepper": (ARRAYS, [{"level": 0.4, "low": -1.0}]),
@@ -44,6 +45,9 @@ def example(kind: str, count: int = 7, length: int | None = None, seed: int = 0)
         values = random.normal(size=(count, length or 12)).astype(np.float32)
         return {"input": values, "label": np.arange(count)}
     lengths = np.full(count, length) if length else random.integers(3, 40, count)
+    if CASES[kind][0] == FRAMES:
+        frames = random.normal(size=(lengths.sum(), 4)).astype(np.float32)
+        return {"input": Ragged.from_lengths(frames, lengths), "label": np.arange(count)}
     texts = [[CLS, *random.integers(5, 1000, size - 2), SEP] for size in lengths]
     starts = [(random.random(size) < 0.7).astype(np.uint8) for size in lengths]
     return {
@@ -117,7 +121,7 @@ def test_counts_are_what_is_expected(kind: str, options: dict[str, Any]) -> None
         column = network_input(found)
         seen = column.lengths if isinstance(column, Ragged) else np.full(200, column[0].size)
         assert seen.mean() == pytest.approx(counts.seen, rel=0.02)
-        targets = {"sparse": "target_ids", "sequence": "target_tokens"}.get(corruption.targets)
+        targets = {"sparse": "target_positions", "sequence": "target_tokens"}.get(corruption.targets)
         if targets:
             assert found[targets].lengths.mean() == pytest.approx(counts.targets, rel=0.05)  # type: ignore[union-attr]
         else:
@@ -137,7 +141,7 @@ def test_the_pieces_are_those_of_the_row(kind: str, options: dict[str, Any]) -> 
         if "x″" in pieces:
             assert np.array_equal(x[pieces["x″"].places], pieces["x″"].values)
         if "x′" in pieces:
-            changed = np.flatnonzero(pieces["x′"].values != x)
+            changed = np.flatnonzero((pieces["x′"].values != x).reshape(len(x), -1).any(1))
             assert set(changed.tolist()) <= set(pieces["x′"].places.tolist())
 
 
@@ -159,7 +163,9 @@ def test_twice_is_refused(kind: str, options: dict[str, Any]) -> None:
 
 
 def test_an_unknown_kind_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(ValidationError, match=r"'none', 'masked-lm', 'gaussian', 'masking', 'salt-and-pepper'"):
+    with pytest.raises(
+        ValidationError, match=r"'none', 'masked-lm', 'masked-frames', 'gaussian', 'masking', 'salt-and-pepper'"
+    ):
         TypeAdapter(config_union()).validate_python({"kind": "marking"})
 
 
