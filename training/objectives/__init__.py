@@ -42,6 +42,7 @@ _ARRAYS = ("table", "images")
 
 OBJECTIVES: dict[str, Line] = {
     "masked-lm": Line("training.objectives.masked_lm", ("text",), ("sparse",)),
+    "masked-frames": Line("training.objectives.masked_frames", ("sound",), ("sparse",)),
     "autoencoder": Line("training.objectives.autoencoder", _ARRAYS, ("clean",)),
     "vae": Line("training.objectives.vae", _ARRAYS, ("clean",)),
     "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),
