@@ -20,6 +20,7 @@ CORRUPTIONS = {
     "none": "data_prep.corruptions.none",
     "masked-lm": "data_prep.corruptions.masking",
     "spans": "data_prep.corruptions.spans",
+    "masked-frames": "data_prep.corruptions.masked_frames",
     "gaussian": "data_prep.corruptions.noise",
     "masking": "data_prep.corruptions.noise",
     "salt-and-pepper": "data_prep.corruptions.noise",

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from data_prep.corruptions.noise import scaled
-from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.shards.rows import Rows, num_rows, ragged, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.opening import open_pretrained, sort_of
 from training.models.autoencoder import Autoencoder, open_model
+from training.models.frame_network import FrameNetwork, open_network
 from training.models.text_network import accepted
 from training.objectives.text import padded_tokens, seen_tokens
 
@@ -94,11 +95,31 @@ class TextEncoder:
         return Features(values * mask[..., None], mask)
 
 
+@dataclass(frozen=True)
+class FrameEncoder:
+    """The last hidden states of an encoder of frames, [R, L, D]. Rows have `input` Ragged [N, bands]."""
+
+    network: FrameNetwork
+    device: torch.device
+
+    def encode(self, rows: Rows) -> Features:
+        frames = ragged(rows, "seen" if "seen" in rows else "input")
+        mask = np.arange(int(frames.lengths.max())) < frames.lengths[:, None]
+
+        def states(index: np.ndarray) -> Tensor:
+            values = torch.from_numpy(frames.take(index).pad(mask.shape[1], 0)).to(self.device)
+            return self.network.encode(values.float(), torch.from_numpy(mask[index].astype(np.int64)).to(self.device))
+
+        return Features(np.concatenate(_batched(np.arange(len(frames)), states)) * mask[..., None], mask)
+
+
 def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
     """The encoder of a folder that training wrote. UserError where it holds none."""
     place = torch.device(device)
     if sort_of(folder) == "array":
         return ArrayEncoder(open_model(folder, device), place)
+    if sort_of(folder) == "frames":
+        return FrameEncoder(open_network(folder).to(place).requires_grad_(False), place)
     attention = "eager" if place.type == "cpu" else "sdpa"
     model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
     return TextEncoder(model.to(place).requires_grad_(False), specials(folder).pad, place)

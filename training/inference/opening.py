@@ -13,13 +13,16 @@ SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 
 
 def sort_of(folder: Path) -> str:
-    """`array` of an auto-encoder's folder, `text` of one of `transformers`; UserError where it is neither."""
+    """What a folder's network takes: `array` an auto-encoder's, `frames` an encoder of frames, `text` one of
+    `transformers`; UserError where it is none of these."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / CONFIG}: holds no network ({error}); name a folder that training wrote.") from None
     if isinstance(config, dict) and "model_type" in config:
         return "text"
+    if isinstance(config, dict) and config.get("kind") == "frames":
+        return "frames"
     if isinstance(config, dict) and "kind" in config:
         return "array"
     raise UserError(f"{folder / CONFIG}: describes no network; name a folder that training wrote.")

@@ -48,6 +48,7 @@ OBJECTIVES: dict[str, Line] = {
     "masked-lm": Line("training.objectives.masked_lm", ("text",), ("sparse",)),
     "gpt": Line("training.objectives.gpt", ("text",), ("clean",)),
     "t5": Line("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
+    "masked-frames": Line("training.objectives.masked_frames", ("sound",), ("sparse",)),
     "autoencoder": Line("training.objectives.autoencoder", _ARRAYS, ("clean",)),
     "vae": Line("training.objectives.vae", _ARRAYS, ("clean",)),
     "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),
