@@ -51,6 +51,7 @@ class ArrayCorpus:
             ]
             self._starts = np.cumsum([0, *(file["rows"] for file in index["splits"][split])])
             self.schema = TableSchema.of_json(index["schema"]) if self.kind == "table" else None
+            self.rate: int | None = index.get("rate")  # samples a second, of recordings
             self.shape: tuple[int, ...] | None = tuple(index["shape"]) if index.get("shape") else None
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is not a corpus of arrays ({error}); ingest it again") from error

@@ -5,7 +5,7 @@ recordings ─► corpus: waveforms at one rate ─► fit: mean and deviation p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +25,9 @@ from data_prep.sound.files import SoundConfig
 from data_prep.sound.frames import FramesConfig, Scale, frames
 from data_prep.sources.config import Accepts
 from data_prep.stats import columns
+from data_prep.stats.blocks import Statistics, Table
 from data_prep.tables.schema import classes_of
+from data_prep.views import Example, Frames, Viewer, Wave
 
 ROWS_AT_ONCE = 64
 BYTES_PER_SHARD = 1 << 28
@@ -125,6 +127,35 @@ class SoundKind(ArrayKind):
             for split, made in folders.items():
                 stats["splits"][split] |= {"frames": made["frames"], "seconds": made["seconds"]}
         return stats
+
+    def corpus_stats(self, corpus: Path) -> dict[str, Any]:
+        return columns.of_splits(corpus)
+
+    def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
+        """Also how long the recordings of each split are."""
+        known, blocks = super().statistics(counts, ingested), []
+        rows = [
+            [name, split["frames"], split["seconds"]] for name, split in counts["splits"].items() if "frames" in split
+        ]
+        if rows:
+            blocks.append(Table("durations", "Frames and seconds of each split", ["split", "frames", "seconds"], rows))
+        return Statistics(known.numbers, [*known.blocks, *blocks])
+
+    def viewer(self, preprocessor: Path | None) -> Viewer:
+        rate = Scale.load(preprocessor).rate if preprocessor else 1.0
+        return lambda values: Frames(values, rate)
+
+    def show_corpus(self, corpus: Path, split: str, index: range) -> tuple[list[Example], int]:
+        recordings = ArrayCorpus(corpus, split)
+        numbers = np.arange(index.start, min(index.stop, len(recordings)))
+        if not len(numbers):
+            return [], len(recordings)
+        waveforms, names = _runs(recordings.read(numbers)), recordings.names(numbers)
+        examples = [
+            Example(name, {"": Wave(waveforms.row(place) / np.float32(32768), recordings.rate or 1)})
+            for place, name in enumerate(names)
+        ]
+        return examples, len(recordings)
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         scale = Scale.load(preprocessor)
