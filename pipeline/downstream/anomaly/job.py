@@ -154,7 +154,8 @@ def run(
     """Test all detectors on `seeds` splits; leave the first one, trained once more, in `detector/`.
 
     inputs: `corpus`, typed rows of a table or images uint8 [N, C, H, W] with labels; `shards`, the same in splits, as
-    networks are given them. Scores are higher for the more unusual rows; figures are AUROC, average precision (by
+    networks are given them; `preprocessor`, of a table its transform.
+    Scores are higher for the more unusual rows; figures are AUROC, average precision (by
     steps) and recall at the asked share of false alarms, in 0 … 1, over the splits. UserError where labels do not say
     what is normal, or rows are too few for a split. One-class training as in Ruff et al. 2018, section 2.
     """

@@ -229,10 +229,10 @@ def test_training_uses_many_codes_where_a_plain_codebook_collapses() -> None:
     records: list[dict[str, Any]] = []
     training = tiny.training("vq", steps=150, log_every=50, log=records.append, options={"size": 64})
     training.run()
-    last = [r for r in records if "perplexity" in r][-1]
-    assert last["perplexity"] > 20 and last["codes_used"] > 0.6
+    last = [r for r in records if "train/perplexity" in r][-1]
+    assert last["train/perplexity"] > 20 and last["train/codes_used"] > 0.6
     model = training.objective.model.eval()  # type: ignore[attr-defined]
     with torch.no_grad():
         indices = model.indices(torch.from_numpy(tiny.vectors(400)))
     counts = torch.bincount(indices.flatten(), minlength=64)
-    assert last["perplexity"] == pytest.approx(float(perplexity(counts.float())), rel=0.25)
+    assert last["train/perplexity"] == pytest.approx(float(perplexity(counts.float())), rel=0.25)

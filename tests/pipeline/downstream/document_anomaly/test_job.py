@@ -374,7 +374,7 @@ def test_other_documents_enter_the_key_by_what_they_hold(tmp_path: Path) -> None
         (["downstream.0.others=[{package: brown}, {package: brown}]"], "downstream.0.others.1: another kind is called"),
         (["downstream.0.baselines=[svm]"], "downstream.0.baselines.0"),
         (["downstream.0.word=3"], "downstream.0.word: unknown key; did you mean downstream.0.words"),
-        (["downstream.0.task=anomaly"], "downstream.0.words: unknown key"),
+        (["downstream.0.task=anomaly"], "downstream.0.task: anomaly is of tables and images"),
     ],
 )
 def test_recipes_that_cannot_work_are_refused(tmp_path: Path, settings: list[str], complaint: str) -> None:
