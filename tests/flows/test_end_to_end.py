@@ -115,7 +115,7 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
         assert run.data.tags["artifact"] == first["stages"][name]["artifact"]
         assert run.info.status == "FINISHED"
     pretrain = by_name["pretrain"]
-    losses = client.get_metric_history(pretrain.info.run_id, "loss")
+    losses = client.get_metric_history(pretrain.info.run_id, "train/loss")
     assert [metric.step for metric in losses] == [2, 4, 6, 8]
     assert losses[-1].value < losses[0].value
     digests = {item.dataset.digest for item in pretrain.inputs.dataset_inputs}
