@@ -36,3 +36,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("SESAME_HOME", str(folder))
     return folder
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named after their parameter: those of gzip hold the time, and two processes must agree on the names."""
+    return argname if isinstance(val, bytes) else None
