@@ -145,6 +145,10 @@ class Kind:
         """What shards and their corpus look like, in numbers."""
         raise NotImplementedError
 
+    def expected(self, recipe: Sections) -> DataFacts | None:
+        """Facts of its rows as the recipe alone tells them; None where nobody knows yet what a row is."""
+        return None
+
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, where there is one."""
         return None

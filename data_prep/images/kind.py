@@ -11,6 +11,7 @@ from pydantic import Field
 from data_prep.corpus.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.errors import UserError
+from data_prep.facts import DataFacts
 from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig
 from data_prep.kinds import DataConfig, Problem, Sections
@@ -74,6 +75,11 @@ class ImagesKind(ArrayKind):
     def shape(self, corpus: ArrayCorpus, preprocessor: None) -> tuple[tuple[int, ...], int]:
         shape = corpus.shape or ()
         return shape, int(np.prod(shape))
+
+    def expected(self, recipe: Sections) -> DataFacts | None:
+        images = recipe.data.images
+        side = images.patch or images.size
+        return DataFacts(recipe.data.kind, ("input", "label"), (images.channels, side, side)) if side else None
 
 
 KIND = ImagesKind()

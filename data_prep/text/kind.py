@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
+from data_prep.facts import DataFacts
 from data_prep.ingest import ingest
 from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use
 from data_prep.settings import identity
@@ -92,6 +93,19 @@ class TextKind(Kind):
         folders = {name: shards / name for name in lengths}
         rows = stats.of_shards(folders, made_of.preprocessor, lengths)
         return {"rows": rows, "corpus": stats.of_corpus(made_of.corpus)}
+
+    def expected(self, recipe: Sections) -> DataFacts:
+        """Ids of special tokens as a tokenizer that is learned here gives them; of a pretrained one, its own."""
+        tokenizer = recipe.tokenizer
+        if tokenizer.path is not None and Path(tokenizer.path).is_dir():
+            tokens = specials(tokenizer.path)
+        else:
+            roles: dict[str, Any] = {role: number for number, role in enumerate(tokenizer.tokens)}
+            if "decoder_start" in tokenizer.roles:
+                roles["decoder_start"] = roles["pad"]
+            last = tokenizer.vocabulary - 1
+            tokens = Specials(tokenizer.vocabulary, sentinels=range(last, last - tokenizer.sentinels, -1), **roles)
+        return DataFacts(recipe.data.kind, ("input",), length=recipe.compose.length, specials=tokens)
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)
