@@ -218,6 +218,10 @@ class Kind:
         """Examples of a corpus as a person looks at them (cut where the split ends), and how many there are in all."""
         raise NotImplementedError
 
+    def expected(self, recipe: Sections) -> DataFacts | None:
+        """Facts of its rows as the recipe alone tells them; None where nobody knows yet what a row is."""
+        return None
+
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, where there is one."""
         return None

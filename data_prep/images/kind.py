@@ -13,6 +13,7 @@ from data_prep.corpus.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
+from data_prep.facts import DataFacts
 from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig
 from data_prep.kinds import DataConfig, Problem, Sections
@@ -88,6 +89,11 @@ class ImagesKind(ArrayKind):
 
     def raw_view(self, batch: ArrayBatch, row: int) -> Image:
         return Image(scaled(np.asarray(batch.input[row])))
+
+    def expected(self, recipe: Sections) -> DataFacts | None:
+        images = recipe.data.images
+        side = images.patch or images.size
+        return DataFacts(recipe.data.kind, ("input", "label"), (images.channels, side, side)) if side else None
 
 
 KIND = ImagesKind()

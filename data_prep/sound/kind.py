@@ -16,6 +16,7 @@ from data_prep.corpus.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.corpus.documents import SPLITS
 from data_prep.errors import UserError
+from data_prep.facts import DataFacts
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections, Use
 from data_prep.settings import identity
 from data_prep.shards.format import ShardWriter
@@ -156,6 +157,11 @@ class SoundKind(ArrayKind):
             for place, name in enumerate(names)
         ]
         return examples, len(recordings)
+
+    def expected(self, recipe: Sections) -> DataFacts:
+        config, rate = recipe.data.frames, recipe.data.sound.rate
+        _, hop = config.samples(rate)
+        return DataFacts("sound", ("input", "label", "row"), (config.bands,), config.length, rate / hop)
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
         scale = Scale.load(preprocessor)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
 from data_prep.corpus.draft import Draft, Writing
+from data_prep.facts import DataFacts
 from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use, Written
 from data_prep.settings import identity
 from data_prep.shards.rows import Specials
@@ -164,6 +165,19 @@ class TextKind(Kind):
         from data_prep.text.show import documents
 
         return documents(corpus, split, index)
+
+    def expected(self, recipe: Sections) -> DataFacts:
+        """Ids of special tokens as a tokenizer that is learned here gives them; of a pretrained one, its own."""
+        tokenizer = recipe.tokenizer
+        if tokenizer.path is not None and Path(tokenizer.path).is_dir():
+            tokens = specials(tokenizer.path)
+        else:
+            roles: dict[str, Any] = {role: number for number, role in enumerate(tokenizer.tokens)}
+            if "decoder_start" in tokenizer.roles:
+                roles["decoder_start"] = roles["pad"]
+            last = tokenizer.vocabulary - 1
+            tokens = Specials(tokenizer.vocabulary, sentinels=range(last, last - tokenizer.sentinels, -1), **roles)
+        return DataFacts(recipe.data.kind, ("input",), length=recipe.compose.length, specials=tokens)
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)

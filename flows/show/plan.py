@@ -20,7 +20,6 @@ from training.cost.memory import Memory
 
 if TYPE_CHECKING:
     from pipeline.dag import Planned
-    from pipeline.estimate.tokens import Estimate
 
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
@@ -49,25 +48,20 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
 
 
 def _rows(train: dict[str, Any]) -> str:
-    if "shape" in train:
-        return f"{train['rows']:,} rows of shape {tuple(train['shape'])}"
-    return f"{train['rows']:,} rows, {train['tokens']:,} tokens, {train['padding_share']:.1%} padding"
-
-
-def _estimate(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str) -> Estimate | None:
-    from pipeline.estimate import arrays, tokens
-
-    if loaded.compose:
-        return tokens.estimate(loaded, planned, home.path, _peak(gpu))
-    return arrays.estimate(loaded, planned, home.path, _peak(gpu))
+    """What shards say of their rows."""
+    parts = [f"{train['rows']:,} rows" + (f" of shape {tuple(train['shape'])}" if "shape" in train else "")]
+    parts += [f"{train['tokens']:,} tokens"] if "tokens" in train else []
+    parts += [f"{train['padding_share']:.1%} padding"] if "padding_share" in train else []
+    return ", ".join(parts)
 
 
 def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
+    from pipeline.estimate.estimate import estimate
+
     train, placement = loaded.train, loaded.placement
-    unit = "tokens" if loaded.compose else "pictures" if loaded.data.kind == "images" else "rows"
     with out.status("timing a few steps, once for this machine", spinner="dots"):
-        found = _estimate(loaded, planned, home, gpu)
-    if found is None:
+        needed = estimate(loaded, planned, home.path, _peak(gpu))
+    if needed is None:
         return [
             Text(f"{train.steps:,} steps of {train.global_batch:,} rows"),
             Text("what it needs is known when the shards are made, for they tell how many numbers a row has", "dim"),
@@ -76,20 +70,22 @@ def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: st
     zero = "plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"
     extra = [f"{kind} on {where}" for kind, where in _offloaded(placement)]
     extra += ["activations recomputed"] if placement.activation_checkpointing else []
-    passes = f", {found.passes:.2f} passes over the shards" if found.passes is not None else ""
-    most = f", at most {found.tokens:,} tokens" if loaded.compose else ""
+    passes = f", {needed.passes:.2f} passes over the shards" if needed.passes is not None else ""
+    most = f", at most {needed.units:,} {needed.unit}" if needed.units != needed.rows else ""
     lines = [
-        Text(f"{found.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{most}{passes}"),
-        Text(f"{placement.workers} worker{many}, {', '.join([zero, found.precision, *extra])}"),
-        _memory(found.memory),
+        Text(f"{needed.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{most}{passes}"),
+        Text(f"{placement.workers} worker{many}, {', '.join([zero, needed.precision, *extra])}"),
+        _memory(needed.memory),
     ]
-    if found.measured:
-        source = "timed before" if not found.fresh else "timed beside other work" if found.busy else "timed just now"
-        speed = found.tokens / found.seconds[0]
-        lines.append(_fact("time", f"{span(found.seconds[0])}, {speed:,.0f} {unit}/s", f"{source} on these cores"))
-    elif found.flops:
-        text = f"{span(found.seconds[0])} to {span(found.seconds[1])} on {placement.workers} × {gpu}"
-        lines.append(_fact("time", text, f"{found.flops:.2g} operations at 50 to 30 % of its peak"))
+    if needed.measured:
+        source = "timed before" if not needed.fresh else "timed beside other work" if needed.busy else "timed just now"
+        speed = needed.units / needed.seconds[0]
+        lines.append(
+            _fact("time", f"{span(needed.seconds[0])}, {speed:,.0f} {needed.unit}/s", f"{source} on these cores")
+        )
+    elif needed.flops:
+        text = f"{span(needed.seconds[0])} to {span(needed.seconds[1])} on {placement.workers} × {gpu}"
+        lines.append(_fact("time", text, f"{needed.flops:.2g} operations at 50 to 30 % of its peak"))
     return lines
 
 

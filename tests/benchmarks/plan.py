@@ -11,10 +11,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from data_prep.corruptions.masking import MaskingConfig
+from data_prep.facts import DataFacts
+from data_prep.shards.rows import Specials
 from pipeline.estimate import calibration
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import Batch, memory
-from training.cost.step_benchmark import WARM_UP, Trial, measure
+from training.cost.step_benchmark import WARM_UP, Facts, StepBenchmark, measure
 from training.cost.transformer import Transformer
 
 VOCABULARY, LENGTH, RATE, MOST = 30_522, 128, 0.15, 20
@@ -37,7 +40,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def trial(size: str, case: str) -> Trial:
+def benchmark(size: str, case: str) -> StepBenchmark:
     layers, hidden, rows = SIZES[size]
     precision, placement = CASES[case]
     config = {
@@ -47,13 +50,12 @@ def trial(size: str, case: str) -> Trial:
         "intermediate_size": 4 * hidden,
         "max_position_embeddings": LENGTH,
     }
-    return Trial(
+    specials = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=VOCABULARY)
+    return StepBenchmark(
         network=NetworkConfig(config=config),
         objective=ObjectiveConfig(options={"sentence": "sop"}),
-        vocabulary=VOCABULARY,
-        length=LENGTH,
-        rate=RATE,
-        max_predictions=MOST,
+        facts=Facts.of(DataFacts("text", ("input",), length=LENGTH, specials=specials)),
+        corruption=MaskingConfig.model_validate({"kind": "masked-lm", "rate": RATE, "max_predictions": MOST}),
         batch=rows,
         steps=WARM_UP + STEPS[size],
         precision=precision,
@@ -61,14 +63,14 @@ def trial(size: str, case: str) -> Trial:
     )
 
 
-def predicted(size: str, given: Trial, home: Path) -> tuple[float, float]:
+def predicted(size: str, given: StepBenchmark, home: Path) -> tuple[float, float]:
     """Bytes and seconds."""
     layers, hidden, rows = SIZES[size]
     shape = Transformer(layers, hidden, hidden // 64, 4 * hidden, VOCABULARY, LENGTH, 2, masked_lm=True)
     mine = rows // given.placement.workers
     batch = Batch(mine, LENGTH, mine * round(RATE * LENGTH))
     bytes_ = memory(shape, shape.parameters(), batch, given.placement, given.precision, "cpu").total
-    return bytes_, calibration.rhythm(home, given, layers).step(1)
+    return bytes_, calibration.layered_step_time(home, given, layers).step(1)
 
 
 def main(sizes: list[str]) -> None:
@@ -78,7 +80,7 @@ def main(sizes: list[str]) -> None:
     with tempfile.TemporaryDirectory() as home:
         for size in sizes:
             for case in CASES:
-                given = trial(size, case)
+                given = benchmark(size, case)
                 bytes_, seconds = predicted(size, given, Path(home))
                 [found] = measure(given)
                 cells = (

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from pipeline import dag
-from pipeline.estimate import arrays, calibration
+from pipeline.estimate import calibration
+from pipeline.estimate.estimate import estimate
 from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
@@ -71,7 +72,7 @@ def main(names: list[str]) -> None:
             ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
             shutil.rmtree(next(home.path.glob("store/pretrain-*")))
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
-            found = arrays.estimate(recipe, planned, home.path, 1e15)
+            found = estimate(recipe, planned, home.path, 1e15)
             assert found is not None
             bytes_, seconds = ran(home, name, settings, steps)
         cells = (

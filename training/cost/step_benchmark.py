@@ -1,9 +1,9 @@
-"""Some steps of training on rows made of nothing, timed: `python -m training.cost.step_benchmark RANK FOLDER TRIAL …`.
+"""Some steps of training on made-up rows, timed: `python -m training.cost.step_benchmark RANK FOLDER SETTINGS …`.
 
-    trials ─► one process per worker ─► the training loop as it is ─► Measured: seconds of a step, bytes at the peak
+    settings ─► one process per worker ─► the training loop as it is ─► Measured: seconds of a step, bytes at the peak
 
 What `sesame plan` calibrates by, on a network of one and of three layers, and what it is compared with, on all of them.
-Networks of tables and pictures are small: they are tried whole.
+Networks without layers of one kind are small: their steps are timed whole.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field
 
 from data_prep.corruptions import CorruptionConfig, config_union
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.shards.rows import Specials
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
-from training.objectives import options_of
 
 if TYPE_CHECKING:
     AnyCorruption = CorruptionConfig
@@ -35,90 +35,95 @@ if TYPE_CHECKING:
 else:
     AnyCorruption = config_union()
 
-ROWS = 256  # of the table that all steps read
-SHARD_VALUES = 1 << 22  # at most, of the shards that arrays are read from
+MOST_ROWS = 4096  # to read from: of more, reading one is no dearer
+SHARD_VALUES = 1 << 22  # at most, of the shards that rows are read from
 WARM_UP = 2  # steps that are not counted: allocation, choice of kernels
 
 
-class Trial(Settings):
-    """What to try of a training on text."""
+class Facts(Settings):
+    """`DataFacts` as plain values, without folders."""
 
-    network: NetworkConfig
-    objective: ObjectiveConfig
-    vocabulary: int
-    length: int
-    rate: float  # of masking, and
-    max_predictions: int
-    batch: int  # rows per step, all workers
-    steps: int
-    precision: str
-    placement: PlacementConfig
+    kind: str
+    columns: list[str] = Field(default_factory=list)
+    shape: list[int] = Field(default_factory=list)
+    length: int | None = None
+    rate: float | None = None
+    classes: list[str] = Field(default_factory=list)
+    vocabulary: int | None = None
+    special: list[int] = Field(default_factory=list)
+    sentinels: list[int] = Field(default_factory=list)
+    roles: dict[str, int] = Field(default_factory=dict)
 
-    def build(self, folder: Path) -> tuple[Objective, Stream, TrainConfig]:
-        """What a worker trains, on which rows."""
-        import numpy as np
-
-        from data_prep.corruptions.masking import Masking, MaskingConfig
-        from data_prep.shards.rows import Ragged, Specials
-        from training.data import Corpus, MemoryTable, Stream
-        from training.objectives import build
-
-        specials = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=self.vocabulary)
-        random = np.random.default_rng(0)
-        tokens = random.integers(5, self.vocabulary, (ROWS, self.length)).astype(np.uint32)
-        lengths = np.full(ROWS, self.length)
-        columns: dict[str, Any] = {"input": Ragged.from_lengths(tokens.ravel(), lengths)}
-        if options_of(self.objective).sentence != "none":
-            columns["label"] = random.integers(0, 2, ROWS).astype(np.uint8)
-        masking = MaskingConfig.model_validate(
-            {"kind": "masked-lm", "rate": self.rate, "max_predictions": self.max_predictions}
+    @classmethod
+    def of(cls, data: DataFacts) -> Facts:
+        tokens = data.specials
+        return cls(
+            kind=data.kind,
+            columns=list(data.columns),
+            shape=list(data.shape),
+            length=data.length,
+            rate=data.rate,
+            classes=list(data.classes),
+            vocabulary=tokens.vocabulary if tokens else None,
+            special=sorted(tokens.all) if tokens else [],
+            sentinels=list(tokens.sentinels) if tokens else [],
+            roles=dict(tokens.roles) if tokens else {},
         )
-        table = MemoryTable(columns, ROWS)
-        stream = Stream([Corpus("made up", table)], 0, OrderConfig(), Masking(masking, specials))
-        train = TrainConfig(steps=self.steps, global_batch=self.batch, precision=self.precision)  # type: ignore[arg-type]
-        data = DataFacts("text", ("input", "label"), length=self.length, specials=specials)
-        return build(self.objective, {"model": self.network}, data, "cpu"), stream, train
+
+    def data(self) -> DataFacts:
+        tokens = None
+        if self.vocabulary is not None:
+            tokens = Specials(self.vocabulary, self.special, self.sentinels, **self.roles)
+        return DataFacts(
+            kind=self.kind,
+            columns=tuple(self.columns),
+            shape=tuple(self.shape),
+            length=self.length,
+            rate=self.rate,
+            classes=tuple(self.classes),
+            specials=tokens,
+        )
+
+    @property
+    def row_values(self) -> int:
+        """Numbers that the input of a row has at most."""
+        return max(1, math.prod(self.shape) * (self.length or 1))
 
 
-class ArrayTrial(Settings):
-    """What to try of a training on tables or pictures."""
+class StepBenchmark(Settings):
+    """Which steps to time: a recipe's, on rows of its objective's `example`."""
 
-    network: NetworkConfig
     objective: ObjectiveConfig
-    shape: list[int]  # of a row
-    rows: int  # to read from
-    order: OrderConfig
-    augment: AugmentConfig
+    network: NetworkConfig
+    facts: Facts
     corruption: AnyCorruption
-    optimizer: Literal["adamw", "sgd"]
-    log_every: int
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    order: OrderConfig = Field(default_factory=OrderConfig)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    log_every: int = 10
+    rows: int = MOST_ROWS  # to read from
     batch: int  # rows per step, all workers
     steps: int
     precision: str
     placement: PlacementConfig
 
     def build(self, folder: Path) -> tuple[Objective, Stream, TrainConfig]:
-        """What a worker trains, on which rows: from shards in `folder`, for reading is much of so short steps."""
-        import numpy as np
-
+        """What a worker trains, on which rows: from shards in `folder`, for reading is much of short steps."""
         from data_prep.shards.format import Shards, ShardWriter
+        from training.cost.counted import example
         from training.data import Corpus, Stream
         from training.job import augmented, on_load
         from training.objectives import build
 
-        random, pictures = np.random.default_rng(0), len(self.shape) > 1
-        count = max(1, min(self.rows, SHARD_VALUES // math.prod(self.shape)))
-        values = random.integers(0, 256, (count, *self.shape), np.uint8)
-        rows: dict[str, Any] = {
-            "input": values if pictures else values.astype(np.float32) / 255,
-            "label": np.zeros(count, np.int64),
-            "row": np.arange(count),
-        }
+        data = self.facts.data()
+        objective = build(self.objective, {"model": self.network}, data, "cpu")
+        count = max(1, min(self.rows, MOST_ROWS, SHARD_VALUES // self.facts.row_values))
+        rows = example(objective, count, data.specials, self.corruption, at="shards")
         writer = ShardWriter(Path(tempfile.mkdtemp(dir=folder)), count)
         writer.write(rows)
         writer.close()
-        changed = augmented(self.augment, on_load(self.corruption))
-        stream = Stream([Corpus("made up", Shards(writer.folder))], 0, self.order, changed)
+        changed = augmented(self.augment, on_load(self.corruption, data.specials))
+        stream = Stream([Corpus("example", Shards(writer.folder))], 0, self.order, changed)
         train = TrainConfig(
             steps=self.steps,
             global_batch=self.batch,
@@ -126,54 +131,52 @@ class ArrayTrial(Settings):
             optimizer=self.optimizer,
             log_every=self.log_every,
         )
-        data = DataFacts("images" if pictures else "table", ("input", "label"), tuple(self.shape))
-        return build(self.objective, {"model": self.network}, data, "cpu"), stream, train
-
-
-AnyTrial = Trial | ArrayTrial
+        return objective, stream, train
 
 
 class Measured(Settings):
     """What came of it, by the slowest and the largest of the workers."""
 
-    step_seconds: float  # median; of a text's equal steps
+    step_seconds: float  # median; of equal steps
     mean_seconds: float = 0.0  # of a step, with what comes between steps
     update_seconds: float  # of that, after the backward pass: sums over workers, clipping, optimizer
     peak_bytes: int  # anonymous resident memory; 0 where the system does not tell
 
 
-def measure(*trials: AnyTrial) -> list[Measured]:
-    """Run trials of one number of workers, one after another, in processes of their own.
+def measure(*benchmarks: StepBenchmark) -> list[Measured]:
+    """Run benchmarks of one number of workers, one after another, in processes of their own.
 
     Those inherit this one's priority. Raises UserError with their last word if one of them fails.
     """
-    told_of = [trial.model_dump_json() for trial in trials]
+    settings = [benchmark.model_dump_json() for benchmark in benchmarks]
     with tempfile.TemporaryDirectory() as folder:
         workers = [
             subprocess.Popen(
-                [sys.executable, "-m", "training.cost.step_benchmark", str(rank), folder, *told_of],
+                [sys.executable, "-m", "training.cost.step_benchmark", str(rank), folder, *settings],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            for rank in range(trials[0].placement.workers)
+            for rank in range(benchmarks[0].placement.workers)
         ]
         try:
-            told = [worker.communicate() for worker in workers]
+            outputs = [worker.communicate() for worker in workers]
         finally:
             for worker in workers:
                 worker.kill()
-        for worker, (_, errors) in zip(workers, told, strict=True):
+        for worker, (_, errors) in zip(workers, outputs, strict=True):
             if worker.returncode:
                 last = (errors.strip().splitlines() or [f"exit status {worker.returncode}"])[-1]
-                raise UserError(f"a trial of this training failed: {last}")
-    by_worker = [[Measured.model_validate_json(line) for line in out.splitlines()[-len(trials) :]] for out, _ in told]
-    return [_most(found) for found in zip(*by_worker, strict=True)]
+                raise UserError(f"a timed step of this training failed: {last}")
+    by_worker = [
+        [Measured.model_validate_json(line) for line in out.splitlines()[-len(benchmarks) :]] for out, _ in outputs
+    ]
+    return [_most(workers) for workers in zip(*by_worker, strict=True)]
 
 
-def _most(found: tuple[Measured, ...]) -> Measured:
+def _most(by_worker: tuple[Measured, ...]) -> Measured:
     names = Measured.model_fields
-    return Measured.model_validate({name: max(getattr(one, name) for one in found) for name in names})
+    return Measured.model_validate({name: max(getattr(worker, name) for worker in by_worker) for name in names})
 
 
 def peak_bytes() -> int:
@@ -182,24 +185,24 @@ def peak_bytes() -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0
-    found = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value}
-    return (found["VmHWM"] - found["RssFile"] - found["RssShmem"]) * 1024
+    sizes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if "kB" in value}
+    return (sizes["VmHWM"] - sizes["RssFile"] - sizes["RssShmem"]) * 1024
 
 
-def run(trial: AnyTrial, rank: int, folder: Path) -> Measured:
-    """This worker's part of a trial."""
+def run(benchmark: StepBenchmark, rank: int, folder: Path) -> Measured:
+    """This worker's part of a benchmark."""
     import torch.distributed as dist
 
     from training.distributed import Worker, set_up_cpu
     from training.loop import Training
 
-    world = trial.placement.workers
-    set_up_cpu(trial.placement.threads, world)
+    world = benchmark.placement.workers
+    set_up_cpu(benchmark.placement.threads, world)
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
-    objective, stream, config = trial.build(folder)
+    objective, stream, config = benchmark.build(folder)
     ends: list[float] = []
-    training = Training(objective, stream, config, trial.placement, Worker(rank, world, world))
+    training = Training(objective, stream, config, benchmark.placement, Worker(rank, world, world))
     updates: list[float] = []
     for engine in training.engines.values():
         engine.step = _timed(engine.step, updates, ends)  # type: ignore[method-assign]
@@ -225,9 +228,9 @@ def _timed(step: Any, seconds: list[float], ends: list[float]) -> Any:
 
 
 if __name__ == "__main__":
-    for told in sys.argv[3:]:
+    for values in sys.argv[3:]:
         print(
-            run(TypeAdapter(AnyTrial).validate_json(told), int(sys.argv[1]), Path(sys.argv[2])).model_dump_json(),
+            run(StepBenchmark.model_validate_json(values), int(sys.argv[1]), Path(sys.argv[2])).model_dump_json(),
             flush=True,
         )
     os._exit(0)  # libraries' threads have nothing left to say

@@ -95,7 +95,10 @@ class ArrayObjective(Base):
         return None
 
     def example(self, n: int) -> Rows:
-        return {"input": np.full((n, *self.model.shape), 0.5, np.float32), "label": np.full(n, -1)}
+        shape = (n, *self.model.shape)
+        images = len(self.model.shape) == 3  # which are bytes in shards
+        values = np.full(shape, 128, np.uint8) if images else np.full(shape, 0.5, np.float32)
+        return {"input": values, "label": np.full(n, -1)}
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         from training.models.autoencoder import save_model

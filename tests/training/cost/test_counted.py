@@ -18,7 +18,7 @@ from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
 from training.cost.counted import Cost, _Live, cost_of, num_parameters, price
 from training.cost.memory import OTHER_PROCESS, Memory, counted_memory
-from training.cost.step_benchmark import ArrayTrial, measure
+from training.cost.step_benchmark import Facts, StepBenchmark, measure
 from training.objective import Base, Batch, Loss, Turn
 
 PLAIN = ObjectiveConfig(name="autoencoder")
@@ -180,10 +180,10 @@ def test_more_rows_need_as_much_more_memory() -> None:
 
     def once(rows: int) -> int:
         return measure(
-            ArrayTrial(
+            StepBenchmark(
                 network=WIDE,
                 objective=PLAIN,
-                shape=[3, 64, 64],
+                facts=Facts(kind="images", shape=[3, 64, 64]),
                 rows=256,
                 order=OrderConfig(),
                 augment=AugmentConfig(),

@@ -1,4 +1,4 @@
-"""What `sesame plan` says of tables and pictures."""
+"""What `sesame plan` says of tables and images."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.facts import DataFacts
 from pipeline import dag
-from pipeline.estimate import arrays, calibration
-from pipeline.estimate.tokens import Estimate
+from pipeline.estimate import calibration
+from pipeline.estimate.estimate import Estimate, _benchmark, _parts, estimate
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
 from training.cost.memory import OTHER_PROCESS
-from training.cost.step_benchmark import ArrayTrial, Measured, Trial
+from training.cost.step_benchmark import Measured, StepBenchmark
 
 STEP, UPDATE = 0.5, 0.1  # seconds
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[ArrayTrial]:
-    """Trials that would have run."""
-    seen: list[ArrayTrial] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
+    """What would have been timed."""
+    seen: list[StepBenchmark] = []
 
-    def answer(*trials: Trial | ArrayTrial) -> list[Measured]:
-        seen.extend(trial for trial in trials if isinstance(trial, ArrayTrial))
-        return [Measured(step_seconds=9.0, mean_seconds=STEP, update_seconds=UPDATE, peak_bytes=0) for _ in trials]
+    def answer(*benchmarks: StepBenchmark) -> list[Measured]:
+        seen.extend(benchmarks)
+        return [Measured(step_seconds=9.0, mean_seconds=STEP, update_seconds=UPDATE, peak_bytes=0) for _ in benchmarks]
 
     monkeypatch.setattr(calibration, "measure", answer)
     monkeypatch.setattr(calibration, "busy", lambda: False)
@@ -36,10 +37,10 @@ def estimated(path: Path, home: Path, *settings: str) -> Estimate | None:
     recipe = load(path, overrides=settings)
     assert isinstance(recipe, Recipe)
     planned = dag.plan(dag.nodes(recipe, home / "downloads"), tiny_arrays.store_of(home))
-    return arrays.estimate(recipe, planned, home, 1e12)
+    return estimate(recipe, planned, home, 1e12)
 
 
-def test_a_recipe_on_cores(tmp_path: Path, asked: list[ArrayTrial]) -> None:
+def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
     assert estimated(path, tmp_path) is None and not asked, "nobody knows yet how large a picture is"
     made = tiny_arrays.make(path, tmp_path)
@@ -47,38 +48,40 @@ def test_a_recipe_on_cores(tmp_path: Path, asked: list[ArrayTrial]) -> None:
     found = estimated(path, tmp_path, *settings)
     assert found is not None and found.fresh and found.measured
     model = 64 * 32 + 32 + 32 * 4 + 4 + 4 * 32 + 32 + 32 * 64 + 64
-    assert (found.parameters, found.tokens) == (model, 31 * 16)
+    assert (found.parameters, found.units) == (model, 31 * 16)
     held_out = made["shards"].summary["validation"]["rows"]
     forward = (STEP - UPDATE) / 3 * held_out / 16
     assert found.seconds[0] == pytest.approx(31 * STEP + 4 * forward)
     assert found.passes == pytest.approx(31 * 16 / made["shards"].summary["train"]["rows"])
     assert found.memory.process == OTHER_PROCESS["flow"] and found.memory.moments == 8 * model
-    assert asked[0].shape == [1, 8, 8] and asked[0].batch == 16
+    assert asked[0].facts.shape == [1, 8, 8] and asked[0].batch == 16
     assert asked[0].rows == made["shards"].summary["train"]["rows"]
     again = estimated(path, tmp_path, *settings, "train.steps=99", "placement.checkpoint_every=7")
     assert again is not None and not again.fresh and len(asked) == calibration.ROUNDS
 
 
-def test_micro_batches_and_noise_are_another_measurement(tmp_path: Path, asked: list[ArrayTrial]) -> None:
+def test_micro_batches_and_noise_are_another_measurement(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
     sized = "data.images={channels: 1, size: 12}"
+    evaluation = (STEP - UPDATE) / 3 * 2048 / 4  # of as many rows as are asked for
     found = estimated(path, tmp_path, sized, "placement.micro_batch=4", "corruption={kind: masking, level: 0.5}")
-    assert found is not None and found.seconds[0] == pytest.approx(30 * (4 * (STEP - UPDATE) + UPDATE))
-    assert (asked[0].shape, asked[0].batch, asked[0].corruption.model_dump()["level"]) == ([1, 12, 12], 4, 0.5)
+    assert found is not None and found.seconds[0] == pytest.approx(30 * (4 * (STEP - UPDATE) + UPDATE) + evaluation)
+    assert (asked[0].facts.shape, asked[0].batch, asked[0].corruption.model_dump()["level"]) == ([1, 12, 12], 4, 0.5)
     more = estimated(path, tmp_path, sized, "placement.micro_batch=4")
     assert more is not None and more.fresh and len(asked) == 2 * calibration.ROUNDS
 
 
-def test_a_recipe_on_gpus_needs_no_trial(tmp_path: Path, asked: list[ArrayTrial]) -> None:
+def test_a_recipe_on_gpus_needs_no_steps(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
     found = estimated(path, tmp_path, "data.images={channels: 1, size: 12}", "placement.device=cuda")
     assert found is not None and not asked and not found.measured and found.memory.process == 0
     assert found.seconds[1] == pytest.approx(found.seconds[0] * 5 / 3)
 
 
-def test_a_trial_measures_what_trains(tmp_path: Path) -> None:
+def test_what_trains_is_measured(tmp_path: Path) -> None:
     recipe = load(tiny_arrays.recipe(tmp_path, "images"), overrides=["corruption={kind: gaussian, level: 0.1}"])
-    assert isinstance(recipe, Recipe)
-    [found] = calibration.measure(arrays._trial(recipe, (1, 8, 8), 16, 100, "fp32").model_copy(update={"steps": 6}))
-    assert 0 < found.update_seconds < found.mean_seconds < 1
-    assert found.peak_bytes > 100e6
+    [part] = _parts(recipe, DataFacts("images", ("input",), (1, 8, 8)))
+    benchmark = _benchmark(recipe, part, 16, 100, "fp32").model_copy(update={"steps": 6})
+    [measured] = calibration.measure(benchmark)
+    assert 0 < measured.update_seconds < measured.mean_seconds < 1
+    assert measured.peak_bytes > 100e6
