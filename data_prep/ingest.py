@@ -28,7 +28,7 @@ from data_prep.corpus.documents import INDEX, SPLITS
 from data_prep.corpus.draft import Decided, Draft, Progress, Unit, Writing
 from data_prep.corpus.summary import summary_of
 from data_prep.kinds import Kind
-from data_prep.shards.format import sealed
+from data_prep.sealed import sealed
 from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_prep.errors import UserError
-from data_prep.shards.format import write_whole
+from data_prep.sealed import write_whole
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 ENCODER, DETECTOR = "encoder", "detector"  # kinds of candidates

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
+from data_prep.arrow import pc
 from data_prep.corpus.documents import INDEX, SPLITS
+from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
-from data_prep.shards.format import digest, mapped, unsealed
+from data_prep.sealed import digest, mapped, unsealed
 from data_prep.shards.rows import Ragged
-from data_prep.tables.schema import TableSchema
-from data_prep.tables.values import pc
 
 NO_LABEL = -1
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep.errors import UserError
-from data_prep.shards.format import digest, mapped, unsealed
+from data_prep.sealed import digest, mapped, unsealed
 
 INDEX = "corpus.json"
 CHECKED_BYTES = 1 << 30

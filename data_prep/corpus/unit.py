@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.documents import REJECT_SCHEMA
 from data_prep.corpus.row_writer import Writer
 from data_prep.errors import UserError
 from data_prep.rng import absorb
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
-from data_prep.tables.values import content_keys
 
 VERSION = 1  # of what reading gives; raised when it gives something else
 RAW, REJECTS = "raw.arrow", "rejects.arrow"

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from data_prep.shards.format import digest, mapped, sealed, unsealed
+from data_prep.sealed import digest, mapped, sealed, unsealed
 
 FOLDER = "units"  # among the downloads
 _INDEX = "unit.json"

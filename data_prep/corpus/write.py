@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data_prep.arrow import pc
 from data_prep.corpus.decide import ROWS_IN_MEMORY, Decided
 from data_prep.corpus.documents import REJECT_SCHEMA, SPLITS
 from data_prep.corpus.draft import Writing
 from data_prep.corpus.unit import REJECTS, batches_of
-from data_prep.shards.format import digest, mapped
-from data_prep.tables.values import pc
+from data_prep.sealed import digest, mapped
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.corpus.array_kind import ArrayKind
+from data_prep.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.schema import classes_of
 from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
@@ -18,7 +19,6 @@ from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig
 from data_prep.kinds import DataConfig, Problem, Sections
 from data_prep.sources.config import Accepts
-from data_prep.tables.schema import classes_of
 from data_prep.views import Image, Viewer
 
 

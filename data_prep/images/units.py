@@ -25,7 +25,7 @@ from data_prep.images.pixels import (
     fitted_array,
     patches,
 )
-from data_prep.shards.format import digest
+from data_prep.sealed import digest
 from data_prep.sources import compressed, packages
 from data_prep.sources.archives import ARCHIVES, SourceFile, check, listed, opened, watched
 from data_prep.sources.config import Accepts, SourceConfig

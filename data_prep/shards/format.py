@@ -30,10 +30,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import ArrayLike
 
 from data_prep.errors import UserError
+from data_prep.sealed import digest, mapped, sealed, unsealed, write_whole
 from data_prep.shards.rows import Ragged, Rows, concat, network_input, num_rows, take
 
 FORMAT = 3
@@ -46,38 +46,6 @@ Layout = Literal["blocks", "ragged"]
 
 class ShardDamaged(UserError):  # noqa: N818 - says what happened, as UserError's kin do
     """A stored shard is not what was written."""
-
-
-def digest(data: Any) -> str:
-    """xxh3-128 of a buffer, as 32 hexadecimal digits."""
-    return xxhash.xxh3_128_hexdigest(data)
-
-
-def sealed(index: dict[str, Any]) -> bytes:
-    """The index as it is stored: JSON with its own digest inside."""
-    body = {name: value for name, value in index.items() if name != "digest"}
-    text = json.dumps(body, sort_keys=True, ensure_ascii=False)
-    return json.dumps(body | {"digest": digest(text.encode())}, ensure_ascii=False, indent=1).encode()
-
-
-def unsealed(data: bytes) -> dict[str, Any]:
-    """The index back; ValueError where it is not what `sealed` made."""
-    index = json.loads(data)
-    if not isinstance(index, dict) or json.loads(sealed(index))["digest"] != index.get("digest"):
-        raise ValueError("its digest does not match")
-    return index
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is seen whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
-def mapped(path: Path) -> memoryview:
-    """The bytes of a file, mapped and not read."""
-    return memoryview(pa.memory_map(str(path)).read_buffer())
 
 
 def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array:

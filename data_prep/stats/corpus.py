@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from data_prep.corpus.documents import INDEX, SPLITS
 from data_prep.errors import UserError
-from data_prep.shards.format import unsealed
+from data_prep.sealed import unsealed
 from data_prep.stats.counts import Binned, by_count, evenly, share_of
 from data_prep.stats.types import FORMAT, CorpusCounts, DocumentCounts, RejectCounts
 

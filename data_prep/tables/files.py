@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.corpus.schema import ColumnKind, TableSchema
 from data_prep.sources import compressed
 from data_prep.sources.archives import ARCHIVES, SourceFile, check, opened, watched
 from data_prep.sources.config import TARGET, Accepts
@@ -28,8 +29,8 @@ from data_prep.sources.files import open_file
 from data_prep.sources.packages_text import Kind
 from data_prep.sources.records import Reject, first_line, is_the_files, seekable
 from data_prep.tables.arff import attribute_relation
-from data_prep.tables.layouts import LAYOUTS, ColumnKind, Layout
-from data_prep.tables.schema import LayoutName, Raw, TableSchema, Typed, misfit, typed
+from data_prep.tables.layouts import LAYOUTS, Layout
+from data_prep.tables.schema import LayoutName, Raw, Typed, misfit, typed
 from data_prep.tables.separated import separated
 from data_prep.tables.values import native
 

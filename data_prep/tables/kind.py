@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from data_prep.corpus.array_kind import ArrayKind, chosen_batches
+from data_prep.array_kind import ArrayKind, chosen_batches
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.schema import classes_of
 from data_prep.errors import UserError
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections
 from data_prep.settings import identity
 from data_prep.sources.config import Accepts
 from data_prep.tables import files, units
-from data_prep.tables.schema import TableConfig, classes_of
+from data_prep.tables.schema import TableConfig
 from data_prep.tables.transform import FILE, Transform, TransformConfig
 from data_prep.views import Cells, Viewer
 

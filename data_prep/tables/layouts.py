@@ -15,9 +15,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-ColumnKind = Literal["numeric", "categorical", "date"]
+from data_prep.corpus.schema import ColumnKind
 
 _KDD = (
     *("duration", "protocol_type", "service", "flag", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent"),

@@ -10,17 +10,18 @@ tables.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from data_prep.arrow import pc
+from data_prep.corpus.schema import ColumnKind, TableSchema
 from data_prep.errors import UserError
 from data_prep.sources.records import EXCERPT, Reject
-from data_prep.tables.layouts import LAYOUTS, ColumnKind, Layout
-from data_prep.tables.values import ARROW, CALLED, dates, numbers, pc, texts, tidy
+from data_prep.tables.layouts import LAYOUTS, Layout
+from data_prep.tables.values import CALLED, dates, numbers, texts, tidy
 
 LayoutName = Literal["kdd99", "nsl-kdd", "creditcard", "paysim", "wdbc"]
 
@@ -68,30 +69,6 @@ def asked(config: TableConfig, layout: str | None = None) -> Asked:
     target = config.target or found.target
     normal = tuple(config.normal) if config.normal else found.normal if target == found.target else None
     return Asked(target, normal, found.drop | set(config.drop), {**found.kinds, **config.kinds}, found)
-
-
-@dataclass(frozen=True)
-class TableSchema:
-    """The columns of a table: kinds of the inputs, in order, and what the label is. Plain values, for JSON."""
-
-    kinds: dict[str, ColumnKind]
-    target: str | None = None
-    normal: tuple[str, ...] | None = None
-    layout: str | None = None
-
-    @staticmethod
-    def of_json(value: Mapping[str, Any]) -> TableSchema:
-        normal = value["normal"]
-        return TableSchema(
-            dict(value["kinds"]), value["target"], None if normal is None else tuple(normal), value["layout"]
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @property
-    def fields(self) -> list[pa.Field]:
-        return [pa.field(name, ARROW[kind]) for name, kind in self.kinds.items()]
 
 
 class Raw(NamedTuple):
@@ -220,22 +197,3 @@ def schema_of(asked: Asked, found: Mapping[str, set[ColumnKind]], layout: str | 
                 "numeric" if not says else next(iter(says)) if len(says) == 1 else "categorical"
             )
     return TableSchema(kinds, asked.target, asked.normal, layout)
-
-
-def classes_of(labels: set[str], normal: Sequence[str] | None) -> list[str]:
-    """Names of the classes by their number: 0 normal, 1 anomaly where it is said what is normal, else in order."""
-    if normal is not None:
-        unknown = sorted(set(normal) - labels)
-        if unknown:
-            found = ", ".join(map(repr, sorted(labels)[:20])) or "none"
-            raise UserError(f"data.table.normal: no row has the label {unknown[0]!r}; there are {found}")
-        return ["normal", "anomaly"]
-    return sorted(labels, key=_natural)
-
-
-def _natural(label: str) -> tuple[float, str]:
-    """Numbers by size, then the rest by name."""
-    try:
-        return float(label), label
-    except ValueError:
-        return float("inf"), label

@@ -16,10 +16,10 @@ from pyarrow import csv
 
 from data_prep.sources import records as readers_rows
 from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt
+from data_prep.sources.separated import not_utf8_in, records
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
 from data_prep.tables.values import MISSING, tidy
-from data_prep.text.formats.tables import not_utf8_in, records
 
 BLOCK = 4 << 20  # bytes
 _ROWS = 8192

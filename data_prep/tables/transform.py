@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
-from data_prep.shards.format import sealed, unsealed, write_whole
-from data_prep.tables.schema import TableSchema
+from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json, to_json
 from data_prep.tables.transform_fit import Moments, Survey, fitted
 

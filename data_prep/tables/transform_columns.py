@@ -13,9 +13,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from data_prep.arrow import pc
+from data_prep.corpus.schema import ARROW, ColumnKind
 from data_prep.errors import UserError
-from data_prep.tables.layouts import ColumnKind
-from data_prep.tables.values import ARROW, dates, numbers, pc, texts
+from data_prep.tables.values import dates, numbers, texts
 
 LIMIT = 1e9  # far from any training value; its square is still a float32
 MISSING, OTHER = "missing", "other"

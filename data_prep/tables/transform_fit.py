@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from data_prep.arrow import pc
+from data_prep.corpus.content_keys import content_keys
+from data_prep.corpus.schema import ColumnKind
 from data_prep.errors import UserError
-from data_prep.tables.layouts import ColumnKind
 from data_prep.tables.transform_columns import Calendar, ColumnTransform, Dropped, OneHot, Scaled, symmetric_log
-from data_prep.tables.values import content_keys, dates, numbers, pc, texts
+from data_prep.tables.values import dates, numbers, texts
 
 if TYPE_CHECKING:
     from data_prep.tables.transform import TransformConfig

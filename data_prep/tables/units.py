@@ -9,26 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from data_prep.corpus.content_keys import content_keys
+from data_prep.corpus.schema import ColumnKind, TableSchema
 from data_prep.corpus.unit import RAW, REJECTS, Cast, Rejects, Tally, Unit, batches_of, write_cast
 from data_prep.errors import UserError
 from data_prep.sources import packages
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 from data_prep.tables.files import raw_batches, stretches
-from data_prep.tables.layouts import ColumnKind
-from data_prep.tables.schema import (
-    Asked,
-    Raw,
-    TableConfig,
-    TableSchema,
-    Typed,
-    asked,
-    check_columns,
-    misfit,
-    schema_of,
-    typed,
-)
-from data_prep.tables.values import Evidence, content_keys
+from data_prep.tables.schema import Asked, Raw, TableConfig, Typed, asked, check_columns, misfit, schema_of, typed
+from data_prep.tables.values import Evidence
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:

@@ -13,33 +13,21 @@ dates, else categorical; a column without any value is numeric. Typed files (Par
 
 from __future__ import annotations
 
-import hashlib
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as _compute
 
-from data_prep.rng import absorb, key
-from data_prep.tables.layouts import ColumnKind
-
-pc: Any = _compute  # its functions are made when it is imported: no checker knows them
+from data_prep.arrow import pc
+from data_prep.corpus.schema import ColumnKind
 
 MISSING = ("", "NA", "NaN", "nan", "NAN", "?", "null", "Null", "NULL")
-ARROW: dict[ColumnKind, pa.DataType] = {
-    "numeric": pa.float64(),
-    "categorical": pa.string(),
-    "date": pa.timestamp("us"),
-}
 CALLED: dict[ColumnKind, str] = {"numeric": "a number", "categorical": "a value", "date": "an ISO 8601 date"}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6}  # a second
 FIRST, LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 and 9999, which Python's calendar has
 _EDGES = [pa.scalar(seconds * 10**6, pa.timestamp("us")) for seconds in (FIRST, LAST + 1)]
 _MISSING = pa.array(MISSING)
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
-_LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint64)
-_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that no arithmetic gives
 
 
 def tidy(column: pa.Array) -> pa.Array:
@@ -160,31 +148,3 @@ class Evidence:
         if "numeric" in self._may_be:
             return "numeric"
         return "date" if "date" in self._may_be else "categorical"
-
-
-def content_keys(columns: dict[str, pa.Array], rows: int) -> np.ndarray:
-    """[R, 2] uint64: 128 bits of what each row holds, whatever the order of the columns.
-
-    Columns are float64, timestamp[us] or string. Of numbers the value counts (0 is −0), not how it was written.
-    """
-    state = np.broadcast_to(_LANES[:, None], (2, rows))
-    for name in sorted(columns):
-        named = np.array([key(0, "column high", name), key(0, "column low", name)], np.uint64)
-        state = absorb(state ^ named[:, None], _words(columns[name]))
-    return np.ascontiguousarray(state.T)
-
-
-def _words(column: pa.Array) -> np.ndarray:
-    """uint64 [R], or [2, R] for strings."""
-    absent = np.asarray(column.is_null())
-    if pa.types.is_string(column.type):
-        known = column.dictionary_encode()
-        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in known.dictionary.to_pylist()]
-        table = np.frombuffer(b"".join([*hashes, b"\xff" * 16]), "<u8").reshape(-1, 2).astype(np.uint64)
-        index = np.array(pc.fill_null(known.indices, len(hashes)))
-        return table[index].T
-    if pa.types.is_floating(column.type):
-        values = np.array(pc.fill_null(column, 0.0)) + 0.0
-    else:
-        values = np.array(pc.fill_null(column.cast(pa.int64()), 0))
-    return np.where(absent, _ABSENT, values.view(np.uint64))

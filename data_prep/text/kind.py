@@ -16,10 +16,11 @@ from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Section
 from data_prep.settings import identity
 from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
-from data_prep.sources.config import TEXT, Accepts
+from data_prep.sources.config import Accepts
 from data_prep.stats.blocks import Statistics
 from data_prep.text.clean import CleanConfig
 from data_prep.text.decide import Decided, Table, decide, hold_out
+from data_prep.text.documents import TEXT
 from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read

@@ -19,8 +19,9 @@ import numpy as np
 from data_prep.corpus.documents import Corpus
 from data_prep.rng import Draws, key
 from data_prep.shards.order import permute
-from data_prep.sources.config import SourceConfig, documents
+from data_prep.sources.config import SourceConfig
 from data_prep.sources.records import Reject
+from data_prep.text.documents import documents
 from data_prep.text.units import Cleaner
 
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese: each a word

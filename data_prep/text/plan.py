@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.corpus import unit_cache
-from data_prep.sources.config import TARGET, Part, SourceConfig, parts
+from data_prep.sources.config import TARGET, Part, SourceConfig
 from data_prep.text.clean import CleanConfig
+from data_prep.text.documents import TEXT, parts
 from data_prep.text.rules.rules import digest as digest_of_rules
 from data_prep.text.units import VERSION, Unit
 
@@ -22,7 +23,7 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
     files = digest_of_rules(clean_config.rules, downloads)
     config["files"] = files
     for number, source in enumerate(sources):
-        for group in _groups(parts(source, downloads, UNIT_BYTES)):
+        for group in _groups(parts(source, TEXT, downloads, UNIT_BYTES)):
             stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
             key = unit_cache.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
             units.append(Unit(key, number, source, tuple(group), files))

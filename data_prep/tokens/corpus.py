@@ -25,7 +25,8 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
-from data_prep.shards.format import ShardDamaged, digest, mapped, sealed, unsealed, write_whole
+from data_prep.sealed import digest, mapped, sealed, unsealed, write_whole
+from data_prep.shards.format import ShardDamaged
 from data_prep.shards.rows import offsets_of
 from data_prep.tokens.encoder import Encoder
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from data_prep.shards.format import unsealed
+from data_prep.sealed import unsealed
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 from pipeline.fingerprint import digest, file_digest

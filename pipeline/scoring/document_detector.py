@@ -23,12 +23,13 @@ import pyarrow as pa
 
 from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
-from data_prep.shards.format import sealed, unsealed, write_whole
+from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.sources.archives import SourceFile, watched
-from data_prep.sources.config import TEXT, SourceConfig, snapshot, stamp_of
+from data_prep.sources.config import SourceConfig, snapshot, stamp_of
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Fields, Reject
 from data_prep.text.clean import CleanConfig
+from data_prep.text.documents import TEXT
 from data_prep.text.formats.formats import read_opened
 from data_prep.text.passages import Passage, changed, of_split, shuffling
 from data_prep.text.rules.rules import Rules
@@ -103,7 +104,7 @@ class DocumentDetector:
 
     def files(self, path: str, downloads: Path) -> list[SourceFile]:
         """Those of a path that may hold documents; an archive is one."""
-        files = snapshot([SourceConfig(path=path)], downloads)
+        files = snapshot([SourceConfig(path=path)], TEXT)
         return [SourceFile(file.uri, file.name, file.size, stamp_of(file.size, file.stamp)) for file in files]
 
     def header(self) -> Header:

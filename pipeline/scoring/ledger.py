@@ -279,6 +279,6 @@ def _short(*values: object) -> str:
 
 
 def _shifted(shift: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-    from data_prep.tables.values import pc
+    from data_prep.arrow import pc
 
     return batch.set_column(1, "position", pc.add(batch["position"], shift))

@@ -21,7 +21,7 @@ from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig, Picture
-from data_prep.shards.format import sealed, unsealed, write_whole
+from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.sources.archives import SourceFile, listed
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.sources.records import Reject

@@ -17,7 +17,7 @@ from data_prep.sources.archives import DAMAGED, SourceFile, opened
 from data_prep.sources.config import stamp_of
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Lines, Reject
-from data_prep.text.formats.tables import records
+from data_prep.sources.separated import records
 from pipeline.scoring.detector import Detector
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}  # None: rows are lines

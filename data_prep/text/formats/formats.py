@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from data_prep.sources import compressed, records
 from data_prep.sources.compressed import DamagedError, Opener
+from data_prep.sources.cuts import cut_by
 from data_prep.sources.records import (
     Fields,
     Lines,
@@ -53,15 +54,6 @@ _KIND_NAMES = {"gzip": "gzip", "bz2": "bzip2", "zstd": "Zstandard", "xz": "xz"}
 def readable(name: str) -> bool:
     """Whether a file of this name is of a format above."""
     return compressed.is_archive(name) or _format(name) is not None
-
-
-def cut_by(name: str) -> str | None:
-    """What a file of this name can be cut by: "lines", "groups" (of a table's rows), or nothing."""
-    return (
-        {".jsonl": "lines", ".parquet": "groups"}.get(_format(name) or "")
-        if compressed.split(name)[1] is None
-        else None
-    )
 
 
 def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any, BinaryIO, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.sources import records as readers_rows
 from data_prep.sources.cuts import group_rows
 from data_prep.sources.records import (
     EXCERPT,
@@ -23,8 +21,8 @@ from data_prep.sources.records import (
     is_the_files,
     row_of,
     seekable,
-    too_long,
 )
+from data_prep.sources.separated import not_utf8_in, records
 
 _BATCH = 128  # rows of a table in memory: a file of few bytes may hold long ones
 
@@ -35,43 +33,6 @@ def comma_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row
 
 def tab_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     return _separated(name, stream, fields, "\t")
-
-
-class _TooLongError(Exception):
-    pass
-
-
-def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]] | Reject]:
-    """The records of separated values with the lines where they start, empty ones left out; quoted fields may hold
-    line ends. Bytes that are not UTF-8 are surrogates (`not_utf8_in`)."""
-
-    class Text:
-        def __iter__(self) -> Text:
-            return self
-
-        def __next__(self) -> str:
-            raw = next(lines)
-            if raw is None:
-                raise _TooLongError
-            return raw.decode("utf-8", "surrogateescape")
-
-    csv.field_size_limit(readers_rows.MAX_BYTES)
-    table = csv.reader(Text(), delimiter=delimiter, strict=True)
-    while True:
-        start = lines.number + 1
-        try:
-            values = next(table)
-        except StopIteration:
-            break
-        except _TooLongError:
-            yield too_long(name, lines.number, lines.long)
-        except csv.Error as error:
-            yield Reject(name, start, f"not {'CSV' if delimiter == ',' else 'TSV'}: {error}")
-            for line in range(start + 1, lines.number + 1):  # each counts, for each was lost
-                yield Reject(name, line, f"within the quotes that open in or after line {start:,}")
-        else:
-            if values:
-                yield start, values
 
 
 def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> Iterator[Row]:
@@ -99,11 +60,6 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
             yield row_of(name, start, dict(zip(header, values, strict=True)), fields, begin)
     if not rows:
         yield Reject(name, 1, "empty file" if header is None else "no row below the header")
-
-
-def not_utf8_in(values: list[str]) -> bool:
-    """Whether bytes of a record were not UTF-8."""
-    return any(not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value) for value in values)
 
 
 class _Group(NamedTuple):

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.sources.config import Reject, SourceConfig, documents, snapshot
+from data_prep.sources.config import Reject, SourceConfig, snapshot
 from data_prep.sources.config import digest as digest_of_sources
 from data_prep.text.clean import CleanConfig, clean
+from data_prep.text.documents import TEXT, documents
 from data_prep.text.rules.c4 import C4, read_bad_words
 from data_prep.text.rules.config import LanguageConfig, Outcome, RulesConfig
 from data_prep.text.rules.gopher import Gopher
@@ -125,5 +126,5 @@ def digest(config: RulesConfig, downloads: Path | None = None) -> str:
     if config.c4 is not None and config.c4.bad_words is not None:
         parts.append("\n".join(read_bad_words(config.c4.bad_words)))
     if config.decontamination is not None:
-        parts.append(digest_of_sources(snapshot(config.decontamination.evaluation, downloads), downloads))
+        parts.append(digest_of_sources(snapshot(config.decontamination.evaluation, TEXT), downloads))
     return hashlib.blake2b("\n\n".join(parts).encode(), digest_size=16).hexdigest() if parts else ""

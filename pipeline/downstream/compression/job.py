@@ -49,7 +49,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """How codecs are trained, and a digest of the test images."""
     from data_prep.images import units
 
-    files = snapshot(job.images, downloads, units.accepts(recipe.data.images))
+    files = snapshot(job.images, units.accepts(recipe.data.images))
     return {"snapshot": digest(files, downloads), **training_settings(recipe)}
 
 

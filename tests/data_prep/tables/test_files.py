@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.arrow import pc
+from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
 from data_prep.sources import records
 from data_prep.sources.archives import SourceFile
@@ -24,8 +26,7 @@ from data_prep.sources.config import stamp_of
 from data_prep.sources.records import Reject
 from data_prep.tables import separated
 from data_prep.tables.files import accepts, raw_batches, typed_batches
-from data_prep.tables.schema import TableConfig, TableSchema, Typed
-from data_prep.tables.values import pc
+from data_prep.tables.schema import TableConfig, Typed
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
 
 GOOD = "a,b,c\n1,x,2024-05-01\n2.5,y,2024-05-02 10:00\n,?,NA\n"

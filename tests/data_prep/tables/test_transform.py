@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from data_prep.corpus.arrays import ArrayCorpus
+from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
-from data_prep.shards.format import sealed
+from data_prep.sealed import sealed
 from data_prep.tables import transform_fit
-from data_prep.tables.schema import TableConfig, TableSchema
+from data_prep.tables.schema import TableConfig
 from data_prep.tables.transform import Transform, TransformConfig
 from data_prep.tables.transform_columns import LIMIT, symmetric_exp, symmetric_log
 from tests.data_prep.arrays_input import ingested

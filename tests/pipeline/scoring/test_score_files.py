@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
-from data_prep.tables.schema import TableSchema
 from data_prep.tables.transform import Transform
 from pipeline.scoring import score_files
 from pipeline.scoring.champion import DETECTOR

@@ -1,0 +1,44 @@
+"""Digests of what rows of columns hold."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+
+from data_prep.arrow import pc
+from data_prep.rng import absorb, key
+
+_LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint64)
+
+
+_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that no arithmetic gives
+
+
+def content_keys(columns: dict[str, pa.Array], rows: int) -> np.ndarray:
+    """[R, 2] uint64: 128 bits of what each row holds, whatever the order of the columns.
+
+    Columns are float64, timestamp[us] or string. Of numbers the value counts (0 is −0), not how it was written.
+    """
+    state = np.broadcast_to(_LANES[:, None], (2, rows))
+    for name in sorted(columns):
+        named = np.array([key(0, "column high", name), key(0, "column low", name)], np.uint64)
+        state = absorb(state ^ named[:, None], _words(columns[name]))
+    return np.ascontiguousarray(state.T)
+
+
+def _words(column: pa.Array) -> np.ndarray:
+    """uint64 [R], or [2, R] for strings."""
+    absent = np.asarray(column.is_null())
+    if pa.types.is_string(column.type):
+        known = column.dictionary_encode()
+        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in known.dictionary.to_pylist()]
+        table = np.frombuffer(b"".join([*hashes, b"\xff" * 16]), "<u8").reshape(-1, 2).astype(np.uint64)
+        index = np.array(pc.fill_null(known.indices, len(hashes)))
+        return table[index].T
+    if pa.types.is_floating(column.type):
+        values = np.array(pc.fill_null(column, 0.0)) + 0.0
+    else:
+        values = np.array(pc.fill_null(column.cast(pa.int64()), 0))
+    return np.where(absent, _ABSENT, values.view(np.uint64))

@@ -1,0 +1,42 @@
+"""Files that tell whether they are what was written: digests, JSON that holds its own, writing whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+
+def digest(data: Any) -> str:
+    """xxh3-128 of a buffer, as 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def sealed(index: dict[str, Any]) -> bytes:
+    """The index as it is stored: JSON with its own digest inside."""
+    body = {name: value for name, value in index.items() if name != "digest"}
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+    return json.dumps(body | {"digest": digest(text.encode())}, ensure_ascii=False, indent=1).encode()
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """The index back; ValueError where it is not what `sealed` made."""
+    index = json.loads(data)
+    if not isinstance(index, dict) or json.loads(sealed(index))["digest"] != index.get("digest"):
+        raise ValueError("its digest does not match")
+    return index
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is seen whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def mapped(path: Path) -> memoryview:
+    """The bytes of a file, mapped and not read."""
+    return memoryview(pa.memory_map(str(path)).read_buffer())
