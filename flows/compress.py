@@ -23,7 +23,7 @@ from data_prep.errors import UserError
 from data_prep.images.pixels import SUFFIXES, BadPictureError, ImagesConfig, decoded
 from flows.exit_codes import FAILED
 from flows.sample import folder_of
-from training.codec.codec import SUFFIX, Codec
+from training.inference.codec import SUFFIX, Codec
 
 PNG = ".png"
 

@@ -11,7 +11,8 @@ SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
 
 
 def training_settings(recipe: Any) -> dict[str, Any]:
-    """Everything that changes what is learned; the precision made definite first, so that it is in the key."""
-    settings = {name: identity(getattr(recipe, name)) for name in SECTIONS}
-    settings["train"]["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
+    """Everything that changes what is learned, sections of defaults left out; the precision is made definite."""
+    sections = {name: identity(getattr(recipe, name)) for name in SECTIONS}
+    sections["train"]["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
+    settings = {name: section for name, section in sections.items() if section}
     return {"name": recipe.name, "kind": recipe.data.kind, **settings, "seed": recipe.seed}

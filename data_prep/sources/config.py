@@ -170,8 +170,8 @@ def _entries(source: SourceConfig, accepts: Accepts) -> list[SnapshotEntry]:
         if package.kind != accepts.kind:
             others = ", ".join(name for name, other in packages.PACKAGES.items() if other.kind == accepts.kind)
             raise UserError(
-                f"the package {source.package!r} holds data of the kind {package.kind!r}, and this recipe's data.kind is "
-                f"{accepts.kind!r}; set data.kind: {package.kind}, or take one of {others}"
+                f"the package {source.package!r} holds data of the kind {package.kind!r}, and this recipe's data.kind "
+                f"is {accepts.kind!r}; set data.kind: {package.kind}, or take one of {others}"
             )
         uri = f"{package.client}:{package.requirement}"
         return [SnapshotEntry(uri, package.size, f"sha256:{package.sha256}", source.package)]

@@ -22,7 +22,7 @@ class Trained(NamedTuple):
     """A network that has learned."""
 
     model: Any
-    """`training.models.autoencoder.Autoencoder`, in evaluation mode."""
+    """`training.models.autoencoders.autoencoder.Autoencoder`, in evaluation mode."""
     records: list[dict[str, Any]]
     """What training logged, step by step."""
 

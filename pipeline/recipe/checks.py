@@ -10,7 +10,7 @@ from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
 from training import objectives
 from training.config import placement_problems
-from training.models.architectures import packing_problems, position_problems
+from training.models.text.architectures import packing_problems, position_problems
 
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Recipe

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
-from training.models.architectures import architecture_of
+from training.models.text.architectures import architecture_of
 
 
 def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:

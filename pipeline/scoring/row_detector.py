@@ -33,7 +33,8 @@ from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
 from training.inference.anomaly import Reference, Scorer
-from training.models.autoencoder import open_model, save_model
+from training.inference.opening import open_model
+from training.models.autoencoders.autoencoder import save_model
 
 TRANSFORM = "transform.json"
 READING = {"size", "channels", "patch", "standardise"}  # of the settings of images

@@ -70,7 +70,7 @@ def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[Shards
     """The parts of the corpus as shards, with their shares of the samples."""
     parts = shards.summary["parts"].get(kind, {})
     rows = {name.partition("-")[2]: made["rows"] for name, made in parts.items()}
-    shares = OrderConfig.model_validate(config["order"]).shares(rows)
+    shares = OrderConfig.model_validate(config.get("order", {})).shares(rows)
     return [
         ShardsOf(
             name=stream_of(name, config["name"])[1],

@@ -83,7 +83,7 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path, alone: tuple[dict[str
 @pytest.mark.parametrize("zero", ["1", "2"])
 def test_a_compressor_on_two_workers(tmp_path: Path, zero: str) -> None:
     """Its noise is drawn by each worker, so its curve is another one; it learns, and its codes come back."""
-    from training.codec.codec import Codec
+    from training.inference.codec import Codec
 
     run = ran(tmp_path, compressing(tmp_path / "recipe"), "--workers", "2", "--set", f"placement.zero={zero}")
     found = losses(run)

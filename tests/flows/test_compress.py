@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from data_prep.errors import UserError
 from flows.cli import app
 from tests.training.tiny_arrays import photographs
-from training.codec.codec import Codec
 from training.codec.tables import Tables
-from training.models.autoencoder import save_model
-from training.models.autoencoder_config import AutoencoderConfig
-from training.models.compression import CompressiveAutoencoder
+from training.inference.codec import Codec
+from training.models.autoencoders.autoencoder import save_model
+from training.models.autoencoders.compression import CompressiveAutoencoder
+from training.models.autoencoders.config import AutoencoderConfig
 from training.objectives.compression import CompressionOptions
 
 

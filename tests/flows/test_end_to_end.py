@@ -130,7 +130,7 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
     note = "mlflow.note.content"
     assert "| **pretrained** |" in parent.data.tags[note] and "## Pretraining" in parent.data.tags[note]
     assert experiment.tags[note].startswith("# A made-up language")
-    assert "pretrain/loss" in parent.data.metrics and "verbs/F1/pretrained_24" in parent.data.metrics
+    assert "pretrain/train/loss" in parent.data.metrics and "verbs/F1/pretrained_24" in parent.data.metrics
     counted = [name for run in (parent, pretrain) for name in run.data.metrics if "bytes_held" in name]
     assert counted == [] and not any(name.startswith("ingest") for name in parent.data.metrics)
     kept = {item.path for item in client.list_artifacts(pretrain.info.run_id)}

@@ -50,7 +50,7 @@ def _train(work: Work) -> Callable[..., dict[str, Any]]:
                 file.write(json.dumps({"step": step, "time": time.time(), "loss": 1 / step}) + "\n")
             (out / "weights").write_text("w" * 1000 * step)
         (out / METRICS).write_bytes(log.read_bytes())
-        return {"step": STEPS, "seed": config["seed"]}
+        return {"step": STEPS, "samples": 8 * STEPS, "seed": config["seed"]}
 
     return train
 

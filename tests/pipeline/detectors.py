@@ -15,8 +15,8 @@ from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.row_detector import RowDetector
 from training.config import NetworkConfig
 from training.inference.anomaly import STANDARDISED, Scorer
-from training.models.autoencoder import Autoencoder
-from training.models.autoencoder_config import network_config
+from training.models.autoencoders.autoencoder import Autoencoder
+from training.models.autoencoders.config import network_config
 from training.objectives.autoencoder import AutoencoderOptions
 
 COLUMNS = ("a", "b", "c", "d", "e")

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from training.codec.contexts import SILENT, Activity, Contexts, fitted
-from training.models.compression import LARGEST, CompressiveAutoencoder, LogisticMixtures
+from training.models.autoencoders.compression import LARGEST, CompressiveAutoencoder, LogisticMixtures
 
 FILE = "codec.json"
 FORMAT = 2

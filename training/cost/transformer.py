@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from training.models.architectures import architecture_of
+from training.models.text.architectures import architecture_of
 
 BACKWARD = 3  # forward and backward passes together, in forward passes
 RECOMPUTED = 4 / 3  # of them with activation checkpointing: one more forward pass (Chen et al. 2016, arXiv:1604.06174)

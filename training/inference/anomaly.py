@@ -29,8 +29,8 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from data_prep.errors import UserError
-from training.models.autoencoder import Autoencoder
-from training.models.vae import VariationalAutoencoder
+from training.models.autoencoders.autoencoder import Autoencoder
+from training.models.autoencoders.vae import VariationalAutoencoder
 
 ERROR, STANDARDISED, DISTANCE = "error", "standardised-error", "latent-distance"
 BOTH, LIKELIHOOD = "error-and-distance", "likelihood"

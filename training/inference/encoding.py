@@ -17,10 +17,11 @@ from torch import Tensor
 from data_prep.corruptions.noise import scaled
 from data_prep.shards.rows import Rows, num_rows, ragged, take
 from data_prep.tokens.tokenizers import specials
-from training.inference.opening import open_pretrained, sort_of
-from training.models.autoencoder import Autoencoder, open_model
+from training.inference.opening import open_model, sort_of
+from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.frame_network import FrameNetwork, open_network
-from training.models.text_network import accepted
+from training.models.text.folder import open_pretrained
+from training.models.text.network import accepted
 from training.objectives.text import padded_tokens, seen_tokens
 
 BATCH = 64  # rows at once

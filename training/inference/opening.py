@@ -1,15 +1,22 @@
-"""The one way in which what was exported is opened: from files alone, weights from safetensors, no code of others."""
+"""What an exported folder holds, and the auto-encoder in it: from files alone, weights from safetensors."""
 
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import UserError
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-CONFIG = "config.json"
-SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+from data_prep.errors import UserError
+from training.config import Settings
+from training.models.autoencoders.autoencoder import CONFIG, FORMAT, KINDS, WEIGHTS, Autoencoder
+from training.models.autoencoders.config import AutoencoderConfig
+from training.objectives import OBJECTIVES, module_of
+from training.options import checked
 
 
 def sort_of(folder: Path) -> str:
@@ -28,34 +35,28 @@ def sort_of(folder: Path) -> str:
     raise UserError(f"{folder / CONFIG}: describes no network; name a folder that training wrote.")
 
 
-def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> Any:
-    """The network of a folder of `transformers`, by the auto class named `auto`, in evaluation mode.
+def open_model(folder: Path, device: str = "cpu") -> Any:
+    """The model of a folder (`Autoencoder` or a subclass of it), in evaluation mode, for use and not for training.
 
-    UserError where the folder holds none of that sort.
+    Raises UserError where the folder holds no such model.
     """
-    import transformers
-
     try:
-        model = getattr(transformers, auto).from_pretrained(folder, use_safetensors=True, **SAFE, **options)
+        found = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder}: cannot be opened as {auto} ({reason}); pretrain one.") from error
-    return model.eval()
-
-
-def open_config(folder: Path) -> Any:
-    """The config of a folder of `transformers`; UserError where there is none."""
-    from transformers import AutoConfig
-
+        raise UserError(f"{folder}: holds no model of an auto-encoder: {CONFIG}: {error}.") from None
+    if not isinstance(found, dict) or found.get("kind") not in KINDS or found.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / CONFIG}: not what describes an auto-encoder of format {FORMAT}; train one with Sesame."
+        )
+    module, _, name = KINDS[found["kind"]].partition(":")
+    kind: type[Autoencoder] = getattr(import_module(module), name)
+    config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
+    settings = module_of(found["kind"]).Options if found["kind"] in OBJECTIVES else Settings
+    options = checked(settings, found["options"], f"{folder / CONFIG}: options")
+    with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
+        model = kind(config, tuple(found["shape"]), options)
     try:
-        return AutoConfig.from_pretrained(folder, **SAFE)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder}: holds no network of transformers ({reason}); pretrain one.") from error
-
-
-def open_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder, as `transformers` has it."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, **SAFE)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: not the weights that {CONFIG} asks for: {str(error)[:200]}") from error
+    return model.to(device).eval().requires_grad_(False)

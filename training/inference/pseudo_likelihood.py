@@ -28,8 +28,8 @@ from data_prep.shards.rows import Ragged, Specials, offsets_of, ragged
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.tokenizers import specials as specials_of
-from training.inference.opening import open_config, open_pretrained
-from training.models.text_network import KeepPositions, accepted
+from training.models.text.folder import open_config, open_pretrained
+from training.models.text.network import KeepPositions, accepted
 
 AROUND = 2  # tokens of a row that are not the document's: [CLS] and [SEP]
 PAD_TO = 8

@@ -15,11 +15,10 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Rows
-from training.inference.opening import sort_of
-from training.models.autoencoder import open_model
-from training.models.code_prior import open_prior
-from training.models.vae import VariationalAutoencoder
-from training.models.vq import DiscreteAutoencoder
+from training.inference.opening import open_model, sort_of
+from training.models.autoencoders.code_prior import open_prior
+from training.models.autoencoders.vae import VariationalAutoencoder
+from training.models.autoencoders.vq import DiscreteAutoencoder
 
 BATCH = 256  # examples decoded at once
 

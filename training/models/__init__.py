@@ -1,1 +1,1 @@
-"""Networks only: what maps inputs to outputs. What they pay lives in `training.objectives`."""
+"""Networks of all families, and the kernels they run faster with on CPUs; none knows the objective that trains it."""

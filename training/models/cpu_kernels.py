@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from training.models.architectures import architecture_of
+from training.models.text.architectures import architecture_of
 
 ATTENTION = "sesame_cpu"  # the attention of this page in the registry of transformers
 CHUNK = 1 << 18  # logits whose softmax is taken at once: what a core's cache holds

@@ -17,13 +17,13 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Rows
 from training.config import NetworkConfig
 from training.lazy import torch
-from training.models.autoencoder_config import network_problems
+from training.models.autoencoders.config import network_problems
 from training.objective import Base, Batch, Loss, Networks, Turn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from training.models.autoencoder import Autoencoder
+    from training.models.autoencoders.autoencoder import Autoencoder
 
 TRANSFORM = "transform.json"  # in the folder of a table's preprocessor
 
@@ -42,7 +42,7 @@ class ArrayObjective(Base):
         metrics: dict[str, float],
         transform: Path | None = None,
     ) -> None:
-        from training.models.autoencoder import Player
+        from training.models.autoencoders.autoencoder import Player
 
         self.model, self.terms, self.metrics, self.transform = model, terms, metrics, transform
         self.player = Player(model)
@@ -101,7 +101,7 @@ class ArrayObjective(Base):
         return {"input": values, "label": np.full(n, -1)}
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
-        from training.models.autoencoder import save_model
+        from training.models.autoencoders.autoencoder import save_model
 
         save_model(path, self.model, self.transform)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, Settings
-from training.models.autoencoder_config import network_config
+from training.models.autoencoders.config import network_config
 from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
 
 VERSION = 1
@@ -38,7 +38,7 @@ def build(
     options: AutoencoderOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
 ) -> ArrayObjective:
     """The objective for examples of the data's shape."""
-    from training.models.autoencoder import Autoencoder
+    from training.models.autoencoders.autoencoder import Autoencoder
 
     model = Autoencoder(network_config(networks["model"], data.shape), data.shape, options)
     return ArrayObjective(model, *rebuilding(options.loss, model.values), transform_of(data))

@@ -1,4 +1,4 @@
-"""A distribution of discrete codes learned from those of an auto-encoder; see `training.models.code_prior`."""
+"""A distribution of discrete codes, learned from those of an auto-encoder: `training.models.autoencoders.code_prior`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from training.objective import Base, Batch, Loss, Networks, Turn
 if TYPE_CHECKING:
     from torch import nn
 
-    from training.models.code_prior import CodePrior
+    from training.models.autoencoders.code_prior import CodePrior
 
 
 class PriorObjective(Base):
     """Cross-entropy of codes, in nats a code. Rows have a column `codes` [R, P]."""
 
     def __init__(self, prior: CodePrior) -> None:
-        from training.models.code_prior import PriorPlayer
+        from training.models.autoencoders.code_prior import PriorPlayer
 
         self.prior = prior
         self.player = PriorPlayer(prior)

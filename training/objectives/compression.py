@@ -1,7 +1,6 @@
-"""Few bits and a small error; see `training.models.compression`. The rate is in bits per pixel, the distortion in the
-same.
+"""Few bits and a small error; see `training.models.autoencoders.compression`. Rate and distortion are in bits per pixel.
 
-What is exported can be used as a codec (`training.codec.codec`): tables of whole numbers lie beside the weights.
+What is exported can be used as a codec (`training.inference.codec`): tables of whole numbers lie beside the weights.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from pydantic import Field
 
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, Settings
-from training.models.autoencoder_config import network_config, network_problems
+from training.models.autoencoders.config import network_config, network_problems
 from training.objective import Batch
 from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
 
 if TYPE_CHECKING:
-    from training.models.compression import CompressiveAutoencoder
+    from training.models.autoencoders.compression import CompressiveAutoencoder
 
 VERSION = 1
 
@@ -64,7 +63,7 @@ def build(
     options: CompressionOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
 ) -> Compression:
     """The objective for pictures of the data's shape, and what is exported for pictures of any."""
-    from training.models.compression import CompressiveAutoencoder
+    from training.models.autoencoders.compression import CompressiveAutoencoder
 
     model = CompressiveAutoencoder(network_config(networks["model"], data.shape), data.shape, options)
     pixels, values = float(data.shape[1] * data.shape[2]), float(model.values)

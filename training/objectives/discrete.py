@@ -1,4 +1,4 @@
-"""Auto-encoders whose codes are whole numbers: binary, one-hot or of a codebook; see `training.models.vq`.
+"""Auto-encoders whose codes are whole numbers: binary, one-hot or of a codebook; see `training.models.autoencoders.vq`.
 
 Everything is a mean per value of the input, of the codes' vectors (commitment, codebook) or per code (uniform).
 """
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig
-from training.models.autoencoder_config import network_config
+from training.models.autoencoders.config import network_config
 from training.objective import Batch, Loss, Networks
 from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
 from training.objectives.autoencoder import AutoencoderOptions
@@ -22,7 +22,7 @@ from training.objectives.autoencoder import AutoencoderOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.models.vq import DiscreteAutoencoder
+    from training.models.autoencoders.vq import DiscreteAutoencoder
 
 VERSION = 1
 
@@ -87,7 +87,7 @@ class Discrete(ArrayObjective):
         return Loss(loss.sums, {**loss.metrics, **watched}, loss.by_row)
 
     def after_step(self, step: int, steps: int) -> None:
-        from training.models.vq import Usage
+        from training.models.autoencoders.vq import Usage
 
         self.model.update(Usage(**self.seen), self.worker)
 
@@ -103,7 +103,7 @@ def _nothing() -> dict[str, list[Tensor]]:
 
 def build(options: DiscreteOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Discrete:
     """The objective for examples of the data's shape."""
-    from training.models.vq import DiscreteAutoencoder
+    from training.models.autoencoders.vq import DiscreteAutoencoder
 
     model = DiscreteAutoencoder(network_config(networks["model"], data.shape), data.shape, options)
     return Discrete(model, transform_of(data))

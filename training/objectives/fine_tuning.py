@@ -20,7 +20,7 @@ from training.objectives.text import flat_positions, padded_tokens
 if TYPE_CHECKING:
     from torch import nn
 
-    from training.models.fine_tuning import Pooling
+    from training.models.text.fine_tuning import Pooling
 
 
 class FineTuning(Base):
@@ -37,7 +37,7 @@ class FineTuning(Base):
         pad: int,
         dropout: float = 0.1,
     ) -> None:
-        from training.models.fine_tuning import FineTuningNetwork
+        from training.models.text.fine_tuning import FineTuningNetwork
 
         self.network = FineTuningNetwork(encoder, len(labels), pooling, dropout)
         self.tokenizer = tokenizer

@@ -18,7 +18,7 @@ import numpy as np
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig, Settings
-from training.models.architectures import decoder_problems
+from training.models.text.architectures import decoder_problems
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import TextObjective, flat_positions, seen_tokens, summed_by_row
 
@@ -54,7 +54,7 @@ class GPT(TextObjective):
     def __init__(
         self, options: GPTOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
     ) -> None:
-        from training.models.causal_lm import CausalLMNetwork
+        from training.models.text.causal_lm import CausalLMNetwork
 
         super().__init__(networks, data, device)
         self.shown = ["lm", "lm_accuracy"]

@@ -17,7 +17,7 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig, Settings
 from training.lazy import torch
-from training.models.architectures import architecture_of, encoder_problems, position_problems
+from training.models.text.architectures import architecture_of, encoder_problems, position_problems
 from training.objective import Base, Batch, Loss, Networks, Turn
 from training.objectives.text import flat_positions
 
@@ -55,7 +55,7 @@ class MaskedFrames(Base):
         from transformers import AutoConfig
 
         from training.models.frame_network import FrameNetwork
-        from training.models.text_network import encoder_flops
+        from training.models.text.network import encoder_flops
 
         if len(data.shape) != 1:
             raise UserError(f"objective.name: masked-frames learns from runs of frames, not of items {data.shape}.")

@@ -16,7 +16,7 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig, Settings
 from training.lazy import torch
-from training.models.architectures import encoder_problems, sentence_problems
+from training.models.text.architectures import encoder_problems, sentence_problems
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import TextObjective, flat_positions, summed_by_row
 
@@ -47,7 +47,7 @@ class MaskedLM(TextObjective):
     def __init__(
         self, options: MaskedLMOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
     ) -> None:
-        from training.models.masked_lm import MaskedLMNetwork
+        from training.models.text.masked_lm import MaskedLMNetwork
 
         super().__init__(networks, data, device)
         self.sentence = options.sentence

@@ -22,7 +22,7 @@ from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig
 from training.lazy import torch
-from training.models.autoencoder_config import AutoencoderConfig, Shape, network_config
+from training.models.autoencoders.config import AutoencoderConfig, Shape, network_config
 from training.objective import Batch, Loss, Networks, Phase, Turn, phase_at
 from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
 from training.objectives.autoencoder import AutoencoderOptions
@@ -64,8 +64,8 @@ class Rbm(ArrayObjective):
     def __init__(
         self, config: AutoencoderConfig, shape: Shape, options: RbmOptions, transform: Path | None = None
     ) -> None:
-        from training.models.autoencoder import Autoencoder
-        from training.models.rbm import stack, unroll
+        from training.models.autoencoders.autoencoder import Autoencoder
+        from training.models.autoencoders.rbm import stack, unroll
 
         self.options = options
         model = Autoencoder(config, shape, AutoencoderOptions(loss=options.loss))
@@ -102,7 +102,7 @@ class Rbm(ArrayObjective):
         return Loss({"contrast": found["contrast"].sum()}, error)
 
     def after_step(self, step: int, steps: int) -> None:
-        from training.models.rbm import unroll
+        from training.models.autoencoders.rbm import unroll
 
         phase = phase_at(self.phases(steps), step)
         if phase in self.machines:

@@ -30,14 +30,14 @@ from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 from training.config import NetworkConfig, Settings
 from training.lazy import F, torch
-from training.models.autoencoder_config import network_config, network_problems
+from training.models.autoencoders.config import network_config, network_problems
 from training.objective import Base, Batch, Loss, Networks, Whole
 from training.objectives.views import parameters, rendered
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from training.models.autoencoder import Encoder
+    from training.models.autoencoders.autoencoder import Encoder
 
 VERSION = 1
 
@@ -118,7 +118,7 @@ class Simclr(Base):
         return {"input": np.full((n, *self.encoder.shape), 127, np.uint8), **unchanged(n)}
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
-        from training.models.autoencoder import save_model
+        from training.models.autoencoders.autoencoder import save_model
 
         save_model(path, self.encoder)
 
@@ -135,6 +135,6 @@ def nt_xent(projection: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 def build(options: SimclrOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Simclr:
     """The objective for pictures of the data's shape."""
-    from training.models.autoencoder import Encoder
+    from training.models.autoencoders.autoencoder import Encoder
 
     return Simclr(Encoder(network_config(networks["model"], data.shape), data.shape), options)

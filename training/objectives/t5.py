@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig, Settings
-from training.models.architectures import sequence_problems
+from training.models.text.architectures import sequence_problems
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import TextObjective, flat_positions, summed_by_row
 
@@ -40,7 +40,7 @@ class T5(TextObjective):
     """See the module's docstring."""
 
     def __init__(self, options: T5Options, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> None:
-        from training.models.sequence_to_sequence import SequenceToSequenceNetwork
+        from training.models.text.sequence_to_sequence import SequenceToSequenceNetwork
 
         super().__init__(networks, data, device)
         self.start = self.specials.decoder_start
@@ -79,7 +79,7 @@ class T5(TextObjective):
         return Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], self._weights(batch)["lm"])}, by_row)
 
     def flops(self, batch: Batch) -> float:
-        from training.models.sequence_to_sequence import sequence_to_sequence_flops
+        from training.models.text.sequence_to_sequence import sequence_to_sequence_flops
 
         seen, targets = batch["attention_mask"].sum(1), batch["target_lengths"]
         forward = sequence_to_sequence_flops(self.network.model, seen, targets)

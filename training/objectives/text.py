@@ -20,7 +20,7 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, Specials, ragged
 from training.config import NetworkConfig
 from training.lazy import torch
-from training.models.architectures import (
+from training.models.text.architectures import (
     architecture_of,
     packed_attention,
     packing_problems,
@@ -33,7 +33,7 @@ from training.objective import Base, Batch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from training.models.text_network import TextNetwork
+    from training.models.text.network import TextNetwork
 
 EXAMPLE_LENGTH = 128  # of a row of nothing, where the data tell no length
 EXAMPLE_TARGETS = 0.15  # of its tokens
@@ -63,7 +63,7 @@ class TextObjective(Base):
 
     def take(self, network: TextNetwork) -> None:
         """Keep the network that is trained, and what a token costs in it."""
-        from training.models.text_network import encoder_flops
+        from training.models.text.network import encoder_flops
 
         self.network = network
         self.matrices, self.width = encoder_flops(network.encoder)
@@ -117,7 +117,7 @@ class TextObjective(Base):
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
-        from training.inference.opening import open_tokenizer
+        from training.models.text.folder import open_tokenizer
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")

@@ -1,4 +1,4 @@
-"""The variational auto-encoder; see `training.models.vae`. Terms and bounds are in nats per example."""
+"""The variational auto-encoder; see `training.models.autoencoders.vae`. Terms and bounds are in nats per example."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from data_prep.facts import DataFacts
 from training.config import NetworkConfig, Settings
-from training.models.autoencoder_config import network_config, network_problems
+from training.models.autoencoders.config import network_config, network_problems
 from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
 
 VERSION = 1
@@ -47,7 +47,7 @@ def check(options: VaeOptions, networks: Mapping[str, NetworkConfig]) -> Iterato
 
 def build(options: VaeOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> ArrayObjective:
     """The objective for examples of the data's shape."""
-    from training.models.vae import VariationalAutoencoder
+    from training.models.autoencoders.vae import VariationalAutoencoder
 
     model = VariationalAutoencoder(network_config(networks["model"], data.shape), data.shape, options)
     metrics = {"elbo": 1.0, "squared-error": float(model.values)}

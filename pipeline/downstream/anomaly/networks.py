@@ -23,7 +23,7 @@ from pipeline.downstream.anomaly.rows import Pool
 from pipeline.stage import Context
 from training.config import NetworkConfig
 from training.inference.anomaly import Scorer
-from training.models.autoencoder import Autoencoder
+from training.models.autoencoders.autoencoder import Autoencoder
 from training.monitor.names import HELD_OUT_LOSS
 
 SELECTION = (-1, -2, -3)  # splits that choose

@@ -74,7 +74,7 @@ def run(
     are too few for as many components as the code has numbers.
     """
     from pipeline.reports import images
-    from training.models.autoencoder import open_model
+    from training.inference.opening import open_model
 
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
     seen, unseen = (scaled(np.asarray(rows["input"])) for rows in (train, test))

@@ -1,7 +1,7 @@
 """The job `discrete`: what discrete codes mean and how well they are used, and a prior of them to draw new rows from.
 
 Everything is measured on test rows, but what needs many: which attribute a bit means is taken from training rows. The
-prior (`training.models.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
+prior (`training.models.autoencoders.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
 `model/`, from which `sesame sample` draws.
 """
 
@@ -83,7 +83,7 @@ def run(
     exp(−Σ p log p) of a code's values (van den Oord et al. 2017, section 4).
     """
     from pipeline.downstream.train_in_memory import applied, rebuilt
-    from training.models.autoencoder import open_model
+    from training.inference.opening import open_model
 
     folder = inputs["pretrained"].path / MODEL
     model = open_model(folder)
@@ -268,7 +268,7 @@ def _prior(
     import torch
 
     from pipeline.downstream.train_in_memory import applied, train_on
-    from training.models.code_prior import CodePrior, PriorConfig
+    from training.models.autoencoders.code_prior import CodePrior, PriorConfig
     from training.objectives.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
@@ -297,7 +297,7 @@ def _prior(
 
 
 def _keep(prior: Any, folder: Path) -> None:
-    from training.models.code_prior import save_prior
+    from training.models.autoencoders.code_prior import save_prior
 
     save_prior(folder, prior)
 

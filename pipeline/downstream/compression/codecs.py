@@ -25,11 +25,12 @@ from pipeline.downstream.rows import batches, rows_of
 from pipeline.downstream.train_in_memory import trained
 from pipeline.reports.report import Figure, Report, Table
 from pipeline.stage import Context
-from training.codec.codec import OVERHEAD, Codec
 from training.codec.tables import Tables
+from training.inference.codec import OVERHEAD, Codec
+from training.inference.opening import open_model
 from training.loop import EXPORT_BATCH
-from training.models.autoencoder import open_model, save_model
-from training.models.compression import CompressiveAutoencoder
+from training.models.autoencoders.autoencoder import save_model
+from training.models.autoencoders.compression import CompressiveAutoencoder
 from training.objectives.compression import Compression
 
 OURS = "ours"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from training.models.compression import BYTE
+from training.models.autoencoders.compression import BYTE
 
 SHORTEST_SIDE = 176  # of a image with five scales, the coarsest of at least a window of 11 pixels
 WINDOW = 11

@@ -19,8 +19,8 @@ from pipeline.downstream.rows import plane
 from pipeline.execute import _line
 from pipeline.records import read_records
 from tests.pipeline import tiny_arrays
+from training.inference.opening import open_model
 from training.job import METRICS
-from training.models.autoencoder import open_model
 
 KINDS = ("table", "images")
 

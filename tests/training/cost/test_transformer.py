@@ -13,9 +13,9 @@ from data_prep.shards.rows import Specials
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import Batch, Memory, memory
 from training.cost.transformer import Transformer, layer_activations, shape_of
-from training.models.architectures import text_config
 from training.models.cpu_kernels import speed_up
-from training.models.masked_lm import masked_lm
+from training.models.text.architectures import text_config
+from training.models.text.masked_lm import masked_lm
 from training.models.wrappers import autocast_forward
 from training.objectives import build
 

@@ -18,8 +18,8 @@ from tests.training import tiny, tiny_arrays
 from tests.training.objectives.test_packed import OWN, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
 from training.inference.encoding import open_encoder
-from training.inference.opening import open_config, open_pretrained, open_tokenizer
 from training.inference.sampling import open_sampler
+from training.models.text.folder import open_config, open_pretrained, open_tokenizer
 from training.objectives import build
 
 WORDS = ["the cat sat on a mat", "a dog ran to the house", "birds sing in the old tree"]

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tests.training import tiny
 from tests.training.objectives.test_packed import corrupted, losses_and_gradients, objective, packed
 from training.models import cpu_kernels
-from training.models.architectures import ARCHITECTURES
+from training.models.text.architectures import ARCHITECTURES
 from training.models.wrappers import autocast_forward
 
 FUSED = [name for name, line in ARCHITECTURES.items() if line.fused_head and not line.causal]  # see test_gpt.py

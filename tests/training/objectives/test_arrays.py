@@ -17,9 +17,9 @@ from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
 from training.config import NetworkConfig, PlacementConfig
 from training.distributed import Worker
-from training.models import compression, rbm, vae
-from training.models.autoencoder import open_model
-from training.models.row_noise import normals
+from training.inference.opening import open_model
+from training.models.autoencoders import compression, rbm, vae
+from training.models.autoencoders.row_noise import normals
 
 CASES = list(tiny.CASES)
 ENOUGH: dict[str, dict[str, Any]] = {"rbm": {"steps": 900, "lr": 3e-2}}  # three machines need time of their own

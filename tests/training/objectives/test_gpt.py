@@ -15,9 +15,9 @@ from data_prep.shards.rows import Ragged, Rows, Specials, ragged
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training.objectives.test_packed import losses_and_gradients
 from training.config import NetworkConfig, ObjectiveConfig
-from training.inference.opening import open_config, open_pretrained, open_tokenizer
 from training.models import cpu_kernels
-from training.models.architectures import ARCHITECTURES
+from training.models.text.architectures import ARCHITECTURES
+from training.models.text.folder import open_config, open_pretrained, open_tokenizer
 from training.objectives import build
 from training.objectives.gpt import next_tokens
 

@@ -18,8 +18,8 @@ from tests.training import tiny
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.loop import Training
-from training.models.architectures import ARCHITECTURES, packed_attention, packing_problems, text_config
-from training.models.text_network import within_sequences
+from training.models.text.architectures import ARCHITECTURES, packed_attention, packing_problems, text_config
+from training.models.text.network import within_sequences
 from training.objectives import build
 from training.objectives.masked_lm import MaskedLM
 from training.objectives.text import token_pairs

@@ -18,7 +18,7 @@ from data_prep.shards.rows import Ragged, Rows, Specials, ragged, take
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training.objectives.test_packed import losses_and_gradients
 from training.config import NetworkConfig, ObjectiveConfig
-from training.inference.opening import open_config, open_pretrained
+from training.models.text.folder import open_config, open_pretrained
 from training.objectives import build
 
 PAD, EOS = range(2)

@@ -163,12 +163,12 @@ def test_one_class_training_never_sees_another_picture(recipe: Path, home: Path,
         labels = np.asarray(table.read(np.arange(table.rows))["label"])
         found[split] = {classes[label] for label in labels.tolist()}
     assert found == {"train": {"row", "corner"}, "test": {*MARKS}}
-    with pytest.raises(UserError, match=r"data\.normal: no picture has the label 'raw'"):
+    with pytest.raises(UserError, match=r"data\.normal: no image has the label 'raw'"):
         tiny_arrays.make(recipe, tmp_path, *settings, "data.normal=[raw]")
     with pytest.raises(UserError, match=r"data\.train_on: normal needs labels that are normal"):
         load(recipe, overrides=["data.train_on=normal"])
 
 
 def test_a_table_says_elsewhere_what_is_normal(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.normal: is of pictures"):
+    with pytest.raises(UserError, match=r"data\.normal: unknown key; did you mean data\.table\.normal\?"):
         load(tiny_arrays.recipe(tmp_path), overrides=["data.normal=[usual]"])

@@ -18,7 +18,7 @@ from pipeline.stages.pretrain import MODEL
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 from training.inference.sampling import open_sampler
-from training.models.code_prior import CodePrior, PriorConfig, open_prior, save_prior
+from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior, save_prior
 from training.objectives.code_prior import PriorObjective
 
 KINDS = {

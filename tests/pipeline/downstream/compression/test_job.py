@@ -16,7 +16,7 @@ from pipeline.stages import ingest
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 from tests.training.tiny_arrays import photographs
-from training.codec.codec import OVERHEAD, Codec
+from training.inference.codec import OVERHEAD, Codec
 
 RECIPE = """
 name: tiny-compression

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
-from training.models.text_network import TextNetwork
+from training.models.text.network import TextNetwork
 
 
 class CausalLMNetwork(TextNetwork):

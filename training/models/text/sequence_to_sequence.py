@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
-from training.models.text_network import TextNetwork, matrix_parameters
+from training.models.text.network import TextNetwork, matrix_parameters
 
 
 class SequenceToSequenceNetwork(TextNetwork):

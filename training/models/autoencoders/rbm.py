@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.autoencoder import Autoencoder
+from training.models.autoencoders.autoencoder import Autoencoder
 
 Units = Literal["bernoulli", "gaussian"]
 INITIAL_STD = 0.01  # of weights (Hinton 2010, section 8)

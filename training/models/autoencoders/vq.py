@@ -28,8 +28,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.distributed import Worker
-from training.models.autoencoder import Autoencoder
-from training.models.row_noise import digests, words
+from training.models.autoencoders.autoencoder import Autoencoder
+from training.models.autoencoders.row_noise import digests, words
 
 if TYPE_CHECKING:
     from training.objectives.discrete import DiscreteOptions

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
-from training.codec.codec import CHECKSUM, HEADER, OVERHEAD, Codec, Coded
 from training.codec.contexts import Activity, Contexts
 from training.codec.tables import FILE, LARGEST, TOTAL, Table, Tables
 from training.config import NetworkConfig
-from training.models.autoencoder import open_model, save_model
-from training.models.autoencoder_config import AutoencoderConfig
-from training.models.compression import CompressiveAutoencoder, LogisticMixtures, Normalisation
+from training.inference.codec import CHECKSUM, HEADER, OVERHEAD, Codec, Coded
+from training.inference.opening import open_model
+from training.models.autoencoders.autoencoder import save_model
+from training.models.autoencoders.compression import CompressiveAutoencoder, LogisticMixtures, Normalisation
+from training.models.autoencoders.config import AutoencoderConfig
 from training.objectives.compression import CompressionOptions
 
 FIRST = (100, 9_000, 40_000, 16_000, 300, 136)

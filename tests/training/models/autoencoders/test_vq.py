@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
 from training.distributed import Worker
-from training.models.autoencoder import open_model, save_model
-from training.models.autoencoder_config import AutoencoderConfig
-from training.models.vq import DiscreteAutoencoder, Usage, perplexity, straight_through
+from training.inference.opening import open_model
+from training.models.autoencoders.autoencoder import save_model
+from training.models.autoencoders.config import AutoencoderConfig
+from training.models.autoencoders.vq import DiscreteAutoencoder, Usage, perplexity, straight_through
 from training.objectives.discrete import DiscreteOptions
 
 CODES: list[dict[str, Any]] = [

@@ -7,8 +7,8 @@
            transposed ones (4×4, stride 2) double it again and are cut to the side the encoder saw
 
 An `Encoder` is the first half alone. A folder that `save_model` wrote holds `config.json` (what to build),
-`model.safetensors` (weights) and, for tables, `transform.json` (how raw rows become input). `open_model` reads it back;
-nothing in it is code.
+`model.safetensors` (weights) and, for tables, `transform.json` (how raw rows become input); nothing in it is code.
+`training.inference.opening` reads it back.
 """
 
 from __future__ import annotations
@@ -17,30 +17,27 @@ import json
 import math
 import shutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep.errors import UserError
 from training.config import Settings
-from training.models.autoencoder_config import AutoencoderConfig, Shape
-from training.options import checked
+from training.models.autoencoders.config import AutoencoderConfig, Shape
 
 CONFIG, WEIGHTS, TRANSFORM = "config.json", "model.safetensors", "transform.json"
 FORMAT = 1
 KINDS = {  # of models, each named as the objective whose options it has; an encoder alone has none
-    "autoencoder": "training.models.autoencoder:Autoencoder",
-    "vae": "training.models.vae:VariationalAutoencoder",
-    "discrete": "training.models.vq:DiscreteAutoencoder",
-    "compression": "training.models.compression:CompressiveAutoencoder",
-    "encoder": "training.models.autoencoder:Encoder",
+    "autoencoder": "training.models.autoencoders.autoencoder:Autoencoder",
+    "vae": "training.models.autoencoders.vae:VariationalAutoencoder",
+    "discrete": "training.models.autoencoders.vq:DiscreteAutoencoder",
+    "compression": "training.models.autoencoders.compression:CompressiveAutoencoder",
+    "encoder": "training.models.autoencoders.autoencoder:Encoder",
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -256,7 +253,7 @@ def _conv_decoder(config: AutoencoderConfig, shape: Shape, inputs: int) -> nn.Se
 
 
 def save_model(folder: Path, model: Autoencoder, transform: Path | None = None) -> None:
-    """Write what `open_model` reads; `transform` is copied beside it."""
+    """Write what `training.inference.opening.open_model` reads; `transform` is copied beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,
@@ -269,32 +266,3 @@ def save_model(folder: Path, model: Autoencoder, transform: Path | None = None) 
     if transform is not None:
         shutil.copyfile(transform, folder / TRANSFORM)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
-
-
-def open_model(folder: Path, device: str = "cpu") -> Any:
-    """The model of a folder (`Autoencoder` or a subclass of it), in evaluation mode, for use and not for training.
-
-    Raises UserError where the folder holds no such model.
-    """
-    from training.objectives import OBJECTIVES, module_of  # which build these models
-
-    try:
-        found = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no model of an auto-encoder: {CONFIG}: {error}.") from None
-    if not isinstance(found, dict) or found.get("kind") not in KINDS or found.get("format") != FORMAT:
-        raise UserError(
-            f"{folder / CONFIG}: not what describes an auto-encoder of format {FORMAT}; train one with Sesame."
-        )
-    module, _, name = KINDS[found["kind"]].partition(":")
-    kind: type[Autoencoder] = getattr(import_module(module), name)
-    config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
-    settings = module_of(found["kind"]).Options if found["kind"] in OBJECTIVES else Settings
-    options = checked(settings, found["options"], f"{folder / CONFIG}: options")
-    with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
-        model = kind(config, tuple(found["shape"]), options)
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS}: not the weights that {CONFIG} asks for: {str(error)[:200]}") from error
-    return model.to(device).eval().requires_grad_(False)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from data_prep.rng import GAMMA, absorb, mix
-from training.models import row_noise
-from training.models.row_noise import digests, normals, uniforms, words
+from training.models.autoencoders import row_noise
+from training.models.autoencoders.row_noise import digests, normals, uniforms, words
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=6), st.integers(0, 2**40), st.integers(0, 9))

@@ -14,9 +14,9 @@ from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from tests.training import tiny_arrays as tiny
 from training.config import ObjectiveConfig
-from training.models.autoencoder_config import AutoencoderConfig
-from training.models.row_noise import normals
-from training.models.vae import LEAST_VARIANCE, VariationalAutoencoder, divergence
+from training.models.autoencoders.config import AutoencoderConfig
+from training.models.autoencoders.row_noise import normals
+from training.models.autoencoders.vae import LEAST_VARIANCE, VariationalAutoencoder, divergence
 from training.objectives import build
 from training.objectives.vae import VaeOptions
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from training.models.text_network import TextNetwork
+from training.models.text.network import TextNetwork
 
 
 class MaskedLMNetwork(TextNetwork):

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tests.training import tiny_arrays as tiny
-from training.models import rbm as boltzmann
-from training.models.autoencoder import Autoencoder
-from training.models.autoencoder_config import AutoencoderConfig
-from training.models.rbm import BoltzmannMachine, stack, unroll
+from training.models.autoencoders import rbm as boltzmann
+from training.models.autoencoders.autoencoder import Autoencoder
+from training.models.autoencoders.config import AutoencoderConfig
+from training.models.autoencoders.rbm import BoltzmannMachine, stack, unroll
 from training.objectives.autoencoder import AutoencoderOptions
 
 VISIBLE, HIDDEN = 5, 4

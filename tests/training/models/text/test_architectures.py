@@ -14,8 +14,8 @@ from data_prep.shards.rows import Ragged, Specials
 from tests.training import tiny
 from tests.training.objectives.test_packed import OWN, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
-from training.models.architectures import ARCHITECTURES, architecture_of, position_problems, text_config
-from training.models.masked_lm import masked_lm
+from training.models.text.architectures import ARCHITECTURES, architecture_of, position_problems, text_config
+from training.models.text.masked_lm import masked_lm
 from training.objectives import build
 
 ENCODERS = [name for name, line in ARCHITECTURES.items() if not line.causal]

@@ -17,11 +17,12 @@ from scipy.linalg import subspace_angles
 from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
 from training.config import NetworkConfig
-from training.models.autoencoder import Autoencoder, Encoder, open_model, save_model, sides
-from training.models.autoencoder_config import AutoencoderConfig
-from training.models.rbm import dense_layers
-from training.models.vae import VariationalAutoencoder
-from training.models.vq import DiscreteAutoencoder
+from training.inference.opening import open_model
+from training.models.autoencoders.autoencoder import Autoencoder, Encoder, save_model, sides
+from training.models.autoencoders.config import AutoencoderConfig
+from training.models.autoencoders.rbm import dense_layers
+from training.models.autoencoders.vae import VariationalAutoencoder
+from training.models.autoencoders.vq import DiscreteAutoencoder
 from training.objectives.autoencoder import AutoencoderOptions
 from training.objectives.discrete import DiscreteOptions
 from training.objectives.vae import VaeOptions

@@ -29,8 +29,9 @@ import torch
 from data_prep.errors import UserError
 from data_prep.images.pixels import MAX_PIXELS
 from training.codec.tables import FILE, Tables
-from training.models.autoencoder import CONFIG, WEIGHTS, open_model
-from training.models.compression import BYTE, CompressiveAutoencoder
+from training.inference.opening import open_model
+from training.models.autoencoders.autoencoder import CONFIG, WEIGHTS
+from training.models.autoencoders.compression import BYTE, CompressiveAutoencoder
 
 SUFFIX = ".ssm"
 MAGIC, VERSION = b"SSM\x1a", 1
@@ -50,7 +51,7 @@ class Coded(NamedTuple):
 
 
 class Codec:
-    """A model of `training.models.compression` with its tables; `channels` says what pictures it takes."""
+    """A model of `training.models.autoencoders.compression` with its tables; `channels` says what pictures it takes."""
 
     def __init__(self, model: CompressiveAutoencoder, tables: Tables, digest: bytes) -> None:
         self.model, self.tables, self.digest = model, tables, digest

@@ -15,8 +15,8 @@ rounding begins as theory has it for fine steps Δ, which make an error of Δ²/
 −λ, at Δ² = 6 · C / (λ · ln 2) for C channels.
 
 Training adds noise, uniform in (−½, ½), where evaluation rounds: the noisy density at whole numbers is their
-probability. `training.codec.codec` makes bytes of ŷ, and of fewer bits: what P_c is at busy places and at quiet ones is
-counted after training (`training.codec.contexts`).
+probability. `training.inference.codec` makes bytes of ŷ, and of fewer bits: what P_c is at busy places and at quiet
+ones is counted after training (`training.codec.contexts`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.autoencoder import Autoencoder
+from training.models.autoencoders.autoencoder import Autoencoder
 
 if TYPE_CHECKING:
     from training.objectives.compression import CompressionOptions

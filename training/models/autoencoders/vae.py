@@ -9,7 +9,8 @@ density, or (`binarise`) as those with which each is drawn as 0 or 1 whenever it
 All sums are in nats per example.
 
 Noise: training draws ε from torch's seeded generator. In evaluation it is drawn by the row's own values
-(`training.models.row_noise`), so that a bound is a function of the row alone, whatever its batch or worker.
+(`training.models.autoencoders.row_noise`), so that a bound is a function of the row alone, whatever its batch or
+worker.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.autoencoder import Autoencoder
-from training.models.autoencoder_config import AutoencoderConfig, Shape
-from training.models.row_noise import normals, uniforms
+from training.models.autoencoders.autoencoder import Autoencoder
+from training.models.autoencoders.config import AutoencoderConfig, Shape
+from training.models.autoencoders.row_noise import normals, uniforms
 
 if TYPE_CHECKING:
     from training.objectives.vae import VaeOptions

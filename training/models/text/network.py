@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.architectures import architecture_of
 from training.models.cpu_kernels import ATTENTION, LossHead
+from training.models.text.architectures import architecture_of
 
 TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from training.models.text_network import accepted
+from training.models.text.network import accepted
 
 Pooling = Literal["words", "cls", "mean"]
 
