@@ -1,4 +1,4 @@
-"""A distribution of discrete codes, learned from those of an auto-encoder: `training.models.autoencoders.code_prior`."""
+"""A distribution of discrete codes, learned from those of an auto-encoder (`models.autoencoders.code_prior`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Few bits and a small error; see `training.models.autoencoders.compression`. Rate and distortion are in bits per pixel.
+"""Few bits and a small error; see `training.models.autoencoders.compression`. Both are in bits per pixel.
 
 What is exported can be used as a codec (`training.inference.codec`): tables of whole numbers lie beside the weights.
 """
