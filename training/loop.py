@@ -247,10 +247,15 @@ class Training:
         return terms
 
     def export(self, path: Path) -> None:
-        """Write the trained networks for others, from rank 0."""
+        """Write the trained networks for others, from rank 0; what was written is opened again and compared."""
+        from training.inference.opening import check_export
+
         with _all_whole(list(self.engines.values())):
             if self.worker.leads:
                 self.objective.export(path, self._seen(self.objective.export_rows))
+                exported = self.objective.exported()
+                if exported is not None:
+                    check_export(path, exported)
         self.worker.barrier()
 
     def _seen(self, count: int) -> Iterator[Batch]:

@@ -191,6 +191,10 @@ class Objective(Protocol):
         """Write what others load; called on rank 0 with whole parameters at hand, and so many training rows."""
         ...
 
+    def exported(self) -> nn.Module | None:
+        """The network whose weights `export` writes, to compare with what is reopened; None where there is none."""
+        ...
+
 
 class Base:
     """The answers most objectives share."""
@@ -241,3 +245,6 @@ class Base:
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         raise TypeError(f"{type(self).__name__} has nothing to export")
+
+    def exported(self) -> nn.Module | None:
+        return None

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from data_prep.errors import UserError
 from training.config import Settings
+from training.models import frame_network
 from training.models.autoencoders.autoencoder import CONFIG, FORMAT, KINDS, WEIGHTS, Autoencoder
 from training.models.autoencoders.config import AutoencoderConfig
+from training.models.text.folder import open_config, open_pretrained
 from training.objectives import OBJECTIVES, module_of
 from training.options import checked
 
@@ -33,6 +36,28 @@ def sort_of(folder: Path) -> str:
     if isinstance(config, dict) and "kind" in config:
         return "array"
     raise UserError(f"{folder / CONFIG}: describes no network; name a folder that training wrote.")
+
+
+def open_network(folder: Path) -> Any:
+    """All of a folder's network, heads included, on the CPU and in evaluation mode. UserError where it holds none."""
+    sort = sort_of(folder)
+    if sort == "array":
+        return open_model(folder)
+    if sort == "frames":
+        return frame_network.open_network(folder)
+    return open_pretrained(folder, open_config(folder).architectures[0])
+
+
+def check_export(folder: Path, network: nn.Module) -> None:
+    """Open what was exported and compare it, weight by weight; RuntimeError where it is another network."""
+    reopened = open_network(folder).state_dict()
+    weights = network.state_dict()
+    if set(reopened) != set(weights):
+        names = ", ".join(sorted(set(reopened) ^ set(weights))[:3])
+        raise RuntimeError(f"{folder}: what was exported opens with other weights than were trained: {names}")
+    for name, trained in weights.items():
+        if not torch.equal(reopened[name], trained.detach().cpu().to(reopened[name].dtype)):
+            raise RuntimeError(f"{folder}: what was exported opens with other values of {name} than were trained")
 
 
 def open_model(folder: Path, device: str = "cpu") -> Any:

@@ -105,6 +105,9 @@ class ArrayObjective(Base):
 
         save_model(path, self.model, self.transform)
 
+    def exported(self) -> nn.Module:
+        return self.model
+
 
 def transform_of(data: DataFacts) -> Path | None:
     """The file by which rows of a table became input; None of pictures, and of tables without one."""

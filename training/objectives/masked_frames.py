@@ -113,5 +113,8 @@ class MaskedFrames(Base):
 
         save_network(path, self.network)
 
+    def exported(self) -> nn.Module:
+        return self.network
+
 
 build = MaskedFrames

@@ -122,6 +122,9 @@ class Simclr(Base):
 
         save_model(path, self.encoder)
 
+    def exported(self) -> nn.Module:
+        return self.encoder
+
 
 def nt_xent(projection: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The loss of views [N, 2, D], each of length 1, and the share of views whose other view is the nearest."""

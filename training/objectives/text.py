@@ -126,6 +126,9 @@ class TextObjective(Base):
         model.save_pretrained(path)
         open_tokenizer(self.data.preprocessor).save_pretrained(path)
 
+    def exported(self) -> nn.Module:
+        return self.network.model
+
 
 def with_ids(model: Any, specials: Specials) -> None:
     """Give a model's configs the special tokens' ids: those that it generates with, too."""

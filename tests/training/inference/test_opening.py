@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Ragged, Rows, take
@@ -18,7 +21,9 @@ from tests.training import tiny, tiny_arrays
 from tests.training.objectives.test_packed import OWN, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
 from training.inference.encoding import open_encoder
+from training.inference.opening import check_export
 from training.inference.sampling import open_sampler
+from training.models.autoencoders.autoencoder import WEIGHTS
 from training.models.text.folder import open_config, open_pretrained, open_tokenizer
 from training.objectives import build
 
@@ -45,6 +50,7 @@ def exported(architecture: str, tokenizer: Path, out: Path, sentence: str = "non
 @pytest.mark.parametrize("architecture", ["bert", "albert", "distilbert", "electra", "mpnet", "roberta"])
 def test_an_export_has_every_special_id_and_opens_alike(architecture: str, tokenizer: Path, tmp_path: Path) -> None:
     objective = exported(architecture, tokenizer, tmp_path)
+    check_export(tmp_path, objective.exported())
     known, config = specials(tokenizer), open_config(tmp_path)
     assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (known.pad, known.cls, known.sep)
     assert (config.cls_token_id, config.sep_token_id, config.mask_token_id) == (known.cls, known.sep, known.mask)
@@ -91,6 +97,30 @@ def test_features_of_arrays(case: str, shape: tuple[int, ...], tmp_path: Path) -
     features = open_encoder(tmp_path).encode(rows)
     assert features.values.shape == (70, *shape) and features.values.dtype == np.float32
     assert np.isfinite(features.mean()).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: next(iter(weights.values())).add_(1), "opens with other values of"),
+        (lambda weights: weights.update(extra=torch.zeros(1)), "not the weights that config.json asks for"),
+    ],
+)
+def test_an_export_of_another_network_is_not_kept(
+    change: Callable[[dict[str, Tensor]], Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = tiny_arrays.training("autoencoder")
+    write = training.objective.export
+
+    def spoiled(path: Path, seen: Any) -> None:
+        write(path, seen)
+        weights = load_file(path / WEIGHTS)
+        change(weights)
+        save_file(weights, path / WEIGHTS)
+
+    monkeypatch.setattr(training.objective, "export", spoiled)
+    with pytest.raises((RuntimeError, UserError), match=message):
+        training.export(tmp_path)
 
 
 def test_samples_of_a_vae(tmp_path: Path) -> None:
