@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.corpus import unit_cache
-from data_prep.sources.config import TARGET, Part, SourceConfig
+from data_prep.sources.config import TARGET, Part, SourceConfig, parts
 from data_prep.text.clean import CleanConfig
-from data_prep.text.documents import TEXT, parts
+from data_prep.text.documents import TEXT
 from data_prep.text.rules.rules import digest as digest_of_rules
 from data_prep.text.units import VERSION, Unit
 

@@ -26,8 +26,8 @@ import pyarrow as pa
 
 from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.corpus.row_writer import Writer
-from data_prep.sources.config import Document, Part, Reject, SourceConfig
-from data_prep.sources.records import printable
+from data_prep.sources.config import Part, SourceConfig
+from data_prep.sources.records import Document, Reject, printable
 from data_prep.text import near_duplicates
 from data_prep.text import sentences as splitting
 from data_prep.text.clean import CleanConfig, clean, fingerprint

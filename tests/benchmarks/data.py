@@ -89,7 +89,7 @@ def prepare(text: Path, tokenizer: Path, home: Path, workers: int) -> Artifact:
 
 
 def _recipe(text: Path, tokenizer: Path, home: Path) -> Recipe:
-    from pipeline.recipe.recipe import load as load_recipe
+    from pipeline.recipe.load import load as load_recipe
 
     path = home / "bench.yaml"
     home.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.sources import config, records
+from data_prep.sources import records
+from data_prep.text import documents
 from data_prep.text import plan as plan_module
 from tests.data_prep.bad_input import SOUND, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import contents, prose
@@ -129,8 +130,8 @@ def test_a_file_that_changes_while_it_is_read_is_named(
         return reader
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "read_opened", hooked(config.read_opened))
-        patch.setattr(config, "read_stretch", hooked(config.read_stretch))
+        patch.setattr(documents, "read_opened", hooked(documents.read_opened))
+        patch.setattr(documents, "read_stretch", hooked(documents.read_stretch))
         with pytest.raises(UserError, match=r"a\.jsonl (changed|went away) while it was read; run again"):
             run(path, out=tmp_path / "out", downloads=tmp_path / "downloads")
     assert not list((tmp_path / "downloads" / "units").glob(".*"))

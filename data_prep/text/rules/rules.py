@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.errors import UserError
-from data_prep.sources.config import Reject, SourceConfig, snapshot
+from data_prep.sources.config import SourceConfig, snapshot
 from data_prep.sources.config import digest as digest_of_sources
+from data_prep.sources.records import Reject
 from data_prep.text.clean import CleanConfig, clean
 from data_prep.text.documents import TEXT, documents
 from data_prep.text.rules.c4 import C4, read_bad_words

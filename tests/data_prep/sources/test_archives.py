@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.corpus import array_kind
+from data_prep import array_kind
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images.pixels import ImagesConfig

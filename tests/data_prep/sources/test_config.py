@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from data_prep.errors import UserError
 from data_prep.sources import config as sources
-from data_prep.sources.config import Document, Reject, SourceConfig, digest, snapshot
+from data_prep.sources.config import SourceConfig, digest, snapshot
+from data_prep.sources.records import Document, Reject
 from data_prep.text.documents import TEXT, documents
 
 

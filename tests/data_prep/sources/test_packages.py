@@ -18,8 +18,9 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.sources import packages
-from data_prep.sources.config import Document, SourceConfig
+from data_prep.sources.config import SourceConfig
 from data_prep.sources.packages import PACKAGES, Package, fetch, unpack
+from data_prep.sources.records import Document
 from data_prep.text.documents import documents
 
 FILES = {"toy/a.txt": b"A text.", "toy/b.txt": b"Another.", "toy/meta.csv": b"x"}

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from data_prep.errors import UserError
 from data_prep.sources import config as sources
 from data_prep.sources import records
-from data_prep.sources.config import Document, Part, Reject, SourceConfig, digest, snapshot
+from data_prep.sources.config import Part, SourceConfig, digest, parts, snapshot
 from data_prep.sources.cuts import cut_groups, cut_lines
-from data_prep.text.documents import TEXT, documents, parts, rows
+from data_prep.sources.records import Document, Reject
+from data_prep.text.documents import TEXT, documents, rows
 
 Rows = list[Document | Reject]
 

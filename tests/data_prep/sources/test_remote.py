@@ -25,9 +25,10 @@ from data_prep.shards.format import ShardDamaged, Shards, ShardWriter
 from data_prep.shards.remote import RemoteShards, open_shards
 from data_prep.shards.rows import Ragged
 from data_prep.sources import config, files
-from data_prep.sources.config import Document, SourceConfig, digest, licence, snapshot
+from data_prep.sources.config import SourceConfig, digest, licence, parts, snapshot
 from data_prep.sources.files import RemoteFile, find, sibling
-from data_prep.text.documents import TEXT, documents, parts, rows
+from data_prep.sources.records import Document
+from data_prep.text.documents import TEXT, documents, rows
 
 server = pytest.importorskip("moto.server", reason="the S3 server for tests is not installed")
 
