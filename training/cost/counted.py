@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep import corruptions
 from data_prep.corruptions import CorruptionConfig
+from data_prep.corruptions.base import Corruption
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials
@@ -148,17 +149,18 @@ def example(
     rows = objective.example(n)
     draws = Draws(0, 0, np.arange(n))
     if corruption is not None and corruption.kind != "none":
-        rows = uncorrupted(rows, corruption)
+        corrupt = corruptions.build(corruption, specials)
+        rows = uncorrupted(rows, corrupt)
         if at is None or corruption.at == at:
-            rows = corruptions.build(corruption, specials)(rows, draws)
+            rows = corrupt(rows, draws)
     return rows if at else objective.drawn(rows, draws)
 
 
-def uncorrupted(rows: Rows, corruption: CorruptionConfig) -> Rows:
-    """Rows before they are corrupted: `input` alone, and every item begins what the corruption takes as a unit."""
+def uncorrupted(rows: Rows, corruption: Corruption) -> Rows:
+    """Rows without the columns that a corruption writes, and with those it needs: every item begins a unit."""
     column = rows["input"] if "input" in rows else rows["seen"]
-    others = {name: value for name, value in rows.items() if name != "seen" and not name.startswith("target")}
-    missing = [name for name in corruption.needs.columns if name not in rows]
+    others = {name: value for name, value in rows.items() if name not in corruption.writes}
+    missing = [name for name in corruption.config.needs.columns if name not in rows]
     if isinstance(column, Ragged):
         others |= {name: Ragged(np.ones(len(column.values), np.uint8), column.offsets) for name in missing}
     return {**others, "input": column}
@@ -204,9 +206,9 @@ def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer
     count = len(next(iter(batch.values())))
     cast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
     with outer, live:
+        with torch.no_grad():
+            batch = objective.prepare(nets, batch, Draws(0, 0, np.arange(count)))
         with cast:
-            with torch.no_grad():
-                batch = objective.prepare(nets, batch, Draws(0, 0, np.arange(count)))
             paid = sum(loss_of(turn, nets, batch).sums.values())
         paid.backward()  # type: ignore[union-attr]
     del paid, batch
