@@ -130,6 +130,9 @@ class ArrayKind(Kind):
             raise UserError("data: no row is left to train on; add sources or lower the shares held out.")
         return summary
 
+    def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
+        return f"{counted(self.unit, corpus)}; {shards['rows']:,} training rows of shape {tuple(shards['shape'])}."
+
     def title(self, rows: Rows, row: int, corpus: Path | None) -> str:
         """Its class."""
         label = int(np.asarray(rows["label"])[row])
@@ -159,6 +162,13 @@ class ArrayKind(Kind):
 
     def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
         return columns.statistics(counts)
+
+
+def counted(unit: str, corpus: Mapping[str, Any]) -> str:
+    """How many units of a corpus were kept, rejected, and of them duplicates."""
+    return (
+        f"{corpus['kept']:,} {unit} kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} of them duplicates"
+    )
 
 
 def _only_text_has(source: SourceConfig) -> None:

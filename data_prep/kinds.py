@@ -189,6 +189,10 @@ class Kind:
         """Of kinds whose examples are runs of items: `rate` (items per second) and `length` (most items of a run)."""
         return {}
 
+    def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
+        """One sentence on the summaries of a corpus and of its training shards."""
+        raise NotImplementedError
+
     def viewer(self, preprocessor: Path | None) -> Viewer:
         """How the values of one example are looked at. preprocessor: folder of what `fit` made, where there is any."""
         raise NotImplementedError

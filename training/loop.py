@@ -177,6 +177,7 @@ class Training:
             "resumed_from": started_at,
             "precision": self.precision,
             "train_seconds": seconds,
+            "shown": list(self.objective.shown),
             "bytes_held": self.worker.gather({name: engine.bytes_held() for name, engine in self.engines.items()}),
             **self.latest,
         }

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.array_kind import ArrayKind
+from data_prep.array_kind import ArrayKind, counted
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.corpus.documents import SPLITS
 from data_prep.corpus.schema import classes_of
@@ -141,6 +141,12 @@ class SoundKind(ArrayKind):
         if rows:
             blocks.append(Table("durations", "Frames and seconds of each split", ["split", "frames", "seconds"], rows))
         return Statistics(known.numbers, [*known.blocks, *blocks])
+
+    def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
+        return (
+            f"{counted(self.unit, corpus)}; {shards['seconds'] / 60:,.1f} minutes of training in {shards['rows']:,} runs "
+            f"of frames of {shards['shape'][0]} bands."
+        )
 
     def viewer(self, preprocessor: Path | None) -> Viewer:
         rate = Scale.load(preprocessor).rate if preprocessor else 1.0

@@ -180,6 +180,13 @@ class TextKind(Kind):
             tokens = Specials(tokenizer.vocabulary, sentinels=range(last, last - tokenizer.sentinels, -1), **roles)
         return DataFacts(recipe.data.kind, ("input",), length=recipe.compose.length, specials=tokens)
 
+    def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
+        return (
+            f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
+            f"{shards['corpus_tokens']:,} training tokens in {shards['rows']:,} rows "
+            f"({shards['padding_share']:.1%} padding)."
+        )
+
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)
 

@@ -15,8 +15,6 @@ from pipeline.reports.report import Report, read
 from pipeline.runs import Run
 from training.monitor import names
 
-SHOWN = ("mlm", "mlm_accuracy", "sop_accuracy", "nsp_accuracy")  # of text; of all else, every term
-
 
 def summarise(home: Home, run: Run, console: Console) -> None:
     """Print the outcome of a finished run."""
@@ -49,11 +47,9 @@ def summarise(home: Home, run: Run, console: Console) -> None:
 def _pretraining(report: dict[str, Any]) -> Text:
     """What pretraining came to on what was held out."""
     held_out = names.held_out(report["pretraining"])
-    text = "tokens" in report["shards"]["train"]
-    shown = [name for name in (SHOWN if text else held_out) if name in held_out and name != "loss"]
+    shown = [name for name in report["pretraining"]["shown"] if name in held_out]
     parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]
-    what = "documents" if text else "rows"
-    return Text(f"Pretraining, on held-out {what}: ", "bold").append(", ".join(parts), "not bold")
+    return Text("Pretraining, on held-out rows: ", "bold").append(", ".join(parts), "not bold")
 
 
 def _show(job: Report, console: Console) -> None:

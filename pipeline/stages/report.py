@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from data_prep.kinds import kind_of
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports.report import FIGURES, FILE, PAGE, Report, page, read
@@ -18,7 +19,8 @@ from training.monitor.names import speed_of
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
-    return {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
+    about = {"name": recipe.name, "title": recipe.title, "reproduces": recipe.reproduces, "scale": recipe.scale}
+    return {**about, "kind": recipe.data.kind}
 
 
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
@@ -51,36 +53,24 @@ def _page(config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str
     ]
     if reports:
         lines += ["## In one sentence", *(report.verdict for report in reports.values()), ""]
-    lines += ["## Data", _data(corpus, shards["train"]), "", "## Pretraining", *_pretraining(pretraining)]
+    summary = kind_of(config["kind"]).describe(corpus, shards["train"])
+    lines += ["## Data", summary, "", "## Pretraining", *_pretraining(pretraining)]
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{name}", level=2), ""]
     return lines
 
 
-def _data(corpus: dict[str, Any], train: dict[str, Any]) -> str:
-    """One sentence about the corpus and its training shards: of text, or of rows of any shape."""
-    if "corpus_tokens" in train:
-        return (
-            f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
-            f"{train['corpus_tokens']:,} training tokens in {train['rows']:,} rows "
-            f"({train['padding_share']:.1%} padding)."
-        )
-    return (
-        f"{corpus['kept']:,} rows kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} of them duplicates; "
-        f"{train['rows']:,} training rows of shape {tuple(train['shape'])}."
-    )
-
-
 def _pretraining(summary: dict[str, Any]) -> list[str]:
     """How long it took, what came of it on held-out rows, and its loss."""
     held_out = names.held_out(summary)
+    ordered = dict.fromkeys([*(name for name in summary["shown"] if name in held_out), *sorted(held_out)])
     return [
         f"{summary['step']:,} steps, {summary['samples']:,} samples, {summary['train_seconds']:.0f} s in "
         f"{summary['precision']}, {speed_of(summary)} at the end.",
         "",
         "| held-out metric | value |",
         "|---|---|",
-        *(f"| {name} | {value:.4g} |" for name, value in sorted(held_out.items())),
+        *(f"| {name} | {held_out[name]:.4g} |" for name in ordered),
         "",
         f"![loss]({FIGURES}/pretrain/loss.png)",
         "",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +78,15 @@ def test_the_export_opens_in_transformers(first: dict[str, Any]) -> None:
 
 
 def test_a_rerun_has_nothing_to_do_and_is_quick(home: Path, recipe: Path, first: dict[str, Any]) -> None:
-    began = time.monotonic()
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
     again = json.loads(sesame(home, "run", str(recipe), "--json").stdout)
     assert all(stage["reused"] for stage in again["stages"].values())
     assert {n: s["artifact"] for n, s in again["stages"].items()} == {
         n: s["artifact"] for n, s in first["stages"].items()
     }
-    assert time.monotonic() - began < 20  # seconds; starting Prefect or Ray alone takes longer
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+    assert seconds < 12  # of the processor, whatever else it does; starting Prefect or Ray alone takes longer
 
 
 def test_other_placement_is_the_same_experiment(home: Path, recipe: Path, first: dict[str, Any]) -> None:
