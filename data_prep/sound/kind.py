@@ -143,9 +143,10 @@ class SoundKind(ArrayKind):
         return Statistics(known.numbers, [*known.blocks, *blocks])
 
     def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
+        minutes, bands = shards["seconds"] / 60, shards["shape"][0]
         return (
-            f"{counted(self.unit, corpus)}; {shards['seconds'] / 60:,.1f} minutes of training in {shards['rows']:,} runs "
-            f"of frames of {shards['shape'][0]} bands."
+            f"{counted(self.unit, corpus)}; {minutes:,.1f} minutes to train on in {shards['rows']:,} runs of frames of "
+            f"{bands} bands."
         )
 
     def viewer(self, preprocessor: Path | None) -> Viewer:
