@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 # -- when the server is not there -------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path, uri: str, client: Any, figure: Path) -> None:
     started = time.perf_counter()
     tracker = Tracker(tmp_path, DEAD, "dead", "dead-flow")
@@ -61,6 +62,7 @@ def test_dead_in_the_middle(tmp_path: Path, uri: str, client: Any, figure: Path,
     assert tracker.close() == 0
 
 
+@pytest.mark.alone
 def test_dead_at_the_end(tmp_path: Path, uri: str, client: Any, figure: Path, unsteady: type[Unsteady]) -> None:
     tracker = Tracker(tmp_path, uri, "dead at end", "d3")
     flow = tracker.run("flow")
@@ -119,6 +121,7 @@ def test_a_server_that_fails_some_times(
     check(client, "fails", "fails")
 
 
+@pytest.mark.alone
 def test_what_hangs_is_left_behind(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(Server, "send", lambda *_: release.wait(60) and None)

@@ -375,6 +375,7 @@ def test_with_a_server(tmp_path: Path, export: Path, server: str, first: tuple[R
     assert not (tmp_path / "mlflow" / "artifacts").exists()
 
 
+@pytest.mark.alone
 def test_registering_is_queued_in_no_time(tmp_path: Path, export: Path) -> None:
     tracker = Tracker(tmp_path, "http://127.0.0.1:1", "quick", "quick")
     run = tracker.run("register")
