@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.home import Home
+from pipeline.recipe.load import recipes
 from pipeline.reports.report import Report, read
 from pipeline.runs import Run
 from training.monitor import names
@@ -65,13 +66,21 @@ def _show(job: Report, console: Console) -> None:
 
 
 def _next_steps(run: Run) -> list[str]:
-    if "tokenizer" not in run.stages:
-        return ["sesame ui    curves, figures and the flow's stages in MLflow and Prefect"]
-    return [
+    steps = [
         f"sesame inspect {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
         "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",
-        "sesame run bert --scale small    the same on a network and a budget that take longer and go further",
     ]
+    larger = _larger_scale(run.recipe, run.scale)
+    if larger:
+        steps.append(f"sesame run {run.recipe} --scale {larger}    a larger network, trained for longer")
+    return steps
+
+
+def _larger_scale(recipe: str, scale: str | None) -> str | None:
+    """The scale that follows in a packaged recipe."""
+    scales = next((listing.scales for listing in recipes() if listing.name == recipe), [])
+    following = scales[scales.index(scale) + 1 :] if scale in scales else []
+    return following[0] if following else None
 
 
 def _short(path: Path) -> str:

@@ -12,7 +12,9 @@ from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.recipe.load import load
 from pipeline.stage import Context
+from pipeline.stages.job import JOB
 from pipeline.store.store import Store
+from training.config import PlacementConfig
 
 COLOURS = ("red", "green", "blue")
 
@@ -83,3 +85,12 @@ def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
     for node in dag.nodes(loaded, downloads):
         made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
     return made
+
+
+def rerun(made: dict[str, Artifact], name: str, out_dir: Path) -> dict[str, Any]:
+    """The summary of a job that is carried out again, on what it read before."""
+    out_dir.mkdir()
+    roles = {"corpus": "ingest", "preprocessor": "transform", "shards": "shards", "pretrained": "pretrain"}
+    inputs = {role: made[source] for role, source in roles.items() if source in made}
+    context = Context(downloads=out_dir, placement=PlacementConfig().model_dump(mode="json"))
+    return JOB.run(made[name].config, inputs, out_dir, context)

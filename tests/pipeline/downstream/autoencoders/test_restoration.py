@@ -46,8 +46,7 @@ def test_noise_is_taken_off_and_the_report_is_whole(made: dict[str, Artifact]) -
 
 
 def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
-    again = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", downstream=f"[{JOB}]", **SECTIONS), tmp_path)
-    assert again["restoration"].summary == made["restoration"].summary
+    assert tiny_arrays.rerun(made, "restoration", tmp_path / "again") == made["restoration"].summary
 
 
 def test_images_are_spoilt_by_their_own_numbers() -> None:
