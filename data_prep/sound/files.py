@@ -1,6 +1,6 @@
 """Recordings as units of a corpus: runs of files, decoded once into one channel of 16-bit samples at one rate.
 
-WAV files of whole numbers are read by the standard library; FLAC, OGG and other WAV files need the package `soundfile`.
+WAV files of whole numbers are read by the standard library, which tells truncated ones; others by `soundfile`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pydantic import Field, field_validator
 from scipy.signal import resample_poly
 
 from data_prep.corpus.unit import Cast, Unit, write_cast
-from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.sealed import digest
 from data_prep.settings import Settings
@@ -187,13 +186,8 @@ def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
 def _others(raw: bytes) -> tuple[np.ndarray, int]:
     if raw[:4] not in (b"fLaC", b"OggS") and (raw[:4] != b"RIFF" or raw[8:12] != b"WAVE"):
         raise BadSoundError("not a WAV, FLAC or OGG file")
-    try:
-        import soundfile  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(
-            "FLAC, OGG and WAV files of other than whole numbers are read with soundfile, which is not there;"
-            " pip install 'sesame-ssl[sound]'"
-        ) from None
+    import soundfile
+
     try:
         return soundfile.read(io.BytesIO(raw), dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:

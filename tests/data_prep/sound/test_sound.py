@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS
@@ -70,7 +71,6 @@ def test_what_is_no_recording_is_told(raw: bytes, reason: str) -> None:
 
 
 def test_flac() -> None:
-    soundfile = pytest.importorskip("soundfile")
     out = io.BytesIO()
     soundfile.write(out, tone(0.2), RATE, format="FLAC")
     assert np.array_equal(decoded(out.getvalue(), RATE), np.rint(tone(0.2) * 32768).astype(np.int16))
