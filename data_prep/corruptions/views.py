@@ -32,6 +32,7 @@ NUM_VIEWS = 2
 ATTEMPTS = 10
 JITTERS = ("brightness", "contrast", "saturation", "hue")
 NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # jitter that changes nothing
+RENDERED = "views"  # the column of both views' pixels, once they have some
 COLUMNS = ("view_box", "view_flip", "view_jitter", "view_order", "view_grey", "view_blur")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -80,8 +81,11 @@ class Views(Corruption):
         return {name: column for name, column in rows.items() if name not in COLUMNS}
 
     def pieces(self, rows: Rows, row: int) -> list[Piece]:
-        """x alone: views have no pixels yet."""
-        return [Piece("x", np.asarray(rows["input"])[row], np.empty(0, np.int64))]
+        """x, and both views where they were rendered (`RENDERED` [R, 2, C, H, W])."""
+        nothing = np.empty(0, np.int64)
+        views = np.asarray(rows[RENDERED])[row] if RENDERED in rows else ()
+        named = [Piece(f"view {number}", view, nothing) for number, view in enumerate(views, 1)]
+        return [Piece("x", np.asarray(rows["input"])[row], nothing), *named]
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         if "view_box" in rows:

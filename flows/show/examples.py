@@ -73,7 +73,8 @@ def _panels(examples: Sequence[Example], console: Console) -> None:
 
 
 def _images(examples: Sequence[Example], console: Console) -> None:
-    """Each view a line of pictures, as many beside each other as fit."""
+    """Each view a line of images, as many beside each other as fit."""
+    coloured = console.color_system is not None and not console.no_color
     images = [[view for view in example.views.values() if isinstance(view, Image)] for example in examples]
     across = max(1, console.width // (min(images[0][0].pixels.shape[-1], WIDEST) + 2))
     for start in range(0, len(examples), across):
@@ -81,7 +82,7 @@ def _images(examples: Sequence[Example], console: Console) -> None:
         for place, name in enumerate(examples[0].views):
             grid = Table.grid(padding=(0, 2))
             grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in part))
-            grid.add_row(*(drawn(views[place].pixels) for views in images[start : start + across]))
+            grid.add_row(*(drawn(views[place].pixels, coloured) for views in images[start : start + across]))
             console.print(grid)
 
 
@@ -119,7 +120,7 @@ def render(view: View, marked: bool = False) -> RenderableType:
     if isinstance(view, Lines):
         return _lines(view)
     if isinstance(view, Image):
-        return drawn(view.pixels)
+        return drawn(view.pixels, not marked)
     if isinstance(view, Cells):
         return Text(", ".join(f"{plain(name)} {_cell(value)}" for name, value in view.cells.items()))
     if isinstance(view, Frames):
@@ -163,13 +164,17 @@ def _lines(view: Lines) -> RenderableType:
     return grid
 
 
-def drawn(pixels: np.ndarray) -> Text:
-    """A picture [C, H, W] in 0 … 1 as half blocks: the upper pixel in front of the lower one."""
+def drawn(pixels: np.ndarray, coloured: bool = True) -> Text:
+    """An image [C, H, W] in 0 … 1 as half blocks, the upper pixel in front of the lower one; without colours, as shades
+    of both."""
     channels, width = pixels.shape[0], pixels.shape[2]
     step = -(-width // WIDEST)
     values = np.rint(np.clip(pixels[:, ::step, ::step], 0, 1) * 255).astype(int)
     if values.shape[1] % 2:
         values = np.concatenate([values, np.zeros_like(values[:, :1])], 1)
+    if not coloured:
+        levels = values.mean(0).reshape(values.shape[1] // 2, 2, -1).mean(1) / 256 * len(SHADES)
+        return Text("\n".join("".join(SHADES[level] for level in row) for row in levels.astype(int)) + "\n")
     colours = np.broadcast_to(values, (3, *values.shape[1:])) if channels == 1 else values
     text = Text()
     for y in range(0, values.shape[1], 2):

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from data_prep.corpus.documents import INDEX, SPLITS
 from data_prep.corruptions import CorruptionConfig, build, config_of
+from data_prep.corruptions.views import RENDERED
 from data_prep.corruptions.warp import AugmentConfig, augment
 from data_prep.errors import UserError
 from data_prep.kinds import kind_of
@@ -197,9 +198,22 @@ def as_read(
     if changes.changes:
         unchanged, rows = rows, augment(rows, changes, draws)
     corruption = build(reading.corruption_of(split), special)
-    selection = Selection(corruption(rows, draws), numbers, split, dict(settings), corruption, unchanged)
+    corrupted = corruption(rows, draws)
+    if corruption.targets == "views":
+        corrupted = _with_views(corrupted)
+    selection = Selection(corrupted, numbers, split, dict(settings), corruption, unchanged)
     done = "changed and corrupted" if unchanged is not None else "corrupted"
     return selection, f"{done} as training does it in epoch {epoch}"
+
+
+def _with_views(rows: Rows) -> Rows:
+    """Rows with the pixels of their views, as training renders them."""
+    import torch
+
+    from training.objectives.views import parameters, rendered
+
+    images = torch.from_numpy(np.ascontiguousarray(np.asarray(rows["input"])))
+    return {**rows, RENDERED: rendered({"input": images, **parameters(rows)}).numpy()}
 
 
 # -- a corpus ---------------------------------------------------------------------------------------------------------

@@ -24,10 +24,13 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import tokenise
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
+from flows.show.examples import drawn
 from flows.show.inspect import Reading, as_read, inspect
 from flows.show.readable import number, plain, size
 from pipeline.artifact import Artifact, output_digest
+from pipeline.recipe.load import load as load_recipe
 from tests.data_prep.ingesting import ingest
+from tests.pipeline import tiny_arrays
 from training.config import OrderConfig
 from training.data import Corpus as TrainingCorpus
 from training.data import Stream
@@ -344,3 +347,29 @@ def test_padding_is_not_shown(home: dict[str, Artifact], tmp_path: Path) -> None
     )
     text = shown(made, home["wordpiece"], corruption=MASKING)
     assert "[PAD]" not in text and "1 of 3 tokens to predict" in text
+
+
+def test_both_views_are_shown_as_training_renders_them(tmp_path: Path) -> None:
+    path = tiny_arrays.recipe(
+        tmp_path,
+        "images",
+        corruption="{kind: views, flip: 0, blur: 0, jitter: 0, area: [0.3, 0.5]}",
+        network="{architecture: conv, config: {hidden: [8], bottleneck: 4}}",
+        objective="{name: simclr}",
+        downstream="[]",
+    )
+    recipe = load_recipe(path)
+    images = {"input": np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)}
+    reading = Reading("tiny-arrays", 0, recipe.corruption, recipe.augment, None)
+    selection, _ = as_read(images, np.arange(2), {}, "train", reading, None, 0)
+    assert selection.corruption is not None
+    names = [piece.name for piece in selection.corruption.pieces(selection.rows, 1)]
+    assert names == ["x", "view 1", "view 2"]
+    first, second = (piece.values for piece in selection.corruption.pieces(selection.rows, 1)[1:])
+    assert first.shape == (1, 8, 8) and not np.array_equal(first, second)
+    assert first.min() >= 64 / 255 - 1e-6 and first.max() <= 127 / 255 + 1e-6, "a view is cut from its own image"
+
+
+def test_an_image_without_colours_is_shades() -> None:
+    pixels = np.linspace(0, 1, 32).reshape(1, 4, 8)
+    assert str(drawn(pixels, coloured=False)).splitlines() == ["   ░░░░░", "▓▓▓▓▓███"]
