@@ -264,12 +264,12 @@ def main() -> None:
     except Exception as error:
         from data_prep.errors import UserError
 
-        found = _in_chain(error, UserError)
-        said = str(found) if found else _of_the_disk(error)
-        if said is None:
+        user_error = _in_chain(error, UserError)
+        message = str(user_error) if user_error else _of_the_disk(error)
+        if message is None:
             raise
-        print(f"sesame: {said}", file=sys.stderr)
-        sys.exit(getattr(found, "exit_code", FAILED))
+        print(f"sesame: {message}", file=sys.stderr)
+        sys.exit(getattr(user_error, "exit_code", FAILED))
 
 
 def _in_chain(error: BaseException | None, kind: type[Exception]) -> BaseException | None:
@@ -285,8 +285,8 @@ def _of_the_disk(error: BaseException) -> str | None:
     """A sentence for a disk that is full or closed, which is no bug of ours either."""
     from data_prep.errors import refusal_of_the_disk
 
-    found = _in_chain(error, OSError)
-    return refusal_of_the_disk(found) if found else None
+    disk_error = _in_chain(error, OSError)
+    return refusal_of_the_disk(disk_error) if disk_error else None
 
 
 if __name__ == "__main__":

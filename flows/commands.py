@@ -53,9 +53,9 @@ def _usage() -> Any:
 
 def recipes() -> None:
     table = Table("recipe", "reproduces", "data", "scales", box=None, header_style="bold", pad_edge=False)
-    for found in packaged():
-        name = Text(found.name, "bold cyan").append(f"\n{found.title}", "not bold default")
-        table.add_row(name, found.reproduces, found.data, "\n".join(found.scales) or "one")
+    for recipe in packaged():
+        name = Text(recipe.name, "bold cyan").append(f"\n{recipe.title}", "not bold default")
+        table.add_row(name, recipe.reproduces, recipe.data, "\n".join(recipe.scales) or "one")
     out.print(table)
 
 
@@ -134,18 +134,18 @@ def sweep(
     prepare(home.prefect)
 
     def make(chosen: list[str]) -> records.Run:
-        every = [*settings, *chosen]
-        loaded = _load(recipe, scale, every)
-        return _nothing_to_do(home, loaded) or _make(home, loaded, (recipe, scale, every), console)
+        all_settings = [*settings, *chosen]
+        loaded = _load(recipe, scale, all_settings)
+        return _nothing_to_do(home, loaded) or _make(home, loaded, (recipe, scale, all_settings), console)
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         folder = sweeps.sweep(home, name, trials, make, console)
-    found = json.loads((folder / "sweep.json").read_text())
+    trial_values = json.loads((folder / "sweep.json").read_text())
     if as_json:
-        print(json.dumps({"folder": str(folder), "trials": found}))
+        print(json.dumps({"folder": str(folder), "trials": trial_values}))
         return
     out.print()
-    out.print(sweeps.table([sweeps.Trial(**trial) for trial in found]))
+    out.print(sweeps.table([sweeps.Trial(**trial) for trial in trial_values]))
     out.print(Text(f"\n{folder / 'sweep.png'}", "dim"), soft_wrap=True)
 
 
@@ -207,22 +207,22 @@ def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str
 
 
 def list_runs() -> None:
-    found = records.every(Home.find().runs)
-    if not found:
+    found_runs = records.every(Home.find().runs)
+    if not found_runs:
         out.print("no runs yet; `sesame run quickstart` makes one")
         return
     styles = {records.DONE: "green", records.FAILED: "red", records.INTERRUPTED: "yellow", records.RUNNING: "cyan"}
     table = Table("run", "scale", "status", "started", "took", "made", box=None, header_style="bold", pad_edge=False)
     table.columns[0].no_wrap = True
-    for record in found:
-        made = sum(not stage.reused for stage in record.stages.values())
+    for record in found_runs:
+        num_made = sum(not stage.reused for stage in record.stages.values())
         table.add_row(
             record.run_id,
             record.scale or "–",
             Text(record.status, styles[record.status]),
             time.strftime("%m-%d %H:%M", time.localtime(record.started)),
             elapsed(record.seconds),
-            f"{made} of {len(record.stages)}",
+            f"{num_made} of {len(record.stages)}",
         )
     out.print(table)
 
@@ -293,27 +293,27 @@ def score(
         from flows import score as scores
 
         prefect_server.wait(home.prefect)
-        told = scores.score(model, list(files), ledger, hook)
+        outcome = scores.score(model, list(files), ledger, hook)
     else:
         from flows import score as scores
 
         folder, console = scores.detector_of(model, home), Console(stderr=True, highlight=False)
         with console.status("scoring") as status:
             tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
-        told = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
-    _say_scored(told, as_json)
-    if told["rejected"] and not told["rows"]:
+        outcome = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
+    _say_scored(outcome, as_json)
+    if outcome["rejected"] and not outcome["rows"]:
         sys.exit(FAILED)  # of all that was given
 
 
-def _say_scored(told: dict[str, Any], as_json: bool) -> None:
+def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps(outcome))
         return
-    alarms = f"{told['alarms']:,} alarm{'' if told['alarms'] == 1 else 's'}"
-    why = " (the column `rejected` says why)" if told["rejected"] else ""
-    out.print(f"{told['rows']:,} rows, {alarms}, {told['rejected']:,} rows that could not be read{why}")
-    for line in told.get("news", []):
+    alarms = f"{outcome['alarms']:,} alarm{'' if outcome['alarms'] == 1 else 's'}"
+    hint = " (the column `rejected` says why)" if outcome["rejected"] else ""
+    out.print(f"{outcome['rows']:,} rows, {alarms}, {outcome['rejected']:,} rows that could not be read{hint}")
+    for line in outcome.get("news", []):
         out.print(Text(line, "yellow"))
 
 
@@ -327,13 +327,13 @@ def sample(model: str, file: str, count: int, seed: int) -> None:
 
 def verify(artifact: str) -> None:
     store = Home.find().store()
-    found = store.resolve(artifact)
-    problems = store.verify(found)
+    stored = store.resolve(artifact)
+    problems = store.verify(stored)
     for problem in problems:
-        print(f"sesame: {problem}; delete the artifact {found.key} and run again", file=sys.stderr)
+        print(f"sesame: {problem}; delete the artifact {stored.key} and run again", file=sys.stderr)
     if problems:
         sys.exit(FAILED)
-    out.print(f"{found.key}: {len(found.manifest['files'])} files, {found.size:,} bytes, all as committed")
+    out.print(f"{stored.key}: {len(stored.manifest['files'])} files, {stored.size:,} bytes, all as committed")
 
 
 def gc(dry_run: bool, days: float) -> None:

@@ -124,19 +124,21 @@ def run(
 
 def _of_http(error: BaseException) -> httpx.HTTPError | None:
     """What Prefect's server did not answer, or answered; bare, or as Prefect wraps it before a flow begins."""
-    return next((one for one in (error, error.__cause__) if isinstance(one, httpx.HTTPError)), None)
+    return next((cause for cause in (error, error.__cause__) if isinstance(cause, httpx.HTTPError)), None)
 
 
 def _without_prefect(session: Session, error: Exception) -> None:
     """The server failed: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
     if session.error is not None:
         raise session.error
-    found = _of_http(error)
-    said = f"answered {found.response.status_code}" if isinstance(found, httpx.HTTPStatusError) else "went away"
-    gone = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} {said}"
+    http_error = _of_http(error)
+    what_happened = (
+        f"answered {http_error.response.status_code}" if isinstance(http_error, httpx.HTTPStatusError) else "went away"
+    )
+    problem = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} {what_happened}"
     if session.record is None or session.record.status != runs.DONE:
-        raise UserError(f"{gone}; start it again, or unset PREFECT_API_URL, and run this again.") from error
-    log.warning("%s: the run is done, but Prefect was not told so", gone)
+        raise UserError(f"{problem}; start it again, or unset PREFECT_API_URL, and run this again.") from error
+    log.warning("%s: the run is done, but Prefect was not told so", problem)
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -148,8 +150,8 @@ def carry_out(name: str) -> State[str]:
     session.watch.start(name)
     artifact, reused = session.execution.carry_out(node, session.watch.callback(name))
     session.watch.end(name, "reused" if reused else "made", artifact.key)
-    word = "Reused" if reused else "Made"
-    return Completed(data=artifact.key, name=word, message=f"{word} {artifact.key}")
+    status = "Reused" if reused else "Made"
+    return Completed(data=artifact.key, name=status, message=f"{status} {artifact.key}")
 
 
 def _carry_out_all(session: Session) -> dict[str, Any]:
@@ -187,7 +189,7 @@ def _propose(session: Session, execution: Execution) -> None:
     from pipeline.scoring import champion  # and PyTorch with it
 
     candidate, folder = proposed
-    corpus = execution.made["ingest"].path
+    corpus = execution.artifacts["ingest"].path
     verdict = champion.propose(session.home.detectors, session.recipe.name, candidate, folder, corpus)
     if verdict is not None:
         place = gate.CHAMPION if verdict.promoted else gate.CHALLENGER

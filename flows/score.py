@@ -49,13 +49,13 @@ MLFLOW_SECONDS = 60.0
 
 def detector_of(model: str, home: Home) -> Path:
     """The folder of a detector: one that is given, the champion of a recipe, or an artifact's."""
-    given = Path(model).expanduser()
+    path = Path(model).expanduser()
     if (in_use := champion.champion(home.detectors, model)) is not None:
-        given = Path(in_use.folder)
-    for folder in (given, given / DETECTOR):
+        path = Path(in_use.folder)
+    for folder in (path, path / DETECTOR):
         if (folder / FILE).is_file():
             return folder
-    if given.exists():
+    if path.exists():
         raise UserError(f"{model} holds no detector; give the artifact of an anomaly job, or its folder {DETECTOR}.")
     folder = home.store().resolve(model).path / DETECTOR
     if not (folder / FILE).is_file():
@@ -133,16 +133,16 @@ def score(
     """
     home = Home.find()
     prepare(home.prefect)
-    folder, kept = detector_of(model, home), Path(ledger).expanduser()
+    folder, ledger_folder = detector_of(model, home), Path(ledger).expanduser()
     name = name_of(folder)
     began = time.time()
-    scored = score_new(folder, name, files, kept, home.downloads, settled_seconds)
+    scored = score_new(folder, name, files, ledger_folder, home.downloads, settled_seconds)
     outcome = account(open_any(folder), name, scored, psi_limit, least_rows)
     outcome["seconds"] = round(time.time() - began, 3)
     _track(home, outcome)
     if hook and len(outcome["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
         outcome["hook"] = call_hook(hook, outcome)
-    mark_told(kept, scored.parts, outcome["drifted"])
+    mark_told(ledger_folder, scored.parts, outcome["drifted"])
     if retrain and outcome["drifted"]:
         _retrain(home, retrain, settings or [], outcome, hook)
     return outcome
@@ -154,14 +154,14 @@ def account(detector: Detector, name: str, scored: Scored, psi_limit: float, lea
     drift: dict[str, Drift] = {}
     if any(part.tally.rows for part in scored.parts if part.detector == name):
         drift = detector.baseline.drift(recent.counts)
-    beyond = (
+    drifted = (
         [column for column, values in drift.items() if values.beyond(psi_limit)] if recent.rows >= least_rows else []
     )
     news = []
     if tally.alarms:
         news.append(f"{tally.alarms:,} alarms in {tally.rows:,} new rows")
-    if beyond:
-        worst = max(beyond, key=lambda column: drift[column].psi)
+    if drifted:
+        worst = max(drifted, key=lambda column: drift[column].psi)
         limit = max(psi_limit, drift[worst].chance)
         news.append(f"{worst} drifted: PSI {drift[worst].psi:.2f} of {recent.rows:,} rows, more than {limit:.2f}")
     if tally.rejected:
@@ -177,7 +177,7 @@ def account(detector: Detector, name: str, scored: Scored, psi_limit: float, lea
         "files": [part.file for part in scored.parts],
         "changed": scored.changed,
         "waiting": scored.waiting,
-        "drifted": bool(beyond),
+        "drifted": bool(drifted),
         "drift_rows": recent.rows if drift else 0,
         "drift": {column: values._asdict() for column, values in drift.items()},
         "news": news,
@@ -188,14 +188,14 @@ def _retrain(home: Home, recipe: str, settings: list[str], outcome: dict[str, An
     """Retrain and report what came of it, also if it failed, which is raised then."""
     failure = None
     try:
-        came = retrained(home, recipe, settings)
+        result = retrained(home, recipe, settings)
     except Exception as error:
-        failure, came = error, f"retraining failed: {first_line(error)}"
-        log.error("%s: %s", recipe, came)
-    outcome["retrained"] = came
-    outcome["news"].append(came)
+        failure, result = error, f"retraining failed: {first_line(error)}"
+        log.error("%s: %s", recipe, result)
+    outcome["retrained"] = result
+    outcome["news"].append(result)
     if hook:
-        outcome["hook"] = call_hook(hook, {**outcome, "news": [came]})
+        outcome["hook"] = call_hook(hook, {**outcome, "news": [result]})
     if failure is not None:
         raise failure
 

@@ -143,12 +143,12 @@ def read_manifest(data: bytes, key: str, where: str) -> Manifest:
     try:
         manifest = _MANIFEST.validate_python(json.loads(data))  # pydantic's own JSON refuses lone surrogates
     except (ValueError, RecursionError) as error:
-        found = str(error)
+        damage = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             path = ".".join(map(str, first["loc"]))
-            found = f"{path}: {first['msg']}" if path else first["msg"]
-        raise UserError(f"{where} is damaged ({found}); delete the artifact {key} and rerun") from None
+            damage = f"{path}: {first['msg']}" if path else first["msg"]
+        raise UserError(f"{where} is damaged ({damage}); delete the artifact {key} and rerun") from None
     try:
         problem = _inconsistency(manifest, key)
     except TypeError as error:  # a number that nobody writes, such as 1e999

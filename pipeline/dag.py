@@ -51,14 +51,14 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
         Node("shards", shards.SHARDS, shards.config(recipe), {"corpus": "ingest", **preprocessor}),
         Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards", **preprocessor}, heavy=True),
     ]
-    made = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
-    dag += [_job(recipe, entry, downloads, made) for entry in recipe.downstream]
+    by_role = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
+    dag += [_job(recipe, entry, downloads, by_role) for entry in recipe.downstream]
     return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
 
 
-def _job(recipe: Recipe, entry: Any, downloads: Path, made: Mapping[str, str]) -> Node:
+def _job(recipe: Recipe, entry: Any, downloads: Path, by_role: Mapping[str, str]) -> Node:
     """The node of a downstream job, which reads what its module says, of the nodes `made` by role."""
-    reads = {role: made[role] for role in downstream.module_of(entry.task).READS if role in made}
+    reads = {role: by_role[role] for role in downstream.module_of(entry.task).READS if role in by_role}
     return Node(entry.name, job.JOB, downstream.config_of(recipe, entry, downloads), reads, heavy=True)
 
 
@@ -72,12 +72,12 @@ def plan(dag: list[Node], store: Store) -> list[Planned]:
     for node in dag:
         inputs = {role: planned[name].artifact for role, name in node.inputs.items()}
         why = store.why(node.stage, node.config, inputs)
-        known = {role: artifact for role, artifact in inputs.items() if artifact is not None}
-        artifact = store.get(node.stage.key(node.config, known)) if why == "stored" else None
+        stored_inputs = {role: artifact for role, artifact in inputs.items() if artifact is not None}
+        artifact = store.get(node.stage.key(node.config, stored_inputs)) if why == "stored" else None
         planned[node.name] = Planned(node, artifact, why)
     return list(planned.values())
 
 
-def inputs_of(node: Node, made: Mapping[str, Artifact]) -> dict[str, Artifact]:
+def inputs_of(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
     """The node's inputs by role, of what has been made."""
-    return {role: made[name] for role, name in node.inputs.items()}
+    return {role: artifacts[name] for role, name in node.inputs.items()}

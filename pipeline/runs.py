@@ -114,16 +114,16 @@ def every(folder: Path) -> list[Run]:
 
     A record that is damaged is named in a warning and left out.
     """
-    found = [run for path in folder.glob("*.json") if (run := _read(path)) is not None]
-    return sorted(found, key=lambda run: run.started)
+    runs = [run for path in folder.glob("*.json") if (run := _read(path)) is not None]
+    return sorted(runs, key=lambda run: run.started)
 
 
 def find(folder: Path, prefix: str) -> Run:
     """The newest run whose id starts with `prefix`; `last` is the newest of all."""
-    found = [run for run in every(folder) if prefix == "last" or run.run_id.startswith(prefix)]
-    if not found:
+    matches = [run for run in every(folder) if prefix == "last" or run.run_id.startswith(prefix)]
+    if not matches:
         raise UserError(f"no run is called {prefix!r}; `sesame runs` lists them.")
-    return found[-1]
+    return matches[-1]
 
 
 def recipe_of(folder: Path, run: Run) -> Recipe:

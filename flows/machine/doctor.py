@@ -61,7 +61,11 @@ def examine(home: Path, self_test: bool = True) -> list[Finding]:
     ]
     if self_test:
         groups.append(("self-test", lambda: trials(home)))
-    return [Finding(f.name, f.value, f.ok, f.advice, group) for group, look in groups for f in look()]
+    return [
+        Finding(finding.name, finding.value, finding.ok, finding.advice, group)
+        for group, look in groups
+        for finding in look()
+    ]
 
 
 # -- software ---------------------------------------------------------------------------------------------------------
@@ -72,15 +76,15 @@ def software() -> list[Finding]:
     python_range, requirements = _our_requirements()
     version = platform.python_version()
     fits = SpecifierSet(python_range).contains(version, prereleases=True)
-    found = [Finding("python", version, fits, "" if fits else f"Run with a Python in the range {python_range}.")]
-    found += [_library(requirement) for requirement in requirements]
+    findings = [Finding("python", version, fits, "" if fits else f"Run with a Python in the range {python_range}.")]
+    findings += [_library(requirement) for requirement in requirements]
     has_pip = importlib.util.find_spec("pip") is not None
     advice = "" if has_pip else "Data that comes from PyPI packages needs pip: run `python -m ensurepip`."
-    found.append(Finding("pip", "present" if has_pip else "missing", has_pip, advice))
+    findings.append(Finding("pip", "present" if has_pip else "missing", has_pip, advice))
     npm = shutil.which("npm")
     advice = "" if npm else "Only data that comes from npm packages needs it: install Node.js if you use any."
-    found.append(Finding("npm", npm or "missing", True if npm else None, advice))
-    return found
+    findings.append(Finding("npm", npm or "missing", True if npm else None, advice))
+    return findings
 
 
 def _our_requirements() -> tuple[str, list[Requirement]]:
@@ -100,8 +104,8 @@ def _our_requirements() -> tuple[str, list[Requirement]]:
 
 
 def _library(requirement: Requirement) -> Finding:
-    wanted = f"{requirement.name}{requirement.specifier}"
-    install = f"run `pip install '{wanted}'`"
+    pinned = f"{requirement.name}{requirement.specifier}"
+    install = f"run `pip install '{pinned}'`"
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
@@ -120,14 +124,14 @@ def machine() -> list[Finding]:
     memory = _memory()
     little = memory < LITTLE_MEMORY
     advice = "Recipes at scale tiny need about 4 GB: close other programs, or use a larger machine." if little else ""
-    found = [
+    findings = [
         Finding("cores", str(cores), True),
         Finding("memory", size(memory), None if little else True, advice),
         *_gpus(),
     ]
     native = native_bf16("auto")
     value = "native" if native else "not native: precision auto means fp32"
-    return [*found, Finding("bf16", value, True if native else None)]
+    return [*findings, Finding("bf16", value, True if native else None)]
 
 
 def _cores() -> int:
@@ -239,19 +243,19 @@ def _answers(number: int, path: str) -> bool:
 
 def variables(environment: Mapping[str, str]) -> list[Finding]:
     """Environment variables that change where things happen; named servers must answer."""
-    found = []
+    findings = []
     for name, otherwise in VARIABLES.items():
         value = environment.get(name)
         if not value:
-            found.append(Finding(name, f"not set: {otherwise}", None))
+            findings.append(Finding(name, f"not set: {otherwise}", None))
             continue
         address = _address(value)
         if address is None or _listens(*address):
-            found.append(Finding(name, _without_password(value), True))
+            findings.append(Finding(name, _without_password(value), True))
         else:
             advice = f"Nothing answers at {address[0]}:{address[1]}: start the server, or unset {name}."
-            found.append(Finding(name, _without_password(value), False, advice))
-    return found
+            findings.append(Finding(name, _without_password(value), False, advice))
+    return findings
 
 
 def _address(value: str) -> tuple[str, int] | None:

@@ -81,9 +81,9 @@ def wait(folder: Path) -> None:
 def _running(folder: Path) -> int | None:
     """The port of the server that was started last, if its process lives."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        told = json.loads((folder / "server.json").read_text())
-        os.kill(told["pid"], 0)
-        return told["port"]
+        record = json.loads((folder / "server.json").read_text())
+        os.kill(record["pid"], 0)
+        return record["port"]
     return None
 
 

@@ -42,8 +42,8 @@ def _table(block: Table, console: Console) -> None:
         return
     _heading(console, block.title)
     grid = Grid(box=None, header_style="bold", pad_edge=False)
-    for place, column in enumerate(block.columns):
-        is_number = all(not isinstance(row[place], str) for row in block.rows)
+    for index, column in enumerate(block.columns):
+        is_number = all(not isinstance(row[index], str) for row in block.rows)
         grid.add_column(plain(column.replace("_", " ")), justify="right" if is_number else "left")
     for row in block.rows:
         grid.add_row(*(Text(_cell(value)) for value in row))
@@ -60,12 +60,12 @@ def _heading(console: Console, title: str, about: str = "") -> None:
     console.print(Text(f"\n{plain(title)}", "bold").append(f"  {plain(about)}" if about else "", "not bold dim"))
 
 
-def bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None, width: int = BAR) -> None:
+def bars(console: Console, items: Sequence[tuple[str, int]], total: int | None = None, width: int = BAR) -> None:
     """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
 
     A shorter bar leaves longer names their room.
     """
-    whole = whole or sum(count for _, count in items)
+    total = total or sum(count for _, count in items)
     longest = max((count for _, count in items), default=0)
     grid = Grid.grid(padding=(0, 1))
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
@@ -73,7 +73,7 @@ def bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None =
     grid.add_column(justify="right", no_wrap=True, min_width=9)
     grid.add_column(justify="right", no_wrap=True, min_width=7)
     for name, count in items:
-        share = Text(percent(count / max(whole, 1)), "dim")
+        share = Text(percent(count / max(total, 1)), "dim")
         grid.add_row(Text(name), Text(bar(count, longest, width), "cyan"), f"{count:,}", share)
     if items:
         console.print(grid)

@@ -51,7 +51,7 @@ class Line:
     done: float | None = None
     began: float = 0.0
     ended: float = 0.0
-    told: float = -math.inf  # when its last plain line was written
+    printed: float = -math.inf  # when its last plain line was written
 
 
 class StageProgress:
@@ -120,7 +120,7 @@ class StageProgress:
                 line.done = None if done is None or math.isnan(done) else min(max(float(done), 0.0), 1.0)
                 if warning:
                     self._print(line, f"warning: {warning}", "yellow")
-                if self._clock() - line.told >= QUIET_SECONDS:
+                if self._clock() - line.printed >= QUIET_SECONDS:
                     share = "" if line.done is None else f" ({line.done:.0%})"
                     self._tell(line, f"{line.message}{share}")
 
@@ -129,12 +129,12 @@ class StageProgress:
     def _line(self, name: str) -> Line:
         return self._lines.setdefault(name, Line(name))
 
-    def _tell(self, line: Line, what: str) -> None:
+    def _tell(self, line: Line, text: str) -> None:
         """A plain line, where there is no live display."""
         if self._live is not None:
             return
-        line.told = self._clock()
-        self._print(line, what)
+        line.printed = self._clock()
+        self._print(line, text)
 
     def _print(self, line: Line, what: str, style: str = "") -> None:
         """A line that stays; above the live ones where there are such."""
@@ -162,27 +162,27 @@ class StageProgress:
     def _cells(self, line: Line, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
         name, message = legible(line.name, options.encoding), legible(line.message, options.encoding)
         if line.status == "running":
-            what: Text | Table = Text(message)
+            content: Text | Table = Text(message)
             if line.done is not None:
-                what = Table.grid(padding=(0, 1))
-                what.add_column(no_wrap=True, width=BAR_WIDTH)
-                what.add_column(no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
+                content = Table.grid(padding=(0, 1))
+                content.add_column(no_wrap=True, width=BAR_WIDTH)
+                content.add_column(no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
                 bar = ProgressBar(total=1.0, completed=line.done, width=BAR_WIDTH)
-                what.add_row(bar, Text(f"{line.done:4.0%} {message}"))
+                content.add_row(bar, Text(f"{line.done:4.0%} {message}"))
             return [
                 self._spinners[options.ascii_only],
                 Text(name, "bold"),
-                what,
+                content,
                 Text(elapsed(now - line.began), "dim"),
             ]
         sign, plain_sign, style = SIGNS[line.status]
         is_over = line.status != "waiting"
-        said = f"{line.status} {message}".rstrip() if is_over else ""
+        status_text = f"{line.status} {message}".rstrip() if is_over else ""
         took = elapsed(line.ended - line.began) if line.status in ("made", "failed") else ""
         return [
             Text(plain_sign if options.ascii_only else sign, style),
             Text(name, "" if is_over else "dim"),
-            Text(said, "red" if line.status == "failed" else "dim"),
+            Text(status_text, "red" if line.status == "failed" else "dim"),
             Text(took, "dim"),
         ]
 

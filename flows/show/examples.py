@@ -77,11 +77,11 @@ def _images(examples: Sequence[Example], console: Console) -> None:
     images = [[view for view in example.views.values() if isinstance(view, Image)] for example in examples]
     across = max(1, console.width // (min(images[0][0].pixels.shape[-1], WIDEST) + 2))
     for start in range(0, len(examples), across):
-        part = examples[start : start + across]
-        for place, name in enumerate(examples[0].views):
+        group = examples[start : start + across]
+        for index, name in enumerate(examples[0].views):
             grid = Table.grid(padding=(0, 2))
-            grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in part))
-            grid.add_row(*(drawn(views[place].pixels) for views in images[start : start + across]))
+            grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in group))
+            grid.add_row(*(drawn(views[index].pixels) for views in images[start : start + across]))
             console.print(grid)
 
 
@@ -209,9 +209,9 @@ def waveform(view: Wave) -> Text:
     return Text("\n".join(lines)).append(f"\n{caption}", "dim")
 
 
-def _means(values: np.ndarray, most: int, axis: int) -> np.ndarray:
+def _means(values: np.ndarray, num_parts: int, axis: int) -> np.ndarray:
     """Means of at most so many parts of equal length along an axis; the last may be shorter."""
-    step = -(-values.shape[axis] // most)
+    step = -(-values.shape[axis] // num_parts)
     starts = np.arange(0, values.shape[axis], step)
     lengths = np.diff([*starts, values.shape[axis]])
     return np.add.reduceat(values, starts, axis) / np.expand_dims(lengths, 1 - axis)

@@ -58,12 +58,12 @@ def _pretraining(report: dict[str, Any]) -> Text:
 
 def _show(job: Report, console: Console) -> None:
     """A job's title, first table and verdict."""
-    first = job.tables[0]
-    table = Table(*first.columns, box=None, header_style="bold", pad_edge=False)
-    for row in first.rows:
+    main_table = job.tables[0]
+    table = Table(*main_table.columns, box=None, header_style="bold", pad_edge=False)
+    for row in main_table.rows:
         style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
         table.add_row(*(Text(cell.strip("*"), style) for cell in row))
-    console.print(Text(f"\n{job.title}: {first.title[:1].lower()}{first.title[1:]}", "bold"))
+    console.print(Text(f"\n{job.title}: {main_table.title[:1].lower()}{main_table.title[1:]}", "bold"))
     console.print(table)
     console.print(Text(job.verdict))
 

@@ -40,7 +40,7 @@ def plane(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def are_classes(*labels: np.ndarray) -> bool:
     """Whether all rows have a label, of a few classes."""
-    return all((known >= 0).all() for known in labels) and len(np.unique(labels[0])) > 1
+    return all((classes >= 0).all() for classes in labels) and len(np.unique(labels[0])) > 1
 
 
 def mean_and_spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:

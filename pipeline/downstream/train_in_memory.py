@@ -50,9 +50,9 @@ def trained(
     device = choose_device(context.placement.get("device", "auto")).type
     facts = DataFacts(config["kind"], tuple(rows), np.asarray(rows["input"]).shape[1:])
     built: Any = build(objective, {"model": network}, facts, device)
-    changed = AugmentConfig.model_validate(config.get("augment", {}))
+    augment = AugmentConfig.model_validate(config.get("augment", {}))
     records = train_on(
-        built, rows, config["train"], seed, context, held_out, changed, noise_of(config), progress=progress
+        built, rows, config["train"], seed, context, held_out, augment, noise_of(config), progress=progress
     )
     return Trained(built.model.eval().requires_grad_(False).cpu(), records)
 
@@ -123,5 +123,5 @@ def applied(function: Callable[[Any], Any], rows: np.ndarray) -> np.ndarray:
     import torch
 
     with torch.no_grad():
-        parts = [function(torch.from_numpy(np.ascontiguousarray(rows[some]))) for some in batches(len(rows))]
+        parts = [function(torch.from_numpy(np.ascontiguousarray(rows[batch]))) for batch in batches(len(rows))]
         return torch.cat(parts).cpu().numpy()

@@ -73,43 +73,46 @@ def step_time(home: Path, benchmark: StepBenchmark, cost: Cost) -> StepTime:
 def layered_step_time(home: Path, benchmark: StepBenchmark, layers: float) -> StepTime:
     """With a transformer of that many layers."""
     rows = max(1, benchmark.batch // benchmark.placement.workers)
-    tried = max(1, min(rows, TOKENS // benchmark.facts.row_values))
-    small, crowd = _here(benchmark, tried, WARM_UP + TIMED)
+    num_rows = max(1, min(rows, TOKENS // benchmark.facts.row_values))
+    small, sharing = _here(benchmark, num_rows, WARM_UP + TIMED)
     names = layers_settings(benchmark)
-    asked = small.model_dump(mode="json", exclude={"network": {"config": set(names)}})
+    identity = small.model_dump(mode="json", exclude={"network": {"config": set(names)}})
     depths = [_with_layers(small, names, number) for number in (FEW, MORE)]
-    measured, fresh, beside = _remembered(home / FILE, asked, ROUNDS * depths)
-    few, more = (min(measured[which :: len(depths)], key=lambda m: m.step_seconds) for which in range(len(depths)))
-    compute = _whole(few.step_seconds - few.update_seconds, more.step_seconds - more.update_seconds, layers)
-    update = _whole(few.update_seconds, more.update_seconds, layers)
-    return StepTime(compute * rows / tried * crowd, update * crowd, fresh, beside)
+    measured, fresh, was_busy = _remembered(home / FILE, identity, ROUNDS * depths)
+    shallow, deep = (min(measured[depth :: len(depths)], key=lambda m: m.step_seconds) for depth in range(len(depths)))
+    compute = _whole(shallow.step_seconds - shallow.update_seconds, deep.step_seconds - deep.update_seconds, layers)
+    update = _whole(shallow.update_seconds, deep.update_seconds, layers)
+    return StepTime(compute * rows / num_rows * sharing, update * sharing, fresh, was_busy)
 
 
 def whole_step_time(home: Path, benchmark: StepBenchmark, row_flops: float) -> StepTime:
     """With the network as it is, of which a row takes so many operations (0: not known)."""
     rows = max(1, benchmark.batch // benchmark.placement.workers)
-    tried = max(1, min(rows, VALUES // benchmark.facts.row_values))
-    guess = tried * row_flops / GUESS
+    num_rows = max(1, min(rows, VALUES // benchmark.facts.row_values))
+    guess = num_rows * row_flops / GUESS
     steps = min(MOST, max(LEAST, int(WHOLE_SECONDS / guess))) if guess else MOST
-    small, crowd = _here(benchmark, tried, WARM_UP + steps)
-    measured, fresh, beside = _remembered(home / FILE, small.model_dump(mode="json"), ROUNDS * [small])
+    small, sharing = _here(benchmark, num_rows, WARM_UP + steps)
+    measured, fresh, was_busy = _remembered(home / FILE, small.model_dump(mode="json"), ROUNDS * [small])
     best = min(measured, key=lambda m: m.mean_seconds)
     compute = max(best.mean_seconds - best.update_seconds, 0.0)
-    update, share = best.update_seconds * crowd, tried / rows
+    update, share = best.update_seconds * sharing, num_rows / rows
     peak_bytes = measured[0].peak_bytes  # of the first round: memory is never had back
-    return StepTime(compute * crowd / share, update, fresh, beside, peak_bytes, share)
+    return StepTime(compute * sharing / share, update, fresh, was_busy, peak_bytes, share)
 
 
 def _here(benchmark: StepBenchmark, rows: int, steps: int) -> tuple[StepBenchmark, float]:
     """With so many rows a worker, on as many workers as there are cores, and how many share each of those."""
-    here = min(benchmark.placement.workers, cores())
-    placement = benchmark.placement.model_copy(update={"workers": here, "min_workers": None, "micro_batch": None})
-    changes = {"batch": rows * here, "steps": steps, "placement": _only_speed(placement)}
-    return benchmark.model_copy(update=changes), benchmark.placement.workers / here  # on one core they take turns
+    num_workers = min(benchmark.placement.workers, cores())
+    placement = benchmark.placement.model_copy(
+        update={"workers": num_workers, "min_workers": None, "micro_batch": None}
+    )
+    changes = {"batch": rows * num_workers, "steps": steps, "placement": _only_speed(placement)}
+    sharing = benchmark.placement.workers / num_workers  # on one core they take turns
+    return benchmark.model_copy(update=changes), sharing
 
 
-def _whole(few: float, more: float, layers: float) -> float:
-    return few + max(0.0, more - few) / (MORE - FEW) * (layers - FEW)
+def _whole(shallow: float, deep: float, layers: float) -> float:
+    return shallow + max(0.0, deep - shallow) / (MORE - FEW) * (layers - FEW)
 
 
 def _only_speed(placement: PlacementConfig) -> PlacementConfig:
@@ -118,31 +121,31 @@ def _only_speed(placement: PlacementConfig) -> PlacementConfig:
 
 
 def _remembered(
-    file: Path, asked: dict[str, Any], benchmarks: list[StepBenchmark]
+    file: Path, identity: dict[str, Any], benchmarks: list[StepBenchmark]
 ) -> tuple[list[Measured], bool, bool]:
     """What came of benchmarks that `asked` stands for, whether just now, and if so, whether beside other work."""
-    key = digest([hardware(), asked])
-    known = _read(file)
-    fresh = key not in known
+    key = digest([hardware(), identity])
+    remembered = _read(file)
+    fresh = key not in remembered
     if fresh:
-        beside = busy()
+        was_busy = busy()
         measured = measure(*benchmarks)
-        if beside:
+        if was_busy:
             return measured, True, True
-        known = _read(file) | {key: [m.model_dump() for m in measured]}
+        remembered = _read(file) | {key: [m.model_dump() for m in measured]}
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(known, indent=1))
-        part.replace(file)
-    return [Measured.model_validate(values) for values in known[key]], fresh, False
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(remembered, indent=1))
+        draft.replace(file)
+    return [Measured.model_validate(values) for values in remembered[key]], fresh, False
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        known = json.loads(file.read_text())
+        remembered = json.loads(file.read_text())
     except (OSError, ValueError):  # none yet, or damaged: measured again
         return {}
-    return known if isinstance(known, dict) else {}
+    return remembered if isinstance(remembered, dict) else {}
 
 
 def layers_settings(benchmark: StepBenchmark) -> list[str]:
@@ -151,8 +154,8 @@ def layers_settings(benchmark: StepBenchmark) -> list[str]:
 
     kind = CONFIG_MAPPING[benchmark.network.architecture]
     usual = kind.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    known = inspect.signature(kind).parameters
-    return [usual, *(name for name in ("num_decoder_layers", "decoder_layers") if name in known)]
+    parameters = inspect.signature(kind).parameters
+    return [usual, *(name for name in ("num_decoder_layers", "decoder_layers") if name in parameters)]
 
 
 def _with_layers(benchmark: StepBenchmark, names: list[str], layers: int) -> StepBenchmark:

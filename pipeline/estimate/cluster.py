@@ -39,16 +39,16 @@ class Cluster:
         return self.memory.total <= USABLE * GPU_BYTES[self.gpu] and self.memory.host <= HOST_BYTES
 
     def days(self, flops: float, peak: float, utilisation: float) -> float:
-        again = RECOMPUTED if self.placement.activation_checkpointing else 1.0
-        return flops * again / (self.gpus * peak * utilisation) / DAY
+        recomputed = RECOMPUTED if self.placement.activation_checkpointing else 1.0
+        return flops * recomputed / (self.gpus * peak * utilisation) / DAY
 
 
 def smallest(system: System, gpu: str, offload: bool = False) -> Cluster:
     """The fewest GPUs, a power of two, on which the system fits, placed so that the least is paid for it."""
     count = 1
     while count <= MOST:
-        if found := placed(system, gpu, count, offload):
-            return found
+        if cluster := placed(system, gpu, count, offload):
+            return cluster
         count *= 2
     raise UserError(f"{system.name}: does not fit on {MOST:,} GPUs of kind {gpu}; choose one with more memory.")
 
@@ -66,12 +66,12 @@ def _placements(gpus: int, offload: bool) -> Iterator[PlacementConfig]:
     """Cheapest first: plain, then more division, then recomputation, then the host's memory."""
     base = PlacementConfig(workers=gpus, device="cuda", micro_batch=1)
     stages = [None] if gpus == 1 else [None, 1, 2, 3]
-    for again in (False, True):
+    for recompute in (False, True):
         for stage in stages:
-            yield base.model_copy(update={"zero": stage, "activation_checkpointing": again})
+            yield base.model_copy(update={"zero": stage, "activation_checkpointing": recompute})
     if offload:
-        for more in ({}, {"offload_parameters": "cpu"}):
-            update = {"zero": 3, "offload_optimizer": "cpu", "activation_checkpointing": True, **more}
+        for offloaded in ({}, {"offload_parameters": "cpu"}):
+            update = {"zero": 3, "offload_optimizer": "cpu", "activation_checkpointing": True, **offloaded}
             yield base.model_copy(update=update)
 
 
@@ -81,17 +81,17 @@ def _memory(system: System, placement: PlacementConfig) -> Memory:
         return _recurrent(network, system.length, placement)
     dense = replace(network, experts=1)
     targets = round(system.length * system.predicted)
-    found = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16", "cuda")
+    of_dense = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16", "cuda")
     if network.experts == 1:
-        return found
+        return of_dense
     # Of the experts beside the first, which is in the dense part: weights, gradients, moments.
     share = (network.parameters() - dense.parameters()) / placement.workers * FP32 * RESERVED
     return replace(
-        found,
-        weights=found.weights + share,
-        gradients=found.gradients + share,
-        moments=found.moments + 2 * share * (placement.offload_optimizer is None),
-        host=found.host + (2 * share / RESERVED if placement.offload_optimizer else 0.0),
+        of_dense,
+        weights=of_dense.weights + share,
+        gradients=of_dense.gradients + share,
+        moments=of_dense.moments + 2 * share * (placement.offload_optimizer is None),
+        host=of_dense.host + (2 * share / RESERVED if placement.offload_optimizer else 0.0),
     )
 
 

@@ -84,7 +84,10 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
     step_times = []
     if device == "cpu":
         benchmarks = [_benchmark(recipe, part, rows, num_stored, precision) for part in parts]
-        step_times = [calibration.step_time(home, *both) for both in zip(benchmarks, costs, strict=True)]
+        step_times = [
+            calibration.step_time(home, *benchmark_and_cost)
+            for benchmark_and_cost in zip(benchmarks, costs, strict=True)
+        ]
         held_out = _held_out(recipe, shards)
         seconds = 0.0
         for part, time in zip(parts, step_times, strict=True):
@@ -93,26 +96,28 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
             seconds += part.steps * time.step(micro_batches) + evaluations * forward
         times = (seconds, seconds)
     else:
-        again = RECOMPUTED if placement.activation_checkpointing else 1.0
-        slow, fast = (flops * again / (placement.workers * peak * share) for share in UTILISATION)
+        recomputed = RECOMPUTED if placement.activation_checkpointing else 1.0
+        slow, fast = (flops * recomputed / (placement.workers * peak * share) for share in UTILISATION)
         times = (fast, slow)
     process = "ray" if needs_ray(placement) else "flow"
-    at_most: list[Memory] = []
+    memory_of_parts: list[Memory] = []
     for number, (part, cost) in enumerate(zip(parts, costs, strict=True)):
         if cost.shape is not None:
             length = part.facts.length or round(cost.row_units)
             batch = Batch(rows, length, math.ceil(rows * cost.row_targets), accumulated=micro_batches > 1)
-            at_most.append(memory(cost.shape, cost.parameters, batch, placement, precision, device, process))
+            memory_of_parts.append(memory(cost.shape, cost.parameters, batch, placement, precision, device, process))
             continue
-        watched = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
-        at_most.append(counted_memory(cost, placement, train.optimizer, micro_batches > 1, process, *watched))
+        peak_and_share = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
+        memory_of_parts.append(
+            counted_memory(cost, placement, train.optimizer, micro_batches > 1, process, *peak_and_share)
+        )
     return Estimate(
         parameters=costs[0].parameters,
         unit=costs[0].unit,
         units=round(sum(count * cost.row_units for count, cost in zip(samples, costs, strict=True))),
         rows=sum(samples),
         flops=flops,
-        memory=max(at_most, key=lambda needed: needed.total),
+        memory=max(memory_of_parts, key=lambda needed: needed.total),
         device=device,
         precision=precision,
         seconds=times,

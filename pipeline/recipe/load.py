@@ -67,12 +67,12 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
 
 def recipes() -> list[Listing]:
     """The packaged recipes, by name."""
-    found = []
+    listings = []
     for file in sorted(_packaged().iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             data = parse.parse(file.read_text(encoding="utf-8"), file.name)
             sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
-            found.append(
+            listings.append(
                 Listing(
                     data["name"],
                     data.get("title", ""),
@@ -81,7 +81,7 @@ def recipes() -> list[Listing]:
                     list(data.get("scales", {})),
                 )
             )
-    return found
+    return listings
 
 
 def _packaged() -> Traversable:
@@ -101,11 +101,11 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             raise UserError(f"{name}: not UTF-8 text") from None
     file = _packaged() / f"{name}.yaml"
     if not file.is_file():
-        known = [found.name for found in recipes()]
-        near = difflib.get_close_matches(name, known, 1)
+        names = [listing.name for listing in recipes()]
+        near = difflib.get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(
-            f"no recipe is called {name!r}{hint} (known: {', '.join(known)}; a path to a YAML file is fine, too)"
+            f"no recipe is called {name!r}{hint} (known: {', '.join(names)}; a path to a YAML file is fine, too)"
         )
     return file.read_text(encoding="utf-8"), file.name
 

@@ -55,15 +55,15 @@ class _Loader(yaml.SafeLoader):
         return self.construct_scalar(node).lower() == "true"
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
-        seen: set[str] = set()
+        names: set[str] = set()
         for name, _ in node.value:
             if not isinstance(name, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", name.start_mark)
-            if name.value in seen:
+            if name.value in names:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name.value!r} is given twice", name.start_mark
                 )
-            seen.add(name.value)
+            names.add(name.value)
         self.flatten_mapping(node)
         return {name.value: self.construct_object(item, deep=True) for name, item in node.value}
 

@@ -46,7 +46,7 @@ def drop_old_branches(model: type[BaseModel], before: Any, data: dict[str, Any],
             continue
         for name in list(choice.section):
             path = f"{choice.path}.{name}"
-            set_now = any(each == path or each.startswith(f"{path}.") for each in touched)
+            set_now = any(touched_path == path or touched_path.startswith(f"{path}.") for touched_path in touched)
             if name != choice.tag and name in was.model_fields and not set_now and not _alike(was, now, name):
                 del choice.section[name]
 
@@ -65,7 +65,7 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Choi
         path = f"{above}{name}"
         sections = [(path, data[name])]
         if isinstance(data[name], list):
-            sections = [(f"{path}.{place}", item) for place, item in enumerate(data[name])]
+            sections = [(f"{path}.{index}", item) for index, item in enumerate(data[name])]
         branches, tag = _union(field)
         for where, section in sections:
             if not isinstance(section, dict):

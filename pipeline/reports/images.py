@@ -55,11 +55,11 @@ def mosaic(images: np.ndarray, gap: int = 2) -> np.ndarray:
     count, channels, height, width = images.shape
     across = math.ceil(math.sqrt(count))
     down = -(-count // across)
-    made = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
+    canvas = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
     for number, image in enumerate(np.clip(images, 0, 1)):
         top, left = (number // across) * (height + gap), (number % across) * (width + gap)
-        made[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return made[..., 0] if channels == 1 else made
+        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return canvas[..., 0] if channels == 1 else canvas
 
 
 def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:

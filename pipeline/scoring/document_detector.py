@@ -75,9 +75,9 @@ class _Sentences:
 
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, None]]:
         for start in range(0, len(self.documents), TOGETHER):
-            some = self.documents[start : start + TOGETHER]
-            counts = np.array([len(document) for document in some], np.int64)
-            yield counts, pa.array([one for document in some for one in document], pa.string()), None
+            batch = self.documents[start : start + TOGETHER]
+            counts = np.array([len(document) for document in batch], np.int64)
+            yield counts, pa.array([sentence for document in batch for sentence in document], pa.string()), None
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ class DocumentDetector:
             reasons[number] = self.reasons(inputs, surprisals, number, REASONS)
         return Scores(score, flag, reasons)
 
-    def reasons(self, documents: TokenCorpus, surprisals: Surprises, number: int, most: int) -> list[tuple[str, float]]:
+    def reasons(
+        self, documents: TokenCorpus, surprisals: Surprises, number: int, num_words: int
+    ) -> list[tuple[str, float]]:
         """The words of a document that are the most surprising beyond what the network expects in their places.
 
         With each its share of all such surprisal; a word that comes several times is one.
@@ -133,7 +135,7 @@ class DocumentDetector:
         for ids, value in zip(words, excess, strict=True):
             by_word[ids.tobytes()] = by_word.get(ids.tobytes(), 0.0) + float(value)
         total = sum(value for value in by_word.values() if value > 0)
-        ranked = sorted((item for item in by_word.items() if item[1] > 0), key=lambda item: -item[1])[:most]
+        ranked = sorted((item for item in by_word.items() if item[1] > 0), key=lambda item: -item[1])[:num_words]
         return [(self._text(np.frombuffer(ids, documents.tokens.dtype)), value / total) for ids, value in ranked]
 
     def words(self, documents: TokenCorpus, surprisals: Surprises, number: int) -> list[tuple[str, float]]:
@@ -153,10 +155,10 @@ class DocumentDetector:
     def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[list[Passage], int]:
         """Passages of the test split, of documents whose digests are not among `learned`; how many were left out."""
         test = Corpus(corpus, "test")
-        is_known = np.isin(training_rows.of_documents(test), learned)
-        known = {name for name, one_is_known in zip(test.names, is_known, strict=True) if one_is_known}
+        is_learned = np.isin(training_rows.of_documents(test), learned)
+        learned_names = {name for name, name_is_learned in zip(test.names, is_learned, strict=True) if name_is_learned}
         passages = of_split(corpus, "test", self.passage, COMPARED, seed=0)
-        new = [passage for passage in passages if passage.document not in known]
+        new = [passage for passage in passages if passage.document not in learned_names]
         return new, len(passages) - len(new)
 
     def evaluate(self, rows: list[Passage], normal: Sequence[str]) -> Evaluation:
@@ -193,12 +195,12 @@ class DocumentDetector:
         empty = np.diff(tokens.document_starts) == 0
         for number in np.flatnonzero(empty).tolist():
             yield Reject(waiting.sources[number], waiting.positions[number], NO_TEXT)
-        kept = np.flatnonzero(~empty)
-        if len(kept):
-            offsets = tokens.document_offsets[np.append(kept, len(tokens))]  # an empty one takes no room
-            sources = [waiting.sources[number] for number in kept]
+        with_tokens = np.flatnonzero(~empty)
+        if len(with_tokens):
+            offsets = tokens.document_offsets[np.append(with_tokens, len(tokens))]  # an empty one takes no room
+            sources = [waiting.sources[number] for number in with_tokens]
             documents = TokenCorpus(tokens.tokens, tokens.word_start, tokens.sentence_offsets, offsets)
-            yield Batch(sources, np.array(waiting.positions)[kept], documents)
+            yield Batch(sources, np.array(waiting.positions)[with_tokens], documents)
 
     def save(self, folder: Path) -> None:
         """Write the folder, with a copy of the network; `detector.json` last, so that it is whole."""

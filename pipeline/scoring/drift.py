@@ -88,8 +88,8 @@ def chance(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int], 
     """PSI of counts [B] that is exceeded in one of `columns` by chance, with probability FALSE; 0 of no rows."""
     from scipy.stats import chi2
 
-    both = np.asarray([new, normal], float)
-    rows, bins = both.sum(1), int(both.any(0).sum())
+    counts = np.asarray([new, normal], float)
+    rows, bins = counts.sum(1), int(counts.any(0).sum())
     return float(chi2.isf(FALSE / columns, bins - 1) * (1 / rows).sum()) if rows.all() and bins > 1 else 0.0
 
 
@@ -101,8 +101,8 @@ def _shares(counts: np.ndarray | Sequence[int]) -> np.ndarray:
 def _edges(values: np.ndarray) -> list[float]:
     """Between bins of equal shares; on both sides of a value that many rows have."""
     edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
-    many = edges[(values[:, None] == edges).mean(0) >= ATOM]
-    return np.union1d(edges, np.nextafter(many, -np.inf)).tolist()
+    atoms = edges[(values[:, None] == edges).mean(0) >= ATOM]
+    return np.union1d(edges, np.nextafter(atoms, -np.inf)).tolist()
 
 
 def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:

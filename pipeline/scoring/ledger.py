@@ -79,10 +79,10 @@ class Part:
         """UserError where a file is no part, or is one of another version."""
         try:
             value = json.loads(score_files.note_of(path)[NOTE])
-            made = value.pop("format", 1)
-            if made == FORMAT:
+            part_format = value.pop("format", 1)
+            if part_format == FORMAT:
                 return Part(**{**value, "tally": Tally.of_json(value["tally"])})
-            problem = f"it has format {made}, and this version reads {FORMAT}"
+            problem = f"it has format {part_format}, and this version reads {FORMAT}"
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is no part of a ledger that can be gone on with ({problem}); give another folder.")
@@ -184,44 +184,44 @@ class Ledger:
         """The stretch of a file to be scored, empty if there is none; None where it has changed before that."""
         base, last = self._base(key), self.parts.get(key, [None])[-1]
         start = base.stop if base else 0
-        nothing = Part(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
+        empty = Part(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
         if last and last.stamp == file.stamp and last.stop == file.size:
-            return replace(nothing, start=file.size, stop=file.size)
+            return replace(empty, start=file.size, stop=file.size)
         if base and (file.size < start or (file.size > start and form is None)):
             return None
-        whole = last_end(file, form, start, file.size) if form else file.size
-        stop = whole
-        if form and _is_settled(file, settled_seconds) and not is_blank(file, form, whole, file.size):
+        rows_end = last_end(file, form, start, file.size) if form else file.size
+        stop = rows_end
+        if form and _is_settled(file, settled_seconds) and not is_blank(file, form, rows_end, file.size):
             stop = file.size
         if base and stop == start and base.stamp == file.stamp:
-            return nothing
+            return empty
         before, whole_stretch = digests(file, start, stop)
         if base and before.content != base.digest:
             return None
         if base and form and base.whole < base.stop and not ends_there(file, form, base.whole, base.stop):
             return None
-        again = last is not None and (last.stop, last.digest) == (stop, whole_stretch.content)  # written as it was
-        if again or (form and is_blank(file, form, start or head_end(file, form), stop)):
-            return replace(nothing, start=stop, stop=stop)
-        return replace(nothing, stop=stop, whole=whole, lines=whole_stretch.lines, digest=whole_stretch.content)
+        is_unchanged = last is not None and (last.stop, last.digest) == (stop, whole_stretch.content)
+        if is_unchanged or (form and is_blank(file, form, start or head_end(file, form), stop)):
+            return replace(empty, start=stop, stop=stop)
+        return replace(empty, stop=stop, whole=rows_end, lines=whole_stretch.lines, digest=whole_stretch.content)
 
     def _commit(self, detector: Detector, part: Part, file: SourceFile, form: Form | None) -> Part:
         """Score a part and rename it into place: that of a part which began there and had no scored row, if any."""
         tally, base = Tally(), self._base(part.key)
-        called = _short(part.key, part.start)
-        draft, rows = self.folder / f".draft-{called}", self.folder / f".draft-{called}-rows"
+        name = _short(part.key, part.start)
+        draft, rows = self.folder / f".draft-{name}", self.folder / f".draft-{name}-rows"
         if form is None:
             batches = score_files.score_file(detector, file, tally)
         else:
-            taken, head = cut(file, form, part.start, part.stop, rows)
+            stretch_file, head = cut(file, form, part.start, part.stop, rows)
             shift = base.lines - head if base else 0
-            batches = map(partial(_shifted, shift), score_files.score_file(detector, taken, tally))
+            batches = map(partial(_shifted, shift), score_files.score_file(detector, stretch_file, tally))
         done = replace(part, tally=tally, number=self._number + 1)
         score_files.write(draft, batches, lambda: {NOTE: done.to_json()})
         rows.unlink(missing_ok=True)
         with draft.open("rb+") as written:
             os.fsync(written.fileno())
-        draft.replace(self.folder / f"scores-{called}.arrow")
+        draft.replace(self.folder / f"scores-{name}.arrow")
         self._number = done.number
         self.parts[part.key] = [other for other in self.parts.get(part.key, []) if other.start < part.start] + [done]
         return done
@@ -253,13 +253,13 @@ def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, Sou
 
     Members go by their names, for their numbers change with what else the archive holds.
     """
-    seen: set[tuple[str, int]] = set()
+    places: set[tuple[str, int]] = set()
     names: Counter[tuple[str, str]] = Counter()
     own = folder.resolve()
     for file in files:
-        if (file.uri, file.member) in seen or (not is_remote(file.uri) and own in Path(file.uri).resolve().parents):
+        if (file.uri, file.member) in places or (not is_remote(file.uri) and own in Path(file.uri).resolve().parents):
             continue
-        seen.add((file.uri, file.member))
+        places.add((file.uri, file.member))
         member = score_files.member_of(file)
         names[file.uri, member] += 1
         yield json.dumps([file.uri, member, names[file.uri, member]]), file

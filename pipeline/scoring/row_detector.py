@@ -48,15 +48,15 @@ class LabelledRows:
     """Some rows of a test split."""
 
     corpus: ArrayCorpus
-    kept: np.ndarray  # bool, of all rows of the split
+    included: np.ndarray  # bool, of all rows of the split
 
     def __len__(self) -> int:
-        return int(self.kept.sum())
+        return int(self.included.sum())
 
     def batches(self) -> Iterator[tuple[ArrayBatch, np.ndarray]]:
         """Batches of all rows, and the places in each of those that are kept."""
         for batch in self.corpus.batches():
-            yield batch, np.flatnonzero(self.kept[batch.row])
+            yield batch, np.flatnonzero(self.included[batch.row])
 
     def normal_classes(self, normal: Sequence[str]) -> list[int]:
         """Numbers of the classes that are normal; none where nobody says."""
@@ -167,8 +167,8 @@ class RowDetector:
             return self.transform.apply(rows)
         shape = self.scorer.members[0][0].shape
         if self.transform is not None or rows.shape[1:] != tuple(shape):
-            wanted = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
-            raise UserError(f"this detector is for {wanted}, and these are images of shape {rows.shape[1:]}.")
+            expected = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
+            raise UserError(f"this detector is for {expected}, and these are images of shape {rows.shape[1:]}.")
         return rows.astype(np.float32) / np.float32(255)
 
     # -- scores and reasons -------------------------------------------------------------------------------------------
@@ -206,23 +206,23 @@ class RowDetector:
     def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[LabelledRows, int]:
         """Those of the test split whose digests are not among `learned`; how many were left out."""
         split = ArrayCorpus(corpus, "test")
-        known = [np.isin(training_rows.of_rows(batch.input), learned) for batch in split.batches()]
-        kept = ~np.concatenate([np.empty(0, bool), *known])
-        return LabelledRows(split, kept), len(kept) - int(kept.sum())
+        learned_rows = [np.isin(training_rows.of_rows(batch.input), learned) for batch in split.batches()]
+        is_new = ~np.concatenate([np.empty(0, bool), *learned_rows])
+        return LabelledRows(split, is_new), len(is_new) - int(is_new.sum())
 
     def evaluate(self, rows: LabelledRows, normal: Sequence[str]) -> Evaluation:
         """The area under the ROC curve; without labels of both sides the share that is flagged."""
         scores, flags, labels = [], [], []
-        for batch, kept in rows.batches():
+        for batch, indices in rows.batches():
             scored = self.score(self.inputs(batch.input))
-            scores.append(scored.score[kept])
-            flags.append(scored.flag[kept])
-            labels.append(batch.label[kept])
+            scores.append(scored.score[indices])
+            flags.append(scored.flag[indices])
+            labels.append(batch.label[indices])
         label = np.concatenate(labels)
-        known = label >= 0
-        anomalous = ~np.isin(label, rows.normal_classes(normal))[known]
+        is_labelled = label >= 0
+        anomalous = ~np.isin(label, rows.normal_classes(normal))[is_labelled]
         if len(np.unique(anomalous)) == 2:
-            return Evaluation(AUROC, auroc(np.concatenate(scores)[known], anomalous))
+            return Evaluation(AUROC, auroc(np.concatenate(scores)[is_labelled], anomalous))
         return Evaluation(SHARE, float(np.concatenate(flags).mean()), self.false_alarms)
 
     # -- as a folder --------------------------------------------------------------------------------------------------
@@ -257,7 +257,11 @@ class RowDetector:
             about = unsealed((folder / FILE).read_bytes())
             if about["format"] != FORMAT:
                 raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
-            changed = [name for name, known in about["files"].items() if file_digest(folder / name) != known]
+            changed = [
+                name
+                for name, expected_digest in about["files"].items()
+                if file_digest(folder / name) != expected_digest
+            ]
             if changed:
                 raise ValueError(f"{changed[0]} is not the one that it was made with")
             members = [folder / f"member-{number}" for number in range(about["members"])]

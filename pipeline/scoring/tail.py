@@ -113,7 +113,7 @@ class Digest(NamedTuple):
 
 def digests(file: SourceFile, *stops: int) -> list[Digest]:
     """Digests of bytes [0, stop) of a file, for stops in ascending order."""
-    total, lines, made = hashlib.blake2b(digest_size=16), 0, []
+    total, lines, prefixes = hashlib.blake2b(digest_size=16), 0, []
     for start, stop in pairwise((0, *stops)):
         try:
             for chunk in stretch(file, start, stop):
@@ -121,8 +121,8 @@ def digests(file: SourceFile, *stops: int) -> list[Digest]:
                 lines += chunk.count(b"\n")
         except DAMAGED:  # what an archive does not give is told where its rows are read
             total.update(file.stamp.encode())
-        made.append(Digest(total.hexdigest(), lines))
-    return made
+        prefixes.append(Digest(total.hexdigest(), lines))
+    return prefixes
 
 
 def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:
@@ -136,8 +136,8 @@ def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tupl
         for chunk in stretch(file, start, stop):
             out.write(chunk)
     status = path.stat()
-    taken = SourceFile(str(path), file.name, status.st_size, stamp_of(status.st_size, str(status.st_mtime_ns)))
-    return taken, lines
+    stretch_file = SourceFile(str(path), file.name, status.st_size, stamp_of(status.st_size, str(status.st_mtime_ns)))
+    return stretch_file, lines
 
 
 def stretch(file: SourceFile, start: int, stop: int) -> Iterator[bytes]:

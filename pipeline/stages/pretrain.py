@@ -69,7 +69,7 @@ def _checkpoints_of(experiment: str, context: Context) -> str:
 def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[ShardsOf]:
     """The parts of the corpus as shards, with their shares of the samples."""
     parts = shards.summary["parts"].get(kind, {})
-    rows = {name.partition("-")[2]: made["rows"] for name, made in parts.items()}
+    rows = {name.partition("-")[2]: part["rows"] for name, part in parts.items()}
     shares = OrderConfig.model_validate(config.get("order", {})).shares(rows)
     return [
         ShardsOf(

@@ -38,14 +38,14 @@ def collect(
 ) -> list[Garbage]:
     """Remove what is not live, not committed, and unchanged for `older_than` seconds; in one key if `only` names it."""
     deadline = time.time() - older_than
-    found: list[Garbage] = []
+    garbage: list[Garbage] = []
     for key in [only] if only else [key for key in files.folders() if KEY.fullmatch(key)]:
-        found += _attempts(files, key, manifest, deadline, dry_run)
-        found += _leftovers(files, key, dry_run)
+        garbage += _attempts(files, key, manifest, deadline, dry_run)
+        garbage += _leftovers(files, key, dry_run)
         if not dry_run:
             files.tidy(key)
-    found += _work(files, only, deadline, dry_run)
-    return found
+    garbage += _work(files, only, deadline, dry_run)
+    return garbage
 
 
 def _attempts(files: Files, key: str, manifest: str, deadline: float, dry_run: bool) -> Iterator[Garbage]:

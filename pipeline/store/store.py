@@ -103,20 +103,20 @@ class Store:
 
     def list(self) -> list[Artifact]:
         """All committed artifacts, by key."""
-        found = (self.get(key) for key in self._files.folders() if KEY.fullmatch(key))
-        return [artifact for artifact in found if artifact is not None]
+        artifacts = (self.get(key) for key in self._files.folders() if KEY.fullmatch(key))
+        return [artifact for artifact in artifacts if artifact is not None]
 
     def find(self, prefix: str) -> str:
         """The one key that starts with `prefix`, or whose hash does."""
         keys = self.keys()
-        found = [key for key in keys if key == prefix] or [
+        matches = [key for key in keys if key == prefix] or [
             key for key in keys if key.startswith(prefix) or key.rpartition("-")[2].startswith(prefix)
         ]
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
             raise UserError(f"no artifact in {self._files.where('')} has a key that starts with {prefix!r}")
-        listed = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        listed = ", ".join(matches[:5]) + (f" and {len(matches) - 5} more" if len(matches) > 5 else "")
         raise UserError(f"{prefix!r} stands for several artifacts, give more of the key: {listed}")
 
     def resolve(self, prefix: str) -> Artifact:
@@ -144,8 +144,8 @@ class Store:
 
         An input that is not made yet is None.
         """
-        known = {name: artifact for name, artifact in inputs.items() if artifact is not None}
-        if len(known) == len(inputs) and self.get(stage.key(config, known)) is not None:
+        known_inputs = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+        if len(known_inputs) == len(inputs) and self.get(stage.key(config, known_inputs)) is not None:
             return "stored"
         return explain(stage, json.loads(canonical(dict(config))), inputs, self.list())
 
@@ -275,10 +275,10 @@ class Store:
 
     def _check_reuse(self, stored: Artifact, stage: Stage, config: Any, inputs: Mapping[str, Artifact]) -> None:
         old = stored.manifest
-        asked = {name: artifact.output_digest for name, artifact in inputs.items()}
-        found = {name: entry["digest"] for name, entry in old["inputs"].items()}
-        same = canonical([old["stage"], old["version"], old["config"], found]) == canonical(
-            [stage.name, stage.version, config, asked]
+        input_digests = {name: artifact.output_digest for name, artifact in inputs.items()}
+        stored_inputs = {name: entry["digest"] for name, entry in old["inputs"].items()}
+        same = canonical([old["stage"], old["version"], old["config"], stored_inputs]) == canonical(
+            [stage.name, stage.version, config, input_digests]
         )
         if not same:
             raise RuntimeError(f"{stored.key} is the key of two different things; raise the version of {stage.name}")

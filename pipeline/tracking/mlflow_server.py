@@ -106,22 +106,22 @@ class Server:
             return self._experiments[name]
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             folder = self.home / "mlflow" / "artifacts" / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "experiment")
             try:
-                found_id = self.client.create_experiment(name, None if self.remote else folder.as_uri(), tags=KIND)
+                experiment_id = self.client.create_experiment(name, None if self.remote else folder.as_uri(), tags=KIND)
             except MlflowException:
-                found = self.client.get_experiment_by_name(name)
-                if found is None:  # not because another process was faster
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:  # not because another process was faster
                     raise
-                found_id = found.experiment_id
+                experiment_id = experiment.experiment_id
         else:
-            found_id = found.experiment_id
-            if found.lifecycle_stage != "active":
-                self.client.restore_experiment(found_id)
-        self._experiments[name] = found_id
-        return found_id
+            experiment_id = experiment.experiment_id
+            if experiment.lifecycle_stage != "active":
+                self.client.restore_experiment(experiment_id)
+        self._experiments[name] = experiment_id
+        return experiment_id
 
     def send(self, operations: list[Operation], runs: dict[str, str]) -> str | None:
         """Send one operation, or several of `metrics` for one run. `runs` maps our ids to MLflow's, and grows.
@@ -164,8 +164,10 @@ class Server:
 
     def page(self, experiment: str, run: str | None) -> str:
         """The run's page below the server's address, as far as it is known."""
-        known = self._experiments.get(experiment)
-        return f"#/experiments/{known}/runs/{run}?workflowType=machine_learning" if known and run else ""
+        experiment_id = self._experiments.get(experiment)
+        return (
+            f"#/experiments/{experiment_id}/runs/{run}?workflowType=machine_learning" if experiment_id and run else ""
+        )
 
     # -- one operation each -------------------------------------------------------------------------------------------
 
@@ -177,11 +179,11 @@ class Server:
             if operation["parent"] not in runs:
                 raise RefusedError(f"the parent {operation['parent']} was never begun")
             tags["mlflow.parentRunId"] = runs[operation["parent"]]
-        found = self.client.search_runs([experiment], f"tags.`sesame.id` = '{name}'", max_results=1)
-        if not found:
+        runs_found = self.client.search_runs([experiment], f"tags.`sesame.id` = '{name}'", max_results=1)
+        if not runs_found:
             run = self.client.create_run(experiment, operation["time"], tags, run_name=operation["name"])
             return run.info.run_id
-        run_id = found[0].info.run_id
+        run_id = runs_found[0].info.run_id
         self.client.update_run(run_id, status="RUNNING")
         self._tags(run_id, tags)
         return run_id

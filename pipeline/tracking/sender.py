@@ -174,12 +174,12 @@ def send_pending(home: Path, uri: str | None = None) -> int:
 
 def recover(home: Path) -> int:
     """Note that runs of flows whose process died were killed; returns how many. Needs no server: it is sent later."""
-    found = 0
+    num_killed = 0
     for spool in spools(home):
         with spool.lock() as held:
-            found += spool.recover() if held else 0
+            num_killed += spool.recover() if held else 0
             spool.close()
-    return found
+    return num_killed
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------
@@ -212,12 +212,12 @@ def _groups(lines: list[tuple[Operation | None, int]]) -> Iterator[tuple[list[Op
     group: list[Operation | None] = []
     values, end = 0, 0
     for operation, offset in lines:
-        more = len(operation["values"]) if operation is not None and operation["op"] == "metrics" else 0
-        if group and not (_joins(operation, group[0]) and values + more <= METRICS_AT_ONCE):
+        num_values = len(operation["values"]) if operation is not None and operation["op"] == "metrics" else 0
+        if group and not (_joins(operation, group[0]) and values + num_values <= METRICS_AT_ONCE):
             yield group, end
             group, values = [], 0
         group.append(operation)
-        values, end = values + more, offset
+        values, end = values + num_values, offset
     if group:
         yield group, end
 

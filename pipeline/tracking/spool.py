@@ -119,14 +119,14 @@ class Spool:
 
     def read(self, offset: int) -> list[tuple[Operation | None, int]]:
         """The next operations from `offset` on, each with the offset behind it; None for a line that is damaged."""
-        found: list[tuple[Operation | None, int]] = []
+        operations: list[tuple[Operation | None, int]] = []
         for line in self._lines(offset):
             offset += len(line)
             operation = self._parse(line)
-            found.append((operation if operation and {"op", "id"} <= operation.keys() else None, offset))
-            if len(found) == _LINES:
+            operations.append((operation if operation and {"op", "id"} <= operation.keys() else None, offset))
+            if len(operations) == _LINES:
                 break
-        return found
+        return operations
 
     def load(self) -> Progress:
         """Where sending stands. What cannot be read counts as nothing sent: sending again is harmless."""
@@ -158,10 +158,10 @@ class Spool:
     def retry_aside(self) -> None:
         """Append what was set aside for another try to the operations still to be sent."""
         entries = self._set_aside()
-        again = [entry["operation"] for entry in entries if not entry["final"]]
-        if not again:
+        operations = [entry["operation"] for entry in entries if not entry["final"]]
+        if not operations:
             return
-        for operation in again:
+        for operation in operations:
             self.append(operation)
         temporary = self._aside.with_name(f".{self._aside.name}.{os.getpid()}.tmp")
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries if entry["final"]))
@@ -226,13 +226,13 @@ class Spool:
 
 def spools(home: Path) -> list[Spool]:
     """All spools of a home, oldest first."""
-    found = []
+    by_time = []
     for path in (home.absolute() / FOLDER).glob("*.jsonl"):
         try:
-            found.append((path.stat().st_mtime, path.stem))
+            by_time.append((path.stat().st_mtime, path.stem))
         except FileNotFoundError:  # another process has just tidied it away
             continue
-    return [Spool(home, name) for _, name in sorted(found) if _NAME.fullmatch(name)]
+    return [Spool(home, name) for _, name in sorted(by_time) if _NAME.fullmatch(name)]
 
 
 def _follow_ends(operation: Operation | None, running: list[str]) -> None:

@@ -169,19 +169,19 @@ class TrackedRun:
 
         MLflow keeps no infinity and no text: such values are left out and counted in the run's tags.
         """
-        kept: dict[str, float] = {}
+        numbers: dict[str, float] = {}
         for name, value in values.items():
             if not isinstance(value, Real) or isinstance(value, bool):
                 self._drop("sesame.nonnumeric")
                 continue
             number = _float(value)
             if math.isfinite(number):
-                kept[metric_name(name)] = number
+                numbers[metric_name(name)] = number
             else:
                 self._drop("sesame.nonfinite")
-        if kept:
+        if numbers:
             stamp = self.tracker.now() if time is None else int(time * 1000)
-            self._add("metrics", values=kept, step=int(step), time=stamp)
+            self._add("metrics", values=numbers, step=int(step), time=stamp)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """The metrics of a record as training writes it: with `step` and `time` among the numbers."""

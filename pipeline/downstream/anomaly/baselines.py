@@ -48,13 +48,13 @@ def ranked_alone(name: str, train: np.ndarray) -> Score:
             left[:, column] = 1 + np.searchsorted(ranked[:, column], rows[:, column], side="right")
             right[:, column] = count - np.searchsorted(ranked[:, column], rows[:, column], side="left")
         left, right = -np.log(left / count), -np.log(right / count)
-        away = rows - mean
-        shift = away / count  # of the mean, by the row itself
-        third = sums[1] + away**3 - 3 * shift * (sums[0] + away**2) + 3 * shift**2 * away - count * shift**3
+        distance = rows - mean
+        shift = distance / count  # of the mean, by the row itself
+        third = sums[1] + distance**3 - 3 * shift * (sums[0] + distance**2) + 3 * shift**2 * distance - count * shift**3
         skew = np.sign(np.where(np.abs(third) > 1e-12, third, 0))
         by_skew = -left * np.sign(skew - 1) + right * np.sign(skew + 1)
-        other = np.maximum(left, right) if name == "ecod" else (left + right) / 2
-        return np.maximum(by_skew, other).sum(1)
+        without_skew = np.maximum(left, right) if name == "ecod" else (left + right) / 2
+        return np.maximum(by_skew, without_skew).sum(1)
 
     return score
 
@@ -85,10 +85,10 @@ def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Call
 
         import torch
 
-        more = {"random_state": seed} if seeded else {}
+        extra = {"random_state": seed} if seeded else {}
         if "n_features" in settings:
-            more["n_features"] = train.shape[1]
-        detector = getattr(import_module(f"pyod.models.{module}"), kind)(**{**settings, **more})
+            extra["n_features"] = train.shape[1]
+        detector = getattr(import_module(f"pyod.models.{module}"), kind)(**{**settings, **extra})
         with torch.random.fork_rng(devices=[]):  # some seed it for everybody
             detector.fit(train)
         return detector.decision_function

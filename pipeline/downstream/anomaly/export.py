@@ -33,7 +33,9 @@ def export(
     detector: Detector, settings: dict[str, Any], job: Config, inputs: Mapping[str, Artifact], folder: Path
 ) -> str:
     """Train and write it. What a person must know of it: that there is none, or that its threshold promises less."""
-    (learn, seen), (held_out, also_seen) = (_rows(job, inputs, split) for split in ("train", "validation"))
+    (learn, train_digests), (held_out, held_out_digests) = (
+        _rows(job, inputs, split) for split in ("train", "validation")
+    )
     if len(held_out) < LEAST:
         return (
             f"No detector is left for new rows: its threshold needs {LEAST} normal rows held out, and there are "
@@ -43,7 +45,7 @@ def export(
     normal = scorer.scores(held_out, job.importance_samples)[detector.score]
     transform = Transform.load(inputs["preprocessor"].path / TRANSFORM) if "preprocessor" in inputs else None
     threshold, promised = thresholds.by_quantile(normal, job.false_alarms)
-    made = RowDetector(
+    exported = RowDetector(
         scorer,
         detector.score,
         threshold,
@@ -53,8 +55,8 @@ def export(
         job.false_alarms,
         ImagesConfig.model_validate(inputs["corpus"].config["data"].get("images", {})) if transform is None else None,
     )
-    training_rows.save(folder, np.concatenate([seen, also_seen]))
-    made.save(folder)
+    training_rows.save(folder, np.concatenate([train_digests, held_out_digests]))
+    exported.save(folder)
     if promised is None or promised <= job.false_alarms:
         return ""
     return (

@@ -28,7 +28,7 @@ def groups(
     rows: float32 [R, C, H, W], truth [R] bool, scores [R]. Errors are those that `score` adds up, where it does, else
     squared ones.
     """
-    made: dict[str, ImageGroup] = {}
+    by_name: dict[str, ImageGroup] = {}
     for name, which in ((NORMAL, np.flatnonzero(~truth)), (ANOMALIES, np.flatnonzero(truth))):
         places = which[by_rank(scores[which], count)]
         images = rows[places]
@@ -37,13 +37,13 @@ def groups(
             errors = scorer.by_feature(images).reshape(images.shape)
         else:
             errors = np.square(images.astype(np.float64) - rebuilt)
-        made[name] = ImageGroup(images, rebuilt, errors.sum(1), scores[places], scores[places] > threshold)
-    return made
+        by_name[name] = ImageGroup(images, rebuilt, errors.sum(1), scores[places], scores[places] > threshold)
+    return by_name
 
 
 def draw(by_group: dict[str, ImageGroup], score: str, path: Path) -> Path:
     """The figure of what `groups` gave."""
-    what = "squared error of a pixel"
+    label = "squared error of a pixel"
     if score in (STANDARDISED, BOTH):
-        what += " ÷ its mean on what was learned"
-    return detection.reconstructions(by_group, what, path)
+        label += " ÷ its mean on what was learned"
+    return detection.reconstructions(by_group, label, path)

@@ -120,21 +120,23 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         return
     data = recipe.data
     packages = any(source.package for source in data.sources)  # which may say it themselves
-    known = data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
-    if not known:
+    has_labels = (
+        data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
+    )
+    if not has_labels:
         where = "data.table.target and data.table.normal" if data.kind == "table" else "data.normal"
         yield ".task", f"anomaly needs labels that tell what is normal; set {where}"
     if job.known_kinds and not job.marked:
         yield ".known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
     names = [detector.name for detector in job.detectors]
-    for place, detector in enumerate(job.detectors):
-        where = f".detectors.{place}"
-        if detector.name in names[:place]:
+    for index, detector in enumerate(job.detectors):
+        where = f".detectors.{index}"
+        if detector.name in names[:index]:
             yield f"{where}.name", f"two detectors are called {detector.name!r}; rename one"
         loss = (detector.objective or recipe.objective).name
         if detector.trim * job.contamination > MOST_TRIMMED:
-            most = MOST_TRIMMED / job.contamination
-            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {most:.3g}"
+            highest = MOST_TRIMMED / job.contamination
+            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {highest:.3g}"
         if detector.score == "likelihood" and loss != "vae":
             yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
 

@@ -54,18 +54,18 @@ class Measured:
         self.flagged[method, how].append((float(above[~anomalous].mean()), float(above[anomalous].mean())))
 
     def add_kinds(
-        self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known: Collection[str]
+        self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known_kinds: Collection[str]
     ) -> None:
         """Areas of each kind of anomaly beside all normal rows, and of known and of new ones together.
 
         kinds [n]: labels of the test rows; known: those that anomalies were marked of, if not all are.
         """
-        is_known = np.isin(kinds, list(known))
+        is_known = np.isin(kinds, list(known_kinds))
         for method, values in scores.items():
             for kind in np.unique(kinds[anomalous]).tolist():
                 area = _area(values, anomalous, kinds == kind)
-                self.by_kind[method][kind].append((area, kind in known))
-            if known:
+                self.by_kind[method][kind].append((area, kind in known_kinds))
+            if known_kinds:
                 self.values[method][KNOWN].append(_area(values, anomalous, is_known))
                 self.values[method][NEW].append(_area(values, anomalous, ~is_known))
 
@@ -76,6 +76,10 @@ class Measured:
         """Standard deviation over the splits."""
         values = self.values[method][metric]
         return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+    def mean_and_spread(self, method: str, metric: str = AUROC) -> str:
+        """Mean ± standard deviation over the splits, in per cent."""
+        return f"{100 * self.mean(method, metric):.2f} ± {100 * self.spread(method, metric):.2f}"
 
     def roc(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """False alarms and recall, the latter averaged over the splits."""

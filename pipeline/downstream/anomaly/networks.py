@@ -83,8 +83,8 @@ def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -
     train = {**config["train"], "log_every": config["train"]["steps"], "evaluate_every": 0}
     own = {name: config[name] for name in ("kind", "augment", "corruption", "objective") if name in config}
     for name in ("corruption", "objective"):
-        if (given := getattr(asked, name)) is not None:
-            own[name] = given.model_dump(mode="json")
+        if (override := getattr(asked, name)) is not None:
+            own[name] = override.model_dump(mode="json")
     networks = [network.model_dump(mode="json") for network in asked.networks] or [config["network"]]
     return [
         Detector(

@@ -40,12 +40,12 @@ class Shown:
 
 
 def build(
-    job: Config, pool: Pool, taken: Taken, measured: Measured, shown: Shown, caveat: str, out_dir: Path
+    job: Config, pool: Pool, chosen: Taken, measured: Measured, shown: Shown, caveat: str, out_dir: Path
 ) -> Report:
     """Draws into `out_dir/figures`. caveat: what is to be said of the detector that stays; "": nothing."""
-    judged = [detector.judged_by for detector, _ in taken]
-    alone = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
-    best = max(alone, key=measured.mean, default=None)
+    judged = [detector.judged_by for detector, _ in chosen]
+    others = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
+    best = max(others, key=measured.mean, default=None)
     folder = out_dir / "figures"
     reasons, why = _reasons(job, pool, shown, folder)
     columns = ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"]
@@ -57,7 +57,7 @@ def build(
         about=_about(job, pool, shown.draw, measured),
         tables=[
             methods,
-            *_tables(job, taken, measured, reasons),
+            *_tables(job, chosen, measured, reasons),
             *kinds.tables(pool.kinds, judged, measured),
         ],
         figures=[*_figures(job, judged, measured, shown, folder), Figure(why, f"{why}.png")],
@@ -111,11 +111,11 @@ def _marked(job: Config, pool: Pool) -> str:
 
 
 def _row(name: str, measured: Measured, judged: bool) -> list[str]:
-    cells = [f"{100 * measured.mean(name, what):.2f} ± {100 * measured.spread(name, what):.2f}" for what in METRICS]
+    cells = [measured.mean_and_spread(name, metric) for metric in METRICS]
     return [f"**{name}**" if judged else name, *cells]
 
 
-def _tables(job: Config, taken: Taken, measured: Measured, reasons: list[dict[str, Any]]) -> list[Table]:
+def _tables(job: Config, chosen: Taken, measured: Measured, reasons: list[dict[str, Any]]) -> list[Table]:
     """Those beside the first."""
     rows = []
     for (name, how), shares in measured.flagged.items():
@@ -123,7 +123,7 @@ def _tables(job: Config, taken: Taken, measured: Measured, reasons: list[dict[st
         rows.append([name, how, f"{normal:.2%} ± {normal_std:.2%}", f"{anomalies:.1%} ± {anomalies_std:.1%}"])
     columns = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
     tables = [Table(f"Thresholds for {100 * job.false_alarms:.3g} % false alarms", columns, rows)]
-    for detector, tried in taken:
+    for detector, tried in chosen:
         if tried:
             rows = [[f"**{name}**" if name == detector.network else name, f"{loss:.4g}"] for name, loss in tried]
             columns = ["network", "loss on held-out normal rows"]
@@ -165,22 +165,22 @@ def _reasons(job: Config, pool: Pool, shown: Shown, folder: Path) -> tuple[list[
 
 
 def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> list[Figure]:
-    drawn = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
+    methods = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
     rate = float(np.mean(measured.base_rates))
     detection.areas(
-        {name: measured.mean(name) for name in drawn},
-        {name: measured.spread(name) for name in drawn},
+        {name: measured.mean(name) for name in methods},
+        {name: measured.spread(name) for name in methods},
         judged,
         folder / "auroc.png",
     )
-    drawn = [name for name in drawn if "marked" not in name]
+    methods = [name for name in methods if "marked" not in name]
     over = f"(test, mean of {job.seeds} splits)"
     detection.curves(
-        {name: measured.roc(name) for name in drawn},
+        {name: measured.roc(name) for name in methods},
         judged, f"ROC {over}", "share of normal rows flagged", "share of anomalies flagged", folder / "roc.png",
     )  # fmt: skip
     detection.curves(
-        {name: measured.precision_recall(name) for name in drawn},
+        {name: measured.precision_recall(name) for name in methods},
         judged, f"Precision and recall {over}", "recall", "precision", folder / "precision-recall.png", rate,
     )  # fmt: skip
     detection.histogram(
@@ -196,7 +196,7 @@ def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, f
 
 def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
     def result(name: str) -> str:
-        return f"{name} has an AUROC of {100 * measured.mean(name):.2f} ± {100 * measured.spread(name):.2f}"
+        return f"{name} has an AUROC of {measured.mean_and_spread(name)}"
 
     if best is None:
         return "; ".join(map(result, judged)) + "."
@@ -208,8 +208,7 @@ def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
             f"{result(ours)} ({100 * paired.mean():+.2f} ± {100 * paired.std():.2f} on the same splits, {higher})"
         )
     return (
-        f"Beside {best}, the best method without our networks ({100 * measured.mean(best):.2f} ± "
-        f"{100 * measured.spread(best):.2f}), {'; '.join(beside)}."
+        f"Beside {best}, the best method without our networks ({measured.mean_and_spread(best)}), {'; '.join(beside)}."
     )
 
 

@@ -44,7 +44,7 @@ class Draw:
     test: np.ndarray
     truth: np.ndarray
     """[test] bool: which of them are anomalies."""
-    known: frozenset[str] = frozenset()
+    known_kinds: frozenset[str] = frozenset()
     """Kinds of anomalies that the marked ones are of, where others are left out of them."""
 
     @property
@@ -72,31 +72,31 @@ class Pool:
         self.job, self.seed = job, seed
         self.corpora = [ArrayCorpus(folder, split) for split in SPLITS]
         count = sum(len(corpus) for corpus in self.corpora)
-        some = np.arange(count)
+        chosen = np.arange(count)
         if count > job.rows:
-            some = np.sort(permute(np.arange(job.rows), count, key(seed, f"{job.name} rows")))
+            chosen = np.sort(permute(np.arange(job.rows), count, key(seed, f"{job.name} rows")))
         first, parts, labels, kinds, places = 0, [], [], list[str](), list[tuple[ArrayCorpus, int]]()
         for corpus in self.corpora:
-            rows = some[(some >= first) & (some < first + len(corpus))] - first
+            rows = chosen[(chosen >= first) & (chosen < first + len(corpus))] - first
             first += len(corpus)
             if len(rows):
                 batch = corpus.read(rows)
-                known = np.flatnonzero(batch.label >= 0)
-                parts.append(_taken(batch.input, known))
-                labels.append(batch.label[known])
-                kinds += corpus.labels(rows[known])
-                places += [(corpus, int(row)) for row in rows[known]]
+                labelled = np.flatnonzero(batch.label >= 0)
+                parts.append(_taken(batch.input, labelled))
+                labels.append(batch.label[labelled])
+                kinds += corpus.labels(rows[labelled])
+                places += [(corpus, int(row)) for row in rows[labelled]]
         anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
         joined = _joined(parts)
-        kept, self.torn = _distinct(training_rows.of_rows(joined), anomalous)
+        distinct, self.torn = _distinct(training_rows.of_rows(joined), anomalous)
         """Rows that are left out because equal ones have labels of the other side."""
-        self.anomalous = anomalous[kept]
+        self.anomalous = anomalous[distinct]
         """[N] bool."""
-        self.places = [places[row] for row in kept]
-        self.labels = np.array(kinds, np.str_)[kept]
+        self.places = [places[row] for row in distinct]
+        self.labels = np.array(kinds, np.str_)[distinct]
         """[N]: as the sources have them, which is also the kind of an anomaly."""
         self.kinds: list[str] = np.unique(self.labels[self.anomalous]).tolist()
-        self.rows: pa.RecordBatch | np.ndarray = _taken(joined, kept)
+        self.rows: pa.RecordBatch | np.ndarray = _taken(joined, distinct)
         self._check(self.anomalous)
 
     def _anomalous(self, labels: np.ndarray) -> np.ndarray:
@@ -108,9 +108,9 @@ class Pool:
         else:
             unknown = [name for name in job.normal if name not in corpus.classes]
             if unknown or not job.normal:
-                known = ", ".join(corpus.classes) or "none; set data.images.labels"
+                listed = ", ".join(corpus.classes) or "none; set data.images.labels"
                 raise UserError(
-                    f"downstream.{job.name}.normal: name the normal ones of the labels there are ({known})."
+                    f"downstream.{job.name}.normal: name the normal ones of the labels there are ({listed})."
                 )
             anomalous = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
         self._check(anomalous)
@@ -126,50 +126,50 @@ class Pool:
         """Split `number`; UserError where there are too few rows for it."""
         job = self.job
         normal, odd = (self._shuffled(rows, number) for rows in (~self.anomalous, self.anomalous))
-        given = round(job.train_share * len(normal))
-        mixed = round(job.contamination / (1 - job.contamination) * given)
-        known = self._known(number)
-        marked, rest = self._marked(odd[mixed:], known)
+        num_normal = round(job.train_share * len(normal))
+        num_mixed = round(job.contamination / (1 - job.contamination) * num_normal)
+        known_kinds = self._known(number)
+        marked, rest = self._marked(odd[num_mixed:], known_kinds)
         if not len(rest):
             raise UserError(
-                f"downstream.{job.name}: of {len(odd)} anomalies, {mixed} unmarked and {max(job.marked, default=0)} "
-                "marked ones leave none to test on; lower contamination or marked."
+                f"downstream.{job.name}: of {len(odd)} anomalies, {num_mixed} unmarked and "
+                f"{max(job.marked, default=0)} marked ones leave none to test on; lower contamination or marked."
             )
-        train = np.concatenate([normal[:given], odd[:mixed]])
+        train = np.concatenate([normal[:num_normal], odd[:num_mixed]])
         train = train[permute(np.arange(len(train)), len(train), key(self.seed, f"{job.name} train {number}"))]
-        held_out = round(job.threshold_share * len(train))
-        if len(train) - held_out < LEAST_LEARNED or not held_out or given == len(normal):
+        num_held_out = round(job.threshold_share * len(train))
+        if len(train) - num_held_out < LEAST_LEARNED or not num_held_out or num_normal == len(normal):
             raise UserError(
                 f"downstream.{job.name}: {len(normal)} normal rows are too few to learn from, to draw thresholds by "
                 "and to test on; add sources."
             )
-        test = np.concatenate([normal[given:], rest])
-        return Draw(train[held_out:], train[:held_out], marked, test, self.anomalous[test], known)
+        test = np.concatenate([normal[num_normal:], rest])
+        return Draw(train[num_held_out:], train[:num_held_out], marked, test, self.anomalous[test], known_kinds)
 
     def _known(self, number: int) -> frozenset[str]:
         """Kinds that anomalies are marked of in split `number`: each in turn, in an order of the seed's."""
-        count, every = self.job.known_kinds, len(self.kinds)
+        count, num_kinds = self.job.known_kinds, len(self.kinds)
         if not count:
             return frozenset()
-        if count >= every:
+        if count >= num_kinds:
             raise UserError(
-                f"downstream.{self.job.name}.known_kinds: the anomalies are of {every} kinds, and {count} known ones "
-                "leave no new one; lower it."
+                f"downstream.{self.job.name}.known_kinds: the anomalies are of {num_kinds} kinds, and {count} known "
+                "ones leave no new one; lower it."
             )
-        turn = np.arange(number * count, (number + 1) * count) % every
-        order = permute(np.arange(every), every, key(self.seed, f"{self.job.name} kinds"))
+        turn = np.arange(number * count, (number + 1) * count) % num_kinds
+        order = permute(np.arange(num_kinds), num_kinds, key(self.seed, f"{self.job.name} kinds"))
         return frozenset(self.kinds[place] for place in order[turn].tolist())
 
-    def _marked(self, odd: np.ndarray, known: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _marked(self, odd: np.ndarray, known_kinds: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
         """Anomalies that are marked, and the others; both in their order. UserError where there are too few."""
         count = max(self.job.marked, default=0)
-        if not known:
+        if not known_kinds:
             return odd[:count], odd[count:]
-        of_known = np.flatnonzero(np.isin(self.labels[odd], list(known)))
+        of_known = np.flatnonzero(np.isin(self.labels[odd], list(known_kinds)))
         if count >= len(of_known):
             raise UserError(
                 f"downstream.{self.job.name}.marked: there are {len(of_known)} anomalies of the kinds "
-                f"{', '.join(sorted(known))}, and {count} marked ones leave none of them to test on; lower it."
+                f"{', '.join(sorted(known_kinds))}, and {count} marked ones leave none of them to test on; lower it."
             )
         return odd[of_known[:count]], np.delete(odd, of_known[:count])
 
@@ -182,8 +182,8 @@ class Pool:
         """All rows as numbers; of a table by a transform fitted on the rows `learn`."""
         if isinstance(self.rows, np.ndarray):
             return Scaled(scaled(self.rows), None)
-        seen = self.rows.take(pa.array(np.sort(learn)))
-        transform = Transform.fit(lambda: [seen], TransformConfig.model_validate(config), self.corpora[0].schema)
+        learned = self.rows.take(pa.array(np.sort(learn)))
+        transform = Transform.fit(lambda: [learned], TransformConfig.model_validate(config), self.corpora[0].schema)
         return Scaled(transform.apply(self.rows), transform)
 
     def named(self, row: int) -> tuple[str, str]:

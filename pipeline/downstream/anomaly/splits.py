@@ -32,12 +32,12 @@ def evaluate(
     """See `pipeline.downstream.anomaly.job.run`."""
     context.progress("reading rows")
     pool = Pool(inputs["corpus"].path, job, settings["seed"])
-    taken = [choose(detectors(settings, asked, context), pool, settings, context) for asked in job.detectors]
+    chosen = [choose(detectors(settings, config, context), pool, settings, context) for config in job.detectors]
     measured, shown = Measured(job.false_alarms), list[Shown]()
     for number in range(job.seeds):
         draw = pool.draw(number)
         rows = pool.scaled(draw.learn, settings["transform"])
-        for detector, _ in taken:
+        for detector, _ in chosen:
             context.progress(f"split {number + 1} of {job.seeds}: {detector.name}", number / job.seeds)
             seed = seed_of(settings, detector, number)
             scorer = detector.scorer(rows.inputs[draw.learn], seed, job.contamination)
@@ -48,10 +48,10 @@ def evaluate(
         _measure(measured, _others(job, rows, draw, number), pool, draw)
         measured.base_rates.append(float(draw.truth.mean()))
     context.progress("training the detector that stays")
-    caveat = export(taken[0][0], settings, job, inputs, out_dir / DETECTOR)
+    caveat = export(chosen[0][0], settings, job, inputs, out_dir / DETECTOR)
     if caveat:
         context.progress("the detector that stays", warning=caveat)
-    return build(job, pool, taken, measured, shown[0], caveat, out_dir)
+    return build(job, pool, chosen, measured, shown[0], caveat, out_dir)
 
 
 def _judged(
@@ -83,7 +83,7 @@ def _judged(
 def _measure(measured: Measured, scores: Scores, pool: Pool, draw: Draw) -> None:
     measured.add(scores, draw.truth)
     if len(pool.kinds) > 1:
-        measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known)
+        measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known_kinds)
 
 
 def _others(job: Config, rows: Scaled, draw: Draw, number: int) -> Scores:
@@ -91,8 +91,8 @@ def _others(job: Config, rows: Scaled, draw: Draw, number: int) -> Scores:
     train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
     scores: Scores = {}
     for name in job.baselines:
-        for called, score in baselines.fit(name, train, number).items():
-            scores[called] = score(test)
+        for label, score in baselines.fit(name, train, number).items():
+            scores[label] = score(test)
     for count in job.marked:
         for name, score in baselines.classifiers(train, marked[:count], number).items():
             scores[f"{name}, {count} marked"] = score(test)

@@ -27,8 +27,8 @@ Judge = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 def least(scores: np.ndarray, share: float) -> np.ndarray:
     """Places, in order, of all but the highest of the scores [n]: round(share · n) of them are left out."""
-    kept = len(scores) - round(share * len(scores))
-    return np.sort(np.argsort(scores, kind="stable")[:kept])
+    num_left = len(scores) - round(share * len(scores))
+    return np.sort(np.argsort(scores, kind="stable")[:num_left])
 
 
 def kept(count: int, share: float, judge: Judge) -> np.ndarray:
@@ -36,7 +36,7 @@ def kept(count: int, share: float, judge: Judge) -> np.ndarray:
     rows = np.arange(count)
     scores = np.empty(count)
     for fold in range(FOLDS):
-        out = rows % FOLDS == fold
-        scores[out] = judge(rows[~out], rows[out], fold)
+        in_fold = rows % FOLDS == fold
+        scores[in_fold] = judge(rows[~in_fold], rows[in_fold], fold)
     core = least(scores, 1 - CORE)
     return least(judge(core, rows, FOLDS), share)

@@ -77,18 +77,18 @@ def run(
     from training.inference.opening import open_model
 
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
-    seen, unseen = (scaled(np.asarray(rows["input"])) for rows in (train, test))
-    rows = _Rows(seen, unseen, np.asarray(train["label"]), np.asarray(test["label"]))
+    train_rows, test_rows = (scaled(np.asarray(rows["input"])) for rows in (train, test))
+    rows = _Rows(train_rows, test_rows, np.asarray(train["label"]), np.asarray(test["label"]))
     model = open_model(inputs["pretrained"].path / MODEL)
     features, rebuilt = _features(job, model, rows, context)
     measured = _measured(features, rebuilt, rows, context)
     figures, folder = [], out_dir / "figures"
-    if unseen.ndim == 4:
-        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
-        grids = {"input": unseen, **rebuilt}
-        images.image_grid({name: of[some] for name, of in grids.items()}, folder / "rebuilt.png")
+    if test_rows.ndim == 4:
+        sample = np.linspace(0, len(test_rows) - 1, SHOWN).astype(int)
+        grids = {"input": test_rows, **rebuilt}
+        images.image_grid({name: images_of[sample] for name, images_of in grids.items()}, folder / "rebuilt.png")
         figures.append(Figure("rebuilt", "rebuilt.png"))
-    maps = _maps(job, {name: new for name, (_, new) in features.items()}, context)
+    maps = _maps(job, {name: test_features for name, (_, test_features) in features.items()}, context)
     points = {f"{name} (trustworthiness {trust:.3f})": places for name, (places, trust) in maps.items()}
     labels = rows.truth[: job.rows] if rows.have_classes else None
     images.maps(points, labels, inputs["corpus"].summary["classes"], folder / "maps.png")
@@ -128,14 +128,16 @@ def _measured(
     context: Context,
 ) -> dict[str, dict[str, float]]:
     """Error, and where rows have classes accuracies of probes, by name of the features."""
-    measured: dict[str, dict[str, float]] = {name: {"error": _error(made, rows.test)} for name, made in rebuilt.items()}
+    measured: dict[str, dict[str, float]] = {
+        name: {"error": _error(reconstructed, rows.test)} for name, reconstructed in rebuilt.items()
+    }
     if rows.have_classes:
-        for name, (known, new) in features.items():
+        for name, (train_features, test_features) in features.items():
             context.progress(f"probing {name}")
-            neighbours = max(1, min(200, len(known) // 10))
+            neighbours = max(1, min(200, len(train_features) // 10))
             scores = {
-                "knn": knn_accuracy(known, rows.labels, new, rows.truth, neighbours),
-                "linear": linear_accuracy(known, rows.labels, new, rows.truth),
+                "knn": knn_accuracy(train_features, rows.labels, test_features, rows.truth, neighbours),
+                "linear": linear_accuracy(train_features, rows.labels, test_features, rows.truth),
             }
             measured.setdefault(name, {}).update(scores)
     return measured
@@ -157,12 +159,12 @@ def _report(
         about=f"{size} numbers a row; {len(rows.train):,} training rows, {len(rows.test):,} test rows, on which "
         "everything here is measured. Error: squared, summed over the values. Trustworthiness says how far neighbours "
         "on a map were neighbours before.",
-        tables=[Table("Features", columns, [[name, *_cells(of, probed)] for name, of in measured.items()])],
+        tables=[Table("Features", columns, [[name, *_cells(scores, probed)] for name, scores in measured.items()])],
         figures=figures,
         verdict=f"With {size} numbers a row the auto-encoder's error on unseen rows is {ratio:.2f} times PCA's.",
         numbers={
             "error/ratio": ratio,
-            **{f"{what}/{_slug(name)}": value for name, of in measured.items() for what, value in of.items()},
+            **{f"{what}/{_slug(name)}": value for name, scores in measured.items() for what, value in scores.items()},
             **{f"trustworthiness/{_slug(name)}": trust for name, trust in trusted.items()},
         },
         notes={"task": job.task, "features": measured, "trustworthiness": trusted},
@@ -195,8 +197,8 @@ def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> 
     return {name: (points, float(trustworthiness(inputs, points, n_neighbors=k))) for name, points in points_of.items()}
 
 
-def _error(made: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.square(made.astype(np.float64) - wanted).reshape(len(wanted), -1).sum(1).mean())
+def _error(reconstructed: np.ndarray, target: np.ndarray) -> float:
+    return float(np.square(reconstructed.astype(np.float64) - target).reshape(len(target), -1).sum(1).mean())
 
 
 def _slug(name: str) -> str:

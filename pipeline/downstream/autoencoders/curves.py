@@ -78,15 +78,16 @@ def run(
     train, held_out, test = (rows_of(inputs["shards"], split) for split in ("train", "validation", "test"))
     unseen = scaled(np.asarray(test["input"]))
     models, curves = _trained(job, settings, inputs["pretrained"], train, held_out, context)
-    made = {name: rebuilt(model, unseen) for name, model in models.items()}
-    errors = {name: _error(of, unseen) for name, of in made.items()}
+    reconstructed = {name: rebuilt(model, unseen) for name, model in models.items()}
+    errors = {name: _error(rows, unseen) for name, rows in reconstructed.items()}
     error_of_mean = _error(scaled(np.asarray(train["input"])).mean(0)[None], unseen)
     folder, figures = out_dir / "figures", [Figure("error over the steps", "curves.png")]
     images.error_curves(curves, phases(settings), error_of_mean, folder / "curves.png")
     if unseen.ndim == 4:
-        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
+        sample = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
         images.image_grid(
-            {"input": unseen[some], **{name: of[some] for name, of in made.items()}}, folder / "rebuilt.png"
+            {"input": unseen[sample], **{name: rows[sample] for name, rows in reconstructed.items()}},
+            folder / "rebuilt.png",
         )
         figures.append(Figure("rebuilt", "rebuilt.png"))
     return _report(job, settings, len(unseen), errors, error_of_mean, curves, figures)
@@ -115,9 +116,9 @@ def _trained(
     return models, curves
 
 
-def _error(made: np.ndarray, wanted: np.ndarray) -> float:
+def _error(reconstructed: np.ndarray, target: np.ndarray) -> float:
     """Squared error of rows [N, *shape], summed over a row's values, averaged over rows."""
-    return float(np.square(flat(made - wanted).astype(np.float64)).sum(1).mean())
+    return float(np.square(flat(reconstructed - target).astype(np.float64)).sum(1).mean())
 
 
 def _report(

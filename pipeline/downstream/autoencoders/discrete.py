@@ -60,8 +60,8 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """How the recipe trains, by which the prior is trained, too."""
-    given = training_settings(recipe)
-    return {"train": given["train"], "seed": given["seed"]}
+    training = training_settings(recipe)
+    return {"train": training["train"], "seed": training["seed"]}
 
 
 class _Split(NamedTuple):
@@ -106,8 +106,8 @@ def run(
     names = inputs["corpus"].summary["classes"]
     meaning = _meaning_of(kind, size, train, test, names, settings["seed"], figures, context)
     if test.rows.ndim == 4:
-        some = np.linspace(0, len(test.rows) - 1, SHOWN).astype(int)
-        figures.rebuilt({"input": test.rows[some], "rebuilt": rebuilt(model, test.rows[some])})
+        sample = np.linspace(0, len(test.rows) - 1, SHOWN).astype(int)
+        figures.rebuilt({"input": test.rows[sample], "rebuilt": rebuilt(model, test.rows[sample])})
         figures.samples(_drawn(out_dir / MODEL, SIDE * SIDE, settings["seed"]), test.rows)
         if places == 1:
             figures.codes(applied(model.decode, _every_code(model)))
@@ -197,24 +197,26 @@ class _Meaning(NamedTuple):
     verdict: str
 
 
-def _bits(codes: np.ndarray, labels: np.ndarray, known: dict[str, np.ndarray], figures: _Figures) -> _Meaning:
+def _bits(
+    codes: np.ndarray, labels: np.ndarray, attribute_values: dict[str, np.ndarray], figures: _Figures
+) -> _Meaning:
     """Which attribute each bit means; codes [N, P], known attributes [N] by name."""
-    names, values = list(known), np.stack(list(known.values()), 1)
-    information = np.stack([mutual_information(codes, of) for of in values.T], 1)  # [P, attributes]
-    most, order = information.max(1), np.argsort(-information.max(1))
+    names, values = list(attribute_values), np.stack(list(attribute_values.values()), 1)
+    information = np.stack([mutual_information(codes, value) for value in values.T], 1)  # [P, attributes]
+    highest, order = information.max(1), np.argsort(-information.max(1))
     rows = []
     for bit in order[:MOST_BITS]:
         best = int(information[bit].argmax())
         agrees = codes[values[:, best], bit].mean() > codes[:, bit].mean()
-        rows.append([f"bit {bit}", f"1: {names[best] if agrees else denied(names[best])} ({most[bit]:.2f} bits)"])
+        rows.append([f"bit {bit}", f"1: {names[best] if agrees else denied(names[best])} ({highest[bit]:.2f} bits)"])
     figures.heat(
         "what bits mean", information[order].T, [str(bit) for bit in order], names, "bit", "mutual information (bits)"
     )
-    about = float(mutual_information(codes, labels).mean())
+    label_information = float(mutual_information(codes, labels).mean())
     return _Meaning(
         rows,
-        {"information/label": about, "information/attribute": float(most.mean())},
-        f"a bit tells {most.mean():.2f} bits of the attribute that it means most",
+        {"information/label": label_information, "information/attribute": float(highest.mean())},
+        f"a bit tells {highest.mean():.2f} bits of the attribute that it means most",
     )
 
 
@@ -232,8 +234,8 @@ def _classes(
     keys = ("hungarian_accuracy", "nmi", "ari")
     numbers = {f"classes/{key}": float(value) for key, value in zip(keys, ours, strict=True)}
     numbers |= {f"classes/kmeans_{key}": float(value) for key, value in zip(keys, theirs, strict=True)}
-    called = ("accuracy as classes, matched one to one", "normalised mutual information", "adjusted Rand index")
-    rows = [[name, f"{mine:.3f} (k-means {other:.3f})"] for name, mine, other in zip(called, ours, theirs, strict=True)]
+    titles = ("accuracy as classes, matched one to one", "normalised mutual information", "adjusted Rand index")
+    rows = [[name, f"{mine:.3f} (k-means {other:.3f})"] for name, mine, other in zip(titles, ours, theirs, strict=True)]
     table = matched(codes, truth, size)[1]
     codes_by_class = [names[label] for label in range(table.shape[1])]
     figures.heat("codes and classes", table, codes_by_class, [str(code) for code in range(size)], "class", "test rows")
@@ -244,12 +246,12 @@ def _classes(
     )
 
 
-def _clusters(seen: np.ndarray, unseen: np.ndarray, size: int, seed: int) -> np.ndarray:
+def _clusters(train: np.ndarray, test: np.ndarray, size: int, seed: int) -> np.ndarray:
     """The k-means cluster of each unseen row, of clusters of rows seen; rows [N, values]."""
     from sklearn.cluster import KMeans
 
-    means: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen)  # type: ignore[arg-type]
-    return means.predict(unseen)
+    means: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(train)  # type: ignore[arg-type]
+    return means.predict(test)
 
 
 def denied(attribute: str) -> str:
@@ -275,8 +277,8 @@ def _prior(
     across = _places[-1] * count if _places else 0
     seed = key(settings["seed"], f"{job.name} prior") >> 1
     torch.manual_seed(seed)
-    asked = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
-    objective = PriorObjective(CodePrior(asked))
+    prior_config = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
+    objective = PriorObjective(CodePrior(prior_config))
     train = {
         **settings["train"],
         "steps": job.prior_steps,
@@ -342,8 +344,8 @@ class _Figures:
     def samples(self, samples: np.ndarray, unseen: np.ndarray) -> None:
         from pipeline.reports.images import tiles
 
-        some = np.linspace(0, len(unseen) - 1, len(samples)).astype(int)
-        tiles({"samples of the prior": samples, "test images": unseen[some]}, self._path("samples", "samples.png"))
+        sample = np.linspace(0, len(unseen) - 1, len(samples)).astype(int)
+        tiles({"samples of the prior": samples, "test images": unseen[sample]}, self._path("samples", "samples.png"))
 
     def codes(self, images: np.ndarray) -> None:
         from pipeline.reports.images import tiles

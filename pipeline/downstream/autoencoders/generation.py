@@ -99,8 +99,8 @@ def _figures(
     if unseen.ndim != 4:
         images.maps(_in_a_plane(unseen, samples), None, [], folder / "samples.png")
         return [Figure("samples", "samples.png")]
-    some = permute(np.arange(SIDE * SIDE), len(unseen), seed) if len(unseen) >= SIDE * SIDE else []
-    images.tiles({"samples": samples, "test images": unseen[some]}, folder / "samples.png")
+    sample = permute(np.arange(SIDE * SIDE), len(unseen), seed) if len(unseen) >= SIDE * SIDE else []
+    images.tiles({"samples": samples, "test images": unseen[sample]}, folder / "samples.png")
     images.image_grid(_ways(model, means, labels), folder / "ways.png")
     images.image_grid(_axes(model, means[0], flat(means).var(0)), folder / "axes.png")
     titles = {"samples": "samples.png", "ways between images": "ways.png", "axes of the code": "axes.png"}
@@ -164,9 +164,9 @@ def bounds(model: Any, rows: np.ndarray, k: int, context: Context) -> dict[str, 
 
     elbo = applied(model.elbo, rows)
     tighter = []
-    for some in batches(len(rows), ROWS_AT_ONCE):
-        tighter.append(applied(lambda x: model.importance_bound(x, k), rows[some]))
-        context.progress("bounds", some.stop / len(rows))
+    for batch in batches(len(rows), ROWS_AT_ONCE):
+        tighter.append(applied(lambda x: model.importance_bound(x, k), rows[batch]))
+        context.progress("bounds", batch.stop / len(rows))
     return {ELBO: float(elbo.mean()), importance_weighted(k): float(np.concatenate(tighter).mean())}
 
 

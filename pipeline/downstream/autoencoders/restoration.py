@@ -116,16 +116,16 @@ def _trained(
     for seed in range(job.seeds):
         for number, (kind, noise) in enumerate(kinds.items()):
             context.progress(f"{kind}, seed {seed}", (seed * len(kinds) + number) / (job.seeds * len(kinds)))
-            asked = {**settings, "corruption": noise.model_dump(mode="json")}
-            model = trained(asked, train, key(settings["seed"], f"{job.name} seed {seed}") >> 1, context).model
+            config = {**settings, "corruption": noise.model_dump(mode="json")}
+            model = trained(config, train, key(settings["seed"], f"{job.name} seed {seed}") >> 1, context).model
             scores[kind].accuracy.append(probe.accuracy(model))
             if kind == PLAIN:
                 for name, images in noisy.items():
                     scores[name].by_plain.append(psnr(rebuilt(model, images), clean))
                 continue
-            made = rebuilt(model, noisy[kind])
-            scores[kind].restored.append(psnr(made, clean))
-            restored.setdefault(kind, made)
+            reconstructed = rebuilt(model, noisy[kind])
+            scores[kind].restored.append(psnr(reconstructed, clean))
+            restored.setdefault(kind, reconstructed)
     return scores
 
 
@@ -139,10 +139,10 @@ def _figures(
 ) -> list[Figure]:
     from pipeline.reports import images
 
-    some = np.linspace(0, len(clean) - 1, SHOWN).astype(int)
-    grid = {"clean": clean[some]}
+    sample = np.linspace(0, len(clean) - 1, SHOWN).astype(int)
+    grid = {"clean": clean[sample]}
     for kind in noisy:
-        grid |= {kind: noisy[kind][some], f"restored ({kind.split()[0]})": restored[kind][some]}
+        grid |= {kind: noisy[kind][sample], f"restored ({kind.split()[0]})": restored[kind][sample]}
     images.image_grid(grid, folder / "restored.png")
     images.bars(
         {kind: {"noisy": before[kind], "restored": float(np.mean(scores[kind].restored))} for kind in noisy},
@@ -218,13 +218,13 @@ def spoilt(rows: Rows, noise: NoiseConfig, seed: int) -> np.ndarray:
     return np.asarray(add_noise({"input": rows["input"]}, noise, draws)["seen"])
 
 
-def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
+def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
     """See above; both float [N, C, H, W], clipped to 0 … 1."""
 
     def as_bytes(images: np.ndarray) -> np.ndarray:
         return np.rint(LARGEST_BYTE * np.clip(images, 0, 1).astype(np.float64))
 
-    error = np.square(as_bytes(made) - as_bytes(wanted)).mean()
+    error = np.square(as_bytes(restored) - as_bytes(clean)).mean()
     return float(10 * np.log10(LARGEST_BYTE**2 / max(error, 1e-12)))
 
 

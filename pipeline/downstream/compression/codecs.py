@@ -52,7 +52,7 @@ class Coded(NamedTuple):
     """Bits per pixel that the learned distributions ask for, one a channel."""
     seconds: tuple[float, float]
     """Of coding and of decoding."""
-    made: np.ndarray
+    decoded: np.ndarray
 
 
 def compare(
@@ -99,7 +99,7 @@ def _figures(
         jpeg, jpeg_made = _jpeg_like(image, coded.point.bpp)
         beside[name] = {
             "original": (image, ""),
-            f"ours, λ = {middle:g}": (coded.made, _caption(coded.point)),
+            f"ours, λ = {middle:g}": (coded.decoded, _caption(coded.point)),
             rd.JPEG: (jpeg_made, _caption(jpeg)),
         }
     compression_figures.side_by_side(beside, folder / "images.png")
@@ -161,7 +161,7 @@ def _codecs(ours: Mapping[float, Mapping[str, Coded]], measure: str) -> Table:
         coded = list(by_name.values())
         point = rd.mean([image.point for image in coded])
         bits = [np.mean([getattr(image, part) for image in coded]) for part in ("payload", "estimate", "learned")]
-        seconds = [np.mean([image.seconds[way] for image in coded]) for way in (0, 1)]
+        seconds = [np.mean([image.seconds[direction] for image in coded]) for direction in (0, 1)]
         rows.append(
             [
                 f"{weight:g}",
@@ -198,7 +198,7 @@ def bd(curves: Mapping[str, list[rd.Point]], codec: str, quality: str) -> float:
 def _images(job: Config, train: np.ndarray, context: Context) -> Images:
     """The test images by name, uint8 [C, H, W]. UserError where one cannot be read or was trained on."""
     patch = train.shape[2:]
-    known = {row.tobytes() for row in train}
+    train_patches = {row.tobytes() for row in train}
     images: Images = {}
     for source in job.images:
         for read in units.whole(source, ImagesConfig(channels=train.shape[1]), context.downloads):  # type: ignore[arg-type]
@@ -210,12 +210,12 @@ def _images(job: Config, train: np.ndarray, context: Context) -> Images:
                     f"downstream.{job.name}.images: {read.source} has a side of less than {rd.WINDOW} pixels, too few "
                     "to be judged; leave it out."
                 )
-            pieces = [
+            patches = [
                 pixels[:, top : top + patch[0], left : left + patch[1]].tobytes()
                 for top in range(0, pixels.shape[1] - patch[0] + 1, patch[0])
                 for left in range(0, pixels.shape[2] - patch[1] + 1, patch[1])
             ]
-            if 2 * sum(piece in known for piece in pieces) > len(pieces):
+            if 2 * sum(patch_bytes in train_patches for patch_bytes in patches) > len(patches):
                 raise UserError(f"downstream.{job.name}.images: {read.source} was trained on; name other images.")
             name = read.label if source.package and read.label else Path(read.source).stem
             images[name if name not in images else f"{name} {len(images)}"] = pixels
@@ -246,15 +246,17 @@ def _models(
             context.progress(f"training with λ = {weight:g}", (number + done) / len(others))
 
         objective = settings["objective"]
-        asked = {**objective, "options": {**objective.get("options", {}), "distortion_weight": weight}}
+        weighted = {**objective, "options": {**objective.get("options", {}), "distortion_weight": weight}}
         other = trained(
-            {**settings, "objective": asked}, {"input": train}, settings["seed"], context, progress=progress
+            {**settings, "objective": weighted}, {"input": train}, settings["seed"], context, progress=progress
         ).model
         models.append((weight, out / f"{weight:g}"))
         save_model(models[-1][1], other)
-        some = np.linspace(0, len(train) - 1, min(len(train), Compression.export_rows)).astype(int)
-        seen = (torch.from_numpy(scaled(train[some[part]])) for part in batches(len(some), EXPORT_BATCH))
-        Tables.fitted(other, seen).save(models[-1][1])
+        sample = np.linspace(0, len(train) - 1, min(len(train), Compression.export_rows)).astype(int)
+        batches_of_patches = (
+            torch.from_numpy(scaled(train[sample[part]])) for part in batches(len(sample), EXPORT_BATCH)
+        )
+        Tables.fitted(other, batches_of_patches).save(models[-1][1])
     return models
 
 
@@ -262,23 +264,23 @@ def _coded(codec: Codec, image: np.ndarray) -> Coded:
     """Code a image to bytes, and decode it from them again."""
     started = time.perf_counter()
     raw = codec.encode(image)
-    between = time.perf_counter()
-    made = codec.decode(raw)
-    seconds = (between - started, time.perf_counter() - between)
+    encoded_at = time.perf_counter()
+    decoded = codec.decode(raw)
+    seconds = (encoded_at - started, time.perf_counter() - encoded_at)
     pixels = image[0].size
     payload = 8 * (len(raw) - OVERHEAD) / pixels
     estimate, learned = (bits / pixels for bits in codec.estimate(image))
-    return Coded(rd.measured(image, made, len(raw)), payload, estimate, learned, seconds, made)
+    return Coded(rd.measured(image, decoded, len(raw)), payload, estimate, learned, seconds, decoded)
 
 
 def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.Point]]:
     """Points of a codec of Pillow's on every image, by its settings."""
     curve = rd.STANDARDS[name]
     points = {}
-    for number, (called, image) in enumerate(images.items()):
-        context.progress(f"{name}: {called}", number / len(images))
+    for number, (label, image) in enumerate(images.items()):
+        context.progress(f"{name}: {label}", number / len(images))
         files = (rd.coded(image, curve, setting) for setting in curve.settings)
-        points[called] = [rd.measured(image, made, size) for size, made in files]
+        points[label] = [rd.measured(image, decoded, size) for size, decoded in files]
     return points
 
 
@@ -293,8 +295,8 @@ def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.Point, np.ndarray]:
     def at(quality: float) -> tuple[int, np.ndarray]:
         return rd.coded(image, rd.STANDARDS[rd.JPEG], quality)
 
-    size, made = min(map(at, range(1, 96)), key=lambda file: abs(8 * file[0] / image[0].size - bpp))
-    return rd.measured(image, made, size), made
+    size, decoded = min(map(at, range(1, 96)), key=lambda file: abs(8 * file[0] / image[0].size - bpp))
+    return rd.measured(image, decoded, size), decoded
 
 
 def _caption(point: rd.Point) -> str:
@@ -307,8 +309,8 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
 
 def _finite_mean(values: list[float]) -> float:
     """Of images whose number is known; NaN if none is."""
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 def _percent(value: float) -> str:

@@ -75,19 +75,19 @@ def coded(image: np.ndarray, curve: Curve, setting: float) -> tuple[int, np.ndar
     file = io.BytesIO()
     file_image.save(file, curve.format, **options)
     size = file.tell()
-    with Image.open(file) as again:
-        made = np.asarray(again.convert(file_image.mode))
-    return size, made[None] if channels == 1 else made.transpose(2, 0, 1)
+    with Image.open(file) as read_back:
+        decoded = np.asarray(read_back.convert(file_image.mode))
+    return size, decoded[None] if channels == 1 else decoded.transpose(2, 0, 1)
 
 
-def measured(image: np.ndarray, made: np.ndarray, size: int) -> Point:
+def measured(image: np.ndarray, decoded: np.ndarray, size: int) -> Point:
     """A image, what came back of it, and the bytes in between."""
-    return Point(8 * size / image[0].size, psnr(made, image), similarity(made, image))
+    return Point(8 * size / image[0].size, psnr(decoded, image), similarity(decoded, image))
 
 
-def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
+def psnr(decoded: np.ndarray, original: np.ndarray) -> float:
     """See above, dB; both uint8. Infinite where they are equal."""
-    error = np.square(made.astype(np.float64) - wanted).mean()
+    error = np.square(decoded.astype(np.float64) - original).mean()
     return 10 * math.log10(BYTE**2 / error) if error else math.inf
 
 
@@ -96,7 +96,7 @@ def is_multiscale(image: np.ndarray) -> bool:
     return min(image.shape[1:]) >= SHORTEST_SIDE
 
 
-def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
+def similarity(decoded: np.ndarray, original: np.ndarray) -> float:
     """MS-SSIM, or SSIM where `is_multiscale` says no; both uint8 [C, H, W]. NaN where a side is under WINDOW."""
     import torch
     from torchmetrics.functional.image import (
@@ -104,13 +104,13 @@ def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
         structural_similarity_index_measure,
     )
 
-    if min(wanted.shape[1:]) < WINDOW:
+    if min(original.shape[1:]) < WINDOW:
         return math.nan
-    both = [torch.from_numpy(pixels.astype(np.float32))[None] for pixels in (made, wanted)]
+    pair = [torch.from_numpy(pixels.astype(np.float32))[None] for pixels in (decoded, original)]
     measure: Any = structural_similarity_index_measure
-    if is_multiscale(wanted):
+    if is_multiscale(original):
         measure = multiscale_structural_similarity_index_measure
-    return float(measure(*both, data_range=float(BYTE)))
+    return float(measure(*pair, data_range=float(BYTE)))
 
 
 def mean(points: Sequence[Point]) -> Point:
@@ -133,7 +133,7 @@ def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psn
     high = min(reached[-1] for reached, _ in curves)
     if not low < high:
         return math.nan
-    ours, others = (PchipInterpolator(*both).integrate(low, high) for both in curves)
+    ours, others = (PchipInterpolator(*qualities_and_rates).integrate(low, high) for qualities_and_rates in curves)
     return 100 * math.expm1((ours - others) / (high - low))
 
 
@@ -144,5 +144,5 @@ def _rising(points: Sequence[Point], quality: str) -> tuple[np.ndarray, np.ndarr
         reached = point.psnr if quality == "psnr" else -10 * math.log10(max(1 - point.similarity, 1e-12))
         if math.isfinite(reached) and (not rising or reached > rising[-1][0]):
             rising.append((reached, math.log(point.bpp)))
-    both = np.array(rising).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
+    qualities_and_rates = np.array(rising).reshape(-1, 2)
+    return qualities_and_rates[:, 0], qualities_and_rates[:, 1]

@@ -95,9 +95,9 @@ def _about(
     )
 
 
-def _size(split: str, passages: Sequence[Passage], whole: bool) -> str:
+def _size(split: str, passages: Sequence[Passage], are_documents: bool) -> str:
     documents = f"{len({passage.document for passage in passages}):,} {split} documents"
-    return documents if whole else f"{len(passages):,} passages of {documents}"
+    return documents if are_documents else f"{len(passages):,} passages of {documents}"
 
 
 def _base_rate(metric: str, of: Measured) -> str:

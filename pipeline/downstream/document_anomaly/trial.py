@@ -96,8 +96,8 @@ class Trial:
         shown: list[Shown] = []
         for number, (normal, odd) in enumerate(self._draws(pools, train)):
             scored: dict[str, Scored] = {}
-            for place, (kind, documents) in enumerate({NORMAL: normal, **odd}.items()):
-                share = (number + place / (1 + len(odd))) / job.draws
+            for index, (kind, documents) in enumerate({NORMAL: normal, **odd}.items()):
+                share = (number + index / (1 + len(odd))) / job.draws
                 self.context.progress(f"draw {number + 1} of {job.draws}: {kind}", share)
                 scored[kind] = self._scored(documents, baselines)
             usual = scored.pop(NORMAL)
@@ -135,11 +135,11 @@ class Trial:
 
     def _pools(self) -> dict[str, list[Passage]]:
         """What draws are from: test documents, and those of other kinds."""
-        job, most = self.job, self.job.documents * self.job.draws
-        pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, most, self.seed)}
+        job, limit = self.job, self.job.documents * self.job.draws
+        pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, limit, self.seed)}
         for source in job.others:
             pools[name_of(source)] = passages.of_source(
-                source, self.texts.cleaner, job.words, most, self.seed, self.context.downloads
+                source, self.texts.cleaner, job.words, limit, self.seed, self.context.downloads
             )
         for name, documents in pools.items():
             if len(documents) < LEAST * job.draws:
@@ -153,14 +153,14 @@ class Trial:
     def _draws(self, pools: Mapping[str, list[Passage]], train: list[Passage]) -> Iterator[Draw]:
         """Other test documents each time, and the same made unusual."""
         job, seed = self.job, self.seed
-        used = [word for passage in train for sentence in passage.sentences for word in WORD.findall(sentence)]
+        words = [word for passage in train for sentence in passage.sentences for word in WORD.findall(sentence)]
         for number in range(job.draws):
-            some = {name: documents[number :: job.draws] for name, documents in pools.items()}
-            normal = some.pop(NORMAL)
+            documents_of = {name: documents[number :: job.draws] for name, documents in pools.items()}
+            normal = documents_of.pop(NORMAL)
             odd = {SHUFFLED: changed(normal, shuffling(seed, number))}
             if job.replaced:
-                odd[REPLACED] = changed(normal, replacing(seed, number, job.replaced, used))
-            yield normal, {**odd, **some}
+                odd[REPLACED] = changed(normal, replacing(seed, number, job.replaced, words))
+            yield normal, {**odd, **documents_of}
 
     def _read(self, documents: Sequence[Passage]) -> Read:
         tokens = self.texts.tokens([document.sentences for document in documents])

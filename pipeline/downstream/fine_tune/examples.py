@@ -25,13 +25,13 @@ E = TypeVar("E")
 class Encoded:
     """Rows of one split, and what they should be labelled.
 
-    truth: [M] labels of the rows (classification) or of all words (tagging). seen: [M], whether the word fitted into
+    truth: [M] labels of the rows (classification) or of all words (tagging). fits: [M], whether the word fitted into
     its row; one that did not is scored as wrong.
     """
 
     rows: Rows
     truth: np.ndarray
-    seen: np.ndarray
+    fits: np.ndarray
     pad: int
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
         encodings = tokenizer.encode_batch(texts)
         truth = np.array([e.label for e in examples])
         rows: Rows = {"label": truth}
-        seen = np.ones(len(truth), bool)
+        fits = np.ones(len(truth), bool)
     else:
         encodings = tokenizer.encode_batch([list(e.words) for e in examples], is_pretokenized=True)
         first = [_first_pieces(encoding.word_ids) for encoding in encodings]
@@ -62,12 +62,12 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
             "target_ids": Ragged.from_rows(tags, np.int64),
         }
         truth = np.concatenate([np.array(e.tags) for e in examples])
-        seen = np.concatenate(
+        fits = np.concatenate(
             [np.isin(np.arange(len(e.words)), list(pieces)) for e, pieces in zip(examples, first, strict=True)]
         )
     rows["input"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
     rows["segment"] = Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8)
-    return Encoded(rows, truth, seen, pad)
+    return Encoded(rows, truth, fits, pad)
 
 
 def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:

@@ -19,7 +19,7 @@ def metric_name(data: Labelled) -> str:
 def score(data: Labelled, rows: Encoded, predicted: np.ndarray) -> float:
     """Score of predictions for what was seen of `rows`."""
     answers = np.full(len(rows.truth), MISSED)
-    answers[rows.seen] = predicted
+    answers[rows.fits] = predicted
     return score_answers(data, rows.truth, answers)
 
 
@@ -28,5 +28,5 @@ def score_answers(data: Labelled, truth: np.ndarray, answers: np.ndarray) -> flo
         return float(np.mean(answers == truth))
     from sklearn.metrics import f1_score
 
-    wanted = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
-    return float(f1_score(truth, answers, labels=wanted, average="micro", zero_division=0))  # type: ignore[arg-type]
+    scored_tags = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
+    return float(f1_score(truth, answers, labels=scored_tags, average="micro", zero_division=0))  # type: ignore[arg-type]

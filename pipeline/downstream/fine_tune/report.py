@@ -133,9 +133,9 @@ def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict
             f"weights ({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
         )
     if not sentences:
-        most = max(job.labels)
-        best = max((cell for cell in cells if cell["labels"] == most), key=lambda cell: cell["mean"])
-        sentences = [f"With {most:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
+        num_labels = max(job.labels)
+        best = max((cell for cell in cells if cell["labels"] == num_labels), key=lambda cell: cell["mean"])
+        sentences = [f"With {num_labels:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
     return " ".join(sentences)
 
 
@@ -154,14 +154,14 @@ def _candidates(
     """The pretrained encoder, by its score with the most labels."""
     if PRETRAINED not in job.models:
         return []
-    most = max(job.labels)
-    cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, most))
+    num_labels = max(job.labels)
+    cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, num_labels))
     return [
         Candidate(
             kind=ENCODER,
             role="pretrained",
             path=MODEL,
-            measure=f"{metric}/{PRETRAINED}_{most}",
+            measure=f"{metric}/{PRETRAINED}_{num_labels}",
             evaluation=evaluation,
             score=cell["mean"],
             spread=cell["std"] or None,

@@ -103,11 +103,11 @@ def test_marked_anomalies_are_of_known_kinds_each_in_turn(made: dict[str, Artifa
     pool = pool_of(made)
     assert pool.kinds == ["column", "corner", "cross"]
     draws = [pool.draw(number) for number in range(6)]
-    assert [len(draw.known) for draw in draws] == [1] * 6
-    assert frozenset().union(*(draw.known for draw in draws[:3])) == set(pool.kinds)
-    assert [draw.known for draw in draws[:3]] == [draw.known for draw in draws[3:]]
+    assert [len(draw.known_kinds) for draw in draws] == [1] * 6
+    assert frozenset().union(*(draw.known_kinds for draw in draws[:3])) == set(pool.kinds)
+    assert [draw.known_kinds for draw in draws[:3]] == [draw.known_kinds for draw in draws[3:]]
     for draw in draws:
-        assert set(pool.labels[draw.marked]) == draw.known and len(draw.marked) == 3
+        assert set(pool.labels[draw.marked]) == draw.known_kinds and len(draw.marked) == 3
         assert set(pool.labels[draw.test]) == {*MARKS}, "of known kinds, too, others are left to test on"
         parts = np.concatenate([draw.learn, draw.held_out, draw.marked, draw.test])
         assert sorted(parts) == list(range(len(pool.labels))), "each row once"
@@ -116,7 +116,7 @@ def test_marked_anomalies_are_of_known_kinds_each_in_turn(made: dict[str, Artifa
 def test_known_kinds_do_not_change_what_is_learned_from(made: dict[str, Artifact]) -> None:
     mine, plain = pool_of(made).draw(1), pool_of(made, known_kinds=0).draw(1)
     assert np.array_equal(mine.learn, plain.learn) and np.array_equal(mine.held_out, plain.held_out)
-    assert not plain.known and len(plain.test) == len(mine.test)
+    assert not plain.known_kinds and len(plain.test) == len(mine.test)
 
 
 @pytest.mark.parametrize(

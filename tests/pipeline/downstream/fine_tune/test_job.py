@@ -63,14 +63,14 @@ def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Pa
     words = ("the", "river", "unfathomable", "follows", "the", "farmer")
     example = Example(words=words, tags=(0, 1, 2, 0, 1, 2))
     whole = encode(TAGGED, [example], tokenizer, 64)
-    assert whole.seen.all() and whole.truth.tolist() == list(example.tags)
+    assert whole.fits.all() and whole.truth.tolist() == list(example.tags)
     ids, positions = whole.rows["input"], whole.rows["target_positions"]
     assert len(ids.row(0)) > len(words) + 2  # type: ignore[union-attr]
     assert positions.row(0)[:3].tolist() == [1, 2, 3]  # type: ignore[union-attr]
     assert whole.rows["target_ids"].row(0).tolist() == list(example.tags)  # type: ignore[union-attr]
     cut = encode(TAGGED, [example], tokenizer, 5)
     assert cut.truth.tolist() == list(example.tags)
-    assert cut.seen.tolist() == [True, True, True, False, False, False]
+    assert cut.fits.tolist() == [True, True, True, False, False, False]
 
 
 def test_baselines() -> None:
