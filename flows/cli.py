@@ -265,7 +265,7 @@ def main() -> None:
         from data_prep.errors import UserError
 
         user_error = _in_chain(error, UserError)
-        message = str(user_error) if user_error else _of_the_disk(error)
+        message = str(user_error) if user_error else _disk_message(error)
         if message is None:
             raise
         print(f"sesame: {message}", file=sys.stderr)
@@ -281,7 +281,7 @@ def _in_chain(error: BaseException | None, kind: type[Exception]) -> BaseExcepti
     return None
 
 
-def _of_the_disk(error: BaseException) -> str | None:
+def _disk_message(error: BaseException) -> str | None:
     """A sentence for a disk that is full or closed, which is no bug of ours either."""
     from data_prep.errors import refusal_of_the_disk
 

@@ -110,8 +110,8 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
         if extend and start:
             raise UserError("--extend and --from both say where to start; give one of them.")
         if start:
-            return start_from.started(recipe, home.store(), home.downloads, start)
-        return start_from.extended(recipe, home.store(), home.downloads)
+            return start_from.start_settings(recipe, home.store(), home.downloads, start)
+        return start_from.extension_settings(recipe, home.store(), home.downloads)
 
 
 def sweep(
@@ -207,7 +207,7 @@ def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str
 
 
 def list_runs() -> None:
-    found_runs = records.every(Home.find().runs)
+    found_runs = records.all_runs(Home.find().runs)
     if not found_runs:
         out.print("no runs yet; `sesame run quickstart` makes one")
         return
@@ -353,7 +353,7 @@ def gc(dry_run: bool, days: float) -> None:
 def doctor() -> None:
     from flows.machine import doctor as examination
 
-    findings = examination.examine(Home.find().path)
-    examination.show(findings, out)
-    if any(finding.ok is False for finding in findings):
+    results = examination.examine(Home.find().path)
+    examination.show(results, out)
+    if any(result.ok is False for result in results):
         sys.exit(FAILED)

@@ -28,8 +28,8 @@ from training.inference.codec import SUFFIX, Codec
 PNG = ".png"
 
 
-class Done(NamedTuple):
-    """One picture that went through, `bytes` those of its compressed file."""
+class CodedImage(NamedTuple):
+    """One image that went through, `bytes` those of its compressed file."""
 
     source: str
     out: str
@@ -48,34 +48,34 @@ def compress(model: str, source: str, out: str, as_json: bool) -> None:
     codec = Codec.open(folder_of(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 
-    def one(path: Path, out_path: Path) -> Done:
+    def convert(path: Path, out_path: Path) -> CodedImage:
         try:
-            picture = decoded(path.read_bytes(), config)
+            image = decoded(path.read_bytes(), config)
         except BadPictureError as problem:
             raise UserError(f"{problem}; mend it or leave it out.") from None
-        raw = codec.encode(picture)
+        raw = codec.encode(image)
         _write(out_path, raw)
-        return Done(str(path), str(out_path), picture.shape[1], picture.shape[2], len(raw))
+        return CodedImage(str(path), str(out_path), image.shape[1], image.shape[2], len(raw))
 
-    _all(Path(source).expanduser(), Path(out).expanduser(), SUFFIXES, SUFFIX, one, as_json)
+    _all(Path(source).expanduser(), Path(out).expanduser(), SUFFIXES, SUFFIX, convert, as_json)
 
 
 def decompress(model: str, source: str, out: str, as_json: bool) -> None:
     """Compressed files to PNG."""
     codec = Codec.open(folder_of(model))
 
-    def one(path: Path, target: Path) -> Done:
+    def convert(path: Path, target: Path) -> CodedImage:
         raw = path.read_bytes()
-        picture = codec.decode(raw)
+        image = codec.decode(raw)
         file = io.BytesIO()
-        channels = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+        channels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
         if target.exists() and target.parent.resolve() == path.parent.resolve():
-            raise UserError(f"{target} is there, perhaps the picture it was made of; name another folder.")
+            raise UserError(f"{target} is there, perhaps the image it was made of; name another folder.")
         Image.fromarray(channels).save(file, "PNG")
         _write(target, file.getvalue())
-        return Done(str(path), str(target), picture.shape[1], picture.shape[2], len(raw))
+        return CodedImage(str(path), str(target), image.shape[1], image.shape[2], len(raw))
 
-    _all(Path(source).expanduser(), Path(out).expanduser(), (SUFFIX,), PNG, one, as_json)
+    _all(Path(source).expanduser(), Path(out).expanduser(), (SUFFIX,), PNG, convert, as_json)
 
 
 def _all(
@@ -83,7 +83,7 @@ def _all(
     out: Path,
     suffixes: tuple[str, ...],
     out_suffix: str,
-    convert: Callable[[Path, Path], Done],
+    convert: Callable[[Path, Path], CodedImage],
     as_json: bool,
 ) -> None:
     """Do one after another and tell of them; ends with FAILED if one could not be done."""

@@ -37,7 +37,7 @@ log = logging.getLogger("sesame.flows")
 MLFLOW_TIMEOUT, MLFLOW_TIMEOUT_INTERRUPTED = 120.0, 10.0
 
 
-class Watch(Protocol):
+class Observer(Protocol):
     """Someone who watches the stages of a run; `flows.show.console.StageProgress` is one."""
 
     def start(self, name: str) -> None: ...
@@ -47,7 +47,7 @@ class Watch(Protocol):
     def end(self, name: str, status: Any, detail: str = "") -> None: ...
 
 
-class Unwatched:
+class NullObserver:
     """Nobody."""
 
     def start(self, name: str) -> None: ...
@@ -64,7 +64,7 @@ class Session:
 
     home: Home
     recipe: Recipe
-    watch: Watch = field(default_factory=Unwatched)
+    observer: Observer = field(default_factory=NullObserver)
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
@@ -96,7 +96,7 @@ def run(
     home: Home,
     recipe: Recipe,
     asked: tuple[str, str | None, Sequence[str]],
-    watch: Watch | None = None,
+    observer: Observer | None = None,
 ) -> runs.Run:
     """Run a loaded recipe's flow to its end and return its record.
 
@@ -104,14 +104,14 @@ def run(
     all is recorded.
     """
     prepare(home.prefect)
-    session = Session(home, recipe, watch or Unwatched())
+    session = Session(home, recipe, observer or NullObserver())
     token = _session.set(session)
     unreached = None
     try:
         name, scale, settings = asked
         pretrain(name, scale, list(settings))
     except (httpx.HTTPError, RuntimeError) as error:
-        if error is session.error or _of_http(error) is None:
+        if error is session.error or _http_error_in(error) is None:
             raise
         unreached = error
     finally:
@@ -122,7 +122,7 @@ def run(
     return session.record
 
 
-def _of_http(error: BaseException) -> httpx.HTTPError | None:
+def _http_error_in(error: BaseException) -> httpx.HTTPError | None:
     """What Prefect's server did not answer, or answered; bare, or as Prefect wraps it before a flow begins."""
     return next((cause for cause in (error, error.__cause__) if isinstance(cause, httpx.HTTPError)), None)
 
@@ -131,7 +131,7 @@ def _without_prefect(session: Session, error: Exception) -> None:
     """The server failed: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
     if session.error is not None:
         raise session.error
-    http_error = _of_http(error)
+    http_error = _http_error_in(error)
     what_happened = (
         f"answered {http_error.response.status_code}" if isinstance(http_error, httpx.HTTPStatusError) else "went away"
     )
@@ -147,9 +147,9 @@ def carry_out(name: str) -> State[str]:
     session = _session.get()
     assert session.execution is not None
     node = session.execution.nodes[name]
-    session.watch.start(name)
-    artifact, reused = session.execution.carry_out(node, session.watch.callback(name))
-    session.watch.end(name, "reused" if reused else "made", artifact.key)
+    session.observer.start(name)
+    artifact, reused = session.execution.carry_out(node, session.observer.callback(name))
+    session.observer.end(name, "reused" if reused else "made", artifact.key)
     status = "Reused" if reused else "Made"
     return Completed(data=artifact.key, name=status, message=f"{status} {artifact.key}")
 
@@ -183,7 +183,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
 
 def _propose(session: Session, execution: Execution) -> None:
     """The detector that a job proposes takes over if it does as well as the one in use."""
-    proposed = next(execution.proposed(gate.DETECTOR), None)
+    proposed = next(execution.proposed_candidates(gate.DETECTOR), None)
     if proposed is None:
         return
     from pipeline.scoring import champion  # and PyTorch with it

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.tables.transform import FILE, Transform
-from flows.show.outputs import checked
+from flows.show.outputs import check_output
 from pipeline.home import Home
 from pipeline.reports.images import mosaic
 from pipeline.stages.pretrain import MODEL
@@ -29,7 +29,7 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
 
     if not 0 <= seed < 1 << 63:
         raise UserError(f"--seed {seed}: it lies between 0 and {(1 << 63) - 1}.")
-    checked(out)
+    check_output(out)
     folder = folder_of(model)
     samples = np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
     are_images = samples.ndim == 4
@@ -39,7 +39,7 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     draft = out.with_name(f".{out.stem}.{secrets.token_hex(4)}{suffix}")
     try:
         if are_images:
-            _write_pictures(samples, draft)
+            _write_images(samples, draft)
         else:
             _write_rows(samples, folder, draft)
         draft.replace(out)
@@ -59,7 +59,7 @@ def folder_of(model: str) -> Path:
     return artifact.path / MODEL
 
 
-def _write_pictures(samples: np.ndarray, out: Path) -> None:
+def _write_images(samples: np.ndarray, out: Path) -> None:
     from PIL import Image
 
     grid = np.rint(255 * mosaic(samples)).astype(np.uint8)

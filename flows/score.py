@@ -30,7 +30,7 @@ from data_prep.sources.archives import SourceFile
 from data_prep.sources.files import find
 from data_prep.sources.records import first_line
 from flows.machine.environment import prepare
-from flows.show.outputs import checked
+from flows.show.outputs import check_output
 from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.scoring import champion, score_files
@@ -38,7 +38,7 @@ from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.detector import FILE, Detector, name_of
 from pipeline.scoring.detectors import open_any
 from pipeline.scoring.drift import SCORE, Drift
-from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, Scored, mark_told
+from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, ScoringPass, mark_told
 from pipeline.scoring.score_files import Tally
 from pipeline.tracking.tracking import Tracker
 
@@ -70,7 +70,7 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
     """Score all rows of some files into one Arrow file, which is there whole or not at all."""
     detector, tally = open_any(model), Tally()
     sources = score_files.files_of(detector, files, downloads)
-    checked(out, (file.uri for file in sources))
+    check_output(out, (file.uri for file in sources))
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
     def batches() -> Any:
@@ -90,7 +90,7 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
 def score_new(
     model: Path, name: str, files: list[str], ledger: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
-) -> Scored:
+) -> ScoringPass:
     """Score and commit what the ledger does not have; what is to be told now."""
     detector = open_any(model)
     with Ledger.held(ledger) as held:
@@ -148,7 +148,7 @@ def score(
     return outcome
 
 
-def account(detector: Detector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
+def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float, least_rows: int) -> dict[str, Any]:
     """What a pass came to, as plain values; `news` says in words what a person should hear of."""
     tally, recent = scored.tally, scored.recent(name, least_rows)
     drift: dict[str, Drift] = {}

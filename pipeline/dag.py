@@ -32,7 +32,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedNode:
     """What will happen to a node: its artifact if the store has it, else why it has to be made."""
 
     node: Node
@@ -66,15 +66,15 @@ def _all(dag: list[Node]) -> dict[str, str]:
     return {node.name: node.name for node in dag}
 
 
-def plan(dag: list[Node], store: Store) -> list[Planned]:
+def plan(dag: list[Node], store: Store) -> list[PlannedNode]:
     """Look every node up. A node can be stored only if all it reads is: its key needs their digests."""
-    planned: dict[str, Planned] = {}
+    planned: dict[str, PlannedNode] = {}
     for node in dag:
         inputs = {role: planned[name].artifact for role, name in node.inputs.items()}
         why = store.why(node.stage, node.config, inputs)
         stored_inputs = {role: artifact for role, artifact in inputs.items() if artifact is not None}
         artifact = store.get(node.stage.key(node.config, stored_inputs)) if why == "stored" else None
-        planned[node.name] = Planned(node, artifact, why)
+        planned[node.name] = PlannedNode(node, artifact, why)
     return list(planned.values())
 
 

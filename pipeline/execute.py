@@ -61,7 +61,7 @@ class Execution:
         """The node's artifact, and whether it was already there."""
         began = time.monotonic()
         inputs = inputs_of(node, self.artifacts)
-        stage = Stage(node.stage.name, node.stage.version, self._watched(node, inputs, progress))
+        stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress))
         context = Context(
             downloads=self.downloads,
             progress=progress,
@@ -74,7 +74,7 @@ class Execution:
         self.parent.metrics({f"{node.name}/{name}": value for name, value in charts.items()}, step=0)
         return artifact, reused
 
-    def _watched(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
+    def _tracked(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
         """The stage's function inside an MLflow run of its own: only stages that do work get one."""
 
         def run(config: dict[str, Any], artifacts: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Execution:
                         role, artifact.output_digest, str(artifact.path), node.name, numbers(artifact.summary)
                     )
                 steps = config.get("train", {}).get("steps")
-                with followed(context.work / METRICS, child, progress, steps) as logged:
+                with following_metrics(context.work / METRICS, child, progress, steps) as logged:
                     summary = node.stage.run(config, artifacts, out, context)
                 # What was logged step by step is not logged again.
                 unlogged = {name: value for name, value in _charts(node, summary).items() if name not in logged}
@@ -118,7 +118,7 @@ class Execution:
             elif path.parent == out / TABLES and path.suffix == ".json":
                 child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
-    def proposed(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
+    def proposed_candidates(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
         """What the jobs of this run propose of a kind, made now or found in the store, and the folders of that."""
         for node in self.dag:
             if node.stage.name == JOB.name and node.name in self.artifacts:
@@ -168,7 +168,7 @@ def _candidates(
 
 
 @contextmanager
-def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
+def following_metrics(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
     """While inside, records that appear in a metrics log go to the tracker and to the progress line.
 
     Gives the names of the metrics logged, which grows.

@@ -58,16 +58,16 @@ class Score:
     """Identifies the evaluation: what was measured, on which data."""
     direction: Direction = "higher"
     spread: float | None = None
-    wanted: float | None = None
+    target: float | None = None
     """Where the best value is this one, and `direction` says nothing."""
     tolerance: float = 0.0
-    """How far off `wanted` is as good as there."""
+    """How far off `target` is as good as there."""
 
     @property
     def merit(self) -> float:
         """The higher the better."""
-        if self.wanted is not None:
-            return -max(0.0, abs(self.value - self.wanted) - self.tolerance)
+        if self.target is not None:
+            return -max(0.0, abs(self.value - self.target) - self.tolerance)
         return self.value if self.direction == "higher" else -self.value
 
     @property
@@ -96,7 +96,7 @@ def decide(challenger: Score, champion: Score | None, called: str = "the champio
         why = "was not scored by the same evaluation; score both by one, or move the alias by hand"
         return Decision(False, f"{called}, {why}")
     worse = "higher" if challenger.direction == "lower" else "lower"
-    if challenger.wanted is not None:
+    if challenger.target is not None:
         worse = "farther off"
     if challenger.merit >= champion.merit:
         return Decision(True, f"{challenger.text} is not {worse} than the {champion.text} of {called} so far")
@@ -127,7 +127,7 @@ def champion(folder: Path, name: str) -> Champion | None:
 
 
 @contextmanager
-def alone(folder: Path, name: str) -> Iterator[None]:
+def comparison_lock(folder: Path, name: str) -> Iterator[None]:
     """One comparison at a time, from reading who is the champion to writing it; others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{name}.lock").open("w") as lock:
@@ -135,7 +135,7 @@ def alone(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-def keep(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
+def save_champion(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
     """Write who is the champion from now on, and add a line about the decision."""
     with (folder / f"{name}.decisions.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(decision) + "\n")

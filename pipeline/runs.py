@@ -109,7 +109,7 @@ def save(folder: Path, run: Run) -> None:
         raise
 
 
-def every(folder: Path) -> list[Run]:
+def all_runs(folder: Path) -> list[Run]:
     """All runs, oldest first. One that says it is running though its process is gone was interrupted.
 
     A record that is damaged is named in a warning and left out.
@@ -120,7 +120,7 @@ def every(folder: Path) -> list[Run]:
 
 def find(folder: Path, prefix: str) -> Run:
     """The newest run whose id starts with `prefix`; `last` is the newest of all."""
-    matches = [run for run in every(folder) if prefix == "last" or run.run_id.startswith(prefix)]
+    matches = [run for run in all_runs(folder) if prefix == "last" or run.run_id.startswith(prefix)]
     if not matches:
         raise UserError(f"no run is called {prefix!r}; `sesame runs` lists them.")
     return matches[-1]

@@ -25,7 +25,7 @@ from pipeline.store.store import Store
 FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>\d+)")
 
 
-def extended(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
+def extension_settings(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
     """Settings with which the recipe goes on from the end of a shorter run of it. Raises UserError if there is none."""
     config, inputs = _pretraining(recipe, store, downloads)
     shorter = [
@@ -39,17 +39,17 @@ def extended(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
             "train.steps with --set, or name a checkpoint with --from KEY@STEP."
         )
     longest = max(shorter, key=lambda artifact: artifact.config["train"]["steps"])
-    return _started(store, longest.key, longest.config["train"]["steps"])
+    return _start_at(store, longest.key, longest.config["train"]["steps"])
 
 
-def started(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[str]:
+def start_settings(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[str]:
     """Settings with which the recipe goes on from `STEP` or `KEY@STEP`. Raises UserError if there is no such one."""
     match = FROM.fullmatch(asked)
     if match is None:
         raise UserError(f"--from: found {asked!r}; give a step, as 1000, or an artifact's key and a step, as KEY@1000.")
     step = int(match["step"])
     if match["experiment"]:
-        return _started(store, _experiment(store, match["experiment"]), step)
+        return _start_at(store, _experiment(store, match["experiment"]), step)
     config, inputs = _pretraining(recipe, store, downloads)
     siblings = _siblings(store, config, inputs, but=set(config["train"]) | {"steps", "start", "longer", "decay_steps"})
     with_step = [artifact for artifact in siblings if step in steps_of(store, artifact.key)]
@@ -60,7 +60,7 @@ def started(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[s
             f"{_listed(available)} (placement.checkpoint_every and keep_checkpoints say which are kept)."
         )
     newest = max(with_step, key=lambda artifact: artifact.manifest["attempt"])
-    return _started(store, newest.key, step)
+    return _start_at(store, newest.key, step)
 
 
 def steps_of(store: Store, key: str) -> list[int]:
@@ -114,7 +114,7 @@ def _experiment(store: Store, prefix: str) -> str:
     return experiments[0]
 
 
-def _started(store: Store, key: str, step: int) -> list[str]:
+def _start_at(store: Store, key: str, step: int) -> list[str]:
     available = steps_of(store, key)
     if step not in available:
         raise UserError(

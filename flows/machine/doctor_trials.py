@@ -30,7 +30,7 @@ print(json.dumps({"devices": devices, "same": same, "threads": torch.get_num_thr
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing looked at. ok: True fine, False a problem, None neither; then advice, if any, is a warning."""
 
     name: str
@@ -40,7 +40,7 @@ class Finding:
     group: str = ""
 
 
-def trials(home: Path) -> list[Finding]:
+def trials(home: Path) -> list[CheckResult]:
     """Do small things of each kind, in the home where that is possible."""
     base = existing(home.expanduser().absolute())
     where = base if base.is_dir() and os.access(base, os.W_OK | os.X_OK) else None
@@ -52,12 +52,12 @@ def trials(home: Path) -> list[Finding]:
         ]
 
 
-def _trial(name: str, trial: Callable[[], str], advice: str) -> Finding:
+def _trial(name: str, trial: Callable[[], str], advice: str) -> CheckResult:
     try:
-        return Finding(name, trial(), True)
+        return CheckResult(name, trial(), True)
     except Exception as error:  # whatever it is, it is what was looked for
         text = (str(error).strip() or repr(error)).splitlines()[-1]
-        return Finding(name, text, False, advice)
+        return CheckResult(name, text, False, advice)
 
 
 def try_shard(folder: Path) -> str:

@@ -50,7 +50,7 @@ def begin(folder: Path) -> None:
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
 
 
-def _keep(folder: Path) -> None:
+def _keep_alive(folder: Path) -> None:
     """Start the server of this home again if it dies."""
     starts = 0
     while starts < MOST_STARTS:
@@ -70,7 +70,7 @@ def wait(folder: Path) -> None:
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(f"{url}/health", timeout=5)
             if _held:
-                threading.Thread(target=_keep, args=(folder,), name="keep Prefect", daemon=True).start()
+                threading.Thread(target=_keep_alive, args=(folder,), name="keep Prefect", daemon=True).start()
             return
         if _held and not _running(folder):
             raise UserError(f"Prefect's server ended as it started; its words are in {folder / 'server.log'}.")
@@ -118,11 +118,11 @@ def serve(folder: Path, port: int) -> None:
 
     app = create_app(ephemeral=True, final=True)
     server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error"))
-    threading.Thread(target=_leave_when_alone, args=(folder, server), daemon=True).start()
+    threading.Thread(target=_stop_when_unused, args=(folder, server), daemon=True).start()
     server.run()
 
 
-def _leave_when_alone(folder: Path, server: object) -> None:
+def _stop_when_unused(folder: Path, server: object) -> None:
     with (folder / "users.lock").open("ab") as users:
         while True:
             with contextlib.suppress(BlockingIOError):

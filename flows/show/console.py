@@ -42,7 +42,7 @@ MAX_WIDTH = 110  # of the live lines, so that times stay near what took them
 
 
 @dataclass
-class Line:
+class StageLine:
     """What is known of one stage."""
 
     name: str
@@ -68,7 +68,7 @@ class StageProgress:
     def __init__(self, console: Console, names: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self._clock = clock
-        self._lines = {name: Line(name) for name in names}
+        self._lines = {name: StageLine(name) for name in names}
         self._lock = threading.RLock()
         self._spinners = {False: Spinner("dots", style="cyan"), True: Spinner("line", style="cyan")}
         is_live = console.is_interactive and console.is_terminal
@@ -126,17 +126,17 @@ class StageProgress:
 
         return report
 
-    def _line(self, name: str) -> Line:
-        return self._lines.setdefault(name, Line(name))
+    def _line(self, name: str) -> StageLine:
+        return self._lines.setdefault(name, StageLine(name))
 
-    def _tell(self, line: Line, text: str) -> None:
+    def _tell(self, line: StageLine, text: str) -> None:
         """A plain line, where there is no live display."""
         if self._live is not None:
             return
         line.printed = self._clock()
         self._print(line, text)
 
-    def _print(self, line: Line, what: str, style: str = "") -> None:
+    def _print(self, line: StageLine, what: str, style: str = "") -> None:
         """A line that stays; above the live ones where there are such."""
         text = legible(f"{time.strftime('%H:%M:%S')} {line.name}: {what}", self.console.encoding)
         self.console.print(Text(text, style), soft_wrap=True, highlight=False)
@@ -159,7 +159,7 @@ class StageProgress:
                 table.add_row(*self._cells(line, now, options))
         yield table
 
-    def _cells(self, line: Line, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
+    def _cells(self, line: StageLine, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
         name, message = legible(line.name, options.encoding), legible(line.message, options.encoding)
         if line.status == "running":
             content: Text | Table = Text(message)

@@ -81,7 +81,7 @@ def _images(examples: Sequence[Example], console: Console) -> None:
         for index, name in enumerate(examples[0].views):
             grid = Table.grid(padding=(0, 2))
             grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in group))
-            grid.add_row(*(drawn(views[index].pixels) for views in images[start : start + across]))
+            grid.add_row(*(half_blocks(views[index].pixels) for views in images[start : start + across]))
             console.print(grid)
 
 
@@ -119,7 +119,7 @@ def render(view: View, marked: bool = False) -> RenderableType:
     if isinstance(view, Lines):
         return _lines(view)
     if isinstance(view, Image):
-        return drawn(view.pixels)
+        return half_blocks(view.pixels)
     if isinstance(view, Cells):
         return Text(", ".join(f"{plain(name)} {_cell(value)}" for name, value in view.cells.items()))
     if isinstance(view, Frames):
@@ -163,7 +163,7 @@ def _lines(view: Lines) -> RenderableType:
     return grid
 
 
-def drawn(pixels: np.ndarray) -> Text:
+def half_blocks(pixels: np.ndarray) -> Text:
     """A picture [C, H, W] in 0 … 1 as half blocks: the upper pixel in front of the lower one."""
     channels, width = pixels.shape[0], pixels.shape[2]
     step = -(-width // WIDEST)

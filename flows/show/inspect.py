@@ -169,14 +169,14 @@ def _rows(
         )
     numbers = np.arange(index.start, min(index.stop, shards.rows))
     special = kind.specials(preprocessor) if preprocessor else None
-    selection, note = as_read(
+    selection, note = read_as_in_training(
         shards.read(numbers), numbers, artifact.config["settings"], split, reading, special, epoch
     )
     console.print(Text(f"rows {numbers[0]:,}–{numbers[-1]:,} of {shards.rows:,} in {split}; {note}", "dim"))
     show_examples(kind.show(selection, preprocessor, corpus), console)
 
 
-def as_read(
+def read_as_in_training(
     rows: Rows,
     numbers: np.ndarray,
     settings: Mapping[str, Any],

@@ -9,7 +9,7 @@ from pathlib import Path
 from data_prep.errors import UserError
 
 
-def checked(out: Path, inputs: Iterable[str] = ()) -> Path:
+def check_output(out: Path, inputs: Iterable[str] = ()) -> Path:
     """`out`, in a folder that is there from now on. UserError if it cannot be written, or is one of the `inputs`."""
     if not out.name or out.is_dir():
         raise UserError(f"--out {out}: is a folder; name a file.")

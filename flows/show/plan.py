@@ -19,7 +19,7 @@ from training.config import PlacementConfig
 from training.cost.memory import Memory
 
 if TYPE_CHECKING:
-    from pipeline.dag import Planned
+    from pipeline.dag import PlannedNode
 
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
@@ -55,7 +55,7 @@ def _rows(train: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
+def _pretraining(loaded: Recipe, planned: Sequence[PlannedNode], home: Home, gpu: str, out: Console) -> list[Text]:
     from pipeline.estimate.estimate import estimate
 
     train, placement = loaded.train, loaded.placement

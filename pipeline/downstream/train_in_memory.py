@@ -18,7 +18,7 @@ from pipeline.stage import Context
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
 
-class Trained(NamedTuple):
+class TrainedNetwork(NamedTuple):
     """A network that has learned."""
 
     model: Any
@@ -34,7 +34,7 @@ def trained(
     context: Context,
     held_out: Rows | None = None,
     progress: Callable[[float], None] = lambda done: None,
-) -> Trained:
+) -> TrainedNetwork:
     """Train by a job's settings (their `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
 
     rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. `progress` is told the share of steps done.
@@ -54,7 +54,7 @@ def trained(
     records = train_on(
         built, rows, config["train"], seed, context, held_out, augment, noise_of(config), progress=progress
     )
-    return Trained(built.model.eval().requires_grad_(False).cpu(), records)
+    return TrainedNetwork(built.model.eval().requires_grad_(False).cpu(), records)
 
 
 def train_on(

@@ -25,7 +25,7 @@ from training.cost.counted import Cost
 from training.cost.step_benchmark import WARM_UP, Measured, StepBenchmark, measure
 
 FILE = "calibration.json"  # in the home
-FEW, MORE = 1, 3  # layers
+SHALLOW, DEEP = 1, 3  # layers
 TIMED = 8  # steps
 ROUNDS = 2  # of which the faster counts: what disturbs a step makes it slower
 SPEED = (
@@ -74,14 +74,16 @@ def layered_step_time(home: Path, benchmark: StepBenchmark, layers: float) -> St
     """With a transformer of that many layers."""
     rows = max(1, benchmark.batch // benchmark.placement.workers)
     num_rows = max(1, min(rows, TOKENS // benchmark.facts.row_values))
-    small, sharing = _here(benchmark, num_rows, WARM_UP + TIMED)
+    small, sharing = _fitted_to_cores(benchmark, num_rows, WARM_UP + TIMED)
     names = layers_settings(benchmark)
     identity = small.model_dump(mode="json", exclude={"network": {"config": set(names)}})
-    depths = [_with_layers(small, names, number) for number in (FEW, MORE)]
-    measured, fresh, was_busy = _remembered(home / FILE, identity, ROUNDS * depths)
+    depths = [_with_layers(small, names, number) for number in (SHALLOW, DEEP)]
+    measured, fresh, was_busy = _cached_measurements(home / FILE, identity, ROUNDS * depths)
     shallow, deep = (min(measured[depth :: len(depths)], key=lambda m: m.step_seconds) for depth in range(len(depths)))
-    compute = _whole(shallow.step_seconds - shallow.update_seconds, deep.step_seconds - deep.update_seconds, layers)
-    update = _whole(shallow.update_seconds, deep.update_seconds, layers)
+    compute = _extrapolated(
+        shallow.step_seconds - shallow.update_seconds, deep.step_seconds - deep.update_seconds, layers
+    )
+    update = _extrapolated(shallow.update_seconds, deep.update_seconds, layers)
     return StepTime(compute * rows / num_rows * sharing, update * sharing, fresh, was_busy)
 
 
@@ -91,8 +93,8 @@ def whole_step_time(home: Path, benchmark: StepBenchmark, row_flops: float) -> S
     num_rows = max(1, min(rows, VALUES // benchmark.facts.row_values))
     guess = num_rows * row_flops / GUESS
     steps = min(MOST, max(LEAST, int(WHOLE_SECONDS / guess))) if guess else MOST
-    small, sharing = _here(benchmark, num_rows, WARM_UP + steps)
-    measured, fresh, was_busy = _remembered(home / FILE, small.model_dump(mode="json"), ROUNDS * [small])
+    small, sharing = _fitted_to_cores(benchmark, num_rows, WARM_UP + steps)
+    measured, fresh, was_busy = _cached_measurements(home / FILE, small.model_dump(mode="json"), ROUNDS * [small])
     best = min(measured, key=lambda m: m.mean_seconds)
     compute = max(best.mean_seconds - best.update_seconds, 0.0)
     update, share = best.update_seconds * sharing, num_rows / rows
@@ -100,7 +102,7 @@ def whole_step_time(home: Path, benchmark: StepBenchmark, row_flops: float) -> S
     return StepTime(compute * sharing / share, update, fresh, was_busy, peak_bytes, share)
 
 
-def _here(benchmark: StepBenchmark, rows: int, steps: int) -> tuple[StepBenchmark, float]:
+def _fitted_to_cores(benchmark: StepBenchmark, rows: int, steps: int) -> tuple[StepBenchmark, float]:
     """With so many rows a worker, on as many workers as there are cores, and how many share each of those."""
     num_workers = min(benchmark.placement.workers, cores())
     placement = benchmark.placement.model_copy(
@@ -111,8 +113,8 @@ def _here(benchmark: StepBenchmark, rows: int, steps: int) -> tuple[StepBenchmar
     return benchmark.model_copy(update=changes), sharing
 
 
-def _whole(shallow: float, deep: float, layers: float) -> float:
-    return shallow + max(0.0, deep - shallow) / (MORE - FEW) * (layers - FEW)
+def _extrapolated(shallow: float, deep: float, layers: float) -> float:
+    return shallow + max(0.0, deep - shallow) / (DEEP - SHALLOW) * (layers - SHALLOW)
 
 
 def _only_speed(placement: PlacementConfig) -> PlacementConfig:
@@ -120,7 +122,7 @@ def _only_speed(placement: PlacementConfig) -> PlacementConfig:
     return PlacementConfig.model_validate({"device": "cpu", **{name: getattr(placement, name) for name in SPEED}})
 
 
-def _remembered(
+def _cached_measurements(
     file: Path, identity: dict[str, Any], benchmarks: list[StepBenchmark]
 ) -> tuple[list[Measured], bool, bool]:
     """What came of benchmarks that `asked` stands for, whether just now, and if so, whether beside other work."""

@@ -24,7 +24,7 @@ from pipeline.recipe.recipe import Recipe
 USUAL = (("data", "kind", "text"), ("objective", "name", "masked-lm"))  # where a recipe names none
 
 
-class Listing(NamedTuple):
+class RecipeSummary(NamedTuple):
     """A packaged recipe, for a table."""
 
     name: str
@@ -65,7 +65,7 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
         raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
 
 
-def recipes() -> list[Listing]:
+def recipes() -> list[RecipeSummary]:
     """The packaged recipes, by name."""
     listings = []
     for file in sorted(_packaged().iterdir(), key=lambda file: file.name):
@@ -73,7 +73,7 @@ def recipes() -> list[Listing]:
             data = parse.parse(file.read_text(encoding="utf-8"), file.name)
             sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
             listings.append(
-                Listing(
+                RecipeSummary(
                     data["name"],
                     data.get("title", ""),
                     data.get("reproduces", ""),

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 
-class Choice(NamedTuple):
+class UnionSection(NamedTuple):
     """A section of a recipe that is one branch of a union."""
 
     path: str
@@ -55,7 +55,7 @@ def _alike(was: type[BaseModel], now: type[BaseModel], name: str) -> bool:
     return name in now.model_fields and was.model_fields[name].annotation == now.model_fields[name].annotation
 
 
-def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Choice]:
+def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[UnionSection]:
     """Every section of `data` whose field in `model` is a union told apart by a tag."""
     if not isinstance(data, dict):
         return
@@ -71,7 +71,7 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Choi
             if not isinstance(section, dict):
                 continue
             if tag:
-                choice = Choice(where, section, tag, branches)
+                choice = UnionSection(where, section, tag, branches)
                 yield choice
                 inner = choice.branch
             else:

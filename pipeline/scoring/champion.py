@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.errors import UserError
-from pipeline.gate import Candidate, Champion, Score, alone, champion, decide, keep
+from pipeline.gate import Candidate, Champion, Score, champion, comparison_lock, decide, save_champion
 from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, Detector, Evaluation, name_of
 from pipeline.scoring.detectors import open_any
@@ -61,7 +61,7 @@ def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal:
     normal: classes of normal images, where they are known; of a table its schema says. UserError where the rows are too
     few to tell, or the champion is gone. Whoever else compares detectors of the recipe meanwhile is waited for.
     """
-    with alone(folder, recipe):
+    with comparison_lock(folder, recipe):
         return _challenge(folder, recipe, challenger, corpus, normal)
 
 
@@ -70,7 +70,7 @@ def propose(folder: Path, recipe: str, candidate: Candidate, challenger: Path, c
 
     Also None for a detector that was compared before: what is found in the store again is not a newer one.
     """
-    with alone(folder, recipe):
+    with comparison_lock(folder, recipe):
         held = champion(folder, recipe)
         if held and str(challenger) in held.judged:
             return None
@@ -120,7 +120,7 @@ def _keep(folder: Path, recipe: str, challenger: Path, held: Champion | None, ve
     now = Champion(str(challenger), name_of(challenger), verdict.why) if verdict.promoted or held is None else held
     judged = dict.fromkeys([*(held.judged if held else ()), str(challenger)])
     decision = {"folder": str(challenger), "in_use": held.folder if held else None, **asdict(verdict)}
-    keep(folder, recipe, replace(now, judged=tuple(judged)), decision)
+    save_champion(folder, recipe, replace(now, judged=tuple(judged)), decision)
 
 
 def _evaluated(detector: Detector, rows: Any, normal: Sequence[str]) -> Evaluation:
@@ -128,8 +128,8 @@ def _evaluated(detector: Detector, rows: Any, normal: Sequence[str]) -> Evaluati
 
 
 def _score(measured: Evaluation, num_rows: int) -> Score:
-    tolerance = 0.0 if measured.wanted is None else _chance(measured.wanted, num_rows)
-    return Score(measured.value, measured.measure, wanted=measured.wanted, tolerance=tolerance)
+    tolerance = 0.0 if measured.target is None else _chance(measured.target, num_rows)
+    return Score(measured.value, measured.measure, target=measured.target, tolerance=tolerance)
 
 
 def _chance(asked: float, num_rows: int) -> float:
@@ -139,8 +139,8 @@ def _chance(asked: float, num_rows: int) -> float:
 
 def _rule(measured: Evaluation, before: Evaluation | None, num_rows: int) -> str:
     """How shares flagged are compared."""
-    if measured.wanted is None:
+    if measured.target is None:
         return ""
-    earlier = f", before {before.wanted:.4f}" if before and before.wanted not in (None, measured.wanted) else ""
-    off = _chance(measured.wanted, num_rows)
-    return f"; asked for {measured.wanted:.4f}{earlier}: the nearer the better, and {off:.4f} off is chance"
+    earlier = f", before {before.target:.4f}" if before and before.target not in (None, measured.target) else ""
+    off = _chance(measured.target, num_rows)
+    return f"; asked for {measured.target:.4f}{earlier}: the nearer the better, and {off:.4f} off is chance"

@@ -51,7 +51,7 @@ class Evaluation(NamedTuple):
 
     measure: str
     value: float
-    wanted: float | None = None
+    target: float | None = None
     """The value that it should have, where more is not better."""
 
 

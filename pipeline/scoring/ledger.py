@@ -42,7 +42,7 @@ from data_prep.sources.files import is_remote, stamp
 from pipeline.scoring import score_files
 from pipeline.scoring.detector import Detector
 from pipeline.scoring.score_files import Tally
-from pipeline.scoring.tail import Form, cut, digests, ends_there, form_of, head_end, is_blank, last_end
+from pipeline.scoring.tail import LineFormat, cut, digests, ends_there, head_end, is_blank, last_end, line_format_of
 
 FORMAT = 2
 PATTERN, LOCK, TOLD = "scores-*.arrow", ".lock", ".told"
@@ -52,7 +52,7 @@ SETTLED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoredPart:
     """Which rows of which file a committed part holds: those in bytes [start, stop)."""
 
     key: str  # of the file: where it lies
@@ -75,28 +75,28 @@ class Part:
         return json.dumps({"format": FORMAT, **vars(self), "tally": self.tally.to_json()})
 
     @staticmethod
-    def of(path: Path) -> Part:
+    def of(path: Path) -> ScoredPart:
         """UserError where a file is no part, or is one of another version."""
         try:
             value = json.loads(score_files.note_of(path)[NOTE])
             part_format = value.pop("format", 1)
             if part_format == FORMAT:
-                return Part(**{**value, "tally": Tally.of_json(value["tally"])})
+                return ScoredPart(**{**value, "tally": Tally.of_json(value["tally"])})
             problem = f"it has format {part_format}, and this version reads {FORMAT}"
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} is no part of a ledger that can be gone on with ({problem}); give another folder.")
 
 
-class Scored(NamedTuple):
+class ScoringPass(NamedTuple):
     """What a pass over the files did."""
 
-    parts: list[Part]
+    parts: list[ScoredPart]
     changed: list[str]
     """Files that are not what was scored of them, and have not only grown."""
     waiting: dict[str, int]
     """Bytes at the end of files that wait for a line end."""
-    earlier: Sequence[Part] = ()
+    earlier: Sequence[ScoredPart] = ()
     """Parts that were told before, newest first, back to those in which drift was told."""
 
     @property
@@ -125,8 +125,8 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.parts: dict[str, list[Part]] = {}  # of each file, in its order
-        for part in sorted(map(Part.of, folder.glob(PATTERN)), key=lambda part: part.start):
+        self.parts: dict[str, list[ScoredPart]] = {}  # of each file, in its order
+        for part in sorted(map(ScoredPart.of, folder.glob(PATTERN)), key=lambda part: part.start):
             self.parts.setdefault(part.key, []).append(part)
         self._number = max((part.number for part in self._all()), default=0)
 
@@ -146,25 +146,25 @@ class Ledger:
 
     def score(
         self, detector: Detector, name: str, files: Iterable[SourceFile], settled_seconds: float = SETTLED_SECONDS
-    ) -> Scored:
+    ) -> ScoringPass:
         """Score what is new in the files, and commit it file by file. `name`: the detector's.
 
         settled_seconds: how long a file was not written to when a last row without a line end is whole.
         """
         done, changed, waiting = [], [], {}
         for key, file in _keyed(self.folder, files):
-            form = form_of(detector, file)
-            new = self._new(key, file, form, settled_seconds)
+            line_format = line_format_of(detector, file)
+            new = self._new(key, file, line_format, settled_seconds)
             if new is None:
                 changed.append(file.name)
                 continue
             if new.start < new.stop:
-                done.append(self._commit(detector, replace(new, detector=name), file, form))
-            if form and new.stop < file.size and not is_blank(file, form, new.stop, file.size):
+                done.append(self._commit(detector, replace(new, detector=name), file, line_format))
+            if line_format and new.stop < file.size and not is_blank(file, line_format, new.stop, file.size):
                 waiting[file.name] = waiting.get(file.name, 0) + file.size - new.stop
-        return Scored(done, changed, waiting)
+        return ScoringPass(done, changed, waiting)
 
-    def to_tell(self, scored: Scored, detector: str) -> Scored:
+    def to_tell(self, scored: ScoringPass, detector: str) -> ScoringPass:
         """What a pass did, and all that passes before it did which nobody was told of."""
         marks = _marks(self.folder)
         parts = sorted(self._all(), key=lambda part: -part.number)
@@ -173,47 +173,51 @@ class Ledger:
         untold = [part for part in reversed(parts) if part.mark not in marks]
         return scored._replace(parts=untold, earlier=earlier)
 
-    def _all(self) -> Iterator[Part]:
+    def _all(self) -> Iterator[ScoredPart]:
         return (part for parts in self.parts.values() for part in parts)
 
-    def _base(self, key: str) -> Part | None:
+    def _base(self, key: str) -> ScoredPart | None:
         """The last part of a file that binds it: one with a scored row."""
         return next((part for part in reversed(self.parts.get(key, [])) if part.tally.rows), None)
 
-    def _new(self, key: str, file: SourceFile, form: Form | None, settled_seconds: float) -> Part | None:
+    def _new(
+        self, key: str, file: SourceFile, line_format: LineFormat | None, settled_seconds: float
+    ) -> ScoredPart | None:
         """The stretch of a file to be scored, empty if there is none; None where it has changed before that."""
         base, last = self._base(key), self.parts.get(key, [None])[-1]
         start = base.stop if base else 0
-        empty = Part(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
+        empty = ScoredPart(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
         if last and last.stamp == file.stamp and last.stop == file.size:
             return replace(empty, start=file.size, stop=file.size)
-        if base and (file.size < start or (file.size > start and form is None)):
+        if base and (file.size < start or (file.size > start and line_format is None)):
             return None
-        rows_end = last_end(file, form, start, file.size) if form else file.size
+        rows_end = last_end(file, line_format, start, file.size) if line_format else file.size
         stop = rows_end
-        if form and _is_settled(file, settled_seconds) and not is_blank(file, form, rows_end, file.size):
+        if line_format and _is_settled(file, settled_seconds) and not is_blank(file, line_format, rows_end, file.size):
             stop = file.size
         if base and stop == start and base.stamp == file.stamp:
             return empty
         before, whole_stretch = digests(file, start, stop)
         if base and before.content != base.digest:
             return None
-        if base and form and base.whole < base.stop and not ends_there(file, form, base.whole, base.stop):
+        if base and line_format and base.whole < base.stop and not ends_there(file, line_format, base.whole, base.stop):
             return None
         is_unchanged = last is not None and (last.stop, last.digest) == (stop, whole_stretch.content)
-        if is_unchanged or (form and is_blank(file, form, start or head_end(file, form), stop)):
+        if is_unchanged or (line_format and is_blank(file, line_format, start or head_end(file, line_format), stop)):
             return replace(empty, start=stop, stop=stop)
         return replace(empty, stop=stop, whole=rows_end, lines=whole_stretch.lines, digest=whole_stretch.content)
 
-    def _commit(self, detector: Detector, part: Part, file: SourceFile, form: Form | None) -> Part:
+    def _commit(
+        self, detector: Detector, part: ScoredPart, file: SourceFile, line_format: LineFormat | None
+    ) -> ScoredPart:
         """Score a part and rename it into place: that of a part which began there and had no scored row, if any."""
         tally, base = Tally(), self._base(part.key)
         name = _short(part.key, part.start)
         draft, rows = self.folder / f".draft-{name}", self.folder / f".draft-{name}-rows"
-        if form is None:
+        if line_format is None:
             batches = score_files.score_file(detector, file, tally)
         else:
-            stretch_file, head = cut(file, form, part.start, part.stop, rows)
+            stretch_file, head = cut(file, line_format, part.start, part.stop, rows)
             shift = base.lines - head if base else 0
             batches = map(partial(_shifted, shift), score_files.score_file(detector, stretch_file, tally))
         done = replace(part, tally=tally, number=self._number + 1)
@@ -227,7 +231,7 @@ class Ledger:
         return done
 
 
-def mark_told(folder: Path, parts: Iterable[Part], drift: bool = False) -> None:
+def mark_told(folder: Path, parts: Iterable[ScoredPart], drift: bool = False) -> None:
     """Note that parts were told; `drift`: that they drifted, too, so that their rows count no more for it."""
     marks = [f"{part.mark} {DRIFT}" if drift else part.mark for part in parts]
     if not marks:

@@ -24,7 +24,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}  # None: rows are lines
 CHUNK = 1 << 20
 
 
-class Form(NamedTuple):
+class LineFormat(NamedTuple):
     """How the rows of a file of lines stand in it."""
 
     delimiter: str | None
@@ -38,25 +38,25 @@ class Form(NamedTuple):
         return b"\r\n" if self.delimiter else b" \t\r\n\x0b\x0c"
 
 
-def form_of(detector: Detector, file: SourceFile) -> Form | None:
+def line_format_of(detector: Detector, file: SourceFile) -> LineFormat | None:
     """How a file is read for a detector; None if it does not grow row by row."""
     suffix = next((suffix for suffix in DELIMITERS if file.name.lower().endswith(suffix)), None)
     if suffix is None or file.member:
         return None
     delimiter = DELIMITERS[suffix]
     above = detector.header()
-    return Form(delimiter, above.skip, above.header)
+    return LineFormat(delimiter, above.skip, above.header)
 
 
-def last_end(file: SourceFile, form: Form, start: int, stop: int) -> int:
+def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> int:
     """Where the last whole row in bytes [start, stop) ends, `start` being where one does; `start` if there is none.
 
     Empty lines after it may be left out.
     """
     end = place = start
     for chunk in stretch(file, start, stop):
-        if form.delimiter and b'"' in chunk:
-            return _last_end_quoted(file, form.delimiter, end, stop)
+        if line_format.delimiter and b'"' in chunk:
+            return _last_end_quoted(file, line_format.delimiter, end, stop)
         newline = chunk.rfind(b"\n")
         if newline >= 0:
             end = place + newline + 1
@@ -75,32 +75,32 @@ def _last_end_quoted(file: SourceFile, delimiter: str, start: int, stop: int) ->
     return end
 
 
-def head_end(file: SourceFile, form: Form) -> int:
+def head_end(file: SourceFile, line_format: LineFormat) -> int:
     """Where the header of a file ends, and all before its first row."""
     with open_file(file.uri) as stream:
         counted = _Counted(stream, file.size)
         lines = counted.lines(first=True)
-        for _ in range(form.skip):
+        for _ in range(line_format.skip):
             next(lines, None)
-        if form.header and form.delimiter:
-            header = next(records(file.name, lines, form.delimiter), None)
+        if line_format.header and line_format.delimiter:
+            header = next(records(file.name, lines, line_format.delimiter), None)
             if isinstance(header, Reject):  # which is the reader's to tell
                 return 0
         return counted.read
 
 
-def is_blank(file: SourceFile, form: Form, start: int, stop: int) -> bool:
+def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> bool:
     """Whether no row begins in bytes [start, stop)."""
-    return not any(chunk.strip(form.blank) for chunk in stretch(file, start, stop))
+    return not any(chunk.strip(line_format.blank) for chunk in stretch(file, start, stop))
 
 
-def ends_there(file: SourceFile, form: Form, row: int, stop: int) -> bool:
+def ends_there(file: SourceFile, line_format: LineFormat, row: int, stop: int) -> bool:
     """Whether the row that begins at `row`, and was whole but for a line end at `stop`, has not gone on since."""
     after = b"".join(stretch(file, stop, min(stop + 2, file.size)))
     if after in (b"", b"\r"):
         return True
     end = stop + (2 if after == b"\r\n" else 1)
-    return after.startswith((b"\n", b"\r\n")) and last_end(file, form, row, end) == end
+    return after.startswith((b"\n", b"\r\n")) and last_end(file, line_format, row, end) == end
 
 
 class Digest(NamedTuple):
@@ -125,9 +125,9 @@ def digests(file: SourceFile, *stops: int) -> list[Digest]:
     return prefixes
 
 
-def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:
+def cut(file: SourceFile, line_format: LineFormat, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:
     """Bytes [start, stop) as a file of their own at `path`, under what is before the first row; the lines of that."""
-    head = head_end(file, form) if start else 0
+    head = head_end(file, line_format) if start else 0
     lines = 0
     with path.open("wb") as out:
         for chunk in stretch(file, 0, head):

@@ -44,7 +44,7 @@ def machine() -> str:
     return "/".join([*parts, str(int(psutil.boot_time()))])
 
 
-def sign() -> bytes:
+def sign_of_life() -> bytes:
     """This process's sign of life, as of now."""
     pid = os.getpid()
     record = {"machine": machine(), "pid": pid, "started": _started(pid), "time": time.time()}
@@ -67,14 +67,14 @@ def is_live(data: bytes | None) -> bool:
 
 
 @contextmanager
-def alive(renew: Callable[[bytes], None], drop: Callable[[], None]) -> Iterator[None]:
+def heartbeat(renew: Callable[[bytes], None], drop: Callable[[], None]) -> Iterator[None]:
     """Have `renew` write a new sign of life every minute inside the block, and `drop` it afterwards."""
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
             try:
-                renew(sign())
+                renew(sign_of_life())
             except OSError as error:  # costs nothing yet: the next beat may get through
                 _log.warning("a sign of life could not be renewed: %s", error)
 

@@ -192,10 +192,10 @@ class Store:
             files.tidy(key)
 
         try:
-            files.put(_checked(key), live, store_live.sign())
+            files.put(_checked(key), live, store_live.sign_of_life())
         except OSError as error:
             raise UserError(f"the store at {files.where('')} cannot be written: {error}") from error
-        with store_live.alive(lambda data: files.put(key, live, data), end):
+        with store_live.heartbeat(lambda data: files.put(key, live, data), end):
             try:
                 yield Attempt(key, name, files.draft(key, name))
             except BaseException as error:

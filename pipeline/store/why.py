@@ -13,7 +13,7 @@ _SHOWN = 3
 _MISSING = object()
 
 
-def reasons(
+def differences_from(
     stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, Artifact | None], stored: Artifact
 ) -> list[str]:
     """How the asked differs from `made`, an artifact of the same stage: version, inputs, then config keys."""
@@ -53,7 +53,7 @@ def explain(
     )
     if not candidates:
         return "never made"
-    differences = min((reasons(stage, config, inputs, artifact) for artifact in candidates), key=len)
+    differences = min((differences_from(stage, config, inputs, artifact) for artifact in candidates), key=len)
     num_more = len(differences) - _SHOWN
     return "; ".join(differences[:_SHOWN]) + (f"; and {num_more} more" if num_more > 0 else "")
 

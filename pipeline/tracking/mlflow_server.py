@@ -250,7 +250,7 @@ class Server:
         export = Path(operation["export"])
         if not export.is_dir():
             raise RefusedError(f"{export} is no longer there")
-        request = registry.Request(**operation["request"])
+        request = registry.RegistrationRequest(**operation["request"])
         with (
             self.lock("champion"),
             tempfile.TemporaryDirectory(prefix=".model-", dir=self.home / "mlflow") as scratch,

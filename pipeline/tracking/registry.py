@@ -36,7 +36,7 @@ _NAME = re.compile(r"\w[\w .-]{0,199}")
 
 
 @dataclass(frozen=True)
-class Request:
+class RegistrationRequest:
     """What registering needs beside the files. Made of JSON values: it waits in a spool."""
 
     id: str
@@ -108,7 +108,7 @@ def register(
         raise ValueError(f"the score {candidate.measure!r} of {name} must be a finite number, found {candidate.score}")
     described = dict(candidate.evaluation)
     ask = run.tracker.new_id()
-    request = Request(
+    request = RegistrationRequest(
         id=ask,
         name=name,
         score=float(candidate.score),
@@ -210,7 +210,7 @@ class Registry:
 # -- in the sender ----------------------------------------------------------------------------------------------------
 
 
-def carry_out(client: MlflowClient, run: str, export: Path, request: Request, scratch: Path) -> str:
+def carry_out(client: MlflowClient, run: str, export: Path, request: RegistrationRequest, scratch: Path) -> str:
     """Register what was asked for, unless an earlier try did, and decide. Raises for a model that cannot serve."""
     asked = f"tags.`sesame.id` = '{request.id}'"
     versions = client.search_model_versions(f"name = '{request.name}' and {asked}")
@@ -224,7 +224,9 @@ def carry_out(client: MlflowClient, run: str, export: Path, request: Request, sc
     return version.tags.get("sesame.decision", f"version {version.version} of {request.name} is registered")
 
 
-def _create_version(client: MlflowClient, run: str, export: Path, request: Request, scratch: Path, asked: str) -> Any:
+def _create_version(
+    client: MlflowClient, run: str, export: Path, request: RegistrationRequest, scratch: Path, asked: str
+) -> Any:
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
 

@@ -59,7 +59,7 @@ class Sender:
     def wake(self) -> None:
         self._wake.set()
 
-    def seen(self) -> Progress:
+    def sent_so_far(self) -> Progress:
         """How far the spool was sent, by whichever process sends it."""
         return self.progress if self._owns else self.spool.load()
 

@@ -112,12 +112,12 @@ class Tracker:
             return "sesame ui"
         parts = urlsplit(self._server.uri)
         base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")  # no password on the screen
-        page = self._server.page(self.experiment, self._sender.seen().runs.get(run.id))
+        page = self._server.page(self.experiment, self._sender.sent_so_far().runs.get(run.id))
         return f"{base}/{page}"
 
     def outcome(self, ask: str) -> str | None:
         """What was answered to an operation that asks something; None until it was sent."""
-        return self._sender.seen().outcomes.get(ask) if self.enabled else None
+        return self._sender.sent_so_far().outcomes.get(ask) if self.enabled else None
 
     def close(self, timeout: float = 30.0) -> int:
         """Try to send what is left; returns how many operations were not sent. They are kept."""

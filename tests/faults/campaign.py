@@ -25,7 +25,7 @@ from tests.faults.base import Base, quick
 from tests.faults.forks import Ended, forked
 from tests.faults.operations import Fault, Operation, Operations
 from tests.faults.report import AT_ANY_TIME, BETWEEN, Report, Traced, Tried
-from tests.faults.scenarios import Resumed, Scenario, every
+from tests.faults.scenarios import Resumed, Scenario, all_scenarios
 
 ENDS = (("killed at a random time", 2), ("file too large", 2), ("killed, file too large", 1))
 """Kinds of that, and how often they are drawn. The kernel cuts a write short at a limit of file sizes, whoever writes:
@@ -68,7 +68,7 @@ class Campaign:
             ended = forked(lambda tell: self.base.make(), self.log)
             assert ended.succeeded, ended
             self.base.find()
-            scenarios = [one for one in every(self.base) if not only or one.name in only]
+            scenarios = [one for one in all_scenarios(self.base) if not only or one.name in only]
             for scenario in scenarios:
                 self._trace(scenario)
             began = time.monotonic()
@@ -79,7 +79,11 @@ class Campaign:
             for scenario in scenarios:
                 more = self._some(plans[scenario.name], share)
                 self._carry_out(scenario, needed[scenario.name], more, most)
-            kinds = damage.every(self.base, next(one for one in scenarios if isinstance(one, Resumed))) if harms else []
+            kinds = (
+                damage.all_damage(self.base, next(one for one in scenarios if isinstance(one, Resumed)))
+                if harms
+                else []
+            )
             for number, harmed in enumerate(kinds):
                 self._harm(harmed, range(number, number + harms // len(kinds)))
         self.report.seconds = time.monotonic() - began

@@ -156,7 +156,7 @@ class Records(Harmed):
         return root
 
     def before(self, root: Path, file: Path, harm: str) -> None:
-        listed = runs.every(root)
+        listed = runs.all_runs(root)
         others = {path.stem for path in root.glob("*.json") if path != file} - {run.run_id for run in listed}
         assert not others, f"{others} are not listed any more"
         for run in listed:
@@ -194,7 +194,7 @@ class Spooled(Harmed):
         return f"{missing} not told, {unsent} unsent" if missing or unsent else ""
 
 
-def every(base: Base, resumed: Resumed) -> list[Harmed]:
+def all_damage(base: Base, resumed: Resumed) -> list[Harmed]:
     """All of them."""
     return [
         Checkpoints(resumed),

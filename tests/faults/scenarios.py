@@ -189,7 +189,7 @@ class Recorded(Scenario):
 
     def visible(self, root: Path) -> list[str]:
         wanted = self.base.recipe.science()
-        others = [run.run_id for run in runs.every(root) if runs.recipe_of(root, run).science() != wanted]
+        others = [run.run_id for run in runs.all_runs(root) if runs.recipe_of(root, run).science() != wanted]
         return [f"the recipe of {name} is another one" for name in others]
 
     def outcome(self, root: Path) -> Any:
@@ -297,7 +297,7 @@ def _unreadable(home: Path) -> int:
     return count
 
 
-def every(base: Base) -> list[Scenario]:
+def all_scenarios(base: Base) -> list[Scenario]:
     """All of them."""
     return [
         Made(base, "ingest"),

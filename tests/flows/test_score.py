@@ -15,7 +15,7 @@ from flows import commands
 from flows import score as scores
 from pipeline.home import Home
 from pipeline.scoring import score_files
-from pipeline.scoring.ledger import Ledger, Scored
+from pipeline.scoring.ledger import Ledger, ScoringPass
 from tests.pipeline import detectors
 
 
@@ -26,7 +26,7 @@ def inbox(folder: Path, count: int, moved: float = 0.0, name: str = "a.csv") -> 
     return folder
 
 
-def passed(ledger: Path, files: Path) -> Scored:
+def passed(ledger: Path, files: Path) -> ScoringPass:
     made = detectors.detector()
     with Ledger.held(ledger) as held:
         return held.score(made, "name", score_files.files_of(made, [str(files)], ledger))
@@ -86,7 +86,7 @@ def test_usual_rows_are_no_news_and_moved_ones_are(tmp_path: Path) -> None:
     assert any("drifted: PSI" in line for line in moved["news"])
     few = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
     assert not few["drifted"], "a few rows say little"
-    nothing = scores.account(made, "name", Scored([], ["inbox/a.csv"], {}), 0.25, 100)
+    nothing = scores.account(made, "name", ScoringPass([], ["inbox/a.csv"], {}), 0.25, 100)
     assert nothing["news"] == ["inbox/a.csv changed after being scored, and is left alone"]
 
 

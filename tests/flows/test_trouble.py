@@ -159,7 +159,7 @@ def test_two_runs_at_once(runner: Runner, seeds: tuple[int, int]) -> None:
         records = [future.result() for future in futures]
     different = len(set(seeds))
     assert [record.status for record in records] == [runs.DONE] * 2
-    assert len({record.run_id for record in records}) == len(runs.every(runner.home.runs)) == 2
+    assert len({record.run_id for record in records}) == len(runs.all_runs(runner.home.runs)) == 2
     for name, artifacts in (("ingest", 1), ("pretrain", different)):
         made = [record.stages[name] for record in records]
         assert len({stage.artifact for stage in made}) == artifacts
@@ -249,7 +249,7 @@ def test_a_run_that_prefect_leaves_fails_for_its_own_reasons(runner: Runner, pro
     with pytest.raises(RuntimeError, match="broken") as caught:
         runner.run(leave, api=f"{proxy.url}/api", retries=1)
     assert isinstance(caught.value.__cause__, KeyError)
-    [record] = runs.every(runner.home.runs)
+    [record] = runs.all_runs(runner.home.runs)
     assert (record.status, record.error) == (runs.FAILED, "broken")
 
 

@@ -56,9 +56,9 @@ def short(folder: Path, path: Path) -> Artifact:
 def branched(folder: Path, path: Path, settings: list[str], asked: str | None = None) -> list[str]:
     recipe, store = load(path, None, settings), Store(folder / "store")
     found = (
-        start_from.started(recipe, store, folder / "downloads", asked)
+        start_from.start_settings(recipe, store, folder / "downloads", asked)
         if asked
-        else start_from.extended(recipe, store, folder / "downloads")
+        else start_from.extension_settings(recipe, store, folder / "downloads")
     )
     return [*settings, *found]
 

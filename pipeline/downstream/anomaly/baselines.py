@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-Score = Callable[[np.ndarray], np.ndarray]
+ScoreFunction = Callable[[np.ndarray], np.ndarray]
 BATCHED = " (whole batch)"
 PYOD_EPOCHS = 50
 EXPLAINED = 0.9  # of the variance: components of PCA's reconstruction
 
 
-def fit(name: str, train: np.ndarray, seed: int) -> dict[str, Score]:
+def fit(name: str, train: np.ndarray, seed: int) -> dict[str, ScoreFunction]:
     """A detector by its name in `pipeline.downstream.anomaly.job.Baseline`, fitted on float [R, D].
 
     With it, where its scores depend on their batch, the same as it comes.
@@ -34,7 +34,7 @@ def fit(name: str, train: np.ndarray, seed: int) -> dict[str, Score]:
     return {name: detector}
 
 
-def ranked_alone(name: str, train: np.ndarray) -> Score:
+def ranked_alone(name: str, train: np.ndarray) -> ScoreFunction:
     """ECOD's (Li et al. 2022) or COPOD's (Li et al. 2020) score of each row among the training rows [R, D]."""
     train = train.astype(np.float64)
     ranked = np.sort(train, 0)
@@ -59,7 +59,7 @@ def ranked_alone(name: str, train: np.ndarray) -> Score:
     return score
 
 
-def classifiers(train: np.ndarray, marked: np.ndarray, seed: int) -> dict[str, Score]:
+def classifiers(train: np.ndarray, marked: np.ndarray, seed: int) -> dict[str, ScoreFunction]:
     """Plain binary classifiers, given the training rows as normal and a few marked anomalies [M, D]."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -75,12 +75,12 @@ def classifiers(train: np.ndarray, marked: np.ndarray, seed: int) -> dict[str, S
     return {name: _probability(model.fit(rows, labels)) for name, model in models.items()}
 
 
-def _probability(model: Any) -> Score:
+def _probability(model: Any) -> ScoreFunction:
     return lambda rows: model.predict_proba(rows)[:, 1]
 
 
-def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Callable[[np.ndarray, int], Score]:
-    def made(train: np.ndarray, seed: int) -> Score:
+def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Callable[[np.ndarray, int], ScoreFunction]:
+    def made(train: np.ndarray, seed: int) -> ScoreFunction:
         from importlib import import_module
 
         import torch
@@ -96,21 +96,21 @@ def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Call
     return made
 
 
-def _pca(train: np.ndarray, seed: int) -> Score:
+def _pca(train: np.ndarray, seed: int) -> ScoreFunction:
     """PyOD's, of all components that vary: it divides by their variance, and one-hot columns add up to a constant."""
     spread = train.std(0)
     rank = int(np.linalg.matrix_rank((train - train.mean(0)) / np.where(spread > 0, spread, 1)))
     return _pyod("pca", "PCA", n_components=min(max(rank, 1), *train.shape))(train, seed)
 
 
-def _rebuilt(train: np.ndarray, seed: int) -> Score:
+def _rebuilt(train: np.ndarray, seed: int) -> ScoreFunction:
     from sklearn.decomposition import PCA
 
     model = PCA(EXPLAINED, svd_solver="full").fit(train)
     return lambda rows: np.square(rows - model.inverse_transform(model.transform(rows))).sum(1)
 
 
-DETECTORS: dict[str, Callable[[np.ndarray, int], Score]] = {
+DETECTORS: dict[str, Callable[[np.ndarray, int], ScoreFunction]] = {
     "pca": _pca,
     "pca-reconstruction": _rebuilt,
     "iforest": _pyod("iforest", "IForest", seeded=True),

@@ -12,25 +12,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.downstream.anomaly.baselines import BATCHED
-from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
+from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measurements
 from pipeline.reports.report import Table
 
 MARKED = " marked"  # ends the names of classifiers
 MOST_KINDS = 12  # columns of a table
 
 
-def classifiers(measured: Measured) -> list[str]:
+def classifiers(measured: Measurements) -> list[str]:
     """Methods that were given marked anomalies."""
     return [name for name in measured.values if name.endswith(MARKED)]
 
 
-def areas(measured: Measured, judged: Sequence[str]) -> dict[str, tuple[float, float]]:
+def areas(measured: Measurements, judged: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Mean AUROC on (known, new) kinds, of `judged` scores of ours and of every other method."""
     chosen = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
     return {name: (measured.mean(name, KNOWN), measured.mean(name, NEW)) for name in chosen}
 
 
-def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measured) -> list[Table]:
+def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measurements) -> list[Table]:
     """Known kinds beside new ones, if some were new, and each kind, if there are several."""
     kind_tables: list[Table] = []
 
@@ -58,7 +58,7 @@ def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measured) -> l
     return kind_tables
 
 
-def _of_kind(method: str, kind: str, measured: Measured) -> str:
+def _of_kind(method: str, kind: str, measured: Measurements) -> str:
     """Mean over the splits; of a classifier over those where the kind is new, where there are such."""
     by_split = measured.by_kind[method].get(kind, [])
     if method in classifiers(measured):
@@ -66,7 +66,7 @@ def _of_kind(method: str, kind: str, measured: Measured) -> str:
     return f"{100 * np.mean([area for area, _ in by_split]):.1f}" if by_split else "–"
 
 
-def verdict(judged: Sequence[str], best: str | None, measured: Measured) -> str:
+def verdict(judged: Sequence[str], best: str | None, measured: Measurements) -> str:
     """One more sentence where some kinds were new, or nothing."""
     methods = classifiers(measured)
     if not methods or KNOWN not in measured.values[methods[0]]:
@@ -82,7 +82,7 @@ def verdict(judged: Sequence[str], best: str | None, measured: Measured) -> str:
     )
 
 
-def numbers(ours: str, measured: Measured) -> dict[str, float]:
+def numbers(ours: str, measured: Measurements) -> dict[str, float]:
     """Numbers to log where some kinds were new."""
     methods = classifiers(measured)
     if not methods or KNOWN not in measured.values[methods[0]]:

@@ -20,7 +20,7 @@ def recall_at(scores: np.ndarray, anomalous: np.ndarray, false_alarms: float) ->
     return float(right[wrong <= false_alarms].max())
 
 
-class Measured:
+class Measurements:
     """Figures of every method, split after split; all methods see the same splits."""
 
     def __init__(self, false_alarms: float) -> None:

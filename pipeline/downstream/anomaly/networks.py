@@ -75,7 +75,7 @@ class Detector:
             scorer = self.scorer(rows[learn], key(seed, f"trimming {number}") >> 1)
             return scorer.scores(rows[others], TRIMMING_SAMPLES)[self.score]
 
-        return trimming.kept(len(rows), share, judge)
+        return trimming.remaining(len(rows), share, judge)
 
 
 def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -> list[Detector]:

@@ -13,9 +13,9 @@ from pipeline.downstream.anomaly import images, kinds
 from pipeline.downstream.anomaly import reasons as anomaly_reasons
 from pipeline.downstream.anomaly.baselines import BATCHED
 from pipeline.downstream.anomaly.job import Config
-from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
+from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measurements
 from pipeline.downstream.anomaly.networks import Detector
-from pipeline.downstream.anomaly.rows import Draw, Pool, Scaled
+from pipeline.downstream.anomaly.rows import Draw, Pool, ScaledRows
 from pipeline.gate import DETECTOR as KIND
 from pipeline.gate import Candidate
 from pipeline.reports import detection
@@ -23,15 +23,15 @@ from pipeline.reports.report import Figure, Report, Table
 from pipeline.scoring.champion import DETECTOR
 from training.inference.anomaly import Scorer
 
-Taken = list[tuple[Detector, list[tuple[str, float]]]]
+ChosenDetectors = list[tuple[Detector, list[tuple[str, float]]]]
 METRICS = (AUROC, AVERAGE_PRECISION, RECALL)
 
 
 @dataclass(frozen=True)
-class Shown:
+class FirstSplit:
     """The first split of the first detector: what figures show."""
 
-    rows: Scaled
+    rows: ScaledRows
     draw: Draw
     detector: Detector
     scorer: Scorer
@@ -40,7 +40,13 @@ class Shown:
 
 
 def build(
-    job: Config, pool: Pool, chosen: Taken, measured: Measured, shown: Shown, caveat: str, out_dir: Path
+    job: Config,
+    pool: Pool,
+    chosen: ChosenDetectors,
+    measured: Measurements,
+    shown: FirstSplit,
+    caveat: str,
+    out_dir: Path,
 ) -> Report:
     """Draws into `out_dir/figures`. caveat: what is to be said of the detector that stays; "": nothing."""
     judged = [detector.judged_by for detector, _ in chosen]
@@ -72,7 +78,7 @@ def build(
     )
 
 
-def _about(job: Config, pool: Pool, draw: Draw, measured: Measured) -> str:
+def _about(job: Config, pool: Pool, draw: Draw, measured: Measurements) -> str:
     anomalies = int(pool.anomalous.sum())
     mixed = "no anomaly among them"
     if job.contamination:
@@ -110,12 +116,12 @@ def _marked(job: Config, pool: Pool) -> str:
     )
 
 
-def _row(name: str, measured: Measured, judged: bool) -> list[str]:
+def _row(name: str, measured: Measurements, judged: bool) -> list[str]:
     cells = [measured.mean_and_spread(name, metric) for metric in METRICS]
     return [f"**{name}**" if judged else name, *cells]
 
 
-def _tables(job: Config, chosen: Taken, measured: Measured, reasons: list[dict[str, Any]]) -> list[Table]:
+def _tables(job: Config, chosen: ChosenDetectors, measured: Measurements, reasons: list[dict[str, Any]]) -> list[Table]:
     """Those beside the first."""
     rows = []
     for (name, how), shares in measured.flagged.items():
@@ -137,7 +143,7 @@ def _tables(job: Config, chosen: Taken, measured: Measured, reasons: list[dict[s
     return tables
 
 
-def _reasons(job: Config, pool: Pool, shown: Shown, folder: Path) -> tuple[list[dict[str, Any]], str]:
+def _reasons(job: Config, pool: Pool, shown: FirstSplit, folder: Path) -> tuple[list[dict[str, Any]], str]:
     """Of the test rows with the highest scores, and the name of the figure: of images, what they are rebuilt as."""
     top = np.argsort(-shown.scores, kind="stable")[: job.shown]
     rows = shown.draw.test[top]
@@ -164,7 +170,7 @@ def _reasons(job: Config, pool: Pool, shown: Shown, folder: Path) -> tuple[list[
     return shown_rows, "reasons"
 
 
-def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> list[Figure]:
+def _figures(job: Config, judged: list[str], measured: Measurements, shown: FirstSplit, folder: Path) -> list[Figure]:
     methods = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
     rate = float(np.mean(measured.base_rates))
     detection.areas(
@@ -194,7 +200,7 @@ def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, f
     return [Figure(title, file) for title, file in files.items()]
 
 
-def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
+def _verdict(judged: list[str], best: str | None, measured: Measurements) -> str:
     def result(name: str) -> str:
         return f"{name} has an AUROC of {measured.mean_and_spread(name)}"
 
@@ -212,11 +218,11 @@ def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
     )
 
 
-def _paired(ours: str, other: str, measured: Measured) -> np.ndarray:
+def _paired(ours: str, other: str, measured: Measurements) -> np.ndarray:
     return np.subtract(measured.values[ours][AUROC], measured.values[other][AUROC])
 
 
-def _numbers(judged: list[str], best: str | None, measured: Measured) -> dict[str, float]:
+def _numbers(judged: list[str], best: str | None, measured: Measurements) -> dict[str, float]:
     ours = judged[0]
     numbers = {f"{metric}/ours": measured.mean(ours, metric) for metric in METRICS}
     numbers |= {f"{AUROC}/ours_std": measured.spread(ours), "base_rate": float(np.mean(measured.base_rates))}

@@ -54,7 +54,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledRows:
     """Every row as networks are given it."""
 
     inputs: np.ndarray  # float32 [N, *shape]
@@ -178,13 +178,13 @@ class Pool:
         purpose = f"{self.job.name} {'anomalies' if self.anomalous[rows[0]] else 'normal'} {number}"
         return rows[permute(np.arange(len(rows)), len(rows), key(self.seed, purpose))]
 
-    def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> Scaled:
+    def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> ScaledRows:
         """All rows as numbers; of a table by a transform fitted on the rows `learn`."""
         if isinstance(self.rows, np.ndarray):
-            return Scaled(scaled(self.rows), None)
+            return ScaledRows(scaled(self.rows), None)
         learned = self.rows.take(pa.array(np.sort(learn)))
         transform = Transform.fit(lambda: [learned], TransformConfig.model_validate(config), self.corpora[0].schema)
-        return Scaled(transform.apply(self.rows), transform)
+        return ScaledRows(transform.apply(self.rows), transform)
 
     def named(self, row: int) -> tuple[str, str]:
         """Where a row comes from, and its label."""

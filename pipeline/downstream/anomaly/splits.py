@@ -12,11 +12,11 @@ from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly import baselines
 from pipeline.downstream.anomaly.export import export
 from pipeline.downstream.anomaly.job import Config
-from pipeline.downstream.anomaly.measures import Measured
+from pipeline.downstream.anomaly.measures import Measurements
 from pipeline.downstream.anomaly.networks import Detector, choose, detectors, seed_of
-from pipeline.downstream.anomaly.report import Shown, build
-from pipeline.downstream.anomaly.rows import Draw, Pool, Scaled
-from pipeline.downstream.anomaly.trimming import least
+from pipeline.downstream.anomaly.report import FirstSplit, build
+from pipeline.downstream.anomaly.rows import Draw, Pool, ScaledRows
+from pipeline.downstream.anomaly.trimming import without_highest
 from pipeline.reports.report import Report
 from pipeline.scoring import thresholds
 from pipeline.scoring.champion import DETECTOR
@@ -33,7 +33,7 @@ def evaluate(
     context.progress("reading rows")
     pool = Pool(inputs["corpus"].path, job, settings["seed"])
     chosen = [choose(detectors(settings, config, context), pool, settings, context) for config in job.detectors]
-    measured, shown = Measured(job.false_alarms), list[Shown]()
+    measured, shown = Measurements(job.false_alarms), list[FirstSplit]()
     for number in range(job.seeds):
         draw = pool.draw(number)
         rows = pool.scaled(draw.learn, settings["transform"])
@@ -43,7 +43,7 @@ def evaluate(
             scorer = detector.scorer(rows.inputs[draw.learn], seed, job.contamination)
             scores, limits = _judged(detector, scorer, rows, draw, job, pool, measured)
             if not shown:
-                shown.append(Shown(rows, draw, detector, scorer, scores, limits))
+                shown.append(FirstSplit(rows, draw, detector, scorer, scores, limits))
         context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
         _measure(measured, _others(job, rows, draw, number), pool, draw)
         measured.base_rates.append(float(draw.truth.mean()))
@@ -55,7 +55,7 @@ def evaluate(
 
 
 def _judged(
-    detector: Detector, scorer: Scorer, rows: Scaled, draw: Draw, job: Config, pool: Pool, measured: Measured
+    detector: Detector, scorer: Scorer, rows: ScaledRows, draw: Draw, job: Config, pool: Pool, measured: Measurements
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Measure one of ours on a split; returns the test rows' scores that it is judged by, and thresholds of them."""
     scores = scorer.scores(rows.inputs[draw.test], job.importance_samples)
@@ -70,7 +70,7 @@ def _judged(
         "by tail": thresholds.by_tail(normal, job.false_alarms).value,
     }
     if detector.trim and job.contamination:  # as if the anomalies among these rows had the highest scores of all
-        trimmed = normal[least(normal, job.contamination)]
+        trimmed = normal[without_highest(normal, job.contamination)]
         limits["by quantile, trimmed"] = thresholds.by_quantile(trimmed, job.false_alarms).value
     if len(draw.marked):
         labels = np.repeat([False, True], [len(normal), len(draw.marked)])
@@ -80,13 +80,13 @@ def _judged(
     return scores[detector.score], limits
 
 
-def _measure(measured: Measured, scores: Scores, pool: Pool, draw: Draw) -> None:
+def _measure(measured: Measurements, scores: Scores, pool: Pool, draw: Draw) -> None:
     measured.add(scores, draw.truth)
     if len(pool.kinds) > 1:
         measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known_kinds)
 
 
-def _others(job: Config, rows: Scaled, draw: Draw, number: int) -> Scores:
+def _others(job: Config, rows: ScaledRows, draw: Draw, number: int) -> Scores:
     """Scores of the test rows by methods without a network of ours."""
     train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
     scores: Scores = {}

@@ -25,18 +25,18 @@ Judge = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """(rows to learn from, rows to score, number of the network) → scores."""
 
 
-def least(scores: np.ndarray, share: float) -> np.ndarray:
+def without_highest(scores: np.ndarray, share: float) -> np.ndarray:
     """Places, in order, of all but the highest of the scores [n]: round(share · n) of them are left out."""
     num_left = len(scores) - round(share * len(scores))
     return np.sort(np.argsort(scores, kind="stable")[:num_left])
 
 
-def kept(count: int, share: float, judge: Judge) -> np.ndarray:
+def remaining(count: int, share: float, judge: Judge) -> np.ndarray:
     """Places of the rows, of `count`, that are left when a share is trimmed; their order must mean nothing."""
     rows = np.arange(count)
     scores = np.empty(count)
     for fold in range(FOLDS):
         in_fold = rows % FOLDS == fold
         scores[in_fold] = judge(rows[~in_fold], rows[in_fold], fold)
-    core = least(scores, 1 - CORE)
-    return least(judge(core, rows, FOLDS), share)
+    core = without_highest(scores, 1 - CORE)
+    return without_highest(judge(core, rows, FOLDS), share)

@@ -208,7 +208,7 @@ def _bits(
     for bit in order[:MOST_BITS]:
         best = int(information[bit].argmax())
         agrees = codes[values[:, best], bit].mean() > codes[:, bit].mean()
-        rows.append([f"bit {bit}", f"1: {names[best] if agrees else denied(names[best])} ({highest[bit]:.2f} bits)"])
+        rows.append([f"bit {bit}", f"1: {names[best] if agrees else negated(names[best])} ({highest[bit]:.2f} bits)"])
     figures.heat(
         "what bits mean", information[order].T, [str(bit) for bit in order], names, "bit", "mutual information (bits)"
     )
@@ -254,7 +254,7 @@ def _clusters(train: np.ndarray, test: np.ndarray, size: int, seed: int) -> np.n
     return means.predict(test)
 
 
-def denied(attribute: str) -> str:
+def negated(attribute: str) -> str:
     """The opposite, in words."""
     return attribute.replace("is ", "is not ", 1) if attribute.startswith("is ") else f"not {attribute}"
 
@@ -269,7 +269,7 @@ def _prior(
     """A prior that has learned the codes of training rows, and its bits per test row."""
     import torch
 
-    from pipeline.downstream.train_in_memory import applied, train_on
+    from pipeline.downstream.train_in_memory import applied, train_objective
     from training.models.autoencoders.code_prior import CodePrior, PriorConfig
     from training.objectives.code_prior import PriorObjective
 
@@ -286,7 +286,7 @@ def _prior(
         "warmup_steps": job.prior_steps // 20,
         "warmup": None,
     }
-    train_on(
+    train_objective(
         objective,
         {"codes": codes},
         {**train, "schedule": "cosine", "decay_steps": 0, "weight_decay": 0.0, "global_batch": 128},

@@ -87,7 +87,7 @@ def run(
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
     clean = scaled(np.asarray(test["input"]))
     noises = {named(noise): noise for noise in (own, *job.others)}
-    noisy = {name: spoilt(test, noise, settings["seed"]) for name, noise in noises.items()}
+    noisy = {name: corrupted(test, noise, settings["seed"]) for name, noise in noises.items()}
     probe = _Probe(train, test, f"downstream.{job.name}")
     pretrained = open_model(inputs["pretrained"].path / MODEL)
     restored = {named(own): rebuilt(pretrained, noisy[named(own)])}
@@ -212,7 +212,7 @@ class _Probe:
         )
 
 
-def spoilt(rows: Rows, noise: NoiseConfig, seed: int) -> np.ndarray:
+def corrupted(rows: Rows, noise: NoiseConfig, seed: int) -> np.ndarray:
     """float32: test rows as the network is given them, with noise keyed by the row."""
     draws = Draws(key(seed, "restoration", named(noise)), 0, np.asarray(rows["row"]))
     return np.asarray(add_noise({"input": rows["input"]}, noise, draws)["seen"])

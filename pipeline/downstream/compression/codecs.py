@@ -40,10 +40,10 @@ Images = dict[str, np.ndarray]
 """uint8 [C, H, W] by name."""
 
 
-class Coded(NamedTuple):
+class CodedImage(NamedTuple):
     """What a codec of ours did with one image."""
 
-    point: rd.Point
+    point: rd.RatePoint
     payload: float
     """Bits per pixel without header and checksum."""
     estimate: float
@@ -61,7 +61,7 @@ def compare(
     """See `pipeline.downstream.compression.job.run`."""
     train = np.asarray(rows_of(inputs["shards"], "train")["input"])
     images = _images(job, train, context)
-    ours: dict[float, dict[str, Coded]] = {}
+    ours: dict[float, dict[str, CodedImage]] = {}
     for weight, folder in _models(job, settings, inputs["pretrained"], train, out_dir / MODELS, context):
         context.progress(f"coding with λ = {weight:g}")
         codec = Codec.open(folder)
@@ -84,8 +84,8 @@ def compare(
 def _figures(
     job: Config,
     images: Images,
-    ours: Mapping[float, Mapping[str, Coded]],
-    curves: Mapping[str, Sequence[rd.Point]],
+    ours: Mapping[float, Mapping[str, CodedImage]],
+    curves: Mapping[str, Sequence[rd.RatePoint]],
     measure: str,
     folder: Path,
 ) -> list[Figure]:
@@ -109,9 +109,9 @@ def _figures(
 def _report(
     job: Config,
     images: Images,
-    ours: Mapping[float, Mapping[str, Coded]],
-    by_image: Mapping[str, Mapping[str, list[rd.Point]]],
-    curves: Mapping[str, list[rd.Point]],
+    ours: Mapping[float, Mapping[str, CodedImage]],
+    by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]],
+    curves: Mapping[str, list[rd.RatePoint]],
     measure: str,
     figures: list[Figure],
 ) -> Report:
@@ -154,7 +154,7 @@ def _about(images: Images, measure: str) -> str:
     )
 
 
-def _codecs(ours: Mapping[float, Mapping[str, Coded]], measure: str) -> Table:
+def _codecs(ours: Mapping[float, Mapping[str, CodedImage]], measure: str) -> Table:
     """A line for each λ: means over images."""
     rows = []
     for weight, by_name in ours.items():
@@ -177,7 +177,7 @@ def _codecs(ours: Mapping[float, Mapping[str, Coded]], measure: str) -> Table:
 
 
 def _savings(
-    by_image: Mapping[str, Mapping[str, list[rd.Point]]],
+    by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]],
     saved: Mapping[str, float],
     saved_similarity: Mapping[str, float],
     measure: str,
@@ -190,7 +190,7 @@ def _savings(
     return Table(f"BD-rate against {rd.JPEG} (%)", ["images", *RIVALS], rows)
 
 
-def bd(curves: Mapping[str, list[rd.Point]], codec: str, quality: str) -> float:
+def bd(curves: Mapping[str, list[rd.RatePoint]], codec: str, quality: str) -> float:
     """BD-rate of a codec against JPEG on a image; NaN where ours has one λ, or they reach nothing alike."""
     return rd.bd_rate(curves[codec], curves[rd.JPEG], quality) if len(curves[codec]) > 1 else math.nan
 
@@ -260,7 +260,7 @@ def _models(
     return models
 
 
-def _coded(codec: Codec, image: np.ndarray) -> Coded:
+def _coded(codec: Codec, image: np.ndarray) -> CodedImage:
     """Code a image to bytes, and decode it from them again."""
     started = time.perf_counter()
     raw = codec.encode(image)
@@ -270,10 +270,10 @@ def _coded(codec: Codec, image: np.ndarray) -> Coded:
     pixels = image[0].size
     payload = 8 * (len(raw) - OVERHEAD) / pixels
     estimate, learned = (bits / pixels for bits in codec.estimate(image))
-    return Coded(rd.measured(image, decoded, len(raw)), payload, estimate, learned, seconds, decoded)
+    return CodedImage(rd.measured(image, decoded, len(raw)), payload, estimate, learned, seconds, decoded)
 
 
-def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.Point]]:
+def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.RatePoint]]:
     """Points of a codec of Pillow's on every image, by its settings."""
     curve = rd.STANDARDS[name]
     points = {}
@@ -284,12 +284,12 @@ def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.
     return points
 
 
-def _columns(by_image: Mapping[str, Mapping[str, list[rd.Point]]], codec: str) -> list[list[rd.Point]]:
+def _columns(by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]], codec: str) -> list[list[rd.RatePoint]]:
     """The points of all images, setting by setting."""
     return [list(column) for column in zip(*(of[codec] for of in by_image.values()), strict=True)]
 
 
-def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.Point, np.ndarray]:
+def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.RatePoint, np.ndarray]:
     """The JPEG file of a image whose bits per pixel come nearest, and what it shows."""
 
     def at(quality: float) -> tuple[int, np.ndarray]:
@@ -299,7 +299,7 @@ def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.Point, np.ndarray]:
     return rd.measured(image, decoded, size), decoded
 
 
-def _caption(point: rd.Point) -> str:
+def _caption(point: rd.RatePoint) -> str:
     return f"{point.bpp:.3f} bpp, {point.psnr:.1f} dB"
 
 

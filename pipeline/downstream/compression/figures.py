@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.downstream.compression.rate_distortion import Point
+from pipeline.downstream.compression.rate_distortion import RatePoint
 from pipeline.reports.data import COLOURS, save
 
 CROP = 192  # most pixels of a side shown
 MARKS = ("o", "s", "^", "D")
 
 
-def curves(points: Mapping[str, Sequence[Point]], measure: str, path: Path) -> Path:
+def curves(points: Mapping[str, Sequence[RatePoint]], measure: str, path: Path) -> Path:
     """PSNR, and `measure`, over bits per pixel: a line for each codec."""
     from matplotlib import pyplot
 

@@ -24,7 +24,7 @@ WINDOW = 11
 JPEG, JPEG2000, WEBP = "JPEG", "JPEG2000", "WebP"
 
 
-class Point(NamedTuple):
+class RatePoint(NamedTuple):
     """One image, or the mean of several, coded at one setting."""
 
     bpp: float
@@ -33,7 +33,7 @@ class Point(NamedTuple):
     """MS-SSIM or SSIM; see `similarity`."""
 
 
-class Curve(NamedTuple):
+class StandardCodec(NamedTuple):
     """A codec of Pillow's and its settings, from few bits to many."""
 
     format: str
@@ -44,19 +44,19 @@ class Curve(NamedTuple):
 
 
 STANDARDS = {
-    JPEG: Curve(
+    JPEG: StandardCodec(
         "JPEG",
         (3, 5, 8, 12, 20, 30, 45, 60, 75, 85, 92),
         lambda quality: {"quality": int(quality), "optimize": True},
         "libjpeg's quality, 4:2:0, optimised Huffman tables",
     ),
-    JPEG2000: Curve(
+    JPEG2000: StandardCodec(
         "JPEG2000",
         (22, 24, 26, 28, 30, 32, 34, 36, 38, 41),
         lambda decibels: {"quality_mode": "dB", "quality_layers": [decibels], "irreversible": True, "mct": 1},
         "OpenJPEG, 9/7 wavelet, by decibels asked for",
     ),
-    WEBP: Curve(
+    WEBP: StandardCodec(
         "WEBP",
         (0, 5, 10, 20, 35, 50, 65, 80, 90, 95),
         lambda quality: {"quality": int(quality), "method": 6},
@@ -65,24 +65,24 @@ STANDARDS = {
 }
 
 
-def coded(image: np.ndarray, curve: Curve, setting: float) -> tuple[int, np.ndarray]:
+def coded(image: np.ndarray, codec: StandardCodec, setting: float) -> tuple[int, np.ndarray]:
     """Bytes of the file, and the image read back from it; images are uint8 [C, H, W]."""
     channels = len(image)
     file_image = Image.fromarray(image[0] if channels == 1 else image.transpose(1, 2, 0))
-    options = curve.options(setting)
+    options = codec.options(setting)
     if channels == 1:
         options.pop("mct", None)
     file = io.BytesIO()
-    file_image.save(file, curve.format, **options)
+    file_image.save(file, codec.format, **options)
     size = file.tell()
     with Image.open(file) as read_back:
         decoded = np.asarray(read_back.convert(file_image.mode))
     return size, decoded[None] if channels == 1 else decoded.transpose(2, 0, 1)
 
 
-def measured(image: np.ndarray, decoded: np.ndarray, size: int) -> Point:
+def measured(image: np.ndarray, decoded: np.ndarray, size: int) -> RatePoint:
     """A image, what came back of it, and the bytes in between."""
-    return Point(8 * size / image[0].size, psnr(decoded, image), similarity(decoded, image))
+    return RatePoint(8 * size / image[0].size, psnr(decoded, image), similarity(decoded, image))
 
 
 def psnr(decoded: np.ndarray, original: np.ndarray) -> float:
@@ -113,12 +113,12 @@ def similarity(decoded: np.ndarray, original: np.ndarray) -> float:
     return float(measure(*pair, data_range=float(BYTE)))
 
 
-def mean(points: Sequence[Point]) -> Point:
+def mean(points: Sequence[RatePoint]) -> RatePoint:
     """Of several images at one setting."""
-    return Point(*(float(np.mean(column)) for column in zip(*points, strict=True)))
+    return RatePoint(*(float(np.mean(column)) for column in zip(*points, strict=True)))
 
 
-def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psnr") -> float:
+def bd_rate(curve: Sequence[RatePoint], anchor: Sequence[RatePoint], quality: str = "psnr") -> float:
     """Per cent of bits more (less: below 0) than `anchor` for equal quality.
 
     NaN where no quality is reached by both, or more bits do not buy any (as of an empty image).
@@ -137,7 +137,7 @@ def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psn
     return 100 * math.expm1((ours - others) / (high - low))
 
 
-def _rising(points: Sequence[Point], quality: str) -> tuple[np.ndarray, np.ndarray]:
+def _rising(points: Sequence[RatePoint], quality: str) -> tuple[np.ndarray, np.ndarray]:
     """Qualities, strictly rising, and log rates. A point that another beats in both is left out."""
     rising: list[tuple[float, float]] = []
     for point in sorted(points):

@@ -24,14 +24,14 @@ COMPONENTS = 100
 LEAST_FREQUENT = 2  # documents that have a word
 
 
-class Read(NamedTuple):
+class TokenisedDocuments(NamedTuple):
     """Documents as text and as token ids."""
 
     texts: list[str]
     tokens: TokenCorpus
 
 
-ScoreOf = Callable[[Read], np.ndarray]
+ScoreFunction = Callable[[TokenisedDocuments], np.ndarray]
 
 
 class Unigram:
@@ -41,21 +41,21 @@ class Unigram:
         counts = np.bincount(train.tokens, minlength=vocabulary) + 1.0
         self.surprisal = -np.log(counts / counts.sum())
 
-    def __call__(self, read: Read) -> np.ndarray:
+    def __call__(self, texts: TokenisedDocuments) -> np.ndarray:
         """float64 [D]. Tokens are added up in the order of their ids: their order in the text changes no bit."""
-        documents = by_document(read.tokens)
+        documents = by_document(texts.tokens)
         rows = (np.sort(documents.row(number)) for number in range(len(documents)))
         return np.array([self.surprisal[row].mean() for row in rows])
 
 
 def fit(
-    names: Sequence[str], train: Read, vocabulary: int, network: PseudoLikelihood | None, seed: int
-) -> dict[str, ScoreOf]:
+    names: Sequence[str], train: TokenisedDocuments, vocabulary: int, network: PseudoLikelihood | None, seed: int
+) -> dict[str, ScoreFunction]:
     """Scores by name of those in `pipeline.downstream.document_anomaly.job.Baseline`, learned from training documents.
 
     network: the one with random weights, where it is among the names.
     """
-    scores: dict[str, ScoreOf] = {}
+    scores: dict[str, ScoreFunction] = {}
     words = _tf_idf(train.texts) if any(name.startswith("tf-idf") for name in names) else None
     for name in names:
         if name == "unigram":
@@ -71,11 +71,11 @@ def fit(
     return scores
 
 
-def _random(network: PseudoLikelihood) -> ScoreOf:
+def _random(network: PseudoLikelihood) -> ScoreFunction:
     return lambda read: network.surprises(read.tokens).mean()
 
 
-def _length(read: Read) -> np.ndarray:
+def _length(read: TokenisedDocuments) -> np.ndarray:
     return by_document(read.tokens).lengths.astype(np.float64)
 
 
@@ -87,14 +87,14 @@ def _tf_idf(texts: Sequence[str]) -> tuple[Any, Any]:
     return weighting, weighting.fit_transform(texts)
 
 
-def _neighbours(weighting: Any, train: Any) -> ScoreOf:
+def _neighbours(weighting: Any, train: Any) -> ScoreFunction:
     from sklearn.neighbors import NearestNeighbors
 
     near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, train.shape[0]), metric="cosine", algorithm="brute").fit(train)
     return lambda read: near.kneighbors(weighting.transform(read.texts))[0].mean(1)
 
 
-def _isolation_forest(weighting: Any, train: Any, seed: int) -> ScoreOf:
+def _isolation_forest(weighting: Any, train: Any, seed: int) -> ScoreFunction:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.ensemble import IsolationForest
 

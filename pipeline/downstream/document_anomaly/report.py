@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.text.passages import Passage
-from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
+from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measurements
 from pipeline.downstream.document_anomaly import figures
 from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config
 from pipeline.downstream.rows import mean_and_spread
@@ -27,7 +27,7 @@ WORDS_NAMED = 4
 
 
 @dataclass(frozen=True)
-class Shown:
+class FirstDraw:
     """The first draw, which figures show."""
 
     normal: np.ndarray  # scores
@@ -39,8 +39,8 @@ class Shown:
 
 def build(
     job: Config,
-    measured: Mapping[str, Measured],
-    shown: Shown,
+    measured: Mapping[str, Measurements],
+    shown: FirstDraw,
     learned: Mapping[str, Sequence[Passage]],
     out_dir: Path,
 ) -> Report:
@@ -73,8 +73,8 @@ def build(
 
 def _about(
     job: Config,
-    measured: Mapping[str, Measured],
-    shown: Shown,
+    measured: Mapping[str, Measurements],
+    shown: FirstDraw,
     learned: Mapping[str, Sequence[Passage]],
 ) -> str:
     pieces = "documents" if job.words is None else f"passages of documents, of about {job.words} words each,"
@@ -100,11 +100,11 @@ def _size(split: str, passages: Sequence[Passage], are_documents: bool) -> str:
     return documents if are_documents else f"{len(passages):,} passages of {documents}"
 
 
-def _base_rate(metric: str, of: Measured) -> str:
+def _base_rate(metric: str, of: Measurements) -> str:
     return f" ({np.mean(of.base_rates):.0%} by chance)" if metric == AVERAGE_PRECISION else ""
 
 
-def _rows(methods: Sequence[str], measured: Mapping[str, Measured], metric: str) -> list[list[str]]:
+def _rows(methods: Sequence[str], measured: Mapping[str, Measurements], metric: str) -> list[list[str]]:
     """A line for each method, ours in bold: per cent, by kind of anomaly."""
     return [
         [
@@ -115,7 +115,7 @@ def _rows(methods: Sequence[str], measured: Mapping[str, Measured], metric: str)
     ]
 
 
-def _thresholds(title: str, measured: Mapping[str, Measured]) -> Table:
+def _thresholds(title: str, measured: Mapping[str, Measurements]) -> Table:
     columns = ["threshold", "normal documents flagged", *(f"{kind} flagged" for kind in measured)]
     rows = []
     for key in next(iter(measured.values())).flagged:
@@ -124,7 +124,7 @@ def _thresholds(title: str, measured: Mapping[str, Measured]) -> Table:
     return Table(title, columns, rows)
 
 
-def _documents(shown: Shown) -> Table:
+def _documents(shown: FirstDraw) -> Table:
     rows = []
     for document in shown.documents:
         words = ", ".join(f"{_cell(word)} ({share:.0%})" for word, share in document["reasons"][:WORDS_NAMED])
@@ -139,7 +139,7 @@ def _cell(text: str) -> str:
 
 
 def _figures(
-    methods: list[str], measured: Mapping[str, Measured], shown: Shown, job: Config, folder: Path
+    methods: list[str], measured: Mapping[str, Measurements], shown: FirstDraw, job: Config, folder: Path
 ) -> list[Figure]:
     unit = "mean surprisal of a token (nats)"
     figures.scores(shown.normal, shown.unusual, shown.thresholds, unit, folder / "scores.png")
@@ -166,7 +166,7 @@ def _figures(
     return files
 
 
-def _verdict(measured: Mapping[str, Measured]) -> str:
+def _verdict(measured: Mapping[str, Measurements]) -> str:
     parts = []
     for kind, of in measured.items():
         others = [name for name in of.values if name not in OURS]
@@ -178,7 +178,7 @@ def _verdict(measured: Mapping[str, Measured]) -> str:
     return f"AUROC of the surprisal of a document: {'; '.join(parts)}."
 
 
-def _numbers(measured: Mapping[str, Measured]) -> dict[str, float]:
+def _numbers(measured: Mapping[str, Measurements]) -> dict[str, float]:
     """By kind of anomaly: figures of the surprisal, areas of the other methods, and what thresholds flag."""
     numbers: dict[str, float] = {}
     for kind, of_kind in measured.items():

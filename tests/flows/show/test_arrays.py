@@ -20,7 +20,7 @@ from data_prep.shards.rows import Ragged
 from data_prep.views import Wave
 from flows.show import stats
 from flows.show.examples import drawn, waveform
-from flows.show.inspect import Reading, as_read, inspect
+from flows.show.inspect import Reading, inspect, read_as_in_training
 from pipeline.artifact import Artifact
 from tests.pipeline import tiny_arrays
 from training.config import OrderConfig
@@ -64,7 +64,7 @@ def test_rows_read_are_those_that_training_reads(made: dict[str, Artifact]) -> N
     _, epochs, places = stream.order.locate(samples)
     assert set(epochs.tolist()) == {1}
     settings, reading = made["shards"].config["settings"], Reading(name, 0, MASKING, warp)
-    selection, _ = as_read(table.read(places), places, settings, "train", reading, None, 1)
+    selection, _ = read_as_in_training(table.read(places), places, settings, "train", reading, None, 1)
     trained = stream.read(samples)
     assert all(np.array_equal(selection.rows[column], trained[column]) for column in ("input", "seen"))
 

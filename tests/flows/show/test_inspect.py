@@ -24,7 +24,7 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import tokenise
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
-from flows.show.inspect import Reading, as_read, inspect
+from flows.show.inspect import Reading, inspect, read_as_in_training
 from flows.show.readable import number, plain, size
 from pipeline.artifact import Artifact, output_digest
 from tests.data_prep.ingesting import ingest
@@ -142,7 +142,7 @@ def test_rows_are_corrupted_as_training_corrupts_them(home: dict[str, Artifact],
         assert set(epochs.tolist()) == {epoch}
         trained = stream.read(samples)
         config, reading = home["sop"].config["settings"], Reading(NAME, SEED, MASKING)
-        selection, note = as_read(table.read(places), places, config, split, reading, special, epoch)
+        selection, note = read_as_in_training(table.read(places), places, config, split, reading, special, epoch)
         assert note == f"corrupted as training does it in epoch {epoch}"
         for name in ("seen", "target_positions", "target_ids"):
             assert np.array_equal(ragged(selection.rows, name).values, ragged(trained, name).values)
@@ -164,7 +164,7 @@ def test_the_answers_are_the_targets(home: dict[str, Artifact]) -> None:
     pieces = Pieces(load(home["wordpiece"].path), special)
     table = Shards(home["sop"].path / "train")
     config, reading = home["sop"].config["settings"], Reading(NAME, SEED, MASKING)
-    rows = as_read(table.read([4]), np.array([4]), config, "train", reading, special, 0)[0].rows
+    rows = read_as_in_training(table.read([4]), np.array([4]), config, "train", reading, special, 0)[0].rows
     text = shown(home["sop"], home["wordpiece"], rows=1, start=4, corruption=MASKING)
     answers = " ".join(text[text.index("x″") :].replace("│", " ").split())
     seen = ragged(rows, "seen").row(0)

@@ -10,7 +10,7 @@ import pytest
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials
-from pipeline.dag import Planned, nodes
+from pipeline.dag import PlannedNode, nodes
 from pipeline.estimate import calibration
 from pipeline.estimate.estimate import Estimate, estimate, worker_rows
 from pipeline.recipe.load import load
@@ -56,8 +56,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
     return seen
 
 
-def planned(recipe: Recipe, folder: Path) -> list[Planned]:
-    return [Planned(node, None, "never made") for node in nodes(recipe, folder)]
+def planned(recipe: Recipe, folder: Path) -> list[PlannedNode]:
+    return [PlannedNode(node, None, "never made") for node in nodes(recipe, folder)]
 
 
 def estimated(recipe: Recipe, home: Path) -> Estimate:

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from data_prep.errors import UserError
 from pipeline.scoring import ledger, score_files
 from pipeline.scoring.detector import name_of
-from pipeline.scoring.ledger import Ledger, Scored
+from pipeline.scoring.ledger import Ledger, ScoringPass
 from pipeline.scoring.row_detector import RowDetector
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 
 
-def score(folder: Path, *inbox: Path, settled: float = 60.0, made: RowDetector | None = None) -> Scored:
+def score(folder: Path, *inbox: Path, settled: float = 60.0, made: RowDetector | None = None) -> ScoringPass:
     made = made or detectors.detector()
     with Ledger.held(folder) as ledger:
         return ledger.score(made, "name", score_files.files_of(made, [str(one) for one in inbox], folder), settled)
@@ -86,9 +86,9 @@ def test_scores_do_not_depend_on_how_rows_came(tmp_path: Path) -> None:
 def test_nothing_new_is_nothing_done(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 5
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
     (tmp_path / "inbox" / "a.csv").touch()
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
     put(tmp_path / "inbox" / "b.csv", 3, seed=2)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 3
 
@@ -120,7 +120,7 @@ def test_a_file_that_changed_is_named_and_left_alone(tmp_path: Path) -> None:
     score(tmp_path / "ledger", tmp_path / "inbox")
     before = read(tmp_path / "ledger")
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(reversed(lines)) + lines[0])
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], ["inbox/a.csv"], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], ["inbox/a.csv"], {})
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER)
     assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.csv"]
     assert read(tmp_path / "ledger") == before
@@ -133,7 +133,7 @@ def test_typed_files_are_scored_once(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_batches([detectors.rows(9)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 9
     os.utime(tmp_path / "inbox" / "a.parquet", (1, 1))
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
     parquet.write_table(pa.Table.from_batches([detectors.rows(10)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.parquet"]
 
@@ -152,7 +152,7 @@ def test_members_of_an_archive_are_files(tmp_path: Path, end: str) -> None:
     found = score(tmp_path / "ledger", path.parent)
     assert (found.tally.rows, found.tally.rejected, found.changed) == (7, 1, [])
     packed(path, {"a.csv": texts["a"], "b.csv": texts["a"]})
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [f"inbox/x.{end}/b.csv"], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [f"inbox/x.{end}/b.csv"], {})
     assert len(places(tmp_path / "ledger")) == 15 and set(places(tmp_path / "ledger").values()) == {1}
 
 

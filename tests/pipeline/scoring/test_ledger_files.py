@@ -22,7 +22,7 @@ from pyarrow import parquet
 from data_prep.errors import UserError
 from data_prep.sources.archives import SourceFile
 from pipeline.scoring import ledger, score_files
-from pipeline.scoring.ledger import Ledger, Scored, mark_told
+from pipeline.scoring.ledger import Ledger, ScoringPass, mark_told
 from pipeline.scoring.row_detector import RowDetector
 from pipeline.scoring.tail import form_of, last_end
 from tests.data_prep.sources.test_archives import packed
@@ -156,7 +156,7 @@ def test_files_of_the_same_name_are_two(tmp_path: Path, same: bool) -> None:
 def test_a_file_is_one_by_whatever_way_it_is_found(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     assert score(tmp_path / "ledger", tmp_path / "inbox", tmp_path / "inbox" / "a.csv").tally.rows == 5
-    assert score(tmp_path / "ledger", tmp_path / "inbox" / "a.csv") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox" / "a.csv") == ScoringPass([], [], {})
 
 
 def test_members_may_change_places(tmp_path: Path) -> None:
@@ -197,11 +197,11 @@ def test_half_a_file_does_not_block_the_whole_one(tmp_path: Path, kind: str) -> 
     path.write_bytes(whole[: len(whole) // 2] if kind != "csv" else (detectors.HEADER + lines[0][:9]).encode())
     half = score(tmp_path / "ledger", old(path).parent)
     assert (half.tally.rows, half.tally.rejected) == (0, 1)
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
     path.write_bytes(whole)
     assert score(tmp_path / "ledger", path.parent).tally.rows == 9
     assert len(read(tmp_path / "ledger")) == 9, "what was said of the half is gone"
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
 
 
 def test_a_kill_before_a_part_is_replaced_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,11 +231,11 @@ def test_a_last_row_without_a_line_end_is_whole_after_a_while(tmp_path: Path, en
     assert score(tmp_path / "ledger", path.parent).waiting == {"inbox/a.csv": len(lines[2]) - 1}
     assert sorted(found(tmp_path / "ledger")) == [2, 3]
     assert score(tmp_path / "ledger", old(path).parent).tally.rows == 1
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
     for stop in (third + 1, third + len(end)):  # its line end comes
         path.write_bytes(whole[:stop])
-        assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
-        assert score(tmp_path / "ledger", old(path).parent) == Scored([], [], {})
+        assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
+        assert score(tmp_path / "ledger", old(path).parent) == ScoringPass([], [], {})
     path.write_bytes(whole)
     assert score(tmp_path / "ledger", path.parent).tally.rows == 3
     assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
@@ -309,7 +309,7 @@ def test_bare_carriage_returns_are_what_the_reader_says(tmp_path: Path) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 6), tmp_path / "inbox" / "a.csv"
     text = (detectors.HEADER + "".join(lines)).replace("\n", "\r")
     path.write_bytes(text.encode())
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {"inbox/a.csv": len(text)})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {"inbox/a.csv": len(text)})
     scored = score(tmp_path / "ledger", old(path).parent)
     assert (scored.tally.rows, scored.tally.rejected) == (0, 1)
     assert "not CSV: new-line character" in str(read(tmp_path / "ledger")[0]["rejected"])
@@ -331,7 +331,7 @@ def test_a_header_or_an_empty_line_is_no_row(tmp_path: Path) -> None:
     path.write_text(texts[-1] + lines[0])
     assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     path.write_text(texts[-1] + lines[0] + "\n")
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
     path.write_text(texts[-1] + lines[0] + "\n" + lines[1])
     assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     assert found(tmp_path / "ledger") == {4: True, 6: True}
@@ -347,7 +347,7 @@ def test_a_book_in_the_inbox_is_no_input(tmp_path: Path) -> None:
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 
-def to_tell(folder: Path, inbox: Path) -> Scored:
+def to_tell(folder: Path, inbox: Path) -> ScoringPass:
     made = detectors.detector()
     with Ledger.held(folder) as ledger:
         return ledger.to_tell(ledger.score(made, "name", score_files.files_of(made, [str(inbox)], folder)), "name")

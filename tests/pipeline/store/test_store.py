@@ -535,9 +535,9 @@ def test_life_elsewhere_is_believed_for_a_while():
     import time
 
     def sign(**changes):
-        return json.dumps({**json.loads(store_live.sign()), **changes}).encode()
+        return json.dumps({**json.loads(store_live.sign_of_life()), **changes}).encode()
 
-    assert store_live.is_live(store_live.sign())
+    assert store_live.is_live(store_live.sign_of_life())
     assert not store_live.is_live(sign(pid=2**22 + 1)), "no such process"
     assert not store_live.is_live(sign(started=0)), "the number of another process"
     assert store_live.is_live(sign(machine="elsewhere", pid=2**22 + 1, time=time.time() - 60))
@@ -557,7 +557,7 @@ def test_a_sign_of_life_is_renewed(monkeypatch):
         if len(beats) > 4:
             enough.set()
 
-    with store_live.alive(renew, lambda: dropped.append(len(beats))):
+    with store_live.heartbeat(renew, lambda: dropped.append(len(beats))):
         assert enough.wait(5)
     count = len(beats)
     assert beats == sorted(beats)

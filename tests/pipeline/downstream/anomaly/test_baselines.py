@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.downstream.anomaly import baselines
 from pipeline.downstream.anomaly.job import Baseline
-from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, Measured, recall_at
+from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, Measurements, recall_at
 
 
 def rows(count: int, seed: int, width: float = 1.0) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_recall_at_false_alarms_keeps_below_them() -> None:
 
 
 def test_measures_are_means_over_splits() -> None:
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     truth = np.array([False, False, True, True])
     for scores in ([0.0, 1.0, 2.0, 3.0], [0.0, 3.0, 1.0, 2.0]):
         measured.add({"one": np.array(scores)}, truth)
@@ -90,7 +90,7 @@ def test_measures_are_means_over_splits() -> None:
 
 
 def test_the_curve_of_precision_is_that_of_average_precision() -> None:
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     measured.add({"one": np.array([5.0, 4.0, 3.0, 2.0, 1.0])}, np.array([False, False, True, True, True]))
     grid, precision = measured.precision_recall("one")
     assert precision[np.searchsorted(grid, 0.6)] == pytest.approx(2 / 4)  # though 3 of 5 are right further on

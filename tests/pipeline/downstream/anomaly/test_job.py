@@ -117,7 +117,7 @@ def test_a_rerun_finds_the_same(made: dict[str, Artifact], home: Path, tmp_path:
     assert again["anomaly"].summary == made["anomaly"].summary
 
 
-@pytest.mark.parametrize("settings", [(), ("data.train_on=normal", "downstream.0.false_alarms=0.05")])
+@pytest.mark.parametrize("settings", [(), ("data.train_objective=normal", "downstream.0.false_alarms=0.05")])
 def test_the_detector_tells_what_it_has_learned_from(
     made: dict[str, Artifact], home: Path, settings: tuple[str, ...]
 ) -> None:

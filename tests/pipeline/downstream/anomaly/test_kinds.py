@@ -11,7 +11,7 @@ from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly import kinds as anomaly_kinds
 from pipeline.downstream.anomaly.job import Config
-from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
+from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measurements
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.load import load
 from tests.pipeline import tiny_arrays
@@ -74,7 +74,7 @@ def test_areas_are_of_each_kind_beside_all_normal_rows() -> None:
     kinds = np.array(["usual", "usual", "a", "a", "b", "c"])
     truth = kinds != "usual"
     scores = np.array([0.0, 2.0, 3.0, 4.0, 1.0, -1.0])
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     measured.add({"m": scores}, truth)
     measured.add_kinds({"m": scores}, truth, kinds, {"b"})
     assert measured.by_kind["m"] == {"a": [(1.0, False)], "b": [(0.5, True)], "c": [(0.0, False)]}
@@ -86,7 +86,7 @@ def test_areas_are_of_each_kind_beside_all_normal_rows() -> None:
 def test_a_classifiers_kinds_are_told_where_they_are_new() -> None:
     kinds = np.array(["usual", "a", "b"])
     truth = kinds != "usual"
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     for known, score in (("a", 1.0), ("b", -1.0)):
         scores = {"knn": np.array([0, 1, score]), "logistic regression, 5 marked": np.array([0, 1, score])}
         measured.add(scores, truth)
@@ -154,7 +154,7 @@ def test_kinds_need_marked_anomalies(recipe: Path) -> None:
 def test_one_class_training_never_sees_another_picture(recipe: Path, home: Path, tmp_path: Path) -> None:
     from data_prep.shards.format import Shards
 
-    settings = ("data.train_on=normal", "data.normal=[row, corner]", "train.steps=2", "downstream=[]")
+    settings = ("data.train_objective=normal", "data.normal=[row, corner]", "train.steps=2", "downstream=[]")
     made = tiny_arrays.make(recipe, tmp_path, *settings)
     found = {}
     for split in ("train", "test"):
@@ -165,8 +165,8 @@ def test_one_class_training_never_sees_another_picture(recipe: Path, home: Path,
     assert found == {"train": {"row", "corner"}, "test": {*MARKS}}
     with pytest.raises(UserError, match=r"data\.normal: no image has the label 'raw'"):
         tiny_arrays.make(recipe, tmp_path, *settings, "data.normal=[raw]")
-    with pytest.raises(UserError, match=r"data\.train_on: normal needs labels that are normal"):
-        load(recipe, overrides=["data.train_on=normal"])
+    with pytest.raises(UserError, match=r"data\.train_objective: normal needs labels that are normal"):
+        load(recipe, overrides=["data.train_objective=normal"])
 
 
 def test_a_table_says_elsewhere_what_is_normal(tmp_path: Path) -> None:

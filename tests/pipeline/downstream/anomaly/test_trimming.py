@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from data_prep.errors import UserError
 from pipeline.downstream.anomaly.job import DetectorConfig
 from pipeline.downstream.anomaly.networks import Detector, detectors
-from pipeline.downstream.anomaly.trimming import FOLDS, kept, least
+from pipeline.downstream.anomaly.trimming import FOLDS, remaining, without_highest
 from pipeline.recipe.load import load
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
@@ -50,7 +50,7 @@ def rows(count: int, anomalies: int, seed: int) -> np.ndarray:
 )
 def test_exactly_the_share_with_the_highest_scores_is_left_out(scores: list[float], share: float) -> None:
     found = np.array(scores)
-    left = least(found, share)
+    left = without_highest(found, share)
     assert len(left) == len(scores) - round(share * len(scores))
     assert np.array_equal(left, np.unique(left)), "in order, each once"
     out = np.delete(np.arange(len(scores)), left)
@@ -66,7 +66,7 @@ def test_the_core_is_judged_by_what_did_not_learn_from_it_and_all_are_by_the_cor
         asked.append((learn.tolist(), others.tolist()))
         return truth[others]
 
-    left = kept(23, 0.1, judge)
+    left = remaining(23, 0.1, judge)
     everything = list(range(23))
     *folds, (core, last) = asked
     assert len(folds) == FOLDS and all(sorted(learn + others) == everything for learn, others in folds)

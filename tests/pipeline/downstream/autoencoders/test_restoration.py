@@ -10,7 +10,7 @@ import pytest
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.downstream.autoencoders.restoration import psnr, spoilt
+from pipeline.downstream.autoencoders.restoration import corrupted, psnr
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 
@@ -53,11 +53,11 @@ def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> No
 def test_images_are_spoilt_by_their_own_numbers() -> None:
     rows = {"input": np.full((6, 1, 8, 8), 100, np.uint8), "row": np.arange(6)}
     noise = NoiseConfig(kind="masking", level=0.5)
-    whole = spoilt(rows, noise, 3)
-    part = spoilt({name: np.asarray(values)[[4, 1]] for name, values in rows.items()}, noise, 3)
+    whole = corrupted(rows, noise, 3)
+    part = corrupted({name: np.asarray(values)[[4, 1]] for name, values in rows.items()}, noise, 3)
     assert np.array_equal(part, whole[[4, 1]])
     assert not np.array_equal(whole[0], whole[1])
-    assert not np.array_equal(spoilt(rows, noise, 4), whole)
+    assert not np.array_equal(corrupted(rows, noise, 4), whole)
 
 
 def test_psnr_is_that_of_bytes() -> None:
