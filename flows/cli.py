@@ -178,7 +178,7 @@ def sample(
     model: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Artifact or folder of a model that can be drawn from.")
     ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="PNG for pictures, CSV for rows of a table.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="PNG for images, CSV for rows of a table.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="Examples to draw.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same examples.")] = 0,
 ) -> None:
@@ -196,11 +196,11 @@ CodecArgument = Annotated[
 @app.command()
 def compress(
     model: CodecArgument,
-    source: Annotated[str, typer.Argument(metavar="IN", help="A picture (PNG, JPEG, WebP), or a folder of them.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="An image (PNG, JPEG, WebP), or a folder of them.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="A .ssm file, or a folder for them.")],
     json: JsonOption = False,
 ) -> None:
-    """Compress pictures with a trained codec."""
+    """Compress images with a trained codec."""
     from flows import compress as codec
 
     codec.compress(model, source, out, json)
@@ -213,7 +213,7 @@ def decompress(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A .png file, or a folder for them.")],
     json: JsonOption = False,
 ) -> None:
-    """Bring compressed pictures back, with the model that they were compressed with."""
+    """Bring compressed images back, with the model that they were compressed with."""
     from flows import compress as codec
 
     codec.decompress(model, source, out, json)

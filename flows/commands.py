@@ -321,7 +321,7 @@ def sample(model: str, file: str, count: int, seed: int) -> None:
     from flows import sample as samples
 
     shape = samples.draw(model, count, Path(file).expanduser(), seed)
-    what = f"pictures of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
+    what = f"images of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
     out.print(f"{file}: {count:,} {what}", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`sesame compress` and `sesame decompress`: pictures to files of a trained codec, and back to PNG.
+"""`sesame compress` and `sesame decompress`: images to files of a trained codec, and back to PNG.
 
 A file makes a file; a folder makes a folder, of the same names below it. What cannot be read is told of and left out,
 and the others are done all the same. A file is there whole or not at all.
@@ -44,7 +44,7 @@ class CodedImage(NamedTuple):
 
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Pictures (PNG, JPEG, WebP) to compressed files."""
+    """Images (PNG, JPEG, WebP) to compressed files."""
     codec = Codec.open(folder_of(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 

@@ -1,4 +1,4 @@
-"""Draws new examples from a trained model: pictures into one PNG, rows of a table into CSV."""
+"""Draws new examples from a trained model: images into one PNG, rows of a table into CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.home import Home
 from pipeline.reports.images import mosaic
 from pipeline.stages.pretrain import MODEL
 
-SMALLEST_SIDE = 560  # pixels of a grid; small pictures are enlarged, each pixel to a square
+SMALLEST_SIDE = 560  # pixels of a grid; small images are enlarged, each pixel to a square
 
 
 def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
@@ -35,7 +35,7 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     are_images = samples.ndim == 4
     suffix = ".png" if are_images else ".csv"
     if out.suffix.lower() != suffix:
-        raise UserError(f"--out {out}: {'pictures' if are_images else 'rows of a table'} go to a {suffix} file.")
+        raise UserError(f"--out {out}: {'images' if are_images else 'rows of a table'} go to a {suffix} file.")
     draft = out.with_name(f".{out.stem}.{secrets.token_hex(4)}{suffix}")
     try:
         if are_images:

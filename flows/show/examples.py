@@ -20,7 +20,7 @@ from data_prep.views import Cells, Example, Frames, Image, Lines, Mark, Targets,
 from flows.show.readable import number, plain
 
 MOST_COLUMNS = 12  # of a table
-WIDEST = 40  # cells of a picture
+WIDEST = 40  # cells of an image
 MOST_FRAMES, MOST_BANDS, WAVE_LINES = 96, 16, 6
 SHADES, EIGHTHS = " ░▒▓█", " ▁▂▃▄▅▆▇█"
 STYLES: dict[Mark, str] = {
@@ -73,7 +73,7 @@ def _panels(examples: Sequence[Example], console: Console) -> None:
 
 
 def _images(examples: Sequence[Example], console: Console) -> None:
-    """Each view a line of pictures, as many beside each other as fit."""
+    """Each view a line of images, as many beside each other as fit."""
     images = [[view for view in example.views.values() if isinstance(view, Image)] for example in examples]
     across = max(1, console.width // (min(images[0][0].pixels.shape[-1], WIDEST) + 2))
     for start in range(0, len(examples), across):
@@ -164,7 +164,7 @@ def _lines(view: Lines) -> RenderableType:
 
 
 def half_blocks(pixels: np.ndarray) -> Text:
-    """A picture [C, H, W] in 0 … 1 as half blocks: the upper pixel in front of the lower one."""
+    """An image [C, H, W] in 0 … 1 as half blocks: the upper pixel in front of the lower one."""
     channels, width = pixels.shape[0], pixels.shape[2]
     step = -(-width // WIDEST)
     values = np.rint(np.clip(pixels[:, ::step, ::step], 0, 1) * 255).astype(int)

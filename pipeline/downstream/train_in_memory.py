@@ -51,13 +51,13 @@ def trained(
     facts = DataFacts(config["kind"], tuple(rows), np.asarray(rows["input"]).shape[1:])
     built: Any = build(objective, {"model": network}, facts, device)
     augment = AugmentConfig.model_validate(config.get("augment", {}))
-    records = train_on(
+    records = train_objective(
         built, rows, config["train"], seed, context, held_out, augment, noise_of(config), progress=progress
     )
     return TrainedNetwork(built.model.eval().requires_grad_(False).cpu(), records)
 
 
-def train_on(
+def train_objective(
     objective: Any,
     rows: Rows,
     train: Mapping[str, Any],

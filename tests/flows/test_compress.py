@@ -66,7 +66,7 @@ def test_the_pictures_that_were_compressed_are_not_written_over(pictures: Path, 
     done = CliRunner().invoke(app, ["compress", trained, str(pictures), str(pictures)])
     assert done.exit_code == 0 and (pictures / "a.ssm").is_file(), done.output
     back = CliRunner().invoke(app, ["decompress", trained, str(pictures), str(pictures)])
-    assert back.exit_code == 1 and "perhaps the picture it was made of" in back.stderr
+    assert back.exit_code == 1 and "perhaps the image it was made of" in back.stderr
     assert (pictures / "a.png").read_bytes() == before
 
 

@@ -35,7 +35,7 @@ def test_the_command_draws_pictures_by_an_artifact(
     out = tmp_path / "new" / "grid.png"
     result = CliRunner().invoke(app, ["sample", pictures["pretrain"].key, "-n", "9", "-o", str(out)])
     assert result.exit_code == 0, result.output
-    assert "9 pictures of 8×8 pixels" in result.output
+    assert "9 images of 8×8 pixels" in result.output
     with Image.open(out) as image:
         assert image.mode == "L" and image.width == image.height >= sample.SMALLEST_SIDE
         assert np.asarray(image).std() > 1
@@ -61,7 +61,7 @@ def test_rows_of_a_table_are_drawn_as_its_columns(tmp_path: Path) -> None:
 
 
 def test_the_file_is_of_the_sort_that_examples_are(pictures: dict[str, Artifact], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"pictures go to a \.png file"):
+    with pytest.raises(UserError, match=r"images go to a \.png file"):
         sample.draw(str(pictures["pretrain"].path), 4, tmp_path / "a.csv", 0)
     with pytest.raises(UserError, match="is a folder; name a file"):
         sample.draw(str(pictures["pretrain"].path), 4, tmp_path, 0)

@@ -19,7 +19,7 @@ from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged
 from data_prep.views import Wave
 from flows.show import stats
-from flows.show.examples import drawn, waveform
+from flows.show.examples import half_blocks, waveform
 from flows.show.inspect import Reading, inspect, read_as_in_training
 from pipeline.artifact import Artifact
 from tests.pipeline import tiny_arrays
@@ -95,7 +95,7 @@ def test_a_corpus_of_rows_is_shown_as_its_source_has_it(made: dict[str, Artifact
 def test_a_picture_is_drawn_in_its_greys() -> None:
     picture = np.zeros((1, 4, 4), np.float32)
     picture[0, 0, 0] = 1
-    text = drawn(picture)
+    text = half_blocks(picture)
     assert text.plain.count("▀") == 8
     assert str(text.spans[0].style) == "#ffffff on #000000"
 

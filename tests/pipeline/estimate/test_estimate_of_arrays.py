@@ -9,7 +9,7 @@ import pytest
 from data_prep.facts import DataFacts
 from pipeline import dag
 from pipeline.estimate import calibration
-from pipeline.estimate.estimate import Estimate, _benchmark, _parts, estimate
+from pipeline.estimate.estimate import Estimate, _benchmark, _phases, estimate
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
@@ -80,7 +80,7 @@ def test_a_recipe_on_gpus_needs_no_steps(tmp_path: Path, asked: list[StepBenchma
 
 def test_what_trains_is_measured(tmp_path: Path) -> None:
     recipe = load(tiny_arrays.recipe(tmp_path, "images"), overrides=["corruption={kind: gaussian, level: 0.1}"])
-    [part] = _parts(recipe, DataFacts("images", ("input",), (1, 8, 8)))
+    [part] = _phases(recipe, DataFacts("images", ("input",), (1, 8, 8)))
     benchmark = _benchmark(recipe, part, 16, 100, "fp32").model_copy(update={"steps": 6})
     [measured] = calibration.measure(benchmark)
     assert 0 < measured.update_seconds < measured.mean_seconds < 1

@@ -24,7 +24,7 @@ from data_prep.sources.archives import SourceFile
 from pipeline.scoring import ledger, score_files
 from pipeline.scoring.ledger import Ledger, ScoringPass, mark_told
 from pipeline.scoring.row_detector import RowDetector
-from pipeline.scoring.tail import form_of, last_end
+from pipeline.scoring.tail import last_end, line_format_of
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 from tests.pipeline.scoring.test_ledger import places, put, read, score
@@ -133,7 +133,7 @@ def test_rows_end_where_the_reader_ends_them_in_many_blocks(tmp_path: Path) -> N
     whole = detectors.HEADER + "1,2,3,4,5,red\n" * 200_000 + '1,2,3,4,5,"re\nd"\n'
     path.write_text(whole + '1,2,3,4,5,"r\n')
     (file,) = score_files.files_of(detectors.detector(), [str(path)], tmp_path)
-    form = form_of(detectors.detector(), file)
+    form = line_format_of(detectors.detector(), file)
     assert form is not None and last_end(file, form, 0, file.size) == len(whole)
 
 
@@ -300,7 +300,7 @@ def test_json_lines_have_a_last_row_too(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one\\n \\" two"}\n{"text": "thr')
     file = SourceFile(str(path), path.name, path.stat().st_size, "")
-    form = form_of(detectors.detector(), file)
+    form = line_format_of(detectors.detector(), file)
     assert form is not None and form.delimiter is None
     assert last_end(file, form, 0, file.size) == 25
 

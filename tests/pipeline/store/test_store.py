@@ -466,7 +466,9 @@ def test_a_lock_is_of_the_file_that_is_there(tmp_path, monkeypatch):
 
 def die(monkeypatch):
     """Attempts begun from now on look as if their process had died at once."""
-    monkeypatch.setattr(store_live, "sign", lambda: b'{"machine": "%s", "pid": 1, "started": 0, "time": 0}' % machine)
+    monkeypatch.setattr(
+        store_live, "sign_of_life", lambda: b'{"machine": "%s", "pid": 1, "started": 0, "time": 0}' % machine
+    )
 
 
 machine = store_live.machine().encode()
