@@ -1,4 +1,4 @@
-"""What the commands do, in terms of the pipeline. Heavy libraries are imported only by the commands that need them."""
+"""The commands. Heavy libraries are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]
 
 
 def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
-    """Load a recipe; a mistake in it is a mistake of usage."""
+    """Load a recipe; a mistake in it is a usage error."""
     from pipeline.recipe.load import load
 
     with _usage():
@@ -102,7 +102,7 @@ def run(
 
 
 def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
-    """Settings with which a recipe goes on from a checkpoint."""
+    """Settings that make a recipe continue from a checkpoint."""
     from pipeline import start_from
 
     home = Home.find()
@@ -129,7 +129,7 @@ def sweep(
     with _usage():
         trials = sweeps.combinations(over)
     name = ""
-    for trial in trials:  # a mistake in the last one is told before the first one trains
+    for trial in trials:  # a mistake in the last one is reported before the first one trains
         name = _load(recipe, scale, [*settings, *(f"{path}={value}" for path, value in trial.items())]).name
     prepare(home.prefect)
 
@@ -172,7 +172,7 @@ def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: 
 
 
 def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
-    """A run that only looks everything up, if the store has it all: no Prefect, no Ray, no MLflow."""
+    """A run whose stages are all stored, without Prefect, Ray or MLflow; None if a stage has to be made."""
     from pipeline import dag
 
     began = time.monotonic()
@@ -303,7 +303,7 @@ def score(
         outcome = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
     _say_scored(outcome, as_json)
     if outcome["rejected"] and not outcome["rows"]:
-        sys.exit(FAILED)  # of all that was given
+        sys.exit(FAILED)  # not one row could be read
 
 
 def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """`sesame compress` and `sesame decompress`: images to files of a trained codec, and back to PNG.
 
-A file makes a file; a folder makes a folder, of the same names below it. What cannot be read is told of and left out,
-and the others are done all the same. A file is there whole or not at all.
+A file becomes a file; a folder becomes a folder with the same names below it. Files that cannot be read are reported
+and skipped. A file is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PNG = ".png"
 
 
 class CodedImage(NamedTuple):
-    """One image that went through, `bytes` those of its compressed file."""
+    """One converted image; `bytes` is the size of its compressed file."""
 
     source: str
     out: str
@@ -44,7 +44,7 @@ class CodedImage(NamedTuple):
 
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Images (PNG, JPEG, WebP) to compressed files."""
+    """Compress images (PNG, JPEG, WebP)."""
     codec = Codec.open(folder_of(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 
@@ -61,7 +61,7 @@ def compress(model: str, source: str, out: str, as_json: bool) -> None:
 
 
 def decompress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Compressed files to PNG."""
+    """Decompress to PNG."""
     codec = Codec.open(folder_of(model))
 
     def convert(path: Path, target: Path) -> CodedImage:
@@ -86,7 +86,7 @@ def _all(
     convert: Callable[[Path, Path], CodedImage],
     as_json: bool,
 ) -> None:
-    """Do one after another and tell of them; ends with FAILED if one could not be done."""
+    """Convert one file after another and report on each; exits with FAILED if one could not be converted."""
     done, failed = [], 0
     console = Console(stderr=True, highlight=False)
     jobs = list(_jobs(source, out, suffixes, out_suffix))
@@ -95,7 +95,7 @@ def _all(
             status.update(f"{number} of {len(jobs)}: {path.name}")
             try:
                 done.append(convert(path, target))
-            except (UserError, OSError) as problem:  # what cannot be read or written, too
+            except (UserError, OSError) as problem:  # OSError: it cannot be read or written
                 failed += 1
                 print(f"sesame: {path}: {problem}", file=sys.stderr)
     if as_json:
@@ -109,7 +109,7 @@ def _all(
 
 
 def _jobs(source: Path, out: Path, suffixes: tuple[str, ...], out_suffix: str) -> Iterator[tuple[Path, Path]]:
-    """What is read, and where it goes. UserError where that is not clear."""
+    """(file to read, file to write) for each file. Raises UserError where that is ambiguous."""
     if source.is_file():
         yield source, out / f"{source.stem}{out_suffix}" if out.is_dir() else _named(out, out_suffix)
         return
@@ -135,7 +135,7 @@ def _named(out: Path, out_suffix: str) -> Path:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    """Whole or not at all."""
+    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -1,7 +1,7 @@
 """The Prefect flow `pretrain`: ingest → tokenizer → shards → pretrain → downstream jobs → report.
 
-Every stage is a task. What the store already has ends in the state "Reused"; the rest is made, in this process or, when
-a stage asks for workers, on Ray. The flow is deployed and scheduled like any other (`prefect.yaml`).
+Every stage is a task. Tasks of stored artifacts end in the state "Reused"; the others run in this process or, where a
+stage asks for workers, on Ray. The flow is deployed and scheduled like any other (`prefect.yaml`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MLFLOW_TIMEOUT, MLFLOW_TIMEOUT_INTERRUPTED = 120.0, 10.0
 
 
 class Observer(Protocol):
-    """Someone who watches the stages of a run; `flows.show.console.StageProgress` is one."""
+    """Is notified of the stages of a run, as `flows.show.console.StageProgress` is."""
 
     def start(self, name: str) -> None: ...
 
@@ -48,7 +48,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """Nobody."""
+    """Ignores all notifications."""
 
     def start(self, name: str) -> None: ...
 
@@ -60,7 +60,7 @@ class NullObserver:
 
 @dataclass
 class Session:
-    """What a flow run works with. Prefect keeps a flow's parameters, so those are plain words and this is not one."""
+    """State of a flow run. It is no parameter of the flow, because Prefect stores parameters."""
 
     home: Home
     recipe: Recipe
@@ -77,7 +77,7 @@ _session: ContextVar[Session] = ContextVar("session")
 def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run a recipe, by name or path, at a scale, with `path.to.key=value` settings.
 
-    As a deployment it finds everything by itself; `run` has prepared a session for it.
+    A deployment sets up its own session; `run` prepares one.
     """
     session = _session.get(None)
     if session is not None:
@@ -100,8 +100,8 @@ def run(
 ) -> runs.Run:
     """Run a loaded recipe's flow to its end and return its record.
 
-    `asked` is how it was asked for: the recipe's name or path, scale and settings. Raises what a stage raised, after
-    all is recorded.
+    asked: the recipe's name or path, scale and settings as the user gave them. Raises what a stage raised, after
+    everything is recorded.
     """
     prepare(home.prefect)
     session = Session(home, recipe, observer or NullObserver())
@@ -123,12 +123,12 @@ def run(
 
 
 def _http_error_in(error: BaseException) -> httpx.HTTPError | None:
-    """What Prefect's server did not answer, or answered; bare, or as Prefect wraps it before a flow begins."""
+    """The HTTP error of Prefect's server, bare or as Prefect wraps it before a flow begins."""
     return next((cause for cause in (error, error.__cause__) if isinstance(cause, httpx.HTTPError)), None)
 
 
 def _without_prefect(session: Session, error: Exception) -> None:
-    """The server failed: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
+    """Handle a failed server. Stages do not need it, so a run that is done remains done."""
     if session.error is not None:
         raise session.error
     http_error = _http_error_in(error)
@@ -155,7 +155,7 @@ def carry_out(name: str) -> State[str]:
 
 
 def _carry_out_all(session: Session) -> dict[str, Any]:
-    """All nodes in order; whatever happens, the run's record, MLflow and Ray are left as they should be."""
+    """Make all nodes in order; the run's record, MLflow and Ray are finished whatever happens."""
     home, recipe = session.home, session.recipe
     nodes, store = dag.nodes(recipe, home.downloads), home.store()
     record = session.record = runs.begin(home.runs, recipe)
@@ -182,7 +182,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
 
 
 def _propose(session: Session, execution: Execution) -> None:
-    """The detector that a job proposes takes over if it does as well as the one in use."""
+    """Let the detector that a job proposes take over if it does as well as the one in use."""
     proposed = next(execution.proposed_candidates(gate.DETECTOR), None)
     if proposed is None:
         return
@@ -198,7 +198,7 @@ def _propose(session: Session, execution: Execution) -> None:
 
 
 def _finish(session: Session, execution: Execution, record: runs.Run, status: str) -> None:
-    """End the run everywhere. Each step is taken whatever the disk says to those before it."""
+    """End the run everywhere. Each step is taken even if those before it fail."""
 
     def close_tracker() -> None:
         record.unsent = execution.tracker.close(MLFLOW_TIMEOUT_INTERRUPTED if status == "KILLED" else MLFLOW_TIMEOUT)

@@ -18,10 +18,10 @@ SMALLEST_SIDE = 560  # pixels of a grid; small images are enlarged, each pixel t
 
 
 def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
-    """Write `count` examples of a model, an artifact's key or a folder, to `out`; returns the shape of one.
+    """Write `count` examples of a model (an artifact's key or a folder) to `out`; returns the shape of one.
 
-    The same seed gives the same examples. Raises UserError where there is no such model, where it cannot be drawn from
-    (see `training.inference.sampling`), or where `out` is not of the sort that its examples are.
+    The same seed gives the same examples. Raises UserError where there is no such model, where it cannot be sampled
+    (see `training.inference.sampling`), or where `out` has the wrong suffix for its examples.
     """
     import torch
 
@@ -49,7 +49,7 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
 
 
 def folder_of(model: str) -> Path:
-    """The folder of a model: it, the model's in an artifact's folder, or that of the artifact of this key."""
+    """The folder of a model, given as that folder, an artifact's folder, or an artifact's key."""
     path = Path(model).expanduser()
     if path.is_dir():
         return path / MODEL if (path / MODEL).is_dir() else path

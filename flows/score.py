@@ -1,11 +1,11 @@
-"""`sesame score`, and the Prefect flow `score`, which scores what is new in some files, each row once.
+"""`sesame score`, and the Prefect flow `score`, which scores the new rows of some files, each once.
 
     files ─► rows that the ledger does not have yet ─► scores and alarms, committed ─► drift ─► MLflow, the hook
                                                                       after drift ─► retraining ─► the hook
 
-The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who hears of it: MLflow may be
-away. Rows are scored once, and told at least once: a pass tells of all that was committed and not told yet, also by
-passes that were killed, and the ledger has a mark of it when MLflow and the hook were told. A hook that fails is
+The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who is notified: MLflow may be
+down. Rows are scored once and reported at least once: a pass reports all that was committed and not reported yet, also
+by passes that were killed, and marks it in the ledger once MLflow and the hook were notified. A hook that fails is
 logged, and not tried again.
 """
 
@@ -48,7 +48,7 @@ MLFLOW_SECONDS = 60.0
 
 
 def detector_of(model: str, home: Home) -> Path:
-    """The folder of a detector: one that is given, the champion of a recipe, or an artifact's."""
+    """The folder of a detector, given as a folder, as a recipe with a champion, or as an artifact's key."""
     path = Path(model).expanduser()
     if (in_use := champion.champion(home.detectors, model)) is not None:
         path = Path(in_use.folder)
@@ -67,7 +67,7 @@ def detector_of(model: str, home: Home) -> Path:
 
 
 def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progress: Callable[[str], None]) -> Tally:
-    """Score all rows of some files into one Arrow file, which is there whole or not at all."""
+    """Score all rows of some files into one Arrow file, which is written completely or not at all."""
     detector, tally = open_any(model), Tally()
     sources = score_files.files_of(detector, files, downloads)
     check_output(out, (file.uri for file in sources))
@@ -91,7 +91,7 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 def score_new(
     model: Path, name: str, files: list[str], ledger: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
 ) -> ScoringPass:
-    """Score and commit what the ledger does not have; what is to be told now."""
+    """Score and commit the rows that the ledger does not have; returns what is to be reported now."""
     detector = open_any(model)
     with Ledger.held(ledger) as held:
         sources = [file for path in files for file in _files_now(detector, path, downloads)]
@@ -99,7 +99,7 @@ def score_new(
 
 
 def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFile]:
-    """The files of a path; of a folder or glob there may be none yet."""
+    """The files of a path; a folder or glob may have none yet."""
     try:
         return score_files.files_of(detector, [path], downloads)
     except UserError:
@@ -121,15 +121,15 @@ def score(
     settings: list[str] | None = None,
     settled_seconds: float = SETTLED_SECONDS,
 ) -> dict[str, Any]:
-    """Score rows that are new in `files`, each once, into the folder `ledger`, and tell of alarms and drift.
+    """Score the new rows of `files`, each once, into the folder `ledger`, and report alarms and drift.
 
-    hook: a command that is given what happened as JSON on its standard input, if there is an alarm, drift, a row that
-    could not be read or a file that changed, and again with what came of retraining.
-    psi_limit, least_rows: any column whose PSI is above the limit, and above what chance explains of so few rows,
-    drifted. Where there are less new rows than `least_rows`, earlier ones count, too, since drift was last told.
+    hook: a command that gets the outcome as JSON on its standard input if there is an alarm, drift, a row that could
+    not be read or a file that changed, and again with the result of retraining.
+    psi_limit, least_rows: a column drifted if its PSI is above the limit and above what chance explains for so few
+    rows. With fewer new rows than `least_rows`, earlier ones since the last reported drift count, too.
     retrain, settings: a recipe that is run after drift; its detector becomes the champion of that recipe's name if it
-    does as well as the one before. If it fails, so does the flow when that is told; the next drift has it tried again.
-    settled_seconds: a last row without a line end waits until nobody has written to its file for so long.
+    does as well as the one before. If it fails, the flow fails after reporting that, and the next drift retries it.
+    settled_seconds: a last row without a line end waits until its file has not been written to for so long.
     """
     home = Home.find()
     prepare(home.prefect)
@@ -149,7 +149,7 @@ def score(
 
 
 def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float, least_rows: int) -> dict[str, Any]:
-    """What a pass came to, as plain values; `news` says in words what a person should hear of."""
+    """The outcome of a pass as plain values; `news` describes in words what a person should know."""
     tally, recent = scored.tally, scored.recent(name, least_rows)
     drift: dict[str, Drift] = {}
     if any(part.tally.rows for part in scored.parts if part.detector == name):
@@ -185,7 +185,7 @@ def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float
 
 
 def _retrain(home: Home, recipe: str, settings: list[str], outcome: dict[str, Any], hook: str | None) -> None:
-    """Retrain and report what came of it, also if it failed, which is raised then."""
+    """Retrain and report the result; a failure is reported, then raised."""
     failure = None
     try:
         result = retrained(home, recipe, settings)
@@ -201,7 +201,7 @@ def _retrain(home: Home, recipe: str, settings: list[str], outcome: dict[str, An
 
 
 def retrained(home: Home, recipe: str, settings: list[str]) -> str:
-    """Run a recipe on what its sources hold by now, and let its detector challenge the champion; what came of it."""
+    """Run a recipe on the current data and let its detector challenge the champion; returns the result in words."""
     from flows import pretrain
 
     loaded = load(recipe, None, settings)
@@ -219,7 +219,7 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
 
 
 def call_hook(command: str, outcome: dict[str, Any]) -> str:
-    """Run a user's command with what happened on its standard input; how it ended."""
+    """Run a user's command with the outcome on its standard input; returns how it ended."""
     try:
         done = subprocess.run(
             shlex.split(command),
@@ -238,7 +238,7 @@ def call_hook(command: str, outcome: dict[str, Any]) -> str:
 
 
 def _track(home: Home, outcome: dict[str, Any]) -> None:
-    """An MLflow run of its own for each pass."""
+    """Log the pass as an MLflow run."""
     run_id = f"score-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     tracker = Tracker(home.path, os.environ.get("MLFLOW_TRACKING_URI"), "score", run_id)
     run = tracker.run("score", tags={"detector": outcome["detector"], "news": "; ".join(outcome["news"]) or "none"})

@@ -1,7 +1,7 @@
 """One recipe, several values of some settings: a run for each combination, one table and one figure.
 
-Runs are made one after another and share what they can: data is prepared once, and a sweep that is repeated or widened
-makes only what is new. A combination that fails is told in the table and does not end the others.
+Runs are made one after another and share what they can: data is prepared once, and a sweep that is repeated or extended
+makes only what is new. A combination that fails is noted in the table and does not end the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MLFLOW_TIMEOUT = 30.0
 
 @dataclass
 class Trial:
-    """One combination and what came of it."""
+    """One combination and its result."""
 
     settings: dict[str, str]
     artifact: str = ""
@@ -48,7 +48,7 @@ class Trial:
 
 
 def combinations(over: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination of `path=value,value…`. Raises UserError for what is no such list."""
+    """Every combination of `path=value,value…`. Raises UserError for a malformed list."""
     axes: dict[str, list[str]] = {}
     for axis in over:
         path, equals, values = axis.partition("=")
@@ -64,7 +64,7 @@ def combinations(over: Sequence[str]) -> list[dict[str, str]]:
 def sweep(
     home: Home, name: str, trials: Sequence[dict[str, str]], make: Callable[[list[str]], Run], console: Console
 ) -> Path:
-    """Make a run of each combination with `make(settings)`; the folder with sweep.json, sweep.md and sweep.png."""
+    """Make a run of each combination with `make(settings)`; returns the folder of sweep.json, sweep.md, sweep.png."""
     finished: list[Trial] = []
     curves: dict[str, list[dict[str, Any]]] = {}
     for number, settings in enumerate(trials, start=1):
@@ -98,7 +98,7 @@ def sweep(
 
 
 def table(trials: Sequence[Trial]) -> Table:
-    """For a terminal; the best one is green."""
+    """The trials as a table for a terminal; the best is green."""
     best = _best(trials)
     rendered = Table(*_columns(trials), box=None, header_style="bold", pad_edge=False)
     for trial in trials:
@@ -107,7 +107,7 @@ def table(trials: Sequence[Trial]) -> Table:
 
 
 def page(name: str, trials: Sequence[Trial]) -> str:
-    """The same as Markdown."""
+    """The trials as a Markdown page."""
     columns, best = _columns(trials), _best(trials)
     lines = [f"# Sweep of {name}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(_cells(trial))} |" for trial in trials]

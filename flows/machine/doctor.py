@@ -1,10 +1,10 @@
-"""Says whether this machine can run the pipeline, and what to do where it cannot.
+"""Examines whether this machine can run the pipeline, and says what to do where it cannot.
 
-    examine ──► results: a name, what was found, whether that is fine, one sentence of advice
+    examine ──► results: a name, a value, whether that is fine, one sentence of advice
 
-Nothing heavy is imported: versions come from package metadata, GPUs from the driver, and torch is tried in a process of
-its own, which may crash or hang without taking the examination with it. Nothing outside this machine is asked, except
-the servers that environment variables name. What is written is gone afterwards.
+Nothing heavy is imported: versions come from package metadata, GPUs from the driver, and torch is tried in a separate
+process, which may crash or hang without ending the examination. Nothing outside this machine is contacted, except the
+servers that environment variables name. Whatever is written is removed again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ ANSWER_SECONDS = 0.5
 
 
 def examine(home: Path, self_test: bool = True) -> list[CheckResult]:
-    """Look at everything; a few seconds, of which torch takes most."""
+    """Run all checks: a few seconds, most of them for torch."""
     groups: list[tuple[str, Callable[[], list[CheckResult]]]] = [
         ("software", software),
         ("machine", machine),
@@ -72,7 +72,7 @@ def examine(home: Path, self_test: bool = True) -> list[CheckResult]:
 
 
 def software() -> list[CheckResult]:
-    """Python and what our package requires, against the ranges that its metadata states; pip and npm."""
+    """Python and the required libraries, checked against the version ranges of our package; pip and npm."""
     python_range, requirements = _our_requirements()
     version = platform.python_version()
     fits = SpecifierSet(python_range).contains(version, prereleases=True)
@@ -88,7 +88,7 @@ def software() -> list[CheckResult]:
 
 
 def _our_requirements() -> tuple[str, list[Requirement]]:
-    """The range of Python, and the libraries that are always needed: of the installed package, or of a checkout."""
+    """The Python range and the mandatory requirements of the installed package, or of the checkout."""
     try:
         package = metadata.metadata(PACKAGE)
         python_range, lines = package["Requires-Python"], metadata.requires(PACKAGE) or []
@@ -135,14 +135,14 @@ def machine() -> list[CheckResult]:
 
 
 def _cores() -> int:
-    """Cores that this process may use, a container's quota included."""
+    """Cores that this process may use, within a container's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
     return min(affinity, max(1, round(int(quota) / int(period)))) if quota.isdigit() else affinity
 
 
 def _memory() -> int:
-    """Bytes of memory, a container's limit included."""
+    """Bytes of memory, within a container's limit."""
     limit = _first_line("/sys/fs/cgroup/memory.max")
     total = psutil.virtual_memory().total
     return min(total, int(limit)) if limit.isdigit() else total
@@ -180,7 +180,7 @@ def _version(library: str) -> str | None:
 
 
 def storage(home: Path) -> list[CheckResult]:
-    """Whether the home can be written, and how much it can take."""
+    """Whether the home can be written, and how much space is free."""
     home = home.expanduser().absolute()
     base = existing(home)
     free = shutil.disk_usage(base).free
@@ -209,7 +209,7 @@ def _writable(home: Path, base: Path) -> CheckResult:
 
 
 def servers() -> list[CheckResult]:
-    """Who listens where our servers would."""
+    """Whether the ports of our servers are free."""
     return [port(name, number, path) for name, number, path in SERVERS]
 
 
@@ -228,7 +228,7 @@ def _listens(host: str, number: int) -> bool:
     try:
         with socket.create_connection((host, number), timeout=ANSWER_SECONDS):
             return True
-    except OSError:  # refused, unknown or silent: nobody is there
+    except OSError:  # refused, unknown or silent
         return False
 
 
@@ -236,13 +236,13 @@ def _answers(number: int, path: str) -> bool:
     with closing(http.client.HTTPConnection("127.0.0.1", number, timeout=ANSWER_SECONDS)) as connection:
         try:
             connection.request("GET", path)
-            return connection.getresponse().status in (200, 401, 403)  # 401, 403: it wants a token
-        except (OSError, http.client.HTTPException):  # it speaks something else
+            return connection.getresponse().status in (200, 401, 403)  # 401, 403: it asks for a token
+        except (OSError, http.client.HTTPException):  # it speaks another protocol
             return False
 
 
 def variables(environment: Mapping[str, str]) -> list[CheckResult]:
-    """Environment variables that change where things happen; named servers must answer."""
+    """Environment variables that the pipeline reads; servers that they name must answer."""
     results = []
     for name, otherwise in VARIABLES.items():
         value = environment.get(name)
@@ -280,7 +280,7 @@ def _without_password(value: str) -> str:
 
 
 def show(results: list[CheckResult], console: Console) -> None:
-    """Print the results by group, each problem with its advice, and what it comes to."""
+    """Print the results by group, each problem with its advice, and the number of problems."""
     signs = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
     if console.options.ascii_only:
         signs = {True: ("ok", "green"), False: ("NO", "bold red"), None: ("-", "dim")}

@@ -1,4 +1,4 @@
-"""Blocks of statistics on a terminal, by their types; nothing here knows kinds of data."""
+"""Prints blocks of statistics on a terminal, by type of block and for any kind of data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def show_blocks(blocks: Sequence[Block], console: Console) -> None:
-    """Print blocks; curves are for figures alone."""
+    """Print blocks except curves, which are for figures."""
     for block in blocks:
         if isinstance(block, Note):
             console.print(Text(plain(block.text), "dim"))
@@ -61,9 +61,9 @@ def _heading(console: Console, title: str, about: str = "") -> None:
 
 
 def bars(console: Console, items: Sequence[tuple[str, int]], total: int | None = None, width: int = BAR) -> None:
-    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
+    """A line for each item: a name, a bar, a count and its share of `total` (default: the sum of the counts).
 
-    A shorter bar leaves longer names their room.
+    Shorter bars leave more room for names.
     """
     total = total or sum(count for _, count in items)
     longest = max((count for _, count in items), default=0)
@@ -80,7 +80,7 @@ def bars(console: Console, items: Sequence[tuple[str, int]], total: int | None =
 
 
 def bar(count: int, longest: int, width: int = BAR) -> str:
-    """A bar, an eighth of a cell fine; what is more than nothing is seen."""
+    """A bar with a resolution of an eighth of a cell; any count above 0 is visible."""
     if not count:
         return ""
     eighths = max(1, round(count / longest * width * 8))
@@ -88,7 +88,7 @@ def bar(count: int, longest: int, width: int = BAR) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with as many digits as say something; never 0 or 100 for what is not."""
+    """A share with the significant digits; 0 and 100 only where exact."""
     value = 100 * share
     if value in (0, 100):
         return f"{value:.0f} %"

@@ -1,11 +1,10 @@
-"""What a person sees while stages run, and how an error is told.
+"""Progress of stages on a console, and how errors are printed.
 
     terminal    one live line per stage: ⠋ pretrain  step 120 of 600 ━━━━╸───── 0:41
     elsewhere   plain lines: 14:03:07 pretrain: step 120 of 600
     both        warnings, as lines that stay
 
-Stages report from any thread; what they report changes nothing but this display, and no report raises for what it says:
-a display must not end a run.
+Stages report from any thread. Reports change nothing but this display, and never raise: a display must not end a run.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ MAX_WIDTH = 110  # of the live lines, so that times stay near what took them
 
 @dataclass
 class StageLine:
-    """What is known of one stage."""
+    """State of one stage."""
 
     name: str
     status: Status = "waiting"
@@ -55,7 +54,7 @@ class StageLine:
 
 
 class StageProgress:
-    """Progress of the named stages, from `with` to its end; names not known before join at the bottom.
+    """Progress of the named stages, from `with` to its end; unknown names are added at the bottom.
 
         with StageProgress(console, ["ingest", "pretrain"]) as progress:
             progress.start("ingest")
@@ -130,21 +129,21 @@ class StageProgress:
         return self._lines.setdefault(name, StageLine(name))
 
     def _tell(self, line: StageLine, text: str) -> None:
-        """A plain line, where there is no live display."""
+        """Print a plain line where there is no live display."""
         if self._live is not None:
             return
         line.printed = self._clock()
         self._print(line, text)
 
     def _print(self, line: StageLine, what: str, style: str = "") -> None:
-        """A line that stays; above the live ones where there are such."""
+        """Print a permanent line, above the live ones if there are any."""
         text = legible(f"{time.strftime('%H:%M:%S')} {line.name}: {what}", self.console.encoding)
         self.console.print(Text(text, style), soft_wrap=True, highlight=False)
 
     # -- live ---------------------------------------------------------------------------------------------------------
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Drawn by the live display, from its own thread."""
+        """Called by the live display, from its own thread."""
         table = Table.grid(padding=(0, 1))
         table.width = min(options.max_width, MAX_WIDTH)
         with self._lock:
@@ -188,7 +187,7 @@ class StageProgress:
 
 
 def legible(text: str, encoding: str) -> str:
-    """What can be written to a terminal of this encoding without harm; the rest becomes question marks."""
+    """Text that is safe for a terminal of this encoding; other characters become question marks."""
     return plain(text).encode(encoding, "replace").decode(encoding)
 
 
@@ -200,6 +199,6 @@ def elapsed(seconds: float) -> str:
 
 
 def error(console: Console, message: str) -> None:
-    """`sesame: MESSAGE`, red where there is colour, on standard error: `console` if it writes there, else beside it."""
+    """`sesame: MESSAGE`, red where there is colour, on standard error."""
     target = console if console.stderr else Console(stderr=True, no_color=console.no_color)
     target.print(Text(f"sesame: {plain(message, keep=chr(10))}", "red"), soft_wrap=True, highlight=False)

@@ -1,7 +1,7 @@
-"""Views of examples on a terminal, by their types; nothing here knows kinds of data or corruptions.
+"""Prints views of examples on a terminal, by type of view, for any kind of data and corruption.
 
 Images are half blocks, two pixels a cell; frames and waves are block characters; tables show cells side by side.
-Without colour, what must be predicted is in ‹ ›.
+Without colour, prediction targets are in ‹ ›.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BRACKETED: tuple[Mark, ...] = ("target", "random", "kept")
 
 
 def show_examples(examples: Sequence[Example], console: Console) -> None:
-    """Print examples: a table of those that are cells, images beside one another, others each in a frame."""
+    """Print examples: cells as a table, images beside one another, others each in a frame."""
     for layout, alike in groupby(examples, _layout):
         layout(list(alike), console)
     if console.color_system is not None and not console.no_color and any(map(_has_targets, examples)):
@@ -73,7 +73,7 @@ def _panels(examples: Sequence[Example], console: Console) -> None:
 
 
 def _images(examples: Sequence[Example], console: Console) -> None:
-    """Each view a line of images, as many beside each other as fit."""
+    """A line of images for each view, as many side by side as fit."""
     images = [[view for view in example.views.values() if isinstance(view, Image)] for example in examples]
     across = max(1, console.width // (min(images[0][0].pixels.shape[-1], WIDEST) + 2))
     for start in range(0, len(examples), across):
@@ -111,7 +111,7 @@ def _cell(value: Any) -> str:
 
 
 def render(view: View, marked: bool = False) -> RenderableType:
-    """One view. `marked`: marks are characters, for want of colour."""
+    """One view. marked: marks are shown by characters instead of colours."""
     if isinstance(view, Tokens):
         return _tokens(view, marked)
     if isinstance(view, Targets):
@@ -141,7 +141,7 @@ def _tokens(view: Tokens, marked: bool) -> Text:
 
 
 def _targets(view: Targets) -> Text:
-    """Every target with its position, and what the network saw instead where that is no mask."""
+    """Every target with its position, and the network's input there unless it is a mask."""
     text = Text()
     for target in view.targets:
         if text:
@@ -195,7 +195,7 @@ def spectrogram(view: Frames) -> Text:
 
 
 def waveform(view: Wave) -> Text:
-    """Samples [T] by their largest size in every column, from the bottom up."""
+    """Samples [T] as bars: the largest amplitude in every column."""
     samples = np.abs(np.asarray(view.samples, np.float64))
     length = len(samples) / view.rate if view.rate else 0.0
     caption = f"{len(samples):,} samples, {length:.2f} s"

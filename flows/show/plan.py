@@ -25,7 +25,7 @@ PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
 
 def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
-    """Each stage, stored or to do and why, and what pretraining needs."""
+    """Print each stage, stored or to do and why, and what pretraining needs."""
     from pipeline import dag
 
     planned = dag.plan(dag.nodes(loaded, home.downloads), home.store())
@@ -48,7 +48,7 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
 
 
 def _rows(train: dict[str, Any]) -> str:
-    """What shards say of their rows."""
+    """Rows of shards, in words."""
     parts = [f"{train['rows']:,} rows" + (f" of shape {tuple(train['shape'])}" if "shape" in train else "")]
     parts += [f"{train['tokens']:,} tokens"] if "tokens" in train else []
     parts += [f"{train['padding_share']:.1%} padding"] if "padding_share" in train else []
@@ -112,7 +112,7 @@ def _fact(label: str, text: str, note: str = "") -> Text:
 
 
 def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
-    """The cluster that a published system would take: GPUs, days, shards, and whose formulas say so."""
+    """Print the cluster that a published system would take: GPUs, days, shards, and the sources of the formulas."""
     from data_prep.text.write_shards import TOKENS_PER_SHARD
 
     described = published_systems.SYSTEMS[name]
@@ -199,7 +199,7 @@ def short(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time to be expected, in the unit that suits it."""
+    """An expected time in a suitable unit."""
     for unit, value in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * value:
             return f"{seconds / value:.3g} {unit}"

@@ -1,11 +1,11 @@
-"""Shows what an artifact looks like in numbers: shards, a corpus or a tokenizer.
+"""Shows statistics of an artifact: shards, a corpus or a tokenizer.
 
     rows and tokens     how long, how much padding, how often each token
     documents           how many, how long, from which source; what was rejected
     vocabulary          kinds of pieces, their lengths
 
-Bars are made of block characters, an eighth of a cell fine, and say the same without colour. Shards have most of it in
-their files; for those made before they had, and for everything else, it is counted here.
+Bars are made of block characters with a resolution of an eighth of a cell. Shards have most statistics in their files;
+for older shards, and for everything else, they are computed here.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MOST_BINS, MOST_LINES, MOST_PIECES = 16, 12, 10
 
 
 def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifact | None = None) -> dict[str, Any]:
-    """All there is to say of an artifact, as plain values: which parts it has depends on what it is.
+    """Statistics of an artifact as plain values; which keys there are depends on what it is.
 
-    tokenizer, corpus: what shards were made from, where it is still there. UserError for an artifact of another kind.
+    tokenizer, corpus: what shards were made from, if it still exists. UserError for an artifact of another kind.
     """
     files = artifact.manifest["files"]
     if not _is_text(artifact):
@@ -65,19 +65,19 @@ def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifa
 
 
 def _is_text(artifact: Artifact) -> bool:
-    """Whether its page names tokens: their rows and documents have one of their own. Others are shown as blocks."""
+    """Whether the statistics are those of tokens and documents; others are shown as blocks."""
     return artifact.stage not in ("ingest", "shards") or kind_of(artifact.config["kind"]).fits == "tokenizer"
 
 
 def _counted(artifact: Artifact) -> dict[str, Any]:
-    """What the stage counted of shards; what is counted now of a corpus."""
+    """Statistics stored with shards, or computed now for a corpus."""
     if artifact.stage == "ingest":
         return {**kind_of(artifact.config["kind"]).corpus_stats(artifact.path), "ingested": artifact.summary}
     return json.loads((artifact.path / STATS).read_text(encoding="utf-8"))
 
 
 def _stored(artifact: Artifact, name: str) -> Any:
-    """What the stage counted, if it did and this version means the same by it."""
+    """Statistics stored by the stage; None if there are none, or of another version."""
     if name not in artifact.manifest["files"]:
         return None
     try:
@@ -103,7 +103,7 @@ def _rows(artifact: Artifact, splits: Sequence[str], tokenizer: Artifact | None)
 
 
 def show(artifact: Artifact, values: dict[str, Any], console: Console, split: str = "train") -> None:
-    """Print what `gather` found; of several splits, one in detail. UserError where there is no such split."""
+    """Print what `gather` returned, one split in detail. UserError where there is no such split."""
     console.print(
         Text.assemble((artifact.key, "bold"), plain(f" · {artifact.stage} · {size(artifact.size)}")), soft_wrap=True
     )
@@ -124,7 +124,7 @@ def show(artifact: Artifact, values: dict[str, Any], console: Console, split: st
 
 
 def _chosen(artifact: Artifact, split: str, sizes: dict[str, int]) -> str:
-    """The split asked for; of a mixture's several, the largest."""
+    """The requested split; of several in a mixture, the largest."""
     matches = [name for name in sizes if split in (name, name.partition("-")[0])]
     if not matches:
         raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(sizes)}")
@@ -294,7 +294,7 @@ def _lengths(console: Console, lengths: Lengths) -> None:
 
 
 def _coarser(edges: Sequence[int], counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """As many bins as fit on a page: without the empty ones at the ends, and joined where they are too many."""
+    """As many bins as fit on a page: without empty ones at the ends, and merged where they are too many."""
     occupied = [index for index, count in enumerate(counts) if count]
     first, last = (occupied[0], occupied[-1] + 1) if occupied else (0, 0)
     shown = list(edges[first : last + 1])

@@ -1,4 +1,4 @@
-"""What a person sees when a run is over: a table, where the figures are, and what to try next."""
+"""The summary of a finished run: results, where the files are, and what to try next."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
 
 
 def _pretraining(report: dict[str, Any]) -> Text:
-    """What pretraining came to on what was held out."""
+    """Pretraining metrics on held-out data."""
     held_out = names.held_out(report["pretraining"])
     text = "tokens" in report["shards"]["train"]
     shown = [name for name in (SHOWN if text else held_out) if name in held_out and name != "loss"]
@@ -79,5 +79,5 @@ def _next_steps(run: Run) -> list[str]:
 
 
 def _short(path: Path) -> str:
-    """A path as a person would type it here."""
+    """A path relative to the current folder, where it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
