@@ -1,13 +1,13 @@
-"""Detectors without a network of ours, on the same rows: PyOD's and scikit-learn's, with their own settings.
+"""Baseline detectors from PyOD and scikit-learn, on the same rows.
 
-Every one is fitted on scaled training rows and gives a function from rows to scores, higher for the more unusual. The
-settings are the libraries' defaults, fixed before any anomaly was seen: what ours are chosen by (held-out normal rows)
-has no counterpart in most of them.
+Each is fitted on scaled training rows and gives a function from rows to scores, higher for more unusual rows. Their
+settings are the libraries' defaults, fixed before any anomaly was seen: most have no counterpart to the held-out normal
+rows by which our networks are chosen.
 
 PyOD's ECOD and COPOD rank a row among the training rows *and the other rows of its batch*, so that a batch with many
 anomalies looks normal. A score must not depend on its batch: here a row is ranked among the training rows and itself,
-which is what PyOD gives for a batch of one. The batch's own figures stand beside, for whoever compares with published
-ones, under `BATCHED`.
+which is what PyOD gives for a batch of one. Scores of whole batches are reported, too, under `BATCHED`, to compare with
+published figures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXPLAINED = 0.9  # of the variance: components of PCA's reconstruction
 def fit(name: str, train: np.ndarray, seed: int) -> dict[str, ScoreFunction]:
     """A detector by its name in `pipeline.downstream.anomaly.job.Baseline`, fitted on float [R, D].
 
-    With it, where its scores depend on their batch, the same as it comes.
+    For detectors whose scores depend on their batch, the unchanged version is returned, too.
     """
     detector = DETECTORS[name](train, seed)
     if name in ("ecod", "copod"):
@@ -44,7 +44,7 @@ def ranked_alone(name: str, train: np.ndarray) -> ScoreFunction:
     def score(rows: np.ndarray) -> np.ndarray:
         rows = rows.astype(np.float64)
         left, right = np.empty_like(rows), np.empty_like(rows)
-        for column in range(rows.shape[1]):  # of both sides: itself, and the training rows as far out as it
+        for column in range(rows.shape[1]):  # ranks from both sides, the row itself included
             left[:, column] = 1 + np.searchsorted(ranked[:, column], rows[:, column], side="right")
             right[:, column] = count - np.searchsorted(ranked[:, column], rows[:, column], side="left")
         left, right = -np.log(left / count), -np.log(right / count)
@@ -60,7 +60,7 @@ def ranked_alone(name: str, train: np.ndarray) -> ScoreFunction:
 
 
 def classifiers(train: np.ndarray, marked: np.ndarray, seed: int) -> dict[str, ScoreFunction]:
-    """Plain binary classifiers, given the training rows as normal and a few marked anomalies [M, D]."""
+    """Binary classifiers fitted on the training rows as normal and a few labelled anomalies [M, D]."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
@@ -89,7 +89,7 @@ def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Call
         if "n_features" in settings:
             extra["n_features"] = train.shape[1]
         detector = getattr(import_module(f"pyod.models.{module}"), kind)(**{**settings, **extra})
-        with torch.random.fork_rng(devices=[]):  # some seed it for everybody
+        with torch.random.fork_rng(devices=[]):  # some seed the global generator
             detector.fit(train)
         return detector.decision_function
 
@@ -97,7 +97,7 @@ def _pyod(module: str, kind: str, seeded: bool = False, **settings: Any) -> Call
 
 
 def _pca(train: np.ndarray, seed: int) -> ScoreFunction:
-    """PyOD's, of all components that vary: it divides by their variance, and one-hot columns add up to a constant."""
+    """PyOD's PCA with all components of non-zero variance, by which it divides: one-hot columns sum to a constant."""
     spread = train.std(0)
     rank = int(np.linalg.matrix_rank((train - train.mean(0)) / np.where(spread > 0, spread, 1)))
     return _pyod("pca", "PCA", n_components=min(max(rank, 1), *train.shape))(train, seed)

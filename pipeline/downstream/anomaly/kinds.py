@@ -1,8 +1,7 @@
-"""Anomalies by kind: those that classifiers were shown, and those that turn up later.
+"""Results by kind of anomaly: kinds that classifiers were trained on, and new ones.
 
-A classifier learns what parts normal rows from the anomalies it was given; where others differ from normal rows in
-something else, it has nothing to go by. A method that learned from normal rows alone knows no kind, and loses none:
-that is why one class is asked for.
+A classifier learns to tell normal rows from the anomalies it was given, and may miss anomalies that differ in other
+ways. A method that learned from normal rows alone does not depend on the kind.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ MOST_KINDS = 12  # columns of a table
 
 
 def classifiers(measured: Measurements) -> list[str]:
-    """Methods that were given marked anomalies."""
+    """Methods that were given labelled anomalies."""
     return [name for name in measured.values if name.endswith(MARKED)]
 
 
 def areas(measured: Measurements, judged: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Mean AUROC on (known, new) kinds, of `judged` scores of ours and of every other method."""
+    """Mean AUROC on (known, new) kinds of our `judged` scores and of every baseline."""
     chosen = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
     return {name: (measured.mean(name, KNOWN), measured.mean(name, NEW)) for name in chosen}
 
 
 def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measurements) -> list[Table]:
-    """Known kinds beside new ones, if some were new, and each kind, if there are several."""
+    """A table of known and new kinds, if some were new, and one of each kind, if there are several."""
     kind_tables: list[Table] = []
 
     def called(name: str) -> str:
@@ -59,7 +58,7 @@ def tables(kinds: Sequence[str], judged: Sequence[str], measured: Measurements) 
 
 
 def _of_kind(method: str, kind: str, measured: Measurements) -> str:
-    """Mean over the splits; of a classifier over those where the kind is new, where there are such."""
+    """Mean AUROC over the splits; for a classifier over those where the kind is new, if there are any."""
     by_split = measured.by_kind[method].get(kind, [])
     if method in classifiers(measured):
         by_split = [(area, is_known) for area, is_known in by_split if not is_known] or by_split
@@ -67,7 +66,7 @@ def _of_kind(method: str, kind: str, measured: Measurements) -> str:
 
 
 def verdict(judged: Sequence[str], best: str | None, measured: Measurements) -> str:
-    """One more sentence where some kinds were new, or nothing."""
+    """A sentence about new kinds; empty where none were new."""
     methods = classifiers(measured)
     if not methods or KNOWN not in measured.values[methods[0]]:
         return ""
@@ -83,7 +82,7 @@ def verdict(judged: Sequence[str], best: str | None, measured: Measurements) -> 
 
 
 def numbers(ours: str, measured: Measurements) -> dict[str, float]:
-    """Numbers to log where some kinds were new."""
+    """Metrics of known and new kinds; empty where none were new."""
     methods = classifiers(measured)
     if not methods or KNOWN not in measured.values[methods[0]]:
         return {}

@@ -1,4 +1,4 @@
-"""What the scores of detectors are worth on test rows, over several splits."""
+"""Metrics of detectors on test rows, over several splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KNOWN, NEW = "auroc_known_kinds", "auroc_new_kinds"
 
 
 def recall_at(scores: np.ndarray, anomalous: np.ndarray, false_alarms: float) -> float:
-    """Largest share of anomalies that a threshold finds while it flags at most that share of the normal rows [n]."""
+    """Highest recall of a threshold that flags at most `false_alarms` of the normal rows; scores and labels [n]."""
     from sklearn.metrics import roc_curve
 
     wrong, right, _ = roc_curve(anomalous, scores, drop_intermediate=False)
@@ -21,20 +21,20 @@ def recall_at(scores: np.ndarray, anomalous: np.ndarray, false_alarms: float) ->
 
 
 class Measurements:
-    """Figures of every method, split after split; all methods see the same splits."""
+    """Metrics of every method over the same splits."""
 
     def __init__(self, false_alarms: float) -> None:
         self.false_alarms = false_alarms
         self.base_rates: list[float] = []
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.flagged: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-        """Shares of normal rows and of anomalies above a threshold, by method and how it was drawn."""
+        """Shares of normal rows and of anomalies above a threshold, by method and kind of threshold."""
         self.by_kind: dict[str, dict[str, list[tuple[float, bool]]]] = defaultdict(lambda: defaultdict(list))
-        """By method and kind of anomaly: AUROC of that kind and normal rows, and whether the kind was known."""
+        """By method and kind of anomaly: AUROC against normal rows, and whether the kind was known."""
         self._curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
     def add(self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray) -> None:
-        """Scores [n] of test rows by method, and which of them are anomalies."""
+        """Add a split: scores [n] of test rows by method, and which of them are anomalies."""
         from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
         for method, values in scores.items():
@@ -49,16 +49,16 @@ class Measurements:
             self._curves[method].append((np.interp(GRID, wrong, right), precision[::-1][reached]))
 
     def flag(self, method: str, how: str, threshold: float, scores: np.ndarray, anomalous: np.ndarray) -> None:
-        """What a threshold flags of test rows with scores [n]."""
+        """Add what a threshold flags among test rows with scores [n]."""
         above = scores > threshold
         self.flagged[method, how].append((float(above[~anomalous].mean()), float(above[anomalous].mean())))
 
     def add_kinds(
         self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known_kinds: Collection[str]
     ) -> None:
-        """Areas of each kind of anomaly beside all normal rows, and of known and of new ones together.
+        """Add the AUROC of each kind of anomaly against all normal rows, and of all known and all new kinds.
 
-        kinds [n]: labels of the test rows; known: those that anomalies were marked of, if not all are.
+        kinds [n]: labels of the test rows; known_kinds: kinds of the labelled anomalies, if not all.
         """
         is_known = np.isin(kinds, list(known_kinds))
         for method, values in scores.items():
@@ -91,7 +91,7 @@ class Measurements:
 
 
 def _area(scores: np.ndarray, anomalous: np.ndarray, chosen: np.ndarray) -> float:
-    """AUROC of all normal rows and of the chosen ones of the anomalies."""
+    """AUROC of all normal rows against the chosen anomalies."""
     from sklearn.metrics import roc_auc_score
 
     rows = ~anomalous | chosen

@@ -48,7 +48,7 @@ def build(
     caveat: str,
     out_dir: Path,
 ) -> Report:
-    """Draws into `out_dir/figures`. caveat: what is to be said of the detector that stays; "": nothing."""
+    """Draws into `out_dir/figures`. caveat: of the exported detector; may be empty."""
     judged = [detector.judged_by for detector, _ in chosen]
     others = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
     best = max(others, key=measured.mean, default=None)
@@ -104,7 +104,7 @@ def _about(job: Config, pool: Pool, draw: Draw, measured: Measurements) -> str:
 
 
 def _marked(job: Config, pool: Pool) -> str:
-    """What plain classifiers were given."""
+    """What binary classifiers were given, in words."""
     if job.known_kinds:
         return (
             f"Plain classifiers were given a few anomalies of {job.known_kinds} of the {len(pool.kinds)} kinds "
@@ -122,7 +122,7 @@ def _row(name: str, measured: Measurements, judged: bool) -> list[str]:
 
 
 def _tables(job: Config, chosen: ChosenDetectors, measured: Measurements, reasons: list[dict[str, Any]]) -> list[Table]:
-    """Those beside the first."""
+    """All tables but the first."""
     rows = []
     for (name, how), shares in measured.flagged.items():
         (normal, anomalies), (normal_std, anomalies_std) = np.mean(shares, 0), np.std(shares, 0)
@@ -144,7 +144,7 @@ def _tables(job: Config, chosen: ChosenDetectors, measured: Measurements, reason
 
 
 def _reasons(job: Config, pool: Pool, shown: FirstSplit, folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """Of the test rows with the highest scores, and the name of the figure: of images, what they are rebuilt as."""
+    """Reasons for the test rows with the highest scores, and the name of the figure, for images reconstructions."""
     top = np.argsort(-shown.scores, kind="stable")[: job.shown]
     rows = shown.draw.test[top]
     values = shown.rows.inputs[rows]

@@ -1,14 +1,14 @@
-"""The rows that an anomaly job learns from and is tested on: drawn anew for every seed, then scaled.
+"""The rows that an anomaly job trains and tests on: drawn anew for every seed, then scaled.
 
-    rows of the corpus, of equal inputs one; none of those that are there as normal and as an anomaly
-      normal ──► train_share ──┬─► learn      what networks learn from
-                               └─► held_out   what thresholds are drawn by, and candidates chosen
+    rows of the corpus without duplicates; inputs that occur both as normal and as an anomaly are left out
+      normal ──► train_share ──┬─► learn      training rows of networks
+                               └─► held_out   for thresholds and the choice of candidates
              └─► the others ──► test
-      anomalies ──► contamination (into learn and held_out, unmarked)   ──► marked, for plain classifiers
+      anomalies ──► contamination (into learn and held_out, unmarked)   ──► marked, for binary classifiers
                 └─► the others ──► test
 
-The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the seed's number. Anomalies are
-of kinds, their labels; where the marked ones are of few, which these are goes round from split to split.
+The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the number of the split. Labels
+of anomalies are their kinds; where marked ones are of a few kinds only, these rotate from split to split.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEAST_LEARNED = 10  # rows
 
 @dataclass(frozen=True)
 class Draw:
-    """Numbers of rows."""
+    """Indices of rows in one split."""
 
     learn: np.ndarray
     held_out: np.ndarray
@@ -45,17 +45,17 @@ class Draw:
     truth: np.ndarray
     """[test] bool: which of them are anomalies."""
     known_kinds: frozenset[str] = frozenset()
-    """Kinds of anomalies that the marked ones are of, where others are left out of them."""
+    """Kinds of the marked anomalies; empty: all kinds."""
 
     @property
     def train(self) -> np.ndarray:
-        """All that are given as normal: what a method without held-out rows learns from."""
+        """All rows given as normal, for methods that need no held-out rows."""
         return np.concatenate([self.learn, self.held_out])
 
 
 @dataclass(frozen=True)
 class ScaledRows:
-    """Every row as networks are given it."""
+    """All rows as network inputs."""
 
     inputs: np.ndarray  # float32 [N, *shape]
     transform: Transform | None  # of a table
@@ -89,12 +89,12 @@ class Pool:
         anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
         joined = _joined(parts)
         distinct, self.torn = _distinct(training_rows.of_rows(joined), anomalous)
-        """Rows that are left out because equal ones have labels of the other side."""
+        """Number of rows left out because equal inputs occur both as normal and as an anomaly."""
         self.anomalous = anomalous[distinct]
         """[N] bool."""
         self.places = [places[row] for row in distinct]
         self.labels = np.array(kinds, np.str_)[distinct]
-        """[N]: as the sources have them, which is also the kind of an anomaly."""
+        """[N]: labels of the sources, which are also the kinds of anomalies."""
         self.kinds: list[str] = np.unique(self.labels[self.anomalous]).tolist()
         self.rows: pa.RecordBatch | np.ndarray = _taken(joined, distinct)
         self._check(self.anomalous)
@@ -147,7 +147,7 @@ class Pool:
         return Draw(train[num_held_out:], train[:num_held_out], marked, test, self.anomalous[test], known_kinds)
 
     def _known(self, number: int) -> frozenset[str]:
-        """Kinds that anomalies are marked of in split `number`: each in turn, in an order of the seed's."""
+        """Kinds of the marked anomalies in split `number`: each in turn, in an order keyed by the seed."""
         count, num_kinds = self.job.known_kinds, len(self.kinds)
         if not count:
             return frozenset()
@@ -161,7 +161,7 @@ class Pool:
         return frozenset(self.kinds[place] for place in order[turn].tolist())
 
     def _marked(self, odd: np.ndarray, known_kinds: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Anomalies that are marked, and the others; both in their order. UserError where there are too few."""
+        """Marked anomalies and the others, both in order. UserError where there are too few."""
         count = max(self.job.marked, default=0)
         if not known_kinds:
             return odd[:count], odd[count:]
@@ -179,7 +179,7 @@ class Pool:
         return rows[permute(np.arange(len(rows)), len(rows), key(self.seed, purpose))]
 
     def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> ScaledRows:
-        """All rows as numbers; of a table by a transform fitted on the rows `learn`."""
+        """All rows as network inputs; for a table by a transform fitted on the rows `learn`."""
         if isinstance(self.rows, np.ndarray):
             return ScaledRows(scaled(self.rows), None)
         learned = self.rows.take(pa.array(np.sort(learn)))
@@ -187,15 +187,15 @@ class Pool:
         return ScaledRows(transform.apply(self.rows), transform)
 
     def named(self, row: int) -> tuple[str, str]:
-        """Where a row comes from, and its label."""
+        """The source of a row, and its label."""
         corpus, place = self.places[row]
         return corpus.names([place])[0], corpus.labels([place])[0] or ""
 
 
 def _distinct(inputs: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, int]:
-    """The first row of each input, given digests and sides [R], but of inputs of both sides; how many rows those have.
+    """Indices of the first row of each distinct input, without inputs on both sides; how many rows the latter are.
 
-    Whoever learned one of them as normal would be tested on its equal as an anomaly.
+    inputs: digests [R]; anomalous [R]. A method that learned such a row as normal would be tested on it as an anomaly.
     """
     _, first, group, count = np.unique(inputs, return_index=True, return_inverse=True, return_counts=True)
     odd = np.bincount(group[anomalous], minlength=len(count))

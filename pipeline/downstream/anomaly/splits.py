@@ -1,4 +1,4 @@
-"""The splits of an anomaly job: every method learns from each, and is scored on its test rows."""
+"""Trains and tests every method on the splits of an anomaly job."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def evaluate(
 def _judged(
     detector: Detector, scorer: Scorer, rows: ScaledRows, draw: Draw, job: Config, pool: Pool, measured: Measurements
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Measure one of ours on a split; returns the test rows' scores that it is judged by, and thresholds of them."""
+    """Measure one of our detectors on a split; returns its scores of the test rows, and thresholds."""
     scores = scorer.scores(rows.inputs[draw.test], job.importance_samples)
     _measure(measured, {f"{detector.name}: {name}": values for name, values in scores.items()}, pool, draw)
 
@@ -69,7 +69,7 @@ def _judged(
         "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
         "by tail": thresholds.by_tail(normal, job.false_alarms).value,
     }
-    if detector.trim and job.contamination:  # as if the anomalies among these rows had the highest scores of all
+    if detector.trim and job.contamination:  # assuming that the anomalies among these rows have the highest scores
         trimmed = normal[without_highest(normal, job.contamination)]
         limits["by quantile, trimmed"] = thresholds.by_quantile(trimmed, job.false_alarms).value
     if len(draw.marked):
@@ -87,7 +87,7 @@ def _measure(measured: Measurements, scores: Scores, pool: Pool, draw: Draw) -> 
 
 
 def _others(job: Config, rows: ScaledRows, draw: Draw, number: int) -> Scores:
-    """Scores of the test rows by methods without a network of ours."""
+    """Scores of the test rows by the baselines and classifiers."""
     train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
     scores: Scores = {}
     for name in job.baselines:

@@ -1,8 +1,7 @@
-"""The job `codes`: what codes keep of rows that were never seen, beside PCA's of the same size; and maps of the codes.
+"""The job `codes`: reconstruction of unseen rows from codes, compared with PCA of the same size; maps of the codes.
 
-Rows are what the network is given: images in 0 … 1, the columns of a table made numbers. An error is the squared one
-summed over the values of a row. Probes (`pipeline.downstream.probes`) see codes of training rows and are scored on test
-rows.
+Rows are network inputs: images in 0 … 1, or the transformed columns of a table. Errors are squared and summed over the
+values of a row. Probes (`pipeline.downstream.probes`) are fitted on codes of training rows and scored on test rows.
 """
 
 from __future__ import annotations
@@ -33,25 +32,25 @@ OURS, PCA, INPUTS = "auto-encoder", "PCA", "inputs"
 
 
 class Config(JobConfig):
-    """What codes keep of unseen rows, beside PCA's of the same size; and a map of them."""
+    """Reconstruction of unseen rows from codes, compared with PCA of the same size; a map of the codes."""
 
     task: Literal["codes"] = Field(description="Which job it is.")
-    neighbours: int = Field(default=15, ge=1, description="Of trustworthiness.")
-    rows: int = Field(default=2000, ge=100, description="Most test rows of the maps, for t-SNE takes its time.")
+    neighbours: int = Field(default=15, ge=1, description="Neighbours that trustworthiness counts.")
+    rows: int = Field(default=2000, ge=100, description="Most test rows of the maps; t-SNE is slow.")
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Rows of arrays."""
+    """Arrays."""
     return kind_problems(recipe, job, ("table", "images"))
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """Nothing: all that matters is in the artifacts."""
+    """None: the result depends on the artifacts alone."""
     return {}
 
 
 class _Rows(NamedTuple):
-    """Training and test rows, as networks are given them, with their classes."""
+    """Training and test rows as network inputs, with their classes."""
 
     train: np.ndarray  # float32 [N, *shape]
     test: np.ndarray  # float32 [M, *shape]
@@ -66,7 +65,7 @@ class _Rows(NamedTuple):
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Encode unseen rows and set reconstruction, probes and maps beside those of as many principal components.
+    """Encode unseen rows; compare reconstruction, probes and maps with those of as many principal components.
 
     inputs: `pretrained`, an auto-encoder in `model/`; `shards`, columns `input` [R, *shape] and `label` [R] of the
     splits train and test; `corpus`, for names of classes. Errors are squared and summed over a row's values; accuracies
@@ -99,7 +98,7 @@ def run(
 def _features(
     job: Config, model: Any, rows: _Rows, context: Context
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, np.ndarray]]:
-    """Features of (training rows [N, D], test rows [M, D]) by name, and the test rows rebuilt from them."""
+    """Features of (training rows [N, D], test rows [M, D]) by name, and the reconstructed test rows."""
     from sklearn.decomposition import PCA as Components  # noqa: N811 - the name is ours here
 
     from pipeline.downstream.train_in_memory import encoded, rebuilt
@@ -127,7 +126,7 @@ def _measured(
     rows: _Rows,
     context: Context,
 ) -> dict[str, dict[str, float]]:
-    """Error, and where rows have classes accuracies of probes, by name of the features."""
+    """Errors, and accuracies of probes where rows have classes, by name of the features."""
     measured: dict[str, dict[str, float]] = {
         name: {"error": _error(reconstructed, rows.test)} for name, reconstructed in rebuilt.items()
     }
@@ -177,7 +176,7 @@ def _cells(measured: Mapping[str, float], probed: bool) -> list[str]:
 
 
 def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> dict[str, tuple[np.ndarray, float]]:
-    """Two numbers a test row, and their trustworthiness: the first two components, t-SNE of inputs and of codes."""
+    """Maps [M, 2] of test rows and their trustworthiness: two principal components, t-SNE of inputs and of codes."""
     from sklearn.manifold import TSNE, trustworthiness
 
     inputs, codes = features[INPUTS][: job.rows], features[OURS][: job.rows]

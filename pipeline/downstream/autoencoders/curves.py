@@ -1,8 +1,8 @@
-"""The job `curves`: layer by layer and then all at once, beside other ways to train a network as deep.
+"""The job `curves`: layer-wise pretraining and fine-tuning, compared with training the same depth end to end.
 
 The recipe's network was trained as a stack of machines, unrolled and fine-tuned (Hinton & Salakhutdinov 2006). Its
-rivals have as many steps, on the same rows, all of them for the whole network: from random weights, with other units or
-another optimizer. Curves are of validation rows, as training went on; the table is of test rows, at its end.
+rivals train for as many steps on the same rows, but end to end from random weights, with other units or another
+optimizer. Curves are validation errors during training; the table has test errors at its end.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Curve = list[tuple[int, float]]
 
 
 class RivalConfig(Settings):
-    """A way of training without machines, set beside them."""
+    """Training end to end, to compare with."""
 
     name: str = Field(min_length=1, description="What the curve is called.")
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(description="Between layers.")
@@ -45,11 +45,11 @@ class RivalConfig(Settings):
 
 
 class Config(JobConfig):
-    """Test error over the steps: layer by layer and then all at once, beside the same depth trained all at once."""
+    """Error over the steps of layer-wise pretraining, compared with training the same depth end to end."""
 
     task: Literal["curves"] = Field(description="Which job it is.")
     ours: str = Field(default="pretrained", description="What the recipe's own curve is called.")
-    rivals: list[RivalConfig] = Field(min_length=1, description="Other ways, with as many steps.")
+    rivals: list[RivalConfig] = Field(min_length=1, description="Other ways to train, with as many steps.")
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -59,14 +59,14 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """What the recipe's own network was trained with."""
+    """The recipe's training settings."""
     return training_settings(recipe)
 
 
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Train the rivals and set their errors beside the recipe's, over the steps and at the end.
+    """Train the rivals and compare their errors with the recipe's, over the steps and at the end.
 
     inputs: `pretrained`, an auto-encoder in `model/` with the log of its training; `shards`, column `input` [R, *shape]
     of the splits train, validation and test. Errors are squared, summed over a row's values and averaged over rows, of
@@ -158,7 +158,7 @@ def _report(
 
 
 def changed(config: dict[str, Any], rival: RivalConfig) -> dict[str, Any]:
-    """The recipe, trained all at once and in the rival's way."""
+    """The recipe's settings, changed to the rival's."""
     options = {name: value for name, value in config["objective"].get("options", {}).items() if name == "loss"}
     network = {**config["network"].get("config", {}), "activation": rival.activation}
     return {
@@ -170,12 +170,12 @@ def changed(config: dict[str, Any], rival: RivalConfig) -> dict[str, Any]:
 
 
 def curve(records: list[dict[str, Any]], values: int) -> Curve:
-    """(step, error summed over a row's values) wherever held-out rows were looked at."""
+    """(step, error summed over a row's values) of each evaluation on held-out rows."""
     return [(record["step"], values * record[ERROR]) for record in records if ERROR in record]
 
 
 def phases(config: dict[str, Any]) -> dict[str, int]:
-    """Each phase of the recipe's own training, and the step at which it is over."""
+    """Last step of each phase of the recipe's training, by name."""
     from training.config import ObjectiveConfig
     from training.objectives.rbm import RbmOptions, shares
 

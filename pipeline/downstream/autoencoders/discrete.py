@@ -1,7 +1,7 @@
-"""The job `discrete`: what discrete codes mean and how well they are used, and a prior of them to draw new rows from.
+"""The job `discrete`: meaning and usage of discrete codes, and a learned prior to sample new rows from.
 
-Everything is measured on test rows, but what needs many: which attribute a bit means is taken from training rows. The
-prior (`training.models.autoencoders.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
+Everything is measured on test rows, except the meaning of bits, which needs many rows and uses training rows. The prior
+(`training.models.autoencoders.code_prior`) learns the codes of training rows; it is stored with the auto-encoder in
 `model/`, from which `sesame sample` draws.
 """
 
@@ -44,7 +44,7 @@ MOST_BITS = 16  # in the table
 
 
 class Config(JobConfig):
-    """What discrete codes mean, how well they are used, and a prior of them to draw new rows from."""
+    """Meaning and usage of discrete codes, and a learned prior to sample new rows from."""
 
     task: Literal["discrete"] = Field(description="Which job it is.")
     prior_steps: int = Field(default=1000, ge=1, description="Steps of the prior's training.")
@@ -59,7 +59,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """How the recipe trains, by which the prior is trained, too."""
+    """The recipe's training settings, which the prior shares."""
     training = training_settings(recipe)
     return {"train": training["train"], "seed": training["seed"]}
 
@@ -75,7 +75,7 @@ class _Split(NamedTuple):
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Measure codes of test rows and what they mean; train a prior of them, kept in `model/`.
+    """Measure the codes of test rows and their meaning; train a prior of the codes, stored in `model/`.
 
     inputs: `pretrained`, an auto-encoder with discrete codes in `model/`; `shards`, columns `input` [R, *shape] and
     `label` [R] of the splits train and test; `corpus`, for names of classes. Errors are squared and summed over a
@@ -168,7 +168,7 @@ def _meaning_of(
     figures: _Figures,
     context: Context,
 ) -> _Meaning | None:
-    """Of bits, and of one code a row, where rows have classes."""
+    """The meaning of bits, or of a single code a row; None where rows have no classes."""
     if not are_classes(train.labels, test.labels):
         return None
     if kind == "binary":
@@ -190,7 +190,7 @@ def _verdict(places: int, size: int, numbers: Mapping[str, float], meaning: _Mea
 
 
 class _Meaning(NamedTuple):
-    """What codes were found to mean."""
+    """The meaning of codes: lines of the table, metrics, a clause of the verdict."""
 
     rows: list[list[str]]
     numbers: dict[str, float]
@@ -200,7 +200,7 @@ class _Meaning(NamedTuple):
 def _bits(
     codes: np.ndarray, labels: np.ndarray, attribute_values: dict[str, np.ndarray], figures: _Figures
 ) -> _Meaning:
-    """Which attribute each bit means; codes [N, P], known attributes [N] by name."""
+    """The attribute with the most mutual information for each bit; codes [N, P], attribute values [N] by name."""
     names, values = list(attribute_values), np.stack(list(attribute_values.values()), 1)
     information = np.stack([mutual_information(codes, value) for value in values.T], 1)  # [P, attributes]
     highest, order = information.max(1), np.argsort(-information.max(1))
@@ -223,7 +223,7 @@ def _bits(
 def _classes(
     codes: np.ndarray, clusters: np.ndarray, truth: np.ndarray, size: int, names: list[str], figures: _Figures
 ) -> _Meaning:
-    """How well codes [N] are the classes [N] that nobody named, beside clusters [N]."""
+    """Agreement of codes [N] with classes [N], compared with clusters [N]."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     def measured(clusters: np.ndarray) -> tuple[float, float, float]:
@@ -247,7 +247,7 @@ def _classes(
 
 
 def _clusters(train: np.ndarray, test: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """The k-means cluster of each unseen row, of clusters of rows seen; rows [N, values]."""
+    """The k-means cluster of each test row, fitted on training rows; rows [N, values]."""
     from sklearn.cluster import KMeans
 
     means: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(train)  # type: ignore[arg-type]
@@ -255,7 +255,7 @@ def _clusters(train: np.ndarray, test: np.ndarray, size: int, seed: int) -> np.n
 
 
 def negated(attribute: str) -> str:
-    """The opposite, in words."""
+    """The opposite of an attribute, in words."""
     return attribute.replace("is ", "is not ", 1) if attribute.startswith("is ") else f"not {attribute}"
 
 
@@ -266,7 +266,7 @@ def _short(value: float) -> str:
 def _prior(
     job: Config, settings: dict[str, Any], model: Any, codes: np.ndarray, unseen: np.ndarray, context: Context
 ) -> tuple[Any, float]:
-    """A prior that has learned the codes of training rows, and its bits per test row."""
+    """A prior trained on the codes of training rows, and its bits per test row."""
     import torch
 
     from pipeline.downstream.train_in_memory import applied, train_objective
@@ -314,14 +314,14 @@ def _drawn(folder: Path, count: int, seed: int) -> np.ndarray:
 
 
 def _every_code(model: Any) -> np.ndarray:
-    """What the decoder sees of each of K codes, where there is one code a row."""
+    """The decoder's input for each of K codes, where there is one code a row."""
     import torch
 
     return model.from_indices(torch.arange(model.size).view(-1, *model.code_shape())).numpy()
 
 
 class _Figures:
-    """What was drawn."""
+    """Draws figures and lists them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

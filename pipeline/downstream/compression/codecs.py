@@ -1,4 +1,4 @@
-"""Codecs of ours and others on whole test images, and the report that sets them beside each other."""
+"""Our codecs and standard ones on whole test images, and the report that compares them."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ Images = dict[str, np.ndarray]
 
 
 class CodedImage(NamedTuple):
-    """What a codec of ours did with one image."""
+    """One image coded by one of our codecs."""
 
     point: rd.RatePoint
     payload: float
     """Bits per pixel without header and checksum."""
     estimate: float
-    """Bits per pixel that the tables ask for."""
+    """Bits per pixel by the probabilities of the tables."""
     learned: float
-    """Bits per pixel that the learned distributions ask for, one a channel."""
+    """Bits per pixel by the learned distributions, one a channel."""
     seconds: tuple[float, float]
-    """Of coding and of decoding."""
+    """For coding and for decoding."""
     decoded: np.ndarray
 
 
@@ -89,7 +89,7 @@ def _figures(
     measure: str,
     folder: Path,
 ) -> list[Figure]:
-    """Rate against distortion, and some images beside what comes back of them at the middle λ and of JPEG."""
+    """Rate against distortion, and some images beside their decoded versions at the middle λ and by JPEG."""
     compression_figures.curves(curves, measure, folder / "rate-distortion.png")
     weights = list(ours)
     middle = weights[(len(weights) - 1) // 2]
@@ -191,7 +191,7 @@ def _savings(
 
 
 def bd(curves: Mapping[str, list[rd.RatePoint]], codec: str, quality: str) -> float:
-    """BD-rate of a codec against JPEG on a image; NaN where ours has one λ, or they reach nothing alike."""
+    """BD-rate of a codec against JPEG on an image; NaN where ours has one λ, or their qualities do not overlap."""
     return rd.bd_rate(curves[codec], curves[rd.JPEG], quality) if len(curves[codec]) > 1 else math.nan
 
 
@@ -232,7 +232,7 @@ def _models(
     out: Path,
     context: Context,
 ) -> list[tuple[float, Path]]:
-    """λ and folder of every codec: the recipe's, and those trained here."""
+    """λ and folder of every codec: the recipe's and those trained here."""
     model: Any = open_model(pretrained.path / MODEL)
     if not isinstance(model, CompressiveAutoencoder):
         raise UserError(f"downstream.{job.name}: needs objective compression, and this recipe's is {model.kind}.")
@@ -261,7 +261,7 @@ def _models(
 
 
 def _coded(codec: Codec, image: np.ndarray) -> CodedImage:
-    """Code a image to bytes, and decode it from them again."""
+    """Code an image to bytes and decode it again."""
     started = time.perf_counter()
     raw = codec.encode(image)
     encoded_at = time.perf_counter()
@@ -274,7 +274,7 @@ def _coded(codec: Codec, image: np.ndarray) -> CodedImage:
 
 
 def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.RatePoint]]:
-    """Points of a codec of Pillow's on every image, by its settings."""
+    """Points of one of Pillow's codecs on every image, by its settings."""
     curve = rd.STANDARDS[name]
     points = {}
     for number, (label, image) in enumerate(images.items()):
@@ -290,7 +290,7 @@ def _columns(by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]], codec: st
 
 
 def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.RatePoint, np.ndarray]:
-    """The JPEG file of a image whose bits per pixel come nearest, and what it shows."""
+    """The JPEG file of an image with the nearest bits per pixel, and the decoded image."""
 
     def at(quality: float) -> tuple[int, np.ndarray]:
         return rd.coded(image, rd.STANDARDS[rd.JPEG], quality)
@@ -308,7 +308,7 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def _finite_mean(values: list[float]) -> float:
-    """Of images whose number is known; NaN if none is."""
+    """Mean of the finite values; NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return float(np.mean(finite)) if finite else math.nan
 

@@ -1,9 +1,9 @@
-"""What a codec of images is judged by: bits per pixel of real files, PSNR, MS-SSIM, and Bjøntegaard's difference.
+"""Measures of image codecs: bits per pixel of real files, PSNR, MS-SSIM and Bjøntegaard's rate difference.
 
 bpp      8 · bytes / (height · width), everything in the file counted
 PSNR     10 · log₁₀(255² / mean squared error) dB, of 8-bit images
 MS-SSIM  Wang et al. 2003, five scales; SSIM where a side is too short for them
-BD-rate  how many per cent more bits than the anchor for the same quality (Bjøntegaard 2001): the mean, over the
+BD-rate  per cent of bits more than the anchor for the same quality (Bjøntegaard 2001): the mean, over the
          qualities that both reach, of the difference of log rate, interpolated by monotone piecewise cubics (PCHIP)
 """
 
@@ -34,13 +34,13 @@ class RatePoint(NamedTuple):
 
 
 class StandardCodec(NamedTuple):
-    """A codec of Pillow's and its settings, from few bits to many."""
+    """One of Pillow's codecs and its settings, from few bits to many."""
 
     format: str
     settings: tuple[float, ...]
     options: Callable[[float], dict[str, Any]]
     described: str
-    """What the settings are."""
+    """Describes the settings."""
 
 
 STANDARDS = {
@@ -66,7 +66,7 @@ STANDARDS = {
 
 
 def coded(image: np.ndarray, codec: StandardCodec, setting: float) -> tuple[int, np.ndarray]:
-    """Bytes of the file, and the image read back from it; images are uint8 [C, H, W]."""
+    """Size of the file in bytes, and the decoded image; images are uint8 [C, H, W]."""
     channels = len(image)
     file_image = Image.fromarray(image[0] if channels == 1 else image.transpose(1, 2, 0))
     options = codec.options(setting)
@@ -81,18 +81,18 @@ def coded(image: np.ndarray, codec: StandardCodec, setting: float) -> tuple[int,
 
 
 def measured(image: np.ndarray, decoded: np.ndarray, size: int) -> RatePoint:
-    """A image, what came back of it, and the bytes in between."""
+    """The point of an image, its decoded version, and the size of the file in bytes."""
     return RatePoint(8 * size / image[0].size, psnr(decoded, image), similarity(decoded, image))
 
 
 def psnr(decoded: np.ndarray, original: np.ndarray) -> float:
-    """See above, dB; both uint8. Infinite where they are equal."""
+    """PSNR in dB; both uint8. Infinite where they are equal."""
     error = np.square(decoded.astype(np.float64) - original).mean()
     return 10 * math.log10(BYTE**2 / error) if error else math.inf
 
 
 def is_multiscale(image: np.ndarray) -> bool:
-    """Whether a image is large enough for MS-SSIM."""
+    """Whether an image is large enough for MS-SSIM."""
     return min(image.shape[1:]) >= SHORTEST_SIDE
 
 
@@ -114,14 +114,14 @@ def similarity(decoded: np.ndarray, original: np.ndarray) -> float:
 
 
 def mean(points: Sequence[RatePoint]) -> RatePoint:
-    """Of several images at one setting."""
+    """The mean of several images at one setting."""
     return RatePoint(*(float(np.mean(column)) for column in zip(*points, strict=True)))
 
 
 def bd_rate(curve: Sequence[RatePoint], anchor: Sequence[RatePoint], quality: str = "psnr") -> float:
-    """Per cent of bits more (less: below 0) than `anchor` for equal quality.
+    """Per cent of bits more than `anchor` for equal quality; negative: fewer.
 
-    NaN where no quality is reached by both, or more bits do not buy any (as of an empty image).
+    NaN where the qualities do not overlap, or do not rise with the bits (as for an empty image).
     quality: "psnr", or "similarity", which is taken in decibels: −10 · log₁₀(1 − s).
     """
     from scipy.interpolate import PchipInterpolator

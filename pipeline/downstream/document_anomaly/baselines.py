@@ -1,12 +1,12 @@
-"""Scores of documents without a trained network, higher for the more unusual; none but the random network sees order.
+"""Baseline scores of documents, higher for more unusual ones; only the random network sees the order of words.
 
-    unigram          mean surprisal of a document's tokens by how often training documents have them, one added to each
-    tf-idf-knn       mean cosine distance to the nearest training documents, of weighted counts of words
-    tf-idf-iforest   isolation forest (Liu et al. 2008) on the leading components of the same
-    random-network   the mean surprisal of a network of the same shape with random weights
-    length           tokens
+    unigram          mean surprisal of tokens by their frequency in training documents, with add-one smoothing
+    tf-idf-knn       mean cosine distance of TF-IDF vectors to the nearest training documents
+    tf-idf-iforest   isolation forest (Liu et al. 2008) on the leading components of TF-IDF vectors
+    random-network   mean surprisal by a network of the same shape with random weights
+    length           number of tokens
 
-Settings are fixed, and were before any anomaly was seen.
+Settings were fixed before any anomaly was seen.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def fit(
 ) -> dict[str, ScoreFunction]:
     """Scores by name of those in `pipeline.downstream.document_anomaly.job.Baseline`, learned from training documents.
 
-    network: the one with random weights, where it is among the names.
+    network: with random weights, if `random-network` is among the names.
     """
     scores: dict[str, ScoreFunction] = {}
     words = _tf_idf(train.texts) if any(name.startswith("tf-idf") for name in names) else None
@@ -80,7 +80,7 @@ def _length(read: TokenisedDocuments) -> np.ndarray:
 
 
 def _tf_idf(texts: Sequence[str]) -> tuple[Any, Any]:
-    """The weighting and what it makes of the training texts: sparse [D, W]."""
+    """The fitted vectorizer and the training texts as sparse vectors [D, W]."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     weighting = TfidfVectorizer(sublinear_tf=True, min_df=min(LEAST_FREQUENT, len(texts)))

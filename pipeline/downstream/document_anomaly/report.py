@@ -1,4 +1,4 @@
-"""The report of a job on unusual documents: tables, figures, and which words are surprising."""
+"""The report of the job `document-anomaly`: tables, figures, and the most surprising words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WORDS_NAMED = 4
 
 @dataclass(frozen=True)
 class FirstDraw:
-    """The first draw, which figures show."""
+    """The first draw, shown in figures."""
 
     normal: np.ndarray  # scores
     unusual: dict[str, np.ndarray]  # by kind
@@ -44,7 +44,7 @@ def build(
     learned: Mapping[str, Sequence[Passage]],
     out_dir: Path,
 ) -> Report:
-    """Draws into `out_dir/figures`. measured: by kind of anomaly; learned: from, by split."""
+    """Draws into `out_dir/figures`. measured: by kind of anomaly; learned: passages learned from, by split."""
     methods = list(next(iter(measured.values())).values)
     alarms = f"{100 * job.false_alarms:.3g} % false alarms"
     tables = [Table("AUROC", ["method", *(f"AUROC, {kind}" for kind in measured)], _rows(methods, measured, AUROC))]
@@ -134,7 +134,7 @@ def _documents(shown: FirstDraw) -> Table:
 
 
 def _cell(text: str) -> str:
-    """Strangers' text that ends no cell and begins no markup."""
+    """Untrusted text, escaped for a Markdown table."""
     return "".join(f"\\{character}" if character in "\\|*_`[]#~$<" else character for character in text)
 
 
@@ -179,7 +179,7 @@ def _verdict(measured: Mapping[str, Measurements]) -> str:
 
 
 def _numbers(measured: Mapping[str, Measurements]) -> dict[str, float]:
-    """By kind of anomaly: figures of the surprisal, areas of the other methods, and what thresholds flag."""
+    """By kind of anomaly: metrics of the surprisal, AUROC of the other methods, and shares flagged."""
     numbers: dict[str, float] = {}
     for kind, of_kind in measured.items():
         numbers |= {f"{metric}/{slug(kind)}": of_kind.mean(SURPRISAL, metric) for metric in METRICS}
@@ -194,5 +194,5 @@ def _numbers(measured: Mapping[str, Measurements]) -> dict[str, float]:
 
 
 def slug(text: str) -> str:
-    """Of a metric's name or a file's."""
+    """Text as part of the name of a metric or file."""
     return "".join(character if character.isalnum() and character.isascii() else "_" for character in text.lower())

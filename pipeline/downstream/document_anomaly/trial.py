@@ -1,4 +1,4 @@
-"""One job on unusual documents: what it reads, and the network and baselines that score it."""
+"""Runs a job `document-anomaly`: reads documents and scores them by the network and baselines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMED = 6  # words of a document
 
 
 class ScoredDocuments(NamedTuple):
-    """Documents and our scores of them, each float64 [D]."""
+    """Documents and their scores by method, each float64 [D]."""
 
     tokens: TokenCorpus
     surprisals: Surprises
@@ -47,7 +47,7 @@ Draw = tuple[list[Passage], dict[str, list[Passage]]]
 
 
 class Trial:
-    """A job on its inputs."""
+    """A job with its inputs."""
 
     def __init__(self, job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], context: Context) -> None:
         if job.length is None or job.rounds is None:
@@ -65,7 +65,7 @@ class Trial:
         return PseudoLikelihood.open(self.model, self.length, self.rounds, self.device, random)
 
     def run(self, out_dir: Path) -> Report:
-        """Figures and the detector go to `out_dir`."""
+        """Carry out the job; figures and the detector go to `out_dir`."""
         job, progress = self.job, self.context.progress
         progress("reading documents")
         validation, pools = self._validation(), self._pools()
@@ -91,7 +91,7 @@ class Trial:
         detector: DocumentDetector,
         limits: Mapping[str, float],
     ) -> tuple[dict[str, Measurements], FirstDraw]:
-        """Figures of all draws by kind of anomaly, and what is shown of the first one. limits: thresholds by name."""
+        """Metrics of all draws by kind of anomaly, and the first draw. limits: thresholds by name."""
         job, measured = self.job, dict[str, Measurements]()
         shown: list[FirstDraw] = []
         for number, (normal, odd) in enumerate(self._draws(pools, train)):
@@ -125,7 +125,7 @@ class Trial:
         return documents
 
     def _detector(self, held_out: ScoredDocuments) -> DocumentDetector:
-        """With a threshold by which few of the validation documents are flagged."""
+        """The detector, with a threshold from the validation documents."""
         columns = {SCORE: held_out.scores[SURPRISAL], TOKENS: by_document(held_out.tokens).lengths}
         threshold = thresholds.by_quantile(columns[SCORE], self.job.false_alarms).value
         baseline = Baseline.of(columns)
@@ -134,7 +134,7 @@ class Trial:
         )
 
     def _pools(self) -> dict[str, list[Passage]]:
-        """What draws are from: test documents, and those of other kinds."""
+        """Documents to draw from, by kind: test documents and those of other sources."""
         job, limit = self.job, self.job.documents * self.job.draws
         pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, limit, self.seed)}
         for source in job.others:
@@ -151,7 +151,7 @@ class Trial:
         return pools
 
     def _draws(self, pools: Mapping[str, list[Passage]], train: list[Passage]) -> Iterator[Draw]:
-        """Other test documents each time, and the same made unusual."""
+        """Draws of different test documents, and modified versions of them."""
         job, seed = self.job, self.seed
         words = [word for passage in train for sentence in passage.sentences for word in WORD.findall(sentence)]
         for number in range(job.draws):
@@ -167,7 +167,7 @@ class Trial:
         return TokenisedDocuments([document.text for document in documents], tokens)
 
     def _scored(self, documents: Sequence[Passage], baselines: Mapping[str, ScoreFunction]) -> ScoredDocuments:
-        """Scores by ours and by the baselines. Every document has a token, for it has a word."""
+        """Our scores and the baselines'. Every document has a word, and so a token."""
         read = self._read(documents)
         surprisals = self.network.surprises(read.tokens)
         scores = {SURPRISAL: surprisals.mean(), EXCESS: surprisals.excess()}
