@@ -1,4 +1,4 @@
-"""Carries out the nodes of a DAG: makes what the store lacks, and tells the tracker and the person watching."""
+"""Carries out the nodes of a DAG: makes what the store lacks, and reports to the tracker and the console."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Execution:
         self.parent.text(self.recipe.to_yaml(), "recipe.yaml")
 
     def carry_out(self, node: Node, progress: Progress) -> tuple[Artifact, bool]:
-        """The node's artifact, and whether it was already there."""
+        """The node's artifact, and whether it was already stored."""
         began = time.monotonic()
         inputs = inputs_of(node, self.artifacts)
         stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress))
@@ -75,7 +75,7 @@ class Execution:
         return artifact, reused
 
     def _tracked(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
-        """The stage's function inside an MLflow run of its own: only stages that do work get one."""
+        """The stage's function inside an MLflow run; only stages that do work get one."""
 
         def run(config: dict[str, Any], artifacts: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
             child = self.tracker.run(
@@ -111,7 +111,7 @@ class Execution:
         return run
 
     def _show(self, child: TrackedRun, out: Path, context: Context) -> None:
-        """Figures, pages and tables of the stage. Files are sent from where they will stay once committed."""
+        """Log figures, pages and tables of the stage. Files are sent from where they stay once committed."""
         for path in sorted(out.rglob("*")):
             if path.suffix in (".png", ".md") or path.name in ("report.json", "stats.json"):
                 child.artifact(path, str(path.parent.relative_to(out)) if path.parent != out else "")
@@ -119,7 +119,7 @@ class Execution:
                 child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
     def proposed_candidates(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
-        """What the jobs of this run propose of a kind, made now or found in the store, and the folders of that."""
+        """Candidates of a kind that the jobs of this run propose, made now or stored, and their folders."""
         for node in self.dag:
             if node.stage.name == JOB.name and node.name in self.artifacts:
                 artifact = self.artifacts[node.name]
@@ -127,7 +127,7 @@ class Execution:
                     yield candidate, owner.path / candidate.path
 
     def _register(self, child: TrackedRun, out: Path, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
-        """The encoders that a job proposes become versions of the recipe's model; the gate decides which is in use."""
+        """Register the encoders that a job proposes as versions of the recipe's model; the gate picks the champion."""
         for candidate, owner in _candidates(out, None, inputs, ENCODER):
             registry.register(
                 child,
@@ -141,7 +141,7 @@ class Execution:
             )
 
     def finish(self, status: str) -> None:
-        """End the parent run: FINISHED, FAILED or KILLED. What was made by then is in its description."""
+        """End the parent run as FINISHED, FAILED or KILLED, with the results so far in its description."""
         jobs = [node.name for node in self.dag if node.stage.name == JOB.name and node.name in self.artifacts]
         reports = {name: read(self.artifacts[name].path) for name in jobs}
         pretraining = self.artifacts["pretrain"].summary if "pretrain" in self.artifacts else None
@@ -151,7 +151,7 @@ class Execution:
 
 
 def _charts(node: Node, summary: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a summary that are charts: what a job measured, and of pretraining losses and speed."""
+    """The numbers of a summary that become charts: metrics of a job, losses and speed of pretraining."""
     if node.stage.name == JOB.name:
         return numbers(summary)
     return {name: value for name, value in numbers(summary).items() if pages.is_chart(name)}
@@ -169,9 +169,9 @@ def _candidates(
 
 @contextmanager
 def following_metrics(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
-    """While inside, records that appear in a metrics log go to the tracker and to the progress line.
+    """Inside the block, pass records that appear in a metrics log to the tracker and the progress line.
 
-    Gives the names of the metrics logged, which grows.
+    Yields the set of names of the metrics logged so far.
     """
     began = time.time()
     logged: set[str] = set()

@@ -1,4 +1,4 @@
-"""Networks that a job trains itself, on rows in memory: with the recipe's settings, or with some of them changed."""
+"""Training of networks by a job, on rows in memory, with the recipe's settings or variations of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, Placeme
 
 
 class TrainedNetwork(NamedTuple):
-    """A network that has learned."""
+    """A trained network."""
 
     model: Any
     """`training.models.autoencoders.autoencoder.Autoencoder`, in evaluation mode."""
     records: list[dict[str, Any]]
-    """What training logged, step by step."""
+    """Records that training logged."""
 
 
 def trained(
@@ -37,7 +37,8 @@ def trained(
 ) -> TrainedNetwork:
     """Train by a job's settings (their `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
 
-    rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. `progress` is told the share of steps done.
+    rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. progress: called with the share of
+    steps done.
     """
     import torch
 
@@ -104,7 +105,7 @@ def train_objective(
 
 
 def noise_of(config: Mapping[str, Any]) -> Callable[[Rows, Draws], Rows]:
-    """How rows are spoilt, by a job's config."""
+    """The corruption of a job's config."""
     return build(config_of(config["corruption"]))
 
 
@@ -114,12 +115,12 @@ def encoded(model: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def rebuilt(model: Any, rows: np.ndarray) -> np.ndarray:
-    """What is rebuilt of rows, float32; both [R, …]."""
+    """Reconstructed rows, float32; both [R, …]."""
     return applied(model, rows)
 
 
 def applied(function: Callable[[Any], Any], rows: np.ndarray) -> np.ndarray:
-    """A network's function on rows [R, …], some at a time."""
+    """A network's function applied to rows [R, …], batch by batch."""
     import torch
 
     with torch.no_grad():

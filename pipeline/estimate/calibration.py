@@ -1,10 +1,10 @@
-"""How long a training step takes on this machine's cores: measured on few layers, computed for all.
+"""Time of a training step on this machine's cores: measured with few layers, extrapolated to all.
 
     seconds(layers) = seconds(1) + (layers - 1) · (seconds(3) - seconds(1)) / 2
 
-A layer costs the same wherever it stands, and so does its update; what is left at one layer is embeddings, loss and
-the loop itself. Nothing is assumed of kernels, caches, threads, DeepSpeed or the sums over workers: they are in both.
-Networks that have no layers of one kind are timed whole. Rows are those of the objective's `example`.
+All layers cost the same, and so do their updates; the rest is embeddings, loss and the loop itself. Nothing is assumed
+about kernels, caches, threads, DeepSpeed or the sums over workers: both measurements include them. Networks without
+uniform layers are timed as a whole. Rows are those of the objective's `example`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.cost.step_benchmark import WARM_UP, Measured, StepBenchmark, measu
 FILE = "calibration.json"  # in the home
 SHALLOW, DEEP = 1, 3  # layers
 TIMED = 8  # steps
-ROUNDS = 2  # of which the faster counts: what disturbs a step makes it slower
+ROUNDS = 2  # of which the fastest counts: disturbances only slow steps down
 SPEED = (
     "workers",
     "zero",
@@ -39,29 +39,29 @@ SPEED = (
     "activation_checkpointing",
     "compile",
 )
-TOKENS = 4096  # most that a worker takes at once: more of them take proportionally longer
-VALUES = 1 << 20  # the same where the network is timed whole
-# Steps of whole networks: as many as take about so long at a guess of how fast they are computed, for short ones vary.
+TOKENS = 4096  # most per timed worker: more take proportionally longer
+VALUES = 1 << 20  # the same for networks that are timed as a whole
+# Steps of whole networks: as many as take about so long at a guessed speed, since short timings vary.
 WHOLE_SECONDS, GUESS, LEAST, MOST = 1.5, 2e10, 10, 200
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step of a whole network, and where they come from."""
+    """Seconds of one step of the complete network, and how they were measured."""
 
     compute: float  # of one micro-batch
     update: float  # after the last of them
-    fresh: bool  # measured just now, not remembered
-    busy: bool = False  # beside other work: too long, and so not kept
-    peak_bytes: int = 0  # of a worker that was timed; 0: of few layers, which tell nothing
-    share: float = 1.0  # of the micro-batch's rows that it took
+    fresh: bool  # measured just now, not cached
+    busy: bool = False  # with other work on the machine: too long, and so not cached
+    peak_bytes: int = 0  # of a timed worker; 0: unknown, few layers were timed
+    share: float = 1.0  # of the micro-batch's rows that were timed
 
     def step(self, micro_batches: int) -> float:
         return micro_batches * self.compute + self.update
 
 
 def step_time(home: Path, benchmark: StepBenchmark, cost: Cost) -> StepTime:
-    """Of `benchmark`, whose batch is one micro-batch, for a network of that cost. Measured once per machine."""
+    """Time of `benchmark`, whose batch is one micro-batch, for a network of that cost. Measured once per machine."""
     if cost.shape is None:
         return whole_step_time(home, benchmark, cost.row_flops)
     layers = cost.shape.layers
@@ -71,7 +71,7 @@ def step_time(home: Path, benchmark: StepBenchmark, cost: Cost) -> StepTime:
 
 
 def layered_step_time(home: Path, benchmark: StepBenchmark, layers: float) -> StepTime:
-    """With a transformer of that many layers."""
+    """Time with a transformer of that many layers."""
     rows = max(1, benchmark.batch // benchmark.placement.workers)
     num_rows = max(1, min(rows, TOKENS // benchmark.facts.row_values))
     small, sharing = _fitted_to_cores(benchmark, num_rows, WARM_UP + TIMED)
@@ -88,7 +88,7 @@ def layered_step_time(home: Path, benchmark: StepBenchmark, layers: float) -> St
 
 
 def whole_step_time(home: Path, benchmark: StepBenchmark, row_flops: float) -> StepTime:
-    """With the network as it is, of which a row takes so many operations (0: not known)."""
+    """Time with the network as it is; row_flops: operations per row (0: unknown)."""
     rows = max(1, benchmark.batch // benchmark.placement.workers)
     num_rows = max(1, min(rows, VALUES // benchmark.facts.row_values))
     guess = num_rows * row_flops / GUESS
@@ -98,12 +98,12 @@ def whole_step_time(home: Path, benchmark: StepBenchmark, row_flops: float) -> S
     best = min(measured, key=lambda m: m.mean_seconds)
     compute = max(best.mean_seconds - best.update_seconds, 0.0)
     update, share = best.update_seconds * sharing, num_rows / rows
-    peak_bytes = measured[0].peak_bytes  # of the first round: memory is never had back
+    peak_bytes = measured[0].peak_bytes  # of the first round: memory is not released later
     return StepTime(compute * sharing / share, update, fresh, was_busy, peak_bytes, share)
 
 
 def _fitted_to_cores(benchmark: StepBenchmark, rows: int, steps: int) -> tuple[StepBenchmark, float]:
-    """With so many rows a worker, on as many workers as there are cores, and how many share each of those."""
+    """`benchmark` with so many rows a worker, on at most as many workers as cores; how many workers share a core."""
     num_workers = min(benchmark.placement.workers, cores())
     placement = benchmark.placement.model_copy(
         update={"workers": num_workers, "min_workers": None, "micro_batch": None}
@@ -118,14 +118,14 @@ def _extrapolated(shallow: float, deep: float, layers: float) -> float:
 
 
 def _only_speed(placement: PlacementConfig) -> PlacementConfig:
-    """Without what has no part in a step's speed, so that it does not ask for another measurement."""
+    """Without settings that do not affect a step's speed, which must not cause another measurement."""
     return PlacementConfig.model_validate({"device": "cpu", **{name: getattr(placement, name) for name in SPEED}})
 
 
 def _cached_measurements(
     file: Path, identity: dict[str, Any], benchmarks: list[StepBenchmark]
 ) -> tuple[list[Measured], bool, bool]:
-    """What came of benchmarks that `asked` stands for, whether just now, and if so, whether beside other work."""
+    """Measurements cached under `identity`, or new ones; whether they are new, and whether the machine was busy."""
     key = digest([hardware(), identity])
     remembered = _read(file)
     fresh = key not in remembered
@@ -145,13 +145,13 @@ def _cached_measurements(
 def _read(file: Path) -> dict[str, Any]:
     try:
         remembered = json.loads(file.read_text())
-    except (OSError, ValueError):  # none yet, or damaged: measured again
+    except (OSError, ValueError):  # missing or damaged: measured again
         return {}
     return remembered if isinstance(remembered, dict) else {}
 
 
 def layers_settings(benchmark: StepBenchmark) -> list[str]:
-    """What the architecture calls its numbers of layers: of an encoder and a decoder, both."""
+    """Names of the architecture's settings for the number of layers, of encoder and decoder."""
     from transformers import CONFIG_MAPPING
 
     kind = CONFIG_MAPPING[benchmark.network.architecture]
@@ -166,7 +166,7 @@ def _with_layers(benchmark: StepBenchmark, names: list[str], layers: int) -> Ste
 
 
 def busy() -> bool:
-    """Whether more wants to run on this machine than it has cores."""
+    """Whether the load of this machine exceeds its cores."""
     return os.getloadavg()[0] > cores()
 
 

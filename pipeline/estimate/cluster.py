@@ -1,8 +1,9 @@
-"""The cluster a published system would need: GPUs on which it fits, days, shards.
+"""The cluster that a published system would need: GPUs on which it fits, and days.
 
 A worker keeps what `training.cost.memory` says, with one row at a time. Experts are divided among all workers and never
-gathered (Lepikhin et al. 2020, arXiv:2006.16668); everything else as ZeRO divides it. Days are operations through what
-GPUs do of their peak: 30 to 50 % in the literature (Narayanan et al. 2021, arXiv:2104.04473, table 1: 44 to 52 % on
+gathered (Lepikhin et al. 2020, arXiv:2006.16668); everything else as ZeRO divides it. Days are operations divided by
+the share of their peak that GPUs reach:
+ 30 to 50 % in the literature (Narayanan et al. 2021, arXiv:2104.04473, table 1: 44 to 52 % on
 A100s; Chowdhery et al. 2022, arXiv:2204.02311, table 3: 21 to 46 %), a quarter less with recomputed activations.
 """
 
@@ -27,7 +28,7 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class Cluster:
-    """GPUs of one kind, how training is placed on them, and what each keeps."""
+    """GPUs of one kind, the placement of training on them, and the memory of each."""
 
     gpus: int
     gpu: str
@@ -44,7 +45,7 @@ class Cluster:
 
 
 def smallest(system: System, gpu: str, offload: bool = False) -> Cluster:
-    """The fewest GPUs, a power of two, on which the system fits, placed so that the least is paid for it."""
+    """The fewest GPUs, a power of two, on which the system fits, in the cheapest placement."""
     count = 1
     while count <= MOST:
         if cluster := placed(system, gpu, count, offload):
@@ -54,7 +55,7 @@ def smallest(system: System, gpu: str, offload: bool = False) -> Cluster:
 
 
 def placed(system: System, gpu: str, gpus: int, offload: bool = False) -> Cluster | None:
-    """The cheapest placement on so many GPUs, if there is one."""
+    """The cheapest placement that fits on so many GPUs; None if there is none."""
     for placement in _placements(gpus, offload):
         cluster = Cluster(gpus, gpu, placement, _memory(system, placement))
         if cluster.fits:

@@ -1,10 +1,10 @@
-"""What training will need, before it starts: parameters, memory, time. Of any objective, on any kind of data.
+"""Estimates before training: parameters, memory, time; for any objective and kind of data.
 
     facts of the data ─► the objective on rows of its `example` ─► cost ─► memory, time
 
-Facts are those of the shards if they are stored, else what the recipe says of its rows. Memory comes from formulas
-where the network is a transformer, else it is counted or measured (`training.cost`). Time comes from a few timed steps
-(`pipeline.estimate.calibration`), or for GPUs from operations and what of a GPU's peak trainings reach.
+Facts are those of the shards if they are stored, else those of the recipe. Memory comes from formulas where the network
+is a transformer, else it is counted or measured (`training.cost`). Time comes from a few timed steps
+(`pipeline.estimate.calibration`), or for GPUs from operations and typical utilisation.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TrainingPhase:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What pretraining needs. `seconds` has two values where only a range is known."""
+    """Needs of pretraining. `seconds` is a range, or one value twice."""
 
     parameters: int
     unit: str  # of what is counted in `units`
@@ -63,9 +63,9 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: float) -> Estimate | None:
-    """Of a recipe's pretraining, None where nobody knows yet what a row is.
+    """The needs of a recipe's pretraining; None while the shape of its rows is unknown.
 
-    peak: what one GPU computes a second, for those that are not here.
+    peak: operations per second of one GPU, for placements on GPUs.
     """
     stored = {item.node.name: item.artifact for item in planned if item.artifact}
     facts = known_facts(recipe, stored, home)
@@ -129,7 +129,7 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
 
 
 def known_facts(recipe: Recipe, stored: Mapping[str, Artifact], home: Path) -> DataFacts | None:
-    """Of the shards if they are stored, else as the recipe and a stored preprocessor tell; None if they do not."""
+    """Facts of stored shards, else those known from the recipe and a stored preprocessor; None if unknown."""
     kind = kind_of(recipe.data.kind)
     expected = kind.expected(recipe)
     preprocessor = stored[kind.fits].path if kind.fits and kind.fits in stored else None
@@ -143,14 +143,14 @@ def known_facts(recipe: Recipe, stored: Mapping[str, Artifact], home: Path) -> D
 
 
 def worker_rows(global_batch: int, placement: PlacementConfig) -> tuple[int, int]:
-    """Micro-batches of a step, and the most rows that a worker takes in one."""
+    """Micro-batches of a step, and the most rows of a worker in one."""
     at_once = placement.micro_batch or global_batch
     parts = -(-global_batch // (at_once * placement.workers))
     return parts, -(-global_batch // (parts * placement.workers))
 
 
 def chosen_device(placement: PlacementConfig) -> str:
-    """What `placement.device` comes to here."""
+    """The device that `placement.device` selects on this machine."""
     if placement.device == "auto":
         return "cuda" if has_gpu() else "cpu"
     return placement.device
@@ -175,7 +175,7 @@ def _price(recipe: Recipe, phase: TrainingPhase, rows: int, precision: str, devi
 def _benchmark(
     recipe: Recipe, phase: TrainingPhase, rows: int, num_stored: int | None, precision: str
 ) -> StepBenchmark:
-    """Steps of one micro-batch; calibration says how many."""
+    """A benchmark of one micro-batch; calibration sets the number of steps."""
     return StepBenchmark(
         objective=recipe.objective,
         network=recipe.network,
@@ -194,7 +194,7 @@ def _benchmark(
 
 
 def _held_out(recipe: Recipe, shards: Mapping[str, Any] | None) -> int:
-    """Rows of an evaluation: before shards are made, as many as are asked for."""
+    """Rows of an evaluation; before shards are made, as many as the recipe asks for."""
     if shards is None:
         return recipe.train.evaluate_rows if recipe.data.split.validation else 0
     validation = shards.get("validation", {"rows": 0})

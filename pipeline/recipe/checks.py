@@ -1,4 +1,4 @@
-"""What a recipe's sections must agree on."""
+"""Checks across the sections of a recipe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _sections(recipe: Recipe) -> Iterator[Problem]:
-    """Sections that this kind of data has, and those that it has not."""
+    """Missing sections of this kind of data, and sections of other kinds."""
     kind = recipe.data.kind
     own = kind_of(kind).sections
     for name in sorted(sections()):
@@ -103,10 +103,10 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _corruption(recipe: Recipe) -> Iterator[Problem]:
-    """A corruption that gives what the objective does not learn from, or that is of another sort of data."""
+    """A corruption whose targets the objective cannot learn from, or that does not apply to the data."""
     name, corruption = recipe.objective.name, recipe.corruption
     if recipe.data.kind not in objectives.line_of(name).kinds:
-        return  # told already
+        return  # reported already
     targets = objectives.line_of(name).targets
     items = "ids" if "tokenizer" in kind_of(recipe.data.kind).sections else "values"
     fitting = corruptions.fitting(targets, items)
@@ -119,7 +119,7 @@ def _corruption(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
-    """Special tokens that rows, corruption or objective are made with, and the tokenizer lacks."""
+    """Special tokens that rows, corruption or objective need and the tokenizer lacks."""
     tokenizer, compose, needs = recipe.tokenizer, recipe.compose, recipe.corruption.needs
     if tokenizer is None or compose is None:
         return
@@ -140,7 +140,7 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _train(recipe: Recipe) -> Iterator[Problem]:
-    """Disagreements about the budget."""
+    """Inconsistencies in `train`."""
     train = recipe.train
     if train.longer and recipe.compose is None:
         yield "train.longer", "is for text, whose rows have lengths; leave it out"
@@ -165,7 +165,7 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _names(jobs: Sequence[Any]) -> Iterator[Problem]:
-    """Jobs that cannot be told apart."""
+    """Duplicate names of jobs, and names of stages."""
     earlier: set[str] = set()
     for index, job in enumerate(jobs):
         if job.name in earlier:
@@ -176,7 +176,7 @@ def _names(jobs: Sequence[Any]) -> Iterator[Problem]:
 
 
 def _placement(recipe: Recipe) -> Iterator[Problem]:
-    """Disagreements about where it runs."""
+    """Inconsistencies in `placement`."""
     placement, rows = recipe.placement, recipe.train.global_batch
     if placement.workers > rows:
         yield (

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a recipe, as the one sentence a person wants.
+"""Pydantic's errors about a recipe, as one sentence.
 
 bert.yaml: train.learning_rate: unknown key; did you mean train.lr? (known: betas, clip, …)
 bert.yaml: scales.tiny.train.steps: found '300' (text); allowed: a whole number (and 2 more)
@@ -42,7 +42,7 @@ _BOUNDS = {
 
 
 class InconsistentError(ValueError):
-    """Keys that are fine one by one and not together: (path, what is wrong) for each."""
+    """Keys that are valid one by one but not together: (path, problem) for each."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{path}: {text}" for path, text in problems))
@@ -65,7 +65,7 @@ def user_error(
 
 
 def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[str, bool, Callable[[], str]]]:
-    """(path, whether its key is unknown, what says what is wrong) for each place where something is."""
+    """(path, whether its key is unknown, function that gives the message) for each problem."""
     details_by_path: dict[str, list[Any]] = {}
     problems: list[tuple[str, bool, Callable[[], str]]] = []
     tags = {choice.path: str(choice.section.get(choice.tag)) for choice in unions.choices(model, data)}
@@ -147,7 +147,7 @@ def _allowed(detail: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in a message: short, and its kind where that is not plain to see."""
+    """A value in a message: short, with its type where that is not obvious."""
     if isinstance(value, dict | list):
         kind = "a section" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}" if value else f"an empty {kind[2:]}"
@@ -184,7 +184,7 @@ def _unknown(path: str, model: type[BaseModel], data: Any) -> str:
 
 
 def nearest(path: str, siblings: Iterable[str], model: type[BaseModel]) -> str | None:
-    """The known path that was most likely meant by an unknown one."""
+    """The known path most likely meant by an unknown one."""
     above, _, name = path.rpartition(".")
     prefix = f"{above}." if above else ""
     siblings, all_paths = list(siblings), known_paths(model)
@@ -217,7 +217,7 @@ def known_paths(model: type[BaseModel], above: str = "") -> list[str]:
 
 
 def models_at(model: type[BaseModel], path: str, data: Any = None) -> list[type[BaseModel]]:
-    """The models that the section at `path` may be; of a union the branch that `data` chooses."""
+    """The possible models of the section at `path`; of a union the branch that `data` chooses."""
     chosen = {choice.path: choice.branch for choice in unions.choices(model, data) if choice.branch}
     models, above = [model], ""
     for name in path.split(".") if path else []:

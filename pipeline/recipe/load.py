@@ -1,4 +1,4 @@
-"""From a file to a recipe.
+"""Loads a recipe from a file.
 
 file  →  the chosen scale is laid over it  →  --set is laid over that  →  checked  →  Recipe
 """
@@ -25,7 +25,7 @@ USUAL = (("data", "kind", "text"), ("objective", "name", "masked-lm"))  # where 
 
 
 class RecipeSummary(NamedTuple):
-    """A packaged recipe, for a table."""
+    """A packaged recipe as a line of a table."""
 
     name: str
     title: str
@@ -138,7 +138,7 @@ def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | 
 
 
 def _origin(where: str, changes: Iterable[tuple[str, list[str]]]) -> Callable[[str, bool], str]:
-    """Names where a key was written: the file, a scale in it, or `--set`; the last one to touch it."""
+    """A function that names where a key was set last: the file, a scale in it, or `--set`."""
     changes = list(changes)
 
     def origin(path: str, unknown: bool) -> str:

@@ -1,4 +1,4 @@
-"""Recipes as text: a small, predictable YAML, and how changes are laid over it.
+"""Parsing of recipes: a small, predictable subset of YAML, and changes laid over it.
 
 The YAML is the JSON-like core of version 1.2: `1e-4` is a number, `no` is text, dates are text, numbers may have
 underscores, keys are always text, a key given twice is an error, and there are no tags that build objects.
@@ -118,7 +118,7 @@ def parse(text: str, where: str) -> Any:
 
 
 def _check_aliases(text: str, where: str) -> None:
-    """Refuse a text that aliases would make huge: a few lines can stand for gigabytes."""
+    """Refuse a text with many aliases: a few lines can expand to gigabytes."""
     if "*" in text and sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)) > MOST_ALIASES:
         raise UserError(f"{where}: more than {MOST_ALIASES} aliases (*name); write the values out")
 
@@ -162,7 +162,7 @@ def _lay_over(base: Any, changes: dict[str, Any], above: str, where: str, touche
 
 
 def _step(holder: Any, name: str, path: str, where: str) -> Any:
-    """The mapping or list at `name`, made if there is nothing yet."""
+    """The mapping or list at `name`, created if there is none."""
     inner = holder[_index(holder, name, path, where)] if isinstance(holder, list) else holder.get(name)
     if inner is None:
         inner = {}

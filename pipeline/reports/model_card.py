@@ -1,4 +1,4 @@
-"""The card that travels with an exported model: what it is, what it saw, how it was trained."""
+"""The model card of an exported model: its network, data and training."""
 
 from __future__ import annotations
 
@@ -104,5 +104,5 @@ def _short(value: Any) -> str:
 
 
 def _licence(line: str) -> str:
-    """The licence of a line that says whose it is."""
+    """The licence in a line `SOURCE: LICENCE`."""
     return line.partition(": ")[2]

@@ -1,4 +1,4 @@
-"""Detectors by kind: a line each, opened by the `kind` in `detector.json`."""
+"""Registry of detectors by the `kind` in `detector.json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DETECTORS = {
 
 
 def open_any(folder: Path) -> Detector:
-    """The detector in a folder. UserError where it holds none that can be used."""
+    """Open the detector in a folder. UserError if there is none that can be used."""
     kind = kind_of(folder)
     if kind not in DETECTORS:
         known_kinds = ", ".join(DETECTORS)

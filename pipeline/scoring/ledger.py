@@ -1,21 +1,20 @@
-"""Scores of files that come and grow, each row exactly once, and told at least once.
+"""Scores of files that arrive and grow, each row exactly once and reported at least once.
 
     LEDGER/.lock              one writer at a time
-    LEDGER/scores-….arrow     rows of a file, or of what was added to it, and in its last batch which rows they are
-    LEDGER/.told              which parts a person has heard of
+    LEDGER/scores-….arrow     scores of a file or of what was added to it; metadata of the last batch says which rows
+    LEDGER/.told              which parts were reported
 
-A part is written under another name and renamed into place, and that *is* the commit: whoever is killed before it has
-left nothing that counts, whoever is killed after it has left the rows and the note that they are done, for both are one
-file. What there is to do follows from the ledger and the files alone.
+A part is written under another name and renamed into place, which *is* the commit: a pass killed before it leaves
+nothing that counts, one killed after it leaves the scores and the note that they are done, which are one file. What
+remains to be done follows from the ledger and the files alone.
 
-Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only whole rows are taken, and only if what was scored of the
-file before is still what it was; a last row without a line end is whole once nobody has written to the file for a
-while. A file that changed otherwise is named and left alone. But a part without a scored row binds nothing (it may be
-of half a file, whose other half was still to come): when its file has changed, those bytes are read anew and the part
-is replaced, by a rename as well.
+Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only complete rows are scored, and only if the bytes scored
+before are unchanged; a last row without a line end is complete once the file has not been written to for a while. A
+file that changed otherwise is reported and skipped. But a part without a scored row binds nothing (it may be of an
+incomplete file): when its file has changed, those bytes are read again and the part is replaced, by a rename as well.
 
-What was committed is told after that, and marked as told after that again: whoever is killed in between has it told a
-second time, and never not at all.
+Parts are reported after the commit, and marked as reported after that: if a pass is killed in between, they are
+reported twice, but never not at all.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ SETTLED_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class ScoredPart:
-    """Which rows of which file a committed part holds: those in bytes [start, stop)."""
+    """Describes the rows of a committed part: those in bytes [start, stop) of a file."""
 
     key: str  # of the file: where it lies
     file: str  # its name, for people
@@ -76,7 +75,7 @@ class ScoredPart:
 
     @staticmethod
     def of(path: Path) -> ScoredPart:
-        """UserError where a file is no part, or is one of another version."""
+        """Read a part. UserError if the file is none, or of another version."""
         try:
             value = json.loads(score_files.note_of(path)[NOTE])
             part_format = value.pop("format", 1)
@@ -89,26 +88,26 @@ class ScoredPart:
 
 
 class ScoringPass(NamedTuple):
-    """What a pass over the files did."""
+    """The result of a pass over the files."""
 
     parts: list[ScoredPart]
     changed: list[str]
-    """Files that are not what was scored of them, and have not only grown."""
+    """Files whose scored bytes have changed."""
     waiting: dict[str, int]
     """Bytes at the end of files that wait for a line end."""
     earlier: Sequence[ScoredPart] = ()
-    """Parts that were told before, newest first, back to those in which drift was told."""
+    """Parts that were reported before, newest first, back to the last reported drift."""
 
     @property
     def tally(self) -> Tally:
-        """Rows, alarms and rejects. Other detectors have other bins, which do not add up."""
+        """Rows, alarms and rejects, without counts: bins of different detectors cannot be added."""
         total = Tally()
         for part in self.parts:
             total.add(replace(part.tally, counts={}))
         return total
 
     def recent(self, detector: str, least_rows: int) -> Tally:
-        """Of a detector's new parts, and of as many earlier ones as it takes to have so many rows."""
+        """Tally of a detector's new parts, and of earlier ones until there are `least_rows` rows."""
         total = Tally()
         for part in self.parts:
             if part.detector == detector:
@@ -133,7 +132,7 @@ class Ledger:
     @staticmethod
     @contextmanager
     def held(folder: Path) -> Iterator[Ledger]:
-        """The ledger of a folder, made if it is not there. UserError while somebody else writes to it."""
+        """The ledger of a folder, created if missing. UserError while another process holds it."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOCK).open("w") as lock:
             try:
@@ -149,7 +148,7 @@ class Ledger:
     ) -> ScoringPass:
         """Score what is new in the files, and commit it file by file. `name`: the detector's.
 
-        settled_seconds: how long a file was not written to when a last row without a line end is whole.
+        settled_seconds: after how long without a write a last row without a line end is complete.
         """
         done, changed, waiting = [], [], {}
         for key, file in _keyed(self.folder, files):
@@ -165,7 +164,7 @@ class Ledger:
         return ScoringPass(done, changed, waiting)
 
     def to_tell(self, scored: ScoringPass, detector: str) -> ScoringPass:
-        """What a pass did, and all that passes before it did which nobody was told of."""
+        """The pass with all parts that were not reported yet, those of earlier passes included."""
         marks = _marks(self.folder)
         parts = sorted(self._all(), key=lambda part: -part.number)
         drifted = max((part.number for part in parts if DRIFT in marks.get(part.mark, ())), default=0)
@@ -177,13 +176,13 @@ class Ledger:
         return (part for parts in self.parts.values() for part in parts)
 
     def _base(self, key: str) -> ScoredPart | None:
-        """The last part of a file that binds it: one with a scored row."""
+        """The last part of a file with a scored row, which fixes the bytes before its end."""
         return next((part for part in reversed(self.parts.get(key, [])) if part.tally.rows), None)
 
     def _new(
         self, key: str, file: SourceFile, line_format: LineFormat | None, settled_seconds: float
     ) -> ScoredPart | None:
-        """The stretch of a file to be scored, empty if there is none; None where it has changed before that."""
+        """The bytes of a file to score as a part, maybe empty; None if bytes scored before have changed."""
         base, last = self._base(key), self.parts.get(key, [None])[-1]
         start = base.stop if base else 0
         empty = ScoredPart(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
@@ -210,7 +209,7 @@ class Ledger:
     def _commit(
         self, detector: Detector, part: ScoredPart, file: SourceFile, line_format: LineFormat | None
     ) -> ScoredPart:
-        """Score a part and rename it into place: that of a part which began there and had no scored row, if any."""
+        """Score a part and commit it, replacing a part without scored rows that began at the same byte."""
         tally, base = Tally(), self._base(part.key)
         name = _short(part.key, part.start)
         draft, rows = self.folder / f".draft-{name}", self.folder / f".draft-{name}-rows"
@@ -232,18 +231,18 @@ class Ledger:
 
 
 def mark_told(folder: Path, parts: Iterable[ScoredPart], drift: bool = False) -> None:
-    """Note that parts were told; `drift`: that they drifted, too, so that their rows count no more for it."""
+    """Mark parts as reported; drift: with drift, so that their rows no longer count for it."""
     marks = [f"{part.mark} {DRIFT}" if drift else part.mark for part in parts]
     if not marks:
         return
     with (folder / TOLD).open("a") as file:
-        file.write("\n".join(["", *marks, ""]))  # begins a line, for whoever came before may have been killed in one
+        file.write("\n".join(["", *marks, ""]))  # starts a new line: a killed pass may have left half of one
         file.flush()
         os.fsync(file.fileno())
 
 
 def _marks(folder: Path) -> dict[str, set[str]]:
-    """What was said of the parts that were told, by their marks."""
+    """Notes on the reported parts, by their marks."""
     marks: dict[str, set[str]] = {}
     path = folder / TOLD
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -253,9 +252,9 @@ def _marks(folder: Path) -> dict[str, set[str]]:
 
 
 def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, SourceFile]]:
-    """Files once each, without those of the ledger itself, and what they are known by: their place, in an archive, too.
+    """(key, file) for each file once, without those of the ledger itself. The key is its location, also in an archive.
 
-    Members go by their names, for their numbers change with what else the archive holds.
+    Members are keyed by name, because their numbers depend on the other members.
     """
     places: set[tuple[str, int]] = set()
     names: Counter[tuple[str, str]] = Counter()
@@ -270,7 +269,7 @@ def _keyed(folder: Path, files: Iterable[SourceFile]) -> Iterator[tuple[str, Sou
 
 
 def _is_settled(file: SourceFile, seconds: float) -> bool:
-    """Whether nobody has written to a file for so long, nor since it was listed; not where nothing says so."""
+    """Whether a file was not written to for so long, nor since it was listed; False if unknown."""
     written = file.stamp.partition("@")[2]
     if not written.isdecimal() or time.time() - int(written) / 1e9 < seconds:
         return False

@@ -1,4 +1,4 @@
-"""Labelled examples as rows of token ids, and the order in which they are learnt from."""
+"""Labelled examples as rows of token ids, and their order in training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of one split, and what they should be labelled.
+    """Rows of one split and their labels.
 
     truth: [M] labels of the rows (classification) or of all words (tagging). fits: [M], whether the word fitted into
     its row; one that did not is scored as wrong.
@@ -80,7 +80,7 @@ def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
 
 
 def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | None) -> Samples:
-    """The rows of a table, each once an epoch, in keyed order; rows of like length go together within a window."""
+    """The rows of a table, each once an epoch, in keyed order; rows of similar length are grouped within a window."""
     stream = Stream([Corpus("labelled", table)], seed, OrderConfig(block=1, window=1 << 30))
     if length_window is None:
         return stream
@@ -98,7 +98,7 @@ class _Bucketed:
 
 
 def drawn(available: int, labels: int, seed: int, number: int) -> np.ndarray:
-    """Which examples draw `number` learns from: the first of a keyed shuffle, so larger draws contain smaller ones."""
+    """Training examples of draw `number`: the first of a keyed shuffle, larger ones contain smaller ones."""
     return permute(np.arange(min(labels, available)), available, key(seed, f"labelled draw {number}"))
 
 

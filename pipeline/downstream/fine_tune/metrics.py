@@ -1,4 +1,4 @@
-"""One number per evaluation, and its name."""
+"""The metric of labelled tasks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MISSED = -1  # prediction for a word that did not fit into its row: never right
 
 
 def metric_name(data: Labelled) -> str:
-    """Tags with an outside class are scored by micro-averaged F1 over the others; all else by accuracy."""
+    """Micro-averaged F1 over the other classes for tags with an outside class; accuracy otherwise."""
     return "F1" if data.task == "tagging" and OUTSIDE in data.labels else "accuracy"
 
 
 def score(data: Labelled, rows: Encoded, predicted: np.ndarray) -> float:
-    """Score of predictions for what was seen of `rows`."""
+    """Score of predictions [those of `rows.truth` that fit]; the others count as wrong."""
     answers = np.full(len(rows.truth), MISSED)
     answers[rows.fits] = predicted
     return score_answers(data, rows.truth, answers)

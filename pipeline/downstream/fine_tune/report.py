@@ -66,7 +66,7 @@ def build(
 
 
 def _paired(cells: Sequence[dict[str, Any]], model: str, other: str, labels: int) -> dict[str, Any]:
-    """Differences seed by seed. `clear`: the mean difference exceeds the spread of the differences over the seeds."""
+    """Differences seed by seed. `clear`: their mean exceeds their standard deviation over the seeds."""
     scores = {c["model"]: c["scores"] for c in cells if c["labels"] == labels}
     differences = [a - b for a, b in zip(scores[model], scores[other], strict=True)]
     mean = statistics.fmean(differences)
@@ -120,7 +120,7 @@ def _with_spread(mean: float, spread: float) -> str:
 
 
 def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]], metric: str) -> str:
-    """One sentence per number of labels about pretraining against random weights; without both, the best model."""
+    """A sentence per number of labels comparing pretraining with random weights; without both, the best model."""
     sentences = []
     for pair in paired:
         if pair["other"] != SCRATCH:
