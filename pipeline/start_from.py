@@ -1,10 +1,10 @@
-"""Going on from a checkpoint of another experiment: longer, annealed, or otherwise from some step on.
+"""Continuing from a checkpoint of another experiment: longer, annealed, or otherwise from some step.
 
     extend        the same recipe with more steps, from the last checkpoint of the longest run of it
     from STEP     the same recipe up to its `train` section, from that step
     from KEY@STEP any experiment, from that step
 
-What is found becomes settings of the recipe (`train.start`), so it is part of what the new experiment is.
+The checkpoint becomes part of the recipe (`train.start`), and so of the new experiment's key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>\d+)")
 
 
 def extension_settings(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
-    """Settings with which the recipe goes on from the end of a shorter run of it. Raises UserError if there is none."""
+    """Settings that continue from the end of a shorter run of the recipe. UserError if there is none."""
     config, inputs = _pretraining(recipe, store, downloads)
     shorter = [
         artifact
@@ -43,7 +43,7 @@ def extension_settings(recipe: Recipe, store: Store, downloads: Path) -> list[st
 
 
 def start_settings(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[str]:
-    """Settings with which the recipe goes on from `STEP` or `KEY@STEP`. Raises UserError if there is no such one."""
+    """Settings that continue from `STEP` or `KEY@STEP`. UserError if there is no such checkpoint."""
     match = FROM.fullmatch(asked)
     if match is None:
         raise UserError(f"--from: found {asked!r}; give a step, as 1000, or an artifact's key and a step, as KEY@1000.")
@@ -64,14 +64,14 @@ def start_settings(recipe: Recipe, store: Store, downloads: Path, asked: str) ->
 
 
 def steps_of(store: Store, key: str) -> list[int]:
-    """Steps of the checkpoints that an experiment has left on this machine."""
+    """Steps of an experiment's checkpoints on this machine."""
     from training.engines.checkpoint import committed
 
     return sorted({checkpoint.position.step for checkpoint in committed(store.work(key) / CHECKPOINTS)})
 
 
 def _pretraining(recipe: Recipe, store: Store, downloads: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """The config of the recipe's pretraining, and the digests of what it reads."""
+    """The config of the recipe's pretraining, and the digests of its inputs."""
     planned = {item.node.name: item for item in dag.plan(dag.nodes(recipe, downloads), store)}
     node = planned["pretrain"].node
     artifacts = {role: planned[name].artifact for role, name in node.inputs.items()}
@@ -85,7 +85,7 @@ def _pretraining(recipe: Recipe, store: Store, downloads: Path) -> tuple[dict[st
 
 
 def _siblings(store: Store, config: dict[str, Any], inputs: Mapping[str, str], but: set[str]) -> list[Artifact]:
-    """Pretrained artifacts of the same inputs and config, `but` for those settings of training."""
+    """Pretrained artifacts of the same inputs and config, except for the settings of training in `but`."""
 
     def same(other: dict[str, Any]) -> bool:
         return {**other, "train": None} == {**config, "train": None} and (

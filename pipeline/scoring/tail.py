@@ -1,8 +1,8 @@
-"""Files of lines that may grow at their end: which of their bytes are whole rows, and stretches of them.
+"""Files of lines that may grow at their end: which of their bytes are complete rows, and ranges of them.
 
-What a row is, the readers say: every line end ends one of JSON lines; of CSV and TSV those do that are not in a quoted
-field, and a quote opens one at the beginning of a field only. So rows are found by the reader itself
-(`data_prep.text.formats.tables.records`) from the first quote on, and by their line ends alone before it.
+Rows are those of the readers: in JSON lines every line end ends a row; in CSV and TSV those outside quoted fields do,
+and a quote opens a field only at its beginning. So rows are found by the reader itself
+(`data_prep.sources.separated.records`) from the first quote on, and by line ends before it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 
 
 class LineFormat(NamedTuple):
-    """How the rows of a file of lines stand in it."""
+    """How rows are stored in a file of lines."""
 
     delimiter: str | None
     skip: int = 0
@@ -34,12 +34,12 @@ class LineFormat(NamedTuple):
 
     @property
     def blank(self) -> bytes:
-        """What a row is not made of alone: the reader passes over it."""
+        """Characters of blank lines, which the reader skips."""
         return b"\r\n" if self.delimiter else b" \t\r\n\x0b\x0c"
 
 
 def line_format_of(detector: Detector, file: SourceFile) -> LineFormat | None:
-    """How a file is read for a detector; None if it does not grow row by row."""
+    """The format of a file for a detector; None if it does not grow row by row."""
     suffix = next((suffix for suffix in DELIMITERS if file.name.lower().endswith(suffix)), None)
     if suffix is None or file.member:
         return None
@@ -49,7 +49,7 @@ def line_format_of(detector: Detector, file: SourceFile) -> LineFormat | None:
 
 
 def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> int:
-    """Where the last whole row in bytes [start, stop) ends, `start` being where one does; `start` if there is none.
+    """End of the last complete row in bytes [start, stop); `start`, where a row ends, if there is none.
 
     Empty lines after it may be left out.
     """
@@ -76,7 +76,7 @@ def _last_end_quoted(file: SourceFile, delimiter: str, start: int, stop: int) ->
 
 
 def head_end(file: SourceFile, line_format: LineFormat) -> int:
-    """Where the header of a file ends, and all before its first row."""
+    """End of the header of a file, where its first row begins."""
     with open_file(file.uri) as stream:
         counted = _Counted(stream, file.size)
         lines = counted.lines(first=True)
@@ -84,7 +84,7 @@ def head_end(file: SourceFile, line_format: LineFormat) -> int:
             next(lines, None)
         if line_format.header and line_format.delimiter:
             header = next(records(file.name, lines, line_format.delimiter), None)
-            if isinstance(header, Reject):  # which is the reader's to tell
+            if isinstance(header, Reject):  # reported by the reader
                 return 0
         return counted.read
 
@@ -95,7 +95,7 @@ def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -
 
 
 def ends_there(file: SourceFile, line_format: LineFormat, row: int, stop: int) -> bool:
-    """Whether the row that begins at `row`, and was whole but for a line end at `stop`, has not gone on since."""
+    """Whether the row from `row` to `stop`, which had no line end, has not been continued since."""
     after = b"".join(stretch(file, stop, min(stop + 2, file.size)))
     if after in (b"", b"\r"):
         return True
@@ -104,7 +104,7 @@ def ends_there(file: SourceFile, line_format: LineFormat, row: int, stop: int) -
 
 
 class Digest(NamedTuple):
-    """Of the first bytes of a file."""
+    """Digest of the first bytes of a file."""
 
     content: str
     lines: int
@@ -119,14 +119,14 @@ def digests(file: SourceFile, *stops: int) -> list[Digest]:
             for chunk in stretch(file, start, stop):
                 total.update(chunk)
                 lines += chunk.count(b"\n")
-        except DAMAGED:  # what an archive does not give is told where its rows are read
+        except DAMAGED:  # damage in an archive is reported where its rows are read
             total.update(file.stamp.encode())
         prefixes.append(Digest(total.hexdigest(), lines))
     return prefixes
 
 
 def cut(file: SourceFile, line_format: LineFormat, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:
-    """Bytes [start, stop) as a file of their own at `path`, under what is before the first row; the lines of that."""
+    """Copy bytes [start, stop) below the header to a file at `path`; returns it, and the lines of the header."""
     head = head_end(file, line_format) if start else 0
     lines = 0
     with path.open("wb") as out:

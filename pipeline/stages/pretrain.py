@@ -23,7 +23,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
-    """Everything that changes what is learned."""
+    """All settings that change the result of training."""
     return training_settings(recipe)
 
 
@@ -62,7 +62,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
 
 def _checkpoints_of(experiment: str, context: Context) -> str:
-    """Work folders lie beside each other, under their keys."""
+    """The checkpoints of another experiment: work folders are siblings named by key."""
     return str(context.work.parent / experiment / CHECKPOINTS)
 
 

@@ -1,4 +1,4 @@
-"""Everything that a run made → one page for people and one file for programs."""
+"""All artifacts of a run → one page for people and one file for programs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _page(config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str
 
 
 def _data(corpus: dict[str, Any], train: dict[str, Any]) -> str:
-    """One sentence about the corpus and its training shards: of text, or of rows of any shape."""
+    """A sentence about the corpus and its training shards, of text or of arrays."""
     if "corpus_tokens" in train:
         return (
             f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
@@ -72,7 +72,7 @@ def _data(corpus: dict[str, Any], train: dict[str, Any]) -> str:
 
 
 def _pretraining(summary: dict[str, Any]) -> list[str]:
-    """How long it took, what came of it on held-out rows, and its loss."""
+    """Duration, held-out metrics and loss curve."""
     held_out = names.held_out(summary)
     return [
         f"{summary['step']:,} steps, {summary['samples']:,} samples, {summary['train_seconds']:.0f} s in "

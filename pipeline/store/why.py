@@ -1,4 +1,4 @@
-"""Why a stage would run: what differs between what is asked for and what was made before."""
+"""Why a stage would run: differences from the artifacts made before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MISSING = object()
 def differences_from(
     stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, Artifact | None], stored: Artifact
 ) -> list[str]:
-    """How the asked differs from `made`, an artifact of the same stage: version, inputs, then config keys."""
+    """Differences from `stored`, an artifact of the same stage: version, inputs, then config keys."""
     old = stored.manifest
     differences = []
     if old["version"] != stage.version:
@@ -45,7 +45,7 @@ def explain(
     inputs: Mapping[str, Artifact | None],
     artifacts: Iterable[Artifact],
 ) -> str:
-    """The fewest differences to an artifact of this stage, the latest among equals; "never made" without one."""
+    """Differences from the most similar artifact of this stage, the latest among equals; "never made" without one."""
     candidates = sorted(
         (artifact for artifact in artifacts if artifact.stage == stage.name),
         key=lambda artifact: artifact.manifest["attempt"],
