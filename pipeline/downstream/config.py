@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
+from data_prep.settings import Settings
 from pipeline.training_settings import training_settings as of_training
-from training.config import Settings
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 Problem = tuple[str, str]
@@ -19,7 +19,8 @@ NOUNS = {"text": "text", "table": "tables", "images": "images"}
 class JobConfig(Settings):
     """Base of all jobs' sections."""
 
-    name: str = Field(pattern=SLUG, description="Names the job in reports and keys.")
+    name: str = Field(pattern=SLUG)
+    """Names the job in reports and keys."""
 
 
 def kind_problems(recipe: Any, job: Any, kinds: Sequence[str]) -> Iterator[Problem]:

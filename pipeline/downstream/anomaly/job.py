@@ -18,8 +18,9 @@ from pydantic import Field
 
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.none import NoneConfig
+from data_prep.settings import Settings
 from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
-from training.config import NetworkConfig, ObjectiveConfig, Settings
+from training.config import NetworkConfig, ObjectiveConfig
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -48,66 +49,61 @@ Baseline = Literal[
 class DetectorConfig(Settings):
     """An auto-encoder as a detector, and which of its scores is used."""
 
-    name: str = Field(pattern=SLUG, description="Names it in the report.")
-    objective: ObjectiveConfig | None = Field(default=None, description="Its loss; null: the recipe's.")
-    corruption: Noise | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
-    networks: list[NetworkConfig] = Field(
-        default_factory=list,
-        description="Candidates; the lowest loss on held-out normal rows wins. Empty: the recipe's network.",
+    name: str = Field(pattern=SLUG)
+    """Names it in the report."""
+    objective: ObjectiveConfig | None = None
+    """Its loss; null: the recipe's."""
+    corruption: Noise | None = None
+    """Noise it learns with; null: the recipe's."""
+    networks: list[NetworkConfig] = Field(default_factory=list)
+    """Candidates; the lowest loss on held-out normal rows wins. Empty: the recipe's network."""
+    members: int = Field(default=1, ge=1)
+    """Networks that are averaged; they differ in their seeds."""
+    score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = (
+        "standardised-error"
     )
-    members: int = Field(default=1, ge=1, description="Networks that are averaged; they differ in their seeds.")
-    score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = Field(
-        default="standardised-error",
-        description="See `training.inference.anomaly`; the other scores are reported, too.",
-    )
-    trim: float = Field(
-        default=0.0,
-        ge=0,
-        description="Share of the rows left out as most unusual before training, as a multiple of the job's "
-        "contamination; above 1 may help, since not all anomalies are the most unusual rows. 0: learn from all.",
-    )
+    """See `training.inference.anomaly`; the other scores are reported, too."""
+    trim: float = Field(default=0.0, ge=0)
+    """Share of the rows left out as most unusual before training, as a multiple of the job's contamination; above 1 may
+    help, since not all anomalies are the most unusual rows. 0: learn from all."""
 
 
 class Config(JobConfig):
     """Detection of unusual rows, compared with baselines on the same splits."""
 
-    task: Literal["anomaly"] = Field(description="Which job it is.")
-    normal: list[str] = Field(
-        default_factory=list,
-        description="Labels of normal images; none: those of data.normal. A table says that in data.table.normal.",
-    )
-    detectors: list[DetectorConfig] = Field(
-        default=[DetectorConfig(name="auto-encoder")], min_length=1, description="Ours; the first is the one shown."
-    )
-    seeds: int = Field(default=20, ge=1, description="Splits and networks.")
-    rows: int = Field(default=50_000, ge=50, description="Most rows of all splits; of more some are drawn.")
-    train_share: float = Field(
-        default=0.7, gt=0, lt=1, description="Of the normal rows, to learn from and to draw thresholds by."
-    )
-    threshold_share: float = Field(
-        default=0.2, gt=0, lt=1, description="Of those, held out for thresholds and never learned from."
-    )
-    contamination: float = Field(
-        default=0.0, ge=0, lt=0.5, description="Share of those rows that are unlabelled anomalies."
-    )
-    false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal rows a threshold may flag.")
-    importance_samples: int = Field(default=50, ge=1, description="k of the bound on the likelihood.")
+    task: Literal["anomaly"]
+    """Which job it is."""
+    normal: list[str] = Field(default_factory=list)
+    """Labels of normal images; none: those of data.normal. A table says that in data.table.normal."""
+    detectors: list[DetectorConfig] = Field(default=[DetectorConfig(name="auto-encoder")], min_length=1)
+    """Ours; the first is the one shown."""
+    seeds: int = Field(default=20, ge=1)
+    """Splits and networks."""
+    rows: int = Field(default=50_000, ge=50)
+    """Most rows of all splits; of more some are drawn."""
+    train_share: float = Field(default=0.7, gt=0, lt=1)
+    """Of the normal rows, to learn from and to draw thresholds by."""
+    threshold_share: float = Field(default=0.2, gt=0, lt=1)
+    """Of those, held out for thresholds and never learned from."""
+    contamination: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of those rows that are unlabelled anomalies."""
+    false_alarms: float = Field(default=0.01, gt=0, lt=1)
+    """Share of normal rows a threshold may flag."""
+    importance_samples: int = Field(default=50, ge=1)
+    """k of the bound on the likelihood."""
     baselines: list[Baseline] = Field(
-        default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"],
-        description="Methods to compare with.",
+        default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"]
     )
-    marked: list[int] = Field(default=[5, 20], description="Numbers of labelled anomalies that binary classifiers get.")
-    known_kinds: int = Field(
-        default=0,
-        ge=0,
-        description="How many kinds of anomalies (labels) the labelled ones are of, different ones in each split; "
-        "other kinds are new to classifiers. 0: all kinds.",
-    )
-    shown: int = Field(default=6, ge=1, description="How many of the most unusual test rows are explained.")
-    note: str = Field(
-        default="",
-        description="How settings were found, printed in the report.",
-    )
+    """Methods to compare with."""
+    marked: list[int] = Field(default=[5, 20])
+    """Numbers of labelled anomalies that binary classifiers get."""
+    known_kinds: int = Field(default=0, ge=0)
+    """How many kinds of anomalies (labels) the labelled ones are of, different ones in each split; other kinds are new
+    to classifiers. 0: all kinds."""
+    shown: int = Field(default=6, ge=1)
+    """How many of the most unusual test rows are explained."""
+    note: str = ""
+    """How settings were found, printed in the report."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

@@ -34,9 +34,12 @@ OURS, PCA, INPUTS = "auto-encoder", "PCA", "inputs"
 class Config(JobConfig):
     """Reconstruction of unseen rows from codes, compared with PCA of the same size; a map of the codes."""
 
-    task: Literal["codes"] = Field(description="Which job it is.")
-    neighbours: int = Field(default=15, ge=1, description="Neighbours that trustworthiness counts.")
-    rows: int = Field(default=2000, ge=100, description="Most test rows of the maps; t-SNE is slow.")
+    task: Literal["codes"]
+    """Which job it is."""
+    neighbours: int = Field(default=15, ge=1)
+    """Neighbours that trustworthiness counts."""
+    rows: int = Field(default=2000, ge=100)
+    """Most test rows of the maps; t-SNE is slow."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

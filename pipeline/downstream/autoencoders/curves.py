@@ -16,12 +16,12 @@ from pydantic import Field
 
 from data_prep.corruptions.noise import scaled
 from data_prep.rng import key
+from data_prep.settings import Settings
 from data_prep.shards.rows import Rows
 from pipeline.artifact import MODEL
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
 from pipeline.downstream.rows import flat, rows_of
 from pipeline.reports.report import Figure, Report, Table
-from training.config import Settings
 from training.monitor.names import VALIDATION
 
 if TYPE_CHECKING:
@@ -38,18 +38,25 @@ Curve = list[tuple[int, float]]
 class RivalConfig(Settings):
     """Training end to end, to compare with."""
 
-    name: str = Field(min_length=1, description="What the curve is called.")
-    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(description="Between layers.")
-    optimizer: Literal["adamw", "sgd"] = Field(description="What updates the weights.")
-    lr: float = Field(gt=0, description="Peak learning rate.")
+    name: str = Field(min_length=1)
+    """What the curve is called."""
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"]
+    """Between layers."""
+    optimizer: Literal["adamw", "sgd"]
+    """What updates the weights."""
+    lr: float = Field(gt=0)
+    """Peak learning rate."""
 
 
 class Config(JobConfig):
     """Error over the steps of layer-wise pretraining, compared with training the same depth end to end."""
 
-    task: Literal["curves"] = Field(description="Which job it is.")
-    ours: str = Field(default="pretrained", description="What the recipe's own curve is called.")
-    rivals: list[RivalConfig] = Field(min_length=1, description="Other ways to train, with as many steps.")
+    task: Literal["curves"]
+    """Which job it is."""
+    ours: str = "pretrained"
+    """What the recipe's own curve is called."""
+    rivals: list[RivalConfig] = Field(min_length=1)
+    """Other ways to train, with as many steps."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

@@ -46,10 +46,14 @@ MOST_BITS = 16  # in the table
 class Config(JobConfig):
     """Meaning and usage of discrete codes, and a learned prior to sample new rows from."""
 
-    task: Literal["discrete"] = Field(description="Which job it is.")
-    prior_steps: int = Field(default=1000, ge=1, description="Steps of the prior's training.")
-    prior_lr: float = Field(default=3e-3, gt=0, description="Its peak learning rate.")
-    prior_hidden: int = Field(default=128, ge=1, description="Units of its GRU.")
+    task: Literal["discrete"]
+    """Which job it is."""
+    prior_steps: int = Field(default=1000, ge=1)
+    """Steps of the prior's training."""
+    prior_lr: float = Field(default=3e-3, gt=0)
+    """Its peak learning rate."""
+    prior_hidden: int = Field(default=128, ge=1)
+    """Units of its GRU."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

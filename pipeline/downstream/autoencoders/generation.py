@@ -43,9 +43,12 @@ ELBO = "ELBO"
 class Config(JobConfig):
     """A variational auto-encoder's bounds on the likelihood, samples, interpolations and traversals."""
 
-    task: Literal["generation"] = Field(description="Which job it is.")
-    importance_samples: int = Field(default=50, ge=1, description="k of the importance-weighted bound.")
-    rows: int = Field(default=2000, ge=1, description="Most test rows for the bounds.")
+    task: Literal["generation"]
+    """Which job it is."""
+    importance_samples: int = Field(default=50, ge=1)
+    """k of the importance-weighted bound."""
+    rows: int = Field(default=2000, ge=1)
+    """Most test rows for the bounds."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

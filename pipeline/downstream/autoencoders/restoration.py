@@ -42,9 +42,12 @@ LARGEST_BYTE = 255
 class Config(JobConfig):
     """What a denoising auto-encoder restores, and whether its features beat those of a plain one."""
 
-    task: Literal["restoration"] = Field(description="Which job it is.")
-    others: list[NoiseConfig] = Field(default_factory=list, description="Other noise to compare with the recipe's.")
-    seeds: int = Field(default=3, ge=1, description="Networks of each kind, trained anew.")
+    task: Literal["restoration"]
+    """Which job it is."""
+    others: list[NoiseConfig] = Field(default_factory=list)
+    """Other noise to compare with the recipe's."""
+    seeds: int = Field(default=3, ge=1)
+    """Networks of each kind, trained anew."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

@@ -29,14 +29,14 @@ READS = ("pretrained", "shards")
 class Config(JobConfig):
     """Rate and distortion of a trained codec, compared with JPEG, JPEG2000 and WebP."""
 
-    task: Literal["compression"] = Field(description="Which job it is.")
-    images: list[SourceConfig] = Field(
-        min_length=1, description="Test images of any size, none of which was trained on."
-    )
-    distortion_weights: list[float] = Field(
-        default_factory=list, description="Further λ; a codec is trained for each with the recipe's budget."
-    )
-    shown: int = Field(default=3, ge=1, description="Images in the figure.")
+    task: Literal["compression"]
+    """Which job it is."""
+    images: list[SourceConfig] = Field(min_length=1)
+    """Test images of any size, none of which was trained on."""
+    distortion_weights: list[float] = Field(default_factory=list)
+    """Further λ; a codec is trained for each with the recipe's budget."""
+    shown: int = Field(default=3, ge=1)
+    """Images in the figure."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

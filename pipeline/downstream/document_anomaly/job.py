@@ -42,43 +42,33 @@ Baseline = Literal["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", 
 class Config(JobConfig):
     """Detection of unusual documents by the masked LM's surprisal, compared with baselines."""
 
-    task: Literal["document-anomaly"] = Field(description="Which job it is.")
-    words: int | None = Field(
-        default=100,
-        ge=5,
-        description="Held-out documents are cut at ends of sentences into passages of about so many words, which are "
-        "scored; null: whole documents.",
-    )
-    documents: int = Field(default=300, ge=20, description="Most normal ones of a draw; as many of each anomaly.")
-    draws: int = Field(default=3, ge=1, description="Of other held-out documents, and other changes to them.")
-    replaced: float = Field(
-        default=0.15,
-        ge=0,
-        le=1,
-        description="Share of words replaced, by words as frequent as those of training documents; 0: no such "
-        "anomalies.",
-    )
-    others: list[SourceConfig] = Field(
-        default_factory=list, description="Documents of other kinds; each source is a kind of anomaly."
-    )
-    rounds: int | None = Field(
-        default=None,
-        ge=1,
-        description="k: every k-th token is masked at once, k times; null: nearest to the corruption rate of training.",
-    )
-    length: int | None = Field(
-        default=None, ge=8, description="Tokens of a window, specials included; null: as many as training rows have."
-    )
-    false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal ones a threshold may flag.")
-    threshold_documents: int = Field(
-        default=2000, ge=20, description="Most validation documents, by which thresholds are drawn."
-    )
-    train_documents: int = Field(default=10_000, ge=20, description="Most training documents for baselines.")
-    baselines: list[Baseline] = Field(
-        default=["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"],
-        description="Methods to compare with.",
-    )
-    shown: int = Field(default=4, ge=1, description="Documents whose most surprising words are named.")
+    task: Literal["document-anomaly"]
+    """Which job it is."""
+    words: int | None = Field(default=100, ge=5)
+    """Held-out documents are cut at ends of sentences into passages of about so many words, which are scored; null:
+    whole documents."""
+    documents: int = Field(default=300, ge=20)
+    """Most normal ones of a draw; as many of each anomaly."""
+    draws: int = Field(default=3, ge=1)
+    """Of other held-out documents, and other changes to them."""
+    replaced: float = Field(default=0.15, ge=0, le=1)
+    """Share of words replaced, by words as frequent as those of training documents; 0: no such anomalies."""
+    others: list[SourceConfig] = Field(default_factory=list)
+    """Documents of other kinds; each source is a kind of anomaly."""
+    rounds: int | None = Field(default=None, ge=1)
+    """k: every k-th token is masked at once, k times; null: nearest to the corruption rate of training."""
+    length: int | None = Field(default=None, ge=8)
+    """Tokens of a window, specials included; null: as many as training rows have."""
+    false_alarms: float = Field(default=0.01, gt=0, lt=1)
+    """Share of normal ones a threshold may flag."""
+    threshold_documents: int = Field(default=2000, ge=20)
+    """Most validation documents, by which thresholds are drawn."""
+    train_documents: int = Field(default=10_000, ge=20)
+    """Most training documents for baselines."""
+    baselines: list[Baseline] = Field(default=["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"])
+    """Methods to compare with."""
+    shown: int = Field(default=4, ge=1)
+    """Documents whose most surprising words are named."""
 
 
 def name_of(source: SourceConfig) -> str:

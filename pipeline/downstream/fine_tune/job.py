@@ -32,33 +32,36 @@ OWN = ("pretrained", "scratch")  # models of the recipe's network
 class Config(JobConfig):
     """Fine-tuning with few labels, compared with baselines."""
 
-    task: Literal["classification", "tagging"] = Field(description="One label per row, or per word.")
-    data: LabelledConfig = Field(description="The labelled examples.")
-    labels: list[int] = Field(min_length=1, description="Numbers of labelled training examples.")
-    seeds: int = Field(default=1, ge=1, description="Repetitions with other examples and weights.")
-    steps: int = Field(ge=1, description="Optimizer steps of each fine-tuning.")
-    batch: int = Field(ge=1, description="Rows per step.")
-    length: int = Field(ge=4, description="Most tokens of a row, specials included.")
-    length_window: int | None = Field(
-        default=None,
-        ge=2,
-        description="Batches drawn together and regrouped by length, for less padding; null: as drawn.",
-    )
-    pooling: Literal["cls", "mean"] = Field(
-        default="cls", description="Feature of a row: its [CLS], or the mean over its tokens."
-    )
-    lrs: list[float] = Field(min_length=1, description="Peak learning rates tried from pretrained weights.")
-    scratch_lrs: list[float] = Field(
-        default_factory=list, description="Rates tried from random weights; empty: those of lrs."
-    )
-    validation_rows: int = Field(ge=1, description="Rows that choose settings.")
-    test_rows: int = Field(ge=1, description="Rows that are reported.")
-    baselines: list[str] = Field(default_factory=list, description="Methods without a network.")
-    models: list[str] = Field(
-        default=["pretrained", "scratch"],
-        min_length=1,
-        description="pretrained, scratch, or a folder that transformers opens.",
-    )
+    task: Literal["classification", "tagging"]
+    """One label per row, or per word."""
+    data: LabelledConfig
+    """The labelled examples."""
+    labels: list[int] = Field(min_length=1)
+    """Numbers of labelled training examples."""
+    seeds: int = Field(default=1, ge=1)
+    """Repetitions with other examples and weights."""
+    steps: int = Field(ge=1)
+    """Optimizer steps of each fine-tuning."""
+    batch: int = Field(ge=1)
+    """Rows per step."""
+    length: int = Field(ge=4)
+    """Most tokens of a row, specials included."""
+    length_window: int | None = Field(default=None, ge=2)
+    """Batches drawn together and regrouped by length, for less padding; null: as drawn."""
+    pooling: Literal["cls", "mean"] = "cls"
+    """Feature of a row: its [CLS], or the mean over its tokens."""
+    lrs: list[float] = Field(min_length=1)
+    """Peak learning rates tried from pretrained weights."""
+    scratch_lrs: list[float] = Field(default_factory=list)
+    """Rates tried from random weights; empty: those of lrs."""
+    validation_rows: int = Field(ge=1)
+    """Rows that choose settings."""
+    test_rows: int = Field(ge=1)
+    """Rows that are reported."""
+    baselines: list[str] = Field(default_factory=list)
+    """Methods without a network."""
+    models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
+    """pretrained, scratch, or a folder that transformers opens."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
