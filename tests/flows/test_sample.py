@@ -52,9 +52,9 @@ def test_the_seed_names_the_examples(pictures: dict[str, Artifact], tmp_path: Pa
 
 
 def test_rows_of_a_table_are_drawn_as_its_columns(tmp_path: Path) -> None:
-    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, **VAE), tmp_path)
-    shape = sample.draw(str(made["pretrain"].path), 5, tmp_path / "rows.csv", 0)
-    assert shape == (made["transform"].summary["features"],)
+    artifacts = tiny_arrays.make(tiny_arrays.recipe(tmp_path, **VAE), tmp_path)
+    shape = sample.draw(str(artifacts["pretrain"].path), 5, tmp_path / "rows.csv", 0)
+    assert shape == (artifacts["transform"].summary["features"],)
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert len(lines) == 6 and {"x0", "colour"} <= set(lines[0].replace('"', "").split(","))
     assert len(set(lines)) > 2
@@ -71,7 +71,7 @@ def test_the_file_is_of_the_sort_that_examples_are(pictures: dict[str, Artifact]
 
 
 def test_a_plain_auto_encoder_is_not_drawn_from(home: Path, tmp_path: Path) -> None:
-    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", downstream="[]"), tmp_path, "train.steps=2")
+    artifacts = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", downstream="[]"), tmp_path, "train.steps=2")
     with pytest.raises(UserError, match="no distribution of codes to draw from") as caught:
-        sample.draw(str(made["pretrain"].path), 4, tmp_path / "a.png", 0)
+        sample.draw(str(artifacts["pretrain"].path), 4, tmp_path / "a.png", 0)
     assert "\n" not in str(caught.value)

@@ -37,11 +37,11 @@ def table(path: Path, rows: int = 240, anomalies: int = 24) -> Path:
 def pictures(path: Path, count: int = 160) -> Path:
     """Grey 8×8 pictures: a bright column, or a bright row."""
     random = np.random.default_rng(6)
-    made = random.integers(0, 40, (count, 8, 8), np.uint8)
-    for number, picture in enumerate(made):
+    pixels = random.integers(0, 40, (count, 8, 8), np.uint8)
+    for number, picture in enumerate(pixels):
         place = random.integers(8)
         picture[(slice(None), place) if number % 2 else (place,)] = 220
-    np.savez(path, x=made, y=np.arange(count) % 2)
+    np.savez(path, x=pixels, y=np.arange(count) % 2)
     return path
 
 
@@ -79,7 +79,7 @@ def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
     store, downloads = store_of(home), home / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     context = Context(downloads=downloads, placement=loaded.placement.model_dump(mode="json"))
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     for node in dag.nodes(loaded, downloads):
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
-    return made
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    return artifacts

@@ -126,8 +126,8 @@ def test_a_gpu(monkeypatch: pytest.MonkeyPatch, build: str, visible: bool, ok: b
 
 
 def test_the_driver_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = SimpleNamespace(stdout="NVIDIA H100 80GB HBM3, 81559 MiB\nNVIDIA L4, 23034 MiB\n")
-    monkeypatch.setattr(doctor_trials.subprocess, "run", lambda *command, **options: said)
+    process = SimpleNamespace(stdout="NVIDIA H100 80GB HBM3, 81559 MiB\nNVIDIA L4, 23034 MiB\n")
+    monkeypatch.setattr(doctor_trials.subprocess, "run", lambda *command, **options: process)
     assert doctor_trials.gpu_names() == ["NVIDIA H100 80GB HBM3, 81559 MiB", "NVIDIA L4, 23034 MiB"]
 
 
@@ -230,7 +230,7 @@ def test_a_reader_that_checks_nothing_is_found_out(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ("import os; os.kill(os.getpid(), 11)", "status -11"),
         ("raise OSError('libcudart.so.13: cannot open')", "libcudart"),
@@ -239,12 +239,12 @@ def test_a_reader_that_checks_nothing_is_found_out(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_torch_that_crashes_hangs_or_lies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, message: str
 ) -> None:
     monkeypatch.setattr(doctor_trials, "TORCH_TEST", program)
     monkeypatch.setattr(doctor_trials, "TORCH_SECONDS", 1.0 if "sleep" in program else 60.0)
     result = named(doctor_trials.trials(tmp_path), "torch")
-    assert result.ok is False and said in result.value and result.advice
+    assert result.ok is False and message in result.value and result.advice
 
 
 # -- for people -------------------------------------------------------------------------------------------------------

@@ -77,32 +77,37 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     config = SourceConfig(path=str(source), id_field="id")
     clean, split = CleanConfig(min_characters=20, max_rejects=5), SplitConfig(validation=0.2, test=0)
     summary = ingest([config], clean, split, 0, root / "corpus", root)
-    made = {"corpus": artifact(root / "corpus", "ingest", {"kind": "text"}, summary)}
+    artifacts = {"corpus": artifact(root / "corpus", "ingest", {"kind": "text"}, summary)}
     for kind in ("wordpiece", "byte-bpe", "character"):
         settings = TokenizerConfig(kind=kind, vocabulary=400, lowercase=kind == "wordpiece")
         summary = train(settings, Corpus(root / "corpus").sentences(), root / kind)
-        made[kind] = artifact(root / kind, "tokenizer", settings.model_dump(), summary, corpus=made["corpus"])
+        artifacts[kind] = artifact(root / kind, "tokenizer", settings.model_dump(), summary, corpus=artifacts["corpus"])
     for task, kind, at in (("sop", "wordpiece", None), ("nsp", "byte-bpe", MASKING), ("packed", "character", None)):
         path = root / f"{task}-shards"
         for part in ("train", "validation"):
-            _write_shards(made, path / part, part, task, kind, at)
+            _write_shards(artifacts, path / part, part, task, kind, at)
         config = {
             "name": NAME,
             "seed": SEED,
             "compose": {"kind": task},
             "corruption": at.model_dump() if at else None,
         }
-        made[task] = artifact(
-            path, "shards", {"kind": "text", "settings": config}, None, preprocessor=made[kind], corpus=made["corpus"]
+        artifacts[task] = artifact(
+            path,
+            "shards",
+            {"kind": "text", "settings": config},
+            None,
+            preprocessor=artifacts[kind],
+            corpus=artifacts["corpus"],
         )
-    return made
+    return artifacts
 
 
 def _write_shards(
-    made: dict[str, Artifact], path: Path, part: str, task: Any, kind: str, at: MaskingConfig | None
+    artifacts: dict[str, Artifact], path: Path, part: str, task: Any, kind: str, at: MaskingConfig | None
 ) -> None:
-    special = specials(made[kind].path)
-    tokens = tokenise(Corpus(made["corpus"].path, part), load(made[kind].path))
+    special = specials(artifacts[kind].path)
+    tokens = tokenise(Corpus(artifacts["corpus"].path, part), load(artifacts[kind].path))
     rows = compose(tokens, ComposeConfig(kind=task, length=40), special, SEED, part, 0, range(len(tokens)))
     if at:
         count = len(ragged(rows, "input"))
@@ -112,14 +117,14 @@ def _write_shards(
     writer.close()
 
 
-def shown(made: Artifact, tokenizer: Artifact | None = None, colour: bool = False, **arguments: Any) -> str:
+def shown(target: Artifact, tokenizer: Artifact | None = None, colour: bool = False, **arguments: Any) -> str:
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=colour, color_system="truecolor" if colour else None)
     rows = arguments.pop("rows", 3)
     corruption = arguments.pop("corruption", None)
     reading = Reading(NAME, SEED, corruption) if corruption else None
     folder = tokenizer.path if tokenizer else None
-    inspect(made, rows, console, reading=reading, preprocessor=folder, **arguments)
+    inspect(target, rows, console, reading=reading, preprocessor=folder, **arguments)
     return file.getvalue()
 
 
@@ -336,11 +341,11 @@ def test_padding_is_not_shown(home: dict[str, Artifact], tmp_path: Path) -> None
     writer = ShardWriter(tmp_path / "train", rows_per_shard=8)
     writer.write(rows)
     writer.close()
-    made = artifact(
+    shards = artifact(
         tmp_path,
         "shards",
         {"kind": "text", "settings": {"name": NAME, "seed": SEED, "compose": {}}},
         preprocessor=home["wordpiece"],
     )
-    text = shown(made, home["wordpiece"], corruption=MASKING)
+    text = shown(shards, home["wordpiece"], corruption=MASKING)
     assert "[PAD]" not in text and "1 of 3 tokens to predict" in text

@@ -22,12 +22,12 @@ def rows(count: int, seed: int, width: float = 1.0) -> np.ndarray:
 @pytest.mark.parametrize("name", sorted({*baselines.DETECTORS} - {"pyod-autoencoder", "pyod-vae", "deepsvdd"}))
 def test_a_detector_tells_anomalies_by_rows_alone(name: str) -> None:
     test = np.concatenate([rows(40, 1), rows(40, 2, width=4.0)])
-    found = baselines.fit(name, rows(200, 0), seed=0)
-    scores = found[name](test)
+    detectors = baselines.fit(name, rows(200, 0), seed=0)
+    scores = detectors[name](test)
     assert roc_auc_score(np.repeat([0, 1], 40), scores) > 0.8
-    alone = np.concatenate([found[name](row[None]) for row in test])
+    alone = np.concatenate([detectors[name](row[None]) for row in test])
     np.testing.assert_allclose(alone, scores, rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(found[name](test[::-1])[::-1], scores, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(detectors[name](test[::-1])[::-1], scores, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["ecod", "copod"])

@@ -150,9 +150,9 @@ def test_attributes_say_what_a_picture_is() -> None:
     y, x = np.mgrid[:12, :12]
     slash = (np.abs(x + y - 11) <= 1).astype(np.float32)  # from the lower left to the upper right
     thin = (x == 2).astype(np.float32)
-    pictures = np.stack([slash, slash[:, ::-1], thin, thin[:, ::-1]])[:, None]
-    found = measures.attributes(pictures, np.array([0, 0, 1, 1]), ["cross", "bar"])
-    assert found["is cross"].tolist() == [True, True, False, False]
-    assert found["leaning right"].tolist()[:2] == [True, False]
-    assert found["far right"].tolist()[2:] == [False, True]
-    assert found["much ink"].tolist() == found["wide"].tolist() == [True, True, False, False]
+    images = np.stack([slash, slash[:, ::-1], thin, thin[:, ::-1]])[:, None]
+    attributes = measures.attributes(images, np.array([0, 0, 1, 1]), ["cross", "bar"])
+    assert attributes["is cross"].tolist() == [True, True, False, False]
+    assert attributes["leaning right"].tolist()[:2] == [True, False]
+    assert attributes["far right"].tolist()[2:] == [False, True]
+    assert attributes["much ink"].tolist() == attributes["wide"].tolist() == [True, True, False, False]

@@ -105,9 +105,9 @@ def test_standard_codecs_give_more_quality_for_more_bits(name: str, channels: in
     curve, picture = STANDARDS[name], photograph(channels=channels)
     ends = []
     for setting in (curve.settings[0], curve.settings[-1]):
-        size, made = coded(picture, curve, setting)
-        assert made.shape == picture.shape and made.dtype == np.uint8
-        ends.append(measured(picture, made, size))
+        size, decoded = coded(picture, curve, setting)
+        assert decoded.shape == picture.shape and decoded.dtype == np.uint8
+        ends.append(measured(picture, decoded, size))
         assert ends[-1].bpp == 8 * size / picture[0].size
     assert ends[0].bpp < 0.6 * ends[1].bpp and ends[0].psnr + 3 < ends[1].psnr
     assert ends[0].similarity < ends[1].similarity
