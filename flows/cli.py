@@ -1,4 +1,4 @@
-"""The command line. It only parses: each command's work is in `flows.commands`, imported when it is asked for."""
+"""The command line. It only parses; the commands are in `flows.commands`, which is imported when one is run."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def inspect(
     start: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
     split: Annotated[str, typer.Option(help="train, longer, validation or test.")] = "train",
     recipe: Annotated[
-        str | None, typer.Option(help="Show shards as this recipe corrupts them (default: the stored run's).")
+        str | None, typer.Option(help="Corrupt shards as this recipe does (default: as the newest run did).")
     ] = None,
-    epoch: Annotated[int, typer.Option(min=0, help="Show them as that epoch of training draws them.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, help="Epoch of training whose random draws are shown.")] = 0,
 ) -> None:
-    """Show an artifact's examples as a person looks at them, changed and corrupted as training does it."""
+    """Show an artifact's examples in readable form, augmented and corrupted as in training."""
     from flows import commands
 
     commands.inspect(artifact, rows, start, split, recipe, epoch)
@@ -145,7 +145,7 @@ def stats(
     ] = "train",
     json: JsonOption = False,
 ) -> None:
-    """Show what shards, a corpus or a tokenizer look like in numbers: tokens, lengths, sources, rejects."""
+    """Show statistics of shards, a corpus or a tokenizer: tokens, lengths, sources, rejects."""
     from flows import commands
 
     commands.stats(artifact, split, json)
@@ -159,15 +159,17 @@ def score(
         str | None, typer.Option("--out", "-o", metavar="FILE", help="Arrow file for the scores of all rows.")
     ] = None,
     ledger: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="Instead: score what is new, each row once, into this folder.")
+        str | None,
+        typer.Option(metavar="FOLDER", help="Instead: folder that scores of new rows are appended to, each row once."),
     ] = None,
     book: Annotated[str | None, typer.Option(metavar="FOLDER", hidden=True)] = None,
     hook: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="With --ledger: is told of alarms and drift, as JSON.")
+        str | None,
+        typer.Option(metavar="COMMAND", help="With --ledger: gets alarms and drift as JSON on its standard input."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Score rows by how unusual they are: a score, a flag and the reasons of each."""
+    """Score rows by how unusual they are: a score, a flag and the reasons for each."""
     from flows import commands
 
     commands.score(model, files, out, ledger or book, hook, json)
@@ -178,7 +180,7 @@ def sample(
     model: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="Artifact or folder of a model that can be drawn from.")
     ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="PNG for pictures, CSV for rows of a table.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="PNG for images, CSV for rows of a table.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="Examples to draw.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same examples.")] = 0,
 ) -> None:
@@ -196,11 +198,11 @@ CodecArgument = Annotated[
 @app.command()
 def compress(
     model: CodecArgument,
-    source: Annotated[str, typer.Argument(metavar="IN", help="A picture (PNG, JPEG, WebP), or a folder of them.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="An image (PNG, JPEG, WebP), or a folder of them.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="A .ssm file, or a folder for them.")],
     json: JsonOption = False,
 ) -> None:
-    """Compress pictures with a trained codec."""
+    """Compress images with a trained codec."""
     from flows import compress as codec
 
     codec.compress(model, source, out, json)
@@ -213,7 +215,7 @@ def decompress(
     out: Annotated[str, typer.Argument(metavar="OUT", help="A .png file, or a folder for them.")],
     json: JsonOption = False,
 ) -> None:
-    """Bring compressed pictures back, with the model that they were compressed with."""
+    """Decompress images with the model that compressed them."""
     from flows import compress as codec
 
     codec.decompress(model, source, out, json)
@@ -229,10 +231,10 @@ def verify(artifact: ArtifactArgument) -> None:
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    days: Annotated[float, typer.Option(min=0, help="Only what was untouched for so long.")] = 7,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
+    days: Annotated[float, typer.Option(min=0, help="Only what has been unchanged for this many days.")] = 7,
 ) -> None:
-    """Remove what failed and lost attempts left behind."""
+    """Remove what failed or abandoned attempts left behind."""
     from flows import commands
 
     commands.gc(dry_run, days)
@@ -258,22 +260,22 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Entry point: sentences for what a user can mend, tracebacks for bugs, exit codes for programs."""
+    """Entry point: user errors end with a sentence, bugs with a traceback; exit codes tell them apart."""
     try:
         app(standalone_mode=True)
     except Exception as error:
         from data_prep.errors import UserError
 
-        found = _in_chain(error, UserError)
-        said = str(found) if found else _of_the_disk(error)
-        if said is None:
+        user_error = _in_chain(error, UserError)
+        message = str(user_error) if user_error else _disk_message(error)
+        if message is None:
             raise
-        print(f"sesame: {said}", file=sys.stderr)
-        sys.exit(getattr(found, "exit_code", FAILED))
+        print(f"sesame: {message}", file=sys.stderr)
+        sys.exit(getattr(user_error, "exit_code", FAILED))
 
 
 def _in_chain(error: BaseException | None, kind: type[Exception]) -> BaseException | None:
-    """The first of a kind in a chain of exceptions: libraries wrap what our tasks raise."""
+    """The first exception of a type in a chain: libraries wrap what our tasks raise."""
     while error is not None:
         if isinstance(error, kind):
             return error
@@ -281,12 +283,12 @@ def _in_chain(error: BaseException | None, kind: type[Exception]) -> BaseExcepti
     return None
 
 
-def _of_the_disk(error: BaseException) -> str | None:
-    """A sentence for a disk that is full or closed, which is no bug of ours either."""
+def _disk_message(error: BaseException) -> str | None:
+    """A sentence for a full or read-only disk, which is not a bug either."""
     from data_prep.errors import refusal_of_the_disk
 
-    found = _in_chain(error, OSError)
-    return refusal_of_the_disk(found) if found else None
+    disk_error = _in_chain(error, OSError)
+    return refusal_of_the_disk(disk_error) if disk_error else None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the commands do, in terms of the pipeline. Heavy libraries are imported only by the commands that need them."""
+"""The commands. Heavy libraries are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]
 
 
 def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
-    """Load a recipe; a mistake in it is a mistake of usage."""
+    """Load a recipe; a mistake in it is a usage error."""
     from pipeline.recipe.load import load
 
     with _usage():
@@ -53,9 +53,9 @@ def _usage() -> Any:
 
 def recipes() -> None:
     table = Table("recipe", "reproduces", "data", "scales", box=None, header_style="bold", pad_edge=False)
-    for found in packaged():
-        name = Text(found.name, "bold cyan").append(f"\n{found.title}", "not bold default")
-        table.add_row(name, found.reproduces, found.data, "\n".join(found.scales) or "one")
+    for recipe in packaged():
+        name = Text(recipe.name, "bold cyan").append(f"\n{recipe.title}", "not bold default")
+        table.add_row(name, recipe.reproduces, recipe.data, "\n".join(recipe.scales) or "one")
     out.print(table)
 
 
@@ -102,7 +102,7 @@ def run(
 
 
 def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
-    """Settings with which a recipe goes on from a checkpoint."""
+    """Settings that make a recipe continue from a checkpoint."""
     from pipeline import start_from
 
     home = Home.find()
@@ -110,8 +110,8 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
         if extend and start:
             raise UserError("--extend and --from both say where to start; give one of them.")
         if start:
-            return start_from.started(recipe, home.store(), home.downloads, start)
-        return start_from.extended(recipe, home.store(), home.downloads)
+            return start_from.start_settings(recipe, home.store(), home.downloads, start)
+        return start_from.extension_settings(recipe, home.store(), home.downloads)
 
 
 def sweep(
@@ -129,23 +129,23 @@ def sweep(
     with _usage():
         trials = sweeps.combinations(over)
     name = ""
-    for trial in trials:  # a mistake in the last one is told before the first one trains
+    for trial in trials:  # a mistake in the last one is reported before the first one trains
         name = _load(recipe, scale, [*settings, *(f"{path}={value}" for path, value in trial.items())]).name
     prepare(home.prefect)
 
     def make(chosen: list[str]) -> records.Run:
-        every = [*settings, *chosen]
-        loaded = _load(recipe, scale, every)
-        return _nothing_to_do(home, loaded) or _make(home, loaded, (recipe, scale, every), console)
+        all_settings = [*settings, *chosen]
+        loaded = _load(recipe, scale, all_settings)
+        return _nothing_to_do(home, loaded) or _make(home, loaded, (recipe, scale, all_settings), console)
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         folder = sweeps.sweep(home, name, trials, make, console)
-    found = json.loads((folder / "sweep.json").read_text())
+    trial_values = json.loads((folder / "sweep.json").read_text())
     if as_json:
-        print(json.dumps({"folder": str(folder), "trials": found}))
+        print(json.dumps({"folder": str(folder), "trials": trial_values}))
         return
     out.print()
-    out.print(sweeps.table([sweeps.Trial(**trial) for trial in found]))
+    out.print(sweeps.table([sweeps.Trial(**trial) for trial in trial_values]))
     out.print(Text(f"\n{folder / 'sweep.png'}", "dim"), soft_wrap=True)
 
 
@@ -172,7 +172,7 @@ def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: 
 
 
 def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
-    """A run that only looks everything up, if the store has it all: no Prefect, no Ray, no MLflow."""
+    """A run whose stages are all stored, without Prefect, Ray or MLflow; None if a stage has to be made."""
     from pipeline import dag
 
     began = time.monotonic()
@@ -207,22 +207,22 @@ def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str
 
 
 def list_runs() -> None:
-    found = records.every(Home.find().runs)
-    if not found:
+    found_runs = records.all_runs(Home.find().runs)
+    if not found_runs:
         out.print("no runs yet; `sesame run quickstart` makes one")
         return
     styles = {records.DONE: "green", records.FAILED: "red", records.INTERRUPTED: "yellow", records.RUNNING: "cyan"}
     table = Table("run", "scale", "status", "started", "took", "made", box=None, header_style="bold", pad_edge=False)
     table.columns[0].no_wrap = True
-    for record in found:
-        made = sum(not stage.reused for stage in record.stages.values())
+    for record in found_runs:
+        num_made = sum(not stage.reused for stage in record.stages.values())
         table.add_row(
             record.run_id,
             record.scale or "–",
             Text(record.status, styles[record.status]),
             time.strftime("%m-%d %H:%M", time.localtime(record.started)),
             elapsed(record.seconds),
-            f"{made} of {len(record.stages)}",
+            f"{num_made} of {len(record.stages)}",
         )
     out.print(table)
 
@@ -293,27 +293,27 @@ def score(
         from flows import score as scores
 
         prefect_server.wait(home.prefect)
-        told = scores.score(model, list(files), ledger, hook)
+        outcome = scores.score(model, list(files), ledger, hook)
     else:
         from flows import score as scores
 
         folder, console = scores.detector_of(model, home), Console(stderr=True, highlight=False)
         with console.status("scoring") as status:
             tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
-        told = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
-    _say_scored(told, as_json)
-    if told["rejected"] and not told["rows"]:
-        sys.exit(FAILED)  # of all that was given
+        outcome = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
+    _say_scored(outcome, as_json)
+    if outcome["rejected"] and not outcome["rows"]:
+        sys.exit(FAILED)  # not one row could be read
 
 
-def _say_scored(told: dict[str, Any], as_json: bool) -> None:
+def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps(outcome))
         return
-    alarms = f"{told['alarms']:,} alarm{'' if told['alarms'] == 1 else 's'}"
-    why = " (the column `rejected` says why)" if told["rejected"] else ""
-    out.print(f"{told['rows']:,} rows, {alarms}, {told['rejected']:,} rows that could not be read{why}")
-    for line in told.get("news", []):
+    alarms = f"{outcome['alarms']:,} alarm{'' if outcome['alarms'] == 1 else 's'}"
+    hint = " (the column `rejected` says why)" if outcome["rejected"] else ""
+    out.print(f"{outcome['rows']:,} rows, {alarms}, {outcome['rejected']:,} rows that could not be read{hint}")
+    for line in outcome.get("news", []):
         out.print(Text(line, "yellow"))
 
 
@@ -321,19 +321,19 @@ def sample(model: str, file: str, count: int, seed: int) -> None:
     from flows import sample as samples
 
     shape = samples.draw(model, count, Path(file).expanduser(), seed)
-    what = f"pictures of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
+    what = f"images of {'×'.join(map(str, shape[1:]))} pixels" if len(shape) == 3 else f"rows of {shape[0]} features"
     out.print(f"{file}: {count:,} {what}", soft_wrap=True)
 
 
 def verify(artifact: str) -> None:
     store = Home.find().store()
-    found = store.resolve(artifact)
-    problems = store.verify(found)
+    stored = store.resolve(artifact)
+    problems = store.verify(stored)
     for problem in problems:
-        print(f"sesame: {problem}; delete the artifact {found.key} and run again", file=sys.stderr)
+        print(f"sesame: {problem}; delete the artifact {stored.key} and run again", file=sys.stderr)
     if problems:
         sys.exit(FAILED)
-    out.print(f"{found.key}: {len(found.manifest['files'])} files, {found.size:,} bytes, all as committed")
+    out.print(f"{stored.key}: {len(stored.manifest['files'])} files, {stored.size:,} bytes, all as committed")
 
 
 def gc(dry_run: bool, days: float) -> None:
@@ -353,7 +353,7 @@ def gc(dry_run: bool, days: float) -> None:
 def doctor() -> None:
     from flows.machine import doctor as examination
 
-    findings = examination.examine(Home.find().path)
-    examination.show(findings, out)
-    if any(finding.ok is False for finding in findings):
+    results = examination.examine(Home.find().path)
+    examination.show(results, out)
+    if any(result.ok is False for result in results):
         sys.exit(FAILED)

@@ -1,7 +1,7 @@
-"""`sesame compress` and `sesame decompress`: pictures to files of a trained codec, and back to PNG.
+"""`sesame compress` and `sesame decompress`: images to files of a trained codec, and back to PNG.
 
-A file makes a file; a folder makes a folder, of the same names below it. What cannot be read is told of and left out,
-and the others are done all the same. A file is there whole or not at all.
+A file becomes a file; a folder becomes a folder with the same names below it. Files that cannot be read are reported
+and skipped. A file is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from training.inference.codec import SUFFIX, Codec
 PNG = ".png"
 
 
-class Done(NamedTuple):
-    """One picture that went through, `bytes` those of its compressed file."""
+class CodedImage(NamedTuple):
+    """One converted image; `bytes` is the size of its compressed file."""
 
     source: str
     out: str
@@ -44,93 +44,98 @@ class Done(NamedTuple):
 
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Pictures (PNG, JPEG, WebP) to compressed files."""
+    """Compress images (PNG, JPEG, WebP)."""
     codec = Codec.open(folder_of(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 
-    def one(path: Path, target: Path) -> Done:
+    def convert(path: Path, out_path: Path) -> CodedImage:
         try:
-            picture = decoded(path.read_bytes(), config)
+            image = decoded(path.read_bytes(), config)
         except BadPictureError as problem:
             raise UserError(f"{problem}; mend it or leave it out.") from None
-        raw = codec.encode(picture)
-        _write(target, raw)
-        return Done(str(path), str(target), picture.shape[1], picture.shape[2], len(raw))
+        raw = codec.encode(image)
+        _write(out_path, raw)
+        return CodedImage(str(path), str(out_path), image.shape[1], image.shape[2], len(raw))
 
-    _all(Path(source).expanduser(), Path(out).expanduser(), SUFFIXES, SUFFIX, one, as_json)
+    _all(Path(source).expanduser(), Path(out).expanduser(), SUFFIXES, SUFFIX, convert, as_json)
 
 
 def decompress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Compressed files to PNG."""
+    """Decompress to PNG."""
     codec = Codec.open(folder_of(model))
 
-    def one(path: Path, target: Path) -> Done:
+    def convert(path: Path, target: Path) -> CodedImage:
         raw = path.read_bytes()
-        picture = codec.decode(raw)
+        image = codec.decode(raw)
         file = io.BytesIO()
-        channels = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+        channels = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
         if target.exists() and target.parent.resolve() == path.parent.resolve():
-            raise UserError(f"{target} is there, perhaps the picture it was made of; name another folder.")
+            raise UserError(f"{target} is there, perhaps the image it was made of; name another folder.")
         Image.fromarray(channels).save(file, "PNG")
         _write(target, file.getvalue())
-        return Done(str(path), str(target), picture.shape[1], picture.shape[2], len(raw))
+        return CodedImage(str(path), str(target), image.shape[1], image.shape[2], len(raw))
 
-    _all(Path(source).expanduser(), Path(out).expanduser(), (SUFFIX,), PNG, one, as_json)
+    _all(Path(source).expanduser(), Path(out).expanduser(), (SUFFIX,), PNG, convert, as_json)
 
 
 def _all(
-    source: Path, out: Path, wanted: tuple[str, ...], made: str, one: Callable[[Path, Path], Done], as_json: bool
+    source: Path,
+    out: Path,
+    suffixes: tuple[str, ...],
+    out_suffix: str,
+    convert: Callable[[Path, Path], CodedImage],
+    as_json: bool,
 ) -> None:
-    """Do one after another and tell of them; ends with FAILED if one could not be done."""
+    """Convert one file after another and report on each; exits with FAILED if one could not be converted."""
     done, failed = [], 0
     console = Console(stderr=True, highlight=False)
-    jobs = list(_jobs(source, out, wanted, made))
+    jobs = list(_jobs(source, out, suffixes, out_suffix))
     with console.status("loading") as status:
         for number, (path, target) in enumerate(jobs, 1):
             status.update(f"{number} of {len(jobs)}: {path.name}")
             try:
-                done.append(one(path, target))
-            except (UserError, OSError) as problem:  # what cannot be read or written, too
+                done.append(convert(path, target))
+            except (UserError, OSError) as problem:  # OSError: it cannot be read or written
                 failed += 1
                 print(f"sesame: {path}: {problem}", file=sys.stderr)
     if as_json:
-        told: list[dict[str, Any]] = [{**each._asdict(), "bpp": each.bpp} for each in done]
-        print(json.dumps({"files": told, "failed": failed}))
+        file_values: list[dict[str, Any]] = [{**coded._asdict(), "bpp": coded.bpp} for coded in done]
+        print(json.dumps({"files": file_values, "failed": failed}))
     else:
-        for each in done:
-            print(f"{each.source} → {each.out}  {each.bytes:,} bytes, {each.bpp:.3f} bits per pixel")
+        for coded in done:
+            print(f"{coded.source} → {coded.out}  {coded.bytes:,} bytes, {coded.bpp:.3f} bits per pixel")
     if failed:
         sys.exit(FAILED)
 
 
-def _jobs(source: Path, out: Path, wanted: tuple[str, ...], made: str) -> Iterator[tuple[Path, Path]]:
-    """What is read, and where it goes. UserError where that is not clear."""
+def _jobs(source: Path, out: Path, suffixes: tuple[str, ...], out_suffix: str) -> Iterator[tuple[Path, Path]]:
+    """(file to read, file to write) for each file. Raises UserError where that is ambiguous."""
     if source.is_file():
-        yield source, out / f"{source.stem}{made}" if out.is_dir() else _named(out, made)
+        yield source, out / f"{source.stem}{out_suffix}" if out.is_dir() else _named(out, out_suffix)
         return
     if not source.is_dir():
         raise UserError(f"{source}: there is no such file or folder.")
     if out.is_file():
         raise UserError(f"{out}: is a file, and {source} is a folder; name a folder for what is made of it.")
-    found: dict[Path, Path] = {}
-    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in wanted and path.is_file()):
-        target = (out / path.relative_to(source)).with_suffix(made)
-        if target in found:
-            raise UserError(f"{found[target]} and {path} would both become {target}; rename one.")
-        found[target] = path
-    if not found:
-        raise UserError(f"{source}: holds no file that ends in {', '.join(wanted)}.")
-    yield from ((path, target) for target, path in found.items())
+    sources: dict[Path, Path] = {}
+    for path in sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file()):
+        target = (out / path.relative_to(source)).with_suffix(out_suffix)
+        if target in sources:
+            raise UserError(f"{sources[target]} and {path} would both become {target}; rename one.")
+        sources[target] = path
+    if not sources:
+        raise UserError(f"{source}: holds no file that ends in {', '.join(suffixes)}.")
+    yield from ((path, target) for target, path in sources.items())
 
 
-def _named(out: Path, made: str) -> Path:
-    if out.suffix.lower() != made:
-        raise UserError(f"{out}: what is made ends in {made}; name such a file, or a folder that is there.")
+def _named(out: Path, out_suffix: str) -> Path:
+    if out.suffix.lower() != out_suffix:
+        raise UserError(f"{out}: what is made ends in {out_suffix}; name such a file, or a folder that is there.")
     return out
 
 
 def _write(path: Path, raw: bytes) -> None:
-    """Whole or not at all."""
+    """Write a file completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

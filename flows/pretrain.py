@@ -1,7 +1,7 @@
 """The Prefect flow `pretrain`: ingest → tokenizer → shards → pretrain → downstream jobs → report.
 
-Every stage is a task. What the store already has ends in the state "Reused"; the rest is made, in this process or, when
-a stage asks for workers, on Ray. The flow is deployed and scheduled like any other (`prefect.yaml`).
+Every stage is a task. Tasks of stored artifacts end in the state "Reused"; the others run in this process or, where a
+stage asks for workers, on Ray. The flow is deployed and scheduled like any other (`prefect.yaml`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ log = logging.getLogger("sesame.flows")
 MLFLOW_TIMEOUT, MLFLOW_TIMEOUT_INTERRUPTED = 120.0, 10.0
 
 
-class Watch(Protocol):
-    """Someone who watches the stages of a run; `flows.show.console.StageProgress` is one."""
+class Observer(Protocol):
+    """Is notified of the stages of a run, as `flows.show.console.StageProgress` is."""
 
     def start(self, name: str) -> None: ...
 
@@ -47,8 +47,8 @@ class Watch(Protocol):
     def end(self, name: str, status: Any, detail: str = "") -> None: ...
 
 
-class Unwatched:
-    """Nobody."""
+class NullObserver:
+    """Ignores all notifications."""
 
     def start(self, name: str) -> None: ...
 
@@ -60,11 +60,11 @@ class Unwatched:
 
 @dataclass
 class Session:
-    """What a flow run works with. Prefect keeps a flow's parameters, so those are plain words and this is not one."""
+    """State of a flow run. It is no parameter of the flow, because Prefect stores parameters."""
 
     home: Home
     recipe: Recipe
-    watch: Watch = field(default_factory=Unwatched)
+    observer: Observer = field(default_factory=NullObserver)
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
@@ -77,7 +77,7 @@ _session: ContextVar[Session] = ContextVar("session")
 def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run a recipe, by name or path, at a scale, with `path.to.key=value` settings.
 
-    As a deployment it finds everything by itself; `run` has prepared a session for it.
+    A deployment sets up its own session; `run` prepares one.
     """
     session = _session.get(None)
     if session is not None:
@@ -96,22 +96,22 @@ def run(
     home: Home,
     recipe: Recipe,
     asked: tuple[str, str | None, Sequence[str]],
-    watch: Watch | None = None,
+    observer: Observer | None = None,
 ) -> runs.Run:
     """Run a loaded recipe's flow to its end and return its record.
 
-    `asked` is how it was asked for: the recipe's name or path, scale and settings. Raises what a stage raised, after
-    all is recorded.
+    asked: the recipe's name or path, scale and settings as the user gave them. Raises what a stage raised, after
+    everything is recorded.
     """
     prepare(home.prefect)
-    session = Session(home, recipe, watch or Unwatched())
+    session = Session(home, recipe, observer or NullObserver())
     token = _session.set(session)
     unreached = None
     try:
         name, scale, settings = asked
         pretrain(name, scale, list(settings))
     except (httpx.HTTPError, RuntimeError) as error:
-        if error is session.error or _of_http(error) is None:
+        if error is session.error or _http_error_in(error) is None:
             raise
         unreached = error
     finally:
@@ -122,21 +122,23 @@ def run(
     return session.record
 
 
-def _of_http(error: BaseException) -> httpx.HTTPError | None:
-    """What Prefect's server did not answer, or answered; bare, or as Prefect wraps it before a flow begins."""
-    return next((one for one in (error, error.__cause__) if isinstance(one, httpx.HTTPError)), None)
+def _http_error_in(error: BaseException) -> httpx.HTTPError | None:
+    """The HTTP error of Prefect's server, bare or as Prefect wraps it before a flow begins."""
+    return next((cause for cause in (error, error.__cause__) if isinstance(cause, httpx.HTTPError)), None)
 
 
 def _without_prefect(session: Session, error: Exception) -> None:
-    """The server failed: stages do not need it, so the run is what it was when Prefect was to be told of its end."""
+    """Handle a failed server. Stages do not need it, so a run that is done remains done."""
     if session.error is not None:
         raise session.error
-    found = _of_http(error)
-    said = f"answered {found.response.status_code}" if isinstance(found, httpx.HTTPStatusError) else "went away"
-    gone = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} {said}"
+    http_error = _http_error_in(error)
+    what_happened = (
+        f"answered {http_error.response.status_code}" if isinstance(http_error, httpx.HTTPStatusError) else "went away"
+    )
+    problem = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} {what_happened}"
     if session.record is None or session.record.status != runs.DONE:
-        raise UserError(f"{gone}; start it again, or unset PREFECT_API_URL, and run this again.") from error
-    log.warning("%s: the run is done, but Prefect was not told so", gone)
+        raise UserError(f"{problem}; start it again, or unset PREFECT_API_URL, and run this again.") from error
+    log.warning("%s: the run is done, but Prefect was not told so", problem)
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -145,15 +147,15 @@ def carry_out(name: str) -> State[str]:
     session = _session.get()
     assert session.execution is not None
     node = session.execution.nodes[name]
-    session.watch.start(name)
-    artifact, reused = session.execution.carry_out(node, session.watch.callback(name))
-    session.watch.end(name, "reused" if reused else "made", artifact.key)
-    word = "Reused" if reused else "Made"
-    return Completed(data=artifact.key, name=word, message=f"{word} {artifact.key}")
+    session.observer.start(name)
+    artifact, reused = session.execution.carry_out(node, session.observer.callback(name))
+    session.observer.end(name, "reused" if reused else "made", artifact.key)
+    status = "Reused" if reused else "Made"
+    return Completed(data=artifact.key, name=status, message=f"{status} {artifact.key}")
 
 
 def _carry_out_all(session: Session) -> dict[str, Any]:
-    """All nodes in order; whatever happens, the run's record, MLflow and Ray are left as they should be."""
+    """Make all nodes in order; the run's record, MLflow and Ray are finished whatever happens."""
     home, recipe = session.home, session.recipe
     nodes, store = dag.nodes(recipe, home.downloads), home.store()
     record = session.record = runs.begin(home.runs, recipe)
@@ -180,14 +182,14 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
 
 
 def _propose(session: Session, execution: Execution) -> None:
-    """The detector that a job proposes takes over if it does as well as the one in use."""
-    proposed = next(execution.proposed(gate.DETECTOR), None)
+    """Let the detector that a job proposes take over if it does as well as the one in use."""
+    proposed = next(execution.proposed_candidates(gate.DETECTOR), None)
     if proposed is None:
         return
     from pipeline.scoring import champion  # and PyTorch with it
 
     candidate, folder = proposed
-    corpus = execution.made["ingest"].path
+    corpus = execution.artifacts["ingest"].path
     verdict = champion.propose(session.home.detectors, session.recipe.name, candidate, folder, corpus)
     if verdict is not None:
         place = gate.CHAMPION if verdict.promoted else gate.CHALLENGER
@@ -196,7 +198,7 @@ def _propose(session: Session, execution: Execution) -> None:
 
 
 def _finish(session: Session, execution: Execution, record: runs.Run, status: str) -> None:
-    """End the run everywhere. Each step is taken whatever the disk says to those before it."""
+    """End the run everywhere. Each step is taken even if those before it fail."""
 
     def close_tracker() -> None:
         record.unsent = execution.tracker.close(MLFLOW_TIMEOUT_INTERRUPTED if status == "KILLED" else MLFLOW_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Draws new examples from a trained model: pictures into one PNG, rows of a table into CSV."""
+"""Draws new examples from a trained model: images into one PNG, rows of a table into CSV."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.tables.transform import FILE, Transform
-from flows.show.outputs import checked
+from flows.show.outputs import check_output
 from pipeline.home import Home
 from pipeline.reports.images import mosaic
 from pipeline.stages.pretrain import MODEL
 
-SMALLEST_SIDE = 560  # pixels of a grid; small pictures are enlarged, each pixel to a square
+SMALLEST_SIDE = 560  # pixels of a grid; small images are enlarged, each pixel to a square
 
 
 def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
-    """Write `count` examples of a model, an artifact's key or a folder, to `out`; returns the shape of one.
+    """Write `count` examples of a model (an artifact's key or a folder) to `out`; returns the shape of one.
 
-    The same seed gives the same examples. Raises UserError where there is no such model, where it cannot be drawn from
-    (see `training.inference.sampling`), or where `out` is not of the sort that its examples are.
+    The same seed gives the same examples. Raises UserError where there is no such model, where it cannot be sampled
+    (see `training.inference.sampling`), or where `out` has the wrong suffix for its examples.
     """
     import torch
 
@@ -29,48 +29,48 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
 
     if not 0 <= seed < 1 << 63:
         raise UserError(f"--seed {seed}: it lies between 0 and {(1 << 63) - 1}.")
-    checked(out)
+    check_output(out)
     folder = folder_of(model)
-    made = np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
-    pictures = made.ndim == 4
-    wanted = ".png" if pictures else ".csv"
-    if out.suffix.lower() != wanted:
-        raise UserError(f"--out {out}: {'pictures' if pictures else 'rows of a table'} go to a {wanted} file.")
-    draft = out.with_name(f".{out.stem}.{secrets.token_hex(4)}{wanted}")
+    samples = np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
+    are_images = samples.ndim == 4
+    suffix = ".png" if are_images else ".csv"
+    if out.suffix.lower() != suffix:
+        raise UserError(f"--out {out}: {'images' if are_images else 'rows of a table'} go to a {suffix} file.")
+    draft = out.with_name(f".{out.stem}.{secrets.token_hex(4)}{suffix}")
     try:
-        if pictures:
-            _write_pictures(made, draft)
+        if are_images:
+            _write_images(samples, draft)
         else:
-            _write_rows(made, folder, draft)
+            _write_rows(samples, folder, draft)
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
-    return made.shape[1:]
+    return samples.shape[1:]
 
 
 def folder_of(model: str) -> Path:
-    """The folder of a model: it, the model's in an artifact's folder, or that of the artifact of this key."""
-    given = Path(model).expanduser()
-    if given.is_dir():
-        return given / MODEL if (given / MODEL).is_dir() else given
+    """The folder of a model, given as that folder, an artifact's folder, or an artifact's key."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path / MODEL if (path / MODEL).is_dir() else path
     artifact = Home.find().store().resolve(model)
     if not any(name.startswith(f"{MODEL}/") for name in artifact.manifest["files"]):
         raise UserError(f"{artifact.key}: holds no model; name an artifact of pretraining, or of a job `discrete`.")
     return artifact.path / MODEL
 
 
-def _write_pictures(made: np.ndarray, out: Path) -> None:
+def _write_images(samples: np.ndarray, out: Path) -> None:
     from PIL import Image
 
-    grid = np.rint(255 * mosaic(made)).astype(np.uint8)
+    grid = np.rint(255 * mosaic(samples)).astype(np.uint8)
     image = Image.fromarray(grid)
     times = max(1, -(-SMALLEST_SIDE // max(image.size)))
     image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST).save(out)
 
 
-def _write_rows(made: np.ndarray, folder: Path, out: Path) -> None:
+def _write_rows(samples: np.ndarray, folder: Path, out: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    batch = Transform.load(folder / FILE).invert(made)
+    batch = Transform.load(folder / FILE).invert(samples)
     csv.write_csv(pa.Table.from_batches([batch]), out)

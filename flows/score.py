@@ -1,11 +1,11 @@
-"""`sesame score`, and the Prefect flow `score`, which scores what is new in some files, each row once.
+"""`sesame score`, and the Prefect flow `score`, which scores the new rows of some files, each once.
 
     files ─► rows that the ledger does not have yet ─► scores and alarms, committed ─► drift ─► MLflow, the hook
                                                                       after drift ─► retraining ─► the hook
 
-The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who hears of it: MLflow may be
-away. Rows are scored once, and told at least once: a pass tells of all that was committed and not told yet, also by
-passes that were killed, and the ledger has a mark of it when MLflow and the hook were told. A hook that fails is
+The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who is notified: MLflow may be
+down. Rows are scored once and reported at least once: a pass reports all that was committed and not reported yet, also
+by passes that were killed, and marks it in the ledger once MLflow and the hook were notified. A hook that fails is
 logged, and not tried again.
 """
 
@@ -30,7 +30,7 @@ from data_prep.sources.archives import SourceFile
 from data_prep.sources.files import find
 from data_prep.sources.records import first_line
 from flows.machine.environment import prepare
-from flows.show.outputs import checked
+from flows.show.outputs import check_output
 from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.scoring import champion, score_files
@@ -38,7 +38,7 @@ from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.detector import FILE, Detector, name_of
 from pipeline.scoring.detectors import open_any
 from pipeline.scoring.drift import SCORE, Drift
-from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, Scored, mark_told
+from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, ScoringPass, mark_told
 from pipeline.scoring.score_files import Tally
 from pipeline.tracking.tracking import Tracker
 
@@ -48,14 +48,14 @@ MLFLOW_SECONDS = 60.0
 
 
 def detector_of(model: str, home: Home) -> Path:
-    """The folder of a detector: one that is given, the champion of a recipe, or an artifact's."""
-    given = Path(model).expanduser()
+    """The folder of a detector, given as a folder, as a recipe with a champion, or as an artifact's key."""
+    path = Path(model).expanduser()
     if (in_use := champion.champion(home.detectors, model)) is not None:
-        given = Path(in_use.folder)
-    for folder in (given, given / DETECTOR):
+        path = Path(in_use.folder)
+    for folder in (path, path / DETECTOR):
         if (folder / FILE).is_file():
             return folder
-    if given.exists():
+    if path.exists():
         raise UserError(f"{model} holds no detector; give the artifact of an anomaly job, or its folder {DETECTOR}.")
     folder = home.store().resolve(model).path / DETECTOR
     if not (folder / FILE).is_file():
@@ -67,10 +67,10 @@ def detector_of(model: str, home: Home) -> Path:
 
 
 def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progress: Callable[[str], None]) -> Tally:
-    """Score all rows of some files into one Arrow file, which is there whole or not at all."""
+    """Score all rows of some files into one Arrow file, which is written completely or not at all."""
     detector, tally = open_any(model), Tally()
     sources = score_files.files_of(detector, files, downloads)
-    checked(out, (file.uri for file in sources))
+    check_output(out, (file.uri for file in sources))
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
 
     def batches() -> Any:
@@ -90,8 +90,8 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
 def score_new(
     model: Path, name: str, files: list[str], ledger: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
-) -> Scored:
-    """Score and commit what the ledger does not have; what is to be told now."""
+) -> ScoringPass:
+    """Score and commit the rows that the ledger does not have; returns what is to be reported now."""
     detector = open_any(model)
     with Ledger.held(ledger) as held:
         sources = [file for path in files for file in _files_now(detector, path, downloads)]
@@ -99,7 +99,7 @@ def score_new(
 
 
 def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFile]:
-    """The files of a path; of a folder or glob there may be none yet."""
+    """The files of a path; a folder or glob may have none yet."""
     try:
         return score_files.files_of(detector, [path], downloads)
     except UserError:
@@ -121,47 +121,47 @@ def score(
     settings: list[str] | None = None,
     settled_seconds: float = SETTLED_SECONDS,
 ) -> dict[str, Any]:
-    """Score rows that are new in `files`, each once, into the folder `ledger`, and tell of alarms and drift.
+    """Score the new rows of `files`, each once, into the folder `ledger`, and report alarms and drift.
 
-    hook: a command that is given what happened as JSON on its standard input, if there is an alarm, drift, a row that
-    could not be read or a file that changed, and again with what came of retraining.
-    psi_limit, least_rows: any column whose PSI is above the limit, and above what chance explains of so few rows,
-    drifted. Where there are less new rows than `least_rows`, earlier ones count, too, since drift was last told.
+    hook: a command that gets the outcome as JSON on its standard input if there is an alarm, drift, a row that could
+    not be read or a file that changed, and again with the result of retraining.
+    psi_limit, least_rows: a column drifted if its PSI is above the limit and above what chance explains for so few
+    rows. With fewer new rows than `least_rows`, earlier ones since the last reported drift count, too.
     retrain, settings: a recipe that is run after drift; its detector becomes the champion of that recipe's name if it
-    does as well as the one before. If it fails, so does the flow when that is told; the next drift has it tried again.
-    settled_seconds: a last row without a line end waits until nobody has written to its file for so long.
+    does as well as the one before. If it fails, the flow fails after reporting that, and the next drift retries it.
+    settled_seconds: a last row without a line end waits until its file has not been written to for so long.
     """
     home = Home.find()
     prepare(home.prefect)
-    folder, kept = detector_of(model, home), Path(ledger).expanduser()
+    folder, ledger_folder = detector_of(model, home), Path(ledger).expanduser()
     name = name_of(folder)
     began = time.time()
-    scored = score_new(folder, name, files, kept, home.downloads, settled_seconds)
+    scored = score_new(folder, name, files, ledger_folder, home.downloads, settled_seconds)
     outcome = account(open_any(folder), name, scored, psi_limit, least_rows)
     outcome["seconds"] = round(time.time() - began, 3)
     _track(home, outcome)
     if hook and len(outcome["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
         outcome["hook"] = call_hook(hook, outcome)
-    mark_told(kept, scored.parts, outcome["drifted"])
+    mark_told(ledger_folder, scored.parts, outcome["drifted"])
     if retrain and outcome["drifted"]:
         _retrain(home, retrain, settings or [], outcome, hook)
     return outcome
 
 
-def account(detector: Detector, name: str, scored: Scored, psi_limit: float, least_rows: int) -> dict[str, Any]:
-    """What a pass came to, as plain values; `news` says in words what a person should hear of."""
+def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float, least_rows: int) -> dict[str, Any]:
+    """The outcome of a pass as plain values; `news` describes in words what a person should know."""
     tally, recent = scored.tally, scored.recent(name, least_rows)
     drift: dict[str, Drift] = {}
     if any(part.tally.rows for part in scored.parts if part.detector == name):
         drift = detector.baseline.drift(recent.counts)
-    beyond = (
+    drifted = (
         [column for column, values in drift.items() if values.beyond(psi_limit)] if recent.rows >= least_rows else []
     )
     news = []
     if tally.alarms:
         news.append(f"{tally.alarms:,} alarms in {tally.rows:,} new rows")
-    if beyond:
-        worst = max(beyond, key=lambda column: drift[column].psi)
+    if drifted:
+        worst = max(drifted, key=lambda column: drift[column].psi)
         limit = max(psi_limit, drift[worst].chance)
         news.append(f"{worst} drifted: PSI {drift[worst].psi:.2f} of {recent.rows:,} rows, more than {limit:.2f}")
     if tally.rejected:
@@ -177,7 +177,7 @@ def account(detector: Detector, name: str, scored: Scored, psi_limit: float, lea
         "files": [part.file for part in scored.parts],
         "changed": scored.changed,
         "waiting": scored.waiting,
-        "drifted": bool(beyond),
+        "drifted": bool(drifted),
         "drift_rows": recent.rows if drift else 0,
         "drift": {column: values._asdict() for column, values in drift.items()},
         "news": news,
@@ -185,23 +185,23 @@ def account(detector: Detector, name: str, scored: Scored, psi_limit: float, lea
 
 
 def _retrain(home: Home, recipe: str, settings: list[str], outcome: dict[str, Any], hook: str | None) -> None:
-    """Retrain and report what came of it, also if it failed, which is raised then."""
+    """Retrain and report the result; a failure is reported, then raised."""
     failure = None
     try:
-        came = retrained(home, recipe, settings)
+        result = retrained(home, recipe, settings)
     except Exception as error:
-        failure, came = error, f"retraining failed: {first_line(error)}"
-        log.error("%s: %s", recipe, came)
-    outcome["retrained"] = came
-    outcome["news"].append(came)
+        failure, result = error, f"retraining failed: {first_line(error)}"
+        log.error("%s: %s", recipe, result)
+    outcome["retrained"] = result
+    outcome["news"].append(result)
     if hook:
-        outcome["hook"] = call_hook(hook, {**outcome, "news": [came]})
+        outcome["hook"] = call_hook(hook, {**outcome, "news": [result]})
     if failure is not None:
         raise failure
 
 
 def retrained(home: Home, recipe: str, settings: list[str]) -> str:
-    """Run a recipe on what its sources hold by now, and let its detector challenge the champion; what came of it."""
+    """Run a recipe on the current data and let its detector challenge the champion; returns the result in words."""
     from flows import pretrain
 
     loaded = load(recipe, None, settings)
@@ -219,7 +219,7 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
 
 
 def call_hook(command: str, outcome: dict[str, Any]) -> str:
-    """Run a user's command with what happened on its standard input; how it ended."""
+    """Run a user's command with the outcome on its standard input; returns how it ended."""
     try:
         done = subprocess.run(
             shlex.split(command),
@@ -238,7 +238,7 @@ def call_hook(command: str, outcome: dict[str, Any]) -> str:
 
 
 def _track(home: Home, outcome: dict[str, Any]) -> None:
-    """An MLflow run of its own for each pass."""
+    """Log the pass as an MLflow run."""
     run_id = f"score-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     tracker = Tracker(home.path, os.environ.get("MLFLOW_TRACKING_URI"), "score", run_id)
     run = tracker.run("score", tags={"detector": outcome["detector"], "news": "; ".join(outcome["news"]) or "none"})

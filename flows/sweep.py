@@ -1,7 +1,7 @@
 """One recipe, several values of some settings: a run for each combination, one table and one figure.
 
-Runs are made one after another and share what they can: data is prepared once, and a sweep that is repeated or widened
-makes only what is new. A combination that fails is told in the table and does not end the others.
+Runs are made one after another and share what they can: data is prepared once, and a sweep that is repeated or extended
+makes only what is new. A combination that fails is noted in the table and does not end the others.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MLFLOW_TIMEOUT = 30.0
 
 @dataclass
 class Trial:
-    """One combination and what came of it."""
+    """One combination and its result."""
 
     settings: dict[str, str]
     artifact: str = ""
@@ -48,66 +48,66 @@ class Trial:
 
 
 def combinations(over: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination of `path=value,value…`. Raises UserError for what is no such list."""
+    """Every combination of `path=value,value…`. Raises UserError for a malformed list."""
     axes: dict[str, list[str]] = {}
     for axis in over:
         path, equals, values = axis.partition("=")
-        found = [value.strip() for value in values.split(",")]
-        if not (path and equals and all(found)):
+        choices = [value.strip() for value in values.split(",")]
+        if not (path and equals and all(choices)):
             raise UserError(f"--over: found {axis!r}; give a setting and its values, as train.lr=1e-4,3e-4,1e-3.")
-        if path in axes or len(set(found)) < len(found):
+        if path in axes or len(set(choices)) < len(choices):
             raise UserError(f"--over: {axis!r} names a setting or a value twice.")
-        axes[path] = found
+        axes[path] = choices
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def sweep(
     home: Home, name: str, trials: Sequence[dict[str, str]], make: Callable[[list[str]], Run], console: Console
 ) -> Path:
-    """Make a run of each combination with `make(settings)`; the folder with sweep.json, sweep.md and sweep.png."""
-    done: list[Trial] = []
+    """Make a run of each combination with `make(settings)`; returns the folder of sweep.json, sweep.md, sweep.png."""
+    finished: list[Trial] = []
     curves: dict[str, list[dict[str, Any]]] = {}
     for number, settings in enumerate(trials, start=1):
         label = _label(settings)
         console.print(Text(f"\n{number} of {len(trials)}: {label}", "bold"))
         trial = Trial(settings)
-        done.append(trial)
+        finished.append(trial)
         try:
             run = make([f"{path}={value}" for path, value in settings.items()])
         except UserError as error:
             trial.error = str(error)
             console.print(Text(f"failed: {error}", "red"), soft_wrap=True)
             continue
-        made = run.stages["pretrain"]
-        trial.artifact, trial.seconds = made.artifact, made.seconds
+        pretraining = run.stages["pretrain"]
+        trial.artifact, trial.seconds = pretraining.artifact, pretraining.seconds
         trial.score = run.metrics.get(f"pretrain.{SCORE}", run.metrics.get(f"pretrain.{LOSS}"))
         of_pretraining = {name.removeprefix("pretrain."): value for name, value in run.metrics.items()}
         for unit, value in speeds(of_pretraining).items():
             trial.per_second, trial.unit = value, unit
-        curves[label] = read_records(Path(made.path) / METRICS)
+        curves[label] = read_records(Path(pretraining.path) / METRICS)
     sweep_id = f"{name}-sweep-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = home.path / "sweeps" / sweep_id
     folder.mkdir(parents=True)
-    (folder / "sweep.json").write_text(json.dumps([asdict(trial) for trial in done], indent=1))
-    (folder / "sweep.md").write_text(page(name, done))
+    (folder / "sweep.json").write_text(json.dumps([asdict(trial) for trial in finished], indent=1))
+    (folder / "sweep.md").write_text(page(name, finished))
     if curves:
-        scores = {_label(trial.settings): trial.score for trial in done if trial.score is not None}
+        scores = {_label(trial.settings): trial.score for trial in finished if trial.score is not None}
         data.sweep(curves, scores, folder / "sweep.png")
-    _track(home, name, sweep_id, done, folder)
+    _track(home, name, sweep_id, finished, folder)
     return folder
 
 
 def table(trials: Sequence[Trial]) -> Table:
-    """For a terminal; the best one is green."""
+    """The trials as a table for a terminal; the best is green."""
     best = _best(trials)
-    found = Table(*_columns(trials), box=None, header_style="bold", pad_edge=False)
+    rendered = Table(*_columns(trials), box=None, header_style="bold", pad_edge=False)
     for trial in trials:
-        found.add_row(*_cells(trial), style="green" if trial is best else "red" if trial.error else "")
-    return found
+        rendered.add_row(*_cells(trial), style="green" if trial is best else "red" if trial.error else "")
+    return rendered
 
 
 def page(name: str, trials: Sequence[Trial]) -> str:
-    """The same as Markdown."""
+    """The trials as a Markdown page."""
     columns, best = _columns(trials), _best(trials)
     lines = [f"# Sweep of {name}", "", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(_cells(trial))} |" for trial in trials]

@@ -1,12 +1,12 @@
-"""What a stage leaves behind: files, and the manifest that vouches for them.
+"""The output of a stage: files, and the manifest that describes them.
 
     ROOT/KEY/manifest.json      names the attempt; written last; its presence is the commit
     ROOT/KEY/ATTEMPT/...        the files
-    ROOT/KEY/ATTEMPT.live       a sign of life, while the attempt is being made
+    ROOT/KEY/ATTEMPT.live       a heartbeat while the attempt runs
 
 The output digest covers the files' names and contents and nothing else: an artifact's children depend on what they
-can read, so the summary, the time it took and where it was made may differ without forking the children. The manifest's
-own digest covers all that it says, so that damage to the rest is noticed, too; nothing depends on it.
+can read, so the summary, the duration and the machine may differ without forking the children. The manifest's own
+digest covers everything in it, so that damage to the rest is detected, too; no key depends on it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class InputEntry(TypedDict):
 
 @with_config(_STRICT)
 class Manifest(TypedDict):
-    """`manifest.json`; `provenance` and `summary` stand outside every key and outside the output digest."""
+    """`manifest.json`; `provenance` and `summary` enter neither keys nor the output digest."""
 
     format: int
     key: str
@@ -60,7 +60,7 @@ class Manifest(TypedDict):
     output_digest: str
     provenance: dict[str, Any]
     digest: NotRequired[str]
-    """Of all the rest. Early manifests have none."""
+    """Of all other entries. Early manifests have none."""
 
 
 _MANIFEST = TypeAdapter(Manifest)
@@ -84,7 +84,7 @@ class Artifact:
 
     @property
     def uri(self) -> str:
-        """Where its files lie: at a URI of a remote store, or `path`."""
+        """Location of its files: a URI of a remote store, or `path`."""
         return self._uri or str(self.path)
 
     @property
@@ -113,15 +113,15 @@ class Artifact:
 
 
 def output_digest(files: Mapping[str, FileEntry]) -> str:
-    """The digest that stands for an artifact's contents: of its files' names and digests.
+    """The digest of an artifact's contents: of its files' names and digests.
 
-    Accounts of how it was made are left out: they tell times, and the same network made twice is the same network.
+    Reports and logs are left out: they contain times, and the same network made twice is the same network.
     """
     return digest({name: entry["digest"] for name, entry in files.items() if not is_account(name)})
 
 
 def is_account(name: str) -> bool:
-    """Whether a file is for people to read: a page, a figure, a table, the log of metrics."""
+    """Whether a file is a report or log: a page, a figure, a table, the log of metrics."""
     folders = PurePosixPath(name).parts[:-1]
     if folders == (TABLES,) and name.endswith(".json"):
         return True
@@ -139,16 +139,16 @@ def _digest_of(manifest: Mapping[str, Any]) -> str:
 
 
 def read_manifest(data: bytes, key: str, where: str) -> Manifest:
-    """Check `data`, found at `where`, in full; manifests are written atomically, so a bad one is damage and raises."""
+    """Parse and check a manifest read from `where`. UserError for a bad one, which is damage: writes are atomic."""
     try:
         manifest = _MANIFEST.validate_python(json.loads(data))  # pydantic's own JSON refuses lone surrogates
     except (ValueError, RecursionError) as error:
-        found = str(error)
+        damage = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             path = ".".join(map(str, first["loc"]))
-            found = f"{path}: {first['msg']}" if path else first["msg"]
-        raise UserError(f"{where} is damaged ({found}); delete the artifact {key} and rerun") from None
+            damage = f"{path}: {first['msg']}" if path else first["msg"]
+        raise UserError(f"{where} is damaged ({damage}); delete the artifact {key} and rerun") from None
     try:
         problem = _inconsistency(manifest, key)
     except TypeError as error:  # a number that nobody writes, such as 1e999

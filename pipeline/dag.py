@@ -1,6 +1,6 @@
-"""A recipe as a DAG of stages: which there are, what each needs, and which of them the store already has.
+"""A recipe as a DAG of stages: what each needs, and which are already stored.
 
-ingest ─► what its kind of data fits ─► shards ─► pretrain ─► one downstream job per entry ─► report
+ingest ─► fit (tokenizer, transform) ─► shards ─► pretrain ─► one downstream job per entry ─► report
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pipeline.stages import fit, ingest, job, pretrain, report, shards
 from pipeline.store.store import Store
 
 
-# The node that makes what a job reads in a role.
 @dataclass(frozen=True)
 class Node:
     """A stage with its config, and by role the names of the nodes it reads."""
@@ -32,8 +31,8 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What will happen to a node: its artifact if the store has it, else why it has to be made."""
+class PlannedNode:
+    """A node with its stored artifact, or the reason why it has to be made."""
 
     node: Node
     artifact: Artifact | None
@@ -41,7 +40,7 @@ class Planned:
 
 
 def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
-    """The DAG in an order in which every node follows what it reads."""
+    """The DAG in topological order."""
     fits = kind_of(recipe.data.kind).fits
     preprocessor = {"preprocessor": fits} if fits else {}
     dag = [Node("ingest", ingest.INGEST, ingest.config(recipe, downloads))]
@@ -51,14 +50,14 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
         Node("shards", shards.SHARDS, shards.config(recipe), {"corpus": "ingest", **preprocessor}),
         Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards", **preprocessor}, heavy=True),
     ]
-    made = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
-    dag += [_job(recipe, entry, downloads, made) for entry in recipe.downstream]
+    by_role = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
+    dag += [_job(recipe, entry, downloads, by_role) for entry in recipe.downstream]
     return [*dag, Node("report", report.REPORT, report.config(recipe), _all(dag))]
 
 
-def _job(recipe: Recipe, entry: Any, downloads: Path, made: Mapping[str, str]) -> Node:
-    """The node of a downstream job, which reads what its module says, of the nodes `made` by role."""
-    reads = {role: made[role] for role in downstream.module_of(entry.task).READS if role in made}
+def _job(recipe: Recipe, entry: Any, downloads: Path, by_role: Mapping[str, str]) -> Node:
+    """The node of a downstream job. by_role: names of the nodes that it may read."""
+    reads = {role: by_role[role] for role in downstream.module_of(entry.task).READS if role in by_role}
     return Node(entry.name, job.JOB, downstream.config_of(recipe, entry, downloads), reads, heavy=True)
 
 
@@ -66,18 +65,18 @@ def _all(dag: list[Node]) -> dict[str, str]:
     return {node.name: node.name for node in dag}
 
 
-def plan(dag: list[Node], store: Store) -> list[Planned]:
-    """Look every node up. A node can be stored only if all it reads is: its key needs their digests."""
-    planned: dict[str, Planned] = {}
+def plan(dag: list[Node], store: Store) -> list[PlannedNode]:
+    """Look up every node. A node can be stored only if all its inputs are: its key needs their digests."""
+    planned: dict[str, PlannedNode] = {}
     for node in dag:
         inputs = {role: planned[name].artifact for role, name in node.inputs.items()}
         why = store.why(node.stage, node.config, inputs)
-        known = {role: artifact for role, artifact in inputs.items() if artifact is not None}
-        artifact = store.get(node.stage.key(node.config, known)) if why == "stored" else None
-        planned[node.name] = Planned(node, artifact, why)
+        stored_inputs = {role: artifact for role, artifact in inputs.items() if artifact is not None}
+        artifact = store.get(node.stage.key(node.config, stored_inputs)) if why == "stored" else None
+        planned[node.name] = PlannedNode(node, artifact, why)
     return list(planned.values())
 
 
-def inputs_of(node: Node, made: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    """The node's inputs by role, of what has been made."""
-    return {role: made[name] for role, name in node.inputs.items()}
+def inputs_of(node: Node, artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    """The node's inputs by role. artifacts: by the name of the node that made them."""
+    return {role: artifacts[name] for role, name in node.inputs.items()}

@@ -1,4 +1,4 @@
-"""Carries out the nodes of a DAG: makes what the store lacks, and tells the tracker and the person watching."""
+"""Carries out the nodes of a DAG: makes what the store lacks, and reports to the tracker and the console."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Progress = Callable[..., None]
 
 @dataclass
 class Execution:
-    """One flow run over a store. `made` grows node by node."""
+    """One flow run over a store. `artifacts` grows node by node."""
 
     recipe: Recipe
     store: Store
@@ -39,7 +39,7 @@ class Execution:
     tracker: Tracker
     downloads: Path
     dag: Sequence[Node]
-    made: dict[str, Artifact] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.nodes = {node.name: node for node in self.dag}
@@ -58,26 +58,26 @@ class Execution:
         self.parent.text(self.recipe.to_yaml(), "recipe.yaml")
 
     def carry_out(self, node: Node, progress: Progress) -> tuple[Artifact, bool]:
-        """The node's artifact, and whether it was already there."""
+        """The node's artifact, and whether it was already stored."""
         began = time.monotonic()
-        inputs = inputs_of(node, self.made)
-        stage = Stage(node.stage.name, node.stage.version, self._watched(node, inputs, progress))
+        inputs = inputs_of(node, self.artifacts)
+        stage = Stage(node.stage.name, node.stage.version, self._tracked(node, inputs, progress))
         context = Context(
             downloads=self.downloads,
             progress=progress,
             placement=self.recipe.placement.model_dump(mode="json"),
         )
         artifact, reused = self.store.produce(stage, node.config, inputs, context)
-        self.made[node.name] = artifact
+        self.artifacts[node.name] = artifact
         self.run.note(node.name, artifact, reused, time.monotonic() - began)
         charts = _charts(node, artifact.summary)
         self.parent.metrics({f"{node.name}/{name}": value for name, value in charts.items()}, step=0)
         return artifact, reused
 
-    def _watched(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
-        """The stage's function inside an MLflow run of its own: only stages that do work get one."""
+    def _tracked(self, node: Node, inputs: Mapping[str, Artifact], progress: Progress) -> Callable[..., dict[str, Any]]:
+        """The stage's function inside an MLflow run; only stages that do work get one."""
 
-        def run(config: dict[str, Any], ins: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
+        def run(config: dict[str, Any], artifacts: dict[str, Artifact], out: Path, context: Context) -> dict[str, Any]:
             child = self.tracker.run(
                 node.name,
                 parent=self.parent,
@@ -96,11 +96,11 @@ class Execution:
                         role, artifact.output_digest, str(artifact.path), node.name, numbers(artifact.summary)
                     )
                 steps = config.get("train", {}).get("steps")
-                with followed(context.work / METRICS, child, progress, steps) as logged:
-                    summary = node.stage.run(config, ins, out, context)
+                with following_metrics(context.work / METRICS, child, progress, steps) as logged:
+                    summary = node.stage.run(config, artifacts, out, context)
                 # What was logged step by step is not logged again.
-                rest = {name: value for name, value in _charts(node, summary).items() if name not in logged}
-                child.metrics(rest, step=int(summary.get("step", 0)))
+                unlogged = {name: value for name, value in _charts(node, summary).items() if name not in logged}
+                child.metrics(unlogged, step=int(summary.get("step", 0)))
                 child.text(json.dumps(summary, indent=1, default=str), "summary.json")
                 self._show(child, out, context)
                 if node.stage.name == JOB.name:
@@ -111,23 +111,23 @@ class Execution:
         return run
 
     def _show(self, child: TrackedRun, out: Path, context: Context) -> None:
-        """Figures, pages and tables of the stage. Files are sent from where they will stay once committed."""
+        """Log figures, pages and tables of the stage. Files are sent from where they stay once committed."""
         for path in sorted(out.rglob("*")):
             if path.suffix in (".png", ".md") or path.name in ("report.json", "stats.json"):
                 child.artifact(path, str(path.parent.relative_to(out)) if path.parent != out else "")
             elif path.parent == out / TABLES and path.suffix == ".json":
                 child.table(**json.loads(path.read_text(encoding="utf-8")), file=f"{TABLES}/{path.name}")
 
-    def proposed(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
-        """What the jobs of this run propose of a kind, made now or found in the store, and the folders of that."""
+    def proposed_candidates(self, kind: str) -> Iterator[tuple[Candidate, Path]]:
+        """Candidates of a kind that the jobs of this run propose, made now or stored, and their folders."""
         for node in self.dag:
-            if node.stage.name == JOB.name and node.name in self.made:
-                artifact = self.made[node.name]
-                for candidate, owner in _candidates(artifact.path, artifact, inputs_of(node, self.made), kind):
+            if node.stage.name == JOB.name and node.name in self.artifacts:
+                artifact = self.artifacts[node.name]
+                for candidate, owner in _candidates(artifact.path, artifact, inputs_of(node, self.artifacts), kind):
                     yield candidate, owner.path / candidate.path
 
     def _register(self, child: TrackedRun, out: Path, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
-        """The encoders that a job proposes become versions of the recipe's model; the gate decides which is in use."""
+        """Register the encoders that a job proposes as versions of the recipe's model; the gate picks the champion."""
         for candidate, owner in _candidates(out, None, inputs, ENCODER):
             registry.register(
                 child,
@@ -141,17 +141,17 @@ class Execution:
             )
 
     def finish(self, status: str) -> None:
-        """End the parent run: FINISHED, FAILED or KILLED. What was made by then is in its description."""
-        jobs = [node.name for node in self.dag if node.stage.name == JOB.name and node.name in self.made]
-        reports = {name: read(self.made[name].path) for name in jobs}
-        pretraining = self.made["pretrain"].summary if "pretrain" in self.made else None
+        """End the parent run as FINISHED, FAILED or KILLED, with the results so far in its description."""
+        jobs = [node.name for node in self.dag if node.stage.name == JOB.name and node.name in self.artifacts]
+        reports = {name: read(self.artifacts[name].path) for name in jobs}
+        pretraining = self.artifacts["pretrain"].summary if "pretrain" in self.artifacts else None
         if pretraining is not None or reports:
             self.parent.describe(pages.of_flow(self.recipe, pretraining, reports))
         self.parent.end(status)
 
 
 def _charts(node: Node, summary: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a summary that are charts: what a job measured, and of pretraining losses and speed."""
+    """The numbers of a summary that become charts: metrics of a job, losses and speed of pretraining."""
     if node.stage.name == JOB.name:
         return numbers(summary)
     return {name: value for name, value in numbers(summary).items() if pages.is_chart(name)}
@@ -168,10 +168,10 @@ def _candidates(
 
 
 @contextmanager
-def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
-    """While inside, records that appear in a metrics log go to the tracker and to the progress line.
+def following_metrics(path: Path, child: TrackedRun, progress: Progress, steps: int | None) -> Iterator[set[str]]:
+    """Inside the block, pass records that appear in a metrics log to the tracker and the progress line.
 
-    Gives the names of the metrics logged, which grows.
+    Yields the set of names of the metrics logged so far.
     """
     began = time.time()
     logged: set[str] = set()
@@ -197,15 +197,15 @@ def followed(path: Path, child: TrackedRun, progress: Progress, steps: int | Non
 
 def _line(record: Mapping[str, Any], steps: int) -> str:
     """step 120 of 600, loss 3.210, 9,500 tokens/s, 4 min left, 2 updates skipped"""
-    said = [f"step {record['step']:,} of {steps:,}"]
+    phrases = [f"step {record['step']:,} of {steps:,}"]
     if LOSS in record:  # not where every update was skipped
-        said.append(f"loss {record[LOSS]:.3f}")
-    said.append(speed_of(record))
+        phrases.append(f"loss {record[LOSS]:.3f}")
+    phrases.append(speed_of(record))
     if record.get(SECONDS_LEFT):
-        said.append(f"{_duration(record[SECONDS_LEFT])} left")
+        phrases.append(f"{_duration(record[SECONDS_LEFT])} left")
     if SKIPPED in record:
-        said.append(f"{record[SKIPPED]:.0f} updates skipped")
-    return ", ".join(said)
+        phrases.append(f"{record[SKIPPED]:.0f} updates skipped")
+    return ", ".join(phrases)
 
 
 def _duration(seconds: float) -> str:

@@ -1,11 +1,11 @@
-"""One text per value, and one digest per text.
+"""Canonical text of values, and digests.
 
 A value made of dict (with text keys), list, tuple, str, int, float, bool and None has exactly one canonical text: JSON
 with sorted keys, no spaces, ASCII escapes, and floats as `repr` writes them. Tuples read as lists; 1 and 1.0 differ.
-Anything else raises, naming where it stands: what cannot be written one way must not become part of a key. Subclasses
-(numpy's float64, enums) are refused too, because what they print as is not theirs to promise.
+Anything else raises, naming its path: a value without a canonical text must not become part of a key. Subclasses
+(numpy's float64, enums) are refused, too, because their text is not guaranteed.
 
-Digests are BLAKE2b, so that nobody can make two files or two configs that share one.
+Digests are BLAKE2b, so that nobody can construct two files or two configs with the same one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def canonical(value: Any) -> str:
-    """The one text of `value`. Raises TypeError naming the path of what has none, such as `train.lr`."""
+    """The canonical text of `value`. Raises TypeError naming the path of a value that has none, such as `train.lr`."""
     _check(value, "", ())
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

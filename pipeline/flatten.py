@@ -20,7 +20,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
         items = enumerate(value)
     else:
         return {path: value}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, item in items:
-        found.update(flatten(item, join(path, str(name))))
-    return found
+        flat.update(flatten(item, join(path, str(name))))
+    return flat

@@ -1,7 +1,7 @@
-"""Candidates for use, the one rule by which a challenger takes the champion's place, and the place as a file.
+"""Candidates for use, the rule by which a challenger replaces the champion, and the champion as a file.
 
-A job proposes what it made or tested as a `Candidate` in its report. Encoders' places are aliases in MLflow's registry
-(`pipeline.tracking.registry`), detectors' are files here; both ask `decide`, and keep its decision with the numbers:
+A job proposes what it made or tested as a `Candidate` in its report. Champions are aliases in MLflow's registry for
+encoders (`pipeline.tracking.registry`), and files here for detectors; both ask `decide` and record its decision:
 
     FOLDER/NAME.json              the champion, and what was compared so far
     FOLDER/NAME.decisions.jsonl   every decision
@@ -42,7 +42,7 @@ class Candidate:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that identify the evaluation (data, protocol, seeds): scores are compared only if these are equal."""
     score: float | None = None
-    """None: it is scored where it is compared, on rows that neither it nor the champion has learned from."""
+    """None: it is scored in the comparison, on rows that neither it nor the champion has learned from."""
     spread: float | None = None
     """Standard deviation of the score over seeds or splits."""
     direction: Direction = "higher"
@@ -51,23 +51,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Score:
-    """How well something does in an evaluation."""
+    """A score in an evaluation."""
 
     value: float
     evaluation: str
     """Identifies the evaluation: what was measured, on which data."""
     direction: Direction = "higher"
     spread: float | None = None
-    wanted: float | None = None
-    """Where the best value is this one, and `direction` says nothing."""
+    target: float | None = None
+    """The best value, where there is one; `direction` is then ignored."""
     tolerance: float = 0.0
-    """How far off `wanted` is as good as there."""
+    """Distance from `target` that counts as none."""
 
     @property
     def merit(self) -> float:
         """The higher the better."""
-        if self.wanted is not None:
-            return -max(0.0, abs(self.value - self.wanted) - self.tolerance)
+        if self.target is not None:
+            return -max(0.0, abs(self.value - self.target) - self.tolerance)
         return self.value if self.direction == "higher" else -self.value
 
     @property
@@ -83,7 +83,7 @@ class Decision(NamedTuple):
 
 
 def decide(challenger: Score, champion: Score | None, called: str = "the champion", held: bool = True) -> Decision:
-    """The one rule: into an empty place goes any finite score, into a held one a score that is not worse.
+    """The rule: any finite score fills an empty place; a champion is replaced by a score that is not worse.
 
     champion: None where there is none (`held` false) or it has no score. `called`: the champion, in words. Scores of
     different evaluations are not compared: whoever holds the place keeps it.
@@ -96,7 +96,7 @@ def decide(challenger: Score, champion: Score | None, called: str = "the champio
         why = "was not scored by the same evaluation; score both by one, or move the alias by hand"
         return Decision(False, f"{called}, {why}")
     worse = "higher" if challenger.direction == "lower" else "lower"
-    if challenger.wanted is not None:
+    if challenger.target is not None:
         worse = "farther off"
     if challenger.merit >= champion.merit:
         return Decision(True, f"{challenger.text} is not {worse} than the {champion.text} of {called} so far")
@@ -105,7 +105,7 @@ def decide(challenger: Score, champion: Score | None, called: str = "the champio
 
 @dataclass(frozen=True)
 class Champion:
-    """Where what is in use lies, and what it was chosen by."""
+    """What is in use: its folder, and why it was chosen."""
 
     folder: str
     name: str
@@ -115,7 +115,7 @@ class Champion:
 
 
 def champion(folder: Path, name: str) -> Champion | None:
-    """What is in use by that name, from `folder`; None where there is nothing yet. UserError for a damaged note."""
+    """The champion of that name; None if there is none. UserError for a damaged file."""
     path = folder / f"{name}.json"
     if not path.is_file():
         return None
@@ -127,16 +127,16 @@ def champion(folder: Path, name: str) -> Champion | None:
 
 
 @contextmanager
-def alone(folder: Path, name: str) -> Iterator[None]:
-    """One comparison at a time, from reading who is the champion to writing it; others wait."""
+def comparison_lock(folder: Path, name: str) -> Iterator[None]:
+    """Held from reading the champion to writing it; other comparisons wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def keep(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
-    """Write who is the champion from now on, and add a line about the decision."""
+def save_champion(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
+    """Write the champion, and append the decision to the log."""
     with (folder / f"{name}.decisions.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(decision) + "\n")
     write_whole(folder / f"{name}.json", json.dumps(asdict(champion), indent=1).encode())

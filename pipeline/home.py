@@ -33,7 +33,7 @@ class Home:
 
     @property
     def detectors(self) -> Path:
-        """Which detector of each recipe is in use; see `pipeline.scoring.champion`."""
+        """Champions of detectors; see `pipeline.scoring.champion`."""
         return self.path / "detectors"
 
     def store(self) -> Store:

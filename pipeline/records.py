@@ -1,4 +1,4 @@
-"""A metrics log read back: what a training wrote, step by step."""
+"""Reading of the metrics log that training writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def last_of_each_step(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One record per step: a run that went on from a checkpoint wrote some of them twice."""
+    """One record per step: a run resumed from a checkpoint wrote some of them twice."""
     merged: dict[int, dict[str, Any]] = {}
     for record in records:
         merged[record["step"]] = {**merged.get(record["step"], {}), **record}

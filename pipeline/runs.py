@@ -1,4 +1,4 @@
-"""Records of flow runs: what was asked, what came of it. One JSON file per run, rewritten whole."""
+"""Records of flow runs: request and results. One JSON file per run, rewritten as a whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DONE, RUNNING, FAILED, INTERRUPTED = "done", "running", "failed", "interrupted"
 
 @dataclass
 class StageRecord:
-    """What became of one node of the DAG."""
+    """The result of one node of the DAG."""
 
     artifact: str
     path: str
@@ -49,19 +49,19 @@ class Run:
     stages: dict[str, StageRecord] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
-    unsent: int = 0  # operations that MLflow has not been told yet
+    unsent: int = 0  # operations that are not sent to MLflow yet
 
     def reuse(self, name: str, artifact: Artifact) -> None:
-        """Note a node that the store already had."""
+        """Record a node that was stored already."""
         self.note(name, artifact, reused=True, seconds=0.0)
 
     def note(self, name: str, artifact: Artifact, reused: bool, seconds: float) -> None:
-        """Note what became of a node, and the numbers of its summary as `NODE.NAME`."""
+        """Record the result of a node, and the numbers of its summary as `NODE.NAME`."""
         self.stages[name] = StageRecord(artifact.key, str(artifact.path), reused, round(seconds, 3))
         self.metrics.update({f"{name}.{key}": value for key, value in numbers(artifact.summary).items()})
 
     def public(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The values that `--json` prints."""
         return {
             "run_id": self.run_id,
             "status": self.status,
@@ -92,14 +92,14 @@ def begin(folder: Path, recipe: Recipe) -> Run:
         resolved.write_text(recipe.to_yaml())
         save(folder, run)
     except BaseException:
-        (folder / f"{run_id}.json").unlink(missing_ok=True)  # first: it may be there in spite of the error
+        (folder / f"{run_id}.json").unlink(missing_ok=True)  # first: it may exist in spite of the error
         resolved.unlink(missing_ok=True)
         raise
     return run
 
 
 def save(folder: Path, run: Run) -> None:
-    """Write the record; one that cannot be written leaves the one before it, and nothing else."""
+    """Write the record atomically; on failure the previous one remains."""
     temporary = folder / f".{run.run_id}.{os.getpid()}"
     try:
         temporary.write_text(json.dumps(asdict(run), indent=1))
@@ -109,21 +109,21 @@ def save(folder: Path, run: Run) -> None:
         raise
 
 
-def every(folder: Path) -> list[Run]:
-    """All runs, oldest first. One that says it is running though its process is gone was interrupted.
+def all_runs(folder: Path) -> list[Run]:
+    """All runs, oldest first. A run whose process is gone while it is marked as running was interrupted.
 
-    A record that is damaged is named in a warning and left out.
+    Damaged records are skipped with a warning.
     """
-    found = [run for path in folder.glob("*.json") if (run := _read(path)) is not None]
-    return sorted(found, key=lambda run: run.started)
+    runs = [run for path in folder.glob("*.json") if (run := _read(path)) is not None]
+    return sorted(runs, key=lambda run: run.started)
 
 
 def find(folder: Path, prefix: str) -> Run:
     """The newest run whose id starts with `prefix`; `last` is the newest of all."""
-    found = [run for run in every(folder) if prefix == "last" or run.run_id.startswith(prefix)]
-    if not found:
+    matches = [run for run in all_runs(folder) if prefix == "last" or run.run_id.startswith(prefix)]
+    if not matches:
         raise UserError(f"no run is called {prefix!r}; `sesame runs` lists them.")
-    return found[-1]
+    return matches[-1]
 
 
 def recipe_of(folder: Path, run: Run) -> Recipe:

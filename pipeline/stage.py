@@ -3,11 +3,11 @@
     run(config, inputs, out_dir, context) -> summary
 
 Its key is a hash of the stage's name, its version, its config and its inputs' *output digests*: a retrained parent
-never leaves a stale child, and a parent remade bit for bit leaves its children alone. The version is a number in the
-stage's code, raised by hand when its meaning changes; editing code does not fork the store.
+never leaves a stale child, and a parent remade bit for bit keeps its children valid. The version is a number in the
+stage's code, raised by hand when its meaning changes; editing code does not change keys.
 
-The context is everything else a stage may use: where to keep what should survive a failed attempt, where downloads go,
-whom to tell about progress, where and how fast to run. It never enters the key, so it must never change the result.
+The context is everything else a stage may use: a folder that survives failed attempts, the folder of downloads, a
+progress callback, the placement. It never enters the key, so it must never change the result.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pipeline.artifact import Artifact
 from pipeline.fingerprint import digest
 
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before a store has set it fails at once
+_NOWHERE = Path(os.devnull)  # nothing can be written below it: using it before the store has set it fails
 
 
 def _quiet(message: str, done: float | None = None, warning: str = "") -> None:
-    """Progress that nobody listens to."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Context:
     """
 
     downloads: Path = _NOWHERE
-    """Shared by all stages: what was fetched from elsewhere, checked by digest."""
+    """Downloaded files, checked by digest and shared by all stages."""
     progress: Callable[..., None] = _quiet
     """`progress(message, done=None, warning="")`: one line for a person; `done` in 0..1 where it is known; a warning
     stays on the screen."""
@@ -58,7 +58,7 @@ class Context:
 class Stage:
     """A named, numbered function. `run` writes files into `out_dir` and returns a summary made of JSON values.
 
-    If the summary has a list under "licences", the store passes it on to all that is made from this artifact.
+    If the summary has a list under "licences", the store passes it on to all descendants of the artifact.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""Going on from a checkpoint of another experiment: longer, annealed, or otherwise from some step on.
+"""Continuing from a checkpoint of another experiment: longer, annealed, or otherwise from some step.
 
     extend        the same recipe with more steps, from the last checkpoint of the longest run of it
     from STEP     the same recipe up to its `train` section, from that step
     from KEY@STEP any experiment, from that step
 
-What is found becomes settings of the recipe (`train.start`), so it is part of what the new experiment is.
+The checkpoint becomes part of the recipe (`train.start`), and so of the new experiment's key.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pipeline.store.store import Store
 FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>\d+)")
 
 
-def extended(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
-    """Settings with which the recipe goes on from the end of a shorter run of it. Raises UserError if there is none."""
+def extension_settings(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
+    """Settings that continue from the end of a shorter run of the recipe. UserError if there is none."""
     config, inputs = _pretraining(recipe, store, downloads)
     shorter = [
         artifact
@@ -39,53 +39,53 @@ def extended(recipe: Recipe, store: Store, downloads: Path) -> list[str]:
             "train.steps with --set, or name a checkpoint with --from KEY@STEP."
         )
     longest = max(shorter, key=lambda artifact: artifact.config["train"]["steps"])
-    return _started(store, longest.key, longest.config["train"]["steps"])
+    return _start_at(store, longest.key, longest.config["train"]["steps"])
 
 
-def started(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[str]:
-    """Settings with which the recipe goes on from `STEP` or `KEY@STEP`. Raises UserError if there is no such one."""
+def start_settings(recipe: Recipe, store: Store, downloads: Path, asked: str) -> list[str]:
+    """Settings that continue from `STEP` or `KEY@STEP`. UserError if there is no such checkpoint."""
     match = FROM.fullmatch(asked)
     if match is None:
         raise UserError(f"--from: found {asked!r}; give a step, as 1000, or an artifact's key and a step, as KEY@1000.")
     step = int(match["step"])
     if match["experiment"]:
-        return _started(store, _experiment(store, match["experiment"]), step)
+        return _start_at(store, _experiment(store, match["experiment"]), step)
     config, inputs = _pretraining(recipe, store, downloads)
     siblings = _siblings(store, config, inputs, but=set(config["train"]) | {"steps", "start", "longer", "decay_steps"})
-    having = [artifact for artifact in siblings if step in steps_of(store, artifact.key)]
-    if not having:
-        there = sorted({step for artifact in siblings for step in steps_of(store, artifact.key)})
+    with_step = [artifact for artifact in siblings if step in steps_of(store, artifact.key)]
+    if not with_step:
+        available = sorted({step for artifact in siblings for step in steps_of(store, artifact.key)})
         raise UserError(
             f"--from: no finished run of {recipe.name!r} on this data has a checkpoint of step {step}; there are "
-            f"{_listed(there)} (placement.checkpoint_every and keep_checkpoints say which are kept)."
+            f"{_listed(available)} (placement.checkpoint_every and keep_checkpoints say which are kept)."
         )
-    newest = max(having, key=lambda artifact: artifact.manifest["attempt"])
-    return _started(store, newest.key, step)
+    newest = max(with_step, key=lambda artifact: artifact.manifest["attempt"])
+    return _start_at(store, newest.key, step)
 
 
 def steps_of(store: Store, key: str) -> list[int]:
-    """Steps of the checkpoints that an experiment has left on this machine."""
+    """Steps of an experiment's checkpoints on this machine."""
     from training.engines.checkpoint import committed
 
-    return sorted({found.position.step for found in committed(store.work(key) / CHECKPOINTS)})
+    return sorted({checkpoint.position.step for checkpoint in committed(store.work(key) / CHECKPOINTS)})
 
 
 def _pretraining(recipe: Recipe, store: Store, downloads: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """The config of the recipe's pretraining, and the digests of what it reads."""
+    """The config of the recipe's pretraining, and the digests of its inputs."""
     planned = {item.node.name: item for item in dag.plan(dag.nodes(recipe, downloads), store)}
     node = planned["pretrain"].node
-    read = {role: planned[name].artifact for role, name in node.inputs.items()}
-    missing = [role for role, artifact in read.items() if artifact is None]
+    artifacts = {role: planned[name].artifact for role, name in node.inputs.items()}
+    missing = [role for role, artifact in artifacts.items() if artifact is None]
     if missing:
         raise UserError(
             f"{recipe.name!r} has no stored {' and '.join(missing)}, so nothing was trained on them from which to go "
             "on; run the recipe first."
         )
-    return node.config, {role: artifact.output_digest for role, artifact in read.items() if artifact}
+    return node.config, {role: artifact.output_digest for role, artifact in artifacts.items() if artifact}
 
 
 def _siblings(store: Store, config: dict[str, Any], inputs: Mapping[str, str], but: set[str]) -> list[Artifact]:
-    """Pretrained artifacts of the same inputs and config, `but` for those settings of training."""
+    """Pretrained artifacts of the same inputs and config, except for the settings of training in `but`."""
 
     def same(other: dict[str, Any]) -> bool:
         return {**other, "train": None} == {**config, "train": None} and (
@@ -104,20 +104,21 @@ def _siblings(store: Store, config: dict[str, Any], inputs: Mapping[str, str], b
 
 def _experiment(store: Store, prefix: str) -> str:
     """The one experiment with checkpoints here whose key starts with `prefix`."""
-    found = [path.parent.name for path in (store.home / WORK).glob(f"{prefix}*/{CHECKPOINTS}")]
-    if len(found) != 1:
+    experiments = [path.parent.name for path in (store.home / WORK).glob(f"{prefix}*/{CHECKPOINTS}")]
+    if len(experiments) != 1:
         raise UserError(
-            f"--from: {prefix!r} is the beginning of {len(found)} experiments with checkpoints in {store.home / WORK}"
-            + (f": {', '.join(sorted(found))}." if found else "; `sesame plan` shows the keys of a recipe.")
+            f"--from: {prefix!r} is the beginning of {len(experiments)} experiments with checkpoints in "
+            f"{store.home / WORK}"
+            + (f": {', '.join(sorted(experiments))}." if experiments else "; `sesame plan` shows the keys of a recipe.")
         )
-    return found[0]
+    return experiments[0]
 
 
-def _started(store: Store, key: str, step: int) -> list[str]:
-    there = steps_of(store, key)
-    if step not in there:
+def _start_at(store: Store, key: str, step: int) -> list[str]:
+    available = steps_of(store, key)
+    if step not in available:
         raise UserError(
-            f"{key} has no checkpoint of step {step} here; there are {_listed(there)} "
+            f"{key} has no checkpoint of step {step} here; there are {_listed(available)} "
             "(placement.checkpoint_every and keep_checkpoints say which are kept)."
         )
     return [f"train.start.experiment={key}", f"train.start.step={step}"]

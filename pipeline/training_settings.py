@@ -1,4 +1,4 @@
-"""What a training depends on, as plain values: part of its key, and what jobs train networks of their own with."""
+"""The settings that training depends on, as plain values: for its key, and for jobs that train networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
 
 
 def training_settings(recipe: Any) -> dict[str, Any]:
-    """Everything that changes what is learned, sections of defaults left out; the precision is made definite."""
+    """All settings that change the result of training, without default sections; the precision is resolved."""
     sections = {name: identity(getattr(recipe, name)) for name in SECTIONS}
     sections["train"]["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
     settings = {name: section for name, section in sections.items() if section}

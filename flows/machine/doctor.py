@@ -1,10 +1,10 @@
-"""Says whether this machine can run the pipeline, and what to do where it cannot.
+"""Examines whether this machine can run the pipeline, and says what to do where it cannot.
 
-    examine ──► findings: a name, what was found, whether that is fine, one sentence of advice
+    examine ──► results: a name, a value, whether that is fine, one sentence of advice
 
-Nothing heavy is imported: versions come from package metadata, GPUs from the driver, and torch is tried in a process of
-its own, which may crash or hang without taking the examination with it. Nothing outside this machine is asked, except
-the servers that environment variables name. What is written is gone afterwards.
+Nothing heavy is imported: versions come from package metadata, GPUs from the driver, and torch is tried in a separate
+process, which may crash or hang without ending the examination. Nothing outside this machine is contacted, except the
+servers that environment variables name. Whatever is written is removed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.machine.doctor_trials import Finding, existing, gpu_names, trials
+from flows.machine.doctor_trials import CheckResult, existing, gpu_names, trials
 from flows.show.readable import plain, size
 from training.hardware import has_gpu, native_bf16
 
@@ -51,9 +51,9 @@ LITTLE_MEMORY, LITTLE_DISK, NO_DISK = 4e9, 10e9, 1e9  # bytes
 ANSWER_SECONDS = 0.5
 
 
-def examine(home: Path, self_test: bool = True) -> list[Finding]:
-    """Look at everything; a few seconds, of which torch takes most."""
-    groups: list[tuple[str, Callable[[], list[Finding]]]] = [
+def examine(home: Path, self_test: bool = True) -> list[CheckResult]:
+    """Run all checks: a few seconds, most of them for torch."""
+    groups: list[tuple[str, Callable[[], list[CheckResult]]]] = [
         ("software", software),
         ("machine", machine),
         ("home", lambda: storage(home)),
@@ -61,30 +61,34 @@ def examine(home: Path, self_test: bool = True) -> list[Finding]:
     ]
     if self_test:
         groups.append(("self-test", lambda: trials(home)))
-    return [Finding(f.name, f.value, f.ok, f.advice, group) for group, look in groups for f in look()]
+    return [
+        CheckResult(result.name, result.value, result.ok, result.advice, group)
+        for group, look in groups
+        for result in look()
+    ]
 
 
 # -- software ---------------------------------------------------------------------------------------------------------
 
 
-def software() -> list[Finding]:
-    """Python and what our package requires, against the ranges that its metadata states; pip and npm."""
+def software() -> list[CheckResult]:
+    """Python and the required libraries, checked against the version ranges of our package; pip and npm."""
     python_range, requirements = _our_requirements()
     version = platform.python_version()
     fits = SpecifierSet(python_range).contains(version, prereleases=True)
-    found = [Finding("python", version, fits, "" if fits else f"Run with a Python in the range {python_range}.")]
-    found += [_library(requirement) for requirement in requirements]
+    results = [CheckResult("python", version, fits, "" if fits else f"Run with a Python in the range {python_range}.")]
+    results += [_library(requirement) for requirement in requirements]
     has_pip = importlib.util.find_spec("pip") is not None
     advice = "" if has_pip else "Data that comes from PyPI packages needs pip: run `python -m ensurepip`."
-    found.append(Finding("pip", "present" if has_pip else "missing", has_pip, advice))
+    results.append(CheckResult("pip", "present" if has_pip else "missing", has_pip, advice))
     npm = shutil.which("npm")
     advice = "" if npm else "Only data that comes from npm packages needs it: install Node.js if you use any."
-    found.append(Finding("npm", npm or "missing", True if npm else None, advice))
-    return found
+    results.append(CheckResult("npm", npm or "missing", True if npm else None, advice))
+    return results
 
 
 def _our_requirements() -> tuple[str, list[Requirement]]:
-    """The range of Python, and the libraries that are always needed: of the installed package, or of a checkout."""
+    """The Python range and the mandatory requirements of the installed package, or of the checkout."""
     try:
         package = metadata.metadata(PACKAGE)
         python_range, lines = package["Requires-Python"], metadata.requires(PACKAGE) or []
@@ -99,46 +103,46 @@ def _our_requirements() -> tuple[str, list[Requirement]]:
     return python_range, sorted(applying, key=lambda requirement: requirement.name.lower())
 
 
-def _library(requirement: Requirement) -> Finding:
-    wanted = f"{requirement.name}{requirement.specifier}"
-    install = f"run `pip install '{wanted}'`"
+def _library(requirement: Requirement) -> CheckResult:
+    pinned = f"{requirement.name}{requirement.specifier}"
+    install = f"run `pip install '{pinned}'`"
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return Finding(requirement.name, "missing", False, f"It is needed: {install}.")
+        return CheckResult(requirement.name, "missing", False, f"It is needed: {install}.")
     if requirement.specifier.contains(version, prereleases=True):
-        return Finding(requirement.name, version, True)
+        return CheckResult(requirement.name, version, True)
     why = WHY.get(requirement.name.lower(), "other versions were not tried together")
-    return Finding(requirement.name, version, False, f"Outside {requirement.specifier} ({why}): {install}.")
+    return CheckResult(requirement.name, version, False, f"Outside {requirement.specifier} ({why}): {install}.")
 
 
 # -- machine ----------------------------------------------------------------------------------------------------------
 
 
-def machine() -> list[Finding]:
+def machine() -> list[CheckResult]:
     cores = _cores()
     memory = _memory()
     little = memory < LITTLE_MEMORY
     advice = "Recipes at scale tiny need about 4 GB: close other programs, or use a larger machine." if little else ""
-    found = [
-        Finding("cores", str(cores), True),
-        Finding("memory", size(memory), None if little else True, advice),
+    results = [
+        CheckResult("cores", str(cores), True),
+        CheckResult("memory", size(memory), None if little else True, advice),
         *_gpus(),
     ]
     native = native_bf16("auto")
     value = "native" if native else "not native: precision auto means fp32"
-    return [*found, Finding("bf16", value, True if native else None)]
+    return [*results, CheckResult("bf16", value, True if native else None)]
 
 
 def _cores() -> int:
-    """Cores that this process may use, a container's quota included."""
+    """Cores that this process may use, within a container's quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
     return min(affinity, max(1, round(int(quota) / int(period)))) if quota.isdigit() else affinity
 
 
 def _memory() -> int:
-    """Bytes of memory, a container's limit included."""
+    """Bytes of memory, within a container's limit."""
     limit = _first_line("/sys/fs/cgroup/memory.max")
     total = psutil.virtual_memory().total
     return min(total, int(limit)) if limit.isdigit() else total
@@ -151,18 +155,18 @@ def _first_line(path: str) -> str:
         return ""
 
 
-def _gpus() -> list[Finding]:
+def _gpus() -> list[CheckResult]:
     names = gpu_names()
     if not names:
-        return [Finding("GPU", "none", None)]
+        return [CheckResult("GPU", "none", None)]
     build = _version("torch")
     if build is not None and build.endswith("+cpu"):
         advice = f"torch {build} cannot use them: install torch's CUDA build of the same version."
-        return [Finding("GPU", "; ".join(names), False, advice)]
+        return [CheckResult("GPU", "; ".join(names), False, advice)]
     if not has_gpu():
         advice = "CUDA_VISIBLE_DEVICES or the container hides them: training would use the cores."
-        return [Finding("GPU", "; ".join(names), None, advice)]
-    return [Finding("GPU", "; ".join(names), True)]
+        return [CheckResult("GPU", "; ".join(names), None, advice)]
+    return [CheckResult("GPU", "; ".join(names), True)]
 
 
 def _version(library: str) -> str | None:
@@ -175,8 +179,8 @@ def _version(library: str) -> str | None:
 # -- home -------------------------------------------------------------------------------------------------------------
 
 
-def storage(home: Path) -> list[Finding]:
-    """Whether the home can be written, and how much it can take."""
+def storage(home: Path) -> list[CheckResult]:
+    """Whether the home can be written, and how much space is free."""
     home = home.expanduser().absolute()
     base = existing(home)
     free = shutil.disk_usage(base).free
@@ -185,46 +189,46 @@ def storage(home: Path) -> list[Finding]:
         advice = f"Checkpoints and shards soon fill it: free some in {base}, or set SESAME_HOME to a larger disk."
     return [
         _writable(home, base),
-        Finding("disk free", size(free), False if free < NO_DISK else None if advice else True, advice),
+        CheckResult("disk free", size(free), False if free < NO_DISK else None if advice else True, advice),
     ]
 
 
-def _writable(home: Path, base: Path) -> Finding:
+def _writable(home: Path, base: Path) -> CheckResult:
     if not base.is_dir():
-        return Finding("home", str(home), False, f"{base} is a file: set SESAME_HOME to a folder.")
+        return CheckResult("home", str(home), False, f"{base} is a file: set SESAME_HOME to a folder.")
     try:
         with tempfile.NamedTemporaryFile(dir=base, prefix=".sesame-doctor-"):
             pass
     except OSError as error:
         advice = f"{base} cannot be written ({error.strerror}): change its owner, or set SESAME_HOME to another folder."
-        return Finding("home", str(home), False, advice)
-    return Finding("home", str(home) if base == home else f"{home} (made when needed)", True)
+        return CheckResult("home", str(home), False, advice)
+    return CheckResult("home", str(home) if base == home else f"{home} (made when needed)", True)
 
 
 # -- servers ----------------------------------------------------------------------------------------------------------
 
 
-def servers() -> list[Finding]:
-    """Who listens where our servers would."""
+def servers() -> list[CheckResult]:
+    """Whether the ports of our servers are free."""
     return [port(name, number, path) for name, number, path in SERVERS]
 
 
-def port(name: str, number: int, path: str) -> Finding:
+def port(name: str, number: int, path: str) -> CheckResult:
     """Whether the port is free on loopback, or a server answers there as `name` would."""
     label = f"port {number} ({name})"
     if not _listens("127.0.0.1", number):
-        return Finding(label, "free", True)
+        return CheckResult(label, "free", True)
     if _answers(number, path):
-        return Finding(label, f"{name} answers", True)
+        return CheckResult(label, f"{name} answers", True)
     advice = f"Another program listens there: start {name} on another port, or stop that program."
-    return Finding(label, "taken", None, advice)
+    return CheckResult(label, "taken", None, advice)
 
 
 def _listens(host: str, number: int) -> bool:
     try:
         with socket.create_connection((host, number), timeout=ANSWER_SECONDS):
             return True
-    except OSError:  # refused, unknown or silent: nobody is there
+    except OSError:  # refused, unknown or silent
         return False
 
 
@@ -232,26 +236,26 @@ def _answers(number: int, path: str) -> bool:
     with closing(http.client.HTTPConnection("127.0.0.1", number, timeout=ANSWER_SECONDS)) as connection:
         try:
             connection.request("GET", path)
-            return connection.getresponse().status in (200, 401, 403)  # 401, 403: it wants a token
-        except (OSError, http.client.HTTPException):  # it speaks something else
+            return connection.getresponse().status in (200, 401, 403)  # 401, 403: it asks for a token
+        except (OSError, http.client.HTTPException):  # it speaks another protocol
             return False
 
 
-def variables(environment: Mapping[str, str]) -> list[Finding]:
-    """Environment variables that change where things happen; named servers must answer."""
-    found = []
+def variables(environment: Mapping[str, str]) -> list[CheckResult]:
+    """Environment variables that the pipeline reads; servers that they name must answer."""
+    results = []
     for name, otherwise in VARIABLES.items():
         value = environment.get(name)
         if not value:
-            found.append(Finding(name, f"not set: {otherwise}", None))
+            results.append(CheckResult(name, f"not set: {otherwise}", None))
             continue
         address = _address(value)
         if address is None or _listens(*address):
-            found.append(Finding(name, _without_password(value), True))
+            results.append(CheckResult(name, _without_password(value), True))
         else:
             advice = f"Nothing answers at {address[0]}:{address[1]}: start the server, or unset {name}."
-            found.append(Finding(name, _without_password(value), False, advice))
-    return found
+            results.append(CheckResult(name, _without_password(value), False, advice))
+    return results
 
 
 def _address(value: str) -> tuple[str, int] | None:
@@ -275,8 +279,8 @@ def _without_password(value: str) -> str:
 # -- for people -------------------------------------------------------------------------------------------------------
 
 
-def show(findings: list[Finding], console: Console) -> None:
-    """Print the findings by group, each problem with its advice, and what it comes to."""
+def show(results: list[CheckResult], console: Console) -> None:
+    """Print the results by group, each problem with its advice, and the number of problems."""
     signs = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
     if console.options.ascii_only:
         signs = {True: ("ok", "green"), False: ("NO", "bold red"), None: ("-", "dim")}
@@ -285,20 +289,20 @@ def show(findings: list[Finding], console: Console) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     group = None
-    for finding in findings:
-        if finding.group != group:
-            group = finding.group
+    for result in results:
+        if result.group != group:
+            group = result.group
             table.add_row("", Text(group, "bold"), "")
-        sign = signs[finding.ok]
-        if finding.ok is None and finding.advice:
+        sign = signs[result.ok]
+        if result.ok is None and result.advice:
             sign = ("!", "yellow")
-        value = Text(plain(finding.value))
-        if finding.advice:
-            value.append(f"\n{plain(finding.advice)}", "red" if finding.ok is False else "yellow")
-        table.add_row(Text(*sign), Text(plain(finding.name)), value)
+        value = Text(plain(result.value))
+        if result.advice:
+            value.append(f"\n{plain(result.advice)}", "red" if result.ok is False else "yellow")
+        table.add_row(Text(*sign), Text(plain(result.name)), value)
     console.print(table)
-    problems = sum(finding.ok is False for finding in findings)
-    warnings = sum(finding.ok is None and bool(finding.advice) for finding in findings)
+    problems = sum(result.ok is False for result in results)
+    warnings = sum(result.ok is None and bool(result.advice) for result in results)
     if problems:
         console.print(Text(f"{problems} {'problem' if problems == 1 else 'problems'} to mend", "bold red"))
     else:

@@ -1,6 +1,6 @@
-"""The examination's small experiments: a shard, a database, a product of matrices.
+"""Small self-tests of the examination: a shard, a database, a matrix product.
 
-torch is tried in a process of its own, which may crash or hang without taking the examination with it.
+torch runs in a separate process, which may crash or hang without ending the examination.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ print(json.dumps({"devices": devices, "same": same, "threads": torch.get_num_thr
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing looked at. ok: True fine, False a problem, None neither; then advice, if any, is a warning."""
+class CheckResult:
+    """The result of one check. ok: True fine, False a problem, None neither, in which case `advice` is a warning."""
 
     name: str
     value: str
@@ -40,8 +40,8 @@ class Finding:
     group: str = ""
 
 
-def trials(home: Path) -> list[Finding]:
-    """Do small things of each kind, in the home where that is possible."""
+def trials(home: Path) -> list[CheckResult]:
+    """Run the self-tests, in the home where it is writable."""
     base = existing(home.expanduser().absolute())
     where = base if base.is_dir() and os.access(base, os.W_OK | os.X_OK) else None
     with tempfile.TemporaryDirectory(dir=where, prefix=".sesame-doctor-") as folder:
@@ -52,16 +52,16 @@ def trials(home: Path) -> list[Finding]:
         ]
 
 
-def _trial(name: str, trial: Callable[[], str], advice: str) -> Finding:
+def _trial(name: str, trial: Callable[[], str], advice: str) -> CheckResult:
     try:
-        return Finding(name, trial(), True)
-    except Exception as error:  # whatever it is, it is what was looked for
+        return CheckResult(name, trial(), True)
+    except Exception as error:  # any error is a finding
         text = (str(error).strip() or repr(error)).splitlines()[-1]
-        return Finding(name, text, False, advice)
+        return CheckResult(name, text, False, advice)
 
 
 def try_shard(folder: Path) -> str:
-    """Write a tiny shard, read it, and see that one flipped byte is found."""
+    """Write a tiny shard, read it back, and check that a flipped byte is detected."""
     import numpy as np
 
     from data_prep.shards.format import ShardDamaged, Shards, ShardWriter
@@ -76,7 +76,7 @@ def try_shard(folder: Path) -> str:
         raise RuntimeError(f"rows came back changed: {back}")
     file = folder / index["shards"][0]["file"]
     data = bytearray(file.read_bytes())
-    data[data.index(rows[-1].tobytes())] ^= 1  # in a value, where Arrow itself notices nothing
+    data[data.index(rows[-1].tobytes())] ^= 1  # in a value, where Arrow itself detects nothing
     file.unlink()  # the mapped one stays as it is
     file.write_bytes(data)
     try:
@@ -87,7 +87,7 @@ def try_shard(folder: Path) -> str:
 
 
 def try_sqlite(file: Path) -> str:
-    """Write to a database and read it from a second connection, as several processes do."""
+    """Write to a database and read it through a second connection, as several processes do."""
     with closing(sqlite3.connect(file)) as writer, closing(sqlite3.connect(file)) as reader:
         with writer:
             writer.execute("create table trial (value integer)")
@@ -98,7 +98,7 @@ def try_sqlite(file: Path) -> str:
 
 
 def try_torch() -> str:
-    """Multiply matrices in a process of its own; on the GPU, too, if torch sees one."""
+    """Multiply matrices in a separate process, also on the GPU if torch sees one."""
     command = [sys.executable, "-P", "-c", TORCH_TEST]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_SECONDS, check=False)
@@ -115,17 +115,17 @@ def try_torch() -> str:
 
 
 def existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
+    """The folder itself, or its nearest existing parent."""
     return next(folder for folder in (path, *path.parents) if os.access(folder, os.F_OK))
 
 
 def gpu_names() -> list[str]:
-    """What the NVIDIA driver says it has: name and memory of each."""
+    """Name and memory of each GPU, as the NVIDIA driver reports them."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
         return [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    except (OSError, subprocess.SubprocessError):  # no such tool, or no driver under it: ask the kernel
+    except (OSError, subprocess.SubprocessError):  # no such tool, or no driver: ask the kernel
         files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
         lines = [line for file in files for line in file.read_text().splitlines() if line.startswith("Model:")]
         return [line.partition(":")[2].strip() for line in lines]

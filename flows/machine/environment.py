@@ -1,4 +1,4 @@
-"""The environment that the libraries below us read when they are imported: no telemetry, quiet logs, our own home."""
+"""Environment variables that libraries read when they are imported: no telemetry, quiet logs, our own home."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "true",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
-    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # else a server that is gone for a moment is told of at length
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # else a short outage of its server fills the log
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
-    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # seconds, for what flows here do not use
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # takes seconds, and our flows use no blocks
 }
 
 
 def prepare(prefect_home: Path) -> None:
-    """Set what the user has not set. Call before anything heavy is imported."""
+    """Set the variables that the user has not set. To be called before anything heavy is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if not any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd")):
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else whoever imports DeepSpeed makes it say that it guessed
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed logs that it guessed
     os.environ.setdefault("PREFECT_HOME", str(prefect_home))
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # its server does not make it

@@ -1,9 +1,9 @@
-"""Prefect's API for one home, without its pages: one process shared by every run, gone when the last of them is.
+"""Prefect's API server of one home, without its UI: one process shared by all runs, which ends with the last of them.
 
-Prefect would start a server of its own inside each run: Ctrl-C in a terminal would end it before the run could say
-that it was interrupted, two runs at once would have two servers on one SQLite file, and a killed run would leave its
-server behind. This one has a session of its own, and ends when nobody holds the lock that runs share; the lock of a
-process that dies is released by the kernel. A server that dies is started again, at the port that runs know.
+Prefect would start a server inside each run: Ctrl-C in a terminal would end it before the run could report that it was
+interrupted, two runs at once would have two servers on one SQLite file, and a killed run would leave its server behind.
+This server has its own session, and ends when no run holds the shared lock, which the kernel releases when a process
+dies. A server that dies is restarted on the same port.
 
     python -m flows.machine.prefect_server FOLDER PORT    serves FOLDER's database
 """
@@ -28,16 +28,16 @@ from data_prep.errors import UserError
 
 HOST = "127.0.0.1"
 START_SECONDS = 180.0  # a fresh database takes ten, on a busy machine a minute
-ANSWER_SECONDS = 15.0  # a server of the user's should run already
-ALONE_SECONDS = 0.5  # between two looks at whether anybody is left
-KEEP_SECONDS = 1.0  # between two looks at whether the server lives
-MOST_STARTS = 5  # of a server that dies again and again, by one run
+ANSWER_SECONDS = 15.0  # the user's own server should be running already
+ALONE_SECONDS = 0.5  # between two checks whether any run is left
+KEEP_SECONDS = 1.0  # between two checks whether the server is alive
+MOST_STARTS = 5  # restarts of a server that keeps dying, by one run
 
 _held: list[IO[bytes]] = []  # until this process ends
 
 
 def begin(folder: Path) -> None:
-    """See that a server for `folder` runs or is starting, and name it in PREFECT_API_URL, unless the user has one."""
+    """Start a server for `folder` unless one runs, and set PREFECT_API_URL, unless the user has set it."""
     if os.environ.get("PREFECT_API_URL"):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,8 +50,8 @@ def begin(folder: Path) -> None:
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
 
 
-def _keep(folder: Path) -> None:
-    """Start the server of this home again if it dies."""
+def _keep_alive(folder: Path) -> None:
+    """Restart the server of this home if it dies."""
     starts = 0
     while starts < MOST_STARTS:
         time.sleep(KEEP_SECONDS)
@@ -64,31 +64,31 @@ def _keep(folder: Path) -> None:
 
 
 def wait(folder: Path) -> None:
-    """Until the server in PREFECT_API_URL answers; from then on one of ours is kept alive. UserError if it does not."""
+    """Wait until the server in PREFECT_API_URL answers, and keep it alive if it is ours. UserError if it does not."""
     url, until = os.environ["PREFECT_API_URL"], time.monotonic() + (START_SECONDS if _held else ANSWER_SECONDS)
     while time.monotonic() < until:
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(f"{url}/health", timeout=5)
             if _held:
-                threading.Thread(target=_keep, args=(folder,), name="keep Prefect", daemon=True).start()
+                threading.Thread(target=_keep_alive, args=(folder,), name="keep Prefect", daemon=True).start()
             return
         if _held and not _running(folder):
-            raise UserError(f"Prefect's server ended as it started; its words are in {folder / 'server.log'}.")
+            raise UserError(f"Prefect's server ended as it started; its log is {folder / 'server.log'}.")
         time.sleep(0.05)
     raise UserError(f"Prefect's server at {url} does not answer; start it, or unset PREFECT_API_URL.")
 
 
 def _running(folder: Path) -> int | None:
-    """The port of the server that was started last, if its process lives."""
+    """The port of the server that was started last, if its process is alive."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        told = json.loads((folder / "server.json").read_text())
-        os.kill(told["pid"], 0)
-        return told["port"]
+        record = json.loads((folder / "server.json").read_text())
+        os.kill(record["pid"], 0)
+        return record["port"]
     return None
 
 
 def _free_port(folder: Path) -> int:
-    """That of a server that died, which runs may still know, or any other."""
+    """The port of a server that died, which runs may still use, or any free one."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         port = json.loads((folder / "server.json").read_text())["port"]
         socket.create_server((HOST, port)).close()
@@ -104,7 +104,9 @@ def _start(folder: Path) -> int:
             [sys.executable, "-m", "flows.machine.prefect_server", str(folder), str(port)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-    threading.Thread(target=process.wait, daemon=True).start()  # a server that dies is not left a zombie, seen as alive
+    threading.Thread(
+        target=process.wait, daemon=True
+    ).start()  # a dead server must not remain a zombie, which looks alive
     temporary = folder / ".server.json"
     temporary.write_text(json.dumps({"pid": process.pid, "port": port}))
     temporary.replace(folder / "server.json")
@@ -112,22 +114,22 @@ def _start(folder: Path) -> int:
 
 
 def serve(folder: Path, port: int) -> None:
-    """Serve until no run is left."""
+    """Serve until no run uses the server."""
     import uvicorn
     from prefect.server.api.server import create_app
 
     app = create_app(ephemeral=True, final=True)
     server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error"))
-    threading.Thread(target=_leave_when_alone, args=(folder, server), daemon=True).start()
+    threading.Thread(target=_stop_when_unused, args=(folder, server), daemon=True).start()
     server.run()
 
 
-def _leave_when_alone(folder: Path, server: object) -> None:
+def _stop_when_unused(folder: Path, server: object) -> None:
     with (folder / "users.lock").open("ab") as users:
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Who comes now waits for the lock, then finds no server and starts one.
+                # A run that starts now waits for the lock, then finds no server and starts one.
                 (folder / "server.json").unlink(missing_ok=True)
                 server.should_exit = True  # type: ignore[attr-defined]
                 return

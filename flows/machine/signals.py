@@ -1,9 +1,9 @@
-"""Ctrl-C and SIGTERM end a run so that everything is recorded and nothing is left running.
+"""Ctrl-C and SIGTERM end a run cleanly: everything is recorded and nothing is left running.
 
-    the first signal     a training finishes its step and writes a checkpoint; anything else is ended where it is
-    one more             ends a training where it is, too
+    the first signal     training finishes its step and writes a checkpoint; anything else ends at once
+    a second signal      training ends at once, too
 
-A training that does not stop within its limit is ended as by one more.
+Training that does not stop within its time limit ends as by a second signal.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 
 from training.monitor import stopping
 
-# Whether SIGTERM came. An exception of its own would not tell: libraries catch what interrupts them and raise another.
+# Whether SIGTERM was received. An exception type would not do: libraries catch interrupts and raise their own.
 terminated = threading.Event()
 
 
 @contextlib.contextmanager
 def terminations_as_interrupts() -> Iterator[None]:
-    """Inside, in the main thread, SIGINT and SIGTERM stop a training, or raise KeyboardInterrupt where there is none.
+    """Inside the block, SIGINT and SIGTERM stop training, or raise KeyboardInterrupt where none is running.
 
-    Elsewhere nothing changes, and a signal that is ignored stays so.
+    Only in the main thread; a signal that is ignored stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""MLflow's and Prefect's pages over this home, on loopback, until Ctrl-C."""
+"""MLflow's and Prefect's web UIs for this home, on loopback, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PAGES = {"MLflow ": "/#/experiments?workflowType=machine_learning", "Prefect": "
 
 
 def serve(mlflow_port: int, prefect_port: int) -> None:
-    """Start both servers, say where they are, and stop them on Ctrl-C or SIGTERM."""
+    """Start both servers, print their addresses, and stop them on Ctrl-C or SIGTERM."""
     home = Home.find()
     prepare(home.prefect)
     from pipeline.tracking.mlflow_server import Server
 
-    Server(home.path, None).answers()  # makes a fresh database ready, once
+    Server(home.path, None).answers()  # sets up a new database
     database = home.path / "mlflow" / "mlflow.db"
     bin_ = os.path.dirname(sys.executable)  # noqa: PTH120 - not resolved: a virtual environment's links matter
     commands = {
@@ -43,7 +43,7 @@ def serve(mlflow_port: int, prefect_port: int) -> None:
     }  # fmt: skip
     console = Console(highlight=False)
     log = (home.path / "ui.log").open("ab")
-    # Prefect's page asks port 4200 unless told otherwise.
+    # Prefect's UI uses port 4200 unless this is set.
     environment = {**os.environ, "PREFECT_UI_API_URL": f"http://{HOST}:{prefect_port}/api"}
     processes = {
         url: subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
@@ -70,7 +70,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: str) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise UserError(f"the server for {url} ended at once; is the port taken? Its words are in {log}.")
+            raise UserError(f"the server for {url} ended at once; is the port taken? Its log is {log}.")
         with contextlib.suppress(urllib.error.URLError, OSError):
             urllib.request.urlopen(url, timeout=2)
             return

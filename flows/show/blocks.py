@@ -1,4 +1,4 @@
-"""Blocks of statistics on a terminal, by their types; nothing here knows kinds of data."""
+"""Prints blocks of statistics on a terminal, by type of block and for any kind of data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def show_blocks(blocks: Sequence[Block], console: Console) -> None:
-    """Print blocks; curves are for figures alone."""
+    """Print blocks except curves, which are for figures."""
     for block in blocks:
         if isinstance(block, Note):
             console.print(Text(plain(block.text), "dim"))
@@ -42,8 +42,8 @@ def _table(block: Table, console: Console) -> None:
         return
     _heading(console, block.title)
     grid = Grid(box=None, header_style="bold", pad_edge=False)
-    for place, column in enumerate(block.columns):
-        is_number = all(not isinstance(row[place], str) for row in block.rows)
+    for index, column in enumerate(block.columns):
+        is_number = all(not isinstance(row[index], str) for row in block.rows)
         grid.add_column(plain(column.replace("_", " ")), justify="right" if is_number else "left")
     for row in block.rows:
         grid.add_row(*(Text(_cell(value)) for value in row))
@@ -60,12 +60,12 @@ def _heading(console: Console, title: str, about: str = "") -> None:
     console.print(Text(f"\n{plain(title)}", "bold").append(f"  {plain(about)}" if about else "", "not bold dim"))
 
 
-def bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None = None, width: int = BAR) -> None:
-    """One line each: a name, a bar, a count and its share of the `whole` (default: of all of them).
+def bars(console: Console, items: Sequence[tuple[str, int]], total: int | None = None, width: int = BAR) -> None:
+    """A line for each item: a name, a bar, a count and its share of `total` (default: the sum of the counts).
 
-    A shorter bar leaves longer names their room.
+    Shorter bars leave more room for names.
     """
-    whole = whole or sum(count for _, count in items)
+    total = total or sum(count for _, count in items)
     longest = max((count for _, count in items), default=0)
     grid = Grid.grid(padding=(0, 1))
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", min_width=16, max_width=28 + BAR - width)
@@ -73,14 +73,14 @@ def bars(console: Console, items: Sequence[tuple[str, int]], whole: int | None =
     grid.add_column(justify="right", no_wrap=True, min_width=9)
     grid.add_column(justify="right", no_wrap=True, min_width=7)
     for name, count in items:
-        share = Text(percent(count / max(whole, 1)), "dim")
+        share = Text(percent(count / max(total, 1)), "dim")
         grid.add_row(Text(name), Text(bar(count, longest, width), "cyan"), f"{count:,}", share)
     if items:
         console.print(grid)
 
 
 def bar(count: int, longest: int, width: int = BAR) -> str:
-    """A bar, an eighth of a cell fine; what is more than nothing is seen."""
+    """A bar with a resolution of an eighth of a cell; any count above 0 is visible."""
     if not count:
         return ""
     eighths = max(1, round(count / longest * width * 8))
@@ -88,7 +88,7 @@ def bar(count: int, longest: int, width: int = BAR) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with as many digits as say something; never 0 or 100 for what is not."""
+    """A share with the significant digits; 0 and 100 only where exact."""
     value = 100 * share
     if value in (0, 100):
         return f"{value:.0f} %"

@@ -1,11 +1,10 @@
-"""What a person sees while stages run, and how an error is told.
+"""Progress of stages on a console, and how errors are printed.
 
     terminal    one live line per stage: ⠋ pretrain  step 120 of 600 ━━━━╸───── 0:41
     elsewhere   plain lines: 14:03:07 pretrain: step 120 of 600
     both        warnings, as lines that stay
 
-Stages report from any thread; what they report changes nothing but this display, and no report raises for what it says:
-a display must not end a run.
+Stages report from any thread. Reports change nothing but this display, and never raise: a display must not end a run.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ MAX_WIDTH = 110  # of the live lines, so that times stay near what took them
 
 
 @dataclass
-class Line:
-    """What is known of one stage."""
+class StageLine:
+    """State of one stage."""
 
     name: str
     status: Status = "waiting"
@@ -51,11 +50,11 @@ class Line:
     done: float | None = None
     began: float = 0.0
     ended: float = 0.0
-    told: float = -math.inf  # when its last plain line was written
+    printed: float = -math.inf  # when its last plain line was written
 
 
 class StageProgress:
-    """Progress of the named stages, from `with` to its end; names not known before join at the bottom.
+    """Progress of the named stages, from `with` to its end; unknown names are added at the bottom.
 
         with StageProgress(console, ["ingest", "pretrain"]) as progress:
             progress.start("ingest")
@@ -68,7 +67,7 @@ class StageProgress:
     def __init__(self, console: Console, names: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self._clock = clock
-        self._lines = {name: Line(name) for name in names}
+        self._lines = {name: StageLine(name) for name in names}
         self._lock = threading.RLock()
         self._spinners = {False: Spinner("dots", style="cyan"), True: Spinner("line", style="cyan")}
         is_live = console.is_interactive and console.is_terminal
@@ -120,31 +119,31 @@ class StageProgress:
                 line.done = None if done is None or math.isnan(done) else min(max(float(done), 0.0), 1.0)
                 if warning:
                     self._print(line, f"warning: {warning}", "yellow")
-                if self._clock() - line.told >= QUIET_SECONDS:
+                if self._clock() - line.printed >= QUIET_SECONDS:
                     share = "" if line.done is None else f" ({line.done:.0%})"
                     self._tell(line, f"{line.message}{share}")
 
         return report
 
-    def _line(self, name: str) -> Line:
-        return self._lines.setdefault(name, Line(name))
+    def _line(self, name: str) -> StageLine:
+        return self._lines.setdefault(name, StageLine(name))
 
-    def _tell(self, line: Line, what: str) -> None:
-        """A plain line, where there is no live display."""
+    def _tell(self, line: StageLine, text: str) -> None:
+        """Print a plain line where there is no live display."""
         if self._live is not None:
             return
-        line.told = self._clock()
-        self._print(line, what)
+        line.printed = self._clock()
+        self._print(line, text)
 
-    def _print(self, line: Line, what: str, style: str = "") -> None:
-        """A line that stays; above the live ones where there are such."""
+    def _print(self, line: StageLine, what: str, style: str = "") -> None:
+        """Print a permanent line, above the live ones if there are any."""
         text = legible(f"{time.strftime('%H:%M:%S')} {line.name}: {what}", self.console.encoding)
         self.console.print(Text(text, style), soft_wrap=True, highlight=False)
 
     # -- live ---------------------------------------------------------------------------------------------------------
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Drawn by the live display, from its own thread."""
+        """Called by the live display, from its own thread."""
         table = Table.grid(padding=(0, 1))
         table.width = min(options.max_width, MAX_WIDTH)
         with self._lock:
@@ -159,36 +158,36 @@ class StageProgress:
                 table.add_row(*self._cells(line, now, options))
         yield table
 
-    def _cells(self, line: Line, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
+    def _cells(self, line: StageLine, now: float, options: ConsoleOptions) -> list[Text | Spinner | Table]:
         name, message = legible(line.name, options.encoding), legible(line.message, options.encoding)
         if line.status == "running":
-            what: Text | Table = Text(message)
+            content: Text | Table = Text(message)
             if line.done is not None:
-                what = Table.grid(padding=(0, 1))
-                what.add_column(no_wrap=True, width=BAR_WIDTH)
-                what.add_column(no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
+                content = Table.grid(padding=(0, 1))
+                content.add_column(no_wrap=True, width=BAR_WIDTH)
+                content.add_column(no_wrap=True, overflow="crop" if options.ascii_only else "ellipsis")
                 bar = ProgressBar(total=1.0, completed=line.done, width=BAR_WIDTH)
-                what.add_row(bar, Text(f"{line.done:4.0%} {message}"))
+                content.add_row(bar, Text(f"{line.done:4.0%} {message}"))
             return [
                 self._spinners[options.ascii_only],
                 Text(name, "bold"),
-                what,
+                content,
                 Text(elapsed(now - line.began), "dim"),
             ]
         sign, plain_sign, style = SIGNS[line.status]
         is_over = line.status != "waiting"
-        said = f"{line.status} {message}".rstrip() if is_over else ""
+        status_text = f"{line.status} {message}".rstrip() if is_over else ""
         took = elapsed(line.ended - line.began) if line.status in ("made", "failed") else ""
         return [
             Text(plain_sign if options.ascii_only else sign, style),
             Text(name, "" if is_over else "dim"),
-            Text(said, "red" if line.status == "failed" else "dim"),
+            Text(status_text, "red" if line.status == "failed" else "dim"),
             Text(took, "dim"),
         ]
 
 
 def legible(text: str, encoding: str) -> str:
-    """What can be written to a terminal of this encoding without harm; the rest becomes question marks."""
+    """Text that is safe for a terminal of this encoding; other characters become question marks."""
     return plain(text).encode(encoding, "replace").decode(encoding)
 
 
@@ -200,6 +199,6 @@ def elapsed(seconds: float) -> str:
 
 
 def error(console: Console, message: str) -> None:
-    """`sesame: MESSAGE`, red where there is colour, on standard error: `console` if it writes there, else beside it."""
+    """`sesame: MESSAGE`, red where there is colour, on standard error."""
     target = console if console.stderr else Console(stderr=True, no_color=console.no_color)
     target.print(Text(f"sesame: {plain(message, keep=chr(10))}", "red"), soft_wrap=True, highlight=False)

@@ -1,7 +1,7 @@
-"""Views of examples on a terminal, by their types; nothing here knows kinds of data or corruptions.
+"""Prints views of examples on a terminal, by type of view, for any kind of data and corruption.
 
 Images are half blocks, two pixels a cell; frames and waves are block characters; tables show cells side by side.
-Without colour, what must be predicted is in ‹ ›.
+Without colour, prediction targets are in ‹ ›.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data_prep.views import Cells, Example, Frames, Image, Lines, Mark, Targets,
 from flows.show.readable import number, plain
 
 MOST_COLUMNS = 12  # of a table
-WIDEST = 40  # cells of a picture
+WIDEST = 40  # cells of an image
 MOST_FRAMES, MOST_BANDS, WAVE_LINES = 96, 16, 6
 SHADES, EIGHTHS = " ░▒▓█", " ▁▂▃▄▅▆▇█"
 STYLES: dict[Mark, str] = {
@@ -36,7 +36,7 @@ BRACKETED: tuple[Mark, ...] = ("target", "random", "kept")
 
 
 def show_examples(examples: Sequence[Example], console: Console) -> None:
-    """Print examples: a table of those that are cells, images beside one another, others each in a frame."""
+    """Print examples: cells as a table, images beside one another, others each in a frame."""
     for layout, alike in groupby(examples, _layout):
         layout(list(alike), console)
     if console.color_system is not None and not console.no_color and any(map(_has_targets, examples)):
@@ -73,16 +73,16 @@ def _panels(examples: Sequence[Example], console: Console) -> None:
 
 
 def _images(examples: Sequence[Example], console: Console) -> None:
-    """Each view a line of images, as many beside each other as fit."""
+    """A line of images for each view, as many side by side as fit."""
     coloured = console.color_system is not None and not console.no_color
     images = [[view for view in example.views.values() if isinstance(view, Image)] for example in examples]
     across = max(1, console.width // (min(images[0][0].pixels.shape[-1], WIDEST) + 2))
     for start in range(0, len(examples), across):
-        part = examples[start : start + across]
-        for place, name in enumerate(examples[0].views):
+        group = examples[start : start + across]
+        for index, name in enumerate(examples[0].views):
             grid = Table.grid(padding=(0, 2))
-            grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in part))
-            grid.add_row(*(drawn(views[place].pixels, coloured) for views in images[start : start + across]))
+            grid.add_row(*(Text(plain(f"{name} {example.title}".strip()), "dim") for example in group))
+            grid.add_row(*(half_blocks(views[index].pixels, coloured) for views in images[start : start + across]))
             console.print(grid)
 
 
@@ -112,7 +112,7 @@ def _cell(value: Any) -> str:
 
 
 def render(view: View, marked: bool = False) -> RenderableType:
-    """One view. `marked`: marks are characters, for want of colour."""
+    """One view. marked: marks are shown by characters instead of colours."""
     if isinstance(view, Tokens):
         return _tokens(view, marked)
     if isinstance(view, Targets):
@@ -120,7 +120,7 @@ def render(view: View, marked: bool = False) -> RenderableType:
     if isinstance(view, Lines):
         return _lines(view)
     if isinstance(view, Image):
-        return drawn(view.pixels, not marked)
+        return half_blocks(view.pixels, not marked)
     if isinstance(view, Cells):
         return Text(", ".join(f"{plain(name)} {_cell(value)}" for name, value in view.cells.items()))
     if isinstance(view, Frames):
@@ -142,7 +142,7 @@ def _tokens(view: Tokens, marked: bool) -> Text:
 
 
 def _targets(view: Targets) -> Text:
-    """Every target with its position, and what the network saw instead where that is no mask."""
+    """Every target with its position, and the network's input there unless it is a mask."""
     text = Text()
     for target in view.targets:
         if text:
@@ -164,7 +164,7 @@ def _lines(view: Lines) -> RenderableType:
     return grid
 
 
-def drawn(pixels: np.ndarray, coloured: bool = True) -> Text:
+def half_blocks(pixels: np.ndarray, coloured: bool = True) -> Text:
     """An image [C, H, W] in 0 … 1 as half blocks, the upper pixel in front of the lower one; without colours, as shades
     of both."""
     channels, width = pixels.shape[0], pixels.shape[2]
@@ -200,7 +200,7 @@ def spectrogram(view: Frames) -> Text:
 
 
 def waveform(view: Wave) -> Text:
-    """Samples [T] by their largest size in every column, from the bottom up."""
+    """Samples [T] as bars: the largest amplitude in every column."""
     samples = np.abs(np.asarray(view.samples, np.float64))
     length = len(samples) / view.rate if view.rate else 0.0
     caption = f"{len(samples):,} samples, {length:.2f} s"
@@ -214,9 +214,9 @@ def waveform(view: Wave) -> Text:
     return Text("\n".join(lines)).append(f"\n{caption}", "dim")
 
 
-def _means(values: np.ndarray, most: int, axis: int) -> np.ndarray:
+def _means(values: np.ndarray, num_parts: int, axis: int) -> np.ndarray:
     """Means of at most so many parts of equal length along an axis; the last may be shorter."""
-    step = -(-values.shape[axis] // most)
+    step = -(-values.shape[axis] // num_parts)
     starts = np.arange(0, values.shape[axis], step)
     lengths = np.diff([*starts, values.shape[axis]])
     return np.add.reduceat(values, starts, axis) / np.expand_dims(lengths, 1 - axis)

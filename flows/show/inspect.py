@@ -1,7 +1,7 @@
-"""Shows an artifact as a person reads it: rows of shards, examples of a corpus, a tokenizer at work, or a summary.
+"""Shows an artifact in readable form: rows of shards, examples of a corpus, a tokenizer at work, or a summary.
 
-What an artifact is, its files tell and not its stage's name; how its rows are shown, its kind of data.
-Rows are changed and corrupted here by the very draws that training makes, so epoch 0 is what its first epoch saw.
+An artifact is recognised by its files, not by its stage's name; its kind of data determines how rows are shown.
+Rows are augmented and corrupted by the same random draws as in training, so epoch 0 shows what its first epoch saw.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ SAMPLE_WIDE = "学而时习之，不亦说乎？有朋自远方来，不亦乐�
 
 @dataclass(frozen=True)
 class Reading:
-    """How training reads rows: what changes them, and what its draws are keyed by."""
+    """How training reads rows: augmentation, corruption, and the key of its random draws."""
 
     name: str
     seed: int
     corruption: CorruptionConfig
     augment: AugmentConfig = AugmentConfig()  # noqa: RUF009 - it is frozen
     longer: Any = None
-    """`train.longer`, with its own way to corrupt."""
+    """`train.longer`, with its own corruption."""
 
     @staticmethod
     def of_recipe(recipe: Any) -> Reading:
@@ -60,7 +60,7 @@ class Reading:
 
     @staticmethod
     def of_config(config: Mapping[str, Any]) -> Reading:
-        """Of a network's artifact."""
+        """From the config of a network's artifact."""
         from training.config import LongerConfig
 
         longer = config["train"].get("longer")
@@ -83,7 +83,7 @@ class Reading:
 
 
 def of_newest_run(shards: Artifact, store: Store) -> Reading | None:
-    """How the newest network that was trained on these shards read them, if there is one."""
+    """How the newest network trained on these shards read them; None if there is none."""
     for candidate in reversed(store.list()):
         parents = {entry["key"] for entry in candidate.manifest["inputs"].values()}
         if candidate.stage == "pretrain" and shards.key in parents:
@@ -106,8 +106,8 @@ def inspect(
 ) -> None:
     """Print `rows` rows (examples of a corpus, lines of pieces) from number `start` on.
 
-    reading: what training will do to rows of shards, in epoch `epoch`; without it they are shown as they are stored.
-    preprocessor, corpus: folders that shards were made from, where they are there. text: a sentence for a tokenizer.
+    reading: how training reads rows of shards, in epoch `epoch`; without it they are shown as stored.
+    preprocessor, corpus: folders that the shards were made from, if they still exist. text: a sentence for a tokenizer.
     Raises UserError where the artifact has no such split or row.
     """
     if rows < 1 or start < 0 or epoch < 0:
@@ -159,7 +159,7 @@ def _rows(
     corpus: Path | None,
     epoch: int,
 ) -> None:
-    """Print rows of a split (cut where it ends)."""
+    """Print rows of a split, up to its end."""
     kind, shards = kind_of(artifact.config["kind"]), Shards(artifact.path / split, artifact.key)
     if index.start >= shards.rows:
         raise UserError(f"{artifact.key} has {shards.rows:,} rows in {split}, so none is number {index.start:,}")
@@ -170,14 +170,14 @@ def _rows(
         )
     numbers = np.arange(index.start, min(index.stop, shards.rows))
     special = kind.specials(preprocessor) if preprocessor else None
-    selection, note = as_read(
+    selection, note = read_as_in_training(
         shards.read(numbers), numbers, artifact.config["settings"], split, reading, special, epoch
     )
     console.print(Text(f"rows {numbers[0]:,}–{numbers[-1]:,} of {shards.rows:,} in {split}; {note}", "dim"))
     show_examples(kind.show(selection, preprocessor, corpus), console)
 
 
-def as_read(
+def read_as_in_training(
     rows: Rows,
     numbers: np.ndarray,
     settings: Mapping[str, Any],
@@ -186,7 +186,7 @@ def as_read(
     special: Specials | None,
     epoch: int,
 ) -> tuple[Selection, str]:
-    """The rows as training reads them, and what was done to them. settings: what the shards were written by."""
+    """The rows as training reads them, and in words what was done to them. settings: those of the shards."""
     part = settings.get(LONGER, {}) if split.partition("-")[0] == LONGER else settings
     if part.get("corruption"):
         written = build(config_of(part["corruption"]), special)
@@ -283,7 +283,7 @@ def _tokenizer(artifact: Artifact, lines: int, console: Console, text: str | Non
 
 
 def _known(tokenizer: Any, sentence: str, unknown: int | None) -> float:
-    """Share of a sentence that the vocabulary covers; fewer tokens per character is better between equals."""
+    """Share of a sentence that the vocabulary covers; ties go to fewer tokens per byte."""
     ids = tokenizer.encode(sentence, add_special_tokens=False).ids
     return sum(token != unknown for token in ids) / len(ids) - len(ids) / len(sentence.encode()) / 1000
 
@@ -301,7 +301,7 @@ def _summary(artifact: Artifact, console: Console) -> None:
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, str]]:
-    """(path.to.key, value) of everything inside; a list stands on one line."""
+    """(path.to.key, value) of all nested values; a list is one line."""
     if isinstance(value, dict):
         return [leaf for name, part in value.items() for leaf in _leaves(part, f"{path}.{name}" if path else name)]
     if isinstance(value, list):

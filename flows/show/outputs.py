@@ -1,4 +1,4 @@
-"""Files that a command is told to write: refused in a sentence before anything is made for them."""
+"""Checks of output files before anything is computed for them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from data_prep.errors import UserError
 
 
-def checked(out: Path, inputs: Iterable[str] = ()) -> Path:
-    """`out`, in a folder that is there from now on. UserError if it cannot be written, or is one of the `inputs`."""
+def check_output(out: Path, inputs: Iterable[str] = ()) -> Path:
+    """Create the folder of `out`, which is returned. UserError if it cannot be written, or is one of the `inputs`."""
     if not out.name or out.is_dir():
         raise UserError(f"--out {out}: is a folder; name a file.")
     try:

@@ -19,13 +19,13 @@ from training.config import PlacementConfig
 from training.cost.memory import Memory
 
 if TYPE_CHECKING:
-    from pipeline.dag import Planned
+    from pipeline.dag import PlannedNode
 
 PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
 
 def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
-    """Each stage, stored or to do and why, and what pretraining needs."""
+    """Print each stage, stored or to do and why, and what pretraining needs."""
     from pipeline import dag
 
     planned = dag.plan(dag.nodes(loaded, home.downloads), home.store())
@@ -48,14 +48,14 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
 
 
 def _rows(train: dict[str, Any]) -> str:
-    """What shards say of their rows."""
+    """Rows of shards, in words."""
     parts = [f"{train['rows']:,} rows" + (f" of shape {tuple(train['shape'])}" if "shape" in train else "")]
     parts += [f"{train['tokens']:,} tokens"] if "tokens" in train else []
     parts += [f"{train['padding_share']:.1%} padding"] if "padding_share" in train else []
     return ", ".join(parts)
 
 
-def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: str, out: Console) -> list[Text]:
+def _pretraining(loaded: Recipe, planned: Sequence[PlannedNode], home: Home, gpu: str, out: Console) -> list[Text]:
     from pipeline.estimate.estimate import estimate
 
     train, placement = loaded.train, loaded.placement
@@ -71,9 +71,11 @@ def _pretraining(loaded: Recipe, planned: Sequence[Planned], home: Home, gpu: st
     extra = [f"{kind} on {where}" for kind, where in _offloaded(placement)]
     extra += ["activations recomputed"] if placement.activation_checkpointing else []
     passes = f", {needed.passes:.2f} passes over the shards" if needed.passes is not None else ""
-    most = f", at most {needed.units:,} {needed.unit}" if needed.units != needed.rows else ""
+    at_most = f", at most {needed.units:,} {needed.unit}" if needed.units != needed.rows else ""
     lines = [
-        Text(f"{needed.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{most}{passes}"),
+        Text(
+            f"{needed.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{at_most}{passes}"
+        ),
         Text(f"{placement.workers} worker{many}, {', '.join([zero, needed.precision, *extra])}"),
         _memory(needed.memory),
     ]
@@ -96,9 +98,9 @@ def _offloaded(placement: PlacementConfig) -> list[tuple[str, str]]:
 
 def _memory(memory: Memory) -> Text:
     parts = [(name, int(getattr(memory, name))) for name in PARTS]
-    told = ", ".join(f"{name} {size(value)}" for name, value in parts if value >= 1e6)
+    shares = ", ".join(f"{name} {size(value)}" for name, value in parts if value >= 1e6)
     host = f"; of the host's {size(int(memory.host))}" if memory.host else ""
-    return _fact("memory", f"{size(int(memory.total))} a worker{host}", told)
+    return _fact("memory", f"{size(int(memory.total))} a worker{host}", shares)
 
 
 def _fact(label: str, text: str, note: str = "") -> Text:
@@ -110,44 +112,46 @@ def _fact(label: str, text: str, note: str = "") -> Text:
 
 
 def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
-    """The cluster that a published system would take: GPUs, days, shards, and whose formulas say so."""
+    """Print the cluster that a published system would take: GPUs, days, shards, and the sources of the formulas."""
     from data_prep.text.write_shards import TOKENS_PER_SHARD
 
-    known = published_systems.SYSTEMS[name]
-    tree = Tree(Text(known.name, "bold").append(f"  {known.title}", "not bold default"), guide_style="dim")
-    if known.recipe:
-        tree.add(_fact("trains", "").append(f"here: sesame run {known.recipe}", "green"))
+    described = published_systems.SYSTEMS[name]
+    tree = Tree(Text(described.name, "bold").append(f"  {described.title}", "not bold default"), guide_style="dim")
+    if described.recipe:
+        tree.add(_fact("trains", "").append(f"here: sesame run {described.recipe}", "green"))
     else:
-        tree.add(_fact("trains", "").append(f"not in this version, which lacks {known.lacks}", "yellow"))
-    count = known.network.parameters()
-    tree.add(_fact("network", f"{short(count)} parameters", f"published: {short(known.published)}"))
-    flops, peak = known.flops(), _peak(gpu)
-    lengths = " then ".join(str(length) for length, _ in known.phases)
-    budget = f"{short(known.tokens)} tokens in rows of {lengths}, {flops:.2g} operations"
-    tree.add(_fact("budget", budget, f"{known.tokens / known.corpus:.1f} passes"))
-    held = known.corpus * known.token_bytes
-    shards = f"{-(-int(known.corpus) // TOKENS_PER_SHARD):,} of {size(TOKENS_PER_SHARD * known.token_bytes)}"
-    tree.add(_fact("shards", f"{shards}, {size(int(held))} in all", f"{short(known.corpus)} different tokens"))
+        tree.add(_fact("trains", "").append(f"not in this version, which lacks {described.lacks}", "yellow"))
+    count = described.network.parameters()
+    tree.add(_fact("network", f"{short(count)} parameters", f"published: {short(described.published)}"))
+    flops, peak = described.flops(), _peak(gpu)
+    lengths = " then ".join(str(length) for length, _ in described.phases)
+    budget = f"{short(described.tokens)} tokens in rows of {lengths}, {flops:.2g} operations"
+    tree.add(_fact("budget", budget, f"{described.tokens / described.corpus:.1f} passes"))
+    corpus_bytes = described.corpus * described.token_bytes
+    shards = f"{-(-int(described.corpus) // TOKENS_PER_SHARD):,} of {size(TOKENS_PER_SHARD * described.token_bytes)}"
+    tree.add(
+        _fact("shards", f"{shards}, {size(int(corpus_bytes))} in all", f"{short(described.corpus)} different tokens")
+    )
     if gpus is None:
-        found = cluster.smallest(known, gpu)
-        _cluster(tree, "smallest", known, found, peak)
-        small = cluster.smallest(known, gpu, offload=True)
-        if small.gpus < found.gpus:
-            _cluster(tree, "offload", known, small, peak)
-        most = flops / (peak * cluster.UTILISATION[0]) / (30 * cluster.DAY)
-        wanted = 1
-        while wanted < most:
-            wanted *= 2
-        if wanted > found.gpus and (fast := cluster.placed(known, gpu, wanted)):
-            _cluster(tree, "a month", known, fast, peak)
+        smallest = cluster.smallest(described, gpu)
+        _cluster(tree, "smallest", described, smallest, peak)
+        offloaded = cluster.smallest(described, gpu, offload=True)
+        if offloaded.gpus < smallest.gpus:
+            _cluster(tree, "offload", described, offloaded, peak)
+        gpus_for_a_month = flops / (peak * cluster.UTILISATION[0]) / (30 * cluster.DAY)
+        num_gpus = 1
+        while num_gpus < gpus_for_a_month:
+            num_gpus *= 2
+        if num_gpus > smallest.gpus and (fast := cluster.placed(described, gpu, num_gpus)):
+            _cluster(tree, "a month", described, fast, peak)
     else:
-        asked = cluster.placed(known, gpu, gpus, offload=True)
-        if asked is None:
-            least = cluster.smallest(known, gpu)
-            raise UserError(f"{name}: does not fit on {gpus} × {gpu}; take {least.gpus} or more.")
-        _cluster(tree, "cluster", known, asked, peak)
+        chosen = cluster.placed(described, gpu, gpus, offload=True)
+        if chosen is None:
+            fewest = cluster.smallest(described, gpu)
+            raise UserError(f"{name}: does not fit on {gpus} × {gpu}; take {fewest.gpus} or more.")
+        _cluster(tree, "cluster", described, chosen, peak)
     sources = tree.add(Text("sources", "dim"))
-    for text in (*known.sources, *FORMULAS):
+    for text in (*described.sources, *FORMULAS):
         sources.add(Text(text, "dim"))
     out.print(tree)
 
@@ -160,15 +164,15 @@ FORMULAS = (
 )
 
 
-def _cluster(tree: Tree, label: str, known: published_systems.System, found: Cluster, peak: float) -> None:
-    placement = found.placement
-    slow, fast = (found.days(known.flops(), peak, share) for share in cluster.UTILISATION)
+def _cluster(tree: Tree, label: str, described: published_systems.System, placed: Cluster, peak: float) -> None:
+    placement = placed.placement
+    slow, fast = (placed.days(described.flops(), peak, share) for share in cluster.UTILISATION)
     words = ["plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"]
     words += [f"{kind} offloaded" for kind, _ in _offloaded(placement)]
     words += ["activations recomputed"] if placement.activation_checkpointing else []
-    branch = tree.add(_fact(label, f"{found.gpus:,} × {found.gpu}, {', '.join(words)}"))
+    branch = tree.add(_fact(label, f"{placed.gpus:,} × {placed.gpu}, {', '.join(words)}"))
     branch.add(_fact("days", f"{_days(fast)} to {_days(slow)}"))
-    branch.add(_memory(found.memory))
+    branch.add(_memory(placed.memory))
 
 
 def check_gpu(gpu: str) -> None:
@@ -195,7 +199,7 @@ def short(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time to be expected, in the unit that suits it."""
+    """An expected time in a suitable unit."""
     for unit, value in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * value:
             return f"{seconds / value:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""Strangers' text, numbers and sizes, as a person can read them on a terminal.
+"""Untrusted text, numbers and sizes in readable form for a terminal.
 
 Text that comes from data is never printed as it is: control characters, which a terminal would obey, are replaced by
-their pictures (␛ for escape), and those that turn the direction of writing by �.
+their symbols (␛ for escape), and those that change the direction of writing by �.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _PICTURES |= dict.fromkeys([0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x206
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Text without power over a terminal: control and direction characters become visible, but those in `keep`."""
+    """Text that is safe for a terminal: control and direction characters, but those in `keep`, become visible."""
     return text.translate({code: to for code, to in _PICTURES.items() if chr(code) not in keep})
 
 
@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that suits them: 999 B, 1.2 MB."""
+    """Bytes in a suitable unit: 999 B, 1.2 MB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 999.5:

@@ -1,11 +1,11 @@
-"""Shows what an artifact looks like in numbers: shards, a corpus or a tokenizer.
+"""Shows statistics of an artifact: shards, a corpus or a tokenizer.
 
     rows and tokens     how long, how much padding, how often each token
     documents           how many, how long, from which source; what was rejected
     vocabulary          kinds of pieces, their lengths
 
-Bars are made of block characters, an eighth of a cell fine, and say the same without colour. Shards have most of it in
-their files; for those made before they had, and for everything else, it is counted here.
+Bars are made of block characters with a resolution of an eighth of a cell. Shards have most statistics in their files;
+for older shards, and for everything else, they are computed here.
 """
 
 from __future__ import annotations
@@ -34,66 +34,66 @@ MOST_BINS, MOST_LINES, MOST_PIECES = 16, 12, 10
 
 
 def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifact | None = None) -> dict[str, Any]:
-    """All there is to say of an artifact, as plain values: which parts it has depends on what it is.
+    """Statistics of an artifact as plain values; which keys there are depends on what it is.
 
-    tokenizer, corpus: what shards were made from, where it is still there. UserError for an artifact of another kind.
+    tokenizer, corpus: what shards were made from, if it still exists. UserError for an artifact of another kind.
     """
     files = artifact.manifest["files"]
     if not _is_text(artifact):
         return {"artifact": artifact.key, "stage": artifact.stage, **_counted(artifact)}
     shards = sorted(name.removesuffix("/index.json") for name in files if name.endswith("/index.json"))
-    found: dict[str, Any] = {"artifact": artifact.key, "stage": artifact.stage}
+    values: dict[str, Any] = {"artifact": artifact.key, "stage": artifact.stage}
     if shards:
-        found["rows"] = _stored(artifact, STATS) or _rows(artifact, shards, tokenizer)
+        values["rows"] = _stored(artifact, STATS) or _rows(artifact, shards, tokenizer)
         documents = _stored(artifact, STATS_OF_CORPUS)
         if documents is None and corpus is not None:
             documents = stats.of_corpus(corpus.path)
         if documents is not None:
-            found["corpus"] = documents
+            values["corpus"] = documents
         if corpus is not None:
-            found["ingested"] = corpus.summary
+            values["ingested"] = corpus.summary
     elif "corpus.json" in files:
-        found |= {"corpus": stats.of_corpus(artifact.path), "ingested": artifact.summary}
+        values |= {"corpus": stats.of_corpus(artifact.path), "ingested": artifact.summary}
     elif "tokenizer.json" in files:
-        found["tokenizer"] = stats.of_tokenizer(artifact.path)
+        values["tokenizer"] = stats.of_tokenizer(artifact.path)
     else:
         raise UserError(
             f"{artifact.key} is neither shards nor a corpus nor a tokenizer; "
             f"`sesame inspect {artifact.key}` shows what it holds"
         )
-    return found
+    return values
 
 
 def _is_text(artifact: Artifact) -> bool:
-    """Whether its page names tokens: their rows and documents have one of their own. Others are shown as blocks."""
+    """Whether the statistics are those of tokens and documents; others are shown as blocks."""
     return artifact.stage not in ("ingest", "shards") or kind_of(artifact.config["kind"]).fits == "tokenizer"
 
 
 def _counted(artifact: Artifact) -> dict[str, Any]:
-    """What the stage counted of shards; what is counted now of a corpus."""
+    """Statistics stored with shards, or computed now for a corpus."""
     if artifact.stage == "ingest":
         return {**kind_of(artifact.config["kind"]).corpus_stats(artifact.path), "ingested": artifact.summary}
     return json.loads((artifact.path / STATS).read_text(encoding="utf-8"))
 
 
 def _stored(artifact: Artifact, name: str) -> Any:
-    """What the stage counted, if it did and this version means the same by it."""
+    """Statistics stored by the stage; None if there are none, or of another version."""
     if name not in artifact.manifest["files"]:
         return None
     try:
-        found = json.loads((artifact.path / name).read_text(encoding="utf-8"))
+        values = json.loads((artifact.path / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{artifact.path / name} is damaged: delete the artifact {artifact.key} and run again"
         ) from error
-    return found if found.get("format") == stats.FORMAT else None
+    return values if values.get("format") == stats.FORMAT else None
 
 
 def _rows(artifact: Artifact, splits: Sequence[str], tokenizer: Artifact | None) -> ShardsCounts:
     if tokenizer is None:
         parent = artifact.manifest["inputs"].get("preprocessor")
-        wanted = f"its tokenizer {parent['key']}" if parent else "a tokenizer"
-        raise UserError(f"the tokens of {artifact.key} cannot be named without {wanted}: make it again")
+        missing = f"its tokenizer {parent['key']}" if parent else "a tokenizer"
+        raise UserError(f"the tokens of {artifact.key} cannot be named without {missing}: make it again")
     folders = {split: artifact.path / split for split in splits}
     lengths = {split: row_length(artifact.config["settings"], split) for split in splits}
     return stats.of_shards(folders, tokenizer.path, lengths)
@@ -102,21 +102,21 @@ def _rows(artifact: Artifact, splits: Sequence[str], tokenizer: Artifact | None)
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def show(artifact: Artifact, found: dict[str, Any], console: Console, split: str = "train") -> None:
-    """Print what `gather` found; of several splits, one in detail. UserError where there is no such split."""
+def show(artifact: Artifact, values: dict[str, Any], console: Console, split: str = "train") -> None:
+    """Print what `gather` returned, one split in detail. UserError where there is no such split."""
     console.print(
         Text.assemble((artifact.key, "bold"), plain(f" · {artifact.stage} · {size(artifact.size)}")), soft_wrap=True
     )
     if not _is_text(artifact):
-        ingested = found.get("ingested", artifact.summary)
-        show_blocks(kind_of(artifact.config["kind"]).statistics(found, ingested).blocks, console)
+        ingested = values.get("ingested", artifact.summary)
+        show_blocks(kind_of(artifact.config["kind"]).statistics(values, ingested).blocks, console)
         return
-    if "rows" in found:
-        _show_rows(artifact, found["rows"]["splits"], console, split)
-    if "corpus" in found:
-        _show_corpus(artifact, found, console, split)
-    if "tokenizer" in found:
-        _show_tokenizer(found["tokenizer"], console)
+    if "rows" in values:
+        _show_rows(artifact, values["rows"]["splits"], console, split)
+    if "corpus" in values:
+        _show_corpus(artifact, values, console, split)
+    if "tokenizer" in values:
+        _show_tokenizer(values["tokenizer"], console)
     figures = sorted(name for name in artifact.manifest["files"] if name.endswith(".png"))
     if figures:
         folder = artifact.path / Path(figures[0]).parent
@@ -124,112 +124,118 @@ def show(artifact: Artifact, found: dict[str, Any], console: Console, split: str
 
 
 def _chosen(artifact: Artifact, split: str, sizes: dict[str, int]) -> str:
-    """The split asked for; of a mixture's several, the largest."""
-    fitting = [name for name in sizes if split in (name, name.partition("-")[0])]
-    if not fitting:
+    """The requested split; of several in a mixture, the largest."""
+    matches = [name for name in sizes if split in (name, name.partition("-")[0])]
+    if not matches:
         raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(sizes)}")
-    return max(fitting, key=sizes.__getitem__)
+    return max(matches, key=sizes.__getitem__)
 
 
 def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Console, split: str) -> None:
-    chosen = _chosen(artifact, split, {name: one["tokens"] for name, one in splits.items()})
+    chosen = _chosen(artifact, split, {name: counts["tokens"] for name, counts in splits.items()})
     table = _table("split", "rows", "tokens", "mean row", "padding", "seqs/row", "unknown", "used")
-    for name, one in splits.items():
+    for name, counts in splits.items():
         table.add_row(
             name,
-            f"{one['rows']:,}",
-            f"{one['tokens']:,}",
-            f"{one['row_lengths']['mean']:,.1f}",
-            percent(one["padding_share"]),
-            f"{one['sequences_per_row']:.2f}",
-            percent(one["vocabulary"]["unk_share"]),
-            percent(one["vocabulary"]["coverage"]),
+            f"{counts['rows']:,}",
+            f"{counts['tokens']:,}",
+            f"{counts['row_lengths']['mean']:,.1f}",
+            percent(counts["padding_share"]),
+            f"{counts['sequences_per_row']:.2f}",
+            percent(counts["vocabulary"]["unk_share"]),
+            percent(counts["vocabulary"]["coverage"]),
         )
     console.print(table)
     console.print(Text("used: share of the vocabulary that occurs", "dim"))
-    one = splits[chosen]
-    if one["read"]["share"] < 1:
-        console.print(Text(f"counted in {percent(one['read']['share'])} of {chosen}, evenly spaced", "dim"))
-    _heading(console, f"Row lengths in {chosen}", f"tokens, of at most {one['length']:,}")
-    _lengths(console, one["row_lengths"])
-    if len(one["sequences_of_rows"]) > 1:
-        _heading(console, "Sequences in a row", f"{one['sequences_per_row']:.2f} on average")
-        several = list(one["sequences_of_rows"].items())
-        kept, rest = several[:MOST_LINES], sum(count for _, count in several[MOST_LINES:])
-        bars(console, [*kept, *([("more", rest)] if rest else [])])
-    _show_tokens(console, chosen, one)
+    counts = splits[chosen]
+    if counts["read"]["share"] < 1:
+        console.print(Text(f"counted in {percent(counts['read']['share'])} of {chosen}, evenly spaced", "dim"))
+    _heading(console, f"Row lengths in {chosen}", f"tokens, of at most {counts['length']:,}")
+    _lengths(console, counts["row_lengths"])
+    if len(counts["sequences_of_rows"]) > 1:
+        _heading(console, "Sequences in a row", f"{counts['sequences_per_row']:.2f} on average")
+        items = list(counts["sequences_of_rows"].items())
+        shown, num_others = items[:MOST_LINES], sum(count for _, count in items[MOST_LINES:])
+        bars(console, [*shown, *([("more", num_others)] if num_others else [])])
+    _show_tokens(console, chosen, counts)
 
 
-def _show_tokens(console: Console, split: str, one: RowCounts) -> None:
-    words = one["vocabulary"]
-    about = f"{words['occurring']:,} of {words['pieces']:,} pieces, entropy {words['entropy']:.2f} nats per token"
-    _heading(console, f"Tokens in {split}", about)
-    (least, pieces), *more = words["cover"].items()
-    rest = "".join(f", {rank:,} are {percent} %" for percent, rank in more)
-    console.print(Text(f"the {pieces:,} most frequent are {least} % of the text{rest}"))
-    edges, counts = words["occurrences"]["edges"], words["occurrences"]["counts"]
+def _show_tokens(console: Console, split: str, rows: RowCounts) -> None:
+    vocabulary = rows["vocabulary"]
+    occurring = f"{vocabulary['occurring']:,} of {vocabulary['pieces']:,} pieces"
+    _heading(console, f"Tokens in {split}", f"{occurring}, entropy {vocabulary['entropy']:.2f} nats per token")
+    (lowest, pieces), *others = vocabulary["cover"].items()
+    rest = "".join(f", {rank:,} are {percent} %" for percent, rank in others)
+    console.print(Text(f"the {pieces:,} most frequent are {lowest} % of the text{rest}"))
+    edges, counts = vocabulary["occurrences"]["edges"], vocabulary["occurrences"]["counts"]
     ranges = ["never" if high == 1 else f"{low:,}–{high - 1:,} times" for low, high in _pairs(edges)]
     if len(ranges) > 1:
         ranges[1] = "1–9 times"
     console.print(Text("\npieces that occur", "bold"))
     bars(console, list(zip(ranges, counts, strict=True)))
     console.print(Text("\nmost frequent", "bold"))
-    bars(console, [(plain(piece["piece"]), piece["count"]) for piece in words["frequent"][:MOST_PIECES]], words["text"])
-    if words["unseen"]:
-        more = words["unseen"] - len(words["unseen_pieces"])
+    bars(
+        console,
+        [(plain(piece["piece"]), piece["count"]) for piece in vocabulary["frequent"][:MOST_PIECES]],
+        vocabulary["text"],
+    )
+    if vocabulary["unseen"]:
+        num_more = vocabulary["unseen"] - len(vocabulary["unseen_pieces"])
         line = Text("\nnever seen", "bold")
-        line.append(f"  {plain('  '.join(words['unseen_pieces']))}", "not bold")
-        console.print(line.append(f"  … {more:,} more" if more > 0 else "", "not bold dim"))
+        line.append(f"  {plain('  '.join(vocabulary['unseen_pieces']))}", "not bold")
+        console.print(line.append(f"  … {num_more:,} more" if num_more > 0 else "", "not bold dim"))
 
 
-def _show_corpus(artifact: Artifact, found: dict[str, Any], console: Console, split: str) -> None:
-    corpus: CorpusCounts = found["corpus"]
+def _show_corpus(artifact: Artifact, values: dict[str, Any], console: Console, split: str) -> None:
+    corpus: CorpusCounts = values["corpus"]
     splits = corpus["splits"]
     kind = split.partition("-")[0]
-    chosen = split if "rows" not in found else kind if kind in splits else "train"
-    chosen = _chosen(artifact, chosen, {name: one["documents"] for name, one in splits.items()})
+    chosen = split if "rows" not in values else kind if kind in splits else "train"
+    chosen = _chosen(artifact, chosen, {name: counts["documents"] for name, counts in splits.items()})
     table = _table("documents of", "documents", "sentences", "characters", "document", "sentence")
-    for name, one in splits.items():
+    for name, counts in splits.items():
         table.add_row(
             name,
-            f"{one['documents']:,}",
-            f"{one['sentences']:,}",
-            f"{one['characters']:,}",
-            f"{one['document_lengths']['median']:,}",
-            f"{one['sentence_lengths']['median']:,}",
+            f"{counts['documents']:,}",
+            f"{counts['sentences']:,}",
+            f"{counts['characters']:,}",
+            f"{counts['document_lengths']['median']:,}",
+            f"{counts['sentence_lengths']['median']:,}",
         )
     console.print()
     console.print(table)
     console.print(Text("document, sentence: characters of the median one", "dim"))
     _show_documents(console, chosen, splits[chosen])
-    _show_rejects(console, corpus, found.get("ingested", {}))
+    _show_rejects(console, corpus, values.get("ingested", {}))
 
 
-def _show_documents(console: Console, split: str, one: DocumentCounts) -> None:
-    if one["read"]["share"] < 1:
-        console.print(Text(f"counted in {percent(one['read']['share'])} of {split}, evenly spaced", "dim"))
+def _show_documents(console: Console, split: str, counts: DocumentCounts) -> None:
+    if counts["read"]["share"] < 1:
+        console.print(Text(f"counted in {percent(counts['read']['share'])} of {split}, evenly spaced", "dim"))
     _heading(console, f"Document lengths in {split}", "characters")
-    _lengths(console, one["document_lengths"])
+    _lengths(console, counts["document_lengths"])
     _heading(console, f"Sentence lengths in {split}", "characters")
-    _lengths(console, one["sentence_lengths"])
-    _heading(console, f"Characters by source in {split}", f"{len(one['sources']):,} in all")
-    kept, rest = one["sources"][:MOST_LINES], one["sources"][MOST_LINES:]
-    items = [(plain(source["source"]), source["characters"]) for source in kept]
-    if rest:
-        items.append((f"{len(rest):,} more", sum(source["characters"] for source in rest)))
+    _lengths(console, counts["sentence_lengths"])
+    _heading(console, f"Characters by source in {split}", f"{len(counts['sources']):,} in all")
+    shown, others = counts["sources"][:MOST_LINES], counts["sources"][MOST_LINES:]
+    items = [(plain(source["source"]), source["characters"]) for source in shown]
+    if others:
+        items.append((f"{len(others):,} more", sum(source["characters"] for source in others)))
     bars(console, items)
 
 
 def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, Any]) -> None:
     rejects = corpus["rejects"]
-    whole = f" of {ingested['rows']:,}" if "rows" in ingested else ""
+    of_all = f" of {ingested['rows']:,}" if "rows" in ingested else ""
     by_rules = f", {ingested['filtered']:,} by rules" if ingested.get("filtered") else ""
-    _heading(console, "Rejected", f"{rejects['rows']:,}{whole} rows{by_rules}")
+    _heading(console, "Rejected", f"{rejects['rows']:,}{of_all} rows{by_rules}")
     reasons = list(rejects["reasons"].items())
     if rejects["read"]["share"] < 1:
         console.print(Text(f"reasons of {percent(rejects['read']['share'])} of them, evenly spaced", "dim"))
-    kept, rest = reasons[:MOST_LINES], sum(count for _, count in reasons[MOST_LINES:])
-    items = [(plain(reason), count) for reason, count in kept] + ([("other reasons", rest)] if rest else [])
+    shown, num_others = reasons[:MOST_LINES], sum(count for _, count in reasons[MOST_LINES:])
+    items = [(plain(reason), count) for reason, count in shown] + (
+        [("other reasons", num_others)] if num_others else []
+    )
     bars(console, items, width=BAR // 2)
     rules = ingested.get("rules") or {}
     if rules:
@@ -241,13 +247,13 @@ def _show_rejects(console: Console, corpus: CorpusCounts, ingested: dict[str, An
         )
 
 
-def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
-    special = ", ".join(f"{role} {plain(piece)}" for role, piece in found["specials"].items())
-    console.print(Text(f"{found['vocabulary']:,} tokens; {special}", "dim"))
+def _show_tokenizer(counts: TokenizerCounts, console: Console) -> None:
+    special = ", ".join(f"{role} {plain(piece)}" for role, piece in counts["specials"].items())
+    console.print(Text(f"{counts['vocabulary']:,} tokens; {special}", "dim"))
     table = _table("kind of piece", "pieces", "share", "length")
     table.add_column("for example", ratio=1, no_wrap=True)
     table.expand = True
-    for kind in found["kinds"]:
+    for kind in counts["kinds"]:
         table.add_row(
             kind["kind"],
             f"{kind['pieces']:,}",
@@ -258,10 +264,10 @@ def _show_tokenizer(found: TokenizerCounts, console: Console) -> None:
     console.print()
     console.print(table)
     _heading(console, "Lengths of pieces", "characters")
-    _lengths(console, found["lengths"])
-    if found["scripts"]:
+    _lengths(console, counts["lengths"])
+    if counts["scripts"]:
         _heading(console, "Scripts", "pieces with letters")
-        bars(console, list(found["scripts"].items())[:MOST_LINES])
+        bars(console, list(counts["scripts"].items())[:MOST_LINES])
 
 
 # -- tables and bars --------------------------------------------------------------------------------------------------
@@ -288,17 +294,17 @@ def _lengths(console: Console, lengths: Lengths) -> None:
 
 
 def _coarser(edges: Sequence[int], counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """As many bins as fit on a page: without the empty ones at the ends, and joined where they are too many."""
-    full = [place for place, count in enumerate(counts) if count]
-    first, last = (full[0], full[-1] + 1) if full else (0, 0)
-    kept = list(edges[first : last + 1])
+    """As many bins as fit on a page: without empty ones at the ends, and merged where they are too many."""
+    occupied = [index for index, count in enumerate(counts) if count]
+    first, last = (occupied[0], occupied[-1] + 1) if occupied else (0, 0)
+    shown = list(edges[first : last + 1])
     if last - first > MOST_BINS:
-        doublings = [edge for edge in kept if edge & (edge - 1) == 0]
+        doublings = [edge for edge in shown if edge & (edge - 1) == 0]
         step = -(-(last - first) // MOST_BINS)
-        wanted = doublings if len(doublings) > 2 else kept[::step]
-        kept = sorted({kept[0], *wanted, kept[-1]})
-    places = [edges.index(edge) for edge in kept]
-    return kept, [sum(counts[low:high]) for low, high in _pairs(places)]
+        inner = doublings if len(doublings) > 2 else shown[::step]
+        shown = sorted({shown[0], *inner, shown[-1]})
+    indices = [edges.index(edge) for edge in shown]
+    return shown, [sum(counts[low:high]) for low, high in _pairs(indices)]
 
 
 def _pairs(values: Sequence[int]) -> Iterable[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""What a person sees when a run is over: a table, where the figures are, and what to try next."""
+"""The summary of a finished run: results, where the files are, and what to try next."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
 
 
 def _pretraining(report: dict[str, Any]) -> Text:
-    """What pretraining came to on what was held out."""
+    """Pretraining metrics on held-out data."""
     held_out = names.held_out(report["pretraining"])
     shown = [name for name in report["pretraining"]["shown"] if name in held_out]
     parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]
@@ -55,12 +55,12 @@ def _pretraining(report: dict[str, Any]) -> Text:
 
 def _show(job: Report, console: Console) -> None:
     """A job's title, first table and verdict."""
-    first = job.tables[0]
-    table = Table(*first.columns, box=None, header_style="bold", pad_edge=False)
-    for row in first.rows:
+    main_table = job.tables[0]
+    table = Table(*main_table.columns, box=None, header_style="bold", pad_edge=False)
+    for row in main_table.rows:
         style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
         table.add_row(*(Text(cell.strip("*"), style) for cell in row))
-    console.print(Text(f"\n{job.title}: {first.title[:1].lower()}{first.title[1:]}", "bold"))
+    console.print(Text(f"\n{job.title}: {main_table.title[:1].lower()}{main_table.title[1:]}", "bold"))
     console.print(table)
     console.print(Text(job.verdict))
 
@@ -84,5 +84,5 @@ def _larger_scale(recipe: str, scale: str | None) -> str | None:
 
 
 def _short(path: Path) -> str:
-    """A path as a person would type it here."""
+    """A path relative to the current folder, where it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

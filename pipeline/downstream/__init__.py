@@ -1,14 +1,14 @@
-"""Jobs: what a trained network is good for. One file or folder each, named in `JOBS` and nowhere else.
+"""Downstream jobs: evaluations of a trained network. One file or folder each, registered in `JOBS`.
 
 The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib or transformers, has
 
     VERSION     raised when the meaning of its result changes; part of the key
     READS       artifact roles that it reads: pretrained, corpus, shards, preprocessor
     Config      its section of a recipe; `task` names it
-    needs       what it needs and the recipe does not offer, as (path, text). A path that begins with a dot is one of
+    needs       requirements that the recipe does not meet, as (path, text). A path that begins with a dot is one of
                 the job's own keys (`.length`), any other is one of the recipe's
-    settings    what its result depends on besides `Config` and what it reads, as JSON values; under "job" what it left
-                to the recipe
+    settings    what its result depends on besides `Config` and the artifacts it reads, as JSON values; under "job" the
+                values of its keys that come from the recipe
     run         (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
 """
 
@@ -53,19 +53,19 @@ class JobModule(Protocol):
 
 
 def module_of(task: str) -> JobModule:
-    """The module that carries out a task."""
+    """The module of the job for a task."""
     return import_module(JOBS[task])  # type: ignore[return-value]
 
 
 @functools.cache
 def config_union() -> Any:
-    """The type of an entry of a recipe's `downstream`: any job's `Config`, told by its `task`."""
+    """The type of an entry of a recipe's `downstream`: any job's `Config`, discriminated by `task`."""
     configs = dict.fromkeys(module_of(task).Config for task in JOBS)
     return Annotated[Union[tuple(configs)], Field(discriminator="task")]  # noqa: UP007 - of a tuple
 
 
 def problems(recipe: Any) -> Iterator[tuple[str, str]]:
-    """(path, text) of what the recipe's jobs need and it does not offer."""
+    """(path, text) of the jobs' requirements that the recipe does not meet."""
     for index, job in enumerate(recipe.downstream):
         for path, text in module_of(job.task).needs(recipe, job):
             yield f"downstream.{index}{path}" if path.startswith(".") else path, text

@@ -1,4 +1,4 @@
-"""What frozen features know: nearest neighbours, a linear classifier, and whether a map keeps neighbourhoods."""
+"""Probes of frozen features: nearest neighbours and a linear classifier."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BATCH = 1024
 def knn_accuracy(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 200, temperature: float = 0.1
 ) -> float:
-    """Share right of a vote of the k most similar training rows, each with weight exp(cosine / temperature).
+    """Accuracy of a vote of the k most similar training rows, each with weight exp(cosine / temperature).
 
     train [N, D] and test [M, D] features, labels [N] and truth [M] from 0 (Wu et al. 2018, section 3.4).
     """
@@ -27,7 +27,7 @@ def knn_accuracy(
 
 
 def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
-    """Share right of logistic regression on standardised features, trained to its end."""
+    """Accuracy of logistic regression on standardised features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

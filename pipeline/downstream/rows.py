@@ -1,4 +1,4 @@
-"""What jobs on rows of arrays share: reading a split, batches, planes, mean ± spread."""
+"""Helpers of jobs on arrays: reading a split, batches, projection to a plane, mean ± spread."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def rows_of(shards: Artifact, split: str) -> Rows:
 
 
 def batches(count: int, size: int = BATCH) -> Iterator[slice]:
-    """[0, count) in runs of `size`."""
+    """Slices of `size` that cover [0, count)."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def flat(rows: np.ndarray) -> np.ndarray:
-    """[R, D] of [R, …]."""
+    """Rows [R, …] as [R, D]."""
     return rows.reshape(len(rows), -1)
 
 
 def plane(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """What takes rows [R, D] to [R, 2]: the two directions in which `rows` vary most (of one value: it, and 0)."""
+    """A projection of rows [R, D] to [R, 2], the two principal components of `rows` (for D = 1: the value, and 0)."""
     from sklearn.decomposition import PCA
 
     if rows.shape[1] == 1:
@@ -39,11 +39,11 @@ def plane(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def are_classes(*labels: np.ndarray) -> bool:
-    """Whether all rows have a label, of a few classes."""
-    return all((known >= 0).all() for known in labels) and len(np.unique(labels[0])) > 1
+    """Whether all rows have labels, of more than one class."""
+    return all((classes >= 0).all() for classes in labels) and len(np.unique(labels[0])) > 1
 
 
 def mean_and_spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
-    """Mean ± standard deviation, of a sample."""
+    """Mean ± sample standard deviation."""
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"

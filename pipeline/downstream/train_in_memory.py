@@ -1,4 +1,4 @@
-"""Networks that a job trains itself, on rows in memory: with the recipe's settings, or with some of them changed."""
+"""Training of networks by a job, on rows in memory, with the recipe's settings or variations of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pipeline.stage import Context
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
 
-class Trained(NamedTuple):
-    """A network that has learned."""
+class TrainedNetwork(NamedTuple):
+    """A trained network."""
 
     model: Any
     """`training.models.autoencoders.autoencoder.Autoencoder`, in evaluation mode."""
     records: list[dict[str, Any]]
-    """What training logged, step by step."""
+    """Records that training logged."""
 
 
 def trained(
@@ -34,10 +34,11 @@ def trained(
     context: Context,
     held_out: Rows | None = None,
     progress: Callable[[float], None] = lambda done: None,
-) -> Trained:
+) -> TrainedNetwork:
     """Train by a job's settings (their `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
 
-    rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. `progress` is told the share of steps done.
+    rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. progress: called with the share of
+    steps done.
     """
     import torch
 
@@ -50,14 +51,14 @@ def trained(
     device = choose_device(context.placement.get("device", "auto")).type
     facts = DataFacts(config["kind"], tuple(rows), np.asarray(rows["input"]).shape[1:])
     built: Any = build(objective, {"model": network}, facts, device)
-    changed = AugmentConfig.model_validate(config.get("augment", {}))
-    records = train_on(
-        built, rows, config["train"], seed, context, held_out, changed, noise_of(config), progress=progress
+    augment = AugmentConfig.model_validate(config.get("augment", {}))
+    records = train_objective(
+        built, rows, config["train"], seed, context, held_out, augment, noise_of(config), progress=progress
     )
-    return Trained(built.model.eval().requires_grad_(False).cpu(), records)
+    return TrainedNetwork(built.model.eval().requires_grad_(False).cpu(), records)
 
 
-def train_on(
+def train_objective(
     objective: Any,
     rows: Rows,
     train: Mapping[str, Any],
@@ -104,7 +105,7 @@ def train_on(
 
 
 def noise_of(config: Mapping[str, Any]) -> Callable[[Rows, Draws], Rows]:
-    """How rows are spoilt, by a job's config."""
+    """The corruption of a job's config."""
     return build(config_of(config["corruption"]))
 
 
@@ -114,14 +115,14 @@ def encoded(model: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def rebuilt(model: Any, rows: np.ndarray) -> np.ndarray:
-    """What is rebuilt of rows, float32; both [R, …]."""
+    """Reconstructed rows, float32; both [R, …]."""
     return applied(model, rows)
 
 
 def applied(function: Callable[[Any], Any], rows: np.ndarray) -> np.ndarray:
-    """A network's function on rows [R, …], some at a time."""
+    """A network's function applied to rows [R, …], batch by batch."""
     import torch
 
     with torch.no_grad():
-        parts = [function(torch.from_numpy(np.ascontiguousarray(rows[some]))) for some in batches(len(rows))]
+        parts = [function(torch.from_numpy(np.ascontiguousarray(rows[batch]))) for batch in batches(len(rows))]
         return torch.cat(parts).cpu().numpy()

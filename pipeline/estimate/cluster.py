@@ -1,8 +1,9 @@
-"""The cluster a published system would need: GPUs on which it fits, days, shards.
+"""The cluster that a published system would need: GPUs on which it fits, and days.
 
 A worker keeps what `training.cost.memory` says, with one row at a time. Experts are divided among all workers and never
-gathered (Lepikhin et al. 2020, arXiv:2006.16668); everything else as ZeRO divides it. Days are operations through what
-GPUs do of their peak: 30 to 50 % in the literature (Narayanan et al. 2021, arXiv:2104.04473, table 1: 44 to 52 % on
+gathered (Lepikhin et al. 2020, arXiv:2006.16668); everything else as ZeRO divides it. Days are operations divided by
+the share of their peak that GPUs reach:
+ 30 to 50 % in the literature (Narayanan et al. 2021, arXiv:2104.04473, table 1: 44 to 52 % on
 A100s; Chowdhery et al. 2022, arXiv:2204.02311, table 3: 21 to 46 %), a quarter less with recomputed activations.
 """
 
@@ -27,7 +28,7 @@ DAY = 86_400
 
 @dataclass(frozen=True)
 class Cluster:
-    """GPUs of one kind, how training is placed on them, and what each keeps."""
+    """GPUs of one kind, the placement of training on them, and the memory of each."""
 
     gpus: int
     gpu: str
@@ -39,22 +40,22 @@ class Cluster:
         return self.memory.total <= USABLE * GPU_BYTES[self.gpu] and self.memory.host <= HOST_BYTES
 
     def days(self, flops: float, peak: float, utilisation: float) -> float:
-        again = RECOMPUTED if self.placement.activation_checkpointing else 1.0
-        return flops * again / (self.gpus * peak * utilisation) / DAY
+        recomputed = RECOMPUTED if self.placement.activation_checkpointing else 1.0
+        return flops * recomputed / (self.gpus * peak * utilisation) / DAY
 
 
 def smallest(system: System, gpu: str, offload: bool = False) -> Cluster:
-    """The fewest GPUs, a power of two, on which the system fits, placed so that the least is paid for it."""
+    """The fewest GPUs, a power of two, on which the system fits, in the cheapest placement."""
     count = 1
     while count <= MOST:
-        if found := placed(system, gpu, count, offload):
-            return found
+        if cluster := placed(system, gpu, count, offload):
+            return cluster
         count *= 2
     raise UserError(f"{system.name}: does not fit on {MOST:,} GPUs of kind {gpu}; choose one with more memory.")
 
 
 def placed(system: System, gpu: str, gpus: int, offload: bool = False) -> Cluster | None:
-    """The cheapest placement on so many GPUs, if there is one."""
+    """The cheapest placement that fits on so many GPUs; None if there is none."""
     for placement in _placements(gpus, offload):
         cluster = Cluster(gpus, gpu, placement, _memory(system, placement))
         if cluster.fits:
@@ -66,12 +67,12 @@ def _placements(gpus: int, offload: bool) -> Iterator[PlacementConfig]:
     """Cheapest first: plain, then more division, then recomputation, then the host's memory."""
     base = PlacementConfig(workers=gpus, device="cuda", micro_batch=1)
     stages = [None] if gpus == 1 else [None, 1, 2, 3]
-    for again in (False, True):
+    for recompute in (False, True):
         for stage in stages:
-            yield base.model_copy(update={"zero": stage, "activation_checkpointing": again})
+            yield base.model_copy(update={"zero": stage, "activation_checkpointing": recompute})
     if offload:
-        for more in ({}, {"offload_parameters": "cpu"}):
-            update = {"zero": 3, "offload_optimizer": "cpu", "activation_checkpointing": True, **more}
+        for offloaded in ({}, {"offload_parameters": "cpu"}):
+            update = {"zero": 3, "offload_optimizer": "cpu", "activation_checkpointing": True, **offloaded}
             yield base.model_copy(update=update)
 
 
@@ -81,17 +82,17 @@ def _memory(system: System, placement: PlacementConfig) -> Memory:
         return _recurrent(network, system.length, placement)
     dense = replace(network, experts=1)
     targets = round(system.length * system.predicted)
-    found = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16", "cuda")
+    of_dense = memory(dense, dense.parameters(), Batch(1, system.length, targets), placement, "bf16", "cuda")
     if network.experts == 1:
-        return found
+        return of_dense
     # Of the experts beside the first, which is in the dense part: weights, gradients, moments.
     share = (network.parameters() - dense.parameters()) / placement.workers * FP32 * RESERVED
     return replace(
-        found,
-        weights=found.weights + share,
-        gradients=found.gradients + share,
-        moments=found.moments + 2 * share * (placement.offload_optimizer is None),
-        host=found.host + (2 * share / RESERVED if placement.offload_optimizer else 0.0),
+        of_dense,
+        weights=of_dense.weights + share,
+        gradients=of_dense.gradients + share,
+        moments=of_dense.moments + 2 * share * (placement.offload_optimizer is None),
+        host=of_dense.host + (2 * share / RESERVED if placement.offload_optimizer else 0.0),
     )
 
 

@@ -1,10 +1,10 @@
-"""What training will need, before it starts: parameters, memory, time. Of any objective, on any kind of data.
+"""Estimates before training: parameters, memory, time; for any objective and kind of data.
 
     facts of the data ─► the objective on rows of its `example` ─► cost ─► memory, time
 
-Facts are those of the shards if they are stored, else what the recipe says of its rows. Memory comes from formulas
-where the network is a transformer, else it is counted or measured (`training.cost`). Time comes from a few timed steps
-(`pipeline.estimate.calibration`), or for GPUs from operations and what of a GPU's peak trainings reach.
+Facts are those of the shards if they are stored, else those of the recipe. Memory comes from formulas where the network
+is a transformer, else it is counted or measured (`training.cost`). Time comes from a few timed steps
+(`pipeline.estimate.calibration`), or for GPUs from operations and typical utilisation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from data_prep.kinds import facts_of, kind_of
 from data_prep.shards.remote import open_shards
 from data_prep.sources.files import below
 from pipeline.artifact import Artifact
-from pipeline.dag import Planned
+from pipeline.dag import PlannedNode
 from pipeline.estimate import calibration
 from pipeline.estimate.cluster import UTILISATION
 from pipeline.recipe.recipe import Recipe
@@ -35,7 +35,7 @@ from training.launch import needs_ray
 
 
 @dataclass(frozen=True)
-class Part:
+class TrainingPhase:
     """Consecutive steps on rows of one length."""
 
     steps: int
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What pretraining needs. `seconds` has two values where only a range is known."""
+    """Needs of pretraining. `seconds` is a range, or one value twice."""
 
     parameters: int
     unit: str  # of what is counted in `units`
@@ -62,10 +62,10 @@ class Estimate:
     passes: float | None  # over the shards, where there are some
 
 
-def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float) -> Estimate | None:
-    """Of a recipe's pretraining, None where nobody knows yet what a row is.
+def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: float) -> Estimate | None:
+    """The needs of a recipe's pretraining; None while the shape of its rows is unknown.
 
-    peak: what one GPU computes a second, for those that are not here.
+    peak: operations per second of one GPU, for placements on GPUs.
     """
     stored = {item.node.name: item.artifact for item in planned if item.artifact}
     facts = known_facts(recipe, stored, home)
@@ -75,44 +75,49 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
     device = chosen_device(placement)
     precision = resolve_precision(train.precision, device)
     micro_batches, rows = worker_rows(train.global_batch, placement)
-    parts = _parts(recipe, facts)
-    costs = [_price(recipe, part, rows, precision, device) for part in parts]
-    samples = [part.steps * train.global_batch for part in parts]
+    phases = _phases(recipe, facts)
+    costs = [_price(recipe, phase, rows, precision, device) for phase in phases]
+    samples = [phase.steps * train.global_batch for phase in phases]
     flops = sum(count * cost.row_flops for count, cost in zip(samples, costs, strict=True))
     shards = stored["shards"].summary if "shards" in stored else None
     num_stored = shards["train"]["rows"] if shards else None
     step_times = []
     if device == "cpu":
-        benchmarks = [_benchmark(recipe, part, rows, num_stored, precision) for part in parts]
-        step_times = [calibration.step_time(home, *both) for both in zip(benchmarks, costs, strict=True)]
+        benchmarks = [_benchmark(recipe, phase, rows, num_stored, precision) for phase in phases]
+        step_times = [
+            calibration.step_time(home, *benchmark_and_cost)
+            for benchmark_and_cost in zip(benchmarks, costs, strict=True)
+        ]
         held_out = _held_out(recipe, shards)
         seconds = 0.0
-        for part, time in zip(parts, step_times, strict=True):
-            evaluations = (part.steps // train.evaluate_every if train.evaluate_every else 0) + 1
+        for phase, time in zip(phases, step_times, strict=True):
+            evaluations = (phase.steps // train.evaluate_every if train.evaluate_every else 0) + 1
             forward = time.compute / BACKWARD * held_out / (rows * placement.workers)
-            seconds += part.steps * time.step(micro_batches) + evaluations * forward
+            seconds += phase.steps * time.step(micro_batches) + evaluations * forward
         times = (seconds, seconds)
     else:
-        again = RECOMPUTED if placement.activation_checkpointing else 1.0
-        slow, fast = (flops * again / (placement.workers * peak * share) for share in UTILISATION)
+        recomputed = RECOMPUTED if placement.activation_checkpointing else 1.0
+        slow, fast = (flops * recomputed / (placement.workers * peak * share) for share in UTILISATION)
         times = (fast, slow)
     process = "ray" if needs_ray(placement) else "flow"
-    at_most: list[Memory] = []
-    for number, (part, cost) in enumerate(zip(parts, costs, strict=True)):
+    memory_of_phases: list[Memory] = []
+    for number, (phase, cost) in enumerate(zip(phases, costs, strict=True)):
         if cost.shape is not None:
-            length = part.facts.length or round(cost.row_units)
+            length = phase.facts.length or round(cost.row_units)
             batch = Batch(rows, length, math.ceil(rows * cost.row_targets), accumulated=micro_batches > 1)
-            at_most.append(memory(cost.shape, cost.parameters, batch, placement, precision, device, process))
+            memory_of_phases.append(memory(cost.shape, cost.parameters, batch, placement, precision, device, process))
             continue
-        watched = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
-        at_most.append(counted_memory(cost, placement, train.optimizer, micro_batches > 1, process, *watched))
+        peak_and_share = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
+        memory_of_phases.append(
+            counted_memory(cost, placement, train.optimizer, micro_batches > 1, process, *peak_and_share)
+        )
     return Estimate(
         parameters=costs[0].parameters,
         unit=costs[0].unit,
         units=round(sum(count * cost.row_units for count, cost in zip(samples, costs, strict=True))),
         rows=sum(samples),
         flops=flops,
-        memory=max(at_most, key=lambda needed: needed.total),
+        memory=max(memory_of_phases, key=lambda needed: needed.total),
         device=device,
         precision=precision,
         seconds=times,
@@ -124,7 +129,7 @@ def estimate(recipe: Recipe, planned: Sequence[Planned], home: Path, peak: float
 
 
 def known_facts(recipe: Recipe, stored: Mapping[str, Artifact], home: Path) -> DataFacts | None:
-    """Of the shards if they are stored, else as the recipe and a stored preprocessor tell; None if they do not."""
+    """Facts of stored shards, else those known from the recipe and a stored preprocessor; None if unknown."""
     kind = kind_of(recipe.data.kind)
     expected = kind.expected(recipe)
     preprocessor = stored[kind.fits].path if kind.fits and kind.fits in stored else None
@@ -138,40 +143,44 @@ def known_facts(recipe: Recipe, stored: Mapping[str, Artifact], home: Path) -> D
 
 
 def worker_rows(global_batch: int, placement: PlacementConfig) -> tuple[int, int]:
-    """Micro-batches of a step, and the most rows that a worker takes in one."""
+    """Micro-batches of a step, and the most rows of a worker in one."""
     at_once = placement.micro_batch or global_batch
     parts = -(-global_batch // (at_once * placement.workers))
     return parts, -(-global_batch // (parts * placement.workers))
 
 
 def chosen_device(placement: PlacementConfig) -> str:
-    """What `placement.device` comes to here."""
+    """The device that `placement.device` selects on this machine."""
     if placement.device == "auto":
         return "cuda" if has_gpu() else "cpu"
     return placement.device
 
 
-def _parts(recipe: Recipe, facts: DataFacts) -> list[Part]:
+def _phases(recipe: Recipe, facts: DataFacts) -> list[TrainingPhase]:
     train = recipe.train
-    parts = [Part(train.longer_from, facts, recipe.corruption)]
+    phases = [TrainingPhase(train.longer_from, facts, recipe.corruption)]
     if train.longer:
         longer = replace(facts, length=train.longer.length)
-        parts.append(Part(train.steps - train.longer_from, longer, train.longer.corruption(recipe.corruption)))
-    return parts
+        phases.append(
+            TrainingPhase(train.steps - train.longer_from, longer, train.longer.corruption(recipe.corruption))
+        )
+    return phases
 
 
-def _price(recipe: Recipe, part: Part, rows: int, precision: str, device: str) -> Cost:
+def _price(recipe: Recipe, phase: TrainingPhase, rows: int, precision: str, device: str) -> Cost:
     networks = {"model": recipe.network}
-    return price(recipe.objective, networks, part.facts, part.corruption, rows, precision, device)
+    return price(recipe.objective, networks, phase.facts, phase.corruption, rows, precision, device)
 
 
-def _benchmark(recipe: Recipe, part: Part, rows: int, num_stored: int | None, precision: str) -> StepBenchmark:
-    """Steps of one micro-batch; calibration says how many."""
+def _benchmark(
+    recipe: Recipe, phase: TrainingPhase, rows: int, num_stored: int | None, precision: str
+) -> StepBenchmark:
+    """A benchmark of one micro-batch; calibration sets the number of steps."""
     return StepBenchmark(
         objective=recipe.objective,
         network=recipe.network,
-        facts=Facts.of(part.facts),
-        corruption=part.corruption,
+        facts=Facts.of(phase.facts),
+        corruption=phase.corruption,
         augment=recipe.augment,
         order=recipe.order,
         optimizer=recipe.train.optimizer,
@@ -185,7 +194,7 @@ def _benchmark(recipe: Recipe, part: Part, rows: int, num_stored: int | None, pr
 
 
 def _held_out(recipe: Recipe, shards: Mapping[str, Any] | None) -> int:
-    """Rows of an evaluation: before shards are made, as many as are asked for."""
+    """Rows of an evaluation; before shards are made, as many as the recipe asks for."""
     if shards is None:
         return recipe.train.evaluate_rows if recipe.data.split.validation else 0
     validation = shards.get("validation", {"rows": 0})

@@ -1,4 +1,4 @@
-"""Systems of the literature: their published shapes and budgets, for a plan of what training them would take."""
+"""Published systems with their shapes and budgets, to plan what training them would take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe: settings of every section, how a file is read, laid over, checked, and what its errors say.
+"""Recipes: settings of every section; reading, overlaying and checking files; error messages.
 
 Needs no torch.
 """

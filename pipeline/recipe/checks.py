@@ -1,4 +1,4 @@
-"""What a recipe's sections must agree on."""
+"""Checks across the sections of a recipe."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _sections(recipe: Recipe) -> Iterator[Problem]:
-    """Sections that this kind of data has, and those that it has not."""
+    """Missing sections of this kind of data, and sections of other kinds."""
     kind = recipe.data.kind
     own = kind_of(kind).sections
     for name in sorted(sections()):
-        given = name in recipe.model_fields_set and getattr(recipe, name) is not None
-        if given and name not in own:
-            having = ", ".join(other for other in KINDS if name in kind_of(other).sections)
-            yield name, f"is for data.kind {having}, found {kind}; leave it out"
-        if own.get(name) and not given:
+        is_given = name in recipe.model_fields_set and getattr(recipe, name) is not None
+        if is_given and name not in own:
+            kinds_with_it = ", ".join(other for other in KINDS if name in kind_of(other).sections)
+            yield name, f"is for data.kind {kinds_with_it}, found {kind}; leave it out"
+        if own.get(name) and not is_given:
             yield name, f"missing; data.kind {kind} needs it"
 
 
@@ -55,16 +55,16 @@ def _order(recipe: Recipe) -> Iterator[Problem]:
         return
     if None in parts and len(parts) > 1:
         yield "data.sources", "of a mixture each source needs a corpus, and some have none"
-    ways = [name for name in ("weights", "epochs") if getattr(order, name)]
-    if len(ways) + (order.temperature != 1) > 1:
+    mixing = [name for name in ("weights", "epochs") if getattr(order, name)]
+    if len(mixing) + (order.temperature != 1) > 1:
         yield "order", "found several of temperature, weights and epochs; choose one way to mix"
-    for way in ways:
-        given = set(getattr(order, way))
-        if given != parts:
+    for setting in mixing:
+        named = set(getattr(order, setting))
+        if named != parts:
             names = ", ".join(sorted(filter(None, parts))) or "none; give data.sources a corpus each"
-            yield f"order.{way}", f"names {', '.join(sorted(given))}; the corpora of data.sources are {names}"
-        if min(getattr(order, way).values()) <= 0:
-            yield f"order.{way}", "must be above 0; leave out a source that is not to be read"
+            yield f"order.{setting}", f"names {', '.join(sorted(named))}; the corpora of data.sources are {names}"
+        if min(getattr(order, setting).values()) <= 0:
+            yield f"order.{setting}", "must be above 0; leave out a source that is not to be read"
 
 
 def _network(recipe: Recipe) -> Iterator[Problem]:
@@ -103,23 +103,23 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _corruption(recipe: Recipe) -> Iterator[Problem]:
-    """A corruption that gives what the objective does not learn from, or that is of another sort of data."""
+    """A corruption whose targets the objective cannot learn from, or that does not apply to the data."""
     name, corruption = recipe.objective.name, recipe.corruption
     if recipe.data.kind not in objectives.line_of(name).kinds:
-        return  # told already
-    takes = objectives.line_of(name).targets
+        return  # reported already
+    targets = objectives.line_of(name).targets
     items = "ids" if "tokenizer" in kind_of(recipe.data.kind).sections else "values"
-    fit = corruptions.fitting(takes, items)
-    if corruption.kind in fit:
+    fitting = corruptions.fitting(targets, items)
+    if corruption.kind in fitting:
         return
-    why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(takes)} ones"
-    if corruption.targets in takes:
+    why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(targets)} ones"
+    if corruption.targets in targets:
         why = f"changes {corruption.items}, and {recipe.data.kind} data have none"
-    yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(fit)}"
+    yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(fitting)}"
 
 
 def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
-    """Special tokens that rows, corruption or objective are made with, and the tokenizer lacks."""
+    """Special tokens that rows, corruption or objective need and the tokenizer lacks."""
     tokenizer, compose, needs = recipe.tokenizer, recipe.compose, recipe.corruption.needs
     if tokenizer is None or compose is None:
         return
@@ -140,7 +140,7 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _train(recipe: Recipe) -> Iterator[Problem]:
-    """Disagreements about the budget."""
+    """Inconsistencies in `train`."""
     train = recipe.train
     if train.longer and recipe.compose is None:
         yield "train.longer", "is for text, whose rows have lengths; leave it out"
@@ -165,18 +165,18 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _names(jobs: Sequence[Any]) -> Iterator[Problem]:
-    """Jobs that cannot be told apart."""
-    seen: set[str] = set()
+    """Duplicate names of jobs, and names of stages."""
+    earlier: set[str] = set()
     for index, job in enumerate(jobs):
-        if job.name in seen:
+        if job.name in earlier:
             yield f"downstream.{index}.name", f"{job.name!r} is the name of an earlier job, too"
         if job.name in STAGES:
             yield f"downstream.{index}.name", f"{job.name!r} is the name of a stage; choose another"
-        seen.add(job.name)
+        earlier.add(job.name)
 
 
 def _placement(recipe: Recipe) -> Iterator[Problem]:
-    """Disagreements about where it runs."""
+    """Inconsistencies in `placement`."""
     placement, rows = recipe.placement, recipe.train.global_batch
     if placement.workers > rows:
         yield (

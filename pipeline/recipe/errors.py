@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a recipe, as the one sentence a person wants.
+"""Pydantic's errors about a recipe, as one sentence.
 
 bert.yaml: train.learning_rate: unknown key; did you mean train.lr? (known: betas, clip, …)
 bert.yaml: scales.tiny.train.steps: found '300' (text); allowed: a whole number (and 2 more)
@@ -42,7 +42,7 @@ _BOUNDS = {
 
 
 class InconsistentError(ValueError):
-    """Keys that are fine one by one and not together: (path, what is wrong) for each."""
+    """Keys that are valid one by one but not together: (path, problem) for each."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{path}: {text}" for path, text in problems))
@@ -56,86 +56,86 @@ def user_error(
 
     `data` is what was validated against `model`; `origin(path, unknown)` says where that key was written.
     """
-    found = _sentences(error, data, model)
+    problems = _sentences(error, data, model)
     # An unknown key first: it is often why another one is missing.
-    found.sort(key=lambda item: not item[1])
-    path, unknown, text = found[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return UserError(f"{origin(path, unknown)}: {text()}{more}")
+    problems.sort(key=lambda item: not item[1])
+    path, unknown, text = problems[0]
+    and_more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return UserError(f"{origin(path, unknown)}: {text()}{and_more}")
 
 
 def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> list[tuple[str, bool, Callable[[], str]]]:
-    """(path, whether its key is unknown, what says what is wrong) for each place where something is."""
-    places: dict[str, list[Any]] = {}
-    found: list[tuple[str, bool, Callable[[], str]]] = []
+    """(path, whether its key is unknown, function that gives the message) for each problem."""
+    details_by_path: dict[str, list[Any]] = {}
+    problems: list[tuple[str, bool, Callable[[], str]]] = []
     tags = {choice.path: str(choice.section.get(choice.tag)) for choice in unions.choices(model, data)}
-    for one in error.errors(include_url=False):
-        cause = one.get("ctx", {}).get("error")
+    for detail in error.errors(include_url=False):
+        cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, InconsistentError):
-            found += [(path, False, partial(str, text)) for path, text in cause.problems]
-        elif one["type"].startswith("union_tag_"):
-            found.append((f"{_path(one, data, tags)}.{_tag(one)}", False, partial(_wrong_tag, one)))
+            problems += [(path, False, partial(str, text)) for path, text in cause.problems]
+        elif detail["type"].startswith("union_tag_"):
+            problems.append((f"{_path(detail, data, tags)}.{_tag(detail)}", False, partial(_wrong_tag, detail)))
         else:
-            places.setdefault(_path(one, data, tags), []).append(one)
-    for path, errors in places.items():
-        first = errors[0]
+            details_by_path.setdefault(_path(detail, data, tags), []).append(detail)
+    for path, details in details_by_path.items():
+        first = details[0]
         if first["type"] == "extra_forbidden":
-            found.append((path, True, partial(_unknown, path, model, data)))
+            problems.append((path, True, partial(_unknown, path, model, data)))
         elif first["type"] == "missing":
-            found.append((path, False, partial(_missing, path, model, data)))
+            problems.append((path, False, partial(_missing, path, model, data)))
         elif first["type"] == "value_error":
-            found.append((path, False, partial(str, first["ctx"]["error"])))
+            problems.append((path, False, partial(str, first["ctx"]["error"])))
         else:
-            found.append((path, False, partial(_not_allowed, errors, _optional(path, model, data))))
-    return found
+            problems.append((path, False, partial(_not_allowed, details, _optional(path, model, data))))
+    return problems
 
 
-def _path(one: Any, data: Any, tags: Mapping[str, str]) -> str:
+def _path(detail: Any, data: Any, tags: Mapping[str, str]) -> str:
     """The dotted path of an error in `data`; pydantic adds the names of a union's branches, which are left out.
 
     tags: of sections that are unions, by path, which branch was chosen.
     """
     names: list[str] = []
-    loc, after_union = one["loc"], False
-    for place, name in enumerate(loc):
+    loc, after_union = detail["loc"], False
+    for index, name in enumerate(loc):
         if after_union and name == tags.get(".".join(names)):
             after_union = False
             continue
-        known: Any = range(len(data)) if isinstance(data, list) else data if isinstance(data, dict) else ()
-        if name in known:
+        keys: Any = range(len(data)) if isinstance(data, list) else data if isinstance(data, dict) else ()
+        if name in keys:
             data = data[name]
-        elif one["type"] != "missing" or place < len(loc) - 1:
+        elif detail["type"] != "missing" or index < len(loc) - 1:
             continue
         names.append(str(name))
         after_union = ".".join(names) in tags
     return ".".join(names)
 
 
-def _tag(one: Any) -> str:
+def _tag(detail: Any) -> str:
     """The key by which the branches of a union are told apart."""
-    return str(one["ctx"]["discriminator"]).strip("'")
+    return str(detail["ctx"]["discriminator"]).strip("'")
 
 
-def _wrong_tag(one: Any) -> str:
-    found, allowed = one["ctx"].get("tag"), str(one["ctx"].get("expected_tags", ""))
-    if found is None:
+def _wrong_tag(detail: Any) -> str:
+    tag, allowed = detail["ctx"].get("tag"), str(detail["ctx"].get("expected_tags", ""))
+    if tag is None:
         return "missing; it says which keys there are"
-    near = difflib.get_close_matches(found, re.findall(r"'([^']+)'", allowed), 1)
+    near = difflib.get_close_matches(tag, re.findall(r"'([^']+)'", allowed), 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"found {shown(found)}; allowed: {allowed}{hint}"
+    return f"found {shown(tag)}; allowed: {allowed}{hint}"
 
 
-def _not_allowed(errors: list[Any], optional: bool) -> str:
-    found = errors[0]["input"]
-    allowed = [*dict.fromkeys(_allowed(one) for one in errors), *(["null"] if optional else [])]
+def _not_allowed(details: list[Any], optional: bool) -> str:
+    value = details[0]["input"]
+    allowed = [*dict.fromkeys(_allowed(detail) for detail in details), *(["null"] if optional else [])]
     choices = [choice for text in allowed for choice in re.findall(r"'([^']+)'", text)]
-    near = difflib.get_close_matches(found, choices, 1) if isinstance(found, str) else []
+    near = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"found {shown(found)}; allowed: {' or '.join(allowed)}{hint}"
+    return f"found {shown(value)}; allowed: {' or '.join(allowed)}{hint}"
 
 
-def _allowed(one: Any) -> str:
-    kind, context = one["type"], one.get("ctx", {})
+def _allowed(detail: Any) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
     if kind in _KINDS:
         return _KINDS[kind]
     if kind == "literal_error":
@@ -143,11 +143,11 @@ def _allowed(one: Any) -> str:
     if kind in _BOUNDS:
         name, text = _BOUNDS[kind]
         return text.format(context[name])
-    return one["msg"][:1].lower() + one["msg"][1:]
+    return detail["msg"][:1].lower() + detail["msg"][1:]
 
 
 def shown(value: Any) -> str:
-    """A value as it stands in a message: short, and its kind where that is not plain to see."""
+    """A value in a message: short, with its type where that is not obvious."""
     if isinstance(value, dict | list):
         kind = "a section" if isinstance(value, dict) else "a list"
         return f"{kind} of {len(value)}" if value else f"an empty {kind[2:]}"
@@ -177,28 +177,28 @@ def _missing(path: str, model: type[BaseModel], data: Any) -> str:
 
 def _unknown(path: str, model: type[BaseModel], data: Any) -> str:
     above = path.rpartition(".")[0]
-    known = sorted({name for holder in models_at(model, above, data) for name in holder.model_fields})
-    near = nearest(path, known, model)
+    known_keys = sorted({name for holder in models_at(model, above, data) for name in holder.model_fields})
+    near = nearest(path, known_keys, model)
     hint = f"; did you mean {near}?" if near else ""
-    return f"unknown key{hint} (known: {', '.join(known)})"
+    return f"unknown key{hint} (known: {', '.join(known_keys)})"
 
 
 def nearest(path: str, siblings: Iterable[str], model: type[BaseModel]) -> str | None:
-    """The known path that was most likely meant by an unknown one."""
+    """The known path most likely meant by an unknown one."""
     above, _, name = path.rpartition(".")
     prefix = f"{above}." if above else ""
-    siblings, everywhere = list(siblings), known_paths(model)
+    siblings, all_paths = list(siblings), known_paths(model)
     words = set(name.split("_"))
     guesses = (
-        [one for one in siblings if one == _initials(name) != name[:1] or name == _initials(one)],
+        [sibling for sibling in siblings if sibling == _initials(name) != name[:1] or name == _initials(sibling)],
         difflib.get_close_matches(name, siblings, 1, 0.75),
-        [one for one in siblings if words & set(one.split("_"))],
+        [sibling for sibling in siblings if words & set(sibling.split("_"))],
     )
-    for found in guesses:
-        if found:
-            return prefix + found[0]
-    elsewhere = {known.rpartition(".")[2]: known for known in reversed(everywhere)}
-    return next((elsewhere[found] for found in difflib.get_close_matches(name, elsewhere, 1, 0.75)), None)
+    for matches in guesses:
+        if matches:
+            return prefix + matches[0]
+    elsewhere = {known_path.rpartition(".")[2]: known_path for known_path in reversed(all_paths)}
+    return next((elsewhere[key] for key in difflib.get_close_matches(name, elsewhere, 1, 0.75)), None)
 
 
 def _initials(name: str) -> str:
@@ -207,17 +207,17 @@ def _initials(name: str) -> str:
 
 def known_paths(model: type[BaseModel], above: str = "") -> list[str]:
     """Every key of a model, dotted; a list's items stand under 0."""
-    found: list[str] = []
+    paths: list[str] = []
     for name, field in model.model_fields.items():
         path = f"{above}.{name}" if above else name
-        found.append(path)
-        for inner, many in _models_in(field.annotation):
-            found += known_paths(inner, f"{path}.0" if many else path)
-    return found
+        paths.append(path)
+        for inner, in_list in _models_in(field.annotation):
+            paths += known_paths(inner, f"{path}.0" if in_list else path)
+    return paths
 
 
 def models_at(model: type[BaseModel], path: str, data: Any = None) -> list[type[BaseModel]]:
-    """The models that the section at `path` may be; of a union the branch that `data` chooses."""
+    """The possible models of the section at `path`; of a union the branch that `data` chooses."""
     chosen = {choice.path: choice.branch for choice in unions.choices(model, data) if choice.branch}
     models, above = [model], ""
     for name in path.split(".") if path else []:
@@ -230,9 +230,9 @@ def models_at(model: type[BaseModel], path: str, data: Any = None) -> list[type[
     return models
 
 
-def _models_in(annotation: Any, many: bool = False) -> list[tuple[type[BaseModel], bool]]:
+def _models_in(annotation: Any, in_list: bool = False) -> list[tuple[type[BaseModel], bool]]:
     """(model, whether in a list) for each model that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [(annotation, many)]
-    many = many or getattr(annotation, "__origin__", None) in (list, tuple)
-    return [found for inner in get_args(annotation) for found in _models_in(inner, many)]
+        return [(annotation, in_list)]
+    in_list = in_list or getattr(annotation, "__origin__", None) in (list, tuple)
+    return [pair for inner in get_args(annotation) for pair in _models_in(inner, in_list)]

@@ -1,4 +1,4 @@
-"""From a file to a recipe.
+"""Loads a recipe from a file.
 
 file  →  the chosen scale is laid over it  →  --set is laid over that  →  checked  →  Recipe
 """
@@ -24,8 +24,8 @@ from pipeline.recipe.recipe import Recipe
 USUAL = (("data", "kind", "text"), ("objective", "name", "masked-lm"))  # where a recipe names none
 
 
-class Listing(NamedTuple):
-    """A packaged recipe, for a table."""
+class RecipeSummary(NamedTuple):
+    """A packaged recipe as a line of a table."""
 
     name: str
     title: str
@@ -65,15 +65,15 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
         raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
 
 
-def recipes() -> list[Listing]:
+def recipes() -> list[RecipeSummary]:
     """The packaged recipes, by name."""
-    found = []
+    listings = []
     for file in sorted(_packaged().iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
             data = parse.parse(file.read_text(encoding="utf-8"), file.name)
             sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
-            found.append(
-                Listing(
+            listings.append(
+                RecipeSummary(
                     data["name"],
                     data.get("title", ""),
                     data.get("reproduces", ""),
@@ -81,7 +81,7 @@ def recipes() -> list[Listing]:
                     list(data.get("scales", {})),
                 )
             )
-    return found
+    return listings
 
 
 def _packaged() -> Traversable:
@@ -101,11 +101,11 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             raise UserError(f"{name}: not UTF-8 text") from None
     file = _packaged() / f"{name}.yaml"
     if not file.is_file():
-        known = [found.name for found in recipes()]
-        near = difflib.get_close_matches(name, known, 1)
+        names = [listing.name for listing in recipes()]
+        near = difflib.get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(
-            f"no recipe is called {name!r}{hint} (known: {', '.join(known)}; a path to a YAML file is fine, too)"
+            f"no recipe is called {name!r}{hint} (known: {', '.join(names)}; a path to a YAML file is fine, too)"
         )
     return file.read_text(encoding="utf-8"), file.name
 
@@ -138,7 +138,7 @@ def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | 
 
 
 def _origin(where: str, changes: Iterable[tuple[str, list[str]]]) -> Callable[[str, bool], str]:
-    """Names where a key was written: the file, a scale in it, or `--set`; the last one to touch it."""
+    """A function that names where a key was set last: the file, a scale in it, or `--set`."""
     changes = list(changes)
 
     def origin(path: str, unknown: bool) -> str:

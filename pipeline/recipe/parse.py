@@ -1,4 +1,4 @@
-"""Recipes as text: a small, predictable YAML, and how changes are laid over it.
+"""Parsing of recipes: a small, predictable subset of YAML, and changes laid over it.
 
 The YAML is the JSON-like core of version 1.2: `1e-4` is a number, `no` is text, dates are text, numbers may have
 underscores, keys are always text, a key given twice is an error, and there are no tags that build objects.
@@ -55,15 +55,15 @@ class _Loader(yaml.SafeLoader):
         return self.construct_scalar(node).lower() == "true"
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
-        seen: set[str] = set()
+        names: set[str] = set()
         for name, _ in node.value:
             if not isinstance(name, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", name.start_mark)
-            if name.value in seen:
+            if name.value in names:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name.value!r} is given twice", name.start_mark
                 )
-            seen.add(name.value)
+            names.add(name.value)
         self.flatten_mapping(node)
         return {name.value: self.construct_object(item, deep=True) for name, item in node.value}
 
@@ -118,7 +118,7 @@ def parse(text: str, where: str) -> Any:
 
 
 def _check_aliases(text: str, where: str) -> None:
-    """Refuse a text that aliases would make huge: a few lines can stand for gigabytes."""
+    """Refuse a text with many aliases: a few lines can expand to gigabytes."""
     if "*" in text and sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)) > MOST_ALIASES:
         raise UserError(f"{where}: more than {MOST_ALIASES} aliases (*name); write the values out")
 
@@ -162,7 +162,7 @@ def _lay_over(base: Any, changes: dict[str, Any], above: str, where: str, touche
 
 
 def _step(holder: Any, name: str, path: str, where: str) -> Any:
-    """The mapping or list at `name`, made if there is nothing yet."""
+    """The mapping or list at `name`, created if there is none."""
     inner = holder[_index(holder, name, path, where)] if isinstance(holder, list) else holder.get(name)
     if inner is None:
         inner = {}

@@ -1,7 +1,7 @@
-"""A recipe: one YAML file that says what to make, how big, and where. `pipeline.recipe.load` makes one from a file.
+"""The recipe: the settings of an experiment. `pipeline.recipe.load` reads one from a YAML file.
 
-The types of `data`, `corruption`, `objective` and `downstream` are unions built from the tables of what there is.
-Everything outside `placement` may change the result, and so takes part in the keys of what is made (`science`).
+The types of `data`, `corruption`, `objective` and `downstream` are unions built from registries. Everything outside
+`placement` may change the result, and so enters the keys of artifacts (`science`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pipeline.recipe.slug import SLUG
 from training import objectives
 from training.config import NetworkConfig, OrderConfig, PlacementConfig, TrainConfig
 
-if TYPE_CHECKING:  # unions of what tables name: nothing is known of them before they are read
+if TYPE_CHECKING:  # unions built at run time
     Tokenizer: TypeAlias = TokenizerConfig
     Compose: TypeAlias = ComposeConfig
     Data: TypeAlias = Any
     Corruption: TypeAlias = Any
     Objective: TypeAlias = Any
     Job: TypeAlias = Any
-else:  # a kind of data that has no such section asks for none
+else:  # optional: some kinds of data have no such section
     Tokenizer, Compose = TokenizerConfig | None, ComposeConfig | None
     Data, Corruption = kinds.config_union(), corruptions.config_union()
     Objective, Job = objectives.config_union(), jobs.config_union()
@@ -57,7 +57,7 @@ class Recipe(Settings):
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """How training images are changed before they are used."""
     corruption: Corruption = Field(default_factory=lambda: NoneConfig(kind="none"))
-    """What the network sees, and what it must predict."""
+    """How inputs are corrupted, and which targets must be predicted."""
     order: OrderConfig = Field(default_factory=OrderConfig)
     """The order of samples."""
     network: NetworkConfig
@@ -65,11 +65,11 @@ class Recipe(Settings):
     objective: Objective
     """The loss."""
     train: TrainConfig
-    """Budget, optimizer and rhythm."""
+    """Budget, optimizer and intervals."""
     downstream: list[Job] = Field(default_factory=list)
-    """Jobs after it."""
+    """Jobs that evaluate the network."""
     seed: int = Field(default=0, ge=0)
-    """Of everything random in the experiment."""
+    """Seed of everything random in the experiment."""
     placement: PlacementConfig = Field(default_factory=PlacementConfig)
     """Where and how fast; never changes the result."""
 
@@ -81,7 +81,7 @@ class Recipe(Settings):
         return self
 
     def resolved(self) -> dict[str, Any]:
-        """Everything, defaults included, as plain values; sections of other kinds of data are left out."""
+        """All settings, defaults included, as plain values, without sections of other kinds of data."""
         return self.model_dump(mode="json", exclude=self._others())
 
     def science(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Sections that are one of several (`data` by kind, jobs by task …): choosing another drops what was of the old one.
+"""Sections that are discriminated unions (`data` by kind, jobs by task …): switching drops keys of the old branch.
 
     corruption: {kind: masked-lm, rate: 0.4}    --set corruption.kind=gaussian    corruption: {kind: gaussian}
 
-A key stays if the new branch declares it alike, or if the change itself sets it.
+A key stays if the new branch declares it with the same type, or if the change itself sets it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 
-class Choice(NamedTuple):
+class UnionSection(NamedTuple):
     """A section of a recipe that is one branch of a union."""
 
     path: str
     section: dict[str, Any]
     tag: str
-    """The key that tells the branches apart."""
+    """The discriminating key."""
     branches: dict[str, type[BaseModel]]
 
     @property
     def branch(self) -> type[BaseModel] | None:
-        """The chosen one, if there is such a one."""
+        """The chosen branch, if it exists."""
         return self.branches.get(str(self.section.get(self.tag)))
 
 
@@ -46,7 +46,7 @@ def drop_old_branches(model: type[BaseModel], before: Any, data: dict[str, Any],
             continue
         for name in list(choice.section):
             path = f"{choice.path}.{name}"
-            set_now = any(each == path or each.startswith(f"{path}.") for each in touched)
+            set_now = any(touched_path == path or touched_path.startswith(f"{path}.") for touched_path in touched)
             if name != choice.tag and name in was.model_fields and not set_now and not _alike(was, now, name):
                 del choice.section[name]
 
@@ -55,8 +55,8 @@ def _alike(was: type[BaseModel], now: type[BaseModel], name: str) -> bool:
     return name in now.model_fields and was.model_fields[name].annotation == now.model_fields[name].annotation
 
 
-def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Choice]:
-    """Every section of `data` whose field in `model` is a union told apart by a tag."""
+def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[UnionSection]:
+    """Every section of `data` whose field in `model` is a discriminated union."""
     if not isinstance(data, dict):
         return
     for name, field in model.model_fields.items():
@@ -65,13 +65,13 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Choi
         path = f"{above}{name}"
         sections = [(path, data[name])]
         if isinstance(data[name], list):
-            sections = [(f"{path}.{place}", item) for place, item in enumerate(data[name])]
+            sections = [(f"{path}.{index}", item) for index, item in enumerate(data[name])]
         branches, tag = _union(field)
         for where, section in sections:
             if not isinstance(section, dict):
                 continue
             if tag:
-                choice = Choice(where, section, tag, branches)
+                choice = UnionSection(where, section, tag, branches)
                 yield choice
                 inner = choice.branch
             else:
@@ -81,7 +81,7 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Choi
 
 
 def _union(field: FieldInfo) -> tuple[dict[str, type[BaseModel]], str | None]:
-    """The branches of a field by tag, and which key the tag is; of a list those of its items."""
+    """The branches of a field by tag, and the discriminating key; for a list those of its items."""
     tag = _tag_of(field)
     if tag is None:
         return {}, None
@@ -113,7 +113,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def changed(model: type[BaseModel], data: dict[str, Any], change: Any) -> list[str]:
-    """Carry out `change(data)`, which gives the paths it set, and drop what old branches leave behind."""
+    """Apply `change(data)`, which returns the paths it set, and drop keys that only old branches have."""
     before = copy.deepcopy(data)
     touched: list[str] = change(data)
     drop_old_branches(model, before, data, touched)

@@ -1,4 +1,4 @@
-"""Blocks of statistics as tables for MLflow, figures and a page, by their types; nothing here knows kinds of data."""
+"""Renders blocks of statistics as tables for MLflow, figures and a page, for any kind of data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.reports.data import COLOURS, new_axes, save
 
 
 def write_tables(blocks: Iterable[Block], folder: Path) -> None:
-    """A file for every table, which becomes a table in MLflow."""
+    """Write a file for every table; MLflow shows them as tables."""
     chosen = {block.name: block for block in blocks if isinstance(block, Table)}
     tables.write(
         {name: tables.Table(list(table.columns), [list(row) for row in table.rows]) for name, table in chosen.items()},
@@ -22,7 +22,7 @@ def write_tables(blocks: Iterable[Block], folder: Path) -> None:
 
 
 def draw(blocks: Iterable[Block], folder: Path) -> None:
-    """A PNG for every block that is no table."""
+    """Draw a PNG for every histogram, bar chart and set of curves."""
     for block in blocks:
         path = folder / _file(block)
         if isinstance(block, Histogram):
@@ -34,7 +34,7 @@ def draw(blocks: Iterable[Block], folder: Path) -> None:
 
 
 def page(title: str, blocks: Iterable[Block]) -> str:
-    """The same as Markdown, beside the folder `figures`."""
+    """The blocks as Markdown, next to the folder `figures`."""
     lines = [f"# Data of {_text(title)}", ""]
     for block in blocks:
         if isinstance(block, Note):
@@ -69,7 +69,7 @@ def _histogram(block: Histogram, path: Path) -> None:
 
 
 def _bars(block: Bars, path: Path) -> None:
-    """One bar for each thing, in its parts."""
+    """A stacked bar for each name."""
     names = list(dict.fromkeys(name for counts in block.parts.values() for name in counts))
     figure, axes = new_axes(_label(block.title, 80), block.unit, "")
     figure.set_size_inches(6.4, 1.2 + 0.32 * len(names))
@@ -112,7 +112,7 @@ def _curves(block: Curves, path: Path) -> None:
 
 
 def _label(text: str, longest: int = 30) -> str:
-    """Strangers' text in a figure: short, and no formula."""
+    """Untrusted text in a figure: shortened, and not parsed as a formula."""
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return (text if len(text) <= longest else f"{text[: longest - 1]}…").replace("$", r"\$")
 
@@ -136,6 +136,6 @@ def _cell(value: Value) -> str:
 
 
 def _text(text: str) -> str:
-    """Strangers' text that is nothing but text in Markdown."""
+    """Untrusted text, escaped for Markdown."""
     text = html.escape("".join(character if character.isprintable() else "\ufffd" for character in text), quote=False)
     return "".join(f"\\{character}" if character in "\\|*_`[]#~$" else character for character in text)

@@ -1,4 +1,4 @@
-"""Figures a person looks at, as PNG files.
+"""Figures of training, sweeps and learning curves, as PNG files.
 
 Colours are Okabe and Ito's, which most colour-blind readers tell apart.
 """
@@ -36,7 +36,7 @@ def save(figure: Any, path: Path) -> Path:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in scripts that the font lacks
         figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
     pyplot.close(figure)
     return path
@@ -56,7 +56,7 @@ def training_curves(records: Sequence[dict[str, Any]], folder: Path) -> list[Pat
 
 
 def _terms(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of terms: every metric that has an accuracy beside it, in training and on held-out rows."""
+    """Names of loss terms: metrics with an accuracy of the same name, in training and on held-out rows."""
     return [name.removesuffix("_accuracy") for name in _ending(records, "_accuracy")]
 
 
@@ -86,7 +86,7 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
 
 
 def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], path: Path) -> Path:
-    """Held-out loss over the steps, a line for each combination; where it was taken once, the loss of training."""
+    """Held-out loss over the steps, a line for each combination; where it was measured once, the training loss."""
     figure, axes = new_axes("Sweep", "optimizer step", "loss (nats per target)")
     for index, (label, records) in enumerate(curves.items()):
         held_out = [(r["step"], r[HELD_OUT_LOSS]) for r in records if HELD_OUT_LOSS in r]
@@ -99,7 +99,7 @@ def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], pat
 
 
 def learning_curve(title: str, metric: str, cells: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Score over the number of labels: mean and standard deviation over the seeds for every model, baselines beside.
+    """Score over the number of labels: mean and standard deviation over the seeds, for models and baselines.
 
     cells: `model`, `kind`, `labels`, `mean`, `std`.
     """

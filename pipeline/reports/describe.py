@@ -1,4 +1,4 @@
-"""What shards look like: numbers, tables, figures and a page, from what their kind of data counts."""
+"""Statistics of shards: metrics, tables, figures and a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.artifact import TABLES
 from pipeline.reports import blocks
 
 STATS, PAGE, FIGURES = "stats.json", "stats.md", "figures"
-STATS_OF_CORPUS = f"{FIGURES}/corpus.json"  # an account: a corpus that differs in its rejects alone is no other shards
+STATS_OF_CORPUS = f"{FIGURES}/corpus.json"  # a report: shards do not depend on the rejects of their corpus
 COUNTS = ("rows", "kept", "rejected", "duplicates", "near_duplicates", "filtered")
 
 
@@ -23,7 +23,7 @@ def describe(
     parts: dict[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write what the data look like into `out_dir`; the numbers that are worth a metric."""
+    """Write the statistics of the data into `out_dir`; returns the numbers that become metrics."""
     counts = kind.stats(settings, made_of, out_dir, parts)
     ingested = made_of.summary
     statistics = kind.statistics(counts, ingested)

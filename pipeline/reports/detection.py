@@ -1,4 +1,4 @@
-"""Figures of detectors of anomalies: curves, scores with thresholds, areas side by side, reasons."""
+"""Figures of anomaly detectors: curves, scores with thresholds, AUROC by method, reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BRIGHTEST = 0.995  # quantile of the errors that is drawn brightest
 
 
 class ImageGroup(NamedTuple):
-    """Images of one kind beside each other."""
+    """Images of one kind, with reconstructions and scores."""
 
     inputs: np.ndarray  # [N, C, H, W] in 0 … 1
     rebuilt: np.ndarray  # [N, C, H, W]
@@ -36,7 +36,7 @@ def curves(
     path: Path,
     level: float | None = None,
 ) -> Path:
-    """ROC or precision-recall curves: (x, y) by method, ours thick; `level`: what chance would give."""
+    """ROC or precision-recall curves: (x, y) by method, ours thick. level: precision by chance."""
     figure, axes = new_axes(title, x, y)
     figure.set_size_inches(7.2, 4.4)
     place = 0
@@ -60,7 +60,7 @@ def curves(
 def histogram(
     scores: np.ndarray, anomalous: np.ndarray, thresholds: Mapping[str, float], title: str, x: str, path: Path
 ) -> Path:
-    """Scores of normal rows and of anomalies [R], each as a share of its kind, and where thresholds part them."""
+    """Scores of normal rows and of anomalies [R], each as a share of its kind, with thresholds."""
     figure, axes = new_axes(title, x, "share of rows")
     low, high = float(scores.min()), float(scores.max())
     logarithmic = low > 0 and high > 20 * low
@@ -90,7 +90,7 @@ def areas(means: Mapping[str, float], spreads: Mapping[str, float], ours: Sequen
 
 
 def reasons(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path) -> Path:
-    """For each unusual row (title, [(column, share of its error)]) bars of the columns that do not fit."""
+    """Bars of the largest shares for each unusual row (title, [(column, share of its error)])."""
     from matplotlib import pyplot
 
     height = 0.9 + 0.2 * max(len(columns) for _, columns in rows)
@@ -111,7 +111,7 @@ def reasons(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path)
 
 
 def known_and_new(means: Mapping[str, tuple[float, float]], ours: Sequence[str], path: Path) -> Path:
-    """By method its AUROC on (known, new) kinds of anomalies: what it loses where a kind is new, the best on top."""
+    """AUROC on (known, new) kinds of anomalies by method, the best on new kinds on top."""
     names = sorted(means, key=lambda name: means[name][1])
     figure, axes = new_axes("Anomalies of kinds that were marked, and of new ones (test)", "AUROC, mean of splits", "")
     figure.set_size_inches(6.8, 1.2 + 0.26 * len(names))
@@ -132,9 +132,9 @@ def known_and_new(means: Mapping[str, tuple[float, float]], ours: Sequence[str],
 
 
 def reconstructions(kinds: Mapping[str, ImageGroup], what: str, path: Path) -> Path:
-    """Below each other what is there, rebuilt and how wrong each pixel is (`what`, one scale), kind by kind.
+    """Images, reconstructions and errors of pixels (`what`, on one scale) below each other, kind by kind.
 
-    Scores stand above the images, in another colour where they are above the threshold.
+    Scores are above the images, in another colour where they exceed the threshold.
     """
     from matplotlib import pyplot
 

@@ -15,7 +15,7 @@ CLASSES = "tab10"  # colours of up to ten classes
 
 
 def image_grid(rows: Mapping[str, np.ndarray], path: Path) -> Path:
-    """Rows of images under each other, each row with its name. Images: float [N, C, H, W] in 0 … 1."""
+    """Rows of images, each with its name. Images: float [N, C, H, W] in 0 … 1."""
     from matplotlib import pyplot
 
     count = len(next(iter(rows.values())))
@@ -51,15 +51,15 @@ def tiles(grids: Mapping[str, np.ndarray], path: Path) -> Path:
 
 
 def mosaic(images: np.ndarray, gap: int = 2) -> np.ndarray:
-    """One image [height, width] or [height, width, 3] of many, [N, C, H, W] in 0 … 1, as square as can be."""
+    """Images [N, C, H, W] in 0 … 1 as one nearly square image [height, width] or [height, width, 3]."""
     count, channels, height, width = images.shape
     across = math.ceil(math.sqrt(count))
     down = -(-count // across)
-    made = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
+    canvas = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.float32)
     for number, image in enumerate(np.clip(images, 0, 1)):
         top, left = (number // across) * (height + gap), (number % across) * (width + gap)
-        made[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    return made[..., 0] if channels == 1 else made
+        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return canvas[..., 0] if channels == 1 else canvas
 
 
 def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Sequence[str], path: Path) -> Path:
@@ -90,7 +90,7 @@ def maps(points: Mapping[str, np.ndarray], labels: np.ndarray | None, names: Seq
 def error_curves(
     curves: Mapping[str, Sequence[tuple[int, float]]], phases: Mapping[str, int], mean: float, path: Path
 ) -> Path:
-    """Error over the steps; where phases of the first curve end, and the error of the mean of all rows."""
+    """Error over the steps, with the phases of the first curve and the error of the mean of all rows."""
     from pipeline.reports.data import new_axes
 
     figure, axes = new_axes("Error on held-out rows", "optimizer step", "squared error (sum over a row)")
@@ -112,7 +112,7 @@ def error_curves(
 def heat_map(
     values: np.ndarray, x: Sequence[str], y: Sequence[str], title: str, xlabel: str, unit: str, path: Path
 ) -> Path:
-    """Values [len(y), len(x)] as shades, with a bar that says what they are."""
+    """A heat map of values [len(y), len(x)], with a colour bar in `unit`."""
     from matplotlib import pyplot
 
     size = (min(12.0, 2.6 + 0.3 * len(x)), min(9.0, 1.4 + 0.28 * len(y)))
@@ -127,7 +127,7 @@ def heat_map(
 
 
 def bars(values: Mapping[str, Mapping[str, float]], title: str, y: str, path: Path) -> Path:
-    """Groups of bars: for every group a bar for each name."""
+    """A grouped bar chart: values by group and name."""
     from pipeline.reports.data import new_axes
 
     figure, axes = new_axes(title, "", y)

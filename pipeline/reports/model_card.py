@@ -1,4 +1,4 @@
-"""The card that travels with an exported model: what it is, what it saw, how it was trained."""
+"""The model card of an exported model: its network, data and training."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
     shards = inputs["shards"].summary["train"]
     rows = "\n".join(f"| {name} | {_short(value)} |" for name, value in flatten(config).items())
     sources = "\n".join(
-        f"| {Path(one['source']).name} | {_licence(one['licence'])} | {one['files']:,} | {one['bytes']:,} "
-        f"| {one['kept']:,} of {one['rows']:,} | `{one['digest'][:16]}` |"
-        for one in inputs["shards"].summary.get("sources", [])
+        f"| {Path(source['source']).name} | {_licence(source['licence'])} | {source['files']:,} | {source['bytes']:,} "
+        f"| {source['kept']:,} of {source['rows']:,} | `{source['digest'][:16]}` |"
+        for source in inputs["shards"].summary.get("sources", [])
     )
     metrics = "\n".join(
         f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
     )
-    about, called = (_of_text, "documents") if "corpus_tokens" in shards else (_of_arrays, "rows")
+    about, unit = (_of_text, "documents") if "corpus_tokens" in shards else (_of_arrays, "rows")
     return f"""{about(config, shards)}
 Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
 Licences of the sources: {", ".join(licences) or "not stated"}.
 
 ## Data
-| source | licence | files | bytes | {called} kept | digest |
+| source | licence | files | bytes | {unit} kept | digest |
 |---|---|---|---|---|---|
 {sources}
 
@@ -104,5 +104,5 @@ def _short(value: Any) -> str:
 
 
 def _licence(line: str) -> str:
-    """The licence of a line that says whose it is."""
+    """The licence in a line `SOURCE: LICENCE`."""
     return line.partition(": ")[2]

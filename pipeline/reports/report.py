@@ -1,4 +1,4 @@
-"""What a job found out: one type for every job, written and rendered here.
+"""Reports of jobs: one type for every job, written and rendered here.
 
 report.json     for programs: `read` gives the report back
 report.md       for people
@@ -24,7 +24,7 @@ FILE, PAGE, FIGURES = "report.json", "report.md", "figures"
 
 @dataclass(frozen=True)
 class Table:
-    """Texts in columns. A first cell between two asterisks (`**ours**`) marks the row that the report is about."""
+    """A table of texts. A first cell between two asterisks (`**ours**`) marks the row that the report is about."""
 
     title: str
     columns: Sequence[str]
@@ -41,13 +41,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """What a job did and what came of it."""
+    """What a job did and its results."""
 
     title: str
     about: str
     """What was done, on which data, by which protocol; Markdown."""
     tables: Sequence[Table]
-    """The first one holds the result and is shown wherever the report is."""
+    """The first one holds the main result and is shown in every summary."""
     figures: Sequence[Figure]
     verdict: str
     """One sentence or more."""
@@ -56,15 +56,15 @@ class Report:
     candidates: Sequence[Candidate] = ()
     """What the job proposes for use."""
     predictions: str | None = None
-    """A Parquet or Arrow file in the job's folder, if the job kept what it predicted."""
+    """A Parquet or Arrow file of predictions in the job's folder, if there is one."""
     licences: Sequence[str] = ()
-    """Of data that the job brought itself."""
+    """Licences of data that the job brings itself."""
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """All that programs may want beside it: plain values."""
+    """Further results for programs, as plain values."""
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the job's stage tells: its numbers, and licences to pass on."""
+        """The summary of the job's stage: its numbers, and licences to pass on."""
         return {**self.numbers, **({"licences": list(self.licences)} if self.licences else {})}
 
 
@@ -91,7 +91,7 @@ def read(folder: Path) -> Report:
 
 
 def page(report: Report, figures: str = FIGURES, level: int = 1) -> str:
-    """Markdown. `figures`: the folder they lie in, seen from the page; `level`: of the title's heading."""
+    """The report as Markdown. figures: their folder relative to the page; level: of the title's heading."""
     heading = "#" * level
     first, *others = report.tables
     lines = [f"{heading} {report.title}", "", report.about, "", markdown(first), "", report.verdict, ""]
@@ -108,7 +108,7 @@ def markdown(table: Table) -> str:
 
 
 def _for_mlflow(table: Table) -> data_tables.Table:
-    """With names of columns that differ and hold no dots, which MLflow's page takes apart."""
+    """The table with unique column names without dots, at which MLflow's page would split them."""
     columns: list[str] = []
     for column in table.columns:
         name = column.replace(".", "·")

@@ -1,1 +1,1 @@
-"""What `sesame score` does: detectors, thresholds, drift, the champion, the ledger of rows scored once."""
+"""Scoring of new rows: detectors, thresholds, drift, champions, and the ledger of scored rows."""

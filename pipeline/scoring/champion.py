@@ -1,10 +1,10 @@
-"""Which detector of a recipe is in use: the champion. Another one takes over only by doing as well on the same rows.
+"""The champion: the detector of a recipe in use. A challenger replaces it if it does as well on the same rows.
 
-The rows are those of the newer one's test split that neither has learned from (`pipeline.scoring.training_rows`). With
-labels the area under the ROC curve decides. Without them the rows are taken for normal, and the share of them that is
-flagged should be what the threshold was drawn for: the nearer to it the better, and what is off by no more than the
-standard error of that share counts as met. Of documents it is how well they are told from the same documents with their
-words in another order. Which score takes the place `pipeline.gate` decides.
+The rows are those of the challenger's test split that neither has learned from (`pipeline.scoring.training_rows`).
+With labels, the area under the ROC curve decides. Without labels, rows are assumed to be normal, and the share flagged
+should be the one that the threshold was chosen for: the nearer the better, and a difference within the standard error
+counts as none. For documents it is the AUROC against the same documents with their words shuffled. `pipeline.gate`
+decides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.errors import UserError
-from pipeline.gate import Candidate, Champion, Score, alone, champion, decide, keep
+from pipeline.gate import Candidate, Champion, Score, champion, comparison_lock, decide, save_champion
 from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, Detector, Evaluation, name_of
 from pipeline.scoring.detectors import open_any
@@ -36,7 +36,7 @@ class TooFewRowsError(UserError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A comparison: (champion's, challenger's), and whether the challenger takes over."""
+    """A comparison: scores of champion and challenger, and whether the challenger takes over."""
 
     measure: str
     rows: int
@@ -44,7 +44,7 @@ class Verdict:
     challenger: float
     promoted: bool
     rule: str = ""
-    """Which value is better, where it is not the higher one."""
+    """Which value is better, if not the higher one."""
     left_out: int = 0
     """Test rows that one of them has learned from."""
 
@@ -58,19 +58,19 @@ class Verdict:
 def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal: Sequence[str] = ()) -> Verdict:
     """Let a detector take over if it does as well as the champion on the test rows of `corpus`.
 
-    normal: classes of normal images, where they are known; of a table its schema says. UserError where the rows are too
-    few to tell, or the champion is gone. Whoever else compares detectors of the recipe meanwhile is waited for.
+    normal: classes of normal images, if known; a table's schema defines its own. UserError where there are too few
+    rows, or the champion's files are gone. Waits for other comparisons of the recipe's detectors.
     """
-    with alone(folder, recipe):
+    with comparison_lock(folder, recipe):
         return _challenge(folder, recipe, challenger, corpus, normal)
 
 
 def propose(folder: Path, recipe: str, candidate: Candidate, challenger: Path, corpus: Path) -> Verdict | None:
-    """The same with what a job proposes; None if there are too few rows to tell.
+    """Challenge with a job's candidate; None if there are too few test rows.
 
-    Also None for a detector that was compared before: what is found in the store again is not a newer one.
+    Also None for a detector that was compared before, such as one found in the store again.
     """
-    with alone(folder, recipe):
+    with comparison_lock(folder, recipe):
         held = champion(folder, recipe)
         if held and str(challenger) in held.judged:
             return None
@@ -116,11 +116,11 @@ def _challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal
 
 
 def _keep(folder: Path, recipe: str, challenger: Path, held: Champion | None, verdict: Verdict) -> None:
-    """Note who is in use from now on, what was compared, and the decision with its numbers."""
+    """Record the champion, the compared detectors, and the decision with its numbers."""
     now = Champion(str(challenger), name_of(challenger), verdict.why) if verdict.promoted or held is None else held
     judged = dict.fromkeys([*(held.judged if held else ()), str(challenger)])
     decision = {"folder": str(challenger), "in_use": held.folder if held else None, **asdict(verdict)}
-    keep(folder, recipe, replace(now, judged=tuple(judged)), decision)
+    save_champion(folder, recipe, replace(now, judged=tuple(judged)), decision)
 
 
 def _evaluated(detector: Detector, rows: Any, normal: Sequence[str]) -> Evaluation:
@@ -128,8 +128,8 @@ def _evaluated(detector: Detector, rows: Any, normal: Sequence[str]) -> Evaluati
 
 
 def _score(measured: Evaluation, num_rows: int) -> Score:
-    tolerance = 0.0 if measured.wanted is None else _chance(measured.wanted, num_rows)
-    return Score(measured.value, measured.measure, wanted=measured.wanted, tolerance=tolerance)
+    tolerance = 0.0 if measured.target is None else _chance(measured.target, num_rows)
+    return Score(measured.value, measured.measure, target=measured.target, tolerance=tolerance)
 
 
 def _chance(asked: float, num_rows: int) -> float:
@@ -138,9 +138,9 @@ def _chance(asked: float, num_rows: int) -> float:
 
 
 def _rule(measured: Evaluation, before: Evaluation | None, num_rows: int) -> str:
-    """How shares flagged are compared."""
-    if measured.wanted is None:
+    """Explains the comparison of shares flagged."""
+    if measured.target is None:
         return ""
-    earlier = f", before {before.wanted:.4f}" if before and before.wanted not in (None, measured.wanted) else ""
-    off = _chance(measured.wanted, num_rows)
-    return f"; asked for {measured.wanted:.4f}{earlier}: the nearer the better, and {off:.4f} off is chance"
+    earlier = f", before {before.target:.4f}" if before and before.target not in (None, measured.target) else ""
+    off = _chance(measured.target, num_rows)
+    return f"; asked for {measured.target:.4f}{earlier}: the nearer the better, and {off:.4f} off is chance"

@@ -1,6 +1,6 @@
-"""What every detector answers, whatever its data: rows of a table, images, documents.
+"""The interface of detectors of any data: rows of a table, images, documents.
 
-A detector is a folder with `detector.json`, whose `kind` says who opens it (`pipeline.scoring.detectors`).
+A detector is a folder with `detector.json`, whose `kind` selects its class (`pipeline.scoring.detectors`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REASONS = 3  # columns, or words, that are named for a row
 
 
 class Scores(NamedTuple):
-    """What a detector says of R rows."""
+    """A detector's results for R rows."""
 
     score: np.ndarray  # [R] float64, higher is more unusual
     flag: np.ndarray  # [R] bool, above the threshold
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What stands above the first row of a file of lines."""
+    """The lines above the first row of a file of lines."""
 
     skip: int = 0
     """Lines before the header that are no data."""
@@ -47,12 +47,12 @@ class Header(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """How a detector does on test rows."""
+    """A detector's score on test rows."""
 
     measure: str
     value: float
-    wanted: float | None = None
-    """The value that it should have, where more is not better."""
+    target: float | None = None
+    """The best value, where a higher one is not better."""
 
 
 class TestRows(Protocol):
@@ -65,11 +65,11 @@ class Detector(Protocol):
     """Scores rows by how unusual they are."""
 
     KIND: str
-    """In `detector.json`."""
+    """The `kind` in `detector.json`."""
 
     @property
     def baseline(self) -> Baseline:
-        """What normal rows look like."""
+        """Distributions of normal rows, to measure drift against."""
         ...
 
     def readable(self, name: str) -> bool:
@@ -81,11 +81,11 @@ class Detector(Protocol):
         ...
 
     def header(self) -> Header:
-        """What stands above the rows of a file of comma- or tab-separated lines."""
+        """The header of its files of comma- or tab-separated lines."""
         ...
 
     def read(self, file: SourceFile) -> Iterator[Batch | Reject]:
-        """The rows of a file, some at a time, and those that cannot be scored."""
+        """The rows of a file in batches, and rejects that cannot be scored."""
         ...
 
     def score(self, inputs: Any) -> Scores:
@@ -93,7 +93,7 @@ class Detector(Protocol):
         ...
 
     def drift_columns(self, inputs: Any, scores: Scores) -> dict[str, np.ndarray]:
-        """Values [R] by name that drift is measured on: the score, and what is known of the rows."""
+        """Values [R] by name that drift is measured on: the score, and features of the rows."""
         ...
 
     def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[TestRows, int]:
@@ -101,16 +101,16 @@ class Detector(Protocol):
         ...
 
     def evaluate(self, rows: Any, normal: Sequence[str]) -> Evaluation:
-        """How well it does on rows that `test_rows` gave. normal: labels of normal images, where they are known."""
+        """Its score on rows from `test_rows`. normal: labels of normal images, if known."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the folder; `detector.json` last, so that it is there whole or not at all."""
+        """Write the folder; `detector.json` comes last, and makes it complete."""
         ...
 
 
 def kind_of(folder: Path) -> str | None:
-    """The kind of detector that a folder holds; None where that cannot be read."""
+    """The kind of the detector in a folder; None if it cannot be read."""
     try:
         return unsealed((folder / FILE).read_bytes()).get("kind")
     except (OSError, ValueError):
@@ -118,7 +118,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 def name_of(folder: Path) -> str:
-    """Digest of a detector's files, 16 hex digits: scores carry it."""
+    """Digest of a detector's files, 16 hex digits, which identifies it beside scores."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest({str(path.relative_to(folder)): file_digest(path) for path in files})[:16]
 

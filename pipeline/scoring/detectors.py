@@ -1,4 +1,4 @@
-"""Detectors by kind: a line each, opened by the `kind` in `detector.json`."""
+"""Registry of detectors by the `kind` in `detector.json`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DETECTORS = {
 
 
 def open_any(folder: Path) -> Detector:
-    """The detector in a folder. UserError where it holds none that can be used."""
+    """Open the detector in a folder. UserError if there is none that can be used."""
     kind = kind_of(folder)
     if kind not in DETECTORS:
-        known = ", ".join(DETECTORS)
-        why = f"its kind is {kind!r}, known are {known}" if kind else "detector.json is not there, or damaged"
+        known_kinds = ", ".join(DETECTORS)
+        why = f"its kind is {kind!r}, known are {known_kinds}" if kind else "detector.json is not there, or damaged"
         raise UserError(f"{folder} holds no detector that can be used ({why}); run its recipe again.")
     module, name = DETECTORS[kind]
     return getattr(import_module(module), name).open(folder)

@@ -1,12 +1,12 @@
 """A detector of unusual documents, as a folder that `sesame score` opens: a masked LM, how text is read, a threshold.
 
-detector.json      how documents are cleaned and cut, the threshold of alarms, scores and lengths of normal ones
+detector.json      cleaning and cutting of documents, the threshold, scores and lengths of normal ones
 model/             the network and its tokenizer, as `transformers` opens them
 training_rows.npy  which documents it has learned from (`pipeline.scoring.training_rows`)
 
-A document's score is the mean surprisal of its tokens (`training.inference.pseudo_likelihood`). That of a long document
-varies less than that of a short one, so the threshold is for documents as long as those that it was drawn by: drift of
-`tokens` says whether new ones are.
+A document's score is the mean surprisal of its tokens (`training.inference.pseudo_likelihood`). It varies less for long
+documents than for short ones, so the threshold holds for documents of similar length; drift of `tokens` shows whether
+new ones are.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ COMPARED = 500  # most documents that detectors are compared on
 class Texts:
     """Reads documents as training documents were read: cleaned, cut into sentences, made token ids.
 
-    Of the cleaning, rules do not apply: they choose what is worth learning from.
+    Rules of the cleaning do not apply: they select training documents.
     """
 
     def __init__(self, clean: CleanConfig, tokenizer: Path) -> None:
@@ -69,20 +69,20 @@ class Texts:
 
 @dataclass(frozen=True)
 class _Sentences:
-    """As `tokenise` takes them."""
+    """Documents in the form that `tokenise` takes."""
 
     documents: Sequence[Sequence[str]]
 
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, None]]:
         for start in range(0, len(self.documents), TOGETHER):
-            some = self.documents[start : start + TOGETHER]
-            counts = np.array([len(document) for document in some], np.int64)
-            yield counts, pa.array([one for document in some for one in document], pa.string()), None
+            batch = self.documents[start : start + TOGETHER]
+            counts = np.array([len(document) for document in batch], np.int64)
+            yield counts, pa.array([sentence for document in batch for sentence in document], pa.string()), None
 
 
 @dataclass(frozen=True)
 class DocumentDetector:
-    """A masked LM, a threshold of the mean surprisal, and what normal documents look like."""
+    """A masked LM, a threshold of the mean surprisal, and a baseline of normal documents."""
 
     KIND: ClassVar[str] = "documents"
 
@@ -94,7 +94,7 @@ class DocumentDetector:
     baseline: Baseline
     text_field: str
     passage: int | None
-    """Words of the passages that normal documents were cut into; None: they were not."""
+    """Words of the passages that normal documents were cut into; None: not cut."""
 
     # -- files and documents ------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class DocumentDetector:
         return TEXT.readable(name)
 
     def files(self, path: str, downloads: Path) -> list[SourceFile]:
-        """Those of a path that may hold documents; an archive is one."""
+        """The files of a path that may hold documents; an archive counts as one."""
         files = snapshot([SourceConfig(path=path)], TEXT)
         return [SourceFile(file.uri, file.name, file.size, stamp_of(file.size, file.stamp)) for file in files]
 
@@ -123,21 +123,23 @@ class DocumentDetector:
             reasons[number] = self.reasons(inputs, surprisals, number, REASONS)
         return Scores(score, flag, reasons)
 
-    def reasons(self, documents: TokenCorpus, surprisals: Surprises, number: int, most: int) -> list[tuple[str, float]]:
-        """The words of a document that are the most surprising beyond what the network expects in their places.
+    def reasons(
+        self, documents: TokenCorpus, surprisals: Surprises, number: int, num_words: int
+    ) -> list[tuple[str, float]]:
+        """The words of a document with the largest surprisal beyond the network's expectation at their positions.
 
-        With each its share of all such surprisal; a word that comes several times is one.
+        With each its share of all such surprisal; repeated words are merged.
         """
         by_word: dict[bytes, float] = {}
         words, excess = _words(documents, surprisals, number)
         for ids, value in zip(words, excess, strict=True):
             by_word[ids.tobytes()] = by_word.get(ids.tobytes(), 0.0) + float(value)
         total = sum(value for value in by_word.values() if value > 0)
-        ranked = sorted((item for item in by_word.items() if item[1] > 0), key=lambda item: -item[1])[:most]
+        ranked = sorted((item for item in by_word.items() if item[1] > 0), key=lambda item: -item[1])[:num_words]
         return [(self._text(np.frombuffer(ids, documents.tokens.dtype)), value / total) for ids, value in ranked]
 
     def words(self, documents: TokenCorpus, surprisals: Surprises, number: int) -> list[tuple[str, float]]:
-        """The words of a document in order, and how much more surprising each is than expected, in nats."""
+        """The words of a document in order, and the surprisal of each beyond expectation, in nats."""
         words, excess = _words(documents, surprisals, number)
         return [(self._text(ids), float(value)) for ids, value in zip(words, excess, strict=True)]
 
@@ -153,14 +155,14 @@ class DocumentDetector:
     def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[list[Passage], int]:
         """Passages of the test split, of documents whose digests are not among `learned`; how many were left out."""
         test = Corpus(corpus, "test")
-        is_known = np.isin(training_rows.of_documents(test), learned)
-        known = {name for name, one_is_known in zip(test.names, is_known, strict=True) if one_is_known}
+        is_learned = np.isin(training_rows.of_documents(test), learned)
+        learned_names = {name for name, name_is_learned in zip(test.names, is_learned, strict=True) if name_is_learned}
         passages = of_split(corpus, "test", self.passage, COMPARED, seed=0)
-        new = [passage for passage in passages if passage.document not in known]
+        new = [passage for passage in passages if passage.document not in learned_names]
         return new, len(passages) - len(new)
 
     def evaluate(self, rows: list[Passage], normal: Sequence[str]) -> Evaluation:
-        """The area under the ROC curve of passages and the same with their words in another order."""
+        """AUROC of shuffled passages against the original ones."""
         kinds = (rows, changed(rows, shuffling(0, 0)))
         tokens = (self.texts.tokens([passage.sentences for passage in passages]) for passages in kinds)
         usual, odd = (self.network.surprises(documents).mean() for documents in tokens)
@@ -170,7 +172,7 @@ class DocumentDetector:
     # -- as a folder, and reading -------------------------------------------------------------------------------------
 
     def read(self, file: SourceFile) -> Iterator[Batch | Reject]:
-        """The documents of a file, some at a time, and those that cannot be scored."""
+        """The documents of a file in batches, and rejects that cannot be scored."""
         fields, waiting, characters = Fields(self.text_field), _Waiting([], [], []), 0
         rows = read_opened(partial(open_file, file.uri), file.size, file.name, fields)
         for row in watched(file, rows):
@@ -193,15 +195,15 @@ class DocumentDetector:
         empty = np.diff(tokens.document_starts) == 0
         for number in np.flatnonzero(empty).tolist():
             yield Reject(waiting.sources[number], waiting.positions[number], NO_TEXT)
-        kept = np.flatnonzero(~empty)
-        if len(kept):
-            offsets = tokens.document_offsets[np.append(kept, len(tokens))]  # an empty one takes no room
-            sources = [waiting.sources[number] for number in kept]
+        with_tokens = np.flatnonzero(~empty)
+        if len(with_tokens):
+            offsets = tokens.document_offsets[np.append(with_tokens, len(tokens))]  # empty documents take no tokens
+            sources = [waiting.sources[number] for number in with_tokens]
             documents = TokenCorpus(tokens.tokens, tokens.word_start, tokens.sentence_offsets, offsets)
-            yield Batch(sources, np.array(waiting.positions)[kept], documents)
+            yield Batch(sources, np.array(waiting.positions)[with_tokens], documents)
 
     def save(self, folder: Path) -> None:
-        """Write the folder, with a copy of the network; `detector.json` last, so that it is whole."""
+        """Write the folder, with a copy of the network; `detector.json` comes last, and makes it complete."""
         shutil.copytree(self.model, folder / MODEL, ignore=shutil.ignore_patterns("*.md"), dirs_exist_ok=True)
         about: dict[str, Any] = {
             "format": FORMAT,
@@ -218,7 +220,7 @@ class DocumentDetector:
 
     @staticmethod
     def open(folder: Path) -> DocumentDetector:
-        """UserError where the folder holds no detector of documents."""
+        """Open a folder. UserError if it holds no detector of documents."""
         try:
             about = unsealed((folder / FILE).read_bytes())
             if about["format"] != FORMAT or about["kind"] != DocumentDetector.KIND:
@@ -238,7 +240,7 @@ class DocumentDetector:
 
 
 def _words(documents: TokenCorpus, surprisals: Surprises, number: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """The token ids of each word of a document, and the surprisal in them beyond what was expected."""
+    """The token ids of each word of a document, and its surprisal beyond expectation."""
     start, stop = documents.document_starts[number : number + 2]
     excess = surprisals.surprise.values[start:stop] - surprisals.entropy.values[start:stop]
     begins = np.flatnonzero(documents.word_start[start:stop])
@@ -247,7 +249,7 @@ def _words(documents: TokenCorpus, surprisals: Surprises, number: int) -> tuple[
 
 @dataclass
 class _Waiting:
-    """Documents to be scored together."""
+    """Documents waiting to be scored together."""
 
     sources: list[str]
     positions: list[int]

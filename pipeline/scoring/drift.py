@@ -1,13 +1,13 @@
-"""Whether new rows are still like those that a model learned from: PSI and Kolmogorov–Smirnov, column by column.
+"""Drift of new rows from normal ones: PSI and Kolmogorov–Smirnov statistics, column by column.
 
     PSI = Σ_b (p_b − q_b) · ln(p_b / q_b),  p and q the shares of new and of normal rows in bin b
     KS  = max_x |F_new(x) − F_normal(x)|, here at the edges of the bins
 
-Bins are between quantiles of the normal rows, so that each holds an equal share of them; a value that many rows have is
-a bin of its own. Half a row is added to every bin (Jeffreys), for an empty one has no logarithm. Below 0.1 PSI is taken
-for no change, above 0.25 for a large one (Siddiqi 2006, Credit Risk Scorecards, chapter 5).
+Bins lie between quantiles of the normal rows, so that each holds an equal share of them; a frequent value has its own
+bin. Half a row is added to every bin (Jeffreys), since empty bins have no logarithm. PSI below 0.1 counts as no change,
+above 0.25 as a large one (Siddiqi 2006, Credit Risk Scorecards, chapter 5).
 
-Of few rows PSI is large by chance alone: where nothing has changed it is distributed about as (1/n + 1/m) · χ² with
+For few rows PSI is large by chance: without a change it is distributed approximately as (1/n + 1/m) · χ² with
 B − 1 degrees of freedom, n and m the new and the normal rows (Yurdakul & Naranjo 2020). `chance` is what it exceeds in
 one pass of a hundred in any column (Bonferroni).
 """
@@ -27,37 +27,37 @@ SCORE = "score"  # the name under which scores stand beside columns
 
 
 class Drift(NamedTuple):
-    """Of one column."""
+    """Drift of one column."""
 
     psi: float
     ks: float
     chance: float
-    """PSI that rows like the normal ones seldom exceed."""
+    """PSI that rows without a change rarely exceed."""
 
     def beyond(self, limit: float) -> bool:
-        """Whether it changed: by more than the limit, and by more than chance explains."""
+        """Whether it drifted: by more than the limit, and more than chance explains."""
         return self.psi > max(limit, self.chance)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What normal rows look like: of each column the edges between bins, and how many rows each bin holds."""
+    """Histograms of normal rows: edges and counts of the bins of each column."""
 
     edges: dict[str, list[float]]
     counts: dict[str, list[int]]
 
     @staticmethod
     def of(columns: dict[str, np.ndarray]) -> Baseline:
-        """columns: values [R] by name, of the score and of features."""
+        """Histograms of columns: values [R] by name, of the score and of features."""
         edges = {name: _edges(values) for name, values in columns.items()}
         return Baseline(edges, {name: _counts(columns[name], edges[name]).tolist() for name in columns})
 
     def count(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Rows in each bin, which add up from batch to batch."""
+        """Counts in each bin, to be added up over batches."""
         return {name: _counts(columns[name], edges) for name, edges in self.edges.items()}
 
     def drift(self, counts: dict[str, np.ndarray]) -> dict[str, Drift]:
-        """By column, given what `count` added up to."""
+        """Drift by column, from sums of `count`."""
 
         def of(new: np.ndarray, normal: list[int]) -> Drift:
             return Drift(psi(new, normal), ks(new, normal), chance(new, normal, len(self.edges)))
@@ -79,17 +79,17 @@ def psi(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> 
 
 
 def ks(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int]) -> float:
-    """Largest difference of the two distribution functions at the bins' edges; 0 of no rows."""
+    """Largest difference of the two distribution functions at the bins' edges; 0 without rows."""
     a, b = (np.cumsum(np.asarray(counts, float)) for counts in (new, normal))
     return float(np.abs(a / max(a[-1], 1) - b / max(b[-1], 1)).max()) if a[-1] and b[-1] else 0.0
 
 
 def chance(new: np.ndarray | Sequence[int], normal: np.ndarray | Sequence[int], columns: int) -> float:
-    """PSI of counts [B] that is exceeded in one of `columns` by chance, with probability FALSE; 0 of no rows."""
+    """PSI of counts [B] that is exceeded in one of `columns` by chance, with probability FALSE; 0 without rows."""
     from scipy.stats import chi2
 
-    both = np.asarray([new, normal], float)
-    rows, bins = both.sum(1), int(both.any(0).sum())
+    counts = np.asarray([new, normal], float)
+    rows, bins = counts.sum(1), int(counts.any(0).sum())
     return float(chi2.isf(FALSE / columns, bins - 1) * (1 / rows).sum()) if rows.all() and bins > 1 else 0.0
 
 
@@ -101,8 +101,8 @@ def _shares(counts: np.ndarray | Sequence[int]) -> np.ndarray:
 def _edges(values: np.ndarray) -> list[float]:
     """Between bins of equal shares; on both sides of a value that many rows have."""
     edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
-    many = edges[(values[:, None] == edges).mean(0) >= ATOM]
-    return np.union1d(edges, np.nextafter(many, -np.inf)).tolist()
+    atoms = edges[(values[:, None] == edges).mean(0) >= ATOM]
+    return np.union1d(edges, np.nextafter(atoms, -np.inf)).tolist()
 
 
 def _counts(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A detector of unusual rows or images, as a folder that `sesame score` opens: networks and a threshold.
 
-detector.json         which score, above which it is an alarm, what scores and columns of normal rows look like; of
-                      images how they are read
+detector.json         kind of score, threshold, histograms of scores and columns of normal rows; for images, how they
+                      are read
 transform.json        of a table: from columns to numbers
 training_rows.npy     which rows it has learned from (`pipeline.scoring.training_rows`)
 member-0/ member-1/   networks, each with its reference (`training.inference.anomaly`)
@@ -48,18 +48,18 @@ class LabelledRows:
     """Some rows of a test split."""
 
     corpus: ArrayCorpus
-    kept: np.ndarray  # bool, of all rows of the split
+    included: np.ndarray  # bool, of all rows of the split
 
     def __len__(self) -> int:
-        return int(self.kept.sum())
+        return int(self.included.sum())
 
     def batches(self) -> Iterator[tuple[ArrayBatch, np.ndarray]]:
-        """Batches of all rows, and the places in each of those that are kept."""
+        """Batches of all rows, with the indices of the included ones in each."""
         for batch in self.corpus.batches():
-            yield batch, np.flatnonzero(self.kept[batch.row])
+            yield batch, np.flatnonzero(self.included[batch.row])
 
     def normal_classes(self, normal: Sequence[str]) -> list[int]:
-        """Numbers of the classes that are normal; none where nobody says."""
+        """Numbers of the normal classes; empty if unknown."""
         if self.corpus.schema is not None:
             return [NORMAL] if self.corpus.schema.normal is not None else []
         return [number for number, name in enumerate(self.corpus.classes) if name in normal]
@@ -73,19 +73,19 @@ class RowDetector:
 
     scorer: Scorer
     score_name: str
-    """Which of the scorer's scores it goes by."""
+    """Which of the scorer's scores it uses."""
     threshold: float
     baseline: Baseline
     transform: Transform | None = None
     importance_samples: int = 50
     false_alarms: float = 0.01
-    """Share of normal rows that the threshold was drawn to flag."""
+    """Share of normal rows that the threshold should flag."""
     images: ImagesConfig | None = None
-    """How images are read; None: of a table."""
+    """How images are read; None for a table."""
 
     @property
     def columns(self) -> list[str]:
-        """The raw column of each feature; of images, the pixels."""
+        """The raw column of each feature; for images the pixels."""
         if self.transform is not None:
             return self.transform.columns_of
         channels, _, width = self.scorer.members[0][0].shape
@@ -105,7 +105,7 @@ class RowDetector:
         return self._accepts().readable(name)
 
     def files(self, path: str, downloads: Path) -> list[SourceFile]:
-        """Those of a path that may hold its rows; an archive's members are files."""
+        """The files of a path that may hold its rows; an archive's members count as files."""
         return list(listed(SourceConfig(path=path), self._accepts(), downloads))
 
     def _accepts(self) -> Accepts:
@@ -115,12 +115,12 @@ class RowDetector:
         return tables.accepts(schema.layout if schema else None)
 
     def header(self) -> Header:
-        """As the table's layout has it."""
+        """The header of the table's layout."""
         layout = tables.layout_of(self.transform.schema) if self.transform and self.transform.schema else None
         return Header(layout.skip, layout.header) if layout else Header()
 
     def read(self, file: SourceFile) -> Iterator[Batch | Reject]:
-        """The rows of a file as `score` takes them, and those that cannot be read."""
+        """The rows of a file as `score` takes them, and rejects that cannot be read."""
         for part in self._images_of(file) if self.transform is None else self._rows_of(file, self.transform):
             yield part if isinstance(part, Reject) else part._replace(inputs=self.inputs(part.inputs))
 
@@ -160,23 +160,23 @@ class RowDetector:
         return self.images
 
     def inputs(self, rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
-        """What networks are given, float32 [R, *shape], of columns, or of images uint8 [R, C, H, W]."""
+        """Network inputs, float32 [R, *shape], from columns of a table or images uint8 [R, C, H, W]."""
         if isinstance(rows, pa.RecordBatch):
             if self.transform is None:
                 raise UserError("this detector is for images, and these rows are of a table.")
             return self.transform.apply(rows)
         shape = self.scorer.members[0][0].shape
         if self.transform is not None or rows.shape[1:] != tuple(shape):
-            wanted = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
-            raise UserError(f"this detector is for {wanted}, and these are images of shape {rows.shape[1:]}.")
+            expected = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
+            raise UserError(f"this detector is for {expected}, and these are images of shape {rows.shape[1:]}.")
         return rows.astype(np.float32) / np.float32(255)
 
     # -- scores and reasons -------------------------------------------------------------------------------------------
 
     def score(self, inputs: np.ndarray) -> Scores:
-        """Scores of what `inputs` gave, each a function of its row alone."""
+        """Scores of network inputs, each a function of its row alone."""
         score = self.scorer.scores(inputs, self.importance_samples)[self.score_name]
-        flag = ~(score <= self.threshold)  # also where the score is no number
+        flag = ~(score <= self.threshold)  # also where the score is NaN
         reasons: list[list[tuple[str, float]]] = [[] for _ in score]
         flagged = np.flatnonzero(flag)
         if len(flagged):
@@ -185,7 +185,7 @@ class RowDetector:
         return Scores(score, flag, reasons)
 
     def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
-        """Raw columns by the share of the error that goes with each, the largest first; of images, pixels."""
+        """Raw columns (for images pixels) with their shares of the error, the largest first."""
         if self.transform is not None:
             columns = np.array(self.columns)
             names = list(dict.fromkeys(self.columns))
@@ -197,38 +197,38 @@ class RowDetector:
             yield [(names[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
 
     def drift_columns(self, inputs: np.ndarray, scores: Scores) -> dict[str, np.ndarray]:
-        """The score, and of a table every feature."""
+        """The score, and for a table every feature."""
         columns = drift_columns(scores.score, self.transform, inputs)
         return {name: columns[name] for name in self.baseline.edges}
 
     # -- comparison ---------------------------------------------------------------------------------------------------
 
     def test_rows(self, corpus: Path, learned: np.ndarray) -> tuple[LabelledRows, int]:
-        """Those of the test split whose digests are not among `learned`; how many were left out."""
+        """Rows of the test split whose digests are not among `learned`; how many were left out."""
         split = ArrayCorpus(corpus, "test")
-        known = [np.isin(training_rows.of_rows(batch.input), learned) for batch in split.batches()]
-        kept = ~np.concatenate([np.empty(0, bool), *known])
-        return LabelledRows(split, kept), len(kept) - int(kept.sum())
+        learned_rows = [np.isin(training_rows.of_rows(batch.input), learned) for batch in split.batches()]
+        is_new = ~np.concatenate([np.empty(0, bool), *learned_rows])
+        return LabelledRows(split, is_new), len(is_new) - int(is_new.sum())
 
     def evaluate(self, rows: LabelledRows, normal: Sequence[str]) -> Evaluation:
-        """The area under the ROC curve; without labels of both sides the share that is flagged."""
+        """AUROC; without both normal rows and anomalies among the labels the share flagged."""
         scores, flags, labels = [], [], []
-        for batch, kept in rows.batches():
+        for batch, indices in rows.batches():
             scored = self.score(self.inputs(batch.input))
-            scores.append(scored.score[kept])
-            flags.append(scored.flag[kept])
-            labels.append(batch.label[kept])
+            scores.append(scored.score[indices])
+            flags.append(scored.flag[indices])
+            labels.append(batch.label[indices])
         label = np.concatenate(labels)
-        known = label >= 0
-        anomalous = ~np.isin(label, rows.normal_classes(normal))[known]
+        is_labelled = label >= 0
+        anomalous = ~np.isin(label, rows.normal_classes(normal))[is_labelled]
         if len(np.unique(anomalous)) == 2:
-            return Evaluation(AUROC, auroc(np.concatenate(scores)[known], anomalous))
+            return Evaluation(AUROC, auroc(np.concatenate(scores)[is_labelled], anomalous))
         return Evaluation(SHARE, float(np.concatenate(flags).mean()), self.false_alarms)
 
     # -- as a folder --------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Write the folder; `detector.json` last, so that it is there whole or not at all."""
+        """Write the folder; `detector.json` comes last, and makes it complete."""
         folder.mkdir(parents=True, exist_ok=True)
         for number, (model, reference) in enumerate(self.scorer.members):
             member = folder / f"member-{number}"
@@ -252,12 +252,16 @@ class RowDetector:
 
     @staticmethod
     def open(folder: Path) -> RowDetector:
-        """UserError where the folder holds no detector."""
+        """Open a folder. UserError if it holds no detector."""
         try:
             about = unsealed((folder / FILE).read_bytes())
             if about["format"] != FORMAT:
                 raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
-            changed = [name for name, known in about["files"].items() if file_digest(folder / name) != known]
+            changed = [
+                name
+                for name, expected_digest in about["files"].items()
+                if file_digest(folder / name) != expected_digest
+            ]
             if changed:
                 raise ValueError(f"{changed[0]} is not the one that it was made with")
             members = [folder / f"member-{number}" for number in range(about["members"])]
@@ -294,7 +298,7 @@ def _together(waiting: Sequence[Picture]) -> Batch:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Digests of what lies beside `detector.json`, by name."""
+    """Digests of the other files in the folder, by name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
     return {str(path.relative_to(folder)): file_digest(path) for path in files}
 

@@ -1,11 +1,11 @@
-"""Scores of the rows of files, as a stream of any size: an Arrow file with score, flag and reasons of every row.
+"""Scores the rows of files as a stream: an Arrow file with score, flag and reasons of every row.
 
-A row is one of a table, an image or a document; of a document, "columns" are words.
+A row is one of a table, an image or a document; for documents, "columns" are words.
 
-    source, position      where the row stands
+    source, position      where the row is
     score, flag           how unusual it is, and whether that is an alarm
     reasons               of an alarm: columns, and their share of what makes the row unusual
-    rejected              why the row could not be scored: then it has no score
+    rejected              why the row could not be scored; it then has no score
 
 Rows in = rows scored + rows rejected; every one is in the file.
 """
@@ -42,7 +42,7 @@ REJECTS = 4096  # written together
 
 @dataclass
 class Tally:
-    """What was scored: rows, alarms and rejects, and how rows fall into the bins of the detector's baseline."""
+    """Counts of rows, alarms and rejects, and of rows in the bins of the detector's baseline."""
 
     rows: int = 0
     alarms: int = 0
@@ -50,7 +50,7 @@ class Tally:
     counts: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
-        """Rows of another part."""
+        """Add the counts of another tally."""
         self.rows, self.alarms = self.rows + other.rows, self.alarms + other.alarms
         self.rejected += other.rejected
         for name, counts in other.counts.items():
@@ -67,9 +67,9 @@ class Tally:
 
 
 def files_of(detector: Detector, paths: Iterable[str], downloads: Path) -> list[SourceFile]:
-    """The files of paths (files, folders, globs, remote ones) that the detector's kind of rows may be in, once each.
+    """The files of paths (files, folders, globs, remote ones) that may hold rows for the detector, once each.
 
-    Those of one name go by where they lie, for rows refer to them by name.
+    Files with the same name are named by their location, because rows refer to files by name.
     """
     files = [file for path in paths for file in detector.files(path, downloads)]
     files = list({(file.uri, file.member, file.groups): file for file in files}.values())
@@ -78,13 +78,13 @@ def files_of(detector: Detector, paths: Iterable[str], downloads: Path) -> list[
 
 
 def _place(file: SourceFile) -> str:
-    """Where a file lies, also in an archive."""
+    """The location of a file, also in an archive."""
     member = member_of(file)
     return f"{shown(file.uri)}/{member}" if member else shown(file.uri)
 
 
 def member_of(file: SourceFile) -> str:
-    """The name that a file has in its archive; "" of one that lies in none."""
+    """The name of a file in its archive; "" if it is in none."""
     archive = shown(file.uri).rpartition("/")[2]
     return file.name.partition(f"{archive}/")[2] if file.member else ""
 
@@ -92,7 +92,7 @@ def member_of(file: SourceFile) -> str:
 def score_file(detector: Detector, file: SourceFile, tally: Tally) -> Iterator[pa.RecordBatch]:
     """Rows of a file with their scores, batch by batch, in order within a batch; `tally` counts them.
 
-    Rows that were rejected are in batches of their own.
+    Rejected rows are in separate batches.
     """
     rejects: list[Reject] = []
     for part in detector.read(file):
@@ -112,7 +112,7 @@ def score_file(detector: Detector, file: SourceFile, tally: Tally) -> Iterator[p
 
 
 def write(path: Path, batches: Iterable[pa.RecordBatch], note: Callable[[], dict[str, str]] = dict) -> None:
-    """An Arrow file at `path`, whose last batch has no rows but the note, taken once the others are written."""
+    """Write an Arrow file. Its last batch has no rows, and `note()`, called after the others, as metadata."""
     nothing = pa.record_batch([pa.array([], kind) for kind in SCHEMA.types], schema=SCHEMA)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for batch in batches:
@@ -121,7 +121,7 @@ def write(path: Path, batches: Iterable[pa.RecordBatch], note: Callable[[], dict
 
 
 def note_of(path: Path) -> dict[str, str]:
-    """The note of a file that `write` wrote."""
+    """The metadata that `write` stored in a file."""
     with pa.memory_map(str(path)) as source:
         reader = pa.ipc.open_file(source)
         metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1).custom_metadata

@@ -1,8 +1,8 @@
-"""Files of lines that may grow at their end: which of their bytes are whole rows, and stretches of them.
+"""Files of lines that may grow at their end: which of their bytes are complete rows, and ranges of them.
 
-What a row is, the readers say: every line end ends one of JSON lines; of CSV and TSV those do that are not in a quoted
-field, and a quote opens one at the beginning of a field only. So rows are found by the reader itself
-(`data_prep.text.formats.tables.records`) from the first quote on, and by their line ends alone before it.
+Rows are those of the readers: in JSON lines every line end ends a row; in CSV and TSV those outside quoted fields do,
+and a quote opens a field only at its beginning. So rows are found by the reader itself
+(`data_prep.sources.separated.records`) from the first quote on, and by line ends before it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}  # None: rows are lines
 CHUNK = 1 << 20
 
 
-class Form(NamedTuple):
-    """How the rows of a file of lines stand in it."""
+class LineFormat(NamedTuple):
+    """How rows are stored in a file of lines."""
 
     delimiter: str | None
     skip: int = 0
@@ -34,29 +34,29 @@ class Form(NamedTuple):
 
     @property
     def blank(self) -> bytes:
-        """What a row is not made of alone: the reader passes over it."""
+        """Characters of blank lines, which the reader skips."""
         return b"\r\n" if self.delimiter else b" \t\r\n\x0b\x0c"
 
 
-def form_of(detector: Detector, file: SourceFile) -> Form | None:
-    """How a file is read for a detector; None if it does not grow row by row."""
+def line_format_of(detector: Detector, file: SourceFile) -> LineFormat | None:
+    """The format of a file for a detector; None if it does not grow row by row."""
     suffix = next((suffix for suffix in DELIMITERS if file.name.lower().endswith(suffix)), None)
     if suffix is None or file.member:
         return None
     delimiter = DELIMITERS[suffix]
     above = detector.header()
-    return Form(delimiter, above.skip, above.header)
+    return LineFormat(delimiter, above.skip, above.header)
 
 
-def last_end(file: SourceFile, form: Form, start: int, stop: int) -> int:
-    """Where the last whole row in bytes [start, stop) ends, `start` being where one does; `start` if there is none.
+def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> int:
+    """End of the last complete row in bytes [start, stop); `start`, where a row ends, if there is none.
 
     Empty lines after it may be left out.
     """
     end = place = start
     for chunk in stretch(file, start, stop):
-        if form.delimiter and b'"' in chunk:
-            return _last_end_quoted(file, form.delimiter, end, stop)
+        if line_format.delimiter and b'"' in chunk:
+            return _last_end_quoted(file, line_format.delimiter, end, stop)
         newline = chunk.rfind(b"\n")
         if newline >= 0:
             end = place + newline + 1
@@ -75,36 +75,36 @@ def _last_end_quoted(file: SourceFile, delimiter: str, start: int, stop: int) ->
     return end
 
 
-def head_end(file: SourceFile, form: Form) -> int:
-    """Where the header of a file ends, and all before its first row."""
+def head_end(file: SourceFile, line_format: LineFormat) -> int:
+    """End of the header of a file, where its first row begins."""
     with open_file(file.uri) as stream:
         counted = _Counted(stream, file.size)
         lines = counted.lines(first=True)
-        for _ in range(form.skip):
+        for _ in range(line_format.skip):
             next(lines, None)
-        if form.header and form.delimiter:
-            header = next(records(file.name, lines, form.delimiter), None)
-            if isinstance(header, Reject):  # which is the reader's to tell
+        if line_format.header and line_format.delimiter:
+            header = next(records(file.name, lines, line_format.delimiter), None)
+            if isinstance(header, Reject):  # reported by the reader
                 return 0
         return counted.read
 
 
-def is_blank(file: SourceFile, form: Form, start: int, stop: int) -> bool:
+def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> bool:
     """Whether no row begins in bytes [start, stop)."""
-    return not any(chunk.strip(form.blank) for chunk in stretch(file, start, stop))
+    return not any(chunk.strip(line_format.blank) for chunk in stretch(file, start, stop))
 
 
-def ends_there(file: SourceFile, form: Form, row: int, stop: int) -> bool:
-    """Whether the row that begins at `row`, and was whole but for a line end at `stop`, has not gone on since."""
+def ends_there(file: SourceFile, line_format: LineFormat, row: int, stop: int) -> bool:
+    """Whether the row from `row` to `stop`, which had no line end, has not been continued since."""
     after = b"".join(stretch(file, stop, min(stop + 2, file.size)))
     if after in (b"", b"\r"):
         return True
     end = stop + (2 if after == b"\r\n" else 1)
-    return after.startswith((b"\n", b"\r\n")) and last_end(file, form, row, end) == end
+    return after.startswith((b"\n", b"\r\n")) and last_end(file, line_format, row, end) == end
 
 
 class Digest(NamedTuple):
-    """Of the first bytes of a file."""
+    """Digest of the first bytes of a file."""
 
     content: str
     lines: int
@@ -113,21 +113,21 @@ class Digest(NamedTuple):
 
 def digests(file: SourceFile, *stops: int) -> list[Digest]:
     """Digests of bytes [0, stop) of a file, for stops in ascending order."""
-    total, lines, made = hashlib.blake2b(digest_size=16), 0, []
+    total, lines, prefixes = hashlib.blake2b(digest_size=16), 0, []
     for start, stop in pairwise((0, *stops)):
         try:
             for chunk in stretch(file, start, stop):
                 total.update(chunk)
                 lines += chunk.count(b"\n")
-        except DAMAGED:  # what an archive does not give is told where its rows are read
+        except DAMAGED:  # damage in an archive is reported where its rows are read
             total.update(file.stamp.encode())
-        made.append(Digest(total.hexdigest(), lines))
-    return made
+        prefixes.append(Digest(total.hexdigest(), lines))
+    return prefixes
 
 
-def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:
-    """Bytes [start, stop) as a file of their own at `path`, under what is before the first row; the lines of that."""
-    head = head_end(file, form) if start else 0
+def cut(file: SourceFile, line_format: LineFormat, start: int, stop: int, path: Path) -> tuple[SourceFile, int]:
+    """Copy bytes [start, stop) below the header to a file at `path`; returns it, and the lines of the header."""
+    head = head_end(file, line_format) if start else 0
     lines = 0
     with path.open("wb") as out:
         for chunk in stretch(file, 0, head):
@@ -136,8 +136,8 @@ def cut(file: SourceFile, form: Form, start: int, stop: int, path: Path) -> tupl
         for chunk in stretch(file, start, stop):
             out.write(chunk)
     status = path.stat()
-    taken = SourceFile(str(path), file.name, status.st_size, stamp_of(status.st_size, str(status.st_mtime_ns)))
-    return taken, lines
+    stretch_file = SourceFile(str(path), file.name, status.st_size, stamp_of(status.st_size, str(status.st_mtime_ns)))
+    return stretch_file, lines
 
 
 def stretch(file: SourceFile, start: int, stop: int) -> Iterator[bytes]:

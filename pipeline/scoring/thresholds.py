@@ -1,13 +1,13 @@
-"""Where to draw the line: scores above a threshold are flagged.
+"""Thresholds: rows with scores above are flagged.
 
     by_quantile   an order statistic of held-out normal scores. With the k-th smallest of n, a new normal row is flagged
                   with probability at most (n + 1 − k)/(n + 1) (Vovk et al. 2005, split conformal prediction)
-    by_tail       peaks over a threshold: a generalised Pareto distribution fitted to what the largest held-out scores
-                  exceed the rest by (Pickands 1975; Siffer et al. 2017); it reaches beyond the largest score seen
-    by_labels     the best F1 on rows with labels, when there are any
+    by_tail       peaks over threshold: a generalised Pareto distribution fitted to the excesses of the largest held-out
+                  scores (Pickands 1975; Siffer et al. 2017), which extends beyond the largest of them
+    by_labels     the best F1 on rows with labels, if there are any
 
-Held-out rows are normal ones that nothing was learned from; where anomalies are mixed in unmarked, the promises are
-about rows like them.
+Held-out rows are normal ones that were not trained on; with unlabelled anomalies among them, guarantees refer to rows
+with the same mixture.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Threshold(NamedTuple):
 
     value: float
     promised: float | None
-    """Most normal rows that it flags, as a share, in expectation; None where nothing is promised."""
+    """Upper bound of the expected share of normal rows flagged; None without a guarantee."""
 
 
 def by_quantile(normal: np.ndarray, false_alarms: float) -> Threshold:
-    """The least order statistic of held-out normal scores [n] that keeps the promise, or else the largest.
+    """The lowest order statistic of held-out normal scores [n] that guarantees `false_alarms`, or else the largest.
 
-    n must be at least 1/false_alarms − 1 for it to be kept; with fewer rows the largest score promises 1/(n + 1).
+    The guarantee needs n ≥ 1/false_alarms − 1; with fewer rows the largest score guarantees 1/(n + 1).
     """
     ranked = np.sort(_finite(normal))
     count = len(ranked)
@@ -45,8 +45,8 @@ def by_quantile(normal: np.ndarray, false_alarms: float) -> Threshold:
 def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
     """Where the fitted tail of held-out normal scores [n ≥ 2] has `false_alarms` beyond it.
 
-    A share larger than the tail's own is read off the scores themselves. Scores equal to that at which the tail begins
-    are none of it; a tail of one value has nothing beyond that.
+    For a share larger than the tail's, it is the order statistic. Scores equal to the beginning of the tail are not
+    part of it; a tail of equal scores gives the largest.
     """
     from scipy.stats import genpareto
 
@@ -68,9 +68,9 @@ def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
 
 
 def by_labels(scores: np.ndarray, anomalous: np.ndarray) -> Threshold:
-    """The threshold of the best F1 on rows with scores [n] and labels [n]; of equal ones the highest.
+    """The threshold with the best F1 on scores [n] and labels [n]; the highest among equals.
 
-    It lies half-way between the two scores that it parts, and below the upper one even if no number is between them.
+    It lies half-way between two scores, and below the upper one even if no number is between them.
     UserError where all rows are of one class.
     """
     scores, anomalous = _finite(scores), np.asarray(anomalous, bool)

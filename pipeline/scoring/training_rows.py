@@ -1,9 +1,9 @@
-"""What a detector has learned from, as a digest of each row, so that a comparison can leave these rows out.
+"""Digests of the rows that a detector has learned from, so that comparisons can leave them out.
 
-    training_rows.npy beside detector.json: sorted uint64, 64 bits of what each raw row holds
+    training_rows.npy beside detector.json: sorted uint64, a 64-bit digest of each raw row
 
-Of a table that is its typed values, of an image its pixels, of a document its text: neither a transform nor the order
-of rows matters. When a corpus grows, rows change their splits, for splits are by rank.
+The digest covers the typed values of a table's row, the pixels of an image, or the text of a document; transforms and
+the order of rows do not matter. Splits are by rank, so rows may change their split when a corpus grows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 1024  # documents
 
 
 def of_rows(rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
-    """uint64 [R] of the columns of a table, or of images uint8 [R, C, H, W]."""
+    """Digests, uint64 [R], of rows of a table or of images uint8 [R, C, H, W]."""
     if isinstance(rows, np.ndarray):
         return np.array([xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows], np.uint64)
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))
@@ -32,19 +32,19 @@ def of_rows(rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
 
 
 def of_documents(corpus: Documents) -> np.ndarray:
-    """uint64 [D], of the text of each document."""
+    """Digests, uint64 [D], of the texts of documents."""
     batches = (pc.binary_join(batch["sentences"], " ") for batch in corpus.table.to_batches(BATCH))
     return np.array([xxhash.xxh3_64_intdigest(text.as_buffer()) for batch in batches for text in batch], np.uint64)
 
 
 def save(folder: Path, digests: np.ndarray) -> None:
-    """Write them beside what will be `detector.json`."""
+    """Write digests into a detector's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / FILE, np.unique(digests))
 
 
 def load(folder: Path) -> np.ndarray:
-    """Of a detector; none where none were kept. UserError where they are damaged."""
+    """Digests of a detector; empty if it has none. UserError for a damaged file."""
     path = folder / FILE
     try:
         return np.load(path) if path.is_file() else np.empty(0, np.uint64)

@@ -1,4 +1,4 @@
-"""A corpus's training rows → what makes its examples rows for a network: a tokenizer, a transform, a scale."""
+"""Training rows of a corpus → a preprocessor that turns examples into network inputs: tokenizer or transform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources → a corpus: examples read, refused or kept, and split."""
+"""Sources → a corpus: examples are read, rejected or kept, and split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.stage import Context, Stage
 
 
 def config(recipe: Recipe, downloads: Path) -> dict[str, Any]:
-    """The stage's config: what is read is named by the digest of a snapshot, so changed files are a new corpus."""
+    """The stage's config. It has a digest of the source files, so changed files give a new corpus."""
     return {
         "kind": recipe.data.kind,
         "data": identity(recipe.data, recipe.data.AFTER_INGEST),

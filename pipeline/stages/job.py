@@ -1,7 +1,7 @@
-"""Artifacts → what a job found out about them: its report, its figures, and whatever files it leaves.
+"""Artifacts → a job's report, figures and files.
 
 report.json, report.md, tables/, figures/      `pipeline.reports.report`
-everything else                                the job's own
+other files                                    of the job
 """
 
 from __future__ import annotations

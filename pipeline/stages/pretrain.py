@@ -23,7 +23,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
-    """Everything that changes what is learned."""
+    """All settings that change the result of training."""
     return training_settings(recipe)
 
 
@@ -62,14 +62,14 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
 
 def _checkpoints_of(experiment: str, context: Context) -> str:
-    """Work folders lie beside each other, under their keys."""
+    """The checkpoints of another experiment: work folders are siblings named by key."""
     return str(context.work.parent / experiment / CHECKPOINTS)
 
 
 def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[ShardsOf]:
     """The parts of the corpus as shards, with their shares of the samples."""
     parts = shards.summary["parts"].get(kind, {})
-    rows = {name.partition("-")[2]: made["rows"] for name, made in parts.items()}
+    rows = {name.partition("-")[2]: part["rows"] for name, part in parts.items()}
     shares = OrderConfig.model_validate(config.get("order", {})).shares(rows)
     return [
         ShardsOf(

@@ -1,4 +1,4 @@
-"""Everything that a run made → one page for people and one file for programs."""
+"""All artifacts of a run → one page for people and one file for programs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _page(config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str
 
 
 def _pretraining(summary: dict[str, Any]) -> list[str]:
-    """How long it took, what came of it on held-out rows, and its loss."""
+    """Duration, held-out metrics and loss curve."""
     held_out = names.held_out(summary)
     ordered = dict.fromkeys([*(name for name in summary["shown"] if name in held_out), *sorted(held_out)])
     return [

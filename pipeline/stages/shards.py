@@ -1,4 +1,4 @@
-"""Corpus and preprocessor → shards ready to train on, and what they look like in numbers, tables and figures."""
+"""Corpus and preprocessor → shards ready for training, with statistics, tables and figures."""
 
 from __future__ import annotations
 

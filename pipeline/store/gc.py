@@ -1,7 +1,7 @@
-"""What may be removed from a store: attempts that lost or died, work that nobody resumed, leftovers of a crash.
+"""Garbage collection of a store: attempts that lost or died, work that was not resumed, leftovers of crashes.
 
-A live attempt is never touched. Whether an attempt lives is asked *before* what the manifest names: a maker commits
-first and stops living afterwards, so one that no longer lives has committed already or never will.
+A live attempt is never touched. Liveness is checked *before* the manifest is read: a process commits before its
+heartbeat ends, so an attempt that is no longer live has committed already or never will.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def collect(
 ) -> list[Garbage]:
     """Remove what is not live, not committed, and unchanged for `older_than` seconds; in one key if `only` names it."""
     deadline = time.time() - older_than
-    found: list[Garbage] = []
+    garbage: list[Garbage] = []
     for key in [only] if only else [key for key in files.folders() if KEY.fullmatch(key)]:
-        found += _attempts(files, key, manifest, deadline, dry_run)
-        found += _leftovers(files, key, dry_run)
+        garbage += _attempts(files, key, manifest, deadline, dry_run)
+        garbage += _leftovers(files, key, dry_run)
         if not dry_run:
             files.tidy(key)
-    found += _work(files, only, deadline, dry_run)
-    return found
+    garbage += _work(files, only, deadline, dry_run)
+    return garbage
 
 
 def _attempts(files: Files, key: str, manifest: str, deadline: float, dry_run: bool) -> Iterator[Garbage]:
@@ -70,7 +70,7 @@ def _attempts(files: Files, key: str, manifest: str, deadline: float, dry_run: b
 
 
 def _leftovers(files: Files, key: str, dry_run: bool) -> Iterator[Garbage]:
-    """Temporary files of a crash in the middle of a write, which takes far less than the grace."""
+    """Temporary files of a crash during a write, which takes far less than the grace period."""
     for name in files.names(key):
         if not (name.startswith(".") and name.endswith(".tmp")):
             continue
@@ -89,7 +89,7 @@ def _work(files: Files, only: str | None, deadline: float, dry_run: bool) -> Ite
         if not KEY.fullmatch(key) or only not in (None, key):
             continue
         folder = home / name
-        with locked(folder) as held:  # which also removes the lock that a killed process left
+        with locked(folder) as held:  # also removes the lock of a killed process
             size, newest = usage(folder)
             if not held or newest > deadline or not folder.exists():
                 continue

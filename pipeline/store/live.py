@@ -1,10 +1,10 @@
-"""Who is still working: signs of life for attempts, locks for work folders.
+"""Liveness of attempts: heartbeats, and locks of work folders.
 
-An attempt is live while the process that makes it runs. On the machine (and inside the container) that started it, the
-process table says so. Elsewhere its sign of life says so, which is renewed every minute and trusted for fifteen.
+An attempt is live while its process runs. On the machine (and inside the container) that started it, the process table
+tells. Elsewhere its heartbeat does, a file that is renewed every minute and trusted for fifteen.
 
 A work folder outlives its attempts, so two attempts at one key would share it: the first locks it, and the other gets a
-private one that is removed with it.
+private one that is removed afterwards.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @cache
 def machine() -> str:
-    """What must be equal for two processes to see each other in the process table: host, boot and PID namespace."""
+    """Host, boot and PID namespace: equal for processes that see each other in the process table."""
     parts = [platform.node()]
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if boot.exists() and namespace.is_symlink():
@@ -44,15 +44,15 @@ def machine() -> str:
     return "/".join([*parts, str(int(psutil.boot_time()))])
 
 
-def sign() -> bytes:
-    """This process's sign of life, as of now."""
+def sign_of_life() -> bytes:
+    """A heartbeat of this process."""
     pid = os.getpid()
     record = {"machine": machine(), "pid": pid, "started": _started(pid), "time": time.time()}
     return json.dumps(record, sort_keys=True).encode()
 
 
 def is_live(data: bytes | None) -> bool:
-    """Whether the process that left this sign of life is still at work, as far as can be told from here."""
+    """Whether the process of a heartbeat is still running, as far as this machine can tell."""
     if data is None:
         return False
     try:
@@ -67,15 +67,15 @@ def is_live(data: bytes | None) -> bool:
 
 
 @contextmanager
-def alive(renew: Callable[[bytes], None], drop: Callable[[], None]) -> Iterator[None]:
-    """Have `renew` write a new sign of life every minute inside the block, and `drop` it afterwards."""
+def heartbeat(renew: Callable[[bytes], None], drop: Callable[[], None]) -> Iterator[None]:
+    """Inside the block, have `renew` write a new heartbeat every minute; `drop` it afterwards."""
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
             try:
-                renew(sign())
-            except OSError as error:  # costs nothing yet: the next beat may get through
+                renew(sign_of_life())
+            except OSError as error:  # harmless so far: the next beat may succeed
                 _log.warning("a sign of life could not be renewed: %s", error)
 
     thread = threading.Thread(target=beat, name="sign-of-life", daemon=True)
@@ -110,7 +110,7 @@ def work_folder(shared: Path, private: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold the lock of `folder` (a file beside it) inside the block, or get False. Ends with the process."""
+    """Hold the lock of `folder` (a file beside it) inside the block; False if it is held. Ends with the process."""
     path = folder.with_name(folder.name + LOCK_SUFFIX)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

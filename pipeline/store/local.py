@@ -1,7 +1,7 @@
 """The store's files in a local folder (or a network file system mounted as one).
 
-Small files are written to a temporary name, synced, and linked or renamed into place: readers see all of one or none of
-it. An attempt is written where it will stay; publishing it only makes sure that the disk has it.
+Small files are written to a temporary name, synced, and linked or renamed into place: readers see
+all of one or nothing. An attempt is written in its final place; publishing it only syncs it to the disk.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LocalFiles:
         """Where this machine keeps work and downloads."""
 
     def uri(self, key: str, attempt: str) -> None:
-        """Files here are named by their path."""
+        """None: local files are located by their path."""
 
     def where(self, key: str, name: str = "") -> str:
         return str(self.root / key / name)
@@ -54,14 +54,14 @@ class LocalFiles:
             return None
 
     def put(self, key: str, name: str, data: bytes) -> None:
-        """Write or replace one small file, atomically."""
+        """Write or replace a small file atomically."""
         path = self.root / key / name
         temporary = _write_beside(path, data)
         temporary.replace(path)
         _sync(path.parent)
 
     def put_new(self, key: str, name: str, data: bytes) -> bool:
-        """Write one small file, atomically; False, and no change, if there is one already."""
+        """Write a small file atomically; False, and no change, if it exists."""
         path = self.root / key / name
         temporary = _write_beside(path, data)
         try:
@@ -80,7 +80,7 @@ class LocalFiles:
         return True
 
     def drop(self, key: str, name: str) -> None:
-        """Remove one small file, if it is there."""
+        """Remove a small file if it exists."""
         path = self.root / key / name
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
@@ -103,7 +103,7 @@ class LocalFiles:
         return folder
 
     def publish(self, key: str, attempt: str, names: Iterable[str]) -> None:
-        """Make an attempt's files last: synced to the disk, and so are the folders that name them."""
+        """Sync an attempt's files and their folders to the disk."""
         top = self.root / key / attempt
         folders = {top}
         for name in names:
@@ -144,7 +144,7 @@ def usage(path: Path) -> tuple[int, float]:
             status = child.lstat()
             size += 0 if child.is_dir() else status.st_size
             newest = max(newest, status.st_mtime)
-    except FileNotFoundError:  # somebody else is removing it: what is left counts
+    except FileNotFoundError:  # another process is removing it: what is left counts
         return size, newest
     return size, newest
 
@@ -157,13 +157,13 @@ def _names(folder: Path) -> list[str]:
 
 
 def _write_beside(path: Path, data: bytes) -> Path:
-    """A synced temporary file in the folder of `path`; gc knows it by its name."""
+    """A synced temporary file in the folder of `path`; gc recognises it by its name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     for last in (False, False, True):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = temporary.open("xb")
-        except FileNotFoundError:  # somebody tidied the empty folder away in between
+        except FileNotFoundError:  # another process removed the empty folder in between
             if last:
                 raise
             continue

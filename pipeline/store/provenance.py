@@ -1,4 +1,4 @@
-"""Where an artifact was made: noted beside it, outside every digest."""
+"""Provenance of artifacts, stored outside of every digest."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that are installed, read without importing them."""
-    found = {}
+    """Versions of installed libraries, read without importing them."""
+    installed = {}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_state() -> dict[str, Any] | None:
@@ -57,6 +57,6 @@ def git_state() -> dict[str, Any] | None:
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # no git here, or one that hangs: nothing to note
+    except (OSError, subprocess.TimeoutExpired):  # no git, or it hangs
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,8 +1,8 @@
 """The store's files anywhere that `pyarrow.fs` reaches: `s3://bucket/folder`, `gs://…`, `hdfs://…`.
 
 An attempt is written in a local folder and uploaded when it is committed. Readers get a local copy of the attempt,
-every file checked against the manifest, made once. An object store makes one PUT whole or absent; on other file systems
-a small file is written under a temporary name and moved.
+every file checked against the manifest, fetched once. A PUT to an object store is atomic; on other file systems a small
+file is written under a temporary name and moved.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 8 << 20
 
 
 def open_uri(uri: str, cache: Path | None = None) -> RemoteFiles:
-    """The files below a URI that pyarrow understands. Raises UserError where it does not."""
+    """The files below a URI that pyarrow can open. UserError if it cannot."""
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
@@ -61,7 +61,7 @@ class RemoteFiles:
         return "/".join(part for part in (self._shown, key, name) if part)
 
     def uri(self, key: str, attempt: str) -> str | None:
-        """Where an attempt's files can be read one by one; None where there is a copy here, or one must be made."""
+        """URI where an attempt's files can be read one by one; None if there is a local copy, or one is needed."""
         copied = (self._copies / key / attempt).is_dir()
         return below(self._uri, f"{key}/{attempt}") if is_remote(self._uri) and not copied else None
 
@@ -92,7 +92,7 @@ class RemoteFiles:
     def put_new(self, key: str, name: str, data: bytes) -> bool:
         """Write one small file, atomically; False, and no change, if there is one already.
 
-        Between two makers that get here at the same moment, the later one stays; both are whole.
+        Of two simultaneous writers the later one wins; its file is complete.
         """
         if self._is_file(self._at(key, name)):
             return False
@@ -143,7 +143,7 @@ class RemoteFiles:
             try:
                 partial.rename(copy)
             except OSError:
-                if not copy.is_dir():  # otherwise somebody else fetched it meanwhile
+                if not copy.is_dir():  # otherwise another process fetched it meanwhile
                     raise
         finally:
             if partial.exists():
@@ -211,7 +211,7 @@ class RemoteFiles:
         return self._system.get_file_info([path])[0].type == FileType.Directory
 
     def _write(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Closing a stream commits what it has, so one that failed half-way is removed again."""
+        """Write a file. Closing a stream commits its contents, so an incomplete file is removed again."""
         if not self._puts_whole:  # an object store has no folders to make
             self._system.create_dir(path.rpartition("/")[0], recursive=True)
         try:

@@ -1,14 +1,14 @@
-"""The artifact store: what was made once is found again by its key.
+"""The artifact store: artifacts by key.
 
     ROOT/KEY/ATTEMPT/...        files, in a fresh folder per attempt
     ROOT/KEY/manifest.json      names the attempt; written last, atomically; it *is* the commit
     ROOT/.work/KEY/             outlives failed attempts (on this machine)
     ROOT/.downloads/            what was fetched from elsewhere (on this machine)
 
-Readers look at nothing without a manifest, so an artifact is whole or absent whatever was interrupted. Two makers of
-one key race harmlessly: the first manifest stays, the other attempt is thrown away. Deleting an artifact is the only
-way to invalidate it. A root that is no local folder is anything `pyarrow.fs` opens, such as `s3://bucket/folder`;
-attempts are then written locally and uploaded, and readers get a verified local copy.
+Readers ignore everything without a manifest, so an artifact is complete or absent whatever was interrupted. Two
+processes that make one key race harmlessly: the first manifest stays, the other attempt is discarded. Deleting an
+artifact is the only way to invalidate it. The root may be anything that `pyarrow.fs` opens, such as
+`s3://bucket/folder`; attempts are then written locally and uploaded, and readers get a verified local copy.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Attempt:
-    """A try at making one key: `path` is its own empty folder, on this machine."""
+    """An attempt at making one key, with an empty folder on this machine."""
 
     key: str
     name: str
@@ -78,7 +78,7 @@ class Store:
         return self.home / ".downloads"
 
     def work(self, key: str) -> Path:
-        """Where attempts at `key` keep what should outlive them; it may not exist."""
+        """The work folder of `key`, which outlives attempts; it may not exist."""
         return self.home / store_live.WORK / _checked(key)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -103,20 +103,20 @@ class Store:
 
     def list(self) -> list[Artifact]:
         """All committed artifacts, by key."""
-        found = (self.get(key) for key in self._files.folders() if KEY.fullmatch(key))
-        return [artifact for artifact in found if artifact is not None]
+        artifacts = (self.get(key) for key in self._files.folders() if KEY.fullmatch(key))
+        return [artifact for artifact in artifacts if artifact is not None]
 
     def find(self, prefix: str) -> str:
         """The one key that starts with `prefix`, or whose hash does."""
         keys = self.keys()
-        found = [key for key in keys if key == prefix] or [
+        matches = [key for key in keys if key == prefix] or [
             key for key in keys if key.startswith(prefix) or key.rpartition("-")[2].startswith(prefix)
         ]
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
             raise UserError(f"no artifact in {self._files.where('')} has a key that starts with {prefix!r}")
-        listed = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        listed = ", ".join(matches[:5]) + (f" and {len(matches) - 5} more" if len(matches) > 5 else "")
         raise UserError(f"{prefix!r} stands for several artifacts, give more of the key: {listed}")
 
     def resolve(self, prefix: str) -> Artifact:
@@ -128,7 +128,7 @@ class Store:
         return artifact
 
     def verify(self, artifact: Artifact) -> list[str]:
-        """What is wrong with its files, one line each; reads every byte."""
+        """Problems with its files, one line each; reads every byte."""
         key, attempt = artifact.key, artifact.manifest["attempt"]
         problems = self._misfits(artifact)
         files = artifact.manifest["files"]
@@ -142,10 +142,10 @@ class Store:
     def why(self, stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, Artifact | None]) -> str:
         """ "stored", "never made", or what differs from the nearest artifact of this stage.
 
-        An input that is not made yet is None.
+        Inputs that are not made yet are None.
         """
-        known = {name: artifact for name, artifact in inputs.items() if artifact is not None}
-        if len(known) == len(inputs) and self.get(stage.key(config, known)) is not None:
+        known_inputs = {name: artifact for name, artifact in inputs.items() if artifact is not None}
+        if len(known_inputs) == len(inputs) and self.get(stage.key(config, known_inputs)) is not None:
             return "stored"
         return explain(stage, json.loads(canonical(dict(config))), inputs, self.list())
 
@@ -182,7 +182,7 @@ class Store:
 
     @contextmanager
     def attempt(self, key: str) -> Iterator[Attempt]:
-        """A folder to make `key` in, live inside the block; afterwards its files are gone unless committed."""
+        """A folder to make `key` in, live inside the block; its files are removed afterwards unless committed."""
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         live = name + store_live.LIVE_SUFFIX
         files = self._files
@@ -192,10 +192,10 @@ class Store:
             files.tidy(key)
 
         try:
-            files.put(_checked(key), live, store_live.sign())
+            files.put(_checked(key), live, store_live.sign_of_life())
         except OSError as error:
             raise UserError(f"the store at {files.where('')} cannot be written: {error}") from error
-        with store_live.alive(lambda data: files.put(key, live, data), end):
+        with store_live.heartbeat(lambda data: files.put(key, live, data), end):
             try:
                 yield Attempt(key, name, files.draft(key, name))
             except BaseException as error:
@@ -249,14 +249,14 @@ class Store:
     # -- removing -----------------------------------------------------------------------------------------------------
 
     def delete(self, key: str) -> int:
-        """Delete an artifact and its work, and return the bytes freed; what is being made meanwhile is left alone."""
+        """Delete an artifact and its work, and return the bytes freed; live attempts are left alone."""
         if MANIFEST not in self._files.names(_checked(key)):
             raise UserError(f"no artifact {key} in {self._files.where('')}")
         self._files.drop(key, MANIFEST)
         return sum(garbage.size for garbage in collect(self._files, MANIFEST, older_than=-math.inf, only=key))
 
     def gc(self, dry_run: bool = False, older_than: float = 7 * 86400.0) -> list[Garbage]:
-        """Remove what no manifest names and nobody works on, unchanged for `older_than` seconds; returns what it was.
+        """Remove what is not committed, not live, and unchanged for `older_than` seconds; returns what was removed.
 
         That includes work folders, and with them the checkpoints of runs that were interrupted longer ago.
         """
@@ -275,10 +275,10 @@ class Store:
 
     def _check_reuse(self, stored: Artifact, stage: Stage, config: Any, inputs: Mapping[str, Artifact]) -> None:
         old = stored.manifest
-        asked = {name: artifact.output_digest for name, artifact in inputs.items()}
-        found = {name: entry["digest"] for name, entry in old["inputs"].items()}
-        same = canonical([old["stage"], old["version"], old["config"], found]) == canonical(
-            [stage.name, stage.version, config, asked]
+        input_digests = {name: artifact.output_digest for name, artifact in inputs.items()}
+        stored_inputs = {name: entry["digest"] for name, entry in old["inputs"].items()}
+        same = canonical([old["stage"], old["version"], old["config"], stored_inputs]) == canonical(
+            [stage.name, stage.version, config, input_digests]
         )
         if not same:
             raise RuntimeError(f"{stored.key} is the key of two different things; raise the version of {stage.name}")
@@ -333,7 +333,7 @@ def _licences(summary: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> lis
 
 
 def _scan(folder: Path) -> dict[str, FileEntry]:
-    """Size and digest of every file below `folder`. Links and devices raise: an artifact contains what it names."""
+    """Size and digest of every file below `folder`. Raises for links and devices."""
     entries: dict[str, FileEntry] = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()

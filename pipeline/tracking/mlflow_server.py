@@ -1,11 +1,11 @@
-"""The only place that tells MLflow something: one tracking server, and what each operation means to it.
+"""The only module that talks to MLflow: one tracking server, and how each operation is sent.
 
-Every call names its server and its run; nothing goes through MLflow's active run or any other state it keeps for a
-process. Each operation may be sent twice: a run is looked up by its `sesame.id` before it is created, and MLflow takes
-equal metrics, params, tags, inputs and files as one.
+Every call names its server and its run; MLflow's active run and other global state are not used. Each operation may be
+sent twice: a run is looked up by its `sesame.id` before it is created, and MLflow stores equal metrics, params, tags,
+inputs and files once.
 
-Without a server, runs go to a SQLite file in the home. It is set up by one process at a time: several that open a
-fresh one at once mostly fail.
+Without a server, runs go to a SQLite file in the home. It is set up by one process at a time: several processes that
+open a new one at once mostly fail.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # tried again by us, without holding up the rest
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # we retry without blocking other operations
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
 }
-"""Set before MLflow is imported, where nothing else is set."""
+"""Set before MLflow is imported, unless set already."""
 REFUSALS = {
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -43,7 +43,7 @@ REFUSALS = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
-"""Answers that will be the same next time."""
+"""Error codes of permanent failures."""
 METRICS_AT_ONCE = 1000
 _PARAMS_AT_ONCE = 100
 
@@ -57,13 +57,13 @@ def default_uri(home: Path) -> str:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether sending the same again is pointless. To be asked only about a server that was reached."""
+    """Whether a retry is pointless, for an error of a server that was reached."""
     if isinstance(error, RefusedError):
         return True
     return getattr(error, "error_code", None) in REFUSALS
 
 
-# Without it the page of an experiment opens on traces of language-model calls, of which there are none.
+# Without it an experiment's page opens on traces of language-model calls, of which there are none.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
@@ -79,7 +79,7 @@ class Server:
 
     @property
     def client(self) -> MlflowClient:
-        """Connects on first use: seconds, and seconds more on a fresh SQLite file."""
+        """Connects on first use, which takes seconds, and longer for a new SQLite file."""
         if self._client is None:
             from mlflow import MlflowClient
 
@@ -90,43 +90,43 @@ class Server:
 
     @property
     def remote(self) -> bool:
-        """Whether a server keeps the files; otherwise they go to the home."""
+        """Whether files go to a server; otherwise they go to the home."""
         return self.uri.startswith(("http:", "https:"))
 
     def answers(self) -> bool:
         try:
             self.client.search_experiments(max_results=1)
-        except Exception:  # whatever it is, it is no answer
+        except Exception:  # any error means no answer
             return False
         return True
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment of this name, which is created or brought back if need be."""
+        """The id of the experiment of this name, created or restored if necessary."""
         if name in self._experiments:
             return self._experiments[name]
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             folder = self.home / "mlflow" / "artifacts" / (re.sub(r"[^\w.-]+", "-", name).strip(".-") or "experiment")
             try:
-                found_id = self.client.create_experiment(name, None if self.remote else folder.as_uri(), tags=KIND)
+                experiment_id = self.client.create_experiment(name, None if self.remote else folder.as_uri(), tags=KIND)
             except MlflowException:
-                found = self.client.get_experiment_by_name(name)
-                if found is None:  # not because another process was faster
+                experiment = self.client.get_experiment_by_name(name)
+                if experiment is None:  # not because another process was faster
                     raise
-                found_id = found.experiment_id
+                experiment_id = experiment.experiment_id
         else:
-            found_id = found.experiment_id
-            if found.lifecycle_stage != "active":
-                self.client.restore_experiment(found_id)
-        self._experiments[name] = found_id
-        return found_id
+            experiment_id = experiment.experiment_id
+            if experiment.lifecycle_stage != "active":
+                self.client.restore_experiment(experiment_id)
+        self._experiments[name] = experiment_id
+        return experiment_id
 
     def send(self, operations: list[Operation], runs: dict[str, str]) -> str | None:
         """Send one operation, or several of `metrics` for one run. `runs` maps our ids to MLflow's, and grows.
 
-        Returns what was answered, for an operation that asks something.
+        Returns the answer to an operation that has one.
         """
         first = operations[0]
         if first["op"] == "run":
@@ -163,9 +163,11 @@ class Server:
         return None
 
     def page(self, experiment: str, run: str | None) -> str:
-        """The run's page below the server's address, as far as it is known."""
-        known = self._experiments.get(experiment)
-        return f"#/experiments/{known}/runs/{run}?workflowType=machine_learning" if known and run else ""
+        """The run's page below the server's address; empty if unknown."""
+        experiment_id = self._experiments.get(experiment)
+        return (
+            f"#/experiments/{experiment_id}/runs/{run}?workflowType=machine_learning" if experiment_id and run else ""
+        )
 
     # -- one operation each -------------------------------------------------------------------------------------------
 
@@ -177,11 +179,11 @@ class Server:
             if operation["parent"] not in runs:
                 raise RefusedError(f"the parent {operation['parent']} was never begun")
             tags["mlflow.parentRunId"] = runs[operation["parent"]]
-        found = self.client.search_runs([experiment], f"tags.`sesame.id` = '{name}'", max_results=1)
-        if not found:
+        runs_found = self.client.search_runs([experiment], f"tags.`sesame.id` = '{name}'", max_results=1)
+        if not runs_found:
             run = self.client.create_run(experiment, operation["time"], tags, run_name=operation["name"])
             return run.info.run_id
-        run_id = found[0].info.run_id
+        run_id = runs_found[0].info.run_id
         self.client.update_run(run_id, status="RUNNING")
         self._tags(run_id, tags)
         return run_id
@@ -220,7 +222,7 @@ class Server:
             raise RefusedError(f"{path} is no longer there")
 
     def _table(self, run: str, operation: Operation) -> None:
-        """Leave what `MlflowClient.log_table` leaves: that one adds its rows to those there, a second time too."""
+        """Like `MlflowClient.log_table`, which however appends its rows again when repeated."""
         from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
         file = operation["file"]
@@ -248,7 +250,7 @@ class Server:
         export = Path(operation["export"])
         if not export.is_dir():
             raise RefusedError(f"{export} is no longer there")
-        request = registry.Request(**operation["request"])
+        request = registry.RegistrationRequest(**operation["request"])
         with (
             self.lock("champion"),
             tempfile.TemporaryDirectory(prefix=".model-", dir=self.home / "mlflow") as scratch,
@@ -263,7 +265,7 @@ class Server:
         return file_lock(folder / f".{name}.lock")
 
     def _prepare(self) -> None:
-        """Bring the SQLite file to this MLflow's schema, once per file and version, while no other process does."""
+        """Migrate the SQLite file to this MLflow's schema, once per file and version, under a lock."""
         import mlflow
         from mlflow.db import upgrade
 

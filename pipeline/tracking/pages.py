@@ -1,7 +1,7 @@
-"""What a person reads first in MLflow: what a run, a model and an experiment are, how good, beside what.
+"""Descriptions in MLflow of runs, models and experiments, with their results and baselines.
 
-Descriptions are Markdown, short enough for a tag. Charts are of losses, held-out figures, speed and what jobs measured;
-all other numbers of a summary are bookkeeping, which goes into `summary.json`.
+Descriptions are Markdown, short enough for a tag. Charts show losses, held-out metrics, speed and metrics of jobs; all
+other numbers of a summary go into `summary.json`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def is_chart(name: str) -> bool:
 
 
 def of_experiment(recipe: Any) -> str:
-    """What all runs of a recipe have in common."""
+    """An experiment: all runs of a recipe."""
     return "\n\n".join(filter(None, [f"# {recipe.title or recipe.name}", recipe.reproduces, _kind(recipe)]))
 
 
 def of_flow(
     recipe: Any, pretraining: Mapping[str, Any] | None = None, reports: Mapping[str, Report] | None = None
 ) -> str:
-    """A run of a recipe, and as far as it is known how good it is, beside what."""
+    """A run of a recipe, with the results so far."""
     scale = f", scale `{recipe.scale}`" if recipe.scale else ""
     parts = [f"# {recipe.title or recipe.name}", f"Recipe `{recipe.name}`{scale}. {recipe.reproduces}".rstrip()]
     parts += [_kind(recipe)]
@@ -39,7 +39,7 @@ def of_flow(
 
 
 def of_job(report: Report) -> str:
-    """A job: its verdict, its first table, and what was done."""
+    """A job: its verdict, first table and protocol."""
     return "\n\n".join([f"# {report.title}", report.verdict, markdown(report.tables[0]), report.about])
 
 

@@ -1,10 +1,10 @@
-"""Registered encoders, and the gate in front of the name "champion".
+"""Registered encoders, and the gate for the alias "champion".
 
 A version is a model that serves itself (texts in, embeddings out; `served_encoder.py` and the weights, no pickle), with
 its score, the digest of the evaluation that gave it, and the artifact it came from. Before it is registered it must
 answer its own example from the saved files.
 
-Which version is the champion `pipeline.gate` decides, by scores of the same evaluation; the others are challengers, and
+`pipeline.gate` decides which version is the champion, by scores of the same evaluation; the others are challengers, and
 the newest of them has that alias. The decision and its numbers are tags of the version.
 """
 
@@ -36,8 +36,8 @@ _NAME = re.compile(r"\w[\w .-]{0,199}")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What registering needs beside the files. Made of JSON values: it waits in a spool."""
+class RegistrationRequest:
+    """Everything registration needs besides the files. Made of JSON values, because it waits in a spool."""
 
     id: str
     name: str
@@ -68,7 +68,7 @@ class Registration:
     id: str
 
     def decision(self) -> str | None:
-        """One sentence: what was registered and whether it became the champion; None until a server was told."""
+        """One sentence: what was registered and whether it became the champion; None until it was sent."""
         return self.run.tracker.outcome(self.id)
 
 
@@ -99,7 +99,7 @@ def register(
 
     The candidate's score is what the gate compares. `metrics` are kept with the version; `artifact` is the key of what
     `export` belongs to; `about` and `about_model` describe the version and the model, in Markdown. The folder must stay
-    until a server was told. Raises ValueError for a score that is missing or not finite, and TypeError for an
+    until it was sent. Raises ValueError for a score that is missing or not finite, and TypeError for an
     evaluation with no canonical form.
     """
     if not _NAME.fullmatch(name):
@@ -108,7 +108,7 @@ def register(
         raise ValueError(f"the score {candidate.measure!r} of {name} must be a finite number, found {candidate.score}")
     described = dict(candidate.evaluation)
     ask = run.tracker.new_id()
-    request = Request(
+    request = RegistrationRequest(
         id=ask,
         name=name,
         score=float(candidate.score),
@@ -131,9 +131,9 @@ def register(
 
 
 def promote(client: MlflowClient, name: str, version: str, score: Score) -> str:
-    """Let `version` be the champion of `name` if it may; returns a sentence that says what was decided and why.
+    """Make `version` the champion of `name` if the gate allows it; returns the decision and its reason.
 
-    Its score is noted at the version, whatever is decided: a champion that is scored anew keeps its place.
+    Its score is stored with the version in any case: a champion that is scored anew keeps its place.
     """
     for tag, value in _tags_of(score).items():
         client.set_model_version_tag(name, version, tag, value)
@@ -154,7 +154,7 @@ def promote(client: MlflowClient, name: str, version: str, score: Score) -> str:
 
 
 def _move(client: MlflowClient, name: str, place: str, version: str) -> None:
-    """Give a version an alias; whoever becomes the champion is a challenger no more."""
+    """Give a version an alias; a new champion is no longer the challenger."""
     client.set_registered_model_alias(name, place, version)
     if place == CHAMPION:
         challenger = _with_alias(client, name, CHALLENGER)
@@ -172,7 +172,7 @@ def _tags_of(score: Score) -> dict[str, str]:
 
 
 class Registry:
-    """The registry of a home or of a server, for those who read it or promote by hand."""
+    """The registry of a home or of a server, to read it or promote by hand."""
 
     def __init__(self, home: Path, uri: str | None = None) -> None:
         from pipeline.tracking.mlflow_server import Server
@@ -210,8 +210,8 @@ class Registry:
 # -- in the sender ----------------------------------------------------------------------------------------------------
 
 
-def carry_out(client: MlflowClient, run: str, export: Path, request: Request, scratch: Path) -> str:
-    """Register what was asked for, unless an earlier try did, and decide. Raises for a model that cannot serve."""
+def carry_out(client: MlflowClient, run: str, export: Path, request: RegistrationRequest, scratch: Path) -> str:
+    """Register a version, unless an earlier try did, and decide. Raises for a model that cannot serve."""
     asked = f"tags.`sesame.id` = '{request.id}'"
     versions = client.search_model_versions(f"name = '{request.name}' and {asked}")
     if versions:
@@ -224,7 +224,9 @@ def carry_out(client: MlflowClient, run: str, export: Path, request: Request, sc
     return version.tags.get("sesame.decision", f"version {version.version} of {request.name} is registered")
 
 
-def _create_version(client: MlflowClient, run: str, export: Path, request: Request, scratch: Path, asked: str) -> Any:
+def _create_version(
+    client: MlflowClient, run: str, export: Path, request: RegistrationRequest, scratch: Path, asked: str
+) -> Any:
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
 
@@ -278,7 +280,7 @@ def save(export: Path, folder: Path, model: Any = None) -> None:
 
 
 def requirements() -> list[str]:
-    """Pinned to what is installed, without local parts of versions (`+cpu`) that no index has."""
+    """Pinned to installed versions, without local parts (`+cpu`) that no index has."""
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
 
 

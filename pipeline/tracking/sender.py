@@ -1,11 +1,11 @@
-"""Sends spools to a tracking server, in a thread of its own, and never gives up what it cannot send.
+"""Sends spools to a tracking server in a separate thread, and keeps what it cannot send.
 
     caller ──append──► spool file ──read──► sender ──► server
                                               │  fails: wait 0.5, 1, 2 … 60 s and try again
                                               └─ refused, or fails 5 times while the server answers others: set aside
 
-The thread sends its own spool first, and then what earlier flows of the same home left behind.
-Its failures are logged, not raised: tracking must not stop what is being tracked.
+The thread sends its own spool first, then those of earlier flows of the same home. Failures are logged, not raised:
+tracking must not stop the flow.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Sender:
     def wake(self) -> None:
         self._wake.set()
 
-    def seen(self) -> Progress:
-        """How far the spool was sent, by whichever process sends it."""
+    def sent_so_far(self) -> Progress:
+        """How far the spool was sent, by any process."""
         return self.progress if self._owns else self.spool.load()
 
     def close(self, timeout: float) -> None:
-        """Try to send the rest for at most `timeout` seconds. A thread that hangs in a request is left to itself."""
+        """Try to send the rest for at most `timeout` seconds. A thread that hangs in a request is abandoned."""
         self._closing.set()
         self._wake.set()
         if self._thread.ident is None:
@@ -83,7 +83,7 @@ class Sender:
                 before = self.progress.lines
                 try:
                     sent = self._advance()
-                except Exception as error:  # whatever it is, it must not reach the flow
+                except Exception as error:  # no error may reach the flow
                     if self.progress.lines > before:
                         failures = last_failures = 0
                     failures += 1
@@ -102,18 +102,18 @@ class Sender:
             self._others.close()
 
     def _advance(self) -> bool:
-        """Send what there is, own operations first; False if there is nothing."""
+        """Send the next operations, own ones first; False if there are none."""
         self._owns = self._owns or self._own()
         if self._owns and forward(self.spool, self.progress, self._server, self._stop.is_set):
             return True
         return not self._closing.is_set() and next(self._others, False)
 
     def _own(self) -> bool:
-        """Take the right to send the spool, unless another process of the same flow run has it."""
+        """Lock the spool for sending, unless another process of the same flow run holds it."""
         try:
             if self._unlockable or not self._held.enter_context(self.spool.lock()):
                 return False
-        except OSError as error:  # nowhere to write, or a file system without locks: nothing is sent from here
+        except OSError as error:  # not writable, or a file system without locks: nothing is sent
             self._unlockable = True
             _log.warning("%s cannot be locked, so it is not sent: %s", self.spool.path, error)
             return False
@@ -139,9 +139,9 @@ class Sender:
 
 
 def forward(spool: Spool, progress: Progress, server: Server, stop: Callable[[], bool]) -> bool:
-    """Send what stands next in the spool; False if there is nothing. Call with the spool's lock held.
+    """Send the next operations of the spool; False if there are none. Call with the spool's lock held.
 
-    Raises what went wrong if the same operations are to be tried again.
+    Raises the error if the same operations are to be retried.
     """
     lines = spool.read(progress.offset)
     for operations, offset in _groups(lines):
@@ -163,7 +163,7 @@ def forward(spool: Spool, progress: Progress, server: Server, stop: Callable[[],
 
 
 def send_pending(home: Path, uri: str | None = None) -> int:
-    """Send what flows that are over left behind in `home`, here and now; returns how many operations are still kept.
+    """Send the operations that finished flows left in `home`, synchronously; returns how many remain.
 
     Runs whose owner died are ended as killed first.
     """
@@ -173,13 +173,13 @@ def send_pending(home: Path, uri: str | None = None) -> int:
 
 
 def recover(home: Path) -> int:
-    """Note that runs of flows whose process died were killed; returns how many. Needs no server: it is sent later."""
-    found = 0
+    """Mark runs of flows whose process died as killed; returns how many. Needs no server: it is sent later."""
+    num_killed = 0
     for spool in spools(home):
         with spool.lock() as held:
-            found += spool.recover() if held else 0
+            num_killed += spool.recover() if held else 0
             spool.close()
-    return found
+    return num_killed
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------
@@ -212,12 +212,12 @@ def _groups(lines: list[tuple[Operation | None, int]]) -> Iterator[tuple[list[Op
     group: list[Operation | None] = []
     values, end = 0, 0
     for operation, offset in lines:
-        more = len(operation["values"]) if operation is not None and operation["op"] == "metrics" else 0
-        if group and not (_joins(operation, group[0]) and values + more <= METRICS_AT_ONCE):
+        num_values = len(operation["values"]) if operation is not None and operation["op"] == "metrics" else 0
+        if group and not (_joins(operation, group[0]) and values + num_values <= METRICS_AT_ONCE):
             yield group, end
             group, values = [], 0
         group.append(operation)
-        values, end = values + more, offset
+        values, end = values + num_values, offset
     if group:
         yield group, end
 
@@ -235,7 +235,7 @@ def _send(operations: list[Operation], progress: Progress, server: Server) -> No
 
 
 def _hopeless(error: Exception, first: Operation, progress: Progress, server: Server) -> bool:
-    """Whether the operation is at fault, not the server. Others need a run's beginning: it is not given up lightly."""
+    """Whether the operation is at fault, not the server. A run's beginning is retried more: others depend on it."""
     if not server.answers():
         return False
     progress.tries += 1

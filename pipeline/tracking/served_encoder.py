@@ -1,7 +1,7 @@
-"""What a registered encoder runs where it is served: texts in, one mean-pooled embedding per text out.
+"""The code of a served encoder: texts in, one mean-pooled embedding per text out.
 
-MLflow copies this file beside the weights and runs it there, so it imports nothing of ours: only what the model's own
-requirements list. The folder it opens is a Hugging Face model with its tokenizer, in safetensors.
+MLflow copies this file beside the weights and runs it there, so it imports none of our modules, only the model's
+requirements. The folder it opens is a Hugging Face model with its tokenizer, in safetensors.
 
     texts ──► tokenizer ──► network ──► [batch, length, hidden] ──► mean over all tokens but padding ──► [batch, hidden]
 """
@@ -19,7 +19,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 BATCH = 32
-LONGEST = 512  # tokens, for a network that does not say
+LONGEST = 512  # tokens, for networks without a limit
 
 
 class ServedEncoder(PythonModel):

@@ -1,12 +1,12 @@
-"""What is to be tracked, in files until a tracking server has it.
+"""Tracking operations, in files until a tracking server has them.
 
-    HOME/tracking/NAME.jsonl    one operation a line, appended by whoever calls, never rewritten
-    HOME/tracking/NAME.sent     how far it was sent, and which MLflow run stands for which of ours
-    HOME/tracking/NAME.aside    operations that could not be taken, each with its error
-    HOME/tracking/NAME.lock     held by the process that sends; however that process ends, it is freed
+    HOME/tracking/NAME.jsonl    one operation a line, only appended to
+    HOME/tracking/NAME.sent     how far it was sent, and MLflow's run ids by ours
+    HOME/tracking/NAME.aside    operations that could not be sent, each with its error
+    HOME/tracking/NAME.lock     held by the process that sends; released when it ends
 
-A spool whose lock nobody holds has no owner any more: its unended runs were killed, and anybody may send the rest.
-Operations are re-sent after a crash in between, so sending one twice must come to the same as sending it once.
+A spool without a lock holder has no owner any more: its unended runs were killed, and any process may send the rest.
+Operations may be sent twice after a crash, so they must be idempotent.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Progress:
 
     lines: int = 0
     offset: int = 0
-    """Bytes of the spool that are dealt with; a line begins there."""
+    """Bytes of the spool that are sent or set aside; a line begins there."""
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow's run ids by ours."""
     open: list[str] = field(default_factory=list)
     """Our ids of the runs that were sent and whose end was not, oldest first."""
     outcomes: dict[str, str] = field(default_factory=dict)
-    """What was answered to operations that ask something."""
+    """Answers to operations that have one."""
     tries: int = 0
     """How often the next operation failed while the server answered."""
     aside: int = 0
@@ -76,12 +76,12 @@ class Spool:
         self._guard = threading.Lock()
         self._torn = False
         self.lost = 0
-        """Operations that could not even be written down (a full disk)."""
+        """Operations that could not even be written (a full disk)."""
 
     # -- appending ----------------------------------------------------------------------------------------------------
 
     def append(self, operation: Operation) -> None:
-        """Write one operation down. Never raises for the disk's sake: what cannot be written is counted and lost."""
+        """Append an operation. Never raises for a full disk: what cannot be written is counted and lost."""
         line = (json.dumps(operation, separators=(",", ":"), default=str) + "\n").encode()
         with self._guard:
             try:
@@ -119,17 +119,17 @@ class Spool:
 
     def read(self, offset: int) -> list[tuple[Operation | None, int]]:
         """The next operations from `offset` on, each with the offset behind it; None for a line that is damaged."""
-        found: list[tuple[Operation | None, int]] = []
+        operations: list[tuple[Operation | None, int]] = []
         for line in self._lines(offset):
             offset += len(line)
             operation = self._parse(line)
-            found.append((operation if operation and {"op", "id"} <= operation.keys() else None, offset))
-            if len(found) == _LINES:
+            operations.append((operation if operation and {"op", "id"} <= operation.keys() else None, offset))
+            if len(operations) == _LINES:
                 break
-        return found
+        return operations
 
     def load(self) -> Progress:
-        """Where sending stands. What cannot be read counts as nothing sent: sending again is harmless."""
+        """How far the spool was sent. A damaged file counts as nothing sent: sending again is harmless."""
         try:
             return Progress(**json.loads(self._sent.read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
@@ -158,10 +158,10 @@ class Spool:
     def retry_aside(self) -> None:
         """Append what was set aside for another try to the operations still to be sent."""
         entries = self._set_aside()
-        again = [entry["operation"] for entry in entries if not entry["final"]]
-        if not again:
+        operations = [entry["operation"] for entry in entries if not entry["final"]]
+        if not operations:
             return
-        for operation in again:
+        for operation in operations:
             self.append(operation)
         temporary = self._aside.with_name(f".{self._aside.name}.{os.getpid()}.tmp")
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries if entry["final"]))
@@ -176,7 +176,7 @@ class Spool:
     # -- without an owner ---------------------------------------------------------------------------------------------
 
     def recover(self) -> int:
-        """Note that the unended runs of an owner that is gone were killed; gives their number. Needs the lock."""
+        """Mark the unended runs of a dead owner as killed; returns how many. Call with the lock held."""
         if not self.path.exists():
             return 0
         progress = self.load()
@@ -214,7 +214,7 @@ class Spool:
                 yield line
 
     def _parse(self, line: bytes) -> Operation | None:
-        if not line.strip():  # where writing went on after a torn line
+        if not line.strip():  # writing was resumed after a torn line
             return None
         try:
             parsed = json.loads(line)
@@ -226,17 +226,17 @@ class Spool:
 
 def spools(home: Path) -> list[Spool]:
     """All spools of a home, oldest first."""
-    found = []
+    by_time = []
     for path in (home.absolute() / FOLDER).glob("*.jsonl"):
         try:
-            found.append((path.stat().st_mtime, path.stem))
+            by_time.append((path.stat().st_mtime, path.stem))
         except FileNotFoundError:  # another process has just tidied it away
             continue
-    return [Spool(home, name) for _, name in sorted(found) if _NAME.fullmatch(name)]
+    return [Spool(home, name) for _, name in sorted(by_time) if _NAME.fullmatch(name)]
 
 
 def _follow_ends(operation: Operation | None, running: list[str]) -> None:
-    """Keep the list of runs that were begun and not ended."""
+    """Update the list of runs that have begun and not ended."""
     if operation is None or operation.get("op") not in ("run", "end"):
         return
     if operation["id"] in running:

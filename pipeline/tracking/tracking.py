@@ -1,4 +1,4 @@
-"""What a flow reports about itself: runs with params, tags, metrics, figures, tables and data sets, for MLflow.
+"""Tracking of flows in MLflow: runs with params, tags, metrics, figures, tables and data sets.
 
     tracker = Tracker(home, uri, "bert", run_id)
     flow = tracker.run("quickstart", params=recipe)             one parent run per flow run
@@ -7,9 +7,9 @@
     stage.end("FINISHED")
     unsent = tracker.close(timeout=30)
 
-Every call appends a line to a file and returns; a thread sends the lines (`tracking_sender`). A server that is slow,
-dead or not there yet delays what is seen, never what is done: what was not sent is kept and sent by the next tracker of
-the same home. Importing this module does not import MLflow, and nothing here waits for it.
+Every call appends a line to a file and returns; a thread sends the lines (`pipeline.tracking.sender`). A server that is
+slow or down never delays the flow: what was not sent is kept and sent by the next tracker of the same home. Importing
+this module does not import MLflow, and nothing here waits for it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 
 
 class Tracker:
-    """Tracks one flow run. Calls may come from any thread; a disabled tracker takes them and does nothing.
+    """Tracks one flow run. Calls may come from any thread; a disabled tracker ignores them.
 
-    A second tracker of the same `run_id`, later or in another process, goes on with the same parent run.
+    A second tracker of the same `run_id`, later or in another process, continues the same parent run.
     """
 
     def __init__(self, home: Path, uri: str | None, experiment: str, run_id: str, enabled: bool = True) -> None:
@@ -105,19 +105,19 @@ class Tracker:
         return run
 
     def url(self, run: TrackedRun) -> str | None:
-        """Where a person finds the run: its page on the server, or the command that shows it."""
+        """The run's page on the server, or the command that shows it; None if disabled."""
         if not self.enabled:
             return None
         if not self._server.remote:
             return "sesame ui"
         parts = urlsplit(self._server.uri)
-        base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")  # no password on the screen
-        page = self._server.page(self.experiment, self._sender.seen().runs.get(run.id))
+        base = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")  # without the password
+        page = self._server.page(self.experiment, self._sender.sent_so_far().runs.get(run.id))
         return f"{base}/{page}"
 
     def outcome(self, ask: str) -> str | None:
-        """What was answered to an operation that asks something; None until it was sent."""
-        return self._sender.seen().outcomes.get(ask) if self.enabled else None
+        """The answer to an operation; None until it was sent."""
+        return self._sender.sent_so_far().outcomes.get(ask) if self.enabled else None
 
     def close(self, timeout: float = 30.0) -> int:
         """Try to send what is left; returns how many operations were not sent. They are kept."""
@@ -167,29 +167,29 @@ class TrackedRun:
     def metrics(self, values: Mapping[str, Any], step: int, time: float | None = None) -> None:
         """Numbers at one step; `time` in seconds since the epoch, by default now.
 
-        MLflow keeps no infinity and no text: such values are left out and counted in the run's tags.
+        MLflow stores neither infinities nor texts: such values are left out and counted in the run's tags.
         """
-        kept: dict[str, float] = {}
+        numbers: dict[str, float] = {}
         for name, value in values.items():
             if not isinstance(value, Real) or isinstance(value, bool):
                 self._drop("sesame.nonnumeric")
                 continue
             number = _float(value)
             if math.isfinite(number):
-                kept[metric_name(name)] = number
+                numbers[metric_name(name)] = number
             else:
                 self._drop("sesame.nonfinite")
-        if kept:
+        if numbers:
             stamp = self.tracker.now() if time is None else int(time * 1000)
-            self._add("metrics", values=kept, step=int(step), time=stamp)
+            self._add("metrics", values=numbers, step=int(step), time=stamp)
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """The metrics of a record as training writes it: with `step` and `time` among the numbers."""
+        """Log the metrics of a training record, which has `step` and `time` among the numbers."""
         values = {name: value for name, value in record.items() if name not in ("step", "time")}
         self.metrics(values, record["step"], record.get("time"))
 
     def params(self, params: Mapping[str, Any]) -> None:
-        """Nested values under dotted names, which cannot change later; what is too long goes to an artifact."""
+        """Log nested values under dotted names, which cannot change later; long values go to an artifact."""
         short, long = {}, {}
         for name, value in flatten(params).items():
             key = metric_name(name)
@@ -204,25 +204,25 @@ class TrackedRun:
             self.text(json.dumps(long, indent=2, ensure_ascii=False), LONG_PARAMS)
 
     def describe(self, description: str) -> None:
-        """What a person reads first on the run's page, Markdown; a later one takes the place of the first."""
+        """Set the description on the run's page, Markdown; it replaces an earlier one."""
         self.tags({NOTE: description})
 
     def tags(self, tags: Mapping[str, Any]) -> None:
         self._add("tags", tags=_tags(tags))
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """A file, or what is in a folder, to be copied below `folder`. It must stay until it was sent."""
+        """Log a file, or the contents of a folder, below `folder`. It must stay until it was sent."""
         self._add("artifact", path=str(Path(path).absolute()), folder=folder)
 
     def text(self, text: str, file: str) -> None:
-        """A text as an artifact named `file`."""
+        """Log a text as an artifact named `file`."""
         self._add("text", text=text, file=file)
 
     def table(self, columns: Sequence[str], data: Sequence[Sequence[Any]], file: str) -> None:
-        """A table as an artifact named `file` (ends in .json), which MLflow shows as one and `mlflow.load_table` reads.
+        """Log a table as an artifact named `file` (*.json), which MLflow shows and `mlflow.load_table` reads.
 
         data: rows, each with a text, number, flag or None per column; numbers that are not finite become None. A second
-        table of the same name takes the place of the first. ValueError for what is no table.
+        table of the same name replaces the first. ValueError for a malformed table.
         """
         if not file.endswith(".json"):
             raise ValueError(f"a table's file ends in .json, not as {file!r} does")
@@ -235,11 +235,11 @@ class TrackedRun:
         self._add("table", columns=list(columns), data=cells, file=file)
 
     def dataset(self, name: str, digest: str, source: str, context: str, profile: Mapping[str, Any]) -> None:
-        """Data that the run read: `digest` identifies it (36 characters are kept), `context` says what it was for."""
+        """Log data that the run read. digest: identifies it (36 characters are kept); context: what it was used for."""
         self._add("dataset", name=name, digest=digest[:36], source=source, context=context, profile=dict(profile))
 
     def end(self, status: str = "FINISHED") -> None:
-        """The run is over: FINISHED, FAILED or KILLED. Only the first call counts."""
+        """End the run as FINISHED, FAILED or KILLED. Only the first call counts."""
         if status not in STATUSES:
             raise ValueError(f"status {status!r} is none of {', '.join(STATUSES)}")
         if self._ended:
@@ -255,7 +255,7 @@ class TrackedRun:
 
     def _drop(self, tag: str) -> None:
         self._dropped[tag] += 1
-        if self._dropped[tag] == 1:  # seen at once; how often, in the end
+        if self._dropped[tag] == 1:  # logged at once; the count is logged at the end
             self.tags({tag: 1})
 
 
@@ -281,7 +281,7 @@ def metric_name(name: str) -> str:
 def follow(path: Path, callback: Callable[[dict[str, Any]], None], stop: threading.Event, every: float = 0.2) -> None:
     """Call `callback` with each record of a growing file of JSON lines, from its start, until `stop` is set.
 
-    The file may come into being later. What is there when `stop` is set is still read; a line without its end is not.
+    The file may be created later. Lines present when `stop` is set are still read; incomplete ones are not.
     A step may come again (a run that went on from a checkpoint): the last record of a step is the one that counts.
     """
     position = 0
@@ -289,7 +289,7 @@ def follow(path: Path, callback: Callable[[dict[str, Any]], None], stop: threadi
         last = stop.is_set()
         if path.exists():
             with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < position:  # begun anew
+                if os.fstat(file.fileno()).st_size < position:  # restarted
                     position = 0
                 file.seek(position)
                 for line in file:
@@ -305,7 +305,7 @@ def follow(path: Path, callback: Callable[[dict[str, Any]], None], stop: threadi
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """None for a line that a killed writer left torn, and for what is no record."""
+    """A parsed record; None for a torn line, and for anything that is not a record."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -319,7 +319,7 @@ def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _cell(value: Any) -> str | int | float | bool | None:
-    """A value as JSON has it."""
+    """A value as a JSON scalar."""
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Integral):

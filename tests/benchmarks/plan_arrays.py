@@ -21,7 +21,7 @@ from pipeline.estimate.estimate import estimate
 from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
-from pipeline.runs import every
+from pipeline.runs import all_runs
 from training.job import METRICS
 
 STEPS = {"autoencoder": 300, "anomaly": 2000, "compression": 100, "rbm-pretraining": 400}
@@ -55,7 +55,7 @@ def ran(home: Home, name: str, settings: list[str], steps: int) -> tuple[int, fl
             peak = peak if ended else max(peak, anonymous(run.pid))
             time.sleep(0.05)
     assert run.returncode == 0, f"the run failed; see {' '.join(command[1:])}"
-    newest = max(every(home.runs), key=lambda record: record.started)
+    newest = max(all_runs(home.runs), key=lambda record: record.started)
     return peak, newest.metrics["pretrain.train_seconds"]
 
 

@@ -69,9 +69,9 @@ class Base:
     def find(self) -> None:
         """Look up what `make` made."""
         for node in self.nodes.values():
-            found = self.store.get(node.stage.key(node.config, dag.inputs_of(node, self.made)))
-            assert found is not None
-            self.made[node.name] = found
+            artifact = self.store.get(node.stage.key(node.config, dag.inputs_of(node, self.made)))
+            assert artifact is not None
+            self.made[node.name] = artifact
 
     def execution(self, home: Path, store: Store, downloads: Path) -> Execution:
         """Over a store, with tracking into a spool of `home` that nobody sends."""

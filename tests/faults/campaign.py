@@ -25,7 +25,7 @@ from tests.faults.base import Base, quick
 from tests.faults.forks import Ended, forked
 from tests.faults.operations import Fault, Operation, Operations
 from tests.faults.report import AT_ANY_TIME, BETWEEN, Report, Traced, Tried
-from tests.faults.scenarios import Resumed, Scenario, every
+from tests.faults.scenarios import Resumed, Scenario, all_scenarios
 
 ENDS = (("killed at a random time", 2), ("file too large", 2), ("killed, file too large", 1))
 """Kinds of that, and how often they are drawn. The kernel cuts a write short at a limit of file sizes, whoever writes:
@@ -68,18 +68,22 @@ class Campaign:
             ended = forked(lambda tell: self.base.make(), self.log)
             assert ended.succeeded, ended
             self.base.find()
-            scenarios = [one for one in every(self.base) if not only or one.name in only]
+            scenarios = [scenario for scenario in all_scenarios(self.base) if not only or scenario.name in only]
             for scenario in scenarios:
                 self._trace(scenario)
             began = time.monotonic()
-            plans = {one.name: self._plan(self.report.traced[one.name]) for one in scenarios}
+            plans = {scenario.name: self._plan(self.report.traced[scenario.name]) for scenario in scenarios}
             each = injections // len(scenarios)
             needed = {name: self._coverage(plan, self.report.traced[name], each) for name, plan in plans.items()}
             share = max(0, injections - sum(map(len, needed.values()))) // len(scenarios)
             for scenario in scenarios:
                 more = self._some(plans[scenario.name], share)
                 self._carry_out(scenario, needed[scenario.name], more, most)
-            kinds = damage.every(self.base, next(one for one in scenarios if isinstance(one, Resumed))) if harms else []
+            kinds = (
+                damage.all_damage(self.base, next(scenario for scenario in scenarios if isinstance(scenario, Resumed)))
+                if harms
+                else []
+            )
             for number, harmed in enumerate(kinds):
                 self._harm(harmed, range(number, number + harms // len(kinds)))
         self.report.seconds = time.monotonic() - began
@@ -95,9 +99,9 @@ class Campaign:
         ended = self._forked(scenario, root, _tell_seen, Operations(root))
         assert ended.succeeded, f"{scenario.name}: {ended}"
         outcome = scenario.outcome(root)
-        assert not (found := scenario.visible(root)), found
+        assert not (visible := scenario.visible(root)), visible
         self._remove(root)
-        seen = [Operation(*one) for one in ended.told["seen"]]
+        seen = [Operation(*values) for values in ended.told["seen"]]
         self.report.traced[scenario.name] = Traced(seen, outcome, ended.seconds)
         classes = Counter(operation.kind for operation in seen)
         self.say(f"{scenario.name}: {len(seen)} operations in {ended.seconds:.2f} s: {dict(classes)}")
@@ -106,13 +110,17 @@ class Campaign:
         """Leave what a run leaves that is killed soon after its second checkpoint."""
         root = self._root(scenario)
         ended = self._forked(
-            scenario, root, lambda tell, one: tell(seen=[tuple(o) for o in one.seen]), Operations(root)
+            scenario, root, lambda tell, operations: tell(seen=[tuple(o) for o in operations.seen]), Operations(root)
         )
-        marks = [n for n, one in enumerate(ended.told["seen"]) if one[0] == "replace" and "checkpoint.json" in one[2]]
+        marks = [
+            n
+            for n, operations in enumerate(ended.told["seen"])
+            if operations[0] == "replace" and "checkpoint.json" in operations[2]
+        ]
         shutil.rmtree(root)
         root = self._root(scenario)
         fault = Fault(marks[1] + 3)
-        ended = self._forked(scenario, root, lambda tell, one: None, Operations(root, fault))
+        ended = self._forked(scenario, root, lambda tell, operations: None, Operations(root, fault))
         assert ended.signal == signal.SIGKILL
         scenario.ended = root
 
@@ -177,21 +185,23 @@ class Campaign:
         lost = ""
         struck: list[Tried] = []
         for injection in injections:
-            one, failed = self._inject(scenario, root, injection)
-            struck += [one] if one else []
-            self.report.missed += not one
+            trial, failed = self._inject(scenario, root, injection)
+            struck += [trial] if trial else []
+            self.report.missed += not trial
             lost = lost or failed or self._problem(scenario, root)
         if not lost:
             ended = self._forked(scenario, root, lambda tell, operations: None)
             lost = "" if ended.succeeded else f"a rerun fails: {ended.error or f'signal {ended.signal}'}"
         lost = lost or self._problem(scenario, root) or self._difference(scenario, root)
         if lost:
-            kinds = ", then ".join(f"{one.kind} at {one.operation.site} ({one.operation.name})" for one in struck)
+            kinds = ", then ".join(
+                f"{trial.kind} at {trial.operation.site} ({trial.operation.name})" for trial in struck
+            )
             self.say(f"LOST in {scenario.name}: {kinds}: {lost}\n{self._said()}\n(left at {root})")
         else:
             self._remove(root)
-        for one in struck:
-            one.lost = lost
+        for trial in struck:
+            trial.lost = lost
         self.report.tried += struck
 
     def _inject(self, scenario: Scenario, root: Path, injection: Injection) -> tuple[Tried | None, str]:
@@ -199,7 +209,7 @@ class Campaign:
         traced = self.report.traced[scenario.name]
         fault, kind = injection.fault, injection.kind
         if fault:
-            ended = self._forked(scenario, root, lambda tell, one: None, Operations(root, fault))
+            ended = self._forked(scenario, root, lambda tell, operations: None, Operations(root, fault))
             if "struck" not in ended.told:
                 return None, "" if ended.succeeded else f"a run that met no fault fails: {ended}"
             operation = Operation(*ended.told["struck"])
@@ -209,10 +219,10 @@ class Campaign:
             operation = Operation(AT_ANY_TIME, "(anywhere)", "")
             if "time" in kind:
                 after = injection.amount * traced.seconds
-                ended = self._forked(scenario, root, lambda tell, one: None, kill_after=after)
+                ended = self._forked(scenario, root, lambda tell, operations: None, kill_after=after)
             else:
                 limit = int(injection.amount), "killed" in kind
-                ended = self._forked(scenario, root, lambda tell, one: None, limit=limit)
+                ended = self._forked(scenario, root, lambda tell, operations: None, limit=limit)
             if ended.succeeded:
                 return None, ""
         wrong = f"it hangs: {ended}" if ended.signal == signal.SIGALRM else ""
@@ -277,10 +287,10 @@ class Campaign:
 
     def _problem(self, scenario: Scenario, root: Path) -> str:
         try:
-            found = scenario.visible(root)
+            problems = scenario.visible(root)
         except Exception as error:
             return f"what is there cannot be read: {type(error).__name__}: {error}"
-        return f"half-made and visible: {'; '.join(found)}" if found else ""
+        return f"half-made and visible: {'; '.join(problems)}" if problems else ""
 
     def _difference(self, scenario: Scenario, root: Path) -> str:
         try:
@@ -288,8 +298,10 @@ class Campaign:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
         wanted = self.report.traced[scenario.name].outcome
-        found = [f"{name} is {outcome[name]}, not {wanted[name]}" for name in wanted if outcome[name] != wanted[name]]
-        return f"something else is made: {'; '.join(found)}" if found else ""
+        differences = [
+            f"{name} is {outcome[name]}, not {wanted[name]}" for name in wanted if outcome[name] != wanted[name]
+        ]
+        return f"something else is made: {'; '.join(differences)}" if differences else ""
 
     def _said(self) -> str:
         """The end of what forked processes printed."""
@@ -314,7 +326,7 @@ class Campaign:
 
 
 def _tell_seen(tell: Callable[..., None], operations: Operations) -> None:
-    tell(seen=[tuple(one) for one in operations.seen])
+    tell(seen=[tuple(operation) for operation in operations.seen])
 
 
 def folder_on_memory() -> Path:

@@ -72,7 +72,7 @@ class Harmed:
     def before(self, root: Path, file: Path, harm: str) -> None:
         """What must be noticed, and what a person then does, before the rerun."""
 
-    def difference(self, root: Path, file: Path, wanted: Any, said: str) -> str:
+    def difference(self, root: Path, file: Path, wanted: Any, output: str) -> str:
         """What is wrong after the rerun, which `said` this on its standard error."""
         outcome = self.scenario.outcome(root)
         return "" if outcome == wanted else f"{outcome} instead of {wanted}"
@@ -93,15 +93,15 @@ class Checkpoints(Harmed):
         [work] = (root / "store" / ".work").glob("pretrain-????????????????")
         return work
 
-    def difference(self, root: Path, file: Path, wanted: Any, said: str) -> str:
+    def difference(self, root: Path, file: Path, wanted: Any, output: str) -> str:
         if file.name == METRICS:  # what it said of the steps before the checkpoint is gone
             outcome = self.scenario.outcome(root)
             return "" if outcome["digest"] == wanted["digest"] else "other weights"
         marked = file.name == MARKER  # white space in it may change, and without it there is no checkpoint
         folder = next(part for part in file.parts if part.startswith("step-"))
-        if folder.startswith("step-00000006") and folder not in said and not marked:
-            return f"{folder} was not named: {said[-300:]}"
-        return super().difference(root, file, wanted, said)
+        if folder.startswith("step-00000006") and folder not in output and not marked:
+            return f"{folder} was not named: {output[-300:]}"
+        return super().difference(root, file, wanted, output)
 
 
 class Cached(Harmed):
@@ -156,7 +156,7 @@ class Records(Harmed):
         return root
 
     def before(self, root: Path, file: Path, harm: str) -> None:
-        listed = runs.every(root)
+        listed = runs.all_runs(root)
         others = {path.stem for path in root.glob("*.json") if path != file} - {run.run_id for run in listed}
         assert not others, f"{others} are not listed any more"
         for run in listed:
@@ -165,8 +165,8 @@ class Records(Harmed):
             except UserError as error:
                 assert str(file) in str(error), f"the error does not name it: {error}"
 
-    def difference(self, root: Path, file: Path, wanted: Any, said: str) -> str:
-        return super().difference(root, file, wanted, said) if file.suffix == ".json" else ""
+    def difference(self, root: Path, file: Path, wanted: Any, output: str) -> str:
+        return super().difference(root, file, wanted, output) if file.suffix == ".json" else ""
 
 
 class Spooled(Harmed):
@@ -186,15 +186,15 @@ class Spooled(Harmed):
     def among(self, root: Path) -> Path:
         return root / "home" / "tracking"
 
-    def difference(self, root: Path, file: Path, wanted: Any, said: str) -> str:
+    def difference(self, root: Path, file: Path, wanted: Any, output: str) -> str:
         """What stood in the harmed file may be lost; what comes later, or stood elsewhere, is not."""
-        told = {name for name in self.tracked.told(root) if name != file.stem}
+        names = {name for name in self.tracked.told(root) if name != file.stem}
         unsent = sum(spool.unsent() for spool in spools(root / "home"))
-        missing = {"run-0", "run-1", "run-2"} - {file.stem} - told
+        missing = {"run-0", "run-1", "run-2"} - {file.stem} - names
         return f"{missing} not told, {unsent} unsent" if missing or unsent else ""
 
 
-def every(base: Base, resumed: Resumed) -> list[Harmed]:
+def all_damage(base: Base, resumed: Resumed) -> list[Harmed]:
     """All of them."""
     return [
         Checkpoints(resumed),

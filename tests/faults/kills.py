@@ -121,8 +121,8 @@ class Kills:
                 mine.append(Kill(name))
                 self._kill(mine[-1])
             self._wait(lambda: False)
-            made = self._made()
-            lost = "" if made == wanted else _difference(made, wanted)
+            values = self._made()
+            lost = "" if values == wanted else _difference(values, wanted)
         except AssertionError as error:
             lost = f"{error} {self.log.read_text(errors='replace')[-2000:]}"
             self._sweep()
@@ -137,10 +137,10 @@ class Kills:
         if self.random.random() >= EARLY:
             step = self._step() + self.random.randint(self.every, 4 * self.every)
             assert self._wait(lambda: self._step() >= step), "training is over before the last kill: take more --steps"
-        found: list[psutil.Process] = []
-        assert self._wait(lambda: bool(self._victims(kill.victim, found))), f"there is no {kill.victim} to kill"
+        victims: list[psutil.Process] = []
+        assert self._wait(lambda: bool(self._victims(kill.victim, victims))), f"there is no {kill.victim} to kill"
         kill.step, lines, began = self._step(), self._lines(), time.monotonic()
-        self.random.choice(found).kill()
+        self.random.choice(victims).kill()
         self._last = kill
         self._wait(lambda: self._lines() > lines)
         kill.seconds = time.monotonic() - began
@@ -171,7 +171,7 @@ class Kills:
 
     def _made(self) -> dict[str, Any]:
         store = Store(self.home / "store")
-        [artifact] = [one for one in store.list() if one.stage == "pretrain"]
+        [artifact] = [candidate for candidate in store.list() if candidate.stage == "pretrain"]
         assert not (problems := store.verify(artifact)), problems
         return {"digest": artifact.output_digest, "curve": curve(artifact)}
 
@@ -203,13 +203,13 @@ class Kills:
             for process in self.run.children(recursive=True):
                 self.family.setdefault(process.pid, process)
 
-    def _victims(self, name: str, found: list[psutil.Process]) -> list[psutil.Process]:
+    def _victims(self, name: str, victims: list[psutil.Process]) -> list[psutil.Process]:
         """Fills `found` with the living processes of that name."""
         assert self.run is not None
-        found[:] = [self.run] if name == "driver" else []
+        victims[:] = [self.run] if name == "driver" else []
         if name != "driver":
-            found += [process for process in self._alive() if VICTIMS[name] in _command(process)]
-        return found
+            victims += [process for process in self._alive() if VICTIMS[name] in _command(process)]
+        return victims
 
     def _alive(self) -> list[psutil.Process]:
         return [p for p in self.family.values() if p.is_running() and _command(p)]
@@ -235,12 +235,12 @@ class Kills:
     # -- what training has done ---------------------------------------------------------------------------------------
 
     def _records(self) -> list[dict[str, Any]]:
-        found = []
+        records = []
         for path in (self.home / "store" / WORK).glob("pretrain-*/metrics.jsonl"):
             for line in path.read_bytes().splitlines():
                 with contextlib.suppress(ValueError):
-                    found.append(json.loads(line))
-        return found
+                    records.append(json.loads(line))
+        return records
 
     def _lines(self) -> int:
         return len(self._records())
@@ -263,17 +263,17 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-def _difference(made: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(values: dict[str, Any], wanted: dict[str, Any]) -> str:
     steps = {record["step"]: record for record in wanted["curve"]}
-    for record in made["curve"]:
+    for record in values["curve"]:
         other = steps.pop(record["step"], {})
-        found = [
+        differences = [
             f"{name} {record.get(name)} instead of {other.get(name)}"
             for name in sorted({*record, *other})
             if record.get(name) != other.get(name)
         ]
-        if found:
-            return f"step {record['step']} differs: {', '.join(found)}"
+        if differences:
+            return f"step {record['step']} differs: {', '.join(differences)}"
     return f"steps {sorted(steps)[:5]} are missing" if steps else "the weights differ"
 
 

@@ -211,8 +211,8 @@ class Operations:
     def _os_sendfile(self, call: Callable[..., int]) -> Callable[..., int]:
         def operation(out: int, source: int, offset: int, count: int) -> int:
             half = (os.fstat(source).st_size - offset) // 2
-            whole = lambda: call(out, source, offset, count)  # noqa: E731
-            return self.do("write", _named(out), whole, lambda: half and call(out, source, offset, half))
+            send = lambda: call(out, source, offset, count)  # noqa: E731
+            return self.do("write", _named(out), send, lambda: half and call(out, source, offset, half))
 
         return operation
 

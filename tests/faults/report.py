@@ -43,21 +43,21 @@ class Report:
 
     @property
     def lost(self) -> list[Tried]:
-        return [one for one in self.tried if one.lost]
+        return [trial for trial in self.tried if trial.lost]
 
     def not_hit(self) -> list[str]:
         """Classes of operations of a scenario that its trace has and no fault met."""
-        hit = {(one.scenario, one.operation.kind) for one in self.tried}
-        traced = {(name, operation.kind) for name, one in self.traced.items() for operation in one.operations}
+        hit = {(trial.scenario, trial.operation.kind) for trial in self.tried}
+        traced = {(name, operation.kind) for name, trial in self.traced.items() for operation in trial.operations}
         return sorted(f"{name}: {kind}" for name, kind in traced - hit)
 
     def never_hit(self) -> list[str]:
         """Classes of operations that no fault met in any scenario."""
-        return sorted(set(CLASSES) - {one.operation.kind for one in self.tried})
+        return sorted(set(CLASSES) - {trial.operation.kind for trial in self.tried})
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
-        tried = [{**asdict(one), "operation": one.operation._asdict()} for one in self.tried]
+        tried = [{**asdict(trial), "operation": trial.operation._asdict()} for trial in self.tried]
         never = {"not_hit": self.not_hit(), "never_hit": self.never_hit()}
         return {"tried": tried, **never, "missed": self.missed, "seconds": self.seconds}
 
@@ -67,17 +67,17 @@ def table(report: Report) -> str:
     lines = [f"{'stage':24}{'operation':10}{'tried':>7}{'survived':>10}{'lost':>6}   kinds"]
     groups: dict[tuple[str, str], list[Tried]] = defaultdict(list)
     order = [*CLASSES, AT_ANY_TIME, BETWEEN]
-    for one in report.tried:
-        groups[one.scenario, one.operation.kind].append(one)
-    stages = list(dict.fromkeys(one.scenario for one in report.tried))
+    for trial in report.tried:
+        groups[trial.scenario, trial.operation.kind].append(trial)
+    stages = list(dict.fromkeys(trial.scenario for trial in report.tried))
     for stage, kind in sorted(groups, key=lambda group: (stages.index(group[0]), order.index(group[1]))):
-        ones = groups[stage, kind]
-        lost = sum(bool(one.lost) for one in ones)
-        kinds = ", ".join(f"{count} {name}" for name, count in Counter(one.kind for one in ones).most_common())
-        lines.append(f"{stage:24}{kind:10}{len(ones):7}{len(ones) - lost:10}{lost:6}   {kinds}")
+        trials = groups[stage, kind]
+        lost = sum(bool(trial.lost) for trial in trials)
+        kinds = ", ".join(f"{count} {name}" for name, count in Counter(trial.kind for trial in trials).most_common())
+        lines.append(f"{stage:24}{kind:10}{len(trials):7}{len(trials) - lost:10}{lost:6}   {kinds}")
     lines += ["", f"{'kind':34}{'tried':>7}{'survived':>10}{'lost':>6}"]
-    for kind, count in Counter(one.kind for one in report.tried).most_common():
-        lost = sum(bool(one.lost) for one in report.tried if one.kind == kind)
+    for kind, count in Counter(trial.kind for trial in report.tried).most_common():
+        lost = sum(bool(trial.lost) for trial in report.tried if trial.kind == kind)
         lines.append(f"{kind:34}{count:7}{count - lost:10}{lost:6}")
     total, lost = len(report.tried), len(report.lost)
     lines += [f"{'all':34}{total:7}{total - lost:10}{lost:6}", ""]

@@ -76,12 +76,12 @@ class Made(Scenario):
 
     def visible(self, root: Path) -> list[str]:
         store = self.store(root)
-        found = [problem for artifact in store.list() for problem in store.verify(artifact)]
-        found += [f"{artifact!r} is another one" for artifact in store.list() if not self.is_right(artifact)]
+        problems = [problem for artifact in store.list() for problem in store.verify(artifact)]
+        problems += [f"{artifact!r} is another one" for artifact in store.list() if not self.is_right(artifact)]
         cache = root / "downloads" / unit_cache.FOLDER
         names = [path.name for path in cache.iterdir() if not path.name.startswith(".")] if cache.is_dir() else []
-        found += [f"unit {name} is not whole" for name in names if unit_cache.find(cache, name) is None]
-        return found + [
+        problems += [f"unit {name} is not whole" for name in names if unit_cache.find(cache, name) is None]
+        return problems + [
             f"{checkpoint.folder} is not whole"
             for checkpoint in checkpoints.committed(store.work(self.key) / "checkpoints")
             if checkpoints.damaged(checkpoint, Worker())
@@ -142,23 +142,23 @@ class Remote(Made):
     def run(self, root: Path, operations: Operations) -> None:
         super().run(root, operations)
         system = fs.SubTreeFileSystem(str(root / "remote"), fs.LocalFileSystem())
-        found = Store(remote.traced(operations, system, self.kind), cache=root / "elsewhere").get(self.key)
-        assert found is not None
-        for name in found.manifest["files"]:
-            (found.path / name).read_bytes()
+        artifact = Store(remote.traced(operations, system, self.kind), cache=root / "elsewhere").get(self.key)
+        assert artifact is not None
+        for name in artifact.manifest["files"]:
+            (artifact.path / name).read_bytes()
 
     def visible(self, root: Path) -> list[str]:
-        found = super().visible(root)
+        problems = super().visible(root)
         store = Store(fs.SubTreeFileSystem(str(root / "remote"), fs.LocalFileSystem()), cache=root / "elsewhere")
         for artifact in store.list():
             copied = store.home / ".copies" / artifact.key / artifact.manifest["attempt"]
             if copied.is_dir():
-                found += [
+                problems += [
                     f"the copy's {name} is not what was committed"
                     for name, entry in artifact.manifest["files"].items()
                     if not (copied / name).is_file() or (copied / name).stat().st_size != entry["size"]
                 ]
-        return found
+        return problems
 
 
 class Deleted(Made):
@@ -189,13 +189,13 @@ class Recorded(Scenario):
 
     def visible(self, root: Path) -> list[str]:
         wanted = self.base.recipe.science()
-        others = [run.run_id for run in runs.every(root) if runs.recipe_of(root, run).science() != wanted]
+        others = [run.run_id for run in runs.all_runs(root) if runs.recipe_of(root, run).science() != wanted]
         return [f"the recipe of {name} is another one" for name in others]
 
     def outcome(self, root: Path) -> Any:
         last = runs.find(root, "last")
         assert runs.recipe_of(root, last).science() == self.base.recipe.science()
-        return {"status": last.status, "stages": {name: one.artifact for name, one in last.stages.items()}}
+        return {"status": last.status, "stages": {name: stage.artifact for name, stage in last.stages.items()}}
 
 
 class Ledger(Server):
@@ -252,15 +252,15 @@ class Tracked(Scenario):
     def outcome(self, root: Path) -> Any:
         lacking = set(self._acknowledged(root)) - self.told(root)
         assert not lacking, f"of {lacking} not all was sent"
-        begun = {one["id"] for one in self._sent(root) if one["op"] == "run"}
-        ended = {one["id"] for one in self._sent(root) if one["op"] == "end"}
+        begun = {operation["id"] for operation in self._sent(root) if operation["op"] == "run"}
+        ended = {operation["id"] for operation in self._sent(root) if operation["op"] == "end"}
         assert begun == ended, f"{begun - ended} run for ever"
         return {"unsent": sum(spool.unsent() for spool in spools(self.home(root)))}
 
     def told(self, root: Path) -> set[str]:
         """The runs whose every step the server was told."""
-        metrics = [one for one in self._sent(root) if {"id", "step", "values"} <= one.keys()]
-        steps = {(one["id"], one["step"]): one["values"] for one in metrics}
+        metrics = [operation for operation in self._sent(root) if {"id", "step", "values"} <= operation.keys()]
+        steps = {(operation["id"], operation["step"]): operation["values"] for operation in metrics}
         wanted = [{"loss": 1 / (step + 1)} for step in range(self.STEPS)]
         return {name for name, _ in steps if [steps.get((name, step)) for step in range(self.STEPS)] == wanted}
 
@@ -276,11 +276,11 @@ class Tracked(Scenario):
 
     @staticmethod
     def _sent(root: Path) -> list[dict[str, Any]]:
-        path, found = _beside(root, "server"), []
+        path, operations = _beside(root, "server"), []
         for line in path.read_text().splitlines() if path.exists() else []:
             with contextlib.suppress(ValueError):  # torn: it was not answered
-                found += [json.loads(line)] if line else []
-        return found
+                operations += [json.loads(line)] if line else []
+        return operations
 
 
 def _beside(root: Path, what: str) -> Path:
@@ -297,7 +297,7 @@ def _unreadable(home: Path) -> int:
     return count
 
 
-def every(base: Base) -> list[Scenario]:
+def all_scenarios(base: Base) -> list[Scenario]:
     """All of them."""
     return [
         Made(base, "ingest"),

@@ -29,25 +29,25 @@ def faults(*arguments: str) -> Any:
         [sys.executable, "-m", "tests.faults", "--json", *arguments], capture_output=True, text=True, check=False
     )
     assert done.stdout, done.stderr[-5000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    report = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stderr[-5000:]
-    return found
+    return report
 
 
 def test_nothing_is_lost_to_a_few_faults_of_every_class() -> None:
-    found = faults("--quick")
-    assert [one for one in found["tried"] if one["lost"]] == []
-    assert found["never_hit"] == []
-    assert len(found["tried"]) >= 50
+    report = faults("--quick")
+    assert [trial for trial in report["tried"] if trial["lost"]] == []
+    assert report["never_hit"] == []
+    assert len(report["tried"]) >= 50
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_nothing_is_lost_to_a_thousand_faults() -> None:
-    found = faults()
-    assert [one for one in found["tried"] if one["lost"]] == []
-    assert found["not_hit"] == []
-    assert len(found["tried"]) >= 1000
+    report = faults()
+    assert [trial for trial in report["tried"] if trial["lost"]] == []
+    assert report["not_hit"] == []
+    assert len(report["tried"]) >= 1000
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_every_class_is_seen_in_its_order(tmp_path: Path) -> None:
     with operations.installed():
         everything(tmp_path)
         (tmp_path.parent / f"{tmp_path.name}-elsewhere").mkdir()
-    kinds = [one.kind for one in operations.seen]
+    kinds = [operation.kind for operation in operations.seen]
     assert kinds == [
         "mkdir", "open", "write", "fsync", "rename", "replace", "link", "unlink", "rmdir", "save", "open", "report",
     ]  # fmt: skip
@@ -124,7 +124,7 @@ def test_arrow_writes_through(tmp_path: Path) -> None:
     with operations.installed():
         write()
     assert pa.ipc.open_file(str(tmp_path / "x.arrow")).read_all()["x"].to_pylist() == [1, 2, 3]
-    writes = [one.kind for one in operations.seen].count("write")
+    writes = [operation.kind for operation in operations.seen].count("write")
     assert writes > 3
     with Operations(tmp_path, Fault(writes, errno.EIO)).installed(), pytest.raises(OSError, match="error"):
         write()
@@ -161,8 +161,8 @@ class Careless(Scenario):
             (root / "made").write_text("12345678")
 
     def visible(self, root: Path) -> list[str]:
-        made = root / "made"
-        return [f"{made} is torn"] if made.exists() and made.read_text() != "12345678" else []
+        folder = root / "made"
+        return [f"{folder} is torn"] if folder.exists() and folder.read_text() != "12345678" else []
 
     def outcome(self, root: Path) -> Any:
         return {"made": (root / "made").read_text()}
@@ -174,8 +174,8 @@ def test_what_is_lost_is_told(tmp_path: Path, fault: Fault) -> None:
     seen = [Operation("open", "", ""), Operation("write", "", "")]
     campaign.report = Report(traced={"careless": Traced(seen, {"made": "12345678"}, 0.1)})
     campaign._round(Careless(campaign.base), [Injection(fault)])
-    [one] = campaign.report.lost
-    assert "is torn" in one.lost
+    [trial] = campaign.report.lost
+    assert "is torn" in trial.lost
     campaign._round(Careless(campaign.base), [Injection(Fault(1, errno.EACCES))])
     assert len(campaign.report.lost) == 1, "a fault that leaves nothing behind costs nothing"
-    assert campaign.report.never_hit() == sorted(set(CLASSES) - {"open", one.operation.kind})
+    assert campaign.report.never_hit() == sorted(set(CLASSES) - {"open", trial.operation.kind})

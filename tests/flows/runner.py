@@ -59,11 +59,11 @@ class Runner:
     def has_nothing_but(self, artifacts: int) -> None:
         """So many artifacts, all whole: nothing of other attempts, of their work, or of files half-written."""
         store = self.home.store()
-        found = store.list()
-        assert len(found) == artifacts and not [problem for one in found for problem in store.verify(one)]
-        assert {path.name for path in store.home.iterdir()} == {WORK, *(one.key for one in found)}
-        for one in found:
-            names = {path.name for path in (store.home / one.key).iterdir()}
-            assert names == {"manifest.json", one.manifest["attempt"]}
-        assert {path.name for path in (store.home / WORK).iterdir()} <= {one.key for one in found}
+        stored = store.list()
+        assert len(stored) == artifacts and not [problem for artifact in stored for problem in store.verify(artifact)]
+        assert {path.name for path in store.home.iterdir()} == {WORK, *(artifact.key for artifact in stored)}
+        for artifact in stored:
+            names = {path.name for path in (store.home / artifact.key).iterdir()}
+            assert names == {"manifest.json", artifact.manifest["attempt"]}
+        assert {path.name for path in (store.home / WORK).iterdir()} <= {artifact.key for artifact in stored}
         assert not list(self.home.runs.glob(".*"))

@@ -63,19 +63,21 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
 
 @pytest.mark.parametrize("zero", ["null", "2"])
 def test_two_workers_learn_what_one_learns(tmp_path: Path, alone: tuple[dict[str, Any], Path], zero: str) -> None:
-    one, recipe = alone
+    by_one, recipe = alone
     two = ran(tmp_path, recipe, "--workers", "2", "--set", f"placement.zero={zero}")
     assert two["status"] == "done" and list(two["stages"]) == ["ingest", "shards", "pretrain", "codes", "report"]
     names = ("ingest", "shards", "pretrain")
-    assert [two["stages"][name]["artifact"] for name in names] == [one["stages"][name]["artifact"] for name in names]
-    found, wanted = losses(two), losses(one)
+    assert [two["stages"][name]["artifact"] for name in names] == [by_one["stages"][name]["artifact"] for name in names]
+    by_two_losses, wanted = losses(two), losses(by_one)
     assert len(wanted["train/loss"]) == 8 and len(wanted["validation/loss"]) == 2
     for name in wanted:
-        assert found[name] == pytest.approx(wanted[name], rel=1e-4)
+        assert by_two_losses[name] == pytest.approx(wanted[name], rel=1e-4)
     assert wanted["train/loss"][-1] < 0.8 * wanted["train/loss"][0]
-    assert len(held(two)) == 2 and len(held(one)) == 1
-    whole = held(one)[0]["optimizer"]
-    assert sum(rank["optimizer"] for rank in held(two)) == pytest.approx(whole * (2 if zero == "null" else 1), rel=0.1)
+    assert len(held(two)) == 2 and len(held(by_one)) == 1
+    optimizer = held(by_one)[0]["optimizer"]
+    assert sum(rank["optimizer"] for rank in held(two)) == pytest.approx(
+        optimizer * (2 if zero == "null" else 1), rel=0.1
+    )
     page = (Path(two["stages"]["report"]["path"]) / "report.md").read_text()
     assert "pictures/s at the end" in page and "tokens" not in page
 
@@ -86,8 +88,8 @@ def test_a_compressor_on_two_workers(tmp_path: Path, zero: str) -> None:
     from training.inference.codec import Codec
 
     run = ran(tmp_path, compressing(tmp_path / "recipe"), "--workers", "2", "--set", f"placement.zero={zero}")
-    found = losses(run)
-    assert found["train/loss"][-1] < 0.8 * found["train/loss"][0]
+    curve = losses(run)
+    assert curve["train/loss"][-1] < 0.8 * curve["train/loss"][0]
     assert len(held(run)) == 2 and abs(held(run)[0]["optimizer"] - held(run)[1]["optimizer"]) < 100
     codec = Codec.open(Path(run["stages"]["pretrain"]["path"]) / "model")
     pixels = np.load(tmp_path / "recipe" / "colour.npz")["x"][0].transpose(2, 0, 1)

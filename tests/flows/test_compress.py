@@ -26,9 +26,9 @@ def model(folder: Path, seed: int = 0) -> Path:
     """A codec that has learned nothing yet, as training exports it."""
     torch.manual_seed(seed)
     network = AutoencoderConfig(architecture="conv", hidden=[8, 12], bottleneck=6, latent="grid")
-    made = CompressiveAutoencoder(network, (3, 16, 16), CompressionOptions())
-    save_model(folder / "model", made)
-    Tables.of(made.prior).save(folder / "model")
+    trained = CompressiveAutoencoder(network, (3, 16, 16), CompressionOptions())
+    save_model(folder / "model", trained)
+    Tables.of(trained.prior).save(folder / "model")
     return folder
 
 
@@ -46,11 +46,11 @@ def test_a_folder_goes_there_and_back(pictures: Path, tmp_path: Path) -> None:
     trained = str(model(tmp_path / "trained"))
     done = CliRunner().invoke(app, ["compress", trained, str(pictures), str(tmp_path / "out"), "--json"])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout.splitlines()[-1])
+    outcome = json.loads(done.stdout.splitlines()[-1])
     files = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == [tmp_path / "out" / "a.ssm", tmp_path / "out" / "below" / "b.ssm"]
-    assert [each["bytes"] for each in told["files"]] == [path.stat().st_size for path in files]
-    assert told["files"][0]["bpp"] == pytest.approx(8 * files[0].stat().st_size / 41**2)
+    assert [each["bytes"] for each in outcome["files"]] == [path.stat().st_size for path in files]
+    assert outcome["files"][0]["bpp"] == pytest.approx(8 * files[0].stat().st_size / 41**2)
     back = CliRunner().invoke(app, ["decompress", trained, str(tmp_path / "out"), str(tmp_path / "back")])
     assert back.exit_code == 0 and back.stdout.count("bits per pixel") == 2
     codec = Codec.open(tmp_path / "trained" / "model")
@@ -66,7 +66,7 @@ def test_the_pictures_that_were_compressed_are_not_written_over(pictures: Path, 
     done = CliRunner().invoke(app, ["compress", trained, str(pictures), str(pictures)])
     assert done.exit_code == 0 and (pictures / "a.ssm").is_file(), done.output
     back = CliRunner().invoke(app, ["decompress", trained, str(pictures), str(pictures)])
-    assert back.exit_code == 1 and "perhaps the picture it was made of" in back.stderr
+    assert back.exit_code == 1 and "perhaps the image it was made of" in back.stderr
     assert (pictures / "a.png").read_bytes() == before
 
 
@@ -85,25 +85,25 @@ def test_what_cannot_be_done_is_told_and_the_rest_is_done(
 ) -> None:
     from flows import compress
 
-    one, two = (str(model(tmp_path / f"trained-{seed}", seed)) for seed in (1, 2))
+    first_model, second_model = (str(model(tmp_path / f"trained-{seed}", seed)) for seed in (1, 2))
     files = tmp_path / "files"
-    compress.compress(one, str(pictures / "a.png"), str(files / "one.ssm"), False)
-    compress.compress(two, str(pictures / "a.png"), str(files / "two.ssm"), False)
+    compress.compress(first_model, str(pictures / "a.png"), str(files / "one.ssm"), False)
+    compress.compress(second_model, str(pictures / "a.png"), str(files / "two.ssm"), False)
     (files / "cut.ssm").write_bytes((files / "one.ssm").read_bytes()[:-3])
     (pictures / "bad.png").write_bytes(b"no picture")
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        compress.decompress(one, str(files), str(tmp_path / "back"), False)
+        compress.decompress(first_model, str(files), str(tmp_path / "back"), False)
     assert ended.value.code == 1
-    said = capsys.readouterr().err
-    assert f"sesame: {files / 'cut.ssm'}: it is damaged or cut short" in said
-    assert f"sesame: {files / 'two.ssm'}: it was compressed with model" in said
+    errors = capsys.readouterr().err
+    assert f"sesame: {files / 'cut.ssm'}: it is damaged or cut short" in errors
+    assert f"sesame: {files / 'two.ssm'}: it was compressed with model" in errors
     assert [path.name for path in (tmp_path / "back").iterdir()] == ["one.png"]
     with pytest.raises(SystemExit):
-        compress.compress(one, str(pictures), str(tmp_path / "again"), True)
-    told = capsys.readouterr()
-    assert f"sesame: {pictures / 'bad.png'}: not a PNG, JPEG or WebP picture" in told.err
-    assert json.loads(told.out)["failed"] == 1 and len(json.loads(told.out)["files"]) == 2
+        compress.compress(first_model, str(pictures), str(tmp_path / "again"), True)
+    output = capsys.readouterr()
+    assert f"sesame: {pictures / 'bad.png'}: not a PNG, JPEG or WebP picture" in output.err
+    assert json.loads(output.out)["failed"] == 1 and len(json.loads(output.out)["files"]) == 2
 
 
 def test_mistakes_of_use_are_sentences(pictures: Path, tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_mistakes_of_use_are_sentences(pictures: Path, tmp_path: Path) -> None:
         (twice, tmp_path / "y", "would both become"),
         (empty, tmp_path / "y", r"holds no file that ends in \.png, \.jpg"),
     ]
-    for source, out, said in mistakes:
-        with pytest.raises(UserError, match=said):
+    for source, out, message in mistakes:
+        with pytest.raises(UserError, match=message):
             compress.compress(trained, str(source), str(out), False)
     assert not (tmp_path / "y").exists()
     with pytest.raises(UserError, match="holds no model of an auto-encoder"):

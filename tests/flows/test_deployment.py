@@ -44,8 +44,8 @@ def prefect(place: Path) -> Iterator[str]:
         env={**os.environ, "SESAME_HOME": str(place / "home")}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert page.stdout
-    said = [page.stdout.readline() for _ in range(3)]
-    assert f"http://127.0.0.1:{mlflow_port}/" in said[0] and f"http://127.0.0.1:{port}/runs" in said[1], said
+    output = [page.stdout.readline() for _ in range(3)]
+    assert f"http://127.0.0.1:{mlflow_port}/" in output[0] and f"http://127.0.0.1:{port}/runs" in output[1], output
     yield f"http://127.0.0.1:{port}"
     page.send_signal(signal.SIGINT)
     page.wait(60)
@@ -79,9 +79,9 @@ def test_a_deployed_flow_is_carried_out_by_a_worker(prefect: str, place: Path) -
         )  # fmt: skip
         assert done.returncode == 0, (command, done.stdout, done.stderr)
     until = time.monotonic() + 120
-    while "done" not in (said := sesame(place, "runs").stdout) and time.monotonic() < until:
+    while "done" not in (output := sesame(place, "runs").stdout) and time.monotonic() < until:
         time.sleep(1)
-    assert "done" in said and "6 of 6" in said
+    assert "done" in output and "6 of 6" in output
     asked = urllib.request.Request(f"{prefect}/api/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
     [run] = json.load(urllib.request.urlopen(asked, timeout=30))
     assert (run["name"], run["state"]["type"]) == (str(recipe), "COMPLETED")

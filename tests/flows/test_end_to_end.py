@@ -102,8 +102,8 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
     client = MlflowClient(f"sqlite:///{home}/home/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    by_name = {run.info.run_name: run for run in found}
+    mlflow_runs = client.search_runs([experiment.experiment_id])
+    by_name = {run.info.run_name: run for run in mlflow_runs}
     parent = by_name[first["run_id"]]
     assert parent.info.status == "FINISHED"
     assert parent.data.params["train.steps"] == "8"

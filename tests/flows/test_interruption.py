@@ -41,14 +41,14 @@ def started(home: Path, recipe: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def checkpoints(home: Path) -> list[dict[str, Any]]:
     """What is known of the committed ones, the newest last."""
-    found = [json.loads(path.read_text()) for path in (home / "home").glob("store/**/checkpoints/*/checkpoint.json")]
-    return sorted(found, key=lambda marker: marker["step"])
+    markers = [json.loads(path.read_text()) for path in (home / "home").glob("store/**/checkpoints/*/checkpoint.json")]
+    return sorted(markers, key=lambda marker: marker["step"])
 
 
 def group(leader: int) -> list[str]:
     """Commands of the processes in a group or session, zombies left out."""
-    found = subprocess.run(["ps", "-eo", "pgid=,sid=,stat=,args="], capture_output=True, text=True, check=True)
-    lines = [line.split(None, 3) for line in found.stdout.splitlines()]
+    processes = subprocess.run(["ps", "-eo", "pgid=,sid=,stat=,args="], capture_output=True, text=True, check=True)
+    lines = [line.split(None, 3) for line in processes.stdout.splitlines()]
     return [args for pgid, sid, state, args in lines if str(leader) in (pgid, sid) and not state.startswith("Z")]
 
 

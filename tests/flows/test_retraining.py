@@ -57,10 +57,10 @@ def scored(tmp_path: Path, runner: Runner, server: str, monkeypatch: pytest.Monk
         heard.unlink(missing_ok=True)
         files, ledger = [str(tmp_path / "inbox")], str(tmp_path / "ledger")
         with temporary_settings({PREFECT_API_URL: server}):
-            told = scores.score(
+            outcome = scores.score(
                 NAME, files, ledger, f"{sys.executable} {hook}", least_rows=50, retrain=retrain, settings=list(settings)
             )
-        return told, [json.loads(line) for line in heard.read_text().splitlines()] if heard.exists() else []
+        return outcome, [json.loads(line) for line in heard.read_text().splitlines()] if heard.exists() else []
 
     return score
 
@@ -89,38 +89,38 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
     assert isinstance(old, Champion) and "there was none" in old.why
 
     rows(tmp_path / "inbox" / "usual.csv", 150, 2)
-    told, heard = scored(retrain=recipe)
-    assert (told["rows"], told["alarms"], told["drifted"], told["news"]) == (150, 0, False, [])
-    assert heard == [] and "retrained" not in told and champion() == old
+    outcome, heard = scored(retrain=recipe)
+    assert (outcome["rows"], outcome["alarms"], outcome["drifted"], outcome["news"]) == (150, 0, False, [])
+    assert heard == [] and "retrained" not in outcome and champion() == old
 
     rows(tmp_path / "inbox" / "moved.csv", 100, 3, moved=2.0)
     both = f"data.sources=[{{path: {first}}}, {{path: {tmp_path / 'inbox'}}}]"
-    told, heard = scored(both, "train.steps=1", retrain=recipe)  # which learns nothing in one step
+    outcome, heard = scored(both, "train.steps=1", retrain=recipe)  # which learns nothing in one step
     first, second = heard
     assert (first["rows"], first["drifted"], first["detector"]) == (100, True, old.name)
-    assert first["alarms"] == told["alarms"] > 60 and "retrained" not in first
+    assert first["alarms"] == outcome["alarms"] > 60 and "retrained" not in first
     assert first["drift"]["x0"]["psi"] > 0.25 and any("drifted: PSI" in line for line in first["news"])
-    assert told["retrained"].startswith("retrained, the champion stays") and second["news"] == [told["retrained"]]
+    assert outcome["retrained"].startswith("retrained, the champion stays") and second["news"] == [outcome["retrained"]]
     held = champion()
     assert held is not None and (held.folder, len(held.judged)) == (old.folder, 2)
 
     rows(tmp_path / "inbox" / "again.csv", 300, 4, moved=2.0)
-    told, heard = scored(both, retrain=recipe)
-    assert [(one["rows"], one["detector"]) for one in heard] == [(300, old.name)] * 2
-    assert told["retrained"].startswith("retrained, the new champion: AUROC") and heard[1]["news"] == [
-        told["retrained"]
+    outcome, heard = scored(both, retrain=recipe)
+    assert [(report["rows"], report["detector"]) for report in heard] == [(300, old.name)] * 2
+    assert outcome["retrained"].startswith("retrained, the new champion: AUROC") and heard[1]["news"] == [
+        outcome["retrained"]
     ]
     new = champion()
     assert new is not None and new.name != old.name
-    learned = [made.summary["rows"] for made in runner.home.store().list() if made.stage == "ingest"]
+    learned = [artifact.summary["rows"] for artifact in runner.home.store().list() if artifact.stage == "ingest"]
     assert sorted(learned) == [1200, 1200 + 150 + 100, 1200 + 150 + 100 + 300]
 
     rows(tmp_path / "inbox" / "later.csv", 120, 5, moved=2.0)
-    told, _ = scored()
-    assert (told["rows"], told["detector"]) == (120, new.name)
-    assert told["alarms"] < 12, "what alarmed the old one is usual for the new one"
-    found = rows_of_ledger(tmp_path / "ledger")
-    assert len(found) == 150 + 100 + 300 + 120 and set(found.values()) == {1}
+    outcome, _ = scored()
+    assert (outcome["rows"], outcome["detector"]) == (120, new.name)
+    assert outcome["alarms"] < 12, "what alarmed the old one is usual for the new one"
+    ledger_rows = rows_of_ledger(tmp_path / "ledger")
+    assert len(ledger_rows) == 150 + 100 + 300 + 120 and set(ledger_rows.values()) == {1}
 
     pretrain.run(runner.home, load(recipe, None, []), (recipe, None, []))
     held = champion()

@@ -35,7 +35,7 @@ def test_the_command_draws_pictures_by_an_artifact(
     out = tmp_path / "new" / "grid.png"
     result = CliRunner().invoke(app, ["sample", pictures["pretrain"].key, "-n", "9", "-o", str(out)])
     assert result.exit_code == 0, result.output
-    assert "9 pictures of 8×8 pixels" in result.output
+    assert "9 images of 8×8 pixels" in result.output
     with Image.open(out) as image:
         assert image.mode == "L" and image.width == image.height >= sample.SMALLEST_SIDE
         assert np.asarray(image).std() > 1
@@ -52,16 +52,16 @@ def test_the_seed_names_the_examples(pictures: dict[str, Artifact], tmp_path: Pa
 
 
 def test_rows_of_a_table_are_drawn_as_its_columns(tmp_path: Path) -> None:
-    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, **VAE), tmp_path)
-    shape = sample.draw(str(made["pretrain"].path), 5, tmp_path / "rows.csv", 0)
-    assert shape == (made["transform"].summary["features"],)
+    artifacts = tiny_arrays.make(tiny_arrays.recipe(tmp_path, **VAE), tmp_path)
+    shape = sample.draw(str(artifacts["pretrain"].path), 5, tmp_path / "rows.csv", 0)
+    assert shape == (artifacts["transform"].summary["features"],)
     lines = (tmp_path / "rows.csv").read_text().splitlines()
     assert len(lines) == 6 and {"x0", "colour"} <= set(lines[0].replace('"', "").split(","))
     assert len(set(lines)) > 2
 
 
 def test_the_file_is_of_the_sort_that_examples_are(pictures: dict[str, Artifact], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"pictures go to a \.png file"):
+    with pytest.raises(UserError, match=r"images go to a \.png file"):
         sample.draw(str(pictures["pretrain"].path), 4, tmp_path / "a.csv", 0)
     with pytest.raises(UserError, match="is a folder; name a file"):
         sample.draw(str(pictures["pretrain"].path), 4, tmp_path, 0)
@@ -71,7 +71,7 @@ def test_the_file_is_of_the_sort_that_examples_are(pictures: dict[str, Artifact]
 
 
 def test_a_plain_auto_encoder_is_not_drawn_from(home: Path, tmp_path: Path) -> None:
-    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", downstream="[]"), tmp_path, "train.steps=2")
+    artifacts = tiny_arrays.make(tiny_arrays.recipe(tmp_path, "images", downstream="[]"), tmp_path, "train.steps=2")
     with pytest.raises(UserError, match="no distribution of codes to draw from") as caught:
-        sample.draw(str(made["pretrain"].path), 4, tmp_path / "a.png", 0)
+        sample.draw(str(artifacts["pretrain"].path), 4, tmp_path / "a.png", 0)
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from flows import commands
 from flows import score as scores
 from pipeline.home import Home
 from pipeline.scoring import score_files
-from pipeline.scoring.ledger import Ledger, Scored
+from pipeline.scoring.ledger import Ledger, ScoringPass
 from tests.pipeline import detectors
 
 
@@ -26,19 +26,19 @@ def inbox(folder: Path, count: int, moved: float = 0.0, name: str = "a.csv") -> 
     return folder
 
 
-def passed(ledger: Path, files: Path) -> Scored:
-    made = detectors.detector()
+def passed(ledger: Path, files: Path) -> ScoringPass:
+    detector = detectors.detector()
     with Ledger.held(ledger) as held:
-        return held.score(made, "name", score_files.files_of(made, [str(files)], ledger))
+        return held.score(detector, "name", score_files.files_of(detector, [str(files)], ledger))
 
 
 def test_all_rows_into_one_file(tmp_path: Path) -> None:
-    model, files, said = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 300), []
-    tally = scores.to_file(model, [str(files)], tmp_path / "out" / "scores.arrow", tmp_path, said.append)
+    model, files, messages = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 300), []
+    tally = scores.to_file(model, [str(files)], tmp_path / "out" / "scores.arrow", tmp_path, messages.append)
     table = pa.ipc.open_file(str(tmp_path / "out" / "scores.arrow")).read_all()
     assert table.schema == score_files.SCHEMA
     assert table.num_rows == tally.rows == 300
-    assert said and "300 rows" in said[-1]
+    assert messages and "300 rows" in messages[-1]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["scores.arrow"]
 
 
@@ -60,8 +60,8 @@ def test_nothing_scored_of_all_that_was_given_is_a_failure(
     with pytest.raises(SystemExit) as ended:
         commands.score(str(model), [str(tmp_path / "a.csv")], str(tmp_path / "out.arrow"), None, None, as_json)
     assert ended.value.code == 1
-    said = capsys.readouterr().out
-    assert json.loads(said)["rejected"] == 2 if as_json else "2 rows that could not be read" in said
+    output = capsys.readouterr().out
+    assert json.loads(output)["rejected"] == 2 if as_json else "2 rows that could not be read" in output
     commands.score(str(model), [str(inbox(tmp_path / "in", 3))], str(tmp_path / "out.arrow"), None, None, as_json)
 
 
@@ -77,16 +77,16 @@ def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_usual_rows_are_no_news_and_moved_ones_are(tmp_path: Path) -> None:
-    made, ledger = detectors.detector(), tmp_path / "ledger"
-    usual = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 400)), 0.25, 100)
+    detector, ledger = detectors.detector(), tmp_path / "ledger"
+    usual = scores.account(detector, "name", passed(ledger, inbox(tmp_path / "inbox", 400)), 0.25, 100)
     assert not usual["drifted"] and usual["drift"]["a"]["psi"] < 0.1
-    moved = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 300, 2.0, "b.csv")), 0.25, 100)
+    moved = scores.account(detector, "name", passed(ledger, inbox(tmp_path / "inbox", 300, 2.0, "b.csv")), 0.25, 100)
     assert moved["drifted"] and moved["drift"]["a"]["psi"] > 0.25 and moved["drift"]["a"]["ks"] > 0.3
     assert any("alarms in 300 new rows" in line for line in moved["news"])
     assert any("drifted: PSI" in line for line in moved["news"])
-    few = scores.account(made, "name", passed(ledger, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
+    few = scores.account(detector, "name", passed(ledger, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
     assert not few["drifted"], "a few rows say little"
-    nothing = scores.account(made, "name", Scored([], ["inbox/a.csv"], {}), 0.25, 100)
+    nothing = scores.account(detector, "name", ScoringPass([], ["inbox/a.csv"], {}), 0.25, 100)
     assert nothing["news"] == ["inbox/a.csv changed after being scored, and is left alone"]
 
 
@@ -149,8 +149,8 @@ def passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
 
 
 def test_an_inbox_may_be_empty(passes: Passes) -> None:
-    told = passes.run()
-    assert (told["rows"], told["files"], told["news"], passes.calls) == (0, [], [], [])
+    outcome = passes.run()
+    assert (outcome["rows"], outcome["files"], outcome["news"], passes.calls) == (0, [], [], [])
     (passes.files / "notes.md").write_text("no rows")
     assert passes.run()["rows"] == 0
     inbox(passes.files, 7)
@@ -175,11 +175,11 @@ def test_a_pass_that_was_killed_is_told_by_the_next(
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(scores, where, kill)
         passes.run()
-    told = passes.run()
-    assert told["rows"] == 30 and told["alarms"] > 5
-    assert [call["alarms"] for call in passes.calls] == [told["alarms"]]
-    told = passes.run()
-    assert (told["rows"], told["alarms"], passes.calls) == (0, 0, []), "it was told"
+    outcome = passes.run()
+    assert outcome["rows"] == 30 and outcome["alarms"] > 5
+    assert [call["alarms"] for call in passes.calls] == [outcome["alarms"]]
+    outcome = passes.run()
+    assert (outcome["rows"], outcome["alarms"], passes.calls) == (0, 0, []), "it was told"
 
 
 def test_a_hook_that_fails_is_not_tried_again(passes: Passes) -> None:
@@ -193,30 +193,30 @@ def test_drift_adds_up_over_passes_and_is_told_once(passes: Passes) -> None:
     drifted = []
     for number in range(5):
         inbox(passes.files, 60, 2.0, f"{number}.csv")
-        told = passes.run(least_rows=100)
-        drifted.append((told["drifted"], told["rows"], told["drift_rows"]))
-        assert any("drifted: PSI" in line for line in told["news"]) == told["drifted"]
+        outcome = passes.run(least_rows=100)
+        drifted.append((outcome["drifted"], outcome["rows"], outcome["drift_rows"]))
+        assert any("drifted: PSI" in line for line in outcome["news"]) == outcome["drifted"]
     assert drifted == [(False, 60, 60), (True, 60, 120), (False, 60, 60), (True, 60, 120), (False, 60, 60)]
-    told = passes.run(least_rows=10)
-    assert not told["drifted"] and told["drift"] == {}, "nothing is new"
+    outcome = passes.run(least_rows=10)
+    assert not outcome["drifted"] and outcome["drift"] == {}, "nothing is new"
 
 
 def test_chance_is_no_drift(passes: Passes) -> None:
     inbox(passes.files, 12)
-    told = passes.run(least_rows=10)
-    assert told["drift"]["a"]["chance"] > told["drift"]["a"]["psi"] > 0.25 and not told["drifted"]
-    assert set(told["drift"]["a"]) == {"psi", "ks", "chance"}
+    outcome = passes.run(least_rows=10)
+    assert outcome["drift"]["a"]["chance"] > outcome["drift"]["a"]["psi"] > 0.25 and not outcome["drifted"]
+    assert set(outcome["drift"]["a"]) == {"psi", "ks", "chance"}
 
 
 def test_a_row_that_is_being_written_is_said_and_no_alarm(passes: Passes) -> None:
     path = inbox(passes.files, 7) / "a.csv"
     path.write_text(path.read_text()[:-1])
-    told = passes.run()
-    (wait,) = told["news"]
-    assert told["rows"] == 6 and wait.endswith("bytes of inbox/a.csv wait for a line end")
-    assert told["waiting"]["inbox/a.csv"] == int(wait.split()[0]) and passes.calls == []
-    told = passes.run(settled_seconds=0)
-    assert (told["rows"], told["news"]) == (1, [])
+    outcome = passes.run()
+    (wait,) = outcome["news"]
+    assert outcome["rows"] == 6 and wait.endswith("bytes of inbox/a.csv wait for a line end")
+    assert outcome["waiting"]["inbox/a.csv"] == int(wait.split()[0]) and passes.calls == []
+    outcome = passes.run(settled_seconds=0)
+    assert (outcome["rows"], outcome["news"]) == (1, [])
 
 
 def test_alarms_are_told_before_retraining_and_its_failure_after(
@@ -243,6 +243,10 @@ def test_alarms_are_told_before_retraining_and_its_failure_after(
     inbox(passes.files, 3, 2.0, "b.csv")
     assert "retrained" not in passes.run(retrain="mine"), "three rows are no drift, and the others were told"
     inbox(passes.files, 97, 2.0, "c.csv")
-    told = passes.run(retrain="mine")
-    assert (told["rows"], told["drift_rows"], told["retrained"]) == (97, 100, "retrained, the new champion: why")
-    assert passes.calls[-1]["news"] == [told["news"][-1]] == ["retrained, the new champion: why"]
+    outcome = passes.run(retrain="mine")
+    assert (outcome["rows"], outcome["drift_rows"], outcome["retrained"]) == (
+        97,
+        100,
+        "retrained, the new champion: why",
+    )
+    assert passes.calls[-1]["news"] == [outcome["news"][-1]] == ["retrained, the new champion: why"]

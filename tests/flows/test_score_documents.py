@@ -51,10 +51,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertForMaskedLM(BertConfig(**tiny.NETWORK.config, vocab_size=size, initializer_range=0.5)).save_pretrained(folder)
     network, reader = PseudoLikelihood.open(folder, 32, 3, torch.device("cpu")), Texts(CleanConfig(), folder)
     normal = reader.tokens([[text] for text in texts(200, seed=1)])
-    found = network.surprises(normal).mean()
-    baseline = Baseline.of({SCORE: found, "tokens": by_document(normal).lengths})
+    surprisals = network.surprises(normal).mean()
+    baseline = Baseline.of({SCORE: surprisals, "tokens": by_document(normal).lengths})
     made = tmp_path_factory.mktemp("job") / "detector"
-    DocumentDetector(network, folder, reader, float(np.quantile(found, 0.99)), baseline, "body", None).save(made)
+    DocumentDetector(network, folder, reader, float(np.quantile(surprisals, 0.99)), baseline, "body", None).save(made)
     return made
 
 
@@ -71,9 +71,9 @@ def test_documents_into_one_file(model: Path, tmp_path: Path) -> None:
     table = pa.ipc.open_file(str(tmp_path / "scores.arrow")).read_all()
     assert table.schema == score_files.SCHEMA and table.num_rows == 302
     assert (tally.rows, tally.rejected) == (301, 1)
-    found = table.to_pylist()
-    assert {row["source"].rpartition("/")[2] for row in found} == {"a.jsonl", "b.txt"}
-    for row in found:
+    rows = table.to_pylist()
+    assert {row["source"].rpartition("/")[2] for row in rows} == {"a.jsonl", "b.txt"}
+    for row in rows:
         assert (row["score"] is None) == bool(row["rejected"])
         assert bool(row["reasons"]) == bool(row["flag"])
         for reason in row["reasons"] or []:

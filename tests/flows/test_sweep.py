@@ -18,8 +18,8 @@ from tests.pipeline import tiny
 
 
 def test_every_combination() -> None:
-    found = combinations(["train.lr=1e-3, 1e-2", "seed=0,1"])
-    assert found == [
+    trials = combinations(["train.lr=1e-3, 1e-2", "seed=0,1"])
+    assert trials == [
         {"train.lr": "1e-3", "seed": "0"},
         {"train.lr": "1e-3", "seed": "1"},
         {"train.lr": "1e-2", "seed": "0"},
@@ -75,8 +75,8 @@ def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
 def test_a_true_sweep_makes_the_data_once(tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path)
     done = sesame(tmp_path, "sweep", str(recipe), "--over", "train.lr=1e-4,1e-2", "--json")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    scores = [trial["score"] for trial in found["trials"]]
+    outcome = json.loads(done.stdout.strip().splitlines()[-1])
+    scores = [trial["score"] for trial in outcome["trials"]]
     assert len(set(scores)) == 2 and all(score is not None for score in scores)
     store = tmp_path / "home" / "store"
     assert len(list(store.glob("shards-*"))) == 1
@@ -84,4 +84,4 @@ def test_a_true_sweep_makes_the_data_once(tmp_path: Path) -> None:
     again = json.loads(
         sesame(tmp_path, "sweep", str(recipe), "--over", "train.lr=1e-4,1e-2", "--json").stdout.splitlines()[-1]
     )
-    assert [trial["artifact"] for trial in again["trials"]] == [trial["artifact"] for trial in found["trials"]]
+    assert [trial["artifact"] for trial in again["trials"]] == [trial["artifact"] for trial in outcome["trials"]]

@@ -52,7 +52,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
 
     kept: whether the first stage is done by then.
     """
-    at = next(n for n, one in enumerate(undisturbed, 1) if one.has_parts and file in one.name)
+    at = next(n for n, operation in enumerate(undisturbed, 1) if operation.has_parts and file in operation.name)
     struck: list[Operation] = []
     full = Operations(runner.home.path, Fault(at, errno.ENOSPC, "part", lasting="full"), struck.append)
     with full.installed(), pytest.raises(OSError, match="No space left") as caught:
@@ -76,8 +76,8 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         recipe = tiny.recipe(tmp_path)
         full = sesame(tmp_path, "run", str(recipe), *SHORT, check=False, SESAME_STORE=str(store))
         assert full.returncode == 1
-        [said] = [line for line in full.stderr.splitlines() if line.startswith("sesame: ")]
-        assert "there is no room to write (No space left on device); make some, and `sesame resume last`" in said
+        [message] = [line for line in full.stderr.splitlines() if line.startswith("sesame: ")]
+        assert "there is no room to write (No space left on device); make some, and `sesame resume last`" in message
         assert "Traceback" not in full.stderr
         subprocess.run(["mount", "-o", "remount,size=64m", store], check=True)
         done = sesame(tmp_path, "resume", "last", "--json", SESAME_STORE=str(store))
@@ -159,11 +159,11 @@ def test_two_runs_at_once(runner: Runner, seeds: tuple[int, int]) -> None:
         records = [future.result() for future in futures]
     different = len(set(seeds))
     assert [record.status for record in records] == [runs.DONE] * 2
-    assert len({record.run_id for record in records}) == len(runs.every(runner.home.runs)) == 2
+    assert len({record.run_id for record in records}) == len(runs.all_runs(runner.home.runs)) == 2
     for name, artifacts in (("ingest", 1), ("pretrain", different)):
-        made = [record.stages[name] for record in records]
-        assert len({stage.artifact for stage in made}) == artifacts
-        assert sum(not stage.reused for stage in made) == artifacts, "who comes second takes what is there"
+        stages = [record.stages[name] for record in records]
+        assert len({stage.artifact for stage in stages}) == artifacts
+        assert sum(not stage.reused for stage in stages) == artifacts, "who comes second takes what is there"
     assert runner.states() == ["COMPLETED"] * 2
     runner.has_nothing_but(artifacts=1 + different)
 
@@ -179,9 +179,9 @@ def test_two_true_runs_of_one_recipe_at_once(tmp_path: Path) -> None:
         )
         for _ in range(2)
     ]  # fmt: skip
-    told = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    stages = [json.loads(out)["stages"] for out, _ in told]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    stages = [json.loads(out)["stages"] for out, _ in outputs]
     for name in stages[0]:
         assert stages[0][name]["path"] == stages[1][name]["path"], "the artifact of the one or of the other"
         attempts = list(Path(stages[0][name]["path"]).parent.iterdir())
@@ -249,7 +249,7 @@ def test_a_run_that_prefect_leaves_fails_for_its_own_reasons(runner: Runner, pro
     with pytest.raises(RuntimeError, match="broken") as caught:
         runner.run(leave, api=f"{proxy.url}/api", retries=1)
     assert isinstance(caught.value.__cause__, KeyError)
-    [record] = runs.every(runner.home.runs)
+    [record] = runs.all_runs(runner.home.runs)
     assert (record.status, record.error) == (runs.FAILED, "broken")
 
 

@@ -70,10 +70,10 @@ def states(home: Path) -> dict[str, Any]:
     [path] = (home / "runs").glob("*.json")
     record = json.loads(path.read_text())
     with sqlite3.connect(home / "mlflow" / "mlflow.db") as database:
-        told = dict(database.execute("select name, status from runs").fetchall())
+        statuses = dict(database.execute("select name, status from runs").fetchall())
     with sqlite3.connect(home / "prefect" / "prefect.db") as database:
         flows = [state for (state,) in database.execute("select state_type from flow_run")]
-    return {"record": record["status"], "flow": told.pop(record["run_id"]), "stages": told, "Prefect": flows}
+    return {"record": record["status"], "flow": statuses.pop(record["run_id"]), "stages": statuses, "Prefect": flows}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -90,7 +90,7 @@ def test_a_stage_that_does_not_train_is_ended_where_it_is(tmp_path: Path, number
         "stages": {"ingest": "FINISHED", "pretrain": "KILLED"},
         "Prefect": ["CRASHED"],
     }
-    assert [one.stage for one in Store(home / "store").list()] == ["ingest"]
+    assert [artifact.stage for artifact in Store(home / "store").list()] == ["ingest"]
     assert not list((home / "store").glob("pretrain-*")), "nothing half-made"
     assert gone(home / "prefect")
     (tmp_path / "go").touch()
@@ -112,10 +112,10 @@ def test_a_run_that_has_hardly_begun_ends_as_well(tmp_path: Path, number: signal
 def test_a_prefect_that_is_killed_is_started_again(tmp_path: Path) -> None:
     process = start(tmp_path, TINY_FLOW, "run", str(tiny.recipe(tmp_path)))
     wait(process, (tmp_path / "arrived").exists)
-    told = tmp_path / "home" / "prefect" / "server.json"
-    first = json.loads(told.read_text())
+    server_file = tmp_path / "home" / "prefect" / "server.json"
+    first = json.loads(server_file.read_text())
     os.kill(first["pid"], signal.SIGKILL)
-    wait(process, lambda: json.loads(told.read_text())["pid"] != first["pid"])
+    wait(process, lambda: json.loads(server_file.read_text())["pid"] != first["pid"])
     (tmp_path / "go").touch()
     out, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
@@ -132,7 +132,7 @@ def test_a_training_that_was_stopped_twice_is_the_one_that_never_was(tmp_path: P
     store = Store(tmp_path / "home" / "store")
 
     def pretrained() -> dict[str, Any]:
-        [artifact] = [one for one in store.list() if one.stage == "pretrain"]
+        [artifact] = [candidate for candidate in store.list() if candidate.stage == "pretrain"]
         return {"key": artifact.key, "digest": artifact.output_digest, "curve": curve(artifact)}
 
     def has_come_to(step: int) -> Callable[[], bool]:
@@ -144,8 +144,8 @@ def test_a_training_that_was_stopped_twice_is_the_one_that_never_was(tmp_path: P
 
         return reached
 
-    whole = start(tmp_path, SESAME, "run", recipe, *few)
-    assert whole.communicate(timeout=200) and whole.returncode == 0
+    uninterrupted = start(tmp_path, SESAME, "run", recipe, *few)
+    assert uninterrupted.communicate(timeout=200) and uninterrupted.returncode == 0
     wanted = pretrained()
     store.delete(wanted["key"])
     run = start(tmp_path, SESAME, "run", recipe, *few)

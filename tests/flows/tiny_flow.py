@@ -99,15 +99,15 @@ class Proxy:
 
     def take_down(self) -> None:
         """Connections are refused from now on, and those that are open end."""
-        for one in (self.socket, *self.open):
-            _end(one)
+        for connection in (self.socket, *self.open):
+            _end(connection)
         self.socket.close()
 
     def refuse(self, status: int) -> None:
         """Everybody meets this HTTP status from now on."""
         self.status = status
-        for one in list(self.open):
-            _end(one)
+        for connection in list(self.open):
+            _end(connection)
 
     def _accept(self, listening: socket.socket) -> None:
         while True:
@@ -143,9 +143,9 @@ class Proxy:
         _end(target)
 
 
-def _end(one: socket.socket) -> None:
+def _end(connection: socket.socket) -> None:
     try:
-        one.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)
     except OSError:  # it has ended already
         return
 

@@ -58,11 +58,11 @@ def test_every_service_says_whether_it_is_well_and_waits_for_those_that_it_needs
 
 def test_addresses_name_services_and_their_ports() -> None:
     ports = {"postgres": "5432", "prefect": "4200", "mlflow": "5000", "ray-head": "8265"}
-    found = set()
+    addresses = set()
     for service in SERVICES.values():
         for text in texts(service["environment"]):
-            found |= set(re.findall(r"(?://|@)([a-z-]+):(\d+)", text))
-    assert found == set(ports.items())
+            addresses |= set(re.findall(r"(?://|@)([a-z-]+):(\d+)", text))
+    assert addresses == set(ports.items())
 
 
 def test_volumes_are_declared_and_shared_where_stages_run() -> None:
@@ -233,8 +233,8 @@ class Serve:
             (bin_ / name).write_text(FAKE.format(python=sys.executable))
             (bin_ / name).chmod(0o755)
         (bin_ / "python").symlink_to(sys.executable)
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-            sockets = [one, two, three]
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
+            sockets = [first, second, third]
             for unused in sockets:
                 unused.bind(("127.0.0.1", 0))
             self.ports = [unused.getsockname()[1] for unused in sockets]
@@ -331,11 +331,11 @@ def test_a_taken_port_is_named_and_left_alone(serve: Serve) -> None:
         assert f"port {serve.ports[1]} is taken, so mlflow cannot start" in done.stderr
 
 
-@pytest.mark.parametrize(("fault", "said"), [("mlflow", "no database"), ("upgrade", "no disk")])
-def test_when_one_server_fails_the_others_stop_and_its_log_is_shown(serve: Serve, fault: str, said: str) -> None:
+@pytest.mark.parametrize(("fault", "message"), [("mlflow", "no database"), ("upgrade", "no disk")])
+def test_when_one_server_fails_the_others_stop_and_its_log_is_shown(serve: Serve, fault: str, message: str) -> None:
     done = serve("start", FAIL=fault)
     assert done.returncode == 1
-    assert said in done.stderr and "mlflow did not start: its log is" in done.stderr
+    assert message in done.stderr and "mlflow did not start: its log is" in done.stderr
     assert not any(map(listens, serve.ports))
 
 

@@ -31,8 +31,8 @@ def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[
     """A fresh home (a space in its name) on which three processes track at once; how these ended, what they said."""
     home = tmp_path_factory.mktemp("a home")
     processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(3)]
-    said = ["".join(process.communicate()) for process in processes]
-    return home, [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+    outputs = ["".join(process.communicate()) for process in processes]
+    return home, [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
 
 
 @pytest.fixture(scope="session")

@@ -31,5 +31,5 @@ def whole_report(job: Artifact) -> Report:
 
 def table(report: Report, title: str) -> Table:
     """The table of a title."""
-    (found,) = [table for table in report.tables if table.title == title]
-    return found
+    (match,) = [table for table in report.tables if table.title == title]
+    return match

@@ -31,10 +31,10 @@ def test_a_flipped_byte_of_a_manifest_is_named_or_changes_nothing(tmp_path: Path
     """Any of it: of the config, summary and provenance, too, which no other digest covers."""
     artifact, _ = Store(tmp_path).produce(SAYS, {"lr": 1e-3, "words": ["a", "b"]})
     path = tmp_path / artifact.key / MANIFEST
-    whole = path.read_bytes()
+    content = path.read_bytes()
     harmless = 0
-    for at, bit in itertools.product(range(len(whole)), range(8)):
-        data = bytearray(whole)
+    for at, bit in itertools.product(range(len(content)), range(8)):
+        data = bytearray(content)
         data[at] ^= 1 << bit
         try:
             assert read_manifest(bytes(data), artifact.key, str(path)) == artifact.manifest
@@ -43,11 +43,11 @@ def test_a_flipped_byte_of_a_manifest_is_named_or_changes_nothing(tmp_path: Path
             assert f"{path} is damaged (" in str(error)
             assert f"); delete the artifact {artifact.key} and rerun" in str(error) and "\n" not in str(error)
     assert harmless < 100, "the case of an escape's hexadecimal digits, of an exponent's e"
-    path.write_bytes(whole.replace(b"0.001", b"0.002"))
+    path.write_bytes(content.replace(b"0.001", b"0.002"))
     with pytest.raises(UserError, match=r"its own digest is not that of what it says\); delete the artifact says-"):
         Store(tmp_path).produce(SAYS, {"lr": 1e-3, "words": ["a", "b"]})
     with pytest.raises(UserError, match=r"is damaged \(summary\.loss: inf has no canonical form\)"):
-        read_manifest(whole.replace(b"0.30000000000000004", b"1e999"), artifact.key, str(path))
+        read_manifest(content.replace(b"0.30000000000000004", b"1e999"), artifact.key, str(path))
 
 
 def test_an_early_manifest_has_no_digest_of_its_own(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_an_early_manifest_has_no_digest_of_its_own(tmp_path: Path) -> None:
 
 @settings(max_examples=200)
 @given(
-    said=st.dictionaries(
+    summary=st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
@@ -72,11 +72,11 @@ def test_an_early_manifest_has_no_digest_of_its_own(tmp_path: Path) -> None:
         ),
     )
 )
-def test_what_a_manifest_says_is_read_as_it_was_written(said: dict[str, Any]) -> None:
+def test_what_a_manifest_says_is_read_as_it_was_written(summary: dict[str, Any]) -> None:
     files = {"a": FileEntry(size=1, digest="0")}
     manifest = Manifest(
         format=FORMAT, key=f"says-{'0' * 16}", stage="says", version=1, attempt=f"{'1' * 8}T{'1' * 12}-{'0' * 8}",
-        config=said, inputs={}, files=files, summary=said, output_digest=output_digest(files), provenance=said,
+        config=summary, inputs={}, files=files, summary=summary, output_digest=output_digest(files), provenance=summary,
     )  # fmt: skip
-    found = read_manifest(write_manifest(manifest), manifest["key"], "there")
-    assert write_manifest(found) == write_manifest(manifest)
+    read = read_manifest(write_manifest(manifest), manifest["key"], "there")
+    assert write_manifest(read) == write_manifest(manifest)

@@ -38,10 +38,10 @@ def planned(folder: Path, *settings: str) -> dict[str, str]:
 
 
 def make(folder: Path, names: tuple[str, ...]) -> None:
-    store, made = Store(folder / "store"), {}
+    store, artifacts = Store(folder / "store"), {}
     for node in dag.nodes(load(folder / "tiny.yaml"), folder / "downloads"):
         if node.name in names:
-            made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made))
+            artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts))
 
 
 def test_every_node_follows_what_it_reads(folder: Path) -> None:
@@ -89,11 +89,11 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
     )
     recipe = load(folder / "tiny.yaml", overrides=settings)
     assert recipe.train.longer_from == 6
-    store, made = Store(folder / "store"), {}
+    store, artifacts = Store(folder / "store"), {}
     context = Context(placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, folder / "downloads")[:4]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
-    shards = made["shards"]
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    shards = artifacts["shards"]
     lengths = {name: Shards(shards.path / name).read(np.arange(20)) for name in ("train", "longer")}
     longest = {name: int(network_input(rows).lengths.max()) for name, rows in lengths.items()}  # type: ignore[union-attr]
     assert longest["train"] <= 32 < longest["longer"] <= 64
@@ -107,13 +107,13 @@ def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch:
 def test_several_sequences_share_a_row(folder: Path) -> None:
     wide = ("compose.length=64", "network.config.max_position_embeddings=64", "compose.short_probability=1")
     recipe = load(folder / "tiny.yaml", overrides=("compose.pack=true", *wide))
-    store, made = Store(folder / "store"), {}
+    store, artifacts = Store(folder / "store"), {}
     context = Context(placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, folder / "downloads")[:4]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
-    train = made["shards"].summary["train"]
-    assert train["sequences"] > train["rows"] and "sequence" in Shards(made["shards"].path / "train").columns
-    assert made["pretrain"].summary["step"] == recipe.train.steps
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    train = artifacts["shards"].summary["train"]
+    assert train["sequences"] > train["rows"] and "sequence" in Shards(artifacts["shards"].path / "train").columns
+    assert artifacts["pretrain"].summary["step"] == recipe.train.steps
     with pytest.raises(UserError, match="'funnel' cannot keep apart the sequences of a packed row"):
         load(folder / "tiny.yaml", overrides=("compose.pack=true", "network.architecture=funnel"))
 
@@ -143,19 +143,19 @@ def test_corpora_are_mixed_as_asked(
 ) -> None:
     path = mixture(tmp_path)
     recipe = load(path, overrides=(setting, "train.steps=2"))
-    store, made, jobs = Store(tmp_path / "store"), {}, []
+    store, artifacts, jobs = Store(tmp_path / "store"), {}, []
     train = launch.run
-    monkeypatch.setattr(launch, "run", lambda job, *told: jobs.append(job) or train(job, *told))
+    monkeypatch.setattr(launch, "run", lambda job, *arguments: jobs.append(job) or train(job, *arguments))
     context = Context(placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, tmp_path / "downloads")[:4]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
     (job,) = jobs
-    parts = made["shards"].summary["parts"]["train"]
-    assert [Path(one.folder).name for one in job.corpora] == list(parts) == ["train-large", "train-small"]
-    shares = quotas([one.weight for one in job.corpora]) / 1000
+    parts = artifacts["shards"].summary["parts"]["train"]
+    assert [Path(corpus.folder).name for corpus in job.corpora] == list(parts) == ["train-large", "train-small"]
+    shares = quotas([corpus.weight for corpus in job.corpora]) / 1000
     rows = [part["rows"] for part in parts.values()]
     assert shares[0] == pytest.approx(expected(*rows), abs=1e-3)
-    assert made["shards"].summary["train"]["rows"] == sum(rows)
+    assert artifacts["shards"].summary["train"]["rows"] == sum(rows)
 
 
 def test_impossible_mixtures_are_refused(tmp_path: Path) -> None:
@@ -196,10 +196,10 @@ def key_of(recipe: Recipe, folder: Path, name: str) -> dict[str, object]:
 
 
 def test_placement_never_enters_a_config(folder: Path) -> None:
-    one = load(folder / "tiny.yaml")
+    recipe = load(folder / "tiny.yaml")
     other = load(
         folder / "tiny.yaml",
         overrides=["placement.workers=2", "placement.zero=3", "placement.micro_batch=2", "placement.compile=true"],
     )
     for name in ("ingest", "tokenizer", "shards", "pretrain", "verbs", "report"):
-        assert key_of(one, folder, name) == key_of(other, folder, name)
+        assert key_of(recipe, folder, name) == key_of(other, folder, name)

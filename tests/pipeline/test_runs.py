@@ -72,7 +72,7 @@ def test_a_record_that_is_there_in_spite_of_an_error_is_never_without_its_recipe
     monkeypatch.setattr(Path, "replace", done_and_failed)
     with pytest.raises(OSError, match="Input/output"):
         runs.begin(tmp_path, load("quickstart"))
-    assert runs.every(tmp_path) == [] and list(tmp_path.iterdir()) == []
+    assert runs.all_runs(tmp_path) == [] and list(tmp_path.iterdir()) == []
 
 
 def test_numbers_of_a_summary() -> None:

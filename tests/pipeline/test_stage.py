@@ -34,25 +34,25 @@ def test_a_golden_key():
 
 
 def test_everything_of_the_identity_changes_the_key():
-    one, other = artifact("one"), artifact("other")
+    first, other = artifact("one"), artifact("other")
     keys = [
         stage().key({"lr": 0.1}, {}),
         stage("tune").key({"lr": 0.1}, {}),
         stage(version=2).key({"lr": 0.1}, {}),
         stage().key({"lr": 0.2}, {}),
         stage().key({"lr": 0.1, "eps": 1.0}, {}),
-        stage().key({"lr": 0.1}, {"corpus": one}),
+        stage().key({"lr": 0.1}, {"corpus": first}),
         stage().key({"lr": 0.1}, {"corpus": other}),
-        stage().key({"lr": 0.1}, {"shards": one}),
-        stage().key({"lr": 0.1}, {"corpus": one, "shards": one}),
+        stage().key({"lr": 0.1}, {"shards": first}),
+        stage().key({"lr": 0.1}, {"corpus": first, "shards": first}),
     ]
     assert len(set(keys)) == len(keys)
 
 
 def test_only_the_output_of_an_input_matters():
-    one, again = artifact("same"), artifact("same")
+    first, again = artifact("same"), artifact("same")
     again.key, again.manifest["attempt"] = "parent-elsewhere", "later"
-    assert stage().key({}, {"corpus": one}) == stage().key({}, {"corpus": again})
+    assert stage().key({}, {"corpus": first}) == stage().key({}, {"corpus": again})
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers() | st.floats(allow_nan=False, allow_infinity=False)))

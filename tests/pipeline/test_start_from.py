@@ -36,11 +36,11 @@ def path(folder: Path) -> Path:
 
 def made(folder: Path, path: Path, *settings: str) -> Artifact:
     """The pretrained artifact of the tiny recipe with these settings."""
-    recipe, store, found = load(path, None, settings), Store(folder / "store"), dict[str, Artifact]()
+    recipe, store, artifacts = load(path, None, settings), Store(folder / "store"), dict[str, Artifact]()
     context = Context(downloads=folder / "downloads", placement=recipe.placement.model_dump(mode="json"))
     for node in dag.nodes(recipe, folder / "downloads")[:4]:
-        found[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, found), context)
-    return found["pretrain"]
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    return artifacts["pretrain"]
 
 
 def losses(artifact: Artifact) -> dict[int, float]:
@@ -56,25 +56,25 @@ def short(folder: Path, path: Path) -> Artifact:
 def branched(folder: Path, path: Path, settings: list[str], asked: str | None = None) -> list[str]:
     recipe, store = load(path, None, settings), Store(folder / "store")
     found = (
-        start_from.started(recipe, store, folder / "downloads", asked)
+        start_from.start_settings(recipe, store, folder / "downloads", asked)
         if asked
-        else start_from.extended(recipe, store, folder / "downloads")
+        else start_from.extension_settings(recipe, store, folder / "downloads")
     )
     return [*settings, *found]
 
 
 def test_a_prolonged_run_is_the_run_that_was_long_from_the_start(folder: Path, path: Path, short: Artifact) -> None:
     longer = [*CONSTANT, "train.steps=9", "train.log_every=1"]
-    whole = made(folder, path, *longer)
+    long = made(folder, path, *longer)
     settings = branched(folder, path, longer)
     assert f"train.start.experiment={short.key}" in settings
     prolonged = made(folder, path, *settings)
-    assert prolonged.key != whole.key
+    assert prolonged.key != long.key
     assert prolonged.summary["resumed_from"] == 6
-    assert losses(prolonged) == {step: loss for step, loss in losses(whole).items() if step > 6}
+    assert losses(prolonged) == {step: loss for step, loss in losses(long).items() if step > 6}
     weights = {"model/model.safetensors"}
     assert {n: prolonged.manifest["files"][n]["digest"] for n in weights} == {
-        n: whole.manifest["files"][n]["digest"] for n in weights
+        n: long.manifest["files"][n]["digest"] for n in weights
     }
 
 

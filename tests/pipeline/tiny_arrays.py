@@ -39,11 +39,11 @@ def table(path: Path, rows: int = 240, anomalies: int = 24) -> Path:
 def pictures(path: Path, count: int = 160) -> Path:
     """Grey 8×8 pictures: a bright column, or a bright row."""
     random = np.random.default_rng(6)
-    made = random.integers(0, 40, (count, 8, 8), np.uint8)
-    for number, picture in enumerate(made):
+    pixels = random.integers(0, 40, (count, 8, 8), np.uint8)
+    for number, picture in enumerate(pixels):
         place = random.integers(8)
         picture[(slice(None), place) if number % 2 else (place,)] = 220
-    np.savez(path, x=made, y=np.arange(count) % 2)
+    np.savez(path, x=pixels, y=np.arange(count) % 2)
     return path
 
 
@@ -81,16 +81,16 @@ def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
     store, downloads = store_of(home), home / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     context = Context(downloads=downloads, placement=loaded.placement.model_dump(mode="json"))
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     for node in dag.nodes(loaded, downloads):
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
-    return made
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    return artifacts
 
 
-def rerun(made: dict[str, Artifact], name: str, out_dir: Path) -> dict[str, Any]:
+def rerun(artifacts: dict[str, Artifact], name: str, out_dir: Path) -> dict[str, Any]:
     """The summary of a job that is carried out again, on what it read before."""
     out_dir.mkdir()
     roles = {"corpus": "ingest", "preprocessor": "transform", "shards": "shards", "pretrained": "pretrain"}
-    inputs = {role: made[source] for role, source in roles.items() if source in made}
+    inputs = {role: artifacts[source] for role, source in roles.items() if source in artifacts}
     context = Context(downloads=out_dir, placement=PlacementConfig().model_dump(mode="json"))
-    return JOB.run(made[name].config, inputs, out_dir, context)
+    return JOB.run(artifacts[name].config, inputs, out_dir, context)

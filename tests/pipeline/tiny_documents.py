@@ -19,7 +19,9 @@ def other_kind(path: Path, count: int = 40) -> Path:
     with path.open("w") as file:
         for _ in range(count):
             words = random.choice(list("bcdfgklmnpqrstvz"), (4, 6))
-            file.write(json.dumps({"text": " ".join(" ".join(f"{one}o" for one in row) + "." for row in words)}) + "\n")
+            file.write(
+                json.dumps({"text": " ".join(" ".join(f"{number}o" for number in row) + "." for row in words)}) + "\n"
+            )
         file.write('{"text": 5}\n')
     return path
 

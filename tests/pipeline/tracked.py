@@ -45,10 +45,10 @@ class Unsteady(Server):
 
 
 def runs_of(client: Any, experiment: str) -> dict[str, Any]:
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    mlflow_experiment = client.get_experiment_by_name(experiment)
+    if mlflow_experiment is None:
         return {}
-    runs = client.search_runs([found.experiment_id])
+    runs = client.search_runs([mlflow_experiment.experiment_id])
     by_name = {run.info.run_name: run for run in runs}
     assert len(by_name) == len(runs), "a run is there twice"
     return by_name

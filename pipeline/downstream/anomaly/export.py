@@ -1,8 +1,8 @@
-"""The detector that an anomaly job leaves for new rows: trained once more, on the recipe's own split.
+"""Exports the detector of an anomaly job for new rows, trained once more on the recipe's own split.
 
-It learns from the normal training rows, and its threshold and all that drift is measured against come from the normal
-validation rows. Test rows stay unseen, so that it can be compared with others on them (`pipeline.scoring.champion`).
-Which rows it has seen is kept with it, for others may be tested on these.
+It learns from the normal training rows; its threshold and the baseline of drift come from the normal validation rows.
+Test rows stay unseen, so that it can be compared with others on them (`pipeline.scoring.champion`). Digests of the rows
+it has seen are stored with it, so that comparisons can leave them out.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ LEAST = 10  # rows that a threshold is drawn by
 def export(
     detector: Detector, settings: dict[str, Any], job: Config, inputs: Mapping[str, Artifact], folder: Path
 ) -> str:
-    """Train and write it. What a person must know of it: that there is none, or that its threshold promises less."""
-    (learn, seen), (held_out, also_seen) = (_rows(job, inputs, split) for split in ("train", "validation"))
+    """Train and write it; returns a caveat: there is none, or its threshold guarantees less than asked for."""
+    (learn, train_digests), (held_out, held_out_digests) = (
+        _rows(job, inputs, split) for split in ("train", "validation")
+    )
     if len(held_out) < LEAST:
         return (
             f"No detector is left for new rows: its threshold needs {LEAST} normal rows held out, and there are "
@@ -43,7 +45,7 @@ def export(
     normal = scorer.scores(held_out, job.importance_samples)[detector.score]
     transform = Transform.load(inputs["preprocessor"].path / TRANSFORM) if "preprocessor" in inputs else None
     threshold, promised = thresholds.by_quantile(normal, job.false_alarms)
-    made = RowDetector(
+    exported = RowDetector(
         scorer,
         detector.score,
         threshold,
@@ -53,8 +55,8 @@ def export(
         job.false_alarms,
         ImagesConfig.model_validate(inputs["corpus"].config["data"].get("images", {})) if transform is None else None,
     )
-    training_rows.save(folder, np.concatenate([seen, also_seen]))
-    made.save(folder)
+    training_rows.save(folder, np.concatenate([train_digests, held_out_digests]))
+    exported.save(folder)
     if promised is None or promised <= job.false_alarms:
         return ""
     return (
@@ -64,9 +66,9 @@ def export(
 
 
 def _rows(job: Config, inputs: Mapping[str, Artifact], split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The normal rows of a split, as networks are given them, and digests of all of its rows that are in the shards.
+    """The normal rows of a split as network inputs, and digests of all its rows in the shards, anomalies included.
 
-    There may be none. A transform has learned from anomalies among them, too.
+    Anomalies count because the transform has learned from them. There may be no rows.
     """
     if split not in inputs["shards"].summary:
         return np.empty((0, 1), np.float32), np.empty(0, np.uint64)

@@ -1,4 +1,4 @@
-"""What detectors of unusual images see in them: what is there, rebuilt and wrong, normal ones above anomalies."""
+"""Figure of images, their reconstructions and errors: normal ones above anomalies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NORMAL, ANOMALIES = "normal", "anomalies"
 
 
 def by_rank(scores: np.ndarray, count: int) -> np.ndarray:
-    """Places of at most `count` of the scores [n ≥ 1], the lowest, the highest and others evenly between by rank."""
+    """Indices of at most `count` of the scores [n ≥ 1], evenly spaced by rank from the lowest to the highest."""
     ranked = np.argsort(scores, kind="stable")
     places = np.linspace(0, len(ranked) - 1, min(count, len(ranked)))
     return ranked[np.rint(places).astype(int)]
@@ -23,12 +23,12 @@ def by_rank(scores: np.ndarray, count: int) -> np.ndarray:
 def groups(
     rows: np.ndarray, truth: np.ndarray, scores: np.ndarray, threshold: float, scorer: Scorer, score: str, count: int
 ) -> dict[str, ImageGroup]:
-    """Normal ones, then anomalies, each from the least to the most unusual one.
+    """Normal images, then anomalies, each from the least to the most unusual one.
 
-    rows: float32 [R, C, H, W], truth [R] bool, scores [R]. Errors are those that `score` adds up, where it does, else
-    squared ones.
+    rows: float32 [R, C, H, W], truth [R] bool, scores [R]. Errors are the terms of `score` where it is a sum,
+    else squared errors.
     """
-    made: dict[str, ImageGroup] = {}
+    by_name: dict[str, ImageGroup] = {}
     for name, which in ((NORMAL, np.flatnonzero(~truth)), (ANOMALIES, np.flatnonzero(truth))):
         places = which[by_rank(scores[which], count)]
         images = rows[places]
@@ -37,13 +37,13 @@ def groups(
             errors = scorer.by_feature(images).reshape(images.shape)
         else:
             errors = np.square(images.astype(np.float64) - rebuilt)
-        made[name] = ImageGroup(images, rebuilt, errors.sum(1), scores[places], scores[places] > threshold)
-    return made
+        by_name[name] = ImageGroup(images, rebuilt, errors.sum(1), scores[places], scores[places] > threshold)
+    return by_name
 
 
 def draw(by_group: dict[str, ImageGroup], score: str, path: Path) -> Path:
-    """The figure of what `groups` gave."""
-    what = "squared error of a pixel"
+    """Draw the groups that `groups` returned."""
+    label = "squared error of a pixel"
     if score in (STANDARDISED, BOTH):
-        what += " ÷ its mean on what was learned"
-    return detection.reconstructions(by_group, what, path)
+        label += " ÷ its mean on what was learned"
+    return detection.reconstructions(by_group, label, path)

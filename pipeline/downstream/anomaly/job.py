@@ -1,12 +1,11 @@
-"""The job `anomaly`: how well unusual rows and images are told, by auto-encoders and by methods without ours.
+"""The job `anomaly`: detection of unusual rows and images by auto-encoders, compared with baselines.
 
-For every seed: rows are drawn (`rows`), scaled by those that are learned from, and every method is fitted and scored on
-the same test rows, so that differences are paired. Nothing is chosen here by an anomaly: settings are the recipe's for
-all seeds (how they came about is for its `note` to say), candidates are told apart by held-out normal rows, thresholds
-are drawn by those. Plain classifiers, which are given a few marked anomalies, show what these are worth.
+For every seed, rows are drawn (`rows`) and scaled by the training rows, and every method is fitted and scored on the
+same test rows, so that differences are paired. No anomaly is used for choices: settings are the recipe's for all seeds
+(its `note` says how they were found), and candidates and thresholds are chosen by held-out normal rows. Binary
+classifiers, which get a few labelled anomalies, show what labels are worth.
 
-Baselines learn from all rows that are given as normal; our networks leave out `threshold_share` of them, by which
-thresholds are drawn.
+Baselines learn from all rows given as normal; our networks hold out `threshold_share` of them for thresholds.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from pydantic import Field
 
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.corruptions.none import NoneConfig
+from data_prep.settings import Settings
 from pipeline.downstream.config import SLUG, JobConfig, Problem, kind_problems, training_settings
-from training.config import NetworkConfig, ObjectiveConfig, Settings
+from training.config import NetworkConfig, ObjectiveConfig
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -47,100 +47,96 @@ Baseline = Literal[
 
 
 class DetectorConfig(Settings):
-    """An auto-encoder that is to tell unusual rows, and which of its scores it is judged by."""
+    """An auto-encoder as a detector, and which of its scores is used."""
 
-    name: str = Field(pattern=SLUG, description="Names it in the report.")
-    objective: ObjectiveConfig | None = Field(default=None, description="Its loss; null: the recipe's.")
-    corruption: Noise | None = Field(default=None, description="Noise it learns with; null: the recipe's.")
-    networks: list[NetworkConfig] = Field(
-        default_factory=list,
-        description="Candidates; that which loses least on held-out normal rows is taken. None: the recipe's network.",
+    name: str = Field(pattern=SLUG)
+    """Names it in the report."""
+    objective: ObjectiveConfig | None = None
+    """Its loss; null: the recipe's."""
+    corruption: Noise | None = None
+    """Noise it learns with; null: the recipe's."""
+    networks: list[NetworkConfig] = Field(default_factory=list)
+    """Candidates; the lowest loss on held-out normal rows wins. Empty: the recipe's network."""
+    members: int = Field(default=1, ge=1)
+    """Networks that are averaged; they differ in their seeds."""
+    score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = (
+        "standardised-error"
     )
-    members: int = Field(default=1, ge=1, description="Networks that are averaged, alike but for their seeds.")
-    score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = Field(
-        default="standardised-error", description="See `training.inference.anomaly`; the others stand beside it."
-    )
-    trim: float = Field(
-        default=0.0,
-        ge=0,
-        description="Leave the most unusual rows out before learning: so many times the job's contamination. 1 is as "
-        "many as there are anomalies; more may be better, for not all of them are the most unusual. 0: learn from all.",
-    )
+    """See `training.inference.anomaly`; the other scores are reported, too."""
+    trim: float = Field(default=0.0, ge=0)
+    """Share of the rows left out as most unusual before training, as a multiple of the job's contamination; above 1 may
+    help, since not all anomalies are the most unusual rows. 0: learn from all."""
 
 
 class Config(JobConfig):
-    """How well unusual rows are told from normal ones, beside methods without a network on the same splits."""
+    """Detection of unusual rows, compared with baselines on the same splits."""
 
-    task: Literal["anomaly"] = Field(description="Which job it is.")
-    normal: list[str] = Field(
-        default_factory=list,
-        description="Labels of normal images; none: those of data.normal. A table says that in data.table.normal.",
-    )
-    detectors: list[DetectorConfig] = Field(
-        default=[DetectorConfig(name="auto-encoder")], min_length=1, description="Ours; the first is the one shown."
-    )
-    seeds: int = Field(default=20, ge=1, description="Splits and networks.")
-    rows: int = Field(default=50_000, ge=50, description="Most rows of all splits; of more some are drawn.")
-    train_share: float = Field(
-        default=0.7, gt=0, lt=1, description="Of the normal rows, to learn from and to draw thresholds by."
-    )
-    threshold_share: float = Field(
-        default=0.2, gt=0, lt=1, description="Of those, held out for thresholds and never learned from."
-    )
-    contamination: float = Field(
-        default=0.0, ge=0, lt=0.5, description="Share of those rows that are anomalies nobody has marked."
-    )
-    false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal rows a threshold may flag.")
-    importance_samples: int = Field(default=50, ge=1, description="k of the bound on the likelihood.")
+    task: Literal["anomaly"]
+    """Which job it is."""
+    normal: list[str] = Field(default_factory=list)
+    """Labels of normal images; none: those of data.normal. A table says that in data.table.normal."""
+    detectors: list[DetectorConfig] = Field(default=[DetectorConfig(name="auto-encoder")], min_length=1)
+    """Ours; the first is the one shown."""
+    seeds: int = Field(default=20, ge=1)
+    """Splits and networks."""
+    rows: int = Field(default=50_000, ge=50)
+    """Most rows of all splits; of more some are drawn."""
+    train_share: float = Field(default=0.7, gt=0, lt=1)
+    """Of the normal rows, to learn from and to draw thresholds by."""
+    threshold_share: float = Field(default=0.2, gt=0, lt=1)
+    """Of those, held out for thresholds and never learned from."""
+    contamination: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of those rows that are unlabelled anomalies."""
+    false_alarms: float = Field(default=0.01, gt=0, lt=1)
+    """Share of normal rows a threshold may flag."""
+    importance_samples: int = Field(default=50, ge=1)
+    """k of the bound on the likelihood."""
     baselines: list[Baseline] = Field(
-        default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"],
-        description="Methods beside ours.",
+        default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"]
     )
-    marked: list[int] = Field(
-        default=[5, 20], description="Anomalies with labels that plain classifiers are given, each number in turn."
-    )
-    known_kinds: int = Field(
-        default=0,
-        ge=0,
-        description="Kinds of anomalies (their labels) that the marked ones are of, other ones in each split; "
-        "the rest is new to classifiers. 0: they are of all kinds.",
-    )
-    shown: int = Field(default=6, ge=1, description="Most unusual test rows whose reasons are given.")
-    note: str = Field(
-        default="",
-        description="What readers must know of how settings came about; the report says it with the figures.",
-    )
+    """Methods to compare with."""
+    marked: list[int] = Field(default=[5, 20])
+    """Numbers of labelled anomalies that binary classifiers get."""
+    known_kinds: int = Field(default=0, ge=0)
+    """How many kinds of anomalies (labels) the labelled ones are of, different ones in each split; other kinds are new
+    to classifiers. 0: all kinds."""
+    shown: int = Field(default=6, ge=1)
+    """How many of the most unusual test rows are explained."""
+    note: str = ""
+    """How settings were found, printed in the report."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Rows, labels that say what is normal, losses that scores are of, and marked anomalies where kinds are known."""
+    """Arrays, labels of what is normal, objectives that fit the scores, and labelled anomalies for known kinds."""
     wrong_kind = list(kind_problems(recipe, job, ("table", "images")))
     if wrong_kind:
         yield from wrong_kind
         return
     data = recipe.data
-    packages = any(source.package for source in data.sources)  # which may say it themselves
-    known = data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
-    if not known:
+    packages = any(source.package for source in data.sources)  # which may define it themselves
+    has_labels = (
+        data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
+    )
+    if not has_labels:
         where = "data.table.target and data.table.normal" if data.kind == "table" else "data.normal"
         yield ".task", f"anomaly needs labels that tell what is normal; set {where}"
     if job.known_kinds and not job.marked:
         yield ".known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
     names = [detector.name for detector in job.detectors]
-    for place, detector in enumerate(job.detectors):
-        where = f".detectors.{place}"
-        if detector.name in names[:place]:
+    for index, detector in enumerate(job.detectors):
+        where = f".detectors.{index}"
+        if detector.name in names[:index]:
             yield f"{where}.name", f"two detectors are called {detector.name!r}; rename one"
         loss = (detector.objective or recipe.objective).name
         if detector.trim * job.contamination > MOST_TRIMMED:
-            most = MOST_TRIMMED / job.contamination
-            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {most:.3g}"
+            highest = MOST_TRIMMED / job.contamination
+            yield f"{where}.trim", f"leaves out more than {MOST_TRIMMED:.0%} of the rows; choose at most {highest:.3g}"
         if detector.score == "likelihood" and loss != "vae":
             yield f"{where}.score", f"likelihood is of objective vae, found {loss}; choose standardised-error"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """How networks are trained, how a table's columns become numbers, and which labels of images are normal."""
+    """Settings of training, the transform of a table, and which labels of images are normal."""
     return {
         "job": {"normal": job.normal or getattr(recipe.data, "normal", [])},
         **training_settings(recipe),
@@ -151,12 +147,12 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Test all detectors on `seeds` splits; leave the first one, trained once more, in `detector/`.
+    """Test all detectors on `seeds` splits; export the first one, trained once more, to `detector/`.
 
-    inputs: `corpus`, typed rows of a table or images uint8 [N, C, H, W] with labels; `shards`, the same in splits, as
-    networks are given them; `preprocessor`, of a table its transform.
-    Scores are higher for the more unusual rows; figures are AUROC, average precision (by
-    steps) and recall at the asked share of false alarms, in 0 … 1, over the splits. UserError where labels do not say
+    inputs: `corpus`, typed rows of a table or images uint8 [N, C, H, W] with labels; `shards`, the same rows in splits
+    as network inputs; `preprocessor`, the transform of a table.
+    Scores are higher for more unusual rows; metrics are AUROC, average precision (step-wise) and recall at the given
+    share of false alarms, in 0 … 1, over the splits. UserError where labels do not say
     what is normal, or rows are too few for a split. One-class training as in Ruff et al. 2018, section 2.
     """
     from pipeline.downstream.anomaly.splits import evaluate

@@ -1,4 +1,4 @@
-"""What the scores of detectors are worth on test rows, over several splits."""
+"""Metrics of detectors on test rows, over several splits."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ KNOWN, NEW = "auroc_known_kinds", "auroc_new_kinds"
 
 
 def recall_at(scores: np.ndarray, anomalous: np.ndarray, false_alarms: float) -> float:
-    """Largest share of anomalies that a threshold finds while it flags at most that share of the normal rows [n]."""
+    """Highest recall of a threshold that flags at most `false_alarms` of the normal rows; scores and labels [n]."""
     from sklearn.metrics import roc_curve
 
     wrong, right, _ = roc_curve(anomalous, scores, drop_intermediate=False)
     return float(right[wrong <= false_alarms].max())
 
 
-class Measured:
-    """Figures of every method, split after split; all methods see the same splits."""
+class Measurements:
+    """Metrics of every method over the same splits."""
 
     def __init__(self, false_alarms: float) -> None:
         self.false_alarms = false_alarms
         self.base_rates: list[float] = []
         self.values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self.flagged: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-        """Shares of normal rows and of anomalies above a threshold, by method and how it was drawn."""
+        """Shares of normal rows and of anomalies above a threshold, by method and kind of threshold."""
         self.by_kind: dict[str, dict[str, list[tuple[float, bool]]]] = defaultdict(lambda: defaultdict(list))
-        """By method and kind of anomaly: AUROC of that kind and normal rows, and whether the kind was known."""
+        """By method and kind of anomaly: AUROC against normal rows, and whether the kind was known."""
         self._curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
     def add(self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray) -> None:
-        """Scores [n] of test rows by method, and which of them are anomalies."""
+        """Add a split: scores [n] of test rows by method, and which of them are anomalies."""
         from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
         for method, values in scores.items():
@@ -49,23 +49,23 @@ class Measured:
             self._curves[method].append((np.interp(GRID, wrong, right), precision[::-1][reached]))
 
     def flag(self, method: str, how: str, threshold: float, scores: np.ndarray, anomalous: np.ndarray) -> None:
-        """What a threshold flags of test rows with scores [n]."""
+        """Add what a threshold flags among test rows with scores [n]."""
         above = scores > threshold
         self.flagged[method, how].append((float(above[~anomalous].mean()), float(above[anomalous].mean())))
 
     def add_kinds(
-        self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known: Collection[str]
+        self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known_kinds: Collection[str]
     ) -> None:
-        """Areas of each kind of anomaly beside all normal rows, and of known and of new ones together.
+        """Add the AUROC of each kind of anomaly against all normal rows, and of all known and all new kinds.
 
-        kinds [n]: labels of the test rows; known: those that anomalies were marked of, if not all are.
+        kinds [n]: labels of the test rows; known_kinds: kinds of the labelled anomalies, if not all.
         """
-        is_known = np.isin(kinds, list(known))
+        is_known = np.isin(kinds, list(known_kinds))
         for method, values in scores.items():
             for kind in np.unique(kinds[anomalous]).tolist():
                 area = _area(values, anomalous, kinds == kind)
-                self.by_kind[method][kind].append((area, kind in known))
-            if known:
+                self.by_kind[method][kind].append((area, kind in known_kinds))
+            if known_kinds:
                 self.values[method][KNOWN].append(_area(values, anomalous, is_known))
                 self.values[method][NEW].append(_area(values, anomalous, ~is_known))
 
@@ -77,6 +77,10 @@ class Measured:
         values = self.values[method][metric]
         return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
+    def mean_and_spread(self, method: str, metric: str = AUROC) -> str:
+        """Mean ± standard deviation over the splits, in per cent."""
+        return f"{100 * self.mean(method, metric):.2f} ± {100 * self.spread(method, metric):.2f}"
+
     def roc(self, method: str) -> tuple[np.ndarray, np.ndarray]:
         """False alarms and recall, the latter averaged over the splits."""
         return GRID, np.mean([curve[0] for curve in self._curves[method]], 0)
@@ -87,7 +91,7 @@ class Measured:
 
 
 def _area(scores: np.ndarray, anomalous: np.ndarray, chosen: np.ndarray) -> float:
-    """AUROC of all normal rows and of the chosen ones of the anomalies."""
+    """AUROC of all normal rows against the chosen anomalies."""
     from sklearn.metrics import roc_auc_score
 
     rows = ~anomalous | chosen

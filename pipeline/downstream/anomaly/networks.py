@@ -1,10 +1,9 @@
-"""The auto-encoders of an anomaly job: which candidate is taken, and training it anew for every split.
+"""The auto-encoders of an anomaly job: choosing a candidate, and training it anew for every split.
 
-A candidate is chosen without a single anomaly: by the loss on held-out normal rows, on splits that are never reported.
-For a denoising auto-encoder that loss says how well normal rows are told from noise around them, which is what its
-score rests on; for a variational one it is the bound on their likelihood. Without noise, a plain auto-encoder wins by
-copying its input. What a network does far away from normal rows no such loss can tell: that is for whoever names the
-candidates.
+A candidate is chosen without anomalies, by the loss on held-out normal rows, on splits that are never reported. For a
+denoising auto-encoder that loss measures how well normal rows are told from noise around them, which its score rests
+on; for a variational one it is the bound on their likelihood. Without noise, a plain auto-encoder wins by copying its
+input. No such loss tells how a network behaves far from normal rows: that is up to the choice of candidates.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Detector:
 
     name: str
     training: dict[str, Any]
-    """What `train_in_memory` asks for."""
+    """Settings for `train_in_memory`."""
     members: int
     score: str
     context: Context
@@ -44,12 +43,12 @@ class Detector:
 
     @property
     def judged_by(self) -> str:
-        """The method that stands for it."""
+        """The name of its method: that of its score."""
         return f"{self.name}: {self.score}"
 
     @property
     def network(self) -> str:
-        """In a few words."""
+        """A short description of the network."""
         network = NetworkConfig.model_validate(self.training["network"])
         hidden: Any = network.config.get("hidden") or []
         sizes = [*hidden, network.config.get("bottleneck", "")]
@@ -62,29 +61,29 @@ class Detector:
         return model, records[-1].get(HELD_OUT_LOSS, float("nan"))
 
     def scorer(self, rows: np.ndarray, seed: int, contamination: float = 0.0) -> Scorer:
-        """Its members, trained on float32 [R, *shape], of which such a share are anomalies: see `trimming`."""
+        """Its members, trained on float32 [R, *shape], a share `contamination` of them anomalies: see `trimming`."""
         if share := self.trim * contamination:
             rows = rows[self._kept(rows, seed, share)]
         models = [self.trained(rows, key(seed, f"member {number}") >> 1)[0] for number in range(self.members)]
         return Scorer.fit(models, rows)
 
     def _kept(self, rows: np.ndarray, seed: int, share: float) -> np.ndarray:
-        """Places of the rows that are left when a share of them is trimmed."""
+        """Indices of the rows that remain when a share of them is trimmed."""
 
         def judge(learn: np.ndarray, others: np.ndarray, number: int) -> np.ndarray:
             scorer = self.scorer(rows[learn], key(seed, f"trimming {number}") >> 1)
             return scorer.scores(rows[others], TRIMMING_SAMPLES)[self.score]
 
-        return trimming.kept(len(rows), share, judge)
+        return trimming.remaining(len(rows), share, judge)
 
 
 def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -> list[Detector]:
-    """The candidates: what the job asks for, and the recipe where it asks for nothing."""
+    """The candidates of a detector; what it leaves out is the recipe's."""
     train = {**config["train"], "log_every": config["train"]["steps"], "evaluate_every": 0}
     own = {name: config[name] for name in ("kind", "augment", "corruption", "objective") if name in config}
     for name in ("corruption", "objective"):
-        if (given := getattr(asked, name)) is not None:
-            own[name] = given.model_dump(mode="json")
+        if (override := getattr(asked, name)) is not None:
+            own[name] = override.model_dump(mode="json")
     networks = [network.model_dump(mode="json") for network in asked.networks] or [config["network"]]
     return [
         Detector(
@@ -97,7 +96,7 @@ def detectors(config: dict[str, Any], asked: DetectorConfig, context: Context) -
 def choose(
     candidates: list[Detector], pool: Pool, config: dict[str, Any], context: Context
 ) -> tuple[Detector, list[tuple[str, float]]]:
-    """The candidate of the least held-out loss, and that loss of each network; of one alone, nothing is tried."""
+    """The candidate of the lowest held-out loss, and the loss of each; a single one is not trained."""
     if len(candidates) == 1:
         return candidates[0], []
     tried: list[tuple[float, Detector]] = []
@@ -115,5 +114,5 @@ def choose(
 
 
 def seed_of(config: dict[str, Any], detector: Detector, number: int) -> int:
-    """What everything random in training is keyed by, for one split."""
+    """The seed of a detector's training on one split."""
     return key(config["seed"], f"{detector.name} split {number}") >> 1

@@ -1,4 +1,4 @@
-"""Why a row is unusual: in which columns, what these hold, and what they would hold beside the others."""
+"""Why a row is unusual: its columns with the largest errors, their values and the expected ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NAMED, IN_A_SENTENCE = 8, 3  # columns
 def explain(
     rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Transform
 ) -> list[list[dict[str, Any]]]:
-    """For each row of a table its worst columns: `column`, `value`, `expected`, and `share` of the row's error.
+    """The columns with the largest errors of each row: `column`, `value`, `expected`, `share` of the row's error.
 
-    inputs: float32 [R, D], what the transform makes of the rows.
+    inputs: float32 [R, D], the transformed rows.
     """
     names = list(dict.fromkeys(transform.columns_of))
     places = [np.flatnonzero(np.array(transform.columns_of) == name) for name in names]
@@ -40,7 +40,7 @@ def explain(
 
 
 def sentence(columns: list[dict[str, Any]]) -> str:
-    """The same for people."""
+    """The reasons in words."""
     return "; ".join(
         f"{c['column']} {c['value']}, not {c['expected']} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE]
     )

@@ -13,9 +13,9 @@ from pipeline.downstream.anomaly import images, kinds
 from pipeline.downstream.anomaly import reasons as anomaly_reasons
 from pipeline.downstream.anomaly.baselines import BATCHED
 from pipeline.downstream.anomaly.job import Config
-from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
+from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measurements
 from pipeline.downstream.anomaly.networks import Detector
-from pipeline.downstream.anomaly.rows import Draw, Pool, Scaled
+from pipeline.downstream.anomaly.rows import Draw, Pool, ScaledRows
 from pipeline.gate import DETECTOR as KIND
 from pipeline.gate import Candidate
 from pipeline.reports import detection
@@ -23,15 +23,15 @@ from pipeline.reports.report import Figure, Report, Table
 from pipeline.scoring.champion import DETECTOR
 from training.inference.anomaly import Scorer
 
-Taken = list[tuple[Detector, list[tuple[str, float]]]]
+ChosenDetectors = list[tuple[Detector, list[tuple[str, float]]]]
 METRICS = (AUROC, AVERAGE_PRECISION, RECALL)
 
 
 @dataclass(frozen=True)
-class Shown:
+class FirstSplit:
     """The first split of the first detector: what figures show."""
 
-    rows: Scaled
+    rows: ScaledRows
     draw: Draw
     detector: Detector
     scorer: Scorer
@@ -40,12 +40,18 @@ class Shown:
 
 
 def build(
-    job: Config, pool: Pool, taken: Taken, measured: Measured, shown: Shown, caveat: str, out_dir: Path
+    job: Config,
+    pool: Pool,
+    chosen: ChosenDetectors,
+    measured: Measurements,
+    shown: FirstSplit,
+    caveat: str,
+    out_dir: Path,
 ) -> Report:
-    """Draws into `out_dir/figures`. caveat: what is to be said of the detector that stays; "": nothing."""
-    judged = [detector.judged_by for detector, _ in taken]
-    alone = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
-    best = max(alone, key=measured.mean, default=None)
+    """Draws into `out_dir/figures`. caveat: of the exported detector; may be empty."""
+    judged = [detector.judged_by for detector, _ in chosen]
+    others = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
+    best = max(others, key=measured.mean, default=None)
     folder = out_dir / "figures"
     reasons, why = _reasons(job, pool, shown, folder)
     columns = ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"]
@@ -57,7 +63,7 @@ def build(
         about=_about(job, pool, shown.draw, measured),
         tables=[
             methods,
-            *_tables(job, taken, measured, reasons),
+            *_tables(job, chosen, measured, reasons),
             *kinds.tables(pool.kinds, judged, measured),
         ],
         figures=[*_figures(job, judged, measured, shown, folder), Figure(why, f"{why}.png")],
@@ -72,7 +78,7 @@ def build(
     )
 
 
-def _about(job: Config, pool: Pool, draw: Draw, measured: Measured) -> str:
+def _about(job: Config, pool: Pool, draw: Draw, measured: Measurements) -> str:
     anomalies = int(pool.anomalous.sum())
     mixed = "no anomaly among them"
     if job.contamination:
@@ -98,7 +104,7 @@ def _about(job: Config, pool: Pool, draw: Draw, measured: Measured) -> str:
 
 
 def _marked(job: Config, pool: Pool) -> str:
-    """What plain classifiers were given."""
+    """What binary classifiers were given, in words."""
     if job.known_kinds:
         return (
             f"Plain classifiers were given a few anomalies of {job.known_kinds} of the {len(pool.kinds)} kinds "
@@ -110,20 +116,20 @@ def _marked(job: Config, pool: Pool) -> str:
     )
 
 
-def _row(name: str, measured: Measured, judged: bool) -> list[str]:
-    cells = [f"{100 * measured.mean(name, what):.2f} ± {100 * measured.spread(name, what):.2f}" for what in METRICS]
+def _row(name: str, measured: Measurements, judged: bool) -> list[str]:
+    cells = [measured.mean_and_spread(name, metric) for metric in METRICS]
     return [f"**{name}**" if judged else name, *cells]
 
 
-def _tables(job: Config, taken: Taken, measured: Measured, reasons: list[dict[str, Any]]) -> list[Table]:
-    """Those beside the first."""
+def _tables(job: Config, chosen: ChosenDetectors, measured: Measurements, reasons: list[dict[str, Any]]) -> list[Table]:
+    """All tables but the first."""
     rows = []
     for (name, how), shares in measured.flagged.items():
         (normal, anomalies), (normal_std, anomalies_std) = np.mean(shares, 0), np.std(shares, 0)
         rows.append([name, how, f"{normal:.2%} ± {normal_std:.2%}", f"{anomalies:.1%} ± {anomalies_std:.1%}"])
     columns = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
     tables = [Table(f"Thresholds for {100 * job.false_alarms:.3g} % false alarms", columns, rows)]
-    for detector, tried in taken:
+    for detector, tried in chosen:
         if tried:
             rows = [[f"**{name}**" if name == detector.network else name, f"{loss:.4g}"] for name, loss in tried]
             columns = ["network", "loss on held-out normal rows"]
@@ -137,8 +143,8 @@ def _tables(job: Config, taken: Taken, measured: Measured, reasons: list[dict[st
     return tables
 
 
-def _reasons(job: Config, pool: Pool, shown: Shown, folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """Of the test rows with the highest scores, and the name of the figure: of images, what they are rebuilt as."""
+def _reasons(job: Config, pool: Pool, shown: FirstSplit, folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """Reasons for the test rows with the highest scores, and the name of the figure, for images reconstructions."""
     top = np.argsort(-shown.scores, kind="stable")[: job.shown]
     rows = shown.draw.test[top]
     values = shown.rows.inputs[rows]
@@ -164,23 +170,23 @@ def _reasons(job: Config, pool: Pool, shown: Shown, folder: Path) -> tuple[list[
     return shown_rows, "reasons"
 
 
-def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, folder: Path) -> list[Figure]:
-    drawn = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
+def _figures(job: Config, judged: list[str], measured: Measurements, shown: FirstSplit, folder: Path) -> list[Figure]:
+    methods = [name for name in measured.values if name in judged or (": " not in name and BATCHED not in name)]
     rate = float(np.mean(measured.base_rates))
     detection.areas(
-        {name: measured.mean(name) for name in drawn},
-        {name: measured.spread(name) for name in drawn},
+        {name: measured.mean(name) for name in methods},
+        {name: measured.spread(name) for name in methods},
         judged,
         folder / "auroc.png",
     )
-    drawn = [name for name in drawn if "marked" not in name]
+    methods = [name for name in methods if "marked" not in name]
     over = f"(test, mean of {job.seeds} splits)"
     detection.curves(
-        {name: measured.roc(name) for name in drawn},
+        {name: measured.roc(name) for name in methods},
         judged, f"ROC {over}", "share of normal rows flagged", "share of anomalies flagged", folder / "roc.png",
     )  # fmt: skip
     detection.curves(
-        {name: measured.precision_recall(name) for name in drawn},
+        {name: measured.precision_recall(name) for name in methods},
         judged, f"Precision and recall {over}", "recall", "precision", folder / "precision-recall.png", rate,
     )  # fmt: skip
     detection.histogram(
@@ -194,9 +200,9 @@ def _figures(job: Config, judged: list[str], measured: Measured, shown: Shown, f
     return [Figure(title, file) for title, file in files.items()]
 
 
-def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
+def _verdict(judged: list[str], best: str | None, measured: Measurements) -> str:
     def result(name: str) -> str:
-        return f"{name} has an AUROC of {100 * measured.mean(name):.2f} ± {100 * measured.spread(name):.2f}"
+        return f"{name} has an AUROC of {measured.mean_and_spread(name)}"
 
     if best is None:
         return "; ".join(map(result, judged)) + "."
@@ -208,16 +214,15 @@ def _verdict(judged: list[str], best: str | None, measured: Measured) -> str:
             f"{result(ours)} ({100 * paired.mean():+.2f} ± {100 * paired.std():.2f} on the same splits, {higher})"
         )
     return (
-        f"Beside {best}, the best method without our networks ({100 * measured.mean(best):.2f} ± "
-        f"{100 * measured.spread(best):.2f}), {'; '.join(beside)}."
+        f"Beside {best}, the best method without our networks ({measured.mean_and_spread(best)}), {'; '.join(beside)}."
     )
 
 
-def _paired(ours: str, other: str, measured: Measured) -> np.ndarray:
+def _paired(ours: str, other: str, measured: Measurements) -> np.ndarray:
     return np.subtract(measured.values[ours][AUROC], measured.values[other][AUROC])
 
 
-def _numbers(judged: list[str], best: str | None, measured: Measured) -> dict[str, float]:
+def _numbers(judged: list[str], best: str | None, measured: Measurements) -> dict[str, float]:
     ours = judged[0]
     numbers = {f"{metric}/ours": measured.mean(ours, metric) for metric in METRICS}
     numbers |= {f"{AUROC}/ours_std": measured.spread(ours), "base_rate": float(np.mean(measured.base_rates))}

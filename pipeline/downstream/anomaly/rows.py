@@ -1,14 +1,14 @@
-"""The rows that an anomaly job learns from and is tested on: drawn anew for every seed, then scaled.
+"""The rows that an anomaly job trains and tests on: drawn anew for every seed, then scaled.
 
-    rows of the corpus, of equal inputs one; none of those that are there as normal and as an anomaly
-      normal ──► train_share ──┬─► learn      what networks learn from
-                               └─► held_out   what thresholds are drawn by, and candidates chosen
+    rows of the corpus without duplicates; inputs that occur both as normal and as an anomaly are left out
+      normal ──► train_share ──┬─► learn      training rows of networks
+                               └─► held_out   for thresholds and the choice of candidates
              └─► the others ──► test
-      anomalies ──► contamination (into learn and held_out, unmarked)   ──► marked, for plain classifiers
+      anomalies ──► contamination (into learn and held_out, unmarked)   ──► marked, for binary classifiers
                 └─► the others ──► test
 
-The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the seed's number. Anomalies are
-of kinds, their labels; where the marked ones are of few, which these are goes round from split to split.
+The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the number of the split. Labels
+of anomalies are their kinds; where marked ones are of a few kinds only, these rotate from split to split.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEAST_LEARNED = 10  # rows
 
 @dataclass(frozen=True)
 class Draw:
-    """Numbers of rows."""
+    """Indices of rows in one split."""
 
     learn: np.ndarray
     held_out: np.ndarray
@@ -44,18 +44,18 @@ class Draw:
     test: np.ndarray
     truth: np.ndarray
     """[test] bool: which of them are anomalies."""
-    known: frozenset[str] = frozenset()
-    """Kinds of anomalies that the marked ones are of, where others are left out of them."""
+    known_kinds: frozenset[str] = frozenset()
+    """Kinds of the marked anomalies; empty: all kinds."""
 
     @property
     def train(self) -> np.ndarray:
-        """All that are given as normal: what a method without held-out rows learns from."""
+        """All rows given as normal, for methods that need no held-out rows."""
         return np.concatenate([self.learn, self.held_out])
 
 
 @dataclass(frozen=True)
-class Scaled:
-    """Every row as networks are given it."""
+class ScaledRows:
+    """All rows as network inputs."""
 
     inputs: np.ndarray  # float32 [N, *shape]
     transform: Transform | None  # of a table
@@ -72,31 +72,31 @@ class Pool:
         self.job, self.seed = job, seed
         self.corpora = [ArrayCorpus(folder, split) for split in SPLITS]
         count = sum(len(corpus) for corpus in self.corpora)
-        some = np.arange(count)
+        chosen = np.arange(count)
         if count > job.rows:
-            some = np.sort(permute(np.arange(job.rows), count, key(seed, f"{job.name} rows")))
+            chosen = np.sort(permute(np.arange(job.rows), count, key(seed, f"{job.name} rows")))
         first, parts, labels, kinds, places = 0, [], [], list[str](), list[tuple[ArrayCorpus, int]]()
         for corpus in self.corpora:
-            rows = some[(some >= first) & (some < first + len(corpus))] - first
+            rows = chosen[(chosen >= first) & (chosen < first + len(corpus))] - first
             first += len(corpus)
             if len(rows):
                 batch = corpus.read(rows)
-                known = np.flatnonzero(batch.label >= 0)
-                parts.append(_taken(batch.input, known))
-                labels.append(batch.label[known])
-                kinds += corpus.labels(rows[known])
-                places += [(corpus, int(row)) for row in rows[known]]
+                labelled = np.flatnonzero(batch.label >= 0)
+                parts.append(_taken(batch.input, labelled))
+                labels.append(batch.label[labelled])
+                kinds += corpus.labels(rows[labelled])
+                places += [(corpus, int(row)) for row in rows[labelled]]
         anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
         joined = _joined(parts)
-        kept, self.torn = _distinct(training_rows.of_rows(joined), anomalous)
-        """Rows that are left out because equal ones have labels of the other side."""
-        self.anomalous = anomalous[kept]
+        distinct, self.torn = _distinct(training_rows.of_rows(joined), anomalous)
+        """Number of rows left out because equal inputs occur both as normal and as an anomaly."""
+        self.anomalous = anomalous[distinct]
         """[N] bool."""
-        self.places = [places[row] for row in kept]
-        self.labels = np.array(kinds, np.str_)[kept]
-        """[N]: as the sources have them, which is also the kind of an anomaly."""
+        self.places = [places[row] for row in distinct]
+        self.labels = np.array(kinds, np.str_)[distinct]
+        """[N]: labels of the sources, which are also the kinds of anomalies."""
         self.kinds: list[str] = np.unique(self.labels[self.anomalous]).tolist()
-        self.rows: pa.RecordBatch | np.ndarray = _taken(joined, kept)
+        self.rows: pa.RecordBatch | np.ndarray = _taken(joined, distinct)
         self._check(self.anomalous)
 
     def _anomalous(self, labels: np.ndarray) -> np.ndarray:
@@ -108,9 +108,9 @@ class Pool:
         else:
             unknown = [name for name in job.normal if name not in corpus.classes]
             if unknown or not job.normal:
-                known = ", ".join(corpus.classes) or "none; set data.images.labels"
+                listed = ", ".join(corpus.classes) or "none; set data.images.labels"
                 raise UserError(
-                    f"downstream.{job.name}.normal: name the normal ones of the labels there are ({known})."
+                    f"downstream.{job.name}.normal: name the normal ones of the labels there are ({listed})."
                 )
             anomalous = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
         self._check(anomalous)
@@ -126,50 +126,50 @@ class Pool:
         """Split `number`; UserError where there are too few rows for it."""
         job = self.job
         normal, odd = (self._shuffled(rows, number) for rows in (~self.anomalous, self.anomalous))
-        given = round(job.train_share * len(normal))
-        mixed = round(job.contamination / (1 - job.contamination) * given)
-        known = self._known(number)
-        marked, rest = self._marked(odd[mixed:], known)
+        num_normal = round(job.train_share * len(normal))
+        num_mixed = round(job.contamination / (1 - job.contamination) * num_normal)
+        known_kinds = self._known(number)
+        marked, rest = self._marked(odd[num_mixed:], known_kinds)
         if not len(rest):
             raise UserError(
-                f"downstream.{job.name}: of {len(odd)} anomalies, {mixed} unmarked and {max(job.marked, default=0)} "
-                "marked ones leave none to test on; lower contamination or marked."
+                f"downstream.{job.name}: of {len(odd)} anomalies, {num_mixed} unmarked and "
+                f"{max(job.marked, default=0)} marked ones leave none to test on; lower contamination or marked."
             )
-        train = np.concatenate([normal[:given], odd[:mixed]])
+        train = np.concatenate([normal[:num_normal], odd[:num_mixed]])
         train = train[permute(np.arange(len(train)), len(train), key(self.seed, f"{job.name} train {number}"))]
-        held_out = round(job.threshold_share * len(train))
-        if len(train) - held_out < LEAST_LEARNED or not held_out or given == len(normal):
+        num_held_out = round(job.threshold_share * len(train))
+        if len(train) - num_held_out < LEAST_LEARNED or not num_held_out or num_normal == len(normal):
             raise UserError(
                 f"downstream.{job.name}: {len(normal)} normal rows are too few to learn from, to draw thresholds by "
                 "and to test on; add sources."
             )
-        test = np.concatenate([normal[given:], rest])
-        return Draw(train[held_out:], train[:held_out], marked, test, self.anomalous[test], known)
+        test = np.concatenate([normal[num_normal:], rest])
+        return Draw(train[num_held_out:], train[:num_held_out], marked, test, self.anomalous[test], known_kinds)
 
     def _known(self, number: int) -> frozenset[str]:
-        """Kinds that anomalies are marked of in split `number`: each in turn, in an order of the seed's."""
-        count, every = self.job.known_kinds, len(self.kinds)
+        """Kinds of the marked anomalies in split `number`: each in turn, in an order keyed by the seed."""
+        count, num_kinds = self.job.known_kinds, len(self.kinds)
         if not count:
             return frozenset()
-        if count >= every:
+        if count >= num_kinds:
             raise UserError(
-                f"downstream.{self.job.name}.known_kinds: the anomalies are of {every} kinds, and {count} known ones "
-                "leave no new one; lower it."
+                f"downstream.{self.job.name}.known_kinds: the anomalies are of {num_kinds} kinds, and {count} known "
+                "ones leave no new one; lower it."
             )
-        turn = np.arange(number * count, (number + 1) * count) % every
-        order = permute(np.arange(every), every, key(self.seed, f"{self.job.name} kinds"))
+        turn = np.arange(number * count, (number + 1) * count) % num_kinds
+        order = permute(np.arange(num_kinds), num_kinds, key(self.seed, f"{self.job.name} kinds"))
         return frozenset(self.kinds[place] for place in order[turn].tolist())
 
-    def _marked(self, odd: np.ndarray, known: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Anomalies that are marked, and the others; both in their order. UserError where there are too few."""
+    def _marked(self, odd: np.ndarray, known_kinds: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Marked anomalies and the others, both in order. UserError where there are too few."""
         count = max(self.job.marked, default=0)
-        if not known:
+        if not known_kinds:
             return odd[:count], odd[count:]
-        of_known = np.flatnonzero(np.isin(self.labels[odd], list(known)))
+        of_known = np.flatnonzero(np.isin(self.labels[odd], list(known_kinds)))
         if count >= len(of_known):
             raise UserError(
                 f"downstream.{self.job.name}.marked: there are {len(of_known)} anomalies of the kinds "
-                f"{', '.join(sorted(known))}, and {count} marked ones leave none of them to test on; lower it."
+                f"{', '.join(sorted(known_kinds))}, and {count} marked ones leave none of them to test on; lower it."
             )
         return odd[of_known[:count]], np.delete(odd, of_known[:count])
 
@@ -178,24 +178,24 @@ class Pool:
         purpose = f"{self.job.name} {'anomalies' if self.anomalous[rows[0]] else 'normal'} {number}"
         return rows[permute(np.arange(len(rows)), len(rows), key(self.seed, purpose))]
 
-    def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> Scaled:
-        """All rows as numbers; of a table by a transform fitted on the rows `learn`."""
+    def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> ScaledRows:
+        """All rows as network inputs; for a table by a transform fitted on the rows `learn`."""
         if isinstance(self.rows, np.ndarray):
-            return Scaled(scaled(self.rows), None)
-        seen = self.rows.take(pa.array(np.sort(learn)))
-        transform = Transform.fit(lambda: [seen], TransformConfig.model_validate(config), self.corpora[0].schema)
-        return Scaled(transform.apply(self.rows), transform)
+            return ScaledRows(scaled(self.rows), None)
+        learned = self.rows.take(pa.array(np.sort(learn)))
+        transform = Transform.fit(lambda: [learned], TransformConfig.model_validate(config), self.corpora[0].schema)
+        return ScaledRows(transform.apply(self.rows), transform)
 
     def named(self, row: int) -> tuple[str, str]:
-        """Where a row comes from, and its label."""
+        """The source of a row, and its label."""
         corpus, place = self.places[row]
         return corpus.names([place])[0], corpus.labels([place])[0] or ""
 
 
 def _distinct(inputs: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, int]:
-    """The first row of each input, given digests and sides [R], but of inputs of both sides; how many rows those have.
+    """Indices of the first row of each distinct input, without inputs on both sides; how many rows the latter are.
 
-    Whoever learned one of them as normal would be tested on its equal as an anomaly.
+    inputs: digests [R]; anomalous [R]. A method that learned such a row as normal would be tested on it as an anomaly.
     """
     _, first, group, count = np.unique(inputs, return_index=True, return_inverse=True, return_counts=True)
     odd = np.bincount(group[anomalous], minlength=len(count))

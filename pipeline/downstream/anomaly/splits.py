@@ -1,4 +1,4 @@
-"""The splits of an anomaly job: every method learns from each, and is scored on its test rows."""
+"""Trains and tests every method on the splits of an anomaly job."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly import baselines
 from pipeline.downstream.anomaly.export import export
 from pipeline.downstream.anomaly.job import Config
-from pipeline.downstream.anomaly.measures import Measured
+from pipeline.downstream.anomaly.measures import Measurements
 from pipeline.downstream.anomaly.networks import Detector, choose, detectors, seed_of
-from pipeline.downstream.anomaly.report import Shown, build
-from pipeline.downstream.anomaly.rows import Draw, Pool, Scaled
-from pipeline.downstream.anomaly.trimming import least
+from pipeline.downstream.anomaly.report import FirstSplit, build
+from pipeline.downstream.anomaly.rows import Draw, Pool, ScaledRows
+from pipeline.downstream.anomaly.trimming import without_highest
 from pipeline.reports.report import Report
 from pipeline.scoring import thresholds
 from pipeline.scoring.champion import DETECTOR
@@ -32,32 +32,32 @@ def evaluate(
     """See `pipeline.downstream.anomaly.job.run`."""
     context.progress("reading rows")
     pool = Pool(inputs["corpus"].path, job, settings["seed"])
-    taken = [choose(detectors(settings, asked, context), pool, settings, context) for asked in job.detectors]
-    measured, shown = Measured(job.false_alarms), list[Shown]()
+    chosen = [choose(detectors(settings, config, context), pool, settings, context) for config in job.detectors]
+    measured, shown = Measurements(job.false_alarms), list[FirstSplit]()
     for number in range(job.seeds):
         draw = pool.draw(number)
         rows = pool.scaled(draw.learn, settings["transform"])
-        for detector, _ in taken:
+        for detector, _ in chosen:
             context.progress(f"split {number + 1} of {job.seeds}: {detector.name}", number / job.seeds)
             seed = seed_of(settings, detector, number)
             scorer = detector.scorer(rows.inputs[draw.learn], seed, job.contamination)
             scores, limits = _judged(detector, scorer, rows, draw, job, pool, measured)
             if not shown:
-                shown.append(Shown(rows, draw, detector, scorer, scores, limits))
+                shown.append(FirstSplit(rows, draw, detector, scorer, scores, limits))
         context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
         _measure(measured, _others(job, rows, draw, number), pool, draw)
         measured.base_rates.append(float(draw.truth.mean()))
     context.progress("training the detector that stays")
-    caveat = export(taken[0][0], settings, job, inputs, out_dir / DETECTOR)
+    caveat = export(chosen[0][0], settings, job, inputs, out_dir / DETECTOR)
     if caveat:
         context.progress("the detector that stays", warning=caveat)
-    return build(job, pool, taken, measured, shown[0], caveat, out_dir)
+    return build(job, pool, chosen, measured, shown[0], caveat, out_dir)
 
 
 def _judged(
-    detector: Detector, scorer: Scorer, rows: Scaled, draw: Draw, job: Config, pool: Pool, measured: Measured
+    detector: Detector, scorer: Scorer, rows: ScaledRows, draw: Draw, job: Config, pool: Pool, measured: Measurements
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Measure one of ours on a split; returns the test rows' scores that it is judged by, and thresholds of them."""
+    """Measure one of our detectors on a split; returns its scores of the test rows, and thresholds."""
     scores = scorer.scores(rows.inputs[draw.test], job.importance_samples)
     _measure(measured, {f"{detector.name}: {name}": values for name, values in scores.items()}, pool, draw)
 
@@ -69,8 +69,8 @@ def _judged(
         "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
         "by tail": thresholds.by_tail(normal, job.false_alarms).value,
     }
-    if detector.trim and job.contamination:  # as if the anomalies among these rows had the highest scores of all
-        trimmed = normal[least(normal, job.contamination)]
+    if detector.trim and job.contamination:  # assuming that the anomalies among these rows have the highest scores
+        trimmed = normal[without_highest(normal, job.contamination)]
         limits["by quantile, trimmed"] = thresholds.by_quantile(trimmed, job.false_alarms).value
     if len(draw.marked):
         labels = np.repeat([False, True], [len(normal), len(draw.marked)])
@@ -80,19 +80,19 @@ def _judged(
     return scores[detector.score], limits
 
 
-def _measure(measured: Measured, scores: Scores, pool: Pool, draw: Draw) -> None:
+def _measure(measured: Measurements, scores: Scores, pool: Pool, draw: Draw) -> None:
     measured.add(scores, draw.truth)
     if len(pool.kinds) > 1:
-        measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known)
+        measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known_kinds)
 
 
-def _others(job: Config, rows: Scaled, draw: Draw, number: int) -> Scores:
-    """Scores of the test rows by methods without a network of ours."""
+def _others(job: Config, rows: ScaledRows, draw: Draw, number: int) -> Scores:
+    """Scores of the test rows by the baselines and classifiers."""
     train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
     scores: Scores = {}
     for name in job.baselines:
-        for called, score in baselines.fit(name, train, number).items():
-            scores[called] = score(test)
+        for label, score in baselines.fit(name, train, number).items():
+            scores[label] = score(test)
     for count in job.marked:
         for name, score in baselines.classifiers(train, marked[:count], number).items():
             scores[f"{name}, {count} marked"] = score(test)

@@ -1,15 +1,14 @@
-"""Learning from rows of which some are anomalies that nobody marked: a share of them, the most unusual, is left out.
+"""Training on rows with unlabelled anomalies among them: a share of the rows, the most unusual, is left out.
 
     rows ─► FOLDS parts, each scored by a network that learned from the others
          ─► the CORE with the lowest scores: few anomalies are left, and not all that is normal
          ─► all rows scored by a network that learned from the core
          ─► all but the share with the highest scores: what the detector learns from, and is measured against
 
-It is a trimmed estimator, for which the share has to be guessed, from how many anomalies there are said to be; not all
-of them are the most unusual rows, so it may well be larger. Its second pass is the concentration step of
-the minimum covariance determinant (Rousseeuw & Van Driessen 1999), which starts from half of the rows, too. A network
-learns to rebuild the anomalies among its own rows, so those are scored by networks that never saw them. No label is
-looked at.
+It is a trimmed estimator, whose share is guessed from the expected number of anomalies; not all of them are the most
+unusual rows, so it may be larger. The second pass is the concentration step of the minimum covariance determinant
+(Rousseeuw & Van Driessen 1999), which starts from half of the rows, too. A network learns to rebuild the anomalies
+among its own rows, so rows are scored by networks that have not seen them. No labels are used.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ Judge = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 """(rows to learn from, rows to score, number of the network) → scores."""
 
 
-def least(scores: np.ndarray, share: float) -> np.ndarray:
-    """Places, in order, of all but the highest of the scores [n]: round(share · n) of them are left out."""
-    kept = len(scores) - round(share * len(scores))
-    return np.sort(np.argsort(scores, kind="stable")[:kept])
+def without_highest(scores: np.ndarray, share: float) -> np.ndarray:
+    """Sorted indices of the scores [n] without the round(share · n) highest."""
+    num_left = len(scores) - round(share * len(scores))
+    return np.sort(np.argsort(scores, kind="stable")[:num_left])
 
 
-def kept(count: int, share: float, judge: Judge) -> np.ndarray:
-    """Places of the rows, of `count`, that are left when a share is trimmed; their order must mean nothing."""
+def remaining(count: int, share: float, judge: Judge) -> np.ndarray:
+    """Indices of those of `count` rows that remain when a share is trimmed; the rows must be in random order."""
     rows = np.arange(count)
     scores = np.empty(count)
     for fold in range(FOLDS):
-        out = rows % FOLDS == fold
-        scores[out] = judge(rows[~out], rows[out], fold)
-    core = least(scores, 1 - CORE)
-    return least(judge(core, rows, FOLDS), share)
+        in_fold = rows % FOLDS == fold
+        scores[in_fold] = judge(rows[~in_fold], rows[in_fold], fold)
+    core = without_highest(scores, 1 - CORE)
+    return without_highest(judge(core, rows, FOLDS), share)

@@ -1,8 +1,7 @@
-"""The job `codes`: what codes keep of rows that were never seen, beside PCA's of the same size; and maps of the codes.
+"""The job `codes`: reconstruction of unseen rows from codes, compared with PCA of the same size; maps of the codes.
 
-Rows are what the network is given: images in 0 … 1, the columns of a table made numbers. An error is the squared one
-summed over the values of a row. Probes (`pipeline.downstream.probes`) see codes of training rows and are scored on test
-rows.
+Rows are network inputs: images in 0 … 1, or the transformed columns of a table. Errors are squared and summed over the
+values of a row. Probes (`pipeline.downstream.probes`) are fitted on codes of training rows and scored on test rows.
 """
 
 from __future__ import annotations
@@ -33,25 +32,28 @@ OURS, PCA, INPUTS = "auto-encoder", "PCA", "inputs"
 
 
 class Config(JobConfig):
-    """What codes keep of unseen rows, beside PCA's of the same size; and a map of them."""
+    """Reconstruction of unseen rows from codes, compared with PCA of the same size; a map of the codes."""
 
-    task: Literal["codes"] = Field(description="Which job it is.")
-    neighbours: int = Field(default=15, ge=1, description="Of trustworthiness.")
-    rows: int = Field(default=2000, ge=100, description="Most test rows of the maps, for t-SNE takes its time.")
+    task: Literal["codes"]
+    """Which job it is."""
+    neighbours: int = Field(default=15, ge=1)
+    """Neighbours that trustworthiness counts."""
+    rows: int = Field(default=2000, ge=100)
+    """Most test rows of the maps; t-SNE is slow."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Rows of arrays."""
+    """Arrays."""
     return kind_problems(recipe, job, ("table", "images"))
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """Nothing: all that matters is in the artifacts."""
+    """None: the result depends on the artifacts alone."""
     return {}
 
 
 class _Rows(NamedTuple):
-    """Training and test rows, as networks are given them, with their classes."""
+    """Training and test rows as network inputs, with their classes."""
 
     train: np.ndarray  # float32 [N, *shape]
     test: np.ndarray  # float32 [M, *shape]
@@ -66,7 +68,7 @@ class _Rows(NamedTuple):
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Encode unseen rows and set reconstruction, probes and maps beside those of as many principal components.
+    """Encode unseen rows; compare reconstruction, probes and maps with those of as many principal components.
 
     inputs: `pretrained`, an auto-encoder in `model/`; `shards`, columns `input` [R, *shape] and `label` [R] of the
     splits train and test; `corpus`, for names of classes. Errors are squared and summed over a row's values; accuracies
@@ -77,18 +79,18 @@ def run(
     from training.inference.opening import open_model
 
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
-    seen, unseen = (scaled(np.asarray(rows["input"])) for rows in (train, test))
-    rows = _Rows(seen, unseen, np.asarray(train["label"]), np.asarray(test["label"]))
+    train_rows, test_rows = (scaled(np.asarray(rows["input"])) for rows in (train, test))
+    rows = _Rows(train_rows, test_rows, np.asarray(train["label"]), np.asarray(test["label"]))
     model = open_model(inputs["pretrained"].path / MODEL)
     features, rebuilt = _features(job, model, rows, context)
     measured = _measured(features, rebuilt, rows, context)
     figures, folder = [], out_dir / "figures"
-    if unseen.ndim == 4:
-        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
-        grids = {"input": unseen, **rebuilt}
-        images.image_grid({name: of[some] for name, of in grids.items()}, folder / "rebuilt.png")
+    if test_rows.ndim == 4:
+        sample = np.linspace(0, len(test_rows) - 1, SHOWN).astype(int)
+        grids = {"input": test_rows, **rebuilt}
+        images.image_grid({name: images_of[sample] for name, images_of in grids.items()}, folder / "rebuilt.png")
         figures.append(Figure("rebuilt", "rebuilt.png"))
-    maps = _maps(job, {name: new for name, (_, new) in features.items()}, context)
+    maps = _maps(job, {name: test_features for name, (_, test_features) in features.items()}, context)
     points = {f"{name} (trustworthiness {trust:.3f})": places for name, (places, trust) in maps.items()}
     labels = rows.truth[: job.rows] if rows.have_classes else None
     images.maps(points, labels, inputs["corpus"].summary["classes"], folder / "maps.png")
@@ -99,7 +101,7 @@ def run(
 def _features(
     job: Config, model: Any, rows: _Rows, context: Context
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, np.ndarray]]:
-    """Features of (training rows [N, D], test rows [M, D]) by name, and the test rows rebuilt from them."""
+    """Features of (training rows [N, D], test rows [M, D]) by name, and the reconstructed test rows."""
     from sklearn.decomposition import PCA as Components  # noqa: N811 - the name is ours here
 
     from pipeline.downstream.train_in_memory import encoded, rebuilt
@@ -127,15 +129,17 @@ def _measured(
     rows: _Rows,
     context: Context,
 ) -> dict[str, dict[str, float]]:
-    """Error, and where rows have classes accuracies of probes, by name of the features."""
-    measured: dict[str, dict[str, float]] = {name: {"error": _error(made, rows.test)} for name, made in rebuilt.items()}
+    """Errors, and accuracies of probes where rows have classes, by name of the features."""
+    measured: dict[str, dict[str, float]] = {
+        name: {"error": _error(reconstructed, rows.test)} for name, reconstructed in rebuilt.items()
+    }
     if rows.have_classes:
-        for name, (known, new) in features.items():
+        for name, (train_features, test_features) in features.items():
             context.progress(f"probing {name}")
-            neighbours = max(1, min(200, len(known) // 10))
+            neighbours = max(1, min(200, len(train_features) // 10))
             scores = {
-                "knn": knn_accuracy(known, rows.labels, new, rows.truth, neighbours),
-                "linear": linear_accuracy(known, rows.labels, new, rows.truth),
+                "knn": knn_accuracy(train_features, rows.labels, test_features, rows.truth, neighbours),
+                "linear": linear_accuracy(train_features, rows.labels, test_features, rows.truth),
             }
             measured.setdefault(name, {}).update(scores)
     return measured
@@ -157,12 +161,12 @@ def _report(
         about=f"{size} numbers a row; {len(rows.train):,} training rows, {len(rows.test):,} test rows, on which "
         "everything here is measured. Error: squared, summed over the values. Trustworthiness says how far neighbours "
         "on a map were neighbours before.",
-        tables=[Table("Features", columns, [[name, *_cells(of, probed)] for name, of in measured.items()])],
+        tables=[Table("Features", columns, [[name, *_cells(scores, probed)] for name, scores in measured.items()])],
         figures=figures,
         verdict=f"With {size} numbers a row the auto-encoder's error on unseen rows is {ratio:.2f} times PCA's.",
         numbers={
             "error/ratio": ratio,
-            **{f"{what}/{_slug(name)}": value for name, of in measured.items() for what, value in of.items()},
+            **{f"{what}/{_slug(name)}": value for name, scores in measured.items() for what, value in scores.items()},
             **{f"trustworthiness/{_slug(name)}": trust for name, trust in trusted.items()},
         },
         notes={"task": job.task, "features": measured, "trustworthiness": trusted},
@@ -175,7 +179,7 @@ def _cells(measured: Mapping[str, float], probed: bool) -> list[str]:
 
 
 def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> dict[str, tuple[np.ndarray, float]]:
-    """Two numbers a test row, and their trustworthiness: the first two components, t-SNE of inputs and of codes."""
+    """Maps [M, 2] of test rows and their trustworthiness: two principal components, t-SNE of inputs and of codes."""
     from sklearn.manifold import TSNE, trustworthiness
 
     inputs, codes = features[INPUTS][: job.rows], features[OURS][: job.rows]
@@ -195,8 +199,8 @@ def _maps(job: Config, features: Mapping[str, np.ndarray], context: Context) -> 
     return {name: (points, float(trustworthiness(inputs, points, n_neighbors=k))) for name, points in points_of.items()}
 
 
-def _error(made: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.square(made.astype(np.float64) - wanted).reshape(len(wanted), -1).sum(1).mean())
+def _error(reconstructed: np.ndarray, target: np.ndarray) -> float:
+    return float(np.square(reconstructed.astype(np.float64) - target).reshape(len(target), -1).sum(1).mean())
 
 
 def _slug(name: str) -> str:

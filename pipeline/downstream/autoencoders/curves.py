@@ -1,8 +1,8 @@
-"""The job `curves`: layer by layer and then all at once, beside other ways to train a network as deep.
+"""The job `curves`: layer-wise pretraining and fine-tuning, compared with training the same depth end to end.
 
 The recipe's network was trained as a stack of machines, unrolled and fine-tuned (Hinton & Salakhutdinov 2006). Its
-rivals have as many steps, on the same rows, all of them for the whole network: from random weights, with other units or
-another optimizer. Curves are of validation rows, as training went on; the table is of test rows, at its end.
+rivals train for as many steps on the same rows, but end to end from random weights, with other units or another
+optimizer. Curves are validation errors during training; the table has test errors at its end.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pydantic import Field
 
 from data_prep.corruptions.noise import scaled
 from data_prep.rng import key
+from data_prep.settings import Settings
 from data_prep.shards.rows import Rows
 from pipeline.artifact import MODEL
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
 from pipeline.downstream.rows import flat, rows_of
 from pipeline.reports.report import Figure, Report, Table
-from training.config import Settings
 from training.monitor.names import VALIDATION
 
 if TYPE_CHECKING:
@@ -36,20 +36,27 @@ Curve = list[tuple[int, float]]
 
 
 class RivalConfig(Settings):
-    """A way of training without machines, set beside them."""
+    """Training end to end, to compare with."""
 
-    name: str = Field(min_length=1, description="What the curve is called.")
-    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(description="Between layers.")
-    optimizer: Literal["adamw", "sgd"] = Field(description="What updates the weights.")
-    lr: float = Field(gt=0, description="Peak learning rate.")
+    name: str = Field(min_length=1)
+    """What the curve is called."""
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"]
+    """Between layers."""
+    optimizer: Literal["adamw", "sgd"]
+    """What updates the weights."""
+    lr: float = Field(gt=0)
+    """Peak learning rate."""
 
 
 class Config(JobConfig):
-    """Test error over the steps: layer by layer and then all at once, beside the same depth trained all at once."""
+    """Error over the steps of layer-wise pretraining, compared with training the same depth end to end."""
 
-    task: Literal["curves"] = Field(description="Which job it is.")
-    ours: str = Field(default="pretrained", description="What the recipe's own curve is called.")
-    rivals: list[RivalConfig] = Field(min_length=1, description="Other ways, with as many steps.")
+    task: Literal["curves"]
+    """Which job it is."""
+    ours: str = "pretrained"
+    """What the recipe's own curve is called."""
+    rivals: list[RivalConfig] = Field(min_length=1)
+    """Other ways to train, with as many steps."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -59,14 +66,14 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """What the recipe's own network was trained with."""
+    """The recipe's training settings."""
     return training_settings(recipe)
 
 
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Train the rivals and set their errors beside the recipe's, over the steps and at the end.
+    """Train the rivals and compare their errors with the recipe's, over the steps and at the end.
 
     inputs: `pretrained`, an auto-encoder in `model/` with the log of its training; `shards`, column `input` [R, *shape]
     of the splits train, validation and test. Errors are squared, summed over a row's values and averaged over rows, of
@@ -78,15 +85,16 @@ def run(
     train, held_out, test = (rows_of(inputs["shards"], split) for split in ("train", "validation", "test"))
     unseen = scaled(np.asarray(test["input"]))
     models, curves = _trained(job, settings, inputs["pretrained"], train, held_out, context)
-    made = {name: rebuilt(model, unseen) for name, model in models.items()}
-    errors = {name: _error(of, unseen) for name, of in made.items()}
+    reconstructed = {name: rebuilt(model, unseen) for name, model in models.items()}
+    errors = {name: _error(rows, unseen) for name, rows in reconstructed.items()}
     error_of_mean = _error(scaled(np.asarray(train["input"])).mean(0)[None], unseen)
     folder, figures = out_dir / "figures", [Figure("error over the steps", "curves.png")]
     images.error_curves(curves, phases(settings), error_of_mean, folder / "curves.png")
     if unseen.ndim == 4:
-        some = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
+        sample = np.linspace(0, len(unseen) - 1, SHOWN).astype(int)
         images.image_grid(
-            {"input": unseen[some], **{name: of[some] for name, of in made.items()}}, folder / "rebuilt.png"
+            {"input": unseen[sample], **{name: rows[sample] for name, rows in reconstructed.items()}},
+            folder / "rebuilt.png",
         )
         figures.append(Figure("rebuilt", "rebuilt.png"))
     return _report(job, settings, len(unseen), errors, error_of_mean, curves, figures)
@@ -115,9 +123,9 @@ def _trained(
     return models, curves
 
 
-def _error(made: np.ndarray, wanted: np.ndarray) -> float:
+def _error(reconstructed: np.ndarray, target: np.ndarray) -> float:
     """Squared error of rows [N, *shape], summed over a row's values, averaged over rows."""
-    return float(np.square(flat(made - wanted).astype(np.float64)).sum(1).mean())
+    return float(np.square(flat(reconstructed - target).astype(np.float64)).sum(1).mean())
 
 
 def _report(
@@ -157,7 +165,7 @@ def _report(
 
 
 def changed(config: dict[str, Any], rival: RivalConfig) -> dict[str, Any]:
-    """The recipe, trained all at once and in the rival's way."""
+    """The recipe's settings, changed to the rival's."""
     options = {name: value for name, value in config["objective"].get("options", {}).items() if name == "loss"}
     network = {**config["network"].get("config", {}), "activation": rival.activation}
     return {
@@ -169,12 +177,12 @@ def changed(config: dict[str, Any], rival: RivalConfig) -> dict[str, Any]:
 
 
 def curve(records: list[dict[str, Any]], values: int) -> Curve:
-    """(step, error summed over a row's values) wherever held-out rows were looked at."""
+    """(step, error summed over a row's values) of each evaluation on held-out rows."""
     return [(record["step"], values * record[ERROR]) for record in records if ERROR in record]
 
 
 def phases(config: dict[str, Any]) -> dict[str, int]:
-    """Each phase of the recipe's own training, and the step at which it is over."""
+    """Last step of each phase of the recipe's training, by name."""
     from training.config import ObjectiveConfig
     from training.objectives.rbm import RbmOptions, shares
 

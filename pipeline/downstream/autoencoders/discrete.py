@@ -1,7 +1,7 @@
-"""The job `discrete`: what discrete codes mean and how well they are used, and a prior of them to draw new rows from.
+"""The job `discrete`: meaning and usage of discrete codes, and a learned prior to sample new rows from.
 
-Everything is measured on test rows, but what needs many: which attribute a bit means is taken from training rows. The
-prior (`training.models.autoencoders.code_prior`) learns the codes of training rows; it is kept with the auto-encoder in
+Everything is measured on test rows, except the meaning of bits, which needs many rows and uses training rows. The prior
+(`training.models.autoencoders.code_prior`) learns the codes of training rows; it is stored with the auto-encoder in
 `model/`, from which `sesame sample` draws.
 """
 
@@ -44,12 +44,16 @@ MOST_BITS = 16  # in the table
 
 
 class Config(JobConfig):
-    """What discrete codes mean, how well they are used, and a prior of them to draw new rows from."""
+    """Meaning and usage of discrete codes, and a learned prior to sample new rows from."""
 
-    task: Literal["discrete"] = Field(description="Which job it is.")
-    prior_steps: int = Field(default=1000, ge=1, description="Steps of the prior's training.")
-    prior_lr: float = Field(default=3e-3, gt=0, description="Its peak learning rate.")
-    prior_hidden: int = Field(default=128, ge=1, description="Units of its GRU.")
+    task: Literal["discrete"]
+    """Which job it is."""
+    prior_steps: int = Field(default=1000, ge=1)
+    """Steps of the prior's training."""
+    prior_lr: float = Field(default=3e-3, gt=0)
+    """Its peak learning rate."""
+    prior_hidden: int = Field(default=128, ge=1)
+    """Units of its GRU."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -59,9 +63,9 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """How the recipe trains, by which the prior is trained, too."""
-    given = training_settings(recipe)
-    return {"train": given["train"], "seed": given["seed"]}
+    """The recipe's training settings, which the prior shares."""
+    training = training_settings(recipe)
+    return {"train": training["train"], "seed": training["seed"]}
 
 
 class _Split(NamedTuple):
@@ -75,7 +79,7 @@ class _Split(NamedTuple):
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Measure codes of test rows and what they mean; train a prior of them, kept in `model/`.
+    """Measure the codes of test rows and their meaning; train a prior of the codes, stored in `model/`.
 
     inputs: `pretrained`, an auto-encoder with discrete codes in `model/`; `shards`, columns `input` [R, *shape] and
     `label` [R] of the splits train and test; `corpus`, for names of classes. Errors are squared and summed over a
@@ -106,8 +110,8 @@ def run(
     names = inputs["corpus"].summary["classes"]
     meaning = _meaning_of(kind, size, train, test, names, settings["seed"], figures, context)
     if test.rows.ndim == 4:
-        some = np.linspace(0, len(test.rows) - 1, SHOWN).astype(int)
-        figures.rebuilt({"input": test.rows[some], "rebuilt": rebuilt(model, test.rows[some])})
+        sample = np.linspace(0, len(test.rows) - 1, SHOWN).astype(int)
+        figures.rebuilt({"input": test.rows[sample], "rebuilt": rebuilt(model, test.rows[sample])})
         figures.samples(_drawn(out_dir / MODEL, SIDE * SIDE, settings["seed"]), test.rows)
         if places == 1:
             figures.codes(applied(model.decode, _every_code(model)))
@@ -168,7 +172,7 @@ def _meaning_of(
     figures: _Figures,
     context: Context,
 ) -> _Meaning | None:
-    """Of bits, and of one code a row, where rows have classes."""
+    """The meaning of bits, or of a single code a row; None where rows have no classes."""
     if not are_classes(train.labels, test.labels):
         return None
     if kind == "binary":
@@ -190,38 +194,40 @@ def _verdict(places: int, size: int, numbers: Mapping[str, float], meaning: _Mea
 
 
 class _Meaning(NamedTuple):
-    """What codes were found to mean."""
+    """The meaning of codes: lines of the table, metrics, a clause of the verdict."""
 
     rows: list[list[str]]
     numbers: dict[str, float]
     verdict: str
 
 
-def _bits(codes: np.ndarray, labels: np.ndarray, known: dict[str, np.ndarray], figures: _Figures) -> _Meaning:
-    """Which attribute each bit means; codes [N, P], known attributes [N] by name."""
-    names, values = list(known), np.stack(list(known.values()), 1)
-    information = np.stack([mutual_information(codes, of) for of in values.T], 1)  # [P, attributes]
-    most, order = information.max(1), np.argsort(-information.max(1))
+def _bits(
+    codes: np.ndarray, labels: np.ndarray, attribute_values: dict[str, np.ndarray], figures: _Figures
+) -> _Meaning:
+    """The attribute with the most mutual information for each bit; codes [N, P], attribute values [N] by name."""
+    names, values = list(attribute_values), np.stack(list(attribute_values.values()), 1)
+    information = np.stack([mutual_information(codes, value) for value in values.T], 1)  # [P, attributes]
+    highest, order = information.max(1), np.argsort(-information.max(1))
     rows = []
     for bit in order[:MOST_BITS]:
         best = int(information[bit].argmax())
         agrees = codes[values[:, best], bit].mean() > codes[:, bit].mean()
-        rows.append([f"bit {bit}", f"1: {names[best] if agrees else denied(names[best])} ({most[bit]:.2f} bits)"])
+        rows.append([f"bit {bit}", f"1: {names[best] if agrees else negated(names[best])} ({highest[bit]:.2f} bits)"])
     figures.heat(
         "what bits mean", information[order].T, [str(bit) for bit in order], names, "bit", "mutual information (bits)"
     )
-    about = float(mutual_information(codes, labels).mean())
+    label_information = float(mutual_information(codes, labels).mean())
     return _Meaning(
         rows,
-        {"information/label": about, "information/attribute": float(most.mean())},
-        f"a bit tells {most.mean():.2f} bits of the attribute that it means most",
+        {"information/label": label_information, "information/attribute": float(highest.mean())},
+        f"a bit tells {highest.mean():.2f} bits of the attribute that it means most",
     )
 
 
 def _classes(
     codes: np.ndarray, clusters: np.ndarray, truth: np.ndarray, size: int, names: list[str], figures: _Figures
 ) -> _Meaning:
-    """How well codes [N] are the classes [N] that nobody named, beside clusters [N]."""
+    """Agreement of codes [N] with classes [N], compared with clusters [N]."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     def measured(clusters: np.ndarray) -> tuple[float, float, float]:
@@ -232,8 +238,8 @@ def _classes(
     keys = ("hungarian_accuracy", "nmi", "ari")
     numbers = {f"classes/{key}": float(value) for key, value in zip(keys, ours, strict=True)}
     numbers |= {f"classes/kmeans_{key}": float(value) for key, value in zip(keys, theirs, strict=True)}
-    called = ("accuracy as classes, matched one to one", "normalised mutual information", "adjusted Rand index")
-    rows = [[name, f"{mine:.3f} (k-means {other:.3f})"] for name, mine, other in zip(called, ours, theirs, strict=True)]
+    titles = ("accuracy as classes, matched one to one", "normalised mutual information", "adjusted Rand index")
+    rows = [[name, f"{mine:.3f} (k-means {other:.3f})"] for name, mine, other in zip(titles, ours, theirs, strict=True)]
     table = matched(codes, truth, size)[1]
     codes_by_class = [names[label] for label in range(table.shape[1])]
     figures.heat("codes and classes", table, codes_by_class, [str(code) for code in range(size)], "class", "test rows")
@@ -244,16 +250,16 @@ def _classes(
     )
 
 
-def _clusters(seen: np.ndarray, unseen: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """The k-means cluster of each unseen row, of clusters of rows seen; rows [N, values]."""
+def _clusters(train: np.ndarray, test: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """The k-means cluster of each test row, fitted on training rows; rows [N, values]."""
     from sklearn.cluster import KMeans
 
-    means: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(seen)  # type: ignore[arg-type]
-    return means.predict(unseen)
+    means: Any = KMeans(size, n_init=10, random_state=seed % 2**32).fit(train)  # type: ignore[arg-type]
+    return means.predict(test)
 
 
-def denied(attribute: str) -> str:
-    """The opposite, in words."""
+def negated(attribute: str) -> str:
+    """The opposite of an attribute, in words."""
     return attribute.replace("is ", "is not ", 1) if attribute.startswith("is ") else f"not {attribute}"
 
 
@@ -264,10 +270,10 @@ def _short(value: float) -> str:
 def _prior(
     job: Config, settings: dict[str, Any], model: Any, codes: np.ndarray, unseen: np.ndarray, context: Context
 ) -> tuple[Any, float]:
-    """A prior that has learned the codes of training rows, and its bits per test row."""
+    """A prior trained on the codes of training rows, and its bits per test row."""
     import torch
 
-    from pipeline.downstream.train_in_memory import applied, train_on
+    from pipeline.downstream.train_in_memory import applied, train_objective
     from training.models.autoencoders.code_prior import CodePrior, PriorConfig
     from training.objectives.code_prior import PriorObjective
 
@@ -275,8 +281,8 @@ def _prior(
     across = _places[-1] * count if _places else 0
     seed = key(settings["seed"], f"{job.name} prior") >> 1
     torch.manual_seed(seed)
-    asked = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
-    objective = PriorObjective(CodePrior(asked))
+    prior_config = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
+    objective = PriorObjective(CodePrior(prior_config))
     train = {
         **settings["train"],
         "steps": job.prior_steps,
@@ -284,7 +290,7 @@ def _prior(
         "warmup_steps": job.prior_steps // 20,
         "warmup": None,
     }
-    train_on(
+    train_objective(
         objective,
         {"codes": codes},
         {**train, "schedule": "cosine", "decay_steps": 0, "weight_decay": 0.0, "global_batch": 128},
@@ -312,14 +318,14 @@ def _drawn(folder: Path, count: int, seed: int) -> np.ndarray:
 
 
 def _every_code(model: Any) -> np.ndarray:
-    """What the decoder sees of each of K codes, where there is one code a row."""
+    """The decoder's input for each of K codes, where there is one code a row."""
     import torch
 
     return model.from_indices(torch.arange(model.size).view(-1, *model.code_shape())).numpy()
 
 
 class _Figures:
-    """What was drawn."""
+    """Draws figures and lists them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -342,8 +348,8 @@ class _Figures:
     def samples(self, samples: np.ndarray, unseen: np.ndarray) -> None:
         from pipeline.reports.images import tiles
 
-        some = np.linspace(0, len(unseen) - 1, len(samples)).astype(int)
-        tiles({"samples of the prior": samples, "test images": unseen[some]}, self._path("samples", "samples.png"))
+        sample = np.linspace(0, len(unseen) - 1, len(samples)).astype(int)
+        tiles({"samples of the prior": samples, "test images": unseen[sample]}, self._path("samples", "samples.png"))
 
     def codes(self, images: np.ndarray) -> None:
         from pipeline.reports.images import tiles

@@ -1,4 +1,4 @@
-"""What discrete codes mean: their use, what each of them tells about attributes, and how well they are classes."""
+"""Measures of discrete codes: usage, information about attributes, agreement with classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PIXEL = 1e-6  # of brightness: an empty image has no place
 
 
 def counts_of(codes: np.ndarray, size: int) -> np.ndarray:
-    """[P, K]: how often each value was taken at each place; codes [N, P] in 0 … K − 1."""
+    """[P, K]: counts of each value at each place; codes [N, P] in 0 … K − 1."""
     return np.stack([np.bincount(column, minlength=size) for column in codes.T])
 
 
@@ -31,8 +31,8 @@ def entropy(counts: np.ndarray) -> np.ndarray:
 def mutual_information(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
     """In bits, between each column of codes [N, P] and an attribute [N]; both whole numbers from 0.
 
-    It is that of the sample, which chance alone makes (K − 1)(V − 1) / (2 N ln 2) bits too large on average (Miller
-    1955): that much is taken off, and what would be less than nothing is 0.
+    The estimate from a sample is (K − 1)(V − 1) / (2 N ln 2) bits too large on average (Miller 1955); this bias is
+    subtracted, and the result is at least 0.
     """
     attribute = np.unique(values, return_inverse=True)[1]
     information = []

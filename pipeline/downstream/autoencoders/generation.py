@@ -1,13 +1,11 @@
-"""The job `generation`: what a variational auto-encoder knows.
-
-Bounds on the likelihood of unseen rows, samples, ways between rows, its axes.
+"""The job `generation`: a variational auto-encoder's likelihood bounds, samples, interpolations and traversals.
 
     nats      mean log p(x) of test rows, from below: the evidence lower bound (ELBO), and the importance-weighted one
     bits/dim  −nats / (D · ln 2), D the values of a row, the prior's part included. A density of images is first given
               per step of a byte (+ D · ln 255), for they are made of bytes
 
-A latent dimension is in use if what its mean says of rows varies: variance over rows of E[z_j|x] above 0.01 (Burda et
-al. 2016, section 5).
+A latent dimension is in use if the variance over rows of its mean E[z_j|x] is above 0.01 (Burda et al. 2016,
+section 5).
 """
 
 from __future__ import annotations
@@ -43,11 +41,14 @@ ELBO = "ELBO"
 
 
 class Config(JobConfig):
-    """What a variational auto-encoder knows: its bounds on the likelihood, samples, interpolations, traversals."""
+    """A variational auto-encoder's bounds on the likelihood, samples, interpolations and traversals."""
 
-    task: Literal["generation"] = Field(description="Which job it is.")
-    importance_samples: int = Field(default=50, ge=1, description="k of the importance-weighted bound.")
-    rows: int = Field(default=2000, ge=1, description="Most test rows whose bounds are taken.")
+    task: Literal["generation"]
+    """Which job it is."""
+    importance_samples: int = Field(default=50, ge=1)
+    """k of the importance-weighted bound."""
+    rows: int = Field(default=2000, ge=1)
+    """Most test rows for the bounds."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
@@ -57,7 +58,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """The seed of samples."""
+    """The seed for samples."""
     return {"seed": recipe.seed}
 
 
@@ -92,15 +93,15 @@ def run(
 def _figures(
     model: Any, unseen: np.ndarray, labels: np.ndarray, means: np.ndarray, seed: int, folder: Path
 ) -> list[Figure]:
-    """Samples beside test rows [N, *shape]; of images also ways between codes [N, …] and axes of the code."""
+    """Samples and test rows [N, *shape]; for images also interpolations between codes [N, …] and traversals."""
     from pipeline.reports import images
 
     samples = sampled(model, SIDE * SIDE if unseen.ndim == 4 else len(unseen), seed)
     if unseen.ndim != 4:
         images.maps(_in_a_plane(unseen, samples), None, [], folder / "samples.png")
         return [Figure("samples", "samples.png")]
-    some = permute(np.arange(SIDE * SIDE), len(unseen), seed) if len(unseen) >= SIDE * SIDE else []
-    images.tiles({"samples": samples, "test images": unseen[some]}, folder / "samples.png")
+    sample = permute(np.arange(SIDE * SIDE), len(unseen), seed) if len(unseen) >= SIDE * SIDE else []
+    images.tiles({"samples": samples, "test images": unseen[sample]}, folder / "samples.png")
     images.image_grid(_ways(model, means, labels), folder / "ways.png")
     images.image_grid(_axes(model, means[0], flat(means).var(0)), folder / "axes.png")
     titles = {"samples": "samples.png", "ways between images": "ways.png", "axes of the code": "axes.png"}
@@ -108,7 +109,7 @@ def _figures(
 
 
 def _density(model: Any, as_bytes: bool) -> str:
-    """What p(x) is a density of, in words."""
+    """What p(x) is, in words."""
     if model.options.likelihood == "bernoulli":
         drawn = " of being drawn as 1" if model.options.binarise else ""
         return f"Bernoulli p(x), values as probabilities{drawn}"
@@ -164,14 +165,14 @@ def bounds(model: Any, rows: np.ndarray, k: int, context: Context) -> dict[str, 
 
     elbo = applied(model.elbo, rows)
     tighter = []
-    for some in batches(len(rows), ROWS_AT_ONCE):
-        tighter.append(applied(lambda x: model.importance_bound(x, k), rows[some]))
-        context.progress("bounds", some.stop / len(rows))
+    for batch in batches(len(rows), ROWS_AT_ONCE):
+        tighter.append(applied(lambda x: model.importance_bound(x, k), rows[batch]))
+        context.progress("bounds", batch.stop / len(rows))
     return {ELBO: float(elbo.mean()), importance_weighted(k): float(np.concatenate(tighter).mean())}
 
 
 def bits(nats: float, values: int, of_bytes: bool) -> float:
-    """Bits a value; see above."""
+    """Bits per dimension; see the module."""
     return (-nats / values + (math.log(255) if of_bytes else 0.0)) / math.log(2)
 
 
@@ -190,7 +191,7 @@ def _decoded(model: Any, codes: np.ndarray) -> np.ndarray:
 
 
 def _ways(model: Any, means: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """From one row to another of another class, along the arc between their codes."""
+    """Interpolations from a row to one of another class, along the arc between their codes."""
     grids = {}
     for number in range(WAYS):
         start = number * len(means) // WAYS
@@ -203,7 +204,7 @@ def _ways(model: Any, means: np.ndarray, labels: np.ndarray) -> dict[str, np.nda
 
 
 def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """On the arc from a to b: a straight line would pass where the prior has little."""
+    """A point on the arc from a to b: a straight line would pass through regions of low prior density."""
     cosine = float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
     angle = math.acos(min(1.0, max(-1.0, cosine)))
     if math.sin(angle) < 1e-6:
@@ -212,7 +213,7 @@ def _between(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
 
 
 def _axes(model: Any, code: np.ndarray, spread: np.ndarray) -> dict[str, np.ndarray]:
-    """One number of a row's code changed, for those that say most."""
+    """Traversals: one dimension of a row's code varied, for the dimensions of the largest variance."""
     grids = {}
     for axis in np.argsort(-spread)[:AXES]:
         codes = np.repeat(code[None], STEPS, 0)
@@ -222,6 +223,6 @@ def _axes(model: Any, code: np.ndarray, spread: np.ndarray) -> dict[str, np.ndar
 
 
 def _in_a_plane(rows: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of a table and samples beside them, by the two directions in which the rows vary most."""
+    """Rows of a table and samples, projected to the two directions of the rows' largest variance."""
     project = plane(rows)
     return {"test rows": project(rows), "samples": project(samples)}

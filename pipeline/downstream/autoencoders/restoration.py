@@ -1,9 +1,9 @@
-"""The job `restoration`: what a denoising auto-encoder restores, and whether it has better features than a plain one.
+"""The job `restoration`: denoising by a denoising auto-encoder, and whether its features beat those of a plain one.
 
-Networks of every kind of noise, and plain ones, are trained anew by the recipe's budget: those of one seed begin with
-the same weights and see the same images in the same order, so their differences are paired. Test images are spoilt by
-keyed draws, the same ones for everybody. A linear classifier then tells what the code of a clean image knows (Vincent
-et al. 2010).
+Networks for every kind of noise, and plain ones, are trained anew with the recipe's budget: those of one seed start
+from the same weights and see the same images in the same order, so their differences are paired. The noise on test
+images is keyed, and the same for all networks. A linear classifier measures the features of clean images (Vincent et
+al. 2010).
 
     PSNR = 10 · log₁₀(255² / mean squared error), over all test images, rounded to 8 bits as a file would hold them
 """
@@ -40,15 +40,18 @@ LARGEST_BYTE = 255
 
 
 class Config(JobConfig):
-    """What a denoising auto-encoder restores, and whether its features are better than the plain one's."""
+    """What a denoising auto-encoder restores, and whether its features beat those of a plain one."""
 
-    task: Literal["restoration"] = Field(description="Which job it is.")
-    others: list[NoiseConfig] = Field(default_factory=list, description="Noise to set beside the recipe's.")
-    seeds: int = Field(default=3, ge=1, description="Networks of each kind, trained anew.")
+    task: Literal["restoration"]
+    """Which job it is."""
+    others: list[NoiseConfig] = Field(default_factory=list)
+    """Other noise to compare with the recipe's."""
+    seeds: int = Field(default=3, ge=1)
+    """Networks of each kind, trained anew."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Images, noise on them, and a plain auto-encoder's objective."""
+    """Images, noise, and the objective of a plain auto-encoder."""
     yield from objective_problems(recipe, job, "autoencoder")
     yield from kind_problems(recipe, job, ("images",))
     if recipe.corruption.kind == "none":
@@ -56,25 +59,25 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """What the recipe's own network was trained with."""
+    """The recipe's training settings."""
     return training_settings(recipe)
 
 
 class _Scores(NamedTuple):
-    """Of networks trained with one kind of noise, by seed."""
+    """Scores of networks trained with one kind of noise, by seed."""
 
     restored: list[float]
-    """PSNR (dB) of what they make of spoilt test images."""
+    """PSNR (dB) of their reconstructions of noisy test images."""
     by_plain: list[float]
-    """PSNR (dB) of what networks trained without noise make of them."""
+    """PSNR (dB) of the reconstructions by networks trained without noise."""
     accuracy: list[float]
-    """Of a linear classifier on codes of clean images."""
+    """Accuracy of a linear classifier on codes of clean images."""
 
 
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Train networks with each kind of noise and without; measure what they restore and what their codes know.
+    """Train networks with each kind of noise and without; measure restoration and linear accuracy of their codes.
 
     inputs: `pretrained`, a denoising auto-encoder in `model/`; `shards`, columns `input` uint8 [R, C, H, W], `label`
     [R] and `row` [R] of the splits train and test. PSNR is in dB, accuracy in 0 … 1, mean ± standard deviation over
@@ -87,7 +90,7 @@ def run(
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
     clean = scaled(np.asarray(test["input"]))
     noises = {named(noise): noise for noise in (own, *job.others)}
-    noisy = {name: spoilt(test, noise, settings["seed"]) for name, noise in noises.items()}
+    noisy = {name: corrupted(test, noise, settings["seed"]) for name, noise in noises.items()}
     probe = _Probe(train, test, f"downstream.{job.name}")
     pretrained = open_model(inputs["pretrained"].path / MODEL)
     restored = {named(own): rebuilt(pretrained, noisy[named(own)])}
@@ -108,7 +111,7 @@ def _trained(
     restored: dict[str, np.ndarray],
     context: Context,
 ) -> dict[str, _Scores]:
-    """Scores of new networks by kind of noise. What the first of a kind restores is added to `restored`."""
+    """Scores of new networks by kind of noise. Images restored by the first of each kind are added to `restored`."""
     from pipeline.downstream.train_in_memory import rebuilt, trained
 
     kinds = {PLAIN: NoneConfig(kind="none"), **noises}
@@ -116,16 +119,16 @@ def _trained(
     for seed in range(job.seeds):
         for number, (kind, noise) in enumerate(kinds.items()):
             context.progress(f"{kind}, seed {seed}", (seed * len(kinds) + number) / (job.seeds * len(kinds)))
-            asked = {**settings, "corruption": noise.model_dump(mode="json")}
-            model = trained(asked, train, key(settings["seed"], f"{job.name} seed {seed}") >> 1, context).model
+            config = {**settings, "corruption": noise.model_dump(mode="json")}
+            model = trained(config, train, key(settings["seed"], f"{job.name} seed {seed}") >> 1, context).model
             scores[kind].accuracy.append(probe.accuracy(model))
             if kind == PLAIN:
                 for name, images in noisy.items():
                     scores[name].by_plain.append(psnr(rebuilt(model, images), clean))
                 continue
-            made = rebuilt(model, noisy[kind])
-            scores[kind].restored.append(psnr(made, clean))
-            restored.setdefault(kind, made)
+            reconstructed = rebuilt(model, noisy[kind])
+            scores[kind].restored.append(psnr(reconstructed, clean))
+            restored.setdefault(kind, reconstructed)
     return scores
 
 
@@ -139,10 +142,10 @@ def _figures(
 ) -> list[Figure]:
     from pipeline.reports import images
 
-    some = np.linspace(0, len(clean) - 1, SHOWN).astype(int)
-    grid = {"clean": clean[some]}
+    sample = np.linspace(0, len(clean) - 1, SHOWN).astype(int)
+    grid = {"clean": clean[sample]}
     for kind in noisy:
-        grid |= {kind: noisy[kind][some], f"restored ({kind.split()[0]})": restored[kind][some]}
+        grid |= {kind: noisy[kind][sample], f"restored ({kind.split()[0]})": restored[kind][sample]}
     images.image_grid(grid, folder / "restored.png")
     images.bars(
         {kind: {"noisy": before[kind], "restored": float(np.mean(scores[kind].restored))} for kind in noisy},
@@ -160,7 +163,7 @@ def _report(
     scores: Mapping[str, _Scores],
     figures: list[Figure],
 ) -> Report:
-    """own: the recipe's noise; before: PSNR of spoilt images by kind of noise."""
+    """own: the recipe's noise; before: PSNR of noisy images by kind of noise."""
     accuracies = {kind: np.array(of_kind.accuracy) for kind, of_kind in scores.items()}
     gain = {kind: accuracies[kind] - accuracies[PLAIN] for kind in before}
     best = max(before, key=lambda kind: gain[kind].mean())
@@ -195,7 +198,7 @@ def _report(
 
 
 class _Probe:
-    """Linear classifiers on codes of clean rows."""
+    """Fits linear classifiers on codes of clean rows."""
 
     def __init__(self, train: Rows, test: Rows, where: str) -> None:
         self.labels, self.truth = np.asarray(train["label"]), np.asarray(test["label"])
@@ -204,7 +207,7 @@ class _Probe:
         self.train, self.test = (scaled(np.asarray(rows["input"])) for rows in (train, test))
 
     def accuracy(self, model: Any) -> float:
-        """Of test rows, by codes of training rows."""
+        """Accuracy on codes of test rows, fitted on codes of training rows."""
         from pipeline.downstream.train_in_memory import encoded
 
         return linear_accuracy(
@@ -212,24 +215,24 @@ class _Probe:
         )
 
 
-def spoilt(rows: Rows, noise: NoiseConfig, seed: int) -> np.ndarray:
-    """float32: test rows as the network is given them, with noise keyed by the row."""
+def corrupted(rows: Rows, noise: NoiseConfig, seed: int) -> np.ndarray:
+    """float32: test rows as network inputs, with noise keyed by row."""
     draws = Draws(key(seed, "restoration", named(noise)), 0, np.asarray(rows["row"]))
     return np.asarray(add_noise({"input": rows["input"]}, noise, draws)["seen"])
 
 
-def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
-    """See above; both float [N, C, H, W], clipped to 0 … 1."""
+def psnr(restored: np.ndarray, clean: np.ndarray) -> float:
+    """PSNR in dB, see the module; both float [N, C, H, W], clipped to 0 … 1."""
 
     def as_bytes(images: np.ndarray) -> np.ndarray:
         return np.rint(LARGEST_BYTE * np.clip(images, 0, 1).astype(np.float64))
 
-    error = np.square(as_bytes(made) - as_bytes(wanted)).mean()
+    error = np.square(as_bytes(restored) - as_bytes(clean)).mean()
     return float(10 * np.log10(LARGEST_BYTE**2 / max(error, 1e-12)))
 
 
 def named(noise: NoiseConfig) -> str:
-    """What people call it."""
+    """The name of a noise."""
     return f"{noise.kind} {noise.level:g}"
 
 

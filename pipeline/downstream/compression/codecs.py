@@ -1,4 +1,4 @@
-"""Codecs of ours and others on whole test images, and the report that sets them beside each other."""
+"""Our codecs and standard ones on whole test images, and the report that compares them."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ Images = dict[str, np.ndarray]
 """uint8 [C, H, W] by name."""
 
 
-class Coded(NamedTuple):
-    """What a codec of ours did with one image."""
+class CodedImage(NamedTuple):
+    """One image coded by one of our codecs."""
 
-    point: rd.Point
+    point: rd.RatePoint
     payload: float
     """Bits per pixel without header and checksum."""
     estimate: float
-    """Bits per pixel that the tables ask for."""
+    """Bits per pixel by the probabilities of the tables."""
     learned: float
-    """Bits per pixel that the learned distributions ask for, one a channel."""
+    """Bits per pixel by the learned distributions, one a channel."""
     seconds: tuple[float, float]
-    """Of coding and of decoding."""
-    made: np.ndarray
+    """For coding and for decoding."""
+    decoded: np.ndarray
 
 
 def compare(
@@ -61,7 +61,7 @@ def compare(
     """See `pipeline.downstream.compression.job.run`."""
     train = np.asarray(rows_of(inputs["shards"], "train")["input"])
     images = _images(job, train, context)
-    ours: dict[float, dict[str, Coded]] = {}
+    ours: dict[float, dict[str, CodedImage]] = {}
     for weight, folder in _models(job, settings, inputs["pretrained"], train, out_dir / MODELS, context):
         context.progress(f"coding with λ = {weight:g}")
         codec = Codec.open(folder)
@@ -84,12 +84,12 @@ def compare(
 def _figures(
     job: Config,
     images: Images,
-    ours: Mapping[float, Mapping[str, Coded]],
-    curves: Mapping[str, Sequence[rd.Point]],
+    ours: Mapping[float, Mapping[str, CodedImage]],
+    curves: Mapping[str, Sequence[rd.RatePoint]],
     measure: str,
     folder: Path,
 ) -> list[Figure]:
-    """Rate against distortion, and some images beside what comes back of them at the middle λ and of JPEG."""
+    """Rate against distortion, and some images beside their decoded versions at the middle λ and by JPEG."""
     compression_figures.curves(curves, measure, folder / "rate-distortion.png")
     weights = list(ours)
     middle = weights[(len(weights) - 1) // 2]
@@ -99,7 +99,7 @@ def _figures(
         jpeg, jpeg_made = _jpeg_like(image, coded.point.bpp)
         beside[name] = {
             "original": (image, ""),
-            f"ours, λ = {middle:g}": (coded.made, _caption(coded.point)),
+            f"ours, λ = {middle:g}": (coded.decoded, _caption(coded.point)),
             rd.JPEG: (jpeg_made, _caption(jpeg)),
         }
     compression_figures.side_by_side(beside, folder / "images.png")
@@ -109,9 +109,9 @@ def _figures(
 def _report(
     job: Config,
     images: Images,
-    ours: Mapping[float, Mapping[str, Coded]],
-    by_image: Mapping[str, Mapping[str, list[rd.Point]]],
-    curves: Mapping[str, list[rd.Point]],
+    ours: Mapping[float, Mapping[str, CodedImage]],
+    by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]],
+    curves: Mapping[str, list[rd.RatePoint]],
     measure: str,
     figures: list[Figure],
 ) -> Report:
@@ -154,14 +154,14 @@ def _about(images: Images, measure: str) -> str:
     )
 
 
-def _codecs(ours: Mapping[float, Mapping[str, Coded]], measure: str) -> Table:
+def _codecs(ours: Mapping[float, Mapping[str, CodedImage]], measure: str) -> Table:
     """A line for each λ: means over images."""
     rows = []
     for weight, by_name in ours.items():
         coded = list(by_name.values())
         point = rd.mean([image.point for image in coded])
         bits = [np.mean([getattr(image, part) for image in coded]) for part in ("payload", "estimate", "learned")]
-        seconds = [np.mean([image.seconds[way] for image in coded]) for way in (0, 1)]
+        seconds = [np.mean([image.seconds[direction] for image in coded]) for direction in (0, 1)]
         rows.append(
             [
                 f"{weight:g}",
@@ -177,7 +177,7 @@ def _codecs(ours: Mapping[float, Mapping[str, Coded]], measure: str) -> Table:
 
 
 def _savings(
-    by_image: Mapping[str, Mapping[str, list[rd.Point]]],
+    by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]],
     saved: Mapping[str, float],
     saved_similarity: Mapping[str, float],
     measure: str,
@@ -190,15 +190,15 @@ def _savings(
     return Table(f"BD-rate against {rd.JPEG} (%)", ["images", *RIVALS], rows)
 
 
-def bd(curves: Mapping[str, list[rd.Point]], codec: str, quality: str) -> float:
-    """BD-rate of a codec against JPEG on a image; NaN where ours has one λ, or they reach nothing alike."""
+def bd(curves: Mapping[str, list[rd.RatePoint]], codec: str, quality: str) -> float:
+    """BD-rate of a codec against JPEG on an image; NaN where ours has one λ, or their qualities do not overlap."""
     return rd.bd_rate(curves[codec], curves[rd.JPEG], quality) if len(curves[codec]) > 1 else math.nan
 
 
 def _images(job: Config, train: np.ndarray, context: Context) -> Images:
     """The test images by name, uint8 [C, H, W]. UserError where one cannot be read or was trained on."""
     patch = train.shape[2:]
-    known = {row.tobytes() for row in train}
+    train_patches = {row.tobytes() for row in train}
     images: Images = {}
     for source in job.images:
         for read in units.whole(source, ImagesConfig(channels=train.shape[1]), context.downloads):  # type: ignore[arg-type]
@@ -210,12 +210,12 @@ def _images(job: Config, train: np.ndarray, context: Context) -> Images:
                     f"downstream.{job.name}.images: {read.source} has a side of less than {rd.WINDOW} pixels, too few "
                     "to be judged; leave it out."
                 )
-            pieces = [
+            patches = [
                 pixels[:, top : top + patch[0], left : left + patch[1]].tobytes()
                 for top in range(0, pixels.shape[1] - patch[0] + 1, patch[0])
                 for left in range(0, pixels.shape[2] - patch[1] + 1, patch[1])
             ]
-            if 2 * sum(piece in known for piece in pieces) > len(pieces):
+            if 2 * sum(patch_bytes in train_patches for patch_bytes in patches) > len(patches):
                 raise UserError(f"downstream.{job.name}.images: {read.source} was trained on; name other images.")
             name = read.label if source.package and read.label else Path(read.source).stem
             images[name if name not in images else f"{name} {len(images)}"] = pixels
@@ -232,7 +232,7 @@ def _models(
     out: Path,
     context: Context,
 ) -> list[tuple[float, Path]]:
-    """λ and folder of every codec: the recipe's, and those trained here."""
+    """λ and folder of every codec: the recipe's and those trained here."""
     model: Any = open_model(pretrained.path / MODEL)
     if not isinstance(model, CompressiveAutoencoder):
         raise UserError(f"downstream.{job.name}: needs objective compression, and this recipe's is {model.kind}.")
@@ -246,58 +246,60 @@ def _models(
             context.progress(f"training with λ = {weight:g}", (number + done) / len(others))
 
         objective = settings["objective"]
-        asked = {**objective, "options": {**objective.get("options", {}), "distortion_weight": weight}}
+        weighted = {**objective, "options": {**objective.get("options", {}), "distortion_weight": weight}}
         other = trained(
-            {**settings, "objective": asked}, {"input": train}, settings["seed"], context, progress=progress
+            {**settings, "objective": weighted}, {"input": train}, settings["seed"], context, progress=progress
         ).model
         models.append((weight, out / f"{weight:g}"))
         save_model(models[-1][1], other)
-        some = np.linspace(0, len(train) - 1, min(len(train), Compression.export_rows)).astype(int)
-        seen = (torch.from_numpy(scaled(train[some[part]])) for part in batches(len(some), EXPORT_BATCH))
-        Tables.fitted(other, seen).save(models[-1][1])
+        sample = np.linspace(0, len(train) - 1, min(len(train), Compression.export_rows)).astype(int)
+        batches_of_patches = (
+            torch.from_numpy(scaled(train[sample[part]])) for part in batches(len(sample), EXPORT_BATCH)
+        )
+        Tables.fitted(other, batches_of_patches).save(models[-1][1])
     return models
 
 
-def _coded(codec: Codec, image: np.ndarray) -> Coded:
-    """Code a image to bytes, and decode it from them again."""
+def _coded(codec: Codec, image: np.ndarray) -> CodedImage:
+    """Code an image to bytes and decode it again."""
     started = time.perf_counter()
     raw = codec.encode(image)
-    between = time.perf_counter()
-    made = codec.decode(raw)
-    seconds = (between - started, time.perf_counter() - between)
+    encoded_at = time.perf_counter()
+    decoded = codec.decode(raw)
+    seconds = (encoded_at - started, time.perf_counter() - encoded_at)
     pixels = image[0].size
     payload = 8 * (len(raw) - OVERHEAD) / pixels
     estimate, learned = (bits / pixels for bits in codec.estimate(image))
-    return Coded(rd.measured(image, made, len(raw)), payload, estimate, learned, seconds, made)
+    return CodedImage(rd.measured(image, decoded, len(raw)), payload, estimate, learned, seconds, decoded)
 
 
-def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.Point]]:
-    """Points of a codec of Pillow's on every image, by its settings."""
+def _standard(name: str, images: Images, context: Context) -> dict[str, list[rd.RatePoint]]:
+    """Points of one of Pillow's codecs on every image, by its settings."""
     curve = rd.STANDARDS[name]
     points = {}
-    for number, (called, image) in enumerate(images.items()):
-        context.progress(f"{name}: {called}", number / len(images))
+    for number, (label, image) in enumerate(images.items()):
+        context.progress(f"{name}: {label}", number / len(images))
         files = (rd.coded(image, curve, setting) for setting in curve.settings)
-        points[called] = [rd.measured(image, made, size) for size, made in files]
+        points[label] = [rd.measured(image, decoded, size) for size, decoded in files]
     return points
 
 
-def _columns(by_image: Mapping[str, Mapping[str, list[rd.Point]]], codec: str) -> list[list[rd.Point]]:
+def _columns(by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]], codec: str) -> list[list[rd.RatePoint]]:
     """The points of all images, setting by setting."""
     return [list(column) for column in zip(*(of[codec] for of in by_image.values()), strict=True)]
 
 
-def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.Point, np.ndarray]:
-    """The JPEG file of a image whose bits per pixel come nearest, and what it shows."""
+def _jpeg_like(image: np.ndarray, bpp: float) -> tuple[rd.RatePoint, np.ndarray]:
+    """The JPEG file of an image with the nearest bits per pixel, and the decoded image."""
 
     def at(quality: float) -> tuple[int, np.ndarray]:
         return rd.coded(image, rd.STANDARDS[rd.JPEG], quality)
 
-    size, made = min(map(at, range(1, 96)), key=lambda file: abs(8 * file[0] / image[0].size - bpp))
-    return rd.measured(image, made, size), made
+    size, decoded = min(map(at, range(1, 96)), key=lambda file: abs(8 * file[0] / image[0].size - bpp))
+    return rd.measured(image, decoded, size), decoded
 
 
-def _caption(point: rd.Point) -> str:
+def _caption(point: rd.RatePoint) -> str:
     return f"{point.bpp:.3f} bpp, {point.psnr:.1f} dB"
 
 
@@ -306,9 +308,9 @@ def _finite(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def _finite_mean(values: list[float]) -> float:
-    """Of images whose number is known; NaN if none is."""
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
+    """Mean of the finite values; NaN if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 def _percent(value: float) -> str:

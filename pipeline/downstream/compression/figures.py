@@ -1,4 +1,4 @@
-"""Figures of codecs: rate against distortion, and images beside what comes back of them."""
+"""Figures of codecs: rate against distortion, and images beside their decoded versions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.downstream.compression.rate_distortion import Point
+from pipeline.downstream.compression.rate_distortion import RatePoint
 from pipeline.reports.data import COLOURS, save
 
 CROP = 192  # most pixels of a side shown
 MARKS = ("o", "s", "^", "D")
 
 
-def curves(points: Mapping[str, Sequence[Point]], measure: str, path: Path) -> Path:
-    """PSNR, and `measure`, over bits per pixel: a line for each codec."""
+def curves(points: Mapping[str, Sequence[RatePoint]], measure: str, path: Path) -> Path:
+    """PSNR and `measure` over bits per pixel, a line for each codec."""
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10.4, 4.2), layout="constrained")
@@ -36,7 +36,7 @@ def curves(points: Mapping[str, Sequence[Point]], measure: str, path: Path) -> P
 
 
 def side_by_side(images: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], path: Path) -> Path:
-    """The middle of every image, uint8 [C, H, W], in a row; its caption below each."""
+    """A row for every image, uint8 [C, H, W]: crops of its middle, each with its caption."""
     from matplotlib import pyplot
 
     columns = len(next(iter(images.values())))

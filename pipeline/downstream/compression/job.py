@@ -1,9 +1,9 @@
-"""The job `compression`: how many bits a trained compressor needs for images it never saw, and what comes back.
+"""The job `compression`: rate and distortion of a trained codec on unseen images, compared with standard codecs.
 
-For the recipe's λ and each of `distortion_weights` there is a codec; its models lie in the job's `models/`. An image is
-coded to a file's bytes and decoded from them again, header and checksum included, and so is it by other codecs. Points
-of the curves that are drawn are means over the images at one setting; BD-rates are means of the images' own, for
-settings of different codecs share bits among images differently. See `rate_distortion` for the measures.
+There is a codec for the recipe's λ and for each of `distortion_weights`; they are stored in the job's `models/`. Images
+are coded to whole files, header and checksum included, and decoded again, as they are by the other codecs. Points of
+the curves are means over the images at one setting; BD-rates are means of each image's BD-rate, because codecs
+distribute bits among images differently. See `rate_distortion` for the measures.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ READS = ("pretrained", "shards")
 
 
 class Config(JobConfig):
-    """How many bits a trained compressor needs, and what comes back, beside JPEG, JPEG2000 and WebP."""
+    """Rate and distortion of a trained codec, compared with JPEG, JPEG2000 and WebP."""
 
-    task: Literal["compression"] = Field(description="Which job it is.")
-    images: list[SourceConfig] = Field(
-        min_length=1, description="Test images, whole and of any size, none of which was trained on."
-    )
-    distortion_weights: list[float] = Field(
-        default_factory=list, description="More λ: a codec is trained for each, by the recipe's budget."
-    )
-    shown: int = Field(default=3, ge=1, description="Images in the figure.")
+    task: Literal["compression"]
+    """Which job it is."""
+    images: list[SourceConfig] = Field(min_length=1)
+    """Test images of any size, none of which was trained on."""
+    distortion_weights: list[float] = Field(default_factory=list)
+    """Further λ; a codec is trained for each with the recipe's budget."""
+    shown: int = Field(default=3, ge=1)
+    """Images in the figure."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """A compressor of images."""
+    """Images and the objective compression."""
     yield from kind_problems(recipe, job, ("images",))
     yield from objective_problems(recipe, job, "compression")
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """How codecs are trained, and a digest of the test images."""
+    """Training settings of codecs, and a digest of the test images."""
     from data_prep.images import units
 
     files = snapshot(job.images, units.accepts(recipe.data.images))
@@ -56,7 +56,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Code every test image with every codec, to bytes and back; leave the trained codecs in `models/`.
+    """Code and decode every test image with every codec; store the trained codecs in `models/`.
 
     inputs: `pretrained`, a compressive auto-encoder in `model/`; `shards`, column `input` uint8 [R, C, H, W] of the
     split train. Rates are bits per pixel of whole files, distortions PSNR in dB of 8-bit images and (MS-)SSIM in 0 … 1,

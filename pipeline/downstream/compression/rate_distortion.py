@@ -1,9 +1,9 @@
-"""What a codec of images is judged by: bits per pixel of real files, PSNR, MS-SSIM, and Bjøntegaard's difference.
+"""Measures of image codecs: bits per pixel of real files, PSNR, MS-SSIM and Bjøntegaard's rate difference.
 
 bpp      8 · bytes / (height · width), everything in the file counted
 PSNR     10 · log₁₀(255² / mean squared error) dB, of 8-bit images
 MS-SSIM  Wang et al. 2003, five scales; SSIM where a side is too short for them
-BD-rate  how many per cent more bits than the anchor for the same quality (Bjøntegaard 2001): the mean, over the
+BD-rate  per cent of bits more than the anchor for the same quality (Bjøntegaard 2001): the mean, over the
          qualities that both reach, of the difference of log rate, interpolated by monotone piecewise cubics (PCHIP)
 """
 
@@ -24,7 +24,7 @@ WINDOW = 11
 JPEG, JPEG2000, WEBP = "JPEG", "JPEG2000", "WebP"
 
 
-class Point(NamedTuple):
+class RatePoint(NamedTuple):
     """One image, or the mean of several, coded at one setting."""
 
     bpp: float
@@ -33,30 +33,30 @@ class Point(NamedTuple):
     """MS-SSIM or SSIM; see `similarity`."""
 
 
-class Curve(NamedTuple):
-    """A codec of Pillow's and its settings, from few bits to many."""
+class StandardCodec(NamedTuple):
+    """One of Pillow's codecs and its settings, from few bits to many."""
 
     format: str
     settings: tuple[float, ...]
     options: Callable[[float], dict[str, Any]]
     described: str
-    """What the settings are."""
+    """Describes the settings."""
 
 
 STANDARDS = {
-    JPEG: Curve(
+    JPEG: StandardCodec(
         "JPEG",
         (3, 5, 8, 12, 20, 30, 45, 60, 75, 85, 92),
         lambda quality: {"quality": int(quality), "optimize": True},
         "libjpeg's quality, 4:2:0, optimised Huffman tables",
     ),
-    JPEG2000: Curve(
+    JPEG2000: StandardCodec(
         "JPEG2000",
         (22, 24, 26, 28, 30, 32, 34, 36, 38, 41),
         lambda decibels: {"quality_mode": "dB", "quality_layers": [decibels], "irreversible": True, "mct": 1},
         "OpenJPEG, 9/7 wavelet, by decibels asked for",
     ),
-    WEBP: Curve(
+    WEBP: StandardCodec(
         "WEBP",
         (0, 5, 10, 20, 35, 50, 65, 80, 90, 95),
         lambda quality: {"quality": int(quality), "method": 6},
@@ -65,38 +65,38 @@ STANDARDS = {
 }
 
 
-def coded(image: np.ndarray, curve: Curve, setting: float) -> tuple[int, np.ndarray]:
-    """Bytes of the file, and the image read back from it; images are uint8 [C, H, W]."""
+def coded(image: np.ndarray, codec: StandardCodec, setting: float) -> tuple[int, np.ndarray]:
+    """Size of the file in bytes, and the decoded image; images are uint8 [C, H, W]."""
     channels = len(image)
     file_image = Image.fromarray(image[0] if channels == 1 else image.transpose(1, 2, 0))
-    options = curve.options(setting)
+    options = codec.options(setting)
     if channels == 1:
         options.pop("mct", None)
     file = io.BytesIO()
-    file_image.save(file, curve.format, **options)
+    file_image.save(file, codec.format, **options)
     size = file.tell()
-    with Image.open(file) as again:
-        made = np.asarray(again.convert(file_image.mode))
-    return size, made[None] if channels == 1 else made.transpose(2, 0, 1)
+    with Image.open(file) as read_back:
+        decoded = np.asarray(read_back.convert(file_image.mode))
+    return size, decoded[None] if channels == 1 else decoded.transpose(2, 0, 1)
 
 
-def measured(image: np.ndarray, made: np.ndarray, size: int) -> Point:
-    """A image, what came back of it, and the bytes in between."""
-    return Point(8 * size / image[0].size, psnr(made, image), similarity(made, image))
+def measured(image: np.ndarray, decoded: np.ndarray, size: int) -> RatePoint:
+    """The point of an image, its decoded version, and the size of the file in bytes."""
+    return RatePoint(8 * size / image[0].size, psnr(decoded, image), similarity(decoded, image))
 
 
-def psnr(made: np.ndarray, wanted: np.ndarray) -> float:
-    """See above, dB; both uint8. Infinite where they are equal."""
-    error = np.square(made.astype(np.float64) - wanted).mean()
+def psnr(decoded: np.ndarray, original: np.ndarray) -> float:
+    """PSNR in dB; both uint8. Infinite where they are equal."""
+    error = np.square(decoded.astype(np.float64) - original).mean()
     return 10 * math.log10(BYTE**2 / error) if error else math.inf
 
 
 def is_multiscale(image: np.ndarray) -> bool:
-    """Whether a image is large enough for MS-SSIM."""
+    """Whether an image is large enough for MS-SSIM."""
     return min(image.shape[1:]) >= SHORTEST_SIDE
 
 
-def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
+def similarity(decoded: np.ndarray, original: np.ndarray) -> float:
     """MS-SSIM, or SSIM where `is_multiscale` says no; both uint8 [C, H, W]. NaN where a side is under WINDOW."""
     import torch
     from torchmetrics.functional.image import (
@@ -104,24 +104,24 @@ def similarity(made: np.ndarray, wanted: np.ndarray) -> float:
         structural_similarity_index_measure,
     )
 
-    if min(wanted.shape[1:]) < WINDOW:
+    if min(original.shape[1:]) < WINDOW:
         return math.nan
-    both = [torch.from_numpy(pixels.astype(np.float32))[None] for pixels in (made, wanted)]
+    pair = [torch.from_numpy(pixels.astype(np.float32))[None] for pixels in (decoded, original)]
     measure: Any = structural_similarity_index_measure
-    if is_multiscale(wanted):
+    if is_multiscale(original):
         measure = multiscale_structural_similarity_index_measure
-    return float(measure(*both, data_range=float(BYTE)))
+    return float(measure(*pair, data_range=float(BYTE)))
 
 
-def mean(points: Sequence[Point]) -> Point:
-    """Of several images at one setting."""
-    return Point(*(float(np.mean(column)) for column in zip(*points, strict=True)))
+def mean(points: Sequence[RatePoint]) -> RatePoint:
+    """The mean of several images at one setting."""
+    return RatePoint(*(float(np.mean(column)) for column in zip(*points, strict=True)))
 
 
-def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psnr") -> float:
-    """Per cent of bits more (less: below 0) than `anchor` for equal quality.
+def bd_rate(curve: Sequence[RatePoint], anchor: Sequence[RatePoint], quality: str = "psnr") -> float:
+    """Per cent of bits more than `anchor` for equal quality; negative: fewer.
 
-    NaN where no quality is reached by both, or more bits do not buy any (as of an empty image).
+    NaN where the qualities do not overlap, or do not rise with the bits (as for an empty image).
     quality: "psnr", or "similarity", which is taken in decibels: −10 · log₁₀(1 − s).
     """
     from scipy.interpolate import PchipInterpolator
@@ -133,16 +133,16 @@ def bd_rate(curve: Sequence[Point], anchor: Sequence[Point], quality: str = "psn
     high = min(reached[-1] for reached, _ in curves)
     if not low < high:
         return math.nan
-    ours, others = (PchipInterpolator(*both).integrate(low, high) for both in curves)
+    ours, others = (PchipInterpolator(*qualities_and_rates).integrate(low, high) for qualities_and_rates in curves)
     return 100 * math.expm1((ours - others) / (high - low))
 
 
-def _rising(points: Sequence[Point], quality: str) -> tuple[np.ndarray, np.ndarray]:
+def _rising(points: Sequence[RatePoint], quality: str) -> tuple[np.ndarray, np.ndarray]:
     """Qualities, strictly rising, and log rates. A point that another beats in both is left out."""
     rising: list[tuple[float, float]] = []
     for point in sorted(points):
         reached = point.psnr if quality == "psnr" else -10 * math.log10(max(1 - point.similarity, 1e-12))
         if math.isfinite(reached) and (not rising or reached > rising[-1][0]):
             rising.append((reached, math.log(point.bpp)))
-    both = np.array(rising).reshape(-1, 2)
-    return both[:, 0], both[:, 1]
+    qualities_and_rates = np.array(rising).reshape(-1, 2)
+    return qualities_and_rates[:, 0], qualities_and_rates[:, 1]

@@ -1,4 +1,4 @@
-"""Figures of unusual documents: their scores beside normal ones, and their words by how surprising each is."""
+"""Figures of unusual documents: scores compared with normal ones, and words by their surprisal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRONG = 8.0  # nats beyond what was expected: the deepest shade
 def scores(
     normal: np.ndarray, unusual: Mapping[str, np.ndarray], thresholds: Mapping[str, float], x: str, path: Path
 ) -> Path:
-    """Scores of normal documents, and of each kind of unusual ones, and where thresholds part them."""
+    """Histograms of scores of normal documents and of each kind of unusual ones, with thresholds."""
     figure, axes = new_axes("Scores of test documents (first draw)", x, "share of documents")
     together = np.concatenate([normal, *unusual.values()])
     edges = np.linspace(together.min(), together.max(), BINS)
@@ -36,7 +36,7 @@ def scores(
 
 
 def words(documents: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path) -> Path:
-    """The beginning of each document (title, [(word, surprisal beyond what was expected)]), words shaded by that."""
+    """The beginning of each document (title, [(word, surprisal beyond expectation)]), shaded by surprisal."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -67,7 +67,7 @@ def _line(axes: Any, row: Sequence[tuple[int, str, float]], down: float) -> None
 
 
 def _lines(document: Sequence[tuple[str, float]]) -> list[list[tuple[int, str, float]]]:
-    """Words with the columns where they begin, in at most so many lines."""
+    """Words with the columns where they begin, in at most LINES lines."""
     lines: list[list[tuple[int, str, float]]] = [[]]
     column = 0
     for word, value in document:

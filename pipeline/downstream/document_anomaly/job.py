@@ -1,19 +1,19 @@
-"""The job `document-anomaly`: how well unusual documents are told by the surprisal of the masked LM, without labels.
+"""The job `document-anomaly`: detection of unusual documents by the masked LM's surprisal, without labels.
 
     test documents ─► passages ─┬─► as they are                             normal
                                 ├─► words in another order                  unusual, and of the same words
                                 ├─► words replaced                          unusual, of words as frequent
                                 └   documents of another kind               unusual, of other words
 
-    validation documents ─► passages ─► thresholds, and what drift is measured against
+    validation documents ─► passages ─► thresholds, and the baseline of drift
 
-Three scores of ours stand beside the methods of `baselines`, on the same documents:
+Our three scores are compared with the methods of `baselines` on the same documents:
 
     surprisal      mean −log p: negative pseudo-log-likelihood per token (Salazar et al. 2020). The detector's.
-    excess         surprisal minus what the network expects it to be in each place: names and numbers are no news
-    over-unigram   surprisal minus that by frequency alone (after Ren et al. 2019): rare words are no news
+    excess         surprisal minus its expectation under the network at each position: discounts names and numbers
+    over-unigram   surprisal minus that by frequency alone (after Ren et al. 2019): discounts rare words
 
-Nothing is fitted to an anomaly, and the network has met neither the validation documents nor the test ones.
+Nothing is fitted to anomalies, and the network has seen neither validation nor test documents.
 """
 
 from __future__ import annotations
@@ -40,54 +40,44 @@ Baseline = Literal["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", 
 
 
 class Config(JobConfig):
-    """How well unusual documents are told by the surprisal of the masked LM, beside methods that see no order."""
+    """Detection of unusual documents by the masked LM's surprisal, compared with baselines."""
 
-    task: Literal["document-anomaly"] = Field(description="Which job it is.")
-    words: int | None = Field(
-        default=100,
-        ge=5,
-        description="Held-out documents are cut at ends of sentences into passages of about so many words, which are "
-        "what is scored; null: whole documents.",
-    )
-    documents: int = Field(default=300, ge=20, description="Most normal ones of a draw; as many of each anomaly.")
-    draws: int = Field(default=3, ge=1, description="Of other held-out documents, and other changes to them.")
-    replaced: float = Field(
-        default=0.15,
-        ge=0,
-        le=1,
-        description="Share of words replaced, by words as frequent as those of training documents; 0: no such "
-        "anomalies.",
-    )
-    others: list[SourceConfig] = Field(
-        default_factory=list, description="Documents of another kind, each source an anomaly of its own."
-    )
-    rounds: int | None = Field(
-        default=None,
-        ge=1,
-        description="k: every k-th token is masked at once, k times; null: as near the rate of training as it gets.",
-    )
-    length: int | None = Field(
-        default=None, ge=8, description="Tokens of a window, specials included; null: as many as training rows have."
-    )
-    false_alarms: float = Field(default=0.01, gt=0, lt=1, description="Share of normal ones a threshold may flag.")
-    threshold_documents: int = Field(
-        default=2000, ge=20, description="Most validation documents, by which thresholds are drawn."
-    )
-    train_documents: int = Field(default=10_000, ge=20, description="Most training documents that baselines learn by.")
-    baselines: list[Baseline] = Field(
-        default=["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"],
-        description="Methods beside ours.",
-    )
-    shown: int = Field(default=4, ge=1, description="Documents whose most surprising words are named.")
+    task: Literal["document-anomaly"]
+    """Which job it is."""
+    words: int | None = Field(default=100, ge=5)
+    """Held-out documents are cut at ends of sentences into passages of about so many words, which are scored; null:
+    whole documents."""
+    documents: int = Field(default=300, ge=20)
+    """Most normal ones of a draw; as many of each anomaly."""
+    draws: int = Field(default=3, ge=1)
+    """Of other held-out documents, and other changes to them."""
+    replaced: float = Field(default=0.15, ge=0, le=1)
+    """Share of words replaced, by words as frequent as those of training documents; 0: no such anomalies."""
+    others: list[SourceConfig] = Field(default_factory=list)
+    """Documents of other kinds; each source is a kind of anomaly."""
+    rounds: int | None = Field(default=None, ge=1)
+    """k: every k-th token is masked at once, k times; null: nearest to the corruption rate of training."""
+    length: int | None = Field(default=None, ge=8)
+    """Tokens of a window, specials included; null: as many as training rows have."""
+    false_alarms: float = Field(default=0.01, gt=0, lt=1)
+    """Share of normal ones a threshold may flag."""
+    threshold_documents: int = Field(default=2000, ge=20)
+    """Most validation documents, by which thresholds are drawn."""
+    train_documents: int = Field(default=10_000, ge=20)
+    """Most training documents for baselines."""
+    baselines: list[Baseline] = Field(default=["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"])
+    """Methods to compare with."""
+    shown: int = Field(default=4, ge=1)
+    """Documents whose most surprising words are named."""
 
 
 def name_of(source: SourceConfig) -> str:
-    """What documents from elsewhere are called: their corpus, their package, or the last part of their path."""
+    """The name of a source: its corpus, its package, or the last part of its path."""
     return source.corpus or source.package or (source.path or "").rstrip("/").rpartition("/")[2]
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """A masked LM of text, held-out documents, and other documents that can be told apart."""
+    """A masked LM of text, held-out documents, and other sources with distinct names."""
     wrong_kind = list(kind_problems(recipe, job, ("text",)))
     if wrong_kind:
         yield from wrong_kind
@@ -104,7 +94,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """What the job left to the recipe, how its documents are read, and a digest of those from elsewhere."""
+    """Values that the job leaves to the recipe, how documents are read, and a digest of the other documents."""
     longer, fields = recipe.train.longer, {source.text_field for source in recipe.data.sources}
     length = job.length or (longer.length if longer else recipe.compose.length)
     elsewhere = {"snapshot": digest(snapshot(job.others, TEXT), downloads)} if job.others else {}
@@ -120,11 +110,11 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:
-    """Score test documents, and the same made unusual; leave a detector for new documents in `detector/`.
+    """Score test documents and modified ones; export a detector for new documents to `detector/`.
 
     inputs: `pretrained`, whose `model/` is a masked LM with its tokenizer; `corpus`, documents in three splits.
-    Scores are in nats per token (Salazar et al. 2020), higher for the more unusual; figures are AUROC,
-    average precision and recall at the asked share of false alarms, in 0 … 1, by kind of anomaly. UserError where there
+    Scores are in nats per token (Salazar et al. 2020), higher for more unusual documents; metrics are AUROC, average
+    precision and recall at the given share of false alarms, in 0 … 1, by kind of anomaly. UserError where there
     are too few documents for a threshold or for the draws.
     """
     from pipeline.downstream.document_anomaly.trial import Trial

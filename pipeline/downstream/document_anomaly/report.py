@@ -1,4 +1,4 @@
-"""The report of a job on unusual documents: tables, figures, and which words are surprising."""
+"""The report of the job `document-anomaly`: tables, figures, and the most surprising words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.text.passages import Passage
-from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measured
+from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measurements
 from pipeline.downstream.document_anomaly import figures
 from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config
 from pipeline.downstream.rows import mean_and_spread
@@ -27,8 +27,8 @@ WORDS_NAMED = 4
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The first draw, which figures show."""
+class FirstDraw:
+    """The first draw, shown in figures."""
 
     normal: np.ndarray  # scores
     unusual: dict[str, np.ndarray]  # by kind
@@ -39,12 +39,12 @@ class Shown:
 
 def build(
     job: Config,
-    measured: Mapping[str, Measured],
-    shown: Shown,
+    measured: Mapping[str, Measurements],
+    shown: FirstDraw,
     learned: Mapping[str, Sequence[Passage]],
     out_dir: Path,
 ) -> Report:
-    """Draws into `out_dir/figures`. measured: by kind of anomaly; learned: from, by split."""
+    """Draws into `out_dir/figures`. measured: by kind of anomaly; learned: passages learned from, by split."""
     methods = list(next(iter(measured.values())).values)
     alarms = f"{100 * job.false_alarms:.3g} % false alarms"
     tables = [Table("AUROC", ["method", *(f"AUROC, {kind}" for kind in measured)], _rows(methods, measured, AUROC))]
@@ -73,8 +73,8 @@ def build(
 
 def _about(
     job: Config,
-    measured: Mapping[str, Measured],
-    shown: Shown,
+    measured: Mapping[str, Measurements],
+    shown: FirstDraw,
     learned: Mapping[str, Sequence[Passage]],
 ) -> str:
     pieces = "documents" if job.words is None else f"passages of documents, of about {job.words} words each,"
@@ -95,16 +95,16 @@ def _about(
     )
 
 
-def _size(split: str, passages: Sequence[Passage], whole: bool) -> str:
+def _size(split: str, passages: Sequence[Passage], are_documents: bool) -> str:
     documents = f"{len({passage.document for passage in passages}):,} {split} documents"
-    return documents if whole else f"{len(passages):,} passages of {documents}"
+    return documents if are_documents else f"{len(passages):,} passages of {documents}"
 
 
-def _base_rate(metric: str, of: Measured) -> str:
+def _base_rate(metric: str, of: Measurements) -> str:
     return f" ({np.mean(of.base_rates):.0%} by chance)" if metric == AVERAGE_PRECISION else ""
 
 
-def _rows(methods: Sequence[str], measured: Mapping[str, Measured], metric: str) -> list[list[str]]:
+def _rows(methods: Sequence[str], measured: Mapping[str, Measurements], metric: str) -> list[list[str]]:
     """A line for each method, ours in bold: per cent, by kind of anomaly."""
     return [
         [
@@ -115,7 +115,7 @@ def _rows(methods: Sequence[str], measured: Mapping[str, Measured], metric: str)
     ]
 
 
-def _thresholds(title: str, measured: Mapping[str, Measured]) -> Table:
+def _thresholds(title: str, measured: Mapping[str, Measurements]) -> Table:
     columns = ["threshold", "normal documents flagged", *(f"{kind} flagged" for kind in measured)]
     rows = []
     for key in next(iter(measured.values())).flagged:
@@ -124,7 +124,7 @@ def _thresholds(title: str, measured: Mapping[str, Measured]) -> Table:
     return Table(title, columns, rows)
 
 
-def _documents(shown: Shown) -> Table:
+def _documents(shown: FirstDraw) -> Table:
     rows = []
     for document in shown.documents:
         words = ", ".join(f"{_cell(word)} ({share:.0%})" for word, share in document["reasons"][:WORDS_NAMED])
@@ -134,12 +134,12 @@ def _documents(shown: Shown) -> Table:
 
 
 def _cell(text: str) -> str:
-    """Strangers' text that ends no cell and begins no markup."""
+    """Untrusted text, escaped for a Markdown table."""
     return "".join(f"\\{character}" if character in "\\|*_`[]#~$<" else character for character in text)
 
 
 def _figures(
-    methods: list[str], measured: Mapping[str, Measured], shown: Shown, job: Config, folder: Path
+    methods: list[str], measured: Mapping[str, Measurements], shown: FirstDraw, job: Config, folder: Path
 ) -> list[Figure]:
     unit = "mean surprisal of a token (nats)"
     figures.scores(shown.normal, shown.unusual, shown.thresholds, unit, folder / "scores.png")
@@ -166,7 +166,7 @@ def _figures(
     return files
 
 
-def _verdict(measured: Mapping[str, Measured]) -> str:
+def _verdict(measured: Mapping[str, Measurements]) -> str:
     parts = []
     for kind, of in measured.items():
         others = [name for name in of.values if name not in OURS]
@@ -178,8 +178,8 @@ def _verdict(measured: Mapping[str, Measured]) -> str:
     return f"AUROC of the surprisal of a document: {'; '.join(parts)}."
 
 
-def _numbers(measured: Mapping[str, Measured]) -> dict[str, float]:
-    """By kind of anomaly: figures of the surprisal, areas of the other methods, and what thresholds flag."""
+def _numbers(measured: Mapping[str, Measurements]) -> dict[str, float]:
+    """By kind of anomaly: metrics of the surprisal, AUROC of the other methods, and shares flagged."""
     numbers: dict[str, float] = {}
     for kind, of_kind in measured.items():
         numbers |= {f"{metric}/{slug(kind)}": of_kind.mean(SURPRISAL, metric) for metric in METRICS}
@@ -194,5 +194,5 @@ def _numbers(measured: Mapping[str, Measured]) -> dict[str, float]:
 
 
 def slug(text: str) -> str:
-    """Of a metric's name or a file's."""
+    """Text as part of the name of a metric or file."""
     return "".join(character if character.isalnum() and character.isascii() else "_" for character in text.lower())

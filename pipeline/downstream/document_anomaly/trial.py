@@ -1,4 +1,4 @@
-"""One job on unusual documents: what it reads, and the network and baselines that score it."""
+"""Runs a job `document-anomaly`: reads documents and scores them by the network and baselines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from data_prep.text.clean import CleanConfig
 from data_prep.text.passages import WORD, Passage, changed, replacing, shuffling
 from data_prep.tokens.corpus import TokenCorpus
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.anomaly.measures import Measured
+from pipeline.downstream.anomaly.measures import Measurements
 from pipeline.downstream.document_anomaly import baselines as document_baselines
-from pipeline.downstream.document_anomaly.baselines import Read, ScoreOf, Unigram
+from pipeline.downstream.document_anomaly.baselines import ScoreFunction, TokenisedDocuments, Unigram
 from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config, name_of
-from pipeline.downstream.document_anomaly.report import EXCESS, OVER_UNIGRAM, SURPRISAL, Shown, build
+from pipeline.downstream.document_anomaly.report import EXCESS, OVER_UNIGRAM, SURPRISAL, FirstDraw, build
 from pipeline.reports.report import Report
 from pipeline.scoring import thresholds, training_rows
 from pipeline.scoring.champion import DETECTOR
@@ -34,8 +34,8 @@ LEAST = 10  # documents that a figure is worth
 NAMED = 6  # words of a document
 
 
-class Scored(NamedTuple):
-    """Documents and our scores of them, each float64 [D]."""
+class ScoredDocuments(NamedTuple):
+    """Documents and their scores by method, each float64 [D]."""
 
     tokens: TokenCorpus
     surprisals: Surprises
@@ -47,7 +47,7 @@ Draw = tuple[list[Passage], dict[str, list[Passage]]]
 
 
 class Trial:
-    """A job on its inputs."""
+    """A job with its inputs."""
 
     def __init__(self, job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], context: Context) -> None:
         if job.length is None or job.rounds is None:
@@ -65,7 +65,7 @@ class Trial:
         return PseudoLikelihood.open(self.model, self.length, self.rounds, self.device, random)
 
     def run(self, out_dir: Path) -> Report:
-        """Figures and the detector go to `out_dir`."""
+        """Carry out the job; figures and the detector go to `out_dir`."""
         job, progress = self.job, self.context.progress
         progress("reading documents")
         validation, pools = self._validation(), self._pools()
@@ -87,28 +87,28 @@ class Trial:
         self,
         pools: Mapping[str, list[Passage]],
         train: list[Passage],
-        baselines: Mapping[str, ScoreOf],
+        baselines: Mapping[str, ScoreFunction],
         detector: DocumentDetector,
         limits: Mapping[str, float],
-    ) -> tuple[dict[str, Measured], Shown]:
-        """Figures of all draws by kind of anomaly, and what is shown of the first one. limits: thresholds by name."""
-        job, measured = self.job, dict[str, Measured]()
-        shown: list[Shown] = []
+    ) -> tuple[dict[str, Measurements], FirstDraw]:
+        """Metrics of all draws by kind of anomaly, and the first draw. limits: thresholds by name."""
+        job, measured = self.job, dict[str, Measurements]()
+        shown: list[FirstDraw] = []
         for number, (normal, odd) in enumerate(self._draws(pools, train)):
-            scored: dict[str, Scored] = {}
-            for place, (kind, documents) in enumerate({NORMAL: normal, **odd}.items()):
-                share = (number + place / (1 + len(odd))) / job.draws
+            scored: dict[str, ScoredDocuments] = {}
+            for index, (kind, documents) in enumerate({NORMAL: normal, **odd}.items()):
+                share = (number + index / (1 + len(odd))) / job.draws
                 self.context.progress(f"draw {number + 1} of {job.draws}: {kind}", share)
                 scored[kind] = self._scored(documents, baselines)
             usual = scored.pop(NORMAL)
             for kind, unusual in scored.items():
-                of_kind = measured.setdefault(kind, Measured(job.false_alarms))
+                of_kind = measured.setdefault(kind, Measurements(job.false_alarms))
                 _measure(of_kind, usual.scores, unusual.scores, limits)
             if not shown:
                 shown.append(_shown(detector, normal, usual, odd, scored, limits, job.shown))
         return measured, shown[0]
 
-    def _baselines(self, train: list[Passage]) -> dict[str, ScoreOf]:
+    def _baselines(self, train: list[Passage]) -> dict[str, ScoreFunction]:
         read, vocabulary = self._read(train), self.network.specials.vocabulary
         self.unigram = Unigram(read.tokens, vocabulary)
         random = self._network(self.seed) if "random-network" in self.job.baselines else None
@@ -124,8 +124,8 @@ class Trial:
             )
         return documents
 
-    def _detector(self, held_out: Scored) -> DocumentDetector:
-        """With a threshold by which few of the validation documents are flagged."""
+    def _detector(self, held_out: ScoredDocuments) -> DocumentDetector:
+        """The detector, with a threshold from the validation documents."""
         columns = {SCORE: held_out.scores[SURPRISAL], TOKENS: by_document(held_out.tokens).lengths}
         threshold = thresholds.by_quantile(columns[SCORE], self.job.false_alarms).value
         baseline = Baseline.of(columns)
@@ -134,12 +134,12 @@ class Trial:
         )
 
     def _pools(self) -> dict[str, list[Passage]]:
-        """What draws are from: test documents, and those of other kinds."""
-        job, most = self.job, self.job.documents * self.job.draws
-        pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, most, self.seed)}
+        """Documents to draw from, by kind: test documents and those of other sources."""
+        job, limit = self.job, self.job.documents * self.job.draws
+        pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, limit, self.seed)}
         for source in job.others:
             pools[name_of(source)] = passages.of_source(
-                source, self.texts.cleaner, job.words, most, self.seed, self.context.downloads
+                source, self.texts.cleaner, job.words, limit, self.seed, self.context.downloads
             )
         for name, documents in pools.items():
             if len(documents) < LEAST * job.draws:
@@ -151,32 +151,34 @@ class Trial:
         return pools
 
     def _draws(self, pools: Mapping[str, list[Passage]], train: list[Passage]) -> Iterator[Draw]:
-        """Other test documents each time, and the same made unusual."""
+        """Draws of different test documents, and modified versions of them."""
         job, seed = self.job, self.seed
-        used = [word for passage in train for sentence in passage.sentences for word in WORD.findall(sentence)]
+        words = [word for passage in train for sentence in passage.sentences for word in WORD.findall(sentence)]
         for number in range(job.draws):
-            some = {name: documents[number :: job.draws] for name, documents in pools.items()}
-            normal = some.pop(NORMAL)
+            documents_of = {name: documents[number :: job.draws] for name, documents in pools.items()}
+            normal = documents_of.pop(NORMAL)
             odd = {SHUFFLED: changed(normal, shuffling(seed, number))}
             if job.replaced:
-                odd[REPLACED] = changed(normal, replacing(seed, number, job.replaced, used))
-            yield normal, {**odd, **some}
+                odd[REPLACED] = changed(normal, replacing(seed, number, job.replaced, words))
+            yield normal, {**odd, **documents_of}
 
-    def _read(self, documents: Sequence[Passage]) -> Read:
+    def _read(self, documents: Sequence[Passage]) -> TokenisedDocuments:
         tokens = self.texts.tokens([document.sentences for document in documents])
-        return Read([document.text for document in documents], tokens)
+        return TokenisedDocuments([document.text for document in documents], tokens)
 
-    def _scored(self, documents: Sequence[Passage], baselines: Mapping[str, ScoreOf]) -> Scored:
-        """Scores by ours and by the baselines. Every document has a token, for it has a word."""
+    def _scored(self, documents: Sequence[Passage], baselines: Mapping[str, ScoreFunction]) -> ScoredDocuments:
+        """Our scores and the baselines'. Every document has a word, and so a token."""
         read = self._read(documents)
         surprisals = self.network.surprises(read.tokens)
         scores = {SURPRISAL: surprisals.mean(), EXCESS: surprisals.excess()}
         scores[OVER_UNIGRAM] = scores[SURPRISAL] - self.unigram(read)
-        return Scored(read.tokens, surprisals, scores | {name: score(read) for name, score in baselines.items()})
+        return ScoredDocuments(
+            read.tokens, surprisals, scores | {name: score(read) for name, score in baselines.items()}
+        )
 
 
 def _measure(
-    measured: Measured,
+    measured: Measurements,
     usual: Mapping[str, np.ndarray],
     unusual: Mapping[str, np.ndarray],
     limits: Mapping[str, float],
@@ -193,15 +195,15 @@ def _measure(
 def _shown(
     detector: DocumentDetector,
     normal: list[Passage],
-    usual: Scored,
+    usual: ScoredDocuments,
     odd: Mapping[str, list[Passage]],
-    unusual: Mapping[str, Scored],
+    unusual: Mapping[str, ScoredDocuments],
     limits: Mapping[str, float],
     count: int,
-) -> Shown:
+) -> FirstDraw:
     """The most unusual documents of each kind, with their words."""
 
-    def described(kind: str, documents: list[Passage], scored: Scored, number: int) -> dict[str, Any]:
+    def described(kind: str, documents: list[Passage], scored: ScoredDocuments, number: int) -> dict[str, Any]:
         return {
             "document": documents[number].name,
             "kind": kind,
@@ -216,4 +218,4 @@ def _shown(
         for number in np.argsort(-scored.scores[SURPRISAL], kind="stable")[:count].tolist()
     ]
     scores = {kind: scored.scores[SURPRISAL] for kind, scored in unusual.items()}
-    return Shown(usual.scores[SURPRISAL], scores, dict(limits), most_unusual)
+    return FirstDraw(usual.scores[SURPRISAL], scores, dict(limits), most_unusual)

@@ -1,4 +1,4 @@
-"""Methods without a network, which anything worth training should beat."""
+"""Baselines without a network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def score(name: str, data: Labelled, train: Sequence[Example], test: Sequence[Ex
 
 
 def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:
-    """Scores of the methods without a network, on the same draws."""
+    """Scores of the baselines on the same draws."""
     test = some(data.splits["test"], job.test_rows, seed)
     baseline_cells = []
     for name in job.baselines:
@@ -51,13 +51,13 @@ def _truth(data: Labelled, examples: Sequence[Example]) -> np.ndarray:
 
 
 def majority(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
-    """The commonest label, always."""
+    """Always the most frequent label."""
     commonest = Counter(_truth(data, train).tolist()).most_common(1)[0][0]
     return np.full(len(_truth(data, test)), commonest)
 
 
 def unigram(data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> np.ndarray:
-    """Each word's commonest tag; the commonest of all for words not seen."""
+    """Each word's most frequent tag; for unseen words the most frequent of all."""
     counts: dict[str, Counter[int]] = defaultdict(Counter)
     for example in train:
         for word, tag in zip(example.words, example.tags, strict=True):

@@ -1,4 +1,4 @@
-"""Labelled examples as rows of token ids, and the order in which they are learnt from."""
+"""Labelled examples as rows of token ids, and their order in training."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ E = TypeVar("E")
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of one split, and what they should be labelled.
+    """Rows of one split and their labels.
 
-    truth: [M] labels of the rows (classification) or of all words (tagging). seen: [M], whether the word fitted into
+    truth: [M] labels of the rows (classification) or of all words (tagging). fits: [M], whether the word fitted into
     its row; one that did not is scored as wrong.
     """
 
     rows: Rows
     truth: np.ndarray
-    seen: np.ndarray
+    fits: np.ndarray
     pad: int
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
         encodings = tokenizer.encode_batch(texts)
         truth = np.array([e.label for e in examples])
         rows: Rows = {"label": truth}
-        seen = np.ones(len(truth), bool)
+        fits = np.ones(len(truth), bool)
     else:
         encodings = tokenizer.encode_batch([list(e.words) for e in examples], is_pretokenized=True)
         first = [_first_pieces(encoding.word_ids) for encoding in encodings]
@@ -62,12 +62,12 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
             "target_ids": Ragged.from_rows(tags, np.int64),
         }
         truth = np.concatenate([np.array(e.tags) for e in examples])
-        seen = np.concatenate(
+        fits = np.concatenate(
             [np.isin(np.arange(len(e.words)), list(pieces)) for e, pieces in zip(examples, first, strict=True)]
         )
     rows["input"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
     rows["segment"] = Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8)
-    return Encoded(rows, truth, seen, pad)
+    return Encoded(rows, truth, fits, pad)
 
 
 def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
@@ -80,7 +80,7 @@ def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:
 
 
 def stream_of(table: MemoryTable, batch: int, seed: int, length_window: int | None) -> Samples:
-    """The rows of a table, each once an epoch, in keyed order; rows of like length go together within a window."""
+    """The rows of a table, each once an epoch, in keyed order; rows of similar length are grouped within a window."""
     stream = Stream([Corpus("labelled", table)], seed, OrderConfig(block=1, window=1 << 30))
     if length_window is None:
         return stream
@@ -98,7 +98,7 @@ class _Bucketed:
 
 
 def drawn(available: int, labels: int, seed: int, number: int) -> np.ndarray:
-    """Which examples draw `number` learns from: the first of a keyed shuffle, so larger draws contain smaller ones."""
+    """Training examples of draw `number`: the first of a keyed shuffle, larger ones contain smaller ones."""
     return permute(np.arange(min(labels, available)), available, key(seed, f"labelled draw {number}"))
 
 

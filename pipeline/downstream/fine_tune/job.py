@@ -1,8 +1,8 @@
-"""The jobs `classification` and `tagging`: few labels, for a pretrained encoder and for others beside it.
+"""The jobs `classification` and `tagging`: fine-tuning a pretrained encoder and others with few labels.
 
-For every number of labels n and every seed s, all models learn from the same n examples (drawn by s), for the same
-number of steps, and are scored on the same test rows, so their differences are paired. Each model's learning rate is
-chosen per n on validation rows, with a draw of examples that no reported seed uses.
+For every number of labels n and every seed s, all models are trained on the same n examples (drawn by s) for the same
+number of steps, and scored on the same test rows, so their differences are paired. Each model's learning rate is chosen
+per n on validation rows, with a draw of examples that no reported seed uses.
 """
 
 from __future__ import annotations
@@ -30,46 +30,49 @@ OWN = ("pretrained", "scratch")  # models of the recipe's network
 
 
 class Config(JobConfig):
-    """A job that shows what pretraining was good for: fine-tune with few labels, beside baselines."""
+    """Fine-tuning with few labels, compared with baselines."""
 
-    task: Literal["classification", "tagging"] = Field(description="One label per row, or per word.")
-    data: LabelledConfig = Field(description="The labelled examples.")
-    labels: list[int] = Field(min_length=1, description="Numbers of labelled training examples.")
-    seeds: int = Field(default=1, ge=1, description="Repetitions with other examples and weights.")
-    steps: int = Field(ge=1, description="Optimizer steps of each fine-tuning.")
-    batch: int = Field(ge=1, description="Rows per step.")
-    length: int = Field(ge=4, description="Most tokens of a row, specials included.")
-    length_window: int | None = Field(
-        default=None,
-        ge=2,
-        description="Batches drawn together and regrouped by length, so that little is padding; null: as drawn.",
-    )
-    pooling: Literal["cls", "mean"] = Field(
-        default="cls", description="What a row is classified by: its [CLS], or the mean over its tokens."
-    )
-    lrs: list[float] = Field(min_length=1, description="Peak learning rates tried from pretrained weights.")
-    scratch_lrs: list[float] = Field(
-        default_factory=list, description="Rates tried from random weights; empty: those of lrs."
-    )
-    validation_rows: int = Field(ge=1, description="Rows that choose settings.")
-    test_rows: int = Field(ge=1, description="Rows that are reported.")
-    baselines: list[str] = Field(default_factory=list, description="Methods without a network.")
-    models: list[str] = Field(
-        default=["pretrained", "scratch"],
-        min_length=1,
-        description="pretrained, scratch, or a folder that transformers opens.",
-    )
+    task: Literal["classification", "tagging"]
+    """One label per row, or per word."""
+    data: LabelledConfig
+    """The labelled examples."""
+    labels: list[int] = Field(min_length=1)
+    """Numbers of labelled training examples."""
+    seeds: int = Field(default=1, ge=1)
+    """Repetitions with other examples and weights."""
+    steps: int = Field(ge=1)
+    """Optimizer steps of each fine-tuning."""
+    batch: int = Field(ge=1)
+    """Rows per step."""
+    length: int = Field(ge=4)
+    """Most tokens of a row, specials included."""
+    length_window: int | None = Field(default=None, ge=2)
+    """Batches drawn together and regrouped by length, for less padding; null: as drawn."""
+    pooling: Literal["cls", "mean"] = "cls"
+    """Feature of a row: its [CLS], or the mean over its tokens."""
+    lrs: list[float] = Field(min_length=1)
+    """Peak learning rates tried from pretrained weights."""
+    scratch_lrs: list[float] = Field(default_factory=list)
+    """Rates tried from random weights; empty: those of lrs."""
+    validation_rows: int = Field(ge=1)
+    """Rows that choose settings."""
+    test_rows: int = Field(ge=1)
+    """Rows that are reported."""
+    baselines: list[str] = Field(default_factory=list)
+    """Methods without a network."""
+    models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
+    """pretrained, scratch, or a folder that transformers opens."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Text, and positions for rows of the job's length where the recipe's network is among the models."""
+    """Text, and enough positions where the recipe's network is among the models."""
     yield from kind_problems(recipe, job, ("text",))
     if set(OWN) & set(job.models):
         yield from length_problems(recipe, job, job.length)
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """`contents`: digests of what the user brings, by path; `precision` made definite; `seed`."""
+    """`contents`: digests of the user's files by path; `precision`, resolved; `seed`."""
     files = [Path(model).expanduser() for model in job.models if model not in OWN]
     if job.data.path:
         files.append(Path(job.data.path).expanduser())
@@ -81,7 +84,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
 
 
 def _contents(path: Path) -> str:
-    """Digest of a file, or of the files in a folder: what the user brings enters the key by what it holds."""
+    """Digest of a file, or of the files in a folder: the key depends on their contents."""
     if path.is_file():
         return file_digest(path)
     if path.is_dir():
@@ -94,10 +97,10 @@ def run(
 ) -> Report:
     """Fine-tune every model with every number of labels, and score all on the same test rows.
 
-    inputs: `pretrained`, whose `model/` transformers opens; `corpus`, of which packages of labelled data may be part.
-    Gives scores in 0 … 1 (accuracy, or micro-averaged F1 where tags have an outside class), mean and standard deviation
-    over seeds, paired differences, and the pretrained encoder as a candidate. UserError for labelled data or baselines
-    that there are not. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
+    inputs: `pretrained`, with a `transformers` folder `model/`; `corpus`, which may include packages of labelled data.
+    Reports scores in 0 … 1 (accuracy, or micro-averaged F1 where tags have an outside class), mean and standard
+    deviation over seeds, paired differences, and the pretrained encoder as a candidate. UserError for missing labelled
+    data or unknown baselines. Fine-tuning is BERT's (Devlin et al. 2019, section 3.2).
     """
     from pipeline.downstream.fine_tune import baselines, report
     from pipeline.downstream.fine_tune.trials import Trials

@@ -1,4 +1,4 @@
-"""One number per evaluation, and its name."""
+"""The metric of labelled tasks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MISSED = -1  # prediction for a word that did not fit into its row: never right
 
 
 def metric_name(data: Labelled) -> str:
-    """Tags with an outside class are scored by micro-averaged F1 over the others; all else by accuracy."""
+    """Micro-averaged F1 over the other classes for tags with an outside class; accuracy otherwise."""
     return "F1" if data.task == "tagging" and OUTSIDE in data.labels else "accuracy"
 
 
 def score(data: Labelled, rows: Encoded, predicted: np.ndarray) -> float:
-    """Score of predictions for what was seen of `rows`."""
+    """Score of predictions [those of `rows.truth` that fit]; the others count as wrong."""
     answers = np.full(len(rows.truth), MISSED)
-    answers[rows.seen] = predicted
+    answers[rows.fits] = predicted
     return score_answers(data, rows.truth, answers)
 
 
@@ -28,5 +28,5 @@ def score_answers(data: Labelled, truth: np.ndarray, answers: np.ndarray) -> flo
         return float(np.mean(answers == truth))
     from sklearn.metrics import f1_score
 
-    wanted = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
-    return float(f1_score(truth, answers, labels=wanted, average="micro", zero_division=0))  # type: ignore[arg-type]
+    scored_tags = [i for i, label in enumerate(data.labels) if label != OUTSIDE]
+    return float(f1_score(truth, answers, labels=scored_tags, average="micro", zero_division=0))  # type: ignore[arg-type]

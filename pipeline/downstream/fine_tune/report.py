@@ -66,7 +66,7 @@ def build(
 
 
 def _paired(cells: Sequence[dict[str, Any]], model: str, other: str, labels: int) -> dict[str, Any]:
-    """Differences seed by seed. `clear`: the mean difference exceeds the spread of the differences over the seeds."""
+    """Differences seed by seed. `clear`: their mean exceeds their standard deviation over the seeds."""
     scores = {c["model"]: c["scores"] for c in cells if c["labels"] == labels}
     differences = [a - b for a, b in zip(scores[model], scores[other], strict=True)]
     mean = statistics.fmean(differences)
@@ -120,7 +120,7 @@ def _with_spread(mean: float, spread: float) -> str:
 
 
 def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]], metric: str) -> str:
-    """One sentence per number of labels about pretraining against random weights; without both, the best model."""
+    """A sentence per number of labels comparing pretraining with random weights; without both, the best model."""
     sentences = []
     for pair in paired:
         if pair["other"] != SCRATCH:
@@ -133,9 +133,9 @@ def _verdict(job: Config, cells: Sequence[dict[str, Any]], paired: Sequence[dict
             f"weights ({pair['wins']} of {pair['seeds']} seeds; {clear} than the seeds' spread)."
         )
     if not sentences:
-        most = max(job.labels)
-        best = max((cell for cell in cells if cell["labels"] == most), key=lambda cell: cell["mean"])
-        sentences = [f"With {most:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
+        num_labels = max(job.labels)
+        best = max((cell for cell in cells if cell["labels"] == num_labels), key=lambda cell: cell["mean"])
+        sentences = [f"With {num_labels:,} labels {best['model']} is best: {metric} {best['mean']:.3f}."]
     return " ".join(sentences)
 
 
@@ -154,14 +154,14 @@ def _candidates(
     """The pretrained encoder, by its score with the most labels."""
     if PRETRAINED not in job.models:
         return []
-    most = max(job.labels)
-    cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, most))
+    num_labels = max(job.labels)
+    cell = next(cell for cell in cells if (cell["model"], cell["labels"]) == (PRETRAINED, num_labels))
     return [
         Candidate(
             kind=ENCODER,
             role="pretrained",
             path=MODEL,
-            measure=f"{metric}/{PRETRAINED}_{most}",
+            measure=f"{metric}/{PRETRAINED}_{num_labels}",
             evaluation=evaluation,
             score=cell["mean"],
             spread=cell["std"] or None,

@@ -144,7 +144,7 @@ class Trials:
 
 
 def predict(predictor: Callable[[Any], np.ndarray], rows: Encoded) -> np.ndarray:
-    """Labels of all rows (or words), in order. Rows of like length go together, so that little is padding."""
+    """Labels of all rows (or words), in order. Rows are grouped by length, for less padding."""
     order = np.argsort(-ragged(rows.rows, "input").lengths, kind="stable")
     starts = range(0, len(order), TEST_BATCH)
     labels = np.concatenate([predictor(rows.take(order[a : a + TEST_BATCH])) for a in starts])

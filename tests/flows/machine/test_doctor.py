@@ -15,33 +15,33 @@ import pytest
 from rich.console import Console
 
 from flows.machine import doctor, doctor_trials
-from flows.machine.doctor import Finding, examine, show
+from flows.machine.doctor import CheckResult, examine, show
 
 GB = 10**9
 
 
-def named(findings: list[Finding], name: str) -> Finding:
-    return next(finding for finding in findings if finding.name == name)
+def named(results: list[CheckResult], name: str) -> CheckResult:
+    return next(result for result in results if result.name == name)
 
 
-def text_of(findings: list[Finding], encoding: str = "utf-8") -> str:
+def text_of(results: list[CheckResult], encoding: str = "utf-8") -> str:
     buffer = io.BytesIO()
     with io.TextIOWrapper(buffer, encoding) as file:
-        show(findings, Console(file=file, width=120))
+        show(results, Console(file=file, width=120))
         file.flush()
         return buffer.getvalue().decode(encoding)
 
 
 def test_this_machine_is_examined_and_nothing_stays_behind(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    findings = examine(home)
+    results = examine(home)
     for name in ("shard", "SQLite", "torch", "home", "python", "fastapi", "sqlalchemy"):
-        assert named(findings, name).ok is True, named(findings, name)
+        assert named(results, name).ok is True, named(results, name)
     assert list(tmp_path.iterdir()) == []
-    assert {finding.group for finding in findings} == {"software", "machine", "home", "servers", "self-test"}
-    for finding in findings:
-        assert finding.ok is not False or finding.advice.endswith(".")
-    assert "self-test" not in {finding.group for finding in examine(home, self_test=False)}
+    assert {result.group for result in results} == {"software", "machine", "home", "servers", "self-test"}
+    for result in results:
+        assert result.ok is not False or result.advice.endswith(".")
+    assert "self-test" not in {result.group for result in examine(home, self_test=False)}
 
 
 def test_nothing_heavy_is_imported() -> None:
@@ -69,9 +69,9 @@ def test_a_version_out_of_range_is_a_problem_with_a_remedy(
 ) -> None:
     real = metadata.version
     monkeypatch.setattr(doctor.metadata, "version", lambda name: bad if name.lower() == library.lower() else real(name))
-    finding = named(doctor.software(), library.lower())
-    assert (finding.value, finding.ok) == (bad, False)
-    assert why in finding.advice and f"pip install '{library.lower()}" in finding.advice
+    result = named(doctor.software(), library.lower())
+    assert (result.value, result.ok) == (bad, False)
+    assert why in result.advice and f"pip install '{library.lower()}" in result.advice
 
 
 def test_a_missing_library_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,23 +79,23 @@ def test_a_missing_library_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor.metadata, "version", version)
-    finding = named(doctor.software(), "prefect")
-    assert (finding.value, finding.ok) == ("missing", False) and "pip install 'prefect" in finding.advice
+    result = named(doctor.software(), "prefect")
+    assert (result.value, result.ok) == ("missing", False) and "pip install 'prefect" in result.advice
 
 
 def test_ranges_come_from_the_checkout_where_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "PACKAGE", "no-such-package-as-this")
-    findings = doctor.software()
-    assert named(findings, "fastapi").ok and named(findings, "python").ok
-    assert "pytest" not in {finding.name for finding in findings}
+    results = doctor.software()
+    assert named(results, "fastapi").ok and named(results, "python").ok
+    assert "pytest" not in {result.name for result in results}
 
 
 def test_tools_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-    findings = doctor.software()
-    assert named(findings, "npm").ok is None and named(findings, "npm").advice
-    assert named(findings, "pip").ok is False
+    results = doctor.software()
+    assert named(results, "npm").ok is None and named(results, "npm").advice
+    assert named(results, "pip").ok is False
 
 
 # -- machine ----------------------------------------------------------------------------------------------------------
@@ -104,12 +104,12 @@ def test_tools_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits_of_a_container_count(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"/sys/fs/cgroup/cpu.max": "50000 100000", "/sys/fs/cgroup/memory.max": str(3 * GB)}
     monkeypatch.setattr(doctor, "_first_line", limits.__getitem__)
-    findings = doctor.machine()
-    assert named(findings, "cores").value == "1"
-    assert named(findings, "memory").value == "3.0 GB" and named(findings, "memory").advice
+    results = doctor.machine()
+    assert named(results, "cores").value == "1"
+    assert named(results, "memory").value == "3.0 GB" and named(results, "memory").advice
     monkeypatch.setattr(doctor, "_first_line", lambda path: "max 100000" if "cpu" in path else "max")
-    findings = doctor.machine()
-    assert int(named(findings, "cores").value) >= 1 and named(findings, "memory").value != "3.0 GB"
+    results = doctor.machine()
+    assert int(named(results, "cores").value) >= 1 and named(results, "memory").value != "3.0 GB"
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_gpu(monkeypatch: pytest.MonkeyPatch, build: str, visible: bool, ok: b
     monkeypatch.setattr(doctor, "gpu_names", lambda: ["NVIDIA H100, 81559 MiB"])
     monkeypatch.setattr(doctor, "has_gpu", lambda: visible)
     monkeypatch.setattr(doctor.metadata, "version", lambda name: build)
-    finding = named(doctor.machine(), "GPU")
-    assert (finding.value, finding.ok) == ("NVIDIA H100, 81559 MiB", ok)
-    assert advice in finding.advice and bool(advice) == bool(finding.advice)
+    result = named(doctor.machine(), "GPU")
+    assert (result.value, result.ok) == ("NVIDIA H100, 81559 MiB", ok)
+    assert advice in result.advice and bool(advice) == bool(result.advice)
 
 
 def test_the_driver_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = SimpleNamespace(stdout="NVIDIA H100 80GB HBM3, 81559 MiB\nNVIDIA L4, 23034 MiB\n")
-    monkeypatch.setattr(doctor_trials.subprocess, "run", lambda *command, **options: said)
+    process = SimpleNamespace(stdout="NVIDIA H100 80GB HBM3, 81559 MiB\nNVIDIA L4, 23034 MiB\n")
+    monkeypatch.setattr(doctor_trials.subprocess, "run", lambda *command, **options: process)
     assert doctor_trials.gpu_names() == ["NVIDIA H100 80GB HBM3, 81559 MiB", "NVIDIA L4, 23034 MiB"]
 
 
@@ -137,8 +137,8 @@ def test_the_driver_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_home_that_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "home"
     file.write_text("")
-    finding = named(doctor.storage(file), "home")
-    assert finding.ok is False and "is a file" in finding.advice
+    result = named(doctor.storage(file), "home")
+    assert result.ok is False and "is a file" in result.advice
     assert named(doctor.storage(file / "below"), "home").ok is False
     assert named(doctor_trials.trials(file), "shard").ok is True  # elsewhere
 
@@ -146,8 +146,8 @@ def test_a_home_that_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("free", "ok"), [(GB // 2, False), (5 * GB, None), (50 * GB, True)])
 def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, ok: bool | None) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-    finding = named(doctor.storage(tmp_path / "not" / "yet"), "disk free")
-    assert finding.ok is ok and bool(finding.advice) == (ok is not True)
+    result = named(doctor.storage(tmp_path / "not" / "yet"), "disk free")
+    assert result.ok is ok and bool(result.advice) == (ok is not True)
     assert not (tmp_path / "not").exists()
 
 
@@ -176,15 +176,15 @@ def test_a_port_is_free_ours_or_taken(server: int) -> None:
     assert doctor.port("Prefect", server, "/api/health").value == "taken"
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and says nothing
         number = silent.getsockname()[1]
-        finding = doctor.port("MLflow", number, "/health")
-        assert (finding.value, finding.ok) == ("taken", None) and finding.advice
+        result = doctor.port("MLflow", number, "/health")
+        assert (result.value, result.ok) == ("taken", None) and result.advice
     assert doctor.port("MLflow", number, "/health").value == "free"
 
 
 def test_servers_named_in_the_environment_must_answer(server: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         closed = unused.getsockname()[1]
-    findings = doctor.variables(
+    results = doctor.variables(
         {
             "MLFLOW_TRACKING_URI": f"http://me:secret@127.0.0.1:{server}",
             "PREFECT_API_URL": f"http://127.0.0.1:{closed}/api",
@@ -192,12 +192,12 @@ def test_servers_named_in_the_environment_must_answer(server: int) -> None:
             "SESAME_STORE": "s3://bucket/folder",
         }
     )
-    tracking = named(findings, "MLFLOW_TRACKING_URI")
+    tracking = named(results, "MLFLOW_TRACKING_URI")
     assert tracking.ok and tracking.value == f"http://me:***@127.0.0.1:{server}"
-    assert named(findings, "PREFECT_API_URL").ok is False
-    assert f"127.0.0.1:{closed}" in named(findings, "PREFECT_API_URL").advice
-    assert named(findings, "RAY_ADDRESS").ok is True and named(findings, "SESAME_STORE").ok is True
-    assert named(findings, "SESAME_HOME").ok is None and "not set" in named(findings, "SESAME_HOME").value
+    assert named(results, "PREFECT_API_URL").ok is False
+    assert f"127.0.0.1:{closed}" in named(results, "PREFECT_API_URL").advice
+    assert named(results, "RAY_ADDRESS").ok is True and named(results, "SESAME_STORE").ok is True
+    assert named(results, "SESAME_HOME").ok is None and "not set" in named(results, "SESAME_HOME").value
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_addresses(value: str, address: tuple[str, int] | None) -> None:
 def test_a_reader_that_checks_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert doctor_trials.try_shard(tmp_path / "good") == "written, read; a flipped byte was found"
     monkeypatch.setattr("data_prep.shards.format.Shards._check", lambda *arguments: None)
-    finding = named(doctor_trials.trials(tmp_path), "shard")
-    assert (finding.value, finding.ok) == ("a flipped byte was not found", False)
+    result = named(doctor_trials.trials(tmp_path), "shard")
+    assert (result.value, result.ok) == ("a flipped byte was not found", False)
 
 
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         ("import os; os.kill(os.getpid(), 11)", "status -11"),
         ("raise OSError('libcudart.so.13: cannot open')", "libcudart"),
@@ -239,26 +239,26 @@ def test_a_reader_that_checks_nothing_is_found_out(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_torch_that_crashes_hangs_or_lies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, message: str
 ) -> None:
     monkeypatch.setattr(doctor_trials, "TORCH_TEST", program)
     monkeypatch.setattr(doctor_trials, "TORCH_SECONDS", 1.0 if "sleep" in program else 60.0)
-    finding = named(doctor_trials.trials(tmp_path), "torch")
-    assert finding.ok is False and said in finding.value and finding.advice
+    result = named(doctor_trials.trials(tmp_path), "torch")
+    assert result.ok is False and message in result.value and result.advice
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
 
 
 def test_problems_are_shown_with_advice_and_counted() -> None:
-    findings = [
-        Finding("python", "3.11", True, group="software"),
-        Finding("fastapi", "0.155", False, "Install an older one.", group="software"),
-        Finding("npm", "missing", None, "Install Node.js.", group="software"),
-        Finding("GPU", "none", None, group="machine"),
+    results = [
+        CheckResult("python", "3.11", True, group="software"),
+        CheckResult("fastapi", "0.155", False, "Install an older one.", group="software"),
+        CheckResult("npm", "missing", None, "Install Node.js.", group="software"),
+        CheckResult("GPU", "none", None, group="machine"),
     ]
-    text = text_of(findings)
+    text = text_of(results)
     assert text.index("software") < text.index("✓ python") < text.index("✗ fastapi") < text.index("! npm")
     assert "Install an older one." in text and "1 problem to mend" in text
-    assert "no problems, 1 to keep in mind" in text_of([findings[0], findings[2]])
-    assert "NO fastapi" in text_of(findings, "ascii")
+    assert "no problems, 1 to keep in mind" in text_of([results[0], results[2]])
+    assert "NO fastapi" in text_of(results, "ascii")

@@ -19,8 +19,8 @@ from tests.pipeline import tiny
 
 def servers(folder: Path) -> list[str]:
     """Process ids of the servers over a folder."""
-    found = subprocess.run(["pgrep", "-f", f"flows.machine.prefect_server {folder}"], capture_output=True, text=True)
-    return found.stdout.split()
+    process = subprocess.run(["pgrep", "-f", f"flows.machine.prefect_server {folder}"], capture_output=True, text=True)
+    return process.stdout.split()
 
 
 def gone(folder: Path, seconds: float = 20) -> bool:
@@ -78,9 +78,9 @@ def test_two_runs_at_once_in_one_fresh_home(tmp_path: Path) -> None:
         )
         for steps in (8, 9)
     ]  # fmt: skip
-    told = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
-    runs = [json.loads(out) for out, _ in told]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    runs = [json.loads(out) for out, _ in outputs]
     assert runs[0]["run_id"] != runs[1]["run_id"]
     pretrained = [run["stages"]["pretrain"]["artifact"] for run in runs]
     assert pretrained[0] != pretrained[1]

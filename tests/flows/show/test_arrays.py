@@ -19,8 +19,8 @@ from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged
 from data_prep.views import Wave
 from flows.show import stats
-from flows.show.examples import drawn, waveform
-from flows.show.inspect import Reading, as_read, inspect
+from flows.show.examples import half_blocks, waveform
+from flows.show.inspect import Reading, inspect, read_as_in_training
 from pipeline.artifact import Artifact
 from tests.pipeline import tiny_arrays
 from training.config import OrderConfig
@@ -31,63 +31,63 @@ MASKING = NoiseConfig(kind="masking", level=0.5)
 
 
 @pytest.fixture(scope="module", params=["table", "images"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("arrays")
     path = tiny_arrays.recipe(folder, request.param, downstream="[]")
     return tiny_arrays.make(path, folder, "train.steps=1")
 
 
-def shown(made: dict[str, Artifact], rows: range, split: str = "train", **settings: Any) -> str:
+def shown(artifacts: dict[str, Artifact], rows: range, split: str = "train", **settings: Any) -> str:
     console = Console(file=io.StringIO(), width=140, color_system="truecolor", force_terminal=True)
-    transform = made["transform"].path if "transform" in made else None
-    arguments: Any = {"preprocessor": transform, "corpus": made["ingest"].path, "epoch": settings.pop("epoch", 0)}
+    transform = artifacts["transform"].path if "transform" in artifacts else None
+    arguments: Any = {"preprocessor": transform, "corpus": artifacts["ingest"].path, "epoch": settings.pop("epoch", 0)}
     if settings:
         arguments["reading"] = Reading("tiny-arrays", 0, **{"corruption": NoneConfig(kind="none"), **settings})
-    inspect(made["shards"], len(rows), console, split, rows.start, **arguments)
+    inspect(artifacts["shards"], len(rows), console, split, rows.start, **arguments)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_rows_are_shown_beside_what_the_network_sees(made: dict[str, Artifact]) -> None:
-    clean, noisy = shown(made, range(2, 5)), shown(made, range(2, 5), corruption=MASKING)
+def test_rows_are_shown_beside_what_the_network_sees(artifacts: dict[str, Artifact]) -> None:
+    clean, noisy = shown(artifacts, range(2, 5)), shown(artifacts, range(2, 5), corruption=MASKING)
     assert "rows 2–4 of" in clean and "x′" not in clean
     assert "x′" in noisy and "corrupted as training does it in epoch 0" in noisy
-    assert noisy == shown(made, range(2, 5), corruption=MASKING), "the same noise each time"
-    assert noisy != shown(made, range(2, 5), corruption=MASKING, epoch=1).replace("epoch 1", "epoch 0")
+    assert noisy == shown(artifacts, range(2, 5), corruption=MASKING), "the same noise each time"
+    assert noisy != shown(artifacts, range(2, 5), corruption=MASKING, epoch=1).replace("epoch 1", "epoch 0")
 
 
-def test_rows_read_are_those_that_training_reads(made: dict[str, Artifact]) -> None:
-    warp = AugmentConfig(translate=2) if made["ingest"].summary["kind"] == "images" else AugmentConfig()
-    table, name = Shards(made["shards"].path / "train"), "tiny-arrays"
+def test_rows_read_are_those_that_training_reads(artifacts: dict[str, Artifact]) -> None:
+    warp = AugmentConfig(translate=2) if artifacts["ingest"].summary["kind"] == "images" else AugmentConfig()
+    table, name = Shards(artifacts["shards"].path / "train"), "tiny-arrays"
     changed = augmented(warp, on_load(MASKING))
     stream = Stream([Corpus(name, table)], 0, OrderConfig(), changed)
     samples = np.arange(table.rows, table.rows + 8)
     _, epochs, places = stream.order.locate(samples)
     assert set(epochs.tolist()) == {1}
-    settings, reading = made["shards"].config["settings"], Reading(name, 0, MASKING, warp)
-    selection, _ = as_read(table.read(places), places, settings, "train", reading, None, 1)
+    settings, reading = artifacts["shards"].config["settings"], Reading(name, 0, MASKING, warp)
+    selection, _ = read_as_in_training(table.read(places), places, settings, "train", reading, None, 1)
     trained = stream.read(samples)
     assert all(np.array_equal(selection.rows[column], trained[column]) for column in ("input", "seen"))
 
 
-def test_a_picture_is_shown_before_and_after_it_is_changed(made: dict[str, Artifact]) -> None:
-    if made["ingest"].summary["kind"] != "images":
+def test_a_picture_is_shown_before_and_after_it_is_changed(artifacts: dict[str, Artifact]) -> None:
+    if artifacts["ingest"].summary["kind"] != "images":
         pytest.skip("only pictures are changed")
-    text = shown(made, range(2), augment=AugmentConfig(rotate=30))
+    text = shown(artifacts, range(2), augment=AugmentConfig(rotate=30))
     assert "changed and corrupted as training does it" in text and "stored" in text
-    assert "stored" not in shown(made, range(2), "validation", augment=AugmentConfig(rotate=30))
+    assert "stored" not in shown(artifacts, range(2), "validation", augment=AugmentConfig(rotate=30))
 
 
-def test_a_table_is_shown_in_its_own_units(made: dict[str, Artifact]) -> None:
-    if made["ingest"].summary["kind"] != "table":
+def test_a_table_is_shown_in_its_own_units(artifacts: dict[str, Artifact]) -> None:
+    if artifacts["ingest"].summary["kind"] != "table":
         pytest.skip("pictures have no columns")
-    text = shown(made, range(3))
+    text = shown(artifacts, range(3))
     assert all(name in text for name in ("x0", "x4", "colour"))
     assert any(colour in text for colour in tiny_arrays.COLOURS)
 
 
-def test_a_corpus_of_rows_is_shown_as_its_source_has_it(made: dict[str, Artifact]) -> None:
+def test_a_corpus_of_rows_is_shown_as_its_source_has_it(artifacts: dict[str, Artifact]) -> None:
     console = Console(file=io.StringIO(), width=140)
-    inspect(made["ingest"], 2, console)
+    inspect(artifacts["ingest"], 2, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "0–1 of" in text and ("rows.csv:" in text or "pictures.npz:" in text) and "kept" not in text
 
@@ -95,7 +95,7 @@ def test_a_corpus_of_rows_is_shown_as_its_source_has_it(made: dict[str, Artifact
 def test_a_picture_is_drawn_in_its_greys() -> None:
     picture = np.zeros((1, 4, 4), np.float32)
     picture[0, 0, 0] = 1
-    text = drawn(picture)
+    text = half_blocks(picture)
     assert text.plain.count("▀") == 8
     assert str(text.spans[0].style) == "#ffffff on #000000"
 
@@ -132,27 +132,27 @@ def test_a_wave_is_drawn_by_its_peaks() -> None:
     assert wave[-2].count("█") > 60
 
 
-def test_no_such_split_or_row(made: dict[str, Artifact]) -> None:
+def test_no_such_split_or_row(artifacts: dict[str, Artifact]) -> None:
     with pytest.raises(UserError, match="has no split 'dev'; it has test, train, validation"):
-        shown(made, range(1), "dev")
+        shown(artifacts, range(1), "dev")
     with pytest.raises(UserError, match=r"so none is number 5,000"):
-        shown(made, range(5000, 5001))
+        shown(artifacts, range(5000, 5001))
 
 
-def test_stats_count_every_row(made: dict[str, Artifact]) -> None:
+def test_stats_count_every_row(artifacts: dict[str, Artifact]) -> None:
     for name in ("ingest", "shards"):
-        counts = stats.gather(made[name])
+        counts = stats.gather(artifacts[name])
         splits = counts["splits"].values()
-        assert sum(split["rows"] for split in splits) == made["ingest"].summary["kept"]
+        assert sum(split["rows"] for split in splits) == artifacts["ingest"].summary["kept"]
         assert all(sum(split["classes"].values()) == split["rows"] for split in splits)
         console = Console(file=io.StringIO(), width=140)
-        stats.show(made[name], counts, console)
+        stats.show(artifacts[name], counts, console)
         text = console.file.getvalue()  # type: ignore[attr-defined]
         assert "validation" in text and "█" in text and ("Columns of training rows" in text or "standard dev" in text)
 
 
-def test_shards_have_a_page_tables_and_a_figure(made: dict[str, Artifact]) -> None:
-    files = made["shards"].manifest["files"]
+def test_shards_have_a_page_tables_and_a_figure(artifacts: dict[str, Artifact]) -> None:
+    files = artifacts["shards"].manifest["files"]
     assert {"stats.md", "stats.json", "figures/splits.png", "tables/splits.json"} <= set(files)
-    page = (made["shards"].path / "stats.md").read_text()
+    page = (artifacts["shards"].path / "stats.md").read_text()
     assert "![splits](figures/splits.png)" in page and "| train |" in page

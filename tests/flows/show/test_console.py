@@ -26,9 +26,9 @@ def quiet(names: list[str] = NAMES) -> tuple[StageProgress, Clock, io.StringIO]:
 
 
 def lines(file: io.StringIO) -> list[str]:
-    found = file.getvalue().splitlines()
-    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in found)
-    return [line[9:] for line in found]
+    printed = file.getvalue().splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in printed)
+    return [line[9:] for line in printed]
 
 
 def live(progress: StageProgress, width: int = 100, encoding: str = "utf-8") -> list[str]:

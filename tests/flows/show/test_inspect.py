@@ -24,8 +24,8 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import tokenise
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
-from flows.show.examples import drawn
-from flows.show.inspect import Reading, as_read, inspect
+from flows.show.examples import half_blocks
+from flows.show.inspect import Reading, inspect, read_as_in_training
 from flows.show.readable import number, plain, size
 from pipeline.artifact import Artifact, output_digest
 from pipeline.recipe.load import load as load_recipe
@@ -80,32 +80,37 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     config = SourceConfig(path=str(source), id_field="id")
     clean, split = CleanConfig(min_characters=20, max_rejects=5), SplitConfig(validation=0.2, test=0)
     summary = ingest([config], clean, split, 0, root / "corpus", root)
-    made = {"corpus": artifact(root / "corpus", "ingest", {"kind": "text"}, summary)}
+    artifacts = {"corpus": artifact(root / "corpus", "ingest", {"kind": "text"}, summary)}
     for kind in ("wordpiece", "byte-bpe", "character"):
         settings = TokenizerConfig(kind=kind, vocabulary=400, lowercase=kind == "wordpiece")
         summary = train(settings, Corpus(root / "corpus").sentences(), root / kind)
-        made[kind] = artifact(root / kind, "tokenizer", settings.model_dump(), summary, corpus=made["corpus"])
+        artifacts[kind] = artifact(root / kind, "tokenizer", settings.model_dump(), summary, corpus=artifacts["corpus"])
     for task, kind, at in (("sop", "wordpiece", None), ("nsp", "byte-bpe", MASKING), ("packed", "character", None)):
         path = root / f"{task}-shards"
         for part in ("train", "validation"):
-            _write_shards(made, path / part, part, task, kind, at)
+            _write_shards(artifacts, path / part, part, task, kind, at)
         config = {
             "name": NAME,
             "seed": SEED,
             "compose": {"kind": task},
             "corruption": at.model_dump() if at else None,
         }
-        made[task] = artifact(
-            path, "shards", {"kind": "text", "settings": config}, None, preprocessor=made[kind], corpus=made["corpus"]
+        artifacts[task] = artifact(
+            path,
+            "shards",
+            {"kind": "text", "settings": config},
+            None,
+            preprocessor=artifacts[kind],
+            corpus=artifacts["corpus"],
         )
-    return made
+    return artifacts
 
 
 def _write_shards(
-    made: dict[str, Artifact], path: Path, part: str, task: Any, kind: str, at: MaskingConfig | None
+    artifacts: dict[str, Artifact], path: Path, part: str, task: Any, kind: str, at: MaskingConfig | None
 ) -> None:
-    special = specials(made[kind].path)
-    tokens = tokenise(Corpus(made["corpus"].path, part), load(made[kind].path))
+    special = specials(artifacts[kind].path)
+    tokens = tokenise(Corpus(artifacts["corpus"].path, part), load(artifacts[kind].path))
     rows = compose(tokens, ComposeConfig(kind=task, length=40), special, SEED, part, 0, range(len(tokens)))
     if at:
         count = len(ragged(rows, "input"))
@@ -115,14 +120,14 @@ def _write_shards(
     writer.close()
 
 
-def shown(made: Artifact, tokenizer: Artifact | None = None, colour: bool = False, **arguments: Any) -> str:
+def shown(target: Artifact, tokenizer: Artifact | None = None, colour: bool = False, **arguments: Any) -> str:
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=colour, color_system="truecolor" if colour else None)
     rows = arguments.pop("rows", 3)
     corruption = arguments.pop("corruption", None)
     reading = Reading(NAME, SEED, corruption) if corruption else None
     folder = tokenizer.path if tokenizer else None
-    inspect(made, rows, console, reading=reading, preprocessor=folder, **arguments)
+    inspect(target, rows, console, reading=reading, preprocessor=folder, **arguments)
     return file.getvalue()
 
 
@@ -145,7 +150,7 @@ def test_rows_are_corrupted_as_training_corrupts_them(home: dict[str, Artifact],
         assert set(epochs.tolist()) == {epoch}
         trained = stream.read(samples)
         config, reading = home["sop"].config["settings"], Reading(NAME, SEED, MASKING)
-        selection, note = as_read(table.read(places), places, config, split, reading, special, epoch)
+        selection, note = read_as_in_training(table.read(places), places, config, split, reading, special, epoch)
         assert note == f"corrupted as training does it in epoch {epoch}"
         for name in ("seen", "target_positions", "target_ids"):
             assert np.array_equal(ragged(selection.rows, name).values, ragged(trained, name).values)
@@ -167,7 +172,7 @@ def test_the_answers_are_the_targets(home: dict[str, Artifact]) -> None:
     pieces = Pieces(load(home["wordpiece"].path), special)
     table = Shards(home["sop"].path / "train")
     config, reading = home["sop"].config["settings"], Reading(NAME, SEED, MASKING)
-    rows = as_read(table.read([4]), np.array([4]), config, "train", reading, special, 0)[0].rows
+    rows = read_as_in_training(table.read([4]), np.array([4]), config, "train", reading, special, 0)[0].rows
     text = shown(home["sop"], home["wordpiece"], rows=1, start=4, corruption=MASKING)
     answers = " ".join(text[text.index("x″") :].replace("│", " ").split())
     seen = ragged(rows, "seen").row(0)
@@ -339,13 +344,13 @@ def test_padding_is_not_shown(home: dict[str, Artifact], tmp_path: Path) -> None
     writer = ShardWriter(tmp_path / "train", rows_per_shard=8)
     writer.write(rows)
     writer.close()
-    made = artifact(
+    shards = artifact(
         tmp_path,
         "shards",
         {"kind": "text", "settings": {"name": NAME, "seed": SEED, "compose": {}}},
         preprocessor=home["wordpiece"],
     )
-    text = shown(made, home["wordpiece"], corruption=MASKING)
+    text = shown(shards, home["wordpiece"], corruption=MASKING)
     assert "[PAD]" not in text and "1 of 3 tokens to predict" in text
 
 
@@ -361,7 +366,7 @@ def test_both_views_are_shown_as_training_renders_them(tmp_path: Path) -> None:
     recipe = load_recipe(path)
     images = {"input": np.arange(2 * 64, dtype=np.uint8).reshape(2, 1, 8, 8)}
     reading = Reading("tiny-arrays", 0, recipe.corruption, recipe.augment, None)
-    selection, _ = as_read(images, np.arange(2), {}, "train", reading, None, 0)
+    selection, _ = read_as_in_training(images, np.arange(2), {}, "train", reading, None, 0)
     assert selection.corruption is not None
     names = [piece.name for piece in selection.corruption.pieces(selection.rows, 1)]
     assert names == ["x", "view 1", "view 2"]
@@ -372,4 +377,4 @@ def test_both_views_are_shown_as_training_renders_them(tmp_path: Path) -> None:
 
 def test_an_image_without_colours_is_shades() -> None:
     pixels = np.linspace(0, 1, 32).reshape(1, 4, 8)
-    assert str(drawn(pixels, coloured=False)).splitlines() == ["   ░░░░░", "▓▓▓▓▓███"]
+    assert str(half_blocks(pixels, coloured=False)).splitlines() == ["   ░░░░░", "▓▓▓▓▓███"]

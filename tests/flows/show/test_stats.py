@@ -38,10 +38,10 @@ PACKED = (
 
 
 def make(folder: Path, overrides: tuple[str, ...] = ()) -> dict[str, Artifact]:
-    store, made = Store(folder / "store"), dict[str, Artifact]()
+    store, artifacts = Store(folder / "store"), dict[str, Artifact]()
     for node in dag.nodes(load(folder / "tiny.yaml", overrides=overrides), folder / "downloads")[:3]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), Context())
-    return made
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
+    return artifacts
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(root: Path) -> dict[str, Artifact]:
+def artifacts(root: Path) -> dict[str, Artifact]:
     return make(root)
 
 
@@ -68,7 +68,7 @@ def packed(root: Path) -> Artifact:
 
 
 @pytest.fixture(autouse=True)
-def here(root: Path, made: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
+def here(root: Path, artifacts: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME_HOME", str(root))
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -90,61 +90,61 @@ def without(artifact: Artifact, *names: str) -> Artifact:
 
 
 @pytest.mark.parametrize("kind", ["shards", "ingest", "tokenizer"])
-def test_a_page_and_its_values(made: dict[str, Artifact], kind: str) -> None:
-    page = CliRunner().invoke(app, ["stats", made[kind].key])
+def test_a_page_and_its_values(artifacts: dict[str, Artifact], kind: str) -> None:
+    page = CliRunner().invoke(app, ["stats", artifacts[kind].key])
     assert page.exit_code == 0, page.exception
-    assert made[kind].key in page.stdout and "█" in page.stdout
-    values = CliRunner().invoke(app, ["stats", made[kind].key[:-4], "--json"])
-    found = json.loads(values.stdout)
-    assert (found["artifact"], found["stage"]) == (made[kind].key, made[kind].stage)
+    assert artifacts[kind].key in page.stdout and "█" in page.stdout
+    values = CliRunner().invoke(app, ["stats", artifacts[kind].key[:-4], "--json"])
+    statistics = json.loads(values.stdout)
+    assert (statistics["artifact"], statistics["stage"]) == (artifacts[kind].key, artifacts[kind].stage)
 
 
-def test_shards_tell_of_rows_documents_and_rejects(made: dict[str, Artifact]) -> None:
-    found = json.loads(CliRunner().invoke(app, ["stats", made["shards"].key, "--json"]).stdout)
-    train = found["rows"]["splits"]["train"]
-    table = Shards(made["shards"].path / "train")
+def test_shards_tell_of_rows_documents_and_rejects(artifacts: dict[str, Artifact]) -> None:
+    statistics = json.loads(CliRunner().invoke(app, ["stats", artifacts["shards"].key, "--json"]).stdout)
+    train = statistics["rows"]["splits"]["train"]
+    table = Shards(artifacts["shards"].path / "train")
     assert (train["rows"], train["tokens"]) == (table.rows, table.items)
     assert sum(train["row_lengths"]["counts"]) == table.rows
-    assert found["corpus"]["splits"]["train"]["sources"][0]["source"] == "texts"
-    assert found["corpus"]["rejects"]["reasons"] == {"duplicate": 1} and found["ingested"]["duplicates"] == 1
-    text = shown(made["shards"], corpus=made["ingest"])
+    assert statistics["corpus"]["splits"]["train"]["sources"][0]["source"] == "texts"
+    assert statistics["corpus"]["rejects"]["reasons"] == {"duplicate": 1} and statistics["ingested"]["duplicates"] == 1
+    text = shown(artifacts["shards"], corpus=artifacts["ingest"])
     for line in ("Row lengths in train", "most frequent", "never seen", "Document lengths in train", "figures  "):
         assert line in text
     assert re.search(r"^ +the █{30} ", text, re.M)
     assert "Rejected  1 of 13 rows" in text
-    assert "Row lengths in validation" in shown(made["shards"], split="validation")
+    assert "Row lengths in validation" in shown(artifacts["shards"], split="validation")
 
 
 def test_packed_and_longer_rows(packed: Artifact) -> None:
-    found = gather(packed)["rows"]["splits"]
-    assert list(found) == ["train", "longer", "validation"]
-    assert (found["train"]["length"], found["longer"]["length"]) == (64, 128)
-    assert found["train"]["sequences_per_row"] > 1
+    splits = gather(packed)["rows"]["splits"]
+    assert list(splits) == ["train", "longer", "validation"]
+    assert (splits["train"]["length"], splits["longer"]["length"]) == (64, 128)
+    assert splits["train"]["sequences_per_row"] > 1
     text = shown(packed, split="longer")
     assert "Sequences in a row" in text and "of at most 128" in text
 
 
-def test_a_vocabulary(made: dict[str, Artifact]) -> None:
-    text = shown(made["tokenizer"])
+def test_a_vocabulary(artifacts: dict[str, Artifact]) -> None:
+    text = shown(artifacts["tokenizer"])
     assert "inside words" in text and "Lengths of pieces" in text and "mask [MASK]" in text
 
 
-def test_what_was_not_counted_before_is_counted_now(made: dict[str, Artifact]) -> None:
-    shards = made["shards"]
+def test_what_was_not_counted_before_is_counted_now(artifacts: dict[str, Artifact]) -> None:
+    shards = artifacts["shards"]
     old = without(shards, "stats.json", "figures/corpus.json")
-    assert gather(old, made["tokenizer"], made["ingest"]) == gather(shards, corpus=made["ingest"])
-    assert "corpus" not in gather(old, made["tokenizer"])
-    with pytest.raises(UserError, match=f"without its tokenizer {made['tokenizer'].key}: make it again"):
+    assert gather(old, artifacts["tokenizer"], artifacts["ingest"]) == gather(shards, corpus=artifacts["ingest"])
+    assert "corpus" not in gather(old, artifacts["tokenizer"])
+    with pytest.raises(UserError, match=f"without its tokenizer {artifacts['tokenizer'].key}: make it again"):
         gather(old)
 
 
-def test_mistakes_are_sentences(made: dict[str, Artifact]) -> None:
+def test_mistakes_are_sentences(artifacts: dict[str, Artifact]) -> None:
     with pytest.raises(UserError, match="has no split 'tes'; it has train, validation"):
-        shown(made["shards"], split="tes")
+        shown(artifacts["shards"], split="tes")
     with pytest.raises(UserError, match="has no split 'longer'; it has train, validation, test"):
-        shown(made["ingest"], split="longer")
+        shown(artifacts["ingest"], split="longer")
     with pytest.raises(UserError, match="is neither shards nor a corpus nor a tokenizer; `sesame inspect shards-"):
-        gather(without(made["shards"], *made["shards"].manifest["files"]))
+        gather(without(artifacts["shards"], *artifacts["shards"].manifest["files"]))
     done = CliRunner().invoke(app, ["stats", "nothing-like-this"])
     assert isinstance(done.exception, UserError)
 
@@ -152,9 +152,9 @@ def test_mistakes_are_sentences(made: dict[str, Artifact]) -> None:
 # -- what is on the screen --------------------------------------------------------------------------------------------
 
 
-def test_pages_fit_80_columns_and_need_no_colour(made: dict[str, Artifact], packed: Artifact) -> None:
-    for artifact in (*made.values(), packed):
-        text = shown(artifact, corpus=made["ingest"])
+def test_pages_fit_80_columns_and_need_no_colour(artifacts: dict[str, Artifact], packed: Artifact) -> None:
+    for artifact in (*artifacts.values(), packed):
+        text = shown(artifact, corpus=artifacts["ingest"])
         lines = [line for line in text.splitlines() if not line.startswith("figures")]
         assert max(map(cell_len, lines)) <= 80, max(lines, key=cell_len)
         assert "\x1b" not in text and "\x07" not in text
@@ -169,18 +169,18 @@ def test_bars() -> None:
 # -- what the stage leaves --------------------------------------------------------------------------------------------
 
 
-def test_figures_tables_and_the_page_are_accounts_and_the_numbers_are_not(made: dict[str, Artifact]) -> None:
-    files = made["shards"].manifest["files"]
+def test_figures_tables_and_the_page_are_accounts_and_the_numbers_are_not(artifacts: dict[str, Artifact]) -> None:
+    files = artifacts["shards"].manifest["files"]
     figures = {f"figures/{name}.png" for name in ("token-frequencies", "row-lengths", "document-lengths", "rejects")}
     accounts = {name for name in files if is_account(name)}
     tables = {f"tables/{name}.json" for name in ("rows", "tokens", "documents", "sources", "rejects")}
     assert accounts == {*figures, *tables, "figures/corpus.json", "stats.md"} and "stats.json" in files
-    page = (made["shards"].path / "stats.md").read_text()
+    page = (artifacts["shards"].path / "stats.md").read_text()
     assert set(re.findall(r"!\[[\w-]+\]\((.*?)\)", page)) == figures
     assert "| train | 1 | the |" in page and "| texts | duplicate | 1 |" in page and "\x1b" not in page
 
 
-def test_equal_data_have_equal_numbers(root: Path, made: dict[str, Artifact], tmp_path: Path) -> None:
+def test_equal_data_have_equal_numbers(root: Path, artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     """Where the texts lie does not show, nor does a copy more: training need not begin anew."""
     tiny.labelled(tmp_path / "labelled.jsonl")
     (tmp_path / "texts").mkdir()
@@ -189,13 +189,15 @@ def test_equal_data_have_equal_numbers(root: Path, made: dict[str, Artifact], tm
     (tmp_path / "texts" / "zzz.txt").write_text((root / "texts" / "document-03.txt").read_text())
     (tmp_path / "tiny.yaml").write_text((root / "tiny.yaml").read_text().replace(str(root), str(tmp_path)))
     again = make(tmp_path)
-    assert again["ingest"].output_digest != made["ingest"].output_digest
+    assert again["ingest"].output_digest != artifacts["ingest"].output_digest
     assert (
-        again["shards"].output_digest == made["shards"].output_digest == output_digest(made["shards"].manifest["files"])
+        again["shards"].output_digest
+        == artifacts["shards"].output_digest
+        == output_digest(artifacts["shards"].manifest["files"])
     )
 
 
-def test_mlflow_gets_figures_tables_page_and_numbers(made: dict[str, Artifact]) -> None:
+def test_mlflow_gets_figures_tables_page_and_numbers(artifacts: dict[str, Artifact]) -> None:
     sent: list[tuple[str, str]] = []
 
     class Child:
@@ -205,13 +207,13 @@ def test_mlflow_gets_figures_tables_page_and_numbers(made: dict[str, Artifact]) 
         def table(self, columns: list[str], data: list[list[Any]], file: str) -> None:
             sent.append((file, columns[0]))
 
-    Execution._show(None, Child(), made["shards"].path, Context())  # type: ignore[arg-type]
+    Execution._show(None, Child(), artifacts["shards"].path, Context())  # type: ignore[arg-type]
     assert (
         ("stats.md", "") in sent and ("token-frequencies.png", "figures") in sent and ("rejects.png", "figures") in sent
     )
     assert ("tables/rows.json", "split") in sent and ("tables/rejects.json", "source") in sent
     assert not [name for name, folder in sent if folder == "tables"], "sent twice"
-    told = numbers(made["shards"].summary)
-    assert told["stats.corpus.duplicates"] == 1 and told["stats.train.unk_share"] == 0
-    assert 0 < told["stats.train.vocabulary_coverage"] <= 1 and told["stats.train.entropy"] > 1
-    assert told["stats.train.padding_share"] == pytest.approx(told["train.padding_share"], abs=1e-4)
+    metrics = numbers(artifacts["shards"].summary)
+    assert metrics["stats.corpus.duplicates"] == 1 and metrics["stats.train.unk_share"] == 0
+    assert 0 < metrics["stats.train.vocabulary_coverage"] <= 1 and metrics["stats.train.entropy"] > 1
+    assert metrics["stats.train.padding_share"] == pytest.approx(metrics["train.padding_share"], abs=1e-4)

@@ -10,7 +10,7 @@ import pytest
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials
-from pipeline.dag import Planned, nodes
+from pipeline.dag import PlannedNode, nodes
 from pipeline.estimate import calibration
 from pipeline.estimate.estimate import Estimate, estimate, worker_rows
 from pipeline.recipe.load import load
@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
 
     def answer(*benchmarks: StepBenchmark) -> list[Measured]:
         seen.extend(benchmarks)
-        layers = [int(one.network.config["num_hidden_layers"]) for one in benchmarks]  # type: ignore[arg-type]
+        layers = [int(each_benchmark.network.config["num_hidden_layers"]) for each_benchmark in benchmarks]  # type: ignore[arg-type]
         slower = [3.0, 1.0, 1.0, 5.0]  # something else ran beside half of them
         return [
             Measured(step_seconds=by * (REST + n * (PER_LAYER + UPDATE)), update_seconds=by * n * UPDATE, peak_bytes=0)
@@ -56,8 +56,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
     return seen
 
 
-def planned(recipe: Recipe, folder: Path) -> list[Planned]:
-    return [Planned(node, None, "never made") for node in nodes(recipe, folder)]
+def planned(recipe: Recipe, folder: Path) -> list[PlannedNode]:
+    return [PlannedNode(node, None, "never made") for node in nodes(recipe, folder)]
 
 
 def estimated(recipe: Recipe, home: Path) -> Estimate:
@@ -73,10 +73,10 @@ def test_what_trains_is_measured() -> None:
 
 
 def test_a_whole_network_follows_from_few_layers(tmp_path: Path, asked: list[StepBenchmark]) -> None:
-    found = calibration.layered_step_time(tmp_path, benchmark(), 12)
-    assert found.step(1) == pytest.approx(REST + 12 * (PER_LAYER + UPDATE))
-    assert found.step(3) == pytest.approx(3 * (REST + 12 * PER_LAYER) + 12 * UPDATE)
-    assert [one.network.config["num_hidden_layers"] for one in asked] == [1, 3, 1, 3]
+    step_time = calibration.layered_step_time(tmp_path, benchmark(), 12)
+    assert step_time.step(1) == pytest.approx(REST + 12 * (PER_LAYER + UPDATE))
+    assert step_time.step(3) == pytest.approx(3 * (REST + 12 * PER_LAYER) + 12 * UPDATE)
+    assert [timed.network.config["num_hidden_layers"] for timed in asked] == [1, 3, 1, 3]
 
 
 def test_a_machine_is_measured_once(tmp_path: Path, asked: list[StepBenchmark]) -> None:
@@ -108,7 +108,7 @@ def test_more_workers_than_cores_take_turns(tmp_path: Path, asked: list[StepBenc
     alone = calibration.layered_step_time(tmp_path, benchmark(workers=cores), 2)
     crowd = benchmark(workers=3 * cores).model_copy(update={"batch": 24})
     crowded = calibration.layered_step_time(tmp_path, crowd, 2)
-    assert {one.placement.workers for one in asked} == {cores}
+    assert {timed.placement.workers for timed in asked} == {cores}
     rows = {workers: max(1, batch // workers) for workers, batch in ((cores, 8), (3 * cores, 24))}
     assert rows[cores] == rows[3 * cores]
     assert crowded.step(1) == pytest.approx(3 * alone.step(1))
@@ -116,10 +116,10 @@ def test_more_workers_than_cores_take_turns(tmp_path: Path, asked: list[StepBenc
 
 def test_large_batches_are_tried_on_fewer_rows(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     large = benchmark().model_copy(update={"batch": 4096})
-    found = calibration.layered_step_time(tmp_path, large, 1)
+    step_time = calibration.layered_step_time(tmp_path, large, 1)
     tried = calibration.TOKENS // 16
     assert asked[0].batch == tried
-    assert found.compute == pytest.approx((REST + PER_LAYER) * 4096 / tried)
+    assert step_time.compute == pytest.approx((REST + PER_LAYER) * 4096 / tried)
 
 
 def test_micro_batches_of_a_step() -> None:
@@ -134,26 +134,26 @@ def test_micro_batches_of_a_step() -> None:
 
 def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     recipe = load("bert", "small", ["placement.micro_batch=64", "train.precision=fp32", "placement.device=cpu"])
-    found = estimated(recipe, tmp_path)
+    needs = estimated(recipe, tmp_path)
     step = 2 * (REST + 4 * PER_LAYER) + 4 * UPDATE
     evaluations = (recipe.train.steps // recipe.train.evaluate_every + 1) * recipe.train.evaluate_rows / 64
     expected = recipe.train.steps * step + evaluations * (REST + 4 * PER_LAYER) / 3
-    assert found.measured and found.fresh
-    assert found.seconds == pytest.approx((expected, expected), rel=1e-6)
-    assert found.memory.process == PROCESS["flow"] and found.memory.gradients == 4 * found.parameters
+    assert needs.measured and needs.fresh
+    assert needs.seconds == pytest.approx((expected, expected), rel=1e-6)
+    assert needs.memory.process == PROCESS["flow"] and needs.memory.gradients == 4 * needs.parameters
 
 
 def test_a_recipe_on_gpus_needs_no_benchmark(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     recipe = load("bert", "base", ["placement.device=cuda"])
-    found = estimated(recipe, tmp_path)
-    assert not asked and not found.measured
-    slow, fast = max(found.seconds), min(found.seconds)
-    assert fast == pytest.approx(found.flops / (recipe.placement.workers * 1e15 * 0.5))
+    needs = estimated(recipe, tmp_path)
+    assert not asked and not needs.measured
+    slow, fast = max(needs.seconds), min(needs.seconds)
+    assert fast == pytest.approx(needs.flops / (recipe.placement.workers * 1e15 * 0.5))
     assert slow == pytest.approx(fast * 5 / 3)
     train, longer = recipe.train, recipe.train.longer
     assert longer is not None
     short = train.longer_from * recipe.compose.length
-    assert found.units == train.global_batch * (short + (train.steps - train.longer_from) * longer.length)
+    assert needs.units == train.global_batch * (short + (train.steps - train.longer_from) * longer.length)
 
 
 @pytest.mark.parametrize(

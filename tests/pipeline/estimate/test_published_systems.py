@@ -36,25 +36,25 @@ def test_experts_cost_memory_and_no_operations() -> None:
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("offload", [False, True])
 def test_the_smallest_cluster_fits_and_half_of_it_does_not(name: str, offload: bool) -> None:
-    found = cluster.smallest(SYSTEMS[name], "H100", offload)
-    assert found.fits
-    if found.gpus > 1:
-        assert cluster.placed(SYSTEMS[name], "H100", found.gpus // 2, offload) is None
+    smallest = cluster.smallest(SYSTEMS[name], "H100", offload)
+    assert smallest.fits
+    if smallest.gpus > 1:
+        assert cluster.placed(SYSTEMS[name], "H100", smallest.gpus // 2, offload) is None
 
 
 def test_days_are_operations_through_what_a_cluster_does() -> None:
     system = SYSTEMS["bert-340m"]
-    found = cluster.smallest(system, "H100")
-    assert (found.gpus, found.placement.zero, found.placement.activation_checkpointing) == (1, None, False)
-    assert found.days(system.flops(), 1e15, 0.5) == pytest.approx(system.flops() / 0.5e15 / 86_400)
-    assert found.days(system.flops(), 1e15, 0.3) > found.days(system.flops(), 1e15, 0.5)
+    smallest = cluster.smallest(system, "H100")
+    assert (smallest.gpus, smallest.placement.zero, smallest.placement.activation_checkpointing) == (1, None, False)
+    assert smallest.days(system.flops(), 1e15, 0.5) == pytest.approx(system.flops() / 0.5e15 / 86_400)
+    assert smallest.days(system.flops(), 1e15, 0.3) > smallest.days(system.flops(), 1e15, 0.5)
 
 
 def test_recomputation_costs_a_third_more() -> None:
     system = SYSTEMS["gpt3-175b"]
-    found = cluster.smallest(system, "H100")
-    assert found.placement.activation_checkpointing
-    assert found.days(3e20, 1e15, 1.0) == pytest.approx(3e20 * 4 / 3 / found.gpus / 1e15 / 86_400)
+    smallest = cluster.smallest(system, "H100")
+    assert smallest.placement.activation_checkpointing
+    assert smallest.days(3e20, 1e15, 1.0) == pytest.approx(3e20 * 4 / 3 / smallest.gpus / 1e15 / 86_400)
 
 
 def test_what_fits_nowhere_is_said() -> None:

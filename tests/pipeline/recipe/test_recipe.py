@@ -185,11 +185,11 @@ def test_what_an_alias_repeats_is_changed_apart(mine):
     ],
 )
 def test_set(mine, setting, value):
-    found = mine(overrides=[setting])
+    value_found = mine(overrides=[setting])
     for name in setting.partition("=")[0].split("."):
-        found = found[name] if isinstance(found, dict) else getattr(found, name)
-    assert found == value
-    assert type(found) is type(value)
+        value_found = value_found[name] if isinstance(value_found, dict) else getattr(value_found, name)
+    assert value_found == value
+    assert type(value_found) is type(value)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -357,8 +357,10 @@ def test_the_last_one_to_set_a_key_is_named(complaint):
 
 
 def test_several_disagreements_are_counted(complaint):
-    said = complaint(overrides=["train.warmup_steps=101", "placement.workers=300", "placement.offload_optimizer=cpu"])
-    assert said == "--set train.warmup_steps: 101 exceeds train.steps 100 (and 2 more)"
+    message = complaint(
+        overrides=["train.warmup_steps=101", "placement.workers=300", "placement.offload_optimizer=cpu"]
+    )
+    assert message == "--set train.warmup_steps: 101 exceeds train.steps 100 (and 2 more)"
 
 
 @pytest.mark.parametrize(
@@ -465,9 +467,9 @@ def test_what_is_dumped_is_parsed_back(value):
     ],
 )  # fmt: skip
 def test_scalars_are_what_they_look_like(text, value):
-    found = parse.parse(text, "here")
-    assert found == value
-    assert type(found) is type(value)
+    parsed = parse.parse(text, "here")
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_keys_are_always_text():

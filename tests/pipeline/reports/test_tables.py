@@ -23,17 +23,17 @@ NAMES = ("documents", "rejects", "rows", "sources", "tokens")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """The tiny recipe as far as its shards, with a document that is there twice and one that is too short."""
     root = tmp_path_factory.mktemp("tables")
     path = tiny.recipe(root)
     (root / "texts" / "copy.txt").write_text((root / "texts" / "document-03.txt").read_text())
     (root / "texts" / "short.txt").write_text("No.")
     path.write_text(path.read_text().replace("  split:", "  clean: {max_rejects: 5, min_characters: 10}\n  split:"))
-    store, made = Store(root / "store"), dict[str, Artifact]()
+    store, artifacts = Store(root / "store"), dict[str, Artifact]()
     for node in dag.nodes(load(path), root / "downloads")[:3]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), Context())
-    return made
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
+    return artifacts
 
 
 def rows_of(artifact: Artifact, name: str) -> list[dict[str, Any]]:
@@ -41,8 +41,8 @@ def rows_of(artifact: Artifact, name: str) -> list[dict[str, Any]]:
     return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
 
 
-def test_tables_say_what_was_counted(made: dict[str, Artifact]) -> None:
-    shards, summary = made["shards"], made["ingest"].summary
+def test_tables_say_what_was_counted(artifacts: dict[str, Artifact]) -> None:
+    shards, summary = artifacts["shards"], artifacts["ingest"].summary
     splits = json.loads((shards.path / "stats.json").read_text())["splits"]
     corpus = json.loads((shards.path / "figures" / "corpus.json").read_text())
     rows = {row["split"]: row for row in rows_of(shards, "rows")}
@@ -65,28 +65,28 @@ def test_tables_say_what_was_counted(made: dict[str, Artifact]) -> None:
     assert rejects == {"duplicate": ("texts", 1), "shorter than 10 characters": ("texts", 1)}
 
 
-def test_names_of_columns_hold_no_dots_and_files_are_accounts(made: dict[str, Artifact]) -> None:
-    files = sorted(name for name in made["shards"].manifest["files"] if name.startswith(f"{TABLES}/"))
+def test_names_of_columns_hold_no_dots_and_files_are_accounts(artifacts: dict[str, Artifact]) -> None:
+    files = sorted(name for name in artifacts["shards"].manifest["files"] if name.startswith(f"{TABLES}/"))
     assert files == [f"{TABLES}/{name}.json" for name in NAMES] and all(map(is_account, files))
     for file in files:
-        columns = json.loads((made["shards"].path / file).read_text())["columns"]
+        columns = json.loads((artifacts["shards"].path / file).read_text())["columns"]
         assert not [column for column in columns if "." in column]
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_mlflow_gives_them_back(made: dict[str, Artifact], tmp_path: Path, uri: str, client: Any) -> None:
-    tracker, shards = Tracker(tmp_path, uri, "tables of shards", "tables-of-shards"), made["shards"]
+def test_mlflow_gives_them_back(artifacts: dict[str, Artifact], tmp_path: Path, uri: str, client: Any) -> None:
+    tracker, shards = Tracker(tmp_path, uri, "tables of shards", "tables-of-shards"), artifacts["shards"]
     with tracker.run("shards") as run:
         Execution._show(None, run, shards.path, Context())  # type: ignore[arg-type]
     assert tracker.close() == 0
-    (found,) = runs_of(client, "tables of shards").values()
-    logged = json.loads(found.data.tags["mlflow.loggedArtifacts"])
+    (mlflow_run,) = runs_of(client, "tables of shards").values()
+    logged = json.loads(mlflow_run.data.tags["mlflow.loggedArtifacts"])
     assert logged == [{"path": f"{TABLES}/{name}.json", "type": "table"} for name in NAMES]
     for name in NAMES:
         file = f"{TABLES}/{name}.json"
-        assert stored(client, found, file) == json.loads((shards.path / file).read_text())
+        assert stored(client, mlflow_run, file) == json.loads((shards.path / file).read_text())
         rows = rows_of(shards, name)
-        assert table(client, found, file) == [pytest.approx(row) for row in rows] and rows
-    assert [entry.path for entry in client.list_artifacts(found.info.run_id)] == [
+        assert table(client, mlflow_run, file) == [pytest.approx(row) for row in rows] and rows
+    assert [entry.path for entry in client.list_artifacts(mlflow_run.info.run_id)] == [
         *("figures", "stats.json", "stats.md", "tables")
     ]

@@ -42,10 +42,10 @@ def corpus(folder: Path, labels: bool, usual: int = 120, odd: int = 40) -> Path:
 
 def blunted(folder: Path) -> Path:
     """The same detector, to which all rows are alike."""
-    whole = detectors.detector()
-    [(model, reference)] = whole.scorer.members
+    detector = detectors.detector()
+    [(model, reference)] = detector.scorer.members
     scorer = Scorer([(model, replace(reference, precision=np.zeros_like(reference.precision)))])
-    replace(whole, scorer=scorer, score_name=DISTANCE).save(folder)
+    replace(detector, scorer=scorer, score_name=DISTANCE).save(folder)
     return folder
 
 
@@ -61,7 +61,7 @@ def test_the_first_one_takes_over_and_a_worse_one_does_not(tmp_path: Path) -> No
     assert held is not None and held.folder == str(good)
     assert "AUROC" in held.why
     decisions = [json.loads(line) for line in (home / "anomaly.decisions.jsonl").read_text().splitlines()]
-    assert [(one["promoted"], one["challenger"] == first.challenger) for one in decisions] == [
+    assert [(decision["promoted"], decision["challenger"] == first.challenger) for decision in decisions] == [
         (True, True),
         (False, False),
     ]
@@ -108,8 +108,8 @@ def test_without_labels_the_share_that_is_flagged_decides(tmp_path: Path) -> Non
 
 def drawn(folder: Path, threshold: float | None = None, asked: float = 0.01) -> Path:
     """The detector with another threshold."""
-    whole = detectors.detector()
-    replace(whole, threshold=whole.threshold if threshold is None else threshold, false_alarms=asked).save(folder)
+    detector = detectors.detector()
+    replace(detector, threshold=detector.threshold if threshold is None else threshold, false_alarms=asked).save(folder)
     return folder
 
 
@@ -119,7 +119,7 @@ def test_without_labels_the_one_that_flags_what_was_asked_wins(tmp_path: Path, w
     rows, home = corpus(tmp_path / "rows", labels=False, usual=2000, odd=0), tmp_path / "home"
     good, bad = drawn(tmp_path / "good"), drawn(tmp_path / "bad", wrong)
     order = [bad, good] if first else [good, bad]
-    verdicts = [champion.challenge(home, "anomaly", one, rows) for one in order]
+    verdicts = [champion.challenge(home, "anomaly", challenger, rows) for challenger in order]
     held = champion.champion(home, "anomaly")
     assert held is not None and held.folder == str(good)
     assert verdicts[1].promoted is first and verdicts[1].rows == 800
@@ -131,8 +131,8 @@ def test_each_is_held_to_what_was_asked_of_it(tmp_path: Path) -> None:
     """One that is to flag a third of the rows and does is as good as one that is to flag a hundredth and does."""
     rows, home = corpus(tmp_path / "rows", labels=False, usual=2000, odd=0), tmp_path / "home"
     champion.challenge(home, "anomaly", drawn(tmp_path / "good"), rows)
-    whole = detectors.detector()
-    scores = whole.score(whole.inputs(detectors.rows(2000, seed=9))).score
+    detector = detectors.detector()
+    scores = detector.score(detector.inputs(detectors.rows(2000, seed=9))).score
     verdict = champion.challenge(
         home, "anomaly", drawn(tmp_path / "third", float(np.quantile(scores, 2 / 3)), 1 / 3), rows
     )
@@ -175,10 +175,10 @@ def test_two_runs_do_not_overwrite_each_other(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(champion, "_evaluated", slow)
     both = [threading.Thread(target=compare, args=(name,)) for name in runs]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join()
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
     held = champion.champion(home, "anomaly")
     assert held is not None and len(held.judged) == 2
 
@@ -205,9 +205,9 @@ def test_rows_that_either_has_learned_from_are_left_out(tmp_path: Path, caplog: 
 
 
 def test_what_is_measured_is_of_the_rows_that_are_left(tmp_path: Path) -> None:
-    rows, whole = corpus(tmp_path / "rows", labels=False), detectors.detector()
+    rows, detector = corpus(tmp_path / "rows", labels=False), detectors.detector()
     inputs = ArrayCorpus(rows, "test").read(np.arange(64)).input
-    flagged = whole.score(whole.inputs(inputs)).flag
+    flagged = detector.score(detector.inputs(inputs)).flag
     some = flagged & (np.cumsum(flagged) % 2 == 0)
     good = drawn(tmp_path / "good")
     training_rows.save(good, training_rows.of_rows(inputs)[some])

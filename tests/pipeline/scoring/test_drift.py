@@ -37,9 +37,9 @@ def test_moved_rows_drift_and_others_do_not() -> None:
 def test_counts_add_up_over_batches() -> None:
     random = np.random.default_rng(2)
     baseline, values = Baseline.of({"x": random.normal(size=100)}), random.normal(size=90)
-    whole = baseline.count({"x": values})["x"]
+    total = baseline.count({"x": values})["x"]
     parts = [baseline.count({"x": part})["x"] for part in np.split(values, 3)]
-    assert np.array_equal(whole, sum(parts)) and whole.sum() == 90
+    assert np.array_equal(total, sum(parts)) and total.sum() == 90
     assert Baseline.of_json(baseline.to_json()) == baseline
 
 
@@ -56,8 +56,8 @@ def test_a_value_that_becomes_rare_drifts() -> None:
     mostly_ones = (np.arange(400) % 20 > 0).astype(float)
     baseline = Baseline.of({"x": mostly_ones})
     for new in (np.zeros(200), 1 - mostly_ones):
-        found = baseline.drift(baseline.count({"x": new}))["x"]
-        assert found.beyond(0.25) and found.ks > 0.8
+        drift = baseline.drift(baseline.count({"x": new}))["x"]
+        assert drift.beyond(0.25) and drift.ks > 0.8
     assert not baseline.drift(baseline.count({"x": mostly_ones[:200]}))["x"].beyond(0.25)
 
 
@@ -70,15 +70,15 @@ def test_chance_is_no_drift_and_a_shift_is(normal: int, new: int, columns: int) 
     def drawn(rows: int) -> dict[str, np.ndarray]:
         return {name: random.normal(size=rows) for name in names}
 
-    large = false = found = 0
+    large = false = num_shifted = 0
     for _ in range(100):
         baseline, rows = Baseline.of(drawn(normal)), drawn(new)
         drift = baseline.drift(baseline.count(rows))
-        large += any(one.psi > 0.25 for one in drift.values())
-        false += any(one.beyond(0.25) for one in drift.values())
+        large += any(column.psi > 0.25 for column in drift.values())
+        false += any(column.beyond(0.25) for column in drift.values())
         rows["x0"] = rows["x0"] + 1.5
-        found += baseline.drift(baseline.count(rows))["x0"].beyond(0.25)
-    assert large > 20 and false <= 4 and found >= 95
+        num_shifted += baseline.drift(baseline.count(rows))["x0"].beyond(0.25)
+    assert large > 20 and false <= 4 and num_shifted >= 95
 
 
 def test_many_rows_leave_the_limit_to_whoever_sets_it() -> None:

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from data_prep.errors import UserError
 from pipeline.scoring import ledger, score_files
 from pipeline.scoring.detector import name_of
-from pipeline.scoring.ledger import Ledger, Scored
+from pipeline.scoring.ledger import Ledger, ScoringPass
 from pipeline.scoring.row_detector import RowDetector
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 
 
-def score(folder: Path, *inbox: Path, settled: float = 60.0, made: RowDetector | None = None) -> Scored:
+def score(folder: Path, *inbox: Path, settled: float = 60.0, made: RowDetector | None = None) -> ScoringPass:
     made = made or detectors.detector()
     with Ledger.held(folder) as ledger:
-        return ledger.score(made, "name", score_files.files_of(made, [str(one) for one in inbox], folder), settled)
+        return ledger.score(made, "name", score_files.files_of(made, [str(path) for path in inbox], folder), settled)
 
 
 def read(folder: Path) -> list[dict[str, object]]:
@@ -78,29 +78,29 @@ def test_scores_do_not_depend_on_how_rows_came(tmp_path: Path) -> None:
     for count in (1, 2, 11, 12, 30):
         (inbox / "a.csv").write_text(detectors.HEADER + "".join(lines[:count]))
         score(tmp_path / "many", inbox)
-    one, many = ({row["position"]: row["score"] for row in read(tmp_path / name)} for name in ("one", "many"))
-    assert one.keys() == many.keys() == set(range(2, 32))
-    assert np.allclose([one[place] for place in one], [many[place] for place in one], rtol=1e-5)
+    at_once, many = ({row["position"]: row["score"] for row in read(tmp_path / name)} for name in ("one", "many"))
+    assert at_once.keys() == many.keys() == set(range(2, 32))
+    assert np.allclose([at_once[place] for place in at_once], [many[place] for place in at_once], rtol=1e-5)
 
 
 def test_nothing_new_is_nothing_done(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 5
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
     (tmp_path / "inbox" / "a.csv").touch()
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
     put(tmp_path / "inbox" / "b.csv", 3, seed=2)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 3
 
 
 def test_a_row_that_is_being_written_waits(tmp_path: Path) -> None:
     lines = put(tmp_path / "inbox" / "a.csv", 4)
-    whole = detectors.HEADER + "".join(lines)
-    for cut in (len(whole) - 1, len(whole) - 9):
-        (tmp_path / "inbox" / "a.csv").write_text(whole[:cut])
+    content = detectors.HEADER + "".join(lines)
+    for cut in (len(content) - 1, len(content) - 9):
+        (tmp_path / "inbox" / "a.csv").write_text(content[:cut])
         score(tmp_path / "ledger", tmp_path / "inbox")
         assert sorted(place for _, place in places(tmp_path / "ledger")) == [2, 3, 4]
-    (tmp_path / "inbox" / "a.csv").write_text(whole)
+    (tmp_path / "inbox" / "a.csv").write_text(content)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 1
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_changed_is_named_and_left_alone(tmp_path: Path) -> None:
     score(tmp_path / "ledger", tmp_path / "inbox")
     before = read(tmp_path / "ledger")
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(reversed(lines)) + lines[0])
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], ["inbox/a.csv"], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], ["inbox/a.csv"], {})
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER)
     assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.csv"]
     assert read(tmp_path / "ledger") == before
@@ -133,7 +133,7 @@ def test_typed_files_are_scored_once(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_batches([detectors.rows(9)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 9
     os.utime(tmp_path / "inbox" / "a.parquet", (1, 1))
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
     parquet.write_table(pa.Table.from_batches([detectors.rows(10)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.parquet"]
 
@@ -149,10 +149,10 @@ def test_members_of_an_archive_are_files(tmp_path: Path, end: str) -> None:
     packed(path, {"a.csv": texts["a"]})
     assert score(tmp_path / "ledger", path.parent).tally.rows == 7
     packed(path, {"a.csv": texts["a"], "b.csv": texts["b"], "../c.csv": texts["c"]})
-    found = score(tmp_path / "ledger", path.parent)
-    assert (found.tally.rows, found.tally.rejected, found.changed) == (7, 1, [])
+    scored = score(tmp_path / "ledger", path.parent)
+    assert (scored.tally.rows, scored.tally.rejected, scored.changed) == (7, 1, [])
     packed(path, {"a.csv": texts["a"], "b.csv": texts["a"]})
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [f"inbox/x.{end}/b.csv"], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [f"inbox/x.{end}/b.csv"], {})
     assert len(places(tmp_path / "ledger")) == 15 and set(places(tmp_path / "ledger").values()) == {1}
 
 
@@ -176,9 +176,9 @@ def test_files_that_come_and_grow_in_any_order(growth: list[tuple[int, int]]) ->
             (inbox / f"{number}.csv").write_text(detectors.HEADER + "".join(lines[number][: sizes[number]]))
             score(folder, inbox)
         score(folder, inbox)
-        found = places(folder)
+        rows = places(folder)
     wanted = {(f"inbox/{number}.csv", line + 2) for number, size in enumerate(sizes) for line in range(size)}
-    assert found == Counter(wanted | {("inbox/first.csv", 2)})
+    assert rows == Counter(wanted | {("inbox/first.csv", 2)})
 
 
 PROGRAM = """
@@ -256,11 +256,11 @@ def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path) -> None:
 
 def test_a_saved_detector_judges_alike(tmp_path: Path) -> None:
     folder = detectors.saved(tmp_path / "detector")
-    made, opened = detectors.detector(), RowDetector.open(folder)
-    inputs = made.inputs(detectors.rows(20, seed=5, moved=1.0))
-    one, two = made.score(inputs), opened.score(inputs)
-    assert np.array_equal(one.score, two.score) and one.reasons == two.reasons
-    assert one.flag.any()
+    detector, opened = detectors.detector(), RowDetector.open(folder)
+    inputs = detector.inputs(detectors.rows(20, seed=5, moved=1.0))
+    scores, scores_of_saved = detector.score(inputs), opened.score(inputs)
+    assert np.array_equal(scores.score, scores_of_saved.score) and scores.reasons == scores_of_saved.reasons
+    assert scores.flag.any()
     name = name_of(folder)
     (folder / "detector.json").write_bytes((folder / "detector.json").read_bytes().replace(b"0.", b"1.", 1))
     assert name_of(folder) != name

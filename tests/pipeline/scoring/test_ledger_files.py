@@ -22,9 +22,9 @@ from pyarrow import parquet
 from data_prep.errors import UserError
 from data_prep.sources.archives import SourceFile
 from pipeline.scoring import ledger, score_files
-from pipeline.scoring.ledger import Ledger, Scored, mark_told
+from pipeline.scoring.ledger import Ledger, ScoringPass, mark_told
 from pipeline.scoring.row_detector import RowDetector
-from pipeline.scoring.tail import form_of, last_end
+from pipeline.scoring.tail import last_end, line_format_of
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 from tests.pipeline.scoring.test_ledger import places, put, read, score
@@ -32,11 +32,11 @@ from tests.pipeline.scoring.test_ledger import places, put, read, score
 
 def laid_out(layout: str) -> RowDetector:
     """A detector that learned from rows of a layout."""
-    made = detectors.detector()
-    assert made.transform is not None and made.transform.schema is not None
-    transform = copy(made.transform)
-    transform.schema = replace(made.transform.schema, layout=layout)
-    return replace(made, transform=transform)
+    detector = detectors.detector()
+    assert detector.transform is not None and detector.transform.schema is not None
+    transform = copy(detector.transform)
+    transform.schema = replace(detector.transform.schema, layout=layout)
+    return replace(detector, transform=transform)
 
 
 def old(path: Path) -> Path:
@@ -60,11 +60,11 @@ def found(folder: Path) -> dict[Any, bool]:
 
 def test_a_layout_of_a_package_is_none_of_other_files(tmp_path: Path) -> None:
     """Its files have no header, and those that are scored have one."""
-    made = laid_out("sklearn-breast-cancer")
+    detector = laid_out("sklearn-breast-cancer")
     lines, path = put(tmp_path / "inbox" / "a.csv", 10), tmp_path / "inbox" / "a.csv"
     for count in (4, 10):
         path.write_text(detectors.HEADER + "".join(lines[:count]))
-        assert score(tmp_path / "ledger", path.parent, made=made).tally.rejected == 0
+        assert score(tmp_path / "ledger", path.parent, made=detector).tally.rejected == 0
     assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
 
@@ -117,24 +117,26 @@ def test_a_file_in_stretches_is_the_whole_file(seed: int) -> None:
             score(Path(name) / "many", path.parent)
         score(Path(name) / "one", path.parent)
         assert found(Path(name) / "many") == found(Path(name) / "one")
-        one, many = ({row["position"]: row["score"] for row in read(Path(name) / ledger)} for ledger in ("one", "many"))
-        assert all(many[place] == (one[place] and pytest.approx(one[place], rel=1e-4)) for place in one)
+        at_once, many = (
+            {row["position"]: row["score"] for row in read(Path(name) / ledger)} for ledger in ("one", "many")
+        )
+        assert all(many[place] == (at_once[place] and pytest.approx(at_once[place], rel=1e-4)) for place in at_once)
         tally = score_files.Tally()
-        made = detectors.detector()
-        (file,) = score_files.files_of(made, [str(path)], Path(name))
-        whole = [row for batch in score_files.score_file(made, file, tally) for row in batch.to_pylist()]
+        detector = detectors.detector()
+        (file,) = score_files.files_of(detector, [str(path)], Path(name))
+        rows = [row for batch in score_files.score_file(detector, file, tally) for row in batch.to_pylist()]
         if tally.rows:
-            assert {row["position"]: row["rejected"] is None for row in whole} == found(Path(name) / "one")
+            assert {row["position"]: row["rejected"] is None for row in rows} == found(Path(name) / "one")
 
 
 def test_rows_end_where_the_reader_ends_them_in_many_blocks(tmp_path: Path) -> None:
     """A quote far behind, in a row that begins in one block and ends in another."""
     path = tmp_path / "a.csv"
-    whole = detectors.HEADER + "1,2,3,4,5,red\n" * 200_000 + '1,2,3,4,5,"re\nd"\n'
-    path.write_text(whole + '1,2,3,4,5,"r\n')
+    content = detectors.HEADER + "1,2,3,4,5,red\n" * 200_000 + '1,2,3,4,5,"re\nd"\n'
+    path.write_text(content + '1,2,3,4,5,"r\n')
     (file,) = score_files.files_of(detectors.detector(), [str(path)], tmp_path)
-    form = form_of(detectors.detector(), file)
-    assert form is not None and last_end(file, form, 0, file.size) == len(whole)
+    form = line_format_of(detectors.detector(), file)
+    assert form is not None and last_end(file, form, 0, file.size) == len(content)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_files_of_the_same_name_are_two(tmp_path: Path, same: bool) -> None:
 def test_a_file_is_one_by_whatever_way_it_is_found(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     assert score(tmp_path / "ledger", tmp_path / "inbox", tmp_path / "inbox" / "a.csv").tally.rows == 5
-    assert score(tmp_path / "ledger", tmp_path / "inbox" / "a.csv") == Scored([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox" / "a.csv") == ScoringPass([], [], {})
 
 
 def test_members_may_change_places(tmp_path: Path) -> None:
@@ -189,19 +191,19 @@ def test_half_a_file_does_not_block_the_whole_one(tmp_path: Path, kind: str) -> 
     lines = put(tmp_path / "whole" / "a.csv", 9)
     if kind == "parquet":
         parquet.write_table(pa.Table.from_batches([detectors.rows(9)]), tmp_path / "whole" / "b")
-        whole = (tmp_path / "whole" / "b").read_bytes()
+        content = (tmp_path / "whole" / "b").read_bytes()
     else:
-        whole = (detectors.HEADER + "".join(lines)).encode()
-        whole = gzip.compress(whole) if kind == "csv.gz" else whole
+        content = (detectors.HEADER + "".join(lines)).encode()
+        content = gzip.compress(content) if kind == "csv.gz" else content
     path.parent.mkdir()
-    path.write_bytes(whole[: len(whole) // 2] if kind != "csv" else (detectors.HEADER + lines[0][:9]).encode())
+    path.write_bytes(content[: len(content) // 2] if kind != "csv" else (detectors.HEADER + lines[0][:9]).encode())
     half = score(tmp_path / "ledger", old(path).parent)
     assert (half.tally.rows, half.tally.rejected) == (0, 1)
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
-    path.write_bytes(whole)
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
+    path.write_bytes(content)
     assert score(tmp_path / "ledger", path.parent).tally.rows == 9
     assert len(read(tmp_path / "ledger")) == 9, "what was said of the half is gone"
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
 
 
 def test_a_kill_before_a_part_is_replaced_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,18 +227,18 @@ def test_a_kill_before_a_part_is_replaced_changes_nothing(tmp_path: Path, monkey
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_last_row_without_a_line_end_is_whole_after_a_while(tmp_path: Path, end: str) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 6), tmp_path / "inbox" / "a.csv"
-    whole = (detectors.HEADER + "".join(lines)).replace("\n", end).encode()
+    content = (detectors.HEADER + "".join(lines)).replace("\n", end).encode()
     third = len((detectors.HEADER + "".join(lines[:3])).replace("\n", end).encode()) - len(end)
-    path.write_bytes(whole[:third])
+    path.write_bytes(content[:third])
     assert score(tmp_path / "ledger", path.parent).waiting == {"inbox/a.csv": len(lines[2]) - 1}
     assert sorted(found(tmp_path / "ledger")) == [2, 3]
     assert score(tmp_path / "ledger", old(path).parent).tally.rows == 1
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
     for stop in (third + 1, third + len(end)):  # its line end comes
-        path.write_bytes(whole[:stop])
-        assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
-        assert score(tmp_path / "ledger", old(path).parent) == Scored([], [], {})
-    path.write_bytes(whole)
+        path.write_bytes(content[:stop])
+        assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
+        assert score(tmp_path / "ledger", old(path).parent) == ScoringPass([], [], {})
+    path.write_bytes(content)
     assert score(tmp_path / "ledger", path.parent).tally.rows == 3
     assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
@@ -245,11 +247,11 @@ def test_a_file_that_was_written_to_since_it_was_listed_is_not_settled(tmp_path:
     """Other files may take long between the two."""
     lines, path = put(tmp_path / "inbox" / "a.csv", 3), tmp_path / "inbox" / "a.csv"
     path.write_text(detectors.HEADER + lines[0] + lines[1][:9])
-    made = detectors.detector()
-    files = score_files.files_of(made, [str(old(path))], tmp_path)
+    detector = detectors.detector()
+    files = score_files.files_of(detector, [str(old(path))], tmp_path)
     path.write_text(detectors.HEADER + lines[0] + lines[1])
     with Ledger.held(tmp_path / "ledger") as ledger:
-        assert ledger.score(made, "name", files).waiting == {"a.csv": 9}
+        assert ledger.score(detector, "name", files).waiting == {"a.csv": 9}
     assert score(tmp_path / "ledger", path).tally.rows == 1
     assert found(tmp_path / "ledger") == {2: True, 3: True}
 
@@ -300,7 +302,7 @@ def test_json_lines_have_a_last_row_too(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one\\n \\" two"}\n{"text": "thr')
     file = SourceFile(str(path), path.name, path.stat().st_size, "")
-    form = form_of(detectors.detector(), file)
+    form = line_format_of(detectors.detector(), file)
     assert form is not None and form.delimiter is None
     assert last_end(file, form, 0, file.size) == 25
 
@@ -309,7 +311,7 @@ def test_bare_carriage_returns_are_what_the_reader_says(tmp_path: Path) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 6), tmp_path / "inbox" / "a.csv"
     text = (detectors.HEADER + "".join(lines)).replace("\n", "\r")
     path.write_bytes(text.encode())
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {"inbox/a.csv": len(text)})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {"inbox/a.csv": len(text)})
     scored = score(tmp_path / "ledger", old(path).parent)
     assert (scored.tally.rows, scored.tally.rejected) == (0, 1)
     assert "not CSV: new-line character" in str(read(tmp_path / "ledger")[0]["rejected"])
@@ -331,7 +333,7 @@ def test_a_header_or_an_empty_line_is_no_row(tmp_path: Path) -> None:
     path.write_text(texts[-1] + lines[0])
     assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     path.write_text(texts[-1] + lines[0] + "\n")
-    assert score(tmp_path / "ledger", path.parent) == Scored([], [], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {})
     path.write_text(texts[-1] + lines[0] + "\n" + lines[1])
     assert score(tmp_path / "ledger", path.parent).tally.rows == 1
     assert found(tmp_path / "ledger") == {4: True, 6: True}
@@ -347,10 +349,12 @@ def test_a_book_in_the_inbox_is_no_input(tmp_path: Path) -> None:
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 
-def to_tell(folder: Path, inbox: Path) -> Scored:
-    made = detectors.detector()
+def to_tell(folder: Path, inbox: Path) -> ScoringPass:
+    detector = detectors.detector()
     with Ledger.held(folder) as ledger:
-        return ledger.to_tell(ledger.score(made, "name", score_files.files_of(made, [str(inbox)], folder)), "name")
+        return ledger.to_tell(
+            ledger.score(detector, "name", score_files.files_of(detector, [str(inbox)], folder)), "name"
+        )
 
 
 def test_what_was_not_told_is_told_by_the_next_pass(tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ def scored(detector: RowDetector, path: Path) -> tuple[list[pa.RecordBatch], Tal
 
 
 def test_a_score_that_is_no_number_is_an_alarm() -> None:
-    made = detectors.detector()
-    inputs = made.inputs(detectors.rows(3))
+    detector = detectors.detector()
+    inputs = detector.inputs(detectors.rows(3))
     inputs[1] = np.nan
-    found = made.score(inputs)
-    assert np.isnan(found.score[1]) and found.flag.tolist() == [False, True, False]
+    scores = detector.score(inputs)
+    assert np.isnan(scores.score[1]) and scores.flag.tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("name", ["member-0/model.safetensors", "transform.json", "member-0/anomaly.safetensors"])
@@ -66,12 +66,12 @@ def test_columns_called_like_others_are_told_apart() -> None:
     schema = TableSchema({"score": "numeric", "a": "categorical", "a=x": "numeric", "b": "numeric"})
     transform = Transform.fit(lambda: [rows], schema=schema)
     inputs, score = transform.apply(rows), np.array([0.1, 0.2, 0.3, 0.4])
-    found = drift_columns(score, transform, inputs)
-    assert transform.features.count("a=x") == 2 and len(found) == 1 + len(transform.features)
-    assert {"score", "column score", "a=x", "column a=x", "b"} < set(found)
-    assert found["score"] is score
-    names = list(found)[1:]
-    assert all(np.array_equal(found[name], inputs[:, place]) for place, name in enumerate(names))
+    columns = drift_columns(score, transform, inputs)
+    assert transform.features.count("a=x") == 2 and len(columns) == 1 + len(transform.features)
+    assert {"score", "column score", "a=x", "column a=x", "b"} < set(columns)
+    assert columns["score"] is score
+    names = list(columns)[1:]
+    assert all(np.array_equal(columns[name], inputs[:, place]) for place, name in enumerate(names))
 
 
 def test_a_column_called_score_drifts_by_itself(tmp_path: Path) -> None:
@@ -81,17 +81,19 @@ def test_a_column_called_score_drifts_by_itself(tmp_path: Path) -> None:
     renamed = json.loads(json.dumps(plain.transform.to_json()).replace('"a"', '"score"'))
     rows = detectors.rows(300, seed=7)
     transform = Transform.of_json(renamed)
-    made = RowDetector(plain.scorer, plain.score_name, plain.threshold, plain.baseline, transform)
-    normal = made.inputs(rows.rename_columns(["score", *rows.schema.names[1:]]))
-    watching = drift_columns(made.score(normal).score, transform, normal)
-    made = RowDetector(plain.scorer, plain.score_name, plain.threshold, type(plain.baseline).of(watching), transform)
+    detector = RowDetector(plain.scorer, plain.score_name, plain.threshold, plain.baseline, transform)
+    normal = detector.inputs(rows.rename_columns(["score", *rows.schema.names[1:]]))
+    watching = drift_columns(detector.score(normal).score, transform, normal)
+    detector = RowDetector(
+        plain.scorer, plain.score_name, plain.threshold, type(plain.baseline).of(watching), transform
+    )
     lines = detectors.csv_lines(detectors.rows(200, seed=8))
     (tmp_path / "a.csv").write_text(detectors.HEADER.replace("a,", "score,", 1) + "".join(lines))
-    _, tally = scored(made, tmp_path / "a.csv")
+    _, tally = scored(detector, tmp_path / "a.csv")
     assert sum(tally.counts["score"]) == sum(tally.counts["column score"]) == 200
-    drift = made.baseline.drift(tally.counts)
+    drift = detector.baseline.drift(tally.counts)
     assert drift["score"].psi < 0.25 and drift["column score"].psi < 0.25
-    assert not np.array_equal(made.baseline.edges["score"], made.baseline.edges["column score"])
+    assert not np.array_equal(detector.baseline.edges["score"], detector.baseline.edges["column score"])
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
@@ -113,37 +115,37 @@ def detector_of(folder: Path, pictures: np.ndarray, images: str) -> RowDetector:
 
 def test_pictures_that_are_no_squares_are_scored_as_they_are(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    made = detector_of(tmp_path, random.integers(0, 256, (80, 7, 5)).astype(np.uint8), "{channels: 1}")
+    detector = detector_of(tmp_path, random.integers(0, 256, (80, 7, 5)).astype(np.uint8), "{channels: 1}")
     new = random.integers(0, 256, (6, 7, 5)).astype(np.uint8)
     np.save(tmp_path / "new.npy", new)
-    (batch,), tally = scored(made, tmp_path / "new.npy")
+    (batch,), tally = scored(detector, tmp_path / "new.npy")
     assert (tally.rows, tally.rejected) == (6, 0)
-    wanted = made.score(made.inputs(new[:, None])).score
+    wanted = detector.score(detector.inputs(new[:, None])).score
     assert np.array_equal(batch["score"].to_numpy(), wanted)
     np.save(tmp_path / "turned.npy", new.transpose(0, 2, 1))
-    (batch,), tally = scored(made, tmp_path / "turned.npy")
+    (batch,), tally = scored(detector, tmp_path / "turned.npy")
     assert (tally.rows, tally.rejected) == (0, 6)
     assert set(batch["rejected"].to_pylist()) == {"is 5 × 7 pixels and not 7 × 5, and data.images.size was not set"}
 
 
 def test_squares_that_were_not_resized_are_not_resized_now(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    made = detector_of(tmp_path, random.integers(0, 256, (80, 6, 6)).astype(np.uint8), "{channels: 1}")
+    detector = detector_of(tmp_path, random.integers(0, 256, (80, 6, 6)).astype(np.uint8), "{channels: 1}")
     np.save(tmp_path / "new.npy", random.integers(0, 256, (3, 12, 12)).astype(np.uint8))
-    _, tally = scored(made, tmp_path / "new.npy")
+    _, tally = scored(detector, tmp_path / "new.npy")
     assert (tally.rows, tally.rejected) == (0, 3)
 
 
 def test_pictures_are_cut_as_they_were(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
-    made = detector_of(tmp_path, random.integers(0, 256, (40, 9, 13)).astype(np.uint8), "{channels: 1, patch: 4}")
-    assert made.images is not None and made.images.patch == 4
+    detector = detector_of(tmp_path, random.integers(0, 256, (40, 9, 13)).astype(np.uint8), "{channels: 1, patch: 4}")
+    assert detector.images is not None and detector.images.patch == 4
     new = random.integers(0, 256, (9, 13)).astype(np.uint8)
     Image.fromarray(new).save(tmp_path / "new.png")
-    (batch,), tally = scored(made, tmp_path / "new.png")
+    (batch,), tally = scored(detector, tmp_path / "new.png")
     assert tally.rows == 6 and batch["position"].to_pylist() == [1, 2, 3, 4, 5, 6]
     patches = np.stack([new[top : top + 4, left : left + 4] for top in (0, 4) for left in (0, 4, 8)])
-    assert np.array_equal(batch["score"].to_numpy(), made.score(made.inputs(patches[:, None])).score)
+    assert np.array_equal(batch["score"].to_numpy(), detector.score(detector.inputs(patches[:, None])).score)
 
 
 @pytest.mark.parametrize("together", [7, 4096])
@@ -167,16 +169,18 @@ def test_rejects_are_written_together(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_files_of_one_name_are_told_apart_and_none_is_scored_twice(tmp_path: Path) -> None:
-    made = detectors.detector()
+    detector = detectors.detector()
     for folder, count in (("jan", 3), ("feb", 5)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "rows.csv").write_text(
             detectors.HEADER + "".join(detectors.csv_lines(detectors.rows(count)))
         )
     both = [str(tmp_path / folder / "rows.csv") for folder in ("jan", "feb")]
-    found = score_files.files_of(made, [*both, both[0]], tmp_path)
-    assert [file.name for file in found] == both
+    files = score_files.files_of(detector, [*both, both[0]], tmp_path)
+    assert [file.name for file in files] == both
     tally = Tally()
-    rows = [row for file in found for batch in score_files.score_file(made, file, tally) for row in batch.to_pylist()]
+    rows = [
+        row for file in files for batch in score_files.score_file(detector, file, tally) for row in batch.to_pylist()
+    ]
     assert tally.rows == 8 and len({(row["source"], row["position"]) for row in rows}) == 8
-    assert [file.name for file in score_files.files_of(made, both[:1], tmp_path)] == ["rows.csv"]
+    assert [file.name for file in score_files.files_of(detector, both[:1], tmp_path)] == ["rows.csv"]

@@ -19,27 +19,27 @@ from tests.pipeline import detectors
 
 def test_rows_of_a_table_are_told_by_their_values() -> None:
     rows = detectors.rows(50)
-    found = training_rows.of_rows(rows)
-    assert found.dtype == np.uint64 and len(np.unique(found)) == 50
+    digests = training_rows.of_rows(rows)
+    assert digests.dtype == np.uint64 and len(np.unique(digests)) == 50
     order = np.random.default_rng(0).permutation(50)
-    assert np.array_equal(training_rows.of_rows(rows.take(pa.array(order))), found[order])
-    assert np.array_equal(training_rows.of_rows(rows.select(rows.schema.names[::-1])), found)
+    assert np.array_equal(training_rows.of_rows(rows.take(pa.array(order))), digests[order])
+    assert np.array_equal(training_rows.of_rows(rows.select(rows.schema.names[::-1])), digests)
     changed = rows.set_column(0, "a", pa.array(np.append(rows["a"].to_numpy()[:-1], 9.0)))
-    assert np.flatnonzero(training_rows.of_rows(changed) != found).tolist() == [49]
+    assert np.flatnonzero(training_rows.of_rows(changed) != digests).tolist() == [49]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_are_told_by_their_pixels(channels: int) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (20, channels, 4, 3)).astype(np.uint8)
-    found = training_rows.of_rows(pictures)
-    assert len(np.unique(found)) == 20
-    assert np.array_equal(training_rows.of_rows(pictures[::-2]), found[::-2]), "wherever they lie in memory"
+    images = np.random.default_rng(0).integers(0, 256, (20, channels, 4, 3)).astype(np.uint8)
+    digests = training_rows.of_rows(images)
+    assert len(np.unique(digests)) == 20
+    assert np.array_equal(training_rows.of_rows(images[::-2]), digests[::-2]), "wherever they lie in memory"
 
 
 def test_documents_are_told_by_their_text(tmp_path: Path) -> None:
     """Not by their names or the split that they are in."""
     texts = [f"This is text {number}. It is about {number * number} things." for number in range(30)]
-    found = {}
+    digests_of = {}
     for name, some, split in (("a", texts, 0.3), ("b", texts[::-1], 0.6)):
         (tmp_path / name).mkdir()
         for number, text in enumerate(some):
@@ -48,12 +48,12 @@ def test_documents_are_told_by_their_text(tmp_path: Path) -> None:
         config = SplitConfig(validation=0.1, test=split)
         ingest([source], CleanConfig(), config, 0, tmp_path / f"{name}-corpus", tmp_path / "downloads")
         splits = [Corpus(tmp_path / f"{name}-corpus", which) for which in ("train", "validation", "test")]
-        assert all(len(one) for one in splits)
-        digests = [training_rows.of_documents(one) for one in splits]
-        assert [len(one) for one in digests] == [len(one) for one in splits]
-        found[name] = np.concatenate(digests)
-    assert len(np.unique(found["a"])) == 30
-    assert set(found["a"]) == set(found["b"])
+        assert all(len(part) for part in splits)
+        digests = [training_rows.of_documents(part) for part in splits]
+        assert [len(part) for part in digests] == [len(part) for part in splits]
+        digests_of[name] = np.concatenate(digests)
+    assert len(np.unique(digests_of["a"])) == 30
+    assert set(digests_of["a"]) == set(digests_of["b"])
 
 
 def test_what_was_saved_is_found(tmp_path: Path) -> None:

@@ -31,53 +31,53 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def made(request: pytest.FixtureRequest, homes: Path) -> dict[str, Artifact]:
+def artifacts(request: pytest.FixtureRequest, homes: Path) -> dict[str, Artifact]:
     path = tiny_arrays.recipe(homes / request.param, request.param)
     return tiny_arrays.make(path, homes / request.param)
 
 
-def test_every_row_is_in_one_split(made: dict[str, Artifact]) -> None:
-    corpus, shards = made["ingest"], made["shards"]
+def test_every_row_is_in_one_split(artifacts: dict[str, Artifact]) -> None:
+    corpus, shards = artifacts["ingest"], artifacts["shards"]
     rows = {split: Shards(shards.path / split).rows for split in ("train", "validation", "test")}
     assert sum(rows.values()) == corpus.summary["kept"]
     assert rows == {split: shards.summary[split]["rows"] for split in rows}
     assert rows["validation"] == rows["test"] == round(0.2 * corpus.summary["kept"])
 
 
-def test_shards_hold_what_the_corpus_does(made: dict[str, Artifact]) -> None:
-    corpus, table = ArrayCorpus(made["ingest"].path, "test"), Shards(made["shards"].path / "test")
+def test_shards_hold_what_the_corpus_does(artifacts: dict[str, Artifact]) -> None:
+    corpus, table = ArrayCorpus(artifacts["ingest"].path, "test"), Shards(artifacts["shards"].path / "test")
     rows = table.read(np.arange(table.rows))
     whole = corpus.read(np.arange(len(corpus)))
     assert np.array_equal(np.asarray(rows["label"]), whole.label)
     if corpus.kind == "images":
         assert np.array_equal(np.asarray(rows["input"]), whole.input)
     else:
-        transform = Transform.load(made["transform"].path / TRANSFORM)
+        transform = Transform.load(artifacts["transform"].path / TRANSFORM)
         assert np.array_equal(np.asarray(rows["input"]), transform.apply(whole.input))
         assert set(transform.columns_of) == {"x0", "x1", "x2", "x3", "x4", "colour"}, "the label is no input"
 
 
-def test_the_loss_falls_and_weights_move(made: dict[str, Artifact]) -> None:
-    records = read_records(made["pretrain"].path / METRICS)
+def test_the_loss_falls_and_weights_move(artifacts: dict[str, Artifact]) -> None:
+    records = read_records(artifacts["pretrain"].path / METRICS)
     losses = [record["train/loss"] for record in records if "train/loss" in record]
     assert losses[-1] < 0.8 * losses[0]
-    model = open_model(made["pretrain"].path / MODEL)
-    table = Shards(made["shards"].path / "test")
+    model = open_model(artifacts["pretrain"].path / MODEL)
+    table = Shards(artifacts["shards"].path / "test")
     rows = torch.from_numpy(np.asarray(table.read(np.arange(8))["input"]).astype(np.float32))
-    codes = model.encode(rows / 255 if made["ingest"].summary["kind"] == "images" else rows)
+    codes = model.encode(rows / 255 if artifacts["ingest"].summary["kind"] == "images" else rows)
     assert codes.std(0).min() > 0, "codes vary from row to row"
     assert (model.decode(codes).flatten(1).std(0) > 0).any()
 
 
-def test_speed_is_told_in_what_the_recipe_holds(made: dict[str, Artifact]) -> None:
-    unit = "pictures" if made["ingest"].summary["kind"] == "images" else "rows"
-    names = {name for record in read_records(made["pretrain"].path / METRICS) for name in record}
+def test_speed_is_told_in_what_the_recipe_holds(artifacts: dict[str, Artifact]) -> None:
+    unit = "pictures" if artifacts["ingest"].summary["kind"] == "images" else "rows"
+    names = {name for record in read_records(artifacts["pretrain"].path / METRICS) for name in record}
     assert {f"speed/{unit}_per_second", f"progress/{unit}_seen"} <= names and not [
         name for name in names if "tokens" in name
     ]
-    page = (made["report"].path / "report.md").read_text()
+    page = (artifacts["report"].path / "report.md").read_text()
     assert f" {unit}/s at the end" in page and "tokens" not in page
-    assert (made["report"].path / "figures" / "pretrain" / "throughput.png").is_file()
+    assert (artifacts["report"].path / "figures" / "pretrain" / "throughput.png").is_file()
 
 
 def test_the_line_of_a_running_training() -> None:
@@ -92,25 +92,25 @@ def test_the_line_of_a_running_training() -> None:
     )
 
 
-def test_a_model_of_a_table_keeps_its_transform(made: dict[str, Artifact]) -> None:
-    beside = made["pretrain"].path / MODEL / TRANSFORM
-    if made["ingest"].summary["kind"] == "table":
-        assert beside.read_bytes() == (made["transform"].path / TRANSFORM).read_bytes()
+def test_a_model_of_a_table_keeps_its_transform(artifacts: dict[str, Artifact]) -> None:
+    beside = artifacts["pretrain"].path / MODEL / TRANSFORM
+    if artifacts["ingest"].summary["kind"] == "table":
+        assert beside.read_bytes() == (artifacts["transform"].path / TRANSFORM).read_bytes()
     else:
         assert not beside.exists()
 
 
-def test_the_report_tells_codes_from_components(made: dict[str, Artifact]) -> None:
-    report = json.loads((made["report"].path / "report.json").read_text())
+def test_the_report_tells_codes_from_components(artifacts: dict[str, Artifact]) -> None:
+    report = json.loads((artifacts["report"].path / "report.json").read_text())
     codes = report["downstream"]["codes"]
     assert codes["notes"]["features"]["auto-encoder"]["error"] != codes["notes"]["features"]["PCA"]["error"] > 0
     assert {"knn", "linear"} <= set(codes["notes"]["features"]["auto-encoder"])
-    page = (made["report"].path / "report.md").read_text()
+    page = (artifacts["report"].path / "report.md").read_text()
     assert codes["verdict"] in page
     shown = [line.partition("(")[2].rstrip(")") for line in page.splitlines() if line.startswith("![")]
     assert len(shown) >= 2
-    assert [name for name in shown if not (made["report"].path / name).is_file()] == []
-    card = (made["pretrain"].path / MODEL / "README.md").read_text()
+    assert [name for name in shown if not (artifacts["report"].path / name).is_file()] == []
+    card = (artifacts["pretrain"].path / MODEL / "README.md").read_text()
     assert "open_encoder" in card and "| rows kept |" in card
 
 
@@ -122,15 +122,15 @@ def test_making_it_again_gives_the_same_bytes(kind: str, homes: Path, tmp_path: 
     assert [first[name].key for name in same] == [second[name].key for name in same]
     for name in ("ingest", "shards"):
         assert first[name].output_digest == second[name].output_digest
-    weights = [one["pretrain"].path / MODEL / "model.safetensors" for one in (first, second)]
+    weights = [artifacts_of["pretrain"].path / MODEL / "model.safetensors" for artifacts_of in (first, second)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_one_number_is_a_code_too(tmp_path: Path) -> None:
     network = "{architecture: mlp, config: {hidden: [8], bottleneck: 1}}"
-    made = tiny_arrays.make(tiny_arrays.recipe(tmp_path, network=network), tmp_path, "train.steps=5")
-    found = made["codes"].summary
-    assert found and (made["report"].path / "report.md").is_file()
+    artifacts = tiny_arrays.make(tiny_arrays.recipe(tmp_path, network=network), tmp_path, "train.steps=5")
+    summary = artifacts["codes"].summary
+    assert summary and (artifacts["report"].path / "report.md").is_file()
 
 
 def test_two_numbers_a_row_are_drawn_of_any_number() -> None:
@@ -142,8 +142,8 @@ def test_two_numbers_a_row_are_drawn_of_any_number() -> None:
 
 def test_one_class_training_never_sees_an_anomaly(homes: Path, tmp_path: Path) -> None:
     path = tiny_arrays.recipe(tmp_path, downstream="[]")
-    made = tiny_arrays.make(path, tmp_path, "data.train_on=normal", "train.steps=2")
-    train, test = (Shards(made["shards"].path / split) for split in ("train", "test"))
+    artifacts = tiny_arrays.make(path, tmp_path, "data.train_on=normal", "train.steps=2")
+    train, test = (Shards(artifacts["shards"].path / split) for split in ("train", "test"))
     assert set(np.asarray(train.read(np.arange(train.rows))["label"])) == {0}
     assert set(np.asarray(test.read(np.arange(test.rows))["label"])) == {0, 1}
     with pytest.raises(UserError, match=r"data\.train_on: normal needs labels"):
@@ -159,7 +159,7 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             ["data.kind=tables"],
@@ -181,8 +181,8 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
         (["network.architecture=bert"], "network.architecture: 'bert' is no auto-encoder; choose mlp or conv"),
     ],
 )
-def test_mistakes_get_one_sentence(settings: list[str], said: str, tmp_path: Path) -> None:
+def test_mistakes_get_one_sentence(settings: list[str], message: str, tmp_path: Path) -> None:
     path = tiny_arrays.recipe(tmp_path)
     with pytest.raises(UserError) as caught:
         tiny_arrays.make(path, tmp_path, *settings)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -133,10 +133,10 @@ def test_killed_at_every_step_of_making(tmp_path, after):
         if status == 0:
             break
         assert status in (KILLED, PASSED)
-        whole = check_whole_or_absent(Store(root))
-        check_rerun(Store(root), whole)
+        is_whole = check_whole_or_absent(Store(root))
+        check_rerun(Store(root), is_whole)
         if status == KILLED:
-            outcomes.append(whole)
+            outcomes.append(is_whole)
     assert len(outcomes) > 15, "the steps were not reached"
     assert outcomes == sorted(outcomes), "once committed, it stays"
     assert set(outcomes) == {False, True}
@@ -264,8 +264,8 @@ def test_everything_is_on_the_disk_before_the_manifest_appears(tmp_path, monkeyp
     monkeypatch.setattr(os, "link", note_link)
     artifact, _ = Store(tmp_path).produce(STAGE, {})
     before = set(events[: events.index("commit")])
-    made = {artifact.path, *artifact.path.rglob("*"), artifact.path.parent, tmp_path}
-    assert {str(path) for path in made} <= before
+    paths = {artifact.path, *artifact.path.rglob("*"), artifact.path.parent, tmp_path}
+    assert {str(path) for path in paths} <= before
     assert any(Path(path).name.startswith(f".{MANIFEST}") for path in before)
     assert str(artifact.path.parent) in events[events.index("commit") :]
 

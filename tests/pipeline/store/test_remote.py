@@ -38,22 +38,22 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
 def test_shards_are_trained_on_without_a_copy(store: Store, tmp_path: Path) -> None:
     recipe = load(tiny.recipe(tmp_path))
     context = Context(placement=recipe.placement.model_dump(mode="json"))
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     nodes = dag.nodes(recipe, tmp_path / "downloads")[:4]
     for node in nodes[:3]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
     local, _ = Store(tmp_path / "local").produce(
-        nodes[3].stage, nodes[3].config, dag.inputs_of(nodes[3], made), context
+        nodes[3].stage, nodes[3].config, dag.inputs_of(nodes[3], artifacts), context
     )
     copies = store.home / ".copies"
     assert any(path.name.startswith("shards-") for path in copies.iterdir())
     shutil.rmtree(copies)
-    for name, artifact in made.items():
-        found = store.get(artifact.key)
-        assert found is not None
-        made[name] = found
-    assert made["shards"].uri.startswith("s3://sesame/store/shards-")
-    trained, _ = store.produce(nodes[3].stage, nodes[3].config, dag.inputs_of(nodes[3], made), context)
+    for name, artifact in artifacts.items():
+        remote = store.get(artifact.key)
+        assert remote is not None
+        artifacts[name] = remote
+    assert artifacts["shards"].uri.startswith("s3://sesame/store/shards-")
+    trained, _ = store.produce(nodes[3].stage, nodes[3].config, dag.inputs_of(nodes[3], artifacts), context)
     assert trained.output_digest == local.output_digest
     assert not any(path.name.startswith("shards-") for path in copies.iterdir())
     assert any((store.downloads / "shards").iterdir())

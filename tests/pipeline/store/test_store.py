@@ -25,7 +25,9 @@ def write(config, inputs, out, context):
     """A stage that writes what it was told, and what its inputs hold."""
     (out / "deep" / "er").mkdir(parents=True)
     (out / "deep" / "er" / "text").write_text(str(config["text"]))
-    (out / "read").write_text("".join((one.path / "read").read_text() for one in inputs.values()) + config["text"])
+    (out / "read").write_text(
+        "".join((artifact.path / "read").read_text() for artifact in inputs.values()) + config["text"]
+    )
     (out / "empty").touch()
     return {"length": len(config["text"]), "licences": config.get("licences", [])}
 
@@ -90,7 +92,7 @@ def test_an_artifact_is_made_once_and_found_again(store):
     assert again.summary == {"length": 1, "licences": []}
     assert again.size == 2
     assert store.verify(again) == []
-    assert [found.key for found in store.list()] == [KEY] == store.keys()
+    assert [listed.key for listed in store.list()] == [KEY] == store.keys()
 
 
 def test_a_stage_reads_its_inputs_and_gets_a_context(store, tmp_path):
@@ -287,11 +289,11 @@ def test_a_torn_manifest_is_damage_whatever_its_length(tmp_path):
     store = Store(tmp_path)
     artifact, _ = store.produce(WRITE, {"text": "a"})
     path = tmp_path / artifact.key / MANIFEST
-    whole = path.read_bytes()
-    for length in range(len(whole) - 1):
+    content = path.read_bytes()
+    for length in range(len(content) - 1):
         with pytest.raises(UserError, match="damaged"):
-            read_manifest(whole[:length], artifact.key, str(path))
-    path.write_bytes(whole[:100])
+            read_manifest(content[:length], artifact.key, str(path))
+    path.write_bytes(content[:100])
     with pytest.raises(UserError, match=f"{path} is damaged .*; delete the artifact {artifact.key} and rerun"):
         store.produce(WRITE, {"text": "a"})
     with pytest.raises(UserError, match="is damaged"):
@@ -404,13 +406,13 @@ def test_racing_processes_end_with_one_valid_artifact(tmp_path):
         )
         for _ in range(4)
     ]
-    said = []
+    outputs = []
     for racer in racers:
         out, err = racer.communicate(timeout=60)
         assert racer.returncode == 0, err
-        said.append(out.split())
-    assert len({(attempt, digest) for attempt, digest, _ in said}) == 1
-    assert sorted(reused for *_, reused in said) == ["False", "True", "True", "True"]
+        outputs.append(out.split())
+    assert len({(attempt, digest) for attempt, digest, _ in outputs}) == 1
+    assert sorted(reused for *_, reused in outputs) == ["False", "True", "True", "True"]
     store = Store(tmp_path)
     (artifact,) = store.list()
     assert store.verify(artifact) == []
@@ -466,7 +468,9 @@ def test_a_lock_is_of_the_file_that_is_there(tmp_path, monkeypatch):
 
 def die(monkeypatch):
     """Attempts begun from now on look as if their process had died at once."""
-    monkeypatch.setattr(store_live, "sign", lambda: b'{"machine": "%s", "pid": 1, "started": 0, "time": 0}' % machine)
+    monkeypatch.setattr(
+        store_live, "sign_of_life", lambda: b'{"machine": "%s", "pid": 1, "started": 0, "time": 0}' % machine
+    )
 
 
 machine = store_live.machine().encode()
@@ -535,9 +539,9 @@ def test_life_elsewhere_is_believed_for_a_while():
     import time
 
     def sign(**changes):
-        return json.dumps({**json.loads(store_live.sign()), **changes}).encode()
+        return json.dumps({**json.loads(store_live.sign_of_life()), **changes}).encode()
 
-    assert store_live.is_live(store_live.sign())
+    assert store_live.is_live(store_live.sign_of_life())
     assert not store_live.is_live(sign(pid=2**22 + 1)), "no such process"
     assert not store_live.is_live(sign(started=0)), "the number of another process"
     assert store_live.is_live(sign(machine="elsewhere", pid=2**22 + 1, time=time.time() - 60))
@@ -557,7 +561,7 @@ def test_a_sign_of_life_is_renewed(monkeypatch):
         if len(beats) > 4:
             enough.set()
 
-    with store_live.alive(renew, lambda: dropped.append(len(beats))):
+    with store_live.heartbeat(renew, lambda: dropped.append(len(beats))):
         assert enough.wait(5)
     count = len(beats)
     assert beats == sorted(beats)

@@ -149,8 +149,8 @@ def test_what_is_refused_is_set_aside_and_the_rest_arrives(
     with caplog.at_level(logging.WARNING):
         assert tracker.close() == 0
     assert "set aside" in caplog.text
-    found = runs_of(client, "refused")["flow"]
-    assert (found.data.params, found.data.metrics) == ({"seed": "1"}, {"loss": 1.0})
+    flow = runs_of(client, "refused")["flow"]
+    assert (flow.data.params, flow.data.metrics) == ({"seed": "1"}, {"loss": 1.0})
     entries = [json.loads(line) for line in (tmp_path / "tracking" / "refused.aside").read_text().splitlines()]
     assert [entry["operation"]["op"] for entry in entries] == ["params", "artifact", "nonsense"]
     assert all(entry["final"] for entry in entries)

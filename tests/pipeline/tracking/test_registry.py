@@ -212,9 +212,9 @@ def test_a_network_whose_tokenizer_has_no_padding(tmp_path: Path, export: Path) 
 
 def test_who_becomes_the_champion(home: Path, export: Path, reader: Registry) -> None:
     def champion() -> str:
-        found = reader.champion("gate")
-        assert found is not None
-        return found.version
+        version = reader.champion("gate")
+        assert version is not None
+        return version.version
 
     assert registered(home, export, "gate", 0.5)[1].endswith("there was none")
     decision = registered(home, export, "gate", 0.4)[1]
@@ -250,8 +250,8 @@ def test_the_newest_of_the_others_is_the_challenger(home: Path, export: Path, cl
         return asked.decision() or ""
 
     assert made(1.0, 0.1) == "version 1 of losses is the champion with 1 ± 0.1: there was none"
-    said = "version 2 of losses stays a challenger: 1.5 ± 0.2 is higher than the 1 ± 0.1 of version 1, the champion"
-    assert made(1.5, 0.2) == said
+    sentence = "version 2 of losses stays a challenger: 1.5 ± 0.2 is higher than the 1 ± 0.1 of version 1, the champion"
+    assert made(1.5, 0.2) == sentence
     assert (alias("champion"), alias("challenger")) == ("1", "2")
     evaluation = registry.digest(EVALUATION)
     assert "is the champion" in reader.promote("losses", "2", Score(0.5, evaluation, "lower"))

@@ -102,15 +102,15 @@ def test_what_was_written_is_read_whatever_was_cut_off(operations: list[dict[str
         cut = data.draw(st.integers(0, size))
         if operations:
             os.truncate(spool.path, cut)
-        whole = sum(end <= cut for end in ends)
-        assert [operation for operation, _ in spool.read(0)] == operations[:whole]
+        num_whole = sum(end <= cut for end in ends)
+        assert [operation for operation, _ in spool.read(0)] == operations[:num_whole]
         again = Spool(Path(folder), "cut")
         again.append({"op": "end", "id": "a"})
         again.close()
         read = [operation for operation, _ in again.read(0) if operation]
         if cut in [end - 1 for end in ends]:  # nothing but the line's end was lost
-            whole += 1
-        assert read == [*operations[:whole], {"op": "end", "id": "a"}]
+            num_whole += 1
+        assert read == [*operations[:num_whole], {"op": "end", "id": "a"}]
 
 
 @given(operations=st.lists(st.one_of(st.none(), OPERATION), max_size=12))

@@ -59,13 +59,13 @@ def test_values_that_mlflow_would_not_keep(tmp_path: Path, uri: str, client: Any
     run.tags({"long": "z" * 9000})
     run.end()
     assert tracker.close() == 0
-    (found,) = runs_of(client, "odd values").values()
-    assert found.data.metrics == {"f32": 0.5, "n": 3.0, "weird _name_/é_": 2.0}
-    assert (found.data.tags["sesame.nonfinite"], found.data.tags["sesame.nonnumeric"]) == ("4", "2")
-    assert len(found.data.tags["long"]) == tracking.LONGEST_TAG
+    (mlflow_run,) = runs_of(client, "odd values").values()
+    assert mlflow_run.data.metrics == {"f32": 0.5, "n": 3.0, "weird _name_/é_": 2.0}
+    assert (mlflow_run.data.tags["sesame.nonfinite"], mlflow_run.data.tags["sesame.nonnumeric"]) == ("4", "2")
+    assert len(mlflow_run.data.tags["long"]) == tracking.LONGEST_TAG
     note = "(6001 characters, in params-long.json)"
-    assert found.data.params == {"long": note, "fits": "y" * 6000, "a.b": "[1, null]", "a.c": "{}", "d": ""}
-    stored = client.download_artifacts(found.info.run_id, "params-long.json", str(tmp_path))
+    assert mlflow_run.data.params == {"long": note, "fits": "y" * 6000, "a.b": "[1, null]", "a.c": "{}", "d": ""}
+    stored = client.download_artifacts(mlflow_run.info.run_id, "params-long.json", str(tmp_path))
     assert json.loads(Path(stored).read_text()) == {"long": "x" * 6001}
 
 
@@ -88,8 +88,8 @@ def test_a_table_is_what_mlflow_would_log_itself(tmp_path: Path, uri: str, clien
     assert ours.data.tags["mlflow.loggedArtifacts"] == theirs.data.tags["mlflow.loggedArtifacts"]
     for file in files:
         assert stored(client, ours, file) == stored(client, theirs, file)
-        found = [dict(zip(columns, row, strict=True)) for row in rows]
-        assert table(client, ours, file) == table(client, theirs, file) == found
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        assert table(client, ours, file) == table(client, theirs, file) == records
 
 
 def test_cells_that_json_does_not_have(tmp_path: Path, uri: str, client: Any) -> None:
@@ -98,11 +98,12 @@ def test_cells_that_json_does_not_have(tmp_path: Path, uri: str, client: Any) ->
         run.table(["a", "b", "c"], [[math.nan, -math.inf, None], [10**400, Path("x"), "\ud800"]], "odd.json")
         run.table(["a"], [], "none.json")
     assert tracker.close() == 0
-    (found,) = runs_of(client, "odd cells").values()
+    (mlflow_run,) = runs_of(client, "odd cells").values()
     rows = [[None, None, None], [10**400, "x", "\ud800"]]
-    assert stored(client, found, "odd.json") == {"columns": ["a", "b", "c"], "data": rows}
+    assert stored(client, mlflow_run, "odd.json") == {"columns": ["a", "b", "c"], "data": rows}
     assert (
-        stored(client, found, "none.json") == {"columns": ["a"], "data": []} and table(client, found, "none.json") == []
+        stored(client, mlflow_run, "none.json") == {"columns": ["a"], "data": []}
+        and table(client, mlflow_run, "none.json") == []
     )
 
 
@@ -130,9 +131,9 @@ def test_many_params_and_metrics(tmp_path: Path, uri: str, client: Any) -> None:
         run.metrics({f"k{number}": step for number in range(7)}, step)
     run.end()
     assert tracker.close() == 0
-    (found,) = runs_of(client, "many").values()
-    assert (len(found.data.params), len(found.data.metrics)) == (250, 1507)
-    assert history(client, found, "k6") == [(step, float(step)) for step in range(300)]
+    (mlflow_run,) = runs_of(client, "many").values()
+    assert (len(mlflow_run.data.params), len(mlflow_run.data.metrics)) == (250, 1507)
+    assert history(client, mlflow_run, "k6") == [(step, float(step)) for step in range(300)]
 
 
 def test_a_context_ends_its_run(tmp_path: Path, uri: str, client: Any) -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.downstream.anomaly import baselines
 from pipeline.downstream.anomaly.job import Baseline
-from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, Measured, recall_at
+from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, Measurements, recall_at
 
 
 def rows(count: int, seed: int, width: float = 1.0) -> np.ndarray:
@@ -22,12 +22,12 @@ def rows(count: int, seed: int, width: float = 1.0) -> np.ndarray:
 @pytest.mark.parametrize("name", sorted({*baselines.DETECTORS} - {"pyod-autoencoder", "pyod-vae", "deepsvdd"}))
 def test_a_detector_tells_anomalies_by_rows_alone(name: str) -> None:
     test = np.concatenate([rows(40, 1), rows(40, 2, width=4.0)])
-    found = baselines.fit(name, rows(200, 0), seed=0)
-    scores = found[name](test)
+    detectors = baselines.fit(name, rows(200, 0), seed=0)
+    scores = detectors[name](test)
     assert roc_auc_score(np.repeat([0, 1], 40), scores) > 0.8
-    alone = np.concatenate([found[name](row[None]) for row in test])
+    alone = np.concatenate([detectors[name](row[None]) for row in test])
     np.testing.assert_allclose(alone, scores, rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(found[name](test[::-1])[::-1], scores, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(detectors[name](test[::-1])[::-1], scores, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["ecod", "copod"])
@@ -75,7 +75,7 @@ def test_recall_at_false_alarms_keeps_below_them() -> None:
 
 
 def test_measures_are_means_over_splits() -> None:
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     truth = np.array([False, False, True, True])
     for scores in ([0.0, 1.0, 2.0, 3.0], [0.0, 3.0, 1.0, 2.0]):
         measured.add({"one": np.array(scores)}, truth)
@@ -90,7 +90,7 @@ def test_measures_are_means_over_splits() -> None:
 
 
 def test_the_curve_of_precision_is_that_of_average_precision() -> None:
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     measured.add({"one": np.array([5.0, 4.0, 3.0, 2.0, 1.0])}, np.array([False, False, True, True, True]))
     grid, precision = measured.precision_recall("one")
     assert precision[np.searchsorted(grid, 0.6)] == pytest.approx(2 / 4)  # though 3 of 5 are right further on

@@ -45,17 +45,17 @@ def test_ranks_are_spread_evenly(count: int, wanted: range | list[int]) -> None:
 @pytest.mark.parametrize("score", [STANDARDISED, DISTANCE])
 def test_normal_ones_come_first_each_from_the_least_unusual(score: str) -> None:
     rows, truth, scores = pictures()
-    found = anomaly_images.groups(rows, truth, scores, 0.5, Halves(), score, 3)  # type: ignore[arg-type]
-    assert list(found) == ["normal", "anomalies"]
-    for one, which in zip(found.values(), (~truth, truth), strict=True):
-        assert one.inputs.shape == one.rebuilt.shape == (3, 1, 4, 5) and one.errors.shape == (3, 4, 5)
-        assert np.array_equal(one.scores, np.sort(one.scores))
-        assert (one.scores[0], one.scores[-1]) == (scores[which].min(), scores[which].max())
-        np.testing.assert_allclose(one.inputs[:, 0, 0, 0], one.scores, rtol=1e-6)
-        np.testing.assert_allclose(one.rebuilt, one.inputs / 2)
-        wanted = np.square(one.inputs[:, 0] / 2) * (10 if score == STANDARDISED else 1)
-        np.testing.assert_allclose(one.errors, wanted, rtol=1e-6)
-        assert np.array_equal(one.flagged, one.scores > 0.5)
+    groups = anomaly_images.groups(rows, truth, scores, 0.5, Halves(), score, 3)  # type: ignore[arg-type]
+    assert list(groups) == ["normal", "anomalies"]
+    for group, which in zip(groups.values(), (~truth, truth), strict=True):
+        assert group.inputs.shape == group.rebuilt.shape == (3, 1, 4, 5) and group.errors.shape == (3, 4, 5)
+        assert np.array_equal(group.scores, np.sort(group.scores))
+        assert (group.scores[0], group.scores[-1]) == (scores[which].min(), scores[which].max())
+        np.testing.assert_allclose(group.inputs[:, 0, 0, 0], group.scores, rtol=1e-6)
+        np.testing.assert_allclose(group.rebuilt, group.inputs / 2)
+        wanted = np.square(group.inputs[:, 0] / 2) * (10 if score == STANDARDISED else 1)
+        np.testing.assert_allclose(group.errors, wanted, rtol=1e-6)
+        assert np.array_equal(group.flagged, group.scores > 0.5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -63,8 +63,8 @@ def test_the_figure_is_as_wide_as_what_it_shows(channels: int, tmp_path: Path) -
     rows, truth, scores = pictures(channels)
     sizes = []
     for count in (2, 8):
-        found = anomaly_images.groups(rows, truth, scores, 0.5, Halves(), STANDARDISED, count)  # type: ignore[arg-type]
-        path = anomaly_images.draw(found, STANDARDISED, tmp_path / f"{count}.png")
+        groups = anomaly_images.groups(rows, truth, scores, 0.5, Halves(), STANDARDISED, count)  # type: ignore[arg-type]
+        path = anomaly_images.draw(groups, STANDARDISED, tmp_path / f"{count}.png")
         sizes.append(Image.open(path).size)
     assert sizes[0][0] < sizes[1][0] and sizes[0][1] == sizes[1][1]
 
@@ -79,24 +79,24 @@ def test_a_detector_of_standardised_images_says_so_and_scores_them_whatever_thei
         placement="{threads: 1}",
     )
     light = "data.images={channels: 1, standardise: true}"
-    made = tiny_arrays.make(path, tmp_path, light, "data.normal=['0']")
-    found = RowDetector.open(made["anomaly"].path / DETECTOR)
-    assert found.images is not None and found.images.standardise
+    artifacts = tiny_arrays.make(path, tmp_path, light, "data.normal=['0']")
+    detector = RowDetector.open(artifacts["anomaly"].path / DETECTOR)
+    assert detector.images is not None and detector.images.standardise
     plain = tiny_arrays.make(path, tmp_path, "data.normal=['0']")
     usual = RowDetector.open(plain["anomaly"].path / DETECTOR).images
     assert usual is not None and not usual.standardise
-    assert plain["ingest"].output_digest != made["ingest"].output_digest
+    assert plain["ingest"].output_digest != artifacts["ingest"].output_digest
 
     pixels = np.random.default_rng(0).integers(0, 100, (8, 8)).astype(np.uint8)
     scores = []
     for name, picture in {"dark.png": pixels, "light.png": 2 * pixels}.items():
         Image.fromarray(picture).save(tmp_path / name)
-        files = files_of(found, [str(tmp_path / name)], tmp_path)
-        (batch,) = score_file(found, files[0], Tally())
+        files = files_of(detector, [str(tmp_path / name)], tmp_path)
+        (batch,) = score_file(detector, files[0], Tally())
         scores.append(batch["score"][0].as_py())
     assert scores[0] == pytest.approx(scores[1], rel=0.05)
 
-    (candidate,) = read(made["anomaly"].path).candidates
-    folder, corpus = made["anomaly"].path / candidate.path, made["ingest"].path
+    (candidate,) = read(artifacts["anomaly"].path).candidates
+    folder, corpus = artifacts["anomaly"].path / candidate.path, artifacts["ingest"].path
     verdict = champion.propose(tmp_path / "home", "images", candidate, folder, corpus)
     assert verdict is not None and verdict.measure == AUROC, "labels decide, not how few are flagged"

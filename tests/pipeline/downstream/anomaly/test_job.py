@@ -46,12 +46,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(home: Path) -> dict[str, Artifact]:
+def artifacts(home: Path) -> dict[str, Artifact]:
     return tiny_arrays.make(tiny_arrays.recipe(home, downstream=f"[{{{JOB}}}]", **SECTIONS), home)
 
 
-def test_the_report_is_whole(made: dict[str, Artifact]) -> None:
-    report = whole_report(made["anomaly"])
+def test_the_report_is_whole(artifacts: dict[str, Artifact]) -> None:
+    report = whole_report(artifacts["anomaly"])
     methods = [row[0].strip("*") for row in report.tables[0].rows]
     assert len(methods) == len(set(methods)) == len(report.notes["methods"])
     wanted = {"denoising: standardised-error", "denoising: error", "variational: likelihood", "pca", "knn", "ecod"}
@@ -60,20 +60,20 @@ def test_the_report_is_whole(made: dict[str, Artifact]) -> None:
         "**denoising: standardised-error**",
         "**variational: likelihood**",
     ]
-    for found in report.notes["methods"].values():
-        assert all(len(values) == 3 and 0 <= min(values) <= max(values) <= 1 for values in found.values())
-    page = (made["anomaly"].path / "report.md").read_text()
+    for metrics in report.notes["methods"].values():
+        assert all(len(values) == 3 and 0 <= min(values) <= max(values) <= 1 for values in metrics.values())
+    page = (artifacts["anomaly"].path / "report.md").read_text()
     assert "no anomaly among them" in page and "which published figures are of. Noise was guessed." in page
     assert all(f"### {other.title}" in page for other in report.tables[1:])
     (candidate,) = report.candidates
     assert (candidate.kind, candidate.path, candidate.score) == ("detector", "detector", None)
 
 
-def test_what_stays_is_told_of(made: dict[str, Artifact], home: Path, tmp_path: Path) -> None:
+def test_what_stays_is_told_of(artifacts: dict[str, Artifact], home: Path, tmp_path: Path) -> None:
     """44 held-out rows promise 1 in 45, not 1 in 100; and too few leave nothing."""
-    held_out = sum(RowDetector.open(made["anomaly"].path / "detector").baseline.counts["score"])
+    held_out = sum(RowDetector.open(artifacts["anomaly"].path / "detector").baseline.counts["score"])
     assert 40 < held_out < 48
-    assert f"may flag {1 / (held_out + 1):.1%} of normal ones, not 1.0%" in whole_report(made["anomaly"]).verdict
+    assert f"may flag {1 / (held_out + 1):.1%} of normal ones, not 1.0%" in whole_report(artifacts["anomaly"]).verdict
     job = "{name: anomaly, task: anomaly, seeds: 1, baselines: [pca], marked: []}"
     few = tiny_arrays.recipe(tmp_path, downstream=f"[{job}]", **SECTIONS)
     other = tiny_arrays.make(few, tmp_path, "data.split={validation: 0.03, test: 0.2}", "train.steps=10")["anomaly"]
@@ -81,30 +81,30 @@ def test_what_stays_is_told_of(made: dict[str, Artifact], home: Path, tmp_path: 
     assert "No detector is left for new rows: its threshold needs 10 normal rows" in whole_report(other).verdict
 
 
-def test_anomalies_are_told_from_normal_rows(made: dict[str, Artifact]) -> None:
-    found = whole_report(made["anomaly"]).notes["methods"]
-    assert np.mean(found["denoising: standardised-error"]["auroc"]) > 0.9
-    assert np.mean(found["variational: likelihood"]["auroc"]) > 0.8
-    assert len(set(found["denoising: error"]["auroc"])) > 1, "each split is a network of its own"
+def test_anomalies_are_told_from_normal_rows(artifacts: dict[str, Artifact]) -> None:
+    metrics = whole_report(artifacts["anomaly"]).notes["methods"]
+    assert np.mean(metrics["denoising: standardised-error"]["auroc"]) > 0.9
+    assert np.mean(metrics["variational: likelihood"]["auroc"]) > 0.8
+    assert len(set(metrics["denoising: error"]["auroc"])) > 1, "each split is a network of its own"
 
 
-def test_the_candidate_is_chosen_by_normal_rows(made: dict[str, Artifact]) -> None:
-    rows = table(whole_report(made["anomaly"]), "Candidates of denoising").rows
+def test_the_candidate_is_chosen_by_normal_rows(artifacts: dict[str, Artifact]) -> None:
+    rows = table(whole_report(artifacts["anomaly"]), "Candidates of denoising").rows
     losses = {name.strip("*"): float(loss) for name, loss in rows}
     assert min(losses, key=losses.__getitem__) == "mlp 16-4 tanh"
     assert [name for name, _ in rows if name.startswith("**")] == ["**mlp 16-4 tanh**"]
 
 
-def test_thresholds_are_told(made: dict[str, Artifact]) -> None:
-    rows = table(whole_report(made["anomaly"]), "Thresholds for 1 % false alarms").rows
+def test_thresholds_are_told(artifacts: dict[str, Artifact]) -> None:
+    rows = table(whole_report(artifacts["anomaly"]), "Thresholds for 1 % false alarms").rows
     assert [row[1] for row in rows] == ["by quantile", "by tail", "by labels"] * 2
-    summary = made["anomaly"].summary
+    summary = artifacts["anomaly"].summary
     assert summary["false_alarms/by_quantile"] < 0.15
     assert summary["recall/by_quantile"] > summary["false_alarms/by_quantile"]
 
 
-def test_reasons_name_columns_and_what_they_held(made: dict[str, Artifact]) -> None:
-    for reason in whole_report(made["anomaly"]).notes["reasons"]:
+def test_reasons_name_columns_and_what_they_held(artifacts: dict[str, Artifact]) -> None:
+    for reason in whole_report(artifacts["anomaly"]).notes["reasons"]:
         assert reason["row"].startswith("rows.csv") or "rows.csv" in reason["row"]
         assert reason["label"] in ("odd", "usual")
         shares = [column["share"] for column in reason["columns"]]
@@ -112,20 +112,20 @@ def test_reasons_name_columns_and_what_they_held(made: dict[str, Artifact]) -> N
         assert {column["column"] for column in reason["columns"]} == {*(f"x{i}" for i in range(5)), "colour"}
 
 
-def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
-    assert tiny_arrays.rerun(made, "anomaly", tmp_path / "again") == made["anomaly"].summary
+def test_a_rerun_finds_the_same(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    assert tiny_arrays.rerun(artifacts, "anomaly", tmp_path / "again") == artifacts["anomaly"].summary
 
 
 @pytest.mark.parametrize("settings", [(), ("data.train_on=normal", "downstream.0.false_alarms=0.05")])
 def test_the_detector_tells_what_it_has_learned_from(
-    made: dict[str, Artifact], home: Path, settings: tuple[str, ...]
+    artifacts: dict[str, Artifact], home: Path, settings: tuple[str, ...]
 ) -> None:
     """Rows of the shards: of the training split all or the normal ones."""
-    found = tiny_arrays.make(home / "tiny-table.yaml", home, *settings) if settings else made
-    folder = found["anomaly"].path / DETECTOR
+    others = tiny_arrays.make(home / "tiny-table.yaml", home, *settings) if settings else artifacts
+    folder = others["anomaly"].path / DETECTOR
     wanted = set[int]()
     for split in ("train", "validation"):
-        corpus = ArrayCorpus(found["ingest"].path, split)
+        corpus = ArrayCorpus(others["ingest"].path, split)
         batch = corpus.read(np.arange(len(corpus)))
         digests = training_rows.of_rows(batch.input)
         wanted |= set(digests[batch.label == 0] if settings and split == "train" else digests)
@@ -133,13 +133,13 @@ def test_the_detector_tells_what_it_has_learned_from(
     assert RowDetector.open(folder).false_alarms == (0.05 if settings else 0.01)
 
 
-def pool_of(made: dict[str, Artifact], **settings: Any) -> Pool:
+def pool_of(artifacts: dict[str, Artifact], **settings: Any) -> Pool:
     job = Config(task="anomaly", name="anomaly", **{"marked": [4], **settings})
-    return Pool(made["ingest"].path, job, 0)
+    return Pool(artifacts["ingest"].path, job, 0)
 
 
-def test_a_draw_parts_the_rows(made: dict[str, Artifact]) -> None:
-    pool = pool_of(made)
+def test_a_draw_parts_the_rows(artifacts: dict[str, Artifact]) -> None:
+    pool = pool_of(artifacts)
     draw = pool.draw(0)
     parts = [draw.learn, draw.held_out, draw.marked, draw.test]
     assert sorted(np.concatenate(parts)) == list(range(len(pool.anomalous))), "each row once"
@@ -147,20 +147,20 @@ def test_a_draw_parts_the_rows(made: dict[str, Artifact]) -> None:
     assert np.array_equal(pool.anomalous[draw.test], draw.truth)
     normal = int((~pool.anomalous).sum())
     assert len(draw.train) == round(0.7 * normal) and len(draw.held_out) == round(0.2 * len(draw.train))
-    again, other = pool_of(made).draw(0), pool.draw(1)
+    again, other = pool_of(artifacts).draw(0), pool.draw(1)
     assert np.array_equal(again.learn, draw.learn) and not np.array_equal(np.sort(other.learn), np.sort(draw.learn))
 
 
-def test_contamination_mixes_unmarked_anomalies_in(made: dict[str, Artifact]) -> None:
-    pool = pool_of(made, contamination=0.05)
+def test_contamination_mixes_unmarked_anomalies_in(artifacts: dict[str, Artifact]) -> None:
+    pool = pool_of(artifacts, contamination=0.05)
     draw = pool.draw(0)
     assert pool.anomalous[draw.train].mean() == pytest.approx(0.05, abs=0.01)
     assert not set(draw.train) & {*draw.test, *draw.marked}
     assert pool.anomalous[draw.learn].any()
 
 
-def test_the_transform_is_fitted_on_what_is_learned_from(made: dict[str, Artifact]) -> None:
-    pool = pool_of(made)
+def test_the_transform_is_fitted_on_what_is_learned_from(artifacts: dict[str, Artifact]) -> None:
+    pool = pool_of(artifacts)
     draw = pool.draw(0)
     rows = pool.scaled(draw.learn, {"indicators": "never", "fill": "mean"})
     assert rows.transform is not None
@@ -169,10 +169,10 @@ def test_the_transform_is_fitted_on_what_is_learned_from(made: dict[str, Artifac
     assert np.abs(rows.inputs[draw.test][:, numbers].mean(0)).min() > 1e-4
 
 
-def test_fewer_rows_can_be_drawn(made: dict[str, Artifact]) -> None:
-    pool = pool_of(made, rows=100)
+def test_fewer_rows_can_be_drawn(artifacts: dict[str, Artifact]) -> None:
+    pool = pool_of(artifacts, rows=100)
     assert len(pool.anomalous) == 100
-    whole = pool_of(made)
+    whole = pool_of(artifacts)
     known = {whole.named(number) for number in range(len(whole.anomalous))}
     assert {pool.named(number) for number in range(100)} <= known
 
@@ -186,10 +186,10 @@ def test_fewer_rows_can_be_drawn(made: dict[str, Artifact]) -> None:
     ],
 )
 def test_draws_that_cannot_be_made_are_refused(
-    made: dict[str, Artifact], settings: dict[str, Any], complaint: str
+    artifacts: dict[str, Artifact], settings: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        pool_of(made, **settings).draw(0)
+        pool_of(artifacts, **settings).draw(0)
 
 
 def plane(count: int, seed: int, scale: float = 1.0) -> pa.RecordBatch:
@@ -226,10 +226,10 @@ def test_a_planted_fault_is_named() -> None:
         moved = normal + 2.0 * np.std(normal)
         rows = rows.set_column(column, names[column], pa.array(moved))
         inputs = transform.apply(rows)
-        found = explain(rows, inputs, scorer, transform)
-        right += sum(reasons[0]["column"] == names[column] for reasons in found)
-        assert found[0][0]["value"] == f"{moved[0]:.4g}" and found[0][0]["value"] in sentence(found[0])
-        expected = np.array([float(reasons[0]["expected"]) for reasons in found])
+        explained = explain(rows, inputs, scorer, transform)
+        right += sum(reasons[0]["column"] == names[column] for reasons in explained)
+        assert explained[0][0]["value"] == f"{moved[0]:.4g}" and explained[0][0]["value"] in sentence(explained[0])
+        expected = np.array([float(reasons[0]["expected"]) for reasons in explained])
         assert np.median(np.abs(expected - normal)) < 0.5 * np.median(np.abs(moved - normal))
     assert right >= 0.95 * 120, f"{right} of 120 faults named"
 
@@ -240,8 +240,8 @@ def test_the_scale_of_a_column_does_not_matter() -> None:
         transform, scorer = trained_on(plane(300, seed=0, scale=scale))
         rows = plane(30, seed=1, scale=scale)
         scores.append(scorer.scores(transform.apply(rows)))
-    for name, found in scores[0].items():
-        np.testing.assert_allclose(scores[1][name], found, rtol=0.02, atol=1e-4)
+    for name, values in scores[0].items():
+        np.testing.assert_allclose(scores[1][name], values, rtol=0.02, atol=1e-4)
 
 
 def test_features_of_a_column_are_added_up() -> None:

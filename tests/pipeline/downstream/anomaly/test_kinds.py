@@ -11,7 +11,7 @@ from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly import kinds as anomaly_kinds
 from pipeline.downstream.anomaly.job import Config
-from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measured
+from pipeline.downstream.anomaly.measures import KNOWN, NEW, Measurements
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.load import load
 from tests.pipeline import tiny_arrays
@@ -27,9 +27,9 @@ JOB = (
 def pictures(path: Path, count: int = 240) -> Path:
     """Grey 8×8 pictures with a bright row (half of them), column, corner or cross."""
     random = np.random.default_rng(6)
-    made = random.integers(0, 40, (count, 8, 8), np.uint8)
+    pixels = random.integers(0, 40, (count, 8, 8), np.uint8)
     kinds = np.where(np.arange(count) % 2, 0, 1 + np.arange(count) // 2 % 3)
-    for picture, kind in zip(made, kinds, strict=True):
+    for picture, kind in zip(pixels, kinds, strict=True):
         place = random.integers(2, 6)
         if kind == 2:
             picture[:3, :3] = 220
@@ -37,7 +37,7 @@ def pictures(path: Path, count: int = 240) -> Path:
             picture[place] = 220
         if kind in (1, 3):
             picture[:, place] = 220
-    np.savez(path, x=made, y=np.array(MARKS)[kinds])
+    np.savez(path, x=pixels, y=np.array(MARKS)[kinds])
     return path
 
 
@@ -60,13 +60,13 @@ def recipe(home: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(home: Path, recipe: Path) -> dict[str, Artifact]:
+def artifacts(home: Path, recipe: Path) -> dict[str, Artifact]:
     return tiny_arrays.make(recipe, home)
 
 
-def pool_of(made: dict[str, Artifact], **settings: object) -> Pool:
+def pool_of(artifacts: dict[str, Artifact], **settings: object) -> Pool:
     values = {"normal": ["row"], "marked": [3], "known_kinds": 1, "train_share": 0.6, **settings}
-    return Pool(made["ingest"].path, Config(task="anomaly", name="anomaly", **values), 0)  # type: ignore[arg-type]
+    return Pool(artifacts["ingest"].path, Config(task="anomaly", name="anomaly", **values), 0)  # type: ignore[arg-type]
 
 
 def test_areas_are_of_each_kind_beside_all_normal_rows() -> None:
@@ -74,7 +74,7 @@ def test_areas_are_of_each_kind_beside_all_normal_rows() -> None:
     kinds = np.array(["usual", "usual", "a", "a", "b", "c"])
     truth = kinds != "usual"
     scores = np.array([0.0, 2.0, 3.0, 4.0, 1.0, -1.0])
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     measured.add({"m": scores}, truth)
     measured.add_kinds({"m": scores}, truth, kinds, {"b"})
     assert measured.by_kind["m"] == {"a": [(1.0, False)], "b": [(0.5, True)], "c": [(0.0, False)]}
@@ -86,7 +86,7 @@ def test_areas_are_of_each_kind_beside_all_normal_rows() -> None:
 def test_a_classifiers_kinds_are_told_where_they_are_new() -> None:
     kinds = np.array(["usual", "a", "b"])
     truth = kinds != "usual"
-    measured = Measured(0.01)
+    measured = Measurements(0.01)
     for known, score in (("a", 1.0), ("b", -1.0)):
         scores = {"knn": np.array([0, 1, score]), "logistic regression, 5 marked": np.array([0, 1, score])}
         measured.add(scores, truth)
@@ -99,24 +99,24 @@ def test_a_classifiers_kinds_are_told_where_they_are_new() -> None:
     assert both.rows[0] == ["knn", "50.00 ± 70.71", "100.00 ± 0.00"]
 
 
-def test_marked_anomalies_are_of_known_kinds_each_in_turn(made: dict[str, Artifact]) -> None:
-    pool = pool_of(made)
+def test_marked_anomalies_are_of_known_kinds_each_in_turn(artifacts: dict[str, Artifact]) -> None:
+    pool = pool_of(artifacts)
     assert pool.kinds == ["column", "corner", "cross"]
     draws = [pool.draw(number) for number in range(6)]
-    assert [len(draw.known) for draw in draws] == [1] * 6
-    assert frozenset().union(*(draw.known for draw in draws[:3])) == set(pool.kinds)
-    assert [draw.known for draw in draws[:3]] == [draw.known for draw in draws[3:]]
+    assert [len(draw.known_kinds) for draw in draws] == [1] * 6
+    assert frozenset().union(*(draw.known_kinds for draw in draws[:3])) == set(pool.kinds)
+    assert [draw.known_kinds for draw in draws[:3]] == [draw.known_kinds for draw in draws[3:]]
     for draw in draws:
-        assert set(pool.labels[draw.marked]) == draw.known and len(draw.marked) == 3
+        assert set(pool.labels[draw.marked]) == draw.known_kinds and len(draw.marked) == 3
         assert set(pool.labels[draw.test]) == {*MARKS}, "of known kinds, too, others are left to test on"
         parts = np.concatenate([draw.learn, draw.held_out, draw.marked, draw.test])
         assert sorted(parts) == list(range(len(pool.labels))), "each row once"
 
 
-def test_known_kinds_do_not_change_what_is_learned_from(made: dict[str, Artifact]) -> None:
-    mine, plain = pool_of(made).draw(1), pool_of(made, known_kinds=0).draw(1)
+def test_known_kinds_do_not_change_what_is_learned_from(artifacts: dict[str, Artifact]) -> None:
+    mine, plain = pool_of(artifacts).draw(1), pool_of(artifacts, known_kinds=0).draw(1)
     assert np.array_equal(mine.learn, plain.learn) and np.array_equal(mine.held_out, plain.held_out)
-    assert not plain.known and len(plain.test) == len(mine.test)
+    assert not plain.known_kinds and len(plain.test) == len(mine.test)
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_known_kinds_do_not_change_what_is_learned_from(made: dict[str, Artifact
     [({"known_kinds": 3}, "are of 3 kinds, and 3 known ones"), ({"marked": [40]}, "leave none of them to test on")],
 )
 def test_draws_that_cannot_be_made_are_refused(
-    made: dict[str, Artifact], settings: dict[str, object], complaint: str
+    artifacts: dict[str, Artifact], settings: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        pool_of(made, **settings).draw(0)
+        pool_of(artifacts, **settings).draw(0)
 
 
-def test_the_report_sets_known_kinds_beside_new_ones(made: dict[str, Artifact]) -> None:
-    report = whole_report(made["anomaly"])
+def test_the_report_sets_known_kinds_beside_new_ones(artifacts: dict[str, Artifact]) -> None:
+    report = whole_report(artifacts["anomaly"])
     assert "kinds.png" in [figure.file for figure in report.figures]
     both = table(report, "Kinds of anomalies that classifiers were given, and new ones")
     assert [row[0] for row in both.rows][:2] == ["**auto-encoder: standardised-error**", "knn"] and len(
@@ -155,11 +155,11 @@ def test_one_class_training_never_sees_another_picture(recipe: Path, home: Path,
     from data_prep.shards.format import Shards
 
     settings = ("data.train_on=normal", "data.normal=[row, corner]", "train.steps=2", "downstream=[]")
-    made = tiny_arrays.make(recipe, tmp_path, *settings)
+    artifacts = tiny_arrays.make(recipe, tmp_path, *settings)
     found = {}
     for split in ("train", "test"):
-        table = Shards(made["shards"].path / split)
-        classes = made["ingest"].summary["classes"]
+        table = Shards(artifacts["shards"].path / split)
+        classes = artifacts["ingest"].summary["classes"]
         labels = np.asarray(table.read(np.arange(table.rows))["label"])
         found[split] = {classes[label] for label in labels.tolist()}
     assert found == {"train": {"row", "corner"}, "test": {*MARKS}}

@@ -27,7 +27,7 @@ SPLIT = SplitConfig(validation=0.2, test=0.2)
 def table(folder: Path, labels: Sequence[str]) -> Path:
     """Rows of one number and a label each, "NUMBER LABEL"."""
     folder.mkdir(parents=True)
-    (folder / "rows.csv").write_text("\n".join(["a,kind", *(one.replace(" ", ",") for one in labels)]) + "\n")
+    (folder / "rows.csv").write_text("\n".join(["a,kind", *(label.replace(" ", ",") for label in labels)]) + "\n")
     config = TableConfig(target="kind", normal=["usual"])
     ingest_arrays([SourceConfig(path=str(folder / "rows.csv"))], config, 0, SPLIT, 0, folder / "corpus", folder)
     return folder / "corpus"

@@ -16,14 +16,14 @@ SHARES = st.floats(0.001, 0.9)
 
 @given(SCORES, SHARES)
 def test_a_quantile_is_an_order_statistic_and_never_the_minimum(scores: np.ndarray, share: float) -> None:
-    found = by_quantile(scores, share)
-    assert found.value in scores
-    assert found.value > scores.min() or share >= len(scores) / (len(scores) + 1)
-    assert found.promised is not None
-    if found.value < scores.max():
-        assert found.promised <= share + 1e-9
-    flagged = (scores > found.value).sum() + 1  # of these rows and a new one above all of them
-    assert flagged / (len(scores) + 1) == pytest.approx(found.promised)
+    threshold = by_quantile(scores, share)
+    assert threshold.value in scores
+    assert threshold.value > scores.min() or share >= len(scores) / (len(scores) + 1)
+    assert threshold.promised is not None
+    if threshold.value < scores.max():
+        assert threshold.promised <= share + 1e-9
+    flagged = (scores > threshold.value).sum() + 1  # of these rows and a new one above all of them
+    assert flagged / (len(scores) + 1) == pytest.approx(threshold.promised)
 
 
 def test_a_quantile_keeps_its_promise_on_new_rows() -> None:
@@ -43,10 +43,10 @@ def test_too_few_rows_give_the_largest_score_and_say_what_that_promises() -> Non
 def test_a_tail_is_extrapolated(share: float) -> None:
     """Of an exponential distribution: its quantile is −log(share)."""
     random = np.random.default_rng(1)
-    found = [by_tail(7 + 3 * random.exponential(size=3000), share).value for _ in range(8)]
+    thresholds = [by_tail(7 + 3 * random.exponential(size=3000), share).value for _ in range(8)]
     wanted = 7 - 3 * np.log(share)
-    assert np.mean(found) == pytest.approx(wanted, rel=0.05)
-    assert np.std(found) < 0.15 * wanted
+    assert np.mean(thresholds) == pytest.approx(wanted, rel=0.05)
+    assert np.std(thresholds) < 0.15 * wanted
 
 
 def test_a_tail_reaches_beyond_the_largest_score() -> None:
@@ -76,8 +76,10 @@ def test_scores_equal_to_where_the_tail_begins_are_none_of_it() -> None:
     assert by_tail(of_one_value, 0.06) == by_quantile(of_one_value, 0.06), "more than the tail has"
     random = np.random.default_rng(5)
     values = np.concatenate([np.zeros(950), random.exponential(size=50)])
-    found = [by_tail(values, share) for share in (0.04, 0.02, 0.01)]
-    assert [round(1000 * float((values > one.value).mean())) for one in found] == pytest.approx([40, 20, 10], abs=5)
+    thresholds = [by_tail(values, share) for share in (0.04, 0.02, 0.01)]
+    assert [round(1000 * float((values > threshold.value).mean())) for threshold in thresholds] == pytest.approx(
+        [40, 20, 10], abs=5
+    )
 
 
 def test_labels_give_the_best_f1() -> None:

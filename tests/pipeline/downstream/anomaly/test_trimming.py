@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from data_prep.errors import UserError
 from pipeline.downstream.anomaly.job import DetectorConfig
 from pipeline.downstream.anomaly.networks import Detector, detectors
-from pipeline.downstream.anomaly.trimming import FOLDS, kept, least
+from pipeline.downstream.anomaly.trimming import FOLDS, remaining, without_highest
 from pipeline.recipe.load import load
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
@@ -39,9 +39,9 @@ def rows(count: int, anomalies: int, seed: int) -> np.ndarray:
     """Six numbers on a plane; the last rows lie off it."""
     random = np.random.default_rng(seed)
     plane = np.random.default_rng(7).normal(size=(2, 6))
-    made = random.normal(size=(count, 2)) @ plane + 0.1 * random.normal(size=(count, 6))
-    made[count - anomalies :] = 1.5 * random.normal(size=(anomalies, 6))
-    return made.astype(np.float32)
+    values = random.normal(size=(count, 2)) @ plane + 0.1 * random.normal(size=(count, 6))
+    values[count - anomalies :] = 1.5 * random.normal(size=(anomalies, 6))
+    return values.astype(np.float32)
 
 
 @given(
@@ -49,12 +49,12 @@ def rows(count: int, anomalies: int, seed: int) -> np.ndarray:
     st.floats(0, 0.499),
 )
 def test_exactly_the_share_with_the_highest_scores_is_left_out(scores: list[float], share: float) -> None:
-    found = np.array(scores)
-    left = least(found, share)
+    values = np.array(scores)
+    left = without_highest(values, share)
     assert len(left) == len(scores) - round(share * len(scores))
     assert np.array_equal(left, np.unique(left)), "in order, each once"
     out = np.delete(np.arange(len(scores)), left)
-    assert not len(out) or not len(left) or found[left].max() <= found[out].min()
+    assert not len(out) or not len(left) or values[left].max() <= values[out].min()
 
 
 def test_the_core_is_judged_by_what_did_not_learn_from_it_and_all_are_by_the_core() -> None:
@@ -66,7 +66,7 @@ def test_the_core_is_judged_by_what_did_not_learn_from_it_and_all_are_by_the_cor
         asked.append((learn.tolist(), others.tolist()))
         return truth[others]
 
-    left = kept(23, 0.1, judge)
+    left = remaining(23, 0.1, judge)
     everything = list(range(23))
     *folds, (core, last) = asked
     assert len(folds) == FOLDS and all(sorted(learn + others) == everything for learn, others in folds)
@@ -79,7 +79,7 @@ def test_no_stated_contamination_changes_no_bit() -> None:
     train, test = rows(60, 0, seed=0), rows(20, 10, seed=1)
     plain = detector(trim=0).scorer(train, seed=3).scores(test)
     for same in (detector(trim=1).scorer(train, 3), detector(trim=0).scorer(train, 3, contamination=0.2)):
-        assert all(np.array_equal(same.scores(test)[name], found) for name, found in plain.items())
+        assert all(np.array_equal(same.scores(test)[name], values) for name, values in plain.items())
 
 
 def test_unmarked_anomalies_are_found_and_not_learned() -> None:

@@ -29,13 +29,13 @@ SECTIONS = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     home = tmp_path_factory.mktemp("curves")
     return tiny_arrays.make(tiny_arrays.recipe(home, "images", **SECTIONS), home)
 
 
-def test_every_way_is_followed_to_its_end_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
-    report = whole_report(made["curves"])
+def test_every_way_is_followed_to_its_end_and_the_report_is_whole(artifacts: dict[str, Artifact]) -> None:
+    report = whole_report(artifacts["curves"])
     curves = report.notes["curves"]
     assert list(curves) == ["machines", "plain SGD", "relu, Adam"] == [row[0] for row in report.tables[0].rows]
     assert all([step for step, _ in points] == list(range(40, 241, 40)) for points in curves.values())
@@ -46,13 +46,13 @@ def test_every_way_is_followed_to_its_end_and_the_report_is_whole(made: dict[str
     assert errors["relu, Adam"] < report.notes["mean"]
 
 
-def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
-    assert tiny_arrays.rerun(made, "curves", tmp_path / "again") == made["curves"].summary
+def test_a_rerun_finds_the_same(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    assert tiny_arrays.rerun(artifacts, "curves", tmp_path / "again") == artifacts["curves"].summary
 
 
-def test_phases_end_where_training_changes(made: dict[str, Artifact]) -> None:
-    found = phases(made["curves"].config)
-    assert found == {"rbm-1": 40, "rbm-2": 80, "rbm-3": 120, "fine-tuning": 240}
+def test_phases_end_where_training_changes(artifacts: dict[str, Artifact]) -> None:
+    ends = phases(artifacts["curves"].config)
+    assert ends == {"rbm-1": 40, "rbm-2": 80, "rbm-3": 120, "fine-tuning": 240}
 
 
 def test_a_rival_differs_in_what_it_says_alone() -> None:
@@ -62,11 +62,11 @@ def test_a_rival_differs_in_what_it_says_alone() -> None:
         "train": {"steps": 10, "lr": 0.1},
         "corruption": {"kind": "none"},
     }
-    found = changed(config, RivalConfig(name="x", activation="relu", optimizer="sgd", lr=2.0))
-    assert found["objective"] == {"name": "autoencoder", "options": {"loss": "cross-entropy"}}
-    assert found["network"]["config"] == {"hidden": [4], "activation": "relu"}
-    assert found["train"] == {"steps": 10, "lr": 2.0, "optimizer": "sgd"}
-    assert found["corruption"] == config["corruption"]
+    settings = changed(config, RivalConfig(name="x", activation="relu", optimizer="sgd", lr=2.0))
+    assert settings["objective"] == {"name": "autoencoder", "options": {"loss": "cross-entropy"}}
+    assert settings["network"]["config"] == {"hidden": [4], "activation": "relu"}
+    assert settings["train"] == {"steps": 10, "lr": 2.0, "optimizer": "sgd"}
+    assert settings["corruption"] == config["corruption"]
 
 
 def test_plain_gradient_descent_is_one_step_along_the_gradient() -> None:
@@ -82,7 +82,7 @@ def test_plain_gradient_descent_is_one_step_along_the_gradient() -> None:
 
 
 def test_plain_gradient_descent_goes_on_from_a_checkpoint_bit_by_bit(tmp_path: Path) -> None:
-    whole = tiny_training.losses("autoencoder", optimizer="sgd", lr=0.5)
+    uninterrupted = tiny_training.losses("autoencoder", optimizer="sgd", lr=0.5)
     stopped: list[float] = []
     first = tiny_training.training(
         "autoencoder", optimizer="sgd", lr=0.5, checkpoints=tmp_path, log=lambda r: stopped.append(r["train/loss"])
@@ -90,7 +90,7 @@ def test_plain_gradient_descent_goes_on_from_a_checkpoint_bit_by_bit(tmp_path: P
     first.stop = lambda: len(stopped) >= 6
     assert first.run()["stopped"]
     rest = tiny_training.losses("autoencoder", optimizer="sgd", lr=0.5, checkpoints=tmp_path)
-    assert rest == whole[len(whole) - len(rest) :] and 0 < len(rest) < len(whole)
+    assert rest == uninterrupted[len(uninterrupted) - len(rest) :] and 0 < len(rest) < len(uninterrupted)
 
 
 def test_the_optimizer_is_in_a_key_only_where_it_is_another(tmp_path: Path) -> None:
@@ -102,13 +102,13 @@ def test_the_optimizer_is_in_a_key_only_where_it_is_another(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (["train.optimizer=sgd", "placement.zero=2"], "train.optimizer: sgd has no state for ZeRO to divide"),
         (["objective={name: autoencoder}"], "objective.name: curves is of rbm, found autoencoder"),
     ],
 )
-def test_what_does_not_fit_gets_one_sentence(settings: list[str], said: str, tmp_path: Path) -> None:
+def test_what_does_not_fit_gets_one_sentence(settings: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load(tiny_arrays.recipe(tmp_path, "images", **SECTIONS), overrides=settings)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import torch
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream.autoencoders import discrete_measures as measures
-from pipeline.downstream.train_in_memory import train_on
+from pipeline.downstream.train_in_memory import train_objective
 from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
 from tests.pipeline import tiny_arrays
@@ -95,7 +95,7 @@ def test_a_prior_learns_a_chain_to_its_entropy_and_draws_from_it() -> None:
     torch.manual_seed(0)
     objective = PriorObjective(CodePrior(PriorConfig(size=3, places=6, hidden=24)))
     train = {"global_batch": 128, "steps": 500, "lr": 1e-2, "schedule": "cosine", "precision": "fp32"}
-    records = train_on(objective, {"codes": _chain(6000, 0)}, train, 1, Context(placement={"threads": 1}))
+    records = train_objective(objective, {"codes": _chain(6000, 0)}, train, 1, Context(placement={"threads": 1}))
     assert records[-1]["train/loss"] < 0.8 * records[0]["train/loss"]
     prior = objective.prior.eval()
     stays = 0.8 + 0.2 / 3
@@ -150,9 +150,9 @@ def test_attributes_say_what_a_picture_is() -> None:
     y, x = np.mgrid[:12, :12]
     slash = (np.abs(x + y - 11) <= 1).astype(np.float32)  # from the lower left to the upper right
     thin = (x == 2).astype(np.float32)
-    pictures = np.stack([slash, slash[:, ::-1], thin, thin[:, ::-1]])[:, None]
-    found = measures.attributes(pictures, np.array([0, 0, 1, 1]), ["cross", "bar"])
-    assert found["is cross"].tolist() == [True, True, False, False]
-    assert found["leaning right"].tolist()[:2] == [True, False]
-    assert found["far right"].tolist()[2:] == [False, True]
-    assert found["much ink"].tolist() == found["wide"].tolist() == [True, True, False, False]
+    images = np.stack([slash, slash[:, ::-1], thin, thin[:, ::-1]])[:, None]
+    attributes = measures.attributes(images, np.array([0, 0, 1, 1]), ["cross", "bar"])
+    assert attributes["is cross"].tolist() == [True, True, False, False]
+    assert attributes["leaning right"].tolist()[:2] == [True, False]
+    assert attributes["far right"].tolist()[2:] == [False, True]
+    assert attributes["much ink"].tolist() == attributes["wide"].tolist() == [True, True, False, False]

@@ -33,27 +33,29 @@ SECTIONS = {
 
 
 @pytest.fixture(scope="module", params=("images", "table"))
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     home = tmp_path_factory.mktemp(request.param)
     return tiny_arrays.make(tiny_arrays.recipe(home, request.param, **SECTIONS), home)
 
 
-def test_bounds_are_in_order_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
-    report = whole_report(made["generation"])
+def test_bounds_are_in_order_and_the_report_is_whole(artifacts: dict[str, Artifact]) -> None:
+    report = whole_report(artifacts["generation"])
     found, notes = report.notes["bounds"], report.notes
     assert found["ELBO"]["nats"] < found["importance-weighted, k = 20"]["nats"]
     assert found["ELBO"]["bits"] > found["importance-weighted, k = 20"]["bits"]
     assert 0 < notes["dimensions_in_use"] <= len(notes["variances"])
-    table = Shards(made["shards"].path / "test")
+    table = Shards(artifacts["shards"].path / "test")
     rows = scaled(np.asarray(table.read(np.arange(table.rows))["input"]))
-    one_by_one = [float(open_model(made["pretrain"].path / MODEL).elbo(torch.from_numpy(row[None]))) for row in rows]
+    one_by_one = [
+        float(open_model(artifacts["pretrain"].path / MODEL).elbo(torch.from_numpy(row[None]))) for row in rows
+    ]
     assert found["ELBO"]["nats"] == pytest.approx(np.mean(one_by_one), abs=1e-3), "a bound is a row's own"
-    size = 3 if made["ingest"].summary["kind"] == "images" else 1
+    size = 3 if artifacts["ingest"].summary["kind"] == "images" else 1
     assert len(report.figures) == size
 
 
-def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
-    assert tiny_arrays.rerun(made, "generation", tmp_path / "again") == made["generation"].summary
+def test_a_rerun_finds_the_same(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    assert tiny_arrays.rerun(artifacts, "generation", tmp_path / "again") == artifacts["generation"].summary
 
 
 def _learned(rows: np.ndarray, network: dict[str, Any], steps: int) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from data_prep.corruptions.noise import NoiseConfig
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
-from pipeline.downstream.autoencoders.restoration import psnr, spoilt
+from pipeline.downstream.autoencoders.restoration import corrupted, psnr
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 
@@ -30,33 +30,33 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(home: Path) -> dict[str, Artifact]:
+def artifacts(home: Path) -> dict[str, Artifact]:
     return tiny_arrays.make(tiny_arrays.recipe(home, "images", downstream=f"[{JOB}]", **SECTIONS), home)
 
 
-def test_noise_is_taken_off_and_the_report_is_whole(made: dict[str, Artifact]) -> None:
-    report = whole_report(made["restoration"])
+def test_noise_is_taken_off_and_the_report_is_whole(artifacts: dict[str, Artifact]) -> None:
+    report = whole_report(artifacts["restoration"])
     assert [row[0] for row in report.tables[0].rows] == ["plain", "salt-and-pepper 0.2", "gaussian 0.4"]
     for kind in ("salt-and-pepper 0.2", "gaussian 0.4"):
-        found = report.notes["kinds"][kind]
-        assert min(found["restored"]) > found["before"] + 1
-        assert min(found["restored"]) > max(found["by_plain"])
-        assert len(set(found["restored"])) == len(found["accuracy"]) == 2, "each seed is a network of its own"
+        scores = report.notes["kinds"][kind]
+        assert min(scores["restored"]) > scores["before"] + 1
+        assert min(scores["restored"]) > max(scores["by_plain"])
+        assert len(set(scores["restored"])) == len(scores["accuracy"]) == 2, "each seed is a network of its own"
     assert "restored" in report.verdict or "restores" in report.verdict
 
 
-def test_a_rerun_finds_the_same(made: dict[str, Artifact], tmp_path: Path) -> None:
-    assert tiny_arrays.rerun(made, "restoration", tmp_path / "again") == made["restoration"].summary
+def test_a_rerun_finds_the_same(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    assert tiny_arrays.rerun(artifacts, "restoration", tmp_path / "again") == artifacts["restoration"].summary
 
 
 def test_images_are_spoilt_by_their_own_numbers() -> None:
     rows = {"input": np.full((6, 1, 8, 8), 100, np.uint8), "row": np.arange(6)}
     noise = NoiseConfig(kind="masking", level=0.5)
-    whole = spoilt(rows, noise, 3)
-    part = spoilt({name: np.asarray(values)[[4, 1]] for name, values in rows.items()}, noise, 3)
-    assert np.array_equal(part, whole[[4, 1]])
-    assert not np.array_equal(whole[0], whole[1])
-    assert not np.array_equal(spoilt(rows, noise, 4), whole)
+    images = corrupted(rows, noise, 3)
+    part = corrupted({name: np.asarray(values)[[4, 1]] for name, values in rows.items()}, noise, 3)
+    assert np.array_equal(part, images[[4, 1]])
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(corrupted(rows, noise, 4), images)
 
 
 def test_psnr_is_that_of_bytes() -> None:
@@ -67,14 +67,14 @@ def test_psnr_is_that_of_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "said"),
+    ("sections", "message"),
     [
         ({}, "corruption.kind: restoration needs noise"),
         ({"corruption": SECTIONS["corruption"], "objective": "{name: vae}"}, "objective.name: restoration is of"),
     ],
 )
-def test_what_does_not_fit_gets_one_sentence(sections: dict[str, str], said: str, tmp_path: Path) -> None:
+def test_what_does_not_fit_gets_one_sentence(sections: dict[str, str], message: str, tmp_path: Path) -> None:
     path = tiny_arrays.recipe(tmp_path, "images", downstream=f"[{JOB}]", **sections)
     with pytest.raises(UserError) as caught:
         tiny_arrays.make(path, tmp_path)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -52,26 +52,26 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(home: Path) -> dict[str, Artifact]:
+def artifacts(home: Path) -> dict[str, Artifact]:
     return tiny_arrays.make(home / "tiny.yaml", home)
 
 
-def test_photographs_are_cut_into_patches(made: dict[str, Artifact], home: Path) -> None:
-    corpus = ArrayCorpus(made["ingest"].path, "train")
+def test_photographs_are_cut_into_patches(artifacts: dict[str, Artifact], home: Path) -> None:
+    corpus = ArrayCorpus(artifacts["ingest"].path, "train")
     assert corpus.shape == (3, 16, 16)
-    assert made["ingest"].summary["rows"] == 4 * 4 + 4 * 4 + 4 * 4
-    whole = np.asarray(Image.open(home / "train" / "0.png")).transpose(2, 0, 1)
-    pieces = {whole[:, y : y + 16, x : x + 16].tobytes() for y in range(0, 64, 16) for x in range(0, 64, 16)}
-    found = {row.tobytes() for row in corpus.read(np.arange(len(corpus))).input}
-    assert len(found & pieces) >= 0.6 * len(pieces)
+    assert artifacts["ingest"].summary["rows"] == 4 * 4 + 4 * 4 + 4 * 4
+    photograph = np.asarray(Image.open(home / "train" / "0.png")).transpose(2, 0, 1)
+    pieces = {photograph[:, y : y + 16, x : x + 16].tobytes() for y in range(0, 64, 16) for x in range(0, 64, 16)}
+    patches = {row.tobytes() for row in corpus.read(np.arange(len(corpus))).input}
+    assert len(patches & pieces) >= 0.6 * len(pieces)
 
 
 def test_pictures_smaller_than_a_patch_are_rejected(home: Path, tmp_path: Path) -> None:
     settings = ["data.images.patch=70", "data.max_rejects=1.0", "downstream=[]", "train.steps=1", "data.split={}"]
-    made = tiny_arrays.make(home / "tiny.yaml", tmp_path, *settings)["ingest"]
-    assert made.summary["rejected"] == 2
-    said = [f"is 72 × {width} pixels, smaller than data.images.patch 70" for width in (69, 66)]
-    assert made.summary["reasons"] == dict.fromkeys(said, 1)
+    artifacts = tiny_arrays.make(home / "tiny.yaml", tmp_path, *settings)["ingest"]
+    assert artifacts.summary["rejected"] == 2
+    reasons = [f"is 72 × {width} pixels, smaller than data.images.patch 70" for width in (69, 66)]
+    assert artifacts.summary["reasons"] == dict.fromkeys(reasons, 1)
 
 
 def test_corpora_that_are_not_cut_keep_their_keys(home: Path, tmp_path: Path) -> None:
@@ -81,15 +81,15 @@ def test_corpora_that_are_not_cut_keep_their_keys(home: Path, tmp_path: Path) ->
     assert uncut["data"]["images"] == {"channels": 3, "labels": "none"}
 
 
-def test_the_report_sets_real_files_beside_other_codecs(made: dict[str, Artifact], home: Path) -> None:
-    report = whole_report(made["codec"])
+def test_the_report_sets_real_files_beside_other_codecs(artifacts: dict[str, Artifact], home: Path) -> None:
+    report = whole_report(artifacts["codec"])
     rows = [[float(cell) for cell in row[:7]] for row in report.tables[0].rows]
     assert [row[0] for row in rows] == [0.0005, 0.004, 0.03]
     learned, qualities = [row[4] for row in rows], [row[5] for row in rows]
     assert learned == sorted(learned) and qualities == sorted(qualities), "λ buys quality with bits"
     pictures = [np.asarray(Image.open(home / "test" / f"{n}.png")).transpose(2, 0, 1) for n in (0, 1)]
     for weight, bpp, payload, estimate, without, _, _ in rows:
-        codec = Codec.open(made["codec"].path / "models" / f"{weight:g}")
+        codec = Codec.open(artifacts["codec"].path / "models" / f"{weight:g}")
         sizes = [len(codec.encode(picture)) for picture in pictures]
         each = [8 * size / picture[0].size for size, picture in zip(sizes, pictures, strict=True)]
         assert bpp == pytest.approx(np.mean(each), abs=1e-4)
@@ -115,7 +115,7 @@ def test_training_pictures_are_no_test(home: Path, tmp_path: Path) -> None:
         tiny_arrays.make(home / "tiny.yaml", home, job)
 
 
-def test_other_pictures_are_another_job(home: Path, made: dict[str, Artifact], tmp_path: Path) -> None:
+def test_other_pictures_are_another_job(home: Path, artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     Image.fromarray(photographs(1, seed=9, side=40)[0].transpose(1, 2, 0)).save(tmp_path / "a.png")
     job = f"downstream=[{{name: codec, task: compression, images: [{{path: {tmp_path}}}]}}]"
     first = tiny_arrays.make(home / "tiny.yaml", home, job)["codec"]

@@ -11,7 +11,7 @@ from pipeline.downstream.compression.rate_distortion import (
     JPEG,
     SHORTEST_SIDE,
     STANDARDS,
-    Point,
+    RatePoint,
     bd_rate,
     coded,
     is_multiscale,
@@ -26,8 +26,8 @@ FIRST = [(686.76, 40.28), (309.58, 37.18), (157.11, 34.24), (85.95, 31.42)]
 SECOND = [(893.34, 40.39), (407.8, 37.21), (204.93, 34.17), (112.75, 31.24)]
 
 
-def points(pairs: list[tuple[float, float]]) -> list[Point]:
-    return [Point(rate, quality, 1 - 10 ** (-quality / 20)) for rate, quality in pairs]
+def points(pairs: list[tuple[float, float]]) -> list[RatePoint]:
+    return [RatePoint(rate, quality, 1 - 10 ** (-quality / 20)) for rate, quality in pairs]
 
 
 def photograph(height: int = 180, width: int = 200, channels: int = 3) -> np.ndarray:
@@ -67,8 +67,8 @@ def test_a_share_of_the_bits_everywhere_is_that_share(quality: str) -> None:
 
 
 def test_only_what_both_reach_counts() -> None:
-    line = [Point(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5)]
-    above = [Point(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5, 8)]
+    line = [RatePoint(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5)]
+    above = [RatePoint(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5, 8)]
     assert math.isnan(bd_rate(above, line))
     half = [point._replace(bpp=point.bpp / 2) for point in line[2:]]
     assert bd_rate(half, line) == pytest.approx(-50)
@@ -76,16 +76,16 @@ def test_only_what_both_reach_counts() -> None:
 
 
 def test_where_bits_buy_nothing_there_is_no_rate() -> None:
-    line = [Point(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5)]
-    empty = [Point(2.0**n, math.inf, 1.0) for n in range(5)]  # as of a picture of one colour
-    worse = [Point(1.0, 40.0, 0.9), Point(2.0, 39.0, 0.8)]
+    line = [RatePoint(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5)]
+    empty = [RatePoint(2.0**n, math.inf, 1.0) for n in range(5)]  # as of a picture of one colour
+    worse = [RatePoint(1.0, 40.0, 0.9), RatePoint(2.0, 39.0, 0.8)]
     for curve in (empty, worse, []):
         assert math.isnan(bd_rate(curve, line)) and math.isnan(bd_rate(line, curve))
 
 
 def test_a_point_that_costs_more_and_is_worse_is_left_out() -> None:
     anchor = points(FIRST)
-    worse = [*anchor, Point(200.0, 33.0, 0.5)]
+    worse = [*anchor, RatePoint(200.0, 33.0, 0.5)]
     assert bd_rate(worse, anchor) == pytest.approx(0)
 
 
@@ -105,14 +105,14 @@ def test_standard_codecs_give_more_quality_for_more_bits(name: str, channels: in
     curve, picture = STANDARDS[name], photograph(channels=channels)
     ends = []
     for setting in (curve.settings[0], curve.settings[-1]):
-        size, made = coded(picture, curve, setting)
-        assert made.shape == picture.shape and made.dtype == np.uint8
-        ends.append(measured(picture, made, size))
+        size, decoded = coded(picture, curve, setting)
+        assert decoded.shape == picture.shape and decoded.dtype == np.uint8
+        ends.append(measured(picture, decoded, size))
         assert ends[-1].bpp == 8 * size / picture[0].size
     assert ends[0].bpp < 0.6 * ends[1].bpp and ends[0].psnr + 3 < ends[1].psnr
     assert ends[0].similarity < ends[1].similarity
 
 
 def test_means_are_of_each_measure() -> None:
-    assert mean([Point(1.0, 30.0, 0.8), Point(3.0, 40.0, 0.9)]) == pytest.approx(Point(2.0, 35.0, 0.85))
+    assert mean([RatePoint(1.0, 30.0, 0.8), RatePoint(3.0, 40.0, 0.9)]) == pytest.approx(RatePoint(2.0, 35.0, 0.85))
     assert list(STANDARDS[JPEG].settings) == sorted(STANDARDS[JPEG].settings)

@@ -50,8 +50,8 @@ SENTENCES = ["The farmer's dog (old) watches, again!", "No.", "In 1914 the senat
 
 def test_a_document_is_cut_where_sentences_end() -> None:
     cut = list(passages("a", SENTENCES * 3, 10))
-    assert [one.name for one in cut] == ["a, passage 1", "a, passage 2", "a, passage 3"]
-    assert [sentence for one in cut for sentence in one.sentences] == SENTENCES * 3
+    assert [passage.name for passage in cut] == ["a, passage 1", "a, passage 2", "a, passage 3"]
+    assert [sentence for passage in cut for sentence in passage.sentences] == SENTENCES * 3
     short = list(passages("a", SENTENCES, 1000))
     assert short == [], "less than half of a passage is none"
     assert list(passages("a", SENTENCES, None)) == [Passage("a", 0, SENTENCES)]
@@ -77,15 +77,15 @@ def test_shuffling_keeps_words_and_punctuation_of_every_sentence(seed: int, plac
 def test_changes_are_keyed_by_seed_draw_and_place() -> None:
     given = [Passage("a", 0, SENTENCES)] * 3
     odd = changed(given, shuffling(0, 0))
-    assert len({tuple(one.sentences) for one in [*given, *odd, *changed(given, shuffling(0, 1))]}) == 7
+    assert len({tuple(passage.sentences) for passage in [*given, *odd, *changed(given, shuffling(0, 1))]}) == 7
     assert changed(given, shuffling(0, 0)) == odd != changed(given, shuffling(1, 0))
 
 
 def test_as_many_words_are_replaced_as_asked() -> None:
     given = [Passage("a", 1, ["one two three four five six seven eight nine ten."])] * 400
     odd = changed(given, replacing(0, 0, 0.3, ["zebra", "zebra", "zebra", "yak"]))
-    words = [word for one in odd for word in WORD.findall(one.text)]
-    assert len(words) == 4000 and {one.text[-1] for one in odd} == {"."}
+    words = [word for passage in odd for word in WORD.findall(passage.text)]
+    assert len(words) == 4000 and {passage.text[-1] for passage in odd} == {"."}
     counts = Counter(words)
     assert abs((counts["zebra"] + counts["yak"]) / 4000 - 0.3) < 0.03
     assert 2 < counts["zebra"] / counts["yak"] < 4, "as often as they are used"
@@ -95,7 +95,7 @@ def test_as_many_words_are_replaced_as_asked() -> None:
 def test_some_are_drawn_in_keyed_order() -> None:
     given = [Passage(str(number), 0, ["x"]) for number in range(50)]
     few = some(given, 10, 0, "p")
-    assert len({one.name for one in few}) == 10 and few == some(given, 10, 0, "p") != some(given, 10, 1, "p")
+    assert len({passage.name for passage in few}) == 10 and few == some(given, 10, 0, "p") != some(given, 10, 1, "p")
     assert sorted(some(given, 100, 0, "p")) == sorted(given) and some([], 5, 0, "p") == []
 
 
@@ -103,20 +103,20 @@ def test_some_are_drawn_in_keyed_order() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     folder = tmp_path_factory.mktemp("documents")
     others = f"others: [{{path: {folder / 'other.jsonl'}}}]"
     return tiny_arrays.make(tiny_documents.recipe(folder, others), folder)
 
 
 @pytest.fixture(scope="module")
-def report(made: dict[str, Artifact]) -> Report:
-    return whole_report(made["unusual"])
+def report(artifacts: dict[str, Artifact]) -> Report:
+    return whole_report(artifacts["unusual"])
 
 
 @pytest.fixture(scope="module")
-def detector(made: dict[str, Artifact]) -> DocumentDetector:
-    opened = open_any(made["unusual"].path / "detector")
+def detector(artifacts: dict[str, Artifact]) -> DocumentDetector:
+    opened = open_any(artifacts["unusual"].path / "detector")
     assert isinstance(opened, DocumentDetector)
     return opened
 
@@ -133,46 +133,46 @@ def test_the_network_sees_what_counting_words_cannot(report: Report) -> None:
     assert len(replaced) == 2, "draws"
 
 
-def test_the_report_says_it_in_words_numbers_and_figures(made: dict[str, Artifact], report: Report) -> None:
-    page = (made["unusual"].path / "report.md").read_text()
+def test_the_report_says_it_in_words_numbers_and_figures(artifacts: dict[str, Artifact], report: Report) -> None:
+    page = (artifacts["unusual"].path / "report.md").read_text()
     assert "shuffled words" in report.verdict and report.verdict in page
     for figure in report.figures:
-        assert (made["unusual"].path / "figures" / figure.file).stat().st_size > 5000
-    summary = made["unusual"].summary
+        assert (artifacts["unusual"].path / "figures" / figure.file).stat().st_size > 5000
+    summary = artifacts["unusual"].summary
     assert summary["auroc/shuffled_words"] == np.mean(report.notes["kinds"]["shuffled words"]["surprisal"]["auroc"])
     assert summary["auroc/shuffled_words/unigram"] == pytest.approx(0.5, abs=1e-9)
     assert summary["base_rate/shuffled_words"] == 0.5
     assert 0 <= summary["false_alarms/by_quantile"] < 0.3
-    whole = (made["report"].path / "report.md").read_text()
+    whole = (artifacts["report"].path / "report.md").read_text()
     assert "](figures/unusual/scores.png)" in whole and report.verdict in whole
-    assert (made["report"].path / "figures" / "unusual" / "words.png").is_file()
+    assert (artifacts["report"].path / "figures" / "unusual" / "words.png").is_file()
 
 
-def test_documents_are_shown_with_their_words(report: Report, made: dict[str, Artifact]) -> None:
-    kinds = Counter(one["kind"] for one in report.notes["documents"])
+def test_documents_are_shown_with_their_words(report: Report, artifacts: dict[str, Artifact]) -> None:
+    kinds = Counter(document["kind"] for document in report.notes["documents"])
     assert set(kinds.values()) == {2} and "normal" in kinds and len(kinds) == 4
-    for one in report.notes["documents"]:
-        shares = [share for _, share in one["reasons"]]
+    for document in report.notes["documents"]:
+        shares = [share for _, share in document["reasons"]]
         assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1.0001
-        assert {word for word, _ in one["reasons"]} <= {word for word, _ in one["words"]}
-    test = {one.name for one in of_split(made["ingest"].path, "test", 20, 1000, 0)}
-    assert {one["document"] for one in report.notes["documents"] if one["kind"] == "normal"} <= test
+        assert {word for word, _ in document["reasons"]} <= {word for word, _ in document["words"]}
+    test = {document.name for document in of_split(artifacts["ingest"].path, "test", 20, 1000, 0)}
+    assert {document["document"] for document in report.notes["documents"] if document["kind"] == "normal"} <= test
 
 
-def test_few_held_out_normals_pass_the_threshold(detector: DocumentDetector, made: dict[str, Artifact]) -> None:
-    held_out = of_split(made["ingest"].path, "validation", 20, 60, 0)
-    scores = detector.score(detector.texts.tokens([one.sentences for one in held_out]))
+def test_few_held_out_normals_pass_the_threshold(detector: DocumentDetector, artifacts: dict[str, Artifact]) -> None:
+    held_out = of_split(artifacts["ingest"].path, "validation", 20, 60, 0)
+    scores = detector.score(detector.texts.tokens([passage.sentences for passage in held_out]))
     assert len(held_out) >= 40 and scores.flag.mean() <= 0.02
     assert all(bool(why) == flag for why, flag in zip(scores.reasons, scores.flag, strict=True))
 
 
-def test_scores_rise_with_noise(detector: DocumentDetector, made: dict[str, Artifact]) -> None:
-    normal = of_split(made["ingest"].path, "test", 20, 1000, 0)
+def test_scores_rise_with_noise(detector: DocumentDetector, artifacts: dict[str, Artifact]) -> None:
+    normal = of_split(artifacts["ingest"].path, "test", 20, 1000, 0)
     used = tiny.NOUNS + tiny.VERBS
     means = []
     for share in (0.0, 0.1, 0.3, 0.6):
         odd = changed(normal, replacing(0, 0, share, used))
-        means.append(detector.score(detector.texts.tokens([one.sentences for one in odd])).score.mean())
+        means.append(detector.score(detector.texts.tokens([passage.sentences for passage in odd])).score.mean())
     assert means == sorted(means) and means[-1] > means[0] + 0.5
 
 
@@ -180,21 +180,21 @@ def test_the_word_that_does_not_belong_is_named(detector: DocumentDetector) -> N
     """A noun stands where a verb should."""
     documents, places = [], []
     for text in usual(40, seed=9):
-        sentences = [f"{one}." for one in text.rstrip(".").split(". ")]
+        sentences = [f"{sentence}." for sentence in text.rstrip(".").split(". ")]
         words = sentences[1].split()
         words[2] = words[1]
         sentences[1] = " ".join(words)
         documents.append(sentences)
         places.append(len(sentences[0].split()) + 1 + 2)
     tokens = detector.texts.tokens(documents)
-    found = detector.network.surprises(tokens)
+    surprisals = detector.network.surprises(tokens)
     right = 0
     for number, place in enumerate(places):
-        words = detector.words(tokens, found, number)
+        words = detector.words(tokens, surprisals, number)
         assert [word for word, _ in words] == " ".join(documents[number]).lower().replace(".", " .").split()
         worst = sorted(range(len(words)), key=lambda at: -words[at][1])[:2]
         right += place in worst
-        named = [word for word, _ in detector.reasons(tokens, found, number, len(words))]
+        named = [word for word, _ in detector.reasons(tokens, surprisals, number, len(words))]
         assert len(set(named)) == len(named) and set(named) <= {word for word, _ in words}
     assert right > 32, f"{right} of 40"
 
@@ -205,17 +205,17 @@ def test_the_word_that_does_not_belong_is_named(detector: DocumentDetector) -> N
 def usual(count: int, seed: int = 0) -> list[str]:
     """Four sentences each, of a few favourite words, as in training."""
     random = np.random.default_rng(seed)
-    found = []
+    documents = []
     for _ in range(count):
         own = random.choice(tiny.NOUNS, 4, replace=False)
-        found.append(
+        documents.append(
             " ".join(
                 f"The {random.choice(own)} {random.choice(tiny.VERBS)} the {random.choice(own)} "
                 f"{random.choice(tiny.ENDS)}."
                 for _ in range(4)
             )
         )
-    return found
+    return documents
 
 
 def scored(detector: DocumentDetector, folder: Path) -> tuple[list[dict[str, Any]], Tally]:
@@ -252,8 +252,8 @@ def test_a_documents_score_is_the_same_in_any_file(detector: DocumentDetector, t
         (tmp_path / name).mkdir()
         lines = (json.dumps({"text": texts[number]}) for number in order)
         (tmp_path / name / "a.jsonl").write_text("\n".join(lines) + "\n")
-        found, _ = scored(detector, tmp_path / name)
-        rows[name] = {int(order[row["position"] - 1]): row["score"] for row in found}
+        scores, _ = scored(detector, tmp_path / name)
+        rows[name] = {int(order[row["position"] - 1]): row["score"] for row in scores}
     assert len(rows["one"]) == len(texts)
     for number, score in rows["one"].items():
         assert rows["two"][number] == pytest.approx(score, rel=1e-5)
@@ -286,11 +286,11 @@ def test_drift_is_of_scores_and_lengths(detector: DocumentDetector, tmp_path: Pa
     assert detector.baseline.drift(tally.counts)["tokens"][0] > 0.25
 
 
-def test_a_detector_that_takes_no_order_in_does_not_take_over(made: dict[str, Artifact], tmp_path: Path) -> None:
+def test_a_detector_that_takes_no_order_in_does_not_take_over(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     """Promotion of documents: the same detector with other weights has to tell shuffled words as well."""
     from safetensors.numpy import load_file, save_file
 
-    corpus, good = made["ingest"].path, made["unusual"].path / "detector"
+    corpus, good = artifacts["ingest"].path, artifacts["unusual"].path / "detector"
     first = champion.challenge(tmp_path / "home", "d", good, corpus)
     assert first.promoted and first.measure == "AUROC beside shuffled words" and first.challenger > 0.9
     opened = open_any(good)
@@ -300,15 +300,15 @@ def test_a_detector_that_takes_no_order_in_does_not_take_over(made: dict[str, Ar
     save_file({name: 0 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
     second = champion.challenge(tmp_path / "home", "d", tmp_path / "blunt", corpus)
     assert not second.promoted and second.challenger == pytest.approx(0.5)
-    (candidate,) = whole_report(made["unusual"]).candidates
+    (candidate,) = whole_report(artifacts["unusual"]).candidates
     assert champion.propose(tmp_path / "other", "d", candidate, good, corpus) is not None
     assert champion.propose(tmp_path / "other", "d", candidate, good, corpus) is None, "compared before"
 
 
 def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
-    made: dict[str, Artifact], tmp_path: Path
+    artifacts: dict[str, Artifact], tmp_path: Path
 ) -> None:
-    corpus, good = made["ingest"].path, made["unusual"].path / "detector"
+    corpus, good = artifacts["ingest"].path, artifacts["unusual"].path / "detector"
     splits = {split: training_rows.of_documents(Corpus(corpus, split)) for split in ("train", "validation", "test")}
     assert set(training_rows.load(good)) == {*splits["train"], *splits["validation"]}
     verdict = champion.challenge(tmp_path / "home", "d", good, corpus)
@@ -320,13 +320,13 @@ def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
     tests = Corpus(corpus, "test")
     some = [tests[number].name for number in range(0, len(tests), 4)]
     passages = of_split(corpus, "test", 20, COMPARED, 0)
-    assert after.left_out == sum(one.document in some for one in passages)
+    assert after.left_out == sum(passage.document in some for passage in passages)
 
 
-def test_a_damaged_detector_is_refused(made: dict[str, Artifact], tmp_path: Path) -> None:
-    opened = open_any(made["unusual"].path / "detector")
+def test_a_damaged_detector_is_refused(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
+    opened = open_any(artifacts["unusual"].path / "detector")
     assert isinstance(opened, DocumentDetector)
-    replace(opened, model=made["pretrain"].path / "model").save(tmp_path)
+    replace(opened, model=artifacts["pretrain"].path / "model").save(tmp_path)
     assert not (tmp_path / "model" / "README.md").exists()
     (tmp_path / "model" / "config.json").unlink()
     with pytest.raises(UserError, match="holds no masked LM"):
@@ -392,7 +392,7 @@ def test_recipes_that_cannot_work_are_refused(tmp_path: Path, settings: list[str
     ],
 )
 def test_too_few_documents_are_told_in_one_sentence(
-    made: dict[str, Artifact], tmp_path: Path, settings: dict[str, Any], complaint: str
+    artifacts: dict[str, Artifact], tmp_path: Path, settings: dict[str, Any], complaint: str
 ) -> None:
     from pipeline.stage import Context
 
@@ -400,6 +400,6 @@ def test_too_few_documents_are_told_in_one_sentence(
     if "others" in settings:
         settings = {"others": [{"path": str(tiny_documents.other_kind(tmp_path / "few.jsonl", 5))}]}
     config = config_of_job(recipe, recipe.downstream[0], tmp_path)
-    inputs = {"pretrained": made["pretrain"], "corpus": made["ingest"]}
+    inputs = {"pretrained": artifacts["pretrain"], "corpus": artifacts["ingest"]}
     with pytest.raises(UserError, match=complaint):
         job.run({**config, "job": config["job"] | settings}, inputs, tmp_path, Context(downloads=tmp_path))

@@ -62,15 +62,15 @@ def test_labels_without_an_outside_class_are_scored_by_accuracy() -> None:
 def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Path) -> None:
     words = ("the", "river", "unfathomable", "follows", "the", "farmer")
     example = Example(words=words, tags=(0, 1, 2, 0, 1, 2))
-    whole = encode(TAGGED, [example], tokenizer, 64)
-    assert whole.seen.all() and whole.truth.tolist() == list(example.tags)
-    ids, positions = whole.rows["input"], whole.rows["target_positions"]
+    uncut = encode(TAGGED, [example], tokenizer, 64)
+    assert uncut.fits.all() and uncut.truth.tolist() == list(example.tags)
+    ids, positions = uncut.rows["input"], uncut.rows["target_positions"]
     assert len(ids.row(0)) > len(words) + 2  # type: ignore[union-attr]
     assert positions.row(0)[:3].tolist() == [1, 2, 3]  # type: ignore[union-attr]
-    assert whole.rows["target_ids"].row(0).tolist() == list(example.tags)  # type: ignore[union-attr]
+    assert uncut.rows["target_ids"].row(0).tolist() == list(example.tags)  # type: ignore[union-attr]
     cut = encode(TAGGED, [example], tokenizer, 5)
     assert cut.truth.tolist() == list(example.tags)
-    assert cut.seen.tolist() == [True, True, True, False, False, False]
+    assert cut.fits.tolist() == [True, True, True, False, False, False]
 
 
 def test_baselines() -> None:
@@ -193,8 +193,8 @@ def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_to
     padding = []
 
     def known(batch: Rows) -> np.ndarray:
-        found = ragged(batch, "input").lengths
-        padding.append((found.max() - found).sum())
+        lengths = ragged(batch, "input").lengths
+        padding.append((lengths.max() - lengths).sum())
         return ragged(batch, "target_ids").values if task == "tagging" else np.asarray(batch["label"])
 
     encoded = Encoded(rows, truth, np.ones(len(truth), bool), 0)
