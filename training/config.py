@@ -63,9 +63,9 @@ class OrderConfig(Settings):
     def shares(self, rows: dict[str, int]) -> dict[str, float]:
         """The weight of each part of a mixture, by its number of rows."""
         if self.weights:
-            return {part: self.weights[part] for part in rows}
+            return {name: self.weights[name] for name in rows}
         if self.epochs:
-            return {part: count * self.epochs[part] for part, count in rows.items()}
+            return {name: count * self.epochs[name] for name, count in rows.items()}
         return dict(zip(rows, mixing_weights(list(rows.values()), self.temperature), strict=True))
 
 
@@ -150,8 +150,8 @@ class TrainConfig(Settings):
 
     def of(self, player: str) -> TrainConfig:
         """The same run as the optimizer of one network takes it."""
-        own = self.players.get(player)
-        return self.model_copy(update=own.model_dump(exclude_none=True)) if own else self
+        overrides = self.players.get(player)
+        return self.model_copy(update=overrides.model_dump(exclude_none=True)) if overrides else self
 
     @property
     def longer_from(self) -> int:

@@ -110,15 +110,15 @@ class Stream:
         corpus, epoch, row = self.places.locate(samples)
         parts, places = [], []
         for index in np.unique(corpus):
-            here = np.flatnonzero(corpus == index)
-            rows = self.corpora[index].table.read(row[here])
+            positions = np.flatnonzero(corpus == index)
+            rows = self.corpora[index].table.read(row[positions])
             if self.corruption is not None:
-                draws = Draws(self.keys[index], epoch[here], row[here])
+                draws = Draws(self.keys[index], epoch[positions], row[positions])
                 rows = self.corruption(rows, draws)
             if self.sources is not None:
-                rows = {**rows, "source": np.full(len(here), self.sources[index], np.uint16)}
+                rows = {**rows, "source": np.full(len(positions), self.sources[index], np.uint16)}
             parts.append(rows)
-            places.append(here)
+            places.append(positions)
         if len(parts) == 1:
             return parts[0]
         return take(concat(parts), np.argsort(np.concatenate(places)))

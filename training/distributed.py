@@ -51,7 +51,7 @@ class Worker:
         padded[: len(tensor)] = tensor
         gathered = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(gathered, padded)
-        return [part[:count] for part, count in zip(gathered, counts, strict=True)]
+        return [gathered_rows[:count] for gathered_rows, count in zip(gathered, counts, strict=True)]
 
     def barrier(self) -> None:
         if self.world > 1:
@@ -66,11 +66,11 @@ class Worker:
         return gathered
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """`auto` takes a GPU when there is one."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def set_up_cpu(threads: int | None, workers: int = 1) -> None:

@@ -139,18 +139,18 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     return summary
 
 
-def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
+def augmented(config: AugmentConfig, corrupt: OnRows | None) -> OnRows | None:
     """Change training pictures, `then` corrupt them. Held-out ones are corrupted alone."""
     from data_prep.corruptions.warp import augment
 
     if not config.changes:
-        return then
+        return corrupt
 
-    def both(rows: Rows, draws: Draws) -> Rows:
+    def augment_and_corrupt(rows: Rows, draws: Draws) -> Rows:
         rows = augment(rows, config, draws)
-        return then(rows, draws) if then else rows
+        return corrupt(rows, draws) if corrupt else rows
 
-    return both
+    return augment_and_corrupt
 
 
 def on_load(config: CorruptionConfig, specials: Specials | None = None) -> OnRows | None:

@@ -158,8 +158,8 @@ class Training:
                 if last or done % self.config.log_every == 0:
                     values, warnings = self.watch.record(done)
                     lr = learning_rate(step, self.config)
-                    told = {"warnings": warnings} if warnings else {}
-                    self._report({**values, LEARNING_RATE: lr}, position, **told)
+                    extras = {"warnings": warnings} if warnings else {}
+                    self._report({**values, LEARNING_RATE: lr}, position, **extras)
                 if self._due(self.config.evaluate_every, done) and self.held_out is not None:
                     with self.watch.aside():
                         self._report(self.evaluate(), position)
@@ -208,37 +208,39 @@ class Training:
         self, held_out: Stream, step: int, sums: dict[str, float], weights: dict[str, float]
     ) -> set[str]:
         """Add what so many held-out rows as a step takes give; returns the names of the terms of the loss."""
-        parts = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
+        samples = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
         batches, counted = [], []
-        for part, numbers in enumerate(parts):
+        for number, numbers in enumerate(samples):
             self.watchdog.at("evaluating")
-            torch.manual_seed(key(self.seed, f"evaluation {step}", f"rank {self.worker.rank} part {part}") >> 1)
+            torch.manual_seed(key(self.seed, f"evaluation {step}", f"rank {self.worker.rank} part {number}") >> 1)
             mine = numbers[numbers < self.held_out_rows]
             # Under ZeRO-3 workers need each other in every pass: who has no row takes one that does not count.
-            some = mine if len(mine) else np.zeros(1, np.int64)
-            draws = self._draws(DRAWN_HELD_OUT, some)
-            rows = self.objective.drawn(held_out.read(some), draws)
+            sample_numbers = mine if len(mine) else np.zeros(1, np.int64)
+            draws = self._draws(DRAWN_HELD_OUT, sample_numbers)
+            rows = self.objective.drawn(held_out.read(sample_numbers), draws)
             batch = self._to_device(self.objective.collate(rows))
             batches.append(self.objective.prepare(self.modules, batch, draws))
             counted.append(len(mine))
         terms: set[str] = set()
-        last = self.config.steps - 1
+        last_step = self.config.steps - 1
 
-        def add(loss: Loss, of_terms: Mapping[str, float], share: float) -> None:
+        def add(loss: Loss, term_weights: Mapping[str, float], share: float) -> None:
             terms.update(loss.sums)
-            found = {name: (value, of_terms[name]) for name, value in loss.sums.items()} | loss.metrics
-            for name, (value, weight) in found.items():
+            summed = {name: (value, term_weights[name]) for name, value in loss.sums.items()} | loss.metrics
+            for name, (value, weight) in summed.items():
                 sums[name] += float(value) * share
                 weights[name] += weight * share
 
-        for turn in self.objective.turns(self.phase_at(last), last):
+        for turn in self.objective.turns(self.phase_at(last_step), last_step):
             if isinstance(turn, Whole):
                 features = [turn.features(self.forwards, batch) for batch in batches]
-                kept = [{n: v[:count] for n, v in of.items()} for of, count in zip(features, counted, strict=True)]
-                whole = self._gathered(kept, self._counts(step, self.held_out_rows))
-                loss = turn.whole(whole)
+                counted_features = [
+                    {n: v[:count] for n, v in values.items()} for values, count in zip(features, counted, strict=True)
+                ]
+                gathered = self._gathered(counted_features, self._counts(step, self.held_out_rows))
+                loss = turn.whole(gathered)
                 # Batches weigh by their rows. Every worker has the same loss: one of them counts.
-                num_rows = len(next(iter(whole.values())))
+                num_rows = len(next(iter(gathered.values())))
                 by_rows = Loss({n: v * num_rows for n, v in loss.sums.items()}, loss.metrics)
                 add(by_rows, dict.fromkeys(loss.sums, float(num_rows)), float(self.worker.leads))
             else:
@@ -267,7 +269,7 @@ class Training:
     def _prepared(self, batches: list[Batch], draws: list[Draws]) -> list[Batch]:
         """With what all turns of the step share."""
         with torch.no_grad():
-            return [self.objective.prepare(self.modules, *both) for both in zip(batches, draws, strict=True)]
+            return [self.objective.prepare(self.modules, *pair) for pair in zip(batches, draws, strict=True)]
 
     def _take_turn(self, turn: AnyTurn, batches: list[Batch], step: int) -> bool:
         """Whether the player's update was made."""
@@ -290,16 +292,16 @@ class Training:
         """Numbers added up over all workers; whether one is asked to stop is told on the way."""
         self.watch.alone.stop()
         self.watchdog.at("adding up targets")
-        *totals, asked = self.worker.sum([*local, float(self.stop())])
-        self.stopping |= asked > 0
+        *totals, num_asking = self.worker.sum([*local, float(self.stop())])
+        self.stopping |= num_asking > 0
         return totals
 
     def _backward(self, turn: Turn, batches: list[Batch]) -> dict[str, float]:
         """Gradients of a loss that is a sum over targets; returns how many this worker has, by term."""
         engine, networks, zero = self.engines[turn.player], self._networks(turn.player), self.placement.zero
-        parts = [turn.weights(batch) for batch in batches]
-        names = sorted(parts[0])
-        local = [sum(part[name] for part in parts) for name in names]
+        batch_weights = [turn.weights(batch) for batch in batches]
+        names = sorted(batch_weights[0])
+        local = [sum(by_term[name] for by_term in batch_weights) for name in names]
         weights = dict(zip(names, self._summed(local), strict=True))
         for batch in batches:
             self.watchdog.at("computing")
@@ -318,39 +320,39 @@ class Training:
         engine, networks = self.engines[turn.player], self._networks(turn.player)
         self._summed([])
         states: list[dict[str, Any]] = []
-        parts: list[dict[str, Tensor]] = []
-        kept = [(buffer, buffer.clone()) for e in self.engines.values() for buffer in e.module.buffers()]
+        batch_features: list[dict[str, Tensor]] = []
+        buffers = [(buffer, buffer.clone()) for e in self.engines.values() for buffer in e.module.buffers()]
         with torch.no_grad():
             for batch in batches:
                 self.watchdog.at("computing features")
                 states.append(_random_state(self.worker.device))
-                parts.append(turn.features(networks, batch))
-            for buffer, before in kept:  # the second pass changes them
+                batch_features.append(turn.features(networks, batch))
+            for buffer, before in buffers:  # the second pass changes them
                 buffer.copy_(before)
         counts = self._counts(step, (step + 1) * self.config.global_batch)
-        leaves = {name: value.detach() for name, value in self._gathered(parts, counts).items()}
+        leaves = {name: value.detach() for name, value in self._gathered(batch_features, counts).items()}
         differentiable = [name for name, value in leaves.items() if value.is_floating_point()]
         for name in differentiable:
             leaves[name].requires_grad_()
         torch.manual_seed(key(self.seed, f"step {step}", "whole") >> 1)
         loss = turn.whole(leaves)
         paid: Tensor = sum(loss.sums[name] for name in sorted(loss.sums))  # type: ignore[assignment]
-        found = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)
-        gradients = {name: g for name, g in zip(differentiable, found, strict=True) if g is not None}
+        gradient_list = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)
+        gradients = {name: g for name, g in zip(differentiable, gradient_list, strict=True) if g is not None}
         starts = np.cumsum([0, *(sum(row) for row in counts)])
-        for part, (batch, state) in enumerate(zip(batches, states, strict=True)):
+        for number, (batch, state) in enumerate(zip(batches, states, strict=True)):
             self.watchdog.at("computing")
             _set_random_state(state, self.worker.device)
             features = turn.features(networks, batch)
-            start = int(starts[part]) + sum(counts[part][: self.worker.rank])
-            mine = slice(start, start + counts[part][self.worker.rank])
+            start = int(starts[number]) + sum(counts[number][: self.worker.rank])
+            mine = slice(start, start + counts[number][self.worker.rank])
             shares = [(features[name] * gradient[mine]).sum() for name, gradient in gradients.items()]
             engine.backward(sum(shares))  # type: ignore[arg-type]
-        told = float(self.worker.leads)  # all workers have the same loss
-        metrics = {name: (value * told, weight * told) for name, (value, weight) in loss.metrics.items()}
-        sums = {name: value.detach() * told for name, value in loss.sums.items()}
-        self.watch.add(paid.detach() * told, Loss(sums, metrics), None)
-        return dict.fromkeys(loss.sums, told)
+        counts_once = float(self.worker.leads)  # all workers have the same loss
+        metrics = {name: (value * counts_once, weight * counts_once) for name, (value, weight) in loss.metrics.items()}
+        sums = {name: value.detach() * counts_once for name, value in loss.sums.items()}
+        self.watch.add(paid.detach() * counts_once, Loss(sums, metrics), None)
+        return dict.fromkeys(loss.sums, counts_once)
 
     def _counts(self, step: int, end: int) -> list[list[int]]:
         """How many samples before `end` each worker has in each micro-batch of a step: [part][rank]."""
@@ -358,24 +360,26 @@ class Training:
             worker_samples(step, self.config.global_batch, self.parts, rank, self.worker.world)
             for rank in range(self.worker.world)
         ]
-        return [[int((of[part] < end).sum()) for of in by_rank] for part in range(self.parts)]
+        return [[int((samples[part] < end).sum()) for samples in by_rank] for part in range(self.parts)]
 
-    def _gathered(self, parts: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
+    def _gathered(self, batch_features: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
         """Features of this worker's micro-batches made those of the whole batch, in the order of its samples."""
-        names = sorted(parts[0])
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
-        for part, by_rank in zip(parts, counts, strict=True):
+        names = sorted(batch_features[0])
+        tensors_by_name: dict[str, list[Tensor]] = {name: [] for name in names}
+        for features, by_rank in zip(batch_features, counts, strict=True):
             for name in names:
-                found[name] += self.worker.rows(part[name], by_rank)
-        return {name: torch.cat(tensors) for name, tensors in found.items()}
+                tensors_by_name[name] += self.worker.rows(features[name], by_rank)
+        return {name: torch.cat(tensors) for name, tensors in tensors_by_name.items()}
 
     def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], list[Draws], Work]]:
         def load(step: int) -> tuple[int, list[Batch], list[Draws], Work]:
             numbers = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
             batches, draws = (list(column) for column in zip(*map(self._read, numbers), strict=True))
             # Counted here, on the CPU and beside the step: a device would have to be waited for.
-            each = [(self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches]
-            return step, batches, draws, Work(*(sum(column) for column in zip(*each, strict=True)))
+            measures = [
+                (self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches
+            ]
+            return step, batches, draws, Work(*(sum(column) for column in zip(*measures, strict=True)))
 
         jobs = (partial(load, step) for step in range(start, self.config.steps))
         for step, batches, draws, work in ahead(jobs):
@@ -408,8 +412,8 @@ class Training:
         for engine in self.engines.values():
             engine.module.train(train)
 
-    def _report(self, values: dict[str, float], position: Position, **more: Any) -> None:
-        record = {"step": position.step, "samples": position.samples, **values, **more}
+    def _report(self, values: dict[str, float], position: Position, **extras: Any) -> None:
+        record = {"step": position.step, "samples": position.samples, **values, **extras}
         self.latest.update({name: value for name, value in values.items() if name not in PASSING})
         if self.worker.leads:
             self.log(record)
@@ -428,35 +432,41 @@ class Training:
             )
 
     def _resume(self) -> Position:
-        found = checkpoints.newest(self.checkpoints, self.identity, self.worker) if self.checkpoints else None
-        if found is None and self.start:
-            found = checkpoints.at(*self.start, self.worker)
-            if found.position.samples != found.position.step * self.config.global_batch:
+        checkpoint = checkpoints.newest(self.checkpoints, self.identity, self.worker) if self.checkpoints else None
+        if checkpoint is None and self.start:
+            checkpoint = checkpoints.at(*self.start, self.worker)
+            if checkpoint.position.samples != checkpoint.position.step * self.config.global_batch:
+                rows = checkpoint.position.samples // checkpoint.position.step
                 raise UserError(
-                    f"train.global_batch: {found.folder} was made with "
-                    f"{found.position.samples // found.position.step} rows a step; keep that number to go on from it."
+                    f"train.global_batch: {checkpoint.folder} was made with {rows} rows a step; keep that number to go "
+                    "on from it."
                 )
-        if found is None:
+        if checkpoint is None:
             return Position()
-        state = checkpoints.load(found, self.engines)
+        state = checkpoints.load(checkpoint, self.engines)
         self.objective.load_state_dict({n: value for n, value in state.items() if not n.startswith(STATE)})
         self.watch.load_state_dict({n: value for n, value in state.items() if n.startswith(STATE)})
-        return found.position
+        return checkpoint.position
 
 
 def batch_statistics(network: nn.Module) -> str | None:
     """The first part of a network whose output for a row depends, in training, on the other rows of the batch."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return next(
-        (f"{type(part).__name__} {name}" for name, part in network.named_modules() if isinstance(part, kinds)), None
+        (
+            f"{type(submodule).__name__} {name}"
+            for name, submodule in network.named_modules()
+            if isinstance(submodule, kinds)
+        ),
+        None,
     )
 
 
 @contextmanager
 def _others_frozen(modules: Sequence[nn.Module], player: nn.Module) -> Iterator[None]:
     """Inside, of all networks' parameters only the player's have gradients; then each is as it was."""
-    own = {id(parameter) for parameter in player.parameters()}
-    others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in own]
+    player_ids = {id(parameter) for parameter in player.parameters()}
+    others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in player_ids]
     for parameter in others:
         parameter.requires_grad_(False)
     try:

@@ -53,35 +53,37 @@ class Activity:
         large = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
         padded = np.pad(large, [(0, 0), (1, 1), (1, 1)])
         height, width = self.shape[1:]
-        whole = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
+        totals = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
         self.own.append(large.ravel())
-        self.around.append((whole - large).ravel())
+        self.around.append((totals - large).ravel())
 
     def classes(self, contexts: Contexts) -> np.ndarray:
         """int64 [N · h · w], of the next channel."""
-        found = np.zeros(int(np.prod(self.shape)), np.int64)
+        activity = np.zeros(int(np.prod(self.shape)), np.int64)
         for weights, features in ((contexts.own, self.own), (contexts.around, self.around)):
             for weight, feature in zip(weights, features, strict=True) if weights else ():
                 if weight:
-                    found += weight * feature
-        return np.searchsorted(np.array(contexts.limits, np.int64), found, side="right")
+                    activity += weight * feature
+        return np.searchsorted(np.array(contexts.limits, np.int64), activity, side="right")
 
 
 def fitted(activity: Activity, values: np.ndarray, telling: Sequence[int], classes: int) -> Contexts:
     """The contexts of the next channel, whose values of training pictures these are; `telling` channels are asked."""
     from scipy.optimize import nnls
 
-    wanted = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)
-    if not telling or wanted.mean() < SILENT or classes == 1:
+    magnitudes = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)
+    if not telling or magnitudes.mean() < SILENT or classes == 1:
         return Contexts()
-    features = np.stack([part[d] for part in (activity.own, activity.around) for d in telling]).astype(np.float64)
-    products = features @ features.T / len(wanted)
+    stacked = [by_channel[d] for by_channel in (activity.own, activity.around) for d in telling]
+    features = np.stack(stacked).astype(np.float64)
+    products = features @ features.T / len(magnitudes)
     root = np.linalg.cholesky(products + RIDGE * np.trace(products) / len(products) * np.eye(len(products)))
-    found = nnls(root.T, np.linalg.solve(root, features @ wanted / len(wanted)), maxiter=100 * len(products))[0]
-    if not found.any():
+    target = np.linalg.solve(root, features @ magnitudes / len(magnitudes))
+    coefficients = nnls(root.T, target, maxiter=100 * len(products))[0]
+    if not coefficients.any():
         return Contexts()
     weights = np.zeros((2, len(activity.own)), np.int64)
-    weights[:, list(telling)] = np.round(FINEST * found / found.max()).astype(np.int64).reshape(2, -1)
+    weights[:, list(telling)] = np.round(FINEST * coefficients / coefficients.max()).astype(np.int64).reshape(2, -1)
     own, around = (tuple(row.tolist()) for row in weights)
     guessed = np.sort(weights[0] @ np.stack(activity.own) + weights[1] @ np.stack(activity.around))
     places = (len(guessed) * (1 - SHARE ** np.arange(1, classes))).astype(int)

@@ -166,10 +166,11 @@ def measure(*benchmarks: StepBenchmark) -> list[Measured]:
                 worker.kill()
         for worker, (_, errors) in zip(workers, outputs, strict=True):
             if worker.returncode:
-                last = (errors.strip().splitlines() or [f"exit status {worker.returncode}"])[-1]
-                raise UserError(f"a timed step of this training failed: {last}")
+                last_line = (errors.strip().splitlines() or [f"exit status {worker.returncode}"])[-1]
+                raise UserError(f"a timed step of this training failed: {last_line}")
     by_worker = [
-        [Measured.model_validate_json(line) for line in out.splitlines()[-len(benchmarks) :]] for out, _ in outputs
+        [Measured.model_validate_json(line) for line in output.splitlines()[-len(benchmarks) :]]
+        for output, _ in outputs
     ]
     return [_most(workers) for workers in zip(*by_worker, strict=True)]
 

@@ -161,12 +161,12 @@ def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
     """The state that the optimizer begins for a small parameter of this one's type, seen by letting it take a step."""
     probe = torch.zeros(2, dtype=parameter.dtype, device=parameter.device, requires_grad=True)
     probe.grad = torch.zeros_like(probe)
-    other = copy.copy(optimizer)
-    other.state = defaultdict(dict)
-    other.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
+    probe_optimizer = copy.copy(optimizer)
+    probe_optimizer.state = defaultdict(dict)
+    probe_optimizer.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
     with torch.enable_grad():
-        other.step()
-    begun = {kind: value for kind, value in other.state[probe].items() if isinstance(value, Tensor)}
+        probe_optimizer.step()
+    begun = {kind: value for kind, value in probe_optimizer.state[probe].items() if isinstance(value, Tensor)}
     for kind, value in begun.items():
         if value.ndim and value.shape != probe.shape:
             raise TypeError(f"{type(optimizer).__name__} keeps {kind} of another shape than its parameter's")
@@ -175,5 +175,5 @@ def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
 
 def buffers(module: torch.nn.Module) -> list[Piece]:
     """What a module keeps beside its parameters; the same on every rank."""
-    kept = set(module.state_dict(keep_vars=True))
-    return [Piece(name, 0, {WEIGHT: buffer}) for name, buffer in module.named_buffers() if name in kept]
+    saved_names = set(module.state_dict(keep_vars=True))
+    return [Piece(name, 0, {WEIGHT: buffer}) for name, buffer in module.named_buffers() if name in saved_names]

@@ -113,11 +113,11 @@ def share(pieces: list[Piece], worker: Worker, changing: bool) -> list[Piece]:
 def whole_pieces(module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool) -> list[Piece]:
     """Pieces where every rank holds everything: each writes its share of the parameters."""
     trained = {p for group in optimizer.param_groups for p in group["params"]}
-    found = [
+    pieces = [
         Piece(name, 0, {WEIGHT: p.data, **(optimizer_state(optimizer, p, changing) if p in trained else {})})
         for name, p in module.named_parameters()
     ] + buffers(module)
-    return share(found, worker, changing)
+    return share(pieces, worker, changing)
 
 
 def _dimensions(parameter: Tensor) -> int:

@@ -84,14 +84,14 @@ class Scorer:
 
     def scores(self, rows: np.ndarray, importance_samples: int = 50) -> dict[str, np.ndarray]:
         """Every score of rows float32 [R, *shape]: float64 [R] by name."""
-        found = [_scores(model, reference, rows, importance_samples) for model, reference in self.members]
-        return {name: np.mean([one[name] for one in found], 0) for name in self.names}
+        by_member = [_scores(model, reference, rows, importance_samples) for model, reference in self.members]
+        return {name: np.mean([member_scores[name] for member_scores in by_member], 0) for name in self.names}
 
     def by_feature(self, rows: np.ndarray) -> np.ndarray:
         """float64 [R, D]: the terms of the standardised error, which say what makes a row unusual."""
         return np.mean(
-            [_applied(model, rows, lambda x, model=model: _errors(model, x))[0].numpy() / _floored(of.spread)
-             for model, of in self.members], 0,
+            [_applied(model, rows, lambda x, model=model: _errors(model, x))[0].numpy() / _floored(reference.spread)
+             for model, reference in self.members], 0,
         )  # fmt: skip
 
     def reasons(self, rows: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -108,40 +108,43 @@ class Scorer:
             mended = rows.copy()
             for _ in range(PASSES):
                 mended[:, places] = self.rebuilt(mended)[:, places]
-            left = self.by_feature(mended).sum(1)
-            shares[:, number] = np.clip(1 - left / np.maximum(error, np.finfo(np.float64).tiny), 0, 1)
+            remaining = self.by_feature(mended).sum(1)
+            shares[:, number] = np.clip(1 - remaining / np.maximum(error, np.finfo(np.float64).tiny), 0, 1)
             instead[:, places] = mended[:, places]
         return shares, instead
 
     def rebuilt(self, rows: np.ndarray) -> np.ndarray:
         """float32 [R, *shape]: what normal rows like these look like, to the members on average."""
-        made = [_applied(model, rows, lambda x, model=model: [model(x)])[0] for model, _ in self.members]
-        return torch.stack(made).float().mean(0).numpy()
+        reconstructions = [_applied(model, rows, lambda x, model=model: [model(x)])[0] for model, _ in self.members]
+        return torch.stack(reconstructions).float().mean(0).numpy()
 
 
 def _reference(model: Autoencoder, train: np.ndarray) -> Reference:
-    errors, codes = (part.numpy() for part in _applied(model, train, lambda x: _errors(model, x)))
+    errors, codes = (tensor.numpy() for tensor in _applied(model, train, lambda x: _errors(model, x)))
     covariance = np.atleast_2d(np.cov(codes, rowvar=False))
     ridge = RIDGE * max(np.trace(covariance) / len(covariance), np.finfo(np.float32).tiny)
     return Reference(errors.mean(0), codes.mean(0), np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
 
-def _scores(model: Autoencoder, of: Reference, rows: np.ndarray, importance_samples: int) -> dict[str, np.ndarray]:
+def _scores(
+    model: Autoencoder, reference: Reference, rows: np.ndarray, importance_samples: int
+) -> dict[str, np.ndarray]:
     spread, centre, precision = (
-        torch.from_numpy(np.ascontiguousarray(part)) for part in (_floored(of.spread), of.centre, of.precision)
+        torch.from_numpy(np.ascontiguousarray(array))
+        for array in (_floored(reference.spread), reference.centre, reference.precision)
     )
 
-    def each(x: Tensor) -> list[Tensor]:
-        squared, codes = (part.cpu() for part in _errors(model, x))
-        away = codes - centre
-        found = [squared.sum(1), (squared / spread).sum(1), ((away @ precision) * away).sum(1)]
+    def batch_scores(x: Tensor) -> list[Tensor]:
+        squared, codes = (tensor.cpu() for tensor in _errors(model, x))
+        deviation = codes - centre
+        columns = [squared.sum(1), (squared / spread).sum(1), ((deviation @ precision) * deviation).sum(1)]
         if isinstance(model, VariationalAutoencoder):
-            found.append(-model.importance_bound(x, importance_samples).double().cpu())
-        return found
+            columns.append(-model.importance_bound(x, importance_samples).double().cpu())
+        return columns
 
-    error, standardised, distance, *bound = (part.numpy() for part in _applied(model, rows, each))
-    found = {ERROR: error, STANDARDISED: standardised, DISTANCE: distance, BOTH: standardised + distance}
-    return {**found, LIKELIHOOD: bound[0]} if bound else found
+    error, standardised, distance, *bound = (array.numpy() for array in _applied(model, rows, batch_scores))
+    scores = {ERROR: error, STANDARDISED: standardised, DISTANCE: distance, BOTH: standardised + distance}
+    return {**scores, LIKELIHOOD: bound[0]} if bound else scores
 
 
 def _errors(model: Autoencoder, x: Tensor) -> list[Tensor]:
@@ -155,13 +158,13 @@ def _floored(spread: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def _applied(model: Autoencoder, rows: np.ndarray, each: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+def _applied(model: Autoencoder, rows: np.ndarray, function: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
     """What `each` gives for rows [R, *shape], BATCH at a time: tensors [R, …] on the CPU."""
     device = next(model.parameters()).device
-    found = []
+    batches = []
     for start in range(0, max(len(rows), 1), BATCH):
-        some = rows[start : start + BATCH]
+        batch_rows = rows[start : start + BATCH]
         batch = np.zeros((BATCH, *rows.shape[1:]), np.float32)
-        batch[: len(some)] = some
-        found.append([part[: len(some)].cpu() for part in each(torch.from_numpy(batch).to(device))])
-    return [torch.cat(column) for column in zip(*found, strict=True)]
+        batch[: len(batch_rows)] = batch_rows
+        batches.append([tensor[: len(batch_rows)].cpu() for tensor in function(torch.from_numpy(batch).to(device))])
+    return [torch.cat(column) for column in zip(*batches, strict=True)]

@@ -67,10 +67,10 @@ class Codec:
         tables = Tables.load(folder)
         if len(tables.channels) != model.config.bottleneck:
             raise UserError(f"{folder / FILE}: has tables of {len(tables.channels)} channels, the model has others.")
-        whole = hashlib.blake2b(digest_size=8)
+        model_digest = hashlib.blake2b(digest_size=8)
         for name in (CONFIG, WEIGHTS, FILE):
-            whole.update(hashlib.blake2b((folder / name).read_bytes()).digest())
-        return cls(model, tables, whole.digest())
+            model_digest.update(hashlib.blake2b((folder / name).read_bytes()).digest())
+        return cls(model, tables, model_digest.digest())
 
     def encode(self, picture: np.ndarray) -> bytes:
         """A file of a picture, uint8 [C, H, W]."""
@@ -90,10 +90,10 @@ class Codec:
     def latents(self, picture: np.ndarray) -> np.ndarray:
         """ŷ int32 [bottleneck, h, w] of a picture."""
         with torch.no_grad():
-            found = self.model.encode(self._tensor(picture))[0].cpu().numpy()
-        if not np.isfinite(found).all():
+            values = self.model.encode(self._tensor(picture))[0].cpu().numpy()
+        if not np.isfinite(values).all():
             raise UserError("the model makes numbers of this picture that are not finite; it was not trained well.")
-        return found.astype(np.int32)
+        return values.astype(np.int32)
 
     def picture(self, coded: Coded) -> np.ndarray:
         """What the network makes of ŷ."""

@@ -85,13 +85,13 @@ class TextEncoder:
 
         def states(index: np.ndarray) -> Tensor:
             batch = padded_tokens(take(rows, index), self.pad)
-            given = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
-            return self.model(**given).last_hidden_state
+            tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
+            return self.model(**tensors).last_hidden_state
 
         starts = range(0, len(order), BATCH)
-        for start, found in zip(starts, _batched(order, states), strict=True):
-            width = min(found.shape[1], values.shape[1])
-            values[order[start : start + BATCH], :width] = found[:, :width]
+        for start, states_of_batch in zip(starts, _batched(order, states), strict=True):
+            width = min(states_of_batch.shape[1], values.shape[1])
+            values[order[start : start + BATCH], :width] = states_of_batch[:, :width]
         mask = np.arange(values.shape[1]) < lengths[:, None]
         return Features(values * mask[..., None], mask)
 
@@ -127,7 +127,7 @@ def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
 
 
 @torch.no_grad()
-def _batched(index: np.ndarray, each: Callable[[np.ndarray], Tensor]) -> list[np.ndarray]:
+def _batched(index: np.ndarray, function: Callable[[np.ndarray], Tensor]) -> list[np.ndarray]:
     """What `each` gives for rows by number, so many at a time, on the CPU."""
     starts = range(0, len(index), BATCH)
-    return [each(index[start : start + BATCH]).float().cpu().numpy() for start in starts]
+    return [function(index[start : start + BATCH]).float().cpu().numpy() for start in starts]

@@ -66,20 +66,20 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
     Raises UserError where the folder holds no such model.
     """
     try:
-        found = json.loads((folder / CONFIG).read_bytes())
+        description = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no model of an auto-encoder: {CONFIG}: {error}.") from None
-    if not isinstance(found, dict) or found.get("kind") not in KINDS or found.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("kind") not in KINDS or description.get("format") != FORMAT:
         raise UserError(
             f"{folder / CONFIG}: not what describes an auto-encoder of format {FORMAT}; train one with Sesame."
         )
-    module, _, name = KINDS[found["kind"]].partition(":")
+    module, _, name = KINDS[description["kind"]].partition(":")
     kind: type[Autoencoder] = getattr(import_module(module), name)
-    config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
-    settings = module_of(found["kind"]).Options if found["kind"] in OBJECTIVES else Settings
-    options = checked(settings, found["options"], f"{folder / CONFIG}: options")
+    config = checked(AutoencoderConfig, description["network"], f"{folder / CONFIG}: network")
+    settings = module_of(description["kind"]).Options if description["kind"] in OBJECTIVES else Settings
+    options = checked(settings, description["options"], f"{folder / CONFIG}: options")
     with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
-        model = kind(config, tuple(found["shape"]), options)
+        model = kind(config, tuple(description["shape"]), options)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:

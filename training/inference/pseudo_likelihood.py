@@ -121,14 +121,14 @@ class PseudoLikelihood:
         rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents)))
         surprise, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
         for batch, index in self._batches(ragged(rows, "input")):
-            surprise[index], entropy[index] = (found.cpu().numpy() for found in self._forward(batch))
+            surprise[index], entropy[index] = (values.cpu().numpy() for values in self._forward(batch))
         starts = documents.document_starts
         return Surprises(Ragged(surprise, starts), Ragged(entropy, starts))
 
     def _batches(self, windows: Ragged) -> Iterator[tuple[_Batch, np.ndarray]]:
         """Rows with what is to be masked in them, and where those tokens stand among the documents'."""
         text = windows.lengths - AROUND
-        first, rounds = offsets_of(text)[:-1], np.minimum(self.rounds, text)
+        starts, rounds = offsets_of(text)[:-1], np.minimum(self.rounds, text)
         widths = np.minimum(-(-windows.lengths // PAD_TO) * PAD_TO, self.windows.length)
         for width in np.unique(widths).tolist():
             inside = np.flatnonzero(widths == width)
@@ -136,24 +136,24 @@ class PseudoLikelihood:
             turn = Ragged.from_lengths(row, rounds[inside]).positions()
             logits = max(1, width // self.rounds) * self.specials.vocabulary
             size = max(1, min(TOKENS // width, LOGITS // logits))
-            for some in (slice(start, start + size) for start in range(0, len(row), size)):
-                yield self._rows(windows.take(row[some]), first[row[some]], turn[some], width)
+            for batch in (slice(start, start + size) for start in range(0, len(row), size)):
+                yield self._rows(windows.take(row[batch]), starts[row[batch]], turn[batch], width)
 
-    def _rows(self, windows: Ragged, first: np.ndarray, turn: np.ndarray, width: int) -> tuple[_Batch, np.ndarray]:
+    def _rows(self, windows: Ragged, starts: np.ndarray, turn: np.ndarray, width: int) -> tuple[_Batch, np.ndarray]:
         length, place = windows.lengths[:, None], np.arange(width) - 1  # in the text
         text = (place >= 0) & (place < length - AROUND)
         masked = text & (place % self.rounds == turn[:, None])
         ids = windows.pad(width, self.specials.pad).astype(np.int64)
-        return _Batch(ids, (place < length - 1).astype(np.int64), masked), (first[:, None] + place)[masked]
+        return _Batch(ids, (place < length - 1).astype(np.int64), masked), (starts[:, None] + place)[masked]
 
     @torch.inference_mode()
     def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         """Surprise and entropy of the masked tokens, [M] each."""
         ids, attention, masked = (torch.from_numpy(array).to(self.device) for array in batch)
         self._keep.positions = masked.flatten().nonzero().squeeze(1)
-        given = {"attention_mask": attention} if self._accepted else {}
+        options = {"attention_mask": attention} if self._accepted else {}
         try:
-            output = self.model(input_ids=ids.masked_fill(masked, self.specials.mask), **given)
+            output = self.model(input_ids=ids.masked_fill(masked, self.specials.mask), **options)
         finally:
             self._keep.positions = None
         logs = output.logits.squeeze(0).float().log_softmax(-1)

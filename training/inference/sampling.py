@@ -44,8 +44,8 @@ class ArraySampler:
         if given is not None:
             raise ValueError("this network draws from nothing; leave out what is given")
         codes = self.draw(n, generator)
-        made = [self.decode(part.to(self.device)).float().cpu() for part in codes.split(BATCH)]
-        return {"input": torch.cat(made).numpy()}
+        examples = [self.decode(chunk.to(self.device)).float().cpu() for chunk in codes.split(BATCH)]
+        return {"input": torch.cat(examples).numpy()}
 
 
 def open_sampler(folder: Path, device: str = "cpu") -> Sampler:

@@ -60,11 +60,11 @@ def open_network(folder: Path) -> FrameNetwork:
     from transformers import AutoConfig
 
     try:
-        found = json.loads((folder / _CONFIG).read_bytes())
-        settings = dict(found["network"])
+        description = json.loads((folder / _CONFIG).read_bytes())
+        settings = dict(description["network"])
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
         with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
-            network = FrameNetwork(config, found["bands"])
+            network = FrameNetwork(config, description["bands"])
         network.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder}: holds no encoder of frames ({error}); pretrain one.") from error

@@ -157,26 +157,26 @@ class Watch:
     def record(self, done: int) -> tuple[dict[str, float], list[str]]:
         """Means since the last record, over all workers, and what a person should be warned of; begins anew."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
-        own = [0.0] * self.worker.world
-        own[self.worker.rank] = self.alone.seconds / max(self.steps, 1)
+        own_seconds = [0.0] * self.worker.world
+        own_seconds[self.worker.rank] = self.alone.seconds / max(self.steps, 1)
         sizes, local = self.tally.flat()
-        totals = self.worker.sum([*local, float(self.worked.tokens), self.worked.flops, *own])
-        found = _unflatten(sizes, totals)
-        tokens, flops, *own = totals[len(local) :]
-        self.history.tokens += found["tokens"][0]
+        totals = self.worker.sum([*local, float(self.worked.tokens), self.worked.flops, *own_seconds])
+        totals_by_name = _unflatten(sizes, totals)
+        tokens, flops, *own_seconds = totals[len(local) :]
+        self.history.tokens += totals_by_name["tokens"][0]
         values = {
-            **self._means(found),
+            **self._means(totals_by_name),
             names.GRADIENT_NORM: self.norm,
             f"{names.SPEED}{self.unit}{names.PER_SECOND}": tokens / seconds,
             f"{names.PROGRESS}{self.unit}_seen": self.history.tokens,
-            names.PADDING: 1.0 - found["tokens"][0] / max(found["positions"][0], 1.0),
+            names.PADDING: 1.0 - totals_by_name["tokens"][0] / max(totals_by_name["positions"][0], 1.0),
             names.SECONDS_LEFT: self._seconds_left(done),
         }
         if flops and self.peak:
             values[names.MFU] = flops / seconds / self.peak
-        self._look_for_spikes(found["losses"], done)
+        self._look_for_spikes(totals_by_name["losses"], done)
         if self.worker.world > 1:
-            values |= self._slowest(own, seconds / max(self.steps, 1))
+            values |= self._slowest(own_seconds, seconds / max(self.steps, 1))
         values |= {
             name: count
             for name, count in ((names.SKIPPED, self.history.skipped), (names.SPIKES, self.history.spikes))
@@ -187,22 +187,23 @@ class Watch:
         self._begin()
         return values, warnings
 
-    def _means(self, found: dict[str, list[float]]) -> dict[str, float]:
+    def _means(self, totals: dict[str, list[float]]) -> dict[str, float]:
         """Of every term and metric, their total, and the same by source. Nothing if no update was made."""
-        terms = sorted(name.removeprefix("term ") for name in found if name.startswith("term "))
+        terms = sorted(name.removeprefix("term ") for name in totals if name.startswith("term "))
         if not terms:
             return {}
-        summed = [name.removeprefix("sum ") for name in found if name.startswith("sum ")]
-        means = {name: found[f"sum {name}"][0] / (found[f"weight {name}"][0] or 1.0) for name in summed}
+        summed = [name.removeprefix("sum ") for name in totals if name.startswith("sum ")]
+        means = {name: totals[f"sum {name}"][0] / (totals[f"weight {name}"][0] or 1.0) for name in summed}
         by_source: dict[str, float] = defaultdict(float)
         for name in terms:
-            both = found.get(f"sources {name}", [])
-            sums, weights = both[: len(both) // 2], both[len(both) // 2 :]
-            for source, total, weight in zip(self.sources, sums, weights, strict=bool(both)):
+            sums_and_weights = totals.get(f"sources {name}", [])
+            half = len(sums_and_weights) // 2
+            sums, weights = sums_and_weights[:half], sums_and_weights[half:]
+            for source, total, weight in zip(self.sources, sums, weights, strict=bool(sums_and_weights)):
                 if weight:
                     by_source[f"loss/{source}"] += total / weight
-        told = {"loss": sum(means[name] for name in terms), **means, **by_source}
-        return {f"{names.TRAIN}{name}": value for name, value in told.items()}
+        all_means = {"loss": sum(means[name] for name in terms), **means, **by_source}
+        return {f"{names.TRAIN}{name}": value for name, value in all_means.items()}
 
     def _seconds_left(self, done: int) -> float:
         """At the speed since this run was started, all that it does counted."""
@@ -213,7 +214,7 @@ class Watch:
 
         A phase has a loss of its own, so nothing from before it counts.
         """
-        worst, told = 0.0, ""
+        worst, warning = 0.0, ""
         for step, loss in enumerate(losses, done - len(losses) + 1):
             if step > 1 and self.phase_at(step - 1) != self.phase_at(step - 2):  # steps are counted from 1 here
                 self.before.clear()
@@ -226,15 +227,15 @@ class Watch:
                 if excess > self.settings.spike:
                     self.history.spikes += 1
                     if excess > worst:
-                        worst, told = excess, f"the loss of step {step:,} is {loss:.3f}, after {usual:.3f}"
+                        worst, warning = excess, f"the loss of step {step:,} is {loss:.3f}, after {usual:.3f}"
             self.before.append(loss)
-        if told:
-            self.warnings.append(told)
+        if warning:
+            self.warnings.append(warning)
 
-    def _slowest(self, own: list[float], seconds: float) -> dict[str, float]:
+    def _slowest(self, own_seconds: list[float], seconds: float) -> dict[str, float]:
         """Who takes longest for what it does without the others, and how many seconds a step longer than they do."""
-        rank = max(range(len(own)), key=own.__getitem__)
-        lag = own[rank] - (sum(own) - own[rank]) / (len(own) - 1)
+        rank = max(range(len(own_seconds)), key=own_seconds.__getitem__)
+        lag = own_seconds[rank] - (sum(own_seconds) - own_seconds[rank]) / (len(own_seconds) - 1)
         is_slow = lag > SLOW * seconds
         if is_slow and rank != self.told_slow:
             self.warnings.append(f"worker {rank} is {lag:.2f} s a step slower than the others ({lag / seconds:.0%})")
@@ -254,8 +255,8 @@ class Watch:
         shares = [torch.tensor(share, dtype=torch.float64) for share in self.worker.gather(local)]
         stacked = _unflatten(names, torch.stack(shares).T.tolist())  # of each name, of each number, of each worker
         state = {f"{STATE}tally/{name}": torch.tensor(values, dtype=torch.float64) for name, values in stacked.items()}
-        known = {"history": astuple(self.history), "before": list(self.before)}
-        return {**{f"{STATE}{n}": torch.tensor(v, dtype=torch.float64) for n, v in known.items()}, **state}
+        numbers = {"history": astuple(self.history), "before": list(self.before)}
+        return {**{f"{STATE}{n}": torch.tensor(v, dtype=torch.float64) for n, v in numbers.items()}, **state}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take it back; on another number of workers, the first one takes all shares."""
@@ -309,12 +310,12 @@ class _Tally:
 
 
 def _unflatten(names: list[tuple[str, int]], numbers: Sequence[T]) -> dict[str, list[T]]:
-    found: dict[str, list[T]] = {}
+    by_name: dict[str, list[T]] = {}
     start = 0
     for name, size in names:
-        found[name] = list(numbers[start : start + size])
+        by_name[name] = list(numbers[start : start + size])
         start += size
-    return found
+    return by_name
 
 
 def _median(values: Iterable[float]) -> float:

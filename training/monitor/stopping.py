@@ -35,7 +35,7 @@ def ask(number: int) -> bool:
 
 
 @contextlib.contextmanager
-def listening(file: Path, grace: float, tell: Callable[[], None] = lambda: None) -> Iterator[None]:
+def listening(file: Path, grace: float, notify: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Inside, in the main thread, `ask` makes `file`, which is removed at the end, and calls `tell` in another thread.
 
     Raises KeyboardInterrupt at the end if it was asked. Elsewhere than in the main thread nothing is heard.
@@ -55,7 +55,7 @@ def listening(file: Path, grace: float, tell: Callable[[], None] = lambda: None)
         asked.set()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-        tell()
+        notify()
         if not over.wait(grace):
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 

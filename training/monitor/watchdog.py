@@ -74,11 +74,11 @@ class Watchdog:
 
     def _watch(self) -> None:
         assert self.folder is not None
-        seen = self.came[1]
+        last_count = self.came[1]
         while not self.ended.wait(look_seconds(self.limit)):
             since, count, _ = self.came
-            if count != seen:
-                seen = count
+            if count != last_count:
+                last_count = count
                 self._wind_up()
             if time.monotonic() - since > self.limit or _written(self.folder, self.worker.world):
                 faulthandler.cancel_dump_traceback_later()
@@ -87,7 +87,7 @@ class Watchdog:
     def _give_up(self, patience: float) -> None:
         assert self.folder is not None
         since, count, place = self.came
-        known = {
+        report = {
             "rank": self.worker.rank,
             "step": self.step,
             "count": count,
@@ -95,7 +95,7 @@ class Watchdog:
             "seconds": round(time.monotonic() - since, 1),
             "waits": self._waits(),
         }
-        self.file.write(json.dumps(known) + "\n")
+        self.file.write(json.dumps(report) + "\n")
         self.file.flush()
         faulthandler.dump_traceback(self.file)
         until = time.monotonic() + patience
@@ -145,27 +145,27 @@ def clear(folder: Path) -> None:
 
 def judge(folder: Path, world: int, limit: float) -> str:
     """Who did not come to where the others wait, from what each worker wrote."""
-    known = {rank: _read(_path(folder, rank)) for rank in _written(folder, world)}
-    told = {rank: what for rank, what in known.items() if what}
-    furthest = max((what["count"] for what in told.values()), default=0)
-    late = {rank for rank in range(world) if rank not in told or told[rank]["count"] < furthest}
-    late = late or {rank for rank, what in told.items() if not what["waits"]}
-    where = f"step {max((what['step'] for what in told.values()), default=0):,}"
+    reports = {rank: _read(_path(folder, rank)) for rank in _written(folder, world)}
+    complete = {rank: report for rank, report in reports.items() if report}
+    furthest = max((report["count"] for report in complete.values()), default=0)
+    late = {rank for rank in range(world) if rank not in complete or complete[rank]["count"] < furthest}
+    late = late or {rank for rank, report in complete.items() if not report["waits"]}
+    where = f"step {max((report['step'] for report in complete.values()), default=0):,}"
     files = f"the stacks are in {folder}/rank-*.txt"
     if not late or len(late) == world:
         return f"training stood still at {where}: every worker has waited for the others for {limit:g} s; {files}."
-    are = ", ".join(f"worker {rank} {_doing(told.get(rank), rank in known)}" for rank in sorted(late))
-    rest = ", ".join(str(rank) for rank in range(world) if rank not in late)
+    are = ", ".join(f"worker {rank} {_doing(complete.get(rank), rank in reports)}" for rank in sorted(late))
+    others = ", ".join(str(rank) for rank in range(world) if rank not in late)
     return (
-        f"training stood still at {where}: {are}, and {rest} waited longer than {limit:g} s "
+        f"training stood still at {where}: {are}, and {others} waited longer than {limit:g} s "
         f"(placement.watch.stuck_seconds); {files}, and the run can be resumed from its newest checkpoint."
     )
 
 
-def _doing(what: Mapping[str, Any] | None, wrote: bool) -> str:
-    if what is None:
+def _doing(report: Mapping[str, Any] | None, wrote: bool) -> str:
+    if report is None:
         return f"did not arrive (it does not answer, {'only' if wrote else 'not even'} with its stacks)"
-    return f"did not arrive (it has been {what['place']} for {what['seconds']:.0f} s)"
+    return f"did not arrive (it has been {report['place']} for {report['seconds']:.0f} s)"
 
 
 def _path(folder: Path, rank: int) -> Path:
@@ -174,12 +174,12 @@ def _path(folder: Path, rank: int) -> Path:
 
 def _written(folder: Path, world: int) -> list[int]:
     """Ranks that wrote something."""
-    found = []
+    ranks = []
     for rank in range(world):
         with contextlib.suppress(FileNotFoundError):
             if _path(folder, rank).stat().st_size:
-                found.append(rank)
-    return found
+                ranks.append(rank)
+    return ranks
 
 
 def _read(path: Path) -> dict[str, Any] | None:

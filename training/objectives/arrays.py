@@ -83,11 +83,11 @@ class ArrayObjective(Base):
         rows = len(batch["input"])
         sums = {name: by_row[name].sum() for name in self.terms}
         metrics = {name: (by_row[name].sum(), weight * rows) for name, weight in self.metrics.items()}
-        told = {}
+        row_losses = {}
         if "source" in batch:
             weights = {name: torch.full_like(by_row[name], weight) for name, weight in self.terms.items()}
-            told = {name: torch.stack([by_row[name], weights[name]]) for name in self.terms}
-        return Loss(sums, metrics, told)
+            row_losses = {name: torch.stack([by_row[name], weights[name]]) for name in self.terms}
+        return Loss(sums, metrics, row_losses)
 
     def refuses(self, zero: int | None) -> str | None:
         if zero == 3 and self.model.config.tied:

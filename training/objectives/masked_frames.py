@@ -89,8 +89,8 @@ class MaskedFrames(Base):
         return {"l1": float(batch["target"].numel())}
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        made = nets["model"](batch["frames"], batch["attention_mask"], batch["target_positions"])
-        return Loss({"l1": (made.float() - batch["target"]).abs().sum()})
+        rebuilt = nets["model"](batch["frames"], batch["attention_mask"], batch["target_positions"])
+        return Loss({"l1": (rebuilt.float() - batch["target"]).abs().sum()})
 
     def flops(self, batch: Batch) -> float:
         pairs = int(batch["attention_mask"].sum(1).square().sum())

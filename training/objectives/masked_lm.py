@@ -94,8 +94,8 @@ class MaskedLM(TextObjective):
             losses[self.sentence] = sums["sentence"]
             metrics[f"{self.sentence}_accuracy"] = (sums["sentence_correct"], weights[self.sentence])
             if "source" in batch:
-                first = torch.arange(rows, device=batch["label"].device)
-                of_label = batch["starts"] // width if "starts" in batch else first
+                row_numbers = torch.arange(rows, device=batch["label"].device)
+                of_label = batch["starts"] // width if "starts" in batch else row_numbers
                 by_row[self.sentence] = summed_by_row(sums["sentence_losses"], of_label, rows)
         return Loss(losses, metrics, by_row)
 

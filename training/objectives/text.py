@@ -197,5 +197,5 @@ def token_pairs(batch: Batch) -> int:
 
 def summed_by_row(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     """Sums of `values` [M] by the row of each, and how many there are: [2, num_rows]."""
-    both = torch.stack([values, torch.ones_like(values)])
-    return both.new_zeros(2, num_rows).index_add_(1, rows, both)
+    values_and_ones = torch.stack([values, torch.ones_like(values)])
+    return values_and_ones.new_zeros(2, num_rows).index_add_(1, rows, values_and_ones)

@@ -49,9 +49,9 @@ def _cut(pictures: Tensor, box: Tensor, flip: Tensor) -> Tensor:
     """Boxes [V, 4] of pictures [V, C, H, W], resized to the whole; mirrored where `flip` [V]."""
     top, left, height, width = box.unbind(1)
     across = torch.where(flip, -width, width)
-    none = torch.zeros_like(width)
+    zero = torch.zeros_like(width)
     # Affine maps of a view's coordinates to the picture's; both go from −1 to 1.
-    matrix = torch.stack([across, none, 2 * left + width - 1, none, height, 2 * top + height - 1], 1)
+    matrix = torch.stack([across, zero, 2 * left + width - 1, zero, height, 2 * top + height - 1], 1)
     grid = F.affine_grid(matrix.view(-1, 2, 3), list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -64,12 +64,12 @@ def _jittered(views: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         "brightness": enhance.adjust_brightness_accumulative,
         "contrast": enhance.adjust_contrast_with_mean_subtraction,
         "saturation": enhance.adjust_saturation_with_gray_subtraction,
-        "hue": lambda some, turn: enhance.adjust_hue(some, 2 * math.pi * turn).clamp(0, 1),
+        "hue": lambda images, turn: enhance.adjust_hue(images, 2 * math.pi * turn).clamp(0, 1),
     }
-    named = [name for name in JITTERS if views.shape[1] == NUM_COLOURS or name in ("brightness", "contrast")]
+    applicable = [name for name in JITTERS if views.shape[1] == NUM_COLOURS or name in ("brightness", "contrast")]
     views = views.clone()
     for turn in range(len(JITTERS)):
-        for name in named:
+        for name in applicable:
             number = JITTERS.index(name)
             chosen = ((order[:, turn] == number) & (factors[:, number] != NEUTRAL[number])).nonzero()[:, 0]
             if len(chosen):

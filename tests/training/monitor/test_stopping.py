@@ -37,7 +37,7 @@ def test_a_wish_reaches_whoever_looks_and_ends_in_an_interrupt(tmp_path: Path, a
     told = threading.Event()
     file = tmp_path / "work" / "stop"
     asked = Asked(file)
-    with pytest.raises(KeyboardInterrupt), listening(file, grace=60, tell=told.set):
+    with pytest.raises(KeyboardInterrupt), listening(file, grace=60, notify=told.set):
         assert not asked()
         assert ask(signal.SIGUSR1)
         assert not ask(signal.SIGUSR1)  # once more is not heard: it ends the run

@@ -94,8 +94,8 @@ class Autoencoder(nn.Module):
         output = self.decoder.activated(logits)
         errors = {"squared-error": (output - target).square().sum(1)}
         if self.options.loss == "cross-entropy":
-            each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            errors["cross-entropy"] = each.sum(1)
+            losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            errors["cross-entropy"] = losses.sum(1)
         return errors
 
     @property
@@ -191,11 +191,11 @@ class Cut(nn.Module):
 
 def sides(shape: Shape, stages: int) -> list[tuple[int, int]]:
     """Height and width of a picture [C, H, W] before the first stage and after each."""
-    found = [(shape[1], shape[2])]
+    sizes = [(shape[1], shape[2])]
     for _ in range(stages):
-        height, width = found[-1]
-        found.append((-(-height // 2), -(-width // 2)))
-    return found
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
 
 
 def _encoder(config: AutoencoderConfig, shape: Shape, outputs: int) -> nn.Sequential:

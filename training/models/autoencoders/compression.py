@@ -111,8 +111,8 @@ class CompressiveAutoencoder(Autoencoder):
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
         code = self.encode(seen)
-        made = self.decode(code, (target.shape[2], target.shape[3])).float()
-        error = (made - target).square().flatten(1).sum(1)
+        reconstruction = self.decode(code, (target.shape[2], target.shape[3])).float()
+        error = (reconstruction - target).square().flatten(1).sum(1)
         paid = self.options.distortion_weight * BYTE**2 * error
         return {"rate": self.bits(code), "distortion": paid, "squared-error": error.detach()}
 
@@ -180,23 +180,24 @@ def begin_with_wavelets(down: Sequence[Convolution], up: Sequence[Convolution]) 
     channels = down[0].in_channels
     mixing = torch.tensor(COLOURS) if channels == len(COLOURS) else torch.eye(channels)
     mixing = mixing / mixing.norm(dim=1, keepdim=True)
-    known = [(COLOUR * (number > 0), 0.0, 0.0) for number in range(channels)]  # colour, frequency across and along
+    # Of each unit: its colour's, and those across and along.
+    frequencies = [(COLOUR * (number > 0), 0.0, 0.0) for number in range(channels)]
     high = 0.5
     for stage, back in zip(down[:-1], reversed(up[1:]), strict=True):
         candidates = [
             (colour, x + high * across, y + high * along, unit, across, along)
-            for unit, (colour, x, y) in enumerate(known)
+            for unit, (colour, x, y) in enumerate(frequencies)
             for along in (0, 1)
             for across in (0, 1)
         ]
-        candidates = sorted(candidates, key=lambda one: sum(one[:3]))[: stage.out_channels]
+        candidates = sorted(candidates, key=lambda candidate: sum(candidate[:3]))[: stage.out_channels]
         for weight in (stage.weight, back.weight):
             weight[: len(candidates)] *= BESIDE
             for out, (*_, unit, across, along) in enumerate(candidates):
                 signs = torch.outer(torch.tensor([1.0, 1 - 2 * along]), torch.tensor([1.0, 1 - 2 * across]))
-                weight[out, : len(known), 2:4, 2:4] += mixing[unit][:, None, None] * signs / 2
-        known = [one[:3] for one in candidates]
-        mixing, high = torch.eye(len(known)), high / 2
+                weight[out, : len(frequencies), 2:4, 2:4] += mixing[unit][:, None, None] * signs / 2
+        frequencies = [candidate[:3] for candidate in candidates]
+        mixing, high = torch.eye(len(frequencies)), high / 2
     for layer in (down[-1], up[0]):
         layer.weight *= BESIDE
         layer.weight += torch.eye(layer.out_channels, layer.in_channels)[:, :, None, None]

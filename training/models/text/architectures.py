@@ -202,12 +202,12 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
             "see https://huggingface.co/docs/transformers for the list."
         )
     kind = CONFIG_MAPPING[network.architecture]
-    known = set(inspect.signature(kind).parameters) | {"num_labels"}
+    known_keys = set(inspect.signature(kind).parameters) | {"num_labels"}
     for key in network.config:
-        if key not in known:
+        if key not in known_keys:
             raise UserError(
                 f"network.config.{key}: {kind.__name__} has no such setting; "
-                f"it has {', '.join(sorted(known - {'self', 'kwargs'}))}."
+                f"it has {', '.join(sorted(known_keys - {'self', 'kwargs'}))}."
             )
     config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
     # Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths.
@@ -222,9 +222,9 @@ def special_ids(specials: Specials) -> dict[str, int | None]:
     where there is none.
     """
     ids = {f"{role}_token_id": specials.get(role) for role in ("pad", "bos", "eos", "cls", "sep", "mask", "unk")}
-    for role, other in (("bos", "cls"), ("eos", "sep")):
+    for role, substitute in (("bos", "cls"), ("eos", "sep")):
         if ids[f"{role}_token_id"] is None:
-            ids[f"{role}_token_id"] = ids[f"{other}_token_id"]
+            ids[f"{role}_token_id"] = ids[f"{substitute}_token_id"]
     start = specials.get("decoder_start")
     return ids if start is None else {**ids, "decoder_start_token_id": start}
 
