@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,11 @@ from data_prep.shards.order import Order, OrderCorpus, rank_slice
 from data_prep.shards.rows import Rows, concat, ragged, take
 from data_prep.shards.streams import CORRUPT
 from training.config import OrderConfig
+from training.distributed import Worker
+from training.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 Corruption = Callable[[Rows, Draws], Rows]
@@ -124,7 +129,7 @@ class Stream:
         return take(concat(parts), np.argsort(np.concatenate(places)))
 
 
-class Succession:
+class ConsecutiveStreams:
     """One stream until sample `begins`, then another, whose samples count from there."""
 
     def __init__(self, first: Samples, then: Samples, begins: int) -> None:
@@ -156,6 +161,36 @@ def worker_samples(step: int, global_batch: int, parts: int, rank: int, world: i
     edges = [global_batch * i // parts for i in range(parts + 1)]
     shares = [numbers[a:b] for a, b in pairwise(edges)]
     return [share[rank_slice(len(share), rank, world)] for share in shares]
+
+
+@dataclass(frozen=True)
+class BatchSplit:
+    """How the samples of every step are divided into `num_parts` micro-batches, and each of those among the workers."""
+
+    global_batch: int
+    num_parts: int
+    worker: Worker
+
+    def samples(self, step: int) -> list[np.ndarray]:
+        """Sample numbers of this worker in a step, one array per micro-batch."""
+        return self._samples_of(step, self.worker.rank)
+
+    def counts(self, step: int, end: int) -> list[list[int]]:
+        """How many samples before `end` each worker has in each micro-batch of a step: [part][rank]."""
+        by_rank = [self._samples_of(step, rank) for rank in range(self.worker.world)]
+        return [[int((samples[part] < end).sum()) for samples in by_rank] for part in range(self.num_parts)]
+
+    def gathered(self, features: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
+        """Tensors of this worker's micro-batches made those of the whole batch, in the order of its samples."""
+        names = sorted(features[0])
+        tensors: dict[str, list[Tensor]] = {name: [] for name in names}
+        for of_part, by_rank in zip(features, counts, strict=True):
+            for name in names:
+                tensors[name] += self.worker.rows(of_part[name], by_rank)
+        return {name: torch.cat(parts) for name, parts in tensors.items()}
+
+    def _samples_of(self, step: int, rank: int) -> list[np.ndarray]:
+        return worker_samples(step, self.global_batch, self.num_parts, rank, self.worker.world)
 
 
 def ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:

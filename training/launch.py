@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from data_prep.errors import UserError, refusal_of_the_disk
 from training.config import PlacementConfig
-from training.job import STACKS, STOP, Job, work
+from training.job import STACKS, STOP, Job, train
 from training.monitor import stopping, watchdog
 
 log = logging.getLogger("sesame.training")
@@ -49,7 +49,7 @@ def run(job: Job, interrupted: Callable[[], None] = lambda: None) -> dict[str, A
             return _run_on_ray(job)
         from training.distributed import Worker, choose_device
 
-        return work(job, Worker(device=choose_device(job.placement.device)))
+        return train(job, Worker(device=choose_device(job.placement.device)))
 
 
 def needs_ray(placement: PlacementConfig) -> bool:
@@ -57,7 +57,7 @@ def needs_ray(placement: PlacementConfig) -> bool:
     return placement.workers > 1 or placement.ray_address is not None
 
 
-def _how_many(placement: PlacementConfig) -> int | tuple[int, int]:
+def _num_workers(placement: PlacementConfig) -> int | tuple[int, int]:
     """Workers to start: a number, or the fewest and the most, of which Ray takes as many as fit on its nodes."""
     fewest = placement.min_workers or placement.workers
     return (fewest, placement.workers) if fewest < placement.workers else placement.workers
@@ -126,7 +126,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
             _worker_loop,
             train_loop_config={"job": job.model_dump_json()},
             scaling_config=ray.train.ScalingConfig(
-                num_workers=_how_many(job.placement),
+                num_workers=_num_workers(job.placement),
                 use_gpu=gpu,
                 resources_per_worker=job.placement.resources_per_worker or None,
             ),
@@ -137,7 +137,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         )
         try:
-            return _beside(trainer.fit).return_value  # type: ignore[return-value]
+            return _in_thread(trainer.fit).return_value  # type: ignore[return-value]
         except ray.train.TrainingFailedError as error:
             for failure in worker_failures(error):
                 if isinstance(failure, UserError) or refusal_of_the_disk(failure):
@@ -155,7 +155,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
     raise AssertionError("unreachable")
 
 
-def _beside(function: Callable[[], T]) -> T:
+def _in_thread(function: Callable[[], T]) -> T:
     """`function()`, in a thread of its own. A signal's exception that is raised inside Ray's core is lost there."""
     future: Future[T] = Future()
 
@@ -188,4 +188,4 @@ def _worker_loop(config: dict[str, str]) -> dict[str, Any]:
         local=context.get_local_world_size(),
         device=ray.train.torch.get_device(),
     )
-    return work(Job.model_validate_json(config["job"]), worker)
+    return train(Job.model_validate_json(config["job"]), worker)

@@ -15,9 +15,8 @@ and of micro-batches, and so would what is trained.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,26 +30,26 @@ from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
-from training.data import Samples, Stream, ahead, micro_batches, worker_samples
+from training.data import BatchSplit, Samples, Stream, ahead, micro_batches
 from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
-from training.engines.plain import Engine, PlainEngine, Unplayed, is_player
+from training.engines.plain import Engine, FrozenEngine, PlainEngine, is_player
+from training.evaluation import Evaluation, to_device
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
 from training.models.wrappers import autocast_forward, checkpoint_activations
-from training.monitor.metrics import STATE, Watch, Work
-from training.monitor.names import HELD_OUT_LOSS, LEARNING_RATE, PASSING, VALIDATION
+from training.monitor.metrics import STATE, Monitor, Workload
+from training.monitor.names import LEARNING_RATE, PASSING
 from training.monitor.peak_flops import peak_flops
 from training.monitor.watchdog import Watchdog
-from training.objective import AnyTurn, Batch, Loss, Networks, Objective, Turn, Whole, phase_at
+from training.objective import AnyTurn, Batch, Loss, Networks, Objective, Turn, WholeBatchTurn, phase_at
 from training.schedule import learning_rate
 
 Log = Callable[[dict[str, Any]], None]
-Sums = dict[str, float]
 EXPORT_BATCH = 64  # rows
-DRAWN, DRAWN_HELD_OUT = "objective", "objective held-out"  # streams of what objectives draw
+DRAWN = "objective"  # the stream of what objectives draw
 
 
 @dataclass
@@ -75,10 +74,11 @@ class Training:
 
     def __post_init__(self) -> None:
         self.precision = resolve_precision(self.config.precision, self.worker.device.type)
-        self.parts = micro_batches(self.config.global_batch, self.worker.world, self.placement.micro_batch)
-        if self.config.global_batch // self.parts < self.worker.world:
+        num_parts = micro_batches(self.config.global_batch, self.worker.world, self.placement.micro_batch)
+        self.split = BatchSplit(self.config.global_batch, num_parts, self.worker)
+        if self.config.global_batch // num_parts < self.worker.world:
             raise UserError(
-                f"train.global_batch: {self.config.global_batch} rows in {self.parts} micro-batches leave some of "
+                f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches leave some of "
                 f"{self.worker.world} workers without a row; raise it or lower placement.workers."
             )
         refusal = self.objective.refuses(self.placement.zero)
@@ -91,8 +91,15 @@ class Training:
         self.forwards = {name: engine.forward for name, engine in self.engines.items()}
         self.modules = {name: engine.module for name, engine in self.engines.items()}
         self.phase_at = partial(phase_at, self.objective.phases(self.config.steps))
-        unit, sources = self.objective.unit, self.sources
-        self.watch = Watch(self.placement.watch, self.config, self.worker, self.precision, sources, unit, self.phase_at)
+        self.monitor = Monitor(
+            self.placement.watch,
+            self.config,
+            self.worker,
+            precision=self.precision,
+            sources=self.sources,
+            unit=self.objective.unit,
+            phase_at=self.phase_at,
+        )
         self.watchdog = Watchdog(self.stacks, self.worker, self.placement.watch.stuck_seconds)
         self.stopping = False
         self.latest: dict[str, float] = {}
@@ -110,11 +117,11 @@ class Training:
                 )
         for name, network in networks.items():
             place = batch_statistics(network)
-            if place is not None and (self.worker.world > 1 or self.parts > 1):
+            if place is not None and (self.worker.world > 1 or self.split.num_parts > 1):
                 raise UserError(
                     f"network: {place} of {name!r} computes statistics of a batch, and each of {self.worker.world} "
-                    f"workers sees a part of it, in {self.parts} micro-batches; set placement.workers to 1 and "
-                    "placement.micro_batch to null, or use group norms."
+                    f"workers sees a part of it, in {self.split.num_parts} micro-batches; set placement.workers to 1 "
+                    "and placement.micro_batch to null, or use group norms."
                 )
 
     def _engine(self, name: str, module: torch.nn.Module) -> Engine:
@@ -127,11 +134,11 @@ class Training:
             # Pretraining: the small batches of fine-tuning would lose by it.
             speed_up(module, self.precision)
         if not is_player(module):
-            return Unplayed(module, self.worker)
+            return FrozenEngine(module, self.worker)
         config = self.config.of(name)
         if self.placement.zero is None:
             return PlainEngine(module, config, self.worker)
-        return DeepSpeedEngine(module, config, self.placement, self.worker, self.parts)
+        return DeepSpeedEngine(module, config, self.placement, self.worker, self.split.num_parts)
 
     def run(self) -> dict[str, Any]:
         """Train to the last step from the newest checkpoint there is; returns what was seen last.
@@ -140,7 +147,7 @@ class Training:
         """
         position = self._resume()
         started_at, began = position.step, time.perf_counter()
-        self.watch.start(position.step, self.worker.sum([peak_flops(self.worker.device, self.precision)])[0])
+        self.monitor.start(position.step, self.worker.sum([peak_flops(self.worker.device, self.precision)])[0])
         self._mode(train=True)
         with self.watchdog:
             for step, batches, draws, work in self._batches(position.step):
@@ -152,20 +159,20 @@ class Training:
                 if updated := all(updates):
                     self.objective.after_step(step, self.config.steps)
                 done = step + 1
-                self.watch.stepped(done, updated, work)
+                self.monitor.stepped(done, updated, work)
                 position = Position(done, done * self.config.global_batch, phase)
                 last = done == self.config.steps
                 if last or done % self.config.log_every == 0:
-                    values, warnings = self.watch.record(done)
+                    values, warnings = self.monitor.record(done)
                     lr = learning_rate(step, self.config)
                     extras = {"warnings": warnings} if warnings else {}
                     self._report({**values, LEARNING_RATE: lr}, position, **extras)
                 if self._due(self.config.evaluate_every, done) and self.held_out is not None:
-                    with self.watch.aside():
+                    with self.monitor.aside():
                         self._report(self.evaluate(), position)
                 if self._due(self.placement.checkpoint_every, done) or self.stopping:
                     self.watchdog.at("writing a checkpoint")
-                    with self.watch.aside():
+                    with self.monitor.aside():
                         self._save(position)
                 if self.stopping:
                     break
@@ -182,77 +189,31 @@ class Training:
         }
 
     def evaluate(self) -> dict[str, float]:
-        """Mean of every term and metric over the held-out rows.
-
-        The same on any number of workers, as far as networks sample nothing, and the same whenever it is asked for:
-        what they sample is keyed by the batch. Training's own random numbers are left as they are.
-        """
+        """Mean of every term and metric over the held-out rows; see `training.evaluation`."""
         if self.held_out is None or self.held_out_rows == 0:
             return {}
-        self._mode(train=False)
-        sums: dict[str, float] = defaultdict(float)
-        weights: dict[str, float] = defaultdict(float)
-        terms: set[str] = set()
-        devices = [self.worker.device] if self.worker.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            for step in range(-(-self.held_out_rows // self.config.global_batch)):
-                terms |= self._evaluate_step(self.held_out, step, sums, weights)
-        self._mode(train=True)
-        names = sorted(sums)
-        totals = self.worker.sum([sums[n] for n in names] + [weights[n] for n in names])
-        means = dict(zip(names, np.divide(*np.split(np.array(totals), 2)).tolist(), strict=True))
-        loss = sum(means[name] for name in sorted(terms))
-        return {HELD_OUT_LOSS: loss, **{f"{VALIDATION}{name}": value for name, value in means.items()}}
-
-    def _evaluate_step(
-        self, held_out: Stream, step: int, sums: dict[str, float], weights: dict[str, float]
-    ) -> set[str]:
-        """Add what so many held-out rows as a step takes give; returns the names of the terms of the loss."""
-        samples = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
-        batches, counted = [], []
-        for number, numbers in enumerate(samples):
-            self.watchdog.at("evaluating")
-            torch.manual_seed(key(self.seed, f"evaluation {step}", f"rank {self.worker.rank} part {number}") >> 1)
-            mine = numbers[numbers < self.held_out_rows]
-            # Under ZeRO-3 workers need each other in every pass: who has no row takes one that does not count.
-            sample_numbers = mine if len(mine) else np.zeros(1, np.int64)
-            draws = self._draws(DRAWN_HELD_OUT, sample_numbers)
-            rows = self.objective.drawn(held_out.read(sample_numbers), draws)
-            batch = self._to_device(self.objective.collate(rows))
-            batches.append(self.objective.prepare(self.modules, batch, draws))
-            counted.append(len(mine))
-        terms: set[str] = set()
         last_step = self.config.steps - 1
-
-        def add(loss: Loss, term_weights: Mapping[str, float], share: float) -> None:
-            terms.update(loss.sums)
-            summed = {name: (value, term_weights[name]) for name, value in loss.sums.items()} | loss.metrics
-            for name, (value, weight) in summed.items():
-                sums[name] += float(value) * share
-                weights[name] += weight * share
-
-        for turn in self.objective.turns(self.phase_at(last_step), last_step):
-            if isinstance(turn, Whole):
-                features = [turn.features(self.forwards, batch) for batch in batches]
-                counted_features = [
-                    {n: v[:count] for n, v in values.items()} for values, count in zip(features, counted, strict=True)
-                ]
-                gathered = self._gathered(counted_features, self._counts(step, self.held_out_rows))
-                loss = turn.whole(gathered)
-                # Batches weigh by their rows. Every worker has the same loss: one of them counts.
-                num_rows = len(next(iter(gathered.values())))
-                by_rows = Loss({n: v * num_rows for n, v in loss.sums.items()}, loss.metrics)
-                add(by_rows, dict.fromkeys(loss.sums, float(num_rows)), float(self.worker.leads))
-            else:
-                for batch, count in zip(batches, counted, strict=True):
-                    add(turn.loss(self.forwards, batch), turn.weights(batch), float(count > 0))
-        return terms
+        evaluation = Evaluation(
+            objective=self.objective,
+            forwards=self.forwards,
+            modules=self.modules,
+            held_out=self.held_out,
+            num_rows=self.held_out_rows,
+            split=self.split,
+            worker=self.worker,
+            watchdog=self.watchdog,
+            seed=self.seed,
+        )
+        self._mode(train=False)
+        means = evaluation.means(self.phase_at(last_step), last_step)
+        self._mode(train=True)
+        return means
 
     def export(self, path: Path) -> None:
         """Write the trained networks for others, from rank 0; what was written is opened again and compared."""
         from training.inference.opening import check_export
 
-        with _all_whole(list(self.engines.values())):
+        with _all_whole(self.engines.values()):
             if self.worker.leads:
                 self.objective.export(path, self._seen(self.objective.export_rows))
                 exported = self.objective.exported()
@@ -264,7 +225,7 @@ class Training:
         """The first `count` samples of training, a few at a time."""
         for start in range(0, count, EXPORT_BATCH):
             numbers = np.arange(start, min(start + EXPORT_BATCH, count))
-            yield self._to_device(self._read(numbers)[0])
+            yield to_device(self._read(numbers)[0], self.worker.device)
 
     def _prepared(self, batches: list[Batch], draws: list[Draws]) -> list[Batch]:
         """With what all turns of the step share."""
@@ -276,13 +237,15 @@ class Training:
         engine = self.engines[turn.player]
         with _others_frozen([e.module for e in self.engines.values()], engine.module):
             weights = (
-                self._backward_whole(turn, batches, step) if isinstance(turn, Whole) else self._backward(turn, batches)
+                self._backward_whole(turn, batches, step)
+                if isinstance(turn, WholeBatchTurn)
+                else self._backward(turn, batches)
             )
-            self.watch.alone.stop()
+            self.monitor.busy.stop()
             self.watchdog.at("updating")
             norm = engine.step(learning_rate(step, self.config.of(turn.player)))
-            self.watch.alone.start()
-        return self.watch.turned(weights, norm)
+            self.monitor.busy.start()
+        return self.monitor.turned(weights, norm)
 
     def _networks(self, player: str) -> Networks:
         """Whose turn it is runs through its engine, which sees the backward pass; others are as PyTorch has them."""
@@ -290,7 +253,7 @@ class Training:
 
     def _summed(self, local: list[float]) -> list[float]:
         """Numbers added up over all workers; whether one is asked to stop is told on the way."""
-        self.watch.alone.stop()
+        self.monitor.busy.stop()
         self.watchdog.at("adding up targets")
         *totals, num_asking = self.worker.sum([*local, float(self.stop())])
         self.stopping |= num_asking > 0
@@ -306,17 +269,20 @@ class Training:
         for batch in batches:
             self.watchdog.at("computing")
             if zero != 3:  # there, workers wait for each other in both passes, in 1 and 2 in the backward one
-                self.watch.alone.start()
+                self.monitor.busy.start()
             loss = turn.loss(networks, batch)
             paid: Tensor = sum(loss.sums[n] / (weights[n] or 1.0) for n in names)  # type: ignore[assignment]
             if zero is not None:
-                self.watch.alone.stop()
+                self.monitor.busy.stop()
             engine.backward(paid)
-            self.watch.add(paid, loss, batch.get("source"))
+            self.monitor.add(paid, loss, batch.get("source"))
         return dict(zip(names, local, strict=True))
 
-    def _backward_whole(self, turn: Whole, batches: list[Batch], step: int) -> dict[str, float]:
-        """Gradients of a loss of the whole batch; see `Whole`. Returns weights by term, which one worker tells."""
+    def _backward_whole(self, turn: WholeBatchTurn, batches: list[Batch], step: int) -> dict[str, float]:
+        """Gradients of a loss of the whole batch; see `WholeBatchTurn`.
+
+        Returns weights by term. They count on one worker alone, for all of them have the same loss.
+        """
         engine, networks = self.engines[turn.player], self._networks(turn.player)
         self._summed([])
         states: list[dict[str, Any]] = []
@@ -329,13 +295,13 @@ class Training:
                 batch_features.append(turn.features(networks, batch))
             for buffer, before in buffers:  # the second pass changes them
                 buffer.copy_(before)
-        counts = self._counts(step, (step + 1) * self.config.global_batch)
-        leaves = {name: value.detach() for name, value in self._gathered(batch_features, counts).items()}
+        counts = self.split.counts(step, (step + 1) * self.config.global_batch)
+        leaves = {name: value.detach() for name, value in self.split.gathered(batch_features, counts).items()}
         differentiable = [name for name, value in leaves.items() if value.is_floating_point()]
         for name in differentiable:
             leaves[name].requires_grad_()
         torch.manual_seed(key(self.seed, f"step {step}", "whole") >> 1)
-        loss = turn.whole(leaves)
+        loss = turn.loss(leaves)
         paid: Tensor = sum(loss.sums[name] for name in sorted(loss.sums))  # type: ignore[assignment]
         gradient_list = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)
         gradients = {name: g for name, g in zip(differentiable, gradient_list, strict=True) if g is not None}
@@ -351,45 +317,28 @@ class Training:
         counts_once = float(self.worker.leads)  # all workers have the same loss
         metrics = {name: (value * counts_once, weight * counts_once) for name, (value, weight) in loss.metrics.items()}
         sums = {name: value.detach() * counts_once for name, value in loss.sums.items()}
-        self.watch.add(paid.detach() * counts_once, Loss(sums, metrics), None)
+        self.monitor.add(paid.detach() * counts_once, Loss(sums, metrics), None)
         return dict.fromkeys(loss.sums, counts_once)
 
-    def _counts(self, step: int, end: int) -> list[list[int]]:
-        """How many samples before `end` each worker has in each micro-batch of a step: [part][rank]."""
-        by_rank = [
-            worker_samples(step, self.config.global_batch, self.parts, rank, self.worker.world)
-            for rank in range(self.worker.world)
-        ]
-        return [[int((samples[part] < end).sum()) for samples in by_rank] for part in range(self.parts)]
-
-    def _gathered(self, batch_features: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
-        """Features of this worker's micro-batches made those of the whole batch, in the order of its samples."""
-        names = sorted(batch_features[0])
-        tensors_by_name: dict[str, list[Tensor]] = {name: [] for name in names}
-        for features, by_rank in zip(batch_features, counts, strict=True):
-            for name in names:
-                tensors_by_name[name] += self.worker.rows(features[name], by_rank)
-        return {name: torch.cat(tensors) for name, tensors in tensors_by_name.items()}
-
-    def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], list[Draws], Work]]:
-        def load(step: int) -> tuple[int, list[Batch], list[Draws], Work]:
-            numbers = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
-            batches, draws = (list(column) for column in zip(*map(self._read, numbers), strict=True))
+    def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], list[Draws], Workload]]:
+        def load(step: int) -> tuple[int, list[Batch], list[Draws], Workload]:
+            samples = self.split.samples(step)
+            batches, draws = (list(column) for column in zip(*map(self._read, samples), strict=True))
             # Counted here, on the CPU and beside the step: a device would have to be waited for.
             measures = [
                 (self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches
             ]
-            return step, batches, draws, Work(*(sum(column) for column in zip(*measures, strict=True)))
+            return step, batches, draws, Workload(*(sum(column) for column in zip(*measures, strict=True)))
 
         jobs = (partial(load, step) for step in range(start, self.config.steps))
         for step, batches, draws, work in ahead(jobs):
             self.watchdog.step = step + 1
-            yield step, [self._to_device(batch) for batch in batches], draws, work
+            yield step, [to_device(batch, self.worker.device) for batch in batches], draws, work
             self.watchdog.at("loading")
 
     def _read(self, numbers: np.ndarray) -> tuple[Batch, Draws]:
         """Samples of training as a batch, and the draws that their numbers name."""
-        draws = self._draws(DRAWN, numbers)
+        draws = Draws(key(self.seed, DRAWN), 0, numbers)
         rows = self.objective.drawn(self.stream.read(numbers), draws)
         return self._collate(rows), draws
 
@@ -398,12 +347,6 @@ class Training:
         if "source" in rows:
             batch["source"] = torch.from_numpy(np.asarray(rows["source"]).astype(np.int64))
         return batch
-
-    def _draws(self, stream: str, numbers: np.ndarray) -> Draws:
-        return Draws(key(self.seed, stream), 0, numbers)
-
-    def _to_device(self, batch: Batch) -> Batch:
-        return {k: v.to(self.worker.device, non_blocking=True) for k, v in batch.items()}
 
     def _due(self, every: int, done: int) -> bool:
         return done == self.config.steps or (every > 0 and done % every == 0)
@@ -424,7 +367,7 @@ class Training:
                 self.checkpoints,
                 position,
                 self.engines,
-                {**self.objective.state_dict(), **self.watch.state_dict()},
+                {**self.objective.state_dict(), **self.monitor.state_dict()},
                 self.identity,
                 self.worker,
                 self.placement.keep_checkpoints,
@@ -445,7 +388,7 @@ class Training:
             return Position()
         state = checkpoints.load(checkpoint, self.engines)
         self.objective.load_state_dict({n: value for n, value in state.items() if not n.startswith(STATE)})
-        self.watch.load_state_dict({n: value for n, value in state.items() if n.startswith(STATE)})
+        self.monitor.load_state_dict({n: value for n, value in state.items() if n.startswith(STATE)})
         return checkpoint.position
 
 
@@ -487,16 +430,10 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-class _all_whole:  # noqa: N801 - reads as a function
-    """Every engine's parameters whole, inside."""
-
-    def __init__(self, engines: list[Engine]) -> None:
-        self.contexts = [engine.whole() for engine in engines]
-
-    def __enter__(self) -> None:
-        for context in self.contexts:
-            context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for context in reversed(self.contexts):
-            context.__exit__(*error)
+@contextmanager
+def _all_whole(engines: Iterable[Engine]) -> Iterator[None]:
+    """Inside, rank 0 sees every engine's parameters whole."""
+    with ExitStack() as stack:
+        for engine in engines:
+            stack.enter_context(engine.whole())
+        yield

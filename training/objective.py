@@ -7,7 +7,7 @@ can divide by their number over all ranks and micro-batches before anything is d
     loss = Σ_terms  Σ_ranks Σ_micro-batches sum(term) / Σ_ranks Σ_micro-batches weight(term)
 
 That is the same mean on any number of workers, whatever each of them happened to draw. A loss that compares the
-examples of a step with each other is no such sum; see `Whole`.
+examples of a step with each other is no such sum; see `WholeBatchTurn`.
 
     rows ─► drawn (keyed) ─► collate ─► prepare (once a step, no gradients) ─► turns: each a player's loss ─► after_step
 
@@ -61,11 +61,11 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeBatchTurn:
     """One player steps on a loss of the step's whole batch: InfoNCE, batch statistics, the balance of experts.
 
     `features(networks, batch)` gives tensors [b, …] by name, one line for each row of a micro-batch.
-    `whole(features)` is the loss of the features of all rows of the step, [B, …] in the order of their samples. Its
+    `loss(features)` is the loss of the features of all rows of the step, [B, …] in the order of their samples. Its
     sums are divided by nothing: they are means already, and its metrics' weights are those of the whole batch.
 
     The loop takes features without gradients first, on every worker and micro-batch, and brings them together; every
@@ -76,16 +76,16 @@ class Whole:
 
     player: str
     features: Callable[[Networks, Batch], dict[str, Tensor]]
-    whole: Callable[[dict[str, Tensor]], Loss]
+    loss: Callable[[dict[str, Tensor]], Loss]
 
 
-AnyTurn = Turn | Whole
+AnyTurn = Turn | WholeBatchTurn
 
 
 def loss_of(turn: AnyTurn, networks: Networks, batch: Batch) -> Loss:
     """The loss of a turn for a batch that one process holds whole."""
-    if isinstance(turn, Whole):
-        return turn.whole(turn.features(networks, batch))
+    if isinstance(turn, WholeBatchTurn):
+        return turn.loss(turn.features(networks, batch))
     return turn.loss(networks, batch)
 
 
@@ -108,7 +108,7 @@ def phase_at(phases: Sequence[Phase], step: int) -> str:
 
 
 class Objective(Protocol):
-    """What an objective answers. `Base` has the common answers."""
+    """What an objective answers. `BaseObjective` has the common answers."""
 
     unit: str
     """What its input is counted in, as speeds are told: tokens, rows, pictures."""
@@ -196,7 +196,7 @@ class Objective(Protocol):
         ...
 
 
-class Base:
+class BaseObjective:
     """The answers most objectives share."""
 
     worker: Worker

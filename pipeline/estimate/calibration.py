@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.fingerprint import digest
 from training.config import PlacementConfig
 from training.cost.counted import Cost
-from training.cost.step_benchmark import WARM_UP, Measured, StepBenchmark, measure
+from training.cost.step_benchmark import WARM_UP, StepBenchmark, StepMeasurement, measure
 
 FILE = "calibration.json"  # in the home
 FEW, MORE = 1, 3  # layers
@@ -119,7 +119,7 @@ def _only_speed(placement: PlacementConfig) -> PlacementConfig:
 
 def _remembered(
     file: Path, asked: dict[str, Any], benchmarks: list[StepBenchmark]
-) -> tuple[list[Measured], bool, bool]:
+) -> tuple[list[StepMeasurement], bool, bool]:
     """What came of benchmarks that `asked` stands for, whether just now, and if so, whether beside other work."""
     key = digest([hardware(), asked])
     known = _read(file)
@@ -134,7 +134,7 @@ def _remembered(
         part = file.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(known, indent=1))
         part.replace(file)
-    return [Measured.model_validate(values) for values in known[key]], fresh, False
+    return [StepMeasurement.model_validate(values) for values in known[key]], fresh, False
 
 
 def _read(file: Path) -> dict[str, Any]:

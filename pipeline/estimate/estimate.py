@@ -28,7 +28,7 @@ from pipeline.recipe.recipe import Recipe
 from training.config import PlacementConfig
 from training.cost.counted import Cost, price
 from training.cost.memory import Batch, Memory, counted_memory, memory
-from training.cost.step_benchmark import MOST_ROWS, Facts, StepBenchmark
+from training.cost.step_benchmark import MOST_ROWS, PlainFacts, StepBenchmark
 from training.cost.transformer import BACKWARD, RECOMPUTED
 from training.hardware import has_gpu, resolve_precision
 from training.launch import needs_ray
@@ -170,7 +170,7 @@ def _benchmark(recipe: Recipe, part: Part, rows: int, num_stored: int | None, pr
     return StepBenchmark(
         objective=recipe.objective,
         network=recipe.network,
-        facts=Facts.of(part.facts),
+        facts=PlainFacts.of(part.facts),
         corruption=part.corruption,
         augment=recipe.augment,
         order=recipe.order,

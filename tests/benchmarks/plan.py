@@ -17,7 +17,7 @@ from data_prep.shards.rows import Specials
 from pipeline.estimate import calibration
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import Batch, memory
-from training.cost.step_benchmark import WARM_UP, Facts, StepBenchmark, measure
+from training.cost.step_benchmark import WARM_UP, PlainFacts, StepBenchmark, measure
 from training.cost.transformer import Transformer
 
 VOCABULARY, LENGTH, RATE, MOST = 30_522, 128, 0.15, 20
@@ -54,7 +54,7 @@ def benchmark(size: str, case: str) -> StepBenchmark:
     return StepBenchmark(
         network=NetworkConfig(config=config),
         objective=ObjectiveConfig(options={"sentence": "sop"}),
-        facts=Facts.of(DataFacts("text", ("input",), length=LENGTH, specials=specials)),
+        facts=PlainFacts.of(DataFacts("text", ("input",), length=LENGTH, specials=specials)),
         corruption=MaskingConfig.model_validate({"kind": "masked-lm", "rate": RATE, "max_predictions": MOST}),
         batch=rows,
         steps=WARM_UP + STEPS[size],

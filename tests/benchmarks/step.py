@@ -107,8 +107,8 @@ def parts() -> None:
     clock.around(run.engines["model"], "step", "optimizer and clipping")
     clock.around(run.stream, "read", "data, on its own thread")
     clock.around(run.objective, "collate", "data, on its own thread")
-    clock.around(run.watch, "record", "watching and logging")
-    clock.around(run.watch, "add", "watching and logging")
+    clock.around(run.monitor, "record", "watching and logging")
+    clock.around(run.monitor, "add", "watching and logging")
     began = time.perf_counter()
     run.run()
     whole = time.perf_counter() - began

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_prep.shards.rows import Ragged
 from tests.training import tiny
 from training.config import OrderConfig
-from training.data import Corpus, Stream, Succession, ahead, micro_batches, worker_samples
+from training.data import ConsecutiveStreams, Corpus, Stream, ahead, micro_batches, worker_samples
 
 
 @given(
@@ -86,7 +86,7 @@ def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int,
 
 def test_one_stream_follows_another_at_the_step_asked() -> None:
     short, long = (Stream([Corpus(n, tiny.table(50, seed=s))], 7, OrderConfig()) for n, s in (("a", 0), ("b", 1)))
-    both = Succession(short, long, begins=24)
+    both = ConsecutiveStreams(short, long, begins=24)
     for samples, alone in (
         (np.arange(16, 24), short.read(np.arange(16, 24))),
         (np.arange(24, 32), long.read(np.arange(8))),

@@ -19,7 +19,7 @@ from data_prep.errors import UserError
 from data_prep.shards.format import ShardWriter
 from tests.training import tiny
 from training import launch
-from training.job import METRICS, Job, ShardsOf
+from training.job import METRICS, CorpusShards, Job
 
 
 def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = None, **placement: Any) -> Job:
@@ -33,7 +33,7 @@ def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = N
         _tokenizer(folder / "tokenizer")
     return Job.model_validate(
         {
-            "corpora": [ShardsOf(name="tiny", folder=str(shards / "train"))],
+            "corpora": [CorpusShards(name="tiny", folder=str(shards / "train"))],
             "held_out": str(shards / "validation"),
             "kind": "text",
             "preprocessor": str(folder / "tokenizer"),

@@ -16,7 +16,7 @@ from tests.training.tiny_players import Contrastive, Game, Noisy
 from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import checkpoint_state
-from training.engines.plain import PlainEngine, Unplayed
+from training.engines.plain import FrozenEngine, PlainEngine
 
 
 def test_what_was_frozen_stays_frozen() -> None:
@@ -24,7 +24,7 @@ def test_what_was_frozen_stays_frozen() -> None:
     before = {name: p.clone() for name, p in game.first.named_parameters()}
     training = tiny.training(game)
     training.run()
-    assert isinstance(training.engines["still"], Unplayed)
+    assert isinstance(training.engines["still"], FrozenEngine)
     assert [p.requires_grad for p in game.first.parameters()] == [False, False, True, True]
     assert [torch.equal(p, before[name]) for name, p in game.first.named_parameters()] == [True, True, False, False]
     assert not any(p.requires_grad for p in game.still.parameters())

@@ -18,13 +18,13 @@ from training.config import OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker
 from training.loop import Training
-from training.objective import AnyTurn, Base, Batch, Loss, Networks, Turn, Whole
+from training.objective import AnyTurn, BaseObjective, Batch, Loss, Networks, Turn, WholeBatchTurn
 
 TEMPERATURE = 0.2
 VIEW = 7  # number of a draw
 
 
-class Arrays(Base):
+class Arrays(BaseObjective):
     """Batches of vectors."""
 
     unit = "rows"
@@ -67,7 +67,7 @@ class Contrastive(Arrays):
         return {**rows, **views}
 
     def turns(self, phase: str, step: int) -> Sequence[AnyTurn]:
-        return [Whole("model", self._features, info_nce)]
+        return [WholeBatchTurn("model", self._features, info_nce)]
 
     def _features(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
         return {name: networks["model"](batch[name]) for name in ("one", "two")}

@@ -180,7 +180,7 @@ def counted_flops(objective: Objective, rows: Rows) -> float:
     for phase in phases:
         for turn in objective.turns(phase.name, 0):
             counter = FlopCounterMode(display=False)
-            _pass(objective, turn, rows, "fp32", counter, _Live())
+            _pass(objective, turn, rows, "fp32", counter, _LiveBytes())
             total += counter.get_total_flops() * phase.steps / sum(each_phase.steps for each_phase in phases)
     return float(total)
 
@@ -190,13 +190,13 @@ def _peak(objective: Objective, rows: Rows, precision: str) -> float:
     highest = 0.0
     for phase in objective.phases(STEPS):
         for turn in objective.turns(phase.name, 0):
-            live = _Live()
+            live = _LiveBytes()
             gradient_bytes = _pass(objective, turn, rows, precision, nullcontext(), live)
             highest = max(highest, live.peak - gradient_bytes)
     return highest
 
 
-def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer: Any, live: _Live) -> int:
+def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer: Any, live: _LiveBytes) -> int:
     """One turn, forward and backward, watched; bytes of the gradients, which are thrown away."""
     nets = {name: module.train() for name, module in objective.networks().items()}
     device = next(p.device for module in players(objective).values() for p in module.parameters())
@@ -217,7 +217,7 @@ def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer
     return gradient_bytes
 
 
-class _Live(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of tensors that are made inside, until each is freed; `peak` is the most of them at once.
 
     A meta tensor has no number to branch on; it is taken as 1. What asks is whether a mask is full, and in an example

@@ -70,21 +70,21 @@ def write(state: HasPieces, folder: Path, rank: int) -> None:
 @torch.no_grad()
 def restore(state: HasPieces, folder: Path) -> None:
     """Fill this rank's pieces from what any ranks wrote into `folder`."""
-    with Saved(folder) as saved:
+    with SavedPieces(folder) as saved:
         for pieces in state.pieces(changing=True):
             for piece in pieces:
                 for kind, tensor in piece.tensors.items():
                     saved.read(piece.name, kind, piece.start, tensor)
 
 
-class Saved:
+class SavedPieces:
     """What all ranks wrote into a folder, by parameter and kind. Files are mapped, not read, until asked for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.open = ExitStack()
 
-    def __enter__(self) -> Saved:
+    def __enter__(self) -> SavedPieces:
         self.runs: dict[tuple[str, str], list[tuple[int, Any, str]]] = {}  # where each starts, its file and key
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             file: Any = self.open.enter_context(safe_open(path, "pt"))

@@ -26,7 +26,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import offload
 from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
-from training.engines.plain import adamw, optimizer_bytes, whole_pieces
+from training.engines.plain import adamw, optimizer_bytes, replicated_pieces
 
 
 def load_deepspeed(device: torch.device) -> Any:
@@ -131,7 +131,7 @@ class DeepSpeedEngine:
 
     def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
         if self.stage == 0:
-            yield whole_pieces(self.module, self.optimizer, self.worker, changing)
+            yield replicated_pieces(self.module, self.optimizer, self.worker, changing)
             return
         names = {parameter: name for name, parameter in self.module.named_parameters()}
         yield from (self._pieces_of_3 if self.stage == 3 else self._pieces_of_1_and_2)(names, changing)

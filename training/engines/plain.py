@@ -110,7 +110,9 @@ def share(pieces: list[Piece], worker: Worker, changing: bool) -> list[Piece]:
     return pieces if changing else pieces[worker.rank :: worker.world]
 
 
-def whole_pieces(module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool) -> list[Piece]:
+def replicated_pieces(
+    module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool
+) -> list[Piece]:
     """Pieces where every rank holds everything: each writes its share of the parameters."""
     trained = {p for group in optimizer.param_groups for p in group["params"]}
     pieces = [
@@ -152,7 +154,7 @@ class PlainEngine:
         return size
 
     def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
-        yield whole_pieces(self.module, self.optimizer, self.worker, changing)
+        yield replicated_pieces(self.module, self.optimizer, self.worker, changing)
 
     def whole(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -162,7 +164,7 @@ class PlainEngine:
         return {"parameters": parameters, "optimizer": optimizer_bytes(self.optimizer)}
 
 
-class Unplayed:
+class FrozenEngine:
     """A network without anything to train: no optimizer, but a place, a mode and its state in checkpoints."""
 
     def __init__(self, module: nn.Module, worker: Worker) -> None:

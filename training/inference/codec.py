@@ -41,7 +41,7 @@ OVERHEAD = HEADER.size + CHECKSUM.size
 LONGEST_SIDE = (1 << 16) - 1
 
 
-class Coded(NamedTuple):
+class CodedImage(NamedTuple):
     """What a file holds."""
 
     height: int
@@ -81,7 +81,7 @@ class Codec:
                 f"a picture of {width} × {height} pixels and {channels} channels: this model takes {self.channels} "
                 f"channels; a side has 1 to {LONGEST_SIDE:,} pixels, and a picture at most {MAX_PIXELS:,}."
             )
-        return self.packed(Coded(height, width, self.latents(picture)))
+        return self.packed(CodedImage(height, width, self.latents(picture)))
 
     def decode(self, raw: bytes) -> np.ndarray:
         """The picture of a file, uint8 [C, H, W]. UserError says why it cannot be had."""
@@ -95,7 +95,7 @@ class Codec:
             raise UserError("the model makes numbers of this picture that are not finite; it was not trained well.")
         return values.astype(np.int32)
 
-    def picture(self, coded: Coded) -> np.ndarray:
+    def picture(self, coded: CodedImage) -> np.ndarray:
         """What the network makes of ŷ."""
         code = torch.from_numpy(coded.latents.astype(np.float32))[None].to(self.device)
         with torch.no_grad():
@@ -112,13 +112,13 @@ class Codec:
             code = self.model.encode(self._tensor(picture))
             return self.tables.bits(code[0].cpu().numpy()), float(self.model.bits(code))
 
-    def packed(self, coded: Coded) -> bytes:
+    def packed(self, coded: CodedImage) -> bytes:
         """The file of some latents."""
         header = HEADER.pack(MAGIC, VERSION, self.digest, self.channels, coded.height, coded.width)
         body = header + self.tables.encode(coded.latents)
         return body + CHECKSUM.pack(zlib.crc32(body))
 
-    def unpacked(self, raw: bytes) -> Coded:
+    def unpacked(self, raw: bytes) -> CodedImage:
         """The latents of a file. UserError says why it cannot be read."""
         if raw[: len(MAGIC)] != MAGIC:
             raise UserError("it is no compressed picture of Sesame; give a file that `sesame compress` made.")
@@ -137,7 +137,7 @@ class Codec:
             latents = self.tables.decode(raw[HEADER.size : -CHECKSUM.size], *self.model.grid(height, width))
         except ValueError as error:
             raise UserError(f"its symbols cannot be decoded ({error}); it was not made by Sesame.") from None
-        return Coded(height, width, latents)
+        return CodedImage(height, width, latents)
 
     def _tensor(self, picture: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(picture.astype(np.float32) / BYTE)[None].to(self.device)

@@ -17,7 +17,7 @@ from torch import Tensor
 from data_prep.corruptions.noise import scaled
 from data_prep.shards.rows import Rows, num_rows, ragged, take
 from data_prep.tokens.tokenizers import specials
-from training.inference.opening import open_model, sort_of
+from training.inference.opening import network_kind, open_model
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.frame_network import FrameNetwork, open_network
 from training.models.text.folder import open_pretrained
@@ -117,9 +117,9 @@ class FrameEncoder:
 def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
     """The encoder of a folder that training wrote. UserError where it holds none."""
     place = torch.device(device)
-    if sort_of(folder) == "array":
+    if network_kind(folder) == "array":
         return ArrayEncoder(open_model(folder, device), place)
-    if sort_of(folder) == "frames":
+    if network_kind(folder) == "frames":
         return FrameEncoder(open_network(folder).to(place).requires_grad_(False), place)
     attention = "eager" if place.type == "cpu" else "sdpa"
     model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)

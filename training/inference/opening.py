@@ -22,7 +22,7 @@ from training.objectives import OBJECTIVES, module_of
 from training.options import checked
 
 
-def sort_of(folder: Path) -> str:
+def network_kind(folder: Path) -> str:
     """What a folder's network takes: `array` an auto-encoder's, `frames` an encoder of frames, `text` one of
     `transformers`; UserError where it is none of these."""
     try:
@@ -40,10 +40,10 @@ def sort_of(folder: Path) -> str:
 
 def open_network(folder: Path) -> Any:
     """All of a folder's network, heads included, on the CPU and in evaluation mode. UserError where it holds none."""
-    sort = sort_of(folder)
-    if sort == "array":
+    kind = network_kind(folder)
+    if kind == "array":
         return open_model(folder)
-    if sort == "frames":
+    if kind == "frames":
         return frame_network.open_network(folder)
     return open_pretrained(folder, open_config(folder).architectures[0])
 

@@ -9,7 +9,7 @@ arXiv:1910.14659). They mask one token at a time; here k forward passes do for a
 large as the window the numbers are theirs. 1/k is the share of tokens that is masked together: near the rate of the
 network's training it meets rows like those that it learned from.
 
-A token's surprise is a function of its document alone: windows and rounds follow from nothing else, rows are padded
+A token's surprisal is a function of its document alone: windows and rounds follow from nothing else, rows are padded
 to a width that follows from their own length, and dropout is off.
 """
 
@@ -42,21 +42,21 @@ def by_document(corpus: TokenCorpus) -> Ragged:
     return Ragged(corpus.tokens, corpus.document_starts)
 
 
-class Surprises(NamedTuple):
+class Surprisals(NamedTuple):
     """Of each token of some documents, in nats; both Ragged float32 with the documents' offsets."""
 
-    surprise: Ragged
+    surprisal: Ragged
     """−log p of the token that is there."""
     entropy: Ragged
-    """−Σ p log p: the surprise that the network itself expects there."""
+    """−Σ p log p: the surprisal that the network itself expects there."""
 
     def mean(self) -> np.ndarray:
         """float64 [D]: negative pseudo-log-likelihood per token."""
-        return mean_by_row(self.surprise)
+        return mean_by_row(self.surprisal)
 
     def excess(self) -> np.ndarray:
-        """float64 [D]: mean surprise beyond what was expected; near 0 for text like that which was learned from."""
-        return mean_by_row(Ragged(self.surprise.values - self.entropy.values, self.surprise.offsets))
+        """float64 [D]: mean surprisal beyond what was expected; near 0 for text like that which was learned from."""
+        return mean_by_row(Ragged(self.surprisal.values - self.entropy.values, self.surprisal.offsets))
 
 
 class _Batch(NamedTuple):
@@ -116,14 +116,14 @@ class PseudoLikelihood:
             raise UserError(f"{folder}: the network has {positions} positions, and windows are of {length} tokens.")
         return PseudoLikelihood(model, specials_of(folder), length, rounds, device)
 
-    def surprises(self, documents: TokenCorpus) -> Surprises:
+    def surprisals(self, documents: TokenCorpus) -> Surprisals:
         """Of every token of documents, each of which has one."""
         rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents)))
-        surprise, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
+        surprisal, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
         for batch, index in self._batches(ragged(rows, "input")):
-            surprise[index], entropy[index] = (values.cpu().numpy() for values in self._forward(batch))
+            surprisal[index], entropy[index] = (values.cpu().numpy() for values in self._forward(batch))
         starts = documents.document_starts
-        return Surprises(Ragged(surprise, starts), Ragged(entropy, starts))
+        return Surprisals(Ragged(surprisal, starts), Ragged(entropy, starts))
 
     def _batches(self, windows: Ragged) -> Iterator[tuple[_Batch, np.ndarray]]:
         """Rows with what is to be masked in them, and where those tokens stand among the documents'."""
@@ -157,5 +157,5 @@ class PseudoLikelihood:
         finally:
             self._keep.positions = None
         logs = output.logits.squeeze(0).float().log_softmax(-1)
-        surprise = -logs.gather(1, ids[masked].unsqueeze(1)).squeeze(1)
-        return surprise, -(logs.exp() * logs).sum(-1)
+        surprisal = -logs.gather(1, ids[masked].unsqueeze(1)).squeeze(1)
+        return surprisal, -(logs.exp() * logs).sum(-1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Rows
-from training.inference.opening import open_model, sort_of
+from training.inference.opening import network_kind, open_model
 from training.models.autoencoders.code_prior import open_prior
 from training.models.autoencoders.vae import VariationalAutoencoder
 from training.models.autoencoders.vq import DiscreteAutoencoder
@@ -51,7 +51,7 @@ class ArraySampler:
 def open_sampler(folder: Path, device: str = "cpu") -> Sampler:
     """The sampler of a folder that training wrote. UserError where its model cannot be drawn from."""
     place = torch.device(device)
-    model: Any = open_model(folder, device) if sort_of(folder) == "array" else None
+    model: Any = open_model(folder, device) if network_kind(folder) == "array" else None
     if isinstance(model, VariationalAutoencoder):
         return ArraySampler(model.codes, model.decode, place)
     if not isinstance(model, DiscreteAutoencoder):

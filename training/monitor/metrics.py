@@ -36,15 +36,15 @@ FLOOR = 1e-3  # of the loss: least standard deviation, for losses that hardly va
 SLOW = 0.25  # of a step: how far the slowest worker may lag before it is told of
 
 
-class Work(NamedTuple):
+class Workload(NamedTuple):
     """What a step asks of this worker: tokens and padded positions of its rows, and floating-point operations."""
 
     tokens: int = 0
     positions: int = 0
     flops: float = 0.0
 
-    def plus(self, other: Work) -> Work:
-        return Work(self.tokens + other.tokens, self.positions + other.positions, self.flops + other.flops)
+    def plus(self, other: Workload) -> Workload:
+        return Workload(self.tokens + other.tokens, self.positions + other.positions, self.flops + other.flops)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class History:
     spikes: float = 0.0
 
 
-class Watch:
+class Monitor:
     """Watches one run on one worker. All workers make the same calls in the same order."""
 
     def __init__(
@@ -79,8 +79,8 @@ class Watch:
         self.tally, self.step = _Tally(), _Tally()
         self.norm = 0.0
         self.warnings: list[str] = []
-        self.told_slow: int | None = None
-        self.alone = _Clock()
+        self.reported_slow: int | None = None
+        self.busy = _Stopwatch()
         self._begin()
 
     # -- every step ---------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class Watch:
         self.norm = norm
         return math.isfinite(norm)
 
-    def stepped(self, done: int, updated: bool, work: Work) -> None:
+    def stepped(self, done: int, updated: bool, work: Workload) -> None:
         """Step number `done` is over. UserError if too many in a row were skipped."""
         paid = self.step.sums.pop("paid")
         self.tally.losses.append(paid if updated else paid * math.nan)
@@ -146,11 +146,11 @@ class Watch:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Inside is something else than training; its time is left out of speeds, though not of the time left."""
-        self.alone.stop()
+        self.busy.stop()
         began = time.perf_counter()
         yield
         self.began += time.perf_counter() - began
-        self.alone.start()
+        self.busy.start()
 
     # -- every record -------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Watch:
         """Means since the last record, over all workers, and what a person should be warned of; begins anew."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
         own_seconds = [0.0] * self.worker.world
-        own_seconds[self.worker.rank] = self.alone.seconds / max(self.steps, 1)
+        own_seconds[self.worker.rank] = self.busy.seconds / max(self.steps, 1)
         sizes, local = self.tally.flat()
         totals = self.worker.sum([*local, float(self.worked.tokens), self.worked.flops, *own_seconds])
         totals_by_name = _unflatten(sizes, totals)
@@ -237,15 +237,15 @@ class Watch:
         rank = max(range(len(own_seconds)), key=own_seconds.__getitem__)
         lag = own_seconds[rank] - (sum(own_seconds) - own_seconds[rank]) / (len(own_seconds) - 1)
         is_slow = lag > SLOW * seconds
-        if is_slow and rank != self.told_slow:
+        if is_slow and rank != self.reported_slow:
             self.warnings.append(f"worker {rank} is {lag:.2f} s a step slower than the others ({lag / seconds:.0%})")
-        self.told_slow = rank if is_slow else None
+        self.reported_slow = rank if is_slow else None
         return {names.SLOWEST_RANK: float(rank), names.SLOWEST_SECONDS: lag}
 
     def _begin(self) -> None:
-        self.began, self.steps, self.worked = time.perf_counter(), 0, Work()
-        self.alone.seconds = 0.0
-        self.alone.start()
+        self.began, self.steps, self.worked = time.perf_counter(), 0, Workload()
+        self.busy.seconds = 0.0
+        self.busy.start()
 
     # -- in a checkpoint ----------------------------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ def _median(values: Iterable[float]) -> float:
     return ranked[len(ranked) // 2]
 
 
-class _Clock:
+class _Stopwatch:
     """Adds up the time between `start` and `stop`."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
     whoever is told to end this process        ask(signal) ──► a training runs here: it will stop; else False
     whoever runs a training                    with listening(file, grace): …
-    its workers, at every step                 Asked(file)()
+    its workers, at every step                 StopRequest(file)()
 
 Workers may be other processes on other machines, so the wish is a file in the folder that all of them share. A training
 that has not stopped within its grace is ended by the same signal once more.
@@ -75,7 +75,7 @@ def listening(file: Path, grace: float, notify: Callable[[], None] = lambda: Non
         raise KeyboardInterrupt
 
 
-class Asked:
+class StopRequest:
     """Whether a training was asked to stop."""
 
     def __init__(self, file: Path) -> None:

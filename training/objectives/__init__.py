@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Line:
+class ObjectiveEntry:
     """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes.
 
     roles: special tokens that it needs.
@@ -44,21 +44,21 @@ class Line:
 
 _ARRAYS = ("table", "images")
 
-OBJECTIVES: dict[str, Line] = {
-    "masked-lm": Line("training.objectives.masked_lm", ("text",), ("sparse",)),
-    "gpt": Line("training.objectives.gpt", ("text",), ("clean",)),
-    "t5": Line("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
-    "masked-frames": Line("training.objectives.masked_frames", ("sound",), ("sparse",)),
-    "autoencoder": Line("training.objectives.autoencoder", _ARRAYS, ("clean",)),
-    "vae": Line("training.objectives.vae", _ARRAYS, ("clean",)),
-    "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),
-    "rbm": Line("training.objectives.rbm", _ARRAYS, ("clean",)),
-    "compression": Line("training.objectives.compression", ("images",), ("clean",)),
-    "simclr": Line("training.objectives.simclr", ("images",), ("views",)),
+OBJECTIVES: dict[str, ObjectiveEntry] = {
+    "masked-lm": ObjectiveEntry("training.objectives.masked_lm", ("text",), ("sparse",)),
+    "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
+    "t5": ObjectiveEntry("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
+    "masked-frames": ObjectiveEntry("training.objectives.masked_frames", ("sound",), ("sparse",)),
+    "autoencoder": ObjectiveEntry("training.objectives.autoencoder", _ARRAYS, ("clean",)),
+    "vae": ObjectiveEntry("training.objectives.vae", _ARRAYS, ("clean",)),
+    "discrete": ObjectiveEntry("training.objectives.discrete", _ARRAYS, ("clean",)),
+    "rbm": ObjectiveEntry("training.objectives.rbm", _ARRAYS, ("clean",)),
+    "compression": ObjectiveEntry("training.objectives.compression", ("images",), ("clean",)),
+    "simclr": ObjectiveEntry("training.objectives.simclr", ("images",), ("views",)),
 }
 
 
-def line_of(name: str) -> Line:
+def entry_of(name: str) -> ObjectiveEntry:
     """UserError where there is no such objective."""
     if name not in OBJECTIVES:
         raise UserError(f"objective.name: {name!r} is not an objective; choose one of {', '.join(OBJECTIVES)}.")
@@ -67,7 +67,7 @@ def line_of(name: str) -> Line:
 
 def module_of(name: str) -> Any:
     """The named objective's module; UserError where there is none."""
-    return import_module(line_of(name).module)
+    return import_module(entry_of(name).module)
 
 
 def learning_from(kind: str) -> list[str]:

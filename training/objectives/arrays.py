@@ -18,7 +18,7 @@ from data_prep.shards.rows import Rows
 from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.autoencoders.config import network_problems
-from training.objective import Base, Batch, Loss, Networks, Turn
+from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TRANSFORM = "transform.json"  # in the folder of a table's preprocessor
 
 
-class ArrayObjective(Base):
+class ArrayObjective(BaseObjective):
     """An auto-encoder that pays `terms` and is watched by `metrics`, both by name, with the weight of one row.
 
     A term's mean is its sum over rows divided by rows × that weight: by the number of values it is an error per value,
@@ -42,10 +42,10 @@ class ArrayObjective(Base):
         metrics: dict[str, float],
         transform: Path | None = None,
     ) -> None:
-        from training.models.autoencoders.autoencoder import Player
+        from training.models.autoencoders.autoencoder import AutoencoderPlayer
 
         self.model, self.terms, self.metrics, self.transform = model, terms, metrics, transform
-        self.player = Player(model)
+        self.player = AutoencoderPlayer(model)
         self.flops_by_row = 3 * model.forward_flops()  # backward is two forwards
         self.unit = unit_of(model.shape)
         self.shown = [*terms, *metrics]

@@ -18,7 +18,7 @@ from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig, Settings
 from training.lazy import torch
 from training.models.text.architectures import architecture_of, encoder_problems, position_problems
-from training.objective import Base, Batch, Loss, Networks, Turn
+from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 from training.objectives.text import flat_positions
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check(options: MaskedFramesOptions, networks: Mapping[str, NetworkConfig]) -
         yield "network.architecture", "takes no frames; use bert or roberta"
 
 
-class MaskedFrames(Base):
+class MaskedFrames(BaseObjective):
     """See the module's docstring."""
 
     unit = "frames"

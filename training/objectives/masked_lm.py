@@ -54,7 +54,7 @@ class MaskedLM(TextObjective):
         self.shown = ["mlm", "mlm_accuracy"]
         if self.sentence != "none":
             self.shown += [self.sentence, f"{self.sentence}_accuracy"]
-        self.take(MaskedLMNetwork(self.config, self.sentence))
+        self.set_network(MaskedLMNetwork(self.config, self.sentence))
 
     def collate(self, rows: Rows) -> Batch:
         batch, width = self.padded(rows)
@@ -81,7 +81,7 @@ class MaskedLM(TextObjective):
         return weights
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        self.attend(batch)
+        self.choose_attention(batch)
         sums = nets["model"](**batch)
         weights = self._weights(batch)
         losses = {"mlm": sums["mlm"]}

@@ -31,7 +31,7 @@ from data_prep.shards.rows import Rows
 from training.config import NetworkConfig, Settings
 from training.lazy import F, torch
 from training.models.autoencoders.config import network_config, network_problems
-from training.objective import Base, Batch, Loss, Networks, Whole
+from training.objective import BaseObjective, Batch, Loss, Networks, WholeBatchTurn
 from training.objectives.views import parameters, rendered
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def check(options: SimclrOptions, networks: Mapping[str, NetworkConfig]) -> Iter
         yield "network.config.latent", "simclr compares whole pictures; set it to vector"
 
 
-class Simclr(Base):
+class Simclr(BaseObjective):
     """See the module's docstring. The encoder is what is exported; the head served training alone."""
 
     unit = "pictures"
@@ -89,8 +89,8 @@ class Simclr(Base):
     def prepare(self, networks: Networks, batch: Batch, draws: Draws) -> Batch:
         return {"input": batch["input"], "views": rendered(batch)}
 
-    def turns(self, phase: str, step: int) -> list[Whole]:
-        return [Whole("model", self._features, self._whole)]
+    def turns(self, phase: str, step: int) -> list[WholeBatchTurn]:
+        return [WholeBatchTurn("model", self._features, self._whole)]
 
     def _features(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
         """z of both views of every row, [b, 2, projection]."""

@@ -28,7 +28,7 @@ from training.models.text.architectures import (
     special_ids,
     text_config,
 )
-from training.objective import Base, Batch
+from training.objective import BaseObjective, Batch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,7 +39,7 @@ EXAMPLE_LENGTH = 128  # of a row of nothing, where the data tell no length
 EXAMPLE_TARGETS = 0.15  # of its tokens
 
 
-class TextObjective(Base):
+class TextObjective(BaseObjective):
     """The base of all text families. Subclasses build a `TextNetwork`, and say what is predicted.
 
     `targets` of a batch are its column `target_ids`: how many meet the projection on the vocabulary.
@@ -51,7 +51,7 @@ class TextObjective(Base):
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
         self.data, self.specials = data, data.specials
-        self.pad = filler(self.specials)
+        self.pad = padding_id(self.specials)
         self.settings = networks["model"]
         self.config = text_config(self.settings, self.specials, device)
         self.architecture = architecture_of(self.settings.architecture)
@@ -61,7 +61,7 @@ class TextObjective(Base):
             raise UserError(f"{path}: {text}.")
         self.packed_attention = packed_attention(self.config, device)
 
-    def take(self, network: TextNetwork) -> None:
+    def set_network(self, network: TextNetwork) -> None:
         """Keep the network that is trained, and what a token costs in it."""
         from training.models.text.network import encoder_flops
 
@@ -82,14 +82,14 @@ class TextObjective(Base):
         if "sequence" in rows:
             for path, text in packing_problems(self.settings):
                 raise UserError(f"{path}: {text}.")
-            batch |= told_apart(ragged(rows, "sequence"), width)
+            batch |= sequence_columns(ragged(rows, "sequence"), width)
         return batch, width
 
     def tensors(self, arrays: Mapping[str, np.ndarray]) -> Batch:
         """A batch on the CPU."""
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def attend(self, batch: Batch) -> None:
+    def choose_attention(self, batch: Batch) -> None:
         """Choose the kernel for a batch, as its networks are about to run."""
         if "sequence" in batch and batch["sequence"].is_cuda:
             self.network.encoder.config._attn_implementation = self.packed_attention
@@ -122,7 +122,7 @@ class TextObjective(Base):
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")
         model: Any = self.network.model
-        with_ids(model, self.specials)
+        set_special_ids(model, self.specials)
         model.save_pretrained(path)
         open_tokenizer(self.data.preprocessor).save_pretrained(path)
 
@@ -130,7 +130,7 @@ class TextObjective(Base):
         return self.network.model
 
 
-def with_ids(model: Any, specials: Specials) -> None:
+def set_special_ids(model: Any, specials: Specials) -> None:
     """Give a model's configs the special tokens' ids: those that it generates with, too."""
     ids = special_ids(specials)
     for name, number in ids.items():
@@ -142,7 +142,7 @@ def with_ids(model: Any, specials: Specials) -> None:
                 setattr(generation, name, ids[name])
 
 
-def filler(specials: Specials) -> int:
+def padding_id(specials: Specials) -> int:
     """The id that rows are filled up with, which nothing attends to: any, where a tokenizer has none for it."""
     pad = specials.get("pad")
     return 0 if pad is None else pad
@@ -169,7 +169,7 @@ def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> d
     return batch
 
 
-def told_apart(sequence: Ragged, width: int) -> dict[str, np.ndarray]:
+def sequence_columns(sequence: Ragged, width: int) -> dict[str, np.ndarray]:
     """What tells the sequences of rows apart: `sequence` and `position` [B, width], and flat `starts` [S]."""
     row, place = sequence.row_index(), sequence.positions()
     begins = place == 0

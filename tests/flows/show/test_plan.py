@@ -12,15 +12,17 @@ from flows.exit_codes import USAGE
 from pipeline.estimate import calibration
 from pipeline.estimate.published_systems import SYSTEMS
 from tests.pipeline import tiny_arrays
-from training.cost.step_benchmark import Measured, StepBenchmark
+from training.cost.step_benchmark import StepBenchmark, StepMeasurement
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME_HOME", str(tmp_path))
 
-    def answer(*benchmarks: StepBenchmark) -> list[Measured]:
-        return [Measured(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in benchmarks]
+    def answer(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
+        return [
+            StepMeasurement(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in benchmarks
+        ]
 
     monkeypatch.setattr(calibration, "measure", answer)
     monkeypatch.setattr(calibration, "busy", lambda: False)

@@ -84,10 +84,10 @@ def by_hand(model: torch.nn.Module, window: np.ndarray, rounds: int) -> tuple[np
 def test_surprise_is_what_masking_by_hand_gives(rounds: int) -> None:
     """With 100 rounds one token is masked at a time: the pseudo-log-likelihood as it was published."""
     model, rows = network(), documents([[5], [6, 8], [1], [4, 5]])
-    found = scorer(rounds=rounds, model=model).surprises(rows)
+    found = scorer(rounds=rounds, model=model).surprisals(rows)
     for number in range(len(rows)):
         surprise, entropy = by_hand(model, by_document(rows).row(number), rounds)
-        np.testing.assert_allclose(found.surprise.row(number), surprise, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found.surprisal.row(number), surprise, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.entropy.row(number), entropy, rtol=1e-4, atol=1e-5)
         assert found.mean()[number] == pytest.approx(surprise.mean(), rel=1e-4)
         assert found.excess()[number] == pytest.approx((surprise - entropy).mean(), rel=1e-3, abs=1e-4)
@@ -95,7 +95,7 @@ def test_surprise_is_what_masking_by_hand_gives(rounds: int) -> None:
 
 def test_a_long_document_is_scored_in_windows_of_whole_sentences() -> None:
     model, rows = network(), documents([[3], [6, 5, 7, 33, 2]])
-    found, ids = scorer(length=16, model=model).surprises(rows).surprise.row(1), by_document(rows).row(1)
+    found, ids = scorer(length=16, model=model).surprisals(rows).surprisal.row(1), by_document(rows).row(1)
     start = 0
     for length in (11, 7, 14, 14, 7):  # a sentence that is longer than a window is cut; its rest is not alone
         surprise, _ = by_hand(model, ids[start : start + length], 3)
@@ -134,19 +134,19 @@ LENGTHS = [[5], [10, 14, 16], [14], [1], [30, 30, 30], [3, 4], [7], [23]]
 
 def test_a_score_depends_on_its_document_alone() -> None:
     made, rows = scorer(), documents(LENGTHS)
-    together = made.surprises(rows).mean()
-    alone = [made.surprises(only(rows, [number])).mean()[0] for number in range(len(rows))]
+    together = made.surprisals(rows).mean()
+    alone = [made.surprisals(only(rows, [number])).mean()[0] for number in range(len(rows))]
     order = np.random.default_rng(1).permutation(len(rows))
     np.testing.assert_allclose(together, alone, rtol=1e-5)
-    np.testing.assert_allclose(made.surprises(only(rows, order.tolist())).mean(), together[order], rtol=1e-5)
+    np.testing.assert_allclose(made.surprisals(only(rows, order.tolist())).mean(), together[order], rtol=1e-5)
     assert len(set(np.round(together, 6))) == len(rows), "scores vary"
 
 
 def test_small_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     made, rows = scorer(), documents(LENGTHS)
-    whole = made.surprises(rows)
+    whole = made.surprisals(rows)
     monkeypatch.setattr("training.inference.pseudo_likelihood.TOKENS", 16)
-    np.testing.assert_allclose(made.surprises(rows).surprise.values, whole.surprise.values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(made.surprisals(rows).surprisal.values, whole.surprisal.values, rtol=1e-4, atol=1e-5)
 
 
 def test_means_of_rows() -> None:
@@ -164,13 +164,13 @@ def test_what_training_makes_usual_is_less_surprising() -> None:
     )
     run = tiny.training(sentence="none", dropout=0.0, steps=300, global_batch=64, lr=1e-2, warmup_steps=30)
     model = run.objective.networks()["model"].model
-    before = scorer(32, 7, model).surprises(usual).mean()
+    before = scorer(32, 7, model).surprisals(usual).mean()
     run.run()
     made = scorer(32, 7, model)
-    after, odd, worst = (made.surprises(one).mean() for one in (usual, noisy, shuffled))
+    after, odd, worst = (made.surprisals(one).mean() for one in (usual, noisy, shuffled))
     assert after.mean() < 0.7 * before.mean()
     assert (odd > after).mean() > 0.9 and (worst > after).mean() > 0.9
-    assert abs(made.surprises(usual).excess().mean()) < made.surprises(shuffled).excess().mean()
+    assert abs(made.surprisals(usual).excess().mean()) < made.surprisals(shuffled).excess().mean()
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
@@ -188,16 +188,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_pretrained_folder_is_opened_with_its_masked_lm_head(folder: Path) -> None:
     rows = documents([[9]], seed=2)
-    found = PseudoLikelihood.open(folder, 16, 3, CPU).surprises(rows)
+    found = PseudoLikelihood.open(folder, 16, 3, CPU).surprisals(rows)
     surprise, _ = by_hand(network(kind="BertForPreTraining"), rows.tokens, 3)
-    np.testing.assert_allclose(found.surprise.values, surprise, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.surprisal.values, surprise, rtol=1e-4, atol=1e-5)
 
 
 def test_random_weights_are_keyed_and_leave_other_draws_alone(folder: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    scores = [PseudoLikelihood.open(folder, 16, 3, CPU, seed).surprises(documents([[9]])).mean() for seed in (0, 0, 1)]
+    scores = [PseudoLikelihood.open(folder, 16, 3, CPU, seed).surprisals(documents([[9]])).mean() for seed in (0, 0, 1)]
     assert torch.equal(torch.rand(3), expected)
     assert scores[0] == scores[1] != scores[2]
 

@@ -20,7 +20,7 @@ from training.config import OrderConfig, PlacementConfig, TrainConfig, WatchConf
 from training.data import Corpus, Stream
 from training.distributed import Worker
 from training.loop import Training
-from training.monitor.metrics import WARM_UP, Watch, Work
+from training.monitor.metrics import WARM_UP, Monitor, Workload
 from training.objective import Batch, Loss, Networks
 
 TIMES = (
@@ -44,7 +44,7 @@ def poison(training: Training, steps: Sequence[int], rank: int, value: float = m
             return losses(networks, batch)
         calls += 1
         found = losses(networks, batch)
-        bad = (calls - 1) // training.parts + 1 in steps and training.worker.rank == rank
+        bad = (calls - 1) // training.split.num_parts + 1 in steps and training.worker.rank == rank
         return Loss({n: v * value for n, v in found.sums.items()}, found.metrics) if bad else found
 
     objective._loss = loss
@@ -68,13 +68,13 @@ def _poisoned(worker: Worker, engines: Sequence[int | None]) -> dict[Any, Any]:
             placement = PlacementConfig(workers=worker.world, zero=zero, micro_batch=micro_batch)  # type: ignore[arg-type]
             made = tiny.training(worker, dropout=0.0, placement=placement, steps=4, log=records.append)
             seen: list[dict[str, torch.Tensor]] = []
-            stepped = made.watch.stepped
+            stepped = made.monitor.stepped
 
             def watched(*what: Any, made: Training = made, seen: list[Any] = seen, stepped: Any = stepped) -> None:
                 seen.append(weights(made))
                 stepped(*what)
 
-            made.watch.stepped = watched  # type: ignore[method-assign]
+            made.monitor.stepped = watched  # type: ignore[method-assign]
             value = math.nan if micro_batch else math.inf
             poison(made, [2], worker.world - 1, value).run()
             found[zero, micro_batch] = {
@@ -229,7 +229,7 @@ def _first_part(worker: Worker, folder: Path) -> list[dict[str, Any]]:
 
 
 def spikes(losses: Sequence[float], phase_at: Callable[[int], str] = lambda step: "") -> tuple[float, list[str]]:
-    watch = Watch(WatchConfig(), TrainConfig(steps=len(losses)), Worker(), phase_at=phase_at)
+    watch = Monitor(WatchConfig(), TrainConfig(steps=len(losses)), Worker(), phase_at=phase_at)
     watch._look_for_spikes(list(losses), len(losses))
     return watch.history.spikes, watch.warnings
 
@@ -308,7 +308,7 @@ def _mixture(worker: Worker, micro_batch: int | None, log: Any) -> Training:
     made = tiny.training(worker, dropout=0.0, placement=placement, steps=4, log_every=2, log=log)
     corpora = [Corpus("a", tiny.table(300, seed=3), 3.0), Corpus("b", tiny.table(100, seed=4), 1.0)]
     made.stream = Stream(corpora, tiny.SEED, OrderConfig(block=8, window=4), tiny.masked, sources=[1, 0])
-    made.watch.sources = SOURCES
+    made.monitor.sources = SOURCES
     return made
 
 
@@ -330,11 +330,11 @@ def test_the_loss_of_each_source_is_told() -> None:
             alone = made._collate(take(rows, np.flatnonzero(np.asarray(rows["source"]) == number)))
             weights = turn.weights(alone)
             wanted[source] = sum(float(v) / weights[n] for n, v in turn.loss(made.forwards, alone).sums.items())
-    watch = made.watch
+    watch = made.monitor
     watch.add(whole.sums["mlm"], whole, batch["source"])
     watch.turned(turn.weights(batch), 1.0)
     watch.start(0, 0.0)
-    watch.stepped(1, True, Work(1, 1, 1.0))
+    watch.stepped(1, True, Workload(1, 1, 1.0))
     told, _ = watch.record(1)
     assert {name: told[f"train/loss/{name}"] for name in SOURCES} == pytest.approx(wanted, abs=1e-5)
     assert abs(wanted["books"] - wanted["web"]) > 1e-4

@@ -17,7 +17,7 @@ from training.config import PlacementConfig
 from training.distributed import Worker
 from training.engines import checkpoint
 from training.monitor import stopping
-from training.monitor.stopping import Asked, ask, listening
+from training.monitor.stopping import StopRequest, ask, listening
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_nobody_listens() -> None:
 def test_a_wish_reaches_whoever_looks_and_ends_in_an_interrupt(tmp_path: Path, again: list[int]) -> None:
     told = threading.Event()
     file = tmp_path / "work" / "stop"
-    asked = Asked(file)
+    asked = StopRequest(file)
     with pytest.raises(KeyboardInterrupt), listening(file, grace=60, notify=told.set):
         assert not asked()
         assert ask(signal.SIGUSR1)
@@ -51,7 +51,7 @@ def test_a_wish_reaches_whoever_looks_and_ends_in_an_interrupt(tmp_path: Path, a
 def test_who_was_not_asked_goes_on(tmp_path: Path) -> None:
     (tmp_path / "stop").touch()  # of a run that was killed
     with listening(tmp_path / "stop", grace=0):
-        assert not Asked(tmp_path / "stop")()
+        assert not StopRequest(tmp_path / "stop")()
 
 
 def test_what_does_not_stop_in_time_is_ended_by_the_signal(tmp_path: Path, again: list[int]) -> None:

@@ -134,7 +134,7 @@ class Encoder(Autoencoder):
         return self.encode(x)
 
 
-class Player(nn.Module):
+class AutoencoderPlayer(nn.Module):
     """A model as a player of the training loop: one call gives what each row pays."""
 
     def __init__(self, model: Autoencoder) -> None:
@@ -178,7 +178,7 @@ class TiedLinear(nn.Module):
         return F.linear(x, self.other[0].weight.t(), self.bias)
 
 
-class Cut(nn.Module):
+class Crop(nn.Module):
     """The upper left part of a picture."""
 
     def __init__(self, height: int, width: int) -> None:
@@ -247,7 +247,7 @@ def _conv_decoder(config: AutoencoderConfig, shape: Shape, inputs: int) -> nn.Se
     channels = [shape[0], *config.hidden]
     for stage in reversed(range(len(config.hidden))):
         layers.append(nn.ConvTranspose2d(channels[stage + 1], channels[stage], 4, stride=2, padding=1))
-        layers += [Cut(*before[stage]), activation()]
+        layers += [Crop(*before[stage]), activation()]
     layers.pop()
     return nn.Sequential(*layers)
 

@@ -65,8 +65,10 @@ class CompressiveAutoencoder(Autoencoder):
         last = nn.Conv2d(channels[-1], self.config.bottleneck, 1)
         first = nn.Conv2d(self.config.bottleneck, channels[-1], 1)
         begin_with_wavelets([*down, last], [first, *up])
-        analysis = [layer for stage in down for layer in (stage, Normalisation(stage.out_channels, inverse=False))]
-        synthesis = [layer for stage in up for layer in (Normalisation(stage.in_channels, inverse=True), stage)]
+        analysis = [
+            layer for stage in down for layer in (stage, DivisiveNormalisation(stage.out_channels, inverse=False))
+        ]
+        synthesis = [layer for stage in up for layer in (DivisiveNormalisation(stage.in_channels, inverse=True), stage)]
         return nn.Sequential(*analysis, last), nn.Sequential(first, *synthesis)
 
     @property
@@ -145,7 +147,7 @@ class LogisticMixtures(nn.Module):
         return torch.logsumexp(weights + bins, -1) / -math.log(2)
 
 
-class Normalisation(nn.Module):
+class DivisiveNormalisation(nn.Module):
     """Divisive normalisation: y_c = x_c / (β_c + Σ_d γ_cd |x_d|); inverse: times it.
 
     GDN of Ballé et al. 2016 in the form of Johnston et al. 2019, which needs neither squares nor roots. β and γ are

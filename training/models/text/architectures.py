@@ -117,7 +117,7 @@ def architecture_of(model_type: str) -> Architecture:
     return ARCHITECTURES.get(model_type, Architecture())
 
 
-def having(ability: str) -> str:
+def types_with(ability: str) -> str:
     """The model types whose line has this ability, as a person reads them."""
     return ", ".join(sorted(name for name, line in ARCHITECTURES.items() if getattr(line, ability)))
 
@@ -139,14 +139,14 @@ def decoder_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot predict each token from those before it."""
     if not architecture_of(network.architecture).causal:
         text = f"{network.architecture!r} does not predict a token from those before it alone"
-        yield "network.architecture", f"{text}; choose one of {having('causal')}"
+        yield "network.architecture", f"{text}; choose one of {types_with('causal')}"
 
 
 def sequence_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot predict one sequence from another."""
     if not architecture_of(network.architecture).encoder_decoder:
         text = f"{network.architecture!r} has no decoder beside its encoder"
-        yield "network.architecture", f"{text}; choose one of {having('encoder_decoder')}"
+        yield "network.architecture", f"{text}; choose one of {types_with('encoder_decoder')}"
 
 
 def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
@@ -154,8 +154,8 @@ def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
     if not architecture_of(network.architecture).sentence_head:
         yield (
             "network.architecture",
-            f"{network.architecture!r} has no sentence head for NSP or SOP; use one of {having('sentence_head')} or "
-            "objective.options.sentence: none",
+            f"{network.architecture!r} has no sentence head for NSP or SOP; use one of "
+            f"{types_with('sentence_head')} or objective.options.sentence: none",
         )
 
 
@@ -163,7 +163,7 @@ def packing_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why rows of several sequences cannot be learned from."""
     if not architecture_of(network.architecture).packable:
         text = f"{network.architecture!r} cannot keep apart the sequences of a packed row"
-        yield "network.architecture", f"{text}; set compose.pack to false or use one of {having('packable')}"
+        yield "network.architecture", f"{text}; set compose.pack to false or use one of {types_with('packable')}"
 
 
 def position_problems(

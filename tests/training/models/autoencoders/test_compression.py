@@ -21,10 +21,10 @@ from tests.training import tiny_arrays as tiny
 from training.codec.contexts import Activity, Contexts
 from training.codec.tables import FILE, LARGEST, TOTAL, Table, Tables
 from training.config import NetworkConfig
-from training.inference.codec import CHECKSUM, HEADER, OVERHEAD, Codec, Coded
+from training.inference.codec import CHECKSUM, HEADER, OVERHEAD, Codec, CodedImage
 from training.inference.opening import open_model
 from training.models.autoencoders.autoencoder import save_model
-from training.models.autoencoders.compression import CompressiveAutoencoder, LogisticMixtures, Normalisation
+from training.models.autoencoders.compression import CompressiveAutoencoder, DivisiveNormalisation, LogisticMixtures
 from training.models.autoencoders.config import AutoencoderConfig
 from training.objectives.compression import CompressionOptions
 
@@ -91,8 +91,8 @@ def test_gradients_of_the_rate_are_those_of_differences() -> None:
 
 def test_normalisation_and_its_inverse_are_near_each_other_at_first() -> None:
     x = 0.3 * torch.randn(2, 6, 4, 4)
-    there = Normalisation(6, inverse=False)(x)
-    assert torch.allclose(Normalisation(6, inverse=True)(there), x, atol=5e-3)
+    there = DivisiveNormalisation(6, inverse=False)(x)
+    assert torch.allclose(DivisiveNormalisation(6, inverse=True)(there), x, atol=5e-3)
     assert not torch.equal(there, x)
 
 
@@ -407,7 +407,7 @@ def test_a_model_reads_its_files_wherever_it_lies(codec: Codec, tmp_path: Path) 
 def test_latents_out_of_all_tables_are_kept(codec: Codec) -> None:
     latents = np.full((10, 2, 3), LARGEST, np.int32)
     latents[::2] = -LARGEST
-    assert np.array_equal(codec.unpacked(codec.packed(Coded(8, 12, latents))).latents, latents)
+    assert np.array_equal(codec.unpacked(codec.packed(CodedImage(8, 12, latents))).latents, latents)
 
 
 def test_what_no_codec_takes_is_told(codec: Codec, tmp_path: Path) -> None:
