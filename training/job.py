@@ -57,7 +57,7 @@ class Job(Settings):
     held_out: str | None = None
     kind: str  # of data
     preprocessor: str = ""  # folder of what was fitted before shards were written: a tokenizer, a transform
-    augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of pictures
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of images
     corruption: AnyCorruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig

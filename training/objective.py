@@ -111,7 +111,7 @@ class Objective(Protocol):
     """What an objective answers. `BaseObjective` has the common answers."""
 
     unit: str
-    """What its input is counted in, as speeds are told: tokens, rows, pictures."""
+    """What its input is counted in, as speeds are told: tokens, rows, images."""
 
     shown: Sequence[str]
     """Terms and metrics that a person sees first, the most telling one in front."""

@@ -1,4 +1,4 @@
-"""`sesame plan` of tables and pictures beside what happens: `python -m tests.benchmarks.plan_arrays [RECIPE …]`.
+"""`sesame plan` of tables and images beside what happens: `python -m tests.benchmarks.plan_arrays [RECIPE …]`.
 
 Each recipe is planned and then run by `sesame run`, in a home of its own and without its jobs: the most anonymous
 memory of the process that trains and the seconds of training as predicted, as measured, and their ratio. Memory is

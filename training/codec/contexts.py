@@ -3,11 +3,11 @@
     activity_c(place) = Σ_{d<c} own_d · min(|ŷ_d|, LARGE)  +  around_d · Σ_{8 neighbours} min(|ŷ_d|, LARGE)
     class             = how many of the channel's limits are at most that
 
-A picture is smooth here and rough there, and what the networks learned of a channel holds for all places together.
+An image is smooth here and rough there, and what the networks learned of a channel holds for all places together.
 Coded channel by channel, every value has all of the channels before, on all sides, to tell what kind of place it is
 at (channels by channels: Minnen & Singh 2020; classes of activity: Wu & Memon 1997, CALIC).
 
-Weights are those of least squares, none negative, from which |ŷ_c| of training pictures is guessed; limits are
+Weights are those of least squares, none negative, from which |ŷ_c| of training images is guessed; limits are
 quantiles of the guess. Both are then whole numbers: whoever decodes adds and compares whole numbers alone, and finds
 the classes of whoever encoded, on any machine.
 """
@@ -41,7 +41,7 @@ class Contexts:
 
 
 class Activity:
-    """Of the channels that are known so far, of pictures [N, h, w]."""
+    """Of the channels that are known so far, of images [N, h, w]."""
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
@@ -68,7 +68,7 @@ class Activity:
 
 
 def fitted(activity: Activity, values: np.ndarray, telling: Sequence[int], classes: int) -> Contexts:
-    """The contexts of the next channel, whose values of training pictures these are; `telling` channels are asked."""
+    """The contexts of the next channel, whose values of training images these are; `telling` channels are asked."""
     from scipy.optimize import nnls
 
     magnitudes = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)

@@ -5,7 +5,7 @@
 
 A channel is coded class by class. A value outside its table is written as the escape, and in 16 plain bits after its
 class. Tables are made once, when a network is exported: what it learned of a channel (`Tables.of`), and how that is
-another thing for each class of places, counted in training pictures (`Tables.by_class`). Everybody who codes with it
+another thing for each class of places, counted in training images (`Tables.by_class`). Everybody who codes with it
 reads the same numbers.
 
 The range coder is `constriction`'s. It takes probabilities as floats and makes them integers of 24 bits, n symbols a
@@ -37,7 +37,7 @@ WIDEST = 1 << 11  # farthest value of a table from 0
 TAIL = 2.0**-17  # probability left out of a table on either side
 PLAIN = 1 << 16  # values written without a table
 NO_CONTEXTS = Contexts()
-PLACES = 1 << 15  # of training pictures, beyond which classes hardly change and memory grows
+PLACES = 1 << 15  # of training images, beyond which classes hardly change and memory grows
 LEARNED = 16.0  # places that a learned distribution counts as
 
 
@@ -91,15 +91,15 @@ class Tables:
         return cls(tuple(_table(probabilities.numpy()) for probabilities in torch.exp2(-bits)))
 
     @classmethod
-    def fitted(cls, model: CompressiveAutoencoder, pictures: Iterable[Tensor]) -> Tables:
-        """Of a trained model and batches of training pictures [B, C, H, W], all of one size; as many as are needed."""
+    def fitted(cls, model: CompressiveAutoencoder, images: Iterable[Tensor]) -> Tables:
+        """Of a trained model and batches of training images [B, C, H, W], all of one size; as many as are needed."""
         import torch
 
         training = model.training
         model.eval()
         latents: list[np.ndarray] = []
         with torch.no_grad():
-            for batch in pictures:
+            for batch in images:
                 latents.append(model.encode(batch).cpu().numpy())
                 if sum(batch_latents[:, 0].size for batch_latents in latents) >= PLACES:
                     break
@@ -107,10 +107,10 @@ class Tables:
         return cls.of(model.prior).by_class(np.concatenate(latents).astype(np.int32), model.options.classes)
 
     def by_class(self, latents: np.ndarray, classes: int) -> Tables:
-        """With so many classes of places at most, counted in latents int32 [N, C, h, w] of training pictures.
+        """With so many classes of places at most, counted in latents int32 [N, C, h, w] of training images.
 
         What is not met often is left to the channel's distribution, which counts as LEARNED places of every class. A
-        channel has classes only where those counted in one half of the pictures save bits in the other.
+        channel has classes only where those counted in one half of the images save bits in the other.
         """
         activity = Activity(len(latents), *latents.shape[2:])
         telling: list[int] = []

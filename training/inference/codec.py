@@ -1,6 +1,6 @@
-"""A trained compressor as a codec of pictures: `.ssm` files, which only the model that made them opens.
+"""A trained compressor as a codec of images: `.ssm` files, which only the model that made them opens.
 
-    picture uint8 [C, H, W] ──► ŷ, whole numbers [bottleneck, h, w] ──► bytes ──► ŷ, the same ones ──► picture
+    image uint8 [C, H, W] ──► ŷ, whole numbers [bottleneck, h, w] ──► bytes ──► ŷ, the same ones ──► image
 
     offset  bytes
          0      4   magic "SSM" and a byte 0x1A, at which text editors stop
@@ -11,7 +11,7 @@
         18      …   ŷ by the range coder, in words of 32 bits; see `training.codec.tables`
         −4      4   CRC-32 of all before it
 
-Numbers are little-endian. ŷ comes back to the bit on any machine. The picture made of it is the network's, whose
+Numbers are little-endian. ŷ comes back to the bit on any machine. The image made of it is the network's, whose
 floats may differ in their last digits from machine to machine, and so may a pixel by one step.
 """
 
@@ -51,7 +51,7 @@ class CodedImage(NamedTuple):
 
 
 class Codec:
-    """A model of `training.models.autoencoders.compression` with its tables; `channels` says what pictures it takes."""
+    """A model of `training.models.autoencoders.compression` with its tables; `channels` says what images it takes."""
 
     def __init__(self, model: CompressiveAutoencoder, tables: Tables, digest: bytes) -> None:
         self.model, self.tables, self.digest = model, tables, digest
@@ -72,44 +72,44 @@ class Codec:
             model_digest.update(hashlib.blake2b((folder / name).read_bytes()).digest())
         return cls(model, tables, model_digest.digest())
 
-    def encode(self, picture: np.ndarray) -> bytes:
-        """A file of a picture, uint8 [C, H, W]."""
-        channels, height, width = picture.shape
+    def encode(self, image: np.ndarray) -> bytes:
+        """A file of an image, uint8 [C, H, W]."""
+        channels, height, width = image.shape
         fits = 0 < min(height, width) <= max(height, width) <= LONGEST_SIDE and height * width <= MAX_PIXELS
         if channels != self.channels or not fits:
             raise UserError(
-                f"a picture of {width} × {height} pixels and {channels} channels: this model takes {self.channels} "
-                f"channels; a side has 1 to {LONGEST_SIDE:,} pixels, and a picture at most {MAX_PIXELS:,}."
+                f"an image of {width} × {height} pixels and {channels} channels: this model takes {self.channels} "
+                f"channels; a side has 1 to {LONGEST_SIDE:,} pixels, and an image at most {MAX_PIXELS:,}."
             )
-        return self.packed(CodedImage(height, width, self.latents(picture)))
+        return self.packed(CodedImage(height, width, self.latents(image)))
 
     def decode(self, raw: bytes) -> np.ndarray:
-        """The picture of a file, uint8 [C, H, W]. UserError says why it cannot be had."""
-        return self.picture(self.unpacked(raw))
+        """The image of a file, uint8 [C, H, W]. UserError says why it cannot be had."""
+        return self.image(self.unpacked(raw))
 
-    def latents(self, picture: np.ndarray) -> np.ndarray:
-        """ŷ int32 [bottleneck, h, w] of a picture."""
+    def latents(self, image: np.ndarray) -> np.ndarray:
+        """ŷ int32 [bottleneck, h, w] of an image."""
         with torch.no_grad():
-            values = self.model.encode(self._tensor(picture))[0].cpu().numpy()
+            values = self.model.encode(self._tensor(image))[0].cpu().numpy()
         if not np.isfinite(values).all():
-            raise UserError("the model makes numbers of this picture that are not finite; it was not trained well.")
+            raise UserError("the model gives values for this image that are not finite; it was not trained well.")
         return values.astype(np.int32)
 
-    def picture(self, coded: CodedImage) -> np.ndarray:
+    def image(self, coded: CodedImage) -> np.ndarray:
         """What the network makes of ŷ."""
         code = torch.from_numpy(coded.latents.astype(np.float32))[None].to(self.device)
         with torch.no_grad():
             return as_bytes(self.model.decode(code, (coded.height, coded.width)))
 
-    def rebuilt(self, picture: np.ndarray) -> np.ndarray:
-        """What the network makes of a picture without any file."""
+    def rebuilt(self, image: np.ndarray) -> np.ndarray:
+        """What the network makes of an image without any file."""
         with torch.no_grad():
-            return as_bytes(self.model(self._tensor(picture)))
+            return as_bytes(self.model(self._tensor(image)))
 
-    def estimate(self, picture: np.ndarray) -> tuple[float, float]:
+    def estimate(self, image: np.ndarray) -> tuple[float, float]:
         """Bits that the tables ask for ŷ, and that the learned distributions would, which know of no classes."""
         with torch.no_grad():
-            code = self.model.encode(self._tensor(picture))
+            code = self.model.encode(self._tensor(image))
             return self.tables.bits(code[0].cpu().numpy()), float(self.model.bits(code))
 
     def packed(self, coded: CodedImage) -> bytes:
@@ -121,7 +121,7 @@ class Codec:
     def unpacked(self, raw: bytes) -> CodedImage:
         """The latents of a file. UserError says why it cannot be read."""
         if raw[: len(MAGIC)] != MAGIC:
-            raise UserError("it is no compressed picture of Sesame; give a file that `sesame compress` made.")
+            raise UserError("it is not an image compressed by Sesame; give a file that `sesame compress` made.")
         if len(raw) < OVERHEAD or zlib.crc32(raw[: -CHECKSUM.size]) != CHECKSUM.unpack(raw[-CHECKSUM.size :])[0]:
             raise UserError("it is damaged or cut short: its checksum does not fit; copy it again.")
         _, version, digest, channels, height, width = HEADER.unpack(raw[: HEADER.size])
@@ -139,10 +139,10 @@ class Codec:
             raise UserError(f"its symbols cannot be decoded ({error}); it was not made by Sesame.") from None
         return CodedImage(height, width, latents)
 
-    def _tensor(self, picture: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(picture.astype(np.float32) / BYTE)[None].to(self.device)
+    def _tensor(self, image: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(image.astype(np.float32) / BYTE)[None].to(self.device)
 
 
-def as_bytes(picture: torch.Tensor) -> np.ndarray:
-    """uint8 [C, H, W] of one picture float32 [1, C, H, W]."""
-    return torch.round(BYTE * picture[0].clamp(0, 1)).to(torch.uint8).cpu().numpy()
+def as_bytes(image: torch.Tensor) -> np.ndarray:
+    """uint8 [C, H, W] of one image float32 [1, C, H, W]."""
+    return torch.round(BYTE * image[0].clamp(0, 1)).to(torch.uint8).cpu().numpy()

@@ -1,6 +1,6 @@
 """What the objectives of auto-encoders share: batches of arrays, losses that are sums over rows, and the export.
 
-A batch holds `seen`, what the network is given, and `input`, what it has to rebuild, both float32 [B, …]; pictures are
+A batch holds `seen`, what the network is given, and `input`, what it has to rebuild, both float32 [B, …]; images are
 scaled from bytes to 0 … 1. A label, where there is one, travels beside them and takes no part in any loss.
 """
 
@@ -110,7 +110,7 @@ class ArrayObjective(BaseObjective):
 
 
 def transform_of(data: DataFacts) -> Path | None:
-    """The file by which rows of a table became input; None of pictures, and of tables without one."""
+    """The file by which rows of a table became input; None of images, and of tables without one."""
     return data.preprocessor / TRANSFORM if data.preprocessor is not None and len(data.shape) == 1 else None
 
 
@@ -128,7 +128,7 @@ def loss_problems(loss: str, networks: Mapping[str, NetworkConfig]) -> Iterator[
 
 def unit_of(shape: Sequence[int]) -> str:
     """What examples of this shape are called where they are counted."""
-    return "pictures" if len(shape) == 3 else "rows"
+    return "images" if len(shape) == 3 else "rows"
 
 
 def rebuilding(loss: str, values: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -40,7 +40,7 @@ def check(options: CompressionOptions, networks: Mapping[str, NetworkConfig]) ->
     yield from network_problems(networks["model"])
     settings = encoder_settings(networks)
     if settings.get("latent") != "grid":
-        yield "network.config.latent", "compression takes pictures of any size; set it to grid"
+        yield "network.config.latent", "compression takes images of any size; set it to grid"
     if settings.get("output", "linear") != "linear":
         yield "network.config.output", "compression rebuilds linearly; set it to linear"
 
@@ -62,7 +62,7 @@ class Compression(ArrayObjective):
 def build(
     options: CompressionOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
 ) -> Compression:
-    """The objective for pictures of the data's shape, and what is exported for pictures of any."""
+    """The objective for images of the data's shape, and what is exported for images of any."""
     from training.models.autoencoders.compression import CompressiveAutoencoder
 
     model = CompressiveAutoencoder(network_config(networks["model"], data.shape), data.shape, options)

@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one picture are told from those of all others in the batch.
+"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one image are told from those of all others in the batch.
 
     x ──► two views ──► encoder ──► h ──► MLP ──► z, of length 1
 
@@ -7,7 +7,7 @@
 The loss is the paper's equation 1, a mean over all 2N views of a step, on any number of workers and in any
 micro-batches; in the code published with the paper it is twice that. `contrastive-accuracy` is how often a view's other
 one is the nearest. `embedding-std` is the standard deviation of z's dimensions over the batch, on average: about 1/√d
-where z is spread over all directions, 0 where all pictures became one (collapse). Held-out rows are compared in batches
+where z is spread over all directions, 0 where all images became one (collapse). Held-out rows are compared in batches
 of `train.global_batch`, and fewer rows are an easier task: compare losses of equal batches.
 
 The paper normalises by batch statistics over all workers. Here neither the encoder nor the head does: each worker and
@@ -59,13 +59,13 @@ def check(options: SimclrOptions, networks: Mapping[str, NetworkConfig]) -> Iter
     """What is wrong with the encoder."""
     yield from network_problems(networks["model"])
     if networks["model"].config.get("latent") == "grid":
-        yield "network.config.latent", "simclr compares whole pictures; set it to vector"
+        yield "network.config.latent", "simclr compares whole images; set it to vector"
 
 
 class Simclr(BaseObjective):
     """See the module's docstring. The encoder is what is exported; the head served training alone."""
 
-    unit = "pictures"
+    unit = "images"
     shown = ("nt-xent", "contrastive-accuracy", "embedding-std")
 
     def __init__(self, encoder: Encoder, options: SimclrOptions) -> None:
@@ -137,7 +137,7 @@ def nt_xent(projection: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 def build(options: SimclrOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Simclr:
-    """The objective for pictures of the data's shape."""
+    """The objective for images of the data's shape."""
     from training.models.autoencoders.autoencoder import Encoder
 
     return Simclr(Encoder(network_config(networks["model"], data.shape), data.shape), options)

@@ -46,7 +46,7 @@ def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
 def test_pictures_are_told_as_pictures_and_tables_once_it_is_known_what_a_row_is(tmp_path: Path) -> None:
     text = shown("compression")
     assert "1,316,483 parameters; 1,200 steps of 8 rows" in text and "tokens" not in text
-    assert "time     12.8 min, 12 pictures/s" in text and "a worker  process" in text
+    assert "time     12.8 min, 12 images/s" in text and "a worker  process" in text
     text = shown(str(tiny_arrays.recipe(tmp_path)))
     assert "30 steps of 16 rows" in text and "known when the shards are made" in text
 

@@ -1,4 +1,4 @@
-"""What a step on tables or pictures needs, counted, against what it is."""
+"""What a step on tables or images needs, counted, against what it is."""
 
 from __future__ import annotations
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from tests.training.tiny_arrays import pictures, training, vectors
+from tests.training.tiny_arrays import images, training, vectors
 from training.inference.anomaly import BOTH, DISTANCE, ERROR, FILE, LIKELIHOOD, STANDARDISED, Reference, Scorer
 
 CASES = ["autoencoder", "vae", "binary", "conv"]
 
 
 def rows_of(case: str) -> np.ndarray:
-    return pictures(300).astype(np.float32) / 255 if case == "conv" else vectors(300)
+    return images(300).astype(np.float32) / 255 if case == "conv" else vectors(300)
 
 
 def scorer_of(case: str, **train: Any) -> Scorer:

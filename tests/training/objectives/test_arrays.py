@@ -222,7 +222,7 @@ def test_denoising_restores() -> None:
 
 def test_batches_of_bytes_are_scaled_and_labels_travel_beside() -> None:
     objective = tiny.training("conv").objective
-    rows = {"input": tiny.pictures(3), "label": np.array([1, -1, 2]), "row": np.arange(3)}
+    rows = {"input": tiny.images(3), "label": np.array([1, -1, 2]), "row": np.arange(3)}
     batch = objective.collate(rows)
     assert batch["input"].dtype == torch.float32 and float(batch["input"].max()) == np.float32(220) / np.float32(255)
     assert batch["seen"] is batch["input"]
@@ -293,7 +293,7 @@ def test_what_zero_cannot_do_is_refused_by_name() -> None:
 
 
 def test_conv_on_a_table_and_text_networks_are_refused() -> None:
-    with pytest.raises(UserError, match=r"network\.architecture: conv takes pictures"):
+    with pytest.raises(UserError, match=r"network\.architecture: conv takes images"):
         tiny.training("autoencoder", network=tiny.CONV)
     with pytest.raises(UserError, match=r"network\.architecture: 'bert' is no auto-encoder"):
         tiny.training("autoencoder", network=NetworkConfig())

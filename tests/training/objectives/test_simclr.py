@@ -91,9 +91,9 @@ def test_two_workers_give_the_same() -> None:
         assert held_out == pytest.approx(evaluated, abs=1e-5)
 
 
-def test_the_loss_falls_weights_move_and_pictures_stay_apart(tmp_path: Path) -> None:
-    pictures = tiny.photographs(200)
-    made = training(rows=pictures, steps=120, log_every=40)
+def test_the_loss_falls_weights_move_and_images_stay_apart(tmp_path: Path) -> None:
+    images = tiny.photographs(200)
+    made = training(rows=images, steps=120, log_every=40)
     before = {name: p.detach().clone() for name, p in made.objective.network.named_parameters()}
     start, summary = made.evaluate(), made.run()
     after = made.evaluate()
@@ -106,7 +106,7 @@ def test_the_loss_falls_weights_move_and_pictures_stay_apart(tmp_path: Path) -> 
         assert not torch.equal(parameter, before[name]), name
 
     made.export(tmp_path)
-    rows = {"input": pictures[:70]}
+    rows = {"input": images[:70]}
     features = open_encoder(tmp_path).encode(rows).values
     assert features.shape == (70, 16) and features.dtype == np.float32
     made.objective.network.eval()
@@ -135,10 +135,10 @@ def test_nothing_of_it_has_batch_statistics() -> None:
     assert batch_statistics(training().objective.network) is None
 
 
-def test_grids_and_networks_that_are_no_encoders_of_pictures_are_refused() -> None:
+def test_grids_and_networks_that_are_no_encoders_of_images_are_refused() -> None:
     section = ObjectiveConfig(name="simclr")
     grid = NetworkConfig(architecture="conv", config={**tiny.CONTRASTIVE.config, "latent": "grid"})
-    assert ("network.config.latent", "simclr compares whole pictures; set it to vector") in problems(
+    assert ("network.config.latent", "simclr compares whole images; set it to vector") in problems(
         section, {"model": grid}
     )
     assert [path for path, _ in problems(section, {"model": NetworkConfig()})] == ["network.architecture"]

@@ -13,7 +13,7 @@ from data_prep.shards.rows import Rows, take
 from training.objectives.views import parameters, rendered
 
 
-def pictures(count: int = 6, channels: int = 3, height: int = 20, width: int = 16) -> np.ndarray:
+def images(count: int = 6, channels: int = 3, height: int = 20, width: int = 16) -> np.ndarray:
     """Smooth coloured ones: where bilinear sampling falls between pixels is no matter of chance."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:height, :width] / 20
@@ -26,8 +26,8 @@ def views(rows: Rows) -> Tensor:
 
 
 def changed(name: str, value: object, values: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
-    """Pictures in 0 … 1, and their first views where one parameter is set."""
-    values = pictures() if values is None else values
+    """Images in 0 … 1, and their first views where one parameter is set."""
+    values = images() if values is None else values
     rows: Rows = {"input": values, **unchanged(len(values))}
     column = np.array(rows[name])
     column[:, 0] = value
@@ -38,13 +38,13 @@ def changed(name: str, value: object, values: np.ndarray | None = None) -> tuple
 
 def drawn(count: int) -> Rows:
     draws = Draws(key(1, "corrupt", "views"), 0, np.arange(count))
-    return build(ViewsConfig(kind="views"))({"input": pictures(count)}, draws)
+    return build(ViewsConfig(kind="views"))({"input": images(count)}, draws)
 
 
-def test_parameters_that_change_nothing_give_the_picture_twice() -> None:
+def test_parameters_that_change_nothing_give_the_image_twice() -> None:
     for channels in (1, 3, 4):
-        clean = torch.from_numpy(pictures(channels=channels)) / 255
-        found = views({"input": pictures(channels=channels), **unchanged(6)})
+        clean = torch.from_numpy(images(channels=channels)) / 255
+        found = views({"input": images(channels=channels), **unchanged(6)})
         torch.testing.assert_close(found, torch.stack([clean, clean], 1), atol=1e-5, rtol=0)
 
 
@@ -78,7 +78,7 @@ def test_a_third_of_a_turn_of_the_hue_exchanges_colours() -> None:
 
 
 def test_the_order_of_changes_matters() -> None:
-    rows: Rows = {"input": pictures(), **unchanged(6)}
+    rows: Rows = {"input": images(), **unchanged(6)}
     rows["view_jitter"] = np.broadcast_to(np.array([1.6, 0.5, 1, 0], np.float32), (6, 2, 4)).copy()
     order = np.array(rows["view_order"])
     order[:, 1] = [1, 0, 2, 3]
@@ -102,7 +102,7 @@ def test_a_view_is_the_rows_own_whatever_the_batch() -> None:
         torch.testing.assert_close(views(take(rows, index)), whole[torch.from_numpy(index)], atol=1e-6, rtol=0)
 
 
-def test_all_together_stay_pictures() -> None:
+def test_all_together_stay_images() -> None:
     found = views(drawn(40))
     assert found.shape == (40, 2, 3, 20, 16) and found.dtype == torch.float32
     assert found.min() >= 0 and found.max() <= 1 and found.isfinite().all()

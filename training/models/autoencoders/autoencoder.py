@@ -1,8 +1,8 @@
-"""Auto-encoders of vectors [D] and pictures [C, H, W]: their settings, their two halves, and how they are kept.
+"""Auto-encoders of vectors [D] and images [C, H, W]: their settings, their two halves, and how they are kept.
 
     x [B, *shape] ──► encoder ──► code [B, bottleneck] or [B, bottleneck, h, w] ──► decoder ──► x̂ [B, *shape]
 
-    mlp    dense layers; pictures are flattened
+    mlp    dense layers; images are flattened
     conv   3×3 convolutions of stride 2, a stage per entry of `hidden`: any side n becomes ⌈n/2⌉; the decoder's
            transposed ones (4×4, stride 2) double it again and are cut to the side the encoder saw
 
@@ -179,7 +179,7 @@ class TiedLinear(nn.Module):
 
 
 class Crop(nn.Module):
-    """The upper left part of a picture."""
+    """The upper left part of an image."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class Crop(nn.Module):
 
 
 def sides(shape: Shape, stages: int) -> list[tuple[int, int]]:
-    """Height and width of a picture [C, H, W] before the first stage and after each."""
+    """Height and width of an image [C, H, W] before the first stage and after each."""
     sizes = [(shape[1], shape[2])]
     for _ in range(stages):
         height, width = sizes[-1]

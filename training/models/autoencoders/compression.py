@@ -1,4 +1,4 @@
-"""Pictures through whole numbers that are cheap to write down (Ballé et al. 2017, 2018: the factorised prior).
+"""Images through whole numbers that are cheap to write down (Ballé et al. 2017, 2018: the factorised prior).
 
     x ──► pad ──► analysis ──► y [B, C, h, w] ──► round ──► ŷ ──► synthesis ──► cut ──► x̂
                                                    │
@@ -8,7 +8,7 @@
     loss = bits per pixel + λ · 255² · mean squared error          (x in 0 … 1, so that is the error of bytes)
 
 Both halves are convolutions (5×5, stride 2, a stage per entry of `hidden`, then 1×1) with divisive normalisation in
-between, so a picture may have any size: its edges are repeated up to a multiple of 2^stages, and what was added is cut
+between, so an image may have any size: its edges are repeated up to a multiple of 2^stages, and what was added is cut
 off again. They begin near a linear transform and its inverse, Haar's wavelet packets of brightness and colours of which
 the lowest frequencies are kept: from there it is not far to a good codec, from random weights it is. The step of
 rounding begins as theory has it for fine steps Δ, which make an error of Δ²/12 a value: where the slope of the rate is
@@ -77,11 +77,11 @@ class CompressiveAutoencoder(Autoencoder):
         return 1 << len(self.config.hidden)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """h and w of the latents of a picture."""
+        """h and w of the latents of an image."""
         return -(-height // self.stride), -(-width // self.stride)
 
     def latents(self, x: Tensor) -> Tensor:
-        """y [B, bottleneck, h, w] float32 of pictures [B, C, H, W] of any size."""
+        """y [B, bottleneck, h, w] float32 of images [B, C, H, W] of any size."""
         height, width = x.shape[2:]
         h, w = self.grid(height, width)
         padded = F.pad(x, (0, w * self.stride - width, 0, h * self.stride - height), mode="replicate")
@@ -99,7 +99,7 @@ class CompressiveAutoencoder(Autoencoder):
         return self.quantise(self.latents(x))
 
     def decode(self, code: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Pictures of ŷ, cut to `size` (height, width), or to that of the pictures it was trained on."""
+        """Images of ŷ, cut to `size` (height, width), or to that of the images it was trained on."""
         height, width = size or self.shape[1:]
         return (0.5 + SPREAD * self.decoder(code / self.gain))[:, :, :height, :width]
 

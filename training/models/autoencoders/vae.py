@@ -4,7 +4,7 @@
     KL    = ½ Σ_j (μ² + σ² − 1 − log σ²), in closed form (their appendix B)
 
 p(x|z) is a Gaussian around what is decoded, its variance fixed or learned (one for every column of a table, one for all
-of a picture), or a Bernoulli distribution per value. Values between 0 and 1 then count as probabilities, which is no
+of an image), or a Bernoulli distribution per value. Values between 0 and 1 then count as probabilities, which is no
 density, or (`binarise`) as those with which each is drawn as 0 or 1 whenever it is seen (Salakhutdinov & Murray 2008).
 All sums are in nats per example.
 

@@ -45,7 +45,7 @@ def config(architecture: str, **values: object) -> AutoencoderConfig:
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 @pytest.mark.parametrize("latent", ["vector", "grid"])
 @pytest.mark.parametrize("shape", PICTURES)
-def test_pictures_of_any_shape_come_back_in_it(shape, latent, kind, options) -> None:
+def test_images_of_any_shape_come_back_in_it(shape, latent, kind, options) -> None:
     model = kind(config("conv", latent=latent), shape, options).eval()
     x = torch.rand(2, *shape)
     places = sides(shape, 2)[-1] if latent == "grid" else ()

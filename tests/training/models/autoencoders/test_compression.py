@@ -49,8 +49,8 @@ def compressor(weight: float = 0.01, channels: int = 3, **config: object) -> Com
 
 def kept(folder: Path, model: CompressiveAutoencoder) -> Codec:
     save_model(folder, model)
-    pictures = np.stack([noise(16, 16, model.shape[0], seed=n) // (1 << n % 6) for n in range(96)])
-    Tables.fitted(model, [torch.from_numpy(pictures / np.float32(255))]).save(folder)
+    images = np.stack([noise(16, 16, model.shape[0], seed=n) // (1 << n % 6) for n in range(96)])
+    Tables.fitted(model, [torch.from_numpy(images / np.float32(255))]).save(folder)
     return Codec.open(folder)
 
 
@@ -108,7 +108,7 @@ def test_it_begins_near_a_transform_and_its_inverse(channels: int) -> None:
 
 @given(height=st.integers(1, 67), width=st.integers(1, 67))
 @settings(max_examples=25, deadline=None)
-def test_pictures_of_any_size_come_back_in_it(height: int, width: int) -> None:
+def test_images_of_any_size_come_back_in_it(height: int, width: int) -> None:
     model = compressor()
     with torch.no_grad():
         x = torch.rand(1, 3, height, width)
@@ -223,7 +223,7 @@ def test_classes_are_told_by_the_channels_before(values: np.ndarray) -> None:
 
 
 def _places(count: int, seed: int) -> np.ndarray:
-    """Latents [count, 3, 6, 6] of pictures that are busy in one half; the last channel is noise on its own."""
+    """Latents [count, 3, 6, 6] of images that are busy in one half; the last channel is noise on its own."""
     random = np.random.default_rng(seed)
     busy = np.where(np.arange(6) < 3, 4.0, 0.3)
     found = random.normal(size=(count, 3, 6, 6)) * np.stack([busy, busy, np.ones(6)])[:, None, :]
@@ -248,16 +248,16 @@ def test_classes_save_bits_where_places_differ_and_cost_hardly_any_where_not() -
     assert after[1] < 1.02 * alone  # what tells nothing
 
 
-def test_no_more_pictures_are_asked_for_than_classes_need() -> None:
+def test_no_more_images_are_asked_for_than_classes_need() -> None:
     model, asked = compressor(), []
 
-    def pictures() -> Iterator[torch.Tensor]:
+    def images() -> Iterator[torch.Tensor]:
         for number in range(100):
             asked.append(number)
             yield torch.from_numpy(np.stack([noise(64, 64, seed=number)] * 64) / np.float32(255))
 
-    assert len(Tables.fitted(model, pictures()).channels) == 10
-    assert len(asked) == 2 and not model.training  # 64 pictures of 16 × 16 places are half of what is needed
+    assert len(Tables.fitted(model, images()).channels) == 10
+    assert len(asked) == 2 and not model.training  # 64 images of 16 × 16 places are half of what is needed
 
 
 def _counted(values: np.ndarray, table: Table) -> Table:
@@ -316,22 +316,22 @@ GOLDEN = "dae2979cbbb33d2c0ecb9a01009fce7b"
 
 @given(height=st.integers(1, 67), width=st.integers(1, 67), kind=st.sampled_from(["noise", "constant", "ramp"]))
 @settings(max_examples=40, deadline=None)
-def test_files_hold_the_whole_numbers_and_give_the_models_own_picture(
+def test_files_hold_the_whole_numbers_and_give_the_models_own_image(
     codec: Codec, height: int, width: int, kind: str
 ) -> None:
-    picture = noise(height, width, seed=height)
+    image = noise(height, width, seed=height)
     if kind == "constant":
-        picture[:] = 7 * height % 256
+        image[:] = 7 * height % 256
     elif kind == "ramp":
-        picture[:] = np.linspace(0, 255, width).astype(np.uint8)
-    raw = codec.encode(picture)
+        image[:] = np.linspace(0, 255, width).astype(np.uint8)
+    raw = codec.encode(image)
     coded = codec.unpacked(raw)
     assert (coded.height, coded.width) == (height, width)
-    assert np.array_equal(coded.latents, codec.latents(picture))
+    assert np.array_equal(coded.latents, codec.latents(image))
     made = codec.decode(raw)
-    assert made.dtype == np.uint8 and made.shape == picture.shape
-    assert np.array_equal(made, codec.rebuilt(picture))
-    assert codec.encode(picture) == raw
+    assert made.dtype == np.uint8 and made.shape == image.shape
+    assert np.array_equal(made, codec.rebuilt(image))
+    assert codec.encode(image) == raw
     spare = 8 * (len(raw) - OVERHEAD) - _asked(codec.tables, coded.latents)
     assert -1 < spare < 72, "the tables' bits, and less than two words and the coder's rounding"
 
@@ -361,9 +361,9 @@ def test_tables_ask_for_the_bits_of_the_learned_distributions(codec: Codec) -> N
 def test_any_change_of_a_byte_and_any_cut_is_refused(codec: Codec) -> None:
     raw = codec.encode(noise(9, 14))
     for place in range(len(raw)):
-        with pytest.raises(UserError, match=r"damaged|no compressed picture"):
+        with pytest.raises(UserError, match=r"damaged|not an image compressed"):
             codec.decode(raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :])
-        with pytest.raises(UserError, match=r"damaged|no compressed picture"):
+        with pytest.raises(UserError, match=r"damaged|not an image compressed"):
             codec.decode(raw[:place])
     with pytest.raises(UserError, match="damaged"):
         codec.decode(raw + b"\0")
@@ -415,7 +415,7 @@ def test_what_no_codec_takes_is_told(codec: Codec, tmp_path: Path) -> None:
         codec.encode(noise(8, 8, channels=1))
     with pytest.raises(UserError, match="a side has 1 to 65,535 pixels"):
         codec.encode(np.zeros((3, 1, 65_536), np.uint8))
-    with pytest.raises(UserError, match="a picture at most 67,108,864"):
+    with pytest.raises(UserError, match="an image at most 67,108,864"):
         codec.encode(np.broadcast_to(np.uint8(0), (3, 8200, 8200)))
     save_model(tmp_path, compressor())
     with pytest.raises(UserError, match=r"codec\.json: not the tables of a codec"):
@@ -447,6 +447,6 @@ def test_what_is_exported_is_a_codec(tmp_path: Path) -> None:
     training.run()
     training.export(tmp_path)
     codec = Codec.open(tmp_path)
-    picture = tiny.pictures(1)[0]
-    assert np.array_equal(codec.decode(codec.encode(picture)), codec.rebuilt(picture))
+    image = tiny.images(1)[0]
+    assert np.array_equal(codec.decode(codec.encode(image)), codec.rebuilt(image))
     assert open_model(tmp_path).kind == "compression"

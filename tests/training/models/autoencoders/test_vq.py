@@ -95,7 +95,7 @@ def test_whole_numbers_stand_for_what_the_decoder_sees(options, shape, latent, t
 
 @pytest.mark.parametrize("options", CODES)
 def test_a_code_belongs_to_its_place(options) -> None:
-    """Changing what one place of the grid holds changes that place's codes and the picture near it alone."""
+    """Changing what one place of the grid holds changes that place's codes and the image near it alone."""
     found = model((1, 8, 8), "grid", **options).eval()
     codes = torch.zeros(1, *found.code_shape(), dtype=torch.int64)
     other = codes.clone()
