@@ -39,7 +39,7 @@ class Table(Protocol):
     def read(self, index: np.ndarray) -> Rows: ...
 
     def lengths(self, index: ArrayLike) -> np.ndarray:
-        """[R] items of the rows' runs."""
+        """Number of items of each row, [R]."""
         ...
 
 
@@ -67,7 +67,7 @@ class Corpus:
 
 
 class Samples(Protocol):
-    """Rows by sample number, as the loop asks for them."""
+    """Rows by sample number."""
 
     def read(self, samples: np.ndarray) -> Rows: ...
 
@@ -76,9 +76,9 @@ class Stream:
     """Samples 0, 1, 2, … of a mixture of corpora, corrupted as they are read.
 
     `purpose` names the stream of random draws: held-out data is corrupted by its own, the same at every evaluation.
-    `sources`, if given, are numbers of the corpora; every row then tells its corpus's in the column `source`.
-    `order.length_window` regroups the rows of that many steps of `global_batch` samples by length; every worker then
-    looks at the lengths of all of them.
+    `sources`, if given, are numbers of the corpora; every row then has its corpus's number in the column `source`.
+    `order.length_window` regroups the rows of that many steps of `global_batch` samples by length, for which every
+    worker reads the lengths of all of them.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Stream:
         return self.corpora[corpus].table.lengths(rows)
 
     def read(self, samples: np.ndarray) -> Rows:
-        """Rows of the samples, in the order asked."""
+        """Rows of the samples, in their order."""
         corpus, epoch, row = self.places.locate(samples)
         parts, places = [], []
         for index in np.unique(corpus):
@@ -136,7 +136,7 @@ class ConsecutiveStreams:
         self.first, self.then, self.begins = first, then, begins
 
     def read(self, samples: np.ndarray) -> Rows:
-        """Rows of the samples, all from one of the two: the second begins with a step."""
+        """Rows of the samples, which all belong to one of the two streams. Raises ValueError where they do not."""
         if len(samples) and samples[0] < self.begins <= samples[-1]:
             raise ValueError(f"samples {samples[0]} to {samples[-1]} span the change at {self.begins}")
         if len(samples) and samples[0] >= self.begins:
@@ -145,7 +145,7 @@ class ConsecutiveStreams:
 
 
 def micro_batches(global_batch: int, world: int, micro_batch: int | None) -> int:
-    """How many equal parts a step is cut into so that no worker takes more than `micro_batch` rows at once."""
+    """Number of equal parts a step is divided into, so that no worker takes more than `micro_batch` rows at once."""
     if micro_batch is None:
         return 1
     return -(-global_batch // (micro_batch * world))

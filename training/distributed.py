@@ -67,14 +67,14 @@ class Worker:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes a GPU when there is one."""
+    """The device of that name; `auto` is a GPU where there is one, else the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
 def set_up_cpu(threads: int | None, workers: int = 1) -> None:
-    """Share this machine's cores among its `workers` unless told otherwise, and keep freed memory for the next step.
+    """Divide this machine's cores among its `workers`, or use `threads`, and keep freed memory for the next step.
 
     By default glibc gives large blocks back to the kernel, which has to clear every page of them again a moment later:
     a fifth of a small network's time. Huge pages save another part of it.

@@ -1,4 +1,4 @@
-"""A pretraining job as plain values, and the function every worker runs on it."""
+"""A pretraining job as plain values, and the function by which every worker trains it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CorpusShards(Settings):
 
 
 class Job(Settings):
-    """What to train on which shards, and where its files go. Survives a trip through JSON."""
+    """What to train on which shards, and where its files go. Can be written as JSON and read back."""
 
     corpora: list[CorpusShards]
     longer: list[CorpusShards] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
@@ -176,15 +176,15 @@ def augmented(config: AugmentConfig, corrupt: RowTransform | None) -> RowTransfo
 
 
 def corruption_on_load(config: CorruptionConfig, specials: Specials | None = None) -> RowTransform | None:
-    """How rows are corrupted as they are read; None where they were when shards were written."""
+    """The corruption of rows as they are read; None where rows were corrupted when shards were written."""
     return build(config, specials) if config.at == "load" else None
 
 
 class MetricsLog:
-    """Appends records as JSON lines. Whoever watches the run reads this file, so training waits for nobody.
+    """Appends records as JSON lines, which are read by whoever monitors the run; training waits for no reader.
 
-    A run that went on from a checkpoint writes some steps again; readers take the last record of a step. A line that a
-    killed run left unfinished is cut off.
+    A resumed run writes some steps again; readers take the last record of a step. An incomplete line of a killed run is
+    removed.
     """
 
     def __init__(self, path: Path, enabled: bool) -> None:

@@ -39,10 +39,10 @@ RAY_ENVIRONMENT = {
 
 
 def run(job: Job, interrupted: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Train `job` where its placement says; returns the summary.
+    """Train `job` in this process or on Ray, as its placement says; returns the summary of `training.job.train`.
 
-    If this process is told to end (`stopping.ask`), `interrupted` is called, training stops at the end of a step with a
-    checkpoint, and KeyboardInterrupt is raised.
+    If this process is asked to end (`stopping.ask`), `interrupted` is called, training stops at the end of a step with
+    a checkpoint, and KeyboardInterrupt is raised. Raises UserError for mistakes in settings or data.
     """
     with stopping.listening(Path(job.work) / STOP, job.placement.watch.stop_seconds, interrupted):
         if needs_ray(job.placement):
@@ -53,7 +53,7 @@ def run(job: Job, interrupted: Callable[[], None] = lambda: None) -> dict[str, A
 
 
 def needs_ray(placement: PlacementConfig) -> bool:
-    """One worker with no cluster named runs in this process."""
+    """Whether Ray is needed: a single worker runs in this process unless a cluster is named."""
     return placement.workers > 1 or placement.ray_address is not None
 
 
@@ -72,7 +72,7 @@ def ensure_ray(placement: PlacementConfig) -> None:
     if ray.is_initialized():
         return
     terminated = signal.getsignal(signal.SIGTERM)
-    # Says that tokens are on, which is what we want.
+    # It would report that tokens are in use, which is intended.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         if placement.ray_address:

@@ -1,12 +1,10 @@
 """The training loop: one for every objective, engine and number of workers.
 
     for each step:  take the global batch ─► micro-batches of this rank ─► prepare ─► each player's turn: losses,
-                    backward, step ─► after_step ─► now and then: log, evaluate, checkpoint, or stop because somebody
-                    asked
+                    backward, step ─► after_step ─► at intervals: log, evaluate, checkpoint, or stop on request
 
 Everything random is keyed: the rows by their sample numbers, dropout by (seed, rank, step), what evaluation samples by
-(seed, rank, batch). So a run that stops and goes on is the run that never stopped, bit for bit on the same number of
-CPU workers.
+(seed, rank, batch). So a resumed run equals the uninterrupted one, bit for bit on the same number of CPU workers.
 
 Batch statistics are refused where a worker sees a part of the step's rows: they would depend on the number of workers
 and of micro-batches, and so would what is trained.
@@ -105,7 +103,7 @@ class Training:
         self.latest: dict[str, float] = {}
 
     def _check(self, networks: Mapping[str, nn.Module]) -> None:
-        """UserError where networks cannot be trained like this."""
+        """Raises UserError where networks cannot be trained with these settings."""
         for name in self.config.players:
             if name not in networks:
                 raise UserError(
@@ -141,9 +139,10 @@ class Training:
         return DeepSpeedEngine(module, config, self.placement, self.worker, self.split.num_parts)
 
     def run(self) -> dict[str, Any]:
-        """Train to the last step from the newest checkpoint there is; returns what was seen last.
+        """Train to the last step from the newest checkpoint or from the start; returns a summary with the last metrics.
 
-        `stopped` says whether that was earlier because it was asked to stop; then a checkpoint is left at that step.
+        `stopped` in it: training ended before the last step because it was asked to, with a checkpoint of that step.
+        Raises UserError where too many updates in a row are skipped, or a checkpoint belongs to another run.
         """
         position = self._resume()
         started_at, began = position.step, time.perf_counter()
@@ -228,12 +227,12 @@ class Training:
             yield to_device(self._read(numbers)[0], self.worker.device)
 
     def _prepared(self, batches: list[Batch], draws: list[Draws]) -> list[Batch]:
-        """With what all turns of the step share."""
+        """The batches with what all turns of the step share."""
         with torch.no_grad():
             return [self.objective.prepare(self.modules, *pair) for pair in zip(batches, draws, strict=True)]
 
     def _take_turn(self, turn: AnyTurn, batches: list[Batch], step: int) -> bool:
-        """Whether the player's update was made."""
+        """Train one player on the batches; returns whether its update was made."""
         engine = self.engines[turn.player]
         with _others_frozen([e.module for e in self.engines.values()], engine.module):
             weights = (
@@ -248,11 +247,11 @@ class Training:
         return self.monitor.turned(weights, norm)
 
     def _networks(self, player: str) -> Networks:
-        """Whose turn it is runs through its engine, which sees the backward pass; others are as PyTorch has them."""
+        """The networks by name: the player through its engine, which handles the backward pass; the others directly."""
         return {**self.modules, player: self.forwards[player]}
 
     def _summed(self, local: list[float]) -> list[float]:
-        """Numbers added up over all workers; whether one is asked to stop is told on the way."""
+        """Numbers summed over all workers; the same call shares whether one of them is asked to stop."""
         self.monitor.busy.stop()
         self.watchdog.at("adding up targets")
         *totals, num_asking = self.worker.sum([*local, float(self.stop())])
@@ -268,7 +267,7 @@ class Training:
         weights = dict(zip(names, self._summed(local), strict=True))
         for batch in batches:
             self.watchdog.at("computing")
-            if zero != 3:  # there, workers wait for each other in both passes, in 1 and 2 in the backward one
+            if zero != 3:  # ZeRO 3 waits for other workers in both passes, 1 and 2 in the backward pass
                 self.monitor.busy.start()
             loss = turn.loss(networks, batch)
             paid: Tensor = sum(loss.sums[n] / (weights[n] or 1.0) for n in names)  # type: ignore[assignment]
@@ -407,7 +406,7 @@ def batch_statistics(network: nn.Module) -> str | None:
 
 @contextmanager
 def _others_frozen(modules: Sequence[nn.Module], player: nn.Module) -> Iterator[None]:
-    """Inside, of all networks' parameters only the player's have gradients; then each is as it was."""
+    """Inside, only the player's parameters require gradients; afterwards all are as they were."""
     player_ids = {id(parameter) for parameter in player.parameters()}
     others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in player_ids]
     for parameter in others:

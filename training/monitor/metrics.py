@@ -1,11 +1,11 @@
-"""What a run tells of itself while it trains, and when it gives up.
+"""What a run reports while it trains, and when it gives up.
 
     every step      an update whose gradient is not finite is skipped, by all workers; too many in a row end the run
     every record    means over the steps since the last one: losses (by source too), gradient norm, throughput, padding;
                     tokens seen, time left, the slowest worker, spikes of the loss
 
 Numbers stay on the device until a record is due, and travel between workers in one sum. What is counted is in the
-checkpoint, so that a run that goes on tells what the uninterrupted one would have told.
+checkpoint, so that a resumed run reports what the uninterrupted one would have reported.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MEMORY = 64  # losses that a spike stands out from: a new level is learned after
 WARM_UP = 20  # losses before one can be a spike
 NORMAL = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 FLOOR = 1e-3  # of the loss: least standard deviation, for losses that hardly vary
-SLOW = 0.25  # of a step: how far the slowest worker may lag before it is told of
+SLOW = 0.25  # of a step: how far the slowest worker may lag before it is reported
 
 
 class Workload(NamedTuple):
-    """What a step asks of this worker: tokens and padded positions of its rows, and floating-point operations."""
+    """This worker's part of a step: tokens and padded positions of its rows, and floating-point operations."""
 
     tokens: int = 0
     positions: int = 0
@@ -49,7 +49,7 @@ class Workload(NamedTuple):
 
 @dataclass
 class History:
-    """What is known of the whole run; the same on every worker."""
+    """Counts over the whole run; the same on every worker."""
 
     tokens: float = 0.0  # seen by all workers up to the last record
     skipped: float = 0.0  # updates
@@ -59,7 +59,7 @@ class History:
 
 
 class Monitor:
-    """Watches one run on one worker. All workers make the same calls in the same order."""
+    """Measures one run on one worker. All workers make the same calls in the same order."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Monitor:
                 self.step.add(f"sources {name}", into.index_add_(1, source, by_row.detach().double()).flatten())
 
     def turned(self, weights: Mapping[str, float], norm: float) -> bool:
-        """A player's turn is over; `weights` are this worker's. Whether the update was made."""
+        """A player's turn is over; `weights` are this worker's. Returns whether the update was made (finite `norm`)."""
         for name, weight in weights.items():
             self.step.counts[f"weight {name}"] += weight
             self.step.counts[f"term {name}"] = 1.0
@@ -145,7 +145,7 @@ class Monitor:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Inside is something else than training; its time is left out of speeds, though not of the time left."""
+        """For work other than training: its time is excluded from speeds, but not from the time left."""
         self.busy.stop()
         began = time.perf_counter()
         yield
@@ -155,7 +155,7 @@ class Monitor:
     # -- every record -------------------------------------------------------------------------------------------------
 
     def record(self, done: int) -> tuple[dict[str, float], list[str]]:
-        """Means since the last record, over all workers, and what a person should be warned of; begins anew."""
+        """Means since the last record, over all workers, and warnings; starts the next record."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
         own_seconds = [0.0] * self.worker.world
         own_seconds[self.worker.rank] = self.busy.seconds / max(self.steps, 1)
@@ -188,7 +188,7 @@ class Monitor:
         return values, warnings
 
     def _means(self, totals: dict[str, list[float]]) -> dict[str, float]:
-        """Of every term and metric, their total, and the same by source. Nothing if no update was made."""
+        """The mean of every term and metric, the total loss, and the same by source; empty if no update was made."""
         terms = sorted(name.removeprefix("term ") for name in totals if name.startswith("term "))
         if not terms:
             return {}
@@ -206,7 +206,7 @@ class Monitor:
         return {f"{names.TRAIN}{name}": value for name, value in all_means.items()}
 
     def _seconds_left(self, done: int) -> float:
-        """At the speed since this run was started, all that it does counted."""
+        """Seconds to the last step, at the mean speed since this run was started, everything it does included."""
         return (time.perf_counter() - self.started) / max(done - self.started_at, 1) * (self.config.steps - done)
 
     def _look_for_spikes(self, losses: list[float], done: int) -> None:
@@ -233,7 +233,7 @@ class Monitor:
             self.warnings.append(warning)
 
     def _slowest(self, own_seconds: list[float], seconds: float) -> dict[str, float]:
-        """Who takes longest for what it does without the others, and how many seconds a step longer than they do."""
+        """The worker that computes longest between waits for others, and by how many seconds a step."""
         rank = max(range(len(own_seconds)), key=own_seconds.__getitem__)
         lag = own_seconds[rank] - (sum(own_seconds) - own_seconds[rank]) / (len(own_seconds) - 1)
         is_slow = lag > SLOW * seconds
@@ -250,7 +250,7 @@ class Monitor:
     # -- in a checkpoint ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What is known of the run, and every worker's share of what the next record will tell."""
+        """The history of the run, and every worker's share of the next record."""
         names, local = self.tally.flat()
         shares = [torch.tensor(share, dtype=torch.float64) for share in self.worker.gather(local)]
         stacked = _unflatten(names, torch.stack(shares).T.tolist())  # of each name, of each number, of each worker
@@ -259,7 +259,7 @@ class Monitor:
         return {**{f"{STATE}{n}": torch.tensor(v, dtype=torch.float64) for n, v in numbers.items()}, **state}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take it back; on another number of workers, the first one takes all shares."""
+        """Restore it; on another number of workers, the first one takes all shares."""
         self.history = History(*state[f"{STATE}history"].tolist())
         self.before.extend(state[f"{STATE}before"].tolist())
         self.tally = _Tally()
@@ -273,7 +273,7 @@ class Monitor:
 
 
 class _Tally:
-    """Numbers that add up over steps and workers: those of the networks on the device, the others here."""
+    """Numbers that add up over steps and workers: those of the networks on the device, the others on the CPU."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -291,7 +291,7 @@ class _Tally:
             self.counts[name] += count
 
     def flat(self) -> tuple[list[tuple[str, int]], list[float]]:
-        """Names, each with how many numbers it has, and all the numbers; brought from the device at once."""
+        """Names, each with how many numbers it has, and all the numbers; copied from the device at once."""
         losses = {"losses": torch.stack(self.losses).double()} if self.losses else {}
         on_device = {name: value.reshape(-1) for name, value in sorted({**self.sums, **losses}.items())}
         counts = {"tokens": 0.0, "positions": 0.0, **self.counts}
@@ -300,7 +300,7 @@ class _Tally:
         return names, numbers + [counts[name] for name in sorted(counts)]
 
     def put(self, name: str, values: Tensor, device: torch.device) -> None:
-        """Take back what `flat` gave under a name."""
+        """Restore what `flat` gave under a name."""
         if name == "losses":
             self.losses = list(values.to(device))
         elif name.startswith(("sum ", "sources ")):

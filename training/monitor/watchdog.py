@@ -1,13 +1,13 @@
-"""Ends a run in which a worker keeps the others waiting, and says which one.
+"""Ends a run in which a worker keeps the others waiting, and reports which one.
 
     work/stacks/rank-0.txt      empty while all is well; else a line on what the worker is doing, and its Python stacks
     work/stacks/rank-1.txt
     work/stacks/verdict.txt     one sentence, for whoever started the workers
 
-A thread in every worker looks at how long ago the training loop came by. After the limit, or once another worker has
-written its stacks, it writes its own, waits a while for the others' and ends the process: what hangs inside a
-collective call, or holds the interpreter's lock, cannot be told to stop. In the latter case the stacks are written by a
-thread of `faulthandler` that needs no lock; a stopped process writes none, and the others say so.
+A thread in every worker checks how long ago the training loop last called `at`. After the limit, or once another
+worker has written its stacks, it writes its own, waits a while for the others' and ends the process: what hangs inside
+a collective call, or holds the interpreter's lock, cannot be stopped otherwise. In the latter case the stacks are
+written by a thread of `faulthandler` that needs no lock; a stopped process writes none, and the others report that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLLECTIVES = ("torch.distributed", "deepspeed.comm", "training.distributed")  #
 
 
 class Watchdog:
-    """Watches the loop inside `with`. A lone worker, or one without a folder for stacks, is not watched.
+    """Monitors the loop inside `with`, except for a lone worker or one without a folder for stacks.
 
     limit: seconds between two calls of `at`; 0: none.
     """
@@ -46,7 +46,7 @@ class Watchdog:
         self.thread: threading.Thread | None = None
 
     def at(self, place: str) -> None:
-        """The loop comes by. Called equally often by every worker."""
+        """The loop has reached `place`. Called equally often by every worker."""
         self.came = (time.monotonic(), self.came[1] + 1, place)
 
     def __enter__(self) -> Watchdog:
@@ -69,7 +69,7 @@ class Watchdog:
             self.file.close()
 
     def _wind_up(self) -> None:
-        """Have `faulthandler` write the stacks if nothing is heard from here for so long."""
+        """Have `faulthandler` write the stacks unless this is called again in time."""
         faulthandler.dump_traceback_later(self.limit + SPARE * look_seconds(self.limit), file=self.file)
 
     def _watch(self) -> None:
@@ -117,34 +117,35 @@ class Watchdog:
 
 
 def look_seconds(limit: float) -> float:
-    """Between two looks at whether the loop came by."""
+    """Seconds between two checks of the loop."""
     return min(max(limit / 20, 0.05), 5.0)
 
 
 def patience_seconds(limit: float) -> float:
-    """For the stacks of the others.
+    """Seconds to wait for the stacks of the others.
 
-    One that holds the interpreter writes them later than one that answers: its clock is wound up a look after it came
-    by, and runs SPARE looks longer. And it may have come by later than whoever waits for it.
+    A worker that holds the interpreter's lock writes them later than others: `faulthandler`'s clock is started a check
+    after its last call of `at`, and runs SPARE checks longer. And that call may have been later than those of the
+    workers that wait for it.
     """
     return (SPARE + 1) * look_seconds(limit) + min(max(limit / 10, 2.0), 60.0)
 
 
 def verdict(folder: Path) -> str | None:
-    """The sentence on a run that was ended; None if none was."""
+    """Why a run was ended, as a sentence; None if it was not."""
     with contextlib.suppress(FileNotFoundError):
         return (folder / VERDICT).read_text()
     return None
 
 
 def clear(folder: Path) -> None:
-    """Forget what an earlier run left."""
+    """Remove the files of an earlier run."""
     for path in (*folder.glob("rank-*.txt"), folder / VERDICT):
         path.unlink(missing_ok=True)
 
 
 def judge(folder: Path, world: int, limit: float) -> str:
-    """Who did not come to where the others wait, from what each worker wrote."""
+    """Which workers did not arrive where the others wait, as a sentence, from what each worker wrote."""
     reports = {rank: _read(_path(folder, rank)) for rank in _written(folder, world)}
     complete = {rank: report for rank, report in reports.items() if report}
     furthest = max((report["count"] for report in complete.values()), default=0)

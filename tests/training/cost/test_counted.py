@@ -16,7 +16,7 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Rows
 from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
-from training.cost.counted import Cost, _Live, cost_of, num_parameters, price
+from training.cost.counted import Cost, _LiveBytes, cost_of, num_parameters, price
 from training.cost.memory import OTHER_PROCESS, Memory, counted_memory
 from training.cost.step_benchmark import PlainFacts, StepBenchmark, measure
 from training.objective import BaseObjective, Batch, Loss, Turn
@@ -36,7 +36,7 @@ def priced(
 
 def test_tensors_are_counted_while_they_live() -> None:
     given = torch.ones(1000)
-    with _Live() as live:
+    with _LiveBytes() as live:
         first = given + 1
         second = first.exp()
         assert live.peak == 8000
