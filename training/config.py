@@ -41,7 +41,7 @@ class ObjectiveConfig(Settings):
     """
 
     name: str = Field(default="masked-lm", description="Name of an objective.")
-    options: Any = Field(default_factory=dict, description="That objective's own.")
+    options: Any = Field(default_factory=dict, description="Options of that objective.")
 
 
 class OrderConfig(Settings):

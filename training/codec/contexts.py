@@ -1,11 +1,11 @@
-"""Which of a channel's tables a value is coded by: a class of how much goes on around it in the channels before.
+"""Which of a channel's tables a value is coded by: its class, by the activity around it in the channels before.
 
     activity_c(place) = Σ_{d<c} own_d · min(|ŷ_d|, LARGE)  +  around_d · Σ_{8 neighbours} min(|ŷ_d|, LARGE)
     class             = how many of the channel's limits are at most that
 
-An image is smooth here and rough there, and what the networks learned of a channel holds for all places together.
-Coded channel by channel, every value has all of the channels before, on all sides, to tell what kind of place it is
-at (channels by channels: Minnen & Singh 2020; classes of activity: Wu & Memon 1997, CALIC).
+Images are smooth in some places and rough in others, while the learned distribution of a channel is the same for all
+places. Coded channel by channel, every value has all of the channels before, on all sides, to classify its place by
+(channels by channels: Minnen & Singh 2020; classes of activity: Wu & Memon 1997, CALIC).
 
 Weights are those of least squares, none negative, from which |ŷ_c| of training images is guessed; limits are
 quantiles of the guess. Both are then whole numbers: whoever decodes adds and compares whole numbers alone, and finds
@@ -36,12 +36,12 @@ class Contexts:
 
     @property
     def classes(self) -> int:
-        """How many there are."""
+        """Number of classes."""
         return len(self.limits) + 1
 
 
 class Activity:
-    """Of the channels that are known so far, of images [N, h, w]."""
+    """The activity of images [N, h, w] in the channels that are coded so far."""
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
@@ -49,7 +49,7 @@ class Activity:
         self.around: list[np.ndarray] = []
 
     def add(self, values: np.ndarray) -> None:
-        """The next channel's, int32 in the order of the shape."""
+        """Add the next channel's values, int32 in the order of the shape."""
         large = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
         padded = np.pad(large, [(0, 0), (1, 1), (1, 1)])
         height, width = self.shape[1:]
@@ -58,7 +58,7 @@ class Activity:
         self.around.append((totals - large).ravel())
 
     def classes(self, contexts: Contexts) -> np.ndarray:
-        """int64 [N · h · w], of the next channel."""
+        """Classes of the places of the next channel, int64 [N · h · w]."""
         activity = np.zeros(int(np.prod(self.shape)), np.int64)
         for weights, features in ((contexts.own, self.own), (contexts.around, self.around)):
             for weight, feature in zip(weights, features, strict=True) if weights else ():
@@ -68,7 +68,7 @@ class Activity:
 
 
 def fitted(activity: Activity, values: np.ndarray, telling: Sequence[int], classes: int) -> Contexts:
-    """The contexts of the next channel, whose values of training images these are; `telling` channels are asked."""
+    """The contexts of the next channel, fitted to its `values` in training images; by the channels `telling` alone."""
     from scipy.optimize import nnls
 
     magnitudes = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)

@@ -57,7 +57,7 @@ class Table:
         return symbols
 
     def problem(self, channel: int) -> str:
-        """What is wrong with it as the table of that channel."""
+        """What is wrong with it as the table of that channel; empty where nothing is."""
         numbers = [self.lowest, *self.contexts.own, *self.contexts.around, *self.contexts.limits]
         numbers += [count for counts in self.counts for count in counts]
         if not all(type(number) is int for number in numbers):
@@ -74,7 +74,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """Of every channel."""
+    """The tables of all channels."""
 
     channels: tuple[Table, ...]
 
@@ -92,7 +92,7 @@ class Tables:
 
     @classmethod
     def fitted(cls, model: CompressiveAutoencoder, images: Iterable[Tensor]) -> Tables:
-        """Of a trained model and batches of training images [B, C, H, W], all of one size; as many as are needed."""
+        """Tables of a trained model, by as many batches of training images [B, C, H, W] of one size as are needed."""
         import torch
 
         training = model.training
@@ -131,7 +131,7 @@ class Tables:
 
     @classmethod
     def load(cls, folder: Path) -> Tables:
-        """UserError where there are none, or none that can be used."""
+        """Read what `save` wrote. Raises UserError where it is missing or cannot be used."""
         path = folder / FILE
         try:
             content = json.loads(path.read_bytes())
@@ -146,7 +146,7 @@ class Tables:
         return cls(tables)
 
     def bits(self, latents: np.ndarray) -> float:
-        """What the tables ask for whole numbers [C, h, w]; `encode` comes within two words of it."""
+        """Bits of whole numbers [C, h, w] by the tables; the bytes of `encode` are at most two words more."""
         activity, num_bits = Activity(1, *latents.shape[1:]), 0.0
         for table, channel in zip(self.channels, latents, strict=True):
             values = channel.astype(np.int32).ravel()

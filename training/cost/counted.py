@@ -1,4 +1,4 @@
-"""What an objective costs, by rows of its `example`: parameters, operations of a step, the memory of both passes.
+"""The cost of an objective on rows of its `example`: parameters, operations of a step, memory of both passes.
 
     example ─► corruption ─► drawn ─► collate ─► prepare ─► each turn's loss and its gradient
 
@@ -46,7 +46,7 @@ STEPS = 1000  # that phases divide, for their shares
 
 @dataclass(frozen=True)
 class Cost:
-    """Of an objective, and of one worker's micro-batch."""
+    """The cost of an objective, and of one worker's micro-batch."""
 
     parameters: int  # of all players
     unit: str  # what input is counted in
@@ -66,7 +66,7 @@ def price(
     precision: str,
     device: str = "cpu",
 ) -> Cost:
-    """Of a recipe's objective with so many rows at once. Raises UserError where networks and data do not fit."""
+    """The cost of a recipe's objective with `rows` at once. Raises UserError where networks and data do not fit."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
@@ -82,7 +82,7 @@ def price(
 def cost_of(
     objective: Objective, specials: Specials | None, corruption: CorruptionConfig | None, rows: int, precision: str
 ) -> Cost:
-    """The same of an objective that is built. Its networks are left in training mode."""
+    """The cost of an objective that is built. Its networks are left in training mode."""
     example_rows = example(objective, ROWS, specials, corruption)
     batch = objective.collate(example_rows)
     shape = transformer_of(objective) if specials is not None else None
@@ -109,7 +109,7 @@ def cost_of(
 
 
 def num_parameters(objective: Objective) -> int:
-    """Of all players: what is frozen is no part of them, and what they share counts once."""
+    """Parameters of all players: frozen networks do not count, and shared parameters count once."""
     return sum({id(p): p.numel() for module in players(objective).values() for p in module.parameters()}.values())
 
 
@@ -135,13 +135,13 @@ def transformer_of(objective: Objective) -> Transformer | None:
     return shape_of(config) if all(isinstance(getattr(config, name, None), int) for name in needed) else None
 
 
-# -- rows of nothing --------------------------------------------------------------------------------------------------
+# -- made-up rows -----------------------------------------------------------------------------------------------------
 
 
 def example(
     objective: Objective, n: int, specials: Specials | None, corruption: CorruptionConfig | None, at: str | None = None
 ) -> Rows:
-    """n rows of nothing, corrupted as the recipe says and changed by the objective's own draws.
+    """n made-up rows, corrupted as the recipe says and changed by the objective's own draws.
 
     at: leave rows that are corrupted at another moment as they are before it, and drawn by nothing.
     """
@@ -186,7 +186,7 @@ def counted_flops(objective: Objective, rows: Rows) -> float:
 
 
 def _peak(objective: Objective, rows: Rows, precision: str) -> float:
-    """Bytes beside gradients at their most, in the costliest phase."""
+    """Peak bytes without gradients, in the costliest phase."""
     highest = 0.0
     for phase in objective.phases(STEPS):
         for turn in objective.turns(phase.name, 0):

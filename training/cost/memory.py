@@ -1,4 +1,4 @@
-"""How much memory a training worker needs, part by part.
+"""The memory that a training worker needs, part by part.
 
     process        interpreter and libraries
     weights        4 bytes a parameter; gradients 4, Adam's moments 8. ZeRO 1, 2 and 3 divide moments, gradients and
@@ -73,7 +73,7 @@ def memory(
     device: str,
     process: str = "worker",
 ) -> Memory:
-    """Of one worker at its peak; `parameters` are all of the network's, `process` one of PROCESS."""
+    """The memory of one worker at its peak; `parameters` are all of the network's, `process` is one of PROCESS."""
     size = float(parameters * FP32)
     activation_bytes = activations(shape, batch, precision, device, placement.activation_checkpointing)
     states = _states(size, placement)
@@ -108,7 +108,7 @@ def counted_memory(
     peak: float | None = None,
     share: float = 1.0,
 ) -> Memory:
-    """Of one worker at its peak, for networks whose activations no formula tells.
+    """The memory of one worker at its peak, for networks whose activations follow from no formula.
 
     peak: bytes of a worker on the CPU that was watched with that share of the rows; what is no state there is told
     as activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.

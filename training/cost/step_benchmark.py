@@ -135,7 +135,7 @@ class StepBenchmark(Settings):
 
 
 class StepMeasurement(Settings):
-    """What came of it, by the slowest and the largest of the workers."""
+    """The result of a benchmark: the largest of each number over the workers."""
 
     step_seconds: float  # median; of equal steps
     mean_seconds: float = 0.0  # of a step, with what comes between steps
@@ -146,7 +146,7 @@ class StepMeasurement(Settings):
 def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
     """Run benchmarks of one number of workers, one after another, in processes of their own.
 
-    Those inherit this one's priority. Raises UserError with their last word if one of them fails.
+    They inherit this one's priority. Raises UserError with the last line of its errors if one of them fails.
     """
     settings = [benchmark.model_dump_json() for benchmark in benchmarks]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and good for any number of workers.
+"""Checkpoints: complete or absent, and readable by any number of workers.
 
     work/checkpoints/step-00000100-1f3c/                    every rank's files; see `checkpoint_state`
     work/checkpoints/step-00000100-1f3c/checkpoint.json     written last: without it the folder is not a checkpoint
@@ -158,7 +158,7 @@ def committed(root: Path) -> list[Checkpoint]:
 
 
 def damaged(checkpoint: Checkpoint, worker: Worker) -> list[str]:
-    """What is wrong with the checkpoint's files, one line each; each rank looks at its share."""
+    """What is wrong with the checkpoint's files, one line each; each rank reads its share."""
     files = checkpoint.marker["files"]
     mine = {name: _digest(checkpoint.folder / name) for name in sorted(files)[worker.rank :: worker.world]}
     return [
@@ -169,7 +169,7 @@ def damaged(checkpoint: Checkpoint, worker: Worker) -> list[str]:
 
 
 def remove(folder: Path) -> None:
-    """Take the marker away first, so that a half-removed checkpoint is no checkpoint."""
+    """Remove a checkpoint, its marker first, so that a partly removed one does not count."""
     (folder / MARKER).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 

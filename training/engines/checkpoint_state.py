@@ -1,4 +1,4 @@
-"""The state of a network and its optimizer as pieces that any number of workers can take up.
+"""The state of a network and its optimizer as pieces that any number of workers can read.
 
 A piece is a run of consecutive elements of one parameter with the optimizer's state of the same elements. Whoever holds
 a piece writes it; whoever needs some elements reads just those, whoever wrote them. So the files know nothing of ZeRO
@@ -78,7 +78,7 @@ def restore(state: HasPieces, folder: Path) -> None:
 
 
 class SavedPieces:
-    """What all ranks wrote into a folder, by parameter and kind. Files are mapped, not read, until asked for."""
+    """What all ranks wrote into a folder, by parameter and kind. Files are mapped; only what is used is read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

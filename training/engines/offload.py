@@ -1,4 +1,4 @@
-"""What ZeRO keeps off the device: DeepSpeed's settings for it, and a place on the disk that is one worker's own."""
+"""Offloading by ZeRO: DeepSpeed's settings for it, and a folder on the disk for each worker."""
 
 from __future__ import annotations
 

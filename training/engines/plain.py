@@ -1,4 +1,4 @@
-"""An engine holds one player: its network, its optimizer, and how gradients of several workers become one.
+"""Engines: each holds one player, that is its network and optimizer, and sums gradients over the workers.
 
 Two engines answer the same few calls. `PlainEngine` is PyTorch alone and sums gradients over the workers; the
 DeepSpeed engine (`training.engines.deepspeed`) partitions optimizer state, gradients and parameters (ZeRO 1, 2, 3;
@@ -79,7 +79,7 @@ def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch
 
 
 def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
-    """What `train.optimizer` names."""
+    """The optimizer that `train.optimizer` names."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameter_groups(module, config.weight_decay), lr=config.lr)
     return adamw(module, config, device)
@@ -96,7 +96,7 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
 
 
 def is_player(module: nn.Module) -> bool:
-    """Whether there is anything to train."""
+    """Whether the network has parameters to train."""
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
@@ -165,7 +165,7 @@ class PlainEngine:
 
 
 class FrozenEngine:
-    """A network without anything to train: no optimizer, but a place, a mode and its state in checkpoints."""
+    """Holds a network that is not trained: on the device and in checkpoints, but without an optimizer."""
 
     def __init__(self, module: nn.Module, worker: Worker) -> None:
         self.module = module.to(worker.device)

@@ -42,7 +42,7 @@ LONGEST_SIDE = (1 << 16) - 1
 
 
 class CodedImage(NamedTuple):
-    """What a file holds."""
+    """The contents of a compressed file."""
 
     height: int
     width: int
@@ -60,7 +60,7 @@ class Codec:
 
     @classmethod
     def open(cls, folder: Path, device: str = "cpu") -> Codec:
-        """The codec in a folder that training exported. UserError where there is none."""
+        """The codec in a folder that training exported. Raises UserError where there is none."""
         model: Any = open_model(folder, device)
         if not isinstance(model, CompressiveAutoencoder):
             raise UserError(f"{folder}: holds a model of kind {model.kind}; objective compression makes those needed.")
@@ -73,7 +73,7 @@ class Codec:
         return cls(model, tables, model_digest.digest())
 
     def encode(self, image: np.ndarray) -> bytes:
-        """A file of an image, uint8 [C, H, W]."""
+        """The compressed file of an image, uint8 [C, H, W]. Raises UserError where the model takes no such image."""
         channels, height, width = image.shape
         fits = 0 < min(height, width) <= max(height, width) <= LONGEST_SIDE and height * width <= MAX_PIXELS
         if channels != self.channels or not fits:
@@ -84,7 +84,7 @@ class Codec:
         return self.packed(CodedImage(height, width, self.latents(image)))
 
     def decode(self, raw: bytes) -> np.ndarray:
-        """The image of a file, uint8 [C, H, W]. UserError says why it cannot be had."""
+        """The image in a compressed file, uint8 [C, H, W]. Raises UserError where it cannot be decoded."""
         return self.image(self.unpacked(raw))
 
     def latents(self, image: np.ndarray) -> np.ndarray:
@@ -96,30 +96,30 @@ class Codec:
         return values.astype(np.int32)
 
     def image(self, coded: CodedImage) -> np.ndarray:
-        """What the network makes of ŷ."""
+        """The network's reconstruction from ŷ, uint8 [C, H, W]."""
         code = torch.from_numpy(coded.latents.astype(np.float32))[None].to(self.device)
         with torch.no_grad():
             return as_bytes(self.model.decode(code, (coded.height, coded.width)))
 
     def rebuilt(self, image: np.ndarray) -> np.ndarray:
-        """What the network makes of an image without any file."""
+        """The network's reconstruction of an image, without writing a file."""
         with torch.no_grad():
             return as_bytes(self.model(self._tensor(image)))
 
     def estimate(self, image: np.ndarray) -> tuple[float, float]:
-        """Bits that the tables ask for ŷ, and that the learned distributions would, which know of no classes."""
+        """Bits of ŷ by the tables, and by the learned distributions, which have no classes."""
         with torch.no_grad():
             code = self.model.encode(self._tensor(image))
             return self.tables.bits(code[0].cpu().numpy()), float(self.model.bits(code))
 
     def packed(self, coded: CodedImage) -> bytes:
-        """The file of some latents."""
+        """The compressed file of latents."""
         header = HEADER.pack(MAGIC, VERSION, self.digest, self.channels, coded.height, coded.width)
         body = header + self.tables.encode(coded.latents)
         return body + CHECKSUM.pack(zlib.crc32(body))
 
     def unpacked(self, raw: bytes) -> CodedImage:
-        """The latents of a file. UserError says why it cannot be read."""
+        """The latents in a compressed file. Raises UserError where it cannot be read."""
         if raw[: len(MAGIC)] != MAGIC:
             raise UserError("it is not an image compressed by Sesame; give a file that `sesame compress` made.")
         if len(raw) < OVERHEAD or zlib.crc32(raw[: -CHECKSUM.size]) != CHECKSUM.unpack(raw[-CHECKSUM.size :])[0]:

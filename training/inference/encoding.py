@@ -1,4 +1,4 @@
-"""What a trained network makes of rows: features for probes, fine-tuning, retrieval.
+"""Features of rows by a trained network, for probes, fine-tuning and retrieval.
 
 open_encoder(folder).encode(rows)  ─►  Features: one vector per row, or one per position with a mask
 """
@@ -35,7 +35,7 @@ class Features:
     mask: np.ndarray | None = None
 
     def mean(self) -> np.ndarray:
-        """float32 [R, D]: over the positions that a row has."""
+        """Means over the positions that a row has: float32 [R, D]."""
         if self.values.ndim == 2:
             return self.values
         if self.mask is None:
@@ -45,7 +45,7 @@ class Features:
 
 
 class Encoder(Protocol):
-    """A trained network, asked for features."""
+    """A trained network that gives features of rows."""
 
     def encode(self, rows: Rows) -> Features: ...
 
@@ -115,7 +115,7 @@ class FrameEncoder:
 
 
 def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
-    """The encoder of a folder that training wrote. UserError where it holds none."""
+    """The encoder of a folder that training wrote. Raises UserError where it holds none."""
     place = torch.device(device)
     if network_kind(folder) == "array":
         return ArrayEncoder(open_model(folder, device), place)
@@ -128,6 +128,6 @@ def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
 
 @torch.no_grad()
 def _batched(index: np.ndarray, function: Callable[[np.ndarray], Tensor]) -> list[np.ndarray]:
-    """What `each` gives for rows by number, so many at a time, on the CPU."""
+    """`function` applied to row numbers, BATCH at a time; results on the CPU."""
     starts = range(0, len(index), BATCH)
     return [function(index[start : start + BATCH]).float().cpu().numpy() for start in starts]

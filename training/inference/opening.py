@@ -1,4 +1,4 @@
-"""What an exported folder holds, and the auto-encoder in it: from files alone, weights from safetensors."""
+"""Opens exported networks: from files alone, without running code from them, weights from safetensors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from training.options import checked
 
 
 def network_kind(folder: Path) -> str:
-    """What a folder's network takes: `array` an auto-encoder's, `frames` an encoder of frames, `text` one of
-    `transformers`; UserError where it is none of these."""
+    """The kind of a folder's network: `array` (an auto-encoder), `frames` (an encoder of frames) or `text` (one of
+    `transformers`). Raises UserError where it is none of these."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
     config = checked(AutoencoderConfig, description["network"], f"{folder / CONFIG}: network")
     settings = module_of(description["kind"]).Options if description["kind"] in OBJECTIVES else Settings
     options = checked(settings, description["options"], f"{folder / CONFIG}: options")
-    with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
+    with torch.random.fork_rng(devices=[]):  # its random weights are replaced
         model = kind(config, tuple(description["shape"]), options)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))

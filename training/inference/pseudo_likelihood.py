@@ -43,19 +43,19 @@ def by_document(corpus: TokenCorpus) -> Ragged:
 
 
 class Surprisals(NamedTuple):
-    """Of each token of some documents, in nats; both Ragged float32 with the documents' offsets."""
+    """Surprisals of the tokens of documents, in nats; both Ragged float32 with the documents' offsets."""
 
     surprisal: Ragged
-    """−log p of the token that is there."""
+    """−log p of each token."""
     entropy: Ragged
-    """−Σ p log p: the surprisal that the network itself expects there."""
+    """−Σ p log p: the surprisal that the network expects in each place."""
 
     def mean(self) -> np.ndarray:
-        """float64 [D]: negative pseudo-log-likelihood per token."""
+        """Negative pseudo-log-likelihood per token of each document: float64 [D]."""
         return mean_by_row(self.surprisal)
 
     def excess(self) -> np.ndarray:
-        """float64 [D]: mean surprisal beyond what was expected; near 0 for text like that which was learned from."""
+        """Mean surprisal minus the expected one of each document: float64 [D]; near 0 for text as in training."""
         return mean_by_row(Ragged(self.surprisal.values - self.entropy.values, self.surprisal.offsets))
 
 
@@ -68,7 +68,7 @@ class _Batch(NamedTuple):
 
 
 def mean_by_row(values: Ragged) -> np.ndarray:
-    """float64 [R]: means of rows, none of which is empty."""
+    """Means of rows, none of which is empty: float64 [R]."""
     if not len(values):
         return np.empty(0)
     return np.add.reduceat(values.values.astype(np.float64), values.offsets[:-1]) / values.lengths
@@ -117,7 +117,7 @@ class PseudoLikelihood:
         return PseudoLikelihood(model, specials_of(folder), length, rounds, device)
 
     def surprisals(self, documents: TokenCorpus) -> Surprisals:
-        """Of every token of documents, each of which has one."""
+        """The surprisals of all tokens of documents, none of which is empty."""
         rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents)))
         surprisal, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
         for batch, index in self._batches(ragged(rows, "input")):
@@ -126,7 +126,7 @@ class PseudoLikelihood:
         return Surprisals(Ragged(surprisal, starts), Ragged(entropy, starts))
 
     def _batches(self, windows: Ragged) -> Iterator[tuple[_Batch, np.ndarray]]:
-        """Rows with what is to be masked in them, and where those tokens stand among the documents'."""
+        """Rows with the tokens to mask, and the positions of those tokens among all tokens of the documents."""
         text = windows.lengths - AROUND
         starts, rounds = offsets_of(text)[:-1], np.minimum(self.rounds, text)
         widths = np.minimum(-(-windows.lengths // PAD_TO) * PAD_TO, self.windows.length)

@@ -1,4 +1,4 @@
-"""What makes a small network of `transformers` fast on CPU cores, without changing what it computes.
+"""Kernels that make small networks of `transformers` fast on CPU cores, without changing what they compute.
 
 A profile of BERT 4 × 256 in bf16 spends a third of a step on drawing dropout's masks one number at a time, a seventh
 on casting to fp32 and back, and a seventh on the loss. Here masks are cut from 64-bit draws, norms keep bf16
@@ -21,14 +21,14 @@ from torch.nn import functional as F
 
 from training.models.text.architectures import architecture_of
 
-ATTENTION = "sesame_cpu"  # the attention of this page in the registry of transformers
+ATTENTION = "sesame_cpu"  # the attention of this module in the registry of transformers
 CHUNK = 1 << 18  # logits whose softmax is taken at once: what a core's cache holds
 
 
 def speed_up(module: nn.Module, precision: str) -> None:
-    """Give the dropouts of `module`, its attention, and in bf16 its layer norms, the forward passes of this page.
+    """Give the dropouts of `module`, its attention, and in bf16 its layer norms, the forward passes of this module.
 
-    A part that has a method `fuse_loss` is asked to fuse its loss with its vocabulary projection.
+    Of a submodule that has a method `fuse_loss`, that is called, to fuse its loss with its vocabulary projection.
     """
     from transformers import PreTrainedModel
 
@@ -97,7 +97,7 @@ def _dropout_forward(module: nn.Dropout, x: Tensor) -> Tensor:
 
 
 def _norm_forward(module: nn.LayerNorm, x: Tensor) -> Tensor:
-    """bf16 out, whatever comes in: the matrix products that follow want nothing else."""
+    """Layer norm with a bf16 result for any input, as the following matrix products need it."""
     out = F.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
     return out.bfloat16() if torch.is_autocast_enabled("cpu") else out
 

@@ -1,4 +1,4 @@
-"""Ways in which the loop runs any network: in which precision, and what it keeps for the backward pass."""
+"""Wrappers of any network: the precision of its forward pass, and which activations it keeps."""
 
 from __future__ import annotations
 

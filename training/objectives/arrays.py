@@ -29,7 +29,7 @@ TRANSFORM = "transform.json"  # in the folder of a table's preprocessor
 
 
 class ArrayObjective(BaseObjective):
-    """An auto-encoder that pays `terms` and is watched by `metrics`, both by name, with the weight of one row.
+    """An auto-encoder whose loss has `terms` and which reports `metrics`, both by name, with the weight of one row.
 
     A term's mean is its sum over rows divided by rows × that weight: by the number of values it is an error per value,
     by 1 nats per example.
@@ -79,7 +79,7 @@ class ArrayObjective(BaseObjective):
         return self.summed(nets["model"](batch["seen"], batch["input"]), batch)
 
     def summed(self, by_row: dict[str, Tensor], batch: Batch) -> Loss:
-        """The loss of a batch from what each row [B] pays and shows."""
+        """The loss of a batch from the terms and metrics of each row, [B] each."""
         rows = len(batch["input"])
         sums = {name: by_row[name].sum() for name in self.terms}
         metrics = {name: (by_row[name].sum(), weight * rows) for name, weight in self.metrics.items()}
@@ -110,7 +110,7 @@ class ArrayObjective(BaseObjective):
 
 
 def transform_of(data: DataFacts) -> Path | None:
-    """The file by which rows of a table became input; None of images, and of tables without one."""
+    """The transform file of a table's rows; None for images and for tables without one."""
     return data.preprocessor / TRANSFORM if data.preprocessor is not None and len(data.shape) == 1 else None
 
 
@@ -127,7 +127,7 @@ def loss_problems(loss: str, networks: Mapping[str, NetworkConfig]) -> Iterator[
 
 
 def unit_of(shape: Sequence[int]) -> str:
-    """What examples of this shape are called where they are counted."""
+    """The unit in which examples of this shape are counted."""
     return "images" if len(shape) == 3 else "rows"
 
 

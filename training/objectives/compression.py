@@ -50,7 +50,7 @@ class Compression(ArrayObjective):
 
     model: CompressiveAutoencoder
 
-    export_rows = 2048  # of which classes of places are told
+    export_rows = 2048  # by which classes of places are fitted
 
     def export(self, path: Path, seen: Iterable[Batch]) -> None:
         from training.codec.tables import Tables
@@ -62,7 +62,7 @@ class Compression(ArrayObjective):
 def build(
     options: CompressionOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
 ) -> Compression:
-    """The objective for images of the data's shape, and what is exported for images of any."""
+    """The objective for images of the data's shape; the exported codec takes images of any size."""
     from training.models.autoencoders.compression import CompressiveAutoencoder
 
     model = CompressiveAutoencoder(network_config(networks["model"], data.shape), data.shape, options)

@@ -118,7 +118,7 @@ class Rbm(ArrayObjective):
 
 
 def shares(steps: int, machines: int, pretraining: float) -> list[Phase]:
-    """The phases of so many steps, of which a share is for the machines together."""
+    """The phases of `steps` steps, of which the share `pretraining` is divided among the machines."""
     steps_each = max(1, int(steps * pretraining / machines))
     remaining = steps - steps_each * machines
     if remaining < 1:

@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one image are told from those of all others in the batch.
+"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one image are distinguished from all others of the batch.
 
     x ──► two views ──► encoder ──► h ──► MLP ──► z, of length 1
 
@@ -63,7 +63,7 @@ def check(options: SimclrOptions, networks: Mapping[str, NetworkConfig]) -> Iter
 
 
 class Simclr(BaseObjective):
-    """See the module's docstring. The encoder is what is exported; the head served training alone."""
+    """See the module's docstring. The encoder alone is exported; the head is for training."""
 
     unit = "images"
     shown = ("nt-xent", "contrastive-accuracy", "embedding-std")

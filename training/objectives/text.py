@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
     from training.models.text.network import TextNetwork
 
-EXAMPLE_LENGTH = 128  # of a row of nothing, where the data tell no length
+EXAMPLE_LENGTH = 128  # of a made-up row, where the data have no fixed length
 EXAMPLE_TARGETS = 0.15  # of its tokens
 
 
 class TextObjective(BaseObjective):
-    """The base of all text families. Subclasses build a `TextNetwork`, and say what is predicted.
+    """The base of the objectives of text. Subclasses build a `TextNetwork` and define what is predicted.
 
     `targets` of a batch are its column `target_ids`: how many meet the projection on the vocabulary.
     """
@@ -62,7 +62,7 @@ class TextObjective(BaseObjective):
         self.packed_attention = packed_attention(self.config, device)
 
     def set_network(self, network: TextNetwork) -> None:
-        """Keep the network that is trained, and what a token costs in it."""
+        """Set the network that is trained, and the operations that a token takes in it."""
         from training.models.text.network import encoder_flops
 
         self.network = network
@@ -131,7 +131,7 @@ class TextObjective(BaseObjective):
 
 
 def set_special_ids(model: Any, specials: Specials) -> None:
-    """Give a model's configs the special tokens' ids: those that it generates with, too."""
+    """Set the special tokens' ids in a model's config and generation config."""
     ids = special_ids(specials)
     for name, number in ids.items():
         setattr(model.config, name, number)
@@ -143,7 +143,7 @@ def set_special_ids(model: Any, specials: Specials) -> None:
 
 
 def padding_id(specials: Specials) -> int:
-    """The id that rows are filled up with, which nothing attends to: any, where a tokenizer has none for it."""
+    """The id that rows are padded with, to which nothing attends; 0 where a tokenizer has no padding."""
     pad = specials.get("pad")
     return 0 if pad is None else pad
 
@@ -170,7 +170,7 @@ def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> d
 
 
 def sequence_columns(sequence: Ragged, width: int) -> dict[str, np.ndarray]:
-    """What tells the sequences of rows apart: `sequence` and `position` [B, width], and flat `starts` [S]."""
+    """The columns of packed rows: `sequence` and `position` [B, width], and flat `starts` [S]."""
     row, place = sequence.row_index(), sequence.positions()
     begins = place == 0
     begins[1:] |= np.diff(sequence.values) != 0
@@ -189,7 +189,7 @@ def flat_positions(positions: Ragged, width: int) -> np.ndarray:
 
 
 def token_pairs(batch: Batch) -> int:
-    """How often a token looks at one: Σ length² over the sequences; n² is the sum of the first n odd numbers."""
+    """Pairs of tokens in attention: Σ length² over the sequences; n² is the sum of the first n odd numbers."""
     if "position" not in batch:
         return int(batch["attention_mask"].sum(1).square().sum())
     return int(((2 * batch["position"] + 1) * batch["attention_mask"]).sum())

@@ -1,4 +1,4 @@
-"""Auto-encoders of vectors [D] and images [C, H, W]: their settings, their two halves, and how they are kept.
+"""Auto-encoders of vectors [D] and images [C, H, W]: their settings, their two halves, and their files.
 
     x [B, *shape] ──► encoder ──► code [B, bottleneck] or [B, bottleneck, h, w] ──► decoder ──► x̂ [B, *shape]
 
@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
         return encoder, Decoder(self.config, self.shape, inputs, encoder)
 
     def widths(self) -> tuple[int, int]:
-        """Sizes of what the encoder gives and of what the decoder takes, per place."""
+        """Channels of the encoder's output and of the decoder's input, per place."""
         return self.config.bottleneck, self.config.bottleneck
 
     def encode(self, x: Tensor) -> Tensor:
@@ -81,15 +81,15 @@ class Autoencoder(nn.Module):
         return self.decoder(code)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is rebuilt of x, [B, *shape]; in evaluation a function of each row alone."""
+        """The reconstruction of x, [B, *shape]; in evaluation a function of each row alone."""
         return self.decode(self.encode(x))
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Per row [B] what training pays when `target` is rebuilt of `seen`, and what it watches."""
+        """Terms and metrics of each row, [B] each, for rebuilding `target` from `seen`, both [B, *shape]."""
         return self.rebuilt(self.decoder.logits(self.encode(seen)), target)
 
     def rebuilt(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The two errors of a row, each summed over its values."""
+        """The reconstruction errors of each row, [B] each, summed over its values."""
         logits, target = logits.float().flatten(1), target.flatten(1)
         output = self.decoder.activated(logits)
         errors = {"squared-error": (output - target).square().sum(1)}
@@ -110,7 +110,7 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def forward_flops(self) -> float:
-        """Floating-point operations of one example's way through the model."""
+        """Floating-point operations of a forward pass of one example."""
         training = self.training
         self.eval()
         with FlopCounterMode(display=False) as counter:
@@ -120,7 +120,7 @@ class Autoencoder(nn.Module):
 
 
 class Encoder(Autoencoder):
-    """The first half alone, of what learns features without rebuilding; calling it gives the code."""
+    """The first half alone, for learning features without a decoder; calling it gives the code."""
 
     kind = "encoder"
 
@@ -135,7 +135,7 @@ class Encoder(Autoencoder):
 
 
 class AutoencoderPlayer(nn.Module):
-    """A model as a player of the training loop: one call gives what each row pays."""
+    """A model as a player of the training loop: a call gives the terms and metrics of each row."""
 
     def __init__(self, model: Autoencoder) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class AutoencoderPlayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The second half; calling it gives examples, `logits` what its output function is applied to."""
+    """The second half; calling it gives examples, `logits` the values before its output function."""
 
     def __init__(self, config: AutoencoderConfig, shape: Shape, inputs: int, encoder: nn.Module) -> None:
         super().__init__()

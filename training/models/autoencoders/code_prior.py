@@ -69,7 +69,7 @@ class CodePrior(nn.Module):
         return codes
 
     def _seen(self, codes: Tensor) -> Tensor:
-        """What is read before each code, [B, P, hidden]."""
+        """The inputs of the GRU before each code, [B, P, hidden]."""
         no_code, count = self.config.size, self.config.places
         embedded = self.last(F.pad(codes, (1, 0), value=no_code)[:, :count]) + self.place.weight
         if self.config.across:

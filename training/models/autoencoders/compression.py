@@ -1,4 +1,4 @@
-"""Images through whole numbers that are cheap to write down (Ballé et al. 2017, 2018: the factorised prior).
+"""Compression of images to whole numbers that take few bits (Ballé et al. 2017, 2018: the factorised prior).
 
     x ──► pad ──► analysis ──► y [B, C, h, w] ──► round ──► ŷ ──► synthesis ──► cut ──► x̂
                                                    │
@@ -107,7 +107,7 @@ class CompressiveAutoencoder(Autoencoder):
         return self.decode(self.encode(x), (x.shape[2], x.shape[3]))
 
     def bits(self, code: Tensor) -> Tensor:
-        """What ŷ costs by the distributions, [B] bits."""
+        """Bits of ŷ by the distributions, [B]."""
         with torch.autocast(code.device.type, enabled=False):
             return self.prior(code).flatten(1).sum(1)
 

@@ -39,7 +39,7 @@ class BoltzmannMachine(nn.Module):
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, v: Tensor, steps: int = 0) -> Tensor | dict[str, Tensor]:
-        """The means of the hidden units [B, hidden]; with `steps` of sampling, what learning wants of each row [B].
+        """The hidden units' means [B, hidden]; with `steps` of sampling, contrast and error of each row, [B] each.
 
         v: [B, visible]. The last reconstruction is taken by its means, which is less noisy (Hinton 2010, section 3.2).
         """

@@ -39,7 +39,7 @@ REVIVAL = 1  # purpose of row words
 
 @dataclass
 class Usage:
-    """What a worker saw of the codes in a step."""
+    """The codes that a worker's rows were given in a step, and their vectors."""
 
     indices: list[Tensor] = field(default_factory=list)  # [B, P] by micro-batch
     vectors: list[Tensor] = field(default_factory=list)  # [B, P, W]
@@ -99,7 +99,7 @@ class DiscreteAutoencoder(Autoencoder):
         return self._joined(codes, indices)
 
     def vectors(self, x: Tensor) -> Tensor:
-        """What is quantised, [B, P, W] float32."""
+        """The vectors that are quantised, [B, P, W] float32."""
         features = self.encoder(x).float()
         return features.flatten(1).view(*features.shape[:2], -1).transpose(1, 2).reshape(len(x), -1, self.width)
 
@@ -126,7 +126,7 @@ class DiscreteAutoencoder(Autoencoder):
         return straight_through(soft, F.one_hot(indices, self.size).to(soft.dtype)), indices
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Beside what the base gives, per row: its indices and vectors, for `Usage`."""
+        """As the base class, and for `Usage` the indices [B, P] and vectors [B, P, W] of the rows."""
         vectors = self.vectors(seen)
         with torch.autocast(vectors.device.type, enabled=False):
             codes, indices = self.quantise(vectors)
@@ -150,7 +150,7 @@ class DiscreteAutoencoder(Autoencoder):
 
     @torch.no_grad()
     def update(self, usage: Usage, worker: Worker) -> None:
-        """Take in what all workers saw in a step; each calls it with its own and comes out with the same codes."""
+        """Update counts and codebook from the usage of all workers in a step; the result is the same on each."""
         indices, vectors = torch.cat(usage.indices), torch.cat(usage.vectors)
         counts = self._counts(indices)
         codebook: Any = self.quantizer and self.quantizer._codebook

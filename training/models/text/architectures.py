@@ -1,6 +1,6 @@
-"""What is known of the architectures of `transformers`: one line per model type, read without torch.
+"""Properties of the architectures of `transformers`: one line per model type, read without torch.
 
-A network is asked by what its architecture can do, never by its name. A type that has no line is an encoder of which
+Code branches on what an architecture can do, never on its name. A type that has no line is an encoder of which
 nothing is assumed: it trains on rows of one sequence each.
 """
 
@@ -113,7 +113,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """What is known of a model type."""
+    """The properties of a model type."""
     return ARCHITECTURES.get(model_type, Architecture())
 
 

@@ -81,7 +81,7 @@ class TextNetwork(nn.Module):
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
 
     def logits(self, output: Any) -> Tensor:
-        """What the head says of the vocabulary, in a model's output."""
+        """The logits of the vocabulary in a model's output."""
         return output.logits
 
 
