@@ -72,16 +72,16 @@ def main(names: list[str]) -> None:
             ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
             shutil.rmtree(next(home.path.glob("store/pretrain-*")))
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
-            found = estimate(recipe, planned, home.path, 1e15)
-            assert found is not None
+            estimated = estimate(recipe, planned, home.path, 1e15)
+            assert estimated is not None
             bytes_, seconds = ran(home, name, settings, steps)
         cells = (
-            f"{found.memory.total / MIB:,.0f}",
+            f"{estimated.memory.total / MIB:,.0f}",
             f"{bytes_ / MIB:,.0f}",
-            f"{found.memory.total / bytes_:.2f}",
-            f"{found.seconds[0]:.1f}",
+            f"{estimated.memory.total / bytes_:.2f}",
+            f"{estimated.seconds[0]:.1f}",
             f"{seconds:.1f}",
-            f"{found.seconds[0] / seconds:.2f}",
+            f"{estimated.seconds[0] / seconds:.2f}",
         )
         print(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
 

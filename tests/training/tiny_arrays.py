@@ -41,23 +41,23 @@ def vectors(rows: int = 400, seed: int = 0) -> np.ndarray:
 def images(rows: int = 400, seed: int = 0, shape: tuple[int, int, int] = (1, 9, 7)) -> np.ndarray:
     """[rows, *shape] uint8: a bright rectangle on dark ground, somewhere."""
     random = np.random.default_rng(seed)
-    found = random.integers(0, 30, (rows, *shape)).astype(np.uint8)
-    for image in found:
+    values = random.integers(0, 30, (rows, *shape)).astype(np.uint8)
+    for image in values:
         top, left = random.integers(shape[1] - 3), random.integers(shape[2] - 3)
         image[:, top : top + 3, left : left + 3] = 220
-    return found
+    return values
 
 
 def photographs(rows: int = 64, seed: int = 0, side: int = 16) -> np.ndarray:
     """[rows, 3, side, side] uint8: smooth colours with an edge across, as in photographs."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side] / side
-    found = np.empty((rows, 3, side, side))
-    for image in found:
+    values = np.empty((rows, 3, side, side))
+    for image in values:
         slope, edge = random.normal(size=(2, 3, 1, 1)), random.normal(size=3)
         image[:] = 128 + 40 * (slope[0] * x + slope[1] * y)
         image += 60 * random.normal(size=(3, 1, 1)) * (edge[0] * (x - 0.5) + edge[1] * (y - 0.5) > 0.2 * edge[2])
-    return np.clip(found, 0, 255).astype(np.uint8)
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 BITS = NetworkConfig(architecture="mlp", config={"hidden": [24], "bottleneck": 8})

@@ -35,9 +35,9 @@ def priced(
 
 
 def test_tensors_are_counted_while_they_live() -> None:
-    given = torch.ones(1000)
+    before = torch.ones(1000)
     with _LiveBytes() as live:
-        first = given + 1
+        first = before + 1
         second = first.exp()
         assert live.peak == 8000
         del first
@@ -45,7 +45,7 @@ def test_tensors_are_counted_while_they_live() -> None:
         second.view(10, 100)
         third = second + 1
         assert live.peak == 8000, "of those that live at once, neither views nor what is done in place"
-        fourth = third + given
+        fourth = third + before
     assert live.peak == 12_000 and len(fourth) == 1000
 
 

@@ -39,7 +39,7 @@ def test_a_score_depends_on_its_row_alone(case: tuple[Scorer, np.ndarray]) -> No
     for name, scores in together.items():
         assert np.isfinite(scores).all() and scores.std() > 0
         assert np.array_equal(backwards[name][::-1], scores)
-        assert np.array_equal(np.concatenate([one[name] for one in alone]), scores)
+        assert np.array_equal(np.concatenate([row_scores[name] for row_scores in alone]), scores)
 
 
 def test_terms_add_up(case: tuple[Scorer, np.ndarray]) -> None:

@@ -128,9 +128,9 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not what describes an auto-encoder"):
         open_model(damaged("config.json", b'{"model_type": "bert"}'))
     with pytest.raises(UserError, match=r"config\.json: network\.bottleneck: found 0"):
-        found = json.loads((model / "config.json").read_text())
-        found["network"]["bottleneck"] = 0
-        open_model(damaged("config.json", json.dumps(found).encode()))
+        description = json.loads((model / "config.json").read_text())
+        description["network"]["bottleneck"] = 0
+        open_model(damaged("config.json", json.dumps(description).encode()))
     with pytest.raises(UserError, match=r"not the weights"):
         open_model(damaged("model.safetensors", (model / "model.safetensors").read_bytes()[:100]))
     other = load_file(model / "model.safetensors")
