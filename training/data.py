@@ -132,15 +132,15 @@ class Stream:
 class ConsecutiveStreams:
     """One stream until sample `begins`, then another, whose samples count from there."""
 
-    def __init__(self, first: Samples, then: Samples, begins: int) -> None:
-        self.first, self.then, self.begins = first, then, begins
+    def __init__(self, first: Samples, second: Samples, begins: int) -> None:
+        self.first, self.second, self.begins = first, second, begins
 
     def read(self, samples: np.ndarray) -> Rows:
         """Rows of the samples, which all belong to one of the two streams. Raises ValueError where they do not."""
         if len(samples) and samples[0] < self.begins <= samples[-1]:
             raise ValueError(f"samples {samples[0]} to {samples[-1]} span the change at {self.begins}")
         if len(samples) and samples[0] >= self.begins:
-            return self.then.read(samples - self.begins)
+            return self.second.read(samples - self.begins)
         return self.first.read(samples)
 
 

@@ -214,13 +214,13 @@ class Training:
 
         with _all_whole(self.engines.values()):
             if self.worker.leads:
-                self.objective.export(path, self._seen(self.objective.export_rows))
+                self.objective.export(path, self._first_samples(self.objective.export_rows))
                 exported = self.objective.exported()
                 if exported is not None:
                     check_export(path, exported)
         self.worker.barrier()
 
-    def _seen(self, count: int) -> Iterator[Batch]:
+    def _first_samples(self, count: int) -> Iterator[Batch]:
         """The first `count` samples of training, a few at a time."""
         for start in range(0, count, EXPORT_BATCH):
             numbers = np.arange(start, min(start + EXPORT_BATCH, count))

@@ -187,8 +187,8 @@ class Objective(Protocol):
         """n made-up rows, as large as real ones may be, on which cost estimates, trials and doctor run an objective."""
         ...
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
-        """Write what others load. Called on rank 0 with all parameters and `seen`, `export_rows` rows of training."""
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
+        """Write what others load. Called on rank 0 with all parameters and batches of `export_rows` training rows."""
         ...
 
     def exported(self) -> nn.Module | None:
@@ -243,7 +243,7 @@ class BaseObjective:
     def example(self, n: int) -> Rows:
         raise TypeError(f"{type(self).__name__} has no example to price it by")
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         raise TypeError(f"{type(self).__name__} has nothing to export")
 
     def exported(self) -> nn.Module | None:

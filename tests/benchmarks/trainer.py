@@ -194,8 +194,8 @@ def held_out_loss(network: Any, shards: Path, pieces: Path, rows: int = 256) -> 
     network.eval()
     with torch.no_grad():
         for row in numbers:
-            given = torch.from_numpy(tokens.row(row).astype(np.int64))[None]
-            logits = network(given).logits[0, torch.from_numpy(places.row(row).astype(np.int64))]
+            window = torch.from_numpy(tokens.row(row).astype(np.int64))[None]
+            logits = network(window).logits[0, torch.from_numpy(places.row(row).astype(np.int64))]
             wanted = torch.from_numpy(ids.row(row).astype(np.int64))
             total += F.cross_entropy(logits.float(), wanted, reduction="sum").item()
             count += len(wanted)

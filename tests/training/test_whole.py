@@ -70,8 +70,8 @@ def _all_placements(worker: Worker) -> dict[Any, Any]:
 @pytest.mark.parametrize("world", [2, 3])
 def test_any_number_of_workers_and_any_zero_stage_give_the_same(world: int) -> None:
     alone = {"plain": reference(), "zero": run(Worker(), zero=0)}
-    for found in in_group(world, _all_placements):
-        for placement, result in found.items():
+    for by_placement in in_group(world, _all_placements):
+        for placement, result in by_placement.items():
             matches(result, alone["zero" if "zero" in placement else "plain"])
 
 

@@ -50,12 +50,12 @@ class Activity:
 
     def add(self, values: np.ndarray) -> None:
         """Add the next channel's values, int32 in the order of the shape."""
-        large = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
-        padded = np.pad(large, [(0, 0), (1, 1), (1, 1)])
+        magnitudes = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
+        padded = np.pad(magnitudes, [(0, 0), (1, 1), (1, 1)])
         height, width = self.shape[1:]
         totals = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
-        self.own.append(large.ravel())
-        self.around.append((totals - large).ravel())
+        self.own.append(magnitudes.ravel())
+        self.around.append((totals - magnitudes).ravel())
 
     def classes(self, contexts: Contexts) -> np.ndarray:
         """Classes of the places of the next channel, int64 [N · h · w]."""

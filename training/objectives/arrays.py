@@ -100,7 +100,7 @@ class ArrayObjective(BaseObjective):
         values = np.full(shape, 128, np.uint8) if images else np.full(shape, 0.5, np.float32)
         return {"input": values, "label": np.full(n, -1)}
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         from training.models.autoencoders.autoencoder import save_model
 
         save_model(path, self.model, self.transform)

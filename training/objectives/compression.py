@@ -52,11 +52,11 @@ class Compression(ArrayObjective):
 
     export_rows = 2048  # by which classes of places are fitted
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         from training.codec.tables import Tables
 
-        super().export(path, seen)
-        Tables.fitted(self.model, (batch["input"] for batch in seen)).save(path)
+        super().export(path, batches)
+        Tables.fitted(self.model, (batch["input"] for batch in batches)).save(path)
 
 
 def build(

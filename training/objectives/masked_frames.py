@@ -107,7 +107,7 @@ class MaskedFrames(BaseObjective):
             "target_positions": Ragged.from_lengths(places, np.full(n, num_targets)),
         }
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder that `open_encoder` opens."""
         from training.models.frame_network import save_network
 

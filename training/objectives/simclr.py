@@ -117,7 +117,7 @@ class Simclr(BaseObjective):
     def example(self, n: int) -> Rows:
         return {"input": np.full((n, *self.encoder.shape), 127, np.uint8), **unchanged(n)}
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         from training.models.autoencoders.autoencoder import save_model
 
         save_model(path, self.encoder)

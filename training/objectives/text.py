@@ -115,7 +115,7 @@ class TextObjective(BaseObjective):
 
     # -- what is exported ---------------------------------------------------------------------------------------------
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
         from training.models.text.folder import open_tokenizer
 

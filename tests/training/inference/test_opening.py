@@ -120,8 +120,8 @@ def test_an_export_of_another_network_is_not_kept(
     training = tiny_arrays.training("autoencoder")
     write = training.objective.export
 
-    def spoiled(path: Path, seen: Any) -> None:
-        write(path, seen)
+    def spoiled(path: Path, batches: Any) -> None:
+        write(path, batches)
         weights = load_file(path / WEIGHTS)
         change(weights)
         save_file(weights, path / WEIGHTS)

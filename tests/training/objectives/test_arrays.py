@@ -192,9 +192,9 @@ def test_a_skipped_step_leaves_no_codes_behind() -> None:
         objective.before_step(step, 12)
         objective.turns("train", step)[0].loss(training.forwards, batch)  # and no `after_step`
         objective.turns("train", step)  # asking has no effect
-    assert len(objective.seen["indices"]) == 1
+    assert len(objective.step_usage["indices"]) == 1
     training.evaluate()
-    assert len(objective.seen["indices"]) == 1
+    assert len(objective.step_usage["indices"]) == 1
 
 
 @pytest.mark.parametrize("case", CASES)

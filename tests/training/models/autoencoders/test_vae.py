@@ -144,10 +144,10 @@ def test_grey_values_are_drawn_as_zeros_and_ones() -> None:
     grey = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0, 0.3]).repeat(5000, 1)
     vae.train()
     torch.manual_seed(0)
-    [one], [other] = vae.drawn(grey), vae.drawn(grey)
-    assert set(one.unique().tolist()) == {0.0, 1.0} and not torch.equal(one, other)
-    torch.testing.assert_close(one.mean(0), grey[0], atol=0.03, rtol=0)
-    assert one[:, 0].sum() == 0 and one[:, 4].sum() == 5000  # black and white stay what they are
+    [first], [other] = vae.drawn(grey), vae.drawn(grey)
+    assert set(first.unique().tolist()) == {0.0, 1.0} and not torch.equal(first, other)
+    torch.testing.assert_close(first.mean(0), grey[0], atol=0.03, rtol=0)
+    assert first[:, 0].sum() == 0 and first[:, 4].sum() == 5000  # black and white stay what they are
     noisy = torch.where(torch.rand_like(grey) < 0.5, 0.0, grey)
     seen, target = vae.drawn(noisy, grey)
     assert torch.equal(seen[noisy == grey], target[noisy == grey])

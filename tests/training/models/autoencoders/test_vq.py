@@ -204,7 +204,7 @@ def test_what_revives_is_drawn_by_the_rows() -> None:
     """Of the present vectors, each as likely; not the first, nor the same in every step."""
     vq = model(codes="vq", size=2, dimension=4).train()
     x = torch.randn(30, 6)
-    taken = []
+    revived = []
     for number in range(60):
         vq.steps.fill_(number)
         vq.usage.zero_()
@@ -212,9 +212,9 @@ def test_what_revives_is_drawn_by_the_rows() -> None:
         codebook: Any = vq.quantizer._codebook  # type: ignore[union-attr]
         vectors = vq.vectors(x).detach()
         vq._revive(codebook, vectors, [x], Worker())
-        taken.append(int(torch.cdist(codebook.embed[0, 1:], vectors.flatten(0, 1)).argmin()))
-    assert len(set(taken)) > 35
-    assert 30 < np.mean(taken) < 60
+        revived.append(int(torch.cdist(codebook.embed[0, 1:], vectors.flatten(0, 1)).argmin()))
+    assert len(set(revived)) > 35
+    assert 30 < np.mean(revived) < 60
 
 
 def test_watched_numbers_come_from_running_counts() -> None:
