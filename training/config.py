@@ -1,4 +1,4 @@
-"""Typed settings of training, without torch: recipes import these to check themselves in a blink.
+"""Typed settings of training, without torch: recipes import these to check themselves quickly.
 
 `TrainConfig`, `NetworkConfig` and `ObjectiveConfig` change what is learned and so are part of a run's identity;
 `PlacementConfig` says where and how fast, and never is.
@@ -41,7 +41,7 @@ class ObjectiveConfig(Settings):
     """
 
     name: str = Field(default="masked-lm", description="Name of an objective.")
-    options: Any = Field(default_factory=dict, description="That objective's own.")
+    options: Any = Field(default_factory=dict, description="Options of that objective.")
 
 
 class OrderConfig(Settings):
@@ -63,9 +63,9 @@ class OrderConfig(Settings):
     def shares(self, rows: dict[str, int]) -> dict[str, float]:
         """The weight of each part of a mixture, by its number of rows."""
         if self.weights:
-            return {part: self.weights[part] for part in rows}
+            return {name: self.weights[name] for name in rows}
         if self.epochs:
-            return {part: count * self.epochs[part] for part, count in rows.items()}
+            return {name: count * self.epochs[name] for name, count in rows.items()}
         return dict(zip(rows, mixing_weights(list(rows.values()), self.temperature), strict=True))
 
 
@@ -94,9 +94,9 @@ class LongerConfig(Settings):
 
 
 class StartConfig(Settings):
-    """A checkpoint of another experiment to go on from."""
+    """A checkpoint of another experiment to continue from."""
 
-    experiment: str = Field(description="Key of its pretrain artifact, made or not.")
+    experiment: str = Field(description="Key of its pretrain artifact, which need not exist yet.")
     step: int = Field(ge=1, description="Step of the checkpoint.")
 
 
@@ -111,7 +111,7 @@ class PlayerConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """One training run: its budget, its optimizer, and what it does how often."""
+    """One training run: its budget, its optimizer, and how often it logs and evaluates."""
 
     global_batch: int = Field(default=256, ge=1, description="Rows per optimizer step, all workers.")
     steps: int = Field(ge=1, description="Optimizer steps.")
@@ -145,13 +145,13 @@ class TrainConfig(Settings):
 
     @property
     def warmup_length(self) -> int:
-        """Steps of warm-up, whichever way they are told."""
+        """Steps of warm-up, from `warmup_steps` or `warmup`."""
         return self.warmup_steps if self.warmup is None else round(self.warmup * self.steps)
 
     def of(self, player: str) -> TrainConfig:
-        """The same run as the optimizer of one network takes it."""
-        own = self.players.get(player)
-        return self.model_copy(update=own.model_dump(exclude_none=True)) if own else self
+        """These settings with those of one network in place of the common ones."""
+        overrides = self.players.get(player)
+        return self.model_copy(update=overrides.model_dump(exclude_none=True)) if overrides else self
 
     @property
     def longer_from(self) -> int:
@@ -160,19 +160,21 @@ class TrainConfig(Settings):
 
 
 class WatchConfig(Settings):
-    """What a run is watched for. Nothing here changes what a run that comes to its end has learned."""
+    """Limits for the monitoring of a run. They do not change what a completed run has learned."""
 
     max_skips: int = Field(
         default=10, ge=1, description="Updates in a row that may be skipped because a gradient is not finite."
     )
     spike: float = Field(
-        default=6.0, gt=0, description="Standard deviations over the usual at which a step's loss is told of."
+        default=6.0, gt=0, description="Standard deviations over the usual at which a step's loss is reported."
     )
     stuck_seconds: float = Field(
-        default=600.0, ge=0, description="Most that a worker waits for the others before the run fails; 0: no limit."
+        default=600.0,
+        ge=0,
+        description="Longest time that a worker waits for the others before the run fails; 0: no limit.",
     )
     stop_seconds: float = Field(
-        default=60.0, ge=0, description="What an interrupted run may take to finish its step and write a checkpoint."
+        default=60.0, ge=0, description="Time for an interrupted run to finish its step and write a checkpoint."
     )
 
 
@@ -235,7 +237,7 @@ class PlacementConfig(Settings):
     min_workers: int | None = Field(
         default=None,
         ge=1,
-        description="Go on with as few as these when nodes are lost, and with more when they return; null: workers.",
+        description="Fewest workers to continue with when nodes are lost; more join when nodes return; null: workers.",
     )
     zero: Literal[0, 1, 2, 3] | None = Field(default=None, description="DeepSpeed ZeRO stage; null: plain PyTorch.")
     micro_batch: int | None = Field(
@@ -260,17 +262,17 @@ class PlacementConfig(Settings):
         default=64.0, gt=0, description="Disk that a machine spends on shards of a remote store, in GB."
     )
     ray_address: str | None = Field(
-        default=None, description="Ray cluster to join; null: one started here when needed."
+        default=None, description="Ray cluster to join; null: start one on this machine when needed."
     )
     resources_per_worker: dict[str, float] = Field(
         default_factory=dict, strict=False, description="Ray resources; default one CPU (or GPU)."
     )
     max_failures: int = Field(default=3, ge=0, description="Restarts of a lost worker group.")
-    watch: WatchConfig = Field(default_factory=WatchConfig, description="What a run is watched for.")
+    watch: WatchConfig = Field(default_factory=WatchConfig, description="Limits for the monitoring of a run.")
 
 
 def placement_problems(placement: PlacementConfig) -> Iterator[tuple[str, str]]:
-    """What the settings of a placement must agree on: (setting, what is wrong with it beside the others)."""
+    """Settings of a placement that contradict each other: (setting, what is wrong with it)."""
     zero = "null" if placement.zero is None else placement.zero
     if placement.min_workers and placement.min_workers > placement.workers:
         yield "min_workers", f"{placement.min_workers} exceeds workers {placement.workers}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,11 @@ from data_prep.shards.order import Order, OrderCorpus, rank_slice
 from data_prep.shards.rows import Rows, concat, ragged, take
 from data_prep.shards.streams import CORRUPT
 from training.config import OrderConfig
+from training.distributed import Worker
+from training.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 Corruption = Callable[[Rows, Draws], Rows]
@@ -34,7 +39,7 @@ class Table(Protocol):
     def read(self, index: np.ndarray) -> Rows: ...
 
     def lengths(self, index: ArrayLike) -> np.ndarray:
-        """[R] items of the rows' runs."""
+        """Number of items of each row, [R]."""
         ...
 
 
@@ -62,7 +67,7 @@ class Corpus:
 
 
 class Samples(Protocol):
-    """Rows by sample number, as the loop asks for them."""
+    """Rows by sample number."""
 
     def read(self, samples: np.ndarray) -> Rows: ...
 
@@ -71,9 +76,9 @@ class Stream:
     """Samples 0, 1, 2, … of a mixture of corpora, corrupted as they are read.
 
     `purpose` names the stream of random draws: held-out data is corrupted by its own, the same at every evaluation.
-    `sources`, if given, are numbers of the corpora; every row then tells its corpus's in the column `source`.
-    `order.length_window` regroups the rows of that many steps of `global_batch` samples by length; every worker then
-    looks at the lengths of all of them.
+    `sources`, if given, are numbers of the corpora; every row then has its corpus's number in the column `source`.
+    `order.length_window` regroups the rows of that many steps of `global_batch` samples by length, for which every
+    worker reads the lengths of all of them.
     """
 
     def __init__(
@@ -106,41 +111,41 @@ class Stream:
         return self.corpora[corpus].table.lengths(rows)
 
     def read(self, samples: np.ndarray) -> Rows:
-        """Rows of the samples, in the order asked."""
+        """Rows of the samples, in their order."""
         corpus, epoch, row = self.places.locate(samples)
         parts, places = [], []
         for index in np.unique(corpus):
-            here = np.flatnonzero(corpus == index)
-            rows = self.corpora[index].table.read(row[here])
+            positions = np.flatnonzero(corpus == index)
+            rows = self.corpora[index].table.read(row[positions])
             if self.corruption is not None:
-                draws = Draws(self.keys[index], epoch[here], row[here])
+                draws = Draws(self.keys[index], epoch[positions], row[positions])
                 rows = self.corruption(rows, draws)
             if self.sources is not None:
-                rows = {**rows, "source": np.full(len(here), self.sources[index], np.uint16)}
+                rows = {**rows, "source": np.full(len(positions), self.sources[index], np.uint16)}
             parts.append(rows)
-            places.append(here)
+            places.append(positions)
         if len(parts) == 1:
             return parts[0]
         return take(concat(parts), np.argsort(np.concatenate(places)))
 
 
-class Succession:
+class ConsecutiveStreams:
     """One stream until sample `begins`, then another, whose samples count from there."""
 
-    def __init__(self, first: Samples, then: Samples, begins: int) -> None:
-        self.first, self.then, self.begins = first, then, begins
+    def __init__(self, first: Samples, second: Samples, begins: int) -> None:
+        self.first, self.second, self.begins = first, second, begins
 
     def read(self, samples: np.ndarray) -> Rows:
-        """Rows of the samples, all from one of the two: the second begins with a step."""
+        """Rows of the samples, which all belong to one of the two streams. Raises ValueError where they do not."""
         if len(samples) and samples[0] < self.begins <= samples[-1]:
             raise ValueError(f"samples {samples[0]} to {samples[-1]} span the change at {self.begins}")
         if len(samples) and samples[0] >= self.begins:
-            return self.then.read(samples - self.begins)
+            return self.second.read(samples - self.begins)
         return self.first.read(samples)
 
 
 def micro_batches(global_batch: int, world: int, micro_batch: int | None) -> int:
-    """How many equal parts a step is cut into so that no worker takes more than `micro_batch` rows at once."""
+    """Number of equal parts a step is divided into, so that no worker takes more than `micro_batch` rows at once."""
     if micro_batch is None:
         return 1
     return -(-global_batch // (micro_batch * world))
@@ -156,6 +161,36 @@ def worker_samples(step: int, global_batch: int, parts: int, rank: int, world: i
     edges = [global_batch * i // parts for i in range(parts + 1)]
     shares = [numbers[a:b] for a, b in pairwise(edges)]
     return [share[rank_slice(len(share), rank, world)] for share in shares]
+
+
+@dataclass(frozen=True)
+class BatchSplit:
+    """How the samples of every step are divided into `num_parts` micro-batches, and each of those among the workers."""
+
+    global_batch: int
+    num_parts: int
+    worker: Worker
+
+    def samples(self, step: int) -> list[np.ndarray]:
+        """Sample numbers of this worker in a step, one array per micro-batch."""
+        return self._samples_of(step, self.worker.rank)
+
+    def counts(self, step: int, end: int) -> list[list[int]]:
+        """How many samples before `end` each worker has in each micro-batch of a step: [part][rank]."""
+        by_rank = [self._samples_of(step, rank) for rank in range(self.worker.world)]
+        return [[int((samples[part] < end).sum()) for samples in by_rank] for part in range(self.num_parts)]
+
+    def gathered(self, features: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
+        """Tensors of this worker's micro-batches made those of the whole batch, in the order of its samples."""
+        names = sorted(features[0])
+        tensors: dict[str, list[Tensor]] = {name: [] for name in names}
+        for of_part, by_rank in zip(features, counts, strict=True):
+            for name in names:
+                tensors[name] += self.worker.rows(of_part[name], by_rank)
+        return {name: torch.cat(parts) for name, parts in tensors.items()}
+
+    def _samples_of(self, step: int, rank: int) -> list[np.ndarray]:
+        return worker_samples(step, self.global_batch, self.num_parts, rank, self.worker.world)
 
 
 def ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:

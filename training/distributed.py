@@ -51,7 +51,7 @@ class Worker:
         padded[: len(tensor)] = tensor
         gathered = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(gathered, padded)
-        return [part[:count] for part, count in zip(gathered, counts, strict=True)]
+        return [gathered_rows[:count] for gathered_rows, count in zip(gathered, counts, strict=True)]
 
     def barrier(self) -> None:
         if self.world > 1:
@@ -66,15 +66,15 @@ class Worker:
         return gathered
 
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto` takes a GPU when there is one."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is a GPU where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def set_up_cpu(threads: int | None, workers: int = 1) -> None:
-    """Share this machine's cores among its `workers` unless told otherwise, and keep freed memory for the next step.
+    """Divide this machine's cores among its `workers`, or use `threads`, and keep freed memory for the next step.
 
     By default glibc gives large blocks back to the kernel, which has to clear every page of them again a moment later:
     a fifth of a small network's time. Huge pages save another part of it.

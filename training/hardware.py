@@ -26,8 +26,8 @@ def native_bf16(device: str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def resolve_precision(wanted: str, device: str) -> str:
+def resolve_precision(precision: str, device: str) -> str:
     """`auto` made definite: bf16 where it is native, else fp32."""
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     return "bf16" if native_bf16(device) else "fp32"

@@ -1,4 +1,4 @@
-"""A pretraining job as plain values, and the function every worker runs on it."""
+"""A pretraining job as plain values, and the function by which every worker trains it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from data_prep.rng import Draws
     from data_prep.shards.rows import Rows, Specials
+    from training.data import Samples, Stream, Table
     from training.distributed import Worker
 else:
     AnyCorruption = config_union()
@@ -36,11 +37,10 @@ else:
 METRICS = "metrics.jsonl"
 STACKS = "stacks"  # folder in the work folder; see `training.monitor.watchdog`
 STOP = "stop"  # file there; see `training.monitor.stopping`
-OnRows = Callable[["Rows", "Draws"], "Rows"]
-Corrupting = Callable[[CorruptionConfig], OnRows | None]
+RowTransform = Callable[["Rows", "Draws"], "Rows"]
 
 
-class ShardsOf(Settings):
+class CorpusShards(Settings):
     """One corpus of the mixture, as shards."""
 
     name: str
@@ -50,14 +50,14 @@ class ShardsOf(Settings):
 
 
 class Job(Settings):
-    """What to train on which shards, and where its files go. Survives a trip through JSON."""
+    """What to train on which shards, and where its files go. Can be written as JSON and read back."""
 
-    corpora: list[ShardsOf]
-    longer: list[ShardsOf] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
+    corpora: list[CorpusShards]
+    longer: list[CorpusShards] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
     held_out: str | None = None
     kind: str  # of data
     preprocessor: str = ""  # folder of what was fitted before shards were written: a tokenizer, a transform
-    augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of pictures
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of images
     corruption: AnyCorruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig
@@ -73,48 +73,32 @@ class Job(Settings):
 
 
 @own_folders()
-def work(job: Job, worker: Worker) -> dict[str, Any]:
-    """Train `job` as one of its workers. Every worker returns the same summary.
+def train(job: Job, worker: Worker) -> dict[str, Any]:
+    """Train `job` as one of its workers. Every worker returns the same summary, that of `Training.run`.
 
-    If `stopped` is in it, training was asked to stop before its last step, and nothing is exported.
+    If it says `stopped`, training was asked to stop before its last step, and nothing is exported. Raises UserError
+    where settings, networks and data do not fit each other, and where training is given up.
     """
     import torch
 
     from data_prep.kinds import facts_of
     from data_prep.shards.remote import open_shards
-    from data_prep.shards.streams import CORRUPT_HELD_OUT
     from training import objectives
-    from training.data import Corpus, Samples, Stream, Succession
     from training.distributed import set_up_cpu
     from training.loop import Training
-    from training.monitor.stopping import Asked
+    from training.monitor.stopping import StopRequest
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
-    opened = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
-    facts = facts_of(job.kind, opened(job.corpora[0].folder), Path(job.preprocessor) if job.preprocessor else None)
+    open_table = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
+    preprocessor = Path(job.preprocessor) if job.preprocessor else None
+    facts = facts_of(job.kind, open_table(job.corpora[0].folder), preprocessor)
     objective = objectives.build(job.objective, {"model": job.network}, facts, worker.device.type)
-
-    corrupting = partial(on_load, specials=facts.specials)
-    sources = list(dict.fromkeys(c.source or c.name for c in [*job.corpora, *job.longer]))
-
-    def mixture(parts: list[ShardsOf], corruption: CorruptionConfig) -> Stream:
-        corpora = [Corpus(c.name, opened(c.folder), c.weight) for c in parts]
-        numbers = [sources.index(c.source or c.name) for c in parts] if len(sources) > 1 else None
-        changed = augmented(job.augment, corrupting(corruption))
-        return Stream(corpora, job.seed, job.order, changed, sources=numbers, global_batch=job.train.global_batch)
-
-    stream: Samples = mixture(job.corpora, job.corruption)
-    if job.longer and job.train.longer:
-        begins = job.train.longer_from * job.train.global_batch
-        stream = Succession(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
-    held_out, held_out_rows = None, 0
-    if job.held_out:
-        table = opened(job.held_out)
-        held_out_rows = min(table.rows, job.train.evaluate_rows)
-        name = job.corpora[0].name
-        as_drawn = job.order.model_copy(update={"length_window": None})
-        held_out = Stream([Corpus(name, table)], job.seed, as_drawn, corrupting(job.corruption), CORRUPT_HELD_OUT)
+    sources = list(dict.fromkeys(corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]))
+    if len(sources) == 1:
+        sources = []
+    stream = _training_stream(job, open_table, facts.specials, sources)
+    held_out, held_out_rows = _held_out_stream(job, open_table, facts.specials)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,
@@ -129,8 +113,8 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
             start=(Path(job.start), job.train.start.step) if job.start and job.train.start else None,
             identity={"recipe": job.recipe},
             log=log,
-            sources=sources if len(sources) > 1 else (),
-            stop=Asked(Path(job.work) / STOP) if worker.leads else lambda: False,
+            sources=sources,
+            stop=StopRequest(Path(job.work) / STOP) if worker.leads else lambda: False,
             stacks=Path(job.work) / STACKS,
         )
         summary = training.run()
@@ -139,30 +123,68 @@ def work(job: Job, worker: Worker) -> dict[str, Any]:
     return summary
 
 
-def augmented(config: AugmentConfig, then: OnRows | None) -> OnRows | None:
-    """Change training pictures, `then` corrupt them. Held-out ones are corrupted alone."""
+def _training_stream(
+    job: Job, open_table: Callable[[str], Table], specials: Specials | None, sources: list[str]
+) -> Samples:
+    """The mixture that is trained on and, for the last steps, that of longer rows.
+
+    sources: names that the rows' column `source` counts; without any, rows have no such column.
+    """
+    from training.data import ConsecutiveStreams, Corpus, Stream
+
+    def mixture(corpora: list[CorpusShards], corruption: CorruptionConfig) -> Stream:
+        tables = [Corpus(corpus.name, open_table(corpus.folder), corpus.weight) for corpus in corpora]
+        numbers = [sources.index(corpus.source or corpus.name) for corpus in corpora] if sources else None
+        transform = augmented(job.augment, corruption_on_load(corruption, specials))
+        return Stream(tables, job.seed, job.order, transform, sources=numbers, global_batch=job.train.global_batch)
+
+    stream = mixture(job.corpora, job.corruption)
+    if not (job.longer and job.train.longer):
+        return stream
+    begins = job.train.longer_from * job.train.global_batch
+    return ConsecutiveStreams(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
+
+
+def _held_out_stream(
+    job: Job, open_table: Callable[[str], Table], specials: Specials | None
+) -> tuple[Stream | None, int]:
+    """The stream of held-out rows, corrupted by draws of their own and not regrouped by length, and how many count."""
+    from data_prep.shards.streams import CORRUPT_HELD_OUT
+    from training.data import Corpus, Stream
+
+    if not job.held_out:
+        return None, 0
+    table = open_table(job.held_out)
+    order = job.order.model_copy(update={"length_window": None})
+    corpus = Corpus(job.corpora[0].name, table)
+    transform = corruption_on_load(job.corruption, specials)
+    return Stream([corpus], job.seed, order, transform, CORRUPT_HELD_OUT), min(table.rows, job.train.evaluate_rows)
+
+
+def augmented(config: AugmentConfig, corrupt: RowTransform | None) -> RowTransform | None:
+    """Training images are augmented, then corrupted; held-out ones are only corrupted."""
     from data_prep.corruptions.warp import augment
 
     if not config.changes:
-        return then
+        return corrupt
 
-    def both(rows: Rows, draws: Draws) -> Rows:
+    def augment_and_corrupt(rows: Rows, draws: Draws) -> Rows:
         rows = augment(rows, config, draws)
-        return then(rows, draws) if then else rows
+        return corrupt(rows, draws) if corrupt else rows
 
-    return both
+    return augment_and_corrupt
 
 
-def on_load(config: CorruptionConfig, specials: Specials | None = None) -> OnRows | None:
-    """How rows are corrupted as they are read; None where they were when shards were written."""
+def corruption_on_load(config: CorruptionConfig, specials: Specials | None = None) -> RowTransform | None:
+    """The corruption of rows as they are read; None where rows were corrupted when shards were written."""
     return build(config, specials) if config.at == "load" else None
 
 
 class MetricsLog:
-    """Appends records as JSON lines. Whoever watches the run reads this file, so training waits for nobody.
+    """Appends records as JSON lines, which are read by whoever monitors the run; training waits for no reader.
 
-    A run that went on from a checkpoint writes some steps again; readers take the last record of a step. A line that a
-    killed run left unfinished is cut off.
+    A resumed run writes some steps again; readers take the last record of a step. An incomplete line of a killed run is
+    removed.
     """
 
     def __init__(self, path: Path, enabled: bool) -> None:

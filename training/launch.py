@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from data_prep.errors import UserError, refusal_of_the_disk
 from training.config import PlacementConfig
-from training.job import STACKS, STOP, Job, work
+from training.job import STACKS, STOP, Job, train
 from training.monitor import stopping, watchdog
 
 log = logging.getLogger("sesame.training")
@@ -39,25 +39,25 @@ RAY_ENVIRONMENT = {
 
 
 def run(job: Job, interrupted: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Train `job` where its placement says; returns the summary.
+    """Train `job` in this process or on Ray, as its placement says; returns the summary of `training.job.train`.
 
-    If this process is told to end (`stopping.ask`), `interrupted` is called, training stops at the end of a step with a
-    checkpoint, and KeyboardInterrupt is raised.
+    If this process is asked to end (`stopping.ask`), `interrupted` is called, training stops at the end of a step with
+    a checkpoint, and KeyboardInterrupt is raised. Raises UserError for mistakes in settings or data.
     """
     with stopping.listening(Path(job.work) / STOP, job.placement.watch.stop_seconds, interrupted):
         if needs_ray(job.placement):
             return _run_on_ray(job)
         from training.distributed import Worker, choose_device
 
-        return work(job, Worker(device=choose_device(job.placement.device)))
+        return train(job, Worker(device=choose_device(job.placement.device)))
 
 
 def needs_ray(placement: PlacementConfig) -> bool:
-    """One worker with no cluster named runs in this process."""
+    """Whether Ray is needed: a single worker runs in this process unless a cluster is named."""
     return placement.workers > 1 or placement.ray_address is not None
 
 
-def _how_many(placement: PlacementConfig) -> int | tuple[int, int]:
+def _num_workers(placement: PlacementConfig) -> int | tuple[int, int]:
     """Workers to start: a number, or the fewest and the most, of which Ray takes as many as fit on its nodes."""
     fewest = placement.min_workers or placement.workers
     return (fewest, placement.workers) if fewest < placement.workers else placement.workers
@@ -72,7 +72,7 @@ def ensure_ray(placement: PlacementConfig) -> None:
     if ray.is_initialized():
         return
     terminated = signal.getsignal(signal.SIGTERM)
-    # Says that tokens are on, which is what we want.
+    # It would report that tokens are in use, which is intended.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         if placement.ray_address:
@@ -126,7 +126,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
             _worker_loop,
             train_loop_config={"job": job.model_dump_json()},
             scaling_config=ray.train.ScalingConfig(
-                num_workers=_how_many(job.placement),
+                num_workers=_num_workers(job.placement),
                 use_gpu=gpu,
                 resources_per_worker=job.placement.resources_per_worker or None,
             ),
@@ -137,7 +137,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         )
         try:
-            return _beside(trainer.fit).return_value  # type: ignore[return-value]
+            return _in_thread(trainer.fit).return_value  # type: ignore[return-value]
         except ray.train.TrainingFailedError as error:
             for failure in worker_failures(error):
                 if isinstance(failure, UserError) or refusal_of_the_disk(failure):
@@ -155,7 +155,7 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
     raise AssertionError("unreachable")
 
 
-def _beside(function: Callable[[], T]) -> T:
+def _in_thread(function: Callable[[], T]) -> T:
     """`function()`, in a thread of its own. A signal's exception that is raised inside Ray's core is lost there."""
     future: Future[T] = Future()
 
@@ -188,4 +188,4 @@ def _worker_loop(config: dict[str, str]) -> dict[str, Any]:
         local=context.get_local_world_size(),
         device=ray.train.torch.get_device(),
     )
-    return work(Job.model_validate_json(config["job"]), worker)
+    return train(Job.model_validate_json(config["job"]), worker)

@@ -1,12 +1,10 @@
 """The training loop: one for every objective, engine and number of workers.
 
     for each step:  take the global batch ─► micro-batches of this rank ─► prepare ─► each player's turn: losses,
-                    backward, step ─► after_step ─► now and then: log, evaluate, checkpoint, or stop because somebody
-                    asked
+                    backward, step ─► after_step ─► at intervals: log, evaluate, checkpoint, or stop on request
 
 Everything random is keyed: the rows by their sample numbers, dropout by (seed, rank, step), what evaluation samples by
-(seed, rank, batch). So a run that stops and goes on is the run that never stopped, bit for bit on the same number of
-CPU workers.
+(seed, rank, batch). So a resumed run equals the uninterrupted one, bit for bit on the same number of CPU workers.
 
 Batch statistics are refused where a worker sees a part of the step's rows: they would depend on the number of workers
 and of micro-batches, and so would what is trained.
@@ -15,9 +13,8 @@ and of micro-batches, and so would what is trained.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,26 +28,26 @@ from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
-from training.data import Samples, Stream, ahead, micro_batches, worker_samples
+from training.data import BatchSplit, Samples, Stream, ahead, micro_batches
 from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
-from training.engines.plain import Engine, PlainEngine, Unplayed, is_player
+from training.engines.plain import Engine, FrozenEngine, PlainEngine, is_player
+from training.evaluation import Evaluation, to_device
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
 from training.models.wrappers import autocast_forward, checkpoint_activations
-from training.monitor.metrics import STATE, Watch, Work
-from training.monitor.names import HELD_OUT_LOSS, LEARNING_RATE, PASSING, VALIDATION
+from training.monitor.metrics import STATE, Monitor, Workload
+from training.monitor.names import LEARNING_RATE, PASSING
 from training.monitor.peak_flops import peak_flops
 from training.monitor.watchdog import Watchdog
-from training.objective import AnyTurn, Batch, Loss, Networks, Objective, Turn, Whole, phase_at
+from training.objective import AnyTurn, Batch, Loss, Networks, Objective, Turn, WholeBatchTurn, phase_at
 from training.schedule import learning_rate
 
 Log = Callable[[dict[str, Any]], None]
-Sums = dict[str, float]
 EXPORT_BATCH = 64  # rows
-DRAWN, DRAWN_HELD_OUT = "objective", "objective held-out"  # streams of what objectives draw
+DRAWN = "objective"  # the stream of what objectives draw
 
 
 @dataclass
@@ -75,10 +72,11 @@ class Training:
 
     def __post_init__(self) -> None:
         self.precision = resolve_precision(self.config.precision, self.worker.device.type)
-        self.parts = micro_batches(self.config.global_batch, self.worker.world, self.placement.micro_batch)
-        if self.config.global_batch // self.parts < self.worker.world:
+        num_parts = micro_batches(self.config.global_batch, self.worker.world, self.placement.micro_batch)
+        self.split = BatchSplit(self.config.global_batch, num_parts, self.worker)
+        if self.config.global_batch // num_parts < self.worker.world:
             raise UserError(
-                f"train.global_batch: {self.config.global_batch} rows in {self.parts} micro-batches leave some of "
+                f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches leave some of "
                 f"{self.worker.world} workers without a row; raise it or lower placement.workers."
             )
         refusal = self.objective.refuses(self.placement.zero)
@@ -91,14 +89,21 @@ class Training:
         self.forwards = {name: engine.forward for name, engine in self.engines.items()}
         self.modules = {name: engine.module for name, engine in self.engines.items()}
         self.phase_at = partial(phase_at, self.objective.phases(self.config.steps))
-        unit, sources = self.objective.unit, self.sources
-        self.watch = Watch(self.placement.watch, self.config, self.worker, self.precision, sources, unit, self.phase_at)
+        self.monitor = Monitor(
+            self.placement.watch,
+            self.config,
+            self.worker,
+            precision=self.precision,
+            sources=self.sources,
+            unit=self.objective.unit,
+            phase_at=self.phase_at,
+        )
         self.watchdog = Watchdog(self.stacks, self.worker, self.placement.watch.stuck_seconds)
         self.stopping = False
         self.latest: dict[str, float] = {}
 
     def _check(self, networks: Mapping[str, nn.Module]) -> None:
-        """UserError where networks cannot be trained like this."""
+        """Raises UserError where networks cannot be trained with these settings."""
         for name in self.config.players:
             if name not in networks:
                 raise UserError(
@@ -110,11 +115,11 @@ class Training:
                 )
         for name, network in networks.items():
             place = batch_statistics(network)
-            if place is not None and (self.worker.world > 1 or self.parts > 1):
+            if place is not None and (self.worker.world > 1 or self.split.num_parts > 1):
                 raise UserError(
                     f"network: {place} of {name!r} computes statistics of a batch, and each of {self.worker.world} "
-                    f"workers sees a part of it, in {self.parts} micro-batches; set placement.workers to 1 and "
-                    "placement.micro_batch to null, or use group norms."
+                    f"workers sees a part of it, in {self.split.num_parts} micro-batches; set placement.workers to 1 "
+                    "and placement.micro_batch to null, or use group norms."
                 )
 
     def _engine(self, name: str, module: torch.nn.Module) -> Engine:
@@ -127,20 +132,21 @@ class Training:
             # Pretraining: the small batches of fine-tuning would lose by it.
             speed_up(module, self.precision)
         if not is_player(module):
-            return Unplayed(module, self.worker)
+            return FrozenEngine(module, self.worker)
         config = self.config.of(name)
         if self.placement.zero is None:
             return PlainEngine(module, config, self.worker)
-        return DeepSpeedEngine(module, config, self.placement, self.worker, self.parts)
+        return DeepSpeedEngine(module, config, self.placement, self.worker, self.split.num_parts)
 
     def run(self) -> dict[str, Any]:
-        """Train to the last step from the newest checkpoint there is; returns what was seen last.
+        """Train to the last step from the newest checkpoint or from the start; returns a summary with the last metrics.
 
-        `stopped` says whether that was earlier because it was asked to stop; then a checkpoint is left at that step.
+        `stopped` in it: training ended before the last step because it was asked to, with a checkpoint of that step.
+        Raises UserError where too many updates in a row are skipped, or a checkpoint belongs to another run.
         """
         position = self._resume()
         started_at, began = position.step, time.perf_counter()
-        self.watch.start(position.step, self.worker.sum([peak_flops(self.worker.device, self.precision)])[0])
+        self.monitor.start(position.step, self.worker.sum([peak_flops(self.worker.device, self.precision)])[0])
         self._mode(train=True)
         with self.watchdog:
             for step, batches, draws, work in self._batches(position.step):
@@ -152,20 +158,20 @@ class Training:
                 if updated := all(updates):
                     self.objective.after_step(step, self.config.steps)
                 done = step + 1
-                self.watch.stepped(done, updated, work)
+                self.monitor.stepped(done, updated, work)
                 position = Position(done, done * self.config.global_batch, phase)
                 last = done == self.config.steps
                 if last or done % self.config.log_every == 0:
-                    values, warnings = self.watch.record(done)
+                    values, warnings = self.monitor.record(done)
                     lr = learning_rate(step, self.config)
-                    told = {"warnings": warnings} if warnings else {}
-                    self._report({**values, LEARNING_RATE: lr}, position, **told)
+                    extras = {"warnings": warnings} if warnings else {}
+                    self._report({**values, LEARNING_RATE: lr}, position, **extras)
                 if self._due(self.config.evaluate_every, done) and self.held_out is not None:
-                    with self.watch.aside():
+                    with self.monitor.aside():
                         self._report(self.evaluate(), position)
                 if self._due(self.placement.checkpoint_every, done) or self.stopping:
                     self.watchdog.at("writing a checkpoint")
-                    with self.watch.aside():
+                    with self.monitor.aside():
                         self._save(position)
                 if self.stopping:
                     break
@@ -183,210 +189,156 @@ class Training:
         }
 
     def evaluate(self) -> dict[str, float]:
-        """Mean of every term and metric over the held-out rows.
-
-        The same on any number of workers, as far as networks sample nothing, and the same whenever it is asked for:
-        what they sample is keyed by the batch. Training's own random numbers are left as they are.
-        """
+        """Mean of every term and metric over the held-out rows; see `training.evaluation`."""
         if self.held_out is None or self.held_out_rows == 0:
             return {}
+        last_step = self.config.steps - 1
+        evaluation = Evaluation(
+            objective=self.objective,
+            forwards=self.forwards,
+            modules=self.modules,
+            held_out=self.held_out,
+            num_rows=self.held_out_rows,
+            split=self.split,
+            worker=self.worker,
+            watchdog=self.watchdog,
+            seed=self.seed,
+        )
         self._mode(train=False)
-        sums: dict[str, float] = defaultdict(float)
-        weights: dict[str, float] = defaultdict(float)
-        terms: set[str] = set()
-        devices = [self.worker.device] if self.worker.device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            for step in range(-(-self.held_out_rows // self.config.global_batch)):
-                terms |= self._evaluate_step(self.held_out, step, sums, weights)
+        means = evaluation.means(self.phase_at(last_step), last_step)
         self._mode(train=True)
-        names = sorted(sums)
-        totals = self.worker.sum([sums[n] for n in names] + [weights[n] for n in names])
-        means = dict(zip(names, np.divide(*np.split(np.array(totals), 2)).tolist(), strict=True))
-        loss = sum(means[name] for name in sorted(terms))
-        return {HELD_OUT_LOSS: loss, **{f"{VALIDATION}{name}": value for name, value in means.items()}}
-
-    def _evaluate_step(
-        self, held_out: Stream, step: int, sums: dict[str, float], weights: dict[str, float]
-    ) -> set[str]:
-        """Add what so many held-out rows as a step takes give; returns the names of the terms of the loss."""
-        parts = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
-        batches, counted = [], []
-        for part, numbers in enumerate(parts):
-            self.watchdog.at("evaluating")
-            torch.manual_seed(key(self.seed, f"evaluation {step}", f"rank {self.worker.rank} part {part}") >> 1)
-            mine = numbers[numbers < self.held_out_rows]
-            # Under ZeRO-3 workers need each other in every pass: who has no row takes one that does not count.
-            some = mine if len(mine) else np.zeros(1, np.int64)
-            draws = self._draws(DRAWN_HELD_OUT, some)
-            rows = self.objective.drawn(held_out.read(some), draws)
-            batch = self._to_device(self.objective.collate(rows))
-            batches.append(self.objective.prepare(self.modules, batch, draws))
-            counted.append(len(mine))
-        terms: set[str] = set()
-        last = self.config.steps - 1
-
-        def add(loss: Loss, of_terms: Mapping[str, float], share: float) -> None:
-            terms.update(loss.sums)
-            found = {name: (value, of_terms[name]) for name, value in loss.sums.items()} | loss.metrics
-            for name, (value, weight) in found.items():
-                sums[name] += float(value) * share
-                weights[name] += weight * share
-
-        for turn in self.objective.turns(self.phase_at(last), last):
-            if isinstance(turn, Whole):
-                features = [turn.features(self.forwards, batch) for batch in batches]
-                kept = [{n: v[:count] for n, v in of.items()} for of, count in zip(features, counted, strict=True)]
-                whole = self._gathered(kept, self._counts(step, self.held_out_rows))
-                loss = turn.whole(whole)
-                # Batches weigh by their rows. Every worker has the same loss: one of them counts.
-                num_rows = len(next(iter(whole.values())))
-                by_rows = Loss({n: v * num_rows for n, v in loss.sums.items()}, loss.metrics)
-                add(by_rows, dict.fromkeys(loss.sums, float(num_rows)), float(self.worker.leads))
-            else:
-                for batch, count in zip(batches, counted, strict=True):
-                    add(turn.loss(self.forwards, batch), turn.weights(batch), float(count > 0))
-        return terms
+        return means
 
     def export(self, path: Path) -> None:
         """Write the trained networks for others, from rank 0; what was written is opened again and compared."""
         from training.inference.opening import check_export
 
-        with _all_whole(list(self.engines.values())):
+        with _all_whole(self.engines.values()):
             if self.worker.leads:
-                self.objective.export(path, self._seen(self.objective.export_rows))
+                self.objective.export(path, self._first_samples(self.objective.export_rows))
                 exported = self.objective.exported()
                 if exported is not None:
                     check_export(path, exported)
         self.worker.barrier()
 
-    def _seen(self, count: int) -> Iterator[Batch]:
+    def _first_samples(self, count: int) -> Iterator[Batch]:
         """The first `count` samples of training, a few at a time."""
         for start in range(0, count, EXPORT_BATCH):
             numbers = np.arange(start, min(start + EXPORT_BATCH, count))
-            yield self._to_device(self._read(numbers)[0])
+            yield to_device(self._read(numbers)[0], self.worker.device)
 
     def _prepared(self, batches: list[Batch], draws: list[Draws]) -> list[Batch]:
-        """With what all turns of the step share."""
+        """The batches with what all turns of the step share."""
         with torch.no_grad():
-            return [self.objective.prepare(self.modules, *both) for both in zip(batches, draws, strict=True)]
+            return [self.objective.prepare(self.modules, *pair) for pair in zip(batches, draws, strict=True)]
 
     def _take_turn(self, turn: AnyTurn, batches: list[Batch], step: int) -> bool:
-        """Whether the player's update was made."""
+        """Train one player on the batches; returns whether its update was made."""
         engine = self.engines[turn.player]
         with _others_frozen([e.module for e in self.engines.values()], engine.module):
             weights = (
-                self._backward_whole(turn, batches, step) if isinstance(turn, Whole) else self._backward(turn, batches)
+                self._backward_whole(turn, batches, step)
+                if isinstance(turn, WholeBatchTurn)
+                else self._backward(turn, batches)
             )
-            self.watch.alone.stop()
+            self.monitor.busy.stop()
             self.watchdog.at("updating")
             norm = engine.step(learning_rate(step, self.config.of(turn.player)))
-            self.watch.alone.start()
-        return self.watch.turned(weights, norm)
+            self.monitor.busy.start()
+        return self.monitor.turned(weights, norm)
 
     def _networks(self, player: str) -> Networks:
-        """Whose turn it is runs through its engine, which sees the backward pass; others are as PyTorch has them."""
+        """The networks by name: the player through its engine, which handles the backward pass; the others directly."""
         return {**self.modules, player: self.forwards[player]}
 
     def _summed(self, local: list[float]) -> list[float]:
-        """Numbers added up over all workers; whether one is asked to stop is told on the way."""
-        self.watch.alone.stop()
+        """Numbers summed over all workers; the same call shares whether one of them is asked to stop."""
+        self.monitor.busy.stop()
         self.watchdog.at("adding up targets")
-        *totals, asked = self.worker.sum([*local, float(self.stop())])
-        self.stopping |= asked > 0
+        *totals, num_asking = self.worker.sum([*local, float(self.stop())])
+        self.stopping |= num_asking > 0
         return totals
 
     def _backward(self, turn: Turn, batches: list[Batch]) -> dict[str, float]:
         """Gradients of a loss that is a sum over targets; returns how many this worker has, by term."""
         engine, networks, zero = self.engines[turn.player], self._networks(turn.player), self.placement.zero
-        parts = [turn.weights(batch) for batch in batches]
-        names = sorted(parts[0])
-        local = [sum(part[name] for part in parts) for name in names]
+        batch_weights = [turn.weights(batch) for batch in batches]
+        names = sorted(batch_weights[0])
+        local = [sum(by_term[name] for by_term in batch_weights) for name in names]
         weights = dict(zip(names, self._summed(local), strict=True))
         for batch in batches:
             self.watchdog.at("computing")
-            if zero != 3:  # there, workers wait for each other in both passes, in 1 and 2 in the backward one
-                self.watch.alone.start()
+            if zero != 3:  # ZeRO 3 waits for other workers in both passes, 1 and 2 in the backward pass
+                self.monitor.busy.start()
             loss = turn.loss(networks, batch)
             paid: Tensor = sum(loss.sums[n] / (weights[n] or 1.0) for n in names)  # type: ignore[assignment]
             if zero is not None:
-                self.watch.alone.stop()
+                self.monitor.busy.stop()
             engine.backward(paid)
-            self.watch.add(paid, loss, batch.get("source"))
+            self.monitor.add(paid, loss, batch.get("source"))
         return dict(zip(names, local, strict=True))
 
-    def _backward_whole(self, turn: Whole, batches: list[Batch], step: int) -> dict[str, float]:
-        """Gradients of a loss of the whole batch; see `Whole`. Returns weights by term, which one worker tells."""
+    def _backward_whole(self, turn: WholeBatchTurn, batches: list[Batch], step: int) -> dict[str, float]:
+        """Gradients of a loss of the whole batch; see `WholeBatchTurn`.
+
+        Returns weights by term. They count on one worker alone, for all of them have the same loss.
+        """
         engine, networks = self.engines[turn.player], self._networks(turn.player)
         self._summed([])
         states: list[dict[str, Any]] = []
-        parts: list[dict[str, Tensor]] = []
-        kept = [(buffer, buffer.clone()) for e in self.engines.values() for buffer in e.module.buffers()]
+        batch_features: list[dict[str, Tensor]] = []
+        buffers = [(buffer, buffer.clone()) for e in self.engines.values() for buffer in e.module.buffers()]
         with torch.no_grad():
             for batch in batches:
                 self.watchdog.at("computing features")
                 states.append(_random_state(self.worker.device))
-                parts.append(turn.features(networks, batch))
-            for buffer, before in kept:  # the second pass changes them
+                batch_features.append(turn.features(networks, batch))
+            for buffer, before in buffers:  # the second pass changes them
                 buffer.copy_(before)
-        counts = self._counts(step, (step + 1) * self.config.global_batch)
-        leaves = {name: value.detach() for name, value in self._gathered(parts, counts).items()}
+        counts = self.split.counts(step, (step + 1) * self.config.global_batch)
+        leaves = {name: value.detach() for name, value in self.split.gathered(batch_features, counts).items()}
         differentiable = [name for name, value in leaves.items() if value.is_floating_point()]
         for name in differentiable:
             leaves[name].requires_grad_()
         torch.manual_seed(key(self.seed, f"step {step}", "whole") >> 1)
-        loss = turn.whole(leaves)
+        loss = turn.loss(leaves)
         paid: Tensor = sum(loss.sums[name] for name in sorted(loss.sums))  # type: ignore[assignment]
-        found = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)
-        gradients = {name: g for name, g in zip(differentiable, found, strict=True) if g is not None}
+        gradient_list = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)
+        gradients = {name: g for name, g in zip(differentiable, gradient_list, strict=True) if g is not None}
         starts = np.cumsum([0, *(sum(row) for row in counts)])
-        for part, (batch, state) in enumerate(zip(batches, states, strict=True)):
+        for number, (batch, state) in enumerate(zip(batches, states, strict=True)):
             self.watchdog.at("computing")
             _set_random_state(state, self.worker.device)
             features = turn.features(networks, batch)
-            start = int(starts[part]) + sum(counts[part][: self.worker.rank])
-            mine = slice(start, start + counts[part][self.worker.rank])
+            start = int(starts[number]) + sum(counts[number][: self.worker.rank])
+            mine = slice(start, start + counts[number][self.worker.rank])
             shares = [(features[name] * gradient[mine]).sum() for name, gradient in gradients.items()]
             engine.backward(sum(shares))  # type: ignore[arg-type]
-        told = float(self.worker.leads)  # all workers have the same loss
-        metrics = {name: (value * told, weight * told) for name, (value, weight) in loss.metrics.items()}
-        sums = {name: value.detach() * told for name, value in loss.sums.items()}
-        self.watch.add(paid.detach() * told, Loss(sums, metrics), None)
-        return dict.fromkeys(loss.sums, told)
+        counts_once = float(self.worker.leads)  # all workers have the same loss
+        metrics = {name: (value * counts_once, weight * counts_once) for name, (value, weight) in loss.metrics.items()}
+        sums = {name: value.detach() * counts_once for name, value in loss.sums.items()}
+        self.monitor.add(paid.detach() * counts_once, Loss(sums, metrics), None)
+        return dict.fromkeys(loss.sums, counts_once)
 
-    def _counts(self, step: int, end: int) -> list[list[int]]:
-        """How many samples before `end` each worker has in each micro-batch of a step: [part][rank]."""
-        by_rank = [
-            worker_samples(step, self.config.global_batch, self.parts, rank, self.worker.world)
-            for rank in range(self.worker.world)
-        ]
-        return [[int((of[part] < end).sum()) for of in by_rank] for part in range(self.parts)]
-
-    def _gathered(self, parts: list[dict[str, Tensor]], counts: list[list[int]]) -> dict[str, Tensor]:
-        """Features of this worker's micro-batches made those of the whole batch, in the order of its samples."""
-        names = sorted(parts[0])
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
-        for part, by_rank in zip(parts, counts, strict=True):
-            for name in names:
-                found[name] += self.worker.rows(part[name], by_rank)
-        return {name: torch.cat(tensors) for name, tensors in found.items()}
-
-    def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], list[Draws], Work]]:
-        def load(step: int) -> tuple[int, list[Batch], list[Draws], Work]:
-            numbers = worker_samples(step, self.config.global_batch, self.parts, self.worker.rank, self.worker.world)
-            batches, draws = (list(column) for column in zip(*map(self._read, numbers), strict=True))
+    def _batches(self, start: int) -> Iterator[tuple[int, list[Batch], list[Draws], Workload]]:
+        def load(step: int) -> tuple[int, list[Batch], list[Draws], Workload]:
+            samples = self.split.samples(step)
+            batches, draws = (list(column) for column in zip(*map(self._read, samples), strict=True))
             # Counted here, on the CPU and beside the step: a device would have to be waited for.
-            each = [(self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches]
-            return step, batches, draws, Work(*(sum(column) for column in zip(*each, strict=True)))
+            measures = [
+                (self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches
+            ]
+            return step, batches, draws, Workload(*(sum(column) for column in zip(*measures, strict=True)))
 
         jobs = (partial(load, step) for step in range(start, self.config.steps))
         for step, batches, draws, work in ahead(jobs):
             self.watchdog.step = step + 1
-            yield step, [self._to_device(batch) for batch in batches], draws, work
+            yield step, [to_device(batch, self.worker.device) for batch in batches], draws, work
             self.watchdog.at("loading")
 
     def _read(self, numbers: np.ndarray) -> tuple[Batch, Draws]:
         """Samples of training as a batch, and the draws that their numbers name."""
-        draws = self._draws(DRAWN, numbers)
+        draws = Draws(key(self.seed, DRAWN), 0, numbers)
         rows = self.objective.drawn(self.stream.read(numbers), draws)
         return self._collate(rows), draws
 
@@ -396,12 +348,6 @@ class Training:
             batch["source"] = torch.from_numpy(np.asarray(rows["source"]).astype(np.int64))
         return batch
 
-    def _draws(self, stream: str, numbers: np.ndarray) -> Draws:
-        return Draws(key(self.seed, stream), 0, numbers)
-
-    def _to_device(self, batch: Batch) -> Batch:
-        return {k: v.to(self.worker.device, non_blocking=True) for k, v in batch.items()}
-
     def _due(self, every: int, done: int) -> bool:
         return done == self.config.steps or (every > 0 and done % every == 0)
 
@@ -409,8 +355,8 @@ class Training:
         for engine in self.engines.values():
             engine.module.train(train)
 
-    def _report(self, values: dict[str, float], position: Position, **more: Any) -> None:
-        record = {"step": position.step, "samples": position.samples, **values, **more}
+    def _report(self, values: dict[str, float], position: Position, **extras: Any) -> None:
+        record = {"step": position.step, "samples": position.samples, **values, **extras}
         self.latest.update({name: value for name, value in values.items() if name not in PASSING})
         if self.worker.leads:
             self.log(record)
@@ -421,7 +367,7 @@ class Training:
                 self.checkpoints,
                 position,
                 self.engines,
-                {**self.objective.state_dict(), **self.watch.state_dict()},
+                {**self.objective.state_dict(), **self.monitor.state_dict()},
                 self.identity,
                 self.worker,
                 self.placement.keep_checkpoints,
@@ -429,35 +375,41 @@ class Training:
             )
 
     def _resume(self) -> Position:
-        found = checkpoints.newest(self.checkpoints, self.identity, self.worker) if self.checkpoints else None
-        if found is None and self.start:
-            found = checkpoints.at(*self.start, self.worker)
-            if found.position.samples != found.position.step * self.config.global_batch:
+        checkpoint = checkpoints.newest(self.checkpoints, self.identity, self.worker) if self.checkpoints else None
+        if checkpoint is None and self.start:
+            checkpoint = checkpoints.at(*self.start, self.worker)
+            if checkpoint.position.samples != checkpoint.position.step * self.config.global_batch:
+                rows = checkpoint.position.samples // checkpoint.position.step
                 raise UserError(
-                    f"train.global_batch: {found.folder} was made with "
-                    f"{found.position.samples // found.position.step} rows a step; keep that number to go on from it."
+                    f"train.global_batch: {checkpoint.folder} was made with {rows} rows a step; keep that number to go "
+                    "on from it."
                 )
-        if found is None:
+        if checkpoint is None:
             return Position()
-        state = checkpoints.load(found, self.engines)
+        state = checkpoints.load(checkpoint, self.engines)
         self.objective.load_state_dict({n: value for n, value in state.items() if not n.startswith(STATE)})
-        self.watch.load_state_dict({n: value for n, value in state.items() if n.startswith(STATE)})
-        return found.position
+        self.monitor.load_state_dict({n: value for n, value in state.items() if n.startswith(STATE)})
+        return checkpoint.position
 
 
 def batch_statistics(network: nn.Module) -> str | None:
     """The first part of a network whose output for a row depends, in training, on the other rows of the batch."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     return next(
-        (f"{type(part).__name__} {name}" for name, part in network.named_modules() if isinstance(part, kinds)), None
+        (
+            f"{type(submodule).__name__} {name}"
+            for name, submodule in network.named_modules()
+            if isinstance(submodule, kinds)
+        ),
+        None,
     )
 
 
 @contextmanager
 def _others_frozen(modules: Sequence[nn.Module], player: nn.Module) -> Iterator[None]:
-    """Inside, of all networks' parameters only the player's have gradients; then each is as it was."""
-    own = {id(parameter) for parameter in player.parameters()}
-    others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in own]
+    """Inside, only the player's parameters require gradients; afterwards all are as they were."""
+    player_ids = {id(parameter) for parameter in player.parameters()}
+    others = [p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in player_ids]
     for parameter in others:
         parameter.requires_grad_(False)
     try:
@@ -478,16 +430,10 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-class _all_whole:  # noqa: N801 - reads as a function
-    """Every engine's parameters whole, inside."""
-
-    def __init__(self, engines: list[Engine]) -> None:
-        self.contexts = [engine.whole() for engine in engines]
-
-    def __enter__(self) -> None:
-        for context in self.contexts:
-            context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for context in reversed(self.contexts):
-            context.__exit__(*error)
+@contextmanager
+def _all_whole(engines: Iterable[Engine]) -> Iterator[None]:
+    """Inside, rank 0 sees every engine's parameters whole."""
+    with ExitStack() as stack:
+        for engine in engines:
+            stack.enter_context(engine.whole())
+        yield

@@ -7,7 +7,7 @@ can divide by their number over all ranks and micro-batches before anything is d
     loss = Σ_terms  Σ_ranks Σ_micro-batches sum(term) / Σ_ranks Σ_micro-batches weight(term)
 
 That is the same mean on any number of workers, whatever each of them happened to draw. A loss that compares the
-examples of a step with each other is no such sum; see `Whole`.
+examples of a step with each other is no such sum; see `WholeBatchTurn`.
 
     rows ─► drawn (keyed) ─► collate ─► prepare (once a step, no gradients) ─► turns: each a player's loss ─► after_step
 
@@ -34,12 +34,12 @@ Networks = Mapping[str, Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Loss:
-    """What a player pays for a micro-batch.
+    """A player's loss on a micro-batch.
 
     `sums`: differentiable scalars by term, each summed over its targets (any coefficient included).
-    `metrics`: things to watch, as (sum, weight): they are averaged over everything and never differentiated.
-    `by_row`: of a batch with `source` (a mixture), the terms again by row: sums and weights, [2, B] each. From them
-    the loss of every source is told; an objective may leave them out.
+    `metrics`: values to report, as (sum, weight): they are averaged over everything and never differentiated.
+    `by_row`: of a batch with `source` (a mixture), the terms again by row: sums and weights, [2, B] each, from which
+    the loss of every source is reported; an objective may leave them out.
     """
 
     sums: dict[str, Tensor]
@@ -61,11 +61,11 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeBatchTurn:
     """One player steps on a loss of the step's whole batch: InfoNCE, batch statistics, the balance of experts.
 
     `features(networks, batch)` gives tensors [b, …] by name, one line for each row of a micro-batch.
-    `whole(features)` is the loss of the features of all rows of the step, [B, …] in the order of their samples. Its
+    `loss(features)` is the loss of the features of all rows of the step, [B, …] in the order of their samples. Its
     sums are divided by nothing: they are means already, and its metrics' weights are those of the whole batch.
 
     The loop takes features without gradients first, on every worker and micro-batch, and brings them together; every
@@ -76,16 +76,16 @@ class Whole:
 
     player: str
     features: Callable[[Networks, Batch], dict[str, Tensor]]
-    whole: Callable[[dict[str, Tensor]], Loss]
+    loss: Callable[[dict[str, Tensor]], Loss]
 
 
-AnyTurn = Turn | Whole
+AnyTurn = Turn | WholeBatchTurn
 
 
 def loss_of(turn: AnyTurn, networks: Networks, batch: Batch) -> Loss:
-    """The loss of a turn for a batch that one process holds whole."""
-    if isinstance(turn, Whole):
-        return turn.whole(turn.features(networks, batch))
+    """The loss of a turn for a batch that is all in one process."""
+    if isinstance(turn, WholeBatchTurn):
+        return turn.loss(turn.features(networks, batch))
     return turn.loss(networks, batch)
 
 
@@ -108,16 +108,16 @@ def phase_at(phases: Sequence[Phase], step: int) -> str:
 
 
 class Objective(Protocol):
-    """What an objective answers. `Base` has the common answers."""
+    """What the training loop needs of an objective. `BaseObjective` has the common implementations."""
 
     unit: str
-    """What its input is counted in, as speeds are told: tokens, rows, pictures."""
+    """The unit of its input, in which speeds are reported: tokens, rows, images."""
 
     shown: Sequence[str]
-    """Terms and metrics that a person sees first, the most telling one in front."""
+    """Terms and metrics that are shown to people, the most important one first."""
 
     export_rows: int
-    """How many training rows `export` asks for."""
+    """Number of training rows that `export` takes."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Named networks. One that has parameters to train is a player: it gets an engine of its own, and optimizer
@@ -125,7 +125,7 @@ class Objective(Protocol):
         ...
 
     def join(self, worker: Worker) -> None:
-        """Which worker this is, told once before training: what `after_step` adds up over all of them."""
+        """Called once before training with this worker, over whose group `after_step` sums."""
         ...
 
     def drawn(self, rows: Rows, draws: Draws) -> Rows:
@@ -141,7 +141,7 @@ class Objective(Protocol):
         ...
 
     def turns(self, phase: str, step: int) -> Sequence[AnyTurn]:
-        """Who steps on what, in order. Asking has no effect: evaluation asks, too."""
+        """The turns of a step, in order. The call has no effect: evaluation makes it, too."""
         ...
 
     def phases(self, steps: int) -> Sequence[Phase]:
@@ -168,15 +168,15 @@ class Objective(Protocol):
         ...
 
     def before_step(self, step: int, steps: int) -> None:
-        """Step `step` begins: what a skipped one left for `after_step` is void."""
+        """Called as step `step` begins; discards what a skipped step left for `after_step`."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """That state, for the checkpoint."""
+        """The state that `after_step` updates, for the checkpoint."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take it back."""
+        """Restore what `state_dict` gave."""
         ...
 
     def refuses(self, zero: int | None) -> str | None:
@@ -184,11 +184,11 @@ class Objective(Protocol):
         ...
 
     def example(self, n: int) -> Rows:
-        """n rows of nothing, as large as real ones may be: what plan, trials and doctor price an objective by."""
+        """n made-up rows, as large as real ones may be, on which cost estimates, trials and doctor run an objective."""
         ...
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
-        """Write what others load; called on rank 0 with whole parameters at hand, and so many training rows."""
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
+        """Write what others load. Called on rank 0 with all parameters and batches of `export_rows` training rows."""
         ...
 
     def exported(self) -> nn.Module | None:
@@ -196,8 +196,8 @@ class Objective(Protocol):
         ...
 
 
-class Base:
-    """The answers most objectives share."""
+class BaseObjective:
+    """The implementations that most objectives share."""
 
     worker: Worker
     unit = "tokens"
@@ -235,7 +235,7 @@ class Base:
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
     def refuses(self, zero: int | None) -> str | None:
         return None
@@ -243,7 +243,7 @@ class Base:
     def example(self, n: int) -> Rows:
         raise TypeError(f"{type(self).__name__} has no example to price it by")
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         raise TypeError(f"{type(self).__name__} has nothing to export")
 
     def exported(self) -> nn.Module | None:

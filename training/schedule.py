@@ -21,7 +21,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         return config.lr
     if config.schedule == "warmup-stable-decay":
         return config.lr * min(1.0, (config.steps - step) / (config.decay_steps + 1))
-    done = (step - warmup) / max(1, config.steps - warmup)
+    progress = (step - warmup) / max(1, config.steps - warmup)
     if config.schedule == "linear":
-        return config.lr * max(0.0, 1.0 - done)
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+        return config.lr * max(0.0, 1.0 - progress)
+    return config.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))

@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.fingerprint import digest
 from training.config import PlacementConfig
 from training.cost.counted import Cost
-from training.cost.step_benchmark import WARM_UP, Measured, StepBenchmark, measure
+from training.cost.step_benchmark import WARM_UP, StepBenchmark, StepMeasurement, measure
 
 FILE = "calibration.json"  # in the home
 SHALLOW, DEEP = 1, 3  # layers
@@ -124,7 +124,7 @@ def _only_speed(placement: PlacementConfig) -> PlacementConfig:
 
 def _cached_measurements(
     file: Path, identity: dict[str, Any], benchmarks: list[StepBenchmark]
-) -> tuple[list[Measured], bool, bool]:
+) -> tuple[list[StepMeasurement], bool, bool]:
     """Measurements cached under `identity`, or new ones; whether they are new, and whether the machine was busy."""
     key = digest([hardware(), identity])
     remembered = _read(file)
@@ -139,7 +139,7 @@ def _cached_measurements(
         draft = file.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(remembered, indent=1))
         draft.replace(file)
-    return [Measured.model_validate(values) for values in remembered[key]], fresh, False
+    return [StepMeasurement.model_validate(values) for values in remembered[key]], fresh, False
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from pipeline.recipe.recipe import Recipe
 from training.config import PlacementConfig
 from training.cost.counted import Cost, price
 from training.cost.memory import Batch, Memory, counted_memory, memory
-from training.cost.step_benchmark import MOST_ROWS, Facts, StepBenchmark
+from training.cost.step_benchmark import MOST_ROWS, PlainFacts, StepBenchmark
 from training.cost.transformer import BACKWARD, RECOMPUTED
 from training.hardware import has_gpu, resolve_precision
 from training.launch import needs_ray
@@ -179,7 +179,7 @@ def _benchmark(
     return StepBenchmark(
         objective=recipe.objective,
         network=recipe.network,
-        facts=Facts.of(phase.facts),
+        facts=PlainFacts.of(phase.facts),
         corruption=phase.corruption,
         augment=recipe.augment,
         order=recipe.order,

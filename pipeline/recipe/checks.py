@@ -105,9 +105,9 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
 def _corruption(recipe: Recipe) -> Iterator[Problem]:
     """A corruption whose targets the objective cannot learn from, or that does not apply to the data."""
     name, corruption = recipe.objective.name, recipe.corruption
-    if recipe.data.kind not in objectives.line_of(name).kinds:
+    if recipe.data.kind not in objectives.entry_of(name).kinds:
         return  # reported already
-    targets = objectives.line_of(name).targets
+    targets = objectives.entry_of(name).targets
     items = "ids" if "tokenizer" in kind_of(recipe.data.kind).sections else "values"
     fitting = corruptions.fitting(targets, items)
     if corruption.kind in fitting:
@@ -126,7 +126,7 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
     needed = {
         f"compose.frame {compose.frame}": compose.needs,
         f"corruption.kind {recipe.corruption.kind}": needs.specials,
-        f"objective.name {recipe.objective.name}": objectives.line_of(recipe.objective.name).roles,
+        f"objective.name {recipe.objective.name}": objectives.entry_of(recipe.objective.name).roles,
     }
     for whose, roles in needed.items():
         for role in roles:

@@ -41,7 +41,7 @@ from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
 from training.distributed import choose_device
-from training.inference.pseudo_likelihood import PseudoLikelihood, Surprises
+from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals
 
 MODEL = "model"  # folder in the detector's
 TOKENS = "tokens"  # the name under which lengths stand beside scores
@@ -115,7 +115,7 @@ class DocumentDetector:
 
     def score(self, inputs: TokenCorpus) -> Scores:
         """Scores of documents that have tokens, each a function of its document alone."""
-        surprisals = self.network.surprises(inputs)
+        surprisals = self.network.surprisals(inputs)
         score = surprisals.mean()
         flag = score > self.threshold
         reasons: list[list[tuple[str, float]]] = [[] for _ in score]
@@ -124,7 +124,7 @@ class DocumentDetector:
         return Scores(score, flag, reasons)
 
     def reasons(
-        self, documents: TokenCorpus, surprisals: Surprises, number: int, num_words: int
+        self, documents: TokenCorpus, surprisals: Surprisals, number: int, num_words: int
     ) -> list[tuple[str, float]]:
         """The words of a document with the largest surprisal beyond the network's expectation at their positions.
 
@@ -138,7 +138,7 @@ class DocumentDetector:
         ranked = sorted((item for item in by_word.items() if item[1] > 0), key=lambda item: -item[1])[:num_words]
         return [(self._text(np.frombuffer(ids, documents.tokens.dtype)), value / total) for ids, value in ranked]
 
-    def words(self, documents: TokenCorpus, surprisals: Surprises, number: int) -> list[tuple[str, float]]:
+    def words(self, documents: TokenCorpus, surprisals: Surprisals, number: int) -> list[tuple[str, float]]:
         """The words of a document in order, and the surprisal of each beyond expectation, in nats."""
         words, excess = _words(documents, surprisals, number)
         return [(self._text(ids), float(value)) for ids, value in zip(words, excess, strict=True)]
@@ -165,7 +165,7 @@ class DocumentDetector:
         """AUROC of shuffled passages against the original ones."""
         kinds = (rows, changed(rows, shuffling(0, 0)))
         tokens = (self.texts.tokens([passage.sentences for passage in passages]) for passages in kinds)
-        usual, odd = (self.network.surprises(documents).mean() for documents in tokens)
+        usual, odd = (self.network.surprisals(documents).mean() for documents in tokens)
         truth = np.repeat([False, True], [len(usual), len(odd)])
         return Evaluation("AUROC beside shuffled words", auroc(np.concatenate([usual, odd]), truth))
 
@@ -239,10 +239,10 @@ class DocumentDetector:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
 
 
-def _words(documents: TokenCorpus, surprisals: Surprises, number: int) -> tuple[list[np.ndarray], np.ndarray]:
+def _words(documents: TokenCorpus, surprisals: Surprisals, number: int) -> tuple[list[np.ndarray], np.ndarray]:
     """The token ids of each word of a document, and its surprisal beyond expectation."""
     start, stop = documents.document_starts[number : number + 2]
-    excess = surprisals.surprise.values[start:stop] - surprisals.entropy.values[start:stop]
+    excess = surprisals.surprisal.values[start:stop] - surprisals.entropy.values[start:stop]
     begins = np.flatnonzero(documents.word_start[start:stop])
     return np.split(documents.tokens[start:stop], begins[1:]), np.add.reduceat(excess, begins)
 

@@ -17,7 +17,7 @@ from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
 from pipeline.training_settings import SECTIONS, training_settings
 from training.config import OrderConfig, PlacementConfig
-from training.job import METRICS, Job, ShardsOf
+from training.job import METRICS, CorpusShards, Job
 
 CHECKPOINTS = "checkpoints"
 
@@ -66,13 +66,13 @@ def _checkpoints_of(experiment: str, context: Context) -> str:
     return str(context.work.parent / experiment / CHECKPOINTS)
 
 
-def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[ShardsOf]:
+def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[CorpusShards]:
     """The parts of the corpus as shards, with their shares of the samples."""
     parts = shards.summary["parts"].get(kind, {})
     rows = {name.partition("-")[2]: part["rows"] for name, part in parts.items()}
     shares = OrderConfig.model_validate(config.get("order", {})).shares(rows)
     return [
-        ShardsOf(
+        CorpusShards(
             name=stream_of(name, config["name"])[1],
             folder=below(shards.uri, name),
             weight=share,

@@ -80,9 +80,9 @@ def main() -> None:
     times = []
     for name, detector in {"ours": ours, "PyOD AutoEncoder": pyods}.items():
         began, worked = time.perf_counter(), time.process_time()
-        found = detector(values)
+        scores = detector(values)
         times.append((time.perf_counter() - began, time.process_time() - worked))
-        auroc, precision = roc_auc_score(anomalous, found), average_precision_score(anomalous, found)
+        auroc, precision = roc_auc_score(anomalous, scores), average_precision_score(anomalous, scores)
         print(
             f"{name:<20}{times[-1][0]:>9.1f} s, {times[-1][1]:.1f} s of the processor   "
             f"AUROC {auroc:.4f}   average precision {precision:.4f}",

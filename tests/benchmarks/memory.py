@@ -137,8 +137,8 @@ def main() -> None:
                 continue
             cells = []
             for world in chosen.workers:
-                given = {**placement, "offload": {"folder": folder}}
-                results = in_group(world, one, given, chosen.layers, chosen.hidden, chosen.batch)
+                settings = {**placement, "offload": {"folder": folder}}
+                results = in_group(world, one, settings, chosen.layers, chosen.hidden, chosen.batch)
                 worst = max(results, key=lambda result: result["peak"])
                 cells.append(f"{worst['peak']:,.0f} ({worst['held']:,.0f})")
                 parameters = worst["parameters"]

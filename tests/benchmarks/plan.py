@@ -17,7 +17,7 @@ from data_prep.shards.rows import Specials
 from pipeline.estimate import calibration
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import Batch, memory
-from training.cost.step_benchmark import WARM_UP, Facts, StepBenchmark, measure
+from training.cost.step_benchmark import WARM_UP, PlainFacts, StepBenchmark, measure
 from training.cost.transformer import Transformer
 
 VOCABULARY, LENGTH, RATE, MOST = 30_522, 128, 0.15, 20
@@ -54,7 +54,7 @@ def benchmark(size: str, case: str) -> StepBenchmark:
     return StepBenchmark(
         network=NetworkConfig(config=config),
         objective=ObjectiveConfig(options={"sentence": "sop"}),
-        facts=Facts.of(DataFacts("text", ("input",), length=LENGTH, specials=specials)),
+        facts=PlainFacts.of(DataFacts("text", ("input",), length=LENGTH, specials=specials)),
         corruption=MaskingConfig.model_validate({"kind": "masked-lm", "rate": RATE, "max_predictions": MOST}),
         batch=rows,
         steps=WARM_UP + STEPS[size],
@@ -63,14 +63,14 @@ def benchmark(size: str, case: str) -> StepBenchmark:
     )
 
 
-def predicted(size: str, given: StepBenchmark, home: Path) -> tuple[float, float]:
+def predicted(size: str, steps: StepBenchmark, home: Path) -> tuple[float, float]:
     """Bytes and seconds."""
     layers, hidden, rows = SIZES[size]
     shape = Transformer(layers, hidden, hidden // 64, 4 * hidden, VOCABULARY, LENGTH, 2, masked_lm=True)
-    mine = rows // given.placement.workers
+    mine = rows // steps.placement.workers
     batch = Batch(mine, LENGTH, mine * round(RATE * LENGTH))
-    bytes_ = memory(shape, shape.parameters(), batch, given.placement, given.precision, "cpu").total
-    return bytes_, calibration.layered_step_time(home, given, layers).step(1)
+    bytes_ = memory(shape, shape.parameters(), batch, steps.placement, steps.precision, "cpu").total
+    return bytes_, calibration.layered_step_time(home, steps, layers).step(1)
 
 
 def main(sizes: list[str]) -> None:
@@ -80,16 +80,16 @@ def main(sizes: list[str]) -> None:
     with tempfile.TemporaryDirectory() as home:
         for size in sizes:
             for case in CASES:
-                given = benchmark(size, case)
-                bytes_, seconds = predicted(size, given, Path(home))
-                [found] = measure(given)
+                steps = benchmark(size, case)
+                bytes_, seconds = predicted(size, steps, Path(home))
+                [measured] = measure(steps)
                 cells = (
                     f"{bytes_ / 2**20:,.0f}",
-                    f"{found.peak_bytes / 2**20:,.0f}",
-                    f"{bytes_ / found.peak_bytes:.2f}",
+                    f"{measured.peak_bytes / 2**20:,.0f}",
+                    f"{bytes_ / measured.peak_bytes:.2f}",
                     f"{seconds:.3f}",
-                    f"{found.step_seconds:.3f}",
-                    f"{seconds / found.step_seconds:.2f}",
+                    f"{measured.step_seconds:.3f}",
+                    f"{seconds / measured.step_seconds:.2f}",
                 )
                 print(f"{size + ', ' + case:36}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
 

@@ -1,4 +1,4 @@
-"""`sesame plan` of tables and pictures beside what happens: `python -m tests.benchmarks.plan_arrays [RECIPE …]`.
+"""`sesame plan` of tables and images beside what happens: `python -m tests.benchmarks.plan_arrays [RECIPE …]`.
 
 Each recipe is planned and then run by `sesame run`, in a home of its own and without its jobs: the most anonymous
 memory of the process that trains and the seconds of training as predicted, as measured, and their ratio. Memory is
@@ -72,16 +72,16 @@ def main(names: list[str]) -> None:
             ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
             shutil.rmtree(next(home.path.glob("store/pretrain-*")))
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
-            found = estimate(recipe, planned, home.path, 1e15)
-            assert found is not None
+            estimated = estimate(recipe, planned, home.path, 1e15)
+            assert estimated is not None
             bytes_, seconds = ran(home, name, settings, steps)
         cells = (
-            f"{found.memory.total / MIB:,.0f}",
+            f"{estimated.memory.total / MIB:,.0f}",
             f"{bytes_ / MIB:,.0f}",
-            f"{found.memory.total / bytes_:.2f}",
-            f"{found.seconds[0]:.1f}",
+            f"{estimated.memory.total / bytes_:.2f}",
+            f"{estimated.seconds[0]:.1f}",
             f"{seconds:.1f}",
-            f"{found.seconds[0] / seconds:.2f}",
+            f"{estimated.seconds[0] / seconds:.2f}",
         )
         print(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
 

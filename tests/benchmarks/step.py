@@ -63,10 +63,10 @@ class Clock:
         """Calls of a method count for a part."""
         inner = getattr(owner, name)
 
-        def timed(*arguments: Any, **more: Any) -> Any:
+        def timed(*arguments: Any, **options: Any) -> Any:
             began = time.perf_counter()
             try:
-                return inner(*arguments, **more)
+                return inner(*arguments, **options)
             finally:
                 self.seconds[part] += time.perf_counter() - began
 
@@ -107,18 +107,18 @@ def parts() -> None:
     clock.around(run.engines["model"], "step", "optimizer and clipping")
     clock.around(run.stream, "read", "data, on its own thread")
     clock.around(run.objective, "collate", "data, on its own thread")
-    clock.around(run.watch, "record", "watching and logging")
-    clock.around(run.watch, "add", "watching and logging")
+    clock.around(run.monitor, "record", "watching and logging")
+    clock.around(run.monitor, "add", "watching and logging")
     began = time.perf_counter()
     run.run()
-    whole = time.perf_counter() - began
+    total_seconds = time.perf_counter() - began
     print("\n| part | ms a step | share |\n|---|---|---|")
     steps, beside = WARM_UP + STEPS, "data, on its own thread"
-    for part, seconds in sorted(clock.seconds.items(), key=lambda one: -one[1]):
-        print(f"| {part} | {seconds / steps * 1e3:.1f} | {seconds / whole:.1%} |")
-    rest = whole - sum(seconds for part, seconds in clock.seconds.items() if part != beside)
-    print(f"| the rest of the step | {rest / steps * 1e3:.1f} | {rest / whole:.1%} |")
-    print(f"| all | {whole / steps * 1e3:.1f} | 100 % |")
+    for part, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1]):
+        print(f"| {part} | {seconds / steps * 1e3:.1f} | {seconds / total_seconds:.1%} |")
+    rest = total_seconds - sum(seconds for part, seconds in clock.seconds.items() if part != beside)
+    print(f"| the rest of the step | {rest / steps * 1e3:.1f} | {rest / total_seconds:.1%} |")
+    print(f"| all | {total_seconds / steps * 1e3:.1f} | 100 % |")
 
 
 def _alone(worker: Worker, threads: int) -> float:
@@ -126,13 +126,13 @@ def _alone(worker: Worker, threads: int) -> float:
 
 
 def workers(rounds: int = 3) -> None:
-    found: dict[str, list[float]] = {"one worker, two threads": [], "two workers, one thread each": []}
+    rates: dict[str, list[float]] = {"one worker, two threads": [], "two workers, one thread each": []}
     for _ in range(rounds):
-        for times, (count, threads) in zip(found.values(), ((1, 2), (2, 1)), strict=True):
+        for times, (count, threads) in zip(rates.values(), ((1, 2), (2, 1)), strict=True):
             seconds = in_group(count, _alone, threads)[0]
             times.append(BATCH * LENGTH / seconds)
     print("\n| workers | tokens/s | share |\n|---|---|---|")
-    medians = {name: statistics.median(times) for name, times in found.items()}
+    medians = {name: statistics.median(times) for name, times in rates.items()}
     first = next(iter(medians.values()))
     for name, value in medians.items():
         print(f"| {name} | {value:,.0f} | {value / first:.1%} |", flush=True)

@@ -51,8 +51,8 @@ def make(folder: Path) -> None:
             for start in range(0, len(real), 40):
                 file.write(json.dumps({"text": " ".join(real[start : start + 40])}) + "\n")
         (home / "shards").parent.mkdir(parents=True)
-        made = prepare(text, pieces, home, len(os.sched_getaffinity(0)))
-        (home / "shards").symlink_to(made.path)
+        artifacts = prepare(text, pieces, home, len(os.sched_getaffinity(0)))
+        (home / "shards").symlink_to(artifacts.path)
 
 
 # -- one measurement, in a process of its own -------------------------------------------------------------------------
@@ -194,8 +194,8 @@ def held_out_loss(network: Any, shards: Path, pieces: Path, rows: int = 256) -> 
     network.eval()
     with torch.no_grad():
         for row in numbers:
-            given = torch.from_numpy(tokens.row(row).astype(np.int64))[None]
-            logits = network(given).logits[0, torch.from_numpy(places.row(row).astype(np.int64))]
+            window = torch.from_numpy(tokens.row(row).astype(np.int64))[None]
+            logits = network(window).logits[0, torch.from_numpy(places.row(row).astype(np.int64))]
             wanted = torch.from_numpy(ids.row(row).astype(np.int64))
             total += F.cross_entropy(logits.float(), wanted, reduction="sum").item()
             count += len(wanted)
@@ -217,12 +217,12 @@ def speed(folder: Path) -> None:
     print(f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores\n")
     print("| vocabulary | way | tokens/s | loop bf16, times |\n|---|---|---|---|")
     for vocabulary in VOCABULARIES:
-        found: dict[str, list[float]] = {way: [] for way in WAYS}
+        rates: dict[str, list[float]] = {way: [] for way in WAYS}
         for seed in range(ROUNDS):
             for way in WAYS:
                 steps = 60 if way.startswith("loop") else 12
-                found[way].append(measure(way, folder, vocabulary, steps, seed)["speed/tokens_per_second"])
-        medians = {way: statistics.median(values) for way, values in found.items()}
+                rates[way].append(measure(way, folder, vocabulary, steps, seed)["speed/tokens_per_second"])
+        medians = {way: statistics.median(values) for way, values in rates.items()}
         for way, median in medians.items():
             print(f"| {vocabulary:,} | {way} | {median:,.0f} | {medians[WAYS[0]] / median:.2f} |", flush=True)
 

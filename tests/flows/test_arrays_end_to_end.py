@@ -79,7 +79,7 @@ def test_two_workers_learn_what_one_learns(tmp_path: Path, alone: tuple[dict[str
         optimizer * (2 if zero == "null" else 1), rel=0.1
     )
     page = (Path(two["stages"]["report"]["path"]) / "report.md").read_text()
-    assert "pictures/s at the end" in page and "tokens" not in page
+    assert "images/s at the end" in page and "tokens" not in page
 
 
 @pytest.mark.parametrize("zero", ["1", "2"])

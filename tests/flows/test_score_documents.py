@@ -51,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertForMaskedLM(BertConfig(**tiny.NETWORK.config, vocab_size=size, initializer_range=0.5)).save_pretrained(folder)
     network, reader = PseudoLikelihood.open(folder, 32, 3, torch.device("cpu")), Texts(CleanConfig(), folder)
     normal = reader.tokens([[text] for text in texts(200, seed=1)])
-    surprisals = network.surprises(normal).mean()
+    surprisals = network.surprisals(normal).mean()
     baseline = Baseline.of({SCORE: surprisals, "tokens": by_document(normal).lengths})
     made = tmp_path_factory.mktemp("job") / "detector"
     DocumentDetector(network, folder, reader, float(np.quantile(surprisals, 0.99)), baseline, "body", None).save(made)

@@ -45,8 +45,8 @@ def test_the_lowest_loss_is_the_best_and_failures_are_told() -> None:
 
 
 def test_pictures_are_told_as_pictures() -> None:
-    page = sweep.page("tiny", [Trial({"seed": "0"}, error="no"), Trial({"seed": "1"}, "a", 4.5, 1000.0, "pictures")])
-    assert "| pictures/s |" in page and "| 1 | 4.5000 | 1,000 | a |" in page
+    page = sweep.page("tiny", [Trial({"seed": "0"}, error="no"), Trial({"seed": "1"}, "a", 4.5, 1000.0, "images")])
+    assert "| images/s |" in page and "| 1 | 4.5000 | 1,000 | a |" in page
 
 
 def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ def curve(recipe: str, home: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_curve_is_what_it_was(recipe: str, tmp_path: Path) -> None:
     golden = json.loads(CURVES.read_text())
-    found = curve(recipe, tmp_path)
+    losses = curve(recipe, tmp_path)
     if golden["machine"] == machine():
-        assert found == golden["curves"][recipe]
+        assert losses == golden["curves"][recipe]
         return
-    for ours, theirs in zip(found["losses"], golden["curves"][recipe]["losses"], strict=True):
+    for ours, theirs in zip(losses["losses"], golden["curves"][recipe]["losses"], strict=True):
         assert ours == pytest.approx(theirs, rel=ELSEWHERE)
 
 

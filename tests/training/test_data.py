@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_prep.shards.rows import Ragged
 from tests.training import tiny
 from training.config import OrderConfig
-from training.data import Corpus, Stream, Succession, ahead, micro_batches, worker_samples
+from training.data import ConsecutiveStreams, Corpus, Stream, ahead, micro_batches, worker_samples
 
 
 @given(
@@ -30,9 +30,9 @@ def test_the_workers_shares_make_up_the_global_batch(batch: int, world: int, mic
 
 def test_reading_is_a_function_of_the_sample_numbers() -> None:
     stream = Stream([Corpus("tiny", tiny.table())], 7, OrderConfig(block=8, window=4), tiny.masked)
-    whole = stream.read(np.arange(900, 932))
+    expected = stream.read(np.arange(900, 932))
     halves = [stream.read(np.arange(900, 916)), stream.read(np.arange(916, 932))]
-    for name, column in whole.items():
+    for name, column in expected.items():
         if isinstance(column, Ragged):
             parts = np.concatenate([half[name].values for half in halves])  # type: ignore[union-attr]
             np.testing.assert_array_equal(column.values, parts)
@@ -66,19 +66,19 @@ def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int,
     corpora = [Corpus("a", tiny.table(50), 3.0), Corpus("b", tiny.table(30, seed=9), 1.0)]
     order, batch = OrderConfig(block=4, window=4, length_window=8), 12
     drawn = Stream(corpora, 7, order.model_copy(update={"length_window": None}), tiny.masked)
-    whole = Stream(corpora, 7, order, tiny.masked, global_batch=batch)
+    stream = Stream(corpora, 7, order, tiny.masked, global_batch=batch)
     spread = []
     for step in (0, 3, 9):
-        expected = whole.read(np.arange(step * batch, (step + 1) * batch))["seen"]
+        expected = stream.read(np.arange(step * batch, (step + 1) * batch))["seen"]
         parts = micro_batches(batch, world, micro)
         shares = [worker_samples(step, batch, parts, rank, world) for rank in range(world)]
         streams = [Stream(corpora, 7, order, tiny.masked, global_batch=batch) for _ in range(world)]
         read = [streams[rank].read(shares[rank][part])["seen"] for part in range(parts) for rank in range(world)]
-        found = Ragged.concat([column for column in read if isinstance(column, Ragged)])
-        assert isinstance(expected, Ragged) and np.array_equal(found.values, expected.values)
+        rows_read = Ragged.concat([column for column in read if isinstance(column, Ragged)])
+        assert isinstance(expected, Ragged) and np.array_equal(rows_read.values, expected.values)
         plain = drawn.read(np.arange(step * batch, (step + 1) * batch))["seen"]
         assert isinstance(plain, Ragged)
-        spread.append((np.ptp(found.lengths), np.ptp(plain.lengths)))
+        spread.append((np.ptp(rows_read.lengths), np.ptp(plain.lengths)))
     assert sum(like for like, _ in spread) < sum(unlike for _, unlike in spread) / 2
     with pytest.raises(ValueError, match="needs global_batch"):
         Stream(corpora, 7, order, tiny.masked)
@@ -86,14 +86,14 @@ def test_a_step_of_like_lengths_is_the_same_on_any_number_of_workers(world: int,
 
 def test_one_stream_follows_another_at_the_step_asked() -> None:
     short, long = (Stream([Corpus(n, tiny.table(50, seed=s))], 7, OrderConfig()) for n, s in (("a", 0), ("b", 1)))
-    both = Succession(short, long, begins=24)
+    stream = ConsecutiveStreams(short, long, begins=24)
     for samples, alone in (
         (np.arange(16, 24), short.read(np.arange(16, 24))),
         (np.arange(24, 32), long.read(np.arange(8))),
     ):
-        np.testing.assert_array_equal(both.read(samples)["input"].values, alone["input"].values)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(stream.read(samples)["input"].values, alone["input"].values)  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="samples 20 to 27 span the change at 24"):
-        both.read(np.arange(20, 28))
+        stream.read(np.arange(20, 28))
 
 
 def test_reading_ahead_keeps_the_order_and_raises_where_it_failed() -> None:

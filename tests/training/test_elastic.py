@@ -39,12 +39,12 @@ def _run(worker: Worker, folder: Path, zero: int | None, **options: Any) -> dict
     }
 
 
-def _runs(worker: Worker, root: Path, whole: bool, changes: list[Change]) -> dict[Any, Any]:
+def _runs(worker: Worker, root: Path, uninterrupted: bool, changes: list[Change]) -> dict[Any, Any]:
     """Uninterrupted runs at every stage, and runs that go on from the middle of others."""
-    found: dict[Any, Any] = {}
-    if whole:
+    results: dict[Any, Any] = {}
+    if uninterrupted:
         for zero in STAGES:
-            found[zero] = _run(worker, root / f"{worker.world}-{zero}", zero)
+            results[zero] = _run(worker, root / f"{worker.world}-{zero}", zero)
     for change in changes:
         world, before, now = change
         folder = root / f"{world}-{before}-to-{worker.world}-{now}"
@@ -53,8 +53,8 @@ def _runs(worker: Worker, root: Path, whole: bool, changes: list[Change]) -> dic
             assert half.position.step == HALF
             shutil.copytree(half.folder, folder / half.folder.name)
         worker.barrier()
-        found[change] = _run(worker, folder, now)
-    return found
+        results[change] = _run(worker, folder, now)
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +66,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[Any, Any]]:
     # What goes on bit by bit comes first: ZeRO-3 leaves its own linear layer to the rest of a process's life.
     back = [(world, stage, stage) for world in (2, 1, 3) for stage in STAGES]
     two = in_group(2, _runs, root, True, [])[0]
-    one = in_group(1, _runs, root, True, [*same, *turned])[0]
+    alone = in_group(1, _runs, root, True, [*same, *turned])[0]
     three = in_group(3, _runs, root, True, same)[0]
-    return {1: one, 2: {**two, **in_group(2, _runs, root, False, [*back, *turned])[0]}, 3: three}
+    return {1: alone, 2: {**two, **in_group(2, _runs, root, False, [*back, *turned])[0]}, 3: three}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 3), (3, 2)])
 def test_another_number_of_workers(before: int, now: int, stage: int | None, runs: dict[int, dict[Any, Any]]) -> None:
-    went_on, whole = runs[now][before, stage, stage], runs[before][stage]
+    went_on, uninterrupted = runs[now][before, stage, stage], runs[before][stage]
     assert went_on["resumed_from"] == HALF
-    assert went_on["losses"] == pytest.approx(whole["losses"][HALF:], abs=1e-5)
+    assert went_on["losses"] == pytest.approx(uninterrupted["losses"][HALF:], abs=1e-5)
     assert went_on["losses"] == pytest.approx(runs[1][None]["losses"][HALF:], abs=1e-5)
-    assert went_on["validation"] == pytest.approx(whole["validation"], abs=1e-5)
+    assert went_on["validation"] == pytest.approx(uninterrupted["validation"], abs=1e-5)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -92,8 +92,8 @@ def test_another_stage(now: int, runs: dict[int, dict[Any, Any]]) -> None:
     changes = [change for change in runs[now] if isinstance(change, tuple) and change[1] != change[2]]
     assert len(changes) == len(STAGES)
     for change in changes:
-        whole = runs[2][change[1]]["losses"]
-        assert runs[now][change]["losses"] == pytest.approx(whole[HALF:], abs=1e-5), change
+        uninterrupted = runs[2][change[1]]["losses"]
+        assert runs[now][change]["losses"] == pytest.approx(uninterrupted[HALF:], abs=1e-5), change
 
 
 SEEDS = range(12)
@@ -101,7 +101,7 @@ SEEDS = range(12)
 
 def _noisy(worker: Worker, root: Path, go_on: bool) -> list[float]:
     """Validation losses after training with dropout, by seed of the dropout."""
-    found = []
+    curves = []
     for seed in SEEDS:
         folder = root / str(seed)
         if go_on:
@@ -115,16 +115,16 @@ def _noisy(worker: Worker, root: Path, go_on: bool) -> list[float]:
         training.seed = seed
         summary = training.run()
         assert summary["resumed_from"] == (12 if go_on else 0)
-        found.append(summary["validation/mlm"])
-    return found
+        curves.append(summary["validation/mlm"])
+    return curves
 
 
 @pytest.mark.slow
 def test_with_dropout_another_number_of_workers_is_as_good(tmp_path: Path) -> None:
     """Each worker draws its own noise, so curves differ; their mean does not."""
-    whole = torch.tensor(in_group(2, _noisy, tmp_path, False)[0], dtype=torch.float64)
+    uninterrupted = torch.tensor(in_group(2, _noisy, tmp_path, False)[0], dtype=torch.float64)
     went_on = torch.tensor(in_group(1, _noisy, tmp_path, True)[0], dtype=torch.float64)
-    difference = went_on - whole
+    difference = went_on - uninterrupted
     error = float(difference.std()) / len(SEEDS) ** 0.5
-    assert 0 < error < 0.002 * float(whole.mean())  # what the test can tell apart
+    assert 0 < error < 0.002 * float(uninterrupted.mean())  # what the test can tell apart
     assert abs(float(difference.mean())) < 3 * error

@@ -17,10 +17,10 @@ from training.job import METRICS, Job
 STEPS = 120
 
 
-def quiet(made: Job, **placement: Any) -> Job:
+def quiet(noisy: Job, **placement: Any) -> Job:
     """The job without dropout, placed elsewhere."""
-    made.network.config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    return Job.model_validate({**made.model_dump(), "placement": {**made.placement.model_dump(), **placement}})
+    noisy.network.config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return Job.model_validate({**noisy.model_dump(), "placement": {**noisy.placement.model_dump(), **placement}})
 
 
 @pytest.fixture
@@ -33,22 +33,22 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        yield made
+        yield ray_cluster
     finally:
         launch.stop_ray()
-        made.shutdown()
+        ray_cluster.shutdown()
 
 
 @pytest.mark.slow
 def test_a_lost_node_costs_its_workers_and_nothing_else(tmp_path: Path, cluster: Any) -> None:
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    whole = quiet(job(tmp_path, steps=STEPS))
-    launch.run(whole)
+    uninterrupted = quiet(job(tmp_path, steps=STEPS))
+    launch.run(uninterrupted)
     struck = quiet(
-        Job.model_validate({**whole.model_dump(), "work": str(tmp_path / "struck")}),
+        Job.model_validate({**uninterrupted.model_dump(), "work": str(tmp_path / "struck")}),
         workers=2, min_workers=1, zero=2, checkpoint_every=5, ray_address=cluster.address,
     )  # fmt: skip
     lost = threading.Event()
@@ -65,7 +65,7 @@ def test_a_lost_node_costs_its_workers_and_nothing_else(tmp_path: Path, cluster:
     assert lost.is_set()
     assert 10 <= summary["resumed_from"] < STEPS
     assert len(summary["bytes_held"]) == 1  # of the workers at the end
-    assert losses(struck.work) == pytest.approx(losses(whole.work), abs=1e-4)
+    assert losses(struck.work) == pytest.approx(losses(uninterrupted.work), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -74,10 +74,10 @@ def test_what_ray_noted_of_a_run_may_be_torn(tmp_path: Path) -> None:
 
     Ours reports nothing to Ray, so there is none; and one that is there belongs to a name that is never used again.
     """
-    whole = quiet(job(tmp_path, steps=60))
-    launch.run(whole)
+    uninterrupted = quiet(job(tmp_path, steps=60))
+    launch.run(uninterrupted)
     struck = quiet(
-        Job.model_validate({**whole.model_dump(), "work": str(tmp_path / "struck")}),
+        Job.model_validate({**uninterrupted.model_dump(), "work": str(tmp_path / "struck")}),
         workers=2, checkpoint_every=5, max_failures=0,
     )  # fmt: skip
     killed = threading.Event()
@@ -95,4 +95,4 @@ def test_what_ray_noted_of_a_run_may_be_torn(tmp_path: Path) -> None:
     finally:
         launch.stop_ray()
     assert summary["resumed_from"] >= 5
-    assert losses(struck.work) == pytest.approx(losses(whole.work), abs=1e-4)
+    assert losses(struck.work) == pytest.approx(losses(uninterrupted.work), abs=1e-4)

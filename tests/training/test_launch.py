@@ -19,7 +19,7 @@ from data_prep.errors import UserError
 from data_prep.shards.format import ShardWriter
 from tests.training import tiny
 from training import launch
-from training.job import METRICS, Job, ShardsOf
+from training.job import METRICS, CorpusShards, Job
 
 
 def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = None, **placement: Any) -> Job:
@@ -33,7 +33,7 @@ def job(folder: Path, *, steps: int = 12, workers: int = 1, zero: int | None = N
         _tokenizer(folder / "tokenizer")
     return Job.model_validate(
         {
-            "corpora": [ShardsOf(name="tiny", folder=str(shards / "train"))],
+            "corpora": [CorpusShards(name="tiny", folder=str(shards / "train"))],
             "held_out": str(shards / "validation"),
             "kind": "text",
             "preprocessor": str(folder / "tokenizer"),
@@ -63,28 +63,28 @@ def losses(path: str) -> dict[int, float]:
 
 
 def test_a_job_survives_json(tmp_path: Path) -> None:
-    made = job(tmp_path)
-    assert Job.model_validate_json(made.model_dump_json()) == made
+    pretraining = job(tmp_path)
+    assert Job.model_validate_json(pretraining.model_dump_json()) == pretraining
 
 
 def test_in_this_process(tmp_path: Path) -> None:
-    made = job(tmp_path)
-    summary = launch.run(made)
+    pretraining = job(tmp_path)
+    summary = launch.run(pretraining)
     assert summary["step"] == 12 and summary["resumed_from"] == 0
-    assert sorted(losses(made.work)) == list(range(1, 13))
-    assert AutoModel.from_pretrained(made.out).config.hidden_size == 32
-    assert launch.run(made)["resumed_from"] == 12  # nothing left to do
+    assert sorted(losses(pretraining.work)) == list(range(1, 13))
+    assert AutoModel.from_pretrained(pretraining.out).config.hidden_size == 32
+    assert launch.run(pretraining)["resumed_from"] == 12  # nothing left to do
 
 
 def test_a_damaged_shard_is_named_and_never_trained_on(tmp_path: Path) -> None:
-    made = job(tmp_path)
+    pretraining = job(tmp_path)
     path = tmp_path / "shards" / "train" / "shard-00000.arrow"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"shard-00000\.arrow"):
-        launch.run(made)
-    assert not Path(made.out).exists()
+        launch.run(pretraining)
+    assert not Path(pretraining.out).exists()
 
 
 def test_a_job_that_ray_cannot_reach_is_one_sentence(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_a_job_that_ray_cannot_reach_is_one_sentence(tmp_path: Path) -> None:
 def test_a_compiled_network_learns_the_same_and_is_opened_as_any_other(tmp_path: Path) -> None:
     curves = {}
     for compiled in (False, True):
-        made = job(tmp_path / str(compiled), steps=6, compile=compiled)
-        made.network.config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-        launch.run(made)
-        curves[compiled] = losses(made.work)
+        pretraining = job(tmp_path / str(compiled), steps=6, compile=compiled)
+        pretraining.network.config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        launch.run(pretraining)
+        curves[compiled] = losses(pretraining.work)
     assert curves[True] == pytest.approx(curves[False], rel=1e-5)
     weights = [AutoModel.from_pretrained(job(tmp_path / str(c)).out).state_dict() for c in (False, True)]
     assert list(weights[0]) == list(weights[1])
@@ -109,9 +109,9 @@ def test_a_compiled_network_learns_the_same_and_is_opened_as_any_other(tmp_path:
 @pytest.mark.slow
 def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
     try:
-        whole = job(tmp_path, steps=60, workers=2, zero=2, checkpoint_every=5)
-        launch.run(whole)
-        struck = Job.model_validate({**whole.model_dump(), "work": str(tmp_path / "struck")})
+        uninterrupted = job(tmp_path, steps=60, workers=2, zero=2, checkpoint_every=5)
+        launch.run(uninterrupted)
+        struck = Job.model_validate({**uninterrupted.model_dump(), "work": str(tmp_path / "struck")})
         killed = threading.Event()
         threading.Thread(target=_kill_a_worker, args=(Path(struck.work), 12, killed), daemon=True).start()
         summary = launch.run(struck)
@@ -119,7 +119,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(tmp_path: Path) -> None:
         launch.stop_ray()
     assert killed.is_set()
     assert summary["resumed_from"] >= 5
-    assert losses(struck.work) == losses(whole.work)
+    assert losses(struck.work) == losses(uninterrupted.work)
 
 
 def _kill_a_worker(work: Path, at: int, killed: threading.Event) -> None:

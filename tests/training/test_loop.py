@@ -35,9 +35,9 @@ def test_loss_falls_and_every_weight_moves() -> None:
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 7, 23, 24, 100])
 def test_the_mean_does_not_depend_on_micro_batches(micro_batch: int) -> None:
-    whole = tiny.losses(dropout=0.0, steps=4)
+    expected = tiny.losses(dropout=0.0, steps=4)
     cut = tiny.losses(dropout=0.0, steps=4, placement=PlacementConfig(micro_batch=micro_batch))
-    assert cut == pytest.approx(whole, abs=3e-6)
+    assert cut == pytest.approx(expected, abs=3e-6)
 
 
 def test_recomputed_activations_change_nothing() -> None:
@@ -52,7 +52,7 @@ def test_bf16_follows_fp32() -> None:
 @pytest.mark.parametrize("zero", [None, 2])
 def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
     placement = PlacementConfig(zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
-    whole = tiny.losses(placement=placement)
+    uninterrupted = tiny.losses(placement=placement)
     first: list[dict[str, Any]] = []
     stopping = _Stop(at=8, records=first)
     with pytest.raises(_StopError):
@@ -60,14 +60,14 @@ def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
     rest: list[dict[str, Any]] = []
     summary = tiny.training(placement=placement, checkpoints=tmp_path, log=rest.append).run()
     assert summary["resumed_from"] == 5
-    assert [r["train/loss"] for r in first if "train/loss" in r] == whole[:8]
-    assert [r["train/loss"] for r in rest if "train/loss" in r] == whole[5:]
+    assert [r["train/loss"] for r in first if "train/loss" in r] == uninterrupted[:8]
+    assert [r["train/loss"] for r in rest if "train/loss" in r] == uninterrupted[5:]
 
 
 def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float], list[float]]:
     placement = PlacementConfig(workers=2, zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
-    whole: list[dict[str, Any]] = []
-    tiny.training(worker, placement=placement, log=whole.append).run()
+    uninterrupted: list[dict[str, Any]] = []
+    tiny.training(worker, placement=placement, log=uninterrupted.append).run()
     stopping = _Stop(at=8, records=[], every_rank=worker)
     with pytest.raises(_StopError):
         training = tiny.training(worker, placement=placement, checkpoints=folder)
@@ -76,16 +76,16 @@ def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float]
     rest: list[dict[str, Any]] = []
     tiny.training(worker, placement=placement, checkpoints=folder, log=rest.append).run()
     return (
-        [r["train/loss"] for r in whole if "train/loss" in r][5:],
+        [r["train/loss"] for r in uninterrupted if "train/loss" in r][5:],
         [r["train/loss"] for r in rest if "train/loss" in r],
     )
 
 
 @pytest.mark.parametrize("zero", [2, 3])
 def test_two_workers_resume_bit_equal(tmp_path: Path, zero: int) -> None:
-    whole, resumed = in_group(2, _resume_on_two, tmp_path, zero)[0]
+    uninterrupted, resumed = in_group(2, _resume_on_two, tmp_path, zero)[0]
     assert len(resumed) == 7
-    assert resumed == whole
+    assert resumed == uninterrupted
 
 
 def test_evaluation_is_the_same_on_any_number_of_workers() -> None:

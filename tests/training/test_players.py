@@ -16,7 +16,7 @@ from tests.training.tiny_players import Contrastive, Game, Noisy
 from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import checkpoint_state
-from training.engines.plain import PlainEngine, Unplayed
+from training.engines.plain import FrozenEngine, PlainEngine
 
 
 def test_what_was_frozen_stays_frozen() -> None:
@@ -24,7 +24,7 @@ def test_what_was_frozen_stays_frozen() -> None:
     before = {name: p.clone() for name, p in game.first.named_parameters()}
     training = tiny.training(game)
     training.run()
-    assert isinstance(training.engines["still"], Unplayed)
+    assert isinstance(training.engines["still"], FrozenEngine)
     assert [p.requires_grad for p in game.first.parameters()] == [False, False, True, True]
     assert [torch.equal(p, before[name]) for name, p in game.first.named_parameters()] == [True, True, False, False]
     assert not any(p.requires_grad for p in game.still.parameters())
@@ -35,13 +35,13 @@ def test_what_was_frozen_stays_frozen() -> None:
 def test_a_game_resumes_bit_equal(tmp_path: Path, zero: Any) -> None:
     """With the weights of the network that nobody plays, which `after_step` changes."""
     placement = PlacementConfig(checkpoint_every=3, zero=zero)
-    whole = tiny.losses(Game, placement=placement)
-    told: list[Any] = []
-    stopping = tiny.training(tiny.seeded(Game), placement=placement, checkpoints=tmp_path, log=told.append)
-    stopping.stop = lambda: len(told) >= 4
+    uninterrupted = tiny.losses(Game, placement=placement)
+    records: list[Any] = []
+    stopping = tiny.training(tiny.seeded(Game), placement=placement, checkpoints=tmp_path, log=records.append)
+    stopping.stop = lambda: len(records) >= 4
     stopping.run()
     resumed = tiny.losses(Game, placement=placement, checkpoints=tmp_path)
-    assert resumed == whole[-len(resumed) :] and 0 < len(resumed) < len(whole)
+    assert resumed == uninterrupted[-len(resumed) :] and 0 < len(resumed) < len(uninterrupted)
 
 
 def _game(worker: Worker) -> list[float]:
@@ -89,21 +89,21 @@ def _with_norm(worker: Worker) -> str:
 
 
 def test_batch_statistics_of_a_part_are_refused(tmp_path: Path) -> None:
-    said = "BatchNorm1d 1 of 'model' computes statistics of a batch"
-    assert all(said in text and "placement.workers to 1" in text for text in in_group(2, _with_norm))
+    message = "BatchNorm1d 1 of 'model' computes statistics of a batch"
+    assert all(message in text and "placement.workers to 1" in text for text in in_group(2, _with_norm))
     with pytest.raises(UserError, match=r"placement\.micro_batch to null"):
         tiny.training(tiny.seeded(Contrastive, norm=True), placement=PlacementConfig(micro_batch=5))
     placement = PlacementConfig(checkpoint_every=3)
     options: dict[str, Any] = {"options": {"norm": True}, "placement": placement}
-    whole = tiny.losses(Contrastive, **options)
-    told: list[Any] = []
+    uninterrupted = tiny.losses(Contrastive, **options)
+    records: list[Any] = []
     stopping = tiny.training(
-        tiny.seeded(Contrastive, norm=True), placement=placement, checkpoints=tmp_path, log=told.append
+        tiny.seeded(Contrastive, norm=True), placement=placement, checkpoints=tmp_path, log=records.append
     )
-    stopping.stop = lambda: len(told) >= 4
+    stopping.stop = lambda: len(records) >= 4
     stopping.run()
     resumed = tiny.losses(Contrastive, **options, checkpoints=tmp_path)
-    assert resumed == whole[-len(resumed) :] and 0 < len(resumed) < len(whole)
+    assert resumed == uninterrupted[-len(resumed) :] and 0 < len(resumed) < len(uninterrupted)
 
 
 @pytest.mark.parametrize(
@@ -120,21 +120,21 @@ def test_batch_statistics_of_a_part_are_refused(tmp_path: Path) -> None:
 def test_the_state_of_any_optimizer_is_kept(tmp_path: Path, make: Any) -> None:
     def engine() -> PlainEngine:
         torch.manual_seed(0)
-        made = PlainEngine(nn.Linear(5, 3), TrainConfig(steps=9), Worker())
-        made.optimizer = make(made.module.parameters())
-        return made
+        plain = PlainEngine(nn.Linear(5, 3), TrainConfig(steps=9), Worker())
+        plain.optimizer = make(plain.module.parameters())
+        return plain
 
     def step(of: PlainEngine, number: int) -> None:
         x = torch.linspace(-1, 1, 20).view(4, 5) * (number + 1)
         of.backward(of.module(x).square().mean())
         of.step(0.05)
 
-    one, other = engine(), engine()
+    trained, other = engine(), engine()
     for number in range(3):
-        step(one, number)
-    checkpoint_state.write(one, tmp_path, 0)
+        step(trained, number)
+    checkpoint_state.write(trained, tmp_path, 0)
     checkpoint_state.restore(other, tmp_path)
     for number in range(3, 6):
-        step(one, number)
+        step(trained, number)
         step(other, number)
-    assert all(torch.equal(a, b) for a, b in zip(one.module.parameters(), other.module.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(trained.module.parameters(), other.module.parameters(), strict=True))

@@ -21,14 +21,14 @@ def test_linear() -> None:
 
 
 def test_cosine_halves_in_the_middle_and_never_reaches_zero() -> None:
-    found = rates("cosine", steps=12)
-    assert found[4] == 1 and found[8] == pytest.approx(0.5) and 0 < found[-1] < 0.05
+    rates_by_step = rates("cosine", steps=12)
+    assert rates_by_step[4] == 1 and rates_by_step[8] == pytest.approx(0.5) and 0 < rates_by_step[-1] < 0.05
 
 
 def test_warmup_stable_decay() -> None:
     config = TrainConfig(steps=10, lr=1.0, warmup_steps=2, schedule="warmup-stable-decay", decay_steps=3)
-    found = [learning_rate(step, config) for step in range(10)]
-    assert found == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4])
+    rates_by_step = [learning_rate(step, config) for step in range(10)]
+    assert rates_by_step == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4])
 
 
 def test_constant() -> None:

@@ -79,12 +79,14 @@ def whole() -> dict[str, Any]:
     return outcome(Worker(), None, None)
 
 
-def the_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def the_same(actual: dict[str, Any], wanted: dict[str, Any]) -> None:
     for name in NAMES:
-        assert found["curves"][name] == pytest.approx(wanted["curves"][name], abs=5e-6), name
-    assert found["validation"] == pytest.approx(wanted["validation"], abs=5e-6)
+        assert actual["curves"][name] == pytest.approx(wanted["curves"][name], abs=5e-6), name
+    assert actual["validation"] == pytest.approx(wanted["validation"], abs=5e-6)
     for name, weight in wanted["weights"].items():
-        torch.testing.assert_close(found["weights"][name], weight, atol=3e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            actual["weights"][name], weight, atol=3e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_targets_lie_as_unevenly_as_is_said() -> None:
@@ -133,9 +135,9 @@ def test_workers_and_zero_stages(world: int, whole: dict[str, Any]) -> None:
         zero, _ = case
         # Every rank ends with the same weights, those of one worker that took the batch whole.
         for rank in range(world):
-            found = results[rank][case]
+            result = results[rank][case]
             if rank == 0:
-                the_same(found, whole)
+                the_same(result, whole)
             elif zero != 3:  # there, rank 0 alone need see them whole
                 for name, weight in results[0][case]["weights"].items():
-                    assert torch.equal(found["weights"][name], weight), (case, rank, name)
+                    assert torch.equal(result["weights"][name], weight), (case, rank, name)

@@ -46,14 +46,14 @@ def run(worker: Worker, **placement: Any) -> tuple[list[float], dict[str, torch.
         **{"steps": STEPS, "schedule": "constant", "clip": 0.0, **adam},
     )
     training.run()
-    found = [record["train/loss"] for record in records if "train/loss" in record]
-    return worker.gather(found)[0], {name: p.detach().clone() for name, p in objective.network.named_parameters()}
+    losses = [record["train/loss"] for record in records if "train/loss" in record]
+    return worker.gather(losses)[0], {name: p.detach().clone() for name, p in objective.network.named_parameters()}
 
 
-def matches(found: Any, wanted: Any) -> None:
-    assert found[0] == pytest.approx(wanted[0], abs=2e-6)
+def matches(actual: Any, wanted: Any) -> None:
+    assert actual[0] == pytest.approx(wanted[0], abs=2e-6)
     for name, weight in wanted[1].items():
-        torch.testing.assert_close(found[1][name], weight, atol=2e-6, rtol=1e-5, msg=name)
+        torch.testing.assert_close(actual[1][name], weight, atol=2e-6, rtol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 24, 12, 7, 1])
@@ -70,8 +70,8 @@ def _all_placements(worker: Worker) -> dict[Any, Any]:
 @pytest.mark.parametrize("world", [2, 3])
 def test_any_number_of_workers_and_any_zero_stage_give_the_same(world: int) -> None:
     alone = {"plain": reference(), "zero": run(Worker(), zero=0)}
-    for found in in_group(world, _all_placements):
-        for placement, result in found.items():
+    for by_placement in in_group(world, _all_placements):
+        for placement, result in by_placement.items():
             matches(result, alone["zero" if "zero" in placement else "plain"])
 
 
@@ -91,15 +91,15 @@ def test_dropout_is_alike_in_both_passes() -> None:
 def test_resume_is_bit_equal(tmp_path: Path, zero: Any) -> None:
     placement = PlacementConfig(micro_batch=12, checkpoint_every=3, zero=zero)
     options: dict[str, Any] = {"options": {"dropout": 0.2}, "placement": placement}
-    whole = tiny.losses(Contrastive, **options)
-    told: list[Any] = []
+    uninterrupted = tiny.losses(Contrastive, **options)
+    records: list[Any] = []
     stopping = tiny.training(
-        tiny.seeded(Contrastive, dropout=0.2), placement=placement, checkpoints=tmp_path, log=told.append
+        tiny.seeded(Contrastive, dropout=0.2), placement=placement, checkpoints=tmp_path, log=records.append
     )
-    stopping.stop = lambda: len(told) >= 4
+    stopping.stop = lambda: len(records) >= 4
     stopping.run()
     resumed = tiny.losses(Contrastive, **options, checkpoints=tmp_path)
-    assert resumed == whole[-len(resumed) :] and 0 < len(resumed) < len(whole)
+    assert resumed == uninterrupted[-len(resumed) :] and 0 < len(resumed) < len(uninterrupted)
 
 
 def _evaluate(worker: Worker) -> dict[str, float]:
@@ -110,8 +110,8 @@ def _evaluate(worker: Worker) -> dict[str, float]:
 def test_evaluation_sees_whole_batches_too() -> None:
     alone = tiny.training(tiny.seeded(Contrastive)).evaluate()
     assert set(alone) == {"validation/loss", "validation/info-nce", "validation/accuracy"}
-    for found in in_group(3, _evaluate):
-        assert found == pytest.approx(alone, abs=1e-6)
+    for evaluation in in_group(3, _evaluate):
+        assert evaluation == pytest.approx(alone, abs=1e-6)
 
 
 def test_running_statistics_are_those_of_one_pass() -> None:
@@ -121,5 +121,5 @@ def test_running_statistics_are_those_of_one_pass() -> None:
 
 
 def test_training_learns() -> None:
-    told = tiny.losses(Contrastive, steps=60)
-    assert sum(told[-5:]) < 0.8 * sum(told[:5])
+    losses = tiny.losses(Contrastive, steps=60)
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])

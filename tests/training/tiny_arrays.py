@@ -1,4 +1,4 @@
-"""Tables and pictures small enough to learn in a second, and trainings of every auto-encoder on them."""
+"""Tables and images small enough to learn in a second, and trainings of every auto-encoder on them."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ def vectors(rows: int = 400, seed: int = 0) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def pictures(rows: int = 400, seed: int = 0, shape: tuple[int, int, int] = (1, 9, 7)) -> np.ndarray:
+def images(rows: int = 400, seed: int = 0, shape: tuple[int, int, int] = (1, 9, 7)) -> np.ndarray:
     """[rows, *shape] uint8: a bright rectangle on dark ground, somewhere."""
     random = np.random.default_rng(seed)
-    found = random.integers(0, 30, (rows, *shape)).astype(np.uint8)
-    for picture in found:
+    values = random.integers(0, 30, (rows, *shape)).astype(np.uint8)
+    for image in values:
         top, left = random.integers(shape[1] - 3), random.integers(shape[2] - 3)
-        picture[:, top : top + 3, left : left + 3] = 220
-    return found
+        image[:, top : top + 3, left : left + 3] = 220
+    return values
 
 
 def photographs(rows: int = 64, seed: int = 0, side: int = 16) -> np.ndarray:
     """[rows, 3, side, side] uint8: smooth colours with an edge across, as in photographs."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side] / side
-    found = np.empty((rows, 3, side, side))
-    for picture in found:
+    values = np.empty((rows, 3, side, side))
+    for image in values:
         slope, edge = random.normal(size=(2, 3, 1, 1)), random.normal(size=3)
-        picture[:] = 128 + 40 * (slope[0] * x + slope[1] * y)
-        picture += 60 * random.normal(size=(3, 1, 1)) * (edge[0] * (x - 0.5) + edge[1] * (y - 0.5) > 0.2 * edge[2])
-    return np.clip(found, 0, 255).astype(np.uint8)
+        image[:] = 128 + 40 * (slope[0] * x + slope[1] * y)
+        image += 60 * random.normal(size=(3, 1, 1)) * (edge[0] * (x - 0.5) + edge[1] * (y - 0.5) > 0.2 * edge[2])
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 BITS = NetworkConfig(architecture="mlp", config={"hidden": [24], "bottleneck": 8})
@@ -68,7 +68,7 @@ CODEC = NetworkConfig(
 )
 VQ = {"codes": "vq", "size": 32, "dimension": 4}
 
-# name of a case: objective, its options, network, whether rows are pictures
+# name of a case: objective, its options, network, whether rows are images
 CASES: dict[str, tuple[str, dict[str, Any], NetworkConfig, bool]] = {
     "autoencoder": ("autoencoder", {}, MLP, False),
     "tied": ("autoencoder", {}, TIED, False),
@@ -106,15 +106,15 @@ def training(
     **train: Any,
 ) -> Training:
     """A training of a case, ready to run."""
-    name, usual, usual_network, is_pictures = {**CASES, **FEATURES}[case]
-    make = pictures if is_pictures else vectors
+    name, usual, usual_network, is_images = {**CASES, **FEATURES}[case]
+    make = images if is_images else vectors
     inputs = make() if rows is None else rows
     settings = {"global_batch": 24, "steps": 12, "lr": 5e-3, "log_every": 1, "weight_decay": 0.0}
     torch.manual_seed(SEED)
     objective = build(
         ObjectiveConfig(name=name, options={**usual, **(options or {})}),
         {"model": network or usual_network},
-        DataFacts("images" if is_pictures else "table", ("input",), inputs.shape[1:]),
+        DataFacts("images" if is_images else "table", ("input",), inputs.shape[1:]),
         "cpu",
     )
     spoil = build_corruption(noise or CORRUPTED.get(case) or NoneConfig(kind="none"))

@@ -18,13 +18,13 @@ from training.config import OrderConfig, PlacementConfig, TrainConfig
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker
 from training.loop import Training
-from training.objective import AnyTurn, Base, Batch, Loss, Networks, Turn, Whole
+from training.objective import AnyTurn, BaseObjective, Batch, Loss, Networks, Turn, WholeBatchTurn
 
 TEMPERATURE = 0.2
 VIEW = 7  # number of a draw
 
 
-class Arrays(Base):
+class Arrays(BaseObjective):
     """Batches of vectors."""
 
     unit = "rows"
@@ -67,7 +67,7 @@ class Contrastive(Arrays):
         return {**rows, **views}
 
     def turns(self, phase: str, step: int) -> Sequence[AnyTurn]:
-        return [Whole("model", self._features, info_nce)]
+        return [WholeBatchTurn("model", self._features, info_nce)]
 
     def _features(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
         return {name: networks["model"](batch[name]) for name in ("one", "two")}
@@ -100,9 +100,9 @@ class Game(Arrays):
             return Loss({"distance": F.softplus(score).sum()})
 
         def maker(networks: Networks, batch: Batch) -> Loss:
-            made = networks["first"](batch["input"])
-            kept = (networks["still"](made) - batch["target"]).square().sum()
-            return Loss({"distance": F.softplus(-networks["second"](made)).sum() + kept})
+            output = networks["first"](batch["input"])
+            kept = (networks["still"](output) - batch["target"]).square().sum()
+            return Loss({"distance": F.softplus(-networks["second"](output)).sum() + kept})
 
         return [Turn("second", rows, critic), Turn("first", rows, maker)]
 
@@ -122,8 +122,8 @@ class Noisy(Arrays):
 
     def turns(self, phase: str, step: int) -> Sequence[AnyTurn]:
         def loss(networks: Networks, batch: Batch) -> Loss:
-            made = networks["model"](batch["input"])
-            return Loss({"error": (made + torch.randn_like(made) - batch["input"]).square().sum()})
+            output = networks["model"](batch["input"])
+            return Loss({"error": (output + torch.randn_like(output) - batch["input"]).square().sum()})
 
         return [Turn("model", lambda batch: {"error": float(batch["input"].numel())}, loss)]
 
@@ -169,5 +169,5 @@ def losses(kind: Any, worker: Worker | None = None, options: dict[str, Any] | No
     """The training losses of one run, step by step, on every worker."""
     records: list[dict[str, Any]] = []
     training(seeded(kind, **(options or {})), worker, log=records.append, **more).run()
-    found = [record["train/loss"] for record in records if "train/loss" in record]
-    return (worker or Worker()).gather(found)[0]
+    curve = [record["train/loss"] for record in records if "train/loss" in record]
+    return (worker or Worker()).gather(curve)[0]

@@ -1,13 +1,13 @@
-"""Which of a channel's tables a value is coded by: a class of how much goes on around it in the channels before.
+"""Which of a channel's tables a value is coded by: its class, by the activity around it in the channels before.
 
     activity_c(place) = Σ_{d<c} own_d · min(|ŷ_d|, LARGE)  +  around_d · Σ_{8 neighbours} min(|ŷ_d|, LARGE)
     class             = how many of the channel's limits are at most that
 
-A picture is smooth here and rough there, and what the networks learned of a channel holds for all places together.
-Coded channel by channel, every value has all of the channels before, on all sides, to tell what kind of place it is
-at (channels by channels: Minnen & Singh 2020; classes of activity: Wu & Memon 1997, CALIC).
+Images are smooth in some places and rough in others, while the learned distribution of a channel is the same for all
+places. Coded channel by channel, every value has all of the channels before, on all sides, to classify its place by
+(channels by channels: Minnen & Singh 2020; classes of activity: Wu & Memon 1997, CALIC).
 
-Weights are those of least squares, none negative, from which |ŷ_c| of training pictures is guessed; limits are
+Weights are those of least squares, none negative, from which |ŷ_c| of training images is guessed; limits are
 quantiles of the guess. Both are then whole numbers: whoever decodes adds and compares whole numbers alone, and finds
 the classes of whoever encoded, on any machine.
 """
@@ -36,12 +36,12 @@ class Contexts:
 
     @property
     def classes(self) -> int:
-        """How many there are."""
+        """Number of classes."""
         return len(self.limits) + 1
 
 
 class Activity:
-    """Of the channels that are known so far, of pictures [N, h, w]."""
+    """The activity of images [N, h, w] in the channels that are coded so far."""
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape
@@ -49,39 +49,41 @@ class Activity:
         self.around: list[np.ndarray] = []
 
     def add(self, values: np.ndarray) -> None:
-        """The next channel's, int32 in the order of the shape."""
-        large = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
-        padded = np.pad(large, [(0, 0), (1, 1), (1, 1)])
+        """Add the next channel's values, int32 in the order of the shape."""
+        magnitudes = np.minimum(np.abs(values.reshape(self.shape).astype(np.int64)), LARGE)
+        padded = np.pad(magnitudes, [(0, 0), (1, 1), (1, 1)])
         height, width = self.shape[1:]
-        whole = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
-        self.own.append(large.ravel())
-        self.around.append((whole - large).ravel())
+        totals = sum(padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
+        self.own.append(magnitudes.ravel())
+        self.around.append((totals - magnitudes).ravel())
 
     def classes(self, contexts: Contexts) -> np.ndarray:
-        """int64 [N · h · w], of the next channel."""
-        found = np.zeros(int(np.prod(self.shape)), np.int64)
+        """Classes of the places of the next channel, int64 [N · h · w]."""
+        activity = np.zeros(int(np.prod(self.shape)), np.int64)
         for weights, features in ((contexts.own, self.own), (contexts.around, self.around)):
             for weight, feature in zip(weights, features, strict=True) if weights else ():
                 if weight:
-                    found += weight * feature
-        return np.searchsorted(np.array(contexts.limits, np.int64), found, side="right")
+                    activity += weight * feature
+        return np.searchsorted(np.array(contexts.limits, np.int64), activity, side="right")
 
 
 def fitted(activity: Activity, values: np.ndarray, telling: Sequence[int], classes: int) -> Contexts:
-    """The contexts of the next channel, whose values of training pictures these are; `telling` channels are asked."""
+    """The contexts of the next channel, fitted to its `values` in training images; by the channels `telling` alone."""
     from scipy.optimize import nnls
 
-    wanted = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)
-    if not telling or wanted.mean() < SILENT or classes == 1:
+    magnitudes = np.minimum(np.abs(values.ravel()), LARGE).astype(np.float64)
+    if not telling or magnitudes.mean() < SILENT or classes == 1:
         return Contexts()
-    features = np.stack([part[d] for part in (activity.own, activity.around) for d in telling]).astype(np.float64)
-    products = features @ features.T / len(wanted)
+    stacked = [by_channel[d] for by_channel in (activity.own, activity.around) for d in telling]
+    features = np.stack(stacked).astype(np.float64)
+    products = features @ features.T / len(magnitudes)
     root = np.linalg.cholesky(products + RIDGE * np.trace(products) / len(products) * np.eye(len(products)))
-    found = nnls(root.T, np.linalg.solve(root, features @ wanted / len(wanted)), maxiter=100 * len(products))[0]
-    if not found.any():
+    target = np.linalg.solve(root, features @ magnitudes / len(magnitudes))
+    coefficients = nnls(root.T, target, maxiter=100 * len(products))[0]
+    if not coefficients.any():
         return Contexts()
     weights = np.zeros((2, len(activity.own)), np.int64)
-    weights[:, list(telling)] = np.round(FINEST * found / found.max()).astype(np.int64).reshape(2, -1)
+    weights[:, list(telling)] = np.round(FINEST * coefficients / coefficients.max()).astype(np.int64).reshape(2, -1)
     own, around = (tuple(row.tolist()) for row in weights)
     guessed = np.sort(weights[0] @ np.stack(activity.own) + weights[1] @ np.stack(activity.around))
     places = (len(guessed) * (1 - SHARE ** np.arange(1, classes))).astype(int)

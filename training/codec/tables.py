@@ -5,7 +5,7 @@
 
 A channel is coded class by class. A value outside its table is written as the escape, and in 16 plain bits after its
 class. Tables are made once, when a network is exported: what it learned of a channel (`Tables.of`), and how that is
-another thing for each class of places, counted in training pictures (`Tables.by_class`). Everybody who codes with it
+another thing for each class of places, counted in training images (`Tables.by_class`). Everybody who codes with it
 reads the same numbers.
 
 The range coder is `constriction`'s. It takes probabilities as floats and makes them integers of 24 bits, n symbols a
@@ -37,7 +37,7 @@ WIDEST = 1 << 11  # farthest value of a table from 0
 TAIL = 2.0**-17  # probability left out of a table on either side
 PLAIN = 1 << 16  # values written without a table
 NO_CONTEXTS = Contexts()
-PLACES = 1 << 15  # of training pictures, beyond which classes hardly change and memory grows
+PLACES = 1 << 15  # of training images, beyond which classes hardly change and memory grows
 LEARNED = 16.0  # places that a learned distribution counts as
 
 
@@ -57,23 +57,24 @@ class Table:
         return symbols
 
     def problem(self, channel: int) -> str:
-        """What is wrong with it as the table of that channel."""
+        """What is wrong with it as the table of that channel; empty where nothing is."""
         numbers = [self.lowest, *self.contexts.own, *self.contexts.around, *self.contexts.limits]
         numbers += [count for counts in self.counts for count in counts]
         if not all(type(number) is int for number in numbers):
             return "a number is not whole"
-        whole = all(sum(counts) == TOTAL and min(counts) >= 1 for counts in self.counts)
-        if not whole or {len(counts) for counts in self.counts} != {len(self.counts[0])} or len(self.counts[0]) < 2:
+        is_normalised = all(sum(counts) == TOTAL and min(counts) >= 1 for counts in self.counts)
+        lengths = {len(counts) for counts in self.counts}
+        if not is_normalised or lengths != {len(self.counts[0])} or len(self.counts[0]) < 2:
             return f"counts of a channel do not add up to {TOTAL}"
-        before = {len(weights) for weights in (self.contexts.own, self.contexts.around)}
-        if len(self.counts) != self.contexts.classes or (self.contexts.limits and before != {channel}):
+        num_channels_before = {len(weights) for weights in (self.contexts.own, self.contexts.around)}
+        if len(self.counts) != self.contexts.classes or (self.contexts.limits and num_channels_before != {channel}):
             return "contexts of a channel do not fit it"
         return ""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Of every channel."""
+    """The tables of all channels."""
 
     channels: tuple[Table, ...]
 
@@ -87,29 +88,29 @@ class Tables:
         exact.load_state_dict(prior.state_dict())
         with torch.no_grad():
             bits = exact(values.expand(1, len(prior.weights), len(values)).cpu())[0]
-        return cls(tuple(_table(of.numpy()) for of in torch.exp2(-bits)))
+        return cls(tuple(_table(probabilities.numpy()) for probabilities in torch.exp2(-bits)))
 
     @classmethod
-    def fitted(cls, model: CompressiveAutoencoder, pictures: Iterable[Tensor]) -> Tables:
-        """Of a trained model and batches of training pictures [B, C, H, W], all of one size; as many as are needed."""
+    def fitted(cls, model: CompressiveAutoencoder, images: Iterable[Tensor]) -> Tables:
+        """Tables of a trained model, by as many batches of training images [B, C, H, W] of one size as are needed."""
         import torch
 
         training = model.training
         model.eval()
         latents: list[np.ndarray] = []
         with torch.no_grad():
-            for batch in pictures:
+            for batch in images:
                 latents.append(model.encode(batch).cpu().numpy())
-                if sum(one[:, 0].size for one in latents) >= PLACES:
+                if sum(batch_latents[:, 0].size for batch_latents in latents) >= PLACES:
                     break
         model.train(training)
         return cls.of(model.prior).by_class(np.concatenate(latents).astype(np.int32), model.options.classes)
 
     def by_class(self, latents: np.ndarray, classes: int) -> Tables:
-        """With so many classes of places at most, counted in latents int32 [N, C, h, w] of training pictures.
+        """With so many classes of places at most, counted in latents int32 [N, C, h, w] of training images.
 
         What is not met often is left to the channel's distribution, which counts as LEARNED places of every class. A
-        channel has classes only where those counted in one half of the pictures save bits in the other.
+        channel has classes only where those counted in one half of the images save bits in the other.
         """
         activity = Activity(len(latents), *latents.shape[2:])
         telling: list[int] = []
@@ -130,13 +131,13 @@ class Tables:
 
     @classmethod
     def load(cls, folder: Path) -> Tables:
-        """UserError where there are none, or none that can be used."""
+        """Read what `save` wrote. Raises UserError where it is missing or cannot be used."""
         path = folder / FILE
         try:
-            found = json.loads(path.read_bytes())
-            if (found["format"], found["total"]) != (FORMAT, TOTAL):
-                raise ValueError(f"format {found['format']}, total {found['total']}")
-            tables = tuple(_read(one) for one in found["channels"])
+            content = json.loads(path.read_bytes())
+            if (content["format"], content["total"]) != (FORMAT, TOTAL):
+                raise ValueError(f"format {content['format']}, total {content['total']}")
+            tables = tuple(_read(channel) for channel in content["channels"])
             for number, table in enumerate(tables):
                 if problem := table.problem(number):
                     raise ValueError(problem)
@@ -145,15 +146,16 @@ class Tables:
         return cls(tables)
 
     def bits(self, latents: np.ndarray) -> float:
-        """What the tables ask for whole numbers [C, h, w]; `encode` comes within two words of it."""
-        activity, found = Activity(1, *latents.shape[1:]), 0.0
+        """Bits of whole numbers [C, h, w] by the tables; the bytes of `encode` are at most two words more."""
+        activity, num_bits = Activity(1, *latents.shape[1:]), 0.0
         for table, channel in zip(self.channels, latents, strict=True):
             values = channel.astype(np.int32).ravel()
             symbols, counts = table.symbols(values), np.array(table.counts)
-            met = counts[activity.classes(table.contexts), symbols]
-            found += float(np.log2(TOTAL / met).sum()) + math.log2(PLAIN) * int((symbols == counts.shape[1] - 1).sum())
+            frequencies = counts[activity.classes(table.contexts), symbols]
+            num_escapes = int((symbols == counts.shape[1] - 1).sum())
+            num_bits += float(np.log2(TOTAL / frequencies).sum()) + math.log2(PLAIN) * num_escapes
             activity.add(values)
-        return found
+        return num_bits
 
     def encode(self, latents: np.ndarray) -> bytes:
         """Bytes of whole numbers [C, h, w], each at most LARGEST either way."""
@@ -163,12 +165,12 @@ class Tables:
             values = channel.ravel()
             classes = activity.classes(table.contexts)
             for number, counts in enumerate(table.counts):
-                some = values[classes == number]
-                symbols = table.symbols(some)
+                class_values = values[classes == number]
+                symbols = table.symbols(class_values)
                 encoder.encode(symbols, _model(counts))
                 outside = symbols == len(counts) - 1
                 if outside.any():
-                    encoder.encode(some[outside] + np.int32(LARGEST), _library().model.Uniform(PLAIN))
+                    encoder.encode(class_values[outside] + np.int32(LARGEST), _library().model.Uniform(PLAIN))
             activity.add(values)
         return encoder.get_compressed().astype("<u4").tobytes()
 
@@ -179,24 +181,24 @@ class Tables:
         plain = _library().model.Uniform(PLAIN)
         decoder = _library().queue.RangeDecoder(np.frombuffer(raw, "<u4").astype(np.uint32))
         activity = Activity(1, height, width)
-        found = np.empty((len(self.channels), height * width), np.int32)
+        latents = np.empty((len(self.channels), height * width), np.int32)
         try:
-            for table, values in zip(self.channels, found, strict=True):
+            for table, values in zip(self.channels, latents, strict=True):
                 classes = activity.classes(table.contexts)
                 for number, counts in enumerate(table.counts):
                     places = np.flatnonzero(classes == number)
                     symbols = decoder.decode(_model(counts), len(places))
                     outside = symbols == len(counts) - 1
-                    some = symbols + np.int32(table.lowest)
+                    class_values = symbols + np.int32(table.lowest)
                     if outside.any():
-                        some[outside] = decoder.decode(plain, int(outside.sum())) - np.int32(LARGEST)
-                    values[places] = some
+                        class_values[outside] = decoder.decode(plain, int(outside.sum())) - np.int32(LARGEST)
+                    values[places] = class_values
                 activity.add(values)
         except AssertionError as error:  # constriction's word for bytes that no encoder made
             raise ValueError(str(error)) from None
         if not decoder.maybe_exhausted():
             raise ValueError("something follows the last symbol")
-        return found.reshape(-1, height, width)
+        return latents.reshape(-1, height, width)
 
 
 def _with_classes(table: Table, contexts: Contexts, classes: np.ndarray, values: np.ndarray) -> Table:
@@ -204,10 +206,10 @@ def _with_classes(table: Table, contexts: Contexts, classes: np.ndarray, values:
     symbols, half = table.symbols(values), len(values) // 2
     learned = np.array(table.counts[0], np.float64)
 
-    def counted(some: slice) -> tuple[tuple[int, ...], ...]:
-        met = np.tile(LEARNED / TOTAL * learned, (contexts.classes, 1))
-        np.add.at(met, (classes[some], symbols[some]), 1)
-        return tuple(map(_shared_out, met))
+    def counted(selection: slice) -> tuple[tuple[int, ...], ...]:
+        weights = np.tile(LEARNED / TOTAL * learned, (contexts.classes, 1))
+        np.add.at(weights, (classes[selection], symbols[selection]), 1)
+        return tuple(map(_shared_out, weights))
 
     shares = np.array(counted(slice(half)))[classes[half:], symbols[half:]] / learned[symbols[half:]]
     if not contexts.limits or np.log2(shares).sum() <= 0:
@@ -215,9 +217,9 @@ def _with_classes(table: Table, contexts: Contexts, classes: np.ndarray, values:
     return Table(table.lowest, counted(slice(None)), contexts)
 
 
-def _read(found: dict[str, Any]) -> Table:
-    contexts = Contexts(**{name: tuple(values) for name, values in found["contexts"].items()})
-    return Table(found["lowest"], tuple(map(tuple, found["counts"])), contexts)
+def _read(channel: dict[str, Any]) -> Table:
+    contexts = Contexts(**{name: tuple(values) for name, values in channel["contexts"].items()})
+    return Table(channel["lowest"], tuple(map(tuple, channel["counts"])), contexts)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -236,14 +238,14 @@ def _table(probabilities: np.ndarray) -> Table:
     below, above = np.cumsum(probabilities), np.cumsum(probabilities[::-1])[::-1]
     inside = np.flatnonzero((below > TAIL) & (above > TAIL))
     first, last = (int(inside[0]), int(inside[-1])) if len(inside) else (WIDEST, WIDEST)
-    kept = probabilities[first : last + 1]
-    return Table(first - WIDEST, (_shared_out(np.append(kept, max(0.0, 1 - kept.sum()))),))
+    inner = probabilities[first : last + 1]
+    return Table(first - WIDEST, (_shared_out(np.append(inner, max(0.0, 1 - inner.sum()))),))
 
 
 def _shared_out(probabilities: np.ndarray) -> tuple[int, ...]:
     """TOTAL in proportion, at least 1 each, what is left over to the largest remainders."""
     shares = probabilities / probabilities.sum() * (TOTAL - len(probabilities))
     counts = 1 + np.floor(shares).astype(np.int64)
-    left = TOTAL - int(counts.sum())
-    counts[np.argsort(counts - 1 - shares, kind="stable")[:left]] += 1
+    remainder = TOTAL - int(counts.sum())
+    counts[np.argsort(counts - 1 - shares, kind="stable")[:remainder]] += 1
     return tuple(counts.tolist())

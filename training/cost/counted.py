@@ -1,4 +1,4 @@
-"""What an objective costs, by rows of its `example`: parameters, operations of a step, the memory of both passes.
+"""The cost of an objective on rows of its `example`: parameters, operations of a step, memory of both passes.
 
     example ─► corruption ─► drawn ─► collate ─► prepare ─► each turn's loss and its gradient
 
@@ -47,7 +47,7 @@ STEPS = 1000  # that phases divide, for their shares
 
 @dataclass(frozen=True)
 class Cost:
-    """Of an objective, and of one worker's micro-batch."""
+    """The cost of an objective, and of one worker's micro-batch."""
 
     parameters: int  # of all players
     unit: str  # what input is counted in
@@ -67,7 +67,7 @@ def price(
     precision: str,
     device: str = "cpu",
 ) -> Cost:
-    """Of a recipe's objective with so many rows at once. Raises UserError where networks and data do not fit."""
+    """The cost of a recipe's objective with `rows` at once. Raises UserError where networks and data do not fit."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
@@ -83,34 +83,34 @@ def price(
 def cost_of(
     objective: Objective, specials: Specials | None, corruption: CorruptionConfig | None, rows: int, precision: str
 ) -> Cost:
-    """The same of an objective that is built. Its networks are left in training mode."""
-    seen = example(objective, ROWS, specials, corruption)
-    batch = objective.collate(seen)
+    """The cost of an objective that is built. Its networks are left in training mode."""
+    example_rows = example(objective, ROWS, specials, corruption)
+    batch = objective.collate(example_rows)
     shape = transformer_of(objective) if specials is not None else None
     activations = 0.0
     if shape is None:
-        tried = max(1, min(rows, VALUES // _row_values(objective)))
-        small = max(1, tried // 2)
+        num_tried = max(1, min(rows, VALUES // _row_values(objective)))
+        num_fewer = max(1, num_tried // 2)
 
         def peak(count: int) -> float:
             return _peak(objective, example(objective, count, specials, corruption), precision)
 
-        most = peak(tried)
-        by_row = (most - peak(small)) / (tried - small) if tried > small else most
-        activations = max(most + by_row * (rows - tried), 0.0)
+        peak_bytes = peak(num_tried)
+        by_row = (peak_bytes - peak(num_fewer)) / (num_tried - num_fewer) if num_tried > num_fewer else peak_bytes
+        activations = max(peak_bytes + by_row * (rows - num_tried), 0.0)
     return Cost(
         parameters=num_parameters(objective),
         unit=objective.unit,
         row_units=objective.positions(batch) / ROWS,
         row_targets=len(batch["target_ids"]) / ROWS if "target_ids" in batch else 0.0,
-        row_flops=(objective.flops(batch) or counted_flops(objective, seen)) / ROWS,
+        row_flops=(objective.flops(batch) or counted_flops(objective, example_rows)) / ROWS,
         activations=activations,
         shape=shape,
     )
 
 
 def num_parameters(objective: Objective) -> int:
-    """Of all players: what is frozen is no part of them, and what they share counts once."""
+    """Parameters of all players: frozen networks do not count, and shared parameters count once."""
     return sum({id(p): p.numel() for module in players(objective).values() for p in module.parameters()}.values())
 
 
@@ -136,13 +136,13 @@ def transformer_of(objective: Objective) -> Transformer | None:
     return shape_of(config) if all(isinstance(getattr(config, name, None), int) for name in needed) else None
 
 
-# -- rows of nothing --------------------------------------------------------------------------------------------------
+# -- made-up rows -----------------------------------------------------------------------------------------------------
 
 
 def example(
     objective: Objective, n: int, specials: Specials | None, corruption: CorruptionConfig | None, at: str | None = None
 ) -> Rows:
-    """n rows of nothing, corrupted as the recipe says and changed by the objective's own draws.
+    """n made-up rows, corrupted as the recipe says and changed by the objective's own draws.
 
     at: leave rows that are corrupted at another moment as they are before it, and drawn by nothing.
     """
@@ -159,11 +159,11 @@ def example(
 def uncorrupted(rows: Rows, corruption: Corruption) -> Rows:
     """Rows without the columns that a corruption writes, and with those it needs: every item begins a unit."""
     column = rows["input"] if "input" in rows else rows["seen"]
-    others = {name: value for name, value in rows.items() if name not in corruption.writes}
+    columns = {name: value for name, value in rows.items() if name not in corruption.writes}
     missing = [name for name in corruption.config.needs.columns if name not in rows]
     if isinstance(column, Ragged):
-        others |= {name: Ragged(np.ones(len(column.values), np.uint8), column.offsets) for name in missing}
-    return {**others, "input": column}
+        columns |= {name: Ragged(np.ones(len(column.values), np.uint8), column.offsets) for name in missing}
+    return {**columns, "input": column}
 
 
 def _row_values(objective: Objective) -> int:
@@ -182,23 +182,23 @@ def counted_flops(objective: Objective, rows: Rows) -> float:
     for phase in phases:
         for turn in objective.turns(phase.name, 0):
             counter = FlopCounterMode(display=False)
-            _pass(objective, turn, rows, "fp32", counter, _Live())
-            total += counter.get_total_flops() * phase.steps / sum(each.steps for each in phases)
+            _pass(objective, turn, rows, "fp32", counter, _LiveBytes())
+            total += counter.get_total_flops() * phase.steps / sum(each_phase.steps for each_phase in phases)
     return float(total)
 
 
 def _peak(objective: Objective, rows: Rows, precision: str) -> float:
-    """Bytes beside gradients at their most, in the costliest phase."""
-    most = 0.0
+    """Peak bytes without gradients, in the costliest phase."""
+    highest = 0.0
     for phase in objective.phases(STEPS):
         for turn in objective.turns(phase.name, 0):
-            live = _Live()
-            kept = _pass(objective, turn, rows, precision, nullcontext(), live)
-            most = max(most, live.peak - kept)
-    return most
+            live = _LiveBytes()
+            gradient_bytes = _pass(objective, turn, rows, precision, nullcontext(), live)
+            highest = max(highest, live.peak - gradient_bytes)
+    return highest
 
 
-def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer: Any, live: _Live) -> int:
+def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer: Any, live: _LiveBytes) -> int:
     """One turn, forward and backward, watched; bytes of the gradients, which are thrown away."""
     nets = {name: module.train() for name, module in objective.networks().items()}
     device = next(p.device for module in players(objective).values() for p in module.parameters())
@@ -212,14 +212,14 @@ def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer
             paid = sum(loss_of(turn, nets, batch).sums.values())
         paid.backward()  # type: ignore[union-attr]
     del paid, batch
-    kept = 0
+    gradient_bytes = 0
     for module in nets.values():
-        kept += sum(p.grad.nbytes for p in module.parameters() if p.grad is not None)
+        gradient_bytes += sum(p.grad.nbytes for p in module.parameters() if p.grad is not None)
         module.zero_grad(set_to_none=True)
-    return kept
+    return gradient_bytes
 
 
-class _Live(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of tensors that are made inside, until each is freed; `peak` is the most of them at once.
 
     A meta tensor has no number to branch on; it is taken as 1. What asks is whether a mask is full, and in an example
@@ -235,15 +235,15 @@ class _Live(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             return torch.ones((), dtype=args[0].dtype).item()
-        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        inputs = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
-                self._see(tensor.untyped_storage(), given)
+                self._see(tensor.untyped_storage(), inputs)
         return result
 
-    def _see(self, storage: torch.UntypedStorage, given: set[int]) -> None:
-        if storage in self._seen or id(storage) in given:  # a view, or a result in place
+    def _see(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:
+        if storage in self._seen or id(storage) in inputs:  # a view, or a result in place
             return
         size = storage.nbytes()
         self._seen.add(storage)

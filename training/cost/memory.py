@@ -1,4 +1,4 @@
-"""How much memory a training worker needs, part by part.
+"""The memory that a training worker needs, part by part.
 
     process        interpreter and libraries
     weights        4 bytes a parameter; gradients 4, Adam's moments 8. ZeRO 1, 2 and 3 divide moments, gradients and
@@ -73,9 +73,9 @@ def memory(
     device: str,
     process: str = "worker",
 ) -> Memory:
-    """Of one worker at its peak; `parameters` are all of the network's, `process` one of PROCESS."""
+    """The memory of one worker at its peak; `parameters` are all of the network's, `process` is one of PROCESS."""
     size = float(parameters * FP32)
-    kept = activations(shape, batch, precision, device, placement.activation_checkpointing)
+    activation_bytes = activations(shape, batch, precision, device, placement.activation_checkpointing)
     states = _states(size, placement)
     if device == "cuda":
         host = 0.0
@@ -88,12 +88,15 @@ def memory(
             host += states["weights"]
             states["weights"] = 0.0
         buffers = _gpu_buffers(size, placement)
-        inside = {name: value * RESERVED for name, value in {**states, "buffers": buffers, "activations": kept}.items()}
+        inside = {
+            name: value * RESERVED
+            for name, value in {**states, "buffers": buffers, "activations": activation_bytes}.items()
+        }
         return Memory(process=0.0, **inside, host=host)
     base = PROCESS[process] + (0 if placement.zero is None else DEEPSPEED)
     buffers = _cpu_buffers(size, placement, batch, shape.vocabulary * shape.hidden * FP32)
     gaps = GAPS if placement.zero is None else GAPS_DEEPSPEED
-    return Memory(process=base, **states, buffers=buffers, activations=kept * gaps[precision])
+    return Memory(process=base, **states, buffers=buffers, activations=activation_bytes * gaps[precision])
 
 
 def counted_memory(
@@ -105,7 +108,7 @@ def counted_memory(
     peak: float | None = None,
     share: float = 1.0,
 ) -> Memory:
-    """Of one worker at its peak, for networks whose activations no formula tells.
+    """The memory of one worker at its peak, for networks whose activations follow from no formula.
 
     peak: bytes of a worker on the CPU that was watched with that share of the rows; what is no state there is told
     as activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.
@@ -114,13 +117,19 @@ def counted_memory(
     states = _states(size, placement)
     if optimizer == "sgd":
         states["moments"] = 0.0
-    again = size if accumulated else 0.0
+    accumulated_gradients = size if accumulated else 0.0
     if peak is None:
-        inside = {**states, "buffers": _gpu_buffers(size, placement) + again, "activations": cost.activations}
+        inside = {
+            **states,
+            "buffers": _gpu_buffers(size, placement) + accumulated_gradients,
+            "activations": cost.activations,
+        }
         return Memory(process=0.0, **{name: value * RESERVED for name, value in inside.items()})
     extra = 0 if placement.zero is None else DEEPSPEED
-    rest = max(peak - OTHER_PROCESS["worker"] - extra - sum(states.values()), 0.0)
-    return Memory(process=OTHER_PROCESS[process] + extra, **states, buffers=again, activations=rest / share)
+    remaining = max(peak - OTHER_PROCESS["worker"] - extra - sum(states.values()), 0.0)
+    return Memory(
+        process=OTHER_PROCESS[process] + extra, **states, buffers=accumulated_gradients, activations=remaining / share
+    )
 
 
 def activations(shape: Transformer, batch: Batch, precision: str, device: str, checkpointing: bool) -> float:
@@ -158,9 +167,9 @@ def _cpu_buffers(size: float, placement: PlacementConfig, batch: Batch, largest:
     Offload frees nothing here, where the host's memory is the device's; it adds its own buffers.
     """
     workers = placement.workers
-    again = size if batch.accumulated else 0.0  # gradients while activations are at their most
+    accumulated_gradients = size if batch.accumulated else 0.0  # gradients while activations are at their most
     if not placement.zero:
-        return again + (min(size, SUM_BUCKET) if workers > 1 else 0.0)
+        return accumulated_gradients + (min(size, SUM_BUCKET) if workers > 1 else 0.0)
     bucket = min(size, placement.zero_settings.reduce_bucket_size * FP32)
     if placement.zero == 3:
         # Each worker's part of the weights twice more, whole weights while a step lasts, gradients in the bucket and
@@ -168,11 +177,11 @@ def _cpu_buffers(size: float, placement: PlacementConfig, batch: Batch, largest:
         offloaded = 2 * size / workers if placement.offload_optimizer else 0.0
         return size / workers + 2 * size + bucket * (2.4 if workers == 1 else 4.3) + offloaded
     # The part that this worker updates, apart from the whole, and its gradients; gradients until the bucket is full.
-    found = 2 * size / workers + 0.5 * size + bucket
-    kept = size if workers > 1 and size < ARENA else 0.0  # by each of gloo's threads, until its next collective
+    buffers = 2 * size / workers + 0.5 * size + bucket
+    arena_bytes = size if workers > 1 and size < ARENA else 0.0  # by each of gloo's threads, until its next collective
     if placement.offload_optimizer:
-        return found + 2 * size / workers + 2 * largest + THREADS / 2 * kept
-    return found + THREADS * kept
+        return buffers + 2 * size / workers + 2 * largest + THREADS / 2 * arena_bytes
+    return buffers + THREADS * arena_bytes
 
 
 def _gpu_buffers(size: float, placement: PlacementConfig) -> float:
@@ -184,8 +193,7 @@ def _gpu_buffers(size: float, placement: PlacementConfig) -> float:
     bucket = chosen.reduce_bucket_size * FP32
     if placement.zero == 3:
         live = min(size, (chosen.max_live_parameters + chosen.prefetch_bucket_size) * FP32)
-        again = (
-            0.0 if placement.offload_optimizer else size / placement.workers
-        )  # what Adam updates, beside the weights
-        return bucket + live + again
+        # What Adam updates, beside the weights.
+        updated_weights = 0.0 if placement.offload_optimizer else size / placement.workers
+        return bucket + live + updated_weights
     return bucket * (2 if overlap else 1) + size / placement.workers + min(size, bucket)

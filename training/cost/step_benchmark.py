@@ -1,6 +1,6 @@
 """Some steps of training on made-up rows, timed: `python -m training.cost.step_benchmark RANK FOLDER SETTINGS …`.
 
-    settings ─► one process per worker ─► the training loop as it is ─► Measured: seconds of a step, bytes at the peak
+    settings ─► one process per worker ─► the training loop as it is ─► seconds of a step, bytes at the peak
 
 What `sesame plan` calibrates by, on a network of one and of three layers, and what it is compared with, on all of them.
 Networks without layers of one kind are small: their steps are timed whole.
@@ -40,7 +40,7 @@ SHARD_VALUES = 1 << 22  # at most, of the shards that rows are read from
 WARM_UP = 2  # steps that are not counted: allocation, choice of kernels
 
 
-class Facts(Settings):
+class PlainFacts(Settings):
     """`DataFacts` as plain values, without folders."""
 
     kind: str
@@ -55,7 +55,7 @@ class Facts(Settings):
     roles: dict[str, int] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: DataFacts) -> Facts:
+    def of(cls, data: DataFacts) -> PlainFacts:
         tokens = data.specials
         return cls(
             kind=data.kind,
@@ -95,7 +95,7 @@ class StepBenchmark(Settings):
 
     objective: ObjectiveConfig
     network: NetworkConfig
-    facts: Facts
+    facts: PlainFacts
     corruption: AnyCorruption
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     order: OrderConfig = Field(default_factory=OrderConfig)
@@ -112,7 +112,7 @@ class StepBenchmark(Settings):
         from data_prep.shards.format import Shards, ShardWriter
         from training.cost.counted import example
         from training.data import Corpus, Stream
-        from training.job import augmented, on_load
+        from training.job import augmented, corruption_on_load
         from training.objectives import build
 
         data = self.facts.data()
@@ -122,7 +122,7 @@ class StepBenchmark(Settings):
         writer = ShardWriter(Path(tempfile.mkdtemp(dir=folder)), count)
         writer.write(rows)
         writer.close()
-        changed = augmented(self.augment, on_load(self.corruption, data.specials))
+        changed = augmented(self.augment, corruption_on_load(self.corruption, data.specials))
         stream = Stream([Corpus("example", Shards(writer.folder))], 0, self.order, changed)
         train = TrainConfig(
             steps=self.steps,
@@ -134,8 +134,8 @@ class StepBenchmark(Settings):
         return objective, stream, train
 
 
-class Measured(Settings):
-    """What came of it, by the slowest and the largest of the workers."""
+class StepMeasurement(Settings):
+    """The result of a benchmark: the largest of each number over the workers."""
 
     step_seconds: float  # median; of equal steps
     mean_seconds: float = 0.0  # of a step, with what comes between steps
@@ -143,10 +143,10 @@ class Measured(Settings):
     peak_bytes: int  # anonymous resident memory; 0 where the system does not tell
 
 
-def measure(*benchmarks: StepBenchmark) -> list[Measured]:
+def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
     """Run benchmarks of one number of workers, one after another, in processes of their own.
 
-    Those inherit this one's priority. Raises UserError with their last word if one of them fails.
+    They inherit this one's priority. Raises UserError with the last line of its errors if one of them fails.
     """
     settings = [benchmark.model_dump_json() for benchmark in benchmarks]
     with tempfile.TemporaryDirectory() as folder:
@@ -166,17 +166,18 @@ def measure(*benchmarks: StepBenchmark) -> list[Measured]:
                 worker.kill()
         for worker, (_, errors) in zip(workers, outputs, strict=True):
             if worker.returncode:
-                last = (errors.strip().splitlines() or [f"exit status {worker.returncode}"])[-1]
-                raise UserError(f"a timed step of this training failed: {last}")
+                last_line = (errors.strip().splitlines() or [f"exit status {worker.returncode}"])[-1]
+                raise UserError(f"a timed step of this training failed: {last_line}")
     by_worker = [
-        [Measured.model_validate_json(line) for line in out.splitlines()[-len(benchmarks) :]] for out, _ in outputs
+        [StepMeasurement.model_validate_json(line) for line in output.splitlines()[-len(benchmarks) :]]
+        for output, _ in outputs
     ]
     return [_most(workers) for workers in zip(*by_worker, strict=True)]
 
 
-def _most(by_worker: tuple[Measured, ...]) -> Measured:
-    names = Measured.model_fields
-    return Measured.model_validate({name: max(getattr(worker, name) for worker in by_worker) for name in names})
+def _most(by_worker: tuple[StepMeasurement, ...]) -> StepMeasurement:
+    names = StepMeasurement.model_fields
+    return StepMeasurement.model_validate({name: max(getattr(worker, name) for worker in by_worker) for name in names})
 
 
 def peak_bytes() -> int:
@@ -189,7 +190,7 @@ def peak_bytes() -> int:
     return (sizes["VmHWM"] - sizes["RssFile"] - sizes["RssShmem"]) * 1024
 
 
-def run(benchmark: StepBenchmark, rank: int, folder: Path) -> Measured:
+def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
     """This worker's part of a benchmark."""
     import torch.distributed as dist
 
@@ -208,7 +209,7 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> Measured:
         engine.step = _timed(engine.step, updates, ends)  # type: ignore[method-assign]
     training.run()
     steps = [later - earlier for earlier, later in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
-    return Measured(
+    return StepMeasurement(
         step_seconds=statistics.median(steps),
         mean_seconds=statistics.fmean(steps),
         update_seconds=statistics.median(updates[WARM_UP:]),

@@ -133,9 +133,9 @@ def shape_of(config: Any) -> Transformer:
     Whose parameters do not follow from it (gated feed-forward layers, experts) are counted on the network itself.
     """
     hidden = int(config.hidden_size)
-    pair = bool(getattr(config, "is_encoder_decoder", False))
+    has_decoder = bool(getattr(config, "is_encoder_decoder", False))
     feed_forward = _first(config, "intermediate_size", "hidden_dim", "d_ff", "encoder_ffn_dim", "n_inner")
-    decoder_layers = _first(config, "num_decoder_layers", "decoder_layers") if pair else 0
+    decoder_layers = _first(config, "num_decoder_layers", "decoder_layers") if has_decoder else 0
     causal = architecture_of(config.model_type).causal or getattr(config, "is_decoder", False)
     return Transformer(
         layers=int(config.num_hidden_layers),
@@ -147,7 +147,7 @@ def shape_of(config: Any) -> Transformer:
         types=_first(config, "type_vocab_size"),
         head_size=_first(config, "d_kv", "head_dim") or None,
         decoder_layers=decoder_layers,
-        masked_lm=not (pair or causal),
+        masked_lm=not (has_decoder or causal),
     )
 
 

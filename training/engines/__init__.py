@@ -1,1 +1,1 @@
-"""How a network's parameters are held and updated: plain PyTorch, DeepSpeed ZeRO, offload; and checkpoints."""
+"""Engines, which hold and update a network's parameters (PyTorch, DeepSpeed ZeRO, offload), and checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and good for any number of workers.
+"""Checkpoints: complete or absent, and readable by any number of workers.
 
     work/checkpoints/step-00000100-1f3c/                    every rank's files; see `checkpoint_state`
     work/checkpoints/step-00000100-1f3c/checkpoint.json     written last: without it the folder is not a checkpoint
@@ -100,15 +100,15 @@ def newest(root: Path, identity: dict[str, Any], worker: Worker) -> Checkpoint |
     Damaged ones are named in a warning and set aside. What unfinished attempts left is removed.
     Raises UserError if the newest belongs to another recipe.
     """
-    found: list[Checkpoint] = []
+    checkpoints: list[Checkpoint] = []
     torn: dict[Path, str] = {}
     if worker.leads:
-        found, torn = _survey(root)
+        checkpoints, torn = _survey(root)
         for folder, reason in torn.items():
             _set_aside(folder, [f"{MARKER}: {reason}"])
-    found = worker.gather(found)[0]
+    checkpoints = worker.gather(checkpoints)[0]
     chosen = None
-    for checkpoint in reversed(found):
+    for checkpoint in reversed(checkpoints):
         _check_identity(checkpoint, identity)
         damage = [problem for problems in worker.gather(damaged(checkpoint, worker)) for problem in problems]
         if not damage:
@@ -117,7 +117,7 @@ def newest(root: Path, identity: dict[str, Any], worker: Worker) -> Checkpoint |
         if worker.leads:
             _set_aside(checkpoint.folder, damage)
     if worker.leads:
-        if chosen is None and (found or torn):
+        if chosen is None and (checkpoints or torn):
             log.warning("%s: no checkpoint is whole; training starts from step 0", root)
         for folder in root.glob(UNFINISHED):
             if not (folder / MARKER).exists():
@@ -131,10 +131,10 @@ def at(root: Path, step: int, worker: Worker) -> Checkpoint:
 
     Raises UserError if there is none or it is damaged.
     """
-    found = committed(root)
-    chosen = [checkpoint for checkpoint in found if checkpoint.position.step == step]
+    checkpoints = committed(root)
+    chosen = [checkpoint for checkpoint in checkpoints if checkpoint.position.step == step]
     if not chosen:
-        steps = ", ".join(str(checkpoint.position.step) for checkpoint in found) or "none"
+        steps = ", ".join(str(checkpoint.position.step) for checkpoint in checkpoints) or "none"
         raise UserError(
             f"{root}: no checkpoint of step {step}; there are {steps} "
             "(placement.checkpoint_every and keep_checkpoints say which are kept)."
@@ -158,18 +158,18 @@ def committed(root: Path) -> list[Checkpoint]:
 
 
 def damaged(checkpoint: Checkpoint, worker: Worker) -> list[str]:
-    """What is wrong with the checkpoint's files, one line each; each rank looks at its share."""
+    """What is wrong with the checkpoint's files, one line each; each rank reads its share."""
     files = checkpoint.marker["files"]
     mine = {name: _digest(checkpoint.folder / name) for name in sorted(files)[worker.rank :: worker.world]}
     return [
-        f"{name}: {found if ' ' in found else 'its digest is not the one committed'}"
-        for name, found in mine.items()
-        if found != files[name]
+        f"{name}: {digest if ' ' in digest else 'its digest is not the one committed'}"
+        for name, digest in mine.items()
+        if digest != files[name]
     ]
 
 
 def remove(folder: Path) -> None:
-    """Take the marker away first, so that a half-removed checkpoint is no checkpoint."""
+    """Remove a checkpoint, its marker first, so that a partly removed one does not count."""
     (folder / MARKER).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -186,7 +186,7 @@ def write_whole(path: Path, text: str) -> None:
 
 def _survey(root: Path) -> tuple[list[Checkpoint], dict[Path, str]]:
     """Checkpoints by step and time, and folders whose marker is not whole, with what is wrong with it."""
-    found: list[tuple[int, float, Checkpoint]] = []
+    dated_checkpoints: list[tuple[int, float, Checkpoint]] = []
     torn: dict[Path, str] = {}
     for path in root.glob(f"{UNFINISHED}/{MARKER}"):
         try:
@@ -195,8 +195,8 @@ def _survey(root: Path) -> tuple[list[Checkpoint], dict[Path, str]]:
             torn[path.parent] = str(error)
         else:
             position = Position(marker["step"], marker["samples"], marker["phase"])
-            found.append((position.step, path.stat().st_mtime, Checkpoint(path.parent, position, marker)))
-    return [item[2] for item in sorted(found, key=lambda item: item[:2])], torn
+            dated_checkpoints.append((position.step, path.stat().st_mtime, Checkpoint(path.parent, position, marker)))
+    return [item[2] for item in sorted(dated_checkpoints, key=lambda item: item[:2])], torn
 
 
 def _read_marker(path: Path) -> dict[str, Any]:
@@ -213,18 +213,18 @@ def _read_marker(path: Path) -> dict[str, Any]:
 
 
 def _check_identity(checkpoint: Checkpoint, identity: dict[str, Any]) -> None:
-    for name, wanted in identity.items():
-        found = checkpoint.marker.get(name)
-        if found != wanted:
+    for name, expected in identity.items():
+        value = checkpoint.marker.get(name)
+        if value != expected:
             raise UserError(
-                f"{checkpoint.folder}: this checkpoint was made with {name} {found}, the run asks for "
-                f"{wanted}; restore that setting, or delete the checkpoint to train from the start."
+                f"{checkpoint.folder}: this checkpoint was made with {name} {value}, the run asks for "
+                f"{expected}; restore that setting, or delete the checkpoint to train from the start."
             )
 
 
 def _set_aside(folder: Path, damage: list[str]) -> None:
-    more = f" (and {len(damage) - 1} more files)" if len(damage) > 1 else ""
-    log.warning("%s: damaged, skipped: %s%s", folder, damage[0], more)
+    others = f" (and {len(damage) - 1} more files)" if len(damage) > 1 else ""
+    log.warning("%s: damaged, skipped: %s%s", folder, damage[0], others)
     folder.replace(folder.with_name(f"damaged-{folder.name}"))
 
 
@@ -232,7 +232,7 @@ def _digests(folder: Path, worker: Worker) -> dict[str, str]:
     """Digest of every file in the folder; the ranks share the reading."""
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     mine = {name: _digest(folder / name) for name in names[worker.rank :: worker.world]}
-    return {name: digest for part in worker.gather(mine) for name, digest in part.items()}
+    return {name: digest for digests in worker.gather(mine) for name, digest in digests.items()}
 
 
 def _digest(path: Path) -> str:

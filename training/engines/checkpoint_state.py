@@ -1,4 +1,4 @@
-"""The state of a network and its optimizer as pieces that any number of workers can take up.
+"""The state of a network and its optimizer as pieces that any number of workers can read.
 
 A piece is a run of consecutive elements of one parameter with the optimizer's state of the same elements. Whoever holds
 a piece writes it; whoever needs some elements reads just those, whoever wrote them. So the files know nothing of ZeRO
@@ -70,21 +70,21 @@ def write(state: HasPieces, folder: Path, rank: int) -> None:
 @torch.no_grad()
 def restore(state: HasPieces, folder: Path) -> None:
     """Fill this rank's pieces from what any ranks wrote into `folder`."""
-    with Saved(folder) as saved:
+    with SavedPieces(folder) as saved:
         for pieces in state.pieces(changing=True):
             for piece in pieces:
                 for kind, tensor in piece.tensors.items():
                     saved.read(piece.name, kind, piece.start, tensor)
 
 
-class Saved:
-    """What all ranks wrote into a folder, by parameter and kind. Files are mapped, not read, until asked for."""
+class SavedPieces:
+    """What all ranks wrote into a folder, by parameter and kind. Files are mapped; only what is used is read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.open = ExitStack()
 
-    def __enter__(self) -> Saved:
+    def __enter__(self) -> SavedPieces:
         self.runs: dict[tuple[str, str], list[tuple[int, Any, str]]] = {}  # where each starts, its file and key
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
             file: Any = self.open.enter_context(safe_open(path, "pt"))
@@ -161,12 +161,12 @@ def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
     """The state that the optimizer begins for a small parameter of this one's type, seen by letting it take a step."""
     probe = torch.zeros(2, dtype=parameter.dtype, device=parameter.device, requires_grad=True)
     probe.grad = torch.zeros_like(probe)
-    other = copy.copy(optimizer)
-    other.state = defaultdict(dict)
-    other.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
+    probe_optimizer = copy.copy(optimizer)
+    probe_optimizer.state = defaultdict(dict)
+    probe_optimizer.param_groups = [{**optimizer.param_groups[0], "params": [probe]}]
     with torch.enable_grad():
-        other.step()
-    begun = {kind: value for kind, value in other.state[probe].items() if isinstance(value, Tensor)}
+        probe_optimizer.step()
+    begun = {kind: value for kind, value in probe_optimizer.state[probe].items() if isinstance(value, Tensor)}
     for kind, value in begun.items():
         if value.ndim and value.shape != probe.shape:
             raise TypeError(f"{type(optimizer).__name__} keeps {kind} of another shape than its parameter's")
@@ -175,5 +175,5 @@ def _begun(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Ten
 
 def buffers(module: torch.nn.Module) -> list[Piece]:
     """What a module keeps beside its parameters; the same on every rank."""
-    kept = set(module.state_dict(keep_vars=True))
-    return [Piece(name, 0, {WEIGHT: buffer}) for name, buffer in module.named_buffers() if name in kept]
+    saved_names = set(module.state_dict(keep_vars=True))
+    return [Piece(name, 0, {WEIGHT: buffer}) for name, buffer in module.named_buffers() if name in saved_names]

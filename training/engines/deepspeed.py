@@ -26,7 +26,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import offload
 from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
-from training.engines.plain import adamw, optimizer_bytes, whole_pieces
+from training.engines.plain import adamw, optimizer_bytes, replicated_pieces
 
 
 def load_deepspeed(device: torch.device) -> Any:
@@ -131,7 +131,7 @@ class DeepSpeedEngine:
 
     def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
         if self.stage == 0:
-            yield whole_pieces(self.module, self.optimizer, self.worker, changing)
+            yield replicated_pieces(self.module, self.optimizer, self.worker, changing)
             return
         names = {parameter: name for name, parameter in self.module.named_parameters()}
         yield from (self._pieces_of_3 if self.stage == 3 else self._pieces_of_1_and_2)(names, changing)
@@ -142,13 +142,13 @@ class DeepSpeedEngine:
         zero: Any = self.optimizer
         for group, flat in zip(zero.bit16_groups, zero.single_partition_of_fp32_groups, strict=True):
             kinds = {WEIGHT: flat.detach(), **optimizer_state(zero.optimizer, flat, changing)}
-            found = []
+            pieces = []
             for parameter in group:
                 name, mapping = names.pop(parameter), parameter._hp_mapping
                 if mapping is not None:  # some of it is here
-                    here, there = mapping.hp_fragment_address, mapping.lp_fragment_address
-                    found.append(Piece(name, there.start, _narrow(kinds, here.start, here.numel)))
-            yield found
+                    in_fp32, in_parameter = mapping.hp_fragment_address, mapping.lp_fragment_address
+                    pieces.append(Piece(name, in_parameter.start, _narrow(kinds, in_fp32.start, in_fp32.numel)))
+            yield pieces
         if changing:
             zero.update_lp_params()
         frozen = [Piece(name, 0, {WEIGHT: parameter.data}) for parameter, name in names.items()]
@@ -166,8 +166,8 @@ class DeepSpeedEngine:
             flat = zero.fp32_partitioned_groups_flat[number]
             kinds = {WEIGHT: flat.detach(), **optimizer_state(zero.optimizer, flat, changing)}
             offsets = [zero.grad_position[zero.get_param_id(parameter)][1] for parameter in group]
-            found = [self._part(names.pop(p), p, kinds, offset) for p, offset in zip(group, offsets, strict=True)]
-            yield [piece for piece in found if piece]
+            pieces = [self._part(names.pop(p), p, kinds, offset) for p, offset in zip(group, offsets, strict=True)]
+            yield [piece for piece in pieces if piece]
             if changing:
                 zero._reassign_or_swap_out_partitioned_parameters(number)
             if swapped and changing:
@@ -183,8 +183,8 @@ class DeepSpeedEngine:
         """This rank's part of a parameter under ZeRO-3, which lies at `offset` in `kinds`; the last ones are padded."""
         size = parameter.partition_numel()
         start = self.worker.rank * size
-        held = min(size, parameter.ds_numel - start)
-        return Piece(name, start, _narrow(kinds, offset, held)) if held > 0 else None
+        num_held = min(size, parameter.ds_numel - start)
+        return Piece(name, start, _narrow(kinds, offset, num_held)) if num_held > 0 else None
 
     @contextmanager
     def whole(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What ZeRO keeps off the device: DeepSpeed's settings for it, and a place on the disk that is one worker's own."""
+"""Offloading by ZeRO: DeepSpeed's settings for it, and a folder on the disk for each worker."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def load_async_io() -> None:
     import torch
     from deepspeed.ops.op_builder import AsyncIOBuilder  # type: ignore[attr-defined]
 
-    given = os.environ.get(EXTENSIONS)
-    root = given or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
+    configured = os.environ.get(EXTENSIONS)
+    root = configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch_extensions"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = Path(root) / f"sesame-python{python}-torch{torch.__version__}"
     try:
@@ -99,16 +99,16 @@ def load_async_io() -> None:
         ) from error
     with building as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in folder.glob("*/lock"):
-            left.unlink()
+        for stale_lock in folder.glob("*/lock"):
+            stale_lock.unlink()
         os.environ[EXTENSIONS] = str(folder)
         try:
             AsyncIOBuilder().load(verbose=False)
         finally:
-            if given is None:
+            if configured is None:
                 del os.environ[EXTENSIONS]
             else:
-                os.environ[EXTENSIONS] = given
+                os.environ[EXTENSIONS] = configured
 
 
 def own_folder(root: Path) -> Path:
@@ -118,8 +118,8 @@ def own_folder(root: Path) -> Path:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(f"{PREFIX}*"):
-            _remove_if_dead(left)
+        for abandoned in root.glob(f"{PREFIX}*"):
+            _remove_if_dead(abandoned)
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
         lock = (folder / LOCK).open("w")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""An engine holds one player: its network, its optimizer, and how gradients of several workers become one.
+"""Engines: each holds one player, that is its network and optimizer, and sums gradients over the workers.
 
 Two engines answer the same few calls. `PlainEngine` is PyTorch alone and sums gradients over the workers; the
 DeepSpeed engine (`training.engines.deepspeed`) partitions optimizer state, gradients and parameters (ZeRO 1, 2, 3;
@@ -79,7 +79,7 @@ def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch
 
 
 def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
-    """What `train.optimizer` names."""
+    """The optimizer that `train.optimizer` names."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameter_groups(module, config.weight_decay), lr=config.lr)
     return adamw(module, config, device)
@@ -96,7 +96,7 @@ def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
 
 
 def is_player(module: nn.Module) -> bool:
-    """Whether there is anything to train."""
+    """Whether the network has parameters to train."""
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
@@ -110,14 +110,16 @@ def share(pieces: list[Piece], worker: Worker, changing: bool) -> list[Piece]:
     return pieces if changing else pieces[worker.rank :: worker.world]
 
 
-def whole_pieces(module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool) -> list[Piece]:
+def replicated_pieces(
+    module: nn.Module, optimizer: torch.optim.Optimizer, worker: Worker, changing: bool
+) -> list[Piece]:
     """Pieces where every rank holds everything: each writes its share of the parameters."""
     trained = {p for group in optimizer.param_groups for p in group["params"]}
-    found = [
+    pieces = [
         Piece(name, 0, {WEIGHT: p.data, **(optimizer_state(optimizer, p, changing) if p in trained else {})})
         for name, p in module.named_parameters()
     ] + buffers(module)
-    return share(found, worker, changing)
+    return share(pieces, worker, changing)
 
 
 def _dimensions(parameter: Tensor) -> int:
@@ -152,7 +154,7 @@ class PlainEngine:
         return size
 
     def pieces(self, changing: bool = False) -> Iterator[list[Piece]]:
-        yield whole_pieces(self.module, self.optimizer, self.worker, changing)
+        yield replicated_pieces(self.module, self.optimizer, self.worker, changing)
 
     def whole(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -162,8 +164,8 @@ class PlainEngine:
         return {"parameters": parameters, "optimizer": optimizer_bytes(self.optimizer)}
 
 
-class Unplayed:
-    """A network without anything to train: no optimizer, but a place, a mode and its state in checkpoints."""
+class FrozenEngine:
+    """Holds a network that is not trained: on the device and in checkpoints, but without an optimizer."""
 
     def __init__(self, module: nn.Module, worker: Worker) -> None:
         self.module = module.to(worker.device)

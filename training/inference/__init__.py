@@ -1,1 +1,1 @@
-"""What a trained network is asked: anomaly scores, pseudo-likelihoods, samples."""
+"""Uses of a trained network: anomaly scores, pseudo-likelihoods, features, samples, image compression."""

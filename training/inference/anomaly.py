@@ -35,7 +35,7 @@ from training.models.autoencoders.vae import VariationalAutoencoder
 ERROR, STANDARDISED, DISTANCE = "error", "standardised-error", "latent-distance"
 BOTH, LIKELIHOOD = "error-and-distance", "likelihood"
 BATCH = 128  # rows at once, never more or fewer
-FILE = "anomaly.safetensors"  # beside a model: what else its scores need
+FILE = "anomaly.safetensors"  # beside a model: the reference of its scores
 LEAST_ERROR = 1e-2  # of the mean over the values: a value never rebuilt wrongly must not outweigh all others
 PASSES = 3  # after which what a column should hold hardly changes
 RIDGE = 1e-6  # of the mean variance of codes, added to each: some never vary
@@ -43,19 +43,19 @@ RIDGE = 1e-6  # of the mean variance of codes, added to each: some never vary
 
 @dataclass(frozen=True)
 class Reference:
-    """What is normal to one network."""
+    """Statistics of the training rows under one network, against which scores are measured."""
 
     spread: np.ndarray  # [D] mean squared error of each value over the training rows
     centre: np.ndarray  # [K] mean code of the training rows
     precision: np.ndarray  # [K, K] inverse of these codes' covariance
 
     def save(self, folder: Path) -> None:
-        """Beside the network's own files."""
+        """Write FILE into the folder of the network."""
         save_file({name: np.ascontiguousarray(value) for name, value in vars(self).items()}, folder / FILE)
 
     @staticmethod
     def load(folder: Path) -> Reference:
-        """UserError where the folder does not hold what `save` wrote."""
+        """Read what `save` wrote. Raises UserError where the folder does not hold it."""
         try:
             return Reference(**load_file(folder / FILE))
         except (OSError, TypeError, SafetensorError) as error:
@@ -70,37 +70,37 @@ class Scorer:
 
     @staticmethod
     def fit(models: Sequence[Autoencoder], train: np.ndarray) -> Scorer:
-        """What is normal to each model: errors and codes of the rows that it learned from, float32 [R ≥ 2, *shape].
+        """Measure each model's errors and codes on the rows that it learned from, `train` float32 [R ≥ 2, *shape].
 
-        Rows held out take no part, so that thresholds can be drawn by their scores.
+        Held-out rows are not used, so that thresholds can be chosen by their scores.
         """
         return Scorer([(model, _reference(model.eval(), train)) for model in models])
 
     @property
     def names(self) -> list[str]:
-        """Of the scores."""
+        """Names of the scores."""
         likelihood = [LIKELIHOOD] * isinstance(self.members[0][0], VariationalAutoencoder)
         return [ERROR, STANDARDISED, DISTANCE, BOTH, *likelihood]
 
     def scores(self, rows: np.ndarray, importance_samples: int = 50) -> dict[str, np.ndarray]:
-        """Every score of rows float32 [R, *shape]: float64 [R] by name."""
-        found = [_scores(model, reference, rows, importance_samples) for model, reference in self.members]
-        return {name: np.mean([one[name] for one in found], 0) for name in self.names}
+        """Every score of rows float32 [R, *shape], averaged over the members: float64 [R] by name."""
+        by_member = [_scores(model, reference, rows, importance_samples) for model, reference in self.members]
+        return {name: np.mean([member_scores[name] for member_scores in by_member], 0) for name in self.names}
 
     def by_feature(self, rows: np.ndarray) -> np.ndarray:
-        """float64 [R, D]: the terms of the standardised error, which say what makes a row unusual."""
+        """The terms of the standardised error, which show what makes a row unusual: float64 [R, D]."""
         return np.mean(
-            [_applied(model, rows, lambda x, model=model: _errors(model, x))[0].numpy() / _floored(of.spread)
-             for model, of in self.members], 0,
+            [_applied(model, rows, lambda x, model=model: _errors(model, x))[0].numpy() / _floored(reference.spread)
+             for model, reference in self.members], 0,
         )  # fmt: skip
 
     def reasons(self, rows: np.ndarray, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Which columns make rows float32 [R, D] unusual; `columns` are the places of each one's features.
 
-        Float64 [R, C]: the share of a row's standardised error that goes when this column alone holds what the networks
-        make of the row (for a linear one the contribution of Alcala & Qin 2009, which names a single fault rightly
-        where `by_feature` smears it over the columns that a wrong code comes out as). Float32 [R, D]: what each would
-        hold then.
+        Returns float64 [R, C]: the share of a row's standardised error that vanishes when this column alone is replaced
+        by its reconstruction (for a linear network the contribution of Alcala & Qin 2009, which identifies a single
+        fault where `by_feature` spreads it over the columns that a wrong code affects); and float32 [R, D]: the values
+        that would replace each column.
         """
         error = self.by_feature(rows).sum(1)
         shares, instead = np.empty((len(rows), len(columns))), rows.copy()
@@ -108,40 +108,43 @@ class Scorer:
             mended = rows.copy()
             for _ in range(PASSES):
                 mended[:, places] = self.rebuilt(mended)[:, places]
-            left = self.by_feature(mended).sum(1)
-            shares[:, number] = np.clip(1 - left / np.maximum(error, np.finfo(np.float64).tiny), 0, 1)
+            remaining = self.by_feature(mended).sum(1)
+            shares[:, number] = np.clip(1 - remaining / np.maximum(error, np.finfo(np.float64).tiny), 0, 1)
             instead[:, places] = mended[:, places]
         return shares, instead
 
     def rebuilt(self, rows: np.ndarray) -> np.ndarray:
-        """float32 [R, *shape]: what normal rows like these look like, to the members on average."""
-        made = [_applied(model, rows, lambda x, model=model: [model(x)])[0] for model, _ in self.members]
-        return torch.stack(made).float().mean(0).numpy()
+        """The reconstruction of rows [R, *shape], averaged over the members: float32 [R, *shape]."""
+        reconstructions = [_applied(model, rows, lambda x, model=model: [model(x)])[0] for model, _ in self.members]
+        return torch.stack(reconstructions).float().mean(0).numpy()
 
 
 def _reference(model: Autoencoder, train: np.ndarray) -> Reference:
-    errors, codes = (part.numpy() for part in _applied(model, train, lambda x: _errors(model, x)))
+    errors, codes = (tensor.numpy() for tensor in _applied(model, train, lambda x: _errors(model, x)))
     covariance = np.atleast_2d(np.cov(codes, rowvar=False))
     ridge = RIDGE * max(np.trace(covariance) / len(covariance), np.finfo(np.float32).tiny)
     return Reference(errors.mean(0), codes.mean(0), np.linalg.inv(covariance + ridge * np.eye(len(covariance))))
 
 
-def _scores(model: Autoencoder, of: Reference, rows: np.ndarray, importance_samples: int) -> dict[str, np.ndarray]:
+def _scores(
+    model: Autoencoder, reference: Reference, rows: np.ndarray, importance_samples: int
+) -> dict[str, np.ndarray]:
     spread, centre, precision = (
-        torch.from_numpy(np.ascontiguousarray(part)) for part in (_floored(of.spread), of.centre, of.precision)
+        torch.from_numpy(np.ascontiguousarray(array))
+        for array in (_floored(reference.spread), reference.centre, reference.precision)
     )
 
-    def each(x: Tensor) -> list[Tensor]:
-        squared, codes = (part.cpu() for part in _errors(model, x))
-        away = codes - centre
-        found = [squared.sum(1), (squared / spread).sum(1), ((away @ precision) * away).sum(1)]
+    def batch_scores(x: Tensor) -> list[Tensor]:
+        squared, codes = (tensor.cpu() for tensor in _errors(model, x))
+        deviation = codes - centre
+        columns = [squared.sum(1), (squared / spread).sum(1), ((deviation @ precision) * deviation).sum(1)]
         if isinstance(model, VariationalAutoencoder):
-            found.append(-model.importance_bound(x, importance_samples).double().cpu())
-        return found
+            columns.append(-model.importance_bound(x, importance_samples).double().cpu())
+        return columns
 
-    error, standardised, distance, *bound = (part.numpy() for part in _applied(model, rows, each))
-    found = {ERROR: error, STANDARDISED: standardised, DISTANCE: distance, BOTH: standardised + distance}
-    return {**found, LIKELIHOOD: bound[0]} if bound else found
+    error, standardised, distance, *bound = (array.numpy() for array in _applied(model, rows, batch_scores))
+    scores = {ERROR: error, STANDARDISED: standardised, DISTANCE: distance, BOTH: standardised + distance}
+    return {**scores, LIKELIHOOD: bound[0]} if bound else scores
 
 
 def _errors(model: Autoencoder, x: Tensor) -> list[Tensor]:
@@ -155,13 +158,13 @@ def _floored(spread: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def _applied(model: Autoencoder, rows: np.ndarray, each: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
-    """What `each` gives for rows [R, *shape], BATCH at a time: tensors [R, …] on the CPU."""
+def _applied(model: Autoencoder, rows: np.ndarray, function: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+    """`function` applied to rows [R, *shape], BATCH at a time: tensors [R, …] on the CPU."""
     device = next(model.parameters()).device
-    found = []
+    batches = []
     for start in range(0, max(len(rows), 1), BATCH):
-        some = rows[start : start + BATCH]
+        batch_rows = rows[start : start + BATCH]
         batch = np.zeros((BATCH, *rows.shape[1:]), np.float32)
-        batch[: len(some)] = some
-        found.append([part[: len(some)].cpu() for part in each(torch.from_numpy(batch).to(device))])
-    return [torch.cat(column) for column in zip(*found, strict=True)]
+        batch[: len(batch_rows)] = batch_rows
+        batches.append([tensor[: len(batch_rows)].cpu() for tensor in function(torch.from_numpy(batch).to(device))])
+    return [torch.cat(column) for column in zip(*batches, strict=True)]

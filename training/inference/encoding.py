@@ -1,4 +1,4 @@
-"""What a trained network makes of rows: features for probes, fine-tuning, retrieval.
+"""Features of rows by a trained network, for probes, fine-tuning and retrieval.
 
 open_encoder(folder).encode(rows)  ─►  Features: one vector per row, or one per position with a mask
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from data_prep.corruptions.noise import scaled
 from data_prep.shards.rows import Rows, num_rows, ragged, take
 from data_prep.tokens.tokenizers import specials
-from training.inference.opening import open_model, sort_of
+from training.inference.opening import network_kind, open_model
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.frame_network import FrameNetwork, open_network
 from training.models.text.folder import open_pretrained
@@ -35,7 +35,7 @@ class Features:
     mask: np.ndarray | None = None
 
     def mean(self) -> np.ndarray:
-        """float32 [R, D]: over the positions that a row has."""
+        """Means over the positions that a row has: float32 [R, D]."""
         if self.values.ndim == 2:
             return self.values
         if self.mask is None:
@@ -45,7 +45,7 @@ class Features:
 
 
 class Encoder(Protocol):
-    """A trained network, asked for features."""
+    """A trained network that gives features of rows."""
 
     def encode(self, rows: Rows) -> Features: ...
 
@@ -85,13 +85,13 @@ class TextEncoder:
 
         def states(index: np.ndarray) -> Tensor:
             batch = padded_tokens(take(rows, index), self.pad)
-            given = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
-            return self.model(**given).last_hidden_state
+            tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
+            return self.model(**tensors).last_hidden_state
 
         starts = range(0, len(order), BATCH)
-        for start, found in zip(starts, _batched(order, states), strict=True):
-            width = min(found.shape[1], values.shape[1])
-            values[order[start : start + BATCH], :width] = found[:, :width]
+        for start, states_of_batch in zip(starts, _batched(order, states), strict=True):
+            width = min(states_of_batch.shape[1], values.shape[1])
+            values[order[start : start + BATCH], :width] = states_of_batch[:, :width]
         mask = np.arange(values.shape[1]) < lengths[:, None]
         return Features(values * mask[..., None], mask)
 
@@ -115,11 +115,11 @@ class FrameEncoder:
 
 
 def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
-    """The encoder of a folder that training wrote. UserError where it holds none."""
+    """The encoder of a folder that training wrote. Raises UserError where it holds none."""
     place = torch.device(device)
-    if sort_of(folder) == "array":
+    if network_kind(folder) == "array":
         return ArrayEncoder(open_model(folder, device), place)
-    if sort_of(folder) == "frames":
+    if network_kind(folder) == "frames":
         return FrameEncoder(open_network(folder).to(place).requires_grad_(False), place)
     attention = "eager" if place.type == "cpu" else "sdpa"
     model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
@@ -127,7 +127,7 @@ def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
 
 
 @torch.no_grad()
-def _batched(index: np.ndarray, each: Callable[[np.ndarray], Tensor]) -> list[np.ndarray]:
-    """What `each` gives for rows by number, so many at a time, on the CPU."""
+def _batched(index: np.ndarray, function: Callable[[np.ndarray], Tensor]) -> list[np.ndarray]:
+    """`function` applied to row numbers, BATCH at a time; results on the CPU."""
     starts = range(0, len(index), BATCH)
-    return [each(index[start : start + BATCH]).float().cpu().numpy() for start in starts]
+    return [function(index[start : start + BATCH]).float().cpu().numpy() for start in starts]

@@ -1,4 +1,4 @@
-"""What an exported folder holds, and the auto-encoder in it: from files alone, weights from safetensors."""
+"""Opens exported networks: from files alone, without running code from them, weights from safetensors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from training.objectives import OBJECTIVES, module_of
 from training.options import checked
 
 
-def sort_of(folder: Path) -> str:
-    """What a folder's network takes: `array` an auto-encoder's, `frames` an encoder of frames, `text` one of
-    `transformers`; UserError where it is none of these."""
+def network_kind(folder: Path) -> str:
+    """The kind of a folder's network: `array` (an auto-encoder), `frames` (an encoder of frames) or `text` (one of
+    `transformers`). Raises UserError where it is none of these."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
@@ -40,10 +40,10 @@ def sort_of(folder: Path) -> str:
 
 def open_network(folder: Path) -> Any:
     """All of a folder's network, heads included, on the CPU and in evaluation mode. UserError where it holds none."""
-    sort = sort_of(folder)
-    if sort == "array":
+    kind = network_kind(folder)
+    if kind == "array":
         return open_model(folder)
-    if sort == "frames":
+    if kind == "frames":
         return frame_network.open_network(folder)
     return open_pretrained(folder, open_config(folder).architectures[0])
 
@@ -66,20 +66,20 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
     Raises UserError where the folder holds no such model.
     """
     try:
-        found = json.loads((folder / CONFIG).read_bytes())
+        description = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no model of an auto-encoder: {CONFIG}: {error}.") from None
-    if not isinstance(found, dict) or found.get("kind") not in KINDS or found.get("format") != FORMAT:
+    if not isinstance(description, dict) or description.get("kind") not in KINDS or description.get("format") != FORMAT:
         raise UserError(
             f"{folder / CONFIG}: not what describes an auto-encoder of format {FORMAT}; train one with Sesame."
         )
-    module, _, name = KINDS[found["kind"]].partition(":")
+    module, _, name = KINDS[description["kind"]].partition(":")
     kind: type[Autoencoder] = getattr(import_module(module), name)
-    config = checked(AutoencoderConfig, found["network"], f"{folder / CONFIG}: network")
-    settings = module_of(found["kind"]).Options if found["kind"] in OBJECTIVES else Settings
-    options = checked(settings, found["options"], f"{folder / CONFIG}: options")
-    with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
-        model = kind(config, tuple(found["shape"]), options)
+    config = checked(AutoencoderConfig, description["network"], f"{folder / CONFIG}: network")
+    settings = module_of(description["kind"]).Options if description["kind"] in OBJECTIVES else Settings
+    options = checked(settings, description["options"], f"{folder / CONFIG}: options")
+    with torch.random.fork_rng(devices=[]):  # its random weights are replaced
+        model = kind(config, tuple(description["shape"]), options)
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:

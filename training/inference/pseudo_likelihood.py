@@ -9,7 +9,7 @@ arXiv:1910.14659). They mask one token at a time; here k forward passes do for a
 large as the window the numbers are theirs. 1/k is the share of tokens that is masked together: near the rate of the
 network's training it meets rows like those that it learned from.
 
-A token's surprise is a function of its document alone: windows and rounds follow from nothing else, rows are padded
+A token's surprisal is a function of its document alone: windows and rounds follow from nothing else, rows are padded
 to a width that follows from their own length, and dropout is off.
 """
 
@@ -42,21 +42,21 @@ def by_document(corpus: TokenCorpus) -> Ragged:
     return Ragged(corpus.tokens, corpus.document_starts)
 
 
-class Surprises(NamedTuple):
-    """Of each token of some documents, in nats; both Ragged float32 with the documents' offsets."""
+class Surprisals(NamedTuple):
+    """Surprisals of the tokens of documents, in nats; both Ragged float32 with the documents' offsets."""
 
-    surprise: Ragged
-    """−log p of the token that is there."""
+    surprisal: Ragged
+    """−log p of each token."""
     entropy: Ragged
-    """−Σ p log p: the surprise that the network itself expects there."""
+    """−Σ p log p: the surprisal that the network expects in each place."""
 
     def mean(self) -> np.ndarray:
-        """float64 [D]: negative pseudo-log-likelihood per token."""
-        return mean_by_row(self.surprise)
+        """Negative pseudo-log-likelihood per token of each document: float64 [D]."""
+        return mean_by_row(self.surprisal)
 
     def excess(self) -> np.ndarray:
-        """float64 [D]: mean surprise beyond what was expected; near 0 for text like that which was learned from."""
-        return mean_by_row(Ragged(self.surprise.values - self.entropy.values, self.surprise.offsets))
+        """Mean surprisal minus the expected one of each document: float64 [D]; near 0 for text as in training."""
+        return mean_by_row(Ragged(self.surprisal.values - self.entropy.values, self.surprisal.offsets))
 
 
 class _Batch(NamedTuple):
@@ -68,7 +68,7 @@ class _Batch(NamedTuple):
 
 
 def mean_by_row(values: Ragged) -> np.ndarray:
-    """float64 [R]: means of rows, none of which is empty."""
+    """Means of rows, none of which is empty: float64 [R]."""
     if not len(values):
         return np.empty(0)
     return np.add.reduceat(values.values.astype(np.float64), values.offsets[:-1]) / values.lengths
@@ -116,19 +116,19 @@ class PseudoLikelihood:
             raise UserError(f"{folder}: the network has {positions} positions, and windows are of {length} tokens.")
         return PseudoLikelihood(model, specials_of(folder), length, rounds, device)
 
-    def surprises(self, documents: TokenCorpus) -> Surprises:
-        """Of every token of documents, each of which has one."""
+    def surprisals(self, documents: TokenCorpus) -> Surprisals:
+        """The surprisals of all tokens of documents, none of which is empty."""
         rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents)))
-        surprise, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
+        surprisal, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
         for batch, index in self._batches(ragged(rows, "input")):
-            surprise[index], entropy[index] = (found.cpu().numpy() for found in self._forward(batch))
+            surprisal[index], entropy[index] = (values.cpu().numpy() for values in self._forward(batch))
         starts = documents.document_starts
-        return Surprises(Ragged(surprise, starts), Ragged(entropy, starts))
+        return Surprisals(Ragged(surprisal, starts), Ragged(entropy, starts))
 
     def _batches(self, windows: Ragged) -> Iterator[tuple[_Batch, np.ndarray]]:
-        """Rows with what is to be masked in them, and where those tokens stand among the documents'."""
+        """Rows with the tokens to mask, and the positions of those tokens among all tokens of the documents."""
         text = windows.lengths - AROUND
-        first, rounds = offsets_of(text)[:-1], np.minimum(self.rounds, text)
+        starts, rounds = offsets_of(text)[:-1], np.minimum(self.rounds, text)
         widths = np.minimum(-(-windows.lengths // PAD_TO) * PAD_TO, self.windows.length)
         for width in np.unique(widths).tolist():
             inside = np.flatnonzero(widths == width)
@@ -136,26 +136,26 @@ class PseudoLikelihood:
             turn = Ragged.from_lengths(row, rounds[inside]).positions()
             logits = max(1, width // self.rounds) * self.specials.vocabulary
             size = max(1, min(TOKENS // width, LOGITS // logits))
-            for some in (slice(start, start + size) for start in range(0, len(row), size)):
-                yield self._rows(windows.take(row[some]), first[row[some]], turn[some], width)
+            for batch in (slice(start, start + size) for start in range(0, len(row), size)):
+                yield self._rows(windows.take(row[batch]), starts[row[batch]], turn[batch], width)
 
-    def _rows(self, windows: Ragged, first: np.ndarray, turn: np.ndarray, width: int) -> tuple[_Batch, np.ndarray]:
+    def _rows(self, windows: Ragged, starts: np.ndarray, turn: np.ndarray, width: int) -> tuple[_Batch, np.ndarray]:
         length, place = windows.lengths[:, None], np.arange(width) - 1  # in the text
         text = (place >= 0) & (place < length - AROUND)
         masked = text & (place % self.rounds == turn[:, None])
         ids = windows.pad(width, self.specials.pad).astype(np.int64)
-        return _Batch(ids, (place < length - 1).astype(np.int64), masked), (first[:, None] + place)[masked]
+        return _Batch(ids, (place < length - 1).astype(np.int64), masked), (starts[:, None] + place)[masked]
 
     @torch.inference_mode()
     def _forward(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         """Surprise and entropy of the masked tokens, [M] each."""
         ids, attention, masked = (torch.from_numpy(array).to(self.device) for array in batch)
         self._keep.positions = masked.flatten().nonzero().squeeze(1)
-        given = {"attention_mask": attention} if self._accepted else {}
+        options = {"attention_mask": attention} if self._accepted else {}
         try:
-            output = self.model(input_ids=ids.masked_fill(masked, self.specials.mask), **given)
+            output = self.model(input_ids=ids.masked_fill(masked, self.specials.mask), **options)
         finally:
             self._keep.positions = None
         logs = output.logits.squeeze(0).float().log_softmax(-1)
-        surprise = -logs.gather(1, ids[masked].unsqueeze(1)).squeeze(1)
-        return surprise, -(logs.exp() * logs).sum(-1)
+        surprisal = -logs.gather(1, ids[masked].unsqueeze(1)).squeeze(1)
+        return surprisal, -(logs.exp() * logs).sum(-1)

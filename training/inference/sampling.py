@@ -1,4 +1,4 @@
-"""New examples from a model's folder, for those models that can be drawn from.
+"""New examples from the folder of a model, for models that can be sampled from.
 
 open_sampler(folder).sample(n, generator)  ─►  rows
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Rows
-from training.inference.opening import open_model, sort_of
+from training.inference.opening import network_kind, open_model
 from training.models.autoencoders.code_prior import open_prior
 from training.models.autoencoders.vae import VariationalAutoencoder
 from training.models.autoencoders.vq import DiscreteAutoencoder
@@ -24,10 +24,10 @@ BATCH = 256  # examples decoded at once
 
 
 class Sampler(Protocol):
-    """A trained network, asked for new examples."""
+    """A trained network that gives new examples."""
 
     def sample(self, n: int, generator: torch.Generator, given: Rows | None = None) -> Rows:
-        """n rows drawn by `generator`, a CPU one; `given`: what they go on from, where the network takes something."""
+        """n rows drawn by `generator`, a CPU one. given: rows to continue from, for networks that take some."""
         ...
 
 
@@ -42,16 +42,16 @@ class ArraySampler:
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator, given: Rows | None = None) -> Rows:
         if given is not None:
-            raise ValueError("this network draws from nothing; leave out what is given")
+            raise ValueError("this network takes no rows to continue from; leave out `given`")
         codes = self.draw(n, generator)
-        made = [self.decode(part.to(self.device)).float().cpu() for part in codes.split(BATCH)]
-        return {"input": torch.cat(made).numpy()}
+        examples = [self.decode(chunk.to(self.device)).float().cpu() for chunk in codes.split(BATCH)]
+        return {"input": torch.cat(examples).numpy()}
 
 
 def open_sampler(folder: Path, device: str = "cpu") -> Sampler:
-    """The sampler of a folder that training wrote. UserError where its model cannot be drawn from."""
+    """The sampler of a folder that training wrote. Raises UserError where its model cannot be sampled from."""
     place = torch.device(device)
-    model: Any = open_model(folder, device) if sort_of(folder) == "array" else None
+    model: Any = open_model(folder, device) if network_kind(folder) == "array" else None
     if isinstance(model, VariationalAutoencoder):
         return ArraySampler(model.codes, model.decode, place)
     if not isinstance(model, DiscreteAutoencoder):
@@ -69,5 +69,5 @@ def open_sampler(folder: Path, device: str = "cpu") -> Sampler:
 
 
 def decoded(model: DiscreteAutoencoder, codes: Tensor) -> Tensor:
-    """What is rebuilt of codes [B, P]."""
+    """The reconstructions [B, *shape] from codes [B, P]."""
     return model.decode(model.from_indices(codes.view(len(codes), *model.code_shape())))

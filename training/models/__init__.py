@@ -1,1 +1,1 @@
-"""Networks of all families, and the kernels they run faster with on CPUs; none knows the objective that trains it."""
+"""Networks of all families and faster kernels for CPUs; none depends on the objective that trains it."""

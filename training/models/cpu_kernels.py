@@ -1,4 +1,4 @@
-"""What makes a small network of `transformers` fast on CPU cores, without changing what it computes.
+"""Kernels that make small networks of `transformers` fast on CPU cores, without changing what they compute.
 
 A profile of BERT 4 × 256 in bf16 spends a third of a step on drawing dropout's masks one number at a time, a seventh
 on casting to fp32 and back, and a seventh on the loss. Here masks are cut from 64-bit draws, norms keep bf16
@@ -21,27 +21,27 @@ from torch.nn import functional as F
 
 from training.models.text.architectures import architecture_of
 
-ATTENTION = "sesame_cpu"  # the attention of this page in the registry of transformers
+ATTENTION = "sesame_cpu"  # the attention of this module in the registry of transformers
 CHUNK = 1 << 18  # logits whose softmax is taken at once: what a core's cache holds
 
 
 def speed_up(module: nn.Module, precision: str) -> None:
-    """Give the dropouts of `module`, its attention, and in bf16 its layer norms, the forward passes of this page.
+    """Give the dropouts of `module`, its attention, and in bf16 its layer norms, the forward passes of this module.
 
-    A part that has a method `fuse_loss` is asked to fuse its loss with its vocabulary projection.
+    Of a submodule that has a method `fuse_loss`, that is called, to fuse its loss with its vocabulary projection.
     """
     from transformers import PreTrainedModel
 
-    for part in list(module.modules()):
-        if type(part) is nn.Dropout:
-            part.forward = partial(_dropout_forward, part)  # type: ignore[method-assign]
-        elif type(part) is nn.LayerNorm and precision == "bf16":
-            part.forward = partial(_norm_forward, part)  # type: ignore[method-assign]
-        elif isinstance(part, PreTrainedModel) and architecture_of(part.config.model_type).fused_head:
+    for submodule in list(module.modules()):
+        if type(submodule) is nn.Dropout:
+            submodule.forward = partial(_dropout_forward, submodule)  # type: ignore[method-assign]
+        elif type(submodule) is nn.LayerNorm and precision == "bf16":
+            submodule.forward = partial(_norm_forward, submodule)  # type: ignore[method-assign]
+        elif isinstance(submodule, PreTrainedModel) and architecture_of(submodule.config.model_type).fused_head:
             _register_attention()
-            part.config._attn_implementation = ATTENTION
-        elif hasattr(part, "fuse_loss"):
-            part.fuse_loss()  # type: ignore[operator]
+            submodule.config._attn_implementation = ATTENTION
+        elif hasattr(submodule, "fuse_loss"):
+            submodule.fuse_loss()  # type: ignore[operator]
 
 
 @functools.cache
@@ -97,7 +97,7 @@ def _dropout_forward(module: nn.Dropout, x: Tensor) -> Tensor:
 
 
 def _norm_forward(module: nn.LayerNorm, x: Tensor) -> Tensor:
-    """bf16 out, whatever comes in: the matrix products that follow want nothing else."""
+    """Layer norm with a bf16 result for any input, as the following matrix products need it."""
     out = F.layer_norm(x, module.normalized_shape, module.weight, module.bias, module.eps)
     return out.bfloat16() if torch.is_autocast_enabled("cpu") else out
 
@@ -131,12 +131,12 @@ class _Attention(torch.autograd.Function):
         if mask is not None:
             scores += mask
         weights = torch.softmax(scores, -1)
-        keep, dropped, rest = None, weights, 1 / (1 - p)
+        keep, dropped, keep_scale = None, weights, 1 / (1 - p)
         if p > 0:
             keep = keep_mask(weights.shape, p)
-            dropped, value = weights * keep, value * rest  # the smaller one takes the factor
+            dropped, value = weights * keep, value * keep_scale  # the smaller one takes the factor
         ctx.save_for_backward(query, key, value, weights, keep)
-        ctx.scale, ctx.rest = scale, rest
+        ctx.scale, ctx.keep_scale = scale, keep_scale
         return torch.matmul(dropped, value).transpose(1, 2).contiguous()
 
     @staticmethod
@@ -145,7 +145,7 @@ class _Attention(torch.autograd.Function):
         query, key, value, weights, keep = ctx.saved_tensors
         grad = grad.transpose(1, 2).contiguous()
         dropped = weights if keep is None else weights * keep
-        grad_value = torch.matmul(dropped.transpose(2, 3), grad).mul_(ctx.rest)
+        grad_value = torch.matmul(dropped.transpose(2, 3), grad).mul_(ctx.keep_scale)
         grad_weights = torch.matmul(grad, value.transpose(2, 3))
         if keep is not None:
             grad_weights *= keep
@@ -180,16 +180,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses, right = torch.empty(len(logits)), torch.zeros(len(logits))
         rows = max(1, CHUNK // logits.shape[1])
         for first in range(0, len(logits), rows):
-            part, wanted = logits[first : first + rows], targets[first : first + rows, None]
-            scores = part.float() if part.dtype != torch.float32 else part.clone()
-            most = scores.amax(1, keepdim=True)
-            chosen = scores.gather(1, wanted) - most
+            chunk, chunk_targets = logits[first : first + rows], targets[first : first + rows, None]
+            scores = chunk.float() if chunk.dtype != torch.float32 else chunk.clone()
+            largest = scores.amax(1, keepdim=True)
+            chosen = scores.gather(1, chunk_targets) - largest
             hits = (chosen[:, 0] == 0).nonzero()[:, 0]
-            right[first + hits] = (scores[hits] == most[hits]).sum(1).reciprocal()
-            total = scores.sub_(most).exp_().sum(1, keepdim=True)
+            right[first + hits] = (scores[hits] == largest[hits]).sum(1).reciprocal()
+            total = scores.sub_(largest).exp_().sum(1, keepdim=True)
             losses[first : first + rows] = (total.log() - chosen)[:, 0]
             if differentiate:
-                part.copy_(scores.div_(total).scatter_add_(1, wanted, -torch.ones_like(chosen)))
+                chunk.copy_(scores.div_(total).scatter_add_(1, chunk_targets, -torch.ones_like(chosen)))
         if differentiate:
             ctx.save_for_backward(hidden, weight, logits)
         ctx.has_bias = bias is not None

@@ -1,4 +1,4 @@
-"""An encoder of frames: a projection, an encoder of `transformers` without tokens, and a head that gives frames back.
+"""An encoder of frames: a projection, an encoder of `transformers` without tokens, and a head that predicts frames.
 
     frames [B, L, bands] ─► linear ─► encoder ─► [B, L, hidden] ─► linear, GELU, norm, linear ─► frames [B, L, bands]
 
@@ -56,15 +56,15 @@ def save_network(folder: Path, network: FrameNetwork) -> None:
 
 
 def open_network(folder: Path) -> FrameNetwork:
-    """The network of a folder, in evaluation mode. UserError where it holds none."""
+    """The network of a folder, in evaluation mode. Raises UserError where it holds none."""
     from transformers import AutoConfig
 
     try:
-        found = json.loads((folder / _CONFIG).read_bytes())
-        settings = dict(found["network"])
+        description = json.loads((folder / _CONFIG).read_bytes())
+        settings = dict(description["network"])
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        with torch.random.fork_rng(devices=[]):  # whose random weights nobody will see
-            network = FrameNetwork(config, found["bands"])
+        with torch.random.fork_rng(devices=[]):  # its random weights are replaced
+            network = FrameNetwork(config, description["bands"])
         network.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder}: holds no encoder of frames ({error}); pretrain one.") from error

@@ -1,4 +1,4 @@
-"""Ways in which the loop runs any network: in which precision, and what it keeps for the backward pass."""
+"""Wrappers of any network: the precision of its forward pass, and which activations it keeps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def checkpoint_activations(module: nn.Module) -> None:
     """Keep only each layer's input for the backward pass and compute the rest again (Chen et al. 2016)."""
     from transformers import PreTrainedModel
 
-    for part in module.modules():
-        if isinstance(part, PreTrainedModel):
-            part.activation_checkpointing_enable({"use_reentrant": False})
+    for submodule in module.modules():
+        if isinstance(submodule, PreTrainedModel):
+            submodule.activation_checkpointing_enable({"use_reentrant": False})
             return
     raise UserError(
         f"placement.activation_checkpointing: {type(module).__name__} has no layers that transformers can recompute; "

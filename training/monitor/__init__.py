@@ -1,4 +1,4 @@
-"""What a run is watched for: metrics, stuck workers, requests to stop, peak FLOP/s.
+"""Monitoring of a run: metrics, stuck workers, requests to stop, peak FLOP/s.
 
 Nothing here changes what is learned.
 """

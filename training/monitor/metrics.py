@@ -1,11 +1,11 @@
-"""What a run tells of itself while it trains, and when it gives up.
+"""What a run reports while it trains, and when it gives up.
 
     every step      an update whose gradient is not finite is skipped, by all workers; too many in a row end the run
     every record    means over the steps since the last one: losses (by source too), gradient norm, throughput, padding;
                     tokens seen, time left, the slowest worker, spikes of the loss
 
 Numbers stay on the device until a record is due, and travel between workers in one sum. What is counted is in the
-checkpoint, so that a run that goes on tells what the uninterrupted one would have told.
+checkpoint, so that a resumed run reports what the uninterrupted one would have reported.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ MEMORY = 64  # losses that a spike stands out from: a new level is learned after
 WARM_UP = 20  # losses before one can be a spike
 NORMAL = 1.4826  # standard deviations of a normal distribution per median absolute deviation
 FLOOR = 1e-3  # of the loss: least standard deviation, for losses that hardly vary
-SLOW = 0.25  # of a step: how far the slowest worker may lag before it is told of
+SLOW = 0.25  # of a step: how far the slowest worker may lag before it is reported
 
 
-class Work(NamedTuple):
-    """What a step asks of this worker: tokens and padded positions of its rows, and floating-point operations."""
+class Workload(NamedTuple):
+    """This worker's part of a step: tokens and padded positions of its rows, and floating-point operations."""
 
     tokens: int = 0
     positions: int = 0
     flops: float = 0.0
 
-    def plus(self, other: Work) -> Work:
-        return Work(self.tokens + other.tokens, self.positions + other.positions, self.flops + other.flops)
+    def plus(self, other: Workload) -> Workload:
+        return Workload(self.tokens + other.tokens, self.positions + other.positions, self.flops + other.flops)
 
 
 @dataclass
 class History:
-    """What is known of the whole run; the same on every worker."""
+    """Counts over the whole run; the same on every worker."""
 
     tokens: float = 0.0  # seen by all workers up to the last record
     skipped: float = 0.0  # updates
@@ -58,8 +58,8 @@ class History:
     spikes: float = 0.0
 
 
-class Watch:
-    """Watches one run on one worker. All workers make the same calls in the same order."""
+class Monitor:
+    """Measures one run on one worker. All workers make the same calls in the same order."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class Watch:
         self.tally, self.step = _Tally(), _Tally()
         self.norm = 0.0
         self.warnings: list[str] = []
-        self.told_slow: int | None = None
-        self.alone = _Clock()
+        self.reported_slow: int | None = None
+        self.busy = _Stopwatch()
         self._begin()
 
     # -- every step ---------------------------------------------------------------------------------------------------
@@ -104,14 +104,14 @@ class Watch:
                 self.step.add(f"sources {name}", into.index_add_(1, source, by_row.detach().double()).flatten())
 
     def turned(self, weights: Mapping[str, float], norm: float) -> bool:
-        """A player's turn is over; `weights` are this worker's. Whether the update was made."""
+        """A player's turn is over; `weights` are this worker's. Returns whether the update was made (finite `norm`)."""
         for name, weight in weights.items():
             self.step.counts[f"weight {name}"] += weight
             self.step.counts[f"term {name}"] = 1.0
         self.norm = norm
         return math.isfinite(norm)
 
-    def stepped(self, done: int, updated: bool, work: Work) -> None:
+    def stepped(self, done: int, updated: bool, work: Workload) -> None:
         """Step number `done` is over. UserError if too many in a row were skipped."""
         paid = self.step.sums.pop("paid")
         self.tally.losses.append(paid if updated else paid * math.nan)
@@ -145,38 +145,38 @@ class Watch:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Inside is something else than training; its time is left out of speeds, though not of the time left."""
-        self.alone.stop()
+        """For work other than training: its time is excluded from speeds, but not from the time left."""
+        self.busy.stop()
         began = time.perf_counter()
         yield
         self.began += time.perf_counter() - began
-        self.alone.start()
+        self.busy.start()
 
     # -- every record -------------------------------------------------------------------------------------------------
 
     def record(self, done: int) -> tuple[dict[str, float], list[str]]:
-        """Means since the last record, over all workers, and what a person should be warned of; begins anew."""
+        """Means since the last record, over all workers, and warnings; starts the next record."""
         seconds = max(time.perf_counter() - self.began, 1e-9)
-        own = [0.0] * self.worker.world
-        own[self.worker.rank] = self.alone.seconds / max(self.steps, 1)
+        own_seconds = [0.0] * self.worker.world
+        own_seconds[self.worker.rank] = self.busy.seconds / max(self.steps, 1)
         sizes, local = self.tally.flat()
-        totals = self.worker.sum([*local, float(self.worked.tokens), self.worked.flops, *own])
-        found = _unflatten(sizes, totals)
-        tokens, flops, *own = totals[len(local) :]
-        self.history.tokens += found["tokens"][0]
+        totals = self.worker.sum([*local, float(self.worked.tokens), self.worked.flops, *own_seconds])
+        totals_by_name = _unflatten(sizes, totals)
+        tokens, flops, *own_seconds = totals[len(local) :]
+        self.history.tokens += totals_by_name["tokens"][0]
         values = {
-            **self._means(found),
+            **self._means(totals_by_name),
             names.GRADIENT_NORM: self.norm,
             f"{names.SPEED}{self.unit}{names.PER_SECOND}": tokens / seconds,
             f"{names.PROGRESS}{self.unit}_seen": self.history.tokens,
-            names.PADDING: 1.0 - found["tokens"][0] / max(found["positions"][0], 1.0),
+            names.PADDING: 1.0 - totals_by_name["tokens"][0] / max(totals_by_name["positions"][0], 1.0),
             names.SECONDS_LEFT: self._seconds_left(done),
         }
         if flops and self.peak:
             values[names.MFU] = flops / seconds / self.peak
-        self._look_for_spikes(found["losses"], done)
+        self._look_for_spikes(totals_by_name["losses"], done)
         if self.worker.world > 1:
-            values |= self._slowest(own, seconds / max(self.steps, 1))
+            values |= self._slowest(own_seconds, seconds / max(self.steps, 1))
         values |= {
             name: count
             for name, count in ((names.SKIPPED, self.history.skipped), (names.SPIKES, self.history.spikes))
@@ -187,25 +187,26 @@ class Watch:
         self._begin()
         return values, warnings
 
-    def _means(self, found: dict[str, list[float]]) -> dict[str, float]:
-        """Of every term and metric, their total, and the same by source. Nothing if no update was made."""
-        terms = sorted(name.removeprefix("term ") for name in found if name.startswith("term "))
+    def _means(self, totals: dict[str, list[float]]) -> dict[str, float]:
+        """The mean of every term and metric, the total loss, and the same by source; empty if no update was made."""
+        terms = sorted(name.removeprefix("term ") for name in totals if name.startswith("term "))
         if not terms:
             return {}
-        summed = [name.removeprefix("sum ") for name in found if name.startswith("sum ")]
-        means = {name: found[f"sum {name}"][0] / (found[f"weight {name}"][0] or 1.0) for name in summed}
+        summed = [name.removeprefix("sum ") for name in totals if name.startswith("sum ")]
+        means = {name: totals[f"sum {name}"][0] / (totals[f"weight {name}"][0] or 1.0) for name in summed}
         by_source: dict[str, float] = defaultdict(float)
         for name in terms:
-            both = found.get(f"sources {name}", [])
-            sums, weights = both[: len(both) // 2], both[len(both) // 2 :]
-            for source, total, weight in zip(self.sources, sums, weights, strict=bool(both)):
+            sums_and_weights = totals.get(f"sources {name}", [])
+            half = len(sums_and_weights) // 2
+            sums, weights = sums_and_weights[:half], sums_and_weights[half:]
+            for source, total, weight in zip(self.sources, sums, weights, strict=bool(sums_and_weights)):
                 if weight:
                     by_source[f"loss/{source}"] += total / weight
-        told = {"loss": sum(means[name] for name in terms), **means, **by_source}
-        return {f"{names.TRAIN}{name}": value for name, value in told.items()}
+        all_means = {"loss": sum(means[name] for name in terms), **means, **by_source}
+        return {f"{names.TRAIN}{name}": value for name, value in all_means.items()}
 
     def _seconds_left(self, done: int) -> float:
-        """At the speed since this run was started, all that it does counted."""
+        """Seconds to the last step, at the mean speed since this run was started, everything it does included."""
         return (time.perf_counter() - self.started) / max(done - self.started_at, 1) * (self.config.steps - done)
 
     def _look_for_spikes(self, losses: list[float], done: int) -> None:
@@ -213,7 +214,7 @@ class Watch:
 
         A phase has a loss of its own, so nothing from before it counts.
         """
-        worst, told = 0.0, ""
+        worst, warning = 0.0, ""
         for step, loss in enumerate(losses, done - len(losses) + 1):
             if step > 1 and self.phase_at(step - 1) != self.phase_at(step - 2):  # steps are counted from 1 here
                 self.before.clear()
@@ -226,39 +227,39 @@ class Watch:
                 if excess > self.settings.spike:
                     self.history.spikes += 1
                     if excess > worst:
-                        worst, told = excess, f"the loss of step {step:,} is {loss:.3f}, after {usual:.3f}"
+                        worst, warning = excess, f"the loss of step {step:,} is {loss:.3f}, after {usual:.3f}"
             self.before.append(loss)
-        if told:
-            self.warnings.append(told)
+        if warning:
+            self.warnings.append(warning)
 
-    def _slowest(self, own: list[float], seconds: float) -> dict[str, float]:
-        """Who takes longest for what it does without the others, and how many seconds a step longer than they do."""
-        rank = max(range(len(own)), key=own.__getitem__)
-        lag = own[rank] - (sum(own) - own[rank]) / (len(own) - 1)
+    def _slowest(self, own_seconds: list[float], seconds: float) -> dict[str, float]:
+        """The worker that computes longest between waits for others, and by how many seconds a step."""
+        rank = max(range(len(own_seconds)), key=own_seconds.__getitem__)
+        lag = own_seconds[rank] - (sum(own_seconds) - own_seconds[rank]) / (len(own_seconds) - 1)
         is_slow = lag > SLOW * seconds
-        if is_slow and rank != self.told_slow:
+        if is_slow and rank != self.reported_slow:
             self.warnings.append(f"worker {rank} is {lag:.2f} s a step slower than the others ({lag / seconds:.0%})")
-        self.told_slow = rank if is_slow else None
+        self.reported_slow = rank if is_slow else None
         return {names.SLOWEST_RANK: float(rank), names.SLOWEST_SECONDS: lag}
 
     def _begin(self) -> None:
-        self.began, self.steps, self.worked = time.perf_counter(), 0, Work()
-        self.alone.seconds = 0.0
-        self.alone.start()
+        self.began, self.steps, self.worked = time.perf_counter(), 0, Workload()
+        self.busy.seconds = 0.0
+        self.busy.start()
 
     # -- in a checkpoint ----------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What is known of the run, and every worker's share of what the next record will tell."""
+        """The history of the run, and every worker's share of the next record."""
         names, local = self.tally.flat()
         shares = [torch.tensor(share, dtype=torch.float64) for share in self.worker.gather(local)]
         stacked = _unflatten(names, torch.stack(shares).T.tolist())  # of each name, of each number, of each worker
         state = {f"{STATE}tally/{name}": torch.tensor(values, dtype=torch.float64) for name, values in stacked.items()}
-        known = {"history": astuple(self.history), "before": list(self.before)}
-        return {**{f"{STATE}{n}": torch.tensor(v, dtype=torch.float64) for n, v in known.items()}, **state}
+        numbers = {"history": astuple(self.history), "before": list(self.before)}
+        return {**{f"{STATE}{n}": torch.tensor(v, dtype=torch.float64) for n, v in numbers.items()}, **state}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take it back; on another number of workers, the first one takes all shares."""
+        """Restore it; on another number of workers, the first one takes all shares."""
         self.history = History(*state[f"{STATE}history"].tolist())
         self.before.extend(state[f"{STATE}before"].tolist())
         self.tally = _Tally()
@@ -272,7 +273,7 @@ class Watch:
 
 
 class _Tally:
-    """Numbers that add up over steps and workers: those of the networks on the device, the others here."""
+    """Numbers that add up over steps and workers: those of the networks on the device, the others on the CPU."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -290,7 +291,7 @@ class _Tally:
             self.counts[name] += count
 
     def flat(self) -> tuple[list[tuple[str, int]], list[float]]:
-        """Names, each with how many numbers it has, and all the numbers; brought from the device at once."""
+        """Names, each with how many numbers it has, and all the numbers; copied from the device at once."""
         losses = {"losses": torch.stack(self.losses).double()} if self.losses else {}
         on_device = {name: value.reshape(-1) for name, value in sorted({**self.sums, **losses}.items())}
         counts = {"tokens": 0.0, "positions": 0.0, **self.counts}
@@ -299,7 +300,7 @@ class _Tally:
         return names, numbers + [counts[name] for name in sorted(counts)]
 
     def put(self, name: str, values: Tensor, device: torch.device) -> None:
-        """Take back what `flat` gave under a name."""
+        """Restore what `flat` gave under a name."""
         if name == "losses":
             self.losses = list(values.to(device))
         elif name.startswith(("sum ", "sources ")):
@@ -309,12 +310,12 @@ class _Tally:
 
 
 def _unflatten(names: list[tuple[str, int]], numbers: Sequence[T]) -> dict[str, list[T]]:
-    found: dict[str, list[T]] = {}
+    by_name: dict[str, list[T]] = {}
     start = 0
     for name, size in names:
-        found[name] = list(numbers[start : start + size])
+        by_name[name] = list(numbers[start : start + size])
         start += size
-    return found
+    return by_name
 
 
 def _median(values: Iterable[float]) -> float:
@@ -322,7 +323,7 @@ def _median(values: Iterable[float]) -> float:
     return ranked[len(ranked) // 2]
 
 
-class _Clock:
+class _Stopwatch:
     """Adds up the time between `start` and `stop`."""
 
     def __init__(self) -> None:

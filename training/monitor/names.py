@@ -1,4 +1,4 @@
-"""What the numbers in a metrics log are called: groups with a slash between, so that charts stand together.
+"""Names of the numbers in a metrics log, grouped by a prefix, so that charts stand together.
 
 train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
 validation/loss  validation/TERM                                          of held-out rows
@@ -23,12 +23,12 @@ PASSING = {SECONDS_LEFT, SLOWEST_RANK, SLOWEST_SECONDS}  # true only while the r
 
 
 def held_out(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was measured on held-out rows, by term or metric."""
+    """The means over held-out rows, by term or metric."""
     return {n.removeprefix(VALIDATION): value for n, value in values.items() if n.startswith(VALIDATION)}
 
 
 def speeds(values: Mapping[str, Any]) -> dict[str, float]:
-    """Units a second, by what the objective counts in."""
+    """Speeds in units per second, by unit."""
     return {
         name.removeprefix(SPEED).removesuffix(PER_SECOND): float(value)
         for name, value in values.items()
@@ -37,5 +37,5 @@ def speeds(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def speed_of(record: Mapping[str, Any]) -> str:
-    """9,500 tokens/s, or what else the objective counts in; empty where a record tells none."""
+    """The speed of a record as text, e.g. 9,500 tokens/s; empty where a record has none."""
     return next((f"{value:,.0f} {unit}/s" for unit, value in speeds(record).items()), "")

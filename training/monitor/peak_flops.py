@@ -1,4 +1,4 @@
-"""What the hardware could do: the denominator of model FLOP utilisation (Chowdhery et al. 2022, appendix B)."""
+"""Peak FLOP/s of the hardware: the denominator of model FLOP utilisation (Chowdhery et al. 2022, appendix B)."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Ending a training at the end of a step, with a checkpoint, because somebody asked.
+"""Requests to end training at the end of a step, with a checkpoint.
 
-    whoever is told to end this process        ask(signal) ──► a training runs here: it will stop; else False
-    whoever runs a training                    with listening(file, grace): …
-    its workers, at every step                 Asked(file)()
+    the handler of a signal        ask(signal): True if training runs in this process and will stop, else False
+    the caller of training         with listening(file, grace): …
+    its workers, at every step     StopRequest(file)()
 
-Workers may be other processes on other machines, so the wish is a file in the folder that all of them share. A training
-that has not stopped within its grace is ended by the same signal once more.
+Workers may be other processes on other machines, so the request is a file in the folder that all of them share. If
+training has not stopped within `grace` seconds, the same signal is raised once more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-LOOK_SECONDS = 0.2  # between two looks at the file, which may lie on a network's disk
+LOOK_SECONDS = 0.2  # between two checks of the file, which may be on a network's disk
 
 _wishes: list[queue.SimpleQueue[int | None]] = []  # of trainings that run here and were not asked yet; one at most
 
@@ -35,10 +35,10 @@ def ask(number: int) -> bool:
 
 
 @contextlib.contextmanager
-def listening(file: Path, grace: float, tell: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Inside, in the main thread, `ask` makes `file`, which is removed at the end, and calls `tell` in another thread.
+def listening(file: Path, grace: float, notify: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Inside, in the main thread, `ask` makes `file`, which is removed at the end, and calls `notify` in a thread.
 
-    Raises KeyboardInterrupt at the end if it was asked. Elsewhere than in the main thread nothing is heard.
+    Raises KeyboardInterrupt at the end if there was a request. In other threads than the main one it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -55,7 +55,7 @@ def listening(file: Path, grace: float, tell: Callable[[], None] = lambda: None)
         asked.set()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-        tell()
+        notify()
         if not over.wait(grace):
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
@@ -75,8 +75,8 @@ def listening(file: Path, grace: float, tell: Callable[[], None] = lambda: None)
         raise KeyboardInterrupt
 
 
-class Asked:
-    """Whether a training was asked to stop."""
+class StopRequest:
+    """Calling it says whether training was asked to stop."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

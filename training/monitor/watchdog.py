@@ -1,13 +1,13 @@
-"""Ends a run in which a worker keeps the others waiting, and says which one.
+"""Ends a run in which a worker keeps the others waiting, and reports which one.
 
     work/stacks/rank-0.txt      empty while all is well; else a line on what the worker is doing, and its Python stacks
     work/stacks/rank-1.txt
     work/stacks/verdict.txt     one sentence, for whoever started the workers
 
-A thread in every worker looks at how long ago the training loop came by. After the limit, or once another worker has
-written its stacks, it writes its own, waits a while for the others' and ends the process: what hangs inside a
-collective call, or holds the interpreter's lock, cannot be told to stop. In the latter case the stacks are written by a
-thread of `faulthandler` that needs no lock; a stopped process writes none, and the others say so.
+A thread in every worker checks how long ago the training loop last called `at`. After the limit, or once another
+worker has written its stacks, it writes its own, waits a while for the others' and ends the process: what hangs inside
+a collective call, or holds the interpreter's lock, cannot be stopped otherwise. In the latter case the stacks are
+written by a thread of `faulthandler` that needs no lock; a stopped process writes none, and the others report that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLLECTIVES = ("torch.distributed", "deepspeed.comm", "training.distributed")  #
 
 
 class Watchdog:
-    """Watches the loop inside `with`. A lone worker, or one without a folder for stacks, is not watched.
+    """Monitors the loop inside `with`, except for a lone worker or one without a folder for stacks.
 
     limit: seconds between two calls of `at`; 0: none.
     """
@@ -46,7 +46,7 @@ class Watchdog:
         self.thread: threading.Thread | None = None
 
     def at(self, place: str) -> None:
-        """The loop comes by. Called equally often by every worker."""
+        """The loop has reached `place`. Called equally often by every worker."""
         self.came = (time.monotonic(), self.came[1] + 1, place)
 
     def __enter__(self) -> Watchdog:
@@ -69,16 +69,16 @@ class Watchdog:
             self.file.close()
 
     def _wind_up(self) -> None:
-        """Have `faulthandler` write the stacks if nothing is heard from here for so long."""
+        """Have `faulthandler` write the stacks unless this is called again in time."""
         faulthandler.dump_traceback_later(self.limit + SPARE * look_seconds(self.limit), file=self.file)
 
     def _watch(self) -> None:
         assert self.folder is not None
-        seen = self.came[1]
+        last_count = self.came[1]
         while not self.ended.wait(look_seconds(self.limit)):
             since, count, _ = self.came
-            if count != seen:
-                seen = count
+            if count != last_count:
+                last_count = count
                 self._wind_up()
             if time.monotonic() - since > self.limit or _written(self.folder, self.worker.world):
                 faulthandler.cancel_dump_traceback_later()
@@ -87,7 +87,7 @@ class Watchdog:
     def _give_up(self, patience: float) -> None:
         assert self.folder is not None
         since, count, place = self.came
-        known = {
+        report = {
             "rank": self.worker.rank,
             "step": self.step,
             "count": count,
@@ -95,7 +95,7 @@ class Watchdog:
             "seconds": round(time.monotonic() - since, 1),
             "waits": self._waits(),
         }
-        self.file.write(json.dumps(known) + "\n")
+        self.file.write(json.dumps(report) + "\n")
         self.file.flush()
         faulthandler.dump_traceback(self.file)
         until = time.monotonic() + patience
@@ -117,55 +117,56 @@ class Watchdog:
 
 
 def look_seconds(limit: float) -> float:
-    """Between two looks at whether the loop came by."""
+    """Seconds between two checks of the loop."""
     return min(max(limit / 20, 0.05), 5.0)
 
 
 def patience_seconds(limit: float) -> float:
-    """For the stacks of the others.
+    """Seconds to wait for the stacks of the others.
 
-    One that holds the interpreter writes them later than one that answers: its clock is wound up a look after it came
-    by, and runs SPARE looks longer. And it may have come by later than whoever waits for it.
+    A worker that holds the interpreter's lock writes them later than others: `faulthandler`'s clock is started a check
+    after its last call of `at`, and runs SPARE checks longer. And that call may have been later than those of the
+    workers that wait for it.
     """
     return (SPARE + 1) * look_seconds(limit) + min(max(limit / 10, 2.0), 60.0)
 
 
 def verdict(folder: Path) -> str | None:
-    """The sentence on a run that was ended; None if none was."""
+    """Why a run was ended, as a sentence; None if it was not."""
     with contextlib.suppress(FileNotFoundError):
         return (folder / VERDICT).read_text()
     return None
 
 
 def clear(folder: Path) -> None:
-    """Forget what an earlier run left."""
+    """Remove the files of an earlier run."""
     for path in (*folder.glob("rank-*.txt"), folder / VERDICT):
         path.unlink(missing_ok=True)
 
 
 def judge(folder: Path, world: int, limit: float) -> str:
-    """Who did not come to where the others wait, from what each worker wrote."""
-    known = {rank: _read(_path(folder, rank)) for rank in _written(folder, world)}
-    told = {rank: what for rank, what in known.items() if what}
-    furthest = max((what["count"] for what in told.values()), default=0)
-    late = {rank for rank in range(world) if rank not in told or told[rank]["count"] < furthest}
-    late = late or {rank for rank, what in told.items() if not what["waits"]}
-    where = f"step {max((what['step'] for what in told.values()), default=0):,}"
+    """Which workers did not arrive where the others wait, as a sentence, from what each worker wrote."""
+    reports = {rank: _read(_path(folder, rank)) for rank in _written(folder, world)}
+    complete = {rank: report for rank, report in reports.items() if report}
+    furthest = max((report["count"] for report in complete.values()), default=0)
+    late = {rank for rank in range(world) if rank not in complete or complete[rank]["count"] < furthest}
+    late = late or {rank for rank, report in complete.items() if not report["waits"]}
+    where = f"step {max((report['step'] for report in complete.values()), default=0):,}"
     files = f"the stacks are in {folder}/rank-*.txt"
     if not late or len(late) == world:
         return f"training stood still at {where}: every worker has waited for the others for {limit:g} s; {files}."
-    are = ", ".join(f"worker {rank} {_doing(told.get(rank), rank in known)}" for rank in sorted(late))
-    rest = ", ".join(str(rank) for rank in range(world) if rank not in late)
+    are = ", ".join(f"worker {rank} {_doing(complete.get(rank), rank in reports)}" for rank in sorted(late))
+    others = ", ".join(str(rank) for rank in range(world) if rank not in late)
     return (
-        f"training stood still at {where}: {are}, and {rest} waited longer than {limit:g} s "
+        f"training stood still at {where}: {are}, and {others} waited longer than {limit:g} s "
         f"(placement.watch.stuck_seconds); {files}, and the run can be resumed from its newest checkpoint."
     )
 
 
-def _doing(what: Mapping[str, Any] | None, wrote: bool) -> str:
-    if what is None:
+def _doing(report: Mapping[str, Any] | None, wrote: bool) -> str:
+    if report is None:
         return f"did not arrive (it does not answer, {'only' if wrote else 'not even'} with its stacks)"
-    return f"did not arrive (it has been {what['place']} for {what['seconds']:.0f} s)"
+    return f"did not arrive (it has been {report['place']} for {report['seconds']:.0f} s)"
 
 
 def _path(folder: Path, rank: int) -> Path:
@@ -174,12 +175,12 @@ def _path(folder: Path, rank: int) -> Path:
 
 def _written(folder: Path, world: int) -> list[int]:
     """Ranks that wrote something."""
-    found = []
+    ranks = []
     for rank in range(world):
         with contextlib.suppress(FileNotFoundError):
             if _path(folder, rank).stat().st_size:
-                found.append(rank)
-    return found
+                ranks.append(rank)
+    return ranks
 
 
 def _read(path: Path) -> dict[str, Any] | None:

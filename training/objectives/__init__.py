@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Line:
+class ObjectiveEntry:
     """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes.
 
     roles: special tokens that it needs.
@@ -44,30 +44,30 @@ class Line:
 
 _ARRAYS = ("table", "images")
 
-OBJECTIVES: dict[str, Line] = {
-    "masked-lm": Line("training.objectives.masked_lm", ("text",), ("sparse",)),
-    "gpt": Line("training.objectives.gpt", ("text",), ("clean",)),
-    "t5": Line("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
-    "masked-frames": Line("training.objectives.masked_frames", ("sound",), ("sparse",)),
-    "autoencoder": Line("training.objectives.autoencoder", _ARRAYS, ("clean",)),
-    "vae": Line("training.objectives.vae", _ARRAYS, ("clean",)),
-    "discrete": Line("training.objectives.discrete", _ARRAYS, ("clean",)),
-    "rbm": Line("training.objectives.rbm", _ARRAYS, ("clean",)),
-    "compression": Line("training.objectives.compression", ("images",), ("clean",)),
-    "simclr": Line("training.objectives.simclr", ("images",), ("views",)),
+OBJECTIVES: dict[str, ObjectiveEntry] = {
+    "masked-lm": ObjectiveEntry("training.objectives.masked_lm", ("text",), ("sparse",)),
+    "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
+    "t5": ObjectiveEntry("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
+    "masked-frames": ObjectiveEntry("training.objectives.masked_frames", ("sound",), ("sparse",)),
+    "autoencoder": ObjectiveEntry("training.objectives.autoencoder", _ARRAYS, ("clean",)),
+    "vae": ObjectiveEntry("training.objectives.vae", _ARRAYS, ("clean",)),
+    "discrete": ObjectiveEntry("training.objectives.discrete", _ARRAYS, ("clean",)),
+    "rbm": ObjectiveEntry("training.objectives.rbm", _ARRAYS, ("clean",)),
+    "compression": ObjectiveEntry("training.objectives.compression", ("images",), ("clean",)),
+    "simclr": ObjectiveEntry("training.objectives.simclr", ("images",), ("views",)),
 }
 
 
-def line_of(name: str) -> Line:
-    """UserError where there is no such objective."""
+def entry_of(name: str) -> ObjectiveEntry:
+    """The entry of the named objective. Raises UserError where there is none."""
     if name not in OBJECTIVES:
         raise UserError(f"objective.name: {name!r} is not an objective; choose one of {', '.join(OBJECTIVES)}.")
     return OBJECTIVES[name]
 
 
 def module_of(name: str) -> Any:
-    """The named objective's module; UserError where there is none."""
-    return import_module(line_of(name).module)
+    """The named objective's module. Raises UserError where there is none."""
+    return import_module(entry_of(name).module)
 
 
 def learning_from(kind: str) -> list[str]:
@@ -82,7 +82,7 @@ def section_of(name: str) -> type[ObjectiveConfig]:
     title = "".join(word.capitalize() for word in name.split("-"))
     fields: dict[str, Any] = {
         "name": (Literal[name], Field(description="Name of an objective.")),
-        "options": (options, Field(default_factory=options, description="That objective's own.")),
+        "options": (options, Field(default_factory=options, description="Options of that objective.")),
     }
     about = f"What the network learns from each example: {name}."
     return create_model(f"{title}Section", __base__=ObjectiveConfig, __doc__=about, **fields)
@@ -96,7 +96,7 @@ def config_union() -> Any:
 
 
 def options_of(objective: ObjectiveConfig) -> Any:
-    """The typed options of a section, be they typed or plain values; UserError says what is wrong."""
+    """The typed options of a section, from typed or plain values. Raises UserError where they are wrong."""
     kind: type[Settings] = module_of(objective.name).Options
     if isinstance(objective.options, kind):
         return objective.options
@@ -104,14 +104,14 @@ def options_of(objective: ObjectiveConfig) -> Any:
 
 
 def problems(objective: ObjectiveConfig, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
-    """What an objective has against its options or its networks: (path, text), before anything runs."""
+    """What is wrong with an objective's options or networks, as (path, text), before anything runs."""
     check = getattr(module_of(objective.name), "check", None)
     if check is not None:
         yield from check(options_of(objective), networks)
 
 
 def build(objective: ObjectiveConfig, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Objective:
-    """The objective with its networks, whose weights torch's generator draws: seed it before.
+    """The objective with its networks, initialised by torch's generator: seed it before.
 
     Raises UserError where options, networks and data do not fit each other.
     """

@@ -1,6 +1,6 @@
 """What the objectives of auto-encoders share: batches of arrays, losses that are sums over rows, and the export.
 
-A batch holds `seen`, what the network is given, and `input`, what it has to rebuild, both float32 [B, …]; pictures are
+A batch holds `seen`, what the network is given, and `input`, what it has to rebuild, both float32 [B, …]; images are
 scaled from bytes to 0 … 1. A label, where there is one, travels beside them and takes no part in any loss.
 """
 
@@ -18,7 +18,7 @@ from data_prep.shards.rows import Rows
 from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.autoencoders.config import network_problems
-from training.objective import Base, Batch, Loss, Networks, Turn
+from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TRANSFORM = "transform.json"  # in the folder of a table's preprocessor
 
 
-class ArrayObjective(Base):
-    """An auto-encoder that pays `terms` and is watched by `metrics`, both by name, with the weight of one row.
+class ArrayObjective(BaseObjective):
+    """An auto-encoder whose loss has `terms` and which reports `metrics`, both by name, with the weight of one row.
 
     A term's mean is its sum over rows divided by rows × that weight: by the number of values it is an error per value,
     by 1 nats per example.
@@ -42,10 +42,10 @@ class ArrayObjective(Base):
         metrics: dict[str, float],
         transform: Path | None = None,
     ) -> None:
-        from training.models.autoencoders.autoencoder import Player
+        from training.models.autoencoders.autoencoder import AutoencoderPlayer
 
         self.model, self.terms, self.metrics, self.transform = model, terms, metrics, transform
-        self.player = Player(model)
+        self.player = AutoencoderPlayer(model)
         self.flops_by_row = 3 * model.forward_flops()  # backward is two forwards
         self.unit = unit_of(model.shape)
         self.shown = [*terms, *metrics]
@@ -79,15 +79,15 @@ class ArrayObjective(Base):
         return self.summed(nets["model"](batch["seen"], batch["input"]), batch)
 
     def summed(self, by_row: dict[str, Tensor], batch: Batch) -> Loss:
-        """The loss of a batch from what each row [B] pays and shows."""
+        """The loss of a batch from the terms and metrics of each row, [B] each."""
         rows = len(batch["input"])
         sums = {name: by_row[name].sum() for name in self.terms}
         metrics = {name: (by_row[name].sum(), weight * rows) for name, weight in self.metrics.items()}
-        told = {}
+        row_losses = {}
         if "source" in batch:
             weights = {name: torch.full_like(by_row[name], weight) for name, weight in self.terms.items()}
-            told = {name: torch.stack([by_row[name], weights[name]]) for name in self.terms}
-        return Loss(sums, metrics, told)
+            row_losses = {name: torch.stack([by_row[name], weights[name]]) for name in self.terms}
+        return Loss(sums, metrics, row_losses)
 
     def refuses(self, zero: int | None) -> str | None:
         if zero == 3 and self.model.config.tied:
@@ -100,7 +100,7 @@ class ArrayObjective(Base):
         values = np.full(shape, 128, np.uint8) if images else np.full(shape, 0.5, np.float32)
         return {"input": values, "label": np.full(n, -1)}
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         from training.models.autoencoders.autoencoder import save_model
 
         save_model(path, self.model, self.transform)
@@ -110,7 +110,7 @@ class ArrayObjective(Base):
 
 
 def transform_of(data: DataFacts) -> Path | None:
-    """The file by which rows of a table became input; None of pictures, and of tables without one."""
+    """The transform file of a table's rows; None for images and for tables without one."""
     return data.preprocessor / TRANSFORM if data.preprocessor is not None and len(data.shape) == 1 else None
 
 
@@ -127,8 +127,8 @@ def loss_problems(loss: str, networks: Mapping[str, NetworkConfig]) -> Iterator[
 
 
 def unit_of(shape: Sequence[int]) -> str:
-    """What examples of this shape are called where they are counted."""
-    return "pictures" if len(shape) == 3 else "rows"
+    """The unit in which examples of this shape are counted."""
+    return "images" if len(shape) == 3 else "rows"
 
 
 def rebuilding(loss: str, values: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.shards.rows import Rows
 from training.lazy import torch
-from training.objective import Base, Batch, Loss, Networks, Turn
+from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from training.models.autoencoders.code_prior import CodePrior
 
 
-class PriorObjective(Base):
+class PriorObjective(BaseObjective):
     """Cross-entropy of codes, in nats a code. Rows have a column `codes` [R, P]."""
 
     def __init__(self, prior: CodePrior) -> None:

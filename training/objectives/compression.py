@@ -40,7 +40,7 @@ def check(options: CompressionOptions, networks: Mapping[str, NetworkConfig]) ->
     yield from network_problems(networks["model"])
     settings = encoder_settings(networks)
     if settings.get("latent") != "grid":
-        yield "network.config.latent", "compression takes pictures of any size; set it to grid"
+        yield "network.config.latent", "compression takes images of any size; set it to grid"
     if settings.get("output", "linear") != "linear":
         yield "network.config.output", "compression rebuilds linearly; set it to linear"
 
@@ -50,19 +50,19 @@ class Compression(ArrayObjective):
 
     model: CompressiveAutoencoder
 
-    export_rows = 2048  # of which classes of places are told
+    export_rows = 2048  # by which classes of places are fitted
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         from training.codec.tables import Tables
 
-        super().export(path, seen)
-        Tables.fitted(self.model, (batch["input"] for batch in seen)).save(path)
+        super().export(path, batches)
+        Tables.fitted(self.model, (batch["input"] for batch in batches)).save(path)
 
 
 def build(
     options: CompressionOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
 ) -> Compression:
-    """The objective for pictures of the data's shape, and what is exported for pictures of any."""
+    """The objective for images of the data's shape; the exported codec takes images of any size."""
     from training.models.autoencoders.compression import CompressiveAutoencoder
 
     model = CompressiveAutoencoder(network_config(networks["model"], data.shape), data.shape, options)

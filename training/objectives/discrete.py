@@ -69,19 +69,19 @@ class Discrete(ArrayObjective):
         elif options.uniform:
             terms["uniform"] = codes
         super().__init__(model, terms, metrics, transform)
-        self.seen: dict[str, list[Tensor]] = _nothing()
+        self.step_usage: dict[str, list[Tensor]] = _nothing()
 
     def before_step(self, step: int, steps: int) -> None:
-        self.seen = _nothing()
+        self.step_usage = _nothing()
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
         by_row = nets["model"](batch["seen"], batch["input"])
         loss = self.summed(by_row, batch)
         if not self.player.training:
             return loss  # the running counts are those of training
-        self.seen["indices"].append(by_row["indices"])
-        self.seen["vectors"].append(by_row["vectors"])
-        self.seen["rows"].append(batch["seen"])
+        self.step_usage["indices"].append(by_row["indices"])
+        self.step_usage["vectors"].append(by_row["vectors"])
+        self.step_usage["rows"].append(batch["seen"])
         rows = float(len(batch["input"]))
         watched = {name: (value * rows, rows) for name, value in self.model.watched().items()}
         return Loss(loss.sums, {**loss.metrics, **watched}, loss.by_row)
@@ -89,7 +89,7 @@ class Discrete(ArrayObjective):
     def after_step(self, step: int, steps: int) -> None:
         from training.models.autoencoders.vq import Usage
 
-        self.model.update(Usage(**self.seen), self.worker)
+        self.model.update(Usage(**self.step_usage), self.worker)
 
     def refuses(self, zero: int | None) -> str | None:
         if zero and "codebook" in self.terms:

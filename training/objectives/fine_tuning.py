@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.shards.rows import Rows, ragged
 from training.lazy import F, torch
-from training.objective import Base, Batch, Loss, Networks, Turn
+from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 from training.objectives.text import flat_positions, padded_tokens
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.models.text.fine_tuning import Pooling
 
 
-class FineTuning(Base):
+class FineTuning(BaseObjective):
     """Cross-entropy over the labelled positions."""
 
     shown: Sequence[str] = ("label", "accuracy")

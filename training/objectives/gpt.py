@@ -58,7 +58,7 @@ class GPT(TextObjective):
 
         super().__init__(networks, data, device)
         self.shown = ["lm", "lm_accuracy"]
-        self.take(CausalLMNetwork(self.config))
+        self.set_network(CausalLMNetwork(self.config))
         self.head = self.config.hidden_size * self.specials.vocabulary  # no layer before the projection
 
     def collate(self, rows: Rows) -> Batch:
@@ -79,7 +79,7 @@ class GPT(TextObjective):
         return {"lm": float(len(batch["target_ids"]))}
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        self.attend(batch)
+        self.choose_attention(batch)
         sums = nets["model"](**batch)
         rows, width = batch["input_ids"].shape
         by_row = {}

@@ -18,7 +18,7 @@ from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig, Settings
 from training.lazy import torch
 from training.models.text.architectures import architecture_of, encoder_problems, position_problems
-from training.objective import Base, Batch, Loss, Networks, Turn
+from training.objective import BaseObjective, Batch, Loss, Networks, Turn
 from training.objectives.text import flat_positions
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def check(options: MaskedFramesOptions, networks: Mapping[str, NetworkConfig]) -
         yield "network.architecture", "takes no frames; use bert or roberta"
 
 
-class MaskedFrames(Base):
+class MaskedFrames(BaseObjective):
     """See the module's docstring."""
 
     unit = "frames"
@@ -89,8 +89,8 @@ class MaskedFrames(Base):
         return {"l1": float(batch["target"].numel())}
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        made = nets["model"](batch["frames"], batch["attention_mask"], batch["target_positions"])
-        return Loss({"l1": (made.float() - batch["target"]).abs().sum()})
+        rebuilt = nets["model"](batch["frames"], batch["attention_mask"], batch["target_positions"])
+        return Loss({"l1": (rebuilt.float() - batch["target"]).abs().sum()})
 
     def flops(self, batch: Batch) -> float:
         pairs = int(batch["attention_mask"].sum(1).square().sum())
@@ -107,7 +107,7 @@ class MaskedFrames(Base):
             "target_positions": Ragged.from_lengths(places, np.full(n, num_targets)),
         }
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder that `open_encoder` opens."""
         from training.models.frame_network import save_network
 

@@ -54,7 +54,7 @@ class MaskedLM(TextObjective):
         self.shown = ["mlm", "mlm_accuracy"]
         if self.sentence != "none":
             self.shown += [self.sentence, f"{self.sentence}_accuracy"]
-        self.take(MaskedLMNetwork(self.config, self.sentence))
+        self.set_network(MaskedLMNetwork(self.config, self.sentence))
 
     def collate(self, rows: Rows) -> Batch:
         batch, width = self.padded(rows)
@@ -81,7 +81,7 @@ class MaskedLM(TextObjective):
         return weights
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
-        self.attend(batch)
+        self.choose_attention(batch)
         sums = nets["model"](**batch)
         weights = self._weights(batch)
         losses = {"mlm": sums["mlm"]}
@@ -94,8 +94,8 @@ class MaskedLM(TextObjective):
             losses[self.sentence] = sums["sentence"]
             metrics[f"{self.sentence}_accuracy"] = (sums["sentence_correct"], weights[self.sentence])
             if "source" in batch:
-                first = torch.arange(rows, device=batch["label"].device)
-                of_label = batch["starts"] // width if "starts" in batch else first
+                row_numbers = torch.arange(rows, device=batch["label"].device)
+                of_label = batch["starts"] // width if "starts" in batch else row_numbers
                 by_row[self.sentence] = summed_by_row(sums["sentence_losses"], of_label, rows)
         return Loss(losses, metrics, by_row)
 

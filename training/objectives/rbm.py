@@ -48,12 +48,12 @@ def check(options: RbmOptions, networks: Mapping[str, NetworkConfig]) -> Iterato
     """What is wrong with the network or the loss; a stack unrolls into one sort of network only."""
     yield from loss_problems(options.loss, networks)
     network = networks["model"]
-    wanted = [
+    requirements = [
         ("network.architecture", network.architecture, "mlp"),
         ("network.config.activation", network.config.get("activation", "relu"), "sigmoid"),
         ("network.config.tied", network.config.get("tied", False), False),
     ]
-    for path, value, needed in wanted:
+    for path, value, needed in requirements:
         if value != needed:
             yield path, f"rbm unrolls into {needed!r} here, found {value!r}; change it"
 
@@ -93,13 +93,13 @@ class Rbm(ArrayObjective):
     def _contrast(self, player: str, nets: Networks, batch: Batch) -> Loss:
         v: Tensor = batch["seen"].flatten(1)
         with torch.no_grad():
-            for below in self.machines:
-                if below == player:
+            for machine in self.machines:
+                if machine == player:
                     break
-                v = nets[below](v)
-        found = nets[player](v, self.options.gibbs_steps)
-        error = {f"{player}-squared-error": (found["squared-error"].sum(), float(v.numel()))}
-        return Loss({"contrast": found["contrast"].sum()}, error)
+                v = nets[machine](v)
+        by_row = nets[player](v, self.options.gibbs_steps)
+        error = {f"{player}-squared-error": (by_row["squared-error"].sum(), float(v.numel()))}
+        return Loss({"contrast": by_row["contrast"].sum()}, error)
 
     def after_step(self, step: int, steps: int) -> None:
         from training.models.autoencoders.rbm import unroll
@@ -118,14 +118,14 @@ class Rbm(ArrayObjective):
 
 
 def shares(steps: int, machines: int, pretraining: float) -> list[Phase]:
-    """The phases of so many steps, of which a share is for the machines together."""
-    each = max(1, int(steps * pretraining / machines))
-    rest = steps - each * machines
-    if rest < 1:
+    """The phases of `steps` steps, of which the share `pretraining` is divided among the machines."""
+    steps_each = max(1, int(steps * pretraining / machines))
+    remaining = steps - steps_each * machines
+    if remaining < 1:
         raise UserError(
             f"train.steps: {steps} are too few for {machines} machines and fine-tuning; {machines + 1} is the least."
         )
-    return [*(Phase(f"rbm-{number}", each) for number in range(1, machines + 1)), Phase(FINE_TUNING, rest)]
+    return [*(Phase(f"rbm-{number}", steps_each) for number in range(1, machines + 1)), Phase(FINE_TUNING, remaining)]
 
 
 def build(options: RbmOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Rbm:

@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one picture are told from those of all others in the batch.
+"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one image are distinguished from all others of the batch.
 
     x ──► two views ──► encoder ──► h ──► MLP ──► z, of length 1
 
@@ -7,7 +7,7 @@
 The loss is the paper's equation 1, a mean over all 2N views of a step, on any number of workers and in any
 micro-batches; in the code published with the paper it is twice that. `contrastive-accuracy` is how often a view's other
 one is the nearest. `embedding-std` is the standard deviation of z's dimensions over the batch, on average: about 1/√d
-where z is spread over all directions, 0 where all pictures became one (collapse). Held-out rows are compared in batches
+where z is spread over all directions, 0 where all images became one (collapse). Held-out rows are compared in batches
 of `train.global_batch`, and fewer rows are an easier task: compare losses of equal batches.
 
 The paper normalises by batch statistics over all workers. Here neither the encoder nor the head does: each worker and
@@ -31,7 +31,7 @@ from data_prep.shards.rows import Rows
 from training.config import NetworkConfig, Settings
 from training.lazy import F, torch
 from training.models.autoencoders.config import network_config, network_problems
-from training.objective import Base, Batch, Loss, Networks, Whole
+from training.objective import BaseObjective, Batch, Loss, Networks, WholeBatchTurn
 from training.objectives.views import parameters, rendered
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def check(options: SimclrOptions, networks: Mapping[str, NetworkConfig]) -> Iter
     """What is wrong with the encoder."""
     yield from network_problems(networks["model"])
     if networks["model"].config.get("latent") == "grid":
-        yield "network.config.latent", "simclr compares whole pictures; set it to vector"
+        yield "network.config.latent", "simclr compares whole images; set it to vector"
 
 
-class Simclr(Base):
-    """See the module's docstring. The encoder is what is exported; the head served training alone."""
+class Simclr(BaseObjective):
+    """See the module's docstring. The encoder alone is exported; the head is for training."""
 
-    unit = "pictures"
+    unit = "images"
     shown = ("nt-xent", "contrastive-accuracy", "embedding-std")
 
     def __init__(self, encoder: Encoder, options: SimclrOptions) -> None:
@@ -89,8 +89,8 @@ class Simclr(Base):
     def prepare(self, networks: Networks, batch: Batch, draws: Draws) -> Batch:
         return {"input": batch["input"], "views": rendered(batch)}
 
-    def turns(self, phase: str, step: int) -> list[Whole]:
-        return [Whole("model", self._features, self._whole)]
+    def turns(self, phase: str, step: int) -> list[WholeBatchTurn]:
+        return [WholeBatchTurn("model", self._features, self._whole)]
 
     def _features(self, networks: Networks, batch: Batch) -> dict[str, Tensor]:
         """z of both views of every row, [b, 2, projection]."""
@@ -117,7 +117,7 @@ class Simclr(Base):
     def example(self, n: int) -> Rows:
         return {"input": np.full((n, *self.encoder.shape), 127, np.uint8), **unchanged(n)}
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         from training.models.autoencoders.autoencoder import save_model
 
         save_model(path, self.encoder)
@@ -137,7 +137,7 @@ def nt_xent(projection: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
 
 
 def build(options: SimclrOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Simclr:
-    """The objective for pictures of the data's shape."""
+    """The objective for images of the data's shape."""
     from training.models.autoencoders.autoencoder import Encoder
 
     return Simclr(Encoder(network_config(networks["model"], data.shape), data.shape), options)

@@ -45,7 +45,7 @@ class T5(TextObjective):
         super().__init__(networks, data, device)
         self.start = self.specials.decoder_start
         self.shown = ["lm", "lm_accuracy"]
-        self.take(SequenceToSequenceNetwork(self.config))
+        self.set_network(SequenceToSequenceNetwork(self.config))
         self.head = self.config.hidden_size * self.specials.vocabulary  # no layer before the projection
 
     def collate(self, rows: Rows) -> Batch:

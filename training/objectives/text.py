@@ -28,19 +28,19 @@ from training.models.text.architectures import (
     special_ids,
     text_config,
 )
-from training.objective import Base, Batch
+from training.objective import BaseObjective, Batch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from training.models.text.network import TextNetwork
 
-EXAMPLE_LENGTH = 128  # of a row of nothing, where the data tell no length
+EXAMPLE_LENGTH = 128  # of a made-up row, where the data have no fixed length
 EXAMPLE_TARGETS = 0.15  # of its tokens
 
 
-class TextObjective(Base):
-    """The base of all text families. Subclasses build a `TextNetwork`, and say what is predicted.
+class TextObjective(BaseObjective):
+    """The base of the objectives of text. Subclasses build a `TextNetwork` and define what is predicted.
 
     `targets` of a batch are its column `target_ids`: how many meet the projection on the vocabulary.
     """
@@ -51,7 +51,7 @@ class TextObjective(Base):
         if data.specials is None:
             raise ValueError(f"data of kind {data.kind!r} have no special tokens")
         self.data, self.specials = data, data.specials
-        self.pad = filler(self.specials)
+        self.pad = padding_id(self.specials)
         self.settings = networks["model"]
         self.config = text_config(self.settings, self.specials, device)
         self.architecture = architecture_of(self.settings.architecture)
@@ -61,8 +61,8 @@ class TextObjective(Base):
             raise UserError(f"{path}: {text}.")
         self.packed_attention = packed_attention(self.config, device)
 
-    def take(self, network: TextNetwork) -> None:
-        """Keep the network that is trained, and what a token costs in it."""
+    def set_network(self, network: TextNetwork) -> None:
+        """Set the network that is trained, and the operations that a token takes in it."""
         from training.models.text.network import encoder_flops
 
         self.network = network
@@ -82,14 +82,14 @@ class TextObjective(Base):
         if "sequence" in rows:
             for path, text in packing_problems(self.settings):
                 raise UserError(f"{path}: {text}.")
-            batch |= told_apart(ragged(rows, "sequence"), width)
+            batch |= sequence_columns(ragged(rows, "sequence"), width)
         return batch, width
 
     def tensors(self, arrays: Mapping[str, np.ndarray]) -> Batch:
         """A batch on the CPU."""
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def attend(self, batch: Batch) -> None:
+    def choose_attention(self, batch: Batch) -> None:
         """Choose the kernel for a batch, as its networks are about to run."""
         if "sequence" in batch and batch["sequence"].is_cuda:
             self.network.encoder.config._attn_implementation = self.packed_attention
@@ -115,14 +115,14 @@ class TextObjective(Base):
 
     # -- what is exported ---------------------------------------------------------------------------------------------
 
-    def export(self, path: Path, seen: Iterable[Batch]) -> None:
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
         from training.models.text.folder import open_tokenizer
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")
         model: Any = self.network.model
-        with_ids(model, self.specials)
+        set_special_ids(model, self.specials)
         model.save_pretrained(path)
         open_tokenizer(self.data.preprocessor).save_pretrained(path)
 
@@ -130,8 +130,8 @@ class TextObjective(Base):
         return self.network.model
 
 
-def with_ids(model: Any, specials: Specials) -> None:
-    """Give a model's configs the special tokens' ids: those that it generates with, too."""
+def set_special_ids(model: Any, specials: Specials) -> None:
+    """Set the special tokens' ids in a model's config and generation config."""
     ids = special_ids(specials)
     for name, number in ids.items():
         setattr(model.config, name, number)
@@ -142,8 +142,8 @@ def with_ids(model: Any, specials: Specials) -> None:
                 setattr(generation, name, ids[name])
 
 
-def filler(specials: Specials) -> int:
-    """The id that rows are filled up with, which nothing attends to: any, where a tokenizer has none for it."""
+def padding_id(specials: Specials) -> int:
+    """The id that rows are padded with, to which nothing attends; 0 where a tokenizer has no padding."""
     pad = specials.get("pad")
     return 0 if pad is None else pad
 
@@ -169,8 +169,8 @@ def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> d
     return batch
 
 
-def told_apart(sequence: Ragged, width: int) -> dict[str, np.ndarray]:
-    """What tells the sequences of rows apart: `sequence` and `position` [B, width], and flat `starts` [S]."""
+def sequence_columns(sequence: Ragged, width: int) -> dict[str, np.ndarray]:
+    """The columns of packed rows: `sequence` and `position` [B, width], and flat `starts` [S]."""
     row, place = sequence.row_index(), sequence.positions()
     begins = place == 0
     begins[1:] |= np.diff(sequence.values) != 0
@@ -189,7 +189,7 @@ def flat_positions(positions: Ragged, width: int) -> np.ndarray:
 
 
 def token_pairs(batch: Batch) -> int:
-    """How often a token looks at one: Σ length² over the sequences; n² is the sum of the first n odd numbers."""
+    """Pairs of tokens in attention: Σ length² over the sequences; n² is the sum of the first n odd numbers."""
     if "position" not in batch:
         return int(batch["attention_mask"].sum(1).square().sum())
     return int(((2 * batch["position"] + 1) * batch["attention_mask"]).sum())
@@ -197,5 +197,5 @@ def token_pairs(batch: Batch) -> int:
 
 def summed_by_row(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     """Sums of `values` [M] by the row of each, and how many there are: [2, num_rows]."""
-    both = torch.stack([values, torch.ones_like(values)])
-    return both.new_zeros(2, num_rows).index_add_(1, rows, both)
+    values_and_ones = torch.stack([values, torch.ones_like(values)])
+    return values_and_ones.new_zeros(2, num_rows).index_add_(1, rows, values_and_ones)

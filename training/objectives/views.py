@@ -1,9 +1,9 @@
 """The pixels of two views, from the parameters that `data_prep.corruptions.views` drew, on the device of the batch.
 
 Cutting, resizing and mirroring are one bilinear sampling of torch; colours and blur are kornia's. Brightness and
-contrast are as in torchvision: contrast is about the mean grey of the picture. After each of them values are cut to
-0 … 1. Pictures without three channels have no saturation and no hue, and are grey already. The blur's kernel is a tenth
-of the picture's height, made odd and at least 3, with the picture mirrored at its edges.
+contrast are as in torchvision: contrast is about the mean grey of the image. After each of them values are cut to
+0 … 1. Images without three channels have no saturation and no hue, and are grey already. The blur's kernel is a tenth
+of the image's height, made odd and at least 3, with the image mirrored at its edges.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.objective import Batch
 if TYPE_CHECKING:
     from torch import Tensor
 
-NUM_COLOURS = 3  # channels of a picture that has colours
+NUM_COLOURS = 3  # channels of an image that has colours
 
 
 def parameters(rows: Rows) -> Batch:
@@ -34,8 +34,8 @@ def rendered(batch: Batch) -> Tensor:
 
     batch: `input` and the columns of `data_prep.corruptions.views`. A view depends on its own row alone.
     """
-    pictures = batch["input"]
-    values = pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
+    images = batch["input"]
+    values = images.float() / 255 if images.dtype == torch.uint8 else images
     views = values.repeat_interleave(2, 0)
     of_view = {name: batch[name].flatten(0, 1) for name in COLUMNS}
     views = _cut(views, of_view["view_box"], of_view["view_flip"])
@@ -45,15 +45,15 @@ def rendered(batch: Batch) -> Tensor:
     return _blurred(views, of_view["view_blur"]).unflatten(0, (-1, 2))
 
 
-def _cut(pictures: Tensor, box: Tensor, flip: Tensor) -> Tensor:
-    """Boxes [V, 4] of pictures [V, C, H, W], resized to the whole; mirrored where `flip` [V]."""
+def _cut(images: Tensor, box: Tensor, flip: Tensor) -> Tensor:
+    """Boxes [V, 4] of images [V, C, H, W], resized to the whole; mirrored where `flip` [V]."""
     top, left, height, width = box.unbind(1)
     across = torch.where(flip, -width, width)
-    none = torch.zeros_like(width)
-    # Affine maps of a view's coordinates to the picture's; both go from −1 to 1.
-    matrix = torch.stack([across, none, 2 * left + width - 1, none, height, 2 * top + height - 1], 1)
-    grid = F.affine_grid(matrix.view(-1, 2, 3), list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    zero = torch.zeros_like(width)
+    # Affine maps of a view's coordinates to the image's; both go from −1 to 1.
+    matrix = torch.stack([across, zero, 2 * left + width - 1, zero, height, 2 * top + height - 1], 1)
+    grid = F.affine_grid(matrix.view(-1, 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _jittered(views: Tensor, factors: Tensor, order: Tensor) -> Tensor:
@@ -64,12 +64,12 @@ def _jittered(views: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         "brightness": enhance.adjust_brightness_accumulative,
         "contrast": enhance.adjust_contrast_with_mean_subtraction,
         "saturation": enhance.adjust_saturation_with_gray_subtraction,
-        "hue": lambda some, turn: enhance.adjust_hue(some, 2 * math.pi * turn).clamp(0, 1),
+        "hue": lambda values, turn: enhance.adjust_hue(values, 2 * math.pi * turn).clamp(0, 1),
     }
-    named = [name for name in JITTERS if views.shape[1] == NUM_COLOURS or name in ("brightness", "contrast")]
+    applicable = [name for name in JITTERS if views.shape[1] == NUM_COLOURS or name in ("brightness", "contrast")]
     views = views.clone()
     for turn in range(len(JITTERS)):
-        for name in named:
+        for name in applicable:
             number = JITTERS.index(name)
             chosen = ((order[:, turn] == number) & (factors[:, number] != NEUTRAL[number])).nonzero()[:, 0]
             if len(chosen):

@@ -72,7 +72,7 @@ def fit(
 
 
 def _random(network: PseudoLikelihood) -> ScoreFunction:
-    return lambda read: network.surprises(read.tokens).mean()
+    return lambda read: network.surprisals(read.tokens).mean()
 
 
 def _length(read: TokenisedDocuments) -> np.ndarray:

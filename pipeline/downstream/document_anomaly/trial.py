@@ -28,7 +28,7 @@ from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.stage import Context
 from training.config import PlacementConfig
 from training.distributed import choose_device, set_up_cpu
-from training.inference.pseudo_likelihood import PseudoLikelihood, Surprises, by_document
+from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals, by_document
 
 LEAST = 10  # documents that a figure is worth
 NAMED = 6  # words of a document
@@ -38,7 +38,7 @@ class ScoredDocuments(NamedTuple):
     """Documents and their scores by method, each float64 [D]."""
 
     tokens: TokenCorpus
-    surprisals: Surprises
+    surprisals: Surprisals
     scores: dict[str, np.ndarray]
 
 
@@ -169,7 +169,7 @@ class Trial:
     def _scored(self, documents: Sequence[Passage], baselines: Mapping[str, ScoreFunction]) -> ScoredDocuments:
         """Our scores and the baselines'. Every document has a word, and so a token."""
         read = self._read(documents)
-        surprisals = self.network.surprises(read.tokens)
+        surprisals = self.network.surprisals(read.tokens)
         scores = {SURPRISAL: surprisals.mean(), EXCESS: surprisals.excess()}
         scores[OVER_UNIGRAM] = scores[SURPRISAL] - self.unigram(read)
         return ScoredDocuments(

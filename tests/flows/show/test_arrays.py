@@ -25,7 +25,7 @@ from pipeline.artifact import Artifact
 from tests.pipeline import tiny_arrays
 from training.config import OrderConfig
 from training.data import Corpus, Stream
-from training.job import augmented, on_load
+from training.job import augmented, corruption_on_load
 
 MASKING = NoiseConfig(kind="masking", level=0.5)
 
@@ -58,7 +58,7 @@ def test_rows_are_shown_beside_what_the_network_sees(artifacts: dict[str, Artifa
 def test_rows_read_are_those_that_training_reads(artifacts: dict[str, Artifact]) -> None:
     warp = AugmentConfig(translate=2) if artifacts["ingest"].summary["kind"] == "images" else AugmentConfig()
     table, name = Shards(artifacts["shards"].path / "train"), "tiny-arrays"
-    changed = augmented(warp, on_load(MASKING))
+    changed = augmented(warp, corruption_on_load(MASKING))
     stream = Stream([Corpus(name, table)], 0, OrderConfig(), changed)
     samples = np.arange(table.rows, table.rows + 8)
     _, epochs, places = stream.order.locate(samples)

@@ -12,15 +12,17 @@ from flows.exit_codes import USAGE
 from pipeline.estimate import calibration
 from pipeline.estimate.published_systems import SYSTEMS
 from tests.pipeline import tiny_arrays
-from training.cost.step_benchmark import Measured, StepBenchmark
+from training.cost.step_benchmark import StepBenchmark, StepMeasurement
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME_HOME", str(tmp_path))
 
-    def answer(*benchmarks: StepBenchmark) -> list[Measured]:
-        return [Measured(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in benchmarks]
+    def answer(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
+        return [
+            StepMeasurement(step_seconds=0.5, mean_seconds=0.5, update_seconds=0.1, peak_bytes=0) for _ in benchmarks
+        ]
 
     monkeypatch.setattr(calibration, "measure", answer)
     monkeypatch.setattr(calibration, "busy", lambda: False)
@@ -44,7 +46,7 @@ def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
 def test_pictures_are_told_as_pictures_and_tables_once_it_is_known_what_a_row_is(tmp_path: Path) -> None:
     text = shown("compression")
     assert "1,316,483 parameters; 1,200 steps of 8 rows" in text and "tokens" not in text
-    assert "time     12.8 min, 12 pictures/s" in text and "a worker  process" in text
+    assert "time     12.8 min, 12 images/s" in text and "a worker  process" in text
     text = shown(str(tiny_arrays.recipe(tmp_path)))
     assert "30 steps of 16 rows" in text and "known when the shards are made" in text
 

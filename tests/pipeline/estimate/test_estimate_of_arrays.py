@@ -14,7 +14,7 @@ from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 from tests.pipeline import tiny_arrays
 from training.cost.memory import OTHER_PROCESS
-from training.cost.step_benchmark import Measured, StepBenchmark
+from training.cost.step_benchmark import StepBenchmark, StepMeasurement
 
 STEP, UPDATE = 0.5, 0.1  # seconds
 
@@ -24,9 +24,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
     """What would have been timed."""
     seen: list[StepBenchmark] = []
 
-    def answer(*benchmarks: StepBenchmark) -> list[Measured]:
+    def answer(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
         seen.extend(benchmarks)
-        return [Measured(step_seconds=9.0, mean_seconds=STEP, update_seconds=UPDATE, peak_bytes=0) for _ in benchmarks]
+        return [
+            StepMeasurement(step_seconds=9.0, mean_seconds=STEP, update_seconds=UPDATE, peak_bytes=0)
+            for _ in benchmarks
+        ]
 
     monkeypatch.setattr(calibration, "measure", answer)
     monkeypatch.setattr(calibration, "busy", lambda: False)

@@ -17,7 +17,7 @@ from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.memory import PROCESS
-from training.cost.step_benchmark import Facts, Measured, StepBenchmark, measure
+from training.cost.step_benchmark import PlainFacts, StepBenchmark, StepMeasurement, measure
 
 PER_LAYER, REST, UPDATE = 0.2, 0.05, 0.01  # seconds
 
@@ -28,7 +28,7 @@ def benchmark(**placement: object) -> StepBenchmark:
     return StepBenchmark(
         network=NetworkConfig(config={**config, "max_position_embeddings": 16}),
         objective=ObjectiveConfig(options={"sentence": "sop"}),
-        facts=Facts.of(DataFacts("text", ("input",), length=16, specials=specials)),
+        facts=PlainFacts.of(DataFacts("text", ("input",), length=16, specials=specials)),
         corruption=MaskingConfig.model_validate({"kind": "masked-lm", "max_predictions": 4}),
         batch=8,
         steps=4,
@@ -42,12 +42,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[StepBenchmark]:
     """What would have been timed, on a machine whose layers and updates cost the same wherever they stand."""
     seen: list[StepBenchmark] = []
 
-    def answer(*benchmarks: StepBenchmark) -> list[Measured]:
+    def answer(*benchmarks: StepBenchmark) -> list[StepMeasurement]:
         seen.extend(benchmarks)
         layers = [int(each_benchmark.network.config["num_hidden_layers"]) for each_benchmark in benchmarks]  # type: ignore[arg-type]
         slower = [3.0, 1.0, 1.0, 5.0]  # something else ran beside half of them
         return [
-            Measured(step_seconds=by * (REST + n * (PER_LAYER + UPDATE)), update_seconds=by * n * UPDATE, peak_bytes=0)
+            StepMeasurement(
+                step_seconds=by * (REST + n * (PER_LAYER + UPDATE)), update_seconds=by * n * UPDATE, peak_bytes=0
+            )
             for n, by in zip(layers, slower, strict=True)
         ]
 

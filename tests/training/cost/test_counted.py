@@ -1,4 +1,4 @@
-"""What a step on tables or pictures needs, counted, against what it is."""
+"""What a step on tables or images needs, counted, against what it is."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from data_prep.facts import DataFacts
 from data_prep.shards.rows import Rows
 from tests.training.tiny_arrays import CONV, MLP, WIDTH
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig
-from training.cost.counted import Cost, _Live, cost_of, num_parameters, price
+from training.cost.counted import Cost, _LiveBytes, cost_of, num_parameters, price
 from training.cost.memory import OTHER_PROCESS, Memory, counted_memory
-from training.cost.step_benchmark import Facts, StepBenchmark, measure
-from training.objective import Base, Batch, Loss, Turn
+from training.cost.step_benchmark import PlainFacts, StepBenchmark, measure
+from training.objective import BaseObjective, Batch, Loss, Turn
 
 PLAIN = ObjectiveConfig(name="autoencoder")
 WIDE = NetworkConfig(
@@ -35,9 +35,9 @@ def priced(
 
 
 def test_tensors_are_counted_while_they_live() -> None:
-    given = torch.ones(1000)
-    with _Live() as live:
-        first = given + 1
+    before = torch.ones(1000)
+    with _LiveBytes() as live:
+        first = before + 1
         second = first.exp()
         assert live.peak == 8000
         del first
@@ -45,7 +45,7 @@ def test_tensors_are_counted_while_they_live() -> None:
         second.view(10, 100)
         third = second + 1
         assert live.peak == 8000, "of those that live at once, neither views nor what is done in place"
-        fourth = third + given
+        fourth = third + before
     assert live.peak == 12_000 and len(fourth) == 1000
 
 
@@ -73,7 +73,7 @@ def test_many_rows_are_counted_on_fewer() -> None:
     assert more == pytest.approx(4 * counted, rel=0.05)
 
 
-class NextToken(Base):
+class NextToken(BaseObjective):
     """A model of `transformers` as it is, by its own loss, on rows of L tokens (and as many that it must give)."""
 
     def __init__(self, model: Any, columns: Sequence[str]) -> None:
@@ -183,7 +183,7 @@ def test_more_rows_need_as_much_more_memory() -> None:
             StepBenchmark(
                 network=WIDE,
                 objective=PLAIN,
-                facts=Facts(kind="images", shape=[3, 64, 64]),
+                facts=PlainFacts(kind="images", shape=[3, 64, 64]),
                 rows=256,
                 order=OrderConfig(),
                 augment=AugmentConfig(),

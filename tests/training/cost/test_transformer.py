@@ -137,8 +137,8 @@ def test_states_are_divided_as_zero_says() -> None:
     size = BASE.parameters() * 4
 
     def states(zero: int | None) -> tuple[float, float, float]:
-        found = held(workers=4, zero=zero)
-        return found.weights / size, found.gradients / size, found.moments / size
+        held_memory = held(workers=4, zero=zero)
+        return held_memory.weights / size, held_memory.gradients / size, held_memory.moments / size
 
     assert states(None) == states(0) == (1, 1, 2)
     assert states(1) == (1, 1, 0.5)

@@ -27,10 +27,10 @@ def trained(tmp_path: Path) -> Path:
 
 
 def test_the_newest_are_kept(trained: Path) -> None:
-    found = checkpoints.committed(trained)
-    assert [c.position.step for c in found] == [8, 12]
-    assert [c.position.samples for c in found] == [8 * 24, 12 * 24]
-    assert sorted(p.name for p in trained.iterdir()) == [c.folder.name for c in found]
+    kept = checkpoints.committed(trained)
+    assert [c.position.step for c in kept] == [8, 12]
+    assert [c.position.samples for c in kept] == [8 * 24, 12 * 24]
+    assert sorted(p.name for p in trained.iterdir()) == [c.folder.name for c in kept]
 
 
 def test_without_its_marker_it_is_no_checkpoint(trained: Path) -> None:
@@ -83,8 +83,8 @@ def test_a_damaged_file_is_named_and_the_one_before_used(
     trained: Path, caplog: pytest.LogCaptureFixture, harm: Callable[[Path], None]
 ) -> None:
     newest = checkpoints.committed(trained)[-1]
-    whole = tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12)
-    assert whole.run()["resumed_from"] == 12
+    uninterrupted = tiny.training(placement=PLACEMENT, checkpoints=trained, steps=12)
+    assert uninterrupted.run()["resumed_from"] == 12
     names = list(newest.marker["files"])
     assert len(names) == 2
     for name in names:
@@ -96,7 +96,7 @@ def test_a_damaged_file_is_named_and_the_one_before_used(
         assert summary["resumed_from"] == 8
         assert [(record.name, record.levelname) for record in caplog.records] == [("sesame.training", "WARNING")]
         assert f"{newest.folder}: damaged, skipped: {name}: " in caplog.text
-        assert again.evaluate() == whole.evaluate()
+        assert again.evaluate() == uninterrupted.evaluate()
         # It is gone once a newer one is whole, which is now used.
         assert [c.position.step for c in checkpoints.committed(trained)] == [8, 12]
         assert len(list(trained.iterdir())) == 2 and not newest.folder.exists()
@@ -161,7 +161,7 @@ def test_all_ranks_agree_which_one_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", range(1, 8))
 def test_a_crash_at_any_write_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """The k-th write of the second checkpoint fails; the run goes on from the first and ends as if nothing happened."""
-    whole = tiny.losses(steps=12)
+    uninterrupted = tiny.losses(steps=12)
     count = 0
 
     def striking(original: Any) -> Any:
@@ -189,4 +189,4 @@ def test_a_crash_at_any_write_leaves_the_one_before(tmp_path: Path, monkeypatch:
     summary = tiny.training(placement=PLACEMENT, checkpoints=tmp_path, steps=12, log=rest.append).run()
     assert summary["resumed_from"] in (4, 8) if struck else True
     assert struck
-    assert [r["train/loss"] for r in rest if "train/loss" in r] == whole[summary["resumed_from"] :]
+    assert [r["train/loss"] for r in rest if "train/loss" in r] == uninterrupted[summary["resumed_from"] :]

@@ -137,19 +137,19 @@ def _curves(worker: Worker, root: Path, variants: dict[str, dict[str, Any]], wid
     if wide:  # DeepSpeed leaves on the device what is smaller than 1 MiB
         small = {**tiny.NETWORK.config, "hidden_size": 512, "num_hidden_layers": 1, "intermediate_size": 2048}
         tiny.NETWORK = NetworkConfig(architecture="bert", config=small)
-    found = {"plain": _curve(worker, root / "plain")}
+    curves = {"plain": _curve(worker, root / "plain")}
     for name, placement in variants.items():
         if wide:
             placement = {**placement, "offload": {**placement.get("offload", {}), "folder": str(root / "disk")}}
-        found[name] = _curve(worker, root / name, **placement)
+        curves[name] = _curve(worker, root / name, **placement)
         for before, now in (("plain", name), (name, "plain")):
             folder = root / f"{before} to {now}"
             if worker.leads:
                 half = checkpoints.committed(root / before)[0].folder
                 shutil.copytree(half, folder / half.name)
             worker.barrier()
-            found[folder.name] = _curve(worker, folder, **(placement if now == name else {}))
-    return found
+            curves[folder.name] = _curve(worker, folder, **(placement if now == name else {}))
+    return curves
 
 
 def _same(curves: dict[str, list[float]]) -> None:

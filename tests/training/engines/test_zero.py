@@ -55,19 +55,19 @@ def test_a_zero_stage_follows_the_golden_curve(stage: int, runs: list[dict[Any, 
 
 
 def test_optimizer_state_is_partitioned_from_stage_1(runs: list[dict[Any, Any]]) -> None:
-    whole = runs[0][None]["held"]["optimizer"]
-    assert runs[0][0]["held"]["optimizer"] == pytest.approx(whole, rel=0.02)
+    all_bytes = runs[0][None]["held"]["optimizer"]
+    assert runs[0][0]["held"]["optimizer"] == pytest.approx(all_bytes, rel=0.02)
     for stage in (1, 2, 3):
         shares = [run[stage]["held"]["optimizer"] for run in runs]
-        assert all(0.45 * whole < share < 0.56 * whole for share in shares), (stage, shares, whole)
+        assert all(0.45 * all_bytes < share < 0.56 * all_bytes for share in shares), (stage, shares, all_bytes)
 
 
 def test_parameters_are_partitioned_at_stage_3_only(runs: list[dict[Any, Any]]) -> None:
-    whole = runs[0][None]["held"]["parameters"]
+    all_bytes = runs[0][None]["held"]["parameters"]
     for stage in (0, 1, 2):
-        assert runs[0][stage]["held"]["parameters"] == whole
+        assert runs[0][stage]["held"]["parameters"] == all_bytes
     for run in runs:
-        assert 0.45 * whole < run[3]["held"]["parameters"] < 0.56 * whole
+        assert 0.45 * all_bytes < run[3]["held"]["parameters"] < 0.56 * all_bytes
 
 
 def _run_in_bf16(worker: Worker) -> dict[Any, list[float]]:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from data_prep.errors import UserError
-from tests.training.tiny_arrays import pictures, training, vectors
+from tests.training.tiny_arrays import images, training, vectors
 from training.inference.anomaly import BOTH, DISTANCE, ERROR, FILE, LIKELIHOOD, STANDARDISED, Reference, Scorer
 
 CASES = ["autoencoder", "vae", "binary", "conv"]
 
 
 def rows_of(case: str) -> np.ndarray:
-    return pictures(300).astype(np.float32) / 255 if case == "conv" else vectors(300)
+    return images(300).astype(np.float32) / 255 if case == "conv" else vectors(300)
 
 
 def scorer_of(case: str, **train: Any) -> Scorer:
@@ -39,7 +39,7 @@ def test_a_score_depends_on_its_row_alone(case: tuple[Scorer, np.ndarray]) -> No
     for name, scores in together.items():
         assert np.isfinite(scores).all() and scores.std() > 0
         assert np.array_equal(backwards[name][::-1], scores)
-        assert np.array_equal(np.concatenate([one[name] for one in alone]), scores)
+        assert np.array_equal(np.concatenate([row_scores[name] for row_scores in alone]), scores)
 
 
 def test_terms_add_up(case: tuple[Scorer, np.ndarray]) -> None:

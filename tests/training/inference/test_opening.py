@@ -51,16 +51,24 @@ def exported(architecture: str, tokenizer: Path, out: Path, sentence: str = "non
 def test_an_export_has_every_special_id_and_opens_alike(architecture: str, tokenizer: Path, tmp_path: Path) -> None:
     objective = exported(architecture, tokenizer, tmp_path)
     check_export(tmp_path, objective.exported())
-    known, config = specials(tokenizer), open_config(tmp_path)
-    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (known.pad, known.cls, known.sep)
-    assert (config.cls_token_id, config.sep_token_id, config.mask_token_id) == (known.cls, known.sep, known.mask)
-    assert open_tokenizer(tmp_path).mask_token_id == known.mask
+    special_ids, config = specials(tokenizer), open_config(tmp_path)
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (
+        special_ids.pad,
+        special_ids.cls,
+        special_ids.sep,
+    )
+    assert (config.cls_token_id, config.sep_token_id, config.mask_token_id) == (
+        special_ids.cls,
+        special_ids.sep,
+        special_ids.mask,
+    )
+    assert open_tokenizer(tmp_path).mask_token_id == special_ids.mask
     if (tmp_path / "generation_config.json").exists():
         generation = json.loads((tmp_path / "generation_config.json").read_text())
-        assert generation["bos_token_id"] == known.cls and generation["eos_token_id"] == known.sep
+        assert generation["bos_token_id"] == special_ids.cls and generation["eos_token_id"] == special_ids.sep
     model = open_pretrained(tmp_path, "AutoModelForMaskedLM")
     assert type(model) is type(objective.network.model)
-    ids = torch.tensor([[known.cls, 7, 8, 9, known.sep]])
+    ids = torch.tensor([[special_ids.cls, 7, 8, 9, special_ids.sep]])
     with torch.no_grad():
         torch.testing.assert_close(model(input_ids=ids).logits, objective.network.model(input_ids=ids).logits)
 
@@ -112,8 +120,8 @@ def test_an_export_of_another_network_is_not_kept(
     training = tiny_arrays.training("autoencoder")
     write = training.objective.export
 
-    def spoiled(path: Path, seen: Any) -> None:
-        write(path, seen)
+    def spoiled(path: Path, batches: Any) -> None:
+        write(path, batches)
         weights = load_file(path / WEIGHTS)
         change(weights)
         save_file(weights, path / WEIGHTS)
@@ -127,14 +135,14 @@ def test_samples_of_a_vae(tmp_path: Path) -> None:
     training = tiny_arrays.training("vae")
     training.export(tmp_path)
     sampler = open_sampler(tmp_path)
-    made = [sampler.sample(300, torch.Generator().manual_seed(seed))["input"] for seed in (1, 1, 2)]
-    assert np.asarray(made[0]).shape == (300, tiny_arrays.WIDTH)
-    assert np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
+    samples = [sampler.sample(300, torch.Generator().manual_seed(seed))["input"] for seed in (1, 1, 2)]
+    assert np.asarray(samples[0]).shape == (300, tiny_arrays.WIDTH)
+    assert np.array_equal(samples[0], samples[1]) and not np.array_equal(samples[0], samples[2])
     with torch.no_grad():
         model: Any = training.objective.model  # type: ignore[attr-defined]
         wanted = model.sample(300, torch.Generator().manual_seed(1))
-    np.testing.assert_allclose(np.asarray(made[0]), wanted.numpy(), atol=1e-6)
-    with pytest.raises(ValueError, match="draws from nothing"):
+    np.testing.assert_allclose(np.asarray(samples[0]), wanted.numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="takes no rows to continue from"):
         sampler.sample(1, torch.Generator(), given={})
 
 

@@ -41,12 +41,12 @@ def scorer(length: int = 16, rounds: int = 3, model: torch.nn.Module | None = No
 
 def corpus(rows: Sequence[Sequence[np.ndarray]]) -> TokenCorpus:
     """Documents of sentences of token ids."""
-    sentences = [np.asarray(one, np.uint16) for document in rows for one in document]
+    sentences = [np.asarray(sentence, np.uint16) for document in rows for sentence in document]
     ids = np.concatenate(sentences)
     return TokenCorpus(
         ids,
         np.ones(len(ids), bool),
-        offsets_of([len(one) for one in sentences]),
+        offsets_of([len(sentence) for sentence in sentences]),
         offsets_of([len(document) for document in rows]),
     )
 
@@ -54,13 +54,16 @@ def corpus(rows: Sequence[Sequence[np.ndarray]]) -> TokenCorpus:
 def documents(lengths: Sequence[Sequence[int]], seed: int = 0) -> TokenCorpus:
     """Random ids, in sentences of these lengths."""
     random = np.random.default_rng(seed)
-    return corpus([[random.integers(5, SPECIALS.vocabulary, one) for one in document] for document in lengths])
+    return corpus(
+        [[random.integers(5, SPECIALS.vocabulary, num_tokens) for num_tokens in document] for document in lengths]
+    )
 
 
 def only(rows: TokenCorpus, order: Sequence[int]) -> TokenCorpus:
     """Some of the documents."""
-    return corpus([[rows.tokens[rows.sentence_offsets[one] : rows.sentence_offsets[one + 1]]
-                    for one in range(*rows.document_offsets[number : number + 2])] for number in order])  # fmt: skip
+    sentences = [range(*rows.document_offsets[number : number + 2]) for number in order]
+    starts = rows.sentence_offsets
+    return corpus([[rows.tokens[starts[i] : starts[i + 1]] for i in document] for document in sentences])
 
 
 def by_hand(model: torch.nn.Module, window: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,22 +87,22 @@ def by_hand(model: torch.nn.Module, window: np.ndarray, rounds: int) -> tuple[np
 def test_surprise_is_what_masking_by_hand_gives(rounds: int) -> None:
     """With 100 rounds one token is masked at a time: the pseudo-log-likelihood as it was published."""
     model, rows = network(), documents([[5], [6, 8], [1], [4, 5]])
-    found = scorer(rounds=rounds, model=model).surprises(rows)
+    surprisals = scorer(rounds=rounds, model=model).surprisals(rows)
     for number in range(len(rows)):
         surprise, entropy = by_hand(model, by_document(rows).row(number), rounds)
-        np.testing.assert_allclose(found.surprise.row(number), surprise, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(found.entropy.row(number), entropy, rtol=1e-4, atol=1e-5)
-        assert found.mean()[number] == pytest.approx(surprise.mean(), rel=1e-4)
-        assert found.excess()[number] == pytest.approx((surprise - entropy).mean(), rel=1e-3, abs=1e-4)
+        np.testing.assert_allclose(surprisals.surprisal.row(number), surprise, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(surprisals.entropy.row(number), entropy, rtol=1e-4, atol=1e-5)
+        assert surprisals.mean()[number] == pytest.approx(surprise.mean(), rel=1e-4)
+        assert surprisals.excess()[number] == pytest.approx((surprise - entropy).mean(), rel=1e-3, abs=1e-4)
 
 
 def test_a_long_document_is_scored_in_windows_of_whole_sentences() -> None:
     model, rows = network(), documents([[3], [6, 5, 7, 33, 2]])
-    found, ids = scorer(length=16, model=model).surprises(rows).surprise.row(1), by_document(rows).row(1)
+    surprisal, ids = scorer(length=16, model=model).surprisals(rows).surprisal.row(1), by_document(rows).row(1)
     start = 0
     for length in (11, 7, 14, 14, 7):  # a sentence that is longer than a window is cut; its rest is not alone
         surprise, _ = by_hand(model, ids[start : start + length], 3)
-        np.testing.assert_allclose(found[start : start + length], surprise, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(surprisal[start : start + length], surprise, rtol=1e-4, atol=1e-5)
         start += length
     assert start == len(ids)
 
@@ -117,10 +120,10 @@ def shared() -> torch.nn.Module:
 def test_every_token_is_masked_exactly_once_in_rows_that_fit(
     lengths: list[list[int]], length: int, rounds: int
 ) -> None:
-    rows, made = documents(lengths), scorer(length, rounds, shared())
-    composed = ragged(compose(rows, made.windows, SPECIALS, 0, "", 0, range(len(rows))), "input")
+    rows, likelihood = documents(lengths), scorer(length, rounds, shared())
+    composed = ragged(compose(rows, likelihood.windows, SPECIALS, 0, "", 0, range(len(rows))), "input")
     masked = np.zeros(len(rows.tokens), int)
-    for batch, index in made._batches(composed):
+    for batch, index in likelihood._batches(composed):
         np.add.at(masked, index, 1)
         assert batch.ids.shape[1] <= length
         assert (rows.tokens[index] == batch.ids[batch.masked]).all()
@@ -133,20 +136,22 @@ LENGTHS = [[5], [10, 14, 16], [14], [1], [30, 30, 30], [3, 4], [7], [23]]
 
 
 def test_a_score_depends_on_its_document_alone() -> None:
-    made, rows = scorer(), documents(LENGTHS)
-    together = made.surprises(rows).mean()
-    alone = [made.surprises(only(rows, [number])).mean()[0] for number in range(len(rows))]
+    likelihood, rows = scorer(), documents(LENGTHS)
+    together = likelihood.surprisals(rows).mean()
+    alone = [likelihood.surprisals(only(rows, [number])).mean()[0] for number in range(len(rows))]
     order = np.random.default_rng(1).permutation(len(rows))
     np.testing.assert_allclose(together, alone, rtol=1e-5)
-    np.testing.assert_allclose(made.surprises(only(rows, order.tolist())).mean(), together[order], rtol=1e-5)
+    np.testing.assert_allclose(likelihood.surprisals(only(rows, order.tolist())).mean(), together[order], rtol=1e-5)
     assert len(set(np.round(together, 6))) == len(rows), "scores vary"
 
 
 def test_small_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, rows = scorer(), documents(LENGTHS)
-    whole = made.surprises(rows)
+    likelihood, rows = scorer(), documents(LENGTHS)
+    expected = likelihood.surprisals(rows)
     monkeypatch.setattr("training.inference.pseudo_likelihood.TOKENS", 16)
-    np.testing.assert_allclose(made.surprises(rows).surprise.values, whole.surprise.values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        likelihood.surprisals(rows).surprisal.values, expected.surprisal.values, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_means_of_rows() -> None:
@@ -164,13 +169,13 @@ def test_what_training_makes_usual_is_less_surprising() -> None:
     )
     run = tiny.training(sentence="none", dropout=0.0, steps=300, global_batch=64, lr=1e-2, warmup_steps=30)
     model = run.objective.networks()["model"].model
-    before = scorer(32, 7, model).surprises(usual).mean()
+    before = scorer(32, 7, model).surprisals(usual).mean()
     run.run()
-    made = scorer(32, 7, model)
-    after, odd, worst = (made.surprises(one).mean() for one in (usual, noisy, shuffled))
+    likelihood = scorer(32, 7, model)
+    after, odd, worst = (likelihood.surprisals(tokens).mean() for tokens in (usual, noisy, shuffled))
     assert after.mean() < 0.7 * before.mean()
     assert (odd > after).mean() > 0.9 and (worst > after).mean() > 0.9
-    assert abs(made.surprises(usual).excess().mean()) < made.surprises(shuffled).excess().mean()
+    assert abs(likelihood.surprisals(usual).excess().mean()) < likelihood.surprisals(shuffled).excess().mean()
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
@@ -188,16 +193,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_pretrained_folder_is_opened_with_its_masked_lm_head(folder: Path) -> None:
     rows = documents([[9]], seed=2)
-    found = PseudoLikelihood.open(folder, 16, 3, CPU).surprises(rows)
+    surprisals = PseudoLikelihood.open(folder, 16, 3, CPU).surprisals(rows)
     surprise, _ = by_hand(network(kind="BertForPreTraining"), rows.tokens, 3)
-    np.testing.assert_allclose(found.surprise.values, surprise, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(surprisals.surprisal.values, surprise, rtol=1e-4, atol=1e-5)
 
 
 def test_random_weights_are_keyed_and_leave_other_draws_alone(folder: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    scores = [PseudoLikelihood.open(folder, 16, 3, CPU, seed).surprises(documents([[9]])).mean() for seed in (0, 0, 1)]
+    scores = [PseudoLikelihood.open(folder, 16, 3, CPU, seed).surprisals(documents([[9]])).mean() for seed in (0, 0, 1)]
     assert torch.equal(torch.rand(3), expected)
     assert scores[0] == scores[1] != scores[2]
 

@@ -137,13 +137,13 @@ def test_attention_and_its_gradients(masked: bool) -> None:
     query, key, value = (torch.randn(3, 7, 2, 5, dtype=torch.float64).transpose(1, 2) for _ in range(3))
     mask = torch.zeros(3, 1, 7, 7, dtype=torch.float64)
     mask[1, :, :, 4:] = -torch.inf
-    given = mask if masked else None
+    attention_mask = mask if masked else None
 
     def fast(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return cpu_kernels.attention(nn.Identity(), q, k, v, given, scaling=0.3)[0]
+        return cpu_kernels.attention(nn.Identity(), q, k, v, attention_mask, scaling=0.3)[0]
 
     def reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, given, scale=0.3).transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v, attention_mask, scale=0.3).transpose(1, 2)
 
     out, grads = gradients(fast, query, key, value)
     out_reference, grads_reference = gradients(reference, query, key, value)

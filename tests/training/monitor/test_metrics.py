@@ -20,7 +20,7 @@ from training.config import OrderConfig, PlacementConfig, TrainConfig, WatchConf
 from training.data import Corpus, Stream
 from training.distributed import Worker
 from training.loop import Training
-from training.monitor.metrics import WARM_UP, Watch, Work
+from training.monitor.metrics import WARM_UP, Monitor, Workload
 from training.objective import Batch, Loss, Networks
 
 TIMES = (
@@ -43,9 +43,9 @@ def poison(training: Training, steps: Sequence[int], rank: int, value: float = m
         if not training.engines["model"].module.training:
             return losses(networks, batch)
         calls += 1
-        found = losses(networks, batch)
-        bad = (calls - 1) // training.parts + 1 in steps and training.worker.rank == rank
-        return Loss({n: v * value for n, v in found.sums.items()}, found.metrics) if bad else found
+        loss = losses(networks, batch)
+        bad = (calls - 1) // training.split.num_parts + 1 in steps and training.worker.rank == rank
+        return Loss({n: v * value for n, v in loss.sums.items()}, loss.metrics) if bad else loss
 
     objective._loss = loss
     return training
@@ -61,31 +61,31 @@ def weights(training: Training) -> dict[str, torch.Tensor]:
 
 def _poisoned(worker: Worker, engines: Sequence[int | None]) -> dict[Any, Any]:
     """Three steps, of which the second has no finite gradient, on the last worker alone."""
-    found: dict[Any, Any] = {}
+    results: dict[Any, Any] = {}
     for zero in engines:
         for micro_batch in (None, 5):
             records: list[dict[str, Any]] = []
             placement = PlacementConfig(workers=worker.world, zero=zero, micro_batch=micro_batch)  # type: ignore[arg-type]
-            made = tiny.training(worker, dropout=0.0, placement=placement, steps=4, log=records.append)
-            seen: list[dict[str, torch.Tensor]] = []
-            stepped = made.watch.stepped
+            run = tiny.training(worker, dropout=0.0, placement=placement, steps=4, log=records.append)
+            states: list[dict[str, torch.Tensor]] = []
+            stepped = run.monitor.stepped
 
-            def watched(*what: Any, made: Training = made, seen: list[Any] = seen, stepped: Any = stepped) -> None:
-                seen.append(weights(made))
+            def watched(*what: Any, run: Training = run, states: list[Any] = states, stepped: Any = stepped) -> None:
+                states.append(weights(run))
                 stepped(*what)
 
-            made.watch.stepped = watched  # type: ignore[method-assign]
+            run.monitor.stepped = watched  # type: ignore[method-assign]
             value = math.nan if micro_batch else math.inf
-            poison(made, [2], worker.world - 1, value).run()
-            found[zero, micro_batch] = {
+            poison(run, [2], worker.world - 1, value).run()
+            results[zero, micro_batch] = {
                 "losses": [r.get("train/loss") for r in records if "progress/tokens_seen" in r],
                 "skipped": [r.get("progress/skipped_updates", 0) for r in records if "progress/tokens_seen" in r],
                 "norms": [r["train/grad_norm"] for r in records if "train/grad_norm" in r],
                 "warnings": [r.get("warnings") for r in records if "progress/tokens_seen" in r],
-                "moved": [any(not torch.equal(a[n], b[n]) for n in a) for a, b in pairwise(seen)],
-                "weights": seen[-1],
+                "moved": [any(not torch.equal(a[n], b[n]) for n in a) for a, b in pairwise(states)],
+                "weights": states[-1],
             }
-    return found
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -94,29 +94,29 @@ def poisoned_alone() -> dict[Any, Any]:
 
 
 def test_an_update_without_a_finite_gradient_is_skipped(poisoned_alone: dict[Any, Any]) -> None:
-    for found in poisoned_alone.values():
-        assert found["moved"] == [False, True, True]
-        assert found["skipped"] == [0, 1, 1, 1]
-        assert [loss is None for loss in found["losses"]] == [False, True, False, False]  # no mean of nothing
-        assert [math.isfinite(norm) for norm in found["norms"]] == [True, False, True, True]
-        assert found["warnings"][1] == ["the gradient of step 2 is not finite: its update is skipped"]
-        assert found["warnings"][0] is found["warnings"][2] is None
+    for result in poisoned_alone.values():
+        assert result["moved"] == [False, True, True]
+        assert result["skipped"] == [0, 1, 1, 1]
+        assert [loss is None for loss in result["losses"]] == [False, True, False, False]  # no mean of nothing
+        assert [math.isfinite(norm) for norm in result["norms"]] == [True, False, True, True]
+        assert result["warnings"][1] == ["the gradient of step 2 is not finite: its update is skipped"]
+        assert result["warnings"][0] is result["warnings"][2] is None
 
 
 def test_every_engine_skips_it_alike(poisoned_alone: dict[Any, Any]) -> None:
     wanted = poisoned_alone[None, None]
     results = in_group(2, _poisoned, [None, 0, 1, 2, 3])
-    for case, found in results[0].items():
-        assert found["moved"] == [False, True, True], case
-        assert found["skipped"] == [0, 1, 1, 1], case
-        for loss, other in zip(found["losses"], wanted["losses"], strict=True):
+    for case, result in results[0].items():
+        assert result["moved"] == [False, True, True], case
+        assert result["skipped"] == [0, 1, 1, 1], case
+        for loss, other in zip(result["losses"], wanted["losses"], strict=True):
             assert (loss is None) == (other is None) and (loss is None or loss == pytest.approx(other, abs=5e-6)), case
-        finite = [norm for norm in found["norms"] if math.isfinite(norm)]
+        finite = [norm for norm in result["norms"] if math.isfinite(norm)]
         assert finite == pytest.approx([n for n in wanted["norms"] if math.isfinite(n)], rel=1e-4), case
         for name, weight in wanted["weights"].items():  # moments too: they show in the steps that follow
-            torch.testing.assert_close(found["weights"][name], weight, atol=1e-4, rtol=0)
+            torch.testing.assert_close(result["weights"][name], weight, atol=1e-4, rtol=0)
         if case[0] != 3:
-            for name, weight in found["weights"].items():
+            for name, weight in result["weights"].items():
                 assert torch.equal(results[1][case]["weights"][name], weight), (case, name)
 
 
@@ -141,9 +141,9 @@ def _too_many(worker: Worker) -> str:
 
 
 def test_all_workers_give_up_together() -> None:
-    told = in_group(2, _too_many)
-    assert told[0] == told[1]
-    assert "since step 3" in told[0] and "set train.precision to fp32" in told[0]
+    messages = in_group(2, _too_many)
+    assert messages[0] == messages[1]
+    assert "since step 3" in messages[0] and "set train.precision to fp32" in messages[0]
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -151,20 +151,25 @@ def test_all_workers_give_up_together() -> None:
 
 def test_tokens_padding_and_time_left() -> None:
     records: list[dict[str, Any]] = []
-    made = tiny.training(steps=5, log_every=2, log=records.append)
+    run = tiny.training(steps=5, log_every=2, log=records.append)
     tokens, positions = [], []
     for step in range(5):
-        batch = made.objective.collate(made.stream.read(np.arange(step * 24, step * 24 + 24)))
+        batch = run.objective.collate(run.stream.read(np.arange(step * 24, step * 24 + 24)))
         tokens.append(int(batch["attention_mask"].sum()))
         positions.append(batch["attention_mask"].numel())
-    made.run()
-    told = [record for record in records if "progress/tokens_seen" in record]
-    assert [record["step"] for record in told] == [2, 4, 5]
-    assert [record["progress/tokens_seen"] for record in told] == [sum(tokens[:n]) for n in (2, 4, 5)]
-    assert [record["speed/padding"] for record in told] == pytest.approx(
+    run.run()
+    progress = [record for record in records if "progress/tokens_seen" in record]
+    assert [record["step"] for record in progress] == [2, 4, 5]
+    assert [record["progress/tokens_seen"] for record in progress] == [sum(tokens[:n]) for n in (2, 4, 5)]
+    assert [record["speed/padding"] for record in progress] == pytest.approx(
         [1 - sum(tokens[a:b]) / sum(positions[a:b]) for a, b in ((0, 2), (2, 4), (4, 5))]
     )
-    assert told[0]["progress/seconds_left"] > told[1]["progress/seconds_left"] > told[2]["progress/seconds_left"] == 0
+    assert (
+        progress[0]["progress/seconds_left"]
+        > progress[1]["progress/seconds_left"]
+        > progress[2]["progress/seconds_left"]
+        == 0
+    )
 
 
 def _resumed(worker: Worker, folder: Path, zero: int | None) -> list[list[dict[str, Any]]]:
@@ -175,17 +180,17 @@ def _resumed(worker: Worker, folder: Path, zero: int | None) -> list[list[dict[s
         records: list[dict[str, Any]] = []
         for until, begins in parts:
             where = folder if len(parts) > 1 else None
-            made = tiny.training(worker, placement=placement, checkpoints=where, log_every=4, log=records.append)
-            poison(made, [step - begins for step in (3, 6, 7) if step > begins], 0)
-            made.stop = lambda made=made, until=until: until < 12 and made.watchdog.step == until
-            summary = made.run()
+            run = tiny.training(worker, placement=placement, checkpoints=where, log_every=4, log=records.append)
+            poison(run, [step - begins for step in (3, 6, 7) if step > begins], 0)
+            run.stop = lambda run=run, until=until: until < 12 and run.watchdog.step == until
+            summary = run.run()
             assert summary["step"] == until and summary["stopped"] == (until < 12)
             if until < 12:  # as if it had been killed: the checkpoint before it counts
-                made.worker.barrier()
+                run.worker.barrier()
                 if worker.leads:
                     [last] = folder.glob("step-00000008-*")
                     last.rename(folder / "gone")
-                made.worker.barrier()
+                run.worker.barrier()
         runs.append(
             [
                 {n: v for n, v in r.items() if n not in (*TIMES, "warnings")}
@@ -198,20 +203,25 @@ def _resumed(worker: Worker, folder: Path, zero: int | None) -> list[list[dict[s
 
 @pytest.mark.parametrize("zero", [None, 2])
 def test_a_run_that_goes_on_tells_the_same(tmp_path: Path, zero: int | None) -> None:
-    whole, resumed = in_group(2, _resumed, tmp_path, zero)[0]
-    assert [record["step"] for record in whole] == [4, 8, 12]
-    assert [record["progress/skipped_updates"] for record in whole] == [1, 3, 3]
-    assert resumed == [whole[0], whole[1], whole[1], whole[2]]  # the record of step 8 tells of step 5 on, twice
+    uninterrupted, resumed = in_group(2, _resumed, tmp_path, zero)[0]
+    assert [record["step"] for record in uninterrupted] == [4, 8, 12]
+    assert [record["progress/skipped_updates"] for record in uninterrupted] == [1, 3, 3]
+    assert resumed == [
+        uninterrupted[0],
+        uninterrupted[1],
+        uninterrupted[1],
+        uninterrupted[2],
+    ]  # the record of step 8 tells of step 5 on, twice
 
 
 def test_on_another_number_of_workers_the_counts_go_on(tmp_path: Path) -> None:
-    told = in_group(2, _first_part, tmp_path)[0]
+    first_records = in_group(2, _first_part, tmp_path)[0]
     records: list[dict[str, Any]] = []
-    whole: list[dict[str, Any]] = []
+    uninterrupted: list[dict[str, Any]] = []
     tiny.training(dropout=0.0, log_every=4, checkpoints=tmp_path, log=records.append).run()
-    tiny.training(dropout=0.0, log_every=4, log=whole.append).run()
-    found = [*told, *(r for r in records if "progress/tokens_seen" in r)]
-    for record, wanted in zip(found, (r for r in whole if "progress/tokens_seen" in r), strict=True):
+    tiny.training(dropout=0.0, log_every=4, log=uninterrupted.append).run()
+    resumed = [*first_records, *(r for r in records if "progress/tokens_seen" in r)]
+    for record, wanted in zip(resumed, (r for r in uninterrupted if "progress/tokens_seen" in r), strict=True):
         for name in ("step", "progress/tokens_seen", "speed/padding", "train/loss", "train/mlm_accuracy"):
             assert record[name] == pytest.approx(wanted[name], abs=1e-5), (record["step"], name)
 
@@ -219,9 +229,9 @@ def test_on_another_number_of_workers_the_counts_go_on(tmp_path: Path) -> None:
 def _first_part(worker: Worker, folder: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     placement = PlacementConfig(workers=2)
-    made = tiny.training(worker, dropout=0.0, placement=placement, checkpoints=folder, log_every=4, log=records.append)
-    made.stop = lambda: made.watchdog.step == 6
-    made.run()
+    run = tiny.training(worker, dropout=0.0, placement=placement, checkpoints=folder, log_every=4, log=records.append)
+    run.stop = lambda: run.watchdog.step == 6
+    run.run()
     return records
 
 
@@ -229,7 +239,7 @@ def _first_part(worker: Worker, folder: Path) -> list[dict[str, Any]]:
 
 
 def spikes(losses: Sequence[float], phase_at: Callable[[int], str] = lambda step: "") -> tuple[float, list[str]]:
-    watch = Watch(WatchConfig(), TrainConfig(steps=len(losses)), Worker(), phase_at=phase_at)
+    watch = Monitor(WatchConfig(), TrainConfig(steps=len(losses)), Worker(), phase_at=phase_at)
     watch._look_for_spikes(list(losses), len(losses))
     return watch.history.spikes, watch.warnings
 
@@ -238,9 +248,9 @@ def test_a_spike_of_the_loss_is_told() -> None:
     noise = np.random.default_rng(0)
     calm = list(5 * np.exp(-np.arange(200) / 100) + 0.1 * noise.standard_normal(200))
     assert spikes(calm) == (0, [])
-    count, told = spikes([*calm[:150], 4.0, 7.5, *calm[152:]])
+    count, warnings = spikes([*calm[:150], 4.0, 7.5, *calm[152:]])
     assert count == 2
-    assert len(told) == 1 and told[0].startswith("the loss of step 152 is 7.500, after 1.")
+    assert len(warnings) == 1 and warnings[0].startswith("the loss of step 152 is 7.500, after 1.")
     assert spikes([*calm[: WARM_UP - 2], 50.0]) == (0, [])  # too early to tell
     assert spikes([*calm[:100], math.nan, *calm[100:]]) == (0, [])  # a skipped update is told of elsewhere
 
@@ -257,8 +267,8 @@ def test_a_phase_has_a_level_of_its_own() -> None:
     assert spikes(levels, lambda step: "machine" if step < 100 else "all") == (0, [])
     assert spikes(levels)[0]  # had they been one
     levels[150] = 5.0
-    _, told = spikes(levels, lambda step: "machine" if step < 100 else "all")
-    assert told[0].startswith("the loss of step 151 is 5.000, after 0.")
+    _, warnings = spikes(levels, lambda step: "machine" if step < 100 else "all")
+    assert warnings[0].startswith("the loss of step 151 is 5.000, after 0.")
 
 
 # -- the slowest worker -----------------------------------------------------------------------------------------------
@@ -272,16 +282,16 @@ def _slow(worker: Worker, zero: int | None) -> list[dict[str, Any]]:
 
     records: list[dict[str, Any]] = []
     placement = PlacementConfig(workers=3, zero=zero)  # type: ignore[arg-type]
-    made = tiny.training(worker, placement=placement, steps=8, log_every=4, log=records.append)
-    losses = made.objective._loss  # type: ignore[attr-defined]
+    run = tiny.training(worker, placement=placement, steps=8, log_every=4, log=records.append)
+    losses = run.objective._loss  # type: ignore[attr-defined]
 
     def slow(networks: Networks, batch: Batch) -> Loss:
         if worker.rank == 1:
             time.sleep(SLEEP)
         return losses(networks, batch)
 
-    made.objective._loss = slow  # type: ignore[attr-defined]
-    made.run()
+    run.objective._loss = slow  # type: ignore[attr-defined]
+    run.run()
     return [record for record in records if "progress/tokens_seen" in record]
 
 
@@ -291,8 +301,8 @@ def test_the_slowest_worker_is_named(zero: int | None) -> None:
         assert record["speed/slowest_rank"] == 1
         assert record["speed/slowest_rank_seconds"] == pytest.approx(SLEEP, rel=0.5)
         if record["step"] == 4:
-            [told] = record["warnings"]
-            assert told.startswith("worker 1 is ") and "s a step slower than the others" in told
+            [warning] = record["warnings"]
+            assert warning.startswith("worker 1 is ") and "s a step slower than the others" in warning
         else:
             assert "warnings" not in record  # told once
 
@@ -305,11 +315,11 @@ SOURCES = ["books", "web"]
 def _mixture(worker: Worker, micro_batch: int | None, log: Any) -> Training:
     """Two corpora, the first, which is `web`, three times as large."""
     placement = PlacementConfig(workers=worker.world, micro_batch=micro_batch)
-    made = tiny.training(worker, dropout=0.0, placement=placement, steps=4, log_every=2, log=log)
+    run = tiny.training(worker, dropout=0.0, placement=placement, steps=4, log_every=2, log=log)
     corpora = [Corpus("a", tiny.table(300, seed=3), 3.0), Corpus("b", tiny.table(100, seed=4), 1.0)]
-    made.stream = Stream(corpora, tiny.SEED, OrderConfig(block=8, window=4), tiny.masked, sources=[1, 0])
-    made.watch.sources = SOURCES
-    return made
+    run.stream = Stream(corpora, tiny.SEED, OrderConfig(block=8, window=4), tiny.masked, sources=[1, 0])
+    run.monitor.sources = SOURCES
+    return run
 
 
 def _by_source(worker: Worker, micro_batch: int | None) -> list[dict[str, float]]:
@@ -319,24 +329,24 @@ def _by_source(worker: Worker, micro_batch: int | None) -> list[dict[str, float]
 
 
 def test_the_loss_of_each_source_is_told() -> None:
-    made = _mixture(Worker(), None, lambda record: None)
-    [turn] = made.objective.turns("train", 0)
+    run = _mixture(Worker(), None, lambda record: None)
+    [turn] = run.objective.turns("train", 0)
     wanted = dict.fromkeys(SOURCES, 0.0)
-    rows = made.stream.read(np.arange(24))
-    batch = made._collate(rows)
+    rows = run.stream.read(np.arange(24))
+    batch = run._collate(rows)
     with torch.no_grad():
-        whole = turn.loss(made.forwards, batch)
+        loss = turn.loss(run.forwards, batch)
         for number, source in enumerate(SOURCES):  # each source's rows alone
-            alone = made._collate(take(rows, np.flatnonzero(np.asarray(rows["source"]) == number)))
+            alone = run._collate(take(rows, np.flatnonzero(np.asarray(rows["source"]) == number)))
             weights = turn.weights(alone)
-            wanted[source] = sum(float(v) / weights[n] for n, v in turn.loss(made.forwards, alone).sums.items())
-    watch = made.watch
-    watch.add(whole.sums["mlm"], whole, batch["source"])
+            wanted[source] = sum(float(v) / weights[n] for n, v in turn.loss(run.forwards, alone).sums.items())
+    watch = run.monitor
+    watch.add(loss.sums["mlm"], loss, batch["source"])
     watch.turned(turn.weights(batch), 1.0)
     watch.start(0, 0.0)
-    watch.stepped(1, True, Work(1, 1, 1.0))
-    told, _ = watch.record(1)
-    assert {name: told[f"train/loss/{name}"] for name in SOURCES} == pytest.approx(wanted, abs=1e-5)
+    watch.stepped(1, True, Workload(1, 1, 1.0))
+    values, _ = watch.record(1)
+    assert {name: values[f"train/loss/{name}"] for name in SOURCES} == pytest.approx(wanted, abs=1e-5)
     assert abs(wanted["books"] - wanted["web"]) > 1e-4
     share = float((batch["source"] == 1).float().mean())
     assert 0.6 < share < 0.9  # three of four
@@ -345,8 +355,8 @@ def test_the_loss_of_each_source_is_told() -> None:
 def test_losses_by_source_are_the_same_on_any_number_of_workers() -> None:
     alone = _by_source(Worker(), None)
     names = [f"train/loss/{name}" for name in SOURCES]
-    for found in (_by_source(Worker(), 5), in_group(3, _by_source, 3)[0]):
-        for record, wanted in zip(found, alone, strict=True):
+    for by_source in (_by_source(Worker(), 5), in_group(3, _by_source, 3)[0]):
+        for record, wanted in zip(by_source, alone, strict=True):
             assert [record[name] for name in names] == pytest.approx([wanted[name] for name in names], abs=1e-5)
     assert all(math.isfinite(record[name]) for record in alone for name in names)
 

@@ -79,10 +79,10 @@ def test_a_worker_that_does_not_arrive_is_named(tmp_path: Path, zero: int | None
     codes = hung(tmp_path, sleeps, world=3, zero=zero)
     # All end. Who is the last to look may find that another has gone already, and fail for that.
     assert codes[1] == watchdog.STOOD_STILL and None not in codes
-    told = watchdog.verdict(tmp_path / "stacks")
-    assert told is not None
-    assert told.startswith("training stood still at step 5: worker 1 did not arrive (it has been loading for ")
-    assert " s), and 0, 2 waited longer than 4 s (placement.watch.stuck_seconds); the stacks are in " in told
+    message = watchdog.verdict(tmp_path / "stacks")
+    assert message is not None
+    assert message.startswith("training stood still at step 5: worker 1 did not arrive (it has been loading for ")
+    assert " s), and 0, 2 waited longer than 4 s (placement.watch.stuck_seconds); the stacks are in " in message
     stacks = [(tmp_path / "stacks" / f"rank-{rank}.txt").read_text() for rank in range(3)]
     assert all("most recent call first" in text for text in stacks)
     assert "in sleeps" in stacks[1] and "in sleeps" not in stacks[0]
@@ -95,16 +95,16 @@ def test_a_worker_that_does_not_arrive_is_named(tmp_path: Path, zero: int | None
 def test_a_worker_that_holds_the_interpreter_leaves_its_stack(tmp_path: Path) -> None:
     codes = hung(tmp_path, holds_the_interpreter)
     assert codes == [watchdog.STOOD_STILL, None]
-    told = watchdog.verdict(tmp_path / "stacks")
-    assert told is not None and "worker 1 did not arrive (it does not answer, only with its stacks)" in told
+    message = watchdog.verdict(tmp_path / "stacks")
+    assert message is not None and "worker 1 did not arrive (it does not answer, only with its stacks)" in message
     assert "in holds_the_interpreter" in (tmp_path / "stacks" / "rank-1.txt").read_text()
 
 
 def test_a_stopped_worker_is_named(tmp_path: Path) -> None:
     codes = hung(tmp_path, stops, who=0)
     assert codes == [None, watchdog.STOOD_STILL]
-    told = watchdog.verdict(tmp_path / "stacks")
-    assert told is not None and "worker 0 did not arrive (it does not answer, not even with its stacks)" in told
+    message = watchdog.verdict(tmp_path / "stacks")
+    assert message is not None and "worker 0 did not arrive (it does not answer, not even with its stacks)" in message
 
 
 @pytest.mark.parametrize("limit", [0.01, 1, 8, 20, 60, 100, 600, 10_000])

@@ -54,7 +54,7 @@ def test_errors_fall_weights_move_and_what_is_rebuilt_varies(case: str, tmp_path
 @pytest.mark.parametrize("case", CASES)
 def test_resume_is_bit_equal(case: str, tmp_path: Path) -> None:
     placement = PlacementConfig(checkpoint_every=5)
-    whole = tiny.losses(case, placement=placement)
+    uninterrupted = tiny.losses(case, placement=placement)
     stopped: list[float] = []
     stop = tiny.training(
         case, placement=placement, checkpoints=tmp_path, log=lambda r: stopped.append(r.get("train/loss"))
@@ -64,8 +64,8 @@ def test_resume_is_bit_equal(case: str, tmp_path: Path) -> None:
     records: list[dict[str, Any]] = []
     summary = tiny.training(case, placement=placement, checkpoints=tmp_path, log=records.append).run()
     assert summary["resumed_from"] == 7
-    assert [r["train/loss"] for r in records if "train/loss" in r] == whole[7:]
-    assert len(set(whole)) == len(whole)
+    assert [r["train/loss"] for r in records if "train/loss" in r] == uninterrupted[7:]
+    assert len(set(uninterrupted)) == len(uninterrupted)
 
 
 def _without_noise(case: str) -> None:
@@ -111,7 +111,7 @@ def runs() -> dict[int, list[dict[str, dict[str, Any]]]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_workers_learn_what_one_does(case: str, runs: dict[int, list[dict[str, dict[str, Any]]]]) -> None:
-    alone, (first, second) = runs[1][0][case], [found[case] for found in runs[2]]
+    alone, (first, second) = runs[1][0][case], [result[case] for result in runs[2]]
     assert len(alone["losses"]) == 12
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-3, abs=1e-5)
     assert first["buffers"] == second["buffers"]  # a codebook is the same on every worker, to the bit
@@ -129,8 +129,8 @@ def _evaluate(worker: Worker) -> dict[str, dict[str, float]]:
 def test_evaluation_draws_alike_on_any_number_of_workers() -> None:
     alone, together = _evaluate(Worker()), in_group(3, _evaluate)
     for case in CASES:
-        for found in together:
-            assert found[case] == pytest.approx(alone[case], rel=1e-5, abs=1e-6), case
+        for evaluation in together:
+            assert evaluation[case] == pytest.approx(alone[case], rel=1e-5, abs=1e-6), case
 
 
 def _resume_on_two(worker: Worker, case: str, folder: Path) -> tuple[list[float], list[float]]:
@@ -152,17 +152,17 @@ def _resume_on_two(worker: Worker, case: str, folder: Path) -> tuple[list[float]
 
 @pytest.mark.parametrize("case", ["vae", "vq", "rbm"])
 def test_two_workers_resume_bit_equal(case: str, tmp_path: Path) -> None:
-    whole, resumed = in_group(2, _resume_on_two, case, tmp_path)[0]
+    uninterrupted, resumed = in_group(2, _resume_on_two, case, tmp_path)[0]
     assert len(resumed) == 7
-    assert resumed == whole
+    assert resumed == uninterrupted
 
 
 @pytest.mark.parametrize("zero", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_zero_learns_what_plain_pytorch_does(zero: int, runs: dict[int, list[dict[str, dict[str, Any]]]]) -> None:
-    for case, found in in_group(2, _run_some, zero)[0].items():
-        assert found["losses"] == pytest.approx(runs[1][0][case]["losses"], rel=1e-3, abs=1e-5), case
-        assert found["evaluation"] == pytest.approx(runs[1][0][case]["evaluation"], rel=1e-3, abs=1e-5), case
-        assert found["weights"] == pytest.approx(runs[1][0][case]["weights"], rel=2e-3, abs=2e-3), case
+    for case, result in in_group(2, _run_some, zero)[0].items():
+        assert result["losses"] == pytest.approx(runs[1][0][case]["losses"], rel=1e-3, abs=1e-5), case
+        assert result["evaluation"] == pytest.approx(runs[1][0][case]["evaluation"], rel=1e-3, abs=1e-5), case
+        assert result["weights"] == pytest.approx(runs[1][0][case]["weights"], rel=2e-3, abs=2e-3), case
 
 
 @pytest.mark.parametrize("micro_batch", [5, 24])
@@ -192,18 +192,18 @@ def test_a_skipped_step_leaves_no_codes_behind() -> None:
         objective.before_step(step, 12)
         objective.turns("train", step)[0].loss(training.forwards, batch)  # and no `after_step`
         objective.turns("train", step)  # asking has no effect
-    assert len(objective.seen["indices"]) == 1
+    assert len(objective.step_usage["indices"]) == 1
     training.evaluate()
-    assert len(objective.seen["indices"]) == 1
+    assert len(objective.step_usage["indices"]) == 1
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_bf16_follows_fp32(case: str) -> None:
-    found = tiny.losses(case, steps=6, precision="bf16", options=UNSAMPLED.get(case))
+    losses = tiny.losses(case, steps=6, precision="bf16", options=UNSAMPLED.get(case))
     expected = tiny.losses(case, steps=6, options=UNSAMPLED.get(case))
     scale = max(abs(loss) for loss in expected)
-    assert found == pytest.approx(expected, abs=0.05 * scale)
-    assert found != expected
+    assert losses == pytest.approx(expected, abs=0.05 * scale)
+    assert losses != expected
 
 
 def test_denoising_restores() -> None:
@@ -222,7 +222,7 @@ def test_denoising_restores() -> None:
 
 def test_batches_of_bytes_are_scaled_and_labels_travel_beside() -> None:
     objective = tiny.training("conv").objective
-    rows = {"input": tiny.pictures(3), "label": np.array([1, -1, 2]), "row": np.arange(3)}
+    rows = {"input": tiny.images(3), "label": np.array([1, -1, 2]), "row": np.arange(3)}
     batch = objective.collate(rows)
     assert batch["input"].dtype == torch.float32 and float(batch["input"].max()) == np.float32(220) / np.float32(255)
     assert batch["seen"] is batch["input"]
@@ -293,7 +293,7 @@ def test_what_zero_cannot_do_is_refused_by_name() -> None:
 
 
 def test_conv_on_a_table_and_text_networks_are_refused() -> None:
-    with pytest.raises(UserError, match=r"network\.architecture: conv takes pictures"):
+    with pytest.raises(UserError, match=r"network\.architecture: conv takes images"):
         tiny.training("autoencoder", network=tiny.CONV)
     with pytest.raises(UserError, match=r"network\.architecture: 'bert' is no auto-encoder"):
         tiny.training("autoencoder", network=NetworkConfig())

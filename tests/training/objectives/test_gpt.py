@@ -89,13 +89,13 @@ def test_documents_of_a_row_are_worth_rows_of_their_own(architecture: str, kerne
     built, texts = objective(architecture, kernel=kernel), documents([21, 5, 13, 2, 17])
     rows = apart(texts), together(texts[:3], texts[3:])
     (means, weights, gradients), (packed, packed_weights, packed_gradients) = (
-        losses_and_gradients(built, each) for each in rows
+        losses_and_gradients(built, batch_rows) for batch_rows in rows
     )
     assert packed_weights == weights and packed == pytest.approx(means, abs=1e-5)
     assert packed_gradients.keys() == gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(packed_gradients[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
-    alone, joined = (built.collate(each) for each in rows)
+    alone, joined = (built.collate(batch_rows) for batch_rows in rows)
     assert built.flops(joined) == built.flops(alone) > 0
     blind = {"input": rows[1]["input"]}  # without `sequence`, a document sees those before it
     assert losses_and_gradients(built, blind)[0]["lm"] != pytest.approx(means["lm"], abs=1e-3)
@@ -108,10 +108,10 @@ def test_faster_passes_on_cpu_cores_compute_the_same(architecture: str) -> None:
     assert fast.network.encoder.config._attn_implementation == cpu_kernels.ATTENTION
     texts = documents([21, 5, 13, 2, 17])
     for rows in (apart(texts), together(texts[:3], texts[3:])):
-        (means, _, gradients), (found, _, found_gradients) = (
+        (means, _, gradients), (fast_means, _, found_gradients) = (
             losses_and_gradients(built, rows) for built in (plain, fast)
         )
-        assert found == pytest.approx(means, abs=1e-5)
+        assert fast_means == pytest.approx(means, abs=1e-5)
         for name, gradient in gradients.items():
             torch.testing.assert_close(found_gradients[name], gradient, atol=2e-6, rtol=1e-4, msg=name)
 
@@ -162,18 +162,20 @@ def test_the_terms_by_row_are_the_loss(architecture: str) -> None:
 def test_an_export_opens_elsewhere(architecture: str, roles: list[Any], tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer"
     train(TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=roles), ["the cat sat on a mat"], tokenizer)
-    known = specials(tokenizer)
-    built = objective(architecture, replace(FACTS, specials=known, preprocessor=tokenizer))
+    special_ids = specials(tokenizer)
+    built = objective(architecture, replace(FACTS, specials=special_ids, preprocessor=tokenizer))
     built.network.eval()
     built.export(tmp_path / "out", [])
     assert built.architecture.auto_class == "AutoModelForCausalLM"
     config, model = open_config(tmp_path / "out"), open_pretrained(tmp_path / "out", "AutoModelForCausalLM")
     for ids in (config, model.generation_config):
-        assert (ids.pad_token_id, ids.bos_token_id, ids.eos_token_id) == tuple(map(known.get, ("pad", "bos", "eos")))
-    assert open_tokenizer(tmp_path / "out").eos_token_id == known.eos
-    tokens = torch.tensor([[known.eos, 7, 8, 9]])
+        assert (ids.pad_token_id, ids.bos_token_id, ids.eos_token_id) == tuple(
+            map(special_ids.get, ("pad", "bos", "eos"))
+        )
+    assert open_tokenizer(tmp_path / "out").eos_token_id == special_ids.eos
+    tokens = torch.tensor([[special_ids.eos, 7, 8, 9]])
     with torch.no_grad():
         torch.testing.assert_close(model(input_ids=tokens).logits, built.network.model(input_ids=tokens).logits)
     batch = built.collate({"input": Ragged.from_rows([[7, 8, 9], [7] * 12], np.uint16)})
     assert batch["attention_mask"].sum().item() == 15 and len(batch["target_ids"]) == 2 + 11
-    assert ragged(built.example(1), "input").values.max() < known.vocabulary
+    assert ragged(built.example(1), "input").values.max() < special_ids.vocabulary

@@ -45,8 +45,8 @@ def test_loss_falls_and_the_export_opens(tmp_path: Path) -> None:
     objective = objectives.build(ObjectiveConfig(name="masked-frames"), {"model": NETWORK}, facts, "cpu")
     model, batch = objective.networks()["model"], objective.collate(rows())
     (turn,) = objective.turns("train", 0)
-    made = model(batch["frames"], batch["attention_mask"], batch["target_positions"])
-    by_hand = (made - batch["target"]).abs().sum()
+    rebuilt = model(batch["frames"], batch["attention_mask"], batch["target_positions"])
+    by_hand = (rebuilt - batch["target"]).abs().sum()
     assert torch.equal(loss_of(turn, {"model": model}, batch).sums["l1"], by_hand)
     assert turn.weights(batch) == {"l1": float(batch["target"].numel())}
     flat = Ragged(rows()["input"].values, rows()["input"].offsets).pad(batch["frames"].shape[1], 0).reshape(-1, 4)  # type: ignore[union-attr]

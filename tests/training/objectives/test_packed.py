@@ -124,11 +124,11 @@ def test_every_token_of_a_packed_row_is_seen_alike(architecture: str, sentence: 
     built, rows = objective(architecture, sentence, kernel), corrupted()
     together = packed(rows)
     order = np.argsort(best_fit(ragged(rows, "input").lengths, LENGTH), kind="stable")
-    found = hidden(built, together)
-    torch.testing.assert_close(found, hidden(built, take(rows, order)), atol=1e-5, rtol=1e-5)
+    states = hidden(built, together)
+    torch.testing.assert_close(states, hidden(built, take(rows, order)), atol=1e-5, rtol=1e-5)
     del together["sequence"]  # without it, neighbours would show
     together["label"] = np.zeros(num_rows(together), np.uint8)
-    assert (hidden(built, together) - found).abs().max() > 0.01
+    assert (hidden(built, together) - states).abs().max() > 0.01
 
 
 def hidden(built: MaskedLM, rows: Rows) -> Tensor:
@@ -223,8 +223,8 @@ def test_an_architecture_that_mixes_sequences_is_refused(architecture: str) -> N
 def test_the_kernels_of_a_gpu_compute_what_a_cpu_does(kernel: str) -> None:
     rows = corrupted()
     means, _, gradients = losses_and_gradients(objective("bert", "sop"), rows)
-    found, _, found_gradients = losses_and_gradients(objective("bert", "sop", kernel), packed(rows), "cuda")
-    assert found == pytest.approx(means, abs=1e-3)
+    on_gpu, _, found_gradients = losses_and_gradients(objective("bert", "sop", kernel), packed(rows), "cuda")
+    assert on_gpu == pytest.approx(means, abs=1e-3)
     for name, gradient in gradients.items():
         torch.testing.assert_close(found_gradients[name], gradient, atol=1e-3, rtol=1e-2, msg=name)
 

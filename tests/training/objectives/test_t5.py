@@ -41,11 +41,11 @@ def rows(*lengths: int) -> Rows:
 
 @pytest.mark.parametrize("config", [{}, {"feed_forward_proj": "gated-gelu"}, {"num_decoder_layers": 1}], ids=str)
 def test_the_loss_is_that_of_transformers(config: dict[str, Any]) -> None:
-    built, one = objective(**config), rows(45)
-    seen, targets = (torch.from_numpy(ragged(one, name).values.astype(np.int64))[None] for name in one)
+    built, row = objective(**config), rows(45)
+    seen, targets = (torch.from_numpy(ragged(row, name).values.astype(np.int64))[None] for name in row)
     with torch.no_grad():
         wanted = built.network.model(input_ids=seen, labels=targets).loss.item()
-    means, weights, _ = losses_and_gradients(built, one)
+    means, weights, _ = losses_and_gradients(built, row)
     assert weights == {"lm": targets.numel()} and targets.numel() == 7 + 2 + 1
     assert means["lm"] == pytest.approx(wanted, abs=1e-5)
 
@@ -61,11 +61,11 @@ def test_padding_is_neither_seen_nor_predicted() -> None:
 
 
 def test_a_small_batch_is_pinned() -> None:
-    given: Rows = {
+    batch_rows: Rows = {
         "seen": Ragged.from_rows([[5, 63, 7, EOS], [5, 6, 63, EOS]], np.uint16),
         "target_tokens": Ragged.from_rows([[63, 6, 8, EOS], [63, 7, EOS]], np.uint16),
     }
-    batch = objective().collate(given)
+    batch = objective().collate(batch_rows)
     assert batch["input_ids"].tolist() == [[5, 63, 7, 1, 0, 0, 0, 0], [5, 6, 63, 1, 0, 0, 0, 0]]
     assert batch["decoder_input_ids"].tolist() == [[0, 63, 6, 8, 1, 0, 0, 0], [0, 63, 7, 1, 0, 0, 0, 0]]
     assert batch["target_positions"].tolist() == [0, 1, 2, 3, 8, 9, 10]
@@ -102,16 +102,22 @@ def test_an_export_opens_elsewhere(tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer"
     wanted = TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=["pad", "eos", "decoder_start"], sentinels=10)
     train(wanted, ["the cat sat on a mat"], tokenizer)
-    known = specials(tokenizer)
-    built = objective(replace(FACTS, specials=known, preprocessor=tokenizer))
+    special_ids = specials(tokenizer)
+    built = objective(replace(FACTS, specials=special_ids, preprocessor=tokenizer))
     built.network.eval()
     built.export(tmp_path / "out", [])
     assert built.architecture.auto_class == "AutoModelForSeq2SeqLM"
     config, model = open_config(tmp_path / "out"), open_pretrained(tmp_path / "out", "AutoModelForSeq2SeqLM")
     for ids in (config, model.generation_config):
-        assert (ids.pad_token_id, ids.eos_token_id, ids.decoder_start_token_id) == (known.pad, known.eos, known.pad)
-    tokens = torch.tensor([[7, known.sentinels[0], 9, known.eos]])
-    start = torch.tensor([[known.decoder_start, known.sentinels[0]]])
+        assert (ids.pad_token_id, ids.eos_token_id, ids.decoder_start_token_id) == (
+            special_ids.pad,
+            special_ids.eos,
+            special_ids.pad,
+        )
+    tokens = torch.tensor([[7, special_ids.sentinels[0], 9, special_ids.eos]])
+    start = torch.tensor([[special_ids.decoder_start, special_ids.sentinels[0]]])
     with torch.no_grad():
-        found, own = (each(input_ids=tokens, decoder_input_ids=start).logits for each in (model, built.network.model))
-    torch.testing.assert_close(found, own)
+        opened, own = (
+            network(input_ids=tokens, decoder_input_ids=start).logits for network in (model, built.network.model)
+        )
+    torch.testing.assert_close(opened, own)

@@ -85,9 +85,9 @@ def test_plain_options_are_checked_by_name() -> None:
 def test_what_does_not_fit_is_said_before_anything_runs(
     name: str, options: dict[str, Any], network: NetworkConfig, path: str
 ) -> None:
-    found = list(objectives.problems(ObjectiveConfig(name=name, options=options), {"model": network}))
-    assert path in [where for where, _ in found]
-    assert all(text and not text.endswith(".") for _, text in found)
+    problems = list(objectives.problems(ObjectiveConfig(name=name, options=options), {"model": network}))
+    assert path in [where for where, _ in problems]
+    assert all(text and not text.endswith(".") for _, text in problems)
 
 
 @pytest.mark.parametrize("case", [*tiny_arrays.CASES, *tiny_arrays.FEATURES])
@@ -105,6 +105,6 @@ def test_an_example_of_nothing_prices_an_objective(case: str) -> None:
 @pytest.mark.parametrize("case", [*tiny_arrays.CASES, *tiny_arrays.FEATURES])
 def test_what_is_shown_is_told(case: str) -> None:
     training = tiny_arrays.training(case)
-    told = training.evaluate()
+    evaluation = training.evaluate()
     assert training.objective.shown
-    assert all(any(name.endswith(shown) for name in told) for shown in training.objective.shown)
+    assert all(any(name.endswith(shown) for name in evaluation) for shown in training.objective.shown)

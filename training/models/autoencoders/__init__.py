@@ -1,1 +1,1 @@
-"""Networks of rows that are arrays: auto-encoders and what is built of them."""
+"""Networks of arrays: auto-encoders of all kinds, Boltzmann machines, a prior of codes."""

@@ -1,8 +1,8 @@
-"""Auto-encoders of vectors [D] and pictures [C, H, W]: their settings, their two halves, and how they are kept.
+"""Auto-encoders of vectors [D] and images [C, H, W]: their settings, their two halves, and their files.
 
     x [B, *shape] ──► encoder ──► code [B, bottleneck] or [B, bottleneck, h, w] ──► decoder ──► x̂ [B, *shape]
 
-    mlp    dense layers; pictures are flattened
+    mlp    dense layers; images are flattened
     conv   3×3 convolutions of stride 2, a stage per entry of `hidden`: any side n becomes ⌈n/2⌉; the decoder's
            transposed ones (4×4, stride 2) double it again and are cut to the side the encoder saw
 
@@ -69,7 +69,7 @@ class Autoencoder(nn.Module):
         return encoder, Decoder(self.config, self.shape, inputs, encoder)
 
     def widths(self) -> tuple[int, int]:
-        """Sizes of what the encoder gives and of what the decoder takes, per place."""
+        """Channels of the encoder's output and of the decoder's input, per place."""
         return self.config.bottleneck, self.config.bottleneck
 
     def encode(self, x: Tensor) -> Tensor:
@@ -81,21 +81,21 @@ class Autoencoder(nn.Module):
         return self.decoder(code)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is rebuilt of x, [B, *shape]; in evaluation a function of each row alone."""
+        """The reconstruction of x, [B, *shape]; in evaluation a function of each row alone."""
         return self.decode(self.encode(x))
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Per row [B] what training pays when `target` is rebuilt of `seen`, and what it watches."""
+        """Terms and metrics of each row, [B] each, for rebuilding `target` from `seen`, both [B, *shape]."""
         return self.rebuilt(self.decoder.logits(self.encode(seen)), target)
 
     def rebuilt(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The two errors of a row, each summed over its values."""
+        """The reconstruction errors of each row, [B] each, summed over its values."""
         logits, target = logits.float().flatten(1), target.flatten(1)
         output = self.decoder.activated(logits)
         errors = {"squared-error": (output - target).square().sum(1)}
         if self.options.loss == "cross-entropy":
-            each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-            errors["cross-entropy"] = each.sum(1)
+            losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            errors["cross-entropy"] = losses.sum(1)
         return errors
 
     @property
@@ -110,7 +110,7 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def forward_flops(self) -> float:
-        """Floating-point operations of one example's way through the model."""
+        """Floating-point operations of a forward pass of one example."""
         training = self.training
         self.eval()
         with FlopCounterMode(display=False) as counter:
@@ -120,7 +120,7 @@ class Autoencoder(nn.Module):
 
 
 class Encoder(Autoencoder):
-    """The first half alone, of what learns features without rebuilding; calling it gives the code."""
+    """The first half alone, for learning features without a decoder; calling it gives the code."""
 
     kind = "encoder"
 
@@ -134,8 +134,8 @@ class Encoder(Autoencoder):
         return self.encode(x)
 
 
-class Player(nn.Module):
-    """A model as a player of the training loop: one call gives what each row pays."""
+class AutoencoderPlayer(nn.Module):
+    """A model as a player of the training loop: a call gives the terms and metrics of each row."""
 
     def __init__(self, model: Autoencoder) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class Player(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The second half; calling it gives examples, `logits` what its output function is applied to."""
+    """The second half; calling it gives examples, `logits` the values before its output function."""
 
     def __init__(self, config: AutoencoderConfig, shape: Shape, inputs: int, encoder: nn.Module) -> None:
         super().__init__()
@@ -178,8 +178,8 @@ class TiedLinear(nn.Module):
         return F.linear(x, self.other[0].weight.t(), self.bias)
 
 
-class Cut(nn.Module):
-    """The upper left part of a picture."""
+class Crop(nn.Module):
+    """The upper left part of an image."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -190,12 +190,12 @@ class Cut(nn.Module):
 
 
 def sides(shape: Shape, stages: int) -> list[tuple[int, int]]:
-    """Height and width of a picture [C, H, W] before the first stage and after each."""
-    found = [(shape[1], shape[2])]
+    """Height and width of an image [C, H, W] before the first stage and after each."""
+    sizes = [(shape[1], shape[2])]
     for _ in range(stages):
-        height, width = found[-1]
-        found.append((-(-height // 2), -(-width // 2)))
-    return found
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
 
 
 def _encoder(config: AutoencoderConfig, shape: Shape, outputs: int) -> nn.Sequential:
@@ -247,7 +247,7 @@ def _conv_decoder(config: AutoencoderConfig, shape: Shape, inputs: int) -> nn.Se
     channels = [shape[0], *config.hidden]
     for stage in reversed(range(len(config.hidden))):
         layers.append(nn.ConvTranspose2d(channels[stage + 1], channels[stage], 4, stride=2, padding=1))
-        layers += [Cut(*before[stage]), activation()]
+        layers += [Crop(*before[stage]), activation()]
     layers.pop()
     return nn.Sequential(*layers)
 

@@ -63,18 +63,18 @@ class CodePrior(nn.Module):
         codes = torch.full((count, self.config.places), self.config.size, dtype=torch.int64)
         state = None
         for place in range(self.config.places):
-            found, state = self.reader(self._seen(codes)[:, place : place + 1], state)
-            shares = torch.softmax(self.logits(found[:, 0]).float(), -1)
+            output, state = self.reader(self._seen(codes)[:, place : place + 1], state)
+            shares = torch.softmax(self.logits(output[:, 0]).float(), -1)
             codes[:, place] = torch.multinomial(shares, 1, generator=generator)[:, 0]
         return codes
 
     def _seen(self, codes: Tensor) -> Tensor:
-        """What is read before each code, [B, P, hidden]."""
-        none, count = self.config.size, self.config.places
-        found = self.last(F.pad(codes, (1, 0), value=none)[:, :count]) + self.place.weight
+        """The inputs of the GRU before each code, [B, P, hidden]."""
+        no_code, count = self.config.size, self.config.places
+        embedded = self.last(F.pad(codes, (1, 0), value=no_code)[:, :count]) + self.place.weight
         if self.config.across:
-            found = found + self.above(F.pad(codes, (self.config.across, 0), value=none)[:, :count])
-        return found
+            embedded = embedded + self.above(F.pad(codes, (self.config.across, 0), value=no_code)[:, :count])
+        return embedded
 
 
 class PriorPlayer(nn.Module):
@@ -99,11 +99,11 @@ def open_prior(folder: Path) -> CodePrior | None:
     if not (folder / CONFIG).is_file():
         return None
     try:
-        found: Any = json.loads((folder / CONFIG).read_bytes())
+        description: Any = json.loads((folder / CONFIG).read_bytes())
     except ValueError as error:
         raise UserError(f"{folder / CONFIG}: not what describes a prior: {error}.") from None
     with torch.random.fork_rng(devices=[]):
-        prior = CodePrior(checked(PriorConfig, found, str(folder / CONFIG)))
+        prior = CodePrior(checked(PriorConfig, description, str(folder / CONFIG)))
     try:
         prior.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Pictures through whole numbers that are cheap to write down (Ballé et al. 2017, 2018: the factorised prior).
+"""Compression of images to whole numbers that take few bits (Ballé et al. 2017, 2018: the factorised prior).
 
     x ──► pad ──► analysis ──► y [B, C, h, w] ──► round ──► ŷ ──► synthesis ──► cut ──► x̂
                                                    │
@@ -8,7 +8,7 @@
     loss = bits per pixel + λ · 255² · mean squared error          (x in 0 … 1, so that is the error of bytes)
 
 Both halves are convolutions (5×5, stride 2, a stage per entry of `hidden`, then 1×1) with divisive normalisation in
-between, so a picture may have any size: its edges are repeated up to a multiple of 2^stages, and what was added is cut
+between, so an image may have any size: its edges are repeated up to a multiple of 2^stages, and what was added is cut
 off again. They begin near a linear transform and its inverse, Haar's wavelet packets of brightness and colours of which
 the lowest frequencies are kept: from there it is not far to a good codec, from random weights it is. The step of
 rounding begins as theory has it for fine steps Δ, which make an error of Δ²/12 a value: where the slope of the rate is
@@ -65,8 +65,10 @@ class CompressiveAutoencoder(Autoencoder):
         last = nn.Conv2d(channels[-1], self.config.bottleneck, 1)
         first = nn.Conv2d(self.config.bottleneck, channels[-1], 1)
         begin_with_wavelets([*down, last], [first, *up])
-        analysis = [layer for stage in down for layer in (stage, Normalisation(stage.out_channels, inverse=False))]
-        synthesis = [layer for stage in up for layer in (Normalisation(stage.in_channels, inverse=True), stage)]
+        analysis = [
+            layer for stage in down for layer in (stage, DivisiveNormalisation(stage.out_channels, inverse=False))
+        ]
+        synthesis = [layer for stage in up for layer in (DivisiveNormalisation(stage.in_channels, inverse=True), stage)]
         return nn.Sequential(*analysis, last), nn.Sequential(first, *synthesis)
 
     @property
@@ -75,11 +77,11 @@ class CompressiveAutoencoder(Autoencoder):
         return 1 << len(self.config.hidden)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """h and w of the latents of a picture."""
+        """h and w of the latents of an image."""
         return -(-height // self.stride), -(-width // self.stride)
 
     def latents(self, x: Tensor) -> Tensor:
-        """y [B, bottleneck, h, w] float32 of pictures [B, C, H, W] of any size."""
+        """y [B, bottleneck, h, w] float32 of images [B, C, H, W] of any size."""
         height, width = x.shape[2:]
         h, w = self.grid(height, width)
         padded = F.pad(x, (0, w * self.stride - width, 0, h * self.stride - height), mode="replicate")
@@ -97,7 +99,7 @@ class CompressiveAutoencoder(Autoencoder):
         return self.quantise(self.latents(x))
 
     def decode(self, code: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Pictures of ŷ, cut to `size` (height, width), or to that of the pictures it was trained on."""
+        """Images of ŷ, cut to `size` (height, width), or to that of the images it was trained on."""
         height, width = size or self.shape[1:]
         return (0.5 + SPREAD * self.decoder(code / self.gain))[:, :, :height, :width]
 
@@ -105,14 +107,14 @@ class CompressiveAutoencoder(Autoencoder):
         return self.decode(self.encode(x), (x.shape[2], x.shape[3]))
 
     def bits(self, code: Tensor) -> Tensor:
-        """What ŷ costs by the distributions, [B] bits."""
+        """Bits of ŷ by the distributions, [B]."""
         with torch.autocast(code.device.type, enabled=False):
             return self.prior(code).flatten(1).sum(1)
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
         code = self.encode(seen)
-        made = self.decode(code, (target.shape[2], target.shape[3])).float()
-        error = (made - target).square().flatten(1).sum(1)
+        reconstruction = self.decode(code, (target.shape[2], target.shape[3])).float()
+        error = (reconstruction - target).square().flatten(1).sum(1)
         paid = self.options.distortion_weight * BYTE**2 * error
         return {"rate": self.bits(code), "distortion": paid, "squared-error": error.detach()}
 
@@ -145,7 +147,7 @@ class LogisticMixtures(nn.Module):
         return torch.logsumexp(weights + bins, -1) / -math.log(2)
 
 
-class Normalisation(nn.Module):
+class DivisiveNormalisation(nn.Module):
     """Divisive normalisation: y_c = x_c / (β_c + Σ_d γ_cd |x_d|); inverse: times it.
 
     GDN of Ballé et al. 2016 in the form of Johnston et al. 2019, which needs neither squares nor roots. β and γ are
@@ -180,23 +182,24 @@ def begin_with_wavelets(down: Sequence[Convolution], up: Sequence[Convolution]) 
     channels = down[0].in_channels
     mixing = torch.tensor(COLOURS) if channels == len(COLOURS) else torch.eye(channels)
     mixing = mixing / mixing.norm(dim=1, keepdim=True)
-    known = [(COLOUR * (number > 0), 0.0, 0.0) for number in range(channels)]  # colour, frequency across and along
+    # Of each unit: its colour's, and those across and along.
+    frequencies = [(COLOUR * (number > 0), 0.0, 0.0) for number in range(channels)]
     high = 0.5
     for stage, back in zip(down[:-1], reversed(up[1:]), strict=True):
         candidates = [
             (colour, x + high * across, y + high * along, unit, across, along)
-            for unit, (colour, x, y) in enumerate(known)
+            for unit, (colour, x, y) in enumerate(frequencies)
             for along in (0, 1)
             for across in (0, 1)
         ]
-        candidates = sorted(candidates, key=lambda one: sum(one[:3]))[: stage.out_channels]
+        candidates = sorted(candidates, key=lambda candidate: sum(candidate[:3]))[: stage.out_channels]
         for weight in (stage.weight, back.weight):
             weight[: len(candidates)] *= BESIDE
             for out, (*_, unit, across, along) in enumerate(candidates):
                 signs = torch.outer(torch.tensor([1.0, 1 - 2 * along]), torch.tensor([1.0, 1 - 2 * across]))
-                weight[out, : len(known), 2:4, 2:4] += mixing[unit][:, None, None] * signs / 2
-        known = [one[:3] for one in candidates]
-        mixing, high = torch.eye(len(known)), high / 2
+                weight[out, : len(frequencies), 2:4, 2:4] += mixing[unit][:, None, None] * signs / 2
+        frequencies = [candidate[:3] for candidate in candidates]
+        mixing, high = torch.eye(len(frequencies)), high / 2
     for layer in (down[-1], up[0]):
         layer.weight *= BESIDE
         layer.weight += torch.eye(layer.out_channels, layer.in_channels)[:, :, None, None]

@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 class AutoencoderConfig(Settings):
     """The network of an auto-encoder: `network.architecture` and `network.config` of a recipe."""
 
-    architecture: Literal["mlp", "conv"] = Field(description="Dense layers, or convolutions (pictures only).")
+    architecture: Literal["mlp", "conv"] = Field(description="Dense layers, or convolutions (images only).")
     hidden: list[int] = Field(
         default_factory=list, description="Encoder's units a layer (mlp) or channels a stage (conv); mirrored after."
     )
@@ -27,7 +27,7 @@ class AutoencoderConfig(Settings):
     )
     output: Literal["linear", "sigmoid"] = Field(default="linear", description="sigmoid: values rebuilt lie in 0 … 1.")
     latent: Literal["vector", "grid"] = Field(
-        default="vector", description="conv: one code for the picture, or one for each place of the last stage."
+        default="vector", description="conv: one code for the image, or one for each place of the last stage."
     )
     tied: bool = Field(default=False, description="mlp: the decoder's matrices are the encoder's, transposed.")
 
@@ -48,7 +48,7 @@ def network_problems(network: NetworkConfig, shape: Shape | None = None) -> Iter
         (
             conv and shape is not None and len(shape) != 3,
             "architecture",
-            "conv takes pictures, and these are rows of a table; choose mlp",
+            "conv takes images, and these are rows of a table; choose mlp",
         ),
         (conv and not config.hidden, "config.hidden", "conv needs the channels of at least one stage"),
         (conv and config.tied, "config.tied", "convolutions cannot be tied; set it to false"),

@@ -39,27 +39,27 @@ class BoltzmannMachine(nn.Module):
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
 
     def forward(self, v: Tensor, steps: int = 0) -> Tensor | dict[str, Tensor]:
-        """The means of the hidden units [B, hidden]; with `steps` of sampling, what learning wants of each row [B].
+        """The hidden units' means [B, hidden]; with `steps` of sampling, contrast and error of each row, [B] each.
 
         v: [B, visible]. The last reconstruction is taken by its means, which is less noisy (Hinton 2010, section 3.2).
         """
         if not steps:
             return self.hidden_mean(v)
         with torch.no_grad():
-            first = self.visible_mean(self.sample_hidden(v))
-            model = first if steps == 1 else self.chain(v, steps, means=True)
+            reconstruction = self.visible_mean(self.sample_hidden(v))
+            model = reconstruction if steps == 1 else self.chain(v, steps, means=True)
         contrast = self.free_energy(v) - self.free_energy(model)
-        return {"contrast": contrast, "squared-error": (v - first).square().sum(1)}
+        return {"contrast": contrast, "squared-error": (v - reconstruction).square().sum(1)}
 
     def hidden_mean(self, v: Tensor) -> Tensor:
         """E[h|v]."""
-        found = self._to_hidden(v)
-        return torch.sigmoid(found) if self.hidden_units == "bernoulli" else found
+        activation = self._to_hidden(v)
+        return torch.sigmoid(activation) if self.hidden_units == "bernoulli" else activation
 
     def visible_mean(self, h: Tensor) -> Tensor:
         """E[v|h]."""
-        found = F.linear(h, self.weight, self.visible_bias).float()
-        return torch.sigmoid(found) if self.visible_units == "bernoulli" else found
+        activation = F.linear(h, self.weight, self.visible_bias).float()
+        return torch.sigmoid(activation) if self.visible_units == "bernoulli" else activation
 
     def sample_hidden(self, v: Tensor) -> Tensor:
         return _draw(self.hidden_mean(v), self.hidden_units)
@@ -80,8 +80,8 @@ class BoltzmannMachine(nn.Module):
             visible = -(v * self.visible_bias).sum(-1)  # not a product that bf16 would round
         else:
             visible = 0.5 * (v - self.visible_bias).square().sum(-1)
-        found = self._to_hidden(v)
-        hidden = F.softplus(found) if self.hidden_units == "bernoulli" else 0.5 * found.square()
+        activation = self._to_hidden(v)
+        hidden = F.softplus(activation) if self.hidden_units == "bernoulli" else 0.5 * activation.square()
         return visible - hidden.sum(-1)
 
     def _to_hidden(self, v: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Noise that a row's own values name: the same for a row wherever, whenever and beside whatever it is asked for.
+"""Noise keyed by a row's own values: the same for a row at any time, on any worker and in any batch.
 
-What is drawn in evaluation must not depend on the batch, on the number of workers or on what was drawn before. So the
+Draws in evaluation must not depend on the batch, on the number of workers or on what was drawn before. So the
 generator of `data_prep.rng` runs here on the device, keyed by a digest of the row's float32 bits:
 
     digest = Σ_d mix(bits_d + γ·(d + 1)) mod 2⁶⁴       (−0 counts as 0)

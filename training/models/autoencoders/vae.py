@@ -4,7 +4,7 @@
     KL    = ½ Σ_j (μ² + σ² − 1 − log σ²), in closed form (their appendix B)
 
 p(x|z) is a Gaussian around what is decoded, its variance fixed or learned (one for every column of a table, one for all
-of a picture), or a Bernoulli distribution per value. Values between 0 and 1 then count as probabilities, which is no
+of an image), or a Bernoulli distribution per value. Values between 0 and 1 then count as probabilities, which is no
 density, or (`binarise`) as those with which each is drawn as 0 or 1 whenever it is seen (Salakhutdinov & Murray 2008).
 All sums are in nats per example.
 
@@ -81,13 +81,13 @@ class VariationalAutoencoder(Autoencoder):
         code = mean + torch.exp(0.5 * log_variance) * self.noise(seen, mean)
         logits = self.decoder.logits(code)
         likelihood = self.log_likelihood(logits, target)
-        each = divergence(mean, log_variance).flatten(1)
-        paid = each.clamp(min=self.options.free_bits) if self.options.free_bits else each
+        divergences = divergence(mean, log_variance).flatten(1)
+        paid = divergences.clamp(min=self.options.free_bits) if self.options.free_bits else divergences
         output = self.decoder.activated(logits.float())
         return {
             "reconstruction": -likelihood,
             "divergence": self.options.beta * paid.sum(1),
-            "elbo": (likelihood - each.sum(1)).detach(),
+            "elbo": (likelihood - divergences.sum(1)).detach(),
             "squared-error": (output - target).flatten(1).square().sum(1).detach(),
         }
 
@@ -108,7 +108,7 @@ class VariationalAutoencoder(Autoencoder):
         `closed_form` (for k = 1): the divergence exactly, not by the draw.
         """
         if len(x) > chunk:
-            return torch.cat([self.importance_bound(part, k, chunk, closed_form) for part in x.split(chunk)])
+            return torch.cat([self.importance_bound(rows, k, chunk, closed_form) for rows in x.split(chunk)])
         [x] = self.drawn(x)
         mean, log_variance = self.posterior(x)
         mean, log_variance = mean[:, None], log_variance[:, None]  # [B, 1, …]

@@ -39,7 +39,7 @@ REVIVAL = 1  # purpose of row words
 
 @dataclass
 class Usage:
-    """What a worker saw of the codes in a step."""
+    """The codes that a worker's rows were given in a step, and their vectors."""
 
     indices: list[Tensor] = field(default_factory=list)  # [B, P] by micro-batch
     vectors: list[Tensor] = field(default_factory=list)  # [B, P, W]
@@ -99,9 +99,9 @@ class DiscreteAutoencoder(Autoencoder):
         return self._joined(codes, indices)
 
     def vectors(self, x: Tensor) -> Tensor:
-        """What is quantised, [B, P, W] float32."""
-        found = self.encoder(x).float()
-        return found.flatten(1).view(*found.shape[:2], -1).transpose(1, 2).reshape(len(x), -1, self.width)
+        """The vectors that are quantised, [B, P, W] float32."""
+        features = self.encoder(x).float()
+        return features.flatten(1).view(*features.shape[:2], -1).transpose(1, 2).reshape(len(x), -1, self.width)
 
     def _joined(self, codes: Tensor, batch: Tensor) -> Tensor:
         """Codes [B, P, W] in the shape that the decoder takes."""
@@ -126,20 +126,20 @@ class DiscreteAutoencoder(Autoencoder):
         return straight_through(soft, F.one_hot(indices, self.size).to(soft.dtype)), indices
 
     def losses(self, seen: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Beside what the base gives, per row: its indices and vectors, for `Usage`."""
+        """As the base class, and for `Usage` the indices [B, P] and vectors [B, P, W] of the rows."""
         vectors = self.vectors(seen)
         with torch.autocast(vectors.device.type, enabled=False):
             codes, indices = self.quantise(vectors)
-        found = self.rebuilt(self.decoder.logits(self._joined(codes, seen)), target)
+        by_row = self.rebuilt(self.decoder.logits(self._joined(codes, seen)), target)
         if self.quantizer is not None:
             nearest = self.quantizer.get_codes_from_indices(indices)
             distance = (vectors - nearest.detach()).square().flatten(1).sum(1)
-            found["commitment"] = self.options.commitment * distance
+            by_row["commitment"] = self.options.commitment * distance
             if self.options.codebook == "gradient":
-                found["codebook"] = (vectors.detach() - nearest).square().flatten(1).sum(1)
+                by_row["codebook"] = (vectors.detach() - nearest).square().flatten(1).sum(1)
         elif self.options.uniform:
-            found["uniform"] = self.options.uniform * self._from_uniform(vectors).flatten(1).sum(1)
-        return {**found, "indices": indices, "vectors": vectors.detach()}
+            by_row["uniform"] = self.options.uniform * self._from_uniform(vectors).flatten(1).sum(1)
+        return {**by_row, "indices": indices, "vectors": vectors.detach()}
 
     def _from_uniform(self, vectors: Tensor) -> Tensor:
         """KL(q ‖ uniform) in nats of every code's distribution q, [B, P]."""
@@ -149,17 +149,17 @@ class DiscreteAutoencoder(Autoencoder):
         return (logs.exp() * logs).sum(-1) + math.log(self.size)
 
     @torch.no_grad()
-    def update(self, seen: Usage, worker: Worker) -> None:
-        """Take in what all workers saw in a step; each calls it with its own and comes out with the same codes."""
-        indices, vectors = torch.cat(seen.indices), torch.cat(seen.vectors)
+    def update(self, usage: Usage, worker: Worker) -> None:
+        """Update counts and codebook from the usage of all workers in a step; the result is the same on each."""
+        indices, vectors = torch.cat(usage.indices), torch.cat(usage.vectors)
         counts = self._counts(indices)
         codebook: Any = self.quantizer and self.quantizer._codebook
         averaged: Any = codebook if self.options.codebook == "ema" else None
         sums = torch.zeros(0, device=counts.device)
         if averaged is not None:
             sums = torch.zeros_like(averaged.embed[0]).index_add_(0, indices.flatten(), vectors.flatten(0, 1))
-        both = worker.add(torch.cat([counts.flatten(), sums.flatten()]))
-        counts, sums = both[: counts.numel()].view_as(counts), both[counts.numel() :].view_as(sums)
+        totals = worker.add(torch.cat([counts.flatten(), sums.flatten()]))
+        counts, sums = totals[: counts.numel()].view_as(counts), totals[counts.numel() :].view_as(sums)
         decay = self.options.decay
         self.usage.mul_(decay).add_(counts, alpha=1 - decay)
         if averaged is not None:
@@ -167,15 +167,15 @@ class DiscreteAutoencoder(Autoencoder):
             averaged.embed_avg[0].mul_(decay).add_(sums, alpha=1 - decay)
             averaged.update_ema()
         if codebook is not None and self.options.revive:
-            self._revive(codebook, vectors, seen.rows, worker)
+            self._revive(codebook, vectors, usage.rows, worker)
         self.steps += 1
 
     def _counts(self, indices: Tensor) -> Tensor:
         """[books, K] float32: how often each code was used."""
         books = len(self.usage)
         place = torch.arange(books, device=indices.device) if books > 1 else 0
-        found = torch.bincount((indices + place * self.size).flatten(), minlength=books * self.size)
-        return found.view(books, self.size).float()
+        counts = torch.bincount((indices + place * self.size).flatten(), minlength=books * self.size)
+        return counts.view(books, self.size).float()
 
     def _revive(self, codebook: Any, vectors: Tensor, rows: list[Tensor], worker: Worker) -> None:
         """Dead codes become vectors of this step: in the first one all of them, as far as the vectors go."""
@@ -185,7 +185,7 @@ class DiscreteAutoencoder(Autoencoder):
         if len(dead) == 0:
             return
         places = torch.arange(vectors.shape[1], device=vectors.device) + step * vectors.shape[1]
-        digest = torch.cat([digests(part) for part in rows])
+        digest = torch.cat([digests(batch) for batch in rows])
         priority = words(digest, places, REVIVAL).flatten()
         best = priority.topk(min(len(dead), len(priority)))
         offered = worker.gather((best.values.cpu(), vectors.flatten(0, 1)[best.indices].cpu()))
@@ -203,8 +203,8 @@ class DiscreteAutoencoder(Autoencoder):
 
         A code counts as in use if it was chosen once in the last 1/(1 − decay) steps.
         """
-        least = (1 - self.options.decay) / math.e
-        return {"perplexity": perplexity(self.usage).mean(), "codes_used": (self.usage > least).float().mean()}
+        threshold = (1 - self.options.decay) / math.e
+        return {"perplexity": perplexity(self.usage).mean(), "codes_used": (self.usage > threshold).float().mean()}
 
 
 class _StraightThrough(torch.autograd.Function):

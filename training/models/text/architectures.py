@@ -1,6 +1,6 @@
-"""What is known of the architectures of `transformers`: one line per model type, read without torch.
+"""Properties of the architectures of `transformers`: one line per model type, read without torch.
 
-A network is asked by what its architecture can do, never by its name. A type that has no line is an encoder of which
+Code branches on what an architecture can do, never on its name. A type that has no line is an encoder of which
 nothing is assumed: it trains on rows of one sequence each.
 """
 
@@ -113,11 +113,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """What is known of a model type."""
+    """The properties of a model type."""
     return ARCHITECTURES.get(model_type, Architecture())
 
 
-def having(ability: str) -> str:
+def types_with(ability: str) -> str:
     """The model types whose line has this ability, as a person reads them."""
     return ", ".join(sorted(name for name, line in ARCHITECTURES.items() if getattr(line, ability)))
 
@@ -139,14 +139,14 @@ def decoder_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot predict each token from those before it."""
     if not architecture_of(network.architecture).causal:
         text = f"{network.architecture!r} does not predict a token from those before it alone"
-        yield "network.architecture", f"{text}; choose one of {having('causal')}"
+        yield "network.architecture", f"{text}; choose one of {types_with('causal')}"
 
 
 def sequence_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why a network cannot predict one sequence from another."""
     if not architecture_of(network.architecture).encoder_decoder:
         text = f"{network.architecture!r} has no decoder beside its encoder"
-        yield "network.architecture", f"{text}; choose one of {having('encoder_decoder')}"
+        yield "network.architecture", f"{text}; choose one of {types_with('encoder_decoder')}"
 
 
 def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
@@ -154,8 +154,8 @@ def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
     if not architecture_of(network.architecture).sentence_head:
         yield (
             "network.architecture",
-            f"{network.architecture!r} has no sentence head for NSP or SOP; use one of {having('sentence_head')} or "
-            "objective.options.sentence: none",
+            f"{network.architecture!r} has no sentence head for NSP or SOP; use one of "
+            f"{types_with('sentence_head')} or objective.options.sentence: none",
         )
 
 
@@ -163,7 +163,7 @@ def packing_problems(network: NetworkConfig) -> Iterator[Problem]:
     """Why rows of several sequences cannot be learned from."""
     if not architecture_of(network.architecture).packable:
         text = f"{network.architecture!r} cannot keep apart the sequences of a packed row"
-        yield "network.architecture", f"{text}; set compose.pack to false or use one of {having('packable')}"
+        yield "network.architecture", f"{text}; set compose.pack to false or use one of {types_with('packable')}"
 
 
 def position_problems(
@@ -202,12 +202,12 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
             "see https://huggingface.co/docs/transformers for the list."
         )
     kind = CONFIG_MAPPING[network.architecture]
-    known = set(inspect.signature(kind).parameters) | {"num_labels"}
+    known_keys = set(inspect.signature(kind).parameters) | {"num_labels"}
     for key in network.config:
-        if key not in known:
+        if key not in known_keys:
             raise UserError(
                 f"network.config.{key}: {kind.__name__} has no such setting; "
-                f"it has {', '.join(sorted(known - {'self', 'kwargs'}))}."
+                f"it has {', '.join(sorted(known_keys - {'self', 'kwargs'}))}."
             )
     config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
     # Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths.
@@ -222,9 +222,9 @@ def special_ids(specials: Specials) -> dict[str, int | None]:
     where there is none.
     """
     ids = {f"{role}_token_id": specials.get(role) for role in ("pad", "bos", "eos", "cls", "sep", "mask", "unk")}
-    for role, other in (("bos", "cls"), ("eos", "sep")):
+    for role, substitute in (("bos", "cls"), ("eos", "sep")):
         if ids[f"{role}_token_id"] is None:
-            ids[f"{role}_token_id"] = ids[f"{other}_token_id"]
+            ids[f"{role}_token_id"] = ids[f"{substitute}_token_id"]
     start = specials.get("decoder_start")
     return ids if start is None else {**ids, "decoder_start_token_id": start}
 

@@ -1,4 +1,4 @@
-"""An encoder with the heads that predict masked tokens and, if wanted, what two segments have to do with each other."""
+"""An encoder with the heads that predict masked tokens and, optionally, how two segments are related."""
 
 from __future__ import annotations
 

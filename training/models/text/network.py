@@ -59,20 +59,20 @@ class TextNetwork(nn.Module):
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor, Any]:
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
-        given: dict[str, Any] = {name: inputs[name] for name in self.inputs if name in inputs}
+        arguments: dict[str, Any] = {name: inputs[name] for name in self.inputs if name in inputs}
         if self.architecture.causal or self.architecture.encoder_decoder:
-            given["use_cache"] = False  # keys and values are kept for generation alone
+            arguments["use_cache"] = False  # keys and values are kept for generation alone
         if sequence is not None and position is not None:
             implementation = self.encoder.config._attn_implementation
-            given["attention_mask"] = within_sequences(sequence, implementation, self.architecture.causal)
-            given["position_ids"] = position + self.first_position
+            arguments["attention_mask"] = within_sequences(sequence, implementation, self.architecture.causal)
+            arguments["position_ids"] = position + self.first_position
         targets = len(target_ids)
         if self.head:  # every new number of targets would have its matrix products planned anew
             spare = -targets % TARGETS_TO
             target_positions, target_ids = F.pad(target_positions, (0, spare)), F.pad(target_ids, (0, spare))
             self.head.targets = target_ids
         self.keep.positions, self.keep.starts = target_positions, starts
-        output = self.model(input_ids=input_ids, **given)
+        output = self.model(input_ids=input_ids, **arguments)
         self.keep.positions = self.keep.starts = None
         logits = self.logits(output).squeeze(0).float()  # [M, V]; with a fused loss [M, 2]
         if self.head:
@@ -81,7 +81,7 @@ class TextNetwork(nn.Module):
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
 
     def logits(self, output: Any) -> Tensor:
-        """What the head says of the vocabulary, in a model's output."""
+        """The logits of the vocabulary in a model's output."""
         return output.logits
 
 
@@ -157,9 +157,9 @@ def matrix_parameters(module: nn.Module) -> int:
     """Multiply-add parameters of a module: its matrices, but for embedding tables."""
     tables = {
         parameter
-        for part in module.modules()
-        if isinstance(part, nn.Embedding)
-        for parameter in part.parameters(recurse=False)
+        for submodule in module.modules()
+        if isinstance(submodule, nn.Embedding)
+        for parameter in submodule.parameters(recurse=False)
     }
     return sum(_numel(p) for p in module.parameters() if p.ndim >= 2 and p not in tables)
 

@@ -25,8 +25,8 @@ class SequenceToSequenceNetwork(TextNetwork):
         target_ids: Tensor,  # [M]
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
-        given = {"decoder_input_ids": decoder_input_ids, **inputs}
-        losses, right, _ = self.predicted(input_ids, target_positions, target_ids, **given)
+        arguments = {"decoder_input_ids": decoder_input_ids, **inputs}
+        losses, right, _ = self.predicted(input_ids, target_positions, target_ids, **arguments)
         return {"lm": losses.sum(), "correct": right.sum(), "losses": losses.detach()}
 
 

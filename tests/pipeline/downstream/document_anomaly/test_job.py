@@ -187,7 +187,7 @@ def test_the_word_that_does_not_belong_is_named(detector: DocumentDetector) -> N
         documents.append(sentences)
         places.append(len(sentences[0].split()) + 1 + 2)
     tokens = detector.texts.tokens(documents)
-    surprisals = detector.network.surprises(tokens)
+    surprisals = detector.network.surprisals(tokens)
     right = 0
     for number, place in enumerate(places):
         words = detector.words(tokens, surprisals, number)

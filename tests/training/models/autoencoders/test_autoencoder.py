@@ -45,7 +45,7 @@ def config(architecture: str, **values: object) -> AutoencoderConfig:
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 @pytest.mark.parametrize("latent", ["vector", "grid"])
 @pytest.mark.parametrize("shape", PICTURES)
-def test_pictures_of_any_shape_come_back_in_it(shape, latent, kind, options) -> None:
+def test_images_of_any_shape_come_back_in_it(shape, latent, kind, options) -> None:
     model = kind(config("conv", latent=latent), shape, options).eval()
     x = torch.rand(2, *shape)
     places = sides(shape, 2)[-1] if latent == "grid" else ()
@@ -128,9 +128,9 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not what describes an auto-encoder"):
         open_model(damaged("config.json", b'{"model_type": "bert"}'))
     with pytest.raises(UserError, match=r"config\.json: network\.bottleneck: found 0"):
-        found = json.loads((model / "config.json").read_text())
-        found["network"]["bottleneck"] = 0
-        open_model(damaged("config.json", json.dumps(found).encode()))
+        description = json.loads((model / "config.json").read_text())
+        description["network"]["bottleneck"] = 0
+        open_model(damaged("config.json", json.dumps(description).encode()))
     with pytest.raises(UserError, match=r"not the weights"):
         open_model(damaged("model.safetensors", (model / "model.safetensors").read_bytes()[:100]))
     other = load_file(model / "model.safetensors")

@@ -21,10 +21,10 @@ from tests.training import tiny_arrays as tiny
 from training.codec.contexts import Activity, Contexts
 from training.codec.tables import FILE, LARGEST, TOTAL, Table, Tables
 from training.config import NetworkConfig
-from training.inference.codec import CHECKSUM, HEADER, OVERHEAD, Codec, Coded
+from training.inference.codec import CHECKSUM, HEADER, OVERHEAD, Codec, CodedImage
 from training.inference.opening import open_model
 from training.models.autoencoders.autoencoder import save_model
-from training.models.autoencoders.compression import CompressiveAutoencoder, LogisticMixtures, Normalisation
+from training.models.autoencoders.compression import CompressiveAutoencoder, DivisiveNormalisation, LogisticMixtures
 from training.models.autoencoders.config import AutoencoderConfig
 from training.objectives.compression import CompressionOptions
 
@@ -49,8 +49,8 @@ def compressor(weight: float = 0.01, channels: int = 3, **config: object) -> Com
 
 def kept(folder: Path, model: CompressiveAutoencoder) -> Codec:
     save_model(folder, model)
-    pictures = np.stack([noise(16, 16, model.shape[0], seed=n) // (1 << n % 6) for n in range(96)])
-    Tables.fitted(model, [torch.from_numpy(pictures / np.float32(255))]).save(folder)
+    images = np.stack([noise(16, 16, model.shape[0], seed=n) // (1 << n % 6) for n in range(96)])
+    Tables.fitted(model, [torch.from_numpy(images / np.float32(255))]).save(folder)
     return Codec.open(folder)
 
 
@@ -91,9 +91,9 @@ def test_gradients_of_the_rate_are_those_of_differences() -> None:
 
 def test_normalisation_and_its_inverse_are_near_each_other_at_first() -> None:
     x = 0.3 * torch.randn(2, 6, 4, 4)
-    there = Normalisation(6, inverse=False)(x)
-    assert torch.allclose(Normalisation(6, inverse=True)(there), x, atol=5e-3)
-    assert not torch.equal(there, x)
+    normalised = DivisiveNormalisation(6, inverse=False)(x)
+    assert torch.allclose(DivisiveNormalisation(6, inverse=True)(normalised), x, atol=5e-3)
+    assert not torch.equal(normalised, x)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -108,7 +108,7 @@ def test_it_begins_near_a_transform_and_its_inverse(channels: int) -> None:
 
 @given(height=st.integers(1, 67), width=st.integers(1, 67))
 @settings(max_examples=25, deadline=None)
-def test_pictures_of_any_size_come_back_in_it(height: int, width: int) -> None:
+def test_images_of_any_size_come_back_in_it(height: int, width: int) -> None:
     model = compressor()
     with torch.no_grad():
         x = torch.rand(1, 3, height, width)
@@ -133,25 +133,25 @@ def test_the_loss_is_bits_and_the_error_of_bytes() -> None:
     model = compressor(0.02)
     x = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        found = model.losses(x, x)
+        losses = model.losses(x, x)
         error = (255 * (model(x) - x)).square().flatten(1).sum(1)
         bits = model.prior(model.encode(x)).flatten(1).sum(1)
-    assert torch.allclose(found["distortion"], 0.02 * error, rtol=1e-4)
-    assert torch.allclose(found["rate"], bits)
+    assert torch.allclose(losses["distortion"], 0.02 * error, rtol=1e-4)
+    assert torch.allclose(losses["rate"], bits)
 
 
 def test_more_weight_on_errors_buys_more_bits_and_fewer_errors() -> None:
     rows = tiny.photographs(64)
-    found = {}
+    by_weight = {}
     for weight in (0.0005, 0.02):
         training = tiny.training(
             "compression", options={"distortion_weight": weight}, rows=rows, steps=60, log_every=30
         )
         start = training.evaluate()
         training.run()
-        found[weight] = training.evaluate()
-        assert found[weight]["validation/loss"] < 0.8 * start["validation/loss"]
-    cheap, dear = found[0.0005], found[0.02]
+        by_weight[weight] = training.evaluate()
+        assert by_weight[weight]["validation/loss"] < 0.8 * start["validation/loss"]
+    cheap, dear = by_weight[0.0005], by_weight[0.02]
     assert cheap["validation/rate"] < 0.7 * dear["validation/rate"]
     assert cheap["validation/squared-error"] > 1.5 * dear["validation/squared-error"]
 
@@ -199,7 +199,7 @@ def test_any_whole_numbers_come_back(values: np.ndarray, tables: Tables) -> None
 def _classes_by_hand(contexts: Contexts, before: np.ndarray) -> np.ndarray:
     """Of every place, from the channels before [c, h, w]."""
     _, height, width = before.shape
-    found = np.zeros((height, width), int)
+    classes = np.zeros((height, width), int)
     for y in range(height) if contexts.limits else ():
         for x in range(width):
             activity = 0
@@ -207,8 +207,8 @@ def _classes_by_hand(contexts: Contexts, before: np.ndarray) -> np.ndarray:
                 for v in range(max(0, y - 1), min(height, y + 2)):
                     for u in range(max(0, x - 1), min(width, x + 2)):
                         activity += (own if (v, u) == (y, x) else around) * min(abs(values[v][u]), 8)
-            found[y, x] = sum(limit <= activity for limit in contexts.limits)
-    return found
+            classes[y, x] = sum(limit <= activity for limit in contexts.limits)
+    return classes
 
 
 @given(latents)
@@ -223,41 +223,41 @@ def test_classes_are_told_by_the_channels_before(values: np.ndarray) -> None:
 
 
 def _places(count: int, seed: int) -> np.ndarray:
-    """Latents [count, 3, 6, 6] of pictures that are busy in one half; the last channel is noise on its own."""
+    """Latents [count, 3, 6, 6] of images that are busy in one half; the last channel is noise on its own."""
     random = np.random.default_rng(seed)
     busy = np.where(np.arange(6) < 3, 4.0, 0.3)
-    found = random.normal(size=(count, 3, 6, 6)) * np.stack([busy, busy, np.ones(6)])[:, None, :]
-    return np.round(found).astype(np.int32)
+    latents = random.normal(size=(count, 3, 6, 6)) * np.stack([busy, busy, np.ones(6)])[:, None, :]
+    return np.round(latents).astype(np.int32)
 
 
 def test_classes_save_bits_where_places_differ_and_cost_hardly_any_where_not() -> None:
     counts = tuple(5 + int(60_000 * weight) for weight in np.exp(-0.5 * (np.arange(-20, 21) / 3) ** 2) / 7.53)
-    whole = Tables((Table(-20, ((*counts, TOTAL - sum(counts)),)),) * 3)
-    tables, unseen = whole.by_class(_places(400, 0), 12), _places(50, 1)
+    without_classes = Tables((Table(-20, ((*counts, TOTAL - sum(counts)),)),) * 3)
+    tables, unseen = without_classes.by_class(_places(400, 0), 12), _places(50, 1)
     assert [table.contexts.classes > 1 for table in tables.channels] == [False, True, True]
     bits = [
-        [_asked(Tables(of.channels[: n + 1]), one[: n + 1]) for n in range(3)]
-        for of in (whole, tables)
-        for one in unseen
+        [_asked(Tables(of.channels[: n + 1]), latents[: n + 1]) for n in range(3)]
+        for of in (without_classes, tables)
+        for latents in unseen
     ]
-    assert whole.by_class(_places(400, 0), 1) == whole
+    assert without_classes.by_class(_places(400, 0), 1) == without_classes
     before, after = np.diff(np.array(bits), axis=1).reshape(2, 50, 2).sum(1)
     assert after[0] < 0.75 * before[0]  # busy places have a table of their own, quiet ones another
-    half = Tables((*tables.channels[:2], _counted(_places(400, 0)[:, 2], whole.channels[2])))
-    alone = sum(_asked(half, one) - _asked(Tables(half.channels[:2]), one[:2]) for one in unseen)
+    half = Tables((*tables.channels[:2], _counted(_places(400, 0)[:, 2], without_classes.channels[2])))
+    alone = sum(_asked(half, latents) - _asked(Tables(half.channels[:2]), latents[:2]) for latents in unseen)
     assert after[1] < 1.02 * alone  # what tells nothing
 
 
-def test_no_more_pictures_are_asked_for_than_classes_need() -> None:
+def test_no_more_images_are_asked_for_than_classes_need() -> None:
     model, asked = compressor(), []
 
-    def pictures() -> Iterator[torch.Tensor]:
+    def images() -> Iterator[torch.Tensor]:
         for number in range(100):
             asked.append(number)
             yield torch.from_numpy(np.stack([noise(64, 64, seed=number)] * 64) / np.float32(255))
 
-    assert len(Tables.fitted(model, pictures()).channels) == 10
-    assert len(asked) == 2 and not model.training  # 64 pictures of 16 × 16 places are half of what is needed
+    assert len(Tables.fitted(model, images()).channels) == 10
+    assert len(asked) == 2 and not model.training  # 64 images of 16 × 16 places are half of what is needed
 
 
 def _counted(values: np.ndarray, table: Table) -> Table:
@@ -278,7 +278,7 @@ def _decoded_by_hand(raw: bytes, tables: Tables, places: int) -> list[list[int]]
     """A range decoder (Martin 1979; 64 bits of state, words of 32) in Python's whole numbers."""
     words = [int(word) for word in np.frombuffer(raw, "<u4")] + [0, 0]
     lower, span, point, position = 0, (1 << 64) - 1, words[0] << 32 | words[1], 2
-    found = []
+    channels = []
     for table in tables.channels:
         symbols, starts = [], _starts(table.counts[0])
         for _ in range(places):
@@ -291,8 +291,8 @@ def _decoded_by_hand(raw: bytes, tables: Tables, places: int) -> list[list[int]]
                 point = point << 32 & (1 << 64) - 1 | (words[position] if position < len(words) else 0)
                 position += 1
             symbols.append(symbol)
-        found.append(symbols)
-    return found
+        channels.append(symbols)
+    return channels
 
 
 def test_the_bytes_are_those_of_whole_numbers_alone() -> None:
@@ -316,22 +316,22 @@ GOLDEN = "dae2979cbbb33d2c0ecb9a01009fce7b"
 
 @given(height=st.integers(1, 67), width=st.integers(1, 67), kind=st.sampled_from(["noise", "constant", "ramp"]))
 @settings(max_examples=40, deadline=None)
-def test_files_hold_the_whole_numbers_and_give_the_models_own_picture(
+def test_files_hold_the_whole_numbers_and_give_the_models_own_image(
     codec: Codec, height: int, width: int, kind: str
 ) -> None:
-    picture = noise(height, width, seed=height)
+    image = noise(height, width, seed=height)
     if kind == "constant":
-        picture[:] = 7 * height % 256
+        image[:] = 7 * height % 256
     elif kind == "ramp":
-        picture[:] = np.linspace(0, 255, width).astype(np.uint8)
-    raw = codec.encode(picture)
+        image[:] = np.linspace(0, 255, width).astype(np.uint8)
+    raw = codec.encode(image)
     coded = codec.unpacked(raw)
     assert (coded.height, coded.width) == (height, width)
-    assert np.array_equal(coded.latents, codec.latents(picture))
-    made = codec.decode(raw)
-    assert made.dtype == np.uint8 and made.shape == picture.shape
-    assert np.array_equal(made, codec.rebuilt(picture))
-    assert codec.encode(picture) == raw
+    assert np.array_equal(coded.latents, codec.latents(image))
+    decoded = codec.decode(raw)
+    assert decoded.dtype == np.uint8 and decoded.shape == image.shape
+    assert np.array_equal(decoded, codec.rebuilt(image))
+    assert codec.encode(image) == raw
     spare = 8 * (len(raw) - OVERHEAD) - _asked(codec.tables, coded.latents)
     assert -1 < spare < 72, "the tables' bits, and less than two words and the coder's rounding"
 
@@ -361,9 +361,9 @@ def test_tables_ask_for_the_bits_of_the_learned_distributions(codec: Codec) -> N
 def test_any_change_of_a_byte_and_any_cut_is_refused(codec: Codec) -> None:
     raw = codec.encode(noise(9, 14))
     for place in range(len(raw)):
-        with pytest.raises(UserError, match=r"damaged|no compressed picture"):
+        with pytest.raises(UserError, match=r"damaged|not an image compressed"):
             codec.decode(raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :])
-        with pytest.raises(UserError, match=r"damaged|no compressed picture"):
+        with pytest.raises(UserError, match=r"damaged|not an image compressed"):
             codec.decode(raw[:place])
     with pytest.raises(UserError, match="damaged"):
         codec.decode(raw + b"\0")
@@ -383,8 +383,8 @@ def test_forged_files_are_refused(codec: Codec) -> None:
         "65535 × 65535": HEADER.pack(magic, version, digest, channels, 65_535, 65_535),
         "0 × 40": HEADER.pack(magic, version, digest, channels, 40, 0),
     }
-    for said, other in forged.items():
-        with pytest.raises(UserError, match=said):
+    for message, other in forged.items():
+        with pytest.raises(UserError, match=message):
             codec.decode(_resealed(codec, other, payload))
     for other in (payload + payload, payload[:-2], b"\xff" * len(payload)):
         with pytest.raises(UserError, match="symbols cannot be decoded"):
@@ -407,7 +407,7 @@ def test_a_model_reads_its_files_wherever_it_lies(codec: Codec, tmp_path: Path) 
 def test_latents_out_of_all_tables_are_kept(codec: Codec) -> None:
     latents = np.full((10, 2, 3), LARGEST, np.int32)
     latents[::2] = -LARGEST
-    assert np.array_equal(codec.unpacked(codec.packed(Coded(8, 12, latents))).latents, latents)
+    assert np.array_equal(codec.unpacked(codec.packed(CodedImage(8, 12, latents))).latents, latents)
 
 
 def test_what_no_codec_takes_is_told(codec: Codec, tmp_path: Path) -> None:
@@ -415,23 +415,23 @@ def test_what_no_codec_takes_is_told(codec: Codec, tmp_path: Path) -> None:
         codec.encode(noise(8, 8, channels=1))
     with pytest.raises(UserError, match="a side has 1 to 65,535 pixels"):
         codec.encode(np.zeros((3, 1, 65_536), np.uint8))
-    with pytest.raises(UserError, match="a picture at most 67,108,864"):
+    with pytest.raises(UserError, match="an image at most 67,108,864"):
         codec.encode(np.broadcast_to(np.uint8(0), (3, 8200, 8200)))
     save_model(tmp_path, compressor())
     with pytest.raises(UserError, match=r"codec\.json: not the tables of a codec"):
         Codec.open(tmp_path)
     none = {"own": [], "around": [], "limits": []}
-    one = {"lowest": 0, "counts": [[TOTAL - 1, 1]], "contexts": none}
-    for wrong, said in (
+    channel = {"lowest": 0, "counts": [[TOTAL - 1, 1]], "contexts": none}
+    for wrong, message in (
         ({"counts": [[TOTAL, 1]]}, "do not add up to 65536"),
         ({"counts": [[TOTAL - 0.5, 0.5]]}, "a number is not whole"),
         ({"counts": [[TOTAL - 1, 1]] * 2}, "contexts of a channel do not fit"),
         ({"counts": [[TOTAL - 1, 1]] * 2, "contexts": {**none, "limits": [4]}}, "contexts of a channel do not fit"),
         ({"contexts": {"weights": []}}, "unexpected keyword"),
     ):
-        tables = {"format": 2, "total": TOTAL, "channels": [one] * 9 + [{**one, **wrong}]}
+        tables = {"format": 2, "total": TOTAL, "channels": [channel] * 9 + [{**channel, **wrong}]}
         (tmp_path / FILE).write_text(json.dumps(tables))
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             Codec.open(tmp_path)
     TABLES.save(tmp_path)
     with pytest.raises(UserError, match="tables of 3 channels"):
@@ -447,6 +447,6 @@ def test_what_is_exported_is_a_codec(tmp_path: Path) -> None:
     training.run()
     training.export(tmp_path)
     codec = Codec.open(tmp_path)
-    picture = tiny.pictures(1)[0]
-    assert np.array_equal(codec.decode(codec.encode(picture)), codec.rebuilt(picture))
+    image = tiny.images(1)[0]
+    assert np.array_equal(codec.decode(codec.encode(image)), codec.rebuilt(image))
     assert open_model(tmp_path).kind == "compression"

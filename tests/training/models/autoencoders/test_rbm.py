@@ -22,11 +22,11 @@ VISIBLE, HIDDEN = 5, 4
 
 def machine(visible: str = "bernoulli", hidden: str = "bernoulli", scale: float = 0.8) -> BoltzmannMachine:
     torch.manual_seed(0)
-    found = BoltzmannMachine(VISIBLE, HIDDEN, visible, hidden)  # type: ignore[arg-type]
+    rbm = BoltzmannMachine(VISIBLE, HIDDEN, visible, hidden)  # type: ignore[arg-type]
     with torch.no_grad():
-        for parameter in found.parameters():
+        for parameter in rbm.parameters():
             parameter.copy_(scale * torch.randn_like(parameter))
-    return found
+    return rbm
 
 
 def states(units: int) -> torch.Tensor:
@@ -109,8 +109,8 @@ def test_gibbs_sampling_reaches_the_models_distribution() -> None:
     number = (sampled @ (2.0 ** torch.arange(VISIBLE))).long()
     every = states(VISIBLE)
     exact = torch.softmax(-rbm.free_energy(every), 0)
-    found = torch.bincount(number, minlength=32)[(every @ (2.0 ** torch.arange(VISIBLE))).long()] / 20_000
-    assert float((found - exact).abs().max()) < 0.012
+    frequencies = torch.bincount(number, minlength=32)[(every @ (2.0 ** torch.arange(VISIBLE))).long()] / 20_000
+    assert float((frequencies - exact).abs().max()) < 0.012
 
 
 def test_a_long_chain_gives_the_exact_gradient() -> None:
@@ -120,17 +120,17 @@ def test_a_long_chain_gives_the_exact_gradient() -> None:
     with torch.no_grad():
         model = rbm.chain(v.repeat(100, 1), 40)
     contrast = rbm.free_energy(v).mean() - rbm.free_energy(model).mean()
-    found = torch.autograd.grad(contrast, list(rbm.parameters()))
-    for one, other in zip(found, exact, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0.012)
+    gradients = torch.autograd.grad(contrast, list(rbm.parameters()))
+    for gradient, other in zip(gradients, exact, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=0, atol=0.012)
     assert max(float(g.abs().max()) for g in exact) > 0.2
 
 
 def test_the_gradient_is_the_difference_of_two_correlations() -> None:
     rbm, v = machine(), data()[:50]
     torch.manual_seed(3)
-    found = rbm(v, 1)
-    gradient = torch.autograd.grad(found["contrast"].sum(), [rbm.weight, rbm.visible_bias, rbm.hidden_bias])
+    by_row = rbm(v, 1)
+    gradient = torch.autograd.grad(by_row["contrast"].sum(), [rbm.weight, rbm.visible_bias, rbm.hidden_bias])
     with torch.no_grad():
         torch.manual_seed(3)
         model = rbm.visible_mean(rbm.sample_hidden(v))
@@ -138,7 +138,7 @@ def test_the_gradient_is_the_difference_of_two_correlations() -> None:
         torch.testing.assert_close(gradient[0], -(v.T @ first - model.T @ second), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(gradient[1], -(v - model).sum(0), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(gradient[2], -(first - second).sum(0), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(found["squared-error"], (v - model).square().sum(1))
+        torch.testing.assert_close(by_row["squared-error"], (v - model).square().sum(1))
 
 
 @pytest.mark.parametrize("steps", [1, 5])
@@ -167,17 +167,17 @@ def test_the_unrolled_network_passes_means_up_and_down_the_stack() -> None:
     config = AutoencoderConfig(architecture="mlp", hidden=[9, 6], bottleneck=2, activation="sigmoid", output="sigmoid")
     model = Autoencoder(config, (1, 3, 4), AutoencoderOptions())
     with torch.no_grad():
-        for layer, one in enumerate(machines):
-            for parameter in one.parameters():
+        for layer, rbm in enumerate(machines):
+            for parameter in rbm.parameters():
                 parameter.copy_(torch.randn_like(parameter))
-            unroll(one, layer, model)
+            unroll(rbm, layer, model)
         x = up = torch.rand(5, 1, 3, 4)
         up = up.flatten(1)
-        for one in machines:
-            up = one.hidden_mean(up)
+        for rbm in machines:
+            up = rbm.hidden_mean(up)
         torch.testing.assert_close(model.encode(x), up)
-        for one in reversed(machines):
-            up = one.visible_mean(up)
+        for rbm in reversed(machines):
+            up = rbm.visible_mean(up)
         torch.testing.assert_close(model(x).flatten(1), up)
 
 
@@ -213,14 +213,14 @@ def test_evaluation_shows_what_the_machines_have_learned_so_far() -> None:
     rows = torch.from_numpy(tiny.vectors(70, seed=1))
     training.run()
     machines = list(objective.machines.values())
-    for layer, one in enumerate(machines):
-        unroll(one, layer, objective.model)  # as at the end of the last machine's phase
+    for layer, rbm in enumerate(machines):
+        unroll(rbm, layer, objective.model)  # as at the end of the last machine's phase
     with torch.no_grad():
         up = rows
-        for one in machines:
-            up = one(up)
-        for one in reversed(machines):
-            up = one.visible_mean(up)
+        for rbm in machines:
+            up = rbm(up)
+        for rbm in reversed(machines):
+            up = rbm.visible_mean(up)
     assert training.evaluate()["validation/squared-error"] == pytest.approx(
         float((up - rows).square().mean()), rel=1e-4
     )

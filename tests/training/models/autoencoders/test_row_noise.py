@@ -22,19 +22,19 @@ def test_the_definition_is_that_of_keyed_draws(values, number, purpose) -> None:
         digest = mix(bits + GAMMA * (np.arange(len(bits), dtype=np.uint64) + np.uint64(1))).sum(dtype=np.uint64)
     assert digests(row).numpy().view(np.uint64) == digest
     expected = absorb(absorb(digest, purpose), number)
-    found = words(digests(row), torch.tensor([number]), purpose)
-    assert found.numpy().view(np.uint64)[0, 0] == expected
+    drawn = words(digests(row), torch.tensor([number]), purpose)
+    assert drawn.numpy().view(np.uint64)[0, 0] == expected
 
 
 @settings(deadline=None)
 @given(st.integers(1, 8), st.integers(1, 9), st.integers(0, 5), st.integers(0, 99))
 def test_a_row_draws_the_same_beside_any_others(rows, count, first, seed) -> None:
     x = torch.randn(rows, 4, generator=torch.Generator().manual_seed(seed))
-    whole = normals(x, first + count)
+    all_draws = normals(x, first + count)
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(normals(x[order], count, first), whole[order, first:])
+    assert torch.equal(normals(x[order], count, first), all_draws[order, first:])
     for row in range(rows):
-        assert torch.equal(normals(x[row : row + 1], count, first)[0], whole[row, first:])
+        assert torch.equal(normals(x[row : row + 1], count, first)[0], all_draws[row, first:])
 
 
 def test_zero_has_one_digest_and_the_order_of_values_counts() -> None:
@@ -46,14 +46,14 @@ def test_zero_has_one_digest_and_the_order_of_values_counts() -> None:
 @pytest.mark.parametrize("word", [0, -1])
 def test_no_bits_give_infinite_noise(word: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_noise, "words", lambda digest, numbers, purpose=0: torch.full((1, len(numbers)), word))
-    found = normals(torch.zeros(1, 2), 3)
-    assert (found.abs() > 8).all() and torch.isfinite(found).all()
+    draws = normals(torch.zeros(1, 2), 3)
+    assert (draws.abs() > 8).all() and torch.isfinite(draws).all()
 
 
 def test_draws_are_normal_and_unrelated() -> None:
-    found = normals(torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)), 20).numpy()
-    assert stats.kstest(found.ravel(), "norm").pvalue > 1e-3
-    related = np.corrcoef(found.T)[~np.eye(20, dtype=bool)]
+    draws = normals(torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)), 20).numpy()
+    assert stats.kstest(draws.ravel(), "norm").pvalue > 1e-3
+    related = np.corrcoef(draws.T)[~np.eye(20, dtype=bool)]
     assert abs(related).max() < 0.11
     near = normals(torch.full((1, 3), 0.5) + torch.tensor([[0.0], [6e-8]]), 5000).numpy()
     assert abs(np.corrcoef(near)[0, 1]) < 0.06  # neighbours in value
@@ -61,11 +61,11 @@ def test_draws_are_normal_and_unrelated() -> None:
 
 def test_uniform_draws_are_those_of_the_row_and_of_the_purpose() -> None:
     rows = torch.rand(2000, 3, generator=torch.Generator().manual_seed(1))
-    found = uniforms(rows, 20, 2)
-    assert torch.equal(uniforms(rows[[7, 3]], 20, 2), found[[7, 3]])
-    assert not torch.equal(uniforms(rows, 20, 3), found)
-    assert stats.kstest(found.numpy().ravel(), "uniform").pvalue > 1e-3
-    assert abs(np.corrcoef(found.T.numpy())[~np.eye(20, dtype=bool)]).max() < 0.11
+    draws = uniforms(rows, 20, 2)
+    assert torch.equal(uniforms(rows[[7, 3]], 20, 2), draws[[7, 3]])
+    assert not torch.equal(uniforms(rows, 20, 3), draws)
+    assert stats.kstest(draws.numpy().ravel(), "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(draws.T.numpy())[~np.eye(20, dtype=bool)]).max() < 0.11
 
 
 @pytest.mark.parametrize(("word", "uniform"), [(0, 0.0), (-1, 1 - 2.0**-24)])

@@ -33,12 +33,12 @@ def test_the_divergence_is_that_of_torch_and_of_a_monte_carlo_estimate() -> None
     torch.manual_seed(0)
     mean, log_variance = torch.randn(4, 3), torch.randn(4, 3)
     posterior, prior = Normal(mean, torch.exp(0.5 * log_variance)), Normal(0.0, 1.0)
-    found = divergence(mean, log_variance)
-    torch.testing.assert_close(found, kl_divergence(posterior, prior))
+    nats = divergence(mean, log_variance)
+    torch.testing.assert_close(nats, kl_divergence(posterior, prior))
     z = posterior.sample((200_000,))
     estimate = posterior.log_prob(z) - prior.log_prob(z)
     error = estimate.std(0) / math.sqrt(len(z))
-    assert ((estimate.mean(0) - found).abs() < 5 * error).all()
+    assert ((estimate.mean(0) - nats).abs() < 5 * error).all()
     assert float(divergence(torch.zeros(1), torch.zeros(1))) == 0
 
 
@@ -64,10 +64,10 @@ def test_gradients_are_those_of_finite_differences(options, monkeypatch: pytest.
     names, values = zip(*vae.named_parameters(), strict=True)
 
     def loss(*parameters: torch.Tensor) -> torch.Tensor:
-        found = torch.func.functional_call(
+        losses = torch.func.functional_call(
             _Losses(vae), {f"vae.{n}": p for n, p in zip(names, parameters, strict=True)}, (x,)
         )
-        return found["reconstruction"].sum() + found["divergence"].sum()
+        return losses["reconstruction"].sum() + losses["divergence"].sum()
 
     assert torch.autograd.gradcheck(loss, [value.detach().clone().requires_grad_() for value in values])
 
@@ -83,23 +83,23 @@ class _Losses(torch.nn.Module):
 
 def test_terms_are_the_bound() -> None:
     x = torch.from_numpy(tiny.vectors(9))[:, :6]
-    found = model().losses(x, x)
-    torch.testing.assert_close(found["elbo"], -(found["reconstruction"] + found["divergence"]))
-    torch.testing.assert_close(found["elbo"], model().elbo(x))
+    losses = model().losses(x, x)
+    torch.testing.assert_close(losses["elbo"], -(losses["reconstruction"] + losses["divergence"]))
+    torch.testing.assert_close(losses["elbo"], model().elbo(x))
     heavy = model(beta=4.0).losses(x, x)
-    torch.testing.assert_close(heavy["divergence"], 4 * found["divergence"])
-    torch.testing.assert_close(heavy["elbo"], found["elbo"])
+    torch.testing.assert_close(heavy["divergence"], 4 * losses["divergence"])
+    torch.testing.assert_close(heavy["elbo"], losses["elbo"])
     free = model(free_bits=0.5).losses(x, x)
     mean, log_variance = model().posterior(x)
     torch.testing.assert_close(free["divergence"], divergence(mean, log_variance).clamp(min=0.5).sum(1))
-    torch.testing.assert_close(free["elbo"], found["elbo"])
+    torch.testing.assert_close(free["elbo"], losses["elbo"])
 
 
 def test_noise_is_drawn_by_the_row_in_evaluation_and_by_torch_in_training() -> None:
     vae, x = model(), torch.rand(8, 6)
-    whole = vae.losses(x, x)["elbo"]
+    bounds = vae.losses(x, x)["elbo"]
     again = torch.cat([vae.losses(x[rows], x[rows])["elbo"] for rows in ([0], [1, 2, 3], [4, 5, 6, 7])])
-    torch.testing.assert_close(again, whole)
+    torch.testing.assert_close(again, bounds)
     vae.train()
     torch.manual_seed(5)
     first, second = vae.losses(x, x)["elbo"], vae.losses(x, x)["elbo"]
@@ -144,10 +144,10 @@ def test_grey_values_are_drawn_as_zeros_and_ones() -> None:
     grey = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0, 0.3]).repeat(5000, 1)
     vae.train()
     torch.manual_seed(0)
-    [one], [other] = vae.drawn(grey), vae.drawn(grey)
-    assert set(one.unique().tolist()) == {0.0, 1.0} and not torch.equal(one, other)
-    torch.testing.assert_close(one.mean(0), grey[0], atol=0.03, rtol=0)
-    assert one[:, 0].sum() == 0 and one[:, 4].sum() == 5000  # black and white stay what they are
+    [first], [other] = vae.drawn(grey), vae.drawn(grey)
+    assert set(first.unique().tolist()) == {0.0, 1.0} and not torch.equal(first, other)
+    torch.testing.assert_close(first.mean(0), grey[0], atol=0.03, rtol=0)
+    assert first[:, 0].sum() == 0 and first[:, 4].sum() == 5000  # black and white stay what they are
     noisy = torch.where(torch.rand_like(grey) < 0.5, 0.0, grey)
     seen, target = vae.drawn(noisy, grey)
     assert torch.equal(seen[noisy == grey], target[noisy == grey])
@@ -171,9 +171,9 @@ def test_zeros_and_ones_need_the_likelihood_of_zeros_and_ones() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 64])
 def test_the_bound_does_not_depend_on_chunks_or_on_other_rows(chunk: int) -> None:
     vae, x = model(), torch.rand(20, 6)
-    whole = vae.importance_bound(x, 11)
-    torch.testing.assert_close(vae.importance_bound(x, 11, chunk=chunk), whole)
-    torch.testing.assert_close(vae.importance_bound(x[[13]], 11), whole[[13]])
+    bounds = vae.importance_bound(x, 11)
+    torch.testing.assert_close(vae.importance_bound(x, 11, chunk=chunk), bounds)
+    torch.testing.assert_close(vae.importance_bound(x[[13]], 11), bounds[[13]])
     assert vae.importance_bound(x, 3).shape == (20,)
 
 
@@ -220,8 +220,8 @@ def test_a_learned_variance_finds_the_noise_of_each_column() -> None:
         "vae", rows=rows, network=network, options={"beta": 20.0}, steps=600, global_batch=256, lr=2e-2, log_every=600
     )
     training.run()
-    found = training.objective.model.variance(torch.zeros(1)).sqrt().tolist()  # type: ignore[attr-defined]
-    assert found == pytest.approx([0.1, 1.0], rel=0.1)
+    spreads = training.objective.model.variance(torch.zeros(1)).sqrt().tolist()  # type: ignore[attr-defined]
+    assert spreads == pytest.approx([0.1, 1.0], rel=0.1)
 
 
 @torch.no_grad()

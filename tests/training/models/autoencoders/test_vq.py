@@ -35,35 +35,35 @@ def model(shape: tuple[int, ...] = (6,), latent: str = "vector", seed: int = 0, 
 def test_the_straight_through_gradient_is_the_identitys() -> None:
     soft = torch.rand(4, 3, requires_grad=True)
     hard = (soft > 0.5).float()
-    found = straight_through(soft, hard)
-    assert torch.equal(found, hard)
+    output = straight_through(soft, hard)
+    assert torch.equal(output, hard)
     wanted = torch.randn(4, 3)
-    assert torch.equal(torch.autograd.grad(found, soft, wanted)[0], wanted)
+    assert torch.equal(torch.autograd.grad(output, soft, wanted)[0], wanted)
 
 
 def test_gradients_pass_the_quantiser_unchanged() -> None:
     """Binary: that of the sigmoid; one-hot: that of the softmax; vq: the identity's."""
     wanted = torch.randn(5, 3, 4)
     bits = torch.randn(5, 3, 1, requires_grad=True)
-    found, _ = model(codes="binary", sample=False).train().quantise(bits)
-    (gradient,) = torch.autograd.grad(found, bits, wanted[..., :1])
+    codes, _ = model(codes="binary", sample=False).train().quantise(bits)
+    (gradient,) = torch.autograd.grad(codes, bits, wanted[..., :1])
     share = torch.sigmoid(bits)
     torch.testing.assert_close(gradient, wanted[..., :1] * share * (1 - share))
 
     logits = torch.randn(5, 3, 4, requires_grad=True)
-    found, indices = model(codes="one-hot", size=4, sample=False, temperature=0.7).train().quantise(logits)
-    assert torch.equal(found, F.one_hot(logits.argmax(-1), 4).float()) and torch.equal(indices, logits.argmax(-1))
-    (gradient,) = torch.autograd.grad(found, logits, wanted)
+    codes, indices = model(codes="one-hot", size=4, sample=False, temperature=0.7).train().quantise(logits)
+    assert torch.equal(codes, F.one_hot(logits.argmax(-1), 4).float()) and torch.equal(indices, logits.argmax(-1))
+    (gradient,) = torch.autograd.grad(codes, logits, wanted)
     (expected,) = torch.autograd.grad(torch.softmax(logits / 0.7, -1), logits, wanted)
     torch.testing.assert_close(gradient, expected)
 
     vectors = torch.randn(5, 3, 4, requires_grad=True)
     vq = model(codes="vq", size=16, dimension=4).train()
-    found, indices = vq.quantise(vectors)
+    codes, indices = vq.quantise(vectors)
     nearest = torch.cdist(vectors.flatten(0, 1), vq.quantizer.codebook).argmin(-1).view(5, 3)  # type: ignore[union-attr]
     assert torch.equal(indices, nearest)
-    torch.testing.assert_close(found, vq.quantizer.codebook[nearest])  # type: ignore[union-attr]
-    assert torch.equal(torch.autograd.grad(found, vectors, wanted)[0], wanted)
+    torch.testing.assert_close(codes, vq.quantizer.codebook[nearest])  # type: ignore[union-attr]
+    assert torch.equal(torch.autograd.grad(codes, vectors, wanted)[0], wanted)
 
 
 def test_training_draws_codes_by_their_probabilities_and_evaluation_takes_the_likeliest() -> None:
@@ -81,28 +81,28 @@ def test_training_draws_codes_by_their_probabilities_and_evaluation_takes_the_li
 @pytest.mark.parametrize("options", CODES)
 @pytest.mark.parametrize(("shape", "latent"), [((6,), "vector"), ((2, 9, 6), "grid")])
 def test_whole_numbers_stand_for_what_the_decoder_sees(options, shape, latent, tmp_path: Path) -> None:
-    found = model(shape, latent, **options).eval()
+    vq = model(shape, latent, **options).eval()
     x = torch.randn(4, *shape)
-    indices = found.indices(x)
-    assert indices.shape == (4, *found.code_shape()) and indices.dtype == torch.int64
-    assert found.code_shape() == ((3,) if latent == "vector" else (5, 3, 3))
-    assert int(indices.min()) >= 0 and int(indices.max()) < found.size
-    assert torch.equal(found.from_indices(indices), found.encode(x))
-    assert torch.equal(found.decode(found.from_indices(indices)), found(x))
-    save_model(tmp_path, found)
+    indices = vq.indices(x)
+    assert indices.shape == (4, *vq.code_shape()) and indices.dtype == torch.int64
+    assert vq.code_shape() == ((3,) if latent == "vector" else (5, 3, 3))
+    assert int(indices.min()) >= 0 and int(indices.max()) < vq.size
+    assert torch.equal(vq.from_indices(indices), vq.encode(x))
+    assert torch.equal(vq.decode(vq.from_indices(indices)), vq(x))
+    save_model(tmp_path, vq)
     assert torch.equal(open_model(tmp_path).indices(x), indices)
 
 
 @pytest.mark.parametrize("options", CODES)
 def test_a_code_belongs_to_its_place(options) -> None:
-    """Changing what one place of the grid holds changes that place's codes and the picture near it alone."""
-    found = model((1, 8, 8), "grid", **options).eval()
-    codes = torch.zeros(1, *found.code_shape(), dtype=torch.int64)
+    """Changing what one place of the grid holds changes that place's codes and the image near it alone."""
+    vq = model((1, 8, 8), "grid", **options).eval()
+    codes = torch.zeros(1, *vq.code_shape(), dtype=torch.int64)
     other = codes.clone()
     other[0, 3, 3] = 1
-    seen, changed = found.from_indices(codes), found.from_indices(other)
+    seen, changed = vq.from_indices(codes), vq.from_indices(other)
     assert (seen != changed).any(1).nonzero().tolist() == [[0, 3, 3]]
-    difference = (found.decode(seen) != found.decode(changed))[0, 0]
+    difference = (vq.decode(seen) != vq.decode(changed))[0, 0]
     assert difference[5:, 5:].any() and not difference[:4].any() and not difference[:, :4].any()
 
 
@@ -111,24 +111,24 @@ def test_perplexity_counts_equally_frequent_codes() -> None:
     assert float(perplexity(torch.tensor([0.0, 7.0, 0.0]))) == pytest.approx(1)
     shares = np.array([0.5, 0.25, 0.25])
     assert float(perplexity(torch.tensor(8 * shares))) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
-    both = perplexity(torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
-    assert both.tolist() == pytest.approx([2, 1])
+    perplexities = perplexity(torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    assert perplexities.tolist() == pytest.approx([2, 1])
 
 
 def test_the_divergence_from_uniform_is_log_k_minus_the_entropy() -> None:
     x = torch.randn(7, 6)
-    found = model(codes="one-hot", size=5, uniform=2.0, sample=False).train()
-    logits = found.vectors(x)
+    vq = model(codes="one-hot", size=5, uniform=2.0, sample=False).train()
+    logits = vq.vectors(x)
     entropy = torch.distributions.Categorical(logits=logits).entropy()
-    torch.testing.assert_close(found.losses(x, x)["uniform"], 2 * (np.log(5) - entropy).sum(1))
+    torch.testing.assert_close(vq.losses(x, x)["uniform"], 2 * (np.log(5) - entropy).sum(1))
     bits = model(codes="binary", uniform=1.0, sample=False).train()
     entropy = torch.distributions.Bernoulli(logits=bits.vectors(x)[..., 0]).entropy()
     torch.testing.assert_close(bits.losses(x, x)["uniform"], (np.log(2) - entropy).sum(1))
 
 
 def step(vq: DiscreteAutoencoder, *batches: torch.Tensor, worker: Worker | None = None) -> None:
-    found = [vq.losses(x, x) for x in batches]
-    usage = Usage([one["indices"] for one in found], [one["vectors"] for one in found], list(batches))
+    losses = [vq.losses(x, x) for x in batches]
+    usage = Usage([by_row["indices"] for by_row in losses], [by_row["vectors"] for by_row in losses], list(batches))
     vq.update(usage, worker or Worker())
 
 
@@ -195,7 +195,7 @@ def _codebook_of(worker: Worker, cuts: int) -> tuple[list[float], list[float]]:
 def test_the_codebook_is_the_same_on_any_number_of_workers(cuts: int) -> None:
     alone = in_group(1, _codebook_of, 1)[0]
     together = in_group(3, _codebook_of, cuts)
-    assert all(found == together[0] for found in together)  # to the bit
+    assert all(codebook == together[0] for codebook in together)  # to the bit
     for mine, theirs in zip(alone, together[0], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-3, abs=1e-4)
 
@@ -204,7 +204,7 @@ def test_what_revives_is_drawn_by_the_rows() -> None:
     """Of the present vectors, each as likely; not the first, nor the same in every step."""
     vq = model(codes="vq", size=2, dimension=4).train()
     x = torch.randn(30, 6)
-    taken = []
+    revived = []
     for number in range(60):
         vq.steps.fill_(number)
         vq.usage.zero_()
@@ -212,18 +212,18 @@ def test_what_revives_is_drawn_by_the_rows() -> None:
         codebook: Any = vq.quantizer._codebook  # type: ignore[union-attr]
         vectors = vq.vectors(x).detach()
         vq._revive(codebook, vectors, [x], Worker())
-        taken.append(int(torch.cdist(codebook.embed[0, 1:], vectors.flatten(0, 1)).argmin()))
-    assert len(set(taken)) > 35
-    assert 30 < np.mean(taken) < 60
+        revived.append(int(torch.cdist(codebook.embed[0, 1:], vectors.flatten(0, 1)).argmin()))
+    assert len(set(revived)) > 35
+    assert 30 < np.mean(revived) < 60
 
 
 def test_watched_numbers_come_from_running_counts() -> None:
     vq = model(codes="vq", size=8, dimension=4)
     assert float(vq.watched()["codes_used"]) == 0
     vq.usage[0] = torch.tensor([1.0, 1.0, 0, 0, 0, 0, 0, 1e-4])
-    found = vq.watched()
-    assert float(found["codes_used"]) == 2 / 8
-    assert float(found["perplexity"]) == pytest.approx(2, abs=0.01)
+    metrics = vq.watched()
+    assert float(metrics["codes_used"]) == 2 / 8
+    assert float(metrics["perplexity"]) == pytest.approx(2, abs=0.01)
 
 
 def test_training_uses_many_codes_where_a_plain_codebook_collapses() -> None:

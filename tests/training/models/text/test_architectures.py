@@ -51,8 +51,8 @@ def test_settings_have_the_names_of_the_config_class(name: str) -> None:
 
 def test_roberta_needs_positions_beyond_the_length() -> None:
     facts = DataFacts("text", ("input",), length=80, specials=tiny.SPECIALS)
-    said = r"network\.config\.max_position_embeddings: 80 positions are fewer than compose\.length 80 needs"
-    with pytest.raises(UserError, match=said + r".*counts them from 1 on; set it to 81\."):
+    message = r"network\.config\.max_position_embeddings: 80 positions are fewer than compose\.length 80 needs"
+    with pytest.raises(UserError, match=message + r".*counts them from 1 on; set it to 81\."):
         build(ObjectiveConfig(), {"model": network("roberta")}, facts, "cpu")
     roberta: Any = build(ObjectiveConfig(), {"model": network("roberta", max_position_embeddings=81)}, facts, "cpu")
     batch = roberta.collate({**roberta.example(2)})
