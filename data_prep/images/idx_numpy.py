@@ -48,9 +48,9 @@ def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConf
 def _idx_labels(stream: BinaryIO, count: int) -> list[str]:
     if stream.read(4) != _LABELS_MAGIC:
         raise BadPictureError("the file of its labels is not IDX: it does not begin with 0 0 8 1")
-    (found,) = struct.unpack(">I", _exactly(stream, 4))
-    if found != count:
-        raise BadPictureError(f"there are {found} labels for {count} pictures")
+    (num_labels,) = struct.unpack(">I", _exactly(stream, 4))
+    if num_labels != count:
+        raise BadPictureError(f"there are {num_labels} labels for {count} pictures")
     if count > _MAX_LABELS:
         raise BadPictureError(f"it claims {count} labels")
     return list(map(str, _exactly(stream, count)))
@@ -71,14 +71,14 @@ def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[Picture |
     try:
         with zipfile.ZipFile(stream) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = next((key for key in _IMAGES if key in members), None)
-            if wanted is None and len(members) == 1:
-                wanted = next(iter(members))
-            if wanted is None:
-                found = ", ".join(map(repr, sorted(members)[:10])) or "none"
-                raise BadPictureError(f"no array is called images, x or data; found {found}")
+            array_name = next((key for key in _IMAGES if key in members), None)
+            if array_name is None and len(members) == 1:
+                array_name = next(iter(members))
+            if array_name is None:
+                member_names = ", ".join(map(repr, sorted(members)[:10])) or "none"
+                raise BadPictureError(f"no array is called images, x or data; found {member_names}")
             classes = next((_npz_labels(archive, members[key]) for key in _LABELS if key in members), None)
-            with archive.open(members[wanted]) as member:
+            with archive.open(members[array_name]) as member:
                 header = _npy_header(member)  # type: ignore[arg-type]
                 if classes is not None and len(classes) != header.shape[0]:
                     raise BadPictureError(f"there are {len(classes)} labels for {header.shape[0]} pictures")
