@@ -53,11 +53,11 @@ class ArrayKind(Kind):
         units: list[Unit] = []
         for number, source in enumerate(data.sources):
             _only_text_has(source)
-            asked = self.reader.asks(self.meaning(data), source.package)
+            reader_key = self.reader.asks(self.meaning(data), source.package)
             for files in self.reader.group(listed(source, self.accepts(data), downloads, digests=True)):
-                both = ([one for one in (file, file.beside) if one] for file in files)
-                held = [[(one.name, one.member, one.groups, one.digest) for one in parts] for parts in both]
-                key = unit_cache.key_of("arrays", VERSION, source.package, asked, held)
+                pairs = ([part for part in (file, file.beside) if part] for file in files)
+                contents = [[(part.name, part.member, part.groups, part.digest) for part in parts] for parts in pairs]
+                key = unit_cache.key_of("arrays", VERSION, source.package, reader_key, contents)
                 units.append(Unit(number, files, key, source.package))
         return units
 
@@ -88,7 +88,8 @@ class ArrayKind(Kind):
         return {**self._about(draft), "splits": counts}
 
     def _about(self, draft: Draft) -> dict[str, Any]:
-        return self.about(draft.agreed, {label for one in (draft.cast or draft.read) for label in one["labels"]})
+        labels = {label for summary in (draft.cast or draft.read) for label in summary["labels"]}
+        return self.about(draft.agreed, labels)
 
     def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
         """Numbers of the classes that are trained on; None: all. UserError where labels do not tell."""

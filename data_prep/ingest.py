@@ -29,7 +29,7 @@ from data_prep.corpus.draft import Decided, Draft, Progress, Unit, Writing
 from data_prep.corpus.summary import summary_of
 from data_prep.kinds import Kind
 from data_prep.sealed import sealed
-from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
+from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
 
 def ingest(
@@ -55,9 +55,9 @@ def ingest(
     if sum(unit.size for unit in units) < SERIAL_BYTES:
         workers = HERE
     read_folders = [cache / unit.key for unit in units]
-    with Crew(workers) as crew, tempfile.TemporaryDirectory(prefix=".ingest-", dir=out_dir) as scratch:
+    with WorkerPool(workers) as pool, tempfile.TemporaryDirectory(prefix=".ingest-", dir=out_dir) as scratch:
         draft = Draft(
-            data, units, seed, out_dir, downloads, Path(scratch), crew, progress, read_folders, list(read_folders)
+            data, units, seed, out_dir, downloads, Path(scratch), pool, progress, read_folders, list(read_folders)
         )
         _read_all(kind, draft, cache)
         _cast_all(kind, draft)
@@ -65,10 +65,10 @@ def ingest(
         decided = kind.decide(draft)
         summary = summary_of(draft, decided, kind)
         progress("writing", None)
-        written = list(crew.in_order(kind.write, _jobs(draft, decided)))
+        written = list(pool.in_order(kind.write, _jobs(draft, decided)))
         kind.write_rejects(draft, decided)
     files = {
-        split: [(unit, one[split]) for unit, one in zip(units, written, strict=True) if split in one]
+        split: [(unit, files_of[split]) for unit, files_of in zip(units, written, strict=True) if split in files_of]
         for split in SPLITS
     }
     (out_dir / INDEX).write_bytes(sealed(kind.index(draft, files)))
@@ -80,7 +80,7 @@ def _read_all(kind: Kind, draft: Draft, cache: Path) -> None:
     began, num_bytes, num_rows = time.monotonic(), 0, 0
     total = max(1, sum(unit.size for unit in draft.units))
     reading = partial(_read, kind, draft.data, draft.downloads, cache)
-    for unit, summary in zip(draft.units, draft.crew.in_order(reading, draft.units), strict=True):
+    for unit, summary in zip(draft.units, draft.pool.in_order(reading, draft.units), strict=True):
         draft.read.append(summary)
         num_bytes, num_rows = num_bytes + unit.size, num_rows + summary["rows"]
         seconds = max(time.monotonic() - began, 1e-3)
@@ -101,7 +101,7 @@ def _cast_all(kind: Kind, draft: Draft) -> None:
     draft.progress("comparing files", None)
     draft.folders = [draft.scratch / f"{number:05d}" for number in range(len(draft.units))]
     jobs = list(zip(draft.units, draft.read_folders, draft.folders, strict=True))
-    draft.cast = list(draft.crew.in_order(partial(_cast, kind, draft.agreed), jobs))
+    draft.cast = list(draft.pool.in_order(partial(_cast, kind, draft.agreed), jobs))
 
 
 def _cast(kind: Kind, agreed: Any, job: tuple[Unit, Path, Path]) -> dict[str, Any]:

@@ -42,14 +42,14 @@ class Workers(NamedTuple):
 HERE = Workers()  # this process itself
 
 
-class Crew:
-    """Workers, from the first jobs until the end of the `with` block, for starting them takes a second."""
+class WorkerPool:
+    """Worker processes, started with the first jobs and ended with the `with` block: starting them takes a second."""
 
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:

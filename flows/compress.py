@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 from data_prep.errors import UserError
-from data_prep.images.pixels import SUFFIXES, BadPictureError, ImagesConfig, decoded
+from data_prep.images.pixels import SUFFIXES, BadImageError, ImagesConfig, decoded
 from flows.exit_codes import FAILED
 from flows.sample import folder_of
 from training.inference.codec import SUFFIX, Codec
@@ -51,7 +51,7 @@ def compress(model: str, source: str, out: str, as_json: bool) -> None:
     def convert(path: Path, out_path: Path) -> CodedImage:
         try:
             image = decoded(path.read_bytes(), config)
-        except BadPictureError as problem:
+        except BadImageError as problem:
             raise UserError(f"{problem}; mend it or leave it out.") from None
         raw = codec.encode(image)
         _write(out_path, raw)

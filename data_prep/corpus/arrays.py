@@ -80,7 +80,7 @@ class ArrayCorpus:
     def names(self, rows: ArrayLike) -> list[str]:
         """SOURCE:POSITION of rows: where their sources have them."""
         table, _ = self._take(rows)
-        return [f"{one['source']}:{one['position']}" for one in table.select(["source", "position"]).to_pylist()]
+        return [f"{row['source']}:{row['position']}" for row in table.select(["source", "position"]).to_pylist()]
 
     def labels(self, rows: ArrayLike) -> list[str | None]:
         """The labels of rows as their sources have them: also which anomaly it is."""
@@ -115,11 +115,11 @@ class ArrayCorpus:
 
     def _numbers(self, label: pa.Array) -> np.ndarray:
         if self.schema is not None and self.schema.normal is not None:
-            found = pc.invert(pc.is_in(label, pa.array(self.schema.normal))).cast(pa.int64())
-            found = pc.if_else(label.is_valid(), found, NO_LABEL)
+            numbers = pc.invert(pc.is_in(label, pa.array(self.schema.normal))).cast(pa.int64())
+            numbers = pc.if_else(label.is_valid(), numbers, NO_LABEL)
         else:
-            found = pc.index_in(label, pa.array(self.classes, pa.string()), skip_nulls=True)
-        return np.array(pc.fill_null(found, NO_LABEL), np.int64)
+            numbers = pc.index_in(label, pa.array(self.classes, pa.string()), skip_nulls=True)
+        return np.array(pc.fill_null(numbers, NO_LABEL), np.int64)
 
     def _reader(self, number: int) -> pa.RecordBatchFileReader:
         if number not in self._open:

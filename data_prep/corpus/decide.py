@@ -55,7 +55,7 @@ def decide(
     """
     starts = np.cumsum([0, *counts])
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
-    keys = (found[:, :2] for folder in folders for found in _keys(folder))
+    keys = (block[:, :2] for folder in folders for block in _keys(folder))
     links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
     decided = Decided(starts, split_of, np.concatenate(links))
     split_of[decided.copies[:, 0]] = REJECTED
@@ -64,9 +64,9 @@ def decide(
 
     def ranks() -> Iterator[np.ndarray]:
         start = 0
-        for found in (found for folder in folders for found in _keys(folder)):
-            yield absorb(lanes, found[kept[start : start + len(found)], 2:])
-            start += len(found)
+        for unit_keys in (unit_keys for folder in folders for unit_keys in _keys(folder)):
+            yield absorb(lanes, unit_keys[kept[start : start + len(unit_keys)], 2:])
+            start += len(unit_keys)
 
     if grouped:
         split_of[kept] = _by_group(ranks, split)
@@ -74,11 +74,11 @@ def decide(
     validation, test = shares(int(kept.sum()), split)
     bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
     codes = [np.empty(0, np.uint8)]
-    for found in ranks():
-        one = np.full(len(found), SPLITS.index("train"), np.uint8)
-        one[external_memory.below(found, bounds[1])] = SPLITS.index("test")
-        one[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
-        codes.append(one)
+    for hashes in ranks():
+        codes_of_unit = np.full(len(hashes), SPLITS.index("train"), np.uint8)
+        codes_of_unit[external_memory.below(hashes, bounds[1])] = SPLITS.index("test")
+        codes_of_unit[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
+        codes.append(codes_of_unit)
     split_of[kept] = np.concatenate(codes)
     return decided
 
@@ -100,5 +100,5 @@ def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> 
 def _keys(folder: Path) -> Iterator[np.ndarray]:
     """[n, 4] uint64 of a unit's rows, some at a time."""
     with (folder / "keys.u64").open("rb") as file:
-        while len(found := np.fromfile(file, np.uint64, 4 * ROWS_IN_MEMORY)):
-            yield found.reshape(-1, 4)
+        while len(block := np.fromfile(file, np.uint64, 4 * ROWS_IN_MEMORY)):
+            yield block.reshape(-1, 4)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data_prep.corpus.documents import SPLITS
-from data_prep.workers import Crew
+from data_prep.workers import WorkerPool
 
 REJECTED = len(SPLITS)  # a row has the number of its split, or this
 Progress = Callable[[str, float | None], None]
@@ -93,7 +93,7 @@ class Draft:
     out_dir: Path
     downloads: Path
     scratch: Path
-    crew: Crew
+    pool: WorkerPool
     progress: Progress
     read_folders: list[Path]
     """What was read of each unit."""
@@ -109,4 +109,4 @@ class Draft:
     @property
     def num_kept(self) -> list[int]:
         """Rows of each unit that the decision is about."""
-        return [one["rows"] for one in self.cast] if self.cast else [one["kept"] for one in self.read]
+        return [summary["rows"] for summary in self.cast] if self.cast else [summary["kept"] for summary in self.read]

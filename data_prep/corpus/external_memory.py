@@ -72,10 +72,10 @@ def _earlier_equals(keys: Iterable[np.ndarray], folder: Path, limit: int) -> Ite
     for records in _numbered(keys, limit):
         rows += len(records)
         spread.add(records, _key_part(records, 0))
-    found = _Spread(folder / "found", 3, limit)
+    links_by_row = _Spread(folder / "found", 3, limit)
     for links in _links(spread, 0):
-        found.add(links, _row_part(links, 0, rows))
-    yield from _by_row(found, 0, rows)
+        links_by_row.add(links, _row_part(links, 0, rows))
+    yield from _by_row(links_by_row, 0, rows)
 
 
 def _numbered(keys: Iterable[np.ndarray], limit: int) -> Iterator[np.ndarray]:
@@ -240,8 +240,8 @@ def smallest(keys: Callable[[], Iterable[np.ndarray]], count: int, rows_in_memor
         rank -= int(ends[digit] - sizes[digit])
         prefix, bits = prefix << 16 | digit, bits + 16
         if sizes[digit] <= rows_in_memory:
-            found = np.concatenate(list(_beginning_with(keys(), prefix, bits)))
-            high, low = found[np.lexsort((found[:, 1], found[:, 0]))[rank]].tolist()
+            candidates = np.concatenate(list(_beginning_with(keys(), prefix, bits)))
+            high, low = candidates[np.lexsort((candidates[:, 1], candidates[:, 0]))[rank]].tolist()
             return high << 64 | low
     return prefix
 

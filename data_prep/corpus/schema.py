@@ -48,8 +48,8 @@ def classes_of(labels: set[str], normal: Sequence[str] | None) -> list[str]:
     if normal is not None:
         unknown = sorted(set(normal) - labels)
         if unknown:
-            found = ", ".join(map(repr, sorted(labels)[:20])) or "none"
-            raise UserError(f"data.table.normal: no row has the label {unknown[0]!r}; there are {found}")
+            some_labels = ", ".join(map(repr, sorted(labels)[:20])) or "none"
+            raise UserError(f"data.table.normal: no row has the label {unknown[0]!r}; there are {some_labels}")
         return ["normal", "anomaly"]
     return sorted(labels, key=_natural)
 

@@ -29,7 +29,8 @@ def summary_of(draft: Draft, decided: Decided, called: Called) -> dict[str, Any]
         sum((Counter(step[number]["reasons"]) for step in (draft.read, draft.cast) if step), Counter[str]())
         for number in range(len(draft.units))
     ]
-    num_read, num_kept = sum(one["rows"] for one in draft.read), int((decided.split_of != REJECTED).sum())
+    num_read = sum(unit_summary["rows"] for unit_summary in draft.read)
+    num_kept = int((decided.split_of != REJECTED).sum())
     _check(draft, decided, called, num_read, num_kept)
     reasons = decided.reasons()
     return {
@@ -49,11 +50,11 @@ def allowed_rejects(limit: int | float, rows: int) -> int:
 
 
 def _check(draft: Draft, decided: Decided, called: Called, num_read: int, num_kept: int) -> None:
-    num_filtered = sum(one.get("filtered", 0) for one in draft.read)
+    num_filtered = sum(unit_summary.get("filtered", 0) for unit_summary in draft.read)
     num_bad = num_read - num_kept - num_filtered - decided.num_tolerated
-    first = [reject for one in (*draft.read, *draft.cast) for reject in one["first"]][:_EXAMPLES]
-    told = [f"{source} {called.place} {position}: {reason}" for source, position, reason in first]
-    examples = "; ".join([*told, *decided.examples(_EXAMPLES - len(told))])
+    first = [reject for unit_summary in (*draft.read, *draft.cast) for reject in unit_summary["first"]][:_EXAMPLES]
+    examples_shown = [f"{source} {called.place} {position}: {reason}" for source, position, reason in first]
+    examples = "; ".join([*examples_shown, *decided.examples(_EXAMPLES - len(examples_shown))])
     limit = draft.data.max_rejects
     if num_bad > allowed_rejects(limit, num_read):
         raise UserError(
@@ -62,8 +63,8 @@ def _check(draft: Draft, decided: Decided, called: Called, num_read: int, num_ke
         )
     if not num_kept:
         named = ", ".join(str(source.package or source.path) for source in draft.data.sources)
-        one = called.unit.removesuffix("s")
-        raise UserError(f"no {one} is left of {named} ({examples or 'nothing was there'}); add sources")
+        unit_name = called.unit.removesuffix("s")
+        raise UserError(f"no {unit_name} is left of {named} ({examples or 'nothing was there'}); add sources")
 
 
 def _lineage(draft: Draft, decided: Decided, refused: Sequence[Counter[str]], number: int) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Unit:
 
     @property
     def contents(self) -> list[tuple[str, str]]:
-        both = (one for file in self.files for one in (file, file.beside) if one)
-        return [(one.name, one.digest) for one in both]
+        parts = (part for file in self.files for part in (file, file.beside) if part)
+        return [(part.name, part.digest) for part in parts]
 
 
 class Cast(NamedTuple):
@@ -108,26 +108,26 @@ class Rejects:
         self._writer.write(line, len(reject.reason) + len(reject.excerpt))
 
 
-def write_cast(folder: Path, files: Sequence[str], found: Iterable[Cast | Reject]) -> dict[str, Any]:
+def write_cast(folder: Path, files: Sequence[str], casts: Iterable[Cast | Reject]) -> dict[str, Any]:
     """Write the rows of a unit; `files`: how its files are called. Says how many there are and which labels."""
     tally, labels, rows = Tally(), set[str](), 0
     writer: pa.RecordBatchFileWriter | None = None
     names = pa.array(files, pa.string())
     with Rejects(folder / REJECTS, tally) as rejects, (folder / "keys.u64").open("wb") as keys:
         try:
-            for one in found:
-                if isinstance(one, Reject):
-                    rejects.write(one)
+            for cast in casts:
+                if isinstance(cast, Reject):
+                    rejects.write(cast)
                     continue
-                source = pa.DictionaryArray.from_arrays(pa.array(one.file, pa.int32()), names)
+                source = pa.DictionaryArray.from_arrays(pa.array(cast.file, pa.int32()), names)
                 batch = pa.record_batch(
-                    {"input": one.input, "label": one.label, "source": source, "position": one.position}
+                    {"input": cast.input, "label": cast.label, "source": source, "position": cast.position}
                 )
                 writer = writer or pa.ipc.new_file(str(folder / "rows.arrow"), batch.schema)
                 writer.write_batch(batch)
-                whole = absorb(one.content, content_keys({"label": one.label}, len(one.label)))
-                np.concatenate([whole, one.content if one.group is None else one.group], 1).tofile(keys)
-                labels.update(one.label.unique().drop_null().to_pylist())
+                row_keys = absorb(cast.content, content_keys({"label": cast.label}, len(cast.label)))
+                np.concatenate([row_keys, cast.content if cast.group is None else cast.group], 1).tofile(keys)
+                labels.update(cast.label.unique().drop_null().to_pylist())
                 if len(labels) > MAX_CLASSES:
                     raise UserError(
                         f"{files[0]}: there are more than {MAX_CLASSES:,} different labels; name a column of classes as"

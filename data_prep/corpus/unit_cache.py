@@ -40,7 +40,7 @@ def find(folder: Path, key: str) -> dict[str, Any] | None:
     path = folder / key
     with suppress(OSError, ValueError, KeyError):
         index = unsealed((path / _INDEX).read_bytes())
-        if all(digest(mapped(path / name)) == wanted for name, wanted in index["files"].items()):
+        if all(digest(mapped(path / name)) == expected for name, expected in index["files"].items()):
             os.utime(path)  # so that the units of no use can be told by their age
             return index["summary"]
     return None
@@ -48,9 +48,9 @@ def find(folder: Path, key: str) -> dict[str, Any] | None:
 
 def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """The unit's summary, of what is there or of what `write(path)` writes now."""
-    found = find(folder, key)
-    if found is not None:
-        return found
+    cached = find(folder, key)
+    if cached is not None:
+        return cached
     folder.mkdir(parents=True, exist_ok=True)
     with _draft(folder) as draft:
         summary = write(draft)
@@ -107,13 +107,13 @@ def _lock(path: Path) -> Iterator[bool | None]:
 
 def sweep(folder: Path) -> list[Path]:
     """Remove the drafts of processes that died."""
-    found = []
+    removed = []
     for draft in folder.glob(f"{_DRAFT}*"):
         with suppress(FileNotFoundError), _lock(draft) as dead:
             if dead:
                 shutil.rmtree(draft, ignore_errors=True)
-                found.append(draft)
-    return found
+                removed.append(draft)
+    return removed
 
 
 def collect(folder: Path, older_than: float, dry_run: bool = False) -> list[tuple[Path, int]]:
@@ -121,12 +121,12 @@ def collect(folder: Path, older_than: float, dry_run: bool = False) -> list[tupl
 
     Where there are no locks, drafts are told by their age, too.
     """
-    deadline, found = time.time() - older_than, []
+    deadline, removed = time.time() - older_than, []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         with suppress(FileNotFoundError), _lock(path) as free:  # a draft that was finished meanwhile
             dead = free if path.name.startswith(_DRAFT) else None
             if path.stat().st_mtime < deadline if dead is None else dead:
-                found.append((path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
+                removed.append((path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))
                 if not dry_run:
                     shutil.rmtree(path, ignore_errors=True)
-    return found
+    return removed

@@ -21,7 +21,7 @@ from data_prep.sealed import digest, mapped
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
     """Copy a unit's rows into one file per split, in their order; says what each holds."""
-    found: dict[str, dict[str, Any]] = {}
+    summaries: dict[str, dict[str, Any]] = {}
     labels: dict[str, Counter[str | None]] = {}
     start = 0
     with ExitStack() as stack:
@@ -37,15 +37,15 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
                     (job.out / split).mkdir(exist_ok=True)
                     sink = pa.ipc.new_file(str(job.out / split / job.file), chosen.schema)
                     writers[split] = stack.enter_context(sink)
-                    found[split], labels[split] = {"file": f"{split}/{job.file}", "rows": 0}, Counter()
+                    summaries[split], labels[split] = {"file": f"{split}/{job.file}", "rows": 0}, Counter()
                 writers[split].write_batch(chosen)
-                found[split]["rows"] += chosen.num_rows
-                for one in pc.value_counts(chosen["label"]).to_pylist():
-                    labels[split][one["values"]] += one["counts"]
-    for split, one in found.items():
-        one["digest"] = digest(mapped(job.out / one["file"]))
-        one["labels"] = {label: labels[split][label] for label in sorted(filter(None, labels[split]))}
-    return found
+                summaries[split]["rows"] += chosen.num_rows
+                for entry in pc.value_counts(chosen["label"]).to_pylist():
+                    labels[split][entry["values"]] += entry["counts"]
+    for split, entry in summaries.items():
+        entry["digest"] = digest(mapped(job.out / entry["file"]))
+        entry["labels"] = {label: labels[split][label] for label in sorted(filter(None, labels[split]))}
+    return summaries
 
 
 def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided: Decided, path: Path) -> None:

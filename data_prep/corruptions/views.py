@@ -149,7 +149,7 @@ def _boxes(config: ViewsConfig, height: int, width: int, draws: Draws) -> np.nda
     heights, widths = np.sqrt(area / ratio) / height, np.sqrt(area * ratio) / width  # [R, 2, ATTEMPTS]
     fits = (heights <= 1) & (widths <= 1)
     first = fits.argmax(2)[..., None]
-    sides = np.stack([np.take_along_axis(each, first, 2)[..., 0] for each in (heights, widths)], 2)
+    sides = np.stack([np.take_along_axis(choices, first, 2)[..., 0] for choices in (heights, widths)], 2)
     sides[~fits.any(2)] = 1
     corner = _uniform(draws, PLACE, 2) * (1 - sides)
     return np.concatenate([corner, sides], 2).astype(np.float32)

@@ -56,14 +56,14 @@ def augment(rows: Rows, config: AugmentConfig, draws: Draws) -> Rows:
         raise ValueError(f"{len(pictures)} rows need as many samples, not {len(draws)}")
     if not config.changes:
         return rows
-    found = np.empty_like(pictures)
+    augmented = np.empty_like(pictures)
     step = max(1, CHUNK // max(1, pictures[:1].size))
     for start in range(0, len(pictures), step):
         part = np.arange(start, min(start + step, len(pictures)))
         x, y = _places(pictures.shape[2], pictures.shape[3], config, draws.take(part))
         values = _sampled(pictures[part], x, y)
-        found[part] = np.rint(values) if found.dtype == np.uint8 else values
-    return {**rows, "input": found}
+        augmented[part] = np.rint(values) if augmented.dtype == np.uint8 else values
+    return {**rows, "input": augmented}
 
 
 def _places(height: int, width: int, config: AugmentConfig, draws: Draws) -> tuple[np.ndarray, np.ndarray]:

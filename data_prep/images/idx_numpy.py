@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from data_prep.images.pixels import MAX_PIXELS, BadPictureError, ImagesConfig, Picture, fitted_array
+from data_prep.images.pixels import MAX_PIXELS, BadImageError, DecodedImage, ImagesConfig, fitted_array
 from data_prep.sources.records import Reject
 
 _IMAGES, _LABELS = ("images", "x", "X", "data"), ("labels", "y", "Y", "target")
@@ -32,14 +32,14 @@ class _Header(NamedTuple):
     dtype: np.dtype[Any]
 
 
-def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The pictures of an IDX file. Whole-file problems are one reject."""
     try:
         if stream.read(4) != _PICTURES_MAGIC:
-            raise BadPictureError("not an IDX file of pictures: it does not begin with 0 0 8 3")
+            raise BadImageError("not an IDX file of pictures: it does not begin with 0 0 8 3")
         shape = struct.unpack(">3I", _exactly(stream, 12))
         classes = None if labels is None else _idx_labels(labels, shape[0])
-    except BadPictureError as problem:
+    except BadImageError as problem:
         yield Reject(name, 1, str(problem))
         return
     yield from _pictures(name, stream, _Header(shape, np.dtype(np.uint8)), classes, config)
@@ -47,43 +47,43 @@ def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConf
 
 def _idx_labels(stream: BinaryIO, count: int) -> list[str]:
     if stream.read(4) != _LABELS_MAGIC:
-        raise BadPictureError("the file of its labels is not IDX: it does not begin with 0 0 8 1")
-    (found,) = struct.unpack(">I", _exactly(stream, 4))
-    if found != count:
-        raise BadPictureError(f"there are {found} labels for {count} pictures")
+        raise BadImageError("the file of its labels is not IDX: it does not begin with 0 0 8 1")
+    (num_labels,) = struct.unpack(">I", _exactly(stream, 4))
+    if num_labels != count:
+        raise BadImageError(f"there are {num_labels} labels for {count} pictures")
     if count > _MAX_LABELS:
-        raise BadPictureError(f"it claims {count} labels")
+        raise BadImageError(f"it claims {count} labels")
     return list(map(str, _exactly(stream, count)))
 
 
-def npy(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def npy(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The pictures of an .npy file, which has no labels."""
     try:
         header = _npy_header(stream)
-    except BadPictureError as problem:
+    except BadImageError as problem:
         yield Reject(name, 1, str(problem))
         return
     yield from _pictures(name, stream, header, None, config)
 
 
-def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The pictures of an .npz archive, with its labels."""
     try:
         with zipfile.ZipFile(stream) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = next((key for key in _IMAGES if key in members), None)
-            if wanted is None and len(members) == 1:
-                wanted = next(iter(members))
-            if wanted is None:
-                found = ", ".join(map(repr, sorted(members)[:10])) or "none"
-                raise BadPictureError(f"no array is called images, x or data; found {found}")
+            array_name = next((key for key in _IMAGES if key in members), None)
+            if array_name is None and len(members) == 1:
+                array_name = next(iter(members))
+            if array_name is None:
+                member_names = ", ".join(map(repr, sorted(members)[:10])) or "none"
+                raise BadImageError(f"no array is called images, x or data; found {member_names}")
             classes = next((_npz_labels(archive, members[key]) for key in _LABELS if key in members), None)
-            with archive.open(members[wanted]) as member:
+            with archive.open(members[array_name]) as member:
                 header = _npy_header(member)  # type: ignore[arg-type]
                 if classes is not None and len(classes) != header.shape[0]:
-                    raise BadPictureError(f"there are {len(classes)} labels for {header.shape[0]} pictures")
+                    raise BadImageError(f"there are {len(classes)} labels for {header.shape[0]} pictures")
                 yield from _pictures(name, member, header, classes, config)  # type: ignore[arg-type]
-    except (BadPictureError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError) as problem:
+    except (BadImageError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError) as problem:
         yield Reject(name, 1, str(problem) or "damaged archive")
     except (RuntimeError, ValueError, EOFError) as problem:  # also: encrypted, packed in a way that is not known
         yield Reject(name, 1, f"damaged archive: {problem}")
@@ -93,7 +93,7 @@ def _npz_labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> list[str]:
     with archive.open(member) as stream:
         header = _npy_header(stream, {1})  # type: ignore[arg-type]
         if header.shape[0] * header.dtype.itemsize > _MAX_LABELS:
-            raise BadPictureError(f"it claims {header.shape[0]} labels")
+            raise BadImageError(f"it claims {header.shape[0]} labels")
         raw = _exactly(stream, header.shape[0] * header.dtype.itemsize)  # type: ignore[arg-type]
     return [str(label) for label in np.frombuffer(raw, header.dtype).tolist()]
 
@@ -105,22 +105,22 @@ def _npy_header(stream: BinaryIO, axes: frozenset[int] | set[int] = frozenset({3
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_column, dtype = read(stream, max_header_size=10_000)
     except (ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-        raise BadPictureError(f"not a NumPy array: {str(error).splitlines()[0] if str(error) else 'empty'}") from None
+        raise BadImageError(f"not a NumPy array: {str(error).splitlines()[0] if str(error) else 'empty'}") from None
     if dtype.hasobject:
-        raise BadPictureError("an array of Python objects, which is never read; save it as numbers")
+        raise BadImageError("an array of Python objects, which is never read; save it as numbers")
     if by_column and len(shape) > 1:
-        raise BadPictureError("stored by column (Fortran order); save np.ascontiguousarray of it")
+        raise BadImageError("stored by column (Fortran order); save np.ascontiguousarray of it")
     if len(shape) not in axes or (len(shape) > 1 and dtype.kind not in "buif"):
         expected = "pictures [N, H, W], [N, H, W, C] or [N, C, H, W]" if 3 in axes else "labels [N]"
-        raise BadPictureError(f"expected {expected}, found {dtype} {list(shape)}")
+        raise BadImageError(f"expected {expected}, found {dtype} {list(shape)}")
     if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] not in (1, 3):
-        raise BadPictureError(f"neither the last nor the second axis of {list(shape)} has 1 or 3 channels")
+        raise BadImageError(f"neither the last nor the second axis of {list(shape)} has 1 or 3 channels")
     return _Header(shape, dtype)
 
 
 def _pictures(
     name: str, stream: BinaryIO, header: _Header, classes: list[str] | None, config: ImagesConfig
-) -> Iterator[Picture | Reject]:
+) -> Iterator[DecodedImage | Reject]:
     count, *shape = header.shape
     pixels, size = int(np.prod(shape, dtype=object)), 0
     if not count or not pixels:
@@ -133,17 +133,17 @@ def _pictures(
     for number in range(count):
         try:
             values = np.frombuffer(_exactly(stream, size), header.dtype).reshape(shape)
-        except BadPictureError as problem:
+        except BadImageError as problem:
             yield Reject(name, number + 1, f"{problem}: {count} pictures were announced")
             return
         try:
             if values.ndim == 3 and values.shape[2] not in (1, 3):
                 values = values.transpose(1, 2, 0)
             made = fitted_array(_bytes(values), config)
-        except BadPictureError as problem:
+        except BadImageError as problem:
             yield Reject(name, number + 1, str(problem))
         else:
-            yield Picture(made, None if classes is None else classes[number], name, number + 1)
+            yield DecodedImage(made, None if classes is None else classes[number], name, number + 1)
     if stream.read(1):
         yield Reject(name, count, f"something follows the {count} pictures that were announced")
 
@@ -157,12 +157,12 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
     limit = 1 if values.dtype.kind == "f" else 255
     if not (low >= 0 and high <= limit):  # also where one is not a number
-        raise BadPictureError(f"pixels of {values.dtype} go from 0 to {limit} (found {low} to {high})")
+        raise BadImageError(f"pixels of {values.dtype} go from 0 to {limit} (found {low} to {high})")
     return np.rint(values * 255).astype(np.uint8) if limit == 1 else values.astype(np.uint8)
 
 
 def _exactly(stream: BinaryIO, size: int) -> bytes:
     raw = stream.read(size)
     if len(raw) < size:
-        raise BadPictureError("the file ends too soon")
+        raise BadImageError("the file ends too soon")
     return raw

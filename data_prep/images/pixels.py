@@ -42,7 +42,7 @@ class ImagesConfig(BaseModel):
     """Give the values of every picture the same mean and deviation, so that light and contrast tell nothing."""
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """One picture: uint8 [C, H, W], its class, and where it stands (file and number, from 1)."""
 
     pixels: np.ndarray
@@ -51,32 +51,32 @@ class Picture(NamedTuple):
     position: int
 
 
-class BadPictureError(ValueError):
+class BadImageError(ValueError):
     """What keeps a picture from being used, as a reason."""
 
 
 def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
-    """uint8 [C, H, W] of a file's bytes. Raises `BadPictureError`."""
+    """uint8 [C, H, W] of a file's bytes. Raises `BadImageError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's about size and metadata: the size is looked at below
             with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
-                    raise BadPictureError(f"has more than {MAX_PIXELS:,} pixels ({width} × {height})")
+                    raise BadImageError(f"has more than {MAX_PIXELS:,} pixels ({width} × {height})")
                 image.load()
                 turned = ImageOps.exif_transpose(image)
                 return fitted(turned, config)
-    except BadPictureError:
+    except BadImageError:
         raise
     except Image.DecompressionBombError:
-        raise BadPictureError(f"has more than {MAX_PIXELS:,} pixels") from None
+        raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Image.UnidentifiedImageError:
-        raise BadPictureError("not a PNG, JPEG or WebP picture") from None
+        raise BadImageError("not a PNG, JPEG or WebP picture") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything for damaged bytes, and bytes are all they were given
-        raise BadPictureError(f"damaged picture: {error or type(error).__name__}") from error
+        raise BadImageError(f"damaged picture: {error or type(error).__name__}") from error
 
 
 def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
@@ -104,11 +104,11 @@ def standardised(pixels: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(MEAN + DEVIATION * away, 0, 255)).astype(np.uint8)
 
 
-def patches(picture: Picture, side: int) -> Iterator[Picture]:
-    """The squares of a picture, row by row. Raises `BadPictureError` where there is none."""
+def patches(picture: DecodedImage, side: int) -> Iterator[DecodedImage]:
+    """The squares of a picture, row by row. Raises `BadImageError` where there is none."""
     _, height, width = picture.pixels.shape
     if min(height, width) < side:
-        raise BadPictureError(f"is {height} × {width} pixels, smaller than data.images.patch {side}")
+        raise BadImageError(f"is {height} × {width} pixels, smaller than data.images.patch {side}")
     for top in range(0, height - side + 1, side):
         for left in range(0, width - side + 1, side):
             pixels = picture.pixels[:, top : top + side, left : left + side]

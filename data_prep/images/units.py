@@ -18,9 +18,9 @@ from data_prep.images import idx_numpy
 from data_prep.images.pixels import (
     MAX_BYTES,
     SUFFIXES,
-    BadPictureError,
+    BadImageError,
+    DecodedImage,
     ImagesConfig,
-    Picture,
     decoded,
     fitted_array,
     patches,
@@ -107,16 +107,16 @@ def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
     """Decode the pictures of a unit; says how large the first one is."""
     tally, shape = Tally(), None
     number = {file.name: place for place, file in enumerate(unit.files)}
-    waiting: list[Picture] = []
+    waiting: list[DecodedImage] = []
     with Rejects(folder / REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / RAW), _SCHEMA) as out:
-        for found in _pictures_of(unit.files, unit.package, config):
+        for picture in _pictures_of(unit.files, unit.package, config):
             tally.rows += 1
-            if isinstance(found, Reject):
-                rejects.write(found)
+            if isinstance(picture, Reject):
+                rejects.write(picture)
                 continue
-            shape = shape or list(found.pixels.shape)
-            waiting.append(found if config.labels == "folder" else found._replace(label=None))
-            if len(waiting) >= _BATCH_ROWS or len(waiting) * found.pixels.size >= _BATCH_BYTES:
+            shape = shape or list(picture.pixels.shape)
+            waiting.append(picture if config.labels == "folder" else picture._replace(label=None))
+            if len(waiting) >= _BATCH_ROWS or len(waiting) * picture.pixels.size >= _BATCH_BYTES:
                 out.write_batch(_as_batch(waiting, number))
                 waiting = []
         if waiting:
@@ -126,7 +126,7 @@ def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
 
 def agree(config: ImagesConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The shape [C, H, W] of all pictures: that of the first."""
-    return {"shape": next((one["shape"] for one in read if one["shape"]), [config.channels, 0, 0])}
+    return {"shape": next((summary["shape"] for summary in read if summary["shape"]), [config.channels, 0, 0])}
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
@@ -139,9 +139,9 @@ def _cast(unit: Unit, shape: list[int], read_folder: Path) -> Iterator[Cast | Re
     for batch in batches_of(read_folder / RAW):
         fits = (batch["height"].to_numpy() == height) & (batch["width"].to_numpy() == width)
         for row in np.flatnonzero(~fits).tolist():
-            found = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
-            reason = f"is {found['height']} × {found['width']} pixels and not {height} × {width}; set data.images.size"
-            yield Reject(unit.files[found["file"]].name, found["position"], reason)
+            place = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
+            reason = f"is {place['height']} × {place['width']} pixels and not {height} × {width}; set data.images.size"
+            yield Reject(unit.files[place["file"]].name, place["position"], reason)
         batch = batch.filter(pa.array(fits))
         if not batch.num_rows:
             continue
@@ -157,7 +157,7 @@ def _cast(unit: Unit, shape: list[int], read_folder: Path) -> Iterator[Cast | Re
         )
 
 
-def _as_batch(pictures: list[Picture], number: dict[str, int]) -> pa.RecordBatch:
+def _as_batch(pictures: list[DecodedImage], number: dict[str, int]) -> pa.RecordBatch:
     columns = [
         [picture.pixels.tobytes() for picture in pictures],
         [picture.pixels.shape[1] for picture in pictures],
@@ -173,46 +173,48 @@ def _as_batch(pictures: list[Picture], number: dict[str, int]) -> pa.RecordBatch
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[Picture | Reject]:
+def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[DecodedImage | Reject]:
     """All pictures of a source, of any sizes, one in memory at a time."""
     for files in group(listed(source, accepts(config), downloads)):
         yield from _pictures_of(files, source.package, config)
 
 
-def _pictures_of(files: Sequence[SourceFile], package: str | None, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def _pictures_of(
+    files: Sequence[SourceFile], package: str | None, config: ImagesConfig
+) -> Iterator[DecodedImage | Reject]:
     for file in files:
         yield from pictures(file, config) if package is None else _cut(_of_package(package, file, config), config.patch)
 
 
-def _cut(found: Iterable[Picture | Reject], side: int | None) -> Iterator[Picture | Reject]:
+def _cut(pictures_read: Iterable[DecodedImage | Reject], side: int | None) -> Iterator[DecodedImage | Reject]:
     """The pictures of a file, or their patches; the position of these is their number."""
     position = 0
-    for one in found:
-        if side is None or isinstance(one, Reject):
-            yield one
+    for picture in pictures_read:
+        if side is None or isinstance(picture, Reject):
+            yield picture
             continue
         try:
-            for patch in patches(one, side):
+            for patch in patches(picture, side):
                 position += 1
                 yield patch._replace(position=position)
-        except BadPictureError as problem:
-            yield Reject(one.source, one.position, first_line(problem))
+        except BadImageError as problem:
+            yield Reject(picture.source, picture.position, first_line(problem))
 
 
-def pictures(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def pictures(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The pictures of a file, or their patches. UserError if it changes while it is read."""
     return _cut(watched(file, _picture(file, config) if _is_picture(file.name) else _many(file, config)), config.patch)
 
 
-def _of_package(name: str, file: SourceFile, config: ImagesConfig) -> Iterator[Picture]:
+def _of_package(name: str, file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage]:
     read = packages.lookup(name).pictures
     if read is None:
         raise UserError(f"the package {name!r} holds no pictures; name another")
     for position, (pixels, label) in enumerate(read(Path(file.uri)), 1):
-        yield Picture(fitted_array(pixels, config), label, file.name, position)
+        yield DecodedImage(fitted_array(pixels, config), label, file.name, position)
 
 
-def _picture(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def _picture(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     with opened(file) as stream:
         raw = stream.read(MAX_BYTES + 1)
     folders = file.name.rpartition("/")[0]
@@ -222,16 +224,16 @@ def _picture(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Rejec
         yield Reject(file.name, 1, "empty file")
     else:
         try:
-            yield Picture(decoded(raw, config), folders.rpartition("/")[2] or None, file.name, 1)
-        except BadPictureError as problem:
+            yield DecodedImage(decoded(raw, config), folders.rpartition("/")[2] or None, file.name, 1)
+        except BadImageError as problem:
             yield Reject(file.name, 1, first_line(problem))
 
 
-def _many(file: SourceFile, config: ImagesConfig) -> Iterator[Picture | Reject]:
+def _many(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The pictures of an IDX or NumPy file."""
-    for one in (file, file.beside):
-        if one is not None:
-            check(one)
+    for part in (file, file.beside):
+        if part is not None:
+            check(part)
     with ExitStack() as stack:
         stream = _stream(file, stack)
         if file.name.lower().endswith(".npz"):

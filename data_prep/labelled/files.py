@@ -52,8 +52,8 @@ class LabelledConfig(BaseModel):
     @model_validator(mode="after")
     def _one_of_two(self) -> LabelledConfig:
         if (self.name is None) == (self.path is None):
-            found = "neither" if self.name is None else "both"
-            raise ValueError(f"labelled data takes either 'name' or 'path'; found {found}")
+            which_given = "neither" if self.name is None else "both"
+            raise ValueError(f"labelled data takes either 'name' or 'path'; found {which_given}")
         if self.name is not None and self.name not in REGISTERED:
             near = difflib.get_close_matches(self.name, REGISTERED, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -87,8 +87,8 @@ def _from_file(path: Path, config: LabelledConfig) -> Labelled:
     number = {label: i for i, label in enumerate(labels)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     assigned = _splits(path, rows, config)
-    for (content, found), split in zip(parsed, assigned, strict=True):
-        numbers = tuple(number[label] for label in found)
+    for (content, split_of_row), split in zip(parsed, assigned, strict=True):
+        numbers = tuple(number[label] for label in split_of_row)
         answer: dict[str, Any] = {"tags": numbers} if tagging else {"label": numbers[0]}
         splits[split].append(Example(**content, **answer))
     return Labelled(
@@ -117,9 +117,9 @@ def _splits(path: Path, rows: list[tuple[int, dict[str, Any]]], config: Labelled
     if any(stated):
         for line, row in rows:
             if row.get("split") not in SPLITS:
-                found = f"the split {row['split']!r}" if "split" in row else "no split"
+                shown = f"the split {row['split']!r}" if "split" in row else "no split"
                 raise UserError(
-                    f"{_where(path, line)} has {found}; since some rows have one, all must, and it"
+                    f"{_where(path, line)} has {shown}; since some rows have one, all must, and it"
                     f" is {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
                 )
         splits = [row["split"] for _, row in rows]

@@ -60,8 +60,8 @@ def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array
         return pa.LargeListArray.from_arrays(pa.array(column.offsets), items)
     lengths = column.lengths
     if (lengths != lengths[0]).any():
-        found = f"{lengths.min()} to {lengths.max()} values"
-        raise ValueError(f"layout blocks needs rows of one length, but the column {name} has {found}")
+        lengths_shown = f"{lengths.min()} to {lengths.max()} values"
+        raise ValueError(f"layout blocks needs rows of one length, but the column {name} has {lengths_shown}")
     return pa.FixedSizeListArray.from_arrays(items, int(lengths[0]))
 
 
@@ -268,10 +268,10 @@ class Shards:
             self.index = unsealed(data)
         except ValueError as error:
             raise self._damage(INDEX, f"cannot be trusted: {error}") from error
-        found = self.index.get("format")
-        if found != FORMAT:
+        version = self.index.get("format")
+        if version != FORMAT:
             raise UserError(
-                f"{self._where(INDEX)} has shard format {found}, but this version reads {FORMAT}: "
+                f"{self._where(INDEX)} has shard format {version}, but this version reads {FORMAT}: "
                 f"delete the artifact {self.artifact} and run again"
             )
         self.rows: int = self.index["rows"]
@@ -356,32 +356,32 @@ class Shards:
         """
         index = np.asarray(index, np.int64)
         number = np.searchsorted(self._starts, index, side="right") - 1
-        found = np.empty(len(index), np.int64)
+        lengths = np.empty(len(index), np.int64)
         for n in np.unique(number):
             mine = number == n
             column = network_input(self.batch(int(n)))
             if not isinstance(column, Ragged):
                 raise ValueError(f"rows of {self._where()} are arrays of one shape, which have no lengths")
             row = index[mine] - self._starts[n]
-            found[mine] = column.offsets[row + 1] - column.offsets[row]
-        return found
+            lengths[mine] = column.offsets[row + 1] - column.offsets[row]
+        return lengths
 
     def verify(self) -> list[str]:
         """Check every byte of every file: one sentence for each damaged part."""
-        found = []
+        problems = []
         for number in range(len(self.index["shards"])):
             try:
                 data, parts = self._map(number), self._parts_of(number)
             except ShardDamaged as error:
-                found.append(str(error))
+                problems.append(str(error))
                 continue
             names = ["head", *(f"record batch {b}" for b in range(len(parts) - 2)), "tail"]
             for name, part in zip(names, parts, strict=True):
                 try:
                     self._check(number, part, name, data)
                 except ShardDamaged as error:
-                    found.append(str(error))
-        return found
+                    problems.append(str(error))
+        return problems
 
     def _map(self, number: int) -> memoryview:
         shard = self.index["shards"][number]
@@ -410,10 +410,10 @@ class Shards:
                 raise self._damage(name, "is missing")
             if digest(data) != shard["parts"]:
                 raise self._damage(name, "is not what was written")
-            found = json.loads(data)
+            stored = json.loads(data)
             self._parts[number] = [
                 Part(start, end, text)
-                for (start, end), text in zip(pairwise(found["bounds"]), found["digests"], strict=True)
+                for (start, end), text in zip(pairwise(stored["bounds"]), stored["digests"], strict=True)
             ]
         return self._parts[number]
 

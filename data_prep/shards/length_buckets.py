@@ -46,8 +46,8 @@ class LengthBuckets:
         first = begins + np.maximum(batch - begins, 0) // self.window * self.window
         stop = np.minimum(first + self.window, ends)
         alone = (batch < begins) | (batch >= ends)  # across epochs
-        found = self.order.locate(samples)
-        corpus, epoch, row = found.corpus.copy(), found.epoch.copy(), found.row.copy()
+        location = self.order.locate(samples)
+        corpus, epoch, row = location.corpus.copy(), location.epoch.copy(), location.row.copy()
         for start in np.unique(first[~alone]):
             mine = ~alone & (first == start)
             window = self._window(int(start), int(stop[mine].min()) - int(start))

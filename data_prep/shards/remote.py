@@ -69,15 +69,15 @@ class Cache:
 
     def _tidy(self) -> None:
         """Remove what was not used for longest, if there is too much. A file that is mapped stays readable."""
-        found = []
+        files = []
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):
                 if entry.name.startswith(_UNFINISHED) and time.time() - entry.stat().st_mtime < _UNFINISHED_SECONDS:
                     continue  # being written
-                found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
-        total = sum(size for _, size, _ in found)
+                files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+        total = sum(size for _, size, _ in files)
         if total > self.limit:
-            for _, size, path in sorted(found):
+            for _, size, path in sorted(files):
                 if total <= self.limit * _KEPT:
                     break
                 Path(path).unlink(missing_ok=True)

@@ -50,11 +50,11 @@ def frames(waveform: np.ndarray, rate: int, config: FramesConfig) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(waveform, window)[::hop]
     size = 1 << (window - 1).bit_length()
     hann, filters = np.hanning(window + 1)[:-1], filterbank(rate, size, config.bands)
-    made = []
+    blocks = []
     for start in range(0, len(windows), _CHUNK):
         power = np.abs(np.fft.rfft(windows[start : start + _CHUNK] * hann, size)) ** 2
-        made.append(np.log(np.maximum(power @ filters, FLOOR)).astype(np.float32))
-    return np.concatenate(made)
+        blocks.append(np.log(np.maximum(power @ filters, FLOOR)).astype(np.float32))
+    return np.concatenate(blocks)
 
 
 @lru_cache(maxsize=8)

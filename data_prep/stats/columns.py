@@ -24,15 +24,15 @@ MOST_LEVELS, MOST_SHOWN = 10, 4  # categories that are counted by name, and name
 
 def of_corpus(folder: Path) -> dict[str, Any]:
     """Numbers of all splits; of a table's columns those of the training rows."""
-    train, found = ArrayCorpus(folder, "train"), of_splits(folder)
+    train, summary = ArrayCorpus(folder, "train"), of_splits(folder)
     if train.schema is not None:
         batches = [batch.input for batch in train.batches() if isinstance(batch.input, pa.RecordBatch)]
-        found["columns"] = [
+        summary["columns"] = [
             _column(name, kind, [b[name] for b in batches]) for name, kind in train.schema.kinds.items()
         ]
     else:
-        found |= {"shape": list(train.shape or ()), "pixels": _pixels(batch.input for batch in train.batches())}
-    return found
+        summary |= {"shape": list(train.shape or ()), "pixels": _pixels(batch.input for batch in train.batches())}
+    return summary
 
 
 def of_splits(folder: Path) -> dict[str, Any]:
@@ -42,7 +42,9 @@ def of_splits(folder: Path) -> dict[str, Any]:
         corpus = ArrayCorpus(folder, split)
         labels: Counter[int] = Counter()
         for batch in corpus.batches():
-            labels.update(dict(zip(*(one.tolist() for one in np.unique(batch.label, return_counts=True)), strict=True)))
+            labels.update(
+                dict(zip(*(values.tolist() for values in np.unique(batch.label, return_counts=True)), strict=True))
+            )
         named = {corpus.classes[label] if label >= 0 else "none": count for label, count in sorted(labels.items())}
         splits[split] = {"rows": len(corpus), "classes": named}
     train = ArrayCorpus(folder, "train")
@@ -87,18 +89,18 @@ def _shown(value: Any) -> str:
 
 def _column(name: str, kind: str, parts: list[pa.Array]) -> dict[str, Any]:
     column = pa.chunked_array(parts)
-    found: dict[str, Any] = {"name": name, "kind": kind, "missing": column.null_count}
+    summary: dict[str, Any] = {"name": name, "kind": kind, "missing": column.null_count}
     if len(column) == column.null_count:
-        return found
+        return summary
     if kind == "numeric":
         extremes = pc.min_max(column).as_py()
         mean, std = pc.mean(column).as_py(), pc.stddev(column).as_py()
-        return found | {"mean": mean, "std": std, "min": extremes["min"], "max": extremes["max"]}
+        return summary | {"mean": mean, "std": std, "min": extremes["min"], "max": extremes["max"]}
     if kind == "date":
         extremes = pc.min_max(column).as_py()
-        return found | {"min": str(extremes["min"]), "max": str(extremes["max"])}
-    counts = sorted((-one["counts"], one["values"]) for one in pc.value_counts(column.drop_null()).to_pylist())
-    return found | {"levels": len(counts), "frequent": {level: -count for count, level in counts[:MOST_LEVELS]}}
+        return summary | {"min": str(extremes["min"]), "max": str(extremes["max"])}
+    counts = sorted((-entry["counts"], entry["values"]) for entry in pc.value_counts(column.drop_null()).to_pylist())
+    return summary | {"levels": len(counts), "frequent": {level: -count for count, level in counts[:MOST_LEVELS]}}
 
 
 def _pixels(batches: Iterable[Any]) -> dict[str, float]:

@@ -88,12 +88,12 @@ def of_documents(files: Sequence[Path], documents: int, most: int = MOST_BYTES) 
         "sources": [
             {
                 "source": label,
-                "documents": one.characters.count,
-                "sentences": one.sentences.total,
-                "characters": one.characters.total,
-                "lengths": one.characters.lengths(),
+                "documents": counts_of_label.characters.count,
+                "sentences": counts_of_label.sentences.total,
+                "characters": counts_of_label.characters.total,
+                "lengths": counts_of_label.characters.lengths(),
             }
-            for label, one in ordered
+            for label, counts_of_label in ordered
         ],
     }
 
@@ -124,12 +124,12 @@ def of_rejects(path: Path, most: int = MOST_REJECTS) -> RejectCounts:
         reasons[reason] += count
         sources[label] += count
     kept = [reason for reason, _ in by_count(reasons)[:MOST_REASONS]]
-    told = [label for label, _ in by_count(sources)[:MOST_SOURCES]]
+    shown_sources = [label for label, _ in by_count(sources)[:MOST_SOURCES]]
     return {
         "rows": rows,
         "read": {"share": share_of(read, rows), "items": read},
         "reasons": {reason: reasons[reason] for reason in kept},
-        "sources": {label: {r: counts[label, r] for r in kept if counts[label, r]} for label in told},
+        "sources": {label: {r: counts[label, r] for r in kept if counts[label, r]} for label in shown_sources},
     }
 
 
@@ -142,10 +142,10 @@ def _kinds(reasons: pa.Array) -> pa.Array:
 
 def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
     """Rows of each source in a batch: what documents' names begin with, a package's or a folder's name."""
-    found = column.dictionary_encode()
-    labels = [(name or "").partition("/")[0] for name in found.dictionary.to_pylist()]
+    encoded = column.dictionary_encode()
+    labels = [(name or "").partition("/")[0] for name in encoded.dictionary.to_pylist()]
     distinct = {label: place for place, label in enumerate(sorted(set(labels)))}
-    number = np.array([distinct[label] for label in labels], np.int64)[found.indices.to_numpy()]
+    number = np.array([distinct[label] for label in labels], np.int64)[encoded.indices.to_numpy()]
     for label, place in distinct.items():
         yield label, np.flatnonzero(number == place)
 

@@ -23,9 +23,9 @@ class Exact:
 
     def add(self, values: np.ndarray) -> None:
         """Count whole numbers [n] from 0 on."""
-        found = np.bincount(values, minlength=len(self.counts))
-        found[: len(self.counts)] += self.counts
-        self.counts = found
+        new_counts = np.bincount(values, minlength=len(self.counts))
+        new_counts[: len(self.counts)] += self.counts
+        self.counts = new_counts
 
     @property
     def count(self) -> int:

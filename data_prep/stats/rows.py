@@ -40,15 +40,15 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
     for number in chosen:
         batch = shards.batch(number)
         rows = restore(batch) if "target_ids" in batch else ragged(batch, "input")
-        found = np.bincount(rows.values, minlength=special.vocabulary)
-        if len(found) > special.vocabulary:
+        token_counts = np.bincount(rows.values, minlength=special.vocabulary)
+        if len(token_counts) > special.vocabulary:
             raise UserError(
-                f"{shards.artifact} holds the token {len(found) - 1}, but its tokenizer has only "
+                f"{shards.artifact} holds the token {len(token_counts) - 1}, but its tokenizer has only "
                 f"{special.vocabulary}; give the tokenizer that it was made with"
             )
-        tokens += found
+        tokens += token_counts
         sizes = rows.lengths
-        if pad is not None and found[pad]:
+        if pad is not None and token_counts[pad]:
             sizes = sizes - np.bincount(rows.row_index(), rows.values == pad, len(rows)).astype(np.int64)
         long.add(sizes)
         if "sequence" in batch:

@@ -68,12 +68,12 @@ class Vocabulary:
 def of_tokenizer(folder: Path) -> TokenizerCounts:
     """A tokenizer's vocabulary. UserError where the folder holds none."""
     vocabulary = Vocabulary(load(folder), specials(folder))
-    lengths, scripts, found = Exact(), Counter[str](), dict[str, list[int]]()
+    lengths, scripts, ids_of_kind = Exact(), Counter[str](), dict[str, list[int]]()
     sizes: Counter[str] = Counter()
     for number in vocabulary.ordinary.tolist():
         piece = vocabulary.text(number)
         kind = _kind(piece, joins=vocabulary.prefix is not None or vocabulary.is_bytes)
-        found.setdefault(kind, []).append(number)
+        ids_of_kind.setdefault(kind, []).append(number)
         size = len(piece.text) if piece.whole else 0
         sizes[kind] += size
         if piece.whole:
@@ -92,7 +92,7 @@ def of_tokenizer(folder: Path) -> TokenizerCounts:
                 vocabulary.shown(numbers[place]) for place in evenly(len(numbers), EXAMPLES, f"examples {kind}")
             ],
         }
-        for kind, numbers in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+        for kind, numbers in sorted(ids_of_kind.items(), key=lambda item: (-len(item[1]), item[0]))
     ]
     return {
         "format": FORMAT,

@@ -43,15 +43,15 @@ def attribute_relation(
     names, declared = list(kinds), {column: kind for column, kind in kinds.items() if kind is not None}
     rows: list[list[str]] = []
     positions: list[int] = []
-    found = False
+    has_data = False
     for raw in lines:
         if raw is None:
-            found = True
+            has_data = True
             yield too_long(name, lines.number, lines.long)
             continue
         if not raw.strip() or raw.lstrip().startswith(b"%"):
             continue
-        found = True
+        has_data = True
         values = _row(raw, names, nominal)
         if isinstance(values, str):
             yield Reject(name, lines.number, values, excerpt(raw))
@@ -63,7 +63,7 @@ def attribute_relation(
             rows, positions = [], []
     if rows:
         yield rows_of(rows, positions, names, drop)._replace(declared=declared)
-    if not found:
+    if not has_data:
         yield Reject(name, 1, "no row below @data")
 
 

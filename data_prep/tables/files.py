@@ -57,12 +57,12 @@ def stretches(file: SourceFile) -> list[SourceFile]:
         return [file]
     try:
         with open_file(file.uri) as stream:
-            found = cut_groups(stream, TARGET)
+            cuts = cut_groups(stream, TARGET)
     except OSError:
         return [file]  # whoever reads it finds that out, and says so
-    if len(found) < 2:
+    if len(cuts) < 2:
         return [file]
-    return [file._replace(size=one.size, groups=(one.start, one.stop), first=one.first) for one in found]
+    return [file._replace(size=cut.size, groups=(cut.start, cut.stop), first=cut.first) for cut in cuts]
 
 
 def layout_of(schema: TableSchema) -> Layout | None:
@@ -200,11 +200,11 @@ def _raw(batch: pa.RecordBatch, names: list[str], drop: Container[str], before: 
     columns: dict[str, pa.Array] = {}
     declared: dict[str, ColumnKind] = {}
     for name in batch.schema.names:
-        found = None if name in drop else native(batch[name])
-        if found is not None:
-            columns[name] = found[0]
-            if found[1] is not None:
-                declared[name] = found[1]
+        values = None if name in drop else native(batch[name])
+        if values is not None:
+            columns[name] = values[0]
+            if values[1] is not None:
+                declared[name] = values[1]
     return Raw(columns, np.arange(before + 1, before + 1 + batch.num_rows), declared, names)
 
 

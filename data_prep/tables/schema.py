@@ -62,13 +62,15 @@ class Asked(NamedTuple):
 
 def asked(config: TableConfig, layout: str | None = None) -> Asked:
     """`layout`: that of a package, which has precedence."""
-    found = LAYOUTS.get(layout or config.layout or "")
-    if found is None:
+    chosen_layout = LAYOUTS.get(layout or config.layout or "")
+    if chosen_layout is None:
         normal = None if config.normal is None else tuple(config.normal)
         return Asked(config.target, normal, frozenset(config.drop), config.kinds, None)
-    target = config.target or found.target
-    normal = tuple(config.normal) if config.normal else found.normal if target == found.target else None
-    return Asked(target, normal, found.drop | set(config.drop), {**found.kinds, **config.kinds}, found)
+    target = config.target or chosen_layout.target
+    normal = tuple(config.normal) if config.normal else chosen_layout.normal if target == chosen_layout.target else None
+    return Asked(
+        target, normal, chosen_layout.drop | set(config.drop), {**chosen_layout.kinds, **config.kinds}, chosen_layout
+    )
 
 
 class Raw(NamedTuple):
@@ -97,9 +99,9 @@ def check_columns(name: str, columns: Sequence[str], asked: Asked) -> None:
     ):
         for column in wanted:
             if column not in columns:
-                found = ", ".join(map(repr, columns[:20])) + ", …" * (len(columns) > 20)
+                columns_shown = ", ".join(map(repr, columns[:20])) + ", …" * (len(columns) > 20)
                 raise UserError(
-                    f"data.table.{what} names the column {column!r}, which {name} does not have; it has {found}"
+                    f"data.table.{what} names the column {column!r}, which {name} does not have; it has {columns_shown}"
                 )
     if asked.target in asked.drop:
         raise UserError(
@@ -128,19 +130,19 @@ def typed(name: str, raw: Raw, schema: TableSchema) -> tuple[Typed, list[Reject]
     columns: dict[str, pa.Array] = {}
     problems: dict[int, str] = {}
     for column, kind in schema.kinds.items():
-        given = raw.columns[column]
+        raw_column = raw.columns[column]
         if kind == "numeric":
-            values, bad = numbers(given)
+            values, bad = numbers(raw_column)
             infinite = np.isinf(values)
             columns[column] = pa.array(values, from_pandas=True)  # NaN is null
             for row in np.flatnonzero(infinite).tolist():
-                problems.setdefault(row, f"column {column!r} is infinite ({_shown(given[row])})")
+                problems.setdefault(row, f"column {column!r} is infinite ({_shown(raw_column[row])})")
         elif kind == "date":
-            columns[column], bad = dates(given)
+            columns[column], bad = dates(raw_column)
         else:
-            columns[column], bad = texts(given), np.zeros(0, bool)
+            columns[column], bad = texts(raw_column), np.zeros(0, bool)
         for row in np.flatnonzero(bad).tolist():
-            problems.setdefault(row, f"column {column!r}: expected {CALLED[kind]}, found {_shown(given[row])}")
+            problems.setdefault(row, f"column {column!r}: expected {CALLED[kind]}, found {_shown(raw_column[row])}")
     target = None if schema.target is None else raw.columns.get(schema.target)
     label = pa.nulls(len(raw.positions), pa.string()) if target is None else _labels(target, schema)
     if not problems:
@@ -161,8 +163,8 @@ def _labels(target: pa.Array, schema: TableSchema) -> pa.Array:
         label = pc.replace_substring_regex(label, layout.label_ends.replace(".", r"\.") + "$", "")
     if layout.labels:
         known, names = pa.array(list(layout.labels)), pa.array(list(layout.labels.values()))
-        found = names.take(pc.index_in(label, known))
-        label = pc.coalesce(found, label)
+        names_of_rows = names.take(pc.index_in(label, known))
+        label = pc.coalesce(names_of_rows, label)
     return tidy(label)
 
 
@@ -188,12 +190,12 @@ def _begin(raw: Raw, row: int) -> str:
     return begin
 
 
-def schema_of(asked: Asked, found: Mapping[str, set[ColumnKind]], layout: str | None) -> TableSchema:
+def schema_of(asked: Asked, kinds_of: Mapping[str, set[ColumnKind]], layout: str | None) -> TableSchema:
     """The schema of columns of which the files say so: one kind, or categorical where they do not agree."""
     kinds: dict[str, ColumnKind] = {}
-    for column, says in found.items():
+    for column, file_kinds in kinds_of.items():
         if column != asked.target:
             kinds[column] = asked.kinds.get(column) or (
-                "numeric" if not says else next(iter(says)) if len(says) == 1 else "categorical"
+                "numeric" if not file_kinds else next(iter(file_kinds)) if len(file_kinds) == 1 else "categorical"
             )
     return TableSchema(kinds, asked.target, asked.normal, layout)

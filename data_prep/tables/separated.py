@@ -154,37 +154,37 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
     ).combine_chunks()
     if table.num_rows != keep.sum():
         raise RuntimeError(f"{name}: {keep.sum()} lines after {before} became {table.num_rows} rows")
-    found = {column: table[column].chunk(0) for column in kept}
+    values_of = {column: table[column].chunk(0) for column in kept}
     spaces = set(_SPACES) - set(columns.delimiter.encode())
     if not data.isascii() or np.bincount(array, minlength=128)[list(spaces)].any():
-        found = {column: tidy(values) for column, values in found.items()}
-    yield Raw(found, before + 1 + np.flatnonzero(keep), {}, columns.names)
+        values_of = {column: tidy(values) for column, values in values_of.items()}
+    yield Raw(values_of, before + 1 + np.flatnonzero(keep), {}, columns.names)
 
 
 def _problems(
     data: bytes, array: np.ndarray, starts: np.ndarray, ends: np.ndarray, columns: _Columns
 ) -> dict[int, str]:
     """What is wrong with lines, by their number."""
-    found: dict[int, str] = {}
+    problems: dict[int, str] = {}
     delimiters = np.flatnonzero(array == ord(columns.delimiter))
     fields = np.diff(np.searchsorted(delimiters, ends), prepend=0) + 1
     for line in np.flatnonzero(fields != len(columns.names)).tolist():
-        found[line] = f"expected {len(columns.names)} fields, found {fields[line]}"
+        problems[line] = f"expected {len(columns.names)} fields, found {fields[line]}"
     returns = np.flatnonzero(array == 13)
     inside = returns[(returns + 1 < len(array)) & (array[np.minimum(returns + 1, len(array) - 1)] != 10)]
     for line in np.unique(np.searchsorted(ends, inside)).tolist():
-        found[line] = "holds a carriage return"
+        problems[line] = "holds a carriage return"
     for line in np.unique(np.searchsorted(ends, np.flatnonzero(array == 0))).tolist():
-        found[line] = _NUL
+        problems[line] = _NUL
     if not data.isascii():
         for line in np.unique(np.searchsorted(ends, np.flatnonzero(array > 127))).tolist():
             try:
                 data[starts[line] : ends[line]].decode()
             except UnicodeDecodeError:
-                found[line] = _NOT_UTF8
+                problems[line] = _NOT_UTF8
     for line in np.flatnonzero(ends - starts > readers_rows.MAX_BYTES).tolist():
-        found[line] = f"longer than {readers_rows.MAX_BYTES:,} bytes"
-    return found
+        problems[line] = f"longer than {readers_rows.MAX_BYTES:,} bytes"
+    return problems
 
 
 # -- one by one -------------------------------------------------------------------------------------------------------

@@ -90,23 +90,23 @@ class Transform:
         moments = Moments(survey, logs)
         for block in _blocks(batches(), survey):
             moments.see(block)
-        made = Transform(fitted(survey, moments, logs, config), schema)
-        if not made.features:
+        transform = Transform(fitted(survey, moments, logs, config), schema)
+        if not transform.features:
             raise UserError("no column of the training rows varies, so there is nothing to learn; add others")
-        return made
+        return transform
 
     def apply(self, batch: pa.RecordBatch) -> np.ndarray:
         """float32 [R, D] of columns, found by their names; columns that are not known are passed over."""
-        made = np.empty((batch.num_rows, len(self.features)), np.float32)
+        features = np.empty((batch.num_rows, len(self.features)), np.float32)
         start = 0
         for column in self.columns:
             if batch.schema.get_field_index(column.name) < 0:
                 raise UserError(f"the rows have no column {column.name!r}, which the transform was fitted on")
             stop = start + len(column.features)
             if stop > start:
-                made[:, start:stop] = column.apply(batch[column.name])
+                features[:, start:stop] = column.apply(batch[column.name])
             start = stop
-        return made
+        return features
 
     def invert(self, values: np.ndarray) -> pa.RecordBatch:
         """The columns of features [R, D]: as `apply` was given them, but for what it cannot tell apart."""

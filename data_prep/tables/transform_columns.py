@@ -50,8 +50,8 @@ class Scaled:
     def apply(self, column: pa.Array) -> np.ndarray:
         values, bad = numbers(column)
         if bad.any():
-            found = column[int(np.flatnonzero(bad)[0])].as_py()
-            raise UserError(f"column {self.name!r}: expected numbers, found {str(found)[:40]!r}; mend the rows")
+            example = column[int(np.flatnonzero(bad)[0])].as_py()
+            raise UserError(f"column {self.name!r}: expected numbers, found {str(example)[:40]!r}; mend the rows")
         missing = np.isnan(values)
         parts = []
         if self.constant is None:
@@ -96,10 +96,10 @@ class OneHot:
 
     def apply(self, column: pa.Array) -> np.ndarray:
         column = texts(column)
-        other = len(self.levels)
-        place = np.array(pc.fill_null(pc.index_in(column, pa.array(self.levels, pa.string())), other), np.int64)
-        place[np.asarray(column.is_null())] = other + self.indicator
-        return np.eye(other + 1 + self.indicator)[place]
+        other_level = len(self.levels)
+        place = np.array(pc.fill_null(pc.index_in(column, pa.array(self.levels, pa.string())), other_level), np.int64)
+        place[np.asarray(column.is_null())] = other_level + self.indicator
+        return np.eye(other_level + 1 + self.indicator)[place]
 
     def invert(self, features: np.ndarray) -> pa.Array:
         """The likeliest level; "other" where that is none of them, null where it is missing."""
@@ -130,8 +130,8 @@ class Calendar:
     def apply(self, column: pa.Array) -> np.ndarray:
         moments, bad = dates(column)
         if bad.any():
-            found = column[int(np.flatnonzero(bad)[0])].as_py()
-            raise UserError(f"column {self.name!r}: expected dates, found {str(found)[:40]!r}; mend the rows")
+            example = column[int(np.flatnonzero(bad)[0])].as_py()
+            raise UserError(f"column {self.name!r}: expected dates, found {str(example)[:40]!r}; mend the rows")
         missing = np.asarray(moments.is_null())
         moments = pc.fill_null(moments, pa.scalar(0, pa.timestamp("us")))
         micros = np.array(moments.cast(pa.int64()))
@@ -141,9 +141,9 @@ class Calendar:
             turns.append(micros % _DAY / _DAY)
         angles = 2 * np.pi * np.stack(turns, 1)
         circles = np.stack([np.sin(angles), np.cos(angles)], 2).reshape(len(micros), 2 * len(turns))
-        found = np.column_stack([linear, circles])
-        found[missing] = 0
-        return np.column_stack([found, missing]) if self.indicator else found
+        columns = np.column_stack([linear, circles])
+        columns[missing] = 0
+        return np.column_stack([columns, missing]) if self.indicator else columns
 
     def invert(self, features: np.ndarray) -> pa.Array:
         """The date of the linear feature, to the second."""
@@ -195,7 +195,9 @@ def to_json(column: ColumnTransform) -> dict[str, Any]:
 
 def of_json(value: dict[str, Any]) -> ColumnTransform:
     """What `to_json` gave; KeyError or TypeError where it is something else."""
-    settings: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in value.items()}
+    settings: dict[str, Any] = {
+        name: tuple(setting) if isinstance(setting, list) else setting for name, setting in value.items()
+    }
     return _KINDS[settings["kind"]](**settings)
 
 

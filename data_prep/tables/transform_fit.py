@@ -48,15 +48,15 @@ class Survey:
 
     def numbers_of(self, batch: pa.RecordBatch) -> np.ndarray:
         """float64 [R, C] of the measured columns, dates in µs; NaN where missing."""
-        found = np.empty((batch.num_rows, len(self.measured)))
+        matrix = np.empty((batch.num_rows, len(self.measured)))
         for place, name in enumerate(self.measured):
             column = batch[name]
             if self.kinds[name] == "date":
                 micros = dates(column)[0].cast(pa.int64())
-                found[:, place] = np.array(pc.fill_null(micros.cast(pa.float64(), safe=False), float("nan")))
+                matrix[:, place] = np.array(pc.fill_null(micros.cast(pa.float64(), safe=False), float("nan")))
             else:
-                found[:, place] = numbers(column)[0]
-        return found
+                matrix[:, place] = numbers(column)[0]
+        return matrix
 
     def see(self, batch: pa.RecordBatch) -> None:
         if not self.kinds:
@@ -78,11 +78,11 @@ class Survey:
 
     def _count(self, name: str, column: pa.Array) -> None:
         counter = self.levels.setdefault(name, Counter())
-        for one in pc.value_counts(texts(column)).to_pylist():
-            if one["values"] is None:
-                self.missing[name] += one["counts"]
+        for entry in pc.value_counts(texts(column)).to_pylist():
+            if entry["values"] is None:
+                self.missing[name] += entry["counts"]
             else:
-                counter[one["values"]] += one["counts"]
+                counter[entry["values"]] += entry["counts"]
         if len(counter) > _MAX_VALUES:
             raise UserError(
                 f"column {name!r} has more than {_MAX_VALUES:,} different values: it names rows and is no category;"
@@ -116,18 +116,18 @@ class Survey:
         values = values[~np.isnan(values)]
         if not len(values):  # missing in the whole sample, but not everywhere
             values = np.array([self.low[name], self.high[name]])
-        found = np.quantile(values, shares, method="averaged_inverted_cdf")
-        return np.where(shares == 0, self.low[name], np.where(shares == 1, self.high[name], found))
+        quantiles = np.quantile(values, shares, method="averaged_inverted_cdf")
+        return np.where(shares == 0, self.low[name], np.where(shares == 1, self.high[name], quantiles))
 
     def heavy_tailed(self) -> set[str]:
         """Numeric columns with a tail far longer than the quartile beside it is from the median."""
-        found = set()
+        columns = set()
         for name in self.measured:
             if self.kinds[name] == "numeric" and name in self.low and self.low[name] < self.high[name]:
                 low, lower, middle, upper, high = self.quantiles(name, np.array([0.001, 0.25, 0.5, 0.75, 0.999]))
                 if high - middle > _HEAVY * (upper - middle) or middle - low > _HEAVY * (middle - lower):
-                    found.add(name)
-        return found
+                    columns.add(name)
+        return columns
 
 
 def _kind_of(field: pa.Field) -> ColumnKind:
@@ -154,12 +154,12 @@ class Moments:
     def see(self, values: np.ndarray) -> None:
         """float64 [R, C], NaN where missing."""
         values = np.where(self._logs, symmetric_log(values), values)
-        there = ~np.isnan(values)
-        count = there.sum(0).astype(np.float64)
+        is_present = ~np.isnan(values)
+        count = is_present.sum(0).astype(np.float64)
         some = np.maximum(count, 1)
         with np.errstate(over="ignore", invalid="ignore"):  # of values that cannot be scaled: `fitted` says so
-            mean = np.where(there, values, 0).sum(0) / some
-            squares = (np.where(there, values - mean, 0) ** 2).sum(0)
+            mean = np.where(is_present, values, 0).sum(0) / some
+            squares = (np.where(is_present, values - mean, 0) ** 2).sum(0)
             total = np.maximum(self.count + count, 1)
             delta = np.where(count > 0, mean - self.mean, 0)
             self.mean = self.mean + delta * count / total

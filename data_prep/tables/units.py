@@ -28,37 +28,37 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
 
 def asks(config: TableConfig, package: str | None) -> list[Any]:
     """What `read` does with a file depends on."""
-    wanted = _asked(package, config)
-    layout = wanted.layout and [wanted.layout.columns, wanted.layout.header, wanted.layout.skip]
-    return ["table", layout, sorted(wanted.drop)]
+    demands = _asked(package, config)
+    layout = demands.layout and [demands.layout.columns, demands.layout.header, demands.layout.skip]
+    return ["table", layout, sorted(demands.drop)]
 
 
 def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
     """Read the file of a unit; says what its columns are."""
     (file,) = unit.files
-    wanted = _asked(unit.package, config)
+    demands = _asked(unit.package, config)
     tally, evidence, names = Tally(), dict[str, Evidence](), list[str]()
     writer: pa.RecordBatchFileWriter | None = None
     with Rejects(folder / REJECTS, tally) as rejects:
         try:
-            for found in raw_batches(file, wanted.layout, wanted.drop):
-                if isinstance(found, Reject):
+            for raw in raw_batches(file, demands.layout, demands.drop):
+                if isinstance(raw, Reject):
                     tally.rows += 1
-                    rejects.write(found)
+                    rejects.write(raw)
                     continue
                 if writer is None:
-                    names = list(found.names)
-                    evidence = {column: Evidence(found.declared.get(column)) for column in found.columns}
-                batch = _as_batch(found)
+                    names = list(raw.names)
+                    evidence = {column: Evidence(raw.declared.get(column)) for column in raw.columns}
+                batch = _as_batch(raw)
                 writer = writer or pa.ipc.new_file(str(folder / RAW), batch.schema)
                 writer.write_batch(batch)
                 tally.rows += batch.num_rows
-                for column, values in found.columns.items():
+                for column, values in raw.columns.items():
                     evidence[column].see(values)
         finally:
             if writer is not None:
                 writer.close()
-    kinds = {name: one.kind for name, one in evidence.items()}
+    kinds = {name: column_evidence.kind for name, column_evidence in evidence.items()}
     return {**tally.to_json(), "file": file.name, "names": names, "kinds": kinds}
 
 
@@ -67,17 +67,20 @@ def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, A
     layouts = {packages.lookup(unit.package).layout if unit.package else config.layout for unit in units}
     if len(layouts) > 1:
         raise UserError("the sources of a table have different layouts; make a recipe for each")
-    readable = [(unit, one) for unit, one in zip(units, read, strict=True) if one["names"]]
+    readable = [(unit, summary) for unit, summary in zip(units, read, strict=True) if summary["names"]]
     if not readable:
         return {"schema": TableSchema({}).to_json(), "first": ""}
     unit, first = readable[0]
     check_columns(first["file"], first["names"], _asked(unit.package, config))
-    says: dict[str, set[ColumnKind]] = {column: set() for column in first["kinds"]}
-    for _, one in readable:
-        if set(one["kinds"]) == set(says):
-            for column, kind in one["kinds"].items():
-                says[column] |= {kind} if kind else set()
-    return {"schema": schema_of(_asked(unit.package, config), says, layouts.pop()).to_json(), "first": first["file"]}
+    kinds_of: dict[str, set[ColumnKind]] = {column: set() for column in first["kinds"]}
+    for _, summary in readable:
+        if set(summary["kinds"]) == set(kinds_of):
+            for column, kind in summary["kinds"].items():
+                kinds_of[column] |= {kind} if kind else set()
+    return {
+        "schema": schema_of(_asked(unit.package, config), kinds_of, layouts.pop()).to_json(),
+        "first": first["file"],
+    }
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:

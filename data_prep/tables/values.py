@@ -91,14 +91,14 @@ def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
         known = pc.and_(pc.greater_equal(column, _EDGES[0]), pc.less(column, _EDGES[1]))
         return column, ~np.asarray(pc.fill_null(known, True))
     column = column.cast(pa.string())
-    found = _all_dates(column)
-    if found is not None:
-        return found, np.zeros(len(column), bool)
+    timestamps = _all_dates(column)
+    if timestamps is not None:
+        return timestamps, np.zeros(len(column), bool)
     known = column.dictionary_encode()  # one by one: some have a zone and some none, or are no dates
-    each = [_all_dates(known.dictionary.slice(number, 1)) for number in range(len(known.dictionary))]
-    values = pa.array([None if one is None else one[0].as_py() for one in each], pa.timestamp("us"))
-    found = values.take(known.indices)
-    return found, np.asarray(column.is_valid()) & np.asarray(found.is_null())
+    dates_of_levels = [_all_dates(known.dictionary.slice(number, 1)) for number in range(len(known.dictionary))]
+    values = pa.array([None if date is None else date[0].as_py() for date in dates_of_levels], pa.timestamp("us"))
+    timestamps = values.take(known.indices)
+    return timestamps, np.asarray(column.is_valid()) & np.asarray(timestamps.is_null())
 
 
 def _all_dates(column: pa.Array) -> pa.Array | None:

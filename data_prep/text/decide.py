@@ -20,7 +20,7 @@ from data_prep.rng import absorb
 from data_prep.text import near_duplicates
 from data_prep.text.clean import CleanConfig
 from data_prep.text.rules import spans
-from data_prep.workers import Crew
+from data_prep.workers import WorkerPool
 
 _ROWS_IN_MEMORY = 1 << 16
 _OPEN_NAMES = 256
@@ -44,34 +44,34 @@ class Table:
     def keys(self, column: int, without: np.ndarray) -> Iterator[np.ndarray]:
         """128-bit keys [n, 2] of each unit: column 0 of texts, 1 of names. Rows `without` equal no other row."""
         for unit, folder in enumerate(self.folders):
-            found = np.fromfile(folder / "keys.u64", ">u8").reshape(-1, 2, 2)[:, column].astype(np.uint64)
+            unit_keys = np.fromfile(folder / "keys.u64", ">u8").reshape(-1, 2, 2)[:, column].astype(np.uint64)
             out = np.flatnonzero(without[self.span(unit)])
-            found[out] = np.stack([absorb(1, out + self.starts[unit]), absorb(2, out + self.starts[unit])], 1)
-            yield found
+            unit_keys[out] = np.stack([absorb(1, out + self.starts[unit]), absorb(2, out + self.starts[unit])], 1)
+            yield unit_keys
 
     def signatures(self, width: int, without: np.ndarray, path: Path) -> np.ndarray:
         """MinHash signatures [N, width] in a file at `path`. Rows `without` are like no other row."""
         with path.open("wb") as file:
             for unit, folder in enumerate(self.folders):
-                found = np.fromfile(folder / "signatures.u32", np.uint32).reshape(-1, width)
+                unit_signatures = np.fromfile(folder / "signatures.u32", np.uint32).reshape(-1, width)
                 out = np.flatnonzero(without[self.span(unit)])
                 noise = absorb(absorb(3, out + self.starts[unit])[:, None], np.arange(width))
-                found[out] = (noise >> np.uint64(32)).astype(np.uint32)
-                file.write(found.tobytes())
+                unit_signatures[out] = (noise >> np.uint64(32)).astype(np.uint32)
+                file.write(unit_signatures.tobytes())
         return np.memmap(path, np.uint32, "r").reshape(-1, width)
 
-    def names(self, wanted: np.ndarray) -> list[tuple[str, str]]:
+    def names(self, rows: np.ndarray) -> list[tuple[str, str]]:
         """(name, source) of rows, in the order asked."""
-        unit = np.searchsorted(self.starts, wanted, side="right") - 1
-        found = []
-        for number, row in zip(unit.tolist(), (wanted - self.starts[unit]).tolist(), strict=True):
+        unit = np.searchsorted(self.starts, rows, side="right") - 1
+        pairs = []
+        for number, row in zip(unit.tolist(), (rows - self.starts[unit]).tolist(), strict=True):
             if number not in self._names:
                 if len(self._names) >= _OPEN_NAMES:
                     self._names.clear()
                 self._names[number] = _names(self.folders[number])
             names = self._names[number]
-            found.append((names["name"][row].as_py(), names["source"][row].as_py()))
-        return found
+            pairs.append((names["name"][row].as_py(), names["source"][row].as_py()))
+        return pairs
 
 
 def _names(folder: Path) -> pa.Table:
@@ -150,8 +150,8 @@ def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
             break
     if config.near_duplicates and count:
         gone, near = taken | (decided.copy_of >= 0), config.near_duplicates
-        found = table.signatures(near.permutations, gone, scratch / "signatures")
-        for links in near_duplicates.near_duplicates(found, near, scratch, _ROWS_IN_MEMORY):
+        signatures = table.signatures(near.permutations, gone, scratch / "signatures")
+        for links in near_duplicates.near_duplicates(signatures, near, scratch, _ROWS_IN_MEMORY):
             decided.copy_of[links[:, 0]] = links[:, 1]
             decided.near[links[:, 0]] = True
     decided.split_of[taken | (decided.copy_of >= 0)] = REJECTED
@@ -173,7 +173,7 @@ def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
     return array
 
 
-def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scratch: Path, crew: Crew) -> None:
+def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scratch: Path, pool: WorkerPool) -> None:
     """Give each row that is kept its split.
 
     The `round(fraction · n)` names with the smallest keyed hashes are the validation split, the next ones the test
@@ -182,7 +182,7 @@ def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scra
     if split.validation == split.test == 0:
         return
     jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
-    for _ in crew.in_order(_split_keys, jobs):
+    for _ in pool.in_order(_split_keys, jobs):
         pass
     kept = decided.split_of != REJECTED
 
@@ -192,10 +192,10 @@ def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scra
 
     validation, test = shares(int(kept.sum()), split)
     bounds = [external_memory.smallest(keys, count, _ROWS_IN_MEMORY) for count in (validation, validation + test)]
-    for number, found in enumerate(keys()):
+    for number, hashes in enumerate(keys()):
         span = table.span(number)
-        split_of = np.where(external_memory.below(found, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
-        split_of[external_memory.below(found, bounds[0])] = SPLITS.index("validation")
+        split_of = np.where(external_memory.below(hashes, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
+        split_of[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
         decided.split_of[span][kept[span]] = split_of
 
 

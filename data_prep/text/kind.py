@@ -70,7 +70,7 @@ class TextKind(Kind):
         table = Table(draft.folders, draft.num_kept)
         decided = decide(table, draft.data.clean, draft.scratch)
         draft.progress("splitting", None)
-        hold_out(table, decided, draft.data.split, draft.seed, draft.scratch, draft.crew)
+        hold_out(table, decided, draft.data.split, draft.seed, draft.scratch, draft.pool)
         return decided
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
@@ -91,13 +91,14 @@ class TextKind(Kind):
         return {"splits": listed}
 
     def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
-        reasons, rules = decided.reasons(), sum((Counter(one["rules"]) for one in draft.read), Counter[str]())
+        reasons = decided.reasons()
+        rules = sum((Counter(unit_summary["rules"]) for unit_summary in draft.read), Counter[str]())
         if decided.repeats is not None:
             rules += Counter({SENTENCE: decided.repeats.sentences})
         counts = ("documents", "sentences", "characters")
         return {
             "near_duplicates": reasons["near duplicate"],
-            "filtered": sum(one["filtered"] for one in draft.read) + reasons[TOO_LITTLE],
+            "filtered": sum(unit_summary["filtered"] for unit_summary in draft.read) + reasons[TOO_LITTLE],
             "rules": dict(rules),
             "splits": {
                 split: {what: sum(file[what] for _, file in of_split) for what in counts}

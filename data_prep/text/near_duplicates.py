@@ -173,5 +173,5 @@ def _forest(pairs: np.ndarray) -> np.ndarray:
     graph = coo_array((np.ones(len(pairs), bool), (left, right)), shape=(len(rows), len(rows)))
     _, component = connected_components(graph, directed=False)
     _, first = np.unique(component, return_index=True)  # rows rise: the first is the smallest
-    found = np.column_stack([rows, rows[first[component]]])
-    return found[found[:, 0] != found[:, 1]]
+    links = np.column_stack([rows, rows[first[component]]])
+    return links[links[:, 0] != links[:, 1]]

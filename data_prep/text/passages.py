@@ -70,34 +70,34 @@ def of_split(folder: Path, split: str, words: int | None, most: int, seed: int) 
     """At most so many passages of a split, of documents in keyed order, in keyed order."""
     corpus = Corpus(folder, split)
     order = permute(np.arange(len(corpus)), len(corpus), key(seed, f"documents {split}"))
-    found: list[Passage] = []
+    collected: list[Passage] = []
     for number in order.tolist():
         document = corpus[number]
-        found += passages(document.name, document.sentences, words)
-        if len(found) >= most:
+        collected += passages(document.name, document.sentences, words)
+        if len(collected) >= most:
             break
-    return some(found, most, seed, f"passages {split}")
+    return some(collected, most, seed, f"passages {split}")
 
 
 def of_source(
     source: SourceConfig, cleaner: Cleaner, words: int | None, most: int, seed: int, downloads: Path
 ) -> list[Passage]:
     """At most so many passages of documents from elsewhere."""
-    found, read = list[Passage](), 0
+    collected, read = list[Passage](), 0
     for row in documents(source, downloads):
         cleaned = row if isinstance(row, Reject) else cleaner(row)
         if not isinstance(cleaned, Reject):
             read += 1
-            found += passages(cleaned.document.name, cleaned.sentences, words)
+            collected += passages(cleaned.document.name, cleaned.sentences, words)
         if read == MOST_READ:
             break
-    return some(found, most, seed, f"passages {source.package or source.path}")
+    return some(collected, most, seed, f"passages {source.package or source.path}")
 
 
-def some(found: Sequence[Passage], most: int, seed: int, purpose: str) -> list[Passage]:
+def some(candidates: Sequence[Passage], most: int, seed: int, purpose: str) -> list[Passage]:
     """At most so many, in keyed order."""
-    order = permute(np.arange(min(most, len(found))), len(found), key(seed, purpose)) if found else []
-    return [found[place] for place in order]
+    order = permute(np.arange(min(most, len(candidates))), len(candidates), key(seed, purpose)) if candidates else []
+    return [candidates[place] for place in order]
 
 
 # -- changes ----------------------------------------------------------------------------------------------------------
@@ -138,9 +138,11 @@ def replacing(seed: int, draw: int, share: float, used: Sequence[str]) -> Change
     return change
 
 
-def changed(given: Iterable[Passage], change: Change) -> list[Passage]:
+def changed(chosen_passages: Iterable[Passage], change: Change) -> list[Passage]:
     """Passages changed, each by its place."""
-    return [one._replace(sentences=change(one.sentences, place)) for place, one in enumerate(given)]
+    return [
+        passage._replace(sentences=change(passage.sentences, place)) for place, passage in enumerate(chosen_passages)
+    ]
 
 
 def _filled(sentence: str, words: Sequence[str]) -> str:

@@ -65,8 +65,8 @@ def write_rejects(decided: Decided, out_dir: Path) -> None:
             span = table.span(unit)
             own = (row for batch in _batches(folder / "rejects.arrow") for row in batch.to_pylist())
             repeats = np.flatnonzero(decided.split_of[span] == REJECTED)
-            both = heapq.merge(own, _repeats(decided, unit, repeats), key=lambda reject: reject["row"])
-            for reject in both:
+            rejects = heapq.merge(own, _repeats(decided, unit, repeats), key=lambda reject: reject["row"])
+            for reject in rejects:
                 writer.write([reject[name] for name in REJECT_SCHEMA.names], len(reject["reason"]))
 
 

@@ -25,7 +25,7 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import line_break, load, specials
-from data_prep.workers import HERE, SERIAL_BYTES, Crew, Workers
+from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
 VERSION = 2  # of what tokenising gives
 TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
@@ -37,29 +37,29 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
     corpus, tokenizer, settings = made_of.corpus, made_of.preprocessor, complete(settings)
     summary: dict[str, Any] = {"length": settings["compose"]["length"], "parts": {}}
     parts = Corpus(corpus).parts
-    with Crew(_workers(Corpus(corpus), use)) as crew:
+    with WorkerPool(_workers(Corpus(corpus), use)) as pool:
         for split, part in [*(("train", part) for part in parts), ("validation", None)]:
             documents = Corpus(corpus, split, part)
             if len(documents) == 0:
                 continue
             place = use.work / "tokens" / f"{split}-{part}"
-            tokens = _tokenised(documents, tokenizer, place, use, crew)
+            tokens = _tokenised(documents, tokenizer, place, use, pool)
             settings_of = {split: settings}
             if split == "train" and LONGER in settings:
                 settings_of[LONGER] = _lengthened(settings)
             for kind, chosen in settings_of.items():
                 name = f"{kind}-{part}" if part else kind
-                made = _write(name, tokens, place, chosen, tokenizer, out_dir, use, crew)
-                if not made["rows"] and split == "train":
+                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool)
+                if not part_summary["rows"] and split == "train":
                     where, whose = "train.longer" if kind == LONGER else "compose", part and f" of {part}"
                     raise UserError(
                         f"compose: no rows came out of {len(documents)} training documents{whose}; lower "
                         f"{where}.length ({chosen['compose']['length']}) or give longer documents to data.sources."
                     )
-                summary["parts"].setdefault(kind, {})[name] = made
+                summary["parts"].setdefault(kind, {})[name] = part_summary
             del tokens
             shutil.rmtree(place)
-    return summary | {kind: _sum(list(made.values())) for kind, made in summary["parts"].items()}
+    return summary | {kind: _sum(list(part_summary.values())) for kind, part_summary in summary["parts"].items()}
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
@@ -80,16 +80,16 @@ def _workers(corpus: Corpus, use: Use) -> Workers:
     return HERE if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES else use.workers
 
 
-def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, use: Use, crew: Crew) -> TokenCorpus:
+def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, use: Use, pool: WorkerPool) -> TokenCorpus:
     """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
     cache = use.downloads / unit_cache.FOLDER
     rules = digest(mapped(tokenizer / "tokenizer.json"))
     jobs = [
-        _Tokenising(file, wanted, tokenizer, cache, unit_cache.key_of("tokens", VERSION, wanted, rules))
-        for file, wanted in corpus.files.items()
+        _Tokenising(file, expected, tokenizer, cache, unit_cache.key_of("tokens", VERSION, expected, rules))
+        for file, expected in corpus.files.items()
     ]
     began, done = time.monotonic(), 0
-    for number, count in enumerate(crew.in_order(_tokenise, jobs), 1):
+    for number, count in enumerate(pool.in_order(_tokenise, jobs), 1):
         done += count
         seconds = time.monotonic() - began
         left = round(seconds / number * (len(jobs) - number))
@@ -147,7 +147,7 @@ def _write(
     tokenizer: Path,
     out_dir: Path,
     use: Use,
-    crew: Crew,
+    pool: WorkerPool,
 ) -> dict[str, Any]:
     """The shards of one split; what there is to say of them."""
     settings = ComposeConfig.model_validate(config["compose"])
@@ -160,14 +160,15 @@ def _write(
         )
     ]
     if config["corruption"]:
-        firsts = np.cumsum([0, *crew.in_order(_count_rows, jobs)]).tolist()
+        firsts = np.cumsum([0, *pool.in_order(_count_rows, jobs)]).tolist()
         jobs = [job._replace(first=first) for job, first in zip(jobs, firsts, strict=False)]
     written: list[tuple[int, int, int]] = []
-    for one in crew.in_order(_write_piece, jobs):
-        written.append(one)
+    for piece in pool.in_order(_write_piece, jobs):
+        written.append(piece)
         use.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
     index = join(out_dir / split, [job.out for job in jobs], {"split": split})
-    return _summary(tokens, index, sum(one[1] for one in written), sum(one[2] for one in written), settings.length)
+    num_sequences, num_tokens = (sum(piece[place] for piece in written) for place in (1, 2))
+    return _summary(tokens, index, num_sequences, num_tokens, settings.length)
 
 
 def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:

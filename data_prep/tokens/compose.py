@@ -203,7 +203,7 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
     at = sentences.positions(), sentences.row_index()
     split = draws.bits(SPLIT, *at).tolist()
     coin = (draws.uniform(COIN, *at) < 0.5).tolist()
-    found: list[tuple[int, int, int, int, bool]] = []
+    rows: list[tuple[int, int, int, int, bool]] = []
     for row, number in enumerate(numbers.tolist()):
         first, last = corpus.document_offsets[number : number + 2].tolist()
         tokens = corpus.sentence_offsets[first : last + 1].tolist()
@@ -214,13 +214,13 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
             half = start + 1 + (split[base + start] * (stop - start - 1) >> 64)
             label = coin[base + start]
             if stop - start > 1:
-                found.append((row, start, half, stop, label))
+                rows.append((row, start, half, stop, label))
                 start = half if label and kind == "nsp" else stop
             else:
                 if kind == "nsp":
-                    found.append((row, start, half, stop, True))
+                    rows.append((row, start, half, stop, True))
                 start = stop
-    row, start, half, stop, label = np.array(found, np.int64).reshape(-1, 5).T
+    row, start, half, stop, label = np.array(rows, np.int64).reshape(-1, 5).T
     return Pairs(row, start, half, stop, label.astype(bool))
 
 
@@ -268,7 +268,7 @@ def _heads(coins: np.ndarray, draw: int, draws: Draws, pairs: Pairs) -> np.ndarr
 def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
     """Document and tokens of each packed row."""
     room = config.length - len(config.needs)
-    found: list[tuple[int, int, int]] = []
+    rows: list[tuple[int, int, int]] = []
     for number in documents:
         first, last = corpus.document_offsets[number : number + 2].tolist()
         tokens = corpus.sentence_offsets[first : last + 1].tolist()
@@ -278,9 +278,9 @@ def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tup
             if config.whole_sentences and stop < end:
                 boundary = tokens[bisect_right(tokens, stop) - 1]
                 stop = boundary if boundary > start else stop
-            found.append((number, start, stop))
+            rows.append((number, start, stop))
             start = stop
-    document, start, stop = np.array(found, np.int64).reshape(-1, 3).T
+    document, start, stop = np.array(rows, np.int64).reshape(-1, 3).T
     return document, Spans(start, stop)
 
 

@@ -60,8 +60,8 @@ class Encoder:
         kinds = chunks.flatten().dictionary_encode()
         numbers = np.array([self._numbers[chunk] for chunk in kinds.dictionary.to_pylist()], np.int64)
         self._learn()
-        found = self._known.take(pa.array(numbers[kinds.indices.to_numpy()]))
-        ids, ends = found.flatten().to_numpy(), found.offsets.to_numpy()
+        encoded = self._known.take(pa.array(numbers[kinds.indices.to_numpy()]))
+        ids, ends = encoded.flatten().to_numpy(), encoded.offsets.to_numpy()
         if len(self._numbers) > MOST_CHUNKS or len(self._known.values) > MOST_IDS:
             self._forget()
         return Ragged(ids, ends[chunks.offsets.to_numpy()])
@@ -90,9 +90,9 @@ class Encoder:
         ids, lengths = [np.empty(0, self.dtype)], [np.empty(0, np.int64)]
         for start in range(0, len(sentences), PLAIN_BATCH):
             batch = list(sentences[start : start + PLAIN_BATCH])
-            found = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
-            lengths.append(np.fromiter(map(len, found), np.int64, len(found)))
-            ids.append(np.fromiter(chain.from_iterable(found), self.dtype, int(lengths[-1].sum())))
+            ids_of = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+            lengths.append(np.fromiter(map(len, ids_of), np.int64, len(ids_of)))
+            ids.append(np.fromiter(chain.from_iterable(ids_of), self.dtype, int(lengths[-1].sum())))
         return Ragged.from_lengths(np.concatenate(ids), np.concatenate(lengths))
 
     def _forget(self) -> None:

@@ -80,8 +80,8 @@ class TokenizerConfig(BaseModel):
     @model_validator(mode="after")
     def _is_possible(self) -> TokenizerConfig:
         if (self.path is not None) != (self.kind == "pretrained"):
-            found = "none" if self.path is None else f"{self.path!r} with kind {self.kind!r}"
-            raise ValueError(f"'path' belongs to kind 'pretrained' and only to it; found {found}")
+            shown = "none" if self.path is None else f"{self.path!r} with kind {self.kind!r}"
+            raise ValueError(f"'path' belongs to kind 'pretrained' and only to it; found {shown}")
         if self.kind in ("wordpiece", "character") and "unk" not in self.roles:
             raise ValueError(f"{self.kind} needs a token for what it has no piece for: add unk to roles")
         if self.kind != "pretrained" and "decoder_start" in self.roles and "pad" not in self.roles:
@@ -148,8 +148,8 @@ def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
 
 def line_break(tokenizer: Tokenizer) -> int | None:
     """The token that spells a line break: of bytes, of characters, or of a piece for the byte; None without one."""
-    found = (tokenizer.token_to_id(piece) for piece in ("Ċ", "\n", "<0x0A>"))
-    return next((number for number in found if number is not None), None)
+    candidates = (tokenizer.token_to_id(piece) for piece in ("Ċ", "\n", "<0x0A>"))
+    return next((number for number in candidates if number is not None), None)
 
 
 def specials(folder: Path | str) -> Specials:
@@ -299,15 +299,15 @@ def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
         tokenizer = _finished(tokenizer, config)
     else:
         raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt; give a tokenizer's folder")
-    found = _specials(tokenizer, settings)
-    missing = [role for role in config.roles if found.get(role) is None]
+    special_tokens = _specials(tokenizer, settings)
+    missing = [role for role in config.roles if special_tokens.get(role) is None]
     if missing:
-        has = ", ".join(role for role, _ in found.roles) or "none"
+        has = ", ".join(role for role, _ in special_tokens.roles) or "none"
         raise UserError(
             f"the tokenizer in {folder} has no token for {', '.join(missing)} (it has {has}): "
             "leave out of tokenizer.roles what rows do without, or use another tokenizer"
         )
-    found.need_sentinels(config.sentinels, f"tokenizer.sentinels of {folder}")
+    special_tokens.need_sentinels(config.sentinels, f"tokenizer.sentinels of {folder}")
     kept = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
     if "add_prefix_space" in settings:
         kept["add_prefix_space"] = settings["add_prefix_space"]

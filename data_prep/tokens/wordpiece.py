@@ -57,11 +57,11 @@ def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str
     ranked = [form for form, _ in sorted(forms.items(), key=lambda item: (-item[1], item[0]))]
     vocabulary = [*special_tokens]
     vocabulary += sorted(ranked[: max(1, (size - len(vocabulary)) // 2)])
-    known = set(vocabulary)
+    known_pieces = set(vocabulary)
 
     # A piece with a character that has no id cannot be written, so such words teach nothing.
     def spelled(word: str) -> bool:
-        return word[0] in known and all("##" + character in known for character in word[1:])
+        return word[0] in known_pieces and all("##" + character in known_pieces for character in word[1:])
 
     usable = sorted(word for word in words if len(word) > 1 and spelled(word))
     if usable:
@@ -76,8 +76,8 @@ def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str
         learner.train_from_iterator(_repeat_words(words, usable), trainer)
         learned = learner.get_vocab(with_added_tokens=False)
         vocabulary = sorted(learned, key=learned.__getitem__)
-        known = set(vocabulary)
-    rest = [form for form in ranked if form not in known]
+        known_pieces = set(vocabulary)
+    rest = [form for form in ranked if form not in known_pieces]
     vocabulary += rest[: size - len(vocabulary)]
     return {piece: number for number, piece in enumerate(vocabulary)}
 

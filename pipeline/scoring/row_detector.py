@@ -20,7 +20,7 @@ import pyarrow as pa
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images import units
-from data_prep.images.pixels import ImagesConfig, Picture
+from data_prep.images.pixels import DecodedImage, ImagesConfig
 from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.sources.archives import SourceFile, listed
 from data_prep.sources.config import Accepts, SourceConfig
@@ -135,7 +135,7 @@ class RowDetector:
                 yield part
 
     def _images_of(self, file: SourceFile) -> Iterator[Batch | Reject]:
-        waiting: list[Picture] = []
+        waiting: list[DecodedImage] = []
         _, height, width = self.scorer.members[0][0].shape
         for image in units.pictures(file, self._reading):
             if isinstance(image, Reject):
@@ -292,7 +292,7 @@ def drift_columns(score: np.ndarray, transform: Transform | None, inputs: np.nda
     return columns
 
 
-def _together(waiting: Sequence[Picture]) -> Batch:
+def _together(waiting: Sequence[DecodedImage]) -> Batch:
     positions = np.array([image.position for image in waiting])
     return Batch([image.source for image in waiting], positions, np.stack([image.pixels for image in waiting]))
 

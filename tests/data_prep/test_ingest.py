@@ -26,7 +26,7 @@ from data_prep.text import plan as plan_module
 from data_prep.text import units
 from data_prep.text.clean import CleanConfig
 from data_prep.text.plan import plan
-from data_prep.workers import HERE, Crew, Workers
+from data_prep.workers import HERE, WorkerPool, Workers
 from tests.data_prep.ingesting import ingest
 
 WORDS = ["river", "farmer", "senate", "winter", "market", "letter", "mountain", "engine", "builds", "slowly", "again"]
@@ -134,8 +134,8 @@ def _dies(number: int) -> int:
 
 def test_a_process_that_is_killed_is_one_sentence() -> None:
     ended = r"was ended from outside .* what is finished is kept"
-    with pytest.raises(UserError, match=ended), Crew(Workers(2)) as crew:
-        list(crew.in_order(_dies, range(6)))
+    with pytest.raises(UserError, match=ended), WorkerPool(Workers(2)) as pool:
+        list(pool.in_order(_dies, range(6)))
 
 
 def _fails(number: int) -> int:
@@ -146,8 +146,8 @@ def _fails(number: int) -> int:
 
 
 def test_an_error_of_a_job_ends_the_others() -> None:
-    with pytest.raises(UserError, match="row 1 is bad"), Crew(Workers(2)) as crew:
-        results = crew.in_order(_fails, range(1000))
+    with pytest.raises(UserError, match="row 1 is bad"), WorkerPool(Workers(2)) as pool:
+        results = pool.in_order(_fails, range(1000))
         assert next(results) == 0
         list(results)
     assert not multiprocessing.active_children()

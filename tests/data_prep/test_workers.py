@@ -4,7 +4,7 @@ import sys
 
 import pyarrow as pa
 
-from data_prep.workers import Crew, Workers
+from data_prep.workers import WorkerPool, Workers
 
 
 def _makes_an_array(number: int) -> tuple[int, bool]:
@@ -12,5 +12,5 @@ def _makes_an_array(number: int) -> tuple[int, bool]:
 
 
 def test_workers_make_arrays_without_pandas() -> None:
-    with Crew(Workers(2)) as crew:
-        assert list(crew.in_order(_makes_an_array, [1, 2])) == [(1, False)] * 2
+    with WorkerPool(Workers(2)) as pool:
+        assert list(pool.in_order(_makes_an_array, [1, 2])) == [(1, False)] * 2

@@ -196,23 +196,25 @@ def _row(name: str, number: int, record: _Record) -> Row | None:
 
 
 def _page(name: str, number: int, record: _Record) -> Row | None:
-    found = next(iter(ArchiveIterator(io.BytesIO(record.raw + b"\r\n\r\n"), parse_http=True, auto_decode="all")), None)
-    if found is None:
+    response = next(
+        iter(ArchiveIterator(io.BytesIO(record.raw + b"\r\n\r\n"), parse_http=True, auto_decode="all")), None
+    )
+    if response is None:
         raise ValueError("its header cannot be read")
     body = b""
     if record.kind == "response":
-        if found.http_headers is None:
+        if response.http_headers is None:
             raise ValueError("it holds no HTTP response")
-        if found.http_headers.status_code != 200 or (found.http_content_type or "").lower() not in _HTML:
+        if response.http_headers.status_code != 200 or (response.http_content_type or "").lower() not in _HTML:
             return None
-    body = found.reader.read(readers_rows.MAX_BYTES + 1)
+    body = response.reader.read(readers_rows.MAX_BYTES + 1)
     if len(body) > readers_rows.MAX_BYTES:
         return Reject(name, number, f"longer than {readers_rows.MAX_BYTES:,} bytes", readers_rows.excerpt(body))
-    text = body.decode("utf-8-sig") if record.kind == "conversion" else _text_of(body, found.http_charset)
+    text = body.decode("utf-8-sig") if record.kind == "conversion" else _text_of(body, response.http_charset)
     if not text.strip():
         return Reject(name, number, "no text on the page", readers_rows.excerpt(body))
-    identity = (found.record_id or "").strip("<>").removeprefix("urn:uuid:") or str(number)
-    meta = {"url": found.headers.get("WARC-Target-URI", ""), "date": found.headers.get("WARC-Date", "")}
+    identity = (response.record_id or "").strip("<>").removeprefix("urn:uuid:") or str(number)
+    meta = {"url": response.headers.get("WARC-Target-URI", ""), "date": response.headers.get("WARC-Date", "")}
     meta = {key: value.strip("<>") for key, value in meta.items() if value}
     return readers_rows.checked(Document(f"{name}:{identity}", text, name, number, meta), readers_rows.excerpt(body))
 

@@ -99,10 +99,10 @@ def articles(name: str, stream: BinaryIO) -> Iterator[Row]:
 def _link_names(element: ElementIterator) -> set[str]:
     """What this wiki calls the namespaces of files and categories."""
     try:
-        found = SiteInfo.from_element(element).namespaces or []
+        namespaces = SiteInfo.from_element(element).namespaces or []
     except _WRONG:
         return set()
-    return {space.name.casefold() for space in found if space.id in (_FILE, _CATEGORY) and space.name}
+    return {space.name.casefold() for space in namespaces if space.id in (_FILE, _CATEGORY) and space.name}
 
 
 def _article(name: str, number: int, element: ElementIterator, links: set[str]) -> Row | None:

@@ -112,8 +112,8 @@ def read_bad_words(path: str) -> list[str]:
 def _bad_word_test(words: list[str], anywhere: bool) -> Callable[[str], bool]:
     """Whether a text in lower case holds one of the words, `anywhere` or only flanked by what is no word character."""
     if anywhere:
-        found = re.compile("|".join(map(re.escape, words)))
-        return lambda text: found.search(text) is not None
+        any_word = re.compile("|".join(map(re.escape, words)))
+        return lambda text: any_word.search(text) is not None
     single = frozenset(word for word in words if _WORD.fullmatch(word))
     others = [(word, re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")) for word in words if word not in single]
 

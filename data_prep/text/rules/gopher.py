@@ -64,11 +64,11 @@ class Gopher:
         return "" if self._has_stop_words(text) else "too few stop words"
 
     def _has_stop_words(self, text: str) -> bool:
-        found: set[str] = set()
+        stop_words: set[str] = set()
         if self._stop_word is not None and self._config.min_stop_words:
             for match in self._stop_word.finditer(text):
-                found.add(match[0].lower())
-                if len(found) >= self._config.min_stop_words:
+                stop_words.add(match[0].lower())
+                if len(stop_words) >= self._config.min_stop_words:
                     return True
         return self._stop_word is None or not self._config.min_stop_words
 

@@ -47,13 +47,13 @@ def ngrams_of(texts: Iterable[str], n: int) -> np.ndarray:
 
 def _known_ngrams(texts: Iterable[str], n: int) -> dict[int, np.ndarray]:
     """The sorted hashes of n-grams by their numbers of words, the fewest first."""
-    found: dict[int, list[np.ndarray]] = {}
+    hashes_of: dict[int, list[np.ndarray]] = {}
     for text in texts:
         hashes = _word_hashes(text)
         length = min(n, hashes.size)
         if length == n or length >= MIN_WORDS:
-            found.setdefault(length, []).append(_longer(hashes, hashes, 1, length))
-    return {length: np.unique(np.concatenate(found[length])) for length in sorted(found)}
+            hashes_of.setdefault(length, []).append(_longer(hashes, hashes, 1, length))
+    return {length: np.unique(np.concatenate(hashes_of[length])) for length in sorted(hashes_of)}
 
 
 def _word_hashes(text: str) -> np.ndarray:

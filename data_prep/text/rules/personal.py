@@ -66,14 +66,14 @@ class PersonalData:
 
     def __call__(self, text: str) -> Outcome:
         counts: Counter[str] = Counter()
-        found = True
-        while found:  # a mask may free what stood beside it, so until nothing is found
-            found = False
+        has_changed = True
+        while has_changed:  # a mask may free what stood beside it, so until nothing is found
+            has_changed = False
             for name, mask in self._masks:
                 text, number = mask(text)
                 if number:
                     counts[name] += number
-                    found = True
+                    has_changed = True
         return Outcome(text, counts=dict(counts))
 
 
@@ -85,13 +85,13 @@ def _mask_cards(text: str) -> tuple[str, int]:
     number = 0
     if _MANY_DIGITS.search(text):
         for shape in _CARD_SHAPES:
-            text, found = _replaced(shape, text, "<card>", _is_card)
-            number += found
+            text, num_masked = _replaced(shape, text, "<card>", _is_card)
+            number += num_masked
     return text, number
 
 
 def _is_card(text: str) -> bool:
-    digits = "".join(str(int(one)) for one in text if one not in " -")
+    digits = "".join(str(int(character)) for character in text if character not in " -")
     return _ISSUER.match(digits) is not None and luhn(digits)
 
 

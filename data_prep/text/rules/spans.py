@@ -47,9 +47,12 @@ _AT_ONCE = 1 << 18  # sentences, or those of one document
 
 def span_keys(documents: Sequence[Sequence[str]], n: int) -> np.ndarray:
     """[T, 2] uint64: for each sentence of all documents the key of the span that begins there; zeros: none does."""
-    ends = np.repeat(np.cumsum([len(sentences) for sentences in documents]), [len(one) for one in documents])
+    lengths = [len(sentences) for sentences in documents]
+    ends = np.repeat(np.cumsum(lengths), lengths)
     place = np.flatnonzero(np.arange(len(ends)) + n <= ends)
-    hashes = b"".join(xxhash.xxh3_128_digest(one.lower().encode()) for sentences in documents for one in sentences)
+    hashes = b"".join(
+        xxhash.xxh3_128_digest(sentence.lower().encode()) for sentences in documents for sentence in sentences
+    )
     words = np.frombuffer(hashes, ">u8").reshape(-1, 2).astype(np.uint64)
     spans = words[place]
     for step in range(1, n):
@@ -91,7 +94,7 @@ class SpanFiles:
 
     def _flush(self) -> None:
         if self._n is not None and self._documents:
-            lengths = [len(one) for sentences in self._documents for one in sentences]
+            lengths = [len(sentence) for sentences in self._documents for sentence in sentences]
             counts = [len(sentences) for sentences in self._documents]
             arrays = span_keys(self._documents, self._n), np.array(counts, np.uint32), np.array(lengths, np.uint32)
             for file, array in zip(self._files, arrays, strict=True):

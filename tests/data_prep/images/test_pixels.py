@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images import idx_numpy
-from data_prep.images.pixels import BadPictureError, ImagesConfig, Picture, decoded, fitted_array, patches
+from data_prep.images.pixels import BadImageError, DecodedImage, ImagesConfig, decoded, fitted_array, patches
 from tests.data_prep.arrays_input import ingested, reasons, rejected
 
 
@@ -167,7 +167,7 @@ def test_a_flipped_byte_is_a_picture_or_a_reason(place: float, value: int, kind:
     raw[int(place * (len(raw) - 1))] = value
     try:
         assert decoded(bytes(raw), ImagesConfig(size=8)).shape == (1, 8, 8)
-    except BadPictureError as problem:
+    except BadImageError as problem:
         assert str(problem)
 
 
@@ -359,9 +359,9 @@ def test_a_file_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @given(height=st.integers(1, 30), width=st.integers(1, 30), side=st.integers(1, 12))
 def test_patches_are_all_that_fit_and_lie_beside_each_other(height: int, width: int, side: int) -> None:
     pixels = np.arange(2 * height * width, dtype=np.uint32).reshape(2, height, width)  # every pixel once
-    whole = Picture(pixels, "a", "f.png", 1)
+    whole = DecodedImage(pixels, "a", "f.png", 1)
     if min(height, width) < side:
-        with pytest.raises(BadPictureError, match=f"smaller than data.images.patch {side}"):
+        with pytest.raises(BadImageError, match=f"smaller than data.images.patch {side}"):
             list(patches(whole, side))
         return
     found = list(patches(whole, side))
