@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
-import os
 import re
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -18,21 +17,27 @@ import pytest
 import sklearn.datasets
 import torch
 import yaml
+from pydantic import create_model
+from rich.console import Console
 
 import training.objectives
 from data_prep.corruptions import build as build_corruption
 from data_prep.corruptions import config_of
+from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from flows.show.inspect import Reading, inspect
+from pipeline.recipe import load
+from pipeline.recipe.recipe import Recipe
+from tests.pipeline import tiny_arrays as tiny
 from training import objective as protocol
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.cost.counted import price
 from training.data import Corpus, MemoryTable, Stream
 from training.inference.encoding import open_encoder
 from training.loop import Training
-from training.objectives import OBJECTIVES, Line, build, problems
+from training.objectives import OBJECTIVES, Line, build, config_union, problems
 
 README = Path(training.objectives.__file__).parent / "README.md"
-ROOT = README.parent.parent.parent
 NAME, MODULE = "masked-values", "masked_values"
 SEED = 7
 NUM_HELD_OUT = 100
@@ -114,7 +119,8 @@ def test_it_is_no_longer_than_it_says() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+    prose = re.sub(r"^```.*?^```$", "", README.read_text(), flags=re.S | re.M)
+    for target in re.findall(r"\]\(([^)#]+)\)", prose):
         assert (README.parent / target).exists(), target
 
 
@@ -125,13 +131,13 @@ def test_every_method_of_the_protocol_is_in_its_table() -> None:
 
 
 def test_it_learns_and_what_it_exports_opens(module: ModuleType, tmp_path: Path) -> None:
-    made = training_of()
+    made = training_of(steps=200)
     before = {name: p.detach().clone() for name, p in made.objective.network.named_parameters()}
     start, summary = made.evaluate(), made.run()
     after = made.evaluate()
     assert 0.9 < start["validation/squared-error"] < 1.5  # measurements are standardised
     assert after["validation/squared-error"] < 0.35 * start["validation/squared-error"]
-    assert summary["shown"] == ["squared-error"] and summary["step"] == 400
+    assert summary["shown"] == ["squared-error"] and summary["step"] == 200
     for name, parameter in made.objective.network.named_parameters():
         assert not torch.equal(parameter, before[name]), name
     made.export(tmp_path / "model")
@@ -221,51 +227,30 @@ def test_the_loss_of_the_whole_batch_learns_and_does_not_depend_on_how_it_is_cut
     assert at(10) == pytest.approx(at(None), rel=1e-4)
 
 
-PIPELINE = f"""
-import json, sys
-from pathlib import Path
-
-import training.objectives
-from training.objectives import OBJECTIVES, Line
-
-home, source = Path(sys.argv[1]), sys.argv[2]
-training.objectives.__path__.append(str(home))
-OBJECTIVES |= {{{LINE}}}
-
-from flows.show.console import make_console
-from flows.show.inspect import Reading, inspect
-from pipeline.estimate.estimate import known_facts
-from pipeline.recipe.load import load
-from tests.pipeline.tiny_arrays import make
-
-settings = [
-    f"data.sources=[{{{{path: {{source}}}}}}]",
-    "data.table.layout=sklearn-breast-cancer",
-    "train.steps=60",
-    "train.evaluate_every=30",
-]
-recipe = home / "{NAME}.yaml"
-made = make(recipe, home, *settings)
-loaded = load(recipe, overrides=settings)
-facts = known_facts(loaded, made, home)
-print(json.dumps({{"made": list(made), "report": (made["report"].path / "report.json").read_text(),
-    "page": next(made["report"].path.glob("*.md")).read_text(), "shape": facts.shape}}))
-"""
-
-
-def test_the_recipe_runs_from_its_file_to_its_report(tmp_path: Path) -> None:
-    """In a process of its own: the types of recipes are made of the table when they are imported."""
-    (tmp_path / f"{MODULE}.py").write_text(OBJECTIVE)
-    (tmp_path / f"{NAME}.yaml").write_text(RECIPE)
-    done = subprocess.run(
-        [sys.executable, "-c", PIPELINE, str(tmp_path), str(MEASUREMENTS)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    print(told)
+def test_the_recipe_runs_from_its_rows_to_its_report(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The type of a recipe was made of the table before the example had a line in it.
+    sections: Any = config_union.__wrapped__()
+    monkeypatch.setattr(load, "Recipe", create_model("Recipe", __base__=Recipe, objective=(sections, ...)))
+    path = tmp_path / f"{NAME}.yaml"
+    path.write_text(RECIPE)
+    assert load.load(path).objective.name == NAME
+    with pytest.raises(UserError, match=r"objective\.options\.width: unknown key"):
+        load.load(path, overrides=["objective.options.width=3"])
+    with pytest.raises(UserError, match=r"corruption\.kind: .*'masked-values' learns from clean ones"):
+        load.load(path, overrides=["corruption={kind: masked-frames}"])
+    rows = tmp_path / "rows.csv"  # the package's, which would have to be fetched
+    columns = ",".join(f"c{number}" for number in range(measurements().shape[1]))
+    np.savetxt(rows, measurements(), fmt="%.5f", delimiter=",", header=columns, comments="")
+    source = f"data.sources=[{{path: {rows}}}]"
+    made = tiny.make(path, tmp_path / "home", source, "train.steps=40", "train.evaluate_every=20")
+    assert {"ingest", "shards", "pretrain", "report"} <= set(made)
+    told = json.loads((made["report"].path / "report.json").read_text())["pretraining"]
+    assert told["shown"] == ["squared-error"] and told["validation/squared-error"] < 1
+    assert "| squared-error |" in (made["report"].path / "report.md").read_text()
+    assert open_encoder(made["pretrain"].path / "model").encode({"input": measurements()[:2]}).values.shape == (2, 32)
+    console = Console(width=200, record=True, file=io.StringIO())
+    reading, transform = Reading.of_config(made["pretrain"].config), made["transform"].path
+    inspect(made["shards"], 2, console, reading=reading, preprocessor=transform)
+    assert "x′" in console.export_text()
