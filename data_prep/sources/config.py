@@ -27,7 +27,6 @@ from data_prep.sources import packages
 from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_digest
 from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
 from data_prep.sources.files import stamp as stamp_now
-from data_prep.sources.packages_text import Kind
 from data_prep.sources.records import printable
 
 TARGET = 16 << 20  # bytes of a part: a few seconds of work
@@ -36,7 +35,7 @@ TARGET = 16 << 20  # bytes of a part: a few seconds of work
 class Accepts(NamedTuple):
     """Which files and packages are sources of one kind of data."""
 
-    kind: Kind
+    kind: str
     readable: Callable[[str], bool]
     """Whether a file of this name is read."""
     allowed: str

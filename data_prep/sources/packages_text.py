@@ -15,8 +15,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-Kind = Literal["text", "table", "images", "sound"]
-
 
 class Piece(NamedTuple):
     """One document of a file that holds many: `key` names it there, `line` is where it starts, from 1."""
@@ -59,7 +57,7 @@ class Package:
     meta: Callable[[Path], dict[str, dict[str, Any]]] = _no_meta
     text: Callable[[str], str] = str
     pieces: Callable[[str], Iterable[Piece]] | None = None
-    kind: Kind = "text"
+    kind: str = "text"
     layout: str | None = None
     pictures: Callable[[Path], Iterable[Pixels]] | None = None
 

@@ -26,7 +26,6 @@ from data_prep.sources.archives import ARCHIVES, SourceFile, check, opened, watc
 from data_prep.sources.config import TARGET, Accepts
 from data_prep.sources.cuts import cut_groups, group_rows
 from data_prep.sources.files import open_file
-from data_prep.sources.packages_text import Kind
 from data_prep.sources.records import Reject, first_line, is_the_files, seekable
 from data_prep.tables.arff import attribute_relation
 from data_prep.tables.layouts import LAYOUTS, Layout
@@ -35,7 +34,7 @@ from data_prep.tables.separated import separated
 from data_prep.tables.values import native
 
 _BATCH = 8192  # rows
-_KIND: Kind = "table"
+_KIND = "table"
 
 
 def accepts(layout_name: str | None) -> Accepts:
