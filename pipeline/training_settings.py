@@ -6,6 +6,7 @@ from typing import Any
 
 from data_prep.settings import identity
 from training.hardware import resolve_precision
+from training.objectives import module_of
 
 SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
 
@@ -15,4 +16,11 @@ def training_settings(recipe: Any) -> dict[str, Any]:
     sections = {name: identity(getattr(recipe, name)) for name in SECTIONS}
     sections["train"]["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
     settings = {name: section for name, section in sections.items() if section}
-    return {"name": recipe.name, "kind": recipe.data.kind, **settings, "seed": recipe.seed}
+    version = module_of(recipe.objective.name).VERSION
+    return {
+        "name": recipe.name,
+        "kind": recipe.data.kind,
+        **settings,
+        **({"objective_version": version} if version > 1 else {}),
+        "seed": recipe.seed,
+    }

@@ -326,7 +326,7 @@ class Training:
             batches, draws = (list(column) for column in zip(*map(self._read, samples), strict=True))
             # Counted here, on the CPU and beside the step: a device would have to be waited for.
             measures = [
-                (self.objective.tokens(b), self.objective.positions(b), self.objective.flops(b)) for b in batches
+                (self.objective.num_units(b), self.objective.num_positions(b), self.objective.flops(b)) for b in batches
             ]
             return step, batches, draws, Workload(*(sum(column) for column in zip(*measures, strict=True)))
 

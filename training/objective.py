@@ -37,7 +37,8 @@ class Loss:
     """A player's loss on a micro-batch.
 
     `sums`: differentiable scalars by term, each summed over its targets (any coefficient included).
-    `metrics`: values to report, as (sum, weight): they are averaged over everything and never differentiated.
+    `metrics`: values to report, as (sum, weight), never differentiated. Of a `Turn`, sum and weight are the
+    micro-batch's; of a `WholeBatchTurn`, the whole step's.
     `by_row`: of a batch with `source` (a mixture), the terms again by row: sums and weights, [2, B] each, from which
     the loss of every source is reported; an objective may leave them out.
     """
@@ -52,7 +53,8 @@ class Turn:
     """One player steps on one loss.
 
     `weights(batch)` gives the number of targets of every term from the batch alone, before the networks run.
-    `loss(networks, batch)` runs them; `networks` are the engines' callables under the names of `networks()`.
+    `loss(networks, batch)` runs them; `networks` are the engines' callables under the names of `networks()`. Under
+    bf16 their outputs are bf16: losses are computed from `.float()`.
     """
 
     player: str
@@ -148,11 +150,11 @@ class Objective(Protocol):
         """How `steps` divide into phases."""
         ...
 
-    def tokens(self, batch: Batch) -> int:
+    def num_units(self, batch: Batch) -> int:
         """Units of input that the batch holds without padding."""
         ...
 
-    def positions(self, batch: Batch) -> int:
+    def num_positions(self, batch: Batch) -> int:
         """The same with padding."""
         ...
 
@@ -200,7 +202,7 @@ class BaseObjective:
     """The implementations that most objectives share."""
 
     worker: Worker
-    unit = "tokens"
+    unit = "rows"
     shown: Sequence[str] = ()
     export_rows = 0
 
@@ -216,11 +218,13 @@ class BaseObjective:
     def phases(self, steps: int) -> Sequence[Phase]:
         return [Phase("train", steps)]
 
-    def tokens(self, batch: Batch) -> int:
-        return int(batch["attention_mask"].sum())
+    def num_units(self, batch: Batch) -> int:
+        mask = batch.get("attention_mask")
+        return self.num_positions(batch) if mask is None else int(mask.sum())
 
-    def positions(self, batch: Batch) -> int:
-        return batch["attention_mask"].numel()
+    def num_positions(self, batch: Batch) -> int:
+        mask = batch.get("attention_mask")
+        return len(next(iter(batch.values()))) if mask is None else mask.numel()
 
     def flops(self, batch: Batch) -> float:
         return 0.0

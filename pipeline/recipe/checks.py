@@ -97,9 +97,10 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
         yield "objective.name", f"{name!r} does not learn from {kind} data; choose {', '.join(learning)}"
         return
     yield from objectives.problems(recipe.objective, {"model": recipe.network})
-    sentence = getattr(recipe.objective.options, "sentence", "none")
-    if recipe.compose and sentence in ("nsp", "sop") and sentence != recipe.compose.kind:
-        yield "objective.options.sentence", f"{sentence} needs compose.kind {sentence}, found {recipe.compose.kind}"
+    for option, wanted in objectives.composed(recipe.objective).items():
+        if recipe.compose and recipe.compose.kind != wanted:
+            value = getattr(recipe.objective.options, option)
+            yield f"objective.options.{option}", f"{value} needs compose.kind {wanted}, found {recipe.compose.kind}"
 
 
 def _corruption(recipe: Recipe) -> Iterator[Problem]:

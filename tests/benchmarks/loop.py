@@ -114,7 +114,7 @@ def training(folder: Path, precision: str) -> tuple[Callable[[], int], float]:
                 engine.step(1e-4)
         return len(batches) * BATCH * LENGTH
 
-    return run, objective.flops(batches[0]) / objective.tokens(batches[0])
+    return run, objective.flops(batches[0]) / objective.num_units(batches[0])
 
 
 def rate(run: Callable[[], int]) -> float:

@@ -27,16 +27,8 @@ VIEW = 7  # number of a draw
 class Arrays(BaseObjective):
     """Batches of vectors."""
 
-    unit = "rows"
-
     def collate(self, rows: Rows) -> Batch:
         return {name: torch.from_numpy(np.asarray(rows[name])) for name in rows if name != "label"}
-
-    def tokens(self, batch: Batch) -> int:
-        return len(batch["input"])
-
-    def positions(self, batch: Batch) -> int:
-        return len(batch["input"])
 
 
 def info_nce(features: dict[str, Tensor]) -> Loss:

@@ -3,8 +3,9 @@
 A module of an objective is imported without torch. It has
 
     Options       typed settings, `objective.options` of a recipe
-    VERSION       part of a run's identity: raised when the same weights' shapes come to mean another network
+    VERSION       part of a training's key: raised when the same settings come to mean another network or loss
     check         (options, networks) ↦ problems as (path, text), before anything runs; not all have one
+    composed      options ↦ by option, the compose.kind that it needs; few have one
     build         (options, networks, data, device) ↦ the `Objective`
 
 `networks` are network settings by name, {"model": …} where there is one.
@@ -108,6 +109,12 @@ def problems(objective: ObjectiveConfig, networks: Mapping[str, NetworkConfig]) 
     check = getattr(module_of(objective.name), "check", None)
     if check is not None:
         yield from check(options_of(objective), networks)
+
+
+def composed(objective: ObjectiveConfig) -> dict[str, str]:
+    """By option, the compose.kind that it needs."""
+    of_options = getattr(module_of(objective.name), "composed", None)
+    return of_options(options_of(objective)) if of_options else {}
 
 
 def build(objective: ObjectiveConfig, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> Objective:

@@ -60,12 +60,6 @@ class ArrayObjective(BaseObjective):
             batch["label"] = torch.from_numpy(np.asarray(rows["label"]).astype(np.int64))
         return batch
 
-    def tokens(self, batch: Batch) -> int:
-        return len(batch["input"])
-
-    def positions(self, batch: Batch) -> int:
-        return len(batch["input"])
-
     def flops(self, batch: Batch) -> float:
         return self.flops_by_row * len(batch["input"])
 

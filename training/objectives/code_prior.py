@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class PriorObjective(BaseObjective):
     """Cross-entropy of codes, in nats a code. Rows have a column `codes` [R, P]."""
 
+    unit = "codes"
+
     def __init__(self, prior: CodePrior) -> None:
         from training.models.autoencoders.code_prior import PriorPlayer
 
@@ -29,10 +31,7 @@ class PriorObjective(BaseObjective):
     def collate(self, rows: Rows) -> Batch:
         return {"codes": torch.as_tensor(rows["codes"]).long()}
 
-    def tokens(self, batch: Batch) -> int:
-        return batch["codes"].numel()
-
-    def positions(self, batch: Batch) -> int:
+    def num_positions(self, batch: Batch) -> int:
         return batch["codes"].numel()
 
     def turns(self, phase: str, step: int) -> list[Turn]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class FineTuning(BaseObjective):
     """Cross-entropy over the labelled positions."""
 
+    unit = "tokens"
     shown: Sequence[str] = ("label", "accuracy")
 
     def __init__(

@@ -94,7 +94,7 @@ class MaskedFrames(BaseObjective):
 
     def flops(self, batch: Batch) -> float:
         pairs = int(batch["attention_mask"].sum(1).square().sum())
-        return 3.0 * (2 * self.matrices * self.tokens(batch) + 4 * self.width * pairs)
+        return 3.0 * (2 * self.matrices * self.num_units(batch) + 4 * self.width * pairs)
 
     def example(self, n: int) -> Rows:
         values = np.random.default_rng(0).normal(size=(n * self.length, self.bands)).astype(np.float32)

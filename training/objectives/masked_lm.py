@@ -41,6 +41,11 @@ def check(options: MaskedLMOptions, networks: Mapping[str, NetworkConfig]) -> It
         yield from sentence_problems(networks["model"])
 
 
+def composed(options: MaskedLMOptions) -> dict[str, str]:
+    """The sentence head predicts what rows were composed to show."""
+    return {} if options.sentence == "none" else {"sentence": options.sentence}
+
+
 class MaskedLM(TextObjective):
     """See the module's docstring."""
 

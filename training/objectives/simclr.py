@@ -105,12 +105,6 @@ class Simclr(BaseObjective):
         watched = {"contrastive-accuracy": (accuracy * rows, rows), "embedding-std": (spread * rows, rows)}
         return Loss({"nt-xent": loss}, watched)
 
-    def tokens(self, batch: Batch) -> int:
-        return len(batch["input"])
-
-    def positions(self, batch: Batch) -> int:
-        return len(batch["input"])
-
     def flops(self, batch: Batch) -> float:
         return self.flops_by_row * len(batch["input"])
 

@@ -45,6 +45,7 @@ class TextObjective(BaseObjective):
     `targets` of a batch are its column `target_ids`: how many meet the projection on the vocabulary.
     """
 
+    unit = "tokens"
     network: TextNetwork
 
     def __init__(self, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> None:
@@ -110,7 +111,7 @@ class TextObjective(BaseObjective):
 
     def flops(self, batch: Batch) -> float:
         pairs = token_pairs(batch) / (2 if self.architecture.causal else 1)
-        forward = 2 * self.matrices * self.tokens(batch) + 4 * self.width * pairs
+        forward = 2 * self.matrices * self.num_units(batch) + 4 * self.width * pairs
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
 
     # -- what is exported ---------------------------------------------------------------------------------------------

@@ -76,6 +76,8 @@ def test_many_rows_are_counted_on_fewer() -> None:
 class NextToken(BaseObjective):
     """A model of `transformers` as it is, by its own loss, on rows of L tokens (and as many that it must give)."""
 
+    unit = "tokens"
+
     def __init__(self, model: Any, columns: Sequence[str]) -> None:
         self.model, self.columns = model, columns
 
@@ -88,10 +90,8 @@ class NextToken(BaseObjective):
     def collate(self, rows: Rows) -> Batch:
         return {name: torch.from_numpy(np.asarray(column)) for name, column in rows.items()}
 
-    def tokens(self, batch: Batch) -> int:
+    def num_positions(self, batch: Batch) -> int:
         return batch["input_ids"].numel()
-
-    positions = tokens
 
     def turns(self, phase: str, step: int) -> list[Turn]:
         return [

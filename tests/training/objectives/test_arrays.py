@@ -227,7 +227,7 @@ def test_batches_of_bytes_are_scaled_and_labels_travel_beside() -> None:
     assert batch["input"].dtype == torch.float32 and float(batch["input"].max()) == np.float32(220) / np.float32(255)
     assert batch["seen"] is batch["input"]
     assert batch["label"].tolist() == [1, -1, 2]
-    assert objective.tokens(batch) == objective.positions(batch) == 3
+    assert objective.num_units(batch) == objective.num_positions(batch) == 3
 
 
 def test_work_is_counted() -> None:

@@ -142,7 +142,7 @@ def test_the_work_is_counted(architecture: str) -> None:
     tokens, pairs = 2 * length, 2 * length**2 / 2
     head = 32 * 48 * 2 * (length - 1)
     assert built.flops(batch) == 3 * (2 * matrices * tokens + 4 * 2 * 32 * pairs + 2 * head)
-    assert built.tokens(batch) == 40
+    assert built.num_units(batch) == 40
     assert built.collate(built.example(2))["target_ids"].numel() == 2 * 127
 
 

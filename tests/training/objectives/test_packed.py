@@ -149,7 +149,7 @@ def hidden(built: MaskedLM, rows: Rows) -> Tensor:
 def test_the_same_work_is_counted() -> None:
     built, rows = objective("bert", "sop"), corrupted()
     apart, together = built.collate(rows), built.collate(packed(rows))
-    assert built.tokens(together) == built.tokens(apart) == len(ragged(rows, "input").values)
+    assert built.num_units(together) == built.num_units(apart) == len(ragged(rows, "input").values)
     assert built.flops(together) == built.flops(apart)
     pairs = (ragged(rows, "input").lengths ** 2).sum()
     assert token_pairs(together) == pairs

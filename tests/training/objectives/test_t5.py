@@ -83,7 +83,7 @@ def test_the_work_is_counted() -> None:
     pairs = layers * 2 * inner * (seen**2 + targets**2 / 2 + seen * targets).sum()
     head = d * 64 * targets.sum()
     assert built.flops(batch) == pytest.approx(3 * 2 * (encoder + decoder + pairs + head))
-    assert built.tokens(batch) == seen.sum()
+    assert built.num_units(batch) == seen.sum()
     example = built.collate(built.example(2))
     assert example["input_ids"].shape == (2, 128) and built.flops(example) > 0
 

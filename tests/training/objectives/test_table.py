@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_said_before_anything_runs(
 def test_an_example_of_nothing_prices_an_objective(case: str) -> None:
     objective = tiny_arrays.training(case).objective
     batch = objective.collate(objective.example(3))
-    assert objective.tokens(batch) == 3
+    assert objective.num_units(batch) == 3
     batch = objective.prepare(objective.networks(), batch, Draws(0, 0, np.arange(3)))
     phase = objective.phases(100)[0].name
     for turn in objective.turns(phase, 0):
