@@ -24,7 +24,7 @@ class ArrayBatch(NamedTuple):
     """Rows of a corpus of arrays."""
 
     input: Any
-    """A table: its columns (RecordBatch), nulls kept; pictures: uint8 [R, C, H, W]; sound: Ragged of int16 samples."""
+    """A table: its columns (RecordBatch), nulls kept; images: uint8 [R, C, H, W]; sound: Ragged of int16 samples."""
     label: np.ndarray
     """[R] int64: number of the class in `ArrayCorpus.classes`, −1 where there is none."""
     row: np.ndarray

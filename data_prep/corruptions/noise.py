@@ -9,7 +9,7 @@ changes no bit. The clean example `input` stays what is to be rebuilt. A row has
     salt-and-pepper  as many, chosen alike, become `low` or `high` with equal probability
 
 An exact number of values is chosen in each row, as in the paper, not each by a coin of its own. `seen` is float32 even
-where `input` is uint8 (pictures), on the scale where 0 … 255 is 0 … 1: so noise is measured alike everywhere, and
+where `input` is uint8 (images), on the scale where 0 … 255 is 0 … 1: so noise is measured alike everywhere, and
 Gaussian noise can leave that range.
 """
 
@@ -53,7 +53,7 @@ class NoiseConfig(CorruptionConfig):
 def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
     """The rows with `seen` float32 [R, …] added, in the shape of `input`.
 
-    rows: `input` [R, …], float32, or uint8 for pictures. draws: one sample per row. Other columns are passed on;
+    rows: `input` [R, …], float32, or uint8 for images. draws: one sample per row. Other columns are passed on;
     nothing changes in place. Raises ValueError where rows have noise already or draws are not as many as they.
     """
     if "seen" in rows:

@@ -1,19 +1,19 @@
-"""Two views of every picture (Chen et al. 2020, arXiv:2002.05709, appendix A): what is drawn for them, no pixels.
+"""Two views of every image (Chen et al. 2020, arXiv:2002.05709, appendix A): what is drawn for them, no pixels.
 
     x ──► cut and resized ──► mirrored ──► colours jittered ──► grey ──► blurred ──► a view, twice
 
 `Views` draws the parameters of both views of a row by the row's keyed draws and writes them beside `input`: splitting,
 reordering or joining batches changes no bit. Pixels are changed where the network is, by `training.objectives.views`.
 
-    view_box     float32 [R, 2, 4]  top, left, height, width of what is cut out, as shares of the picture's sides
+    view_box     float32 [R, 2, 4]  top, left, height, width of what is cut out, as shares of the image's sides
     view_flip    bool    [R, 2]     whether it is mirrored, left to right
     view_jitter  float32 [R, 2, 4]  factors of brightness, contrast and saturation, and the turn of the hue (1: around)
     view_order   uint8   [R, 2, 4]  which of these four comes first, second, third and last
     view_grey    bool    [R, 2]     whether colours are given up
     view_blur    float32 [R, 2]     standard deviation of a Gaussian blur in pixels; 0: none
 
-A box whose sides, drawn by area and ratio, exceed the picture is drawn again, up to `ATTEMPTS` times; then it is the
-whole picture. Brightness is a factor, as in the code published with SimCLR v2; in that of v1 it was a summand.
+A box whose sides, drawn by area and ratio, exceed the image is drawn again, up to `ATTEMPTS` times; then it is the
+whole image. Brightness is a factor, as in the code published with SimCLR v2; in that of v1 it was a summand.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ Range = tuple[float, float]
 
 
 class ViewsConfig(CorruptionConfig):
-    """How two views of a picture differ. The defaults are those of the paper for ImageNet."""
+    """How two views of an image differ. The defaults are those of the paper for ImageNet."""
 
-    kind: Literal["views"] = Field(description="Two views of every picture.")
-    area: Range = Field(default=(0.08, 1.0), description="Least and largest share of the picture that is cut out.")
+    kind: Literal["views"] = Field(description="Two views of every image.")
+    area: Range = Field(default=(0.08, 1.0), description="Least and largest share of the image that is cut out.")
     ratio: Range = Field(default=(3 / 4, 4 / 3), description="Least and largest width over height of it, in pixels.")
     flip: Share = Field(default=0.5, description="Probability that a view is mirrored, left to right.")
     jitter: Share = Field(default=0.8, description="Probability that brightness and colours of a view are jittered.")
@@ -90,18 +90,18 @@ class Views(Corruption):
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         if "view_box" in rows:
             raise ValueError("these rows have views already")
-        pictures = np.asarray(rows["input"])
-        if pictures.ndim != 4:
-            raise ValueError(f"views are of pictures [rows, channels, height, width], not {pictures.shape}")
-        if len(draws) != len(pictures):
-            raise ValueError(f"{len(pictures)} rows need as many samples, not {len(draws)}")
+        images = np.asarray(rows["input"])
+        if images.ndim != 4:
+            raise ValueError(f"views are of images [rows, channels, height, width], not {images.shape}")
+        if len(draws) != len(images):
+            raise ValueError(f"{len(images)} rows need as many samples, not {len(draws)}")
         config = self.config
         jittered = _uniform(draws, JITTERED) < config.jitter
         blurred = _uniform(draws, BLURRED) < config.blur
         sigma = _between(*config.sigma, _uniform(draws, SIGMA))
         return {
             **rows,
-            "view_box": _boxes(config, pictures.shape[2], pictures.shape[3], draws),
+            "view_box": _boxes(config, images.shape[2], images.shape[3], draws),
             "view_flip": _uniform(draws, FLIP) < config.flip,
             "view_jitter": np.where(jittered[..., None], _factors(config, draws), NEUTRAL).astype(np.float32),
             "view_order": np.argsort(_uniform(draws, ORDER, len(JITTERS)), 2).astype(np.uint8),
@@ -118,7 +118,7 @@ def build(config: ViewsConfig, specials: Specials | None = None) -> Views:
 
 
 def unchanged(num_rows: int) -> Rows:
-    """Columns of `num_rows` rows whose views are the pictures themselves."""
+    """Columns of `num_rows` rows whose views are the images themselves."""
     shape = (num_rows, NUM_VIEWS)
     return {
         "view_box": np.broadcast_to(np.array([0, 0, 1, 1], np.float32), (*shape, 4)).copy(),

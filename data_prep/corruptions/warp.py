@@ -1,9 +1,9 @@
-"""Other pictures of the same things: every picture is moved, rotated, scaled and bent a little before it is used.
+"""Other images of the same things: every image is moved, rotated, scaled and bent a little before it is used.
 
     x ──► sampled at  A·(p + elastic(p)) + translation ──► x, of which both what is seen and what is rebuilt are made
 
-A rotates and scales about the picture's middle. `elastic` is a smooth field: displacements drawn on a coarse
-grid (GRID × GRID points), smoothly interpolated. What comes from outside the picture is 0. Sampling is bilinear.
+A rotates and scales about the image's middle. `elastic` is a smooth field: displacements drawn on a coarse
+grid (GRID × GRID points), smoothly interpolated. What comes from outside the image is 0. Sampling is bilinear.
 
 `augment` is a pure function of each row and of the row's keyed draws, as `data_prep.corruptions.noise` is: epochs
 differ, machines, batches and numbers of workers do not. It is for training rows; held-out ones stay as they are.
@@ -26,7 +26,7 @@ CHUNK = 1 << 18  # values worked on at a time
 
 
 class AugmentConfig(BaseModel):
-    """How far training pictures are changed; 0 leaves something alone."""
+    """How far training images are changed; 0 leaves something alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,32 +42,32 @@ class AugmentConfig(BaseModel):
 
 
 def augment(rows: Rows, config: AugmentConfig, draws: Draws) -> Rows:
-    """The rows with another `input`, in its type and shape: pictures [R, C, H, W], uint8 or float32.
+    """The rows with another `input`, in its type and shape: images [R, C, H, W], uint8 or float32.
 
     draws: one sample per row. Other columns are passed on; nothing changes in place. Raises ValueError where rows are
-    no pictures, have noise already, or draws are not as many as they.
+    no images, have noise already, or draws are not as many as they.
     """
-    pictures = np.asarray(rows["input"])
-    if pictures.ndim != 4:
-        raise ValueError(f"pictures are [rows, channels, height, width], not {pictures.shape}")
+    images = np.asarray(rows["input"])
+    if images.ndim != 4:
+        raise ValueError(f"images are [rows, channels, height, width], not {images.shape}")
     if "seen" in rows:
         raise ValueError("these rows have noise already; augment them before")
-    if len(draws) != len(pictures):
-        raise ValueError(f"{len(pictures)} rows need as many samples, not {len(draws)}")
+    if len(draws) != len(images):
+        raise ValueError(f"{len(images)} rows need as many samples, not {len(draws)}")
     if not config.changes:
         return rows
-    augmented = np.empty_like(pictures)
-    step = max(1, CHUNK // max(1, pictures[:1].size))
-    for start in range(0, len(pictures), step):
-        part = np.arange(start, min(start + step, len(pictures)))
-        x, y = _places(pictures.shape[2], pictures.shape[3], config, draws.take(part))
-        values = _sampled(pictures[part], x, y)
+    augmented = np.empty_like(images)
+    step = max(1, CHUNK // max(1, images[:1].size))
+    for start in range(0, len(images), step):
+        part = np.arange(start, min(start + step, len(images)))
+        x, y = _places(images.shape[2], images.shape[3], config, draws.take(part))
+        values = _sampled(images[part], x, y)
         augmented[part] = np.rint(values) if augmented.dtype == np.uint8 else values
     return {**rows, "input": augmented}
 
 
 def _places(height: int, width: int, config: AugmentConfig, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-    """Where the pixels of a new picture come from, x and y [R, H·W] float32, in pixels."""
+    """Where the pixels of a new image come from, x and y [R, H·W] float32, in pixels."""
     count = len(draws)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = (axis.ravel() for axis in np.mgrid[:height, :width].astype(np.float32))
@@ -104,11 +104,11 @@ def _smooth(height: int, width: int) -> np.ndarray:
     return weights.reshape(GRID * GRID, height * width).astype(np.float32)
 
 
-def _sampled(pictures: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear: float32 [R, C, H, W] of pictures at places x, y [R, H·W]; 0 outside."""
-    count, channels, height, width = pictures.shape
+def _sampled(images: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear: float32 [R, C, H, W] of images at places x, y [R, H·W]; 0 outside."""
+    count, channels, height, width = images.shape
     framed = np.zeros((count, channels, height + 2, width + 2), np.float32)
-    framed[:, :, 1:-1, 1:-1] = pictures
+    framed[:, :, 1:-1, 1:-1] = images
     x, y = np.clip(x + 1, 0, width + 0.999), np.clip(y + 1, 0, height + 0.999)
     left, top = x.astype(np.int32), y.astype(np.int32)
     x, y = (x - left)[:, None], (y - top)[:, None]
@@ -120,4 +120,4 @@ def _sampled(pictures: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     above = at(0) + x * (at(1) - at(0))
     below = at(width + 2) + x * (at(width + 3) - at(width + 2))
-    return (above + y * (below - above)).reshape(pictures.shape)
+    return (above + y * (below - above)).reshape(images.shape)

@@ -1,1 +1,1 @@
-"""Pixels: picture files, IDX and NumPy files, and the units of an ingest of images."""
+"""Pixels: image files, IDX and NumPy files, and the units of an ingest of images."""

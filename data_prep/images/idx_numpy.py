@@ -1,6 +1,6 @@
-"""Files that hold many pictures: IDX (MNIST's format) and NumPy's .npy and .npz, row by row in flat memory.
+"""Files that hold many images: IDX (MNIST's format) and NumPy's .npy and .npz, row by row in flat memory.
 
-    IDX     magic 0 0 8 n, n sizes as big-endian uint32, then bytes (http://yann.lecun.com/exdb/mnist/): pictures
+    IDX     magic 0 0 8 n, n sizes as big-endian uint32, then bytes (http://yann.lecun.com/exdb/mnist/): images
             [N, H, W] in a file whose name holds "idx3", labels [N] in the one beside it that holds "idx1"; also .gz
     .npy    [N, H, W], [N, H, W, 1 | 3] or [N, 1 | 3, H, W]: integers from 0 to 255, floats from 0 to 1, booleans
     .npz    such an array called images, x, X or data (or the only one), labels [N] called labels, y, Y or target
@@ -23,7 +23,7 @@ from data_prep.images.pixels import MAX_PIXELS, BadImageError, DecodedImage, Ima
 from data_prep.sources.records import Reject
 
 _IMAGES, _LABELS = ("images", "x", "X", "data"), ("labels", "y", "Y", "target")
-_PICTURES_MAGIC, _LABELS_MAGIC = b"\0\0\x08\x03", b"\0\0\x08\x01"
+_IMAGES_MAGIC, _LABELS_MAGIC = b"\0\0\x08\x03", b"\0\0\x08\x01"
 _MAX_LABELS = 1 << 28
 
 
@@ -33,16 +33,16 @@ class _Header(NamedTuple):
 
 
 def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
-    """The pictures of an IDX file. Whole-file problems are one reject."""
+    """The images of an IDX file. Whole-file problems are one reject."""
     try:
-        if stream.read(4) != _PICTURES_MAGIC:
-            raise BadImageError("not an IDX file of pictures: it does not begin with 0 0 8 3")
+        if stream.read(4) != _IMAGES_MAGIC:
+            raise BadImageError("not an IDX file of images: it does not begin with 0 0 8 3")
         shape = struct.unpack(">3I", _exactly(stream, 12))
         classes = None if labels is None else _idx_labels(labels, shape[0])
     except BadImageError as problem:
         yield Reject(name, 1, str(problem))
         return
-    yield from _pictures(name, stream, _Header(shape, np.dtype(np.uint8)), classes, config)
+    yield from _images(name, stream, _Header(shape, np.dtype(np.uint8)), classes, config)
 
 
 def _idx_labels(stream: BinaryIO, count: int) -> list[str]:
@@ -50,24 +50,24 @@ def _idx_labels(stream: BinaryIO, count: int) -> list[str]:
         raise BadImageError("the file of its labels is not IDX: it does not begin with 0 0 8 1")
     (num_labels,) = struct.unpack(">I", _exactly(stream, 4))
     if num_labels != count:
-        raise BadImageError(f"there are {num_labels} labels for {count} pictures")
+        raise BadImageError(f"there are {num_labels} labels for {count} images")
     if count > _MAX_LABELS:
         raise BadImageError(f"it claims {count} labels")
     return list(map(str, _exactly(stream, count)))
 
 
 def npy(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
-    """The pictures of an .npy file, which has no labels."""
+    """The images of an .npy file, which has no labels."""
     try:
         header = _npy_header(stream)
     except BadImageError as problem:
         yield Reject(name, 1, str(problem))
         return
-    yield from _pictures(name, stream, header, None, config)
+    yield from _images(name, stream, header, None, config)
 
 
 def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
-    """The pictures of an .npz archive, with its labels."""
+    """The images of an .npz archive, with its labels."""
     try:
         with zipfile.ZipFile(stream) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -81,8 +81,8 @@ def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedIm
             with archive.open(members[array_name]) as member:
                 header = _npy_header(member)  # type: ignore[arg-type]
                 if classes is not None and len(classes) != header.shape[0]:
-                    raise BadImageError(f"there are {len(classes)} labels for {header.shape[0]} pictures")
-                yield from _pictures(name, member, header, classes, config)  # type: ignore[arg-type]
+                    raise BadImageError(f"there are {len(classes)} labels for {header.shape[0]} images")
+                yield from _images(name, member, header, classes, config)  # type: ignore[arg-type]
     except (BadImageError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError) as problem:
         yield Reject(name, 1, str(problem) or "damaged archive")
     except (RuntimeError, ValueError, EOFError) as problem:  # also: encrypted, packed in a way that is not known
@@ -111,14 +111,14 @@ def _npy_header(stream: BinaryIO, axes: frozenset[int] | set[int] = frozenset({3
     if by_column and len(shape) > 1:
         raise BadImageError("stored by column (Fortran order); save np.ascontiguousarray of it")
     if len(shape) not in axes or (len(shape) > 1 and dtype.kind not in "buif"):
-        expected = "pictures [N, H, W], [N, H, W, C] or [N, C, H, W]" if 3 in axes else "labels [N]"
+        expected = "images [N, H, W], [N, H, W, C] or [N, C, H, W]" if 3 in axes else "labels [N]"
         raise BadImageError(f"expected {expected}, found {dtype} {list(shape)}")
     if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] not in (1, 3):
         raise BadImageError(f"neither the last nor the second axis of {list(shape)} has 1 or 3 channels")
     return _Header(shape, dtype)
 
 
-def _pictures(
+def _images(
     name: str, stream: BinaryIO, header: _Header, classes: list[str] | None, config: ImagesConfig
 ) -> Iterator[DecodedImage | Reject]:
     count, *shape = header.shape
@@ -134,7 +134,7 @@ def _pictures(
         try:
             values = np.frombuffer(_exactly(stream, size), header.dtype).reshape(shape)
         except BadImageError as problem:
-            yield Reject(name, number + 1, f"{problem}: {count} pictures were announced")
+            yield Reject(name, number + 1, f"{problem}: {count} images were announced")
             return
         try:
             if values.ndim == 3 and values.shape[2] not in (1, 3):
@@ -145,7 +145,7 @@ def _pictures(
         else:
             yield DecodedImage(made, None if classes is None else classes[number], name, number + 1)
     if stream.read(1):
-        yield Reject(name, count, f"something follows the {count} pictures that were announced")
+        yield Reject(name, count, f"something follows the {count} images that were announced")
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

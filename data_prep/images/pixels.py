@@ -1,8 +1,8 @@
-"""Pictures: what a recipe says of them, and how any picture becomes uint8 pixels of one size.
+"""Images: what a recipe says of them, and how any image becomes uint8 pixels of one size.
 
-A picture is turned as its EXIF data says, cut to the square in its middle, and made as large as asked (bicubic, with
+An image is turned as its EXIF data says, cut to the square in its middle, and made as large as asked (bicubic, with
 antialiasing). What is transparent is shown on white. Decoders are Pillow's, for PNG, JPEG and WebP alone; of an
-animation the first frame counts. A picture whose header says that it has more than MAX_PIXELS pixels is refused before
+animation the first frame counts. An image whose header says that it has more than MAX_PIXELS pixels is refused before
 it is decoded.
 """
 
@@ -21,29 +21,29 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28  # of a file
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _FORMATS = ("PNG", "JPEG", "WEBP")
-MEAN, DEVIATION = 128, 48  # of the values of a standardised picture; what lies beyond 0 or 255 is cut off
-LEAST_DEVIATION = 1.0  # a picture with less is of one value, and becomes even
+MEAN, STD = 128, 48  # of the values of a standardised image; what lies beyond 0 or 255 is cut off
+MIN_STD = 1.0  # an image with less is of one value, and becomes even
 
 
 class ImagesConfig(BaseModel):
-    """What pictures are made into."""
+    """What images are made into."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Pixels of a side, after pictures were cut to squares; without it they stay as they are and have one size."""
+    """Pixels of a side, after images were cut to squares; without it they stay as they are and have one size."""
     channels: Literal[1, 3] = 1
     """1: grey, 3: red, green and blue."""
     labels: Literal["folder", "none"] = "folder"
-    """Class of a picture: the name of its folder (of IDX and NumPy files: their labels), or none."""
+    """Class of an image: the name of its folder (of IDX and NumPy files: their labels), or none."""
     patch: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Cut every picture into squares of so many pixels a side, beside and below each other; the rest is left out."""
+    """Cut every image into squares of so many pixels a side, beside and below each other; the rest is left out."""
     standardise: bool = False
-    """Give the values of every picture the same mean and deviation, so that light and contrast tell nothing."""
+    """Give the values of every image the same mean and deviation, so that light and contrast tell nothing."""
 
 
 class DecodedImage(NamedTuple):
-    """One picture: uint8 [C, H, W], its class, and where it stands (file and number, from 1)."""
+    """One image: uint8 [C, H, W], its class, and where it stands (file and number, from 1)."""
 
     pixels: np.ndarray
     label: str | None
@@ -52,7 +52,7 @@ class DecodedImage(NamedTuple):
 
 
 class BadImageError(ValueError):
-    """What keeps a picture from being used, as a reason."""
+    """What keeps an image from being used, as a reason."""
 
 
 def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
@@ -72,11 +72,11 @@ def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
     except Image.DecompressionBombError:
         raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Image.UnidentifiedImageError:
-        raise BadImageError("not a PNG, JPEG or WebP picture") from None
+        raise BadImageError("not a PNG, JPEG or WebP image") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise anything for damaged bytes, and bytes are all they were given
-        raise BadImageError(f"damaged picture: {error or type(error).__name__}") from error
+        raise BadImageError(f"damaged image: {error or type(error).__name__}") from error
 
 
 def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
@@ -98,21 +98,21 @@ def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
 
 
 def standardised(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [C, H, W] of mean MEAN and deviation DEVIATION, all values taken together, from such ones."""
+    """uint8 [C, H, W] of mean MEAN and deviation STD, all values taken together, from such ones."""
     values = pixels.astype(np.float64)
-    away = (values - values.mean()) / max(values.std(), LEAST_DEVIATION)
-    return np.rint(np.clip(MEAN + DEVIATION * away, 0, 255)).astype(np.uint8)
+    away = (values - values.mean()) / max(values.std(), MIN_STD)
+    return np.rint(np.clip(MEAN + STD * away, 0, 255)).astype(np.uint8)
 
 
-def patches(picture: DecodedImage, side: int) -> Iterator[DecodedImage]:
-    """The squares of a picture, row by row. Raises `BadImageError` where there is none."""
-    _, height, width = picture.pixels.shape
+def patches(image: DecodedImage, side: int) -> Iterator[DecodedImage]:
+    """The squares of an image, row by row. Raises `BadImageError` where there is none."""
+    _, height, width = image.pixels.shape
     if min(height, width) < side:
         raise BadImageError(f"is {height} × {width} pixels, smaller than data.images.patch {side}")
     for top in range(0, height - side + 1, side):
         for left in range(0, width - side + 1, side):
-            pixels = picture.pixels[:, top : top + side, left : left + side]
-            yield picture._replace(pixels=np.ascontiguousarray(pixels))
+            pixels = image.pixels[:, top : top + side, left : left + side]
+            yield image._replace(pixels=np.ascontiguousarray(pixels))
 
 
 def fitted_array(pixels: np.ndarray, config: ImagesConfig) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures as units of a corpus: a run of picture files, or a file of many, decoded once."""
+"""Images as units of a corpus: a run of image files, or a file of many, decoded once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from data_prep.sources.records import Reject, first_line, seekable
 
 _UNIT_BYTES, _UNIT_FILES = 16 << 20, 512
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 1024
-_IDX_PICTURES, _IDX_LABELS = re.compile(r"idx3-ubyte(\.gz)?$"), re.compile(r"idx1-ubyte(\.gz)?$")
+_IDX_IMAGES, _IDX_LABELS = re.compile(r"idx3-ubyte(\.gz)?$"), re.compile(r"idx1-ubyte(\.gz)?$")
 _SCHEMA = pa.schema(
     [
         ("pixels", pa.large_binary()),
@@ -54,21 +54,21 @@ def accepts(config: ImagesConfig) -> Accepts:
 
 def _readable(name: str) -> bool:
     many = name.lower().endswith((".npy", ".npz")) or bool(_idx(name))
-    return many or _is_picture(name) or compressed.is_archive(name)
+    return many or _is_image(name) or compressed.is_archive(name)
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
 def _idx(name: str) -> re.Match[str] | None:
-    return _IDX_PICTURES.search(name) or _IDX_LABELS.search(name)
+    return _IDX_IMAGES.search(name) or _IDX_LABELS.search(name)
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
-    """The files of each unit: runs of pictures, and each file of many with the labels beside it.
+    """The files of each unit: runs of images, and each file of many with the labels beside it.
 
-    A run ends where the name of a picture says so, the likelier the larger its file is, so that a picture that comes
+    A run ends where the name of an image says so, the likelier the larger its file is, so that an image that comes
     between others changes the run that it falls into, and no other.
     """
     labels = {_stem(file.name): file for file in files if _IDX_LABELS.search(file.name)}
@@ -77,7 +77,7 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
     for file in files:
         if _IDX_LABELS.search(file.name):
             continue
-        if not _is_picture(file.name):
+        if not _is_image(file.name):
             yield (file._replace(beside=labels.get(_stem(file.name))),)
             continue
         run.append(file)
@@ -92,7 +92,7 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
 
 
 def _stem(path: str) -> str:
-    """What the names of an IDX file of pictures and of its labels share."""
+    """What the names of an IDX file of images and of its labels share."""
     folder, _, name = path.rpartition("/")
     name = re.sub("images|labels", "", name)
     return f"{folder}/{re.sub(r'idx[13]-ubyte(?:[.]gz)?$', '', name)}"
@@ -104,19 +104,19 @@ def asks(config: ImagesConfig, package: str | None) -> list[Any]:
 
 
 def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
-    """Decode the pictures of a unit; says how large the first one is."""
+    """Decode the images of a unit; says how large the first one is."""
     tally, shape = Tally(), None
     number = {file.name: place for place, file in enumerate(unit.files)}
     waiting: list[DecodedImage] = []
     with Rejects(folder / REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / RAW), _SCHEMA) as out:
-        for picture in _pictures_of(unit.files, unit.package, config):
+        for image in _images_of(unit.files, unit.package, config):
             tally.rows += 1
-            if isinstance(picture, Reject):
-                rejects.write(picture)
+            if isinstance(image, Reject):
+                rejects.write(image)
                 continue
-            shape = shape or list(picture.pixels.shape)
-            waiting.append(picture if config.labels == "folder" else picture._replace(label=None))
-            if len(waiting) >= _BATCH_ROWS or len(waiting) * picture.pixels.size >= _BATCH_BYTES:
+            shape = shape or list(image.pixels.shape)
+            waiting.append(image if config.labels == "folder" else image._replace(label=None))
+            if len(waiting) >= _BATCH_ROWS or len(waiting) * image.pixels.size >= _BATCH_BYTES:
                 out.write_batch(_as_batch(waiting, number))
                 waiting = []
         if waiting:
@@ -125,12 +125,12 @@ def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
 
 
 def agree(config: ImagesConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The shape [C, H, W] of all pictures: that of the first."""
+    """The shape [C, H, W] of all images: that of the first."""
     return {"shape": next((summary["shape"] for summary in read if summary["shape"]), [config.channels, 0, 0])}
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
-    """Keep the pictures of the one shape; says what came of it."""
+    """Keep the images of the one shape; says what came of it."""
     return write_cast(folder, [file.name for file in unit.files], _cast(unit, agreed["shape"], read_folder))
 
 
@@ -145,9 +145,9 @@ def _cast(unit: Unit, shape: list[int], read_folder: Path) -> Iterator[Cast | Re
         batch = batch.filter(pa.array(fits))
         if not batch.num_rows:
             continue
-        pictures = [value.as_buffer() for value in batch["pixels"]]
-        keys = b"".join(bytes.fromhex(digest(picture)) for picture in pictures)
-        pixels = np.frombuffer(b"".join(pictures), np.uint8)
+        images = [value.as_buffer() for value in batch["pixels"]]
+        keys = b"".join(bytes.fromhex(digest(image)) for image in images)
+        pixels = np.frombuffer(b"".join(images), np.uint8)
         yield Cast(
             pa.FixedSizeListArray.from_arrays(pa.array(pixels), channels * height * width),
             np.frombuffer(keys, ">u8").reshape(-1, 2).astype(np.uint64),
@@ -157,14 +157,14 @@ def _cast(unit: Unit, shape: list[int], read_folder: Path) -> Iterator[Cast | Re
         )
 
 
-def _as_batch(pictures: list[DecodedImage], number: dict[str, int]) -> pa.RecordBatch:
+def _as_batch(images: list[DecodedImage], number: dict[str, int]) -> pa.RecordBatch:
     columns = [
-        [picture.pixels.tobytes() for picture in pictures],
-        [picture.pixels.shape[1] for picture in pictures],
-        [picture.pixels.shape[2] for picture in pictures],
-        [picture.label for picture in pictures],
-        [number[picture.source] for picture in pictures],
-        [picture.position for picture in pictures],
+        [image.pixels.tobytes() for image in images],
+        [image.pixels.shape[1] for image in images],
+        [image.pixels.shape[2] for image in images],
+        [image.label for image in images],
+        [number[image.source] for image in images],
+        [image.position for image in images],
     ]
     arrays = [pa.array(values, field.type) for values, field in zip(columns, _SCHEMA, strict=True)]
     return pa.record_batch(arrays, schema=_SCHEMA)
@@ -174,47 +174,47 @@ def _as_batch(pictures: list[DecodedImage], number: dict[str, int]) -> pa.Record
 
 
 def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[DecodedImage | Reject]:
-    """All pictures of a source, of any sizes, one in memory at a time."""
+    """All images of a source, of any sizes, one in memory at a time."""
     for files in group(listed(source, accepts(config), downloads)):
-        yield from _pictures_of(files, source.package, config)
+        yield from _images_of(files, source.package, config)
 
 
-def _pictures_of(
+def _images_of(
     files: Sequence[SourceFile], package: str | None, config: ImagesConfig
 ) -> Iterator[DecodedImage | Reject]:
     for file in files:
-        yield from pictures(file, config) if package is None else _cut(_of_package(package, file, config), config.patch)
+        yield from images(file, config) if package is None else _cut(_of_package(package, file, config), config.patch)
 
 
-def _cut(pictures_read: Iterable[DecodedImage | Reject], side: int | None) -> Iterator[DecodedImage | Reject]:
-    """The pictures of a file, or their patches; the position of these is their number."""
+def _cut(images_read: Iterable[DecodedImage | Reject], side: int | None) -> Iterator[DecodedImage | Reject]:
+    """The images of a file, or their patches; the position of these is their number."""
     position = 0
-    for picture in pictures_read:
-        if side is None or isinstance(picture, Reject):
-            yield picture
+    for image in images_read:
+        if side is None or isinstance(image, Reject):
+            yield image
             continue
         try:
-            for patch in patches(picture, side):
+            for patch in patches(image, side):
                 position += 1
                 yield patch._replace(position=position)
         except BadImageError as problem:
-            yield Reject(picture.source, picture.position, first_line(problem))
+            yield Reject(image.source, image.position, first_line(problem))
 
 
-def pictures(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
-    """The pictures of a file, or their patches. UserError if it changes while it is read."""
-    return _cut(watched(file, _picture(file, config) if _is_picture(file.name) else _many(file, config)), config.patch)
+def images(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
+    """The images of a file, or their patches. UserError if it changes while it is read."""
+    return _cut(watched(file, _image(file, config) if _is_image(file.name) else _many(file, config)), config.patch)
 
 
 def _of_package(name: str, file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage]:
-    read = packages.lookup(name).pictures
+    read = packages.lookup(name).images
     if read is None:
-        raise UserError(f"the package {name!r} holds no pictures; name another")
+        raise UserError(f"the package {name!r} holds no images; name another")
     for position, (pixels, label) in enumerate(read(Path(file.uri)), 1):
         yield DecodedImage(fitted_array(pixels, config), label, file.name, position)
 
 
-def _picture(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
+def _image(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     with opened(file) as stream:
         raw = stream.read(MAX_BYTES + 1)
     folders = file.name.rpartition("/")[0]
@@ -230,7 +230,7 @@ def _picture(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | 
 
 
 def _many(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
-    """The pictures of an IDX or NumPy file."""
+    """The images of an IDX or NumPy file."""
     for part in (file, file.beside):
         if part is not None:
             check(part)
@@ -238,7 +238,7 @@ def _many(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Rej
         stream = _stream(file, stack)
         if file.name.lower().endswith(".npz"):
             yield from idx_numpy.npz(file.name, stack.enter_context(seekable(stream)), config)
-        elif _IDX_PICTURES.search(file.name):
+        elif _IDX_IMAGES.search(file.name):
             labels = None if file.beside is None else _stream(file.beside, stack)
             yield from idx_numpy.idx(file.name, stream, labels, config)
         else:

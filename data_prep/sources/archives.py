@@ -1,4 +1,4 @@
-"""The files of a source of tables or pictures: where they lie, those of packages, and those inside archives.
+"""The files of a source of tables or images: where they lie, those of packages, and those inside archives.
 
 An archive (.zip, .tar, also compressed) is listed as its members, and nothing of it is unpacked: a member is read where
 it is. A .tar that is compressed has no such place, so each process that reads it has a copy without the compression, in
@@ -49,7 +49,7 @@ class SourceFile(NamedTuple):
     digest: str = ""
     """Of the content of the file (or its archive), where it was asked for."""
     beside: SourceFile | None = None  # pyright: ignore[reportGeneralTypeIssues]
-    """A file that belongs to it: the labels of pictures."""
+    """A file that belongs to it: the labels of images."""
 
 
 def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: bool = False) -> list[SourceFile]:

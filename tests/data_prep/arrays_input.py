@@ -1,4 +1,4 @@
-"""What the tests of tables and pictures share: a corpus made of some files, and what is promised of every corpus."""
+"""What the tests of tables and images share: a corpus made of some files, and what is promised of every corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables and pictures through everything: Prefect, two Ray Train workers, MLflow; the network is one worker's."""
+"""Tables and images through everything: Prefect, two Ray Train workers, MLflow; the network is one worker's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONV = "{architecture: conv, config: {hidden: [4, 8], bottleneck: 8, latent: gri
 
 
 def compressing(folder: Path) -> Path:
-    """A recipe for a compressor of colour pictures."""
+    """A recipe for a compressor of colour images."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (80, 4, 4, 3), np.uint8)
@@ -55,7 +55,7 @@ def held(run: dict[str, Any]) -> list[dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """An auto-encoder of pictures on one worker, and its recipe."""
+    """An auto-encoder of images on one worker, and its recipe."""
     home = tmp_path_factory.mktemp("alone")
     recipe = tiny_arrays.recipe(home / "recipe", "images", train=TRAIN)
     return ran(home, recipe), recipe

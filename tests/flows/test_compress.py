@@ -90,7 +90,7 @@ def test_what_cannot_be_done_is_told_and_the_rest_is_done(
     compress.compress(first_model, str(pictures / "a.png"), str(files / "one.ssm"), False)
     compress.compress(second_model, str(pictures / "a.png"), str(files / "two.ssm"), False)
     (files / "cut.ssm").write_bytes((files / "one.ssm").read_bytes()[:-3])
-    (pictures / "bad.png").write_bytes(b"no picture")
+    (pictures / "bad.png").write_bytes(b"no image")
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         compress.decompress(first_model, str(files), str(tmp_path / "back"), False)
@@ -102,7 +102,7 @@ def test_what_cannot_be_done_is_told_and_the_rest_is_done(
     with pytest.raises(SystemExit):
         compress.compress(first_model, str(pictures), str(tmp_path / "again"), True)
     output = capsys.readouterr()
-    assert f"sesame: {pictures / 'bad.png'}: not a PNG, JPEG or WebP picture" in output.err
+    assert f"sesame: {pictures / 'bad.png'}: not a PNG, JPEG or WebP image" in output.err
     assert json.loads(output.out)["failed"] == 1 and len(json.loads(output.out)["files"]) == 2
 
 

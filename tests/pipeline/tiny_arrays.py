@@ -1,4 +1,4 @@
-"""A table and pictures made here, and recipes for them that run in seconds."""
+"""A table and images made here, and recipes for them that run in seconds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def table(path: Path, rows: int = 240, anomalies: int = 24) -> Path:
 
 
 def pictures(path: Path, count: int = 160) -> Path:
-    """Grey 8×8 pictures: a bright column, or a bright row."""
+    """Grey 8×8 images: a bright column, or a bright row."""
     random = np.random.default_rng(6)
     pixels = random.integers(0, 40, (count, 8, 8), np.uint8)
     for number, picture in enumerate(pixels):
@@ -54,7 +54,7 @@ def recipe(folder: Path, kind: str = "table", **sections: str) -> Path:
         path = table(folder / "rows.csv")
         meaning, network = "table: {target: kind, normal: [usual]}", "{hidden: [16], bottleneck: 2}"
     else:
-        path = pictures(folder / "pictures.npz")
+        path = pictures(folder / "images.npz")
         meaning, network = "images: {channels: 1}", "{hidden: [32], bottleneck: 4, output: sigmoid}"
     given: dict[str, Any] = {
         "data": f"{{kind: {kind}, sources: [{{path: {path}}}], {meaning}, split: {{validation: 0.2, test: 0.2}}}}",

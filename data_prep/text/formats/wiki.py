@@ -140,11 +140,11 @@ def _article(name: str, number: int, element: ElementIterator, links: set[str]) 
 
 
 def plain_text(markup: str, links: set[str] = _NAMES) -> str:
-    """The words of wikitext; `links`: prefixes of links that are pictures or categories."""
+    """The words of wikitext; `links`: prefixes of links that are images or categories."""
     code = mwparserfromhell.parse(markup)
     tags = [tag for tag in code.filter_tags() if str(tag.tag).strip().casefold() in _NO_WORDS]
-    pictures = [link for link in code.filter_wikilinks() if _prefix(str(link.title)) in links]
-    for node in (*tags, *pictures):
+    images = [link for link in code.filter_wikilinks() if _prefix(str(link.title)) in links]
+    for node in (*tags, *images):
         with suppress(ValueError):  # it went with what it lay in
             code.remove(node)
     lines = (line.strip() for line in str(code.strip_code()).splitlines())

@@ -19,7 +19,7 @@ from PIL import Image
 
 from training.models.autoencoders.compression import BYTE
 
-SHORTEST_SIDE = 176  # of a image with five scales, the coarsest of at least a window of 11 pixels
+SHORTEST_SIDE = 176  # of an image with five scales, the coarsest of at least a window of 11 pixels
 WINDOW = 11
 JPEG, JPEG2000, WEBP = "JPEG", "JPEG2000", "WebP"
 

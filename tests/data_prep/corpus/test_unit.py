@@ -1,4 +1,4 @@
-"""What was read of tables and pictures is not read again, and does not show in what comes out."""
+"""What was read of tables and images is not read again, and does not show in what comes out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tables(tmp_path: Path) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     """Names of the files that were read since it was last called."""
     found: list[str] = []
-    tables_, pictures = table_units.raw_batches, image_units.pictures
+    tables_, pictures = table_units.raw_batches, image_units.images
 
     def of_table(file, *rest):  # type: ignore[no-untyped-def]
         found.append(file.name.rpartition("/")[2])
@@ -52,7 +52,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         return pictures(file, *rest)
 
     monkeypatch.setattr(table_units, "raw_batches", of_table)
-    monkeypatch.setattr(image_units, "pictures", of_pictures)
+    monkeypatch.setattr(image_units, "images", of_pictures)
 
     def told() -> list[str]:
         names, found[:] = sorted(found), []
@@ -130,7 +130,7 @@ def test_a_damaged_or_removed_unit_is_read_again(tmp_path: Path, tables: Path, r
 
 def test_pictures_that_come_change_their_run_alone(tmp_path: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_units, "_UNIT_FILES", 16)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(120):
         Image.fromarray(picture(number, 5, 5)).save(folder / f"{number:03d}.png")

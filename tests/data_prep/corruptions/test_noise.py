@@ -28,7 +28,7 @@ def seen_of(values: np.ndarray, config: NoiseConfig, epoch: int = 0) -> np.ndarr
 
 @st.composite
 def inputs(draw) -> np.ndarray:
-    """Tables and pictures of 1 … 9 rows, in float32 or bytes."""
+    """Tables and images of 1 … 9 rows, in float32 or bytes."""
     shape = draw(st.lists(st.integers(1, 5), min_size=1, max_size=3))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     rows = draw(st.integers(1, 9))

@@ -19,7 +19,7 @@ from data_prep.shards.rows import Ragged, Rows, Specials, concat, network_input,
 
 PAD, UNK, CLS, SEP, MASK, EOS = range(6)
 SPECIALS = Specials(1000, pad=PAD, unk=UNK, cls=CLS, sep=SEP, mask=MASK, eos=EOS, sentinels=range(999, 899, -1))
-TEXT, ARRAYS, PICTURES, FRAMES = "text", "arrays", "pictures", "frames"
+TEXT, ARRAYS, PICTURES, FRAMES = "text", "arrays", "images", "frames"
 
 CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "none": (TEXT, [{}]),

@@ -101,5 +101,5 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], text: 
 
 
 def test_rows_of_a_table_have_no_views() -> None:
-    with pytest.raises(ValueError, match=r"views are of pictures .* not \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"views are of images .* not \(3, 5\)"):
         build(ViewsConfig(kind="views"))({"input": np.zeros((3, 5), np.float32)}, drawn(3))

@@ -1,4 +1,4 @@
-"""Pictures changed by keyed draws: pure on batches, exact where nothing is interpolated, smooth and bounded."""
+"""Images changed by keyed draws: pure on batches, exact where nothing is interpolated, smooth and bounded."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_bending_is_as_strong_as_asked_and_smooth() -> None:
 
 def test_what_cannot_be_done_is_refused() -> None:
     pictures = _pictures(3)
-    with pytest.raises(ValueError, match="pictures are"):
+    with pytest.raises(ValueError, match="images are"):
         augment({"input": np.zeros((3, 4), np.float32)}, ALL, Draws(5, 0, np.arange(3)))
     with pytest.raises(ValueError, match="as many samples"):
         augment({"input": pictures}, ALL, Draws(5, 0, np.arange(2)))

@@ -55,7 +55,7 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
             pixels = picture(number + 10 * (label == "dog"), 8, 8, 3)
             path.write_bytes(encoded(pixels, kind, **({"lossless": True} if kind == "WEBP" else {})))
             pictures[f"photos/{label}/{name}:1"] = (label, pixels)
-    (tmp_path / "photos" / "notes.txt").write_text("not a picture")
+    (tmp_path / "photos" / "notes.txt").write_text("not an image")
     summary = ingested(tmp_path / "photos", out=tmp_path / "out", config=ImagesConfig(channels=3))
     corpus = ArrayCorpus(tmp_path / "out")
     assert summary["shape"] == [3, 8, 8] and corpus.shape == (3, 8, 8) and corpus.classes == ["cat", "dog"]
@@ -129,15 +129,15 @@ def bomb(width: int, height: int) -> bytes:
     ("raw", "reason"),
     [
         (b"", "empty file"),
-        (b"GIF89a no", "not a PNG, JPEG or WebP picture"),
-        (encoded(picture(0, 4, 4), "GIF"), "not a PNG, JPEG or WebP picture"),
-        (encoded(picture(0, 64, 64))[:-500], "damaged picture"),
-        (encoded(picture(0, 64, 64), "JPEG")[:-500], "damaged picture"),
-        (encoded(picture(0, 64, 64), "WEBP")[:-500], "damaged picture"),
+        (b"GIF89a no", "not a PNG, JPEG or WebP image"),
+        (encoded(picture(0, 4, 4), "GIF"), "not a PNG, JPEG or WebP image"),
+        (encoded(picture(0, 64, 64))[:-500], "damaged image"),
+        (encoded(picture(0, 64, 64), "JPEG")[:-500], "damaged image"),
+        (encoded(picture(0, 64, 64), "WEBP")[:-500], "damaged image"),
         (bomb(8193, 8192), "more than 67,108,864 pixels (8193 × 8192)"),
         (bomb(60_000, 60_000), "more than 67,108,864 pixels"),
         (bomb(0, 5), ""),
-        (bomb(5, 5), "damaged picture"),
+        (bomb(5, 5), "damaged image"),
     ],
 )
 def test_bad_pictures_are_refused_alone(tmp_path: Path, raw: bytes, reason: str) -> None:
@@ -195,11 +195,11 @@ def test_idx_with_its_labels(tmp_path: Path, pack: Callable[[bytes], bytes]) -> 
         (b"", None, "does not begin with 0 0 8 3"),
         (b"\0\0\x08\x01" + bytes(20), None, "does not begin with 0 0 8 3"),
         (idx(picture(0, 2, 4, 4))[:10], None, "ends too soon"),
-        (idx(picture(0, 2, 4, 4))[:-1], None, "ends too soon: 2 pictures were announced"),
-        (idx(picture(0, 2, 4, 4)) + b"x", None, "something follows the 2 pictures"),
+        (idx(picture(0, 2, 4, 4))[:-1], None, "ends too soon: 2 images were announced"),
+        (idx(picture(0, 2, 4, 4)) + b"x", None, "something follows the 2 images"),
         (b"\0\0\x08\x03" + struct.pack(">3I", 5, 60_000, 60_000), None, "more than 67,108,864 pixels"),
         (b"\0\0\x08\x03" + struct.pack(">3I", 0, 4, 4), None, "the array is empty"),
-        (idx(picture(0, 2, 4, 4)), idx(np.zeros(3, np.uint8)), "3 labels for 2 pictures"),
+        (idx(picture(0, 2, 4, 4)), idx(np.zeros(3, np.uint8)), "3 labels for 2 images"),
         (idx(picture(0, 2, 4, 4)), b"\0\0\x08\x01" + struct.pack(">I", 2) + b"x", "ends too soon"),
         (idx(picture(0, 2, 4, 4)), b"nonsense", "labels is not IDX"),
     ],
@@ -260,13 +260,13 @@ def test_archives_of_arrays_with_labels(tmp_path: Path) -> None:
         (b"", "not a NumPy array"),
         (b"\x93NUMPY\x01\x00\xff\xff", "not a NumPy array"),
         (npy(np.array([{}, []], object), allow_pickle=True), "Python objects, which is never read"),
-        (npy(np.zeros((3, 4))), "expected pictures [N, H, W]"),
-        (npy(np.zeros((3, 4, 4), "U3")), "expected pictures"),
-        (npy(np.zeros((3, 4, 4), np.complex64)), "expected pictures"),
+        (npy(np.zeros((3, 4))), "expected images [N, H, W]"),
+        (npy(np.zeros((3, 4, 4), "U3")), "expected images"),
+        (npy(np.zeros((3, 4, 4), np.complex64)), "expected images"),
         (npy(np.zeros((2, 5, 4, 4))), "1 or 3 channels"),
         (npy(np.zeros((0, 4, 4))), "the array is empty"),
         (npy(np.asfortranarray(picture(0, 3, 4, 5))), "Fortran order"),
-        (npy(picture(0, 3, 4, 4))[:-5], "ends too soon: 3 pictures were announced"),
+        (npy(picture(0, 3, 4, 4))[:-5], "ends too soon: 3 images were announced"),
     ],
 )
 def test_bad_arrays(tmp_path: Path, raw: bytes, reason: str) -> None:

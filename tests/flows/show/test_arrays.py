@@ -1,4 +1,4 @@
-"""`sesame inspect` and `stats` on tables and pictures."""
+"""`sesame inspect` and `stats` on tables and images."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_rows_read_are_those_that_training_reads(artifacts: dict[str, Artifact])
 
 def test_a_picture_is_shown_before_and_after_it_is_changed(artifacts: dict[str, Artifact]) -> None:
     if artifacts["ingest"].summary["kind"] != "images":
-        pytest.skip("only pictures are changed")
+        pytest.skip("only images are changed")
     text = shown(artifacts, range(2), augment=AugmentConfig(rotate=30))
     assert "changed and corrupted as training does it" in text and "stored" in text
     assert "stored" not in shown(artifacts, range(2), "validation", augment=AugmentConfig(rotate=30))
@@ -79,7 +79,7 @@ def test_a_picture_is_shown_before_and_after_it_is_changed(artifacts: dict[str, 
 
 def test_a_table_is_shown_in_its_own_units(artifacts: dict[str, Artifact]) -> None:
     if artifacts["ingest"].summary["kind"] != "table":
-        pytest.skip("pictures have no columns")
+        pytest.skip("images have no columns")
     text = shown(artifacts, range(3))
     assert all(name in text for name in ("x0", "x4", "colour"))
     assert any(colour in text for colour in tiny_arrays.COLOURS)
@@ -89,7 +89,7 @@ def test_a_corpus_of_rows_is_shown_as_its_source_has_it(artifacts: dict[str, Art
     console = Console(file=io.StringIO(), width=140)
     inspect(artifacts["ingest"], 2, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "0–1 of" in text and ("rows.csv:" in text or "pictures.npz:" in text) and "kept" not in text
+    assert "0–1 of" in text and ("rows.csv:" in text or "images.npz:" in text) and "kept" not in text
 
 
 def test_a_picture_is_drawn_in_its_greys() -> None:

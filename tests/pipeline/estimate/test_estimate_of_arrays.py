@@ -45,7 +45,7 @@ def estimated(path: Path, home: Path, *settings: str) -> Estimate | None:
 
 def test_a_recipe_on_cores(tmp_path: Path, asked: list[StepBenchmark]) -> None:
     path = tiny_arrays.recipe(tmp_path, "images", downstream="[]")
-    assert estimated(path, tmp_path) is None and not asked, "nobody knows yet how large a picture is"
+    assert estimated(path, tmp_path) is None and not asked, "nobody knows yet how large an image is"
     artifacts = tiny_arrays.make(path, tmp_path)
     settings = ("train.steps=31", "train.evaluate_every=10")
     needs = estimated(path, tmp_path, *settings)

@@ -1,4 +1,4 @@
-"""Scores of files: what drift is measured on, how pictures are read, what is done with rows that cannot be scored."""
+"""Scores of files: what drift is measured on, how images are read, what is done with rows that cannot be scored."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_column_called_score_drifts_by_itself(tmp_path: Path) -> None:
     assert not np.array_equal(detector.baseline.edges["score"], detector.baseline.edges["column score"])
 
 
-# -- pictures ---------------------------------------------------------------------------------------------------------
+# -- images ---------------------------------------------------------------------------------------------------------
 
 
 def detector_of(folder: Path, pictures: np.ndarray, images: str) -> RowDetector:

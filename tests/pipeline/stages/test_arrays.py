@@ -1,4 +1,4 @@
-"""Tables and pictures go through the same stages as text: from files to a trained network and a report."""
+"""Tables and images go through the same stages as text: from files to a trained network and a report."""
 
 from __future__ import annotations
 

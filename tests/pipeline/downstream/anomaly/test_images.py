@@ -1,4 +1,4 @@
-"""Pictures with what they are rebuilt as: which are shown, in which order, and what of them."""
+"""Images with what they are rebuilt as: which are shown, in which order, and what of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Halves:
 
 
 def pictures(channels: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Twelve pictures, each with its score for pixels; every third is an anomaly."""
+    """Twelve images, each with its score for pixels; every third is an anomaly."""
     scores = np.random.default_rng(0).permutation(12) / 12
     rows = np.broadcast_to(scores[:, None, None, None], (12, channels, 4, 5)).astype(np.float32)
     return rows, np.arange(12) % 3 == 0, scores

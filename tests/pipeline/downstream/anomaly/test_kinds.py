@@ -25,7 +25,7 @@ JOB = (
 
 
 def pictures(path: Path, count: int = 240) -> Path:
-    """Grey 8×8 pictures with a bright row (half of them), column, corner or cross."""
+    """Grey 8×8 images with a bright row (half of them), column, corner or cross."""
     random = np.random.default_rng(6)
     pixels = random.integers(0, 40, (count, 8, 8), np.uint8)
     kinds = np.where(np.arange(count) % 2, 0, 1 + np.arange(count) // 2 % 3)
@@ -55,7 +55,7 @@ def recipe(home: Path) -> Path:
         downstream=f"[{{{JOB}}}]",
         placement="{threads: 1}",
     )
-    pictures(home / "pictures.npz")
+    pictures(home / "images.npz")
     return path
 
 

@@ -70,8 +70,8 @@ def test_nothing_left_of_a_side_is_told(tmp_path: Path) -> None:
 def test_pictures_that_are_equal(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 4, 4)).astype(np.uint8)
     pixels[30:32] = pixels[0]
-    np.savez(tmp_path / "pictures.npz", x=pixels, y=np.arange(40) // 20)
-    source = SourceConfig(path=str(tmp_path / "pictures.npz"))
+    np.savez(tmp_path / "images.npz", x=pixels, y=np.arange(40) // 20)
+    source = SourceConfig(path=str(tmp_path / "images.npz"))
     ingest_arrays([source], ImagesConfig(), 0, SPLIT, 0, tmp_path / "corpus", tmp_path)
     pool = Pool(tmp_path / "corpus", JOB.model_copy(update={"normal": ["0"]}), 0)
     assert (pool.torn, len(pool.anomalous), int(pool.anomalous.sum())) == (2, 37, 18)

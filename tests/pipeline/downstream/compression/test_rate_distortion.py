@@ -77,7 +77,7 @@ def test_only_what_both_reach_counts() -> None:
 
 def test_where_bits_buy_nothing_there_is_no_rate() -> None:
     line = [RatePoint(2.0**n, 30.0 + 6 * n, 0.9) for n in range(5)]
-    empty = [RatePoint(2.0**n, math.inf, 1.0) for n in range(5)]  # as of a picture of one colour
+    empty = [RatePoint(2.0**n, math.inf, 1.0) for n in range(5)]  # as of an image of one colour
     worse = [RatePoint(1.0, 40.0, 0.9), RatePoint(2.0, 39.0, 0.8)]
     for curve in (empty, worse, []):
         assert math.isnan(bd_rate(curve, line)) and math.isnan(bd_rate(line, curve))
