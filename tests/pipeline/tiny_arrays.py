@@ -92,5 +92,5 @@ def rerun(artifacts: dict[str, Artifact], name: str, out_dir: Path) -> dict[str,
     out_dir.mkdir()
     roles = {"corpus": "ingest", "preprocessor": "transform", "shards": "shards", "pretrained": "pretrain"}
     inputs = {role: artifacts[source] for role, source in roles.items() if source in artifacts}
-    context = Context(downloads=out_dir, placement=PlacementConfig().model_dump(mode="json"))
+    context = Context(downloads=out_dir, placement=PlacementConfig(threads=1).model_dump(mode="json"))
     return JOB.run(artifacts[name].config, inputs, out_dir, context)

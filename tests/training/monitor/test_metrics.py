@@ -23,6 +23,8 @@ from training.loop import Training
 from training.monitor.metrics import WARM_UP, Monitor, Workload
 from training.objective import Batch, Loss, Networks
 
+pytestmark = pytest.mark.alone
+
 TIMES = (
     "speed/tokens_per_second",
     "progress/seconds_left",

@@ -21,6 +21,8 @@ from training.config import PlacementConfig, WatchConfig
 from training.distributed import Worker
 from training.monitor import watchdog
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 4.0  # seconds: more than a step takes on a busy machine
 
 
