@@ -253,7 +253,7 @@ def test_every_array_package_can_be_read_as_it_says() -> None:
         if package.kind == "table":
             assert package.layout in LAYOUTS, name
         if package.kind == "images":
-            assert package.pictures is not None, name
+            assert package.images is not None, name
 
 
 @pytest.mark.slow

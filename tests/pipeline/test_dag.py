@@ -72,8 +72,8 @@ def test_load_time_corruption_does_not_fork_the_shards(folder: Path) -> None:
 @pytest.mark.parametrize("at", ["load", "shards"])
 def test_the_last_steps_train_on_longer_rows(folder: Path, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     widths: list[int] = []
-    count = MaskedLM.tokens
-    monkeypatch.setattr(MaskedLM, "tokens", lambda self, batch: widths.append(most(batch)) or count(self, batch))
+    count = MaskedLM.num_units
+    monkeypatch.setattr(MaskedLM, "num_units", lambda self, batch: widths.append(most(batch)) or count(self, batch))
 
     def most(batch: Batch) -> int:
         return int(batch["attention_mask"].sum(1).max())
