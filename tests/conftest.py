@@ -23,9 +23,14 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """What a test sets is undone: threads of PyTorch stay one, which tiny tensors prefer."""
+def torch_as_it_was() -> Iterator[None]:
+    """What a test changes in PyTorch is undone: threads are one, which tiny tensors prefer, and ZeRO-3, which puts a
+    linear layer of its own in place of PyTorch's for the rest of a process's life, leaves it."""
+    functional = sys.modules.get("torch.nn.functional")
+    linear = functional.linear if functional else None
     yield
+    if functional:
+        functional.linear = linear
     if "torch" in sys.modules and sys.modules["torch"].get_num_threads() != 1:
         sys.modules["torch"].set_num_threads(1)
 
