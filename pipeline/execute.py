@@ -178,7 +178,9 @@ def following_metrics(path: Path, child: TrackedRun, progress: Progress, steps: 
 
     def pass_on(record: dict[str, Any]) -> None:
         warnings = record.pop("warnings", [])
-        child.record(record)
+        child.record(
+            {name: value for name, value in record.items() if name in ("step", "time") or pages.is_chart(name)}
+        )
         logged.update(record)
         if steps and speed_of(record) and record.get("time", 0) >= began:
             for warning in warnings:

@@ -15,8 +15,8 @@ from training.monitor.names import speed_of
 
 
 def is_chart(name: str) -> bool:
-    """Whether a number of pretraining's summary belongs among the charts."""
-    return name.startswith((names.TRAIN, names.VALIDATION)) or name.endswith(names.PER_SECOND)
+    """Whether a number of training belongs among the charts: losses and speed do, bookkeeping does not."""
+    return name.startswith((names.TRAIN, names.VALIDATION, names.SPEED)) or name in (names.SKIPPED, names.SPIKES)
 
 
 def of_experiment(recipe: Any) -> str:
