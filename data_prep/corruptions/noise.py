@@ -20,7 +20,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from scipy.special import ndtri
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -112,8 +111,7 @@ def _spoil(values: np.ndarray, config: NoiseConfig, draws: Draws) -> None:
     size = values.shape[1]
     row, position = np.arange(len(values))[:, None], np.arange(size)
     if config.kind == "gaussian":
-        uniform = ((draws.bits(GAUSSIAN, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52  # never 0 nor 1
-        values += (config.level * ndtri(uniform)).astype(np.float32)
+        values += (config.level * draws.normal(GAUSSIAN, position, row)).astype(np.float32)
         return
     count = int(np.rint(config.level * size))
     bits = draws.bits(CHOOSE, position, row)  # no two of a row are equal, so the least are the same in any batch

@@ -15,7 +15,6 @@ from functools import lru_cache
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import ndtri
 
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
@@ -74,8 +73,8 @@ def _places(height: int, width: int, config: AugmentConfig, draws: Draws) -> tup
     y, x = y - middle_y, x - middle_x
     if config.elastic:
         row, position = np.arange(count)[:, None], np.arange(2 * GRID * GRID)
-        uniform = ((draws.bits(ELASTIC, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52
-        points = (config.elastic * ndtri(uniform)).astype(np.float32).reshape(count, 2, GRID * GRID)
+        points = config.elastic * draws.normal(ELASTIC, position, row)
+        points = points.astype(np.float32).reshape(count, 2, GRID * GRID)
         bent = points @ _smooth(height, width)
         y, x = y + bent[:, 0], x + bent[:, 1]
     angle = np.radians(config.rotate) * _either_way(draws, ROTATE)

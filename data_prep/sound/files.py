@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
-from scipy.signal import resample_poly
 
 from data_prep.corpus.unit import Cast, Unit, write_cast
 from data_prep.rng import key
@@ -146,6 +145,8 @@ def decoded(raw: bytes, rate: int) -> np.ndarray:
         raise BadSoundError("no sample in it")
     mono = values.mean(1)
     if own_rate != rate:
+        from scipy.signal import resample_poly  # half a second, which recipes of other kinds do not pay
+
         common = gcd(own_rate, rate)
         mono = resample_poly(mono, rate // common, own_rate // common)
     return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
