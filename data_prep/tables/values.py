@@ -13,6 +13,7 @@ dates, else categorical; a column without any value is numeric. Typed files (Par
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -25,15 +26,25 @@ MISSING = ("", "NA", "NaN", "nan", "NAN", "?", "null", "Null", "NULL")
 CALLED: dict[ColumnKind, str] = {"numeric": "a number", "categorical": "a value", "date": "an ISO 8601 date"}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6}  # a second
 FIRST, LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 and 9999, which Python's calendar has
-_EDGES = [pa.scalar(seconds * 10**6, pa.timestamp("us")) for seconds in (FIRST, LAST + 1)]
-_MISSING = pa.array(MISSING)
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
+
+
+@functools.cache  # made when first needed: the first array that Arrow makes imports pandas
+def _missing() -> pa.Array:
+    return pa.array(MISSING)
+
+
+@functools.cache
+def _edges() -> tuple[pa.Scalar, pa.Scalar]:
+    """The first moment of the calendar, and the first after it."""
+    first, end = (pa.scalar(seconds * 10**6, pa.timestamp("us")) for seconds in (FIRST, LAST + 1))
+    return first, end
 
 
 def tidy(column: pa.Array) -> pa.Array:
     """Strings without white space around them; what stands for a missing value becomes null."""
     trimmed = pc.utf8_trim_whitespace(column)
-    return pc.if_else(pc.is_in(trimmed, _MISSING), pa.scalar(None, pa.string()), trimmed)
+    return pc.if_else(pc.is_in(trimmed, _missing()), pa.scalar(None, pa.string()), trimmed)
 
 
 def native(column: pa.Array) -> tuple[pa.Array, ColumnKind | None] | None:
@@ -88,7 +99,8 @@ def numbers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """(timestamp[us]; bool [R]: what is no date) of a column of any kind."""
     if pa.types.is_timestamp(column.type):
-        known = pc.and_(pc.greater_equal(column, _EDGES[0]), pc.less(column, _EDGES[1]))
+        first, end = _edges()
+        known = pc.and_(pc.greater_equal(column, first), pc.less(column, end))
         return column, ~np.asarray(pc.fill_null(known, True))
     column = column.cast(pa.string())
     timestamps = _all_dates(column)
