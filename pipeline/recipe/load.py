@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
+from data_prep.settings import with_new_defaults
 from pipeline.recipe import errors, parse, unions
 from pipeline.recipe.recipe import Recipe
 
@@ -60,7 +61,9 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
         lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
         changes.append(("--set ", unions.changed(Recipe, data, lay_over)))
     try:
-        return Recipe.model_validate_json(json.dumps(data), strict=True)
+        recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
+        renewed = with_new_defaults(recipe)
+        return recipe if renewed is recipe else Recipe.model_validate_json(renewed.model_dump_json(), strict=True)
     except ValidationError as error:
         raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from data_prep.settings import Settings, changed_default, identity
+from data_prep.settings import Settings, changed_default, identity, with_new_defaults
 
 
 class Small(Settings):
@@ -30,16 +30,35 @@ class Whole(Settings):
     """How fast."""
     shape: Annotated[Small | Large, Field(discriminator="kind")] = Small(kind="small")
     """What."""
-    mode: str = changed_default("new", unused="old")
+    mode: str = changed_default("old", now="new")
     """How."""
     names: dict[str, Small] = Field(default_factory=dict)
     """By name."""
 
 
 def test_what_is_as_before_there_was_such_a_setting_is_left_out() -> None:
-    assert identity(Whole(steps=5, mode="old")) == {"steps": 5}
-    assert identity(Whole(steps=5)) == {"steps": 5, "mode": "new"}, "the default was changed: what it was before is out"
+    assert identity(Whole(steps=5)) == {"steps": 5}
+    assert identity(Whole(steps=5, mode="new")) == {"steps": 5, "mode": "new"}
     assert identity(Whole(steps=5, rate=2.0, mode="old")) == {"steps": 5, "rate": 2.0}
+
+
+class Outer(Settings):
+    inner: Whole = Whole(steps=5)
+    """With a setting whose default was changed."""
+    others: list[Whole] = Field(default_factory=list)
+    """More of them."""
+
+
+def test_recipes_have_the_default_of_today_and_identities_keep_the_old_one() -> None:
+    recipe = with_new_defaults(Outer())
+    assert recipe.inner.mode == "new" and identity(recipe) == {"inner": {"steps": 5, "mode": "new"}}
+    assert Outer.model_validate(identity(recipe)) == recipe, "what is read from an identity is what it was made of"
+    old = with_new_defaults(Outer.model_validate({"inner": {"steps": 5, "mode": "old"}, "others": [{"steps": 1}]}))
+    assert [whole.mode for whole in (old.inner, *old.others)] == ["old", "new"]
+    assert identity(old) == {"others": [{"steps": 1, "mode": "new"}]}, "the key is that of before the change"
+    assert Outer.model_validate(identity(old)) == old
+    unchanged = Outer(inner=Whole(steps=5, mode="old"))
+    assert with_new_defaults(unchanged) is unchanged
 
 
 def test_what_tells_branches_apart_stays() -> None:
@@ -50,7 +69,7 @@ def test_what_tells_branches_apart_stays() -> None:
         "shape": {"kind": "large", "parts": [{"kind": "small"}, {"kind": "small", "size": 4}]},
         "names": {"a": {"kind": "small"}},
     }
-    assert Whole.model_validate(identity(whole) | {"mode": "old"}) == whole
+    assert Whole.model_validate(identity(whole)) == whole
 
 
 def test_a_field_may_be_left_out_by_name() -> None:

@@ -1,8 +1,8 @@
 """Declared defaults, kept: what a setting stands for when a recipe leaves it out may not change in silence.
 
 A setting that has its default is in no key (`data_prep.settings.identity`), so an artifact made by an old default would
-be taken for one made by the new one. `python -m tests.pipeline.recipe.test_defaults` writes `defaults.json` anew: new
-settings are then added to it; a changed one has to be declared by `changed_default`.
+be taken for one made by the new one. `python -m tests.pipeline.recipe.test_defaults` adds new settings to
+`defaults.json`; what recipes are to have instead of a default that is there is declared by `changed_default`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from data_prep.settings import UNUSED
 from pipeline.recipe.recipe import Recipe
 
 KEPT = Path(__file__).with_name("defaults.json")
@@ -42,10 +41,7 @@ def defaults(model: type[BaseModel] = Recipe, path: str = "") -> dict[str, Any]:
     """By its path in a recipe, every setting with a default: the value that leaves it out of a key, as JSON has it."""
     values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
-        extra, where = field.json_schema_extra, f"{path}{name}"
-        default = field.get_default(call_default_factory=True)
-        if isinstance(extra, dict) and UNUSED in extra:
-            default = extra[UNUSED]
+        where, default = f"{path}{name}", field.get_default(call_default_factory=True)
         inner = list(models(field.annotation))
         for each in inner:
             values |= defaults(each, f"{where}{branch(each)}.")
@@ -54,14 +50,21 @@ def defaults(model: type[BaseModel] = Recipe, path: str = "") -> dict[str, Any]:
     return values
 
 
-def test_no_default_has_changed_in_silence() -> None:
+def changed() -> dict[str, tuple[Any, Any]]:
+    """By path, defaults that were and are."""
     kept, declared = json.loads(KEPT.read_text()), defaults()
+    return {name: (kept[name], value) for name, value in declared.items() if name in kept and kept[name] != value}
+
+
+def test_no_default_has_changed_in_silence() -> None:
+    declared = defaults()
     assert len(declared) > 200, "the walk over all settings finds them"
-    changed = {name: (kept[name], value) for name, value in declared.items() if name in kept and kept[name] != value}
-    assert not changed, "declare the old value by `changed_default`"
-    missing = sorted(set(declared) - set(kept))
+    assert not changed(), "leave the default, and declare the new one by `changed_default`"
+    missing = sorted(set(declared) - set(json.loads(KEPT.read_text())))
     assert not missing, "new settings: `python -m tests.pipeline.recipe.test_defaults` adds them"
 
 
 if __name__ == "__main__":
+    if differing := changed():
+        raise SystemExit(f"changed: {differing}; leave these defaults, and declare the new ones by changed_default")
     KEPT.write_text(json.dumps(defaults(), indent=1, sort_keys=True) + "\n")
