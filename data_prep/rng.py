@@ -9,7 +9,7 @@ before, and two differently named draws are unrelated. There is no state to save
     bits   = absorb(absorb(absorb(absorb(key, epoch), sample), draw), position)
 
 mix and γ are those of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
-generators", . 5). With everything but the last word fixed, `absorb` is a bijection: the positions
+generators", section 5). With everything but the last word fixed, `absorb` is a bijection: the positions
 of one draw never repeat a value.
 """
 

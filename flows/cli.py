@@ -153,7 +153,12 @@ def stats(
 
 @app.command()
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Artifact of an anomaly job, or a detector's folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Name of a recipe (its best detector), key of an anomaly job, or a detector's folder."
+        ),
+    ],
     files: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders or globs of rows or documents.")],
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="FILE", help="Arrow file for the scores of all rows.")

@@ -57,7 +57,10 @@ def detector_of(model: str, home: Home) -> Path:
             return folder
     if path.exists():
         raise UserError(f"{model} holds no detector; give the artifact of an anomaly job, or its folder {DETECTOR}.")
-    folder = home.store().resolve(model).path / DETECTOR
+    try:
+        folder = home.store().resolve(model).path / DETECTOR
+    except UserError as error:
+        raise UserError(f"{model!r} is no recipe that has a detector, no folder, and no key: {error}") from None
     if not (folder / FILE).is_file():
         raise UserError(
             f"{model} holds no detector: it is no anomaly job, or too few normal rows were held out for a threshold, "

@@ -129,7 +129,10 @@ class TrainConfig(Settings):
     decay_steps: int = Field(default=0, ge=0, description="Last steps, in which warmup-stable-decay comes down.")
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
     warmup: float | None = Field(
-        default=None, ge=0, lt=1, description="Instead: their share of the steps, rounded to whole ones."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Instead: warm-up as a share of the steps (0.1: a tenth of them), rounded to whole ones.",
     )
     players: dict[str, PlayerConfig] = Field(
         default_factory=dict, description="By name of a network of the objective: its own optimizer settings."

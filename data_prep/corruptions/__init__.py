@@ -1,7 +1,15 @@
 """From x to what a network sees (x′) and must predict (x″): one file each, pure functions of rows and keyed draws.
 
 `CORRUPTIONS` maps a kind to its module, which has `Config`, its settings, and `build(config, specials)`. Adding a
-corruption is its file and one line here. Nothing here knows networks.
+corruption is its file, one line here and a case in `tests/data_prep/corruptions/test_table.py`. It knows ids and
+`Specials`, not what ids spell; `sesame plan` builds it with specials that are made up. Nothing here knows networks.
+
+What an objective learns from is a corruption's `targets`, by the columns that it leaves:
+
+    clean      `input` is x and x″; `seen`, where it is there, is x′
+    sparse     `seen`, and what stood at `target_positions` (ids in `target_ids`; of frames, in `input`)
+    sequence   `seen`, and a sequence of its own, `target_tokens`
+    views      `input`, and the parameters of two views of it
 """
 
 from __future__ import annotations

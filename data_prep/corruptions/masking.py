@@ -1,7 +1,7 @@
 """Masked language modelling: x ──► what the network sees (x′), what it must predict (x″).
 
 `corrupt` is a pure function of each row and of the row's keyed draws, so splitting, reordering or
-joining batches changes nothing. The definitions are BERT's (Devlin et al. 2018, . 3.1, and the code
+joining batches changes nothing. The definitions are BERT's (Devlin et al. 2018, section 3.1, and the code
 published with it):
 
     budget   min(max_predictions, max(1, round(rate · length))): an exact count per sequence, halves

@@ -53,7 +53,7 @@ def permute(i: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
     """Where a keyed permutation of 0 … n-1 sends i: int64. All broadcast; 0 ≤ i < n ≤ 2⁶².
 
     A Feistel network on the smallest power of two that holds n, repeated until it lands below n
-    (cycle walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains", . 4). Under two
+    (cycle walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4). Under two
     rounds on average, but many for an n far below the smallest network, which is a table then.
     """
     i, n, key = np.broadcast_arrays(np.asarray(i, np.int64), np.asarray(n, np.int64), np.asarray(key, np.uint64))
@@ -128,7 +128,7 @@ def quotas(weights: Sequence[float], slots: int = SLOTS) -> np.ndarray:
 def mixing_weights(rows: Sequence[int], temperature: float) -> list[float]:
     """Shares ∝ rows^temperature. 1 reads all rows equally often, 0 gives all corpora the same share.
 
-    0.3 is what multilingual models raise their small languages with (Conneau et al. 2020, "XLM-R", . 3.1, their α).
+    0.3 is what multilingual models raise their small languages with (α in Conneau et al. 2020, "XLM-R", section 3.1).
     """
     return [float(count) ** temperature for count in rows]
 

@@ -12,8 +12,8 @@ What stands around a text is its `frame`: [CLS] … [SEP] as here, [BOS] … [EO
 corpus, the config, the seed and the epoch, not on which documents are composed together. Only `pack`,
 which then puts several of these sequences into each row, and stream take those composed together.
 
-Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, . 4.2); nsp is BERT's (Devlin et al.
-2018, . 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
+Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, section 4.2); nsp is BERT's (Devlin et al.
+2018, section 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
 . 3.1), except that a chunk of one sentence is skipped instead of becoming a random pair.
 """
 

@@ -118,7 +118,7 @@ def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
     described = published_systems.SYSTEMS[name]
     tree = Tree(Text(described.name, "bold").append(f"  {described.title}", "not bold default"), guide_style="dim")
     if described.recipe:
-        tree.add(_fact("trains", "").append(f"here: sesame run {described.recipe}", "green"))
+        tree.add(_fact("trains", "").append(f"here, by its objective: sesame run {described.recipe}", "green"))
     else:
         tree.add(_fact("trains", "").append(f"not in this version, which lacks {described.lacks}", "yellow"))
     count = described.network.parameters()

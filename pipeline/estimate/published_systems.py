@@ -36,8 +36,6 @@ class System:
         return sum(3 * tokens * self.network.forward_flops(length, self.predicted) for length, tokens in self.phases)
 
 
-CAUSAL = "a causal language model's objective"
-SPANS = "an encoder-decoder's objective"
 NOT_TOLD = "budget not published: 20 tokens a parameter (Hoffmann et al. 2022, arXiv:2203.15556)"
 
 SYSTEMS = {
@@ -87,7 +85,7 @@ SYSTEMS = {
             corpus=9e9,
             published=1.542e9,
             sources=("Radford et al. 2019, table 2; WebText, 40 GB of text: about 9 B tokens", NOT_TOLD),
-            lacks=CAUSAL,
+            recipe="gpt --scale large",
         ),
         System(
             "megatron-8b",
@@ -97,7 +95,7 @@ SYSTEMS = {
             corpus=43e9,
             published=8.3e9,
             sources=("Shoeybi et al. 2019, arXiv:1909.08053, table 2 and section 4.2: 300k steps of 512 rows; 174 GB",),
-            lacks=CAUSAL,
+            recipe="gpt --scale large",
         ),
         System(
             "t5-11b",
@@ -108,7 +106,7 @@ SYSTEMS = {
             published=11e9,
             sources=("Raffel et al. 2019, arXiv:1910.10683, sections 3.1.2 and 3.7: 1M steps of 2¹¹ rows; C4, 745 GB",),
             predicted=114 / 512,
-            lacks=SPANS,
+            recipe="t5 --scale large",
         ),
         System(
             "turing-nlg-17b",
@@ -118,7 +116,7 @@ SYSTEMS = {
             corpus=43e9,
             published=17e9,
             sources=("Rosset 2020, Microsoft Research blog: 300k steps of 512 rows, Megatron-LM's data",),
-            lacks=CAUSAL,
+            recipe="gpt --scale large",
         ),
         System(
             "gpt3-175b",
@@ -128,7 +126,7 @@ SYSTEMS = {
             corpus=238e9,
             published=175e9,
             sources=("Brown et al. 2020, arXiv:2005.14165, tables 2.1, 2.2 and D.1",),
-            lacks=CAUSAL,
+            recipe="gpt --scale large",
         ),
         System(
             "switch-1.6t",
@@ -142,7 +140,7 @@ SYSTEMS = {
                 "days leave out what workers send each other for the experts",
             ),
             predicted=114 / 512,
-            lacks=f"{SPANS} and experts",
+            lacks="experts",
         ),
     )
 }

@@ -116,7 +116,7 @@ def _corruption(recipe: Recipe) -> Iterator[Problem]:
     why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(targets)} ones"
     if corruption.targets in targets:
         why = f"changes {corruption.items}, and {recipe.data.kind} data have none"
-    yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(fitting)}"
+    yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(map(repr, fitting))}"
 
 
 def _special_tokens(recipe: Recipe) -> Iterator[Problem]:

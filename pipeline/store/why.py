@@ -45,9 +45,17 @@ def explain(
     inputs: Mapping[str, Artifact | None],
     artifacts: Iterable[Artifact],
 ) -> str:
-    """Differences from the most similar artifact of this stage, the latest among equals; "never made" without one."""
+    """Differences from the most similar artifact of this stage, the latest among equals; "never made" without one.
+
+    Artifacts of recipes of other names, or of other kinds of data, are not similar.
+    """
+
+    def comparable(artifact: Artifact) -> bool:
+        same = (artifact.config.get(name) == config.get(name) for name in ("name", "kind"))
+        return artifact.stage == stage.name and all(same)
+
     candidates = sorted(
-        (artifact for artifact in artifacts if artifact.stage == stage.name),
+        filter(comparable, artifacts),
         key=lambda artifact: artifact.manifest["attempt"],
         reverse=True,
     )

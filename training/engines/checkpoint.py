@@ -141,7 +141,8 @@ def at(root: Path, step: int, worker: Worker) -> Checkpoint:
         )
     damage = [problem for problems in worker.gather(damaged(chosen[-1], worker)) for problem in problems]
     if damage:
-        raise UserError(f"{chosen[-1].folder}: damaged: {damage[0]}; choose another step.")
+        others = ", ".join(str(other.position.step) for other in checkpoints if other.position.step != step) or "none"
+        raise UserError(f"{chosen[-1].folder}: damaged: {damage[0]}; choose another step, there are {others}.")
     return chosen[-1]
 
 

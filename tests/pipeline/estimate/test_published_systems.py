@@ -7,6 +7,7 @@ import pytest
 from data_prep.errors import UserError
 from pipeline.estimate import cluster
 from pipeline.estimate.published_systems import SYSTEMS
+from pipeline.recipe.load import load
 from training.monitor.peak_flops import GPU_PEAKS
 
 
@@ -64,3 +65,11 @@ def test_what_fits_nowhere_is_said() -> None:
 
 def test_every_kind_of_gpu_has_a_size_and_a_peak() -> None:
     assert set(cluster.GPU_BYTES) == set(GPU_PEAKS)
+
+
+def test_systems_whose_objective_is_there_say_so() -> None:
+    assert {name for name, system in SYSTEMS.items() if system.lacks} == {"elmo-94m", "switch-1.6t"}
+    for system in SYSTEMS.values():
+        if system.recipe:
+            name, _, scale = system.recipe.split()
+            load(name, scale)

@@ -317,11 +317,11 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
         ),
         (
             ["corruption.kind=none"],
-            "corruption.kind: 'none' gives clean targets, and 'masked-lm' learns from sparse ones; choose masked-lm",
+            "corruption.kind: 'none' gives clean targets, and 'masked-lm' learns from sparse ones; choose 'masked-lm'",
         ),
         (
             ["objective.name=gpt", "network.architecture=gpt2", "corruption.kind=gaussian"],
-            "corruption.kind: 'gaussian' changes values, and text data have none; choose none",
+            "corruption.kind: 'gaussian' changes values, and text data have none; choose 'none'",
         ),
         (["objective.name=gpt"], "network.architecture: 'bert' does not predict a token from those before it alone"),
         (
