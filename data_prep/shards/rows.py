@@ -5,8 +5,8 @@ token ids, segments, frames) or a plain array whose first axis is the row (label
 Nothing here knows what the values mean, except `Specials`, which names the token ids that are not
 text.
 
-    input           Ragged or [R, …]       x, the example, and x″ where the target is the clean example: token ids (uint16
-                                           or uint32), values, frames
+    input           Ragged or [R, …]       x, the example (and x″ where that is the clean example): ids (uint16 or
+                                           uint32), values, frames
     seen            like input             x′, what the network sees; where there is none, it sees `input`
     target_positions, target_ids           x″, sparse: Ragged uint16, rising, and dtype of `input`. `input` may be
                                            left out beside them: `seen` with the targets put back
