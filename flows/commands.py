@@ -313,6 +313,10 @@ def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
     alarms = f"{outcome['alarms']:,} alarm{'' if outcome['alarms'] == 1 else 's'}"
     hint = " (the column `rejected` says why)" if outcome["rejected"] else ""
     out.print(f"{outcome['rows']:,} rows, {alarms}, {outcome['rejected']:,} rows that could not be read{hint}")
+    if "out" in outcome:
+        from flows.show.scores import show_alarms
+
+        show_alarms(Path(outcome["out"]).expanduser(), out)
     for line in outcome.get("news", []):
         out.print(Text(line, "yellow"))
 

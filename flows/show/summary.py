@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.gate import DETECTOR
 from pipeline.home import Home
 from pipeline.recipe.load import recipes
 from pipeline.reports.report import Report, read
@@ -28,8 +30,9 @@ def summarise(home: Home, run: Run, console: Console) -> None:
     if all(record.reused for record in run.stages.values()):
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
     console.print(_pretraining(report))
-    for name in report["downstream"]:
-        _show(read(Path(run.stages[name].path)), console)
+    jobs = [read(Path(run.stages[name].path)) for name in report["downstream"]]
+    for job in jobs:
+        _show(job, console)
     console.print()
     console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"), soft_wrap=True)
     console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"), soft_wrap=True)
@@ -41,7 +44,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
             Text(f"MLflow did not take {run.unsent} records yet; they are kept and sent by the next run.", "yellow")
         )
     console.print(Text("\nTry next", "bold"))
-    for line in _next_steps(run):
+    for line in _next_steps(run, jobs):
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
@@ -65,11 +68,13 @@ def _show(job: Report, console: Console) -> None:
     console.print(Text(job.verdict))
 
 
-def _next_steps(run: Run) -> list[str]:
+def _next_steps(run: Run, jobs: Sequence[Report]) -> list[str]:
     steps = [
         f"sesame inspect {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
         "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",
     ]
+    if any(candidate.kind == DETECTOR for job in jobs for candidate in job.candidates):
+        steps.append(f"sesame score {run.recipe} FILES --out scores.arrow    scores, flags and reasons of other rows")
     larger = _larger_scale(run.recipe, run.scale)
     if larger:
         steps.append(f"sesame run {run.recipe} --scale {larger}    a larger network, trained for longer")

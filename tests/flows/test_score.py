@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from data_prep.errors import UserError
 from flows import commands
 from flows import score as scores
+from flows.show.scores import MOST_ROWS, show_alarms
 from pipeline.home import Home
 from pipeline.scoring import score_files
 from pipeline.scoring.ledger import Ledger, ScoringPass
@@ -63,6 +66,18 @@ def test_nothing_scored_of_all_that_was_given_is_a_failure(
     output = capsys.readouterr().out
     assert json.loads(output)["rejected"] == 2 if as_json else "2 rows that could not be read" in output
     commands.score(str(model), [str(inbox(tmp_path / "in", 3))], str(tmp_path / "out.arrow"), None, None, as_json)
+
+
+def test_the_most_unusual_rows_are_shown_with_their_reasons(tmp_path: Path) -> None:
+    model, files = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 40, moved=8.0)
+    out = tmp_path / "scores.arrow"
+    tally = scores.to_file(model, [str(files)], out, tmp_path, print)
+    console = Console(file=io.StringIO(), width=100)
+    show_alarms(out, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 1 + MOST_ROWS + 1 and lines[-1] == f"… {tally.alarms - MOST_ROWS} more"
+    highest = pa.ipc.open_file(str(out)).read_all().sort_by([("score", "descending")]).slice(0, 1).to_pylist()[0]
+    assert f" {highest['position']} " in lines[1] and f"{highest['reasons'][0]['column']} " in lines[1]
 
 
 def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,33 @@
+"""The most unusual rows of a file of scores, and why they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_prep.arrow import pc
+from flows.show.readable import plain
+
+MOST_ROWS, MOST_REASONS = 5, 3
+
+
+def show_alarms(path: Path, out: Console) -> None:
+    """Print the flagged rows with the highest scores: where they stand, and the largest shares of their scores."""
+    with pa.memory_map(str(path)) as file:
+        scores = pa.ipc.open_file(file).read_all()
+        alarms = scores.filter(pc.fill_null(scores["flag"], False))
+        if not len(alarms):
+            return
+        rows = alarms.sort_by([("score", "descending")]).slice(0, MOST_ROWS).to_pylist()
+    table = Table("source", "row", "score", "share of it that would go if it were usual", box=None, header_style="bold")
+    for row in rows:
+        reasons = sorted(row["reasons"] or (), key=lambda reason: -reason["share"])[:MOST_REASONS]
+        shares = ", ".join(f"{plain(reason['column'])} {reason['share']:.0%}" for reason in reasons)
+        table.add_row(*map(Text, (plain(row["source"]), f"{row['position']:,}", f"{row['score']:.4g}", shares)))
+    out.print(table)
+    if len(alarms) > MOST_ROWS:
+        out.print(Text(f"… {len(alarms) - MOST_ROWS:,} more", "dim"))
