@@ -15,6 +15,7 @@ def training_settings(recipe: Any) -> dict[str, Any]:
     """All settings that change the result of training, without default sections; the precision is resolved."""
     sections = {name: identity(getattr(recipe, name)) for name in SECTIONS}
     sections["train"]["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
+    sections["networks"] = {name: identity(network) for name, network in recipe.networks.items()}
     settings = {name: section for name, section in sections.items() if section}
     version = module_of(recipe.objective.name).VERSION
     return {

@@ -61,6 +61,7 @@ class Job(Settings):
     corruption: AnyCorruption
     order: OrderConfig = Field(default_factory=OrderConfig)
     network: NetworkConfig
+    networks: dict[str, NetworkConfig] = Field(default_factory=dict)
     objective: ObjectiveConfig
     train: TrainConfig
     seed: int = 0
@@ -93,7 +94,7 @@ def train(job: Job, worker: Worker) -> dict[str, Any]:
     open_table = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
     preprocessor = Path(job.preprocessor) if job.preprocessor else None
     facts = facts_of(job.kind, open_table(job.corpora[0].folder), preprocessor)
-    objective = objectives.build(job.objective, {"model": job.network}, facts, worker.device.type)
+    objective = objectives.build(job.objective, {"model": job.network, **job.networks}, facts, worker.device.type)
     sources = list(dict.fromkeys(corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]))
     if len(sources) == 1:
         sources = []

@@ -168,7 +168,7 @@ def _phases(recipe: Recipe, facts: DataFacts) -> list[TrainingPhase]:
 
 
 def _price(recipe: Recipe, phase: TrainingPhase, rows: int, precision: str, device: str) -> Cost:
-    networks = {"model": recipe.network}
+    networks = {"model": recipe.network, **recipe.networks}
     return price(recipe.objective, networks, phase.facts, phase.corruption, rows, precision, device)
 
 
@@ -179,6 +179,7 @@ def _benchmark(
     return StepBenchmark(
         objective=recipe.objective,
         network=recipe.network,
+        networks=recipe.networks,
         facts=PlainFacts.of(phase.facts),
         corruption=phase.corruption,
         augment=recipe.augment,

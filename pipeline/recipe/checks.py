@@ -11,6 +11,7 @@ from pipeline import downstream
 from training import objectives
 from training.config import placement_problems
 from training.models.text.architectures import packing_problems, position_problems
+from training.objectives import MODEL
 
 if TYPE_CHECKING:
     from pipeline.recipe.recipe import Recipe
@@ -96,7 +97,16 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
     if name not in learning:
         yield "objective.name", f"{name!r} does not learn from {kind} data; choose {', '.join(learning)}"
         return
-    yield from objectives.problems(recipe.objective, {"model": recipe.network})
+    names = objectives.network_names(name)
+    wrong = [f"networks.{other}" for other in recipe.networks if other not in names or other == MODEL]
+    missing = [f"networks.{other}" for other in names if other not in (MODEL, *recipe.networks)]
+    for path in wrong:
+        yield path, f"objective {name!r} has no other network of that name; it has {', '.join(names)}"
+    for path in missing:
+        yield path, f"missing; objective {name!r} needs it beside network"
+    if wrong or missing:
+        return
+    yield from objectives.problems(recipe.objective, {MODEL: recipe.network, **recipe.networks})
     for option, wanted in objectives.composed(recipe.objective).items():
         if recipe.compose and recipe.compose.kind != wanted:
             value = getattr(recipe.objective.options, option)

@@ -61,7 +61,9 @@ class Recipe(Settings):
     order: OrderConfig = Field(default_factory=OrderConfig)
     """The order of samples."""
     network: NetworkConfig
-    """What is trained."""
+    """What is trained; to the objective, its network `model`."""
+    networks: dict[str, NetworkConfig] = Field(default_factory=dict)
+    """The objective's other networks, by name, where it has several."""
     objective: Objective
     """The loss."""
     train: TrainConfig

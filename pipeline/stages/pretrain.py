@@ -34,7 +34,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     placement = PlacementConfig.model_validate(dict(context.placement))
     job = Job.model_validate(
         {
-            **{name: config[name] for name in ("kind", *SECTIONS, "seed") if name in config},
+            **{name: config[name] for name in ("kind", *SECTIONS, "networks", "seed") if name in config},
             "corpora": _mixture("train", config, shards),
             "longer": _mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,

@@ -95,6 +95,7 @@ class StepBenchmark(Settings):
 
     objective: ObjectiveConfig
     network: NetworkConfig
+    networks: dict[str, NetworkConfig] = Field(default_factory=dict)
     facts: PlainFacts
     corruption: AnyCorruption
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
@@ -116,7 +117,7 @@ class StepBenchmark(Settings):
         from training.objectives import build
 
         data = self.facts.data()
-        objective = build(self.objective, {"model": self.network}, data, "cpu")
+        objective = build(self.objective, {"model": self.network, **self.networks}, data, "cpu")
         count = max(1, min(self.rows, MOST_ROWS, SHARD_VALUES // self.facts.row_values))
         rows = example(objective, count, data.specials, self.corruption, at="shards")
         writer = ShardWriter(Path(tempfile.mkdtemp(dir=folder)), count)

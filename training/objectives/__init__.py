@@ -6,9 +6,10 @@ A module of an objective is imported without torch. It has
     VERSION       part of a training's key: raised when the same settings come to mean another network or loss
     check         (options, networks) ↦ problems as (path, text), before anything runs; not all have one
     composed      options ↦ by option, the compose.kind that it needs; few have one
+    NETWORKS      names of its networks as recipes have them, `model` among them; left out where that is all
     build         (options, networks, data, device) ↦ the `Objective`
 
-`networks` are network settings by name, {"model": …} where there is one.
+`networks` are network settings by name: "model" is the recipe's `network`, others come from its `networks`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class ObjectiveEntry:
     roles: tuple[str, ...] = ()
 
 
+MODEL = "model"  # the network of an objective that has one
 _ARRAYS = ("table", "images")
 
 OBJECTIVES: dict[str, ObjectiveEntry] = {
@@ -69,6 +71,11 @@ def entry_of(name: str) -> ObjectiveEntry:
 def module_of(name: str) -> Any:
     """The named objective's module. Raises UserError where there is none."""
     return import_module(entry_of(name).module)
+
+
+def network_names(name: str) -> tuple[str, ...]:
+    """Names of the networks that the named objective builds from settings."""
+    return getattr(module_of(name), "NETWORKS", (MODEL,))
 
 
 def learning_from(kind: str) -> list[str]:
