@@ -17,11 +17,11 @@ def training_settings(recipe: Any) -> dict[str, Any]:
     sections["train"]["precision"] = resolve_precision(recipe.train.precision, recipe.placement.device)
     sections["networks"] = {name: identity(network) for name, network in recipe.networks.items()}
     settings = {name: section for name, section in sections.items() if section}
-    version = module_of(recipe.objective.name).VERSION
+    versions = {"objective": module_of(recipe.objective.name).VERSION, "corruption": recipe.corruption.VERSION}
     return {
         "name": recipe.name,
         "kind": recipe.data.kind,
         **settings,
-        **({"objective_version": version} if version > 1 else {}),
+        **{f"{section}_version": version for section, version in versions.items() if version > 1},
         "seed": recipe.seed,
     }

@@ -62,6 +62,8 @@ class CorruptionConfig(BaseModel):
         default="load", description="Corrupt rows anew as they are read, or once and for all when shards are written."
     )
 
+    VERSION: ClassVar[int] = 1
+    """Part of the keys of what it changes: raised when the same settings come to mean another corruption."""
     targets: ClassVar[Targets]
     """What x″ is: sparse positions and ids, a sequence, the clean example, or other views of it."""
     items: ClassVar[Literal["any", "ids", "values"]] = "any"

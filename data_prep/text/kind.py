@@ -125,6 +125,8 @@ class TextKind(Kind):
         settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": compose}
         if written:
             settings["corruption"] = identity(masking)
+            if masking.VERSION > 1:
+                settings["corruption_version"] = masking.VERSION
         if longer:
             settings[LONGER] = {"length": masking.raw_length(longer.length)}
             if written:

@@ -20,11 +20,15 @@ def test_sections_of_defaults_are_left_out(tmp_path: Path) -> None:
     assert settings["objective"] == {"name": "autoencoder"}
 
 
-def test_another_version_of_the_objective_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_objective_or_corruption_is_another_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = load(tiny_arrays.recipe(tmp_path))
     before = training_settings(recipe)
     monkeypatch.setattr(autoencoder, "VERSION", 2)
     assert training_settings(recipe) == {**before, "objective_version": 2}
+    monkeypatch.setattr(type(recipe.corruption), "VERSION", 3)
+    assert training_settings(recipe) == {**before, "objective_version": 2, "corruption_version": 3}
 
 
 def test_an_objective_may_have_several_networks_and_gets_them_by_name(
