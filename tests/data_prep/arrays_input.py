@@ -31,9 +31,9 @@ def ingested(
     rows = sum(len(ArrayCorpus(out, name)) for name in SPLITS)
     assert summary["rows"] == summary["kept"] + summary["rejected"]
     assert (rows, len(bad)) == (summary["kept"], summary["rejected"])
-    assert sum(one["rows"] for one in summary["splits"].values()) == rows
-    for one in bad:
-        assert one["source"] and one["position"] >= 1 and one["reason"], one
+    assert sum(counts["rows"] for counts in summary["splits"].values()) == rows
+    for reject in bad:
+        assert reject["source"] and reject["position"] >= 1 and reject["reason"], reject
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     return summary
 
@@ -43,7 +43,7 @@ def rejected(folder: Path) -> list[dict[str, Any]]:
 
 
 def reasons(folder: Path) -> list[tuple[int, str]]:
-    return [(one["position"], one["reason"]) for one in rejected(folder)]
+    return [(reject["position"], reject["reason"]) for reject in rejected(folder)]
 
 
 def rows_of(folder: Path, split: str = "train") -> list[dict[str, Any]]:

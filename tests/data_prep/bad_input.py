@@ -35,10 +35,12 @@ def run(
     identity: str | None = None,
     **clean: Any,
 ) -> dict[str, Any]:
-    found = [SourceConfig(path=str(path), id_field=identity) for path in paths]
+    sources = [SourceConfig(path=str(path), id_field=identity) for path in paths]
     config = CleanConfig(**{"max_rejects": 1.0, **clean})
     held_out = SplitConfig(validation=split, test=split)
-    return ingest(found, config, held_out, 0, out, downloads or out.with_name(f"{out.name}-downloads"), workers=workers)
+    return ingest(
+        sources, config, held_out, 0, out, downloads or out.with_name(f"{out.name}-downloads"), workers=workers
+    )
 
 
 def texts(folder: Path) -> list[str]:

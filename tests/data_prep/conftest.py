@@ -25,12 +25,12 @@ OBJECTS = ["the treaty", "four ships", "a new tariff", "the debt of the war", "t
 
 def speech(number: int, sentences: int = 12) -> str:
     """Text that differs from document to document, with commas, questions and paragraphs."""
-    made = []
+    lines = []
     for i in range(sentences):
         k = number * 31 + i * 7
         parts = (SUBJECTS[k % 6], VERBS[k // 6 % 5], OBJECTS[k // 3 % 5])
-        made.append(f"{' '.join(parts)}, as in {1790 + (number + i) % 200}{'.?!'[i % 7 % 3]}")
-    return "\n\n".join(" ".join(made[i : i + 4]) for i in range(0, sentences, 4))
+        lines.append(f"{' '.join(parts)}, as in {1790 + (number + i) % 200}{'.?!'[i % 7 % 3]}")
+    return "\n\n".join(" ".join(lines[i : i + 4]) for i in range(0, sentences, 4))
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def make_corpus(tmp_path: Path, downloads: Path) -> Callable[..., Path]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with three sound documents, in which each test puts something bad."""
-    made = tmp_path / "texts"
-    made.mkdir()
-    (made / "0.txt").write_text(SOUND[0])
-    (made / "z.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SOUND[1:]))
-    return made
+    texts_folder = tmp_path / "texts"
+    texts_folder.mkdir()
+    (texts_folder / "0.txt").write_text(SOUND[0])
+    (texts_folder / "z.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SOUND[1:]))
+    return texts_folder
 
 
 @pytest.fixture

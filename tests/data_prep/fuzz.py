@@ -47,14 +47,14 @@ WORDS = (b"\x00", b"\xff\xfe", b"\xff" * 4, b"\xff" * 8, b"\x00" * 8, b"\x7f\xff
 def change(data: bytes, changes: Sequence[Change], other: bytes = b"", words: Sequence[bytes] = WORDS) -> bytes:
     """The bytes after all changes; `other`: valid bytes of which pieces come in."""
     out = bytearray(data)
-    for one in changes:
-        kind = KINDS[one.kind % len(KINDS)]
-        place = one.place % (len(out) + 1)
-        size = one.size % 64 + 1
+    for edit in changes:
+        kind = KINDS[edit.kind % len(KINDS)]
+        place = edit.place % (len(out) + 1)
+        size = edit.size % 64 + 1
         if kind == "flip" and place < len(out):
-            out[place] ^= 1 << one.value % 8
+            out[place] ^= 1 << edit.value % 8
         elif kind == "set" and place < len(out):
-            out[place] = one.value % 256
+            out[place] = edit.value % 256
         elif kind == "zero":
             out[place : place + size] = bytes(len(out[place : place + size]))
         elif kind == "cut":
@@ -64,12 +64,12 @@ def change(data: bytes, changes: Sequence[Change], other: bytes = b"", words: Se
         elif kind == "repeat":
             out[place:place] = out[place : place + size]
         elif kind == "splice" and other:
-            start = one.value * 7919 % len(other)
-            out[place : place + size] = other[start : start + one.size % len(other) + 1]
+            start = edit.value * 7919 % len(other)
+            out[place : place + size] = other[start : start + edit.size % len(other) + 1]
         elif kind == "insert":
-            out[place:place] = words[one.value % len(words)]
+            out[place:place] = words[edit.value % len(words)]
         elif kind == "grow":
-            out[place:place] = out[place : place + 8] * (one.size % 64)
+            out[place:place] = out[place : place + 8] * (edit.size % 64)
     return bytes(out[:LARGEST])
 
 
@@ -142,9 +142,9 @@ def check_rows(name: str, data: bytes) -> list[Any]:
     from data_prep.sources.records import Document, Fields, Reject
     from data_prep.text.formats.formats import read_opened
 
-    found = list(read_opened(lambda: io.BytesIO(data), len(data), name, Fields()))
-    assert found, "a file that yields nothing was lost without a word"
-    for row in found:
+    rows = list(read_opened(lambda: io.BytesIO(data), len(data), name, Fields()))
+    assert rows, "a file that yields nothing was lost without a word"
+    for row in rows:
         assert row.position >= 1 and row.source.startswith(name), row
         if isinstance(row, Document):
             assert row.text.strip() and row.name, row
@@ -153,7 +153,7 @@ def check_rows(name: str, data: bytes) -> list[Any]:
         else:
             assert isinstance(row, Reject) and row.reason, row
             (row.reason + row.excerpt + row.source).encode()
-    return found
+    return rows
 
 
 # -- shards -----------------------------------------------------------------------------------------------------------
@@ -210,11 +210,11 @@ def check_folder(kind: str, file: str, data: bytes | None, place: Path) -> bool:
             (place / name).write_bytes(content)
     try:
         if kind == "shards":
-            found = Shards(place).read(np.arange(50))
+            rows = Shards(place).read(np.arange(50))
             assert Shards(place).verify() == []
-            assert np.array_equal(found["input"].values, _rows()["input"].values)
-            assert np.array_equal(found["input"].offsets, _rows()["input"].offsets)
-            assert np.array_equal(found["document"], _rows()["document"])
+            assert np.array_equal(rows["input"].values, _rows()["input"].values)
+            assert np.array_equal(rows["input"].offsets, _rows()["input"].offsets)
+            assert np.array_equal(rows["document"], _rows()["document"])
         else:
             corpus = TokenCorpus.open(place)
             assert corpus.tokens.tolist() == list(range(30)) and corpus.document_offsets.tolist() == [0, 4, 4, 10]
@@ -379,8 +379,8 @@ def _signature(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).parent.name in ("data_prep", "pipeline")
     ]
-    said = re.sub(r"'.*'|[\d.]+|0x[0-9a-f]+|position.*", "…", str(error)[:80])
-    return f"{type(error).__name__} at {ours[-1] if ours else '?'}: {said}"
+    message = re.sub(r"'.*'|[\d.]+|0x[0-9a-f]+|position.*", "…", str(error)[:80])
+    return f"{type(error).__name__} at {ours[-1] if ours else '?'}: {message}"
 
 
 if __name__ == "__main__":

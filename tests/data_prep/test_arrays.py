@@ -50,18 +50,18 @@ def inputs(folder: Path, split: str) -> set[tuple[Any, ...]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "tables"
-    made.mkdir()
+    tables_folder = tmp_path / "tables"
+    tables_folder.mkdir()
     for number in range(4):
-        (made / f"{number}.csv").write_text(table(50, 40 * number))  # ten rows of each are those of the next
-    return made
+        (tables_folder / f"{number}.csv").write_text(table(50, 40 * number))  # ten rows of each are those of the next
+    return tables_folder
 
 
 def test_a_corpus_of_a_table(tmp_path: Path, folder: Path) -> None:
     summary = ingested(folder, out=tmp_path / "out", config=TableConfig(target="label"), split=0.1)
     assert (summary["rows"], summary["kept"], summary["duplicates"]) == (200, 170, 30)
     assert summary["reasons"] == {"duplicate": 30}
-    assert {name: one["rows"] for name, one in summary["splits"].items()} == {
+    assert {name: split["rows"] for name, split in summary["splits"].items()} == {
         "train": 136,
         "validation": 17,
         "test": 17,
@@ -327,9 +327,9 @@ def test_keys_say_what_a_row_holds(values: list[tuple[Any, ...]], cut: int) -> N
     [("1", 1), ("+5", 5), ("-2.5e3", -2500), (".5", 0.5), ("5.", 5), ("1_0", None), ("0x10", None), ("1,5", None)],
 )
 def test_what_is_a_number(text: str, value: float | None) -> None:
-    found, bad = numbers(pa.array([text, None, "x"]))
+    parsed, bad = numbers(pa.array([text, None, "x"]))
     assert bad.tolist() == [value is None, False, True]
-    assert np.isnan(found[0]) if value is None else found[0] == value
+    assert np.isnan(parsed[0]) if value is None else parsed[0] == value
     alone, none_bad = numbers(pa.array([text]))
     assert none_bad[0] == (value is None) and (value is None or alone[0] == value)
 
@@ -339,7 +339,7 @@ def test_rejects_of_a_large_table_are_bounded(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.csv").write_text("x\n" + "".join(f"{n}\n" for n in range(1000)))
     ingested(*(tmp_path / f"{number}.csv" for number in range(3)), out=tmp_path / "out", config=TableConfig())
-    found = rejected(tmp_path / "out")
-    assert len(found) == 2000
-    assert found[0] == {"source": "1.csv", "position": 2, "reason": "duplicate of 0.csv:2", "excerpt": ""}
-    assert found[-1]["reason"] == "duplicate of 0.csv:1001" and found[-1]["source"] == "2.csv"
+    rejects = rejected(tmp_path / "out")
+    assert len(rejects) == 2000
+    assert rejects[0] == {"source": "1.csv", "position": 2, "reason": "duplicate of 0.csv:2", "excerpt": ""}
+    assert rejects[-1]["reason"] == "duplicate of 0.csv:1001" and rejects[-1]["source"] == "2.csv"

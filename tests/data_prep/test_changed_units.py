@@ -71,8 +71,8 @@ def test_files_that_come_go_and_change_give_what_a_fresh_start_gives(
     folder.mkdir()
 
     def content() -> bytes:
-        made = "".join(line(prose(draw.randrange(60))) for _ in range(draw.randrange(1, 20)))
-        return made.encode() + draw.choice([b"", b"nonsense\n", b'{"text": ""}\n'])
+        text = "".join(line(prose(draw.randrange(60))) for _ in range(draw.randrange(1, 20)))
+        return text.encode() + draw.choice([b"", b"nonsense\n", b'{"text": ""}\n'])
 
     def add() -> None:
         name = f"{draw.randrange(1000):03d}" + draw.choice([".jsonl", ".jsonl", ".txt", ".jsonl.gz", ".jsonl.xz"])
@@ -83,18 +83,18 @@ def test_files_that_come_go_and_change_give_what_a_fresh_start_gives(
         add()
     for step in range(8):
         known = sorted(folder.iterdir())
-        one = draw.choice(known)
+        chosen = draw.choice(known)
         match draw.randrange(6):
             case 0 | 1:
                 add()
             case 2 if len(known) > 2:
-                one.unlink()
+                chosen.unlink()
             case 3:
-                one.rename(one.with_name(f"{draw.randrange(1000):03d}{''.join(one.suffixes)}"))
-            case 4 if one.suffix == ".jsonl":
-                one.write_bytes(one.read_bytes() + line(prose(step)).encode())
+                chosen.rename(chosen.with_name(f"{draw.randrange(1000):03d}{''.join(chosen.suffixes)}"))
+            case 4 if chosen.suffix == ".jsonl":
+                chosen.write_bytes(chosen.read_bytes() + line(prose(step)).encode())
             case _:
-                os.utime(one)  # only looks new
+                os.utime(chosen)  # only looks new
         before = {path.name for path in units_of(downloads).glob("*")}
         planned = plan([SourceConfig(path=str(folder))], CleanConfig(max_rejects=1.0), tmp_path / "unused")
         seen.clear()
@@ -112,9 +112,9 @@ def test_a_changed_cache_of_digests_changes_no_row(tmp_path: Path, many: Path, c
     run(many, out=tmp_path / "one", **places)
     path = tmp_path / "downloads" / "digests.json"
     known = json.loads(path.read_text())
-    for found in known.values():
-        if isinstance(found, list):
-            found[1] = [found[1][0] + 500, *found[1][1:]] if change == "moved" else found[1][:2]
+    for entry in known.values():
+        if isinstance(entry, list):
+            entry[1] = [entry[1][0] + 500, *entry[1][1:]] if change == "moved" else entry[1][:2]
     path.write_text(json.dumps(known))
     run(many, out=tmp_path / "two", **places)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")

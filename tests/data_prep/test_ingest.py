@@ -89,10 +89,10 @@ def texts(tmp_path: Path) -> list[Path]:
 
 
 def test_processes_give_the_same_bytes(tmp_path: Path, texts: list[Path], small_units: None) -> None:
-    summary, one = make(tmp_path, *texts, out="one")
-    again, two = make(tmp_path, *texts, out="two", workers=Workers(2))
-    assert contents(one) == contents(two) and summary == again
-    assert len(list((one / "train").iterdir())) > 5
+    summary, alone = make(tmp_path, *texts, out="one")
+    again, together = make(tmp_path, *texts, out="two", workers=Workers(2))
+    assert contents(alone) == contents(together) and summary == again
+    assert len(list((alone / "train").iterdir())) > 5
     assert (summary["rows"], summary["kept"], summary["duplicates"]) == (70, 66, 2)
 
 
@@ -117,13 +117,13 @@ def test_the_size_of_units_does_not_show_in_the_documents(tmp_path_factory: pyte
 def test_a_ray_cluster_gives_the_same_bytes(tmp_path: Path, texts: list[Path], small_units: None) -> None:
     import ray
 
-    _, one = make(tmp_path, *texts, out="one")
+    _, local = make(tmp_path, *texts, out="one")
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        _, two = make(tmp_path, *texts, out="two", workers=Workers(1, ray="auto"))
+        _, clustered = make(tmp_path, *texts, out="two", workers=Workers(1, ray="auto"))
     finally:
         ray.shutdown()
-    assert contents(one) == contents(two)
+    assert contents(local) == contents(clustered)
 
 
 def _dies(number: int) -> int:
@@ -180,10 +180,10 @@ def test_new_files_alone_are_read(tmp_path: Path, read: list[str], monkeypatch: 
         (folder / f"{number}.txt").write_text(prose(number))
     (folder / "08.txt").write_text(prose(99))
     shutil.rmtree(tmp_path / "out")
-    _, found = make(tmp_path, folder)
+    _, updated = make(tmp_path, folder)
     assert {"texts/17.txt", "texts/41.txt", "texts/08.txt"} <= set(read)
     assert len(read) < 12  # a file shares its unit with a few others
-    assert contents(found) == contents(make(tmp_path, folder, out="fresh")[1])
+    assert contents(updated) == contents(make(tmp_path, folder, out="fresh")[1])
 
 
 def test_a_run_that_was_ended_goes_on(tmp_path: Path, texts: list[Path], read: list[str], small_units: None) -> None:
@@ -202,8 +202,8 @@ def test_a_run_that_was_ended_goes_on(tmp_path: Path, texts: list[Path], read: l
             make(tmp_path, *texts)
     before = list(read)
     read.clear()
-    _, found = make(tmp_path, *texts)
-    assert contents(found) == contents(whole)
+    _, resumed = make(tmp_path, *texts)
+    assert contents(resumed) == contents(whole)
     assert set(before) | set(read) == set(everything) and len(read) < len(everything)
 
 
@@ -305,9 +305,12 @@ def test_where_documents_come_from_is_told(tmp_path: Path) -> None:
     first = write_lines(tmp_path / "a.jsonl", [prose(1), prose(2)])
     second = write_lines(tmp_path / "b.jsonl", [prose(2), prose(3)])
     summary, _ = make(tmp_path, first, second)
-    told = [(one["source"], one["files"], one["rows"], one["kept"], one["bytes"]) for one in summary["sources"]]
+    counts = [
+        (source["source"], source["files"], source["rows"], source["kept"], source["bytes"])
+        for source in summary["sources"]
+    ]
     sizes = [path.stat().st_size for path in (first, second)]
-    assert told == [(str(first), 1, 2, 2, sizes[0]), (str(second), 1, 2, 1, sizes[1])]
+    assert counts == [(str(first), 1, 2, 2, sizes[0]), (str(second), 1, 2, 1, sizes[1])]
 
 
 def test_parts_of_a_mixture_are_kept_apart(tmp_path: Path) -> None:

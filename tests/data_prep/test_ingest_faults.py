@@ -126,13 +126,13 @@ def start(folder: Path, source: Path, out: str, downloads: str, workers: int, un
 
 def left_over(mark: str) -> list[int]:
     """Processes that were started with this mark."""
-    found = []
+    processes = []
     for place in Path("/proc").iterdir():
         if place.name.isdecimal():
             with suppress(OSError):  # it ended
                 if f"{MARK}={mark}\0".encode() in (place / "environ").read_bytes() + b"\0":
-                    found.append(int(place.name))
-    return found
+                    processes.append(int(place.name))
+    return processes
 
 
 def end(folder: Path, seconds: float = 10) -> int:

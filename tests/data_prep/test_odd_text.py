@@ -64,9 +64,9 @@ def test_what_stands_beside_a_text_is_kept_as_it_is(
     (folder / "a.jsonl").write_text("\n".join(lines))
     check(folder / "out", run(folder / "a.jsonl", out=folder / "out"))
     expected = {f"a.jsonl:{number}": {**row, "text": 0} for number, row in enumerate([*rows, {}], 1)}
-    found = {d.name: {**d.meta, "text": 0} for d in Corpus(folder / "out").documents}
+    kept = {d.name: {**d.meta, "text": 0} for d in Corpus(folder / "out").documents}
     halves = {reject["position"] for reject in rejected(folder / "out")}
-    assert found == {name: row for name, row in expected.items() if int(name.split(":")[1]) not in halves}
+    assert kept == {name: row for name, row in expected.items() if int(name.split(":")[1]) not in halves}
     for number, row in enumerate(rows, 1):
         odd = any("\ud800" <= letter <= "\udfff" for text in map(str, [*row, *row.values()]) for letter in text)
         assert odd or number not in halves
@@ -101,8 +101,8 @@ def test_odd_text_is_kept_as_it_is(tmp_path: Path) -> None:
     path.write_text("".join(line(text) for text in ODD.values()), encoding="utf-8")
     summary = run(path, out=tmp_path / "out")
     check(tmp_path / "out", summary)
-    found = ["".join(text.split()) for text in texts(tmp_path / "out")]
-    assert found == ["".join(unicodedata.normalize("NFC", text).split()) for text in ODD.values()]
+    kept = ["".join(text.split()) for text in texts(tmp_path / "out")]
+    assert kept == ["".join(unicodedata.normalize("NFC", text).split()) for text in ODD.values()]
     run(path, out=tmp_path / "raw", normalisation="none")
     assert ["".join(text.split()) for text in texts(tmp_path / "raw")] == ["".join(t.split()) for t in ODD.values()]
 
@@ -131,7 +131,7 @@ def test_odd_text_goes_all_the_way_to_shards(tmp_path: Path, kind: Any, rows_of:
     writer.write(rows)
     writer.close()
     shards = Shards(tmp_path / "shards")
-    found = shards.read(np.arange(len(shards)))
-    assert len(shards) and shards.verify() == [] and set(found) == set(rows)
-    assert np.array_equal(ragged(found, "input").values, ragged(rows, "input").values)
-    assert ragged(found, "input").values.max() < special.vocabulary
+    stored = shards.read(np.arange(len(shards)))
+    assert len(shards) and shards.verify() == [] and set(stored) == set(rows)
+    assert np.array_equal(ragged(stored, "input").values, ragged(rows, "input").values)
+    assert ragged(stored, "input").values.max() < special.vocabulary

@@ -80,14 +80,14 @@ def test_positions_and_rows_broadcast():
 
 def test_names_that_differ_give_different_bits():
     """Streams, corpora, epochs, samples, draws and positions: no two of 30,000 draws are equal."""
-    found = [
+    bits = [
         Draws(key(1, stream, corpus), epoch, np.arange(25)).bits(draw, np.arange(10), np.arange(25)[:, None])
         for stream in ("a", "b")
         for corpus in ("", "x", "y")
         for epoch in range(5)
         for draw in range(4)
     ]
-    assert len(np.unique(found)) == 2 * 3 * 5 * 4 * 250
+    assert len(np.unique(bits)) == 2 * 3 * 5 * 4 * 250
 
 
 @given(st.lists(WORDS, min_size=1, max_size=20), st.integers(1, 2**63))

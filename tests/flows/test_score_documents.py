@@ -53,9 +53,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     normal = reader.tokens([[text] for text in texts(200, seed=1)])
     surprisals = network.surprisals(normal).mean()
     baseline = Baseline.of({SCORE: surprisals, "tokens": by_document(normal).lengths})
-    made = tmp_path_factory.mktemp("job") / "detector"
-    DocumentDetector(network, folder, reader, float(np.quantile(surprisals, 0.99)), baseline, "body", None).save(made)
-    return made
+    path = tmp_path_factory.mktemp("job") / "detector"
+    DocumentDetector(network, folder, reader, float(np.quantile(surprisals, 0.99)), baseline, "body", None).save(path)
+    return path
 
 
 def inbox(folder: Path, given: list[str], name: str = "a.jsonl") -> Path:

@@ -50,16 +50,16 @@ def test_pictures_are_told_as_pictures() -> None:
 
 
 def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    made.mkdir()
+    artifact = tmp_path / "made"
+    artifact.mkdir()
     lines = [{"step": step, "train/loss": 5 - step / 10, "validation/loss": 5 - step / 20} for step in range(1, 9)]
-    (made / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (artifact / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def make(settings: list[str]) -> Run:
         if settings == ["train.lr=9"]:
             raise UserError("the loss is not finite")
         run = Run("r", "tiny", None)
-        run.stages["pretrain"] = StageRecord("pretrain-x", str(made), False, 1.0)
+        run.stages["pretrain"] = StageRecord("pretrain-x", str(artifact), False, 1.0)
         run.metrics["pretrain.validation/loss"] = 4.6
         return run
 

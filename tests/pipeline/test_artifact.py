@@ -56,9 +56,9 @@ def test_an_early_manifest_has_no_digest_of_its_own(tmp_path: Path) -> None:
     manifest = dict(artifact.manifest)
     assert manifest.pop("digest")
     (tmp_path / artifact.key / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True))
-    found, reused = store.produce(SAYS, {"text": "a"})
-    assert reused and found.output_digest == artifact.output_digest
-    assert found.manifest == manifest and store.verify(found) == []
+    again, reused = store.produce(SAYS, {"text": "a"})
+    assert reused and again.output_digest == artifact.output_digest
+    assert again.manifest == manifest and store.verify(again) == []
 
 
 @settings(max_examples=200)

@@ -35,7 +35,7 @@ def test_the_order_of_keys_and_tuple_or_list_do_not_matter(value):
 
 
 @given(VALUES, VALUES)
-def test_different_values_have_different_texts(one, other):
+def test_different_values_have_different_texts(first, second):
     def typed(value):  # 1, 1.0 and True are equal in Python and different here; so are 0.0 and -0.0
         if isinstance(value, dict):
             return {name: typed(item) for name, item in value.items()}
@@ -43,7 +43,7 @@ def test_different_values_have_different_texts(one, other):
             return [typed(item) for item in value]
         return type(value).__name__, repr(value)
 
-    assert (canonical(one) == canonical(other)) == (typed(one) == typed(other))
+    assert (canonical(first) == canonical(second)) == (typed(first) == typed(second))
 
 
 def test_golden_texts():

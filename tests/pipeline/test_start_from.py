@@ -55,12 +55,12 @@ def short(folder: Path, path: Path) -> Artifact:
 
 def branched(folder: Path, path: Path, settings: list[str], asked: str | None = None) -> list[str]:
     recipe, store = load(path, None, settings), Store(folder / "store")
-    found = (
+    more = (
         start_from.start_settings(recipe, store, folder / "downloads", asked)
         if asked
         else start_from.extension_settings(recipe, store, folder / "downloads")
     )
-    return [*settings, *found]
+    return [*settings, *more]
 
 
 def test_a_prolonged_run_is_the_run_that_was_long_from_the_start(folder: Path, path: Path, short: Artifact) -> None:

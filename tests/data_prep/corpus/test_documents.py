@@ -106,14 +106,14 @@ def test_output_is_a_function_of_the_input(tmp_path: Path) -> None:
 
 def test_batches_are_bounded_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = write_texts(tmp_path / "texts", 30)
-    _, one = run(tmp_path, texts, out="one")
+    _, whole = run(tmp_path, texts, out="one")
     monkeypatch.setattr("data_prep.corpus.row_writer._BATCH_ROWS", 4)
     shutil.rmtree(tmp_path / "downloads")  # what was read is not read again
-    _, many = run(tmp_path, texts, out="many")
-    assert len(Corpus(many).table.to_batches()) == 8
+    _, batched = run(tmp_path, texts, out="many")
+    assert len(Corpus(batched).table.to_batches()) == 8
     for split in SPLITS:
-        assert Corpus(one, split).table.equals(Corpus(many, split).table)
-        assert list(Corpus(one, split).documents) == list(Corpus(many, split).documents)
+        assert Corpus(whole, split).table.equals(Corpus(batched, split).table)
+        assert list(Corpus(whole, split).documents) == list(Corpus(batched, split).documents)
 
 
 def test_progress(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_progress(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"text": f"Text {i}."}) + "\n" for i in range(250)))
     seen: list[tuple[str, float | None]] = []
     config = SourceConfig(path=str(path))
-    ingest([config], CleanConfig(), SplitConfig(), 0, tmp_path / "out", tmp_path, lambda *said: seen.append(said))
+    ingest([config], CleanConfig(), SplitConfig(), 0, tmp_path / "out", tmp_path, lambda *report: seen.append(report))
     assert seen[0][0].startswith("250 documents read, 0.0 MB, ") and seen[0][1] == 1
     assert [message for message, _ in seen[1:]] == ["looking for duplicates", "splitting", "writing"]
 
@@ -139,8 +139,8 @@ def test_every_row_is_kept_or_rejected(tmp_path: Path) -> None:
         b'{"text": "A good one."}\n{"text": \n\n{"title": "x"}\n{"text": "\\u0000 "}\n{"text": "No."}\n'
     )
     summary, out = run(tmp_path, folder, clean={"min_characters": 4})
-    found = [(row["source"], row["position"], row["reason"]) for row in rejects(out)]
-    assert found == [
+    rejected = [(row["source"], row["position"], row["reason"]) for row in rejects(out)]
+    assert rejected == [
         ("texts/bad.txt", 1, "not UTF-8: byte 0xe9 at offset 3"),
         ("texts/copy.txt", 1, "duplicate of texts/002.txt"),
         ("texts/empty.txt", 1, "empty file"),
@@ -273,15 +273,15 @@ def test_a_new_document_moves_few_others() -> None:
 def test_split_by_document_is_disjoint_and_independent_of_files(tmp_path: Path) -> None:
     """The same documents in one file or another order are split alike."""
     rows = [{"id": f"d{i}", "text": speech(i)} for i in range(40)]
-    found = []
+    names = []
     for name, order in (("a.jsonl", rows), ("b.jsonl", rows[::-1])):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in order))
         split = SplitConfig(validation=0.1, test=0.2)
         _, folder = run(tmp_path, tmp_path / name, out=f"{name}-out", id_field="id", split=split)
-        found.append({split: sorted(Corpus(folder, split).names) for split in SPLITS})
-    assert found[0] == found[1]
-    assert [len(found[0][split]) for split in SPLITS] == [28, 4, 8]
-    assert len(set().union(*found[0].values())) == 40
+        names.append({split: sorted(Corpus(folder, split).names) for split in SPLITS})
+    assert names[0] == names[1]
+    assert [len(names[0][split]) for split in SPLITS] == [28, 4, 8]
+    assert len(set().union(*names[0].values())) == 40
 
 
 def test_split_config() -> None:

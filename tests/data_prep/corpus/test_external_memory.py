@@ -32,13 +32,13 @@ def cut(array: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
 
 def reference(keys) -> list[list[int]]:
     """(row, first, previous), with a dict."""
-    found, first, previous = [], {}, {}
+    expected, first, previous = [], {}, {}
     for row, key in enumerate(map(tuple, keys)):
         if key in first:
-            found.append([row, first[key], previous[key]])
+            expected.append([row, first[key], previous[key]])
         first.setdefault(key, row)
         previous[key] = row
-    return found
+    return expected
 
 
 def joined(arrays) -> list[list[int]]:
@@ -78,10 +78,10 @@ def test_nothing_is_found_in_nothing(tmp_path):
 
 
 def test_scratch_is_emptied_when_the_reader_stops_or_the_keys_fail(tmp_path):
-    found = earlier_equals([as_array([(1, 1)] * 50)], tmp_path, 5)
-    next(found)
+    equals = earlier_equals([as_array([(1, 1)] * 50)], tmp_path, 5)
+    next(equals)
     assert list(tmp_path.iterdir())
-    found.close()  # pyright: ignore[reportAttributeAccessIssue]
+    equals.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert not list(tmp_path.iterdir())
 
     def failing():

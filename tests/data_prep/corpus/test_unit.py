@@ -40,22 +40,22 @@ def tables(tmp_path: Path) -> Path:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     """Names of the files that were read since it was last called."""
-    found: list[str] = []
+    opened: list[str] = []
     tables_, pictures = table_units.raw_batches, image_units.images
 
     def of_table(file, *rest):  # type: ignore[no-untyped-def]
-        found.append(file.name.rpartition("/")[2])
+        opened.append(file.name.rpartition("/")[2])
         return tables_(file, *rest)
 
     def of_pictures(file, *rest):  # type: ignore[no-untyped-def]
-        found.append(file.name.rpartition("/")[2])
+        opened.append(file.name.rpartition("/")[2])
         return pictures(file, *rest)
 
     monkeypatch.setattr(table_units, "raw_batches", of_table)
     monkeypatch.setattr(image_units, "images", of_pictures)
 
     def told() -> list[str]:
-        names, found[:] = sorted(found), []
+        names, opened[:] = sorted(opened), []
         return names
 
     return told
@@ -160,9 +160,9 @@ def test_a_large_file_of_row_groups_is_read_in_stretches(
     assert 3 <= len(read()) <= 5 and cut["sources"][0]["files"] == 1
     assert {**cut, "sources": []} == {**whole, "sources": []}
     for split in SPLITS:
-        one, other = (ArrayCorpus(tmp_path / name, split) for name in ("whole", "cut"))
-        everything = range(len(one))
-        assert one.names(everything) == other.names(everything)
+        whole_corpus, cut_corpus = (ArrayCorpus(tmp_path / name, split) for name in ("whole", "cut"))
+        everything = range(len(whole_corpus))
+        assert whole_corpus.names(everything) == cut_corpus.names(everything)
         assert rows_of(tmp_path / "whole", split) == rows_of(tmp_path / "cut", split)
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2 : len(raw) // 2 + 400] = bytes(400)

@@ -98,22 +98,22 @@ def reference(row: np.ndarray, starts: np.ndarray, config: MaskingConfig, draws:
 @given(batches(), CONFIGS)
 def test_it_is_the_definition(rows, config):
     draws = drawn(num_rows(rows))
-    found = corrupt(rows, config, SPECIALS, draws)
+    corrupted = corrupt(rows, config, SPECIALS, draws)
     for number in range(num_rows(rows)):
         clean, starts = rows["input"].row(number), rows["word_start"].row(number)
         positions, seen = reference(clean, starts, config, draws, number)
-        assert found["target_positions"].row(number).tolist() == positions
-        assert found["target_ids"].row(number).tolist() == clean[positions].tolist()
-        assert found["seen"].row(number).tolist() == seen.tolist()
+        assert corrupted["target_positions"].row(number).tolist() == positions
+        assert corrupted["target_ids"].row(number).tolist() == clean[positions].tolist()
+        assert corrupted["seen"].row(number).tolist() == seen.tolist()
 
 
 def test_a_small_example_is_pinned():
     tokens = [CLS, *range(10, 26), SEP]
     rows = rows_of([tokens, tokens], [[1, 1, 0] * 6] * 2)
-    found = corrupt(rows, masking(rate=0.3), SPECIALS, drawn(2))
-    assert found["target_positions"].values.tolist() == [1, 4, 6, 10, 16, 1, 3, 8, 10, 13]
-    assert found["target_ids"].values.tolist() == [10, 13, 15, 19, 25, 10, 12, 17, 19, 22]
-    assert found["seen"].values[found["seen"].values != rows["input"].values].tolist() == [
+    corrupted = corrupt(rows, masking(rate=0.3), SPECIALS, drawn(2))
+    assert corrupted["target_positions"].values.tolist() == [1, 4, 6, 10, 16, 1, 3, 8, 10, 13]
+    assert corrupted["target_ids"].values.tolist() == [10, 13, 15, 19, 25, 10, 12, 17, 19, 22]
+    assert corrupted["seen"].values[corrupted["seen"].values != rows["input"].values].tolist() == [
         4,
         4,
         4,
@@ -153,21 +153,21 @@ def test_chunks_change_nothing(monkeypatch, unit):
 @given(batches(), CONFIGS)
 def test_targets_put_back_give_the_clean_tokens(rows, config):
     before = rows["input"].values.copy()
-    found = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
-    assert np.array_equal(restore(found).values, before)
+    corrupted = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
+    assert np.array_equal(restore(corrupted).values, before)
     assert np.array_equal(rows["input"].values, before)  # nothing changed in place
-    assert found["seen"].values.dtype == found["target_ids"].values.dtype == np.uint16
-    assert found["target_positions"].values.dtype == np.uint16
-    assert found["word_start"] is rows["word_start"]
+    assert corrupted["seen"].values.dtype == corrupted["target_ids"].values.dtype == np.uint16
+    assert corrupted["target_positions"].values.dtype == np.uint16
+    assert corrupted["word_start"] is rows["word_start"]
 
 
 @settings(deadline=None)
 @given(batches(), CONFIGS)
 def test_budgets_are_exact_and_specials_and_padding_never_chosen(rows, config):
-    found = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
-    assert not np.isin(found["target_ids"].values, sorted(SPECIALS.all)).any()
+    corrupted = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
+    assert not np.isin(corrupted["target_ids"].values, sorted(SPECIALS.all)).any()
     for number in range(num_rows(rows)):
-        row, count = rows["input"].row(number), found["target_ids"].lengths[number]
+        row, count = rows["input"].row(number), corrupted["target_ids"].lengths[number]
         budget = min(config.max_predictions, max(1, round(config.rate * (row != PAD).sum())))
         candidates = (~SPECIALS.is_special[row]).sum()
         assert count <= budget
@@ -178,8 +178,8 @@ def test_budgets_are_exact_and_specials_and_padding_never_chosen(rows, config):
 @pytest.mark.parametrize(("length", "count"), [(3, 1), (10, 2), (30, 4), (128, 19), (133, 20), (512, 20)])
 def test_the_budget_counts_cls_and_sep_and_rounds_halves_to_even(length, count):
     """0.15 · 10 = 1.5 → 2, 0.15 · 30 = 4.5 → 4, and 0.15 · 512 = 77 is held to 20."""
-    found = corrupt(text(20, length), masking(), SPECIALS, drawn(20))
-    assert (found["target_ids"].lengths == count).all()
+    corrupted = corrupt(text(20, length), masking(), SPECIALS, drawn(20))
+    assert (corrupted["target_ids"].lengths == count).all()
 
 
 def test_padding_does_not_count_towards_the_length():
@@ -189,27 +189,27 @@ def test_padding_does_not_count_towards_the_length():
 
 def test_eighty_ten_ten():
     rows = text(4000, 128)
-    found = corrupt(rows, masking(), SPECIALS, drawn(4000))
-    index = np.repeat(found["seen"].offsets[:-1], 19) + found["target_positions"].values
-    seen, clean = found["seen"].values[index], found["target_ids"].values
+    corrupted = corrupt(rows, masking(), SPECIALS, drawn(4000))
+    index = np.repeat(corrupted["seen"].offsets[:-1], 19) + corrupted["target_positions"].values
+    seen, clean = corrupted["seen"].values[index], corrupted["target_ids"].values
     total = len(clean)
     assert total == 4000 * 19
     masked, kept = (seen == MASK).mean(), (seen == clean).mean()
     assert masked == pytest.approx(0.8, abs=5 * np.sqrt(0.8 * 0.2 / total))
     # one random token in 994 is the token itself
     assert kept == pytest.approx(0.1 + 0.1 / 994, abs=5 * np.sqrt(0.1 * 0.9 / total))
-    untouched = np.ones(len(found["seen"].values), bool)
+    untouched = np.ones(len(corrupted["seen"].values), bool)
     untouched[index] = False
-    assert np.array_equal(found["seen"].values[untouched], rows["input"].values[untouched])
+    assert np.array_equal(corrupted["seen"].values[untouched], rows["input"].values[untouched])
 
 
 def test_random_tokens_are_uniform_over_the_vocabulary_without_specials():
     """Pure replacement, on rows of one token: what is drawn does not depend on what is there."""
     rows = rows_of([[CLS] + [77] * 126 + [SEP]] * 4000)
     config = masking(mask=0, random=1, keep=0)
-    found = corrupt(rows, config, SPECIALS, drawn(4000))
-    index = np.repeat(found["seen"].offsets[:-1], 19) + found["target_positions"].values
-    counts = np.bincount(found["seen"].values[index], minlength=1000)
+    corrupted = corrupt(rows, config, SPECIALS, drawn(4000))
+    index = np.repeat(corrupted["seen"].offsets[:-1], 19) + corrupted["target_positions"].values
+    counts = np.bincount(corrupted["seen"].values[index], minlength=1000)
     assert counts[sorted(SPECIALS.all)].sum() == 0
     expected = 4000 * 19 / 994
     chi = ((counts[SPECIALS.ordinary] - expected) ** 2 / expected).sum()
@@ -219,16 +219,19 @@ def test_random_tokens_are_uniform_over_the_vocabulary_without_specials():
 @pytest.mark.parametrize(("shares", "allowed"), [((1, 0, 0), {MASK}), ((0, 0, 1), set(SPECIALS.ordinary.tolist()))])
 def test_pure_masking_and_pure_keeping(shares, allowed):
     mask, random, keep = shares
-    found = corrupt(text(50, 64), masking(mask=mask, random=random, keep=keep), SPECIALS, drawn(50))
-    index = np.repeat(found["seen"].offsets[:-1], found["target_ids"].lengths) + found["target_positions"].values
-    assert set(found["seen"].values[index].tolist()) <= allowed
+    corrupted = corrupt(text(50, 64), masking(mask=mask, random=random, keep=keep), SPECIALS, drawn(50))
+    index = (
+        np.repeat(corrupted["seen"].offsets[:-1], corrupted["target_ids"].lengths)
+        + corrupted["target_positions"].values
+    )
+    assert set(corrupted["seen"].values[index].tolist()) <= allowed
     if keep:
-        assert np.array_equal(found["seen"].values, restore(found).values)
+        assert np.array_equal(corrupted["seen"].values, restore(corrupted).values)
 
 
 def test_every_position_is_as_likely():
-    found = corrupt(text(20_000, 22), masking(), SPECIALS, drawn(20_000))
-    counts = np.bincount(found["target_positions"].values, minlength=22)
+    corrupted = corrupt(text(20_000, 22), masking(), SPECIALS, drawn(20_000))
+    counts = np.bincount(corrupted["target_positions"].values, minlength=22)
     assert counts[0] == counts[21] == 0
     expected = 20_000 * 3 / 20
     assert np.abs(counts[1:21] - expected).max() < 5 * np.sqrt(expected * (1 - 3 / 20))
@@ -247,10 +250,10 @@ def test_epochs_and_seeds_choose_anew():
 @given(batches(), CONFIGS)
 def test_words_stay_together(rows, config):
     config = config.model_copy(update={"unit": "word"})
-    found = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
+    corrupted = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
     for number in range(num_rows(rows)):
         row, starts = rows["input"].row(number), rows["word_start"].row(number)
-        chosen = set(found["target_positions"].row(number).tolist())
+        chosen = set(corrupted["target_positions"].row(number).tolist())
         for position in range(1, len(row)):
             both_text = row[position] not in SPECIALS.all and row[position - 1] not in SPECIALS.all
             if both_text and not starts[position]:
@@ -262,8 +265,8 @@ def test_a_word_that_would_exceed_the_budget_is_skipped_and_a_shorter_one_taken(
     tokens = [CLS, *range(10, 21), SEP]
     starts = [1, 1, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0, 1]
     config = masking(unit="word", rate=0.25)
-    found = corrupt(rows_of([tokens] * 200, [starts] * 200), config, SPECIALS, drawn(200))
-    assert (found["target_positions"].values.reshape(200, 3) == [5, 6, 7]).all()
+    corrupted = corrupt(rows_of([tokens] * 200, [starts] * 200), config, SPECIALS, drawn(200))
+    assert (corrupted["target_positions"].values.reshape(200, 3) == [5, 6, 7]).all()
 
 
 def test_a_budget_that_no_word_fits_gives_no_target():
@@ -280,36 +283,39 @@ def test_words_of_one_piece_are_tokens():
 def test_the_fate_is_drawn_per_piece():
     """Among words of two pieces, masked and unmasked pieces mix as independent draws would."""
     tokens = [[CLS, *([50, 51] * 63), SEP]] * 2000
-    found = corrupt(rows_of(tokens, [[1] + [1, 0] * 63 + [1]] * 2000), masking(unit="word"), SPECIALS, drawn(2000))
-    index = np.repeat(found["seen"].offsets[:-1], found["target_ids"].lengths) + found["target_positions"].values
-    masked = (found["seen"].values[index] == MASK).reshape(-1, 2)
+    corrupted = corrupt(rows_of(tokens, [[1] + [1, 0] * 63 + [1]] * 2000), masking(unit="word"), SPECIALS, drawn(2000))
+    index = (
+        np.repeat(corrupted["seen"].offsets[:-1], corrupted["target_ids"].lengths)
+        + corrupted["target_positions"].values
+    )
+    masked = (corrupted["seen"].values[index] == MASK).reshape(-1, 2)
     mixed = (masked[:, 0] != masked[:, 1]).mean()
     assert mixed == pytest.approx(2 * 0.8 * 0.2, abs=5 * np.sqrt(0.32 * 0.68 / len(masked)))
 
 
 @pytest.mark.parametrize("unit", ["token", "word"])
 def test_each_sequence_of_a_row_has_its_own_budget(unit):
-    one, two = [CLS, *range(10, 28), SEP], [CLS, *range(10, 48), SEP]
-    rows = rows_of([one + two] * 100, sequence=[[0] * 20 + [1] * 40] * 100)
-    found = corrupt(rows, masking(unit=unit), SPECIALS, drawn(100))
-    positions = found["target_positions"]
-    first = positions.values < 20
-    assert (np.bincount(positions.row_index()[first]) == 3).all()
-    assert (np.bincount(positions.row_index()[~first]) == 6).all()
-    assert (corrupt(rows_of([one + two] * 100), masking(), SPECIALS, drawn(100))["target_ids"].lengths == 9).all()
+    first, second = [CLS, *range(10, 28), SEP], [CLS, *range(10, 48), SEP]
+    rows = rows_of([first + second] * 100, sequence=[[0] * 20 + [1] * 40] * 100)
+    corrupted = corrupt(rows, masking(unit=unit), SPECIALS, drawn(100))
+    positions = corrupted["target_positions"]
+    of_first = positions.values < 20
+    assert (np.bincount(positions.row_index()[of_first]) == 3).all()
+    assert (np.bincount(positions.row_index()[~of_first]) == 6).all()
+    assert (corrupt(rows_of([first + second] * 100), masking(), SPECIALS, drawn(100))["target_ids"].lengths == 9).all()
 
 
 def test_a_word_does_not_reach_over_the_border_of_sequences():
     rows = rows_of([[10, 11]] * 50, [[1, 0]] * 50, sequence=[[0, 1]] * 50)
-    found = corrupt(rows, masking(unit="word"), SPECIALS, drawn(50))
-    assert (found["target_positions"].values.reshape(50, 2) == [0, 1]).all()  # one token each
+    corrupted = corrupt(rows, masking(unit="word"), SPECIALS, drawn(50))
+    assert (corrupted["target_positions"].values.reshape(50, 2) == [0, 1]).all()  # one token each
 
 
 def test_the_longest_row_and_no_rows():
     rows = rows_of([np.full(1 << 16, 9)])
-    found = corrupt(rows, masking(max_predictions=100_000), SPECIALS, drawn(1))
-    assert found["target_ids"].lengths.tolist() == [round(0.15 * (1 << 16))]
-    assert np.array_equal(restore(found).values, rows["input"].values)
+    corrupted = corrupt(rows, masking(max_predictions=100_000), SPECIALS, drawn(1))
+    assert corrupted["target_ids"].lengths.tolist() == [round(0.15 * (1 << 16))]
+    assert np.array_equal(restore(corrupted).values, rows["input"].values)
     with pytest.raises(ValueError, match="longer than 65536"):
         corrupt(rows_of([np.full((1 << 16) + 1, 9)]), masking(), SPECIALS, drawn(1))
     empty = corrupt(take(rows, []), masking(), SPECIALS, Draws(1, 0, []))
@@ -318,9 +324,9 @@ def test_the_longest_row_and_no_rows():
 
 def test_misuse_is_refused():
     rows = text(2, 8)
-    found = corrupt(rows, masking(), SPECIALS, drawn(2))
+    corrupted = corrupt(rows, masking(), SPECIALS, drawn(2))
     with pytest.raises(ValueError, match="corrupted already"):
-        corrupt(found, masking(), SPECIALS, drawn(2))
+        corrupt(corrupted, masking(), SPECIALS, drawn(2))
     with pytest.raises(ValueError, match="2 rows need as many samples, not 3"):
         corrupt(rows, masking(), SPECIALS, drawn(3))
     with pytest.raises(UserError, match="word_start"):

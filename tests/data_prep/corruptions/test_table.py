@@ -107,13 +107,13 @@ def test_what_was_corrupted_can_be_restored(kind: str, options: dict[str, Any]) 
 @each
 def test_it_tells_what_it_reads_and_writes(kind: str, options: dict[str, Any]) -> None:
     corruption, rows = made(kind, options), example(kind)
-    found = corruption(rows, drawn(7))
-    assert set(found) - set(rows) == set(corruption.writes)
-    assert set(rows) - set(found) <= {"input"}
-    assert all(found[name] is column for name, column in rows.items() if name in found)
+    corrupted = corruption(rows, drawn(7))
+    assert set(corrupted) - set(rows) == set(corruption.writes)
+    assert set(rows) - set(corrupted) <= {"input"}
+    assert all(corrupted[name] is column for name, column in rows.items() if name in corrupted)
     needed = {name: column for name, column in rows.items() if name in (*corruption.reads, "input")}
     fewer = corruption(needed, drawn(7))
-    assert all(same({name: fewer[name]}, {name: found[name]}) for name in corruption.writes)
+    assert all(same({name: fewer[name]}, {name: corrupted[name]}) for name in corruption.writes)
     assert set(corruption.needs.columns) <= set(corruption.reads)
 
 
@@ -121,13 +121,13 @@ def test_it_tells_what_it_reads_and_writes(kind: str, options: dict[str, Any]) -
 def test_counts_are_what_is_expected(kind: str, options: dict[str, Any]) -> None:
     corruption = made(kind, options)
     for length in (9, 40, 128):
-        found, counts = corruption(example(kind, 200, length), drawn(200)), corruption.counts(length)
-        column = network_input(found)
+        corrupted, counts = corruption(example(kind, 200, length), drawn(200)), corruption.counts(length)
+        column = network_input(corrupted)
         seen = column.lengths if isinstance(column, Ragged) else np.full(200, column[0].size)
         assert seen.mean() == pytest.approx(counts.seen, rel=0.02)
         targets = {"sparse": "target_positions", "sequence": "target_tokens"}.get(corruption.targets)
         if targets:
-            assert found[targets].lengths.mean() == pytest.approx(counts.targets, rel=0.05)  # type: ignore[union-attr]
+            assert corrupted[targets].lengths.mean() == pytest.approx(counts.targets, rel=0.05)  # type: ignore[union-attr]
         else:
             assert counts.targets == length
         assert corruption.counts(corruption.raw_length(length)).seen <= length
@@ -136,9 +136,9 @@ def test_counts_are_what_is_expected(kind: str, options: dict[str, Any]) -> None
 @each
 def test_the_pieces_are_those_of_the_row(kind: str, options: dict[str, Any]) -> None:
     corruption, rows = made(kind, options), example(kind)
-    found = corruption(rows, drawn(7))
+    corrupted = corruption(rows, drawn(7))
     for row in (0, 6):
-        pieces = {piece.name: piece for piece in corruption.pieces(found, row)}
+        pieces = {piece.name: piece for piece in corruption.pieces(corrupted, row)}
         column = rows["input"]
         x = column.row(row) if isinstance(column, Ragged) else column[row]
         assert np.array_equal(pieces["x"].values, x)

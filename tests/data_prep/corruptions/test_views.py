@@ -45,24 +45,24 @@ def test_a_box_that_never_fits_is_the_whole_picture() -> None:
 
 
 def test_jitter_is_within_its_ranges() -> None:
-    found = made(brightness=0.4, contrast=1.5, saturation=0.0, hue=0.1, jitter=0.8)
-    factors, neutral = found["view_jitter"], np.array(NEUTRAL, np.float32)
+    columns = made(brightness=0.4, contrast=1.5, saturation=0.0, hue=0.1, jitter=0.8)
+    factors, neutral = columns["view_jitter"], np.array(NEUTRAL, np.float32)
     jittered = (factors != neutral).any(2)
     assert jittered.mean() == pytest.approx(0.8, abs=0.02) and (factors[~jittered] == neutral).all()
     low, high = factors[jittered].min(0), factors[jittered].max(0)
     np.testing.assert_allclose(low, [0.6, 0.0, 1.0, -0.1], atol=0.01)
     np.testing.assert_allclose(high, [1.4, 2.5, 1.0, 0.1], atol=0.01)
-    order = found["view_order"]
+    order = columns["view_order"]
     assert np.array_equal(np.sort(order, 2), np.broadcast_to(np.arange(4), order.shape))
     assert len(np.unique(order.reshape(-1, 4), axis=0)) == 24
     np.testing.assert_allclose([np.mean(order[..., 0] == first) for first in range(4)], 0.25, atol=0.03)
 
 
 def test_flips_greys_and_blurs_are_as_frequent_as_asked() -> None:
-    found = made(flip=0.3, grey=0.2, blur=0.6, sigma=(0.5, 1.5))
-    assert found["view_flip"].mean() == pytest.approx(0.3, abs=0.02)
-    assert found["view_grey"].mean() == pytest.approx(0.2, abs=0.02)
-    blur = found["view_blur"]
+    columns = made(flip=0.3, grey=0.2, blur=0.6, sigma=(0.5, 1.5))
+    assert columns["view_flip"].mean() == pytest.approx(0.3, abs=0.02)
+    assert columns["view_grey"].mean() == pytest.approx(0.2, abs=0.02)
+    blur = columns["view_blur"]
     assert (blur > 0).mean() == pytest.approx(0.6, abs=0.02)
     assert blur[blur > 0].min() == pytest.approx(0.5, abs=0.01) and blur.max() == pytest.approx(1.5, abs=0.01)
     never = made(flip=0.0, grey=0.0, blur=0.0, jitter=0.0)

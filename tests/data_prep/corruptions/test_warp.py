@@ -20,8 +20,8 @@ def _changed(pictures: np.ndarray, config: AugmentConfig, draws: Draws) -> np.nd
 
 
 def _pictures(count: int, seed: int = 0, channels: int = 1, kind: type = np.uint8) -> np.ndarray:
-    found = np.random.default_rng(seed).integers(0, 256, (count, channels, 9, 12)).astype(np.uint8)
-    return found if kind is np.uint8 else (found / 255).astype(np.float32)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, channels, 9, 12)).astype(np.uint8)
+    return pixels if kind is np.uint8 else (pixels / 255).astype(np.float32)
 
 
 @settings(max_examples=20, deadline=None)
@@ -55,12 +55,12 @@ def test_type_shape_and_other_columns_stay(kind: type) -> None:
     pictures = _pictures(6, kind=kind)
     before = pictures.copy()
     rows: Rows = {"input": pictures, "label": np.arange(6)}
-    found = augment(rows, ALL, Draws(5, 0, np.arange(6)))
-    made = np.asarray(found["input"])
-    assert made.dtype == kind and made.shape == pictures.shape
-    assert found["label"] is rows["label"]
+    augmented = augment(rows, ALL, Draws(5, 0, np.arange(6)))
+    warped = np.asarray(augmented["input"])
+    assert warped.dtype == kind and warped.shape == pictures.shape
+    assert augmented["label"] is rows["label"]
     assert np.array_equal(pictures, before)
-    assert made.min() >= 0 and made.max() <= pictures.max()
+    assert warped.min() >= 0 and warped.max() <= pictures.max()
 
 
 def test_nothing_asked_is_nothing_done() -> None:
@@ -73,24 +73,24 @@ def test_a_whole_shift_moves_pixels_and_brings_in_nothing(monkeypatch: pytest.Mo
         module, "_either_way", lambda draws, draw, position=0: np.full((len(draws), 1), 1.0 - position * 2)
     )
     pictures = _pictures(2)
-    found = _changed(pictures, AugmentConfig(translate=2), Draws(5, 0, np.arange(2)))
-    assert np.array_equal(found[:, :, 2:, :-2], pictures[:, :, :-2, 2:])  # 2 down, 2 to the left
-    assert not found[:, :, :2].any() and not found[:, :, :, -2:].any()
+    shifted = _changed(pictures, AugmentConfig(translate=2), Draws(5, 0, np.arange(2)))
+    assert np.array_equal(shifted[:, :, 2:, :-2], pictures[:, :, :-2, 2:])  # 2 down, 2 to the left
+    assert not shifted[:, :, :2].any() and not shifted[:, :, :, -2:].any()
 
 
 def test_a_half_turn_is_a_flip_of_both_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_either_way", lambda draws, draw, position=0: np.ones((len(draws), 1)))
     pictures = _pictures(2, kind=np.float32)
-    found = _changed(pictures, AugmentConfig(rotate=180), Draws(5, 0, np.arange(2)))
-    assert np.allclose(found, pictures[:, :, ::-1, ::-1], atol=1e-4)
+    turned = _changed(pictures, AugmentConfig(rotate=180), Draws(5, 0, np.arange(2)))
+    assert np.allclose(turned, pictures[:, :, ::-1, ::-1], atol=1e-4)
 
 
 def test_size_makes_things_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_either_way", lambda draws, draw, position=0: np.ones((len(draws), 1)))
     picture = np.zeros((1, 1, 21, 21), np.float32)
     picture[:, :, 8:13, 8:13] = 1
-    found = _changed(picture, AugmentConfig(scale=0.5), Draws(5, 0, np.arange(1)))
-    assert found.sum() == pytest.approx(1.5**2 * picture.sum(), rel=0.05)
+    enlarged = _changed(picture, AugmentConfig(scale=0.5), Draws(5, 0, np.arange(1)))
+    assert enlarged.sum() == pytest.approx(1.5**2 * picture.sum(), rel=0.05)
 
 
 def test_bending_is_as_strong_as_asked_and_smooth() -> None:

@@ -61,10 +61,10 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
     assert summary["shape"] == [3, 8, 8] and corpus.shape == (3, 8, 8) and corpus.classes == ["cat", "dog"]
     (batch,) = corpus.batches()
     assert batch.input.dtype == np.uint8 and len(corpus) == 6
-    for name, found, label in zip(corpus.names(range(6)), batch.input, batch.label, strict=True):
+    for name, stored, label in zip(corpus.names(range(6)), batch.input, batch.label, strict=True):
         expected, pixels = pictures[name]
         assert corpus.classes[label] == expected
-        np.testing.assert_array_equal(found.transpose(1, 2, 0), pixels)
+        np.testing.assert_array_equal(stored.transpose(1, 2, 0), pixels)
     np.testing.assert_array_equal(corpus.read([5, 0]).input, batch.input[[5, 0]])
     ingested(tmp_path / "photos", out=tmp_path / "none", config=ImagesConfig(labels="none"))
     assert next(ArrayCorpus(tmp_path / "none").batches()).label.tolist() == [-1] * 6
@@ -80,8 +80,8 @@ def test_exact_copies_go(tmp_path: Path) -> None:
 def test_pictures_are_cut_to_the_middle_and_made_smaller() -> None:
     wide = np.zeros((20, 60), np.uint8)
     wide[:, 20:40] = 200  # the square in the middle
-    found = decoded(encoded(wide), ImagesConfig(size=10))
-    assert found.shape == (1, 10, 10) and (found == 200).all()
+    square = decoded(encoded(wide), ImagesConfig(size=10))
+    assert square.shape == (1, 10, 10) and (square == 200).all()
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 255
     small = decoded(encoded(stripes), ImagesConfig(size=8))
@@ -94,15 +94,15 @@ def test_exif_turns_a_picture() -> None:
     exif[0x0112] = 6  # a quarter to the right
     out = io.BytesIO()
     image.save(out, "PNG", exif=exif)
-    found = decoded(out.getvalue(), ImagesConfig())
-    np.testing.assert_array_equal(found[0], np.rot90(picture(0, 6, 4), -1))
+    turned = decoded(out.getvalue(), ImagesConfig())
+    np.testing.assert_array_equal(turned[0], np.rot90(picture(0, 6, 4), -1))
 
 
 def test_modes() -> None:
     half = np.zeros((4, 4, 4), np.uint8)
     half[:, :2] = (200, 200, 200, 255)  # the rest is transparent black
-    found = decoded(encoded(half), ImagesConfig())
-    assert found[0, 0].tolist() == [200, 200, 255, 255]
+    pixels = decoded(encoded(half), ImagesConfig())
+    assert pixels[0, 0].tolist() == [200, 200, 255, 255]
     deep = (np.arange(16, dtype=np.uint16).reshape(4, 4) * 4369).astype(np.uint16)
     assert decoded(encoded(deep), ImagesConfig())[0].tolist() == (deep >> 8).tolist()
     grey = decoded(encoded(picture(1, 4, 4)), ImagesConfig(channels=3))
@@ -146,8 +146,8 @@ def test_bad_pictures_are_refused_alone(tmp_path: Path, raw: bytes, reason: str)
     (tmp_path / "c.png").write_bytes(encoded(picture(1, 8, 8)))
     summary = ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
     assert summary["kept"] == 2
-    ((position, found),) = reasons(tmp_path / "out")
-    assert position == 1 and reason in found
+    ((position, message),) = reasons(tmp_path / "out")
+    assert position == 1 and reason in message
     with pytest.raises(UserError, match=r"1 of 3 rows cannot be used, .*b\.png row 1"):
         ingested(tmp_path, out=tmp_path / "again", config=ImagesConfig(), max_rejects=0)
 
@@ -237,12 +237,12 @@ def test_damaged_gzip(tmp_path: Path) -> None:
 def test_arrays(tmp_path: Path, array: np.ndarray, channels: Any) -> None:
     (tmp_path / "a.npy").write_bytes(npy(array))
     ingested(tmp_path / "a.npy", out=tmp_path / "out", config=ImagesConfig(channels=channels), max_rejects=0)
-    found = pixels_of(tmp_path / "out")
+    stored = pixels_of(tmp_path / "out")
     expected = array if array.ndim == 4 else array[:, None]
     if expected.shape[-1] in (1, 3) and array.ndim == 4:
         expected = expected.transpose(0, 3, 1, 2)
     scale = {"f": 255, "b": 255}.get(array.dtype.kind, 1)
-    np.testing.assert_array_equal(found, np.rint(expected * scale).astype(np.uint8))
+    np.testing.assert_array_equal(stored, np.rint(expected * scale).astype(np.uint8))
 
 
 def test_archives_of_arrays_with_labels(tmp_path: Path) -> None:
@@ -283,9 +283,9 @@ def test_pixels_out_of_range_refuse_their_picture_alone(tmp_path: Path, value: i
     (tmp_path / "a.npy").write_bytes(npy(array))
     (tmp_path / "b.npy").write_bytes(npy(np.stack([np.zeros((4, 4)), np.full((4, 4), np.nan), np.full((4, 4), 1.5)])))
     ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
-    found = reasons(tmp_path / "out")
-    assert [position for position, _ in found] == [2, 2, 3]
-    assert all("pixels of" in reason and "go from 0 to" in reason for _, reason in found)
+    rejects = reasons(tmp_path / "out")
+    assert [position for position, _ in rejects] == [2, 2, 3]
+    assert all("pixels of" in reason and "go from 0 to" in reason for _, reason in rejects)
 
 
 @pytest.mark.parametrize(
@@ -324,10 +324,10 @@ def test_light_and_contrast_are_taken_out_of_standardised_pictures(channels: Any
     shape = (12, 12, 3) if channels == 3 else (12, 12)
     pixels = np.random.default_rng(0).integers(0, 190, shape).astype(np.float64)
     bright = np.rint(light + contrast * pixels).astype(np.uint8)
-    found, plain = fitted_array(bright, config), fitted_array(pixels.astype(np.uint8), config)
-    assert found.dtype == np.uint8 and found.shape == (channels, 12, 12)
-    assert found.mean() == pytest.approx(128, abs=1) and found.std() == pytest.approx(48, abs=1)
-    assert np.abs(found.astype(int) - plain).max() <= 3, "but for rounding"
+    fitted, plain = fitted_array(bright, config), fitted_array(pixels.astype(np.uint8), config)
+    assert fitted.dtype == np.uint8 and fitted.shape == (channels, 12, 12)
+    assert fitted.mean() == pytest.approx(128, abs=1) and fitted.std() == pytest.approx(48, abs=1)
+    assert np.abs(fitted.astype(int) - plain).max() <= 3, "but for rounding"
 
 
 def test_an_even_picture_stays_even_when_it_is_standardised() -> None:
@@ -364,10 +364,10 @@ def test_patches_are_all_that_fit_and_lie_beside_each_other(height: int, width: 
         with pytest.raises(BadImageError, match=f"smaller than data.images.patch {side}"):
             list(patches(whole, side))
         return
-    found = list(patches(whole, side))
-    assert len(found) == (height // side) * (width // side)
-    assert {one.pixels.shape for one in found} == {(2, side, side)}
-    kept = np.concatenate([one.pixels.ravel() for one in found])
+    pieces = list(patches(whole, side))
+    assert len(pieces) == (height // side) * (width // side)
+    assert {piece.pixels.shape for piece in pieces} == {(2, side, side)}
+    kept = np.concatenate([piece.pixels.ravel() for piece in pieces])
     inside = pixels[:, : height // side * side, : width // side * side]
     assert np.array_equal(np.sort(kept), np.sort(inside.ravel()))
-    assert np.array_equal(found[-1].pixels, inside[:, -side:, -side:])
+    assert np.array_equal(pieces[-1].pixels, inside[:, -side:, -side:])

@@ -275,14 +275,14 @@ def test_whole_numbers_are_ordered_by_value(tmp_path: Path) -> None:
 
 def test_keyed_split_keeps_equal_rows_together_whatever_the_order(tmp_path: Path) -> None:
     doubled = [*ROWS, *ROWS[::-1]]
-    one = from_file(write(tmp_path / "a.jsonl", doubled))
+    first = from_file(write(tmp_path / "a.jsonl", doubled))
     other = from_file(write(tmp_path / "b.jsonl", doubled[5:] + doubled[:5]))
     for split in SPLITS:
-        assert sorted(e.text for e in one.splits[split]) == sorted(e.text for e in other.splits[split])
-    texts = {split: {example.text for example in one.splits[split]} for split in SPLITS}
+        assert sorted(e.text for e in first.splits[split]) == sorted(e.text for e in other.splits[split])
+    texts = {split: {example.text for example in first.splits[split]} for split in SPLITS}
     assert [len(texts[split]) for split in SPLITS] == [16, 2, 2]
     assert len(set().union(*texts.values())) == 20
-    assert [len(one.splits[split]) for split in SPLITS] == [32, 4, 4]
+    assert [len(first.splits[split]) for split in SPLITS] == [32, 4, 4]
 
 
 BAD_ROWS = [

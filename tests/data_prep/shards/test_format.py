@@ -42,15 +42,15 @@ def write(folder: Path, rows: Rows, sizes: list[int] | None = None, **settings) 
     return writer.close({"config": {"seed": 1}})
 
 
-def same(found: Rows, expected: Rows) -> bool:
+def same(actual: Rows, expected: Rows) -> bool:
     def equal(a: np.ndarray, b: np.ndarray) -> bool:
         b = b.view(np.uint8) if b.dtype == bool else b
         return a.dtype == b.dtype and np.array_equal(a, b)
 
-    return set(found) == set(expected) and all(
-        equal(found[name].values, column.values) and equal(found[name].offsets, column.offsets)
+    return set(actual) == set(expected) and all(
+        equal(actual[name].values, column.values) and equal(actual[name].offsets, column.offsets)
         if isinstance(column, Ragged)
-        else equal(found[name], column)
+        else equal(actual[name], column)
         for name, column in expected.items()
     )
 
@@ -171,9 +171,9 @@ def test_every_flipped_byte_is_named(copy):
     rng = np.random.default_rng(1)
     for number in range(60):
         shard = index["shards"][number % 3]
-        found = Shards(copy)._parts_of(number % 3)
-        parts = {"head": found[0], "tail": found[-1]}
-        parts |= {f"record batch {place}": part for place, part in enumerate(found[1:-1])}
+        stretches = Shards(copy)._parts_of(number % 3)
+        parts = {"head": stretches[0], "tail": stretches[-1]}
+        parts |= {f"record batch {place}": part for place, part in enumerate(stretches[1:-1])}
         position = int(rng.integers(shard["bytes"]))
         if number < 9:  # the small parts too: a random byte seldom falls there
             part = parts[("head", "tail")[number % 2]]
@@ -184,8 +184,8 @@ def test_every_flipped_byte_is_named(copy):
         damaged = bytearray(sound)
         damaged[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-        found = Shards(copy).verify()
-        assert len(found) == 1 and shard["file"] in found[0] and f"in its {name} " in found[0]
+        damage = Shards(copy).verify()
+        assert len(damage) == 1 and shard["file"] in damage[0] and f"in its {name} " in damage[0]
         with pytest.raises(ShardDamaged, match=f"{shard['file']} is damaged in its {name}"):
             Shards(copy).read(np.arange(ROWS))
         path.write_bytes(sound)
@@ -267,9 +267,9 @@ def test_runs_of_items_come_back_as_they_were(tmp_path_factory, item, dtype, len
     shards = Shards(folder)
     assert shards.items == sum(lengths) and shards.verify() == []
     asked = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=20))
-    found = shards.read(asked)["input"]
-    assert isinstance(found, Ragged) and found.item == item and found.values.dtype == dtype
-    assert all(np.array_equal(found.row(place), column.row(row)) for place, row in enumerate(asked))
+    stored = shards.read(asked)["input"]
+    assert isinstance(stored, Ragged) and stored.item == item and stored.values.dtype == dtype
+    assert all(np.array_equal(stored.row(place), column.row(row)) for place, row in enumerate(asked))
     assert shards.lengths(asked).tolist() == [lengths[row] for row in asked]
     batch = shards.batch(0)["input"]
     assert isinstance(batch, Ragged) and not batch.values.flags.owndata and not batch.values.flags.writeable

@@ -38,10 +38,10 @@ CASES = {
 @given(**CASES)
 def test_every_row_comes_once_in_an_epoch(rows: int, batch: int, window: int, seed: int) -> None:
     buckets = LengthBuckets(order(rows, seed), by_row(lengths_of(rows, seed)), batch, window, seed)
-    found = buckets.locate(np.arange(3 * rows))
-    assert found.epoch.tolist() == np.repeat(np.arange(3), rows).tolist() and not found.corpus.any()
+    located = buckets.locate(np.arange(3 * rows))
+    assert located.epoch.tolist() == np.repeat(np.arange(3), rows).tolist() and not located.corpus.any()
     for epoch in range(3):
-        assert sorted(found.row[found.epoch == epoch].tolist()) == list(range(rows))
+        assert sorted(located.row[located.epoch == epoch].tolist()) == list(range(rows))
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,11 +79,11 @@ def by_definition(rows: int, batch: int, window: int, seed: int, steps: int) -> 
 def test_windows_are_sorted_and_cut(rows: int, batch: int, window: int, seed: int) -> None:
     lengths, steps = lengths_of(rows, seed), 16
     buckets = LengthBuckets(order(rows, seed), by_row(lengths), batch, window, seed)
-    found = buckets.locate(np.arange(steps * batch)).row.reshape(steps, batch).tolist()
+    batches = buckets.locate(np.arange(steps * batch)).row.reshape(steps, batch).tolist()
     place = 0
     windows = by_definition(rows, batch, window, seed, steps)
     for number, members in enumerate(windows):
-        mine, place = found[place : place + len(members)], place + len(members)
+        mine, place = batches[place : place + len(members)], place + len(members)
         if number == len(windows) - 1 and len(members) < window:
             break  # it goes on behind the last step
         assert sorted(sum(mine, [])) == sorted(sum(members, []))  # noqa: RUF017
@@ -100,9 +100,9 @@ def test_every_row_is_in_every_place_equally_often() -> None:
     lengths = np.arange(rows)
     counts = np.zeros((rows, 2 * rows))
     for seed in range(seeds):
-        found = LengthBuckets(order(rows, seed), by_row(lengths), batch, 3, seed).locate(np.arange(2 * rows)).row
+        row_numbers = LengthBuckets(order(rows, seed), by_row(lengths), batch, 3, seed).locate(np.arange(2 * rows)).row
         steps = np.arange(2 * rows) // batch * batch  # rows rise within a batch, so its places are taken together
-        counts[found, steps] += 1
+        counts[row_numbers, steps] += 1
     sizes = np.bincount(np.arange(2 * rows) // batch * batch, minlength=2 * rows)
     expected = seeds * sizes / rows
     used = sizes > 0
@@ -113,8 +113,8 @@ def test_every_row_is_in_every_place_equally_often() -> None:
 def test_batches_of_a_window_do_not_come_by_length() -> None:
     rows, batch = 6400, 32
     lengths = lengths_of(rows)
-    found = LengthBuckets(order(rows), by_row(lengths), batch, 50, 0).locate(np.arange(rows)).row.reshape(-1, batch)
-    longest = lengths[found].max(1)
+    batches = LengthBuckets(order(rows), by_row(lengths), batch, 50, 0).locate(np.arange(rows)).row.reshape(-1, batch)
+    longest = lengths[batches].max(1)
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2
     first = [
         lengths[LengthBuckets(order(rows, seed), by_row(lengths), batch, 50, seed).locate(np.arange(batch)).row].mean()
@@ -132,11 +132,11 @@ def test_little_is_padding() -> None:
         return 1 - each.sum() / (each.max(1) * batch).sum()
 
     plain = padding(order(rows).locate(np.arange(rows)).row)
-    found = [
+    shares = [
         padding(LengthBuckets(order(rows), by_row(lengths), batch, window, 0).locate(np.arange(rows)).row)
         for window in (2, 10, 50)
     ]
-    assert plain > 0.4 > found[0] > found[1] > found[2] and found[2] < 0.03
+    assert plain > 0.4 > shares[0] > shares[1] > shares[2] and shares[2] < 0.03
 
 
 def test_log_normal_lengths_leave_little_padding() -> None:
@@ -176,9 +176,9 @@ def test_a_mixture_keeps_its_samples_in_any_pieces(batch: int, window: int, seed
 
 def test_golden() -> None:
     lengths = np.array([5, 3, 8, 1, 9, 2, 7, 4, 6, 10, 11])
-    found = LengthBuckets(order(11, 3), by_row(lengths), 3, 3, 3).locate(np.arange(15)).row
-    assert found.tolist() == [3, 5, 7, 0, 8, 2, 4, 9, 10, 1, 6, 0, 3, 5, 1]
-    assert lengths[found].reshape(-1, 3).tolist() == [[1, 2, 4], [5, 6, 8], [9, 10, 11], [3, 7, 5], [1, 2, 3]]
+    row_numbers = LengthBuckets(order(11, 3), by_row(lengths), 3, 3, 3).locate(np.arange(15)).row
+    assert row_numbers.tolist() == [3, 5, 7, 0, 8, 2, 4, 9, 10, 1, 6, 0, 3, 5, 1]
+    assert lengths[row_numbers].reshape(-1, 3).tolist() == [[1, 2, 4], [5, 6, 8], [9, 10, 11], [3, 7, 5], [1, 2, 3]]
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -88,11 +88,11 @@ def test_order_is_pinned():
 @settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(1, 12), st.integers(1, 12), st.integers(0, 9))
 def test_every_row_comes_once_per_epoch(rows, block, window, seed):
-    found = single(rows, block, window, seed).locate(np.arange(3 * rows))
-    assert (found.corpus == 0).all()
-    assert (found.epoch == np.repeat(np.arange(3), rows)).all()
+    located = single(rows, block, window, seed).locate(np.arange(3 * rows))
+    assert (located.corpus == 0).all()
+    assert (located.epoch == np.repeat(np.arange(3), rows)).all()
     for epoch in range(3):
-        assert (np.sort(found.row[epoch * rows :][:rows]) == np.arange(rows)).all()
+        assert (np.sort(located.row[epoch * rows :][:rows]) == np.arange(rows)).all()
 
 
 @settings(max_examples=60)
@@ -160,11 +160,11 @@ def test_quotas_are_exact_in_every_cycle():
 def test_each_corpus_of_a_mixture_is_read_in_its_own_order():
     """A corpus's samples inside the mixture are the samples it would give alone, one after another."""
     mixed = Order([OrderCorpus("a", 97), OrderCorpus("b", 30, 0.4)], 1, 4, 3)
-    found = mixed.locate(np.arange(3000))
+    located = mixed.locate(np.arange(3000))
     for number, corpus in enumerate(mixed.corpora):
-        mine = found.corpus == number
+        mine = located.corpus == number
         alone = Order([corpus], 1, 4, 3).locate(np.arange(mine.sum()))
-        assert (found.row[mine] == alone.row).all() and (found.epoch[mine] == alone.epoch).all()
+        assert (located.row[mine] == alone.row).all() and (located.epoch[mine] == alone.epoch).all()
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30))

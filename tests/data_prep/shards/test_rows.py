@@ -64,8 +64,8 @@ def rows_of_items(draw) -> tuple[list[np.ndarray], tuple[int, ...], np.dtype]:
 
 
 @given(rows_of_items(), st.data())
-def test_items_may_have_axes_of_their_own(made, data):
-    rows, item, dtype = made
+def test_items_may_have_axes_of_their_own(example, data):
+    rows, item, dtype = example
     column = Ragged.from_rows(rows, dtype, item)
     assert column.item == item and column.values.dtype == dtype
     assert all(np.array_equal(column.row(i), row) for i, row in enumerate(rows)) and len(column) == len(rows)

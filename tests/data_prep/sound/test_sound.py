@@ -45,14 +45,14 @@ def wav(values: np.ndarray, rate: int = RATE, width: int = 2, channels: int = 1)
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 def test_whole_numbers_of_any_width(width: int) -> None:
-    found = decoded(wav(tone(0.1), width=width), RATE) / 32768
-    assert np.abs(found - tone(0.1)).max() < (0.02 if width == 1 else 1e-3)
+    samples = decoded(wav(tone(0.1), width=width), RATE) / 32768
+    assert np.abs(samples - tone(0.1)).max() < (0.02 if width == 1 else 1e-3)
 
 
 def test_channels_and_other_rates_become_one() -> None:
     both = np.stack([tone(0.5, rate=16000), np.zeros(8000)], 1).reshape(-1)
-    found = decoded(wav(both, rate=16000, channels=2), RATE) / 32768
-    assert len(found) == 4000 and np.abs(found[100:-100] - tone(0.5)[100:-100] / 2).max() < 0.01
+    samples = decoded(wav(both, rate=16000, channels=2), RATE) / 32768
+    assert len(samples) == 4000 and np.abs(samples[100:-100] - tone(0.5)[100:-100] / 2).max() < 0.01
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_flac() -> None:
 
 def test_a_frame_is_what_its_definition_says() -> None:
     config, signal = FramesConfig(bands=6), np.random.default_rng(0).normal(size=1000)
-    found = frames(signal, RATE, config)
-    assert found.shape == (1 + (1000 - 200) // 80, 6) and found.dtype == np.float32
+    computed = frames(signal, RATE, config)
+    assert computed.shape == (1 + (1000 - 200) // 80, 6) and computed.dtype == np.float32
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(200) / 200)
     piece = signal[80:280] * window
     bins = np.arange(129)
@@ -91,7 +91,7 @@ def test_a_frame_is_what_its_definition_says() -> None:
     for band in range(6):
         low, middle, high = edges[band : band + 3]
         weights = np.interp(bins * 4000 / 128, [low, middle, high], [0, 1, 0])
-        assert found[1, band] == pytest.approx(np.log(weights @ spectrum), abs=1e-4)
+        assert computed[1, band] == pytest.approx(np.log(weights @ spectrum), abs=1e-4)
     assert frames(signal[:50], RATE, config).shape == (1, 6)
     assert filterbank(16000, 512, 80).shape == (257, 80)
 
@@ -102,7 +102,7 @@ def test_who_speaks_is_told_by_folder_or_pattern() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Any]:
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Any]:
     root = tmp_path_factory.mktemp("sound")
     for speaker in range(6):
         for number in range(5):
@@ -129,10 +129,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return root, summary, data
 
 
-def test_all_of_a_speaker_is_on_one_side(made: tuple[Path, dict[str, Any], Any]) -> None:
-    root, summary, _ = made
+def test_all_of_a_speaker_is_on_one_side(recordings: tuple[Path, dict[str, Any], Any]) -> None:
+    root, summary, _ = recordings
     assert (summary["rows"], summary["kept"], summary["duplicates"]) == (33, 30, 1)
-    assert {one["reason"] for one in rejected(root / "corpus")} == {
+    assert {reject["reason"] for reject in rejected(root / "corpus")} == {
         "duplicate of in/1_s0.wav:1",
         "truncated",
         "its name does not tell the speaker; set data.sound.speaker",
@@ -143,21 +143,21 @@ def test_all_of_a_speaker_is_on_one_side(made: tuple[Path, dict[str, Any], Any])
         names = corpus.names(np.arange(len(corpus)))
         speakers[split] = {told_by(name, r"_s(\d)") for name in names}
         assert len(names) == 5 * len(speakers[split])
-    assert {split: len(found) for split, found in speakers.items()} == {"train": 4, "validation": 1, "test": 1}
+    assert {split: len(of_split) for split, of_split in speakers.items()} == {"train": 4, "validation": 1, "test": 1}
     assert len(set.union(*speakers.values())) == 6
     assert summary["classes"] == ["0", "1", "2", "3", "4"]
 
 
-def test_too_many_bad_recordings_fail(made: tuple[Path, dict[str, Any], Any], tmp_path: Path) -> None:
-    root, _, data = made
+def test_too_many_bad_recordings_fail(recordings: tuple[Path, dict[str, Any], Any], tmp_path: Path) -> None:
+    root, _, data = recordings
     with pytest.raises(UserError, match=r"2 of 33 rows cannot be used.*9_s1.wav row 1: truncated"):
         ingest(kind_of("sound"), data.model_copy(update={"max_rejects": 1}), 0, tmp_path / "c", root / "downloads")
 
 
 def test_frames_of_training_rows_have_mean_0_and_deviation_1(
-    made: tuple[Path, dict[str, Any], Any], tmp_path: Path
+    recordings: tuple[Path, dict[str, Any], Any], tmp_path: Path
 ) -> None:
-    root, summary, _ = made
+    root, summary, _ = recordings
     kind, settings = kind_of("sound"), {"rate": RATE, "frames": {"bands": 8, "length": 40}}
     (tmp_path / "scale").mkdir()
     kind.fit(settings, root / "corpus", tmp_path / "scale", lambda *_: None)

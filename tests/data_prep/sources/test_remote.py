@@ -126,7 +126,7 @@ def test_rows_are_those_of_the_same_files_here(
 
 
 @pytest.mark.parametrize(
-    ("path", "found"),
+    ("path", "expected"),
     [
         ("", "data/a.txt other/f.txt"),
         ("/data", "a.txt"),
@@ -138,11 +138,11 @@ def test_rows_are_those_of_the_same_files_here(
         ("/d*/**", "data/a.txt"),
     ],
 )
-def test_files_folders_and_globs(bucket: str, options: str, put: Put, path: str, found: str) -> None:
+def test_files_folders_and_globs(bucket: str, options: str, put: Put, path: str, expected: str) -> None:
     for key in ("data/a.txt", "data/.h/b.txt", "other/f.txt", "data/x.md"):
         put(key, b"Text.")
     label = {"": bucket, "/data": "data", "/data/": "data", "/data/a.txt": "", "/data/a*": "data"}.get(path, bucket)
-    assert names(f"s3://{bucket}{path}{options}") == [f"{label}/{name}".lstrip("/") for name in found.split()]
+    assert names(f"s3://{bucket}{path}{options}") == [f"{label}/{name}".lstrip("/") for name in expected.split()]
 
 
 def test_an_unchanged_file_is_not_read_again(
@@ -165,8 +165,8 @@ def test_a_change_after_planning_is_noticed(bucket: str, options: str, put: Put,
         put("a.jsonl", numbered(101))
     else:
         files._system(f"s3://{bucket}{options}", os.getpid())[0].delete_file(f"{bucket}/a.jsonl")
-    said = "changed" if harm == "change" else "went away"
-    with pytest.raises(UserError, match=f"^s3://{bucket}/a.jsonl {said} while it was read; run again"):
+    message = "changed" if harm == "change" else "went away"
+    with pytest.raises(UserError, match=f"^s3://{bucket}/a.jsonl {message} while it was read; run again"):
         list(rows(part, source, downloads))
 
 
@@ -300,10 +300,10 @@ def remote(put: Put, bucket: str, options: str, tmp_path: Path) -> str:
 def test_shards_are_read_where_they_lie(remote: str, tmp_path: Path) -> None:
     here, there = Shards(tmp_path / "shards"), open_shards(remote, tmp_path / "cache")
     for index in (np.arange(500), np.array([499, 3, 3, 250]), np.arange(0)):
-        expected, found = here.read(index), there.read(index)
-        assert found["input"].values.tolist() == expected["input"].values.tolist()  # type: ignore[union-attr]
-        assert found["frames"].values.tobytes() == expected["frames"].values.tobytes()  # type: ignore[union-attr]
-        assert np.array_equal(found["label"], expected["label"])
+        expected, actual = here.read(index), there.read(index)
+        assert actual["input"].values.tolist() == expected["input"].values.tolist()  # type: ignore[union-attr]
+        assert actual["frames"].values.tobytes() == expected["frames"].values.tobytes()  # type: ignore[union-attr]
+        assert np.array_equal(actual["label"], expected["label"])
     assert there.verify() == [] and len(there) == 500
     again = pickle.loads(pickle.dumps(there))
     assert again.read([7])["input"].values.tolist() == here.read([7])["input"].values.tolist()
@@ -335,8 +335,8 @@ def test_damage_in_the_cache_is_mended_and_in_the_store_is_named(remote: str, pu
     open_shards(remote, tmp_path / "cache").read(np.arange(500))
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(b"x" * path.stat().st_size)
-    found = open_shards(remote, tmp_path / "cache").read(np.arange(500))["input"]
-    assert np.array_equal(found.values, Shards(tmp_path / "shards").read(np.arange(500))["input"].values)  # type: ignore[union-attr]
+    column = open_shards(remote, tmp_path / "cache").read(np.arange(500))["input"]
+    assert np.array_equal(column.values, Shards(tmp_path / "shards").read(np.arange(500))["input"].values)  # type: ignore[union-attr]
     data = bytearray((tmp_path / "shards" / "shard-00001.arrow").read_bytes())
     data[len(data) // 2] ^= 1
     put("store/train/shard-00001.arrow", bytes(data))

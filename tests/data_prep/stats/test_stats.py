@@ -69,18 +69,22 @@ def rows_of(*texts: list[int]) -> Rows:
 
 def test_tokens_and_rows_counted_by_hand(letters: Path, tmp_path: Path) -> None:
     rows = rows_of([A, A, B], [A, SPACE, B], [A, A, UNK, A, A, A])
-    found = of_rows(written(tmp_path, rows), known(letters), 10)
-    assert (found["rows"], found["tokens"], found["read"]) == (3, 18, {"share": 1.0, "items": 18})
-    assert found["padding_share"] == round(12 / 30, 6)
-    assert (found["sequences"], found["sequences_per_row"], found["sequences_of_rows"]) == (3, 1.0, {"1": 3})
-    long = found["row_lengths"]
+    statistics = of_rows(written(tmp_path, rows), known(letters), 10)
+    assert (statistics["rows"], statistics["tokens"], statistics["read"]) == (3, 18, {"share": 1.0, "items": 18})
+    assert statistics["padding_share"] == round(12 / 30, 6)
+    assert (statistics["sequences"], statistics["sequences_per_row"], statistics["sequences_of_rows"]) == (
+        3,
+        1.0,
+        {"1": 3},
+    )
+    long = statistics["row_lengths"]
     assert [long[name] for name in ("count", "total", "mean", "least", "median", "most")] == [3, 18, 6.0, 5, 5, 8]
     assert {edge: n for edge, n in zip(long["edges"], long["counts"], strict=False) if n} == {5: 2, 8: 1}
-    words = found["vocabulary"]
+    words = statistics["vocabulary"]
     assert (words["text"], words["special"], words["unknown"]) == (12, 6, 1)
     assert words["unk_share"] == pytest.approx(1 / 12)
     assert (words["pieces"], words["occurring"], words["coverage"]) == (5, 3, 0.6)  # of space, line end, a, b, c
-    assert [(one["id"], one["count"]) for one in words["frequent"]] == [(A, 8), (B, 2), (SPACE, 1)]
+    assert [(entry["id"], entry["count"]) for entry in words["frequent"]] == [(A, 8), (B, 2), (SPACE, 1)]
     assert words["frequent"][2]["piece"] == "␣" and words["frequent"][0]["share"] == pytest.approx(8 / 12)
     assert words["cover"] == {"50": 1, "90": 2, "99": 3}  # 8, 10 and 11 of 11
     assert words["unseen_pieces"] == ["↵", "c"] and words["unseen"] == 2
@@ -91,20 +95,20 @@ def test_tokens_and_rows_counted_by_hand(letters: Path, tmp_path: Path) -> None:
 
 
 def test_padding_that_is_stored_is_padding(letters: Path, tmp_path: Path) -> None:
-    found = of_rows(written(tmp_path, rows_of([A, B, PAD, PAD], [A, A, A, B])), known(letters), None)
-    assert (found["length"], found["padding_share"]) == (6, round(2 / 12, 6))
-    assert (found["row_lengths"]["least"], found["row_lengths"]["most"]) == (4, 6)
+    statistics = of_rows(written(tmp_path, rows_of([A, B, PAD, PAD], [A, A, A, B])), known(letters), None)
+    assert (statistics["length"], statistics["padding_share"]) == (6, round(2 / 12, 6))
+    assert (statistics["row_lengths"]["least"], statistics["row_lengths"]["most"]) == (4, 6)
 
 
 def test_packed_rows_hold_several_sequences(letters: Path, tmp_path: Path) -> None:
     rows = rows_of([A] * 8, [B] * 4, [A] * 2, [C], [B] * 7)
     rows |= {"document": np.arange(5, dtype=np.uint32), "label": np.array([0, 1, 1, 0, 1], np.uint8)}
     packed = pack(rows, 10)
-    found = of_rows(written(tmp_path, packed), known(letters), 10)
-    assert found["sequences"] == 5 and found["rows"] == num_rows(packed) == 4
-    assert found["sequences_of_rows"] == {"1": 3, "2": 1}
-    assert found["labels"] == {"0": 2, "1": 3}
-    assert found["sequences_per_row"] == 5 / 4
+    statistics = of_rows(written(tmp_path, packed), known(letters), 10)
+    assert statistics["sequences"] == 5 and statistics["rows"] == num_rows(packed) == 4
+    assert statistics["sequences_of_rows"] == {"1": 3, "2": 1}
+    assert statistics["labels"] == {"0": 2, "1": 3}
+    assert statistics["sequences_per_row"] == 5 / 4
 
 
 def test_masked_rows_count_as_they_were(letters: Path, tmp_path: Path) -> None:
@@ -117,10 +121,12 @@ def test_masked_rows_count_as_they_were(letters: Path, tmp_path: Path) -> None:
 
 
 def test_no_row_at_all(letters: Path, tmp_path: Path) -> None:
-    found = of_rows(written(tmp_path), known(letters), 8)
-    assert (found["rows"], found["padding_share"], found["row_lengths"]["count"]) == (0, 0.0, 0)
-    assert found["vocabulary"]["cover"] == {"50": 0, "90": 0, "99": 0} and found["vocabulary"]["coverage"] == 0
-    json.dumps(found, allow_nan=False)
+    statistics = of_rows(written(tmp_path), known(letters), 8)
+    assert (statistics["rows"], statistics["padding_share"], statistics["row_lengths"]["count"]) == (0, 0.0, 0)
+    assert (
+        statistics["vocabulary"]["cover"] == {"50": 0, "90": 0, "99": 0} and statistics["vocabulary"]["coverage"] == 0
+    )
+    json.dumps(statistics, allow_nan=False)
 
 
 def test_another_tokenizer_is_a_sentence(letters: Path, tmp_path: Path) -> None:
@@ -146,7 +152,9 @@ def test_totals_add_up_however_rows_lie_in_files(
     assert sum(long["counts"]) == long["count"] == len(texts) == whole["rows"]
     assert long["total"] == words["text"] + words["special"] == whole["tokens"]
     assert words["text"] == counted.total() and words["unknown"] == counted[UNK]
-    assert {one["id"]: one["count"] for one in words["frequent"]} == {k: n for k, n in counted.items() if k != UNK}
+    assert {entry["id"]: entry["count"] for entry in words["frequent"]} == {
+        k: n for k, n in counted.items() if k != UNK
+    }
     assert sum(words["occurrences"]["counts"]) == words["pieces"] == words["occurring"] + words["unseen"]
     assert long["median"] == sorted(len(text) + 2 for text in texts)[(len(texts) - 1) // 2]
     assert long["edges"] == sorted(set(long["edges"]))
@@ -202,17 +210,17 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def test_documents_counted_by_hand(corpus: Path) -> None:
-    found = stats.of_corpus(corpus)
-    assert list(found["splits"]) == ["train"]
-    split = found["splits"]["train"]
+    statistics = stats.of_corpus(corpus)
+    assert list(statistics["splits"]) == ["train"]
+    split = statistics["splits"]["train"]
     assert (split["documents"], split["sentences"], split["read"]) == (4, 8, {"share": 1.0, "items": 4})
     sentences = list(Corpus(corpus).sentences())
     assert split["characters"] == sum(map(len, sentences))
     lengths = split["document_lengths"]
     assert (lengths["least"], lengths["most"], lengths["total"]) == (23, 50, split["characters"])
-    assert [one["source"] for one in split["sources"]] == ["letters", "logs.jsonl"]
-    assert [(one["documents"], one["sentences"]) for one in split["sources"]] == [(2, 4), (2, 4)]
-    rejects = found["rejects"]
+    assert [source["source"] for source in split["sources"]] == ["letters", "logs.jsonl"]
+    assert [(source["documents"], source["sentences"]) for source in split["sources"]] == [(2, 4), (2, 4)]
+    rejects = statistics["rejects"]
     assert rejects["rows"] == 3 == sum(rejects["reasons"].values())
     assert rejects["reasons"]["duplicate"] == 1 and list(rejects["sources"]) == ["logs.jsonl"]
     assert rejects["sources"]["logs.jsonl"] == rejects["reasons"]
@@ -240,14 +248,14 @@ def test_lengths_of_any_size_add_up(values: list[int], batch: int) -> None:
     for start in range(0, len(values), batch):
         parts.add(np.array(values[start : start + batch], np.int64))
     assert parts.lengths() == whole.lengths()
-    found = whole.lengths()
-    assert sum(found["counts"]) == found["count"] == len(values) and found["total"] == sum(values)
-    for low, high, count in zip(found["edges"], found["edges"][1:], found["counts"], strict=False):
+    lengths = whole.lengths()
+    assert sum(lengths["counts"]) == lengths["count"] == len(values) and lengths["total"] == sum(values)
+    for low, high, count in zip(lengths["edges"], lengths["edges"][1:], lengths["counts"], strict=False):
         assert count == sum(low <= value < high for value in values)
     if values:
         middle = sorted(values)[(len(values) - 1) // 2]
-        assert abs(found["median"] - middle) <= middle / 4
-        assert found["least"] <= found["median"] <= found["most"]
+        assert abs(lengths["median"] - middle) <= middle / 4
+        assert lengths["least"] <= lengths["median"] <= lengths["most"]
 
 
 def test_of_a_large_corpus_some_batches_are_read(make_corpus: Callable[..., Path], monkeypatch: Any) -> None:
@@ -279,30 +287,30 @@ def test_tokens_of_shards_are_those_of_the_corpus(make_corpus: Callable[..., Pat
         rows = compose(tokens, config, specials(tmp_path / "tokenizer"), 0, "a", 0, range(len(tokens)))
         written(tmp_path / str(packed), rows)
         folders, lengths = {"train": tmp_path / str(packed)}, {"train": 64}
-        found = stats.of_shards(folders, tmp_path / "tokenizer", lengths)["splits"]["train"]
-        assert found["vocabulary"]["text"] == len(tokens.tokens)
-        assert found["sequences"] == found["vocabulary"]["special"] // 2
-        assert (found["sequences_per_row"] > 1) == packed
+        statistics = stats.of_shards(folders, tmp_path / "tokenizer", lengths)["splits"]["train"]
+        assert statistics["vocabulary"]["text"] == len(tokens.tokens)
+        assert statistics["sequences"] == statistics["vocabulary"]["special"] // 2
+        assert (statistics["sequences_per_row"] > 1) == packed
 
 
 # -- vocabularies -----------------------------------------------------------------------------------------------------
 
 
 def test_kinds_of_pieces(letters: Path) -> None:
-    found = stats.of_tokenizer(letters)
-    assert found["vocabulary"] == 10 and found["specials"]["mask"] == "[MASK]"
-    kinds = {one["kind"]: one["examples"] for one in found["kinds"]}
+    statistics = stats.of_tokenizer(letters)
+    assert statistics["vocabulary"] == 10 and statistics["specials"]["mask"] == "[MASK]"
+    kinds = {kind["kind"]: kind["examples"] for kind in statistics["kinds"]}
     assert kinds == {"single letters": ["a", "b", "c"], "white space": ["␣", "↵"]}
-    assert found["scripts"] == {"Latin": 3} and found["lengths"]["counts"] == [5]
+    assert statistics["scripts"] == {"Latin": 3} and statistics["lengths"]["counts"] == [5]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "byte-bpe"])
 def test_words_and_what_is_inside_them(kind: Any, tmp_path: Path) -> None:
     train(TokenizerConfig(kind=kind, vocabulary=500), [speech(n) for n in range(50)], tmp_path)
-    found = stats.of_tokenizer(tmp_path)
-    counts = {one["kind"]: one["pieces"] for one in found["kinds"]}
-    assert sum(counts.values()) == found["vocabulary"] - 5
+    statistics = stats.of_tokenizer(tmp_path)
+    counts = {pieces["kind"]: pieces["pieces"] for pieces in statistics["kinds"]}
+    assert sum(counts.values()) == statistics["vocabulary"] - 5
     assert {"inside words", "words or beginnings", "single letters", "numbers"} <= set(counts)
     assert ("part of a character" in counts) == (kind == "byte-bpe")
-    assert sum(found["lengths"]["counts"]) == found["vocabulary"] - 5 - counts.get("part of a character", 0)
-    json.dumps(found, allow_nan=False)
+    assert sum(statistics["lengths"]["counts"]) == statistics["vocabulary"] - 5 - counts.get("part of a character", 0)
+    json.dumps(statistics, allow_nan=False)

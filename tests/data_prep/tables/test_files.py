@@ -52,11 +52,11 @@ def read(path: Path, **settings: Any) -> tuple[dict[str, list[Any]], list[Reject
     """Columns as the reader gives them, with the positions as column ''."""
     columns: dict[str, list[Any]] = {}
     rejects = []
-    for found in raw_batches(file_of(path), settings.get("layout"), settings.get("drop", frozenset())):
-        if isinstance(found, Reject):
-            rejects.append(found)
+    for batch in raw_batches(file_of(path), settings.get("layout"), settings.get("drop", frozenset())):
+        if isinstance(batch, Reject):
+            rejects.append(batch)
             continue
-        for name, values in {"": pa.array(found.positions), **found.columns}.items():
+        for name, values in {"": pa.array(batch.positions), **batch.columns}.items():
             columns.setdefault(name, []).extend(values.to_pylist())
     return columns, rejects
 
@@ -111,18 +111,18 @@ def test_typed_files_say_their_kinds(tmp_path: Path) -> None:
     for name in ("t.parquet", "f.arrow", "s.arrow"):
         out = tmp_path / f"out-{name}"
         summary = ingested(tmp_path / name, out=out, config=config)
-        found = columns_of(out)
-        assert found["int"] == [1.0, None, 3.0]
-        assert found["small"] == [1.5, None, 2.5]
-        assert found["decimal"] == [1.25, None, 2.5]
-        assert found["flag"] == ["true", None, "false"]
-        assert found["code"] == ["01", "02", None]
-        assert found["level"] == ["b", None, "a"]
-        assert found["day"] == [datetime(2024, 1, 1), None, datetime(2024, 1, 2)]
-        assert found["moment"][0] == datetime(2024, 1, 1, 12)
-        assert found["empty"] == [None] * 3
+        columns = columns_of(out)
+        assert columns["int"] == [1.0, None, 3.0]
+        assert columns["small"] == [1.5, None, 2.5]
+        assert columns["decimal"] == [1.25, None, 2.5]
+        assert columns["flag"] == ["true", None, "false"]
+        assert columns["code"] == ["01", "02", None]
+        assert columns["level"] == ["b", None, "a"]
+        assert columns["day"] == [datetime(2024, 1, 1), None, datetime(2024, 1, 2)]
+        assert columns["moment"][0] == datetime(2024, 1, 1, 12)
+        assert columns["empty"] == [None] * 3
         assert summary["schema"]["kinds"]["empty"] == "numeric"
-        assert "list" not in found
+        assert "list" not in columns
 
 
 def test_arff(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_bad_rows_of_arff(tmp_path: Path, row: str, reason: str) -> None:
     text = f"@relation r\n@attribute n numeric\n@attribute c {{a,b}}\n@data\n1,a\n{row}\n2,b\n"
     ingested(put(tmp_path, "t.arff", text), out=tmp_path / "out", config=TableConfig())
     assert columns_of(tmp_path / "out") == {"n": [1.0, 2.0], "c": ["a", "b"]}
-    ((position, found),) = reasons(tmp_path / "out")
-    assert position == 6 and reason in found
+    ((position, message),) = reasons(tmp_path / "out")
+    assert position == 6 and reason in message
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_bad_rows_of_arff(tmp_path: Path, row: str, reason: str) -> None:
     ],
 )
 def test_bad_headers_of_arff(tmp_path: Path, header: str, reason: str) -> None:
-    columns, ((found),) = read(put(tmp_path, "t.arff", header))
-    assert not columns and reason in found.reason and found.position >= 1
+    columns, ((reject),) = read(put(tmp_path, "t.arff", header))
+    assert not columns and reason in reject.reason and reject.position >= 1
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,9 @@ def test_a_table_of_wrong_columns_is_refused_row_by_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [9], "w": [1]}), tmp_path / "e.parquet")
     ingested(tmp_path, out=tmp_path / "out", config=TableConfig())
     assert columns_of(tmp_path / "out") == {"x": [1, 3, 5], "y": [2, 4, 6]}
-    found = [reason for _, reason in reasons(tmp_path / "out")]
-    assert [f"{name!r} is" in reason for name, reason in zip("yzy", found, strict=True)] == [True] * 3
-    assert all("those of" in reason and "a.csv" in reason for reason in found)
+    messages = [reason for _, reason in reasons(tmp_path / "out")]
+    assert [f"{name!r} is" in reason for name, reason in zip("yzy", messages, strict=True)] == [True] * 3
+    assert all("those of" in reason and "a.csv" in reason for reason in messages)
 
 
 def test_files_of_different_kinds_make_one_table(tmp_path: Path) -> None:
@@ -437,8 +437,8 @@ def test_what_is_to_be_scored_may_hold_anything_beside(tmp_path: Path) -> None:
         writer.write(lists)
     put(tmp_path, "t.csv", "x,a,x\n9,1,9\n9,2,9\n")
     for name in ("t.parquet", "t.arrow", "t.csv"):
-        [found] = typed_batches(file_of(tmp_path / name), schema)
-        assert isinstance(found, Typed) and found.columns["a"].to_pylist() == [1.0, 2.0]
+        [batch] = typed_batches(file_of(tmp_path / name), schema)
+        assert isinstance(batch, Typed) and batch.columns["a"].to_pylist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
@@ -449,21 +449,21 @@ def test_dates_that_no_calendar_has_are_rejected(tmp_path: Path, unit: str) -> N
     with pa.ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as writer:
         writer.write(table)
     schema = TableSchema({"t": "date", "d": "date"}, None, None, None)
-    found = list(typed_batches(file_of(tmp_path / "t.arrow"), schema))
-    rejected = [one for one in found if isinstance(one, Reject)]
-    kept = [one for one in found if isinstance(one, Typed)]
-    assert sum(len(one.positions) for one in kept) == 1
-    assert len(rejected) == 3 and all("expected an ISO 8601 date" in one.reason for one in rejected)
+    batches = list(typed_batches(file_of(tmp_path / "t.arrow"), schema))
+    rejected = [batch for batch in batches if isinstance(batch, Reject)]
+    kept = [batch for batch in batches if isinstance(batch, Typed)]
+    assert sum(len(batch.positions) for batch in kept) == 1
+    assert len(rejected) == 3 and all("expected an ISO 8601 date" in batch.reason for batch in rejected)
 
 
 def test_nanoseconds_of_pandas_are_dates(tmp_path: Path) -> None:
     schema = TableSchema({"t": "date"}, None, None, None)
     lines = ["2024-05-01T10:00:00.123456789", "2024-05-01 10:00:00.000000001Z", "2024-05-01", "never"]
     put(tmp_path, "t.csv", "\n".join(["t", *lines, ""]))
-    found = list(typed_batches(file_of(tmp_path / "t.csv"), schema))
-    kept = [moment for one in found if isinstance(one, Typed) for moment in one.columns["t"].to_pylist()]
+    batches = list(typed_batches(file_of(tmp_path / "t.csv"), schema))
+    kept = [moment for batch in batches if isinstance(batch, Typed) for moment in batch.columns["t"].to_pylist()]
     assert kept == [datetime(2024, 5, 1, 10, 0, 0, 123456), datetime(2024, 5, 1, 10), datetime(2024, 5, 1)]
-    assert [one.position for one in found if isinstance(one, Reject)] == [5]
+    assert [batch.position for batch in batches if isinstance(batch, Reject)] == [5]
 
 
 def test_semicolons_are_named(tmp_path: Path) -> None:

@@ -60,23 +60,23 @@ def mixed(rows: int, seed: int = 0) -> pa.RecordBatch:
 def test_standard_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(1e6, 1e-2, (500, 2)) * [1, 1e-8]
-    made = fit(batch(a=values[:, 0].tolist(), b=values[:, 1].tolist()), 64)
-    found = made.apply(batch(a=values[:, 0].tolist(), b=values[:, 1].tolist()))
-    assert found.dtype == np.float32 and made.features == ["a", "b"]
-    np.testing.assert_allclose(found, StandardScaler().fit_transform(values), atol=1e-5)
+    transform = fit(batch(a=values[:, 0].tolist(), b=values[:, 1].tolist()), 64)
+    features = transform.apply(batch(a=values[:, 0].tolist(), b=values[:, 1].tolist()))
+    assert features.dtype == np.float32 and transform.features == ["a", "b"]
+    np.testing.assert_allclose(features, StandardScaler().fit_transform(values), atol=1e-5)
 
 
 def test_minmax_and_quantile() -> None:
     values = [0.0, 1.0, 2.0, 10.0]
-    found = fit(batch(a=values), scale="minmax").apply(batch(a=[*values, 20.0]))
-    np.testing.assert_allclose(found[:, 0], [0, 0.1, 0.2, 1, 2], atol=1e-6)  # beyond the extremes it is not cut off
+    features = fit(batch(a=values), scale="minmax").apply(batch(a=[*values, 20.0]))
+    np.testing.assert_allclose(features[:, 0], [0, 0.1, 0.2, 1, 2], atol=1e-6)  # beyond the extremes it is not cut off
     rng = np.random.default_rng(0)
     skewed = np.exp(rng.normal(0, 2, 5000))
-    made = fit(batch(a=skewed.tolist()), scale="quantile")
-    found = made.apply(batch(a=np.sort(skewed).tolist()))[:, 0]
-    np.testing.assert_allclose(found, np.linspace(0, 1, 5000), atol=2e-3)
-    assert (made.apply(batch(a=[-9.0, 1e9])) == [[0], [1]]).all()
-    back = np.array(made.invert(found[:, None])["a"])
+    transform = fit(batch(a=skewed.tolist()), scale="quantile")
+    features = transform.apply(batch(a=np.sort(skewed).tolist()))[:, 0]
+    np.testing.assert_allclose(features, np.linspace(0, 1, 5000), atol=2e-3)
+    assert (transform.apply(batch(a=[-9.0, 1e9])) == [[0], [1]]).all()
+    back = np.array(transform.invert(features[:, None])["a"])
     np.testing.assert_allclose(back, np.sort(skewed), rtol=0.05, atol=0.05)
     ties = fit(batch(a=[0.0] * 60 + [1.0, 2.0, 3.0, 4.0]), scale="quantile")
     assert 0.4 < ties.apply(batch(a=[0.0]))[0, 0] < 0.55  # the middle of equal values
@@ -84,12 +84,12 @@ def test_minmax_and_quantile() -> None:
 
 def test_missing_numbers() -> None:
     rows = batch(a=[1.0, None, 3.0, 8.0], b=[1.0, 2.0, 3.0, 4.0])
-    made = fit(rows)
-    assert made.features == ["a", "a: missing", "b"] and made.columns_of == ["a", "a", "b"]
-    found = made.apply(batch(a=[3.0, None, float("nan")], b=[None, 2.5, 2.5]))
-    np.testing.assert_array_equal(found[:, 0], found[0, 0])  # the median stands for what is missing
-    assert found[:, 1].tolist() == [0, 1, 1]
-    np.testing.assert_allclose(found[:, 2], 0, atol=1e-7)
+    transform = fit(rows)
+    assert transform.features == ["a", "a: missing", "b"] and transform.columns_of == ["a", "a", "b"]
+    features = transform.apply(batch(a=[3.0, None, float("nan")], b=[None, 2.5, 2.5]))
+    np.testing.assert_array_equal(features[:, 0], features[0, 0])  # the median stands for what is missing
+    assert features[:, 1].tolist() == [0, 1, 1]
+    np.testing.assert_allclose(features[:, 2], 0, atol=1e-7)
     mean = fit(rows, fill="mean", indicators="never")
     assert mean.features == ["a", "b"]
     np.testing.assert_allclose(mean.apply(batch(a=[4.0, None], b=[1.0, 1.0]))[:, 0], 0, atol=1e-7)
@@ -98,15 +98,15 @@ def test_missing_numbers() -> None:
 
 def test_columns_from_which_nothing_can_be_learned() -> None:
     rows = batch(a=[1.0, 2.0], gone=[None, None], same=[7.0, 7.0], word=["x", "x"], day=[FIRST, FIRST])
-    made = fit(rows)
-    assert made.features == ["a"]
-    assert made.dropped == {
+    transform = fit(rows)
+    assert transform.features == ["a"]
+    assert transform.dropped == {
         "gone": "it is always missing",
         "same": "it is always the same",
         "word": "it is always the same",
         "day": "it is always the same",
     }
-    assert made.invert(made.apply(rows)).to_pylist() == rows.to_pylist()
+    assert transform.invert(transform.apply(rows)).to_pylist() == rows.to_pylist()
     half = fit(batch(a=[1.0, 2.0, 3.0], same=[7.0, None, 7.0]))
     assert half.features == ["a", "same: missing"]  # that it is missing can be learned
     assert half.invert(half.apply(batch(a=[1.0, 1.0], same=[None, 7.0])))["same"].to_pylist() == [None, 7.0]
@@ -129,9 +129,9 @@ def test_tables_that_cannot_be_fitted(rows: pa.RecordBatch, says: str) -> None:
 
 
 def test_values_far_away_stay_finite() -> None:
-    made = fit(batch(a=[0.0, 1e-300, 1.0], b=[1.0, 2.0, 3.0]))
-    found = made.apply(batch(a=[1e308, -1e308], b=[float("inf"), float("-inf")]))
-    assert np.isfinite(found).all() and np.abs(found).max() == np.float32(LIMIT)
+    transform = fit(batch(a=[0.0, 1e-300, 1.0], b=[1.0, 2.0, 3.0]))
+    features = transform.apply(batch(a=[1e308, -1e308], b=[float("inf"), float("-inf")]))
+    assert np.isfinite(features).all() and np.abs(features).max() == np.float32(LIMIT)
 
 
 def test_logarithms() -> None:
@@ -142,13 +142,15 @@ def test_logarithms() -> None:
         heavy=(-np.exp(rng.normal(0, 3, 4000))).tolist(),
         spikes=[0.0] * 3990 + [1e6] * 10,
     )
-    made = fit(rows, log="auto")
-    logs = {column.name for column in made.columns if getattr(column, "log", False)}
+    transform = fit(rows, log="auto")
+    logs = {column.name for column in transform.columns if getattr(column, "log", False)}
     assert logs == {"heavy", "spikes"}
     values = np.array(rows["heavy"])
     expected = symmetric_log(values)
-    np.testing.assert_allclose(made.apply(rows)[:, 2], (expected - expected.mean()) / expected.std(), atol=1e-4)
-    np.testing.assert_allclose(np.array(made.invert(made.apply(rows).astype(np.float64))["heavy"]), values, rtol=1e-3)
+    np.testing.assert_allclose(transform.apply(rows)[:, 2], (expected - expected.mean()) / expected.std(), atol=1e-4)
+    np.testing.assert_allclose(
+        np.array(transform.invert(transform.apply(rows).astype(np.float64))["heavy"]), values, rtol=1e-3
+    )
     assert [column.log for column in fit(rows, log=["uniform"]).columns] == [False, True, False, False]  # type: ignore[union-attr]
     np.testing.assert_allclose(symmetric_exp(symmetric_log(np.array([-5.0, 0, 1e9]))), [-5, 0, 1e9])
 
@@ -158,11 +160,11 @@ def test_logarithms() -> None:
 
 def test_categories() -> None:
     rows = batch(c=["b"] * 50 + ["a"] * 48 + ["rare"] + [None])
-    made = fit(rows, min_share=0.05)
-    assert made.features == ["c=a", "c=b", "c: other", "c: missing"]
-    found = made.apply(batch(c=["a", "b", "rare", "unseen", None]))
-    assert found.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    assert made.invert(found)["c"].to_pylist() == ["a", "b", "other", "other", None]
+    transform = fit(rows, min_share=0.05)
+    assert transform.features == ["c=a", "c=b", "c: other", "c: missing"]
+    features = transform.apply(batch(c=["a", "b", "rare", "unseen", None]))
+    assert features.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert transform.invert(features)["c"].to_pylist() == ["a", "b", "other", "other", None]
     plain = fit(batch(c=["a", "b"]))
     assert plain.apply(batch(c=[None, "z", "b"])).tolist() == [[0, 0, 1], [0, 0, 1], [0, 1, 0]]
     many = fit(batch(c=[f"{n % 30}" for n in range(100)]), max_levels=5)
@@ -179,20 +181,23 @@ def test_a_category_of_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_dates() -> None:
     days = [FIRST + timedelta(days=n) for n in range(0, 400, 7)]
-    made = fit(batch(d=days))
-    assert made.features == ["d", "d: month sin", "d: month cos", "d: weekday sin", "d: weekday cos"]
-    found = made.apply(batch(d=days))
-    np.testing.assert_allclose(found[:, 0].mean(), 0, atol=1e-5)
-    np.testing.assert_allclose(found[:, 0].std(), 1, atol=1e-5)
-    assert found[0, 1:3].tolist() == [0, 1]  # January
-    np.testing.assert_allclose(found[:, 3:], [[0, 1]] * len(days), atol=1e-6)  # all are Mondays
-    assert [abs(a - b) < timedelta(minutes=5) for a, b in zip(made.invert(found)["d"].to_pylist(), days, strict=True)]
+    transform = fit(batch(d=days))
+    assert transform.features == ["d", "d: month sin", "d: month cos", "d: weekday sin", "d: weekday cos"]
+    features = transform.apply(batch(d=days))
+    np.testing.assert_allclose(features[:, 0].mean(), 0, atol=1e-5)
+    np.testing.assert_allclose(features[:, 0].std(), 1, atol=1e-5)
+    assert features[0, 1:3].tolist() == [0, 1]  # January
+    np.testing.assert_allclose(features[:, 3:], [[0, 1]] * len(days), atol=1e-6)  # all are Mondays
+    assert [
+        abs(a - b) < timedelta(minutes=5)
+        for a, b in zip(transform.invert(features)["d"].to_pylist(), days, strict=True)
+    ]
     hours = fit(batch(d=[FIRST, FIRST + timedelta(hours=6), None]))
     assert hours.features[-3:] == ["d: hour sin", "d: hour cos", "d: missing"]
-    found = hours.apply(batch(d=[FIRST + timedelta(hours=6), None]))
-    np.testing.assert_allclose(found[0, -3:], [1, 0, 0], atol=1e-6)
-    assert found[1].tolist() == [0] * 7 + [1]
-    assert hours.invert(found)["d"].to_pylist() == [FIRST + timedelta(hours=6), None]
+    features = hours.apply(batch(d=[FIRST + timedelta(hours=6), None]))
+    np.testing.assert_allclose(features[0, -3:], [1, 0, 0], atol=1e-6)
+    assert features[1].tolist() == [0] * 7 + [1]
+    assert hours.invert(features)["d"].to_pylist() == [FIRST + timedelta(hours=6), None]
 
 
 # -- what does not matter ---------------------------------------------------------------------------------------------
@@ -235,8 +240,8 @@ def test_the_unit_of_a_number_does_not_matter(values: list[float], factor: float
     if numbers.std() < 1e-3:
         return
     other = numbers * factor + shift
-    found = [fit(batch(a=one.tolist())).apply(batch(a=one.tolist())) for one in (numbers, other)]
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-3)
+    features = [fit(batch(a=column.tolist())).apply(batch(a=column.tolist())) for column in (numbers, other)]
+    np.testing.assert_allclose(features[0], features[1], rtol=1e-3, atol=1e-3)
 
 
 @settings(max_examples=30, deadline=None)
@@ -245,8 +250,8 @@ def test_the_unit_of_a_number_does_not_matter(values: list[float], factor: float
 )
 def test_features_go_back_to_columns(seed: int, scale: str, fill: str) -> None:
     table = mixed(80, seed)
-    made = fit(table, scale=scale, fill=fill, min_share=0)
-    back = made.invert(made.apply(table).astype(np.float64))
+    transform = fit(table, scale=scale, fill=fill, min_share=0)
+    back = transform.invert(transform.apply(table).astype(np.float64))
     assert back.schema.names == table.schema.names
     for name in ("n", "heavy"):
         expected = np.array(table[name].fill_null(float("nan")))
@@ -254,8 +259,8 @@ def test_features_go_back_to_columns(seed: int, scale: str, fill: str) -> None:
         np.testing.assert_allclose(np.array(back[name].fill_null(float("nan"))), expected, atol=1e-5 * spread)
     assert back["c"].to_pylist() == table["c"].to_pylist()
     assert back["same"].to_pylist() == table["same"].to_pylist()
-    for found, expected in zip(back["when"].to_pylist(), table["when"].to_pylist(), strict=True):
-        assert abs(found - expected) < timedelta(minutes=30)
+    for actual, expected in zip(back["when"].to_pylist(), table["when"].to_pylist(), strict=True):
+        assert abs(actual - expected) < timedelta(minutes=30)
 
 
 @settings(max_examples=40, deadline=None)
@@ -277,10 +282,10 @@ def test_nothing_that_a_row_holds_is_an_error(numbers: list[Any], words: list[An
         }
     )
     for scale in ("standard", "quantile"):
-        made = fit(mixed(50), scale=scale)
-        found = made.apply(table)
-        assert found.shape == (rows, len(made.features)) and np.isfinite(found).all()
-        assert made.invert(found).num_rows == rows
+        transform = fit(mixed(50), scale=scale)
+        features = transform.apply(table)
+        assert features.shape == (rows, len(transform.features)) and np.isfinite(features).all()
+        assert transform.invert(features).num_rows == rows
 
 
 def test_one_row() -> None:
@@ -297,11 +302,11 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     table = mixed(200)
     schema = TableSchema({"n": "numeric"}, "label", ("ok",), None)
     for scale in ("standard", "quantile"):
-        made = Transform.fit(lambda: [table], TransformConfig(scale=scale, log="auto"), schema)  # type: ignore[arg-type]
-        made.save(tmp_path / "transform.json")
+        transform = Transform.fit(lambda: [table], TransformConfig(scale=scale, log="auto"), schema)  # type: ignore[arg-type]
+        transform.save(tmp_path / "transform.json")
         back = Transform.load(tmp_path / "transform.json")
-        assert back.columns == made.columns and back.features == made.features and back.schema == schema
-        np.testing.assert_array_equal(back.apply(table), made.apply(table))
+        assert back.columns == transform.columns and back.features == transform.features and back.schema == schema
+        np.testing.assert_array_equal(back.apply(table), transform.apply(table))
     text = (tmp_path / "transform.json").read_text()
     (tmp_path / "transform.json").write_text(text.replace("0.5", "0.6", 1))
     with pytest.raises(UserError, match="no transform that can be used"):
@@ -314,16 +319,16 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_rows_that_do_not_fit(tmp_path: Path) -> None:
-    made = fit(batch(a=[1.0, 2.0], d=[FIRST, FIRST + timedelta(1)]))
+    transform = fit(batch(a=[1.0, 2.0], d=[FIRST, FIRST + timedelta(1)]))
     with pytest.raises(UserError, match="no column 'd'"):
-        made.apply(batch(a=[1.0]))
+        transform.apply(batch(a=[1.0]))
     with pytest.raises(UserError, match="expected numbers, found 'x'"):
-        made.apply(batch(a=["x"], d=[FIRST]))
+        transform.apply(batch(a=["x"], d=[FIRST]))
     with pytest.raises(UserError, match="expected dates, found 'x'"):
-        made.apply(batch(a=[1.0], d=["x"]))
-    assert made.apply(batch(more=["x"], d=[FIRST], a=["2"])).shape == (1, 6)  # any order; text that is a number
+        transform.apply(batch(a=[1.0], d=["x"]))
+    assert transform.apply(batch(more=["x"], d=[FIRST], a=["2"])).shape == (1, 6)  # any order; text that is a number
     with pytest.raises(ValueError, match=r"expected \[R, 6\]"):
-        made.invert(np.zeros((2, 3)))
+        transform.invert(np.zeros((2, 3)))
 
 
 def test_fitted_on_the_training_rows_of_a_corpus(tmp_path: Path) -> None:
@@ -331,9 +336,9 @@ def test_fitted_on_the_training_rows_of_a_corpus(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("n,c,d,label\n" + "\n".join(lines))
     ingested(tmp_path / "t.csv", out=tmp_path / "out", config=TableConfig(target="label"), split=0.2)
     train, test = ArrayCorpus(tmp_path / "out"), ArrayCorpus(tmp_path / "out", "test")
-    made = Transform.fit(lambda: (one.input for one in train.batches()), schema=train.schema)  # type: ignore[misc]
-    features = np.concatenate([made.apply(one.input) for one in train.batches(50)])  # type: ignore[arg-type]
-    place = made.features.index("n")
+    transform = Transform.fit(lambda: (rows.input for rows in train.batches()), schema=train.schema)  # type: ignore[misc]
+    features = np.concatenate([transform.apply(rows.input) for rows in train.batches(50)])  # type: ignore[arg-type]
+    place = transform.features.index("n")
     np.testing.assert_allclose([features[:, place].mean(), features[:, place].std()], [0, 1], atol=1e-5)
-    held_out = np.concatenate([made.apply(one.input) for one in test.batches()])  # type: ignore[arg-type]
-    assert abs(held_out[:, place].mean()) > 1e-5 and "label" not in made.columns_of
+    held_out = np.concatenate([transform.apply(rows.input) for rows in test.batches()])  # type: ignore[arg-type]
+    assert abs(held_out[:, place].mean()) > 1e-5 and "label" not in transform.columns_of

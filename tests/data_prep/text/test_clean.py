@@ -60,11 +60,11 @@ def test_what_is_in_order_is_left_as_the_long_way_leaves_it(characters):
     text = "".join(characters)
     expected = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
     assert fingerprint(text) == expected
-    found = {form: clean(text, form) for form in ("nfc", "nfkc", "none")}
-    assert all(fingerprint(cleaned, tidy=True) == fingerprint(cleaned) for cleaned in found.values())
+    by_form = {form: clean(text, form) for form in ("nfc", "nfkc", "none")}
+    assert all(fingerprint(cleaned, tidy=True) == fingerprint(cleaned) for cleaned in by_form.values())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_in_order", lambda text: False)
-        assert found == {form: clean(text, form) for form in ("nfc", "nfkc", "none")}
+        assert by_form == {form: clean(text, form) for form in ("nfc", "nfkc", "none")}
 
 
 @pytest.mark.parametrize(

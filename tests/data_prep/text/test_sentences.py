@@ -142,11 +142,11 @@ PIECES = st.lists(
 
 @given(text=PIECES | TEXT)
 def test_what_surely_ends_a_sentence_ends_it_by_the_rules_too(text: str) -> None:
-    found = split_en(text)
+    sentences = split_en(text)
     with pytest.MonkeyPatch.context() as patch:
         every = re.compile(rf"[{''.join(module._MARKS)}][{re.escape(module._CLOSERS)}]* ")  # and none of them surely
         patch.setattr(module, "_CANDIDATE", every)
-        assert found == split_en(text)
+        assert sentences == split_en(text)
 
 
 @given(text=PIECES | TEXT | st.text(max_size=40))

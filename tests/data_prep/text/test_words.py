@@ -54,6 +54,6 @@ def test_both_ways_agree(split: Split, text: str) -> None:
 @BOTH
 @given(text=st.text(max_size=60))
 def test_spaces_and_marks_between_words_do_not_count(split: Split, text: str) -> None:
-    found = split(text)
-    assert split(" ".join(found)) == split("\n—\t".join(found)) == found
-    assert not any(character.isspace() or unicodedata.category(character) == "Pd" for character in "".join(found))
+    parts = split(text)
+    assert split(" ".join(parts)) == split("\n—\t".join(parts)) == parts
+    assert not any(character.isspace() or unicodedata.category(character) == "Pd" for character in "".join(parts))

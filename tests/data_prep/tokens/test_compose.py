@@ -273,9 +273,9 @@ def test_sop_uses_a_document_up_in_order_and_skips_chunks_of_one_sentence():
 def test_truncation_takes_from_both_ends_alike():
     """Two sentences of 40 for 29 places: 25 and 26 tokens go, half of them from the front."""
     rows = composed(corpus_of([[40, 40]] * 600), "nsp", 32, short_probability=0)
-    found = [parts(rows, number) for number in range(num_rows(rows))]
-    assert all((len(a), len(b)) == (15, 14) for a, b in found)
-    front = np.array([[(part[0] - 10) % 40 for part in pair] for pair in found])
+    pairs = [parts(rows, number) for number in range(num_rows(rows))]
+    assert all((len(a), len(b)) == (15, 14) for a, b in pairs)
+    front = np.array([[(part[0] - 10) % 40 for part in pair] for pair in pairs])
     coins = front.size * 25.5
     assert front.sum() == pytest.approx(coins / 2, abs=5 * np.sqrt(coins) / 2)
     assert abs(np.corrcoef(front.T)[0, 1]) < 5 / np.sqrt(len(front))
@@ -302,8 +302,8 @@ def test_a_share_of_documents_is_cut_short():
 def test_epochs_seeds_and_names_compose_anew():
     corpus, config = random_corpus(), ComposeConfig(kind="nsp", length=64)
     keys = [(1, "a", 0), (1, "a", 1), (2, "a", 0), (1, "b", 0)]
-    found = [compose(corpus, config, SPECIALS, seed, name, epoch, range(60)) for seed, name, epoch in keys]
-    assert not any(same(found[0], other) for other in found[1:])
+    compositions = [compose(corpus, config, SPECIALS, seed, name, epoch, range(60)) for seed, name, epoch in keys]
+    assert not any(same(compositions[0], other) for other in compositions[1:])
 
 
 def test_packed_rows_hold_whole_sentences_of_one_document():
@@ -352,17 +352,17 @@ def test_packing_puts_every_composed_sequence_into_one_row(corpus, kind, length)
     assert not num_rows(together) or together["input"].lengths.max() <= length
     per_token = [name for name in ("input", "word_start", "segment") if name in alone]
     per_sequence = [name for name in ("document", "label") if name in alone]
-    found = []
+    sequences = []
     for number in range(num_rows(together)):
         sequence = together["sequence"].row(number)
         for place in range(len(together["document"].row(number))):
             columns = [together[name].row(number)[sequence == place].tolist() for name in per_token]
-            found.append([*columns, *(int(together[name].row(number)[place]) for name in per_sequence)])
+            sequences.append([*columns, *(int(together[name].row(number)[place]) for name in per_sequence)])
     expected = [
         [*(alone[name].row(n).tolist() for name in per_token), *(int(alone[name][n]) for name in per_sequence)]
         for n in range(num_rows(alone))
     ]
-    assert sorted(found) == sorted(expected)
+    assert sorted(sequences) == sorted(expected)
     assert together["sequence"].values.dtype == np.uint8
 
 

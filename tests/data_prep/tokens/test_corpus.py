@@ -27,8 +27,8 @@ class Corpus:
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, None]]:
         for start in range(0, len(self.documents), 3):
             some = self.documents[start : start + 3]
-            sentences = pa.array([sentence for one in some for sentence in one], pa.string())
-            yield np.array([len(one) for one in some], np.int64), sentences, None
+            sentences = pa.array([sentence for document in some for sentence in document], pa.string())
+            yield np.array([len(document) for document in some], np.int64), sentences, None
 
 
 def corpus(*documents: list[str]) -> Corpus:
@@ -76,24 +76,24 @@ def characters(alphabet: str) -> Tokenizer:
 
 
 def starts(tokenizer: Tokenizer, *sentences: str) -> list[list[int]]:
-    found = tokenise(corpus(list(sentences)), tokenizer)
-    return [part.astype(int).tolist() for part in np.split(found.word_start, found.sentence_offsets[1:-1])]
+    tokenised = tokenise(corpus(list(sentences)), tokenizer)
+    return [part.astype(int).tolist() for part in np.split(tokenised.word_start, tokenised.sentence_offsets[1:-1])]
 
 
 def test_ids_and_offsets():
-    found = tokenise(corpus(["you are.", "unbelievable"], [], ["you"]), wordpiece())
-    assert found.tokens.tolist() == [8, 9, 10, 5, 6, 7, 8] and found.tokens.dtype == np.uint16
-    assert found.word_start.tolist() == [True, True, True, True, False, False, True]
-    assert found.sentence_offsets.tolist() == [0, 3, 6, 7]
-    assert found.document_offsets.tolist() == [0, 2, 2, 3]
-    assert len(found) == 3
-    assert found.with_text.tolist() == [0, 2]
-    assert found.document_starts.tolist() == [0, 6, 6, 7]
+    tokenised = tokenise(corpus(["you are.", "unbelievable"], [], ["you"]), wordpiece())
+    assert tokenised.tokens.tolist() == [8, 9, 10, 5, 6, 7, 8] and tokenised.tokens.dtype == np.uint16
+    assert tokenised.word_start.tolist() == [True, True, True, True, False, False, True]
+    assert tokenised.sentence_offsets.tolist() == [0, 3, 6, 7]
+    assert tokenised.document_offsets.tolist() == [0, 2, 2, 3]
+    assert len(tokenised) == 3
+    assert tokenised.with_text.tolist() == [0, 2]
+    assert tokenised.document_starts.tolist() == [0, 6, 6, 7]
 
 
 def test_sentences_without_tokens_are_left_out():
-    found = tokenise(corpus(["", "you", "  "], [" "]), wordpiece())
-    assert found.sentence_offsets.tolist() == [0, 1] and found.document_offsets.tolist() == [0, 1, 1]
+    tokenised = tokenise(corpus(["", "you", "  "], [" "]), wordpiece())
+    assert tokenised.sentence_offsets.tolist() == [0, 1] and tokenised.document_offsets.tolist() == [0, 1, 1]
     nothing = tokenise(corpus(), wordpiece())
     assert len(nothing) == 0 and len(nothing.tokens) == 0 and nothing.document_offsets.tolist() == [0]
 
@@ -127,8 +127,8 @@ def test_large_vocabularies_take_32_bits():
     ids = {f"w{number}": number for number in range(65_536)} | {"[UNK]": 65_536}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    found = tokenise(corpus(["w3 w65535 x"]), tokenizer)
-    assert found.tokens.tolist() == [3, 65_535, 65_536] and found.tokens.dtype == np.uint32
+    tokenised = tokenise(corpus(["w3 w65535 x"]), tokenizer)
+    assert tokenised.tokens.tolist() == [3, 65_535, 65_536] and tokenised.tokens.dtype == np.uint32
 
 
 def test_words_of_wordpiece():
@@ -175,11 +175,11 @@ def example() -> TokenCorpus:
 def test_what_is_opened_is_what_was_saved(tmp_path):
     saved = example()
     saved.save(tmp_path / "corpus")
-    found = TokenCorpus.open(tmp_path / "corpus")
+    opened = TokenCorpus.open(tmp_path / "corpus")
     for name in ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraphs"):
-        assert np.array_equal(getattr(found, name), getattr(saved, name))
-        assert getattr(found, name).dtype == getattr(saved, name).dtype
-    for mapped in (found.tokens, found.word_start, found.sentence_offsets):
+        assert np.array_equal(getattr(opened, name), getattr(saved, name))
+        assert getattr(opened, name).dtype == getattr(saved, name).dtype
+    for mapped in (opened.tokens, opened.word_start, opened.sentence_offsets):
         assert not mapped.flags.owndata and not mapped.flags.writeable
 
 
@@ -192,8 +192,8 @@ def test_saving_is_deterministic(tmp_path):
 
 def test_an_empty_corpus_is_saved_too(tmp_path):
     tokenise(corpus([]), wordpiece()).save(tmp_path)
-    found = TokenCorpus.open(tmp_path)
-    assert len(found) == 1 and len(found.tokens) == 0 and list(found.ranges()) == [range(1)]
+    opened = TokenCorpus.open(tmp_path)
+    assert len(opened) == 1 and len(opened.tokens) == 0 and list(opened.ranges()) == [range(1)]
 
 
 @settings(deadline=None)
@@ -202,11 +202,11 @@ def test_parts_are_joined(tmp_path_factory, parts):
     folder = tmp_path_factory.mktemp("parts")
     for number, documents in enumerate(parts):
         tokenise(corpus(*documents), wordpiece()).save(folder / str(number))
-    found = joined([folder / str(number) for number in range(len(parts))], folder / "joined")
+    together = joined([folder / str(number) for number in range(len(parts))], folder / "joined")
     whole = tokenise(corpus(*(document for documents in parts for document in documents)), wordpiece())
     for name in ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraphs"):
-        assert np.array_equal(getattr(found, name), getattr(whole, name))
-        assert getattr(found, name).dtype == getattr(whole, name).dtype
+        assert np.array_equal(getattr(together, name), getattr(whole, name))
+        assert getattr(together, name).dtype == getattr(whole, name).dtype
 
 
 def test_damage_is_named(tmp_path):
@@ -238,8 +238,8 @@ def test_a_folder_without_a_corpus_is_named(tmp_path: Path):
 
 @given(st.integers(1, 400))
 def test_ranges_cover_all_documents(limit):
-    found = example()
-    ranges = list(found.ranges(limit))
+    tokenised = example()
+    ranges = list(tokenised.ranges(limit))
     assert [number for part in ranges for number in part] == list(range(40))
-    sizes = [found.document_starts[part.stop] - found.document_starts[part.start] for part in ranges]
+    sizes = [tokenised.document_starts[part.stop] - tokenised.document_starts[part.start] for part in ranges]
     assert all(size <= limit or len(part) == 1 for size, part in zip(sizes, ranges, strict=True))

@@ -44,16 +44,16 @@ ANY = st.text(st.characters(codec="utf-8"), max_size=12)
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]:
-    made = {}
+    loaded = {}
     for name, config in KINDS.items():
         folder: Path = tmp_path_factory.mktemp(name)
         train(config, TEXT * 3, folder)
-        made[name] = load(folder)
-    made["gpt2"] = load(tmp_path_factory.getbasetemp() / "byte-bpe0")
-    made["gpt2"].pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made["other"] = load(tmp_path_factory.getbasetemp() / "wordpiece0")
-    made["other"].normalizer = normalizers.Replace(" ", "-")  # spaces matter: must not be looked up by words
-    return made
+        loaded[name] = load(folder)
+    loaded["gpt2"] = load(tmp_path_factory.getbasetemp() / "byte-bpe0")
+    loaded["gpt2"].pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    loaded["other"] = load(tmp_path_factory.getbasetemp() / "wordpiece0")
+    loaded["other"].normalizer = normalizers.Replace(" ", "-")  # spaces matter: must not be looked up by words
+    return loaded
 
 
 def plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
@@ -61,8 +61,8 @@ def plain(tokenizer: Tokenizer, sentences: list[str]) -> list[list[int]]:
 
 
 def looked_up(encoder: Encoder, sentences: list[str] | pa.StringArray) -> list[list[int]]:
-    found = encoder.encode(sentences)
-    return [found.row(number).tolist() for number in range(len(found))]
+    encoded = encoder.encode(sentences)
+    return [encoded.row(number).tolist() for number in range(len(encoded))]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "gpt2", "other"])

@@ -83,8 +83,8 @@ def test_every_sequence_appears_exactly_once_and_whole(lengths, room):
         assert sorted(set(sequence.tolist())) == list(range(len(inside)))
         for place, document in enumerate(inside):
             for name in ("input", "word_start"):
-                found = ragged(packed, name).row(number)[sequence == place]
-                assert found.tolist() == ragged(rows, name).row(document).tolist()
+                tokens = ragged(packed, name).row(number)[sequence == place]
+                assert tokens.tolist() == ragged(rows, name).row(document).tolist()
     firsts = [documents.row(number)[0] for number in range(num_rows(packed))]
     assert firsts == sorted(firsts)
 
@@ -150,8 +150,8 @@ def test_each_sequence_keeps_its_budget(lengths, unit):
     rows = sequences(lengths) | {"word_start": Ragged.from_rows([[1] * n for n in lengths], np.uint8)}
     config = MaskingConfig(kind="masked-lm", unit=unit, max_predictions=4)
     packed = pack(rows, 64)
-    found = corrupted(packed, config)
-    targets = ragged(found, "target_positions")
+    masked = corrupted(packed, config)
+    targets = ragged(masked, "target_positions")
     place = ragged(packed, "input").offsets[:-1][targets.row_index()] + targets.values
     sequence = ragged(packed, "sequence")
     document = ragged(packed, "document")

@@ -29,13 +29,13 @@ SIZE = 400
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A trained tokenizer of each kind, and an uncased one."""
-    made = {}
+    paths = {}
     for kind in KINDS:
         for lowercase in (False, True):
             name = kind + ("-uncased" if lowercase else "")
-            made[name] = tmp_path_factory.mktemp(name)
-            train(TokenizerConfig(kind=kind, vocabulary=SIZE, lowercase=lowercase), MIXED, made[name])
-    return made
+            paths[name] = tmp_path_factory.mktemp(name)
+            train(TokenizerConfig(kind=kind, vocabulary=SIZE, lowercase=lowercase), MIXED, paths[name])
+    return paths
 
 
 ALL = [name for kind in KINDS for name in (kind, f"{kind}-uncased")]
@@ -320,10 +320,10 @@ def folder_of(path: Path, tokens: list[str], special: list[str], settings: dict[
     """A tokenizer as others publish it: its ids are the places of its tokens."""
     path.mkdir()
     unk = settings.get("unk_token", tokens[0])
-    made = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=unk))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.add_special_tokens(special)
-    made.save(str(path / "tokenizer.json"))
+    tokenizer = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=unk))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(path / "tokenizer.json"))
     (path / "tokenizer_config.json").write_text(json.dumps(settings))
     return path
 
@@ -346,17 +346,17 @@ def test_tokenizers_of_all_families_load(tmp_path: Path, shape: str) -> None:
     special, settings, roles = {"bert": BERT, "gpt-2": GPT2, "llama": LLAMA, "t5": T5}[shape]
     last = [f"<extra_id_{number}>" for number in (2, 1, 0)] if shape == "t5" else []
     folder = folder_of(tmp_path / "theirs", [*special, "the", "senate", *last], [*special, *last], settings)
-    found = specials(folder)
-    assert dict(found.roles) == roles
-    assert found.sentinels == ((7, 6, 5) if shape == "t5" else ())
-    assert found.all == {*range(len(special)), *found.sentinels} and found.vocabulary == len(special) + 2 + len(last)
+    loaded = specials(folder)
+    assert dict(loaded.roles) == roles
+    assert loaded.sentinels == ((7, 6, 5) if shape == "t5" else ())
+    assert loaded.all == {*range(len(special)), *loaded.sentinels} and loaded.vocabulary == len(special) + 2 + len(last)
     for role in ROLES:
         if role not in roles:
             with pytest.raises(UserError, match=f"needs a special token for {role}, and this tokenizer has none"):
-                getattr(found, role)
+                getattr(loaded, role)
     wanted = [role for role in ("eos", "unk") if role in roles]
     train(TokenizerConfig(kind="pretrained", path=str(folder), roles=wanted), [], tmp_path / "ours")
-    assert specials(tmp_path / "ours") == found
+    assert specials(tmp_path / "ours") == loaded
 
 
 def test_what_a_recipe_needs_must_be_there(tmp_path: Path) -> None:
@@ -382,20 +382,20 @@ def test_trained_tokenizers_have_the_roles_asked_for(tmp_path: Path, kind: str) 
         sentinels=20,
     )
     summary = train(config, SENTENCES, tmp_path)
-    found, size = specials(tmp_path), summary["vocabulary"]
-    assert dict(found.roles) == {"pad": 0, "unk": 1, "eos": 2, "decoder_start": 0} == summary["specials"]
-    assert found.sentinels == tuple(range(size - 1, size - 21, -1)) and size <= SIZE
+    loaded, size = specials(tmp_path), summary["vocabulary"]
+    assert dict(loaded.roles) == {"pad": 0, "unk": 1, "eos": 2, "decoder_start": 0} == summary["specials"]
+    assert loaded.sentinels == tuple(range(size - 1, size - 21, -1)) and size <= SIZE
     assert load(tmp_path).id_to_token(size - 1) == "<extra_id_0>"
     ids = load(tmp_path).encode("The Senate").ids
-    assert ids[-1] == found.eos and not set(ids[:-1]) & found.all
+    assert ids[-1] == loaded.eos and not set(ids[:-1]) & loaded.all
     auto = AutoTokenizer.from_pretrained(tmp_path)
     assert auto("The Senate")["input_ids"] == ids and (auto.eos_token, auto.pad_token) == ("[EOS]", "[PAD]")
 
 
 def test_a_gpt_has_one_special_token(tmp_path: Path) -> None:
     train(TokenizerConfig(kind="byte-bpe", vocabulary=SIZE, roles=["eos"]), SENTENCES, tmp_path)
-    found = specials(tmp_path)
-    assert dict(found.roles) == {"eos": 0} and found.all == {0}
+    loaded = specials(tmp_path)
+    assert dict(loaded.roles) == {"eos": 0} and loaded.all == {0}
     assert load(tmp_path).encode("The Senate").ids[-1] != 0
 
 

@@ -37,8 +37,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 
 
 def rows_of(artifact: Artifact, name: str) -> list[dict[str, Any]]:
-    found = json.loads((artifact.path / TABLES / f"{name}.json").read_text())
-    return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    content = json.loads((artifact.path / TABLES / f"{name}.json").read_text())
+    return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
 
 def test_tables_say_what_was_counted(artifacts: dict[str, Artifact]) -> None:

@@ -26,10 +26,12 @@ from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 
 
-def score(folder: Path, *inbox: Path, settled: float = 60.0, made: RowDetector | None = None) -> ScoringPass:
-    made = made or detectors.detector()
+def score(folder: Path, *inbox: Path, settled: float = 60.0, detector: RowDetector | None = None) -> ScoringPass:
+    detector = detector or detectors.detector()
     with Ledger.held(folder) as ledger:
-        return ledger.score(made, "name", score_files.files_of(made, [str(path) for path in inbox], folder), settled)
+        return ledger.score(
+            detector, "name", score_files.files_of(detector, [str(path) for path in inbox], folder), settled
+        )
 
 
 def read(folder: Path) -> list[dict[str, object]]:

@@ -64,7 +64,7 @@ def test_a_layout_of_a_package_is_none_of_other_files(tmp_path: Path) -> None:
     lines, path = put(tmp_path / "inbox" / "a.csv", 10), tmp_path / "inbox" / "a.csv"
     for count in (4, 10):
         path.write_text(detectors.HEADER + "".join(lines[:count]))
-        assert score(tmp_path / "ledger", path.parent, made=detector).tally.rejected == 0
+        assert score(tmp_path / "ledger", path.parent, detector=detector).tally.rejected == 0
     assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines), True)
 
 
@@ -76,7 +76,7 @@ def test_rows_of_a_layout_without_a_header(tmp_path: Path, monkeypatch: pytest.M
     lines, path = put(tmp_path / "inbox" / "a.csv", 10), tmp_path / "inbox" / "a.csv"
     for count in (4, 10):
         path.write_text("".join(lines[:count]))
-        score(tmp_path / "ledger", path.parent, made=laid_out("wdbc"))
+        score(tmp_path / "ledger", path.parent, detector=laid_out("wdbc"))
     assert found(tmp_path / "ledger") == dict.fromkeys(rows_of(lines, 1), True)
 
 
@@ -382,6 +382,6 @@ def test_drift_is_of_the_newest_rows_since_it_was_told(tmp_path: Path) -> None:
     assert {least: scored.recent("name", least).rows for least in wanted} == wanted
     assert scored.recent("another", 1).rows == 30, "the new part is not its own"
     mark_told(tmp_path / "ledger", [scored.earlier[1]], drift=True)
-    told = to_tell(tmp_path / "ledger", tmp_path / "inbox")
-    assert told.recent("name", 1000).rows == 70
-    assert Counter(part.file for part in told.parts) == Counter(["inbox/d.csv"])
+    rescored = to_tell(tmp_path / "ledger", tmp_path / "inbox")
+    assert rescored.recent("name", 1000).rows == 70
+    assert Counter(part.file for part in rescored.parts) == Counter(["inbox/d.csv"])

@@ -81,8 +81,8 @@ def test_dead_at_the_end(tmp_path: Path, uri: str, client: Any, figure: Path, un
     while spools(tmp_path)[0].unsent() + spools(tmp_path)[1].unsent():
         assert time.monotonic() < limit
         time.sleep(0.02)
-    found = runs_of(client, "dead at end")["flow"]
-    assert (found.info.status, history(client, found, "loss")) == ("FINISHED", [(1, 1.0)])
+    run = runs_of(client, "dead at end")["flow"]
+    assert (run.info.status, history(client, run, "loss")) == ("FINISHED", [(1, 1.0)])
     assert later.close() == 0
 
 

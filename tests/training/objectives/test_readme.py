@@ -71,9 +71,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(OBJECTIVES, name, line)
     importlib.invalidate_caches()
     monkeypatch.delitem(sys.modules, line.module, raising=False)
-    made = importlib.import_module(line.module)
-    monkeypatch.setitem(sys.modules, line.module, made)  # forgotten afterwards
-    return made
+    imported = importlib.import_module(line.module)
+    monkeypatch.setitem(sys.modules, line.module, imported)  # forgotten afterwards
+    return imported
 
 
 def facts() -> DataFacts:
@@ -131,33 +131,33 @@ def test_every_method_of_the_protocol_is_in_its_table() -> None:
 
 
 def test_it_learns_and_what_it_exports_opens(module: ModuleType, tmp_path: Path) -> None:
-    made = training_of(steps=200)
-    before = {name: p.detach().clone() for name, p in made.objective.network.named_parameters()}
-    start, summary = made.evaluate(), made.run()
-    after = made.evaluate()
+    trainer = training_of(steps=200)
+    before = {name: p.detach().clone() for name, p in trainer.objective.network.named_parameters()}
+    start, summary = trainer.evaluate(), trainer.run()
+    after = trainer.evaluate()
     assert 0.9 < start["validation/squared-error"] < 1.5  # measurements are standardised
     assert after["validation/squared-error"] < 0.35 * start["validation/squared-error"]
     assert summary["shown"] == ["squared-error"] and summary["step"] == 200
-    for name, parameter in made.objective.network.named_parameters():
+    for name, parameter in trainer.objective.network.named_parameters():
         assert not torch.equal(parameter, before[name]), name
-    made.export(tmp_path / "model")
+    trainer.export(tmp_path / "model")
     rows = {"input": measurements()[:5]}
     with torch.no_grad():
-        wanted = made.objective.encoder(torch.from_numpy(rows["input"]))
+        wanted = trainer.objective.encoder(torch.from_numpy(rows["input"]))
     np.testing.assert_allclose(open_encoder(tmp_path / "model").encode(rows).values, wanted.numpy(), atol=1e-5)
 
 
 def test_the_loss_is_the_mean_over_what_is_hidden(module: ModuleType) -> None:
-    made = training_of(steps=1)
-    rows = made.stream.read(np.arange(64))
+    trainer = training_of(steps=1)
+    rows = trainer.stream.read(np.arange(64))
     seen, clean = (torch.from_numpy(np.asarray(rows[name])) for name in ("seen", "input"))
     with torch.no_grad():
-        predicted = made.objective.network(seen)
+        predicted = trainer.objective.network(seen)
     assert (seen != clean).sum(1).tolist() == [9] * 64  # 30 % of 30
     by_hand = (predicted - clean)[seen != clean].square().mean()
     records: list[dict[str, Any]] = []
-    made.log = records.append
-    made.run()
+    trainer.log = records.append
+    trainer.run()
     assert losses(records) == pytest.approx([float(by_hand)], rel=1e-5)
 
 
@@ -211,10 +211,10 @@ def learner(module: ModuleType, kind: str) -> Any:
 
 def test_the_loss_of_the_whole_batch_learns_and_does_not_depend_on_how_it_is_cut(module: ModuleType) -> None:
     twins(module)
-    made = training_of(learner(module, "Twins"), steps=100)
-    start = made.evaluate()
-    made.run()
-    after = made.evaluate()
+    trainer = training_of(learner(module, "Twins"), steps=100)
+    start = trainer.evaluate()
+    trainer.run()
+    after = trainer.evaluate()
     assert after["validation/on-diagonal"] < 0.2 * start["validation/on-diagonal"]
     assert after["validation/loss"] < 0.5 * start["validation/loss"]
 
@@ -244,13 +244,16 @@ def test_the_recipe_runs_from_its_rows_to_its_report(
     columns = ",".join(f"c{number}" for number in range(measurements().shape[1]))
     np.savetxt(rows, measurements(), fmt="%.5f", delimiter=",", header=columns, comments="")
     source = f"data.sources=[{{path: {rows}}}]"
-    made = tiny.make(path, tmp_path / "home", source, "train.steps=40", "train.evaluate_every=20")
-    assert {"ingest", "shards", "pretrain", "report"} <= set(made)
-    told = json.loads((made["report"].path / "report.json").read_text())["pretraining"]
-    assert told["shown"] == ["squared-error"] and told["validation/squared-error"] < 1
-    assert "| squared-error |" in (made["report"].path / "report.md").read_text()
-    assert open_encoder(made["pretrain"].path / "model").encode({"input": measurements()[:2]}).values.shape == (2, 32)
+    artifacts = tiny.make(path, tmp_path / "home", source, "train.steps=40", "train.evaluate_every=20")
+    assert {"ingest", "shards", "pretrain", "report"} <= set(artifacts)
+    pretraining = json.loads((artifacts["report"].path / "report.json").read_text())["pretraining"]
+    assert pretraining["shown"] == ["squared-error"] and pretraining["validation/squared-error"] < 1
+    assert "| squared-error |" in (artifacts["report"].path / "report.md").read_text()
+    assert open_encoder(artifacts["pretrain"].path / "model").encode({"input": measurements()[:2]}).values.shape == (
+        2,
+        32,
+    )
     console = Console(width=200, record=True, file=io.StringIO())
-    reading, transform = Reading.of_config(made["pretrain"].config), made["transform"].path
-    inspect(made["shards"], 2, console, reading=reading, preprocessor=transform)
+    reading, transform = Reading.of_config(artifacts["pretrain"].config), artifacts["transform"].path
+    inspect(artifacts["shards"], 2, console, reading=reading, preprocessor=transform)
     assert "x′" in console.export_text()

@@ -97,11 +97,11 @@ def put(folder: Path, name: str, raw: bytes) -> Path:
 @pytest.mark.parametrize("name", FILES)
 def test_tables(tmp_path: Path, name: str, suffix: str) -> None:
     path = put(tmp_path, name + suffix, COMPRESS[suffix](FILES[name]))
-    found = rows(path, identity="id")
-    assert all(isinstance(row, Document) for row in found), found
-    assert [row.text for row in found] == TEXTS  # type: ignore[union-attr]
-    assert [row.name for row in found] == ["n0", "n1", "n2", "n3", "n4"]  # type: ignore[union-attr]
-    assert {str(row.meta["year"]) for row in found} == {str(year) for year in range(1990, 1995)}  # type: ignore[union-attr]
+    read_rows = rows(path, identity="id")
+    assert all(isinstance(row, Document) for row in read_rows), read_rows
+    assert [row.text for row in read_rows] == TEXTS  # type: ignore[union-attr]
+    assert [row.name for row in read_rows] == ["n0", "n1", "n2", "n3", "n4"]  # type: ignore[union-attr]
+    assert {str(row.meta["year"]) for row in read_rows} == {str(year) for year in range(1990, 1995)}  # type: ignore[union-attr]
     unnamed = rows(path)
     assert len({row.name for row in unnamed}) == 5  # type: ignore[union-attr]
 
@@ -135,9 +135,9 @@ def bad_csv(body: bytes) -> bytes:
     ],
 )
 def test_a_bad_row_of_a_table_costs_that_row(tmp_path: Path, raw: bytes, position: int, reason: str) -> None:
-    found = rows(put(tmp_path, "a.csv", raw))
-    assert [row.text for row in found if isinstance(row, Document)] == ["good", "also good"]
-    [reject] = [row for row in found if isinstance(row, Reject)]
+    read_rows = rows(put(tmp_path, "a.csv", raw))
+    assert [row.text for row in read_rows if isinstance(row, Document)] == ["good", "also good"]
+    [reject] = [row for row in read_rows if isinstance(row, Reject)]
     assert reject.position == position and reject.reason.startswith(reason)
 
 
@@ -165,9 +165,9 @@ def test_a_table_of_another_type_is_refused(tmp_path: Path) -> None:
     [reject] = rows(tmp_path / "a.parquet")
     assert isinstance(reject, Reject) and reject.reason == "column 'text': expected strings, found int64"
     pq.write_table(pa.table({"text": ["a", None, "b"]}), tmp_path / "b.parquet")
-    found = rows(tmp_path / "b.parquet")
-    assert [type(row) for row in found] == [Document, Reject, Document]
-    assert found[1].position == 2 and found[1].reason == "field 'text': expected a string, found null"  # type: ignore[union-attr]
+    read_rows = rows(tmp_path / "b.parquet")
+    assert [type(row) for row in read_rows] == [Document, Reject, Document]
+    assert read_rows[1].position == 2 and read_rows[1].reason == "field 'text': expected a string, found null"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
@@ -181,13 +181,13 @@ def test_an_endless_line_is_passed_over_in_little_memory(
     path = put(tmp_path, name, b"".join([*good, bad, last]))
     del bad
     tracemalloc.start()
-    found = rows(path)
+    read_rows = rows(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
-    [reject] = [row for row in found if isinstance(row, Reject)]
+    [reject] = [row for row in read_rows if isinstance(row, Reject)]
     assert (reject.position, reject.reason) == (2, "longer than 1,000 bytes")
-    assert [row.text for row in found if isinstance(row, Document)][-1] == "two"
+    assert [row.text for row in read_rows if isinstance(row, Document)][-1] == "two"
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst", ".zip"])
@@ -236,13 +236,13 @@ MEMBERS = {
 def test_members_of_an_archive_are_files_of_a_folder(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     mode = {"a.tar": "w", "a.tgz": "w:gz"}.get(name, "w:" + name.rpartition(".")[2])
-    found = rows(zipped(path, MEMBERS) if name == "a.zip" else tar(path, MEMBERS, mode))
-    documents = {row.name: row.text for row in found if isinstance(row, Document)}
+    read_rows = rows(zipped(path, MEMBERS) if name == "a.zip" else tar(path, MEMBERS, mode))
+    documents = {row.name: row.text for row in read_rows if isinstance(row, Document)}
     assert documents[f"{name}/b.txt"] == "plain"
     assert documents[f"{name}/deep/a.jsonl.gz:1"] == "packed"
     assert [text for key, text in documents.items() if "parquet" in key] == TEXTS
     assert len(documents) == 7
-    [reject] = [row for row in found if isinstance(row, Reject)]
+    [reject] = [row for row in read_rows if isinstance(row, Reject)]
     assert (reject.source, reject.reason) == (f"{name}/empty.txt", "empty file")
 
 
@@ -250,9 +250,9 @@ def test_members_of_an_archive_are_files_of_a_folder(tmp_path: Path, name: str) 
 @pytest.mark.parametrize("member", ["../out.txt", "/etc/out.txt", "a/../../out.txt"])
 def test_members_that_leave_the_archive_are_refused(tmp_path: Path, make: Callable[..., Path], member: str) -> None:
     path = make(tmp_path / ("a.tar" if make is tar else "a.zip"), {member: b"x", "good.txt": b"good"})
-    found = rows(path)
-    assert [row.text for row in found if isinstance(row, Document)] == ["good"]
-    [reject] = [row for row in found if isinstance(row, Reject)]
+    read_rows = rows(path)
+    assert [row.text for row in read_rows if isinstance(row, Document)] == ["good"]
+    [reject] = [row for row in read_rows if isinstance(row, Reject)]
     assert "would leave the archive" in reject.reason
 
 
@@ -271,9 +271,9 @@ def test_a_member_with_a_wrong_check_sum_is_refused(tmp_path: Path) -> None:
         archive.writestr("a.txt", "some words that will change")
         archive.writestr("b.txt", "good")
     path.write_bytes(path.read_bytes().replace(b"will change", b"did change!"))
-    found = rows(path)
-    assert [row.text for row in found if isinstance(row, Document)] == ["good"]
-    [reject] = [row for row in found if isinstance(row, Reject)]
+    read_rows = rows(path)
+    assert [row.text for row in read_rows if isinstance(row, Document)] == ["good"]
+    [reject] = [row for row in read_rows if isinstance(row, Reject)]
     assert reject.source == "a.zip/a.txt" and "CRC" in reject.reason
 
 
@@ -294,9 +294,9 @@ def test_whatever_the_bytes_reading_goes_on(
     data = bytearray(COMPRESS[suffix](raw))
     for place, value in flips:
         data[place % len(data)] = value
-    found = rows(put(folder, name + suffix, bytes(data[: cut and cut % len(data)])))
-    assert found, "a file that yields nothing was lost without a word"
-    for row in found:
+    read_rows = rows(put(folder, name + suffix, bytes(data[: cut and cut % len(data)])))
+    assert read_rows, "a file that yields nothing was lost without a word"
+    for row in read_rows:
         assert row.position >= 1
         assert row.text.strip() if isinstance(row, Document) else row.reason, row
 

@@ -65,12 +65,12 @@ def rows(folder: Path, raw: bytes, name: str) -> list[Row]:
     return list(read(folder / name, name, Fields()))
 
 
-def texts(found: list[Row]) -> list[str]:
-    return [row.text for row in found if isinstance(row, Document)]
+def texts(read_rows: list[Row]) -> list[str]:
+    return [row.text for row in read_rows if isinstance(row, Document)]
 
 
-def rejects(found: list[Row]) -> list[tuple[int, str]]:
-    return [(row.position, row.reason) for row in found if isinstance(row, Reject)]
+def rejects(read_rows: list[Row]) -> list[tuple[int, str]]:
+    return [(row.position, row.reason) for row in read_rows if isinstance(row, Reject)]
 
 
 @pytest.mark.parametrize("name", ["a.wet", "a.warc", "a.warc.wet.gz", "a.wet.bz2"])
@@ -79,9 +79,9 @@ def test_texts_of_a_wet_file(tmp_path: Path, name: str) -> None:
     raw = archive.text(1, "Eins.\nZwei.").text(2, "第三。").raw
     raw = bz2.compress(raw) if name.endswith("bz2") else raw
     meta = {"url": f"{URL}1", "date": "2024-05-01T12:00:00Z"}
-    found = rows(tmp_path, raw, name)
-    assert found[0] == Document(f"{name}:00000001-0000-0000-0000-000000000000", "Eins.\nZwei.", name, 2, meta)
-    assert texts(found) == ["Eins.\nZwei.", "第三。"]
+    read_rows = rows(tmp_path, raw, name)
+    assert read_rows[0] == Document(f"{name}:00000001-0000-0000-0000-000000000000", "Eins.\nZwei.", name, 2, meta)
+    assert texts(read_rows) == ["Eins.\nZwei.", "第三。"]
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -91,11 +91,11 @@ def test_main_text_of_pages(tmp_path: Path, gz: bool) -> None:
     archive.page(2, b"\x89PNG", "image/png")
     archive.page(3, PAGE.format(head="", text="Nicht gefunden.").encode(), status="404 Not Found")
     archive.page(4, PAGE.format(head="", text="Noch ein Satz, der lang genug ist.").encode(), "application/xhtml+xml")
-    found = rows(tmp_path, archive.raw, "a.warc.gz" if gz else "a.warc")
-    assert len(found) == 2 and all(isinstance(row, Document) for row in found)
-    for row, sentence in zip(texts(found), ("Ein Satz mit Umlauten: äöü.", "Noch ein Satz, der lang"), strict=True):
+    read_rows = rows(tmp_path, archive.raw, "a.warc.gz" if gz else "a.warc")
+    assert len(read_rows) == 2 and all(isinstance(row, Document) for row in read_rows)
+    for row, sentence in zip(texts(read_rows), ("Ein Satz mit Umlauten: äöü.", "Noch ein Satz, der lang"), strict=True):
         assert "Grüße" in row and sentence in row and "Home" not in row and "var x" not in row
-    assert [row.position for row in found] == [4, 7]
+    assert [row.position for row in read_rows] == [4, 7]
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_encoded_bodies(tmp_path: Path) -> None:
     body = PAGE.format(head="", text="Ein Satz, der gepackt war.").encode()
     archive = Archive().page(1, gzip.compress(body), Content_Encoding="gzip")
     archive.page(2, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body), Transfer_Encoding="chunked")
-    found = rows(tmp_path, archive.raw, "a.warc")
-    assert len(texts(found)) == 2 and all("Ein Satz, der gepackt war." in text for text in texts(found))
+    read_rows = rows(tmp_path, archive.raw, "a.warc")
+    assert len(texts(read_rows)) == 2 and all("Ein Satz, der gepackt war." in text for text in texts(read_rows))
 
 
 def three(gz: bool) -> Archive:
@@ -159,26 +159,26 @@ HARM = ["cut", "flip", "no start", "zeros", "no length", "length too great", "le
 
 @pytest.mark.parametrize("how", [*HARM, "length too small", "no utf-8", "empty"])
 def test_a_damaged_record_costs_that_record(tmp_path: Path, how: str) -> None:
-    found = rows(tmp_path, damage(three(gz=False), how), "a.warc")
-    assert [text.split(",")[0][-1] for text in texts(found)] == ["1", "3"]
-    [(position, reason)] = rejects(found)
+    read_rows = rows(tmp_path, damage(three(gz=False), how), "a.warc")
+    assert [text.split(",")[0][-1] for text in texts(read_rows)] == ["1", "3"]
+    [(position, reason)] = rejects(read_rows)
     assert position == 2 and reason.startswith("no text on the page" if how == "empty" else "damaged record at byte ")
 
 
 @pytest.mark.parametrize("how", ["cut", "flip", "zeros"])
 def test_a_damaged_member_costs_its_record(tmp_path: Path, how: str) -> None:
     archive = three(gz=True)
-    found = rows(tmp_path, damage(archive, how), "a.warc.gz")
-    assert [text.split(",")[0][-1] for text in texts(found)] == ["1", "3"]
-    [(position, reason)] = rejects(found)
+    read_rows = rows(tmp_path, damage(archive, how), "a.warc.gz")
+    assert [text.split(",")[0][-1] for text in texts(read_rows)] == ["1", "3"]
+    [(position, reason)] = rejects(read_rows)
     assert position == 2 and reason.startswith(f"damaged record at byte {archive.starts[1]:,}: ")
 
 
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
 def test_the_last_record_cut_short(tmp_path: Path, name: str) -> None:
-    found = rows(tmp_path, three(name.endswith("gz")).raw[:-40], name)
-    assert len(texts(found)) == 2
-    [(position, reason)] = rejects(found)
+    read_rows = rows(tmp_path, three(name.endswith("gz")).raw[:-40], name)
+    assert len(texts(read_rows)) == 2
+    [(position, reason)] = rejects(read_rows)
     assert position == 3 and reason.startswith("damaged record at byte ")
 
 
@@ -190,8 +190,8 @@ def test_an_archive_in_an_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.warc", three(False).raw)
         archive.writestr("b.warc.gz", three(True).raw)
-    found = list(read(tmp_path / "a.zip", "a.zip", Fields()))
-    assert len(texts(found)) == 6 and len({row.name for row in found if isinstance(row, Document)}) == 6
+    read_rows = list(read(tmp_path / "a.zip", "a.zip", Fields()))
+    assert len(texts(read_rows)) == 6 and len({row.name for row in read_rows if isinstance(row, Document)}) == 6
 
 
 @pytest.mark.parametrize(
@@ -207,16 +207,16 @@ def test_an_archive_in_an_archive(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_without_pages_is_one_reject(tmp_path: Path, raw: bytes, name: str, reason: str) -> None:
-    [(position, said)] = rejects(rows(tmp_path, raw, name))
-    assert position == 1 and said.startswith(reason)
+    [(position, message)] = rejects(rows(tmp_path, raw, name))
+    assert position == 1 and message.startswith(reason)
 
 
 def test_what_is_too_long_or_expands_too_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_BYTES", 5000)
     raw = Archive().text(1, "One.").text(2, "x" * 10_000).text(3, "Three.").raw
-    found = rows(tmp_path, raw, "a.warc")
-    assert texts(found) == ["One.", "Three."]
-    [(position, reason)] = rejects(found)
+    read_rows = rows(tmp_path, raw, "a.warc")
+    assert texts(read_rows) == ["One.", "Three."]
+    [(position, reason)] = rejects(read_rows)
     assert position == 2 and reason.endswith("longer than 5,000 bytes")
     bomb = Archive().page(1, gzip.compress(b"<p>" + b"x " * 1_000_000), Content_Encoding="gzip").raw
     [(_, reason)] = rejects(rows(tmp_path, bomb, "a.warc"))
@@ -224,8 +224,8 @@ def test_what_is_too_long_or_expands_too_far(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(compressed, "FREE_BYTES", 1 << 16)
     monkeypatch.setattr(compressed, "MAX_EXPANSION", 10)
     raw = Archive(gz=True).text(1, "One.").text(2, "x" * 4_000_000).text(3, "Three.").raw
-    found = rows(tmp_path, raw, "a.warc.gz")
-    assert texts(found) == ["One.", "Three."] and "expands more than 10-fold" in rejects(found)[0][1]
+    read_rows = rows(tmp_path, raw, "a.warc.gz")
+    assert texts(read_rows) == ["One.", "Three."] and "expands more than 10-fold" in rejects(read_rows)[0][1]
 
 
 PLAIN, GZIPPED = three(False).raw, three(True).page(4, PAGE.format(head="", text="A sentence.").encode()).raw
@@ -244,13 +244,13 @@ def test_whatever_the_bytes_reading_goes_on(
     for place, value in flips:
         data[place % len(data)] = value
     name = "a.warc.gz" if gz else "a.warc"
-    found = rows(tmp_path_factory.mktemp("fuzz"), bytes(data[: cut and cut % len(data)]), name)
-    assert found, "a file that yields nothing was lost without a word"
-    for row in found:
+    read_rows = rows(tmp_path_factory.mktemp("fuzz"), bytes(data[: cut and cut % len(data)]), name)
+    assert read_rows, "a file that yields nothing was lost without a word"
+    for row in read_rows:
         assert row.position >= 1
         assert row.text.strip() if isinstance(row, Document) else row.reason, row
     if cut is None:  # every record is kept or rejected; damage may make more of one
-        assert len(found) >= 1 and len({row.position for row in found}) == len(found)
+        assert len(read_rows) >= 1 and len({row.position for row in read_rows}) == len(read_rows)
 
 
 @settings(max_examples=60, deadline=None)
@@ -270,12 +270,12 @@ def test_each_record_is_kept_or_rejected(tmp_path_factory: pytest.TempPathFactor
             raw += archive.raw
         if kind != "other":
             expected.append((kind, i))
-    found = rows(tmp_path_factory.mktemp("web"), raw, "a.warc.gz" if gz else "a.warc")
-    good = [row.name.partition(":")[2][:8] for row in found if isinstance(row, Document)]
+    read_rows = rows(tmp_path_factory.mktemp("web"), raw, "a.warc.gz" if gz else "a.warc")
+    good = [row.name.partition(":")[2][:8] for row in read_rows if isinstance(row, Document)]
     assert good == [f"{i:08d}" for kind, i in expected if kind == "good"]
-    empty = [row for row in found if isinstance(row, Reject) and row.reason == "no text on the page"]
+    empty = [row for row in read_rows if isinstance(row, Reject) and row.reason == "no text on the page"]
     assert len(empty) == kinds.count("empty")
-    damaged = len(found) - len(good) - len(empty)
+    damaged = len(read_rows) - len(good) - len(empty)
     assert damaged >= (any(kind in ("cut", "zeros") for kind in kinds) or not (good or empty))
     assert damaged <= max(1, kinds.count("cut") + kinds.count("zeros"))  # zeros behind a torn record are its rest
-    assert all(row.reason and row.position >= 1 for row in found if isinstance(row, Reject))
+    assert all(row.reason and row.position >= 1 for row in read_rows if isinstance(row, Reject))

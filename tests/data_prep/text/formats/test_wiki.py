@@ -94,8 +94,8 @@ def test_articles(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes
     ],
 )
 def test_markup_goes_and_words_stay(markup: str, text: str) -> None:
-    found = plain_text(markup, {"datei", "kategorie", "file", "category"})
-    assert found.replace("\xa0", " ").strip() == text
+    plain = plain_text(markup, {"datei", "kategorie", "file", "category"})
+    assert plain.replace("\xa0", " ").strip() == text
 
 
 @pytest.mark.parametrize(
@@ -171,9 +171,9 @@ def test_whatever_the_bytes_reading_goes_on(
     data = bytearray(RAW)
     for place, value in flips:
         data[place % len(data)] = value
-    found = rows(tmp_path_factory.mktemp("fuzz"), bytes(data[: cut and cut % len(data)]))
-    assert found, "a file that yields nothing was lost without a word"
-    for row in found:
+    read_rows = rows(tmp_path_factory.mktemp("fuzz"), bytes(data[: cut and cut % len(data)]))
+    assert read_rows, "a file that yields nothing was lost without a word"
+    for row in read_rows:
         assert row.position >= 1
         assert row.text.strip() if isinstance(row, Document) else row.reason, row
 
@@ -197,7 +197,7 @@ def test_each_article_is_kept_or_rejected(
         else page(i, "Text.", ns=int(kind == "talk"), more="<redirect title='x'/>" * (kind == "redirect"))
         for i, kind in enumerate(kinds, 1)
     ]
-    found = rows(tmp_path_factory.mktemp("wiki"), dump(*pages))
+    read_rows = rows(tmp_path_factory.mktemp("wiki"), dump(*pages))
     expected = [(i, kind == "good") for i, kind in enumerate(kinds, 1) if kind in ("good", "bad")]
-    assert [(row.position, isinstance(row, Document)) for row in found] == (expected or [(1, False)])
-    assert all(row.reason and row.source == "a.xml" for row in found if isinstance(row, Reject))
+    assert [(row.position, isinstance(row, Document)) for row in read_rows] == (expected or [(1, False)])
+    assert all(row.reason and row.source == "a.xml" for row in read_rows if isinstance(row, Reject))

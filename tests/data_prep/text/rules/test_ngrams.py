@@ -17,9 +17,9 @@ from tests.data_prep.rule_texts import QUESTION, make, write_jsonl
 
 
 def test_hashes_are_the_same_everywhere() -> None:
-    found = ngrams_of(["one two three", "Two, three FOUR!"], 2)
-    assert found.dtype == np.uint64
-    assert found.tolist() == [444245091633210196, 10993520877187551212, 13764245666506251179]
+    hashes = ngrams_of(["one two three", "Two, three FOUR!"], 2)
+    assert hashes.dtype == np.uint64
+    assert hashes.tolist() == [444245091633210196, 10993520877187551212, 13764245666506251179]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_nothing_personal_is_left(mask: Rules, text: str) -> None:
     once = mask(text)
     assert once.text is not None
     assert mask(once.text) == Outcome(once.text)
-    added = sum(once.text.count(one) for one in ("<email>", "<phone>", "<card>", "<ip>"))
+    added = sum(once.text.count(marker) for marker in ("<email>", "<phone>", "<card>", "<ip>"))
     assert added == sum(once.counts.values())
 
 

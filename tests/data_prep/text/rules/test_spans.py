@@ -41,7 +41,7 @@ def document(letters: str) -> str:
 def by_definition(texts: Sequence[str], n: int, least: int) -> tuple[list[str | None], int]:
     """What is left of each text, None where it is too little, and how many sentences went from those that stay."""
     seen: set[str] = set()
-    found: list[str | None] = []
+    remaining: list[str | None] = []
     lost = 0
     for text in texts:
         goes: set[int] = set()
@@ -51,9 +51,9 @@ def by_definition(texts: Sequence[str], n: int, least: int) -> tuple[list[str | 
                 goes |= set(range(place, place + n))
             seen.add(span)
         left = "".join(letter for place, letter in enumerate(text) if place not in goes)
-        found.append(left if len(left) >= max(least, 1) or not goes else None)
-        lost += len(goes) if found[-1] is not None else 0
-    return found, lost
+        remaining.append(left if len(left) >= max(least, 1) or not goes else None)
+        lost += len(goes) if remaining[-1] is not None else 0
+    return remaining, lost
 
 
 def write(folder: Path, name: str, texts: Sequence[str]) -> Path:
@@ -117,8 +117,8 @@ def test_repeated_spans_go_as_defined(
         everything = "".join(text for texts in files for text in texts)
         assert set("".join(left(folder / "out").values()).lower()) == set(everything.lower())
     by_source = [sum(source == path.name for source, _, _ in refused) for path in paths]
-    assert [one["reasons"].get(TOO_LITTLE, 0) for one in summary["sources"]] == by_source
-    assert [one["rows"] - one["kept"] for one in summary["sources"]] == by_source
+    assert [counts["reasons"].get(TOO_LITTLE, 0) for counts in summary["sources"]] == by_source
+    assert [counts["rows"] - counts["kept"] for counts in summary["sources"]] == by_source
 
 
 def test_what_is_kept_and_what_goes(tmp_path: Path) -> None:
@@ -264,9 +264,9 @@ def test_marked_sentences_alone_are_taken_out(lists: list[Texts], seed: int) -> 
     marked = np.random.default_rng(seed).random(sum(map(len, lists))) < 0.4
     column = pa.array(lists, pa.list_(pa.string()))
     marks = iter(marked.tolist())
-    expected = [[one for one in inner if not next(marks)] for inner in lists]
-    found = without_marked(column, marked)
-    assert found.to_pylist() == expected and found.type == column.type
+    expected = [[text for text in inner if not next(marks)] for inner in lists]
+    remaining = without_marked(column, marked)
+    assert remaining.to_pylist() == expected and remaining.type == column.type
 
 
 def test_spans_are_compared_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,13 +156,13 @@ def test_one_class_training_never_sees_another_picture(recipe: Path, home: Path,
 
     settings = ("data.train_on=normal", "data.normal=[row, corner]", "train.steps=2", "downstream=[]")
     artifacts = tiny_arrays.make(recipe, tmp_path, *settings)
-    found = {}
+    classes_of_split = {}
     for split in ("train", "test"):
         table = Shards(artifacts["shards"].path / split)
         classes = artifacts["ingest"].summary["classes"]
         labels = np.asarray(table.read(np.arange(table.rows))["label"])
-        found[split] = {classes[label] for label in labels.tolist()}
-    assert found == {"train": {"row", "corner"}, "test": {*MARKS}}
+        classes_of_split[split] = {classes[label] for label in labels.tolist()}
+    assert classes_of_split == {"train": {"row", "corner"}, "test": {*MARKS}}
     with pytest.raises(UserError, match=r"data\.normal: no image has the label 'raw'"):
         tiny_arrays.make(recipe, tmp_path, *settings, "data.normal=[raw]")
     with pytest.raises(UserError, match=r"data\.train_on: normal needs labels that are normal"):

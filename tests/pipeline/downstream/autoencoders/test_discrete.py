@@ -48,12 +48,12 @@ def _make(kind: str, home: Path, data: str = "images", **sections: str) -> dict[
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Artifact]]:
+def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Artifact]]:
     return request.param, _make(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artifact]]) -> None:
-    kind, artifacts = made
+def test_codes_are_used_and_the_report_is_whole(job: tuple[str, dict[str, Artifact]]) -> None:
+    kind, artifacts = job
     summary = whole_report(artifacts["meaning"]).numbers
     assert 1 < summary["codes/perplexity"] <= {"binary": 2, "one-hot": 4, "vq": 8}[kind]
     assert summary["bits/entropy"] <= summary["bits/stored"]
@@ -66,19 +66,19 @@ def test_codes_are_used_and_the_report_is_whole(made: tuple[str, dict[str, Artif
         assert 0.25 < summary["classes/kmeans_hungarian_accuracy"] <= 1 and summary["classes/kmeans_nmi"] > 0
 
 
-def test_the_model_is_kept_with_its_prior(made: tuple[str, dict[str, Artifact]]) -> None:
-    draw = open_sampler(made[1]["meaning"].path / MODEL)
+def test_the_model_is_kept_with_its_prior(job: tuple[str, dict[str, Artifact]]) -> None:
+    draw = open_sampler(job[1]["meaning"].path / MODEL)
     made_of = (draw.sample(9, torch.Generator().manual_seed(seed))["input"] for seed in (1, 1, 2))
     first, same, other = (np.asarray(column) for column in made_of)
     assert first.shape == (9, 1, 8, 8)
     assert np.array_equal(first, same) and not np.array_equal(first, other)
     assert len({row.tobytes() for row in first}) > 1
     with pytest.raises(UserError, match="has no prior of its codes"):
-        open_sampler(made[1]["pretrain"].path / MODEL)
+        open_sampler(job[1]["pretrain"].path / MODEL)
 
 
-def test_a_rerun_finds_the_same(made: tuple[str, dict[str, Artifact]], tmp_path: Path) -> None:
-    assert _make(made[0], tmp_path)["meaning"].summary == made[1]["meaning"].summary
+def test_a_rerun_finds_the_same(job: tuple[str, dict[str, Artifact]], tmp_path: Path) -> None:
+    assert _make(job[0], tmp_path)["meaning"].summary == job[1]["meaning"].summary
 
 
 def _chain(rows: int, seed: int) -> np.ndarray:

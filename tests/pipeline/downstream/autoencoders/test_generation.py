@@ -40,16 +40,16 @@ def artifacts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_bounds_are_in_order_and_the_report_is_whole(artifacts: dict[str, Artifact]) -> None:
     report = whole_report(artifacts["generation"])
-    found, notes = report.notes["bounds"], report.notes
-    assert found["ELBO"]["nats"] < found["importance-weighted, k = 20"]["nats"]
-    assert found["ELBO"]["bits"] > found["importance-weighted, k = 20"]["bits"]
+    reported, notes = report.notes["bounds"], report.notes
+    assert reported["ELBO"]["nats"] < reported["importance-weighted, k = 20"]["nats"]
+    assert reported["ELBO"]["bits"] > reported["importance-weighted, k = 20"]["bits"]
     assert 0 < notes["dimensions_in_use"] <= len(notes["variances"])
     table = Shards(artifacts["shards"].path / "test")
     rows = scaled(np.asarray(table.read(np.arange(table.rows))["input"]))
     one_by_one = [
         float(open_model(artifacts["pretrain"].path / MODEL).elbo(torch.from_numpy(row[None]))) for row in rows
     ]
-    assert found["ELBO"]["nats"] == pytest.approx(np.mean(one_by_one), abs=1e-3), "a bound is a row's own"
+    assert reported["ELBO"]["nats"] == pytest.approx(np.mean(one_by_one), abs=1e-3), "a bound is a row's own"
     size = 3 if artifacts["ingest"].summary["kind"] == "images" else 1
     assert len(report.figures) == size
 

@@ -168,8 +168,8 @@ def test_rows_of_like_length_are_learnt_from_together() -> None:
     def read(window: int | None) -> tuple[float, list[int]]:
         stream, batch = stream_of(table, 16, 7, window), np.arange(16)
         batches = [ragged(stream.read(step * 16 + batch), "input") for step in range(25)]
-        padded = sum(16 * found.lengths.max() for found in batches)
-        return 1 - sum(len(found.values) for found in batches) / padded, [
+        padded = sum(16 * rows.lengths.max() for rows in batches)
+        return 1 - sum(len(rows.values) for rows in batches) / padded, [
             int(f.row(i)[0]) for f in batches for i in batch
         ]
 

@@ -157,11 +157,11 @@ def test_more_weight_on_errors_buys_more_bits_and_fewer_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [({"latent": "vector"}, r"network\.config\.latent"), ({"output": "sigmoid"}, r"network\.config\.output")],
 )
-def test_what_does_not_fit_is_refused(config: dict[str, str], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_what_does_not_fit_is_refused(config: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         tiny.training("compression", network=NetworkConfig(architecture="conv", config={**tiny.CODEC.config, **config}))
 
 
