@@ -1,4 +1,4 @@
-"""Digests of what rows of columns hold."""
+"""Digests of the contents of rows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from data_prep.rng import absorb, key
 _LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint64)
 
 
-_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that no arithmetic gives
+_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that arithmetic never produces
 
 
 def content_keys(columns: dict[str, pa.Array], rows: int) -> np.ndarray:
-    """[R, 2] uint64: 128 bits of what each row holds, whatever the order of the columns.
+    """[R, 2] uint64: a 128-bit digest of each row's contents, independent of the order of the columns.
 
-    Columns are float64, timestamp[us] or string. Of numbers the value counts (0 is −0), not how it was written.
+    Columns are float64, timestamp[us] or string. Numbers are compared by value (0 equals −0), not by spelling.
     """
     state = np.broadcast_to(_LANES[:, None], (2, rows))
     for name in sorted(columns):

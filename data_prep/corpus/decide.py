@@ -1,6 +1,6 @@
-"""All rows of a corpus of arrays at once, as keys: which are copies of earlier ones, and which are held out.
+"""Decides, from the keys of all rows of a corpus of arrays, which rows are copies and which are held out.
 
-Memory does not grow with the rows but for a byte of each, and 16 of each copy.
+Uses one byte of memory per row and 16 bytes per copy; everything else is bounded.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ ROWS_IN_MEMORY = 1 << 16
 
 @dataclass(frozen=True)
 class Decided:
-    """What becomes of the rows of all units, numbered through."""
+    """The split or rejection of every row; rows are numbered across all units."""
 
     starts: np.ndarray  # [U + 1] int64: the first row of each unit
     split_of: np.ndarray  # [N] uint8
-    copies: np.ndarray  # [D, 2] int64: a row, and the first one that it is a copy of
+    copies: np.ndarray  # [D, 2] int64: a row, and the first row that it duplicates
 
     @property
     def num_tolerated(self) -> int:
@@ -40,7 +40,7 @@ class Decided:
         return Counter({"duplicate": num_copies} if num_copies else {})
 
     def marks(self, unit: int) -> None:
-        """Nothing else is decided."""
+        """None: nothing else is decided about a unit."""
 
     def examples(self, limit: int) -> list[str]:
         return []
@@ -49,9 +49,9 @@ class Decided:
 def decide(
     folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
 ) -> Decided:
-    """Of the rows of units, `counts` of each, which are copies and which are held out.
+    """Find copies and assign splits for the rows of all units; `counts` has the number of rows of each unit.
 
-    grouped: shares are of groups, not of rows, and all rows of a group are in one split.
+    grouped: split shares count groups instead of rows, and all rows of a group are in one split.
     """
     starts = np.cumsum([0, *counts])
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
@@ -84,7 +84,7 @@ def decide(
 
 
 def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> np.ndarray:
-    """[kept rows] uint8: the split of each row's group. Ranks of all groups are held in memory."""
+    """[rows that are not rejected] uint8: the split of each row's group. Holds the ranks of all groups in memory."""
     groups = [np.empty((0, 2), np.uint64)]
     for part in ranks():
         groups = [np.unique(np.concatenate([*groups, part]), axis=0)]  # in the order of the ranks
@@ -98,7 +98,7 @@ def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> 
 
 
 def _keys(folder: Path) -> Iterator[np.ndarray]:
-    """[n, 4] uint64 of a unit's rows, some at a time."""
+    """Keys of a unit's rows, in arrays of [n, 4] uint64."""
     with (folder / "keys.u64").open("rb") as file:
         while len(block := np.fromfile(file, np.uint64, 4 * ROWS_IN_MEMORY)):
             yield block.reshape(-1, 4)

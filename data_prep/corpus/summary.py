@@ -1,4 +1,4 @@
-"""Corpus summary: how many rows were read, kept and rejected, why, and where each comes from."""
+"""Corpus summary: numbers of rows read, kept and rejected, with reasons and sources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLES = 3
 
 
 class Called(Protocol):
-    """How a kind of data calls its rows."""
+    """The words that a kind of data uses for its rows in messages."""
 
     unit: ClassVar[str]
     place: ClassVar[str]
@@ -45,7 +45,7 @@ def summary_of(draft: Draft, decided: Decided, called: Called) -> dict[str, Any]
 
 
 def allowed_rejects(limit: int | float, rows: int) -> int:
-    """How many of so many rows may be bad; `limit` is a count (int) or a share (float)."""
+    """Maximum number of bad rows among `rows`; `limit` is a count (int) or a share (float)."""
     return limit if isinstance(limit, int) else int(limit * rows + 1e-9)
 
 
@@ -68,7 +68,7 @@ def _check(draft: Draft, decided: Decided, called: Called, num_read: int, num_ke
 
 
 def _lineage(draft: Draft, decided: Decided, refused: Sequence[Counter[str]], number: int) -> dict[str, Any]:
-    """What came of one source."""
+    """Counts and reasons of one source."""
     source: SourceConfig = draft.data.sources[number]
     mine = [place for place, unit in enumerate(draft.units) if unit.source == number]
     spans = [decided.span(place) for place in mine]
