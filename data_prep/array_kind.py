@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from data_prep.corpus import unit_cache
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
-from data_prep.corpus.decide import Decided, decide
+from data_prep.corpus.decide import ArrayDecision, decide
 from data_prep.corpus.documents import SPLITS
 from data_prep.corpus.draft import Draft, Writing
 from data_prep.corpus.unit import REJECTS, VERSION, Unit
@@ -70,20 +70,20 @@ class ArrayKind(Kind):
     def cast(self, unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
         return self.reader.cast(unit, agreed, read_folder, folder)
 
-    def decide(self, draft: Draft) -> Decided:
+    def decide(self, draft: Draft) -> ArrayDecision:
         return decide(draft.folders, draft.num_kept, draft.data.split, draft.seed, draft.scratch, self.grouped)
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
         return write(job)
 
-    def write_rejects(self, draft: Draft, decided: Decided) -> None:
+    def write_rejects(self, draft: Draft, decided: ArrayDecision) -> None:
         write_rejects(draft.read_folders, draft.folders, decided, draft.out_dir / REJECTS)
 
     def index(self, draft: Draft, files: Written) -> dict[str, Any]:
         listed = {split: [file for _, file in of_split] for split, of_split in files.items()}
         return {**self._about(draft), "splits": listed}
 
-    def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
+    def summary(self, draft: Draft, decided: ArrayDecision, files: Written) -> dict[str, Any]:
         counts = {split: _counts([file for _, file in of_split]) for split, of_split in files.items()}
         return {**self._about(draft), "splits": counts}
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import INDEX, SPLITS
-from data_prep.corpus.draft import Decided, Draft, Progress, Unit, Writing
+from data_prep.corpus.draft import Decision, Draft, Progress, Unit, Writing
 from data_prep.corpus.summary import summary_of
 from data_prep.kinds import Kind
 from data_prep.sealed import sealed
@@ -110,7 +110,7 @@ def _cast(kind: Kind, agreed: Any, job: tuple[Unit, Path, Path]) -> dict[str, An
     return kind.cast(unit, agreed, read_folder, folder)
 
 
-def _jobs(draft: Draft, decided: Decided) -> list[Writing]:
+def _jobs(draft: Draft, decided: Decision) -> list[Writing]:
     rows = [decided.split_of[decided.span(number)] for number in range(len(draft.units))]
     marks = [decided.marks(number) for number in range(len(draft.units))]
     return [

@@ -134,7 +134,7 @@ class Kind:
         raise NotImplementedError
 
     def decide(self, draft: Draft) -> Any:
-        """Find copies and assign splits; returns a `data_prep.corpus.draft.Decided`."""
+        """Find copies and assign splits; returns a `data_prep.corpus.draft.Decision`."""
         raise NotImplementedError
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:

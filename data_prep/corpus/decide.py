@@ -21,7 +21,7 @@ ROWS_IN_MEMORY = 1 << 16
 
 
 @dataclass(frozen=True)
-class Decided:
+class ArrayDecision:
     """The split or rejection of every row; rows are numbered across all units."""
 
     starts: np.ndarray  # [U + 1] int64: the first row of each unit
@@ -48,7 +48,7 @@ class Decided:
 
 def decide(
     folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
-) -> Decided:
+) -> ArrayDecision:
     """Find copies and assign splits for the rows of all units; `counts` has the number of rows of each unit.
 
     grouped: split shares count groups instead of rows, and all rows of a group are in one split.
@@ -57,7 +57,7 @@ def decide(
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
     keys = (block[:, :2] for folder in folders for block in _keys(folder))
     links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
-    decided = Decided(starts, split_of, np.concatenate(links))
+    decided = ArrayDecision(starts, split_of, np.concatenate(links))
     split_of[decided.copies[:, 0]] = REJECTED
     kept = split_of != REJECTED
     lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)

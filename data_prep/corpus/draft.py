@@ -41,7 +41,7 @@ class Unit(Protocol):
         ...
 
 
-class Decided(Protocol):
+class Decision(Protocol):
     """The split or rejection of every readable row; rows are numbered across all units."""
 
     @property
@@ -80,7 +80,7 @@ class Writing:
     file: str
     split_of: np.ndarray
     marks: Any = None
-    """Further decisions about the unit; see `Decided.marks`."""
+    """Further decisions about the unit; see `Decision.marks`."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.arrow import pc
-from data_prep.corpus.decide import ROWS_IN_MEMORY, Decided
+from data_prep.corpus.decide import ROWS_IN_MEMORY, ArrayDecision
 from data_prep.corpus.documents import REJECT_SCHEMA, SPLITS
 from data_prep.corpus.draft import Writing
 from data_prep.corpus.unit import REJECTS, batches_of
@@ -48,7 +48,7 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     return summaries
 
 
-def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided: Decided, path: Path) -> None:
+def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided: ArrayDecision, path: Path) -> None:
     """Write the rejects of each unit: rows that could not be used, then copies of other rows."""
     units = np.searchsorted(decided.starts, decided.copies, side="right") - 1
     with pa.ipc.new_file(str(path), REJECT_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
@@ -66,7 +66,7 @@ def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided
 
 
 def _places(
-    folders: Sequence[Path], decided: Decided, rows: np.ndarray, units: np.ndarray
+    folders: Sequence[Path], decided: ArrayDecision, rows: np.ndarray, units: np.ndarray
 ) -> tuple[pa.Array, pa.Array]:
     """Source and position of rows, in the given order."""
     sources, positions, order = [], [], np.argsort(units, kind="stable")

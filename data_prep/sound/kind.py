@@ -1,4 +1,4 @@
-"""Sound: recordings become log-mel frames, with mean and scale of training rows; a speaker is in one split alone.
+"""The kind `sound`: recordings become normalised log-mel frames; each speaker is in only one split.
 
 recordings ─► corpus: waveforms at one rate ─► fit: mean and deviation per band ─► shards: `input` Ragged [N, bands]
 """
@@ -35,16 +35,16 @@ BYTES_PER_SHARD = 1 << 28
 
 
 class SoundData(DataConfig):
-    """Where recordings come from, what they are made into, and which speakers are held out."""
+    """Sources, conversion and splits of recordings."""
 
     kind: Literal["sound"]
-    """What the sources hold."""
+    """Kind of data in the sources."""
     sound: SoundConfig = Field(default_factory=SoundConfig)
     """How recordings are read."""
     frames: FramesConfig = Field(default_factory=FramesConfig)
     """How waveforms become frames."""
     max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Bad recordings tolerated: a whole number counts them, a fraction is their share."""
+    """Maximum number (an integer) or share (a fraction) of bad recordings."""
 
     AFTER_INGEST: ClassVar = ("frames",)
 
@@ -122,7 +122,7 @@ class SoundKind(ArrayKind):
         return summary
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Recordings of each split and class, and how long they are together."""
+        """Numbers of recordings by split and class, and their total duration."""
         stats = columns.of_splits(made_of.corpus)
         for folders in parts.values():
             for split, made in folders.items():
@@ -133,7 +133,7 @@ class SoundKind(ArrayKind):
         return columns.of_splits(corpus)
 
     def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
-        """Also how long the recordings of each split are."""
+        """Adds the total duration of each split."""
         known, blocks = super().statistics(counts, ingested), []
         rows = [
             [name, split["frames"], split["seconds"]] for name, split in counts["splits"].items() if "frames" in split
@@ -176,7 +176,7 @@ class SoundKind(ArrayKind):
 
 
 def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(number of the recording, number of its class, float32 [T, bands]) of all recordings of a split."""
+    """(index of the recording, index of its class, float32 [T, bands]) of all recordings of a split."""
     for batch in corpus.batches(ROWS_AT_ONCE):
         waveforms = _runs(batch)
         for place, (row, label) in enumerate(zip(batch.row.tolist(), batch.label.tolist(), strict=True)):
@@ -184,7 +184,7 @@ def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tup
 
 
 def _pieces(values: np.ndarray, length: int) -> list[np.ndarray]:
-    """Runs of near equal length, none over `length`."""
+    """`values` cut into pieces of nearly equal length, at most `length`."""
     return np.array_split(values, -(-len(values) // length))
 
 

@@ -78,7 +78,7 @@ def _names(folder: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(folder / "names.arrow"))).read_all()
 
 
-class Decided(NamedTuple):
+class TextDecision(NamedTuple):
     """What becomes of each row, and which row is the reason. -1: none."""
 
     table: Table
@@ -120,13 +120,13 @@ def taken_by(name: str, source: str) -> str:
     return f"the name {name!r} is taken by a document of {source}"
 
 
-def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
+def decide(table: Table, config: CleanConfig, scratch: Path) -> TextDecision:
     """Which rows are copies of earlier ones, or have the name of one.
 
     A copy of a row whose name is taken is no copy, for that row is not kept: then copies are looked for again.
     """
     count = len(table)
-    decided = Decided(
+    decided = TextDecision(
         table,
         np.zeros(count, np.uint8),
         _disk_array(scratch / "copy_of", count, np.int64, -1),
@@ -157,7 +157,7 @@ def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
     decided.split_of[taken | (decided.copy_of >= 0)] = REJECTED
     c4 = config.rules.c4
     if c4 is not None and c4.span_sentences is not None:
-        gone, least = decided.split_of == REJECTED, spans.Least(c4.min_sentences, config.min_characters)
+        gone, least = decided.split_of == REJECTED, spans.MinimumLeft(c4.min_sentences, config.min_characters)
         repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, least, scratch, _ROWS_IN_MEMORY)
         decided.split_of[repeats.too_little] = REJECTED
         decided = decided._replace(repeats=repeats)
@@ -173,7 +173,9 @@ def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
     return array
 
 
-def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scratch: Path, pool: WorkerPool) -> None:
+def hold_out(
+    table: Table, decided: TextDecision, split: SplitConfig, seed: int, scratch: Path, pool: WorkerPool
+) -> None:
     """Give each row that is kept its split.
 
     The `round(fraction · n)` names with the smallest keyed hashes are the validation split, the next ones the test

@@ -19,7 +19,7 @@ from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
 from data_prep.stats.blocks import Statistics
 from data_prep.text.clean import CleanConfig
-from data_prep.text.decide import Decided, Table, decide, hold_out
+from data_prep.text.decide import Table, TextDecision, decide, hold_out
 from data_prep.text.documents import TEXT
 from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
@@ -66,7 +66,7 @@ class TextKind(Kind):
     def read(self, unit: Unit, data: TextData, downloads: Path, folder: Path) -> dict[str, Any]:
         return read(unit, data.clean, downloads, folder)
 
-    def decide(self, draft: Draft) -> Decided:
+    def decide(self, draft: Draft) -> TextDecision:
         table = Table(draft.folders, draft.num_kept)
         decided = decide(table, draft.data.clean, draft.scratch)
         draft.progress("splitting", None)
@@ -76,7 +76,7 @@ class TextKind(Kind):
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
         return write(job)
 
-    def write_rejects(self, draft: Draft, decided: Decided) -> None:
+    def write_rejects(self, draft: Draft, decided: TextDecision) -> None:
         write_rejects(decided, draft.out_dir)
 
     def index(self, draft: Draft, files: Written) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class TextKind(Kind):
         }
         return {"splits": listed}
 
-    def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
+    def summary(self, draft: Draft, decided: TextDecision, files: Written) -> dict[str, Any]:
         reasons = decided.reasons()
         rules = sum((Counter(unit_summary["rules"]) for unit_summary in draft.read), Counter[str]())
         if decided.repeats is not None:

@@ -16,7 +16,7 @@ from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
 from data_prep.corpus.draft import REJECTED, Writing
 from data_prep.corpus.row_writer import Writer
 from data_prep.sealed import digest, mapped
-from data_prep.text.decide import Decided, taken_by
+from data_prep.text.decide import TextDecision, taken_by
 from data_prep.text.rules.spans import TOO_LITTLE, without_marked
 
 
@@ -57,7 +57,7 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     }
 
 
-def write_rejects(decided: Decided, out_dir: Path) -> None:
+def write_rejects(decided: TextDecision, out_dir: Path) -> None:
     """All rejects, in the order of reading: those of the units, and the rows that repeat others."""
     table = decided.table
     with Writer(out_dir / "rejects.arrow", REJECT_SCHEMA) as writer:
@@ -76,7 +76,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield reader.get_batch(number)
 
 
-def _repeats(decided: Decided, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
+def _repeats(decided: TextDecision, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
     """Rejects of the rows `repeats` of a unit, in their order."""
     table, first = decided.table, 0
     for batch in _batches(table.folders[unit] / "documents.arrow") if len(repeats) else ():

@@ -121,7 +121,7 @@ class Repeats(NamedTuple):
     sentences: int  # that go from rows that stay
 
 
-class Least(NamedTuple):
+class MinimumLeft(NamedTuple):
     """What a document must have left."""
 
     sentences: int
@@ -132,7 +132,7 @@ def find_repeats(
     folders: Sequence[Path],
     without: np.ndarray,
     n: int,
-    least: Least,
+    least: MinimumLeft,
     scratch: Path,
     rows_in_memory: int = external_memory.ROWS_IN_MEMORY,
 ) -> Repeats:
