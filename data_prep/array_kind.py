@@ -192,5 +192,5 @@ def chosen_batches(corpus: ArrayCorpus, normal: Sequence[int] | None) -> Iterato
             yield batch
             continue
         keep = np.flatnonzero(np.isin(batch.label, normal))
-        kept = batch.input.take(pa.array(keep)) if isinstance(batch.input, pa.RecordBatch) else batch.input[keep]
-        yield ArrayBatch(kept, batch.label[keep], batch.row[keep])
+        kept_input = batch.input.take(pa.array(keep)) if isinstance(batch.input, pa.RecordBatch) else batch.input[keep]
+        yield ArrayBatch(kept_input, batch.label[keep], batch.row[keep])

@@ -119,12 +119,12 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str) -> Iter
             raise UserError(f"placement.ray_address: no Ray cluster answers at {address!r}; start it") from None
     # Ray's own retries cover lost nodes; exceptions of the function itself are raised here.
     remote: Any = ray.remote(num_cpus=1, max_retries=3)(_call)
-    most = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
+    max_waiting = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
             waiting.append(remote.remote(function, job))
-            if len(waiting) >= most:
+            if len(waiting) >= max_waiting:
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())

@@ -32,10 +32,10 @@ def _words(column: pa.Array) -> np.ndarray:
     """uint64 [R], or [2, R] for strings."""
     absent = np.asarray(column.is_null())
     if pa.types.is_string(column.type):
-        known = column.dictionary_encode()
-        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in known.dictionary.to_pylist()]
+        encoded = column.dictionary_encode()
+        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in encoded.dictionary.to_pylist()]
         table = np.frombuffer(b"".join([*hashes, b"\xff" * 16]), "<u8").reshape(-1, 2).astype(np.uint64)
-        index = np.array(pc.fill_null(known.indices, len(hashes)))
+        index = np.array(pc.fill_null(encoded.indices, len(hashes)))
         return table[index].T
     if pa.types.is_floating(column.type):
         values = np.array(pc.fill_null(column, 0.0)) + 0.0

@@ -59,19 +59,19 @@ def decide(
     links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
     decided = ArrayDecision(starts, split_of, np.concatenate(links))
     split_of[decided.copies[:, 0]] = REJECTED
-    kept = split_of != REJECTED
+    is_kept = split_of != REJECTED
     lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)
 
     def ranks() -> Iterator[np.ndarray]:
         start = 0
         for unit_keys in (unit_keys for folder in folders for unit_keys in _keys(folder)):
-            yield absorb(lanes, unit_keys[kept[start : start + len(unit_keys)], 2:])
+            yield absorb(lanes, unit_keys[is_kept[start : start + len(unit_keys)], 2:])
             start += len(unit_keys)
 
     if grouped:
-        split_of[kept] = _by_group(ranks, split)
+        split_of[is_kept] = _by_group(ranks, split)
         return decided
-    validation, test = shares(int(kept.sum()), split)
+    validation, test = shares(int(is_kept.sum()), split)
     bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
     codes = [np.empty(0, np.uint8)]
     for hashes in ranks():
@@ -79,7 +79,7 @@ def decide(
         codes_of_unit[external_memory.below(hashes, bounds[1])] = SPLITS.index("test")
         codes_of_unit[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
         codes.append(codes_of_unit)
-    split_of[kept] = np.concatenate(codes)
+    split_of[is_kept] = np.concatenate(codes)
     return decided
 
 

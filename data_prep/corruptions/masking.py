@@ -107,8 +107,8 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     seen = tokens.values.copy()
     seen[index] = _replace(seen[index], config, specials, draws, position[index], row[index])
     offsets = np.searchsorted(index, tokens.offsets)
-    kept = {name: column for name, column in rows.items() if name != "input"}
-    return kept | {
+    other_columns = {name: column for name, column in rows.items() if name != "input"}
+    return other_columns | {
         "seen": Ragged(seen, tokens.offsets),
         "target_positions": Ragged(position[index].astype(np.uint16), offsets),
         "target_ids": Ragged(tokens.values[index], offsets),
@@ -222,8 +222,8 @@ def _choose(
 
     if config.unit == "token":
         return np.sort(unit[shuffled[number < allowed[sequence]]])
-    taken = shuffled[_greedy(size[shuffled], offsets, allowed.astype(np.int64))]
-    pieces = Ragged.from_lengths(np.repeat(unit[taken], size[taken]), size[taken])
+    chosen_units = shuffled[_greedy(size[shuffled], offsets, allowed.astype(np.int64))]
+    pieces = Ragged.from_lengths(np.repeat(unit[chosen_units], size[chosen_units]), size[chosen_units])
     return np.sort(pieces.values + pieces.positions())
 
 
@@ -233,16 +233,16 @@ def _greedy(size: np.ndarray, offsets: np.ndarray, budget: np.ndarray) -> np.nda
     size: [U], in the order walked; offsets: [S + 1], the units of each sequence; budget: [S].
     Returns [U] bool. All sequences walk in step, each step vectorised over those still under way.
     """
-    taken = np.zeros(len(size), bool)
+    is_chosen = np.zeros(len(size), bool)
     going = np.diff(offsets) > 0
     at, end, left = offsets[:-1][going], offsets[1:][going], budget[going]
     while len(at):
         fits = size[at] <= left
-        taken[at] = fits
+        is_chosen[at] = fits
         left, at = left - size[at] * fits, at + 1
         going = (left > 0) & (at < end)
         at, end, left = at[going], end[going], left[going]
-    return taken
+    return is_chosen
 
 
 def _replace(

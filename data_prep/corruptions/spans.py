@@ -99,11 +99,11 @@ class Spans(Corruption):
         is_noise = np.zeros(len(tokens.values), bool)
         is_noise[_runs(begins, noise_lengths)] = True
 
-        values, kept = tokens.values.copy(), ~is_noise
-        values[begins], kept[begins] = sentinel, True
-        seen = Ragged(values[kept], offsets_of(tokens.lengths - noise + spans))
-        taken = np.insert(tokens.values[is_noise], offsets_of(noise_lengths)[:-1], sentinel)
-        targets = Ragged(taken, offsets_of(noise + spans))
+        values, is_seen = tokens.values.copy(), ~is_noise
+        values[begins], is_seen[begins] = sentinel, True
+        seen = Ragged(values[is_seen], offsets_of(tokens.lengths - noise + spans))
+        target_values = np.insert(tokens.values[is_noise], offsets_of(noise_lengths)[:-1], sentinel)
+        targets = Ragged(target_values, offsets_of(noise + spans))
         others = {name: column for name, column in rows.items() if name != "input"}
         return others | {"seen": _ended(seen, self.eos), "target_tokens": _ended(targets, self.eos)}
 

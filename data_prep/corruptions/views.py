@@ -59,10 +59,10 @@ class ViewsConfig(CorruptionConfig):
 
     @model_validator(mode="after")
     def _ranges_are_some(self) -> ViewsConfig:
-        for name, most in (("area", 1.0), ("ratio", np.inf), ("sigma", np.inf)):
+        for name, maximum in (("area", 1.0), ("ratio", np.inf), ("sigma", np.inf)):
             low, high = getattr(self, name)
-            if not 0 < low <= high <= most:
-                limit = f" ≤ {most:g}" if most < np.inf else ""
+            if not 0 < low <= high <= maximum:
+                limit = f" ≤ {maximum:g}" if maximum < np.inf else ""
                 raise ValueError(f"{name} is a range 0 < least ≤ largest{limit}, not {low:g} to {high:g}")
         return self
 

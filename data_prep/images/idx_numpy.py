@@ -139,11 +139,11 @@ def _images(
         try:
             if values.ndim == 3 and values.shape[2] not in (1, 3):
                 values = values.transpose(1, 2, 0)
-            made = fitted_array(_bytes(values), config)
+            fitted_pixels = fitted_array(_bytes(values), config)
         except BadImageError as problem:
             yield Reject(name, number + 1, str(problem))
         else:
-            yield DecodedImage(made, None if classes is None else classes[number], name, number + 1)
+            yield DecodedImage(fitted_pixels, None if classes is None else classes[number], name, number + 1)
     if stream.read(1):
         yield Reject(name, count, f"something follows the {count} images that were announced")
 

@@ -73,8 +73,8 @@ class ImagesKind(ArrayKind):
             return None
         unknown = [name for name in settings["normal"] if name not in corpus["classes"]]
         if unknown:
-            known = ", ".join(corpus["classes"]) or "none; set data.images.labels"
-            raise UserError(f"data.normal: no image has the label {unknown[0]!r}; there are {known}.")
+            known_labels = ", ".join(corpus["classes"]) or "none; set data.images.labels"
+            raise UserError(f"data.normal: no image has the label {unknown[0]!r}; there are {known_labels}.")
         return [corpus["classes"].index(name) for name in settings["normal"]]
 
     def inputs(self, batch: ArrayBatch, preprocessor: None) -> np.ndarray:

@@ -173,7 +173,7 @@ def _as_batch(images: list[DecodedImage], number: dict[str, int]) -> pa.RecordBa
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[DecodedImage | Reject]:
+def all_images(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[DecodedImage | Reject]:
     """All images of a source, of any size, one in memory at a time."""
     for files in group(listed(source, accepts(config), downloads)):
         yield from _images_of(files, source.package, config)

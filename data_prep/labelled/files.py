@@ -57,8 +57,8 @@ class LabelledConfig(BaseModel):
         if self.name is not None and self.name not in REGISTERED:
             near = difflib.get_close_matches(self.name, REGISTERED, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            known = ", ".join(REGISTERED)
-            raise ValueError(f"no labelled data is called {self.name!r}, registered are {known}{hint}")
+            registered_names = ", ".join(REGISTERED)
+            raise ValueError(f"no labelled data is called {self.name!r}, registered are {registered_names}{hint}")
         return self
 
 

@@ -106,7 +106,7 @@ def _mark(after: str, last: bool, alone: bool) -> int:
 
 def _punctuation(corpus: Corpus, seed: int) -> Iterator[Example]:
     low, high = _WINDOW
-    known: dict[str, str] = {}  # one string object per word, not per occurrence
+    interned: dict[str, str] = {}  # one string object per word, not per occurrence
     for document in corpus.documents:
         pairs = [pair for sentence in document.sentences for pair in words_and_marks(sentence)]
         draws = Draws(key(seed, "punctuation windows", document.name), 0, 0)
@@ -116,7 +116,7 @@ def _punctuation(corpus: Corpus, seed: int) -> Iterator[Example]:
             start, end = end, end + length
             window = pairs[start:end]
             if len(window) >= low:
-                words = tuple(known.setdefault(word, word) for word, _ in window)
+                words = tuple(interned.setdefault(word, word) for word, _ in window)
                 yield Example(words=words, tags=tuple(mark for _, mark in window))
 
 

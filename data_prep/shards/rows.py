@@ -208,8 +208,8 @@ class Specials:
         eos: int | None = None,
         decoder_start: int | None = None,
     ) -> None:
-        given = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
-        roles = tuple((role, int(number)) for role, number in given if number is not None)
+        number_of_role = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
+        roles = tuple((role, int(number)) for role, number in number_of_role if number is not None)
         spans = tuple(map(int, sentinels))
         ids = frozenset(map(int, all)) | {number for _, number in roles} | set(spans)
         if ids and (min(ids) < 0 or max(ids) >= vocabulary):

@@ -77,9 +77,9 @@ class SoundKind(ArrayKind):
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         progress("measuring the bands", None)
         config, rate = FramesConfig.model_validate(settings["frames"]), settings["rate"]
-        made = (values for _, _, values in framed(ArrayCorpus(corpus, "train"), rate, config))
+        training_frames = (values for _, _, values in framed(ArrayCorpus(corpus, "train"), rate, config))
         _, hop = config.samples(rate)
-        scale = Scale.fit(made, rate / hop, config.length)
+        scale = Scale.fit(training_frames, rate / hop, config.length)
         scale.save(out_dir)
         return {"bands": config.bands, "frames_per_second": scale.rate}
 
@@ -125,8 +125,8 @@ class SoundKind(ArrayKind):
         """Numbers of recordings by split and class, and their total duration."""
         stats = columns.of_splits(made_of.corpus)
         for folders in parts.values():
-            for split, made in folders.items():
-                stats["splits"][split] |= {"frames": made["frames"], "seconds": made["seconds"]}
+            for split, folder_summary in folders.items():
+                stats["splits"][split] |= {"frames": folder_summary["frames"], "seconds": folder_summary["seconds"]}
         return stats
 
     def corpus_stats(self, corpus: Path) -> dict[str, Any]:
@@ -134,13 +134,13 @@ class SoundKind(ArrayKind):
 
     def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
         """Adds the total duration of each split."""
-        known, blocks = super().statistics(counts, ingested), []
+        base_statistics, blocks = super().statistics(counts, ingested), []
         rows = [
             [name, split["frames"], split["seconds"]] for name, split in counts["splits"].items() if "frames" in split
         ]
         if rows:
             blocks.append(Table("durations", "Frames and seconds of each split", ["split", "frames", "seconds"], rows))
-        return Statistics(known.numbers, [*known.blocks, *blocks])
+        return Statistics(base_statistics.numbers, [*base_statistics.blocks, *blocks])
 
     def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
         minutes, bands = shards["seconds"] / 60, shards["shape"][0]

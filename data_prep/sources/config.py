@@ -71,8 +71,8 @@ class SourceConfig(BaseModel):
         if self.package is not None and self.package not in packages.PACKAGES:
             near = difflib.get_close_matches(self.package, packages.PACKAGES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            known = ", ".join(packages.PACKAGES)
-            raise ValueError(f"no package is called {self.package!r}, registered are {known}{hint}")
+            registered_names = ", ".join(packages.PACKAGES)
+            raise ValueError(f"no package is called {self.package!r}, registered are {registered_names}{hint}")
         if self.path is not None and secret_in(self.path):
             raise ValueError(
                 f"'path' holds a password, and a recipe is recorded; write {shown(self.path)!r}"
@@ -210,9 +210,9 @@ class _Digests:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
         lasting = {key: value for key, value in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
-        known = _read_cache(self._path) | lasting  # includes entries that other processes wrote meanwhile
+        known_digests = _read_cache(self._path) | lasting  # includes entries that other processes wrote meanwhile
         try:
-            temporary.write_bytes(sealed({"known": known}))
+            temporary.write_bytes(sealed({"known": known_digests}))
             temporary.replace(self._path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -243,16 +243,16 @@ class _Digests:
             self._keep(entry, stretches, target)
         return [Stretch(*stretch) for stretch in stretches]
 
-    def _get(self, entry: SnapshotEntry, *more: int) -> Any:
-        key = _key(entry, *more)
+    def _get(self, entry: SnapshotEntry, *key_numbers: int) -> Any:
+        key = _key(entry, *key_numbers)
         return self._fresh.get(key) or (self._known.get(key) if entry.stamp else None)
 
-    def _keep(self, entry: SnapshotEntry, value: str | list[Stretch], *more: int) -> None:
-        self._fresh[_key(entry, *more)] = value
+    def _keep(self, entry: SnapshotEntry, value: str | list[Stretch], *key_numbers: int) -> None:
+        self._fresh[_key(entry, *key_numbers)] = value
 
 
-def _key(entry: SnapshotEntry, *more: int) -> str:
-    return json.dumps([entry.uri, entry.size, entry.stamp, *more])
+def _key(entry: SnapshotEntry, *key_numbers: int) -> str:
+    return json.dumps([entry.uri, entry.size, entry.stamp, *key_numbers])
 
 
 def _read_cache(path: Path | None) -> dict[str, Any]:

@@ -58,11 +58,11 @@ class _Documents:
         self.sentences.add(sentences)
 
 
-def of_documents(files: Sequence[Path], documents: int, most: int = MOST_BYTES) -> DocumentCounts:
+def of_documents(files: Sequence[Path], documents: int, max_bytes: int = MOST_BYTES) -> DocumentCounts:
     """One split, which has so many `documents` in all, of its files."""
     everything, sentences = _Documents(), Binned()
     sources: dict[str, _Documents] = {}
-    for batch in _batches(files, most, "documents"):
+    for batch in _batches(files, max_bytes, "documents"):
         column = batch["sentences"]
         characters_of = pc.utf8_length(column.flatten())  # type: ignore[attr-defined]
         long = characters_of.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -98,13 +98,13 @@ def of_documents(files: Sequence[Path], documents: int, most: int = MOST_BYTES) 
     }
 
 
-def of_rejects(path: Path, most: int = MOST_REJECTS) -> RejectCounts:
+def of_rejects(path: Path, max_rejects: int = MOST_REJECTS) -> RejectCounts:
     """The rows that a corpus refused, of its `rejects.arrow`."""
     counts: Counter[tuple[str, str]] = Counter()
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     read = 0
     # Batches are of up to 1024 rows: as many as that makes, evenly spaced.
-    chosen = evenly(reader.num_record_batches, max(1, most >> 10), "rejects")
+    chosen = evenly(reader.num_record_batches, max(1, max_rejects >> 10), "rejects")
     for number in chosen:
         batch = reader.get_batch(number)
         read += batch.num_rows
@@ -123,13 +123,13 @@ def of_rejects(path: Path, most: int = MOST_REJECTS) -> RejectCounts:
     for (label, reason), count in counts.items():
         reasons[reason] += count
         sources[label] += count
-    kept = [reason for reason, _ in by_count(reasons)[:MOST_REASONS]]
+    shown_reasons = [reason for reason, _ in by_count(reasons)[:MOST_REASONS]]
     shown_sources = [label for label, _ in by_count(sources)[:MOST_SOURCES]]
     return {
         "rows": rows,
         "read": {"share": share_of(read, rows), "items": read},
-        "reasons": {reason: reasons[reason] for reason in kept},
-        "sources": {label: {r: counts[label, r] for r in kept if counts[label, r]} for label in shown_sources},
+        "reasons": {reason: reasons[reason] for reason in shown_reasons},
+        "sources": {label: {r: counts[label, r] for r in shown_reasons if counts[label, r]} for label in shown_sources},
     }
 
 
@@ -150,13 +150,13 @@ def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
         yield label, np.flatnonzero(number == place)
 
 
-def _batches(files: Sequence[Path], most: int, purpose: str) -> Iterator[pa.RecordBatch]:
+def _batches(files: Sequence[Path], max_bytes: int, purpose: str) -> Iterator[pa.RecordBatch]:
     """Record batches of Arrow files, evenly spaced ones if the files are larger than `most` bytes."""
     chosen = [files[number] for number in evenly(len(files), MOST_FILES, purpose)]
     readers = [pa.ipc.open_file(pa.memory_map(str(file))) for file in chosen]
     size = sum(file.stat().st_size for file in chosen)
     starts = np.cumsum([0, *(reader.num_record_batches for reader in readers)])
     count = int(starts[-1])
-    for number in evenly(count, count if size <= most else max(1, count * most // size), purpose):
+    for number in evenly(count, count if size <= max_bytes else max(1, count * max_bytes // size), purpose):
         file = int(np.searchsorted(starts, number, side="right")) - 1
         yield readers[file].get_batch(number - int(starts[file]))

@@ -77,8 +77,8 @@ class Binned:
     def add(self, values: np.ndarray) -> None:
         if not len(values):
             return
-        least = int(values.min())
-        self.least = least if not self.count else min(self.least, least)
+        minimum = int(values.min())
+        self.least = minimum if not self.count else min(self.least, minimum)
         self.most = max(self.most, int(values.max()))
         self.count += len(values)
         self.total += int(values.sum())
@@ -119,11 +119,11 @@ def by_count(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def ratio(part: float, whole: float, nothing: float = 0.0) -> float:
+def ratio(part: float, total: float, nothing: float = 0.0) -> float:
     """Part of a whole; `nothing` where there is no whole."""
-    return part / whole if whole else nothing
+    return part / total if total else nothing
 
 
-def share_of(part: int, whole: int) -> float:
+def share_of(part: int, total: int) -> float:
     """How much was read, in [0, 1]: all of nothing."""
-    return round(ratio(part, whole, 1.0), 6)
+    return round(ratio(part, total, 1.0), 6)

@@ -29,13 +29,15 @@ def of_shards(folders: dict[str, Path], tokenizer: Path, lengths: dict[str, int]
     }
 
 
-def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: int = MOST_TOKENS) -> RowCounts:
+def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, max_tokens: int = MOST_TOKENS) -> RowCounts:
     """One split of shards. `length`: of a row with its padding (default: of the longest one)."""
     special = vocabulary.specials
     pad = special.get("pad")
     tokens = np.zeros(special.vocabulary, np.int64)
     long, several, labels = Exact(), Exact(), Exact()
-    wanted = shards.num_batches if shards.items <= most else max(1, shards.num_batches * most // shards.items)
+    wanted = (
+        shards.num_batches if shards.items <= max_tokens else max(1, shards.num_batches * max_tokens // shards.items)
+    )
     chosen = evenly(shards.num_batches, wanted, "rows")
     for number in chosen:
         batch = shards.batch(number)

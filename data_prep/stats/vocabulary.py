@@ -25,7 +25,7 @@ class _Text(NamedTuple):
 
     text: str
     begins: bool
-    whole: bool
+    is_complete: bool
 
 
 class Vocabulary:
@@ -74,9 +74,9 @@ def of_tokenizer(folder: Path) -> TokenizerCounts:
         piece = vocabulary.text(number)
         kind = _kind(piece, joins=vocabulary.prefix is not None or vocabulary.is_bytes)
         ids_of_kind.setdefault(kind, []).append(number)
-        size = len(piece.text) if piece.whole else 0
+        size = len(piece.text) if piece.is_complete else 0
         sizes[kind] += size
-        if piece.whole:
+        if piece.is_complete:
             lengths.add(np.array([size]))
             letter = next((character for character in piece.text if character.isalpha()), None)
             if letter:
@@ -106,7 +106,7 @@ def of_tokenizer(folder: Path) -> TokenizerCounts:
 
 def _kind(piece: _Text, joins: bool) -> str:
     text = piece.text
-    if not piece.whole:
+    if not piece.is_complete:
         return "part of a character"
     if text.isspace() or not text:
         return "white space"

@@ -84,11 +84,11 @@ def _header(lines: Lines, kinds: dict[str, ColumnKind | None], nominal: dict[int
             column = _unquoted(match)
             if column in kinds:
                 return f"more than one attribute is called {column!r}"
-            said = match[4].strip()
-            kind = said.split(None, 1)[0].lower()
-            if said.startswith("{"):
-                values = _fields(said.strip("{}"))
-                if not said.endswith("}") or values is None:
+            type_text = match[4].strip()
+            kind = type_text.split(None, 1)[0].lower()
+            if type_text.startswith("{"):
+                values = _fields(type_text.strip("{}"))
+                if not type_text.endswith("}") or values is None:
                     return f"attribute {column!r}: its values cannot be read"
                 nominal[len(kinds)] = set(values)
                 kinds[column] = "categorical"

@@ -43,8 +43,8 @@ def accepts(layout_name: str | None) -> Accepts:
 
     def readable(name: str) -> bool:
         base = compressed.split(name)[0]
-        known = base.lower().endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
-        return known or compressed.is_archive(name)
+        has_known_name = base.lower().endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
+        return has_known_name or compressed.is_archive(name)
 
     allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), {ARCHIVES}"
     return Accepts(_KIND, readable, allowed, any_file=layout is not None)
@@ -77,8 +77,8 @@ def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Rej
 
     Columns that are not in the schema are ignored; a row that does not fit becomes a `Reject`.
     """
-    known = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
-    for raw in raw_batches(file, layout_of(schema), known):
+    unknown_columns = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
+    for raw in raw_batches(file, layout_of(schema), unknown_columns):
         if isinstance(raw, Reject):
             yield raw
             continue
@@ -94,12 +94,12 @@ def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Rej
 
 @dataclass(frozen=True)
 class AllBut(Container[str]):
-    """All column names except `kept`."""
+    """All column names except `kept_names`."""
 
-    kept: frozenset[str]
+    kept_names: frozenset[str]
 
     def __contains__(self, name: object) -> bool:
-        return name not in self.kept
+        return name not in self.kept_names
 
 
 def raw_batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:

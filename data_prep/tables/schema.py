@@ -114,11 +114,11 @@ def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings) -
 def misfit(raw: Raw, schema: TableSchema, first: str, labelled: bool = True) -> str | None:
     """Why the columns of rows do not match the schema, if so; `first`: the file whose columns the schema has."""
     wanted = {*schema.kinds, *([schema.target] if schema.target and labelled else [])}
-    missing, more = wanted - set(raw.columns), set(raw.columns) - wanted - {schema.target}
+    missing, extra = wanted - set(raw.columns), set(raw.columns) - wanted - {schema.target}
     if missing:
         return f"its columns are not those of {first}: {sorted(missing)[0]!r} is missing"
-    if more and labelled:
-        return f"its columns are not those of {first}: {sorted(more)[0]!r} is too much"
+    if extra and labelled:
+        return f"its columns are not those of {first}: {sorted(extra)[0]!r} is too much"
     return None
 
 
@@ -162,8 +162,8 @@ def _labels(target: pa.Array, schema: TableSchema) -> pa.Array:
     if layout.label_ends:
         label = pc.replace_substring_regex(label, layout.label_ends.replace(".", r"\.") + "$", "")
     if layout.labels:
-        known, names = pa.array(list(layout.labels)), pa.array(list(layout.labels.values()))
-        names_of_rows = names.take(pc.index_in(label, known))
+        codes, names = pa.array(list(layout.labels)), pa.array(list(layout.labels.values()))
+        names_of_rows = names.take(pc.index_in(label, codes))
         label = pc.coalesce(names_of_rows, label)
     return tidy(label)
 

@@ -138,8 +138,10 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
     if bad.any():
         lengths = np.diff(np.append(starts, len(array)))
         data = array[np.repeat(~bad, lengths)].tobytes()
-    kept = [column for column in columns.names if column not in columns.drop]
-    called = [name if name in kept else f"{number} {name}" for number, name in enumerate(columns.names)]  # unique names
+    kept_columns = [column for column in columns.names if column not in columns.drop]
+    called = [
+        name if name in kept_columns else f"{number} {name}" for number, name in enumerate(columns.names)
+    ]  # unique names
     table = csv.read_csv(
         pa.py_buffer(data),
         read_options=csv.ReadOptions(column_names=called, use_threads=False, block_size=len(data) + 1),
@@ -147,14 +149,14 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
         convert_options=csv.ConvertOptions(
             check_utf8=False,  # already checked
             column_types=dict.fromkeys(called, pa.string()),
-            include_columns=kept,
+            include_columns=kept_columns,
             null_values=list(MISSING),
             strings_can_be_null=True,
         ),
     ).combine_chunks()
     if table.num_rows != keep.sum():
         raise RuntimeError(f"{name}: {keep.sum()} lines after {before} became {table.num_rows} rows")
-    values_of = {column: table[column].chunk(0) for column in kept}
+    values_of = {column: table[column].chunk(0) for column in kept_columns}
     spaces = set(_SPACES) - set(columns.delimiter.encode())
     if not data.isascii() or np.bincount(array, minlength=128)[list(spaces)].any():
         values_of = {column: tidy(values) for column, values in values_of.items()}

@@ -153,8 +153,8 @@ def _blocks(batches: Iterable[pa.RecordBatch], survey: Survey) -> Iterator[np.nd
         if count < Moments.BLOCK:
             continue
         joined = np.concatenate(waiting)
-        whole = count - count % Moments.BLOCK
-        yield from np.split(joined[:whole], whole // Moments.BLOCK)
-        waiting, count = [joined[whole:]], count - whole
+        num_complete = count - count % Moments.BLOCK
+        yield from np.split(joined[:num_complete], num_complete // Moments.BLOCK)
+        waiting, count = [joined[num_complete:]], count - num_complete
     if count:
         yield np.concatenate(waiting)

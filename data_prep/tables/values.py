@@ -100,16 +100,16 @@ def dates(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """(timestamp[us]; bool [R], true where not a date) of a column of any kind."""
     if pa.types.is_timestamp(column.type):
         first, end = _edges()
-        known = pc.and_(pc.greater_equal(column, first), pc.less(column, end))
-        return column, ~np.asarray(pc.fill_null(known, True))
+        is_in_range = pc.and_(pc.greater_equal(column, first), pc.less(column, end))
+        return column, ~np.asarray(pc.fill_null(is_in_range, True))
     column = column.cast(pa.string())
     timestamps = _all_dates(column)
     if timestamps is not None:
         return timestamps, np.zeros(len(column), bool)
-    known = column.dictionary_encode()  # parsed one by one: some may have a zone, others not, or are no dates
-    dates_of_levels = [_all_dates(known.dictionary.slice(number, 1)) for number in range(len(known.dictionary))]
+    encoded = column.dictionary_encode()  # parsed one by one: some may have a zone, others not, or are no dates
+    dates_of_levels = [_all_dates(encoded.dictionary.slice(number, 1)) for number in range(len(encoded.dictionary))]
     values = pa.array([None if date is None else date[0].as_py() for date in dates_of_levels], pa.timestamp("us"))
-    timestamps = values.take(known.indices)
+    timestamps = values.take(encoded.indices)
     return timestamps, np.asarray(column.is_valid()) & np.asarray(timestamps.is_null())
 
 

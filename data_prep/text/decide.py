@@ -133,32 +133,32 @@ def decide(table: Table, config: CleanConfig, scratch: Path) -> TextDecision:
         np.zeros(count, bool),
         _disk_array(scratch / "name_of", count, np.int64, -1),
     )
-    taken = np.zeros(count, bool)
+    is_name_taken = np.zeros(count, bool)
     while True:
         decided.copy_of[:] = -1
         if config.drop_duplicates:
-            for links in external_memory.first_of_equals(table.keys(0, taken), scratch, _ROWS_IN_MEMORY):
+            for links in external_memory.first_of_equals(table.keys(0, is_name_taken), scratch, _ROWS_IN_MEMORY):
                 decided.copy_of[links[:, 0]] = links[:, 1]
         again = False
         for links in external_memory.first_of_equals(
-            table.keys(1, taken | (decided.copy_of >= 0)), scratch, _ROWS_IN_MEMORY
+            table.keys(1, is_name_taken | (decided.copy_of >= 0)), scratch, _ROWS_IN_MEMORY
         ):
             decided.name_of[links[:, 0]] = links[:, 1]
-            taken[links[:, 0]] = True
+            is_name_taken[links[:, 0]] = True
             again = config.drop_duplicates
-        if not again or not taken[decided.copy_of[decided.copy_of >= 0]].any():
+        if not again or not is_name_taken[decided.copy_of[decided.copy_of >= 0]].any():
             break
     if config.near_duplicates and count:
-        gone, near = taken | (decided.copy_of >= 0), config.near_duplicates
+        gone, near = is_name_taken | (decided.copy_of >= 0), config.near_duplicates
         signatures = table.signatures(near.permutations, gone, scratch / "signatures")
         for links in near_duplicates.near_duplicates(signatures, near, scratch, _ROWS_IN_MEMORY):
             decided.copy_of[links[:, 0]] = links[:, 1]
             decided.near[links[:, 0]] = True
-    decided.split_of[taken | (decided.copy_of >= 0)] = REJECTED
+    decided.split_of[is_name_taken | (decided.copy_of >= 0)] = REJECTED
     c4 = config.rules.c4
     if c4 is not None and c4.span_sentences is not None:
-        gone, least = decided.split_of == REJECTED, spans.MinimumLeft(c4.min_sentences, config.min_characters)
-        repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, least, scratch, _ROWS_IN_MEMORY)
+        gone, minimum = decided.split_of == REJECTED, spans.MinimumLeft(c4.min_sentences, config.min_characters)
+        repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, minimum, scratch, _ROWS_IN_MEMORY)
         decided.split_of[repeats.too_little] = REJECTED
         decided = decided._replace(repeats=repeats)
     return decided
@@ -186,19 +186,19 @@ def hold_out(
     jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
     for _ in pool.in_order(_split_keys, jobs):
         pass
-    kept = decided.split_of != REJECTED
+    is_kept = decided.split_of != REJECTED
 
     def keys() -> Iterator[np.ndarray]:
         for number, (_, _, path) in enumerate(jobs):
-            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[kept[table.span(number)]]
+            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[is_kept[table.span(number)]]
 
-    validation, test = shares(int(kept.sum()), split)
+    validation, test = shares(int(is_kept.sum()), split)
     bounds = [external_memory.smallest(keys, count, _ROWS_IN_MEMORY) for count in (validation, validation + test)]
     for number, hashes in enumerate(keys()):
         span = table.span(number)
         split_of = np.where(external_memory.below(hashes, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
         split_of[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
-        decided.split_of[span][kept[span]] = split_of
+        decided.split_of[span][is_kept[span]] = split_of
 
 
 def _split_keys(job: tuple[Path, int, Path]) -> None:

@@ -55,18 +55,18 @@ def passages(name: str, sentences: Sequence[str], words: int | None) -> Iterator
         if any(map(WORD.search, sentences)):
             yield Passage(name, 0, list(sentences))
         return
-    taken: list[str] = []
+    collected: list[str] = []
     count = number = 0
     for place, sentence in enumerate(sentences, 1):
-        taken.append(sentence)
+        collected.append(sentence)
         count += len(WORD.findall(sentence))
         if count >= words or (place == len(sentences) and count >= words / 2):
             number += 1
-            yield Passage(name, number, taken)
-            taken, count = [], 0
+            yield Passage(name, number, collected)
+            collected, count = [], 0
 
 
-def of_split(folder: Path, split: str, words: int | None, most: int, seed: int) -> list[Passage]:
+def of_split(folder: Path, split: str, words: int | None, max_passages: int, seed: int) -> list[Passage]:
     """At most so many passages of a split, of documents in keyed order, in keyed order."""
     corpus = Corpus(folder, split)
     order = permute(np.arange(len(corpus)), len(corpus), key(seed, f"documents {split}"))
@@ -74,13 +74,13 @@ def of_split(folder: Path, split: str, words: int | None, most: int, seed: int) 
     for number in order.tolist():
         document = corpus[number]
         collected += passages(document.name, document.sentences, words)
-        if len(collected) >= most:
+        if len(collected) >= max_passages:
             break
-    return some(collected, most, seed, f"passages {split}")
+    return some(collected, max_passages, seed, f"passages {split}")
 
 
 def of_source(
-    source: SourceConfig, cleaner: Cleaner, words: int | None, most: int, seed: int, downloads: Path
+    source: SourceConfig, cleaner: Cleaner, words: int | None, max_passages: int, seed: int, downloads: Path
 ) -> list[Passage]:
     """At most so many passages of documents from elsewhere."""
     collected, read = list[Passage](), 0
@@ -91,12 +91,16 @@ def of_source(
             collected += passages(cleaned.document.name, cleaned.sentences, words)
         if read == MOST_READ:
             break
-    return some(collected, most, seed, f"passages {source.package or source.path}")
+    return some(collected, max_passages, seed, f"passages {source.package or source.path}")
 
 
-def some(candidates: Sequence[Passage], most: int, seed: int, purpose: str) -> list[Passage]:
+def some(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: str) -> list[Passage]:
     """At most so many, in keyed order."""
-    order = permute(np.arange(min(most, len(candidates))), len(candidates), key(seed, purpose)) if candidates else []
+    order = (
+        permute(np.arange(min(max_passages, len(candidates))), len(candidates), key(seed, purpose))
+        if candidates
+        else []
+    )
     return [candidates[place] for place in order]
 
 
@@ -147,5 +151,5 @@ def changed(chosen_passages: Iterable[Passage], change: Change) -> list[Passage]
 
 def _filled(sentence: str, words: Sequence[str]) -> str:
     """The sentence with other words where its words were."""
-    given = iter(words)
-    return WORD.sub(lambda _: next(given), sentence)
+    replacements = iter(words)
+    return WORD.sub(lambda _: next(replacements), sentence)

@@ -137,8 +137,8 @@ def _is_abbreviation(word: str, following: str) -> bool:
     if lower in _BEFORE_NUMBERS and not initial:
         numbered = next_word[:1].isdigit() or bool(_ROMAN.match(next_word.lower())) or len(next_word) == 1
         return numbered and next_word not in ("I", "A")
-    known = lower in _ABBREVIATIONS and (lower not in _AMBIGUOUS or word[:1].isupper())
-    if initial or known or _DOTTED.match(lower):
+    is_known = lower in _ABBREVIATIONS and (lower not in _AMBIGUOUS or word[:1].isupper())
+    if initial or is_known or _DOTTED.match(lower):
         first = re.split(r"['’—–-]", next_word.lower(), maxsplit=1)[0]
         return first not in _STARTERS
     return False

@@ -94,8 +94,10 @@ def _vocabularies(splits: Mapping[str, RowCounts]) -> Iterator[Note]:
         cover = ", ".join(f"{rank:,} cover {percent} %" for percent, rank in words["cover"].items())
         yield Note(f"Of {words['pieces']:,} pieces, {words['occurring']:,} occur in {name}; {cover} of the text.")
         if words["unseen"]:
-            more = words["unseen"] - len(words["unseen_pieces"])
-            yield Note(f"Never seen: {' '.join(words['unseen_pieces'])}{f' and {more:,} more' if more else ''}.")
+            num_more = words["unseen"] - len(words["unseen_pieces"])
+            yield Note(
+                f"Never seen: {' '.join(words['unseen_pieces'])}{f' and {num_more:,} more' if num_more else ''}."
+            )
 
 
 def _frequencies(splits: Mapping[str, RowCounts]) -> Curves:
@@ -159,8 +161,8 @@ def _document_lengths(corpus: CorpusCounts) -> Histogram:
         )
         for source in sources[:MOST_SERIES]
     }
-    more = f"; {len(sources) - MOST_SERIES} more sources" if len(sources) > MOST_SERIES else ""
-    title = f"Document lengths in training{more}"
+    more_sources = f"; {len(sources) - MOST_SERIES} more sources" if len(sources) > MOST_SERIES else ""
+    title = f"Document lengths in training{more_sources}"
     return Histogram("document-lengths", title, "characters in a document", "documents", series, logarithmic=True)
 
 
@@ -191,8 +193,10 @@ def _reject_bars(corpus: CorpusCounts) -> Bars:
     """One bar for each reason, in parts by source."""
     rejects = corpus["rejects"]
     reasons = list(rejects["reasons"])[:MOST_BARS]
-    more = len(rejects["reasons"]) - len(reasons)
-    title = f"{_count(rejects['rows'], 'row')} rejected{f'; {more} rarer reasons are not shown' if more else ''}"
+    num_more = len(rejects["reasons"]) - len(reasons)
+    title = (
+        f"{_count(rejects['rows'], 'row')} rejected{f'; {num_more} rarer reasons are not shown' if num_more else ''}"
+    )
     parts = {}
     rest = Counter({reason: rejects["reasons"][reason] for reason in reasons})
     for source in list(rejects["sources"])[: MOST_SERIES - 1]:

@@ -64,7 +64,7 @@ class Unit:
 
 def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
     """Read and clean a unit into a folder; the counts of its rows."""
-    cleaner, kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
+    cleaner, num_kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
     filtered = 0
@@ -86,7 +86,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
                 line = [result.source, result.position, result.reason, result.excerpt, number]
                 rejects.write(line, len(result.reason))
                 continue
-            kept += 1
+            num_kept += 1
             name, source, position = printable(result.document.name), result.document.source, result.document.position
             meta = _as_json(result.document.meta)
             documents.write(
@@ -98,7 +98,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
             spans.write(result.sentences)
     return {
         "rows": number,
-        "kept": kept,
+        "kept": num_kept,
         "rejected": sum(reasons.values()),
         "filtered": filtered,
         "reasons": dict(reasons.most_common(100)),

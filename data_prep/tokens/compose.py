@@ -309,7 +309,7 @@ def _whole(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tupl
 
 def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: Spans, line_break: int) -> Rows:
     """Whole documents with line breaks where a paragraph, or a line, follows another."""
-    whole = ragged(rows, "input")
+    sequences = ragged(rows, "input")
     first = corpus.sentence_offsets[:-1]  # of each sentence; those of these documents, but for their own first
     row = np.searchsorted(spans.start, first, side="right") - 1
     inner = (row >= 0) & (first < spans.stop[row]) & (first != spans.start[row])
@@ -317,8 +317,8 @@ def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: 
     count = 2 * corpus.is_paragraph_start(first)
     if config.breaks == "lines":
         count = np.maximum(count, 1)
-    place = np.repeat(whole.offsets[row] + (config.front is not None) + first - spans.start[row], count)
-    offsets = whole.offsets + np.searchsorted(place, whole.offsets)
+    place = np.repeat(sequences.offsets[row] + (config.front is not None) + first - spans.start[row], count)
+    offsets = sequences.offsets + np.searchsorted(place, sequences.offsets)
     begins = np.diff(place, prepend=-1) != 0
     added = {"input": line_break, "word_start": begins, "boundary": 0}
     broken: Rows = {}
@@ -333,13 +333,13 @@ def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: 
 
 def _cut(texts: Rows, config: ComposeConfig) -> Rows:
     """Texts one after another in rows of `length` tokens, the last one shorter; a row's part of each is a sequence."""
-    whole = ragged(texts, "input")
-    total = len(whole.values)
+    sequences = ragged(texts, "input")
+    total = len(sequences.values)
     offsets = np.append(np.arange(0, total, config.length), total)
     rows: Rows = {name: Ragged(column.values, offsets) for name, column in texts.items() if isinstance(column, Ragged)}
-    begins = np.union1d(offsets[:-1], whole.offsets[:-1])  # of sequences
+    begins = np.union1d(offsets[:-1], sequences.offsets[:-1])  # of sequences
     row = np.searchsorted(offsets, begins, side="right") - 1
-    text = np.searchsorted(whole.offsets, begins, side="right") - 1
+    text = np.searchsorted(sequences.offsets, begins, side="right") - 1
     bounds = offsets_of(np.bincount(row, minlength=len(offsets) - 1))
     number = np.arange(len(begins)) - bounds[row]
     dtype = np.min_scalar_type(config.length)
@@ -359,11 +359,11 @@ def _assemble(
     offsets = offsets_of(before + sum(part.length + behind for part in parts))
     tokens = np.full(offsets[-1], back or 0, corpus.tokens.dtype)
     word_start = np.ones(offsets[-1], np.uint8)
-    more: dict[str, np.ndarray] = {}
+    optional_columns: dict[str, np.ndarray] = {}
     if "boundary" in config.columns:
-        more["boundary"] = np.zeros(offsets[-1], np.uint8)
+        optional_columns["boundary"] = np.zeros(offsets[-1], np.uint8)
     if "sentence" in config.columns:
-        more["sentence"] = np.zeros(offsets[-1], np.int64)
+        optional_columns["sentence"] = np.zeros(offsets[-1], np.int64)
     if front is not None:
         tokens[offsets[:-1]] = front
     at, first = offsets[:-1] + before, np.zeros(len(document), np.int64)
@@ -372,22 +372,22 @@ def _assemble(
         source, place = np.repeat(part.start, part.length) + step, np.repeat(at, part.length) + step
         tokens[place] = corpus.tokens[source]
         word_start[place] = corpus.word_start[source]
-        if "boundary" in more:
-            more["boundary"][place] = corpus.is_paragraph_start(source)
-        if "sentence" in more:
+        if "boundary" in optional_columns:
+            optional_columns["boundary"][place] = corpus.is_paragraph_start(source)
+        if "sentence" in optional_columns:
             number = np.searchsorted(corpus.sentence_offsets, source, side="right") - 1
             edges = part.start, part.stop - 1
             begin, end = (np.searchsorted(corpus.sentence_offsets, edge, side="right") for edge in edges)
-            more["sentence"][place] = number + np.repeat(first - begin + 1, part.length)
+            optional_columns["sentence"][place] = number + np.repeat(first - begin + 1, part.length)
             first = first + end - begin + 1
             if behind:
-                more["sentence"][at + part.length] = first - 1
+                optional_columns["sentence"][at + part.length] = first - 1
         at = at + part.length + behind
-    if "sentence" in more:
-        more["sentence"] = more["sentence"].astype(np.uint16)
+    if "sentence" in optional_columns:
+        optional_columns["sentence"] = optional_columns["sentence"].astype(np.uint16)
     return {
         "input": Ragged(tokens, offsets),
         "word_start": Ragged(word_start, offsets),
-        **{name: Ragged(values, offsets) for name, values in more.items()},
+        **{name: Ragged(values, offsets) for name, values in optional_columns.items()},
         "document": document.astype(np.uint32),
     }

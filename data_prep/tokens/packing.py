@@ -63,15 +63,15 @@ def best_fit(lengths: np.ndarray, room: int) -> np.ndarray:
     for place, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
         fitting = some >> length
         if fitting:
-            least = length + (fitting & -fitting).bit_length() - 1
-            chosen = left[least].pop()
-            if not left[least]:
-                some ^= 1 << least
+            smallest_room = length + (fitting & -fitting).bit_length() - 1
+            chosen = left[smallest_room].pop()
+            if not left[smallest_room]:
+                some ^= 1 << smallest_room
         else:
-            chosen, least, rows = rows, room, rows + 1
+            chosen, smallest_room, rows = rows, room, rows + 1
         row[place] = chosen
-        left[least - length].append(chosen)
-        some |= 1 << (least - length)
+        left[smallest_room - length].append(chosen)
+        some |= 1 << (smallest_room - length)
     first = np.full(rows, len(lengths))
     np.minimum.at(first, row, np.arange(len(lengths)))
     return np.argsort(np.argsort(first))[row]

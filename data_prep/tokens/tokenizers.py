@@ -86,9 +86,9 @@ class TokenizerConfig(BaseModel):
             raise ValueError(f"{self.kind} needs a token for what it has no piece for: add unk to roles")
         if self.kind != "pretrained" and "decoder_start" in self.roles and "pad" not in self.roles:
             raise ValueError("decoder_start is the token of pad: add pad to roles")
-        least = (256 if self.kind == "byte-bpe" else 1) + len(self.tokens) + self.sentinels
-        if self.kind != "pretrained" and self.vocabulary < least:
-            raise ValueError(f"{self.kind} needs a vocabulary of at least {least}, found {self.vocabulary}")
+        minimum = (256 if self.kind == "byte-bpe" else 1) + len(self.tokens) + self.sentinels
+        if self.kind != "pretrained" and self.vocabulary < minimum:
+            raise ValueError(f"{self.kind} needs a vocabulary of at least {minimum}, found {self.vocabulary}")
         return self
 
 
@@ -183,9 +183,9 @@ def _roles(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
         token = settings.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
         names = [token] if token else [_TOKENS[role], *_ALIASES[role]] if role in _TOKENS else []
-        known = [name for name in names if tokenizer.token_to_id(name) is not None]
-        if known:
-            roles[role] = known[0]
+        known_names = [name for name in names if tokenizer.token_to_id(name) is not None]
+        if known_names:
+            roles[role] = known_names[0]
     return roles
 
 
@@ -308,7 +308,7 @@ def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
             "leave out of tokenizer.roles what rows do without, or use another tokenizer"
         )
     special_tokens.need_sentinels(config.sentinels, f"tokenizer.sentinels of {folder}")
-    kept = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
+    kept_settings = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
     if "add_prefix_space" in settings:
-        kept["add_prefix_space"] = settings["add_prefix_space"]
-    return tokenizer, kept
+        kept_settings["add_prefix_space"] = settings["add_prefix_space"]
+    return tokenizer, kept_settings

@@ -83,7 +83,7 @@ def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: in
                 stretch = io.BufferedReader(_Bounded(raw, stop - start), 1 << 16)
                 yield from _json_rows(name, Lines(stretch, first), fields)  # type: ignore[arg-type]
             else:
-                yield from table(name, fields, lambda: parquet_groups(raw, start, stop), says=start == 0)
+                yield from table(name, fields, lambda: parquet_groups(raw, start, stop), reports_problems=start == 0)
     except OSError as error:
         yield unreadable(name, first + 1, error)
     except MemoryError as error:

@@ -108,7 +108,7 @@ def _arrow_groups(file: BinaryIO) -> tuple[pa.Schema, Iterator[_Group]]:
 
 
 def table(
-    name: str, fields: Fields, opened: Callable[[], tuple[pa.Schema, Iterator[_Group]]], says: bool = True
+    name: str, fields: Fields, opened: Callable[[], tuple[pa.Schema, Iterator[_Group]]], reports_problems: bool = True
 ) -> Iterator[Row]:
     """The rows of a table's groups; `says`: what is wrong with the table as a whole is said here."""
     read = 0
@@ -121,7 +121,7 @@ def table(
         yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
         return
     if problem:
-        if says:
+        if reports_problems:
             yield Reject(name, 1, problem)
         return
     for group in groups:
@@ -139,7 +139,7 @@ def table(
                 raise
             read += 1
             yield Reject(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
-    if not read and says:
+    if not read and reports_problems:
         yield Reject(name, 1, "empty file")
 
 
