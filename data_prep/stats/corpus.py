@@ -151,7 +151,7 @@ def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _batches(files: Sequence[Path], max_bytes: int, purpose: str) -> Iterator[pa.RecordBatch]:
-    """Record batches of Arrow files, evenly spaced ones if the files are larger than `most` bytes."""
+    """Record batches of Arrow files, evenly spaced ones if the files are larger than `max_bytes`."""
     chosen = [files[number] for number in evenly(len(files), MOST_FILES, purpose)]
     readers = [pa.ipc.open_file(pa.memory_map(str(file))) for file in chosen]
     size = sum(file.stat().st_size for file in chosen)

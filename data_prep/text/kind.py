@@ -1,4 +1,4 @@
-"""Text: documents become a corpus of sentences, a tokenizer is learned from it, and shards hold token ids."""
+"""The kind `text`: documents become a corpus of sentences, a tokenizer is trained on it, and shards hold token ids."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from data_prep.views import Example, Selection
 
 
 class TextData(DataConfig):
-    """Where documents come from, how they are cleaned, and which are held out."""
+    """Sources, cleaning and splits of documents."""
 
     kind: Literal["text"]
-    """What the sources hold."""
+    """Kind of data in the sources."""
     clean: CleanConfig = Field(default_factory=CleanConfig)
     """How text is cleaned."""
 
@@ -80,7 +80,7 @@ class TextKind(Kind):
         write_rejects(decided, draft.out_dir)
 
     def index(self, draft: Draft, files: Written) -> dict[str, Any]:
-        """Of each file also which corpus of a mixture it is of."""
+        """Includes the corpus of a mixture that each file belongs to."""
         listed = {
             split: [
                 {**{name: file[name] for name in ("file", "documents", "digest")}, "corpus": unit.config.corpus or ""}
@@ -115,9 +115,9 @@ class TextKind(Kind):
         return train(TokenizerConfig.model_validate(settings), documents.sentences(), out_dir)
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
-        """Corruption at load time is a matter of training: only corruption at writing time forks the shards.
+        """Corruption at load time is not part of the settings; only corruption at writing time changes the shards.
 
-        Rows are as long as x may be of which a network sees `compose.length` items.
+        The row length is the maximum length of x such that the network sees at most `compose.length` items.
         """
         masking, longer = recipe.corruption, recipe.train.longer
         written = masking.at == "shards"
@@ -139,7 +139,7 @@ class TextKind(Kind):
         return write_shards(settings, made_of, out_dir, use)
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Rows and tokens by split; under `corpus` documents."""
+        """Rows and tokens by split; documents under `corpus`."""
         from data_prep.stats import stats
         from data_prep.text.write_shards import row_length
 
@@ -171,7 +171,7 @@ class TextKind(Kind):
         return documents(corpus, split, index)
 
     def expected(self, recipe: Sections) -> DataFacts:
-        """Ids of special tokens as a tokenizer that is learned here gives them; of a pretrained one, its own."""
+        """Special tokens have the ids that a tokenizer trained here assigns, or those of a pretrained tokenizer."""
         tokenizer = recipe.tokenizer
         if tokenizer.path is not None and Path(tokenizer.path).is_dir():
             tokens = specials(tokenizer.path)

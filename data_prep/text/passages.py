@@ -1,10 +1,10 @@
-"""Passages of documents, and the same made unusual: words in another order, or some of them replaced.
+"""Passages of documents, and unusual versions of them with words shuffled or replaced.
 
-    document ─► sentences ─► passages of about so many words, cut where sentences end
+    document ─► sentences ─► passages of about `words` words, cut at ends of sentences
 
-Both changes leave punctuation, spaces and the lengths of sentences as they were. Shuffling leaves also the words of
-every sentence: whoever only counts words sees no difference. Words are put in as often as training documents use them,
-so that a replaced word need not be a rare one. All draws are keyed: by the seed, the draw and the passage's place.
+Both changes preserve punctuation, spaces and the lengths of sentences. Shuffling also preserves the words of every
+sentence, so that it cannot be detected by counting words. Replacements are drawn with the frequencies of words in
+training documents, so they are not necessarily rare. All draws are keyed by the seed, the draw and the passage's place.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from data_prep.sources.records import Reject
 from data_prep.text.documents import documents
 from data_prep.text.units import Cleaner
 
-_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese: each a word
+_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters, each of which is a word
 WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])\w)+(?:['’-](?:(?![{_ALONE}])\w)+)*")
 SHUFFLE, REPLACE, WHICH = range(3)  # draws
-MOST_READ = 5000  # documents of another kind
+MOST_READ = 5000  # documents read from another source
 
 Change = Callable[[list[str], int], list[str]]
-"""Of a passage's sentences, given its place among those that are changed."""
+"""(sentences of a passage, index among the changed passages) → changed sentences."""
 
 
 class Passage(NamedTuple):
-    """Consecutive sentences of a document; `number`: of the passage in it, from 1, or 0 where it is all of it."""
+    """Consecutive sentences of a document; `number`: of the passage in it, from 1, or 0 for the complete document."""
 
     document: str
     number: int
@@ -50,7 +50,7 @@ class Passage(NamedTuple):
 
 
 def passages(name: str, sentences: Sequence[str], words: int | None) -> Iterator[Passage]:
-    """A document in passages of `words` words or a sentence more; what is left over counts if it is half of that."""
+    """Passages of at least `words` words, by less than a sentence; the last one may have half as many."""
     if words is None:
         if any(map(WORD.search, sentences)):
             yield Passage(name, 0, list(sentences))
@@ -67,7 +67,7 @@ def passages(name: str, sentences: Sequence[str], words: int | None) -> Iterator
 
 
 def of_split(folder: Path, split: str, words: int | None, max_passages: int, seed: int) -> list[Passage]:
-    """At most so many passages of a split, of documents in keyed order, in keyed order."""
+    """Up to `max_passages` passages of a split, from documents in keyed order, in keyed order."""
     corpus = Corpus(folder, split)
     order = permute(np.arange(len(corpus)), len(corpus), key(seed, f"documents {split}"))
     collected: list[Passage] = []
@@ -82,7 +82,7 @@ def of_split(folder: Path, split: str, words: int | None, max_passages: int, see
 def of_source(
     source: SourceConfig, cleaner: Cleaner, words: int | None, max_passages: int, seed: int, downloads: Path
 ) -> list[Passage]:
-    """At most so many passages of documents from elsewhere."""
+    """Up to `max_passages` passages of documents from another source."""
     collected, read = list[Passage](), 0
     for row in documents(source, downloads):
         cleaned = row if isinstance(row, Reject) else cleaner(row)
@@ -95,7 +95,7 @@ def of_source(
 
 
 def some(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: str) -> list[Passage]:
-    """At most so many, in keyed order."""
+    """Up to `max_passages` of the candidates, in keyed order."""
     order = (
         permute(np.arange(min(max_passages, len(candidates))), len(candidates), key(seed, purpose))
         if candidates
@@ -108,7 +108,7 @@ def some(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: s
 
 
 def shuffling(seed: int, draw: int) -> Change:
-    """Words change places within their sentences."""
+    """A change that shuffles words within their sentences."""
     name = key(seed, "shuffled words")
 
     def change(sentences: list[str], place: int) -> list[str]:
@@ -124,7 +124,7 @@ def shuffling(seed: int, draw: int) -> Change:
 
 
 def replacing(seed: int, draw: int, share: float, used: Sequence[str]) -> Change:
-    """Each word is replaced with probability `share`, by one of those `used` in training documents."""
+    """A change that replaces each word with probability `share` by one of `used`, the words of training documents."""
     name = key(seed, "replaced words")
 
     def change(sentences: list[str], place: int) -> list[str]:
@@ -143,13 +143,13 @@ def replacing(seed: int, draw: int, share: float, used: Sequence[str]) -> Change
 
 
 def changed(chosen_passages: Iterable[Passage], change: Change) -> list[Passage]:
-    """Passages changed, each by its place."""
+    """The changed passages; `change` gets the index of each."""
     return [
         passage._replace(sentences=change(passage.sentences, place)) for place, passage in enumerate(chosen_passages)
     ]
 
 
 def _filled(sentence: str, words: Sequence[str]) -> str:
-    """The sentence with other words where its words were."""
+    """The sentence with its words replaced by `words`."""
     replacements = iter(words)
     return WORD.sub(lambda _: next(replacements), sentence)

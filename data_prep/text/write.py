@@ -1,4 +1,4 @@
-"""The files of a corpus: each row goes where it was decided; what is refused into one file, with its reason."""
+"""Writes the files of a corpus of text: rows into their splits, rejects with reasons into a separate file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from data_prep.text.rules.spans import TOO_LITTLE, without_marked
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
-    """Copy a unit's rows into one file per split, in their order; count what each holds."""
+    """Copy a unit's rows, in order, into one file per split; returns the counts of each file."""
     counts: dict[str, dict[str, Any]] = {s: {"documents": 0, "sentences": 0, "characters": 0} for s in SPLITS}
     start = first = 0
     with ExitStack() as stack:
@@ -58,7 +58,7 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
 
 
 def write_rejects(decided: TextDecision, out_dir: Path) -> None:
-    """All rejects, in the order of reading: those of the units, and the rows that repeat others."""
+    """Write all rejects in reading order: those of the units, and the rows that repeat others."""
     table = decided.table
     with Writer(out_dir / "rejects.arrow", REJECT_SCHEMA) as writer:
         for unit, folder in enumerate(table.folders):
