@@ -1,4 +1,4 @@
-"""A corpus: how many documents, how long, from which source; which rows were rejected, and why."""
+"""Statistics of a corpus: numbers, lengths and sources of documents; rejected rows by reason."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from data_prep.sealed import unsealed
 from data_prep.stats.counts import Binned, by_count, evenly, share_of
 from data_prep.stats.types import FORMAT, CorpusCounts, DocumentCounts, RejectCounts
 
-MOST_BYTES = 1 << 28  # of a split that are read
-MOST_FILES = 1024  # of a split that are opened
-MOST_REJECTS = 1 << 20  # rows that are read
-MOST_REASONS, MOST_SOURCES = 100, 100  # that are told apart
+MOST_BYTES = 1 << 28  # of a split to read
+MOST_FILES = 1024  # of a split to open
+MOST_REJECTS = 1 << 20  # rows to read
+MOST_REASONS, MOST_SOURCES = 100, 100  # to list individually
 OTHERS = "(others)"
 
 _PLACES = re.compile(r"\b(byte|line|column|char|character|row|position) [\d,]+")
 
 
 def of_corpus(folder: Path) -> CorpusCounts:
-    """A corpus's splits and its rejects. UserError where the folder holds no corpus."""
+    """Statistics of a corpus's splits and rejects. UserError if the folder has no corpus."""
     path = Path(folder) / INDEX
     try:
         files = unsealed(path.read_bytes())["splits"]
@@ -59,7 +59,7 @@ class _Documents:
 
 
 def of_documents(files: Sequence[Path], documents: int, max_bytes: int = MOST_BYTES) -> DocumentCounts:
-    """One split, which has so many `documents` in all, of its files."""
+    """Statistics of one split from its files. documents: their total number."""
     everything, sentences = _Documents(), Binned()
     sources: dict[str, _Documents] = {}
     for batch in _batches(files, max_bytes, "documents"):
@@ -99,11 +99,11 @@ def of_documents(files: Sequence[Path], documents: int, max_bytes: int = MOST_BY
 
 
 def of_rejects(path: Path, max_rejects: int = MOST_REJECTS) -> RejectCounts:
-    """The rows that a corpus refused, of its `rejects.arrow`."""
+    """Statistics of the rejected rows of a corpus, from its `rejects.arrow`."""
     counts: Counter[tuple[str, str]] = Counter()
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     read = 0
-    # Batches are of up to 1024 rows: as many as that makes, evenly spaced.
+    # Batches have up to 1024 rows; choose as many as needed, evenly spaced.
     chosen = evenly(reader.num_record_batches, max(1, max_rejects >> 10), "rejects")
     for number in chosen:
         batch = reader.get_batch(number)
@@ -134,14 +134,14 @@ def of_rejects(path: Path, max_rejects: int = MOST_REJECTS) -> RejectCounts:
 
 
 def _kinds(reasons: pa.Array) -> pa.Array:
-    """Reasons that name another row, without its name."""
+    """Reasons, without the names of other rows."""
     for begin, kind in (("duplicate of ", "duplicate"), ("near duplicate of ", "near duplicate")):
         reasons = pc.if_else(pc.starts_with(reasons, begin), kind, reasons)  # type: ignore[attr-defined]
     return pc.if_else(pc.match_substring(reasons, " is taken by a document of "), "name taken", reasons)  # type: ignore[attr-defined]
 
 
 def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
-    """Rows of each source in a batch: what documents' names begin with, a package's or a folder's name."""
+    """Rows of each source in a batch; the source is the first part of a document's name."""
     encoded = column.dictionary_encode()
     labels = [(name or "").partition("/")[0] for name in encoded.dictionary.to_pylist()]
     distinct = {label: place for place, label in enumerate(sorted(set(labels)))}
