@@ -1,4 +1,4 @@
-"""What kinds share whose examples are arrays of one shape: rows of a table, images."""
+"""Base class of the kinds whose examples are arrays: rows of a table, images, recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from data_prep.corpus import unit_cache
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
-from data_prep.corpus.decide import Decided, decide
+from data_prep.corpus.decide import ArrayDecision, decide
 from data_prep.corpus.documents import SPLITS
 from data_prep.corpus.draft import Draft, Writing
 from data_prep.corpus.unit import REJECTS, VERSION, Unit
@@ -33,20 +33,20 @@ _COUNTED_CLASSES = 100
 
 
 class ArrayKind(Kind):
-    """Shards hold `input` [R, …], `label` (−1: none) and `row`, the number of the row in its split of the corpus."""
+    """Shards hold `input` [R, …], `label` (−1: none) and `row`, the index of the row in its split of the corpus."""
 
     reader: ClassVar[ModuleType]
-    """What groups, reads and casts files: a module with `group`, `asks`, `read`, `agree`, `cast`."""
+    """The module that groups, reads and casts files: it has `group`, `asks`, `read`, `agree` and `cast`."""
     casts = True
     grouped: ClassVar[bool] = False
-    """Whether rows have groups that must not be on two sides of a split."""
+    """Whether rows have groups that must not be divided between splits."""
 
     def meaning(self, data: Any) -> Any:
-        """The section of the data that says what files hold."""
+        """The subsection of `data` that describes the contents of files."""
         raise NotImplementedError
 
     def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
-        """What a corpus says of all its rows."""
+        """Facts about all rows, for the corpus index."""
         raise NotImplementedError
 
     def units(self, data: Any, downloads: Path) -> list[Unit]:
@@ -70,20 +70,20 @@ class ArrayKind(Kind):
     def cast(self, unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
         return self.reader.cast(unit, agreed, read_folder, folder)
 
-    def decide(self, draft: Draft) -> Decided:
+    def decide(self, draft: Draft) -> ArrayDecision:
         return decide(draft.folders, draft.num_kept, draft.data.split, draft.seed, draft.scratch, self.grouped)
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
         return write(job)
 
-    def write_rejects(self, draft: Draft, decided: Decided) -> None:
+    def write_rejects(self, draft: Draft, decided: ArrayDecision) -> None:
         write_rejects(draft.read_folders, draft.folders, decided, draft.out_dir / REJECTS)
 
     def index(self, draft: Draft, files: Written) -> dict[str, Any]:
         listed = {split: [file for _, file in of_split] for split, of_split in files.items()}
         return {**self._about(draft), "splits": listed}
 
-    def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
+    def summary(self, draft: Draft, decided: ArrayDecision, files: Written) -> dict[str, Any]:
         counts = {split: _counts([file for _, file in of_split]) for split, of_split in files.items()}
         return {**self._about(draft), "splits": counts}
 
@@ -92,19 +92,19 @@ class ArrayKind(Kind):
         return self.about(draft.agreed, labels)
 
     def normal_classes(self, settings: dict[str, Any], corpus: dict[str, Any]) -> list[int] | None:
-        """Numbers of the classes that are trained on; None: all. UserError where labels do not tell."""
+        """Indices of the classes to train on; None: all. UserError if the labels do not tell which are normal."""
         raise NotImplementedError
 
     def inputs(self, batch: ArrayBatch, preprocessor: Any) -> np.ndarray:
-        """What the network is given: [R, …]."""
+        """Network inputs of a batch: [R, …]."""
         raise NotImplementedError
 
     def loaded(self, made_of: Inputs) -> Any:
-        """The preprocessor, as `inputs` takes it."""
+        """The loaded preprocessor, to be passed to `inputs`."""
         return None
 
     def shape(self, corpus: ArrayCorpus, preprocessor: Any) -> tuple[tuple[int, ...], int]:
-        """Of an example as the network is given it, and the bytes of one."""
+        """(shape, size in bytes) of one network input."""
         raise NotImplementedError
 
     def write_shards(self, settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
@@ -135,14 +135,14 @@ class ArrayKind(Kind):
         return f"{counted(self.unit, corpus)}; {shards['rows']:,} training rows of shape {tuple(shards['shape'])}."
 
     def title(self, rows: Rows, row: int, corpus: Path | None) -> str:
-        """Its class."""
+        """The class of the example."""
         label = int(np.asarray(rows["label"])[row])
         if label < 0:
             return "no class"
         return ArrayCorpus(corpus, "train").classes[label] if corpus else f"class {label}"
 
     def raw_view(self, batch: ArrayBatch, row: int) -> View:
-        """An example of a corpus as its source has it."""
+        """An example of a corpus in the units of its source."""
         raise NotImplementedError
 
     def show_corpus(self, corpus: Path, split: str, index: range) -> tuple[list[Example], int]:
@@ -155,7 +155,7 @@ class ArrayKind(Kind):
         return [Example(title, {"": self.raw_view(batch, row)}) for row, title in enumerate(titles)], len(rows)
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Rows of each split and class, and what columns or pixels hold."""
+        """Row counts by split and class, and statistics of columns or pixels."""
         return self.corpus_stats(made_of.corpus)
 
     def corpus_stats(self, corpus: Path) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class ArrayKind(Kind):
 
 
 def counted(unit: str, corpus: Mapping[str, Any]) -> str:
-    """How many units of a corpus were kept, rejected, and of them duplicates."""
+    """A phrase with the numbers of kept and rejected rows, which `unit` names, and of duplicates among the rejected."""
     return (
         f"{corpus['kept']:,} {unit} kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} of them duplicates"
     )
@@ -180,17 +180,17 @@ def _only_text_has(source: SourceConfig) -> None:
 
 
 def _counts(files: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of a split, and of its labels."""
+    """Row counts of a split, in all and by label."""
     labels = sum((Counter(file["labels"]) for file in files), Counter[str]())
     return {"rows": sum(file["rows"] for file in files), "labels": dict(labels.most_common(_COUNTED_CLASSES))}
 
 
 def chosen_batches(corpus: ArrayCorpus, normal: Sequence[int] | None) -> Iterator[ArrayBatch]:
-    """All rows, or those of classes that are normal."""
+    """All rows, or only those of the classes `normal`."""
     for batch in corpus.batches():
         if normal is None:
             yield batch
             continue
         keep = np.flatnonzero(np.isin(batch.label, normal))
-        kept = batch.input.take(pa.array(keep)) if isinstance(batch.input, pa.RecordBatch) else batch.input[keep]
-        yield ArrayBatch(kept, batch.label[keep], batch.row[keep])
+        kept_input = batch.input.take(pa.array(keep)) if isinstance(batch.input, pa.RecordBatch) else batch.input[keep]
+        yield ArrayBatch(kept_input, batch.label[keep], batch.row[keep])

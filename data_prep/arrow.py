@@ -1,4 +1,4 @@
-"""Arrow's compute functions, which are made when it is imported, so that no type checker knows them."""
+"""Arrow's compute functions, which are generated on import and therefore unknown to type checkers."""
 
 from __future__ import annotations
 

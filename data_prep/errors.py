@@ -1,4 +1,4 @@
-"""The one exception that a person sees as a sentence instead of a traceback."""
+"""The exception that is shown to users as a message instead of a traceback."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 class UserError(Exception):
-    """Something a user can cause and can mend.
+    """An error that a user can cause and can fix.
 
-    The message is one sentence that says what is wrong, where, and what to do. The command line prints it alone;
-    any other exception is a bug of ours and keeps its traceback.
+    The message is one sentence that says what is wrong, where, and what to do. The command line prints only the
+    message; any other exception is a bug in Sesame and keeps its traceback.
     """
 
 
 def refusal_of_the_disk(error: BaseException) -> str | None:
-    """A sentence for a disk that is full or may not be written to, if that is what `error` says."""
+    """The message if `error` means that a disk is full or not writable, else None."""
     if not isinstance(error, OSError):
         return None
     where = error.filename or "the disk"

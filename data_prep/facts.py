@@ -1,4 +1,4 @@
-"""What a network, an objective or a job may know of the data before it sees a row."""
+"""Facts about the data that networks, objectives and jobs can use before they see a row."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from data_prep.shards.rows import Specials
 
 @dataclass(frozen=True)
 class DataFacts:
-    """Facts of one set of shards. What a kind of data does not have is None or empty.
+    """Facts about one set of shards. A fact that does not apply to a kind of data is None or empty.
 
-    shape: of one example's `input` if all are alike ([F] of a table, [C, H, W] of images), else of one item of a run
-    ([] of tokens, [80] of frames). length: most items of a run. rate: items per second. classes: names of labels.
-    preprocessor: folder with what was fitted on training rows (a tokenizer, `transform.json`, a scale).
+    shape: of one example's `input` if all are equal ([F] for tables, [C, H, W] for images), else of one item of a
+    sequence ([] for tokens, [80] for frames). length: maximum items of a sequence. rate: items per second. classes:
+    names of labels. preprocessor: folder of what was fitted on training rows (a tokenizer, `transform.json`, a scale).
     """
 
     kind: str

@@ -1,18 +1,18 @@
-"""Sources → a corpus, of any kind of data, on any number of processes, in flat memory, and again only for what is new.
+"""Sources → a corpus: for any kind of data, in parallel, in bounded memory, and incrementally.
 
     files of sources ─► units ─► read each (workers, kept in a cache)
-                                    │ where units must agree (columns, sizes): cast each (workers)
+                                    │ if units must agree (columns, sizes): cast each (workers)
                                     ▼
                         which rows are copies, which are held out (one process, external memory)
-                                    │ a split for each row, or none
+                                    │ a split or a rejection for each row
                                     ▼
                         write each unit's rows to its files (workers) ─► corpus
 
-A unit is a run of small files or a stretch of a large one. What reading gives depends on its bytes and the settings
-alone, so it does not matter who reads it, or when. Which row goes where depends on the seed and on what rows hold or
-are called, not on the order of files. Every row that was read is kept or rejected, and counted.
+A unit is a run of small files or a stretch of a large one. The result of reading it depends only on its bytes and the
+settings, not on the process or the time. The split of a row depends on the seed and on the contents or names of rows,
+not on the order of files. Every row that was read is either kept or rejected, and counted.
 
-The kind of data (`data_prep.kinds.Kind`) answers each step; this module is their order, and what is said of the result.
+Each step is implemented by the kind of data (`data_prep.kinds.Kind`); this module runs the steps and summarises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import INDEX, SPLITS
-from data_prep.corpus.draft import Decided, Draft, Progress, Unit, Writing
+from data_prep.corpus.draft import Decision, Draft, Progress, Unit, Writing
 from data_prep.corpus.summary import summary_of
 from data_prep.kinds import Kind
 from data_prep.sealed import sealed
@@ -43,8 +43,8 @@ def ingest(
 ) -> dict[str, Any]:
     """Read, decide and write a corpus into `out_dir`; returns its summary.
 
-    data: `kind.Data`, the recipe's section. Units are kept in `downloads/units`; what processes that died left there
-    half-made is removed. `progress` is called with a line for a person and the share that is done.
+    data: `kind.Data`, the recipe's section. Units are cached in `downloads/units`; unfinished units of dead processes
+    are removed from there. `progress` is called with a message for the user and the fraction done (0 to 1).
     Raises UserError if more rows are bad than `data.max_rejects` allows, or if nothing is left.
     """
     out_dir, downloads = Path(out_dir), Path(downloads)
@@ -94,7 +94,7 @@ def _read(kind: Kind, data: Any, downloads: Path, cache: Path, unit: Unit) -> di
 
 
 def _cast_all(kind: Kind, draft: Draft) -> None:
-    """Make the rows of all units alike, where the kind asks for that."""
+    """Convert the rows of all units to a common schema, if the kind needs that."""
     draft.agreed = kind.agree(draft.data, draft.units, draft.read)
     if not kind.casts:
         return
@@ -110,7 +110,7 @@ def _cast(kind: Kind, agreed: Any, job: tuple[Unit, Path, Path]) -> dict[str, An
     return kind.cast(unit, agreed, read_folder, folder)
 
 
-def _jobs(draft: Draft, decided: Decided) -> list[Writing]:
+def _jobs(draft: Draft, decided: Decision) -> list[Writing]:
     rows = [decided.split_of[decided.span(number)] for number in range(len(draft.units))]
     marks = [decided.marks(number) for number in range(len(draft.units))]
     return [

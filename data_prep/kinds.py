@@ -1,10 +1,10 @@
-"""Kinds of data: what a pipeline must know of text, tables, images … to carry any of them from sources to shards.
+"""Kinds of data: the interface through which a pipeline takes text, tables, images … from sources to shards.
 
     sources ─► ingest ─► corpus ─► fit ─► preprocessor ─► write_shards ─► shards of rows
                units, read, decide, write    (if it fits anything)
 
-A kind is a line in `KINDS` and a module with `KIND`, an instance of its class. The table is read without importing the
-modules. Nothing else in the project names a kind: what they differ in is asked of them.
+A kind is an entry in `KINDS` and a module with `KIND`, an instance of its class. Reading `KINDS` does not import the
+modules. No other code refers to a kind by name: whatever depends on the kind is a method here.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ KINDS = {
 }
 
 Written = Mapping[str, Sequence[tuple[Any, dict[str, Any]]]]
-"""(unit, what `Kind.write` said) for each file of each split."""
+"""(unit, summary from `Kind.write`) for each file of each split."""
 Problem = tuple[str, str]
-"""(path of a key, what is wrong with it beside the others)"""
+"""(path of a key, why it conflicts with other settings)"""
 
 
 class DataConfig(Settings):
-    """Where examples come from, what they are, and which are held out. Each kind adds its own fields."""
+    """Sources, kind and splits of the examples. Each kind adds its own fields."""
 
     kind: str
-    """What the sources hold."""
+    """Kind of data in the sources."""
     sources: list[SourceConfig] = Field(min_length=1)
     """Packages, files or folders."""
     split: SplitConfig = Field(default_factory=SplitConfig)
-    """Shares held out."""
+    """Shares of the examples that are held out."""
 
     AFTER_INGEST: ClassVar[tuple[str, ...]] = ()
-    """Fields that do not change the corpus, only what is made of it."""
+    """Fields that do not affect the corpus, only the steps after it."""
 
 
 class Sections(Protocol):
-    """A recipe, as far as kinds read it."""
+    """The part of a recipe that kinds read."""
 
     @property
     def name(self) -> str: ...
@@ -76,7 +76,7 @@ class Sections(Protocol):
 
 
 class Table(Protocol):
-    """Rows by number."""
+    """Rows by index."""
 
     @property
     def rows(self) -> int: ...
@@ -85,32 +85,32 @@ class Table(Protocol):
 
 
 class Kind:
-    """What a kind of data answers. `Data` is its section of a recipe.
+    """Base class of kinds of data. `Data` is the kind's section of a recipe.
 
-    Settings that a method takes are plain values made by the kind itself (`fit_settings`, `shards_settings`): they are
-    part of the keys of what is made, so they hold what changes the result and nothing else.
+    The `settings` that methods take are plain values made by the kind itself (`fit_settings`, `shards_settings`). They
+    are part of the cache keys of results, so they hold everything that affects the result and nothing else.
     """
 
     Data: ClassVar[type[DataConfig]]
     sections: ClassVar[Mapping[str, bool]] = {}
-    """Further sections of a recipe that are of this kind, and whether they must be there."""
+    """Further sections of a recipe that belong to this kind, and whether each is required."""
     unit: ClassVar[str] = "rows"
-    """What examples are called where they are counted."""
+    """Plural noun for examples in counts."""
     place: ClassVar[str] = "row"
-    """What the number of an example in its file counts."""
+    """Noun for the position of an example in its file."""
     casts: ClassVar[bool] = False
-    """Whether what was read of units must be made alike (columns, sizes) before it is decided about."""
+    """Whether the rows of units must be converted to a common schema (columns, sizes) before splits are decided."""
     mixes: ClassVar[bool] = False
     """Whether sources may be parts of a mixture (`sources.corpus`, `order.weights`)."""
     fits: ClassVar[str | None] = None
-    """What is learned from training rows before shards are written, if anything: tokenizer, transform …"""
+    """What is fitted on training rows before shards are written, if anything: tokenizer, transform …"""
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:
-        """What the sections of this kind must agree on."""
+        """Conflicts between the recipe's sections that this kind checks."""
         yield from ()
 
     def tells_normal(self, data: Any) -> bool:
-        """Whether labels will tell which examples are normal and which are anomalies."""
+        """Whether labels will distinguish normal examples from anomalies."""
         return False
 
     def accepts(self, data: Any) -> Accepts:
@@ -118,43 +118,43 @@ class Kind:
         raise NotImplementedError
 
     def units(self, data: Any, downloads: Path) -> Sequence[Any]:
-        """What is read in one go: pieces of sources, each a `data_prep.corpus.draft.Unit`."""
+        """The pieces of sources to read, each a `data_prep.corpus.draft.Unit`."""
         raise NotImplementedError
 
     def read(self, unit: Any, data: Any, downloads: Path, folder: Path) -> dict[str, Any]:
-        """Read a unit into a folder, on any worker; a summary with `rows`, `reasons`, `first` (rejects)."""
+        """Read a unit into `folder`, on any worker; returns a summary with `rows`, `reasons`, `first` (rejects)."""
         raise NotImplementedError
 
     def agree(self, data: Any, units: Sequence[Any], read: Sequence[dict[str, Any]]) -> Any:
-        """What the rows of all units have in common, from the summaries of reading."""
+        """The common schema of all units, derived from the summaries of reading."""
         return None
 
     def cast(self, unit: Any, agreed: Any, read_folder: Path, folder: Path) -> dict[str, Any]:
-        """Make of what was read of a unit rows like those of all units; a summary like that of reading."""
+        """Convert the rows read from a unit to the common schema; returns a summary like that of `read`."""
         raise NotImplementedError
 
     def decide(self, draft: Draft) -> Any:
-        """Which rows are copies, and which are held out: a `data_prep.corpus.draft.Decided`."""
+        """Find copies and assign splits; returns a `data_prep.corpus.draft.Decision`."""
         raise NotImplementedError
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
-        """Write a unit's rows, on any worker: for each split that gets some, a `file` with its `digest` and counts."""
+        """Write a unit's rows, on any worker; returns `file`, `digest` and counts for each split that gets rows."""
         raise NotImplementedError
 
     def write_rejects(self, draft: Draft, decided: Any) -> None:
-        """Write all rows that are not kept, with their reasons."""
+        """Write all rejected rows with their reasons."""
         raise NotImplementedError
 
     def index(self, draft: Draft, files: Written) -> dict[str, Any]:
-        """What a corpus says of itself: the files of each split, and what their rows have in common."""
+        """The corpus index: the files of each split and the common schema of their rows."""
         raise NotImplementedError
 
     def summary(self, draft: Draft, decided: Any, files: Written) -> dict[str, Any]:
-        """What is added to the corpus summary: counts by split, and what only this kind has."""
+        """Additions to the corpus summary: counts by split, and facts specific to this kind."""
         raise NotImplementedError
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
-        """What `fit` depends on."""
+        """The settings that `fit` depends on."""
         return {}
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
@@ -162,47 +162,47 @@ class Kind:
         raise NotImplementedError
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
-        """What `write_shards` depends on."""
+        """The settings that `write_shards` depends on."""
         return {}
 
     def write_shards(self, settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
-        """Corpus and preprocessor → a folder of shards per split; a summary with the rows of each.
+        """Write a folder of shards per split from a corpus and a preprocessor; returns a summary with row counts.
 
-        The summary has under "parts" for each of train, longer and validation the folders of that part of training,
-        with `rows`. Raises UserError if no training row comes out.
+        Under "parts" the summary lists, for each of train, longer and validation, the folders of that part with their
+        `rows`. Raises UserError if there is no training row.
         """
         raise NotImplementedError
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """What shards and their corpus look like, counted: plain JSON; what is under `corpus` enters no digest."""
+        """Statistics of shards and their corpus as plain JSON; the value of `corpus` is not part of any digest."""
         raise NotImplementedError
 
     def corpus_stats(self, corpus: Path) -> dict[str, Any]:
-        """What a corpus looks like, counted: plain JSON."""
+        """Statistics of a corpus as plain JSON."""
         raise NotImplementedError
 
     def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
-        """What there is to say of what `stats` counted. ingested: the summary of the corpus."""
+        """Tables and figures of the results of `stats`. ingested: the summary of the corpus."""
         raise NotImplementedError
 
     def run_facts(self, preprocessor: Path) -> dict[str, Any]:
-        """Of kinds whose examples are runs of items: `rate` (items per second) and `length` (most items of a run)."""
+        """For kinds whose examples are sequences: `rate` (items per second) and `length` (maximum items)."""
         return {}
 
     def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
-        """One sentence on the summaries of a corpus and of its training shards."""
+        """One sentence that describes a corpus and its training shards, from their summaries."""
         raise NotImplementedError
 
     def viewer(self, preprocessor: Path | None) -> Viewer:
-        """How the values of one example are looked at. preprocessor: folder of what `fit` made, where there is any."""
+        """The function that displays the values of one example. preprocessor: folder that `fit` wrote, if any."""
         raise NotImplementedError
 
     def title(self, rows: Rows, row: int, corpus: Path | None) -> str:
-        """What an example is called, beside its number: its class, its name. corpus: folder, where it is there."""
+        """A title for an example besides its number: its class or name. corpus: folder, if available."""
         return ""
 
     def show(self, selection: Selection, preprocessor: Path | None, corpus: Path | None) -> list[Example]:
-        """Rows of shards as a person looks at them: as stored where training changes them, x, x′ and x″."""
+        """Views of rows of shards: x, x′ and x″, and the stored row if training augments it."""
         view = self.viewer(preprocessor)
         rows, unchanged = selection.rows, selection.unchanged
         examples = []
@@ -219,20 +219,20 @@ class Kind:
         return examples
 
     def show_corpus(self, corpus: Path, split: str, index: range) -> tuple[list[Example], int]:
-        """Examples of a corpus as a person looks at them (cut where the split ends), and how many there are in all."""
+        """(views of the corpus examples in `index`, truncated at the end of the split; number of examples in all)."""
         raise NotImplementedError
 
     def expected(self, recipe: Sections) -> DataFacts | None:
-        """Facts of its rows as the recipe alone tells them; None where nobody knows yet what a row is."""
+        """Facts about rows that follow from the recipe alone; None if the shape of a row is not known yet."""
         return None
 
     def specials(self, preprocessor: Path) -> Specials | None:
-        """Special ids of the tokenizer, where there is one."""
+        """Special ids of the tokenizer, if there is one."""
         return None
 
 
 class Inputs:
-    """What shards are made of: folders, and what was said of them when they were made."""
+    """Inputs of `Kind.write_shards`: folders of corpus and preprocessor, with the corpus summary."""
 
     def __init__(self, corpus: Path, summary: dict[str, Any], preprocessor: Path | None) -> None:
         self.corpus, self.summary, self._preprocessor = corpus, summary, preprocessor
@@ -245,7 +245,7 @@ class Inputs:
 
 
 class Use:
-    """What writing may use without any effect on the result."""
+    """Resources for writing that do not affect the result."""
 
     def __init__(self, work: Path, downloads: Path, progress: Progress, workers: Workers) -> None:
         self.work, self.downloads, self.progress, self.workers = work, downloads, progress, workers
@@ -264,18 +264,18 @@ def kind_of(name: str) -> Kind:
 
 
 def sections() -> set[str]:
-    """Sections of a recipe that are of some kinds of data alone."""
+    """Sections of a recipe that belong to particular kinds of data."""
     return {section for name in KINDS for section in kind_of(name).sections}
 
 
 def config_union() -> Any:
-    """The type of a recipe's section `data`: one branch per kind, told apart by `kind`."""
+    """The type of a recipe's section `data`: a union with one branch per kind, discriminated by `kind`."""
     branches = tuple(kind_of(name).Data for name in KINDS)
     return Annotated[Union[branches], Field(discriminator="kind")]  # noqa: UP007
 
 
 def facts_of(name: str, table: Table, preprocessor: Path | None) -> DataFacts:
-    """Facts of shards, as their first row tells them."""
+    """Facts about shards, derived from their first row."""
     kind, first = kind_of(name), table.read(np.zeros(1, np.int64))
     column = network_input(first)
     shape = column.values.shape[1:] if isinstance(column, Ragged) else np.asarray(column).shape[1:]

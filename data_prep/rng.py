@@ -1,8 +1,8 @@
-"""Randomness as a function: the same question gets the same bits, wherever it is asked.
+"""Counter-based random numbers: a pure function of their name.
 
 A draw is named by (seed, stream, corpus, epoch, sample, draw, position); its 64 bits are a hash
-of that name. So they do not depend on batch size, number of workers, machine, or what was drawn
-before, and two differently named draws are unrelated. There is no state to save.
+of that name. They do not depend on batch size, number of workers, machine, or earlier draws, and
+draws with different names are independent. There is no state to save.
 
     key    = blake2b-64 of (seed, stream, corpus), each as text with its length before it
     absorb(s, w) = mix(s + γ·(w + 1)) mod 2⁶⁴: step w of the SplitMix64 generator that starts at s
@@ -25,7 +25,7 @@ LOW_HALF = np.uint64(0xFFFFFFFF)
 
 
 def key(seed: int, stream: str, corpus: str = "") -> int:
-    """64 bits that stand for a seed, a purpose (`stream`) and a corpus name."""
+    """A 64-bit key for a seed, a purpose (`stream`) and a corpus name."""
     digest = hashlib.blake2b(digest_size=8)
     for part in (str(int(seed)), stream, corpus):
         encoded = part.encode()
@@ -34,7 +34,7 @@ def key(seed: int, stream: str, corpus: str = "") -> int:
 
 
 def _words(value: ArrayLike) -> np.ndarray:
-    """As uint64, without a copy where only the sign of the type differs."""
+    """`value` as uint64, without a copy if only the signedness differs."""
     array = np.asarray(value)
     return array.view(np.uint64) if array.dtype == np.int64 else array.astype(np.uint64, copy=False)
 
@@ -67,13 +67,13 @@ def multiply_high(bits: np.ndarray, n: ArrayLike) -> np.ndarray:
 class Draws:
     """The draws of a batch of B samples.
 
-    key: from `key`. epoch: one for all, or [B]. sample: [B], integers ≥ 0 that name the samples.
+    key: from `key`. epoch: one for all, or [B]. sample: [B], integers ≥ 0 that identify the samples.
     Immutable.
 
-    Every method takes the number of the draw (what it is for: give each use its own), the
-    position within the sample, and optionally `row`, an index into the batch. Without `row`,
-    `position` broadcasts against [B]; with it, `position` broadcasts against `row`: one pair of
-    flat arrays asks for each token of a ragged batch.
+    Every method takes the number of the draw (a different one for each purpose), the position
+    within the sample, and optionally `row`, an index into the batch. Without `row`, `position`
+    broadcasts against [B]; with it, `position` broadcasts against `row`, so that a pair of flat
+    arrays addresses each token of a ragged batch.
     """
 
     def __init__(self, key: int, epoch: ArrayLike, sample: ArrayLike) -> None:
@@ -86,12 +86,12 @@ class Draws:
         return len(self.sample)
 
     def take(self, rows: ArrayLike) -> Draws:
-        """The draws of some of the samples, in the order asked."""
+        """The draws of the samples with these indices, in the given order."""
         index = np.asarray(rows, np.int64)
         return Draws(self.key, self.epoch[index], self.sample[index])
 
     def bits(self, draw: int, position: ArrayLike = 0, row: ArrayLike | None = None) -> np.ndarray:
-        """uint64, uniform over all of its values."""
+        """uint64, uniform over all 2⁶⁴ values."""
         state = absorb(self._state, draw)
         return absorb(state if row is None else state[np.asarray(row)], position)
 
@@ -101,10 +101,10 @@ class Draws:
 
     def normal(self, draw: int, position: ArrayLike = 0, row: ArrayLike | None = None) -> np.ndarray:
         """float64, standard normal: the inverse of its distribution at the middle of one of 2⁵² equal steps."""
-        from scipy.special import ndtri  # a sixth of a second, which those that draw none do not pay
+        from scipy.special import ndtri  # imported here because it takes a sixth of a second
 
         return ndtri(((self.bits(draw, position, row) >> np.uint64(12)) + 0.5) * 2.0**-52)  # never of 0 nor 1
 
     def below(self, n: ArrayLike, draw: int, position: ArrayLike = 0, row: ArrayLike | None = None) -> np.ndarray:
-        """int64 in [0, n); `n` ≥ 1 broadcasts. No value's probability is off by more than 2⁻⁶⁴."""
+        """int64 in [0, n); `n` ≥ 1 broadcasts. The probability of each value is exact to within 2⁻⁶⁴."""
         return multiply_high(self.bits(draw, position, row), n).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Files that tell whether they are what was written: digests, JSON that holds its own, writing whole or not at all."""
+"""Integrity of files: digests, JSON that contains its own digest, atomic writes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def digest(data: Any) -> str:
 
 
 def sealed(index: dict[str, Any]) -> bytes:
-    """The index as it is stored: JSON with its own digest inside."""
+    """JSON bytes of the index, including a digest of its contents."""
     body = {name: value for name, value in index.items() if name != "digest"}
     text = json.dumps(body, sort_keys=True, ensure_ascii=False)
     return json.dumps(body | {"digest": digest(text.encode())}, ensure_ascii=False, indent=1).encode()
 
 
 def unsealed(data: bytes) -> dict[str, Any]:
-    """The index back; ValueError where it is not what `sealed` made."""
+    """The index from the bytes of `sealed`; ValueError if they are damaged."""
     index = json.loads(data)
     if not isinstance(index, dict) or json.loads(sealed(index))["digest"] != index.get("digest"):
         raise ValueError("its digest does not match")
@@ -31,12 +31,12 @@ def unsealed(data: bytes) -> dict[str, Any]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is seen whole or not at all."""
+    """Write a file atomically: readers see all of it or none."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
 
 
 def mapped(path: Path) -> memoryview:
-    """The bytes of a file, mapped and not read."""
+    """The bytes of a file, memory-mapped."""
     return memoryview(pa.memory_map(str(path)).read_buffer())

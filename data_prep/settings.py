@@ -1,9 +1,9 @@
-"""The base of all settings, and what of them makes a result what it is.
+"""The base class of settings, and the identity of settings, which is part of the cache keys of results.
 
-A setting is left out of an identity if it has the value that it had before there was such a setting: so adding one
-leaves the keys of what was made before, and settings that are read from an identity are the ones that it was made of.
-That value is the field's default, for ever. Where recipes are to have another one from now on, `changed_default` says
-so, and reading a recipe puts it in. What tells the branches of a union apart has no default and is always in.
+An identity leaves out settings that have their default, so that adding a setting does not change existing keys, and
+settings can be restored from an identity. The default must therefore be the behaviour from before the setting existed,
+and must never change. To give new recipes another value, use `changed_default`; reading a recipe fills it in. The
+discriminator of a union has no default and is always included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """Unknown keys and silent conversions are refused; a sentence under a field describes it."""
+    """Base class that rejects unknown keys and implicit conversions; a docstring below a field describes it."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, validate_default=True, use_attribute_docstrings=True
@@ -28,12 +28,12 @@ class Settings(BaseModel):
 
 
 def changed_default(default: Any, now: Any, **rules: Any) -> Any:
-    """A field that recipes leave at `now`; `default` is what its absence meant when there was no such setting."""
+    """A field with the value `now` in recipes that leave it out; `default` is its value in identities without it."""
     return Field(default=default, json_schema_extra={NOW: now}, **rules)
 
 
 def with_new_defaults(settings: Model) -> Model:
-    """A recipe's settings, those it leaves out at the defaults of today."""
+    """A recipe's settings, with omitted ones set to the current defaults."""
     updates = {}
     for name, field in type(settings).model_fields.items():
         extra, value = field.json_schema_extra, getattr(settings, name)
@@ -45,7 +45,7 @@ def with_new_defaults(settings: Model) -> Model:
 
 
 def _renewed(value: Any) -> Any:
-    """The value itself where nothing in it changes."""
+    """`value` with current defaults; the same object if nothing changes."""
     if isinstance(value, BaseModel):
         return with_new_defaults(value)
     if isinstance(value, list | tuple):
@@ -58,7 +58,7 @@ def _renewed(value: Any) -> Any:
 
 
 def identity(settings: BaseModel, without: Collection[str] = ()) -> dict[str, Any]:
-    """The settings that differ from what they were before they existed, as plain values, but for fields `without`."""
+    """The settings that differ from their defaults, as plain values, except for the fields `without`."""
     values = settings.model_dump(mode="json")
     return {
         name: _plain(getattr(settings, name), values[name])

@@ -1,6 +1,6 @@
-"""Examples as a person looks at them, in a few types that say nothing of where they are shown.
+"""Displayable views of examples, in a few types that are independent of the display.
 
-A kind of data makes views of its rows (`Kind.show`); whoever shows them knows these types and no kind.
+A kind of data makes views of its rows (`Kind.show`); code that displays them depends on these types but on no kind.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from data_prep.corruptions.base import Corruption
 from data_prep.shards.rows import Rows
 
 Mark = Literal["", "target", "masked", "random", "kept", "special", "unknown"]
-"""target: must be predicted. masked, random, kept: what the network sees in its place. special, unknown: of a text."""
+"""target: must be predicted. masked, random, kept: how a target appears in the input. special, unknown: text tokens."""
 
 
 class Token(NamedTuple):
-    """A piece of text, with the space before it; `opens` where it begins a line."""
+    """A piece of text, including the space before it; `opens` is true if it begins a line."""
 
     text: str
     mark: Mark = ""
@@ -34,7 +34,7 @@ class Tokens:
 
 
 class Target(NamedTuple):
-    """One of the pieces to predict: its position in x, its text, what became of it, and what was seen instead."""
+    """A piece to predict: its position in x, its text, how it was corrupted, and what the network sees instead."""
 
     position: int
     text: str
@@ -44,14 +44,14 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Targets:
-    """Pieces to predict, each at its position."""
+    """The pieces to predict."""
 
     targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of a text, and how many more there are."""
+    """Lines of a text, and the number of further lines."""
 
     lines: tuple[str, ...]
     num_more: int = 0
@@ -66,14 +66,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Cells:
-    """Values by the names of their columns; None where one is missing."""
+    """Values by column name; None for missing values."""
 
     cells: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Frames:
-    """values: [T, F], frames of a spectrogram from low to high frequencies. rate: frames a second."""
+    """values: [T, F], frames of a spectrogram from low to high frequencies. rate: frames per second."""
 
     values: np.ndarray
     rate: float
@@ -81,7 +81,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Wave:
-    """samples: [T], in −1 … 1. rate: samples a second."""
+    """samples: [T], in −1 … 1. rate: samples per second."""
 
     samples: np.ndarray
     rate: float
@@ -89,12 +89,12 @@ class Wave:
 
 View: TypeAlias = Tokens | Targets | Lines | Image | Cells | Frames | Wave
 Viewer: TypeAlias = Callable[[np.ndarray], View]
-"""Values of one example, as the network is given them, to a view."""
+"""Function from the network input of one example to a view."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """What there is to see of one example: views by their names (x, x′, x″ …), and a remark."""
+    """One example to display: views by name (x, x′, x″ …), and a remark."""
 
     title: str
     views: dict[str, View]
@@ -103,11 +103,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows to look at, with what is known of them.
+    """Rows to display, with their context.
 
-    rows: as training reads them. numbers: [R] int64, theirs in the split. unchanged: the same rows as they are stored,
-    where training changes them before it corrupts them. corruption: theirs; None where they are not corrupted.
-    settings: what the shards were written by.
+    rows: as training reads them. numbers: [R] int64, indices of the rows in the split. unchanged: the stored rows, if
+    training augments them before corruption. corruption: of these rows; None if they are not corrupted. settings: those
+    that the shards were written with.
     """
 
     rows: Rows

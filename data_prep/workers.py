@@ -1,7 +1,7 @@
-"""The same function on many jobs: here, on processes of this machine, or as tasks of a Ray cluster.
+"""Runs a function on many jobs: in this process, in processes of this machine, or as tasks of a Ray cluster.
 
-Results come in the order of the jobs, and only a few jobs are under way at a time, so memory does not grow with their
-number. Where they run changes nothing about them: jobs are plain values and write files.
+Results are returned in the order of the jobs, and only a few jobs are in progress at a time, so memory does not grow
+with their number. Results do not depend on where jobs run: jobs are plain values and write files.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from data_prep.errors import UserError
 
 J = TypeVar("J")
 R = TypeVar("R")
-SERIAL_BYTES = 8 << 20  # jobs on less than this are not worth starting processes for
-_AHEAD = 2  # jobs that wait, for each that runs
+SERIAL_BYTES = 8 << 20  # for less input than this, starting processes does not pay off
+_AHEAD = 2  # queued jobs per running job
 _PR_SET_PDEATHSIG = 1
 
 
 class Workers(NamedTuple):
-    """Where jobs run. `processes`: on this machine, 1 is this process itself; `ray`: a cluster's address instead."""
+    """Where jobs run. `processes`: on this machine (1: in this process); `ray`: address of a cluster to use instead."""
 
     processes: int = 1
     ray: str | None = None
 
     @staticmethod
     def of(processes: int | None, ray: str | None) -> Workers:
-        """As many processes as there are cores for us, if no number is given."""
+        """`processes` defaults to the number of available cores."""
         return Workers(processes or len(os.sched_getaffinity(0)), ray)
 
 
@@ -43,7 +43,7 @@ HERE = Workers()  # this process itself
 
 
 class WorkerPool:
-    """Worker processes, started with the first jobs and ended with the `with` block: starting them takes a second."""
+    """Worker processes, started with the first jobs and stopped at the end of the `with` block. Starting takes 1 s."""
 
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
@@ -54,13 +54,13 @@ class WorkerPool:
 
     def __exit__(self, kind: object, *error: object) -> None:
         if self._pool is not None:
-            if kind is not None:  # nobody waits for what they are at
+            if kind is not None:  # unfinished results are not needed
                 for process in list((self._pool._processes or {}).values()):
                     process.terminate()
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def in_order(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
-        """`function(job)` of every job, in their order. An exception of a job is raised here."""
+        """Yields `function(job)` for every job, in order. An exception in a job is raised here."""
         if self.workers.ray is not None:
             return _on_ray(function, jobs, self.workers.ray)
         if self.workers.processes <= 1:
@@ -92,17 +92,17 @@ def _on_processes(
 
 
 def _begin(parent: int) -> None:
-    """Ctrl-C is the parent's to handle, and nobody outlives it."""
+    """Initialise a worker: leave Ctrl-C to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it ended before that
+    if os.getppid() != parent:  # the parent ended before this point
         os._exit(1)
-    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # one core each
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # one core per process
     sys.meta_path.insert(0, _NoPandas())
 
 
 class _NoPandas(MetaPathFinder):
-    """pyarrow imports pandas with its first array, if it can: 0.2 s and 40 MB of each process, for nothing here."""
+    """Hides pandas from pyarrow, which would import it with its first array: 0.2 s and 40 MB per process."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname == "pandas":
@@ -117,14 +117,14 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str) -> Iter
             ray.init(address=address, log_to_driver=False)
         except ConnectionError:
             raise UserError(f"placement.ray_address: no Ray cluster answers at {address!r}; start it") from None
-    # Ray's own retries cover a node that is lost; an exception of the function itself is ours to see.
+    # Ray's own retries cover lost nodes; exceptions of the function itself are raised here.
     remote: Any = ray.remote(num_cpus=1, max_retries=3)(_call)
-    most = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
+    max_waiting = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
             waiting.append(remote.remote(function, job))
-            if len(waiting) >= most:
+            if len(waiting) >= max_waiting:
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
@@ -144,4 +144,4 @@ def _result(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        raise error.cause from error  # what the function raised
+        raise error.cause from error  # the function's own exception

@@ -1,4 +1,4 @@
-"""Rows kept on disk, whatever their kind: units that are read once, copies, splits, writing and reading back.
+"""Rows on disk, of any kind: cached units of reading, duplicate detection, splits, writing and reading back.
 
-May import sources; knows no format of text, tables or images.
+May import sources; independent of the formats of text, tables and images.
 """

@@ -1,4 +1,4 @@
-"""A corpus of arrays, read back: typed columns or pixels, memory-mapped, with the numbers of classes."""
+"""Reader for a corpus of arrays: memory-mapped typed columns, pixels or samples, with class numbers."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class ArrayBatch(NamedTuple):
     """Rows of a corpus of arrays."""
 
     input: Any
-    """A table: its columns (RecordBatch), nulls kept; images: uint8 [R, C, H, W]; sound: Ragged of int16 samples."""
+    """Tables: the columns (RecordBatch) including nulls; images: uint8 [R, C, H, W]; sound: Ragged of int16 samples."""
     label: np.ndarray
-    """[R] int64: number of the class in `ArrayCorpus.classes`, −1 where there is none."""
+    """[R] int64: index of the class in `ArrayCorpus.classes`, −1 for unlabelled rows."""
     row: np.ndarray
-    """[R] int64: number of the row in its split."""
+    """[R] int64: index of the row in its split."""
 
 
 class ArrayCorpus:
-    """One split of a folder that `data_prep.ingest` made of arrays. UserError where it is none, or damaged.
+    """One split of a corpus of arrays that `data_prep.ingest` wrote. Raises UserError if it is missing or damaged.
 
-    A file is mapped, and its digest compared, when it is first touched.
+    A file is mapped, and its digest checked, on first access.
     """
 
     def __init__(self, folder: Path | str, split: str = "train") -> None:
@@ -51,7 +51,7 @@ class ArrayCorpus:
             ]
             self._starts = np.cumsum([0, *(file["rows"] for file in index["splits"][split])])
             self.schema = TableSchema.of_json(index["schema"]) if self.kind == "table" else None
-            self.rate: int | None = index.get("rate")  # samples a second, of recordings
+            self.rate: int | None = index.get("rate")  # samples per second of recordings
             self.shape: tuple[int, ...] | None = tuple(index["shape"]) if index.get("shape") else None
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is not a corpus of arrays ({error}); ingest it again") from error
@@ -61,7 +61,7 @@ class ArrayCorpus:
         return int(self._starts[-1])
 
     def batches(self, rows: int = 8192) -> Iterator[ArrayBatch]:
-        """All rows, in order, in batches of at most so many."""
+        """All rows in order, in batches of at most `rows`."""
         first = 0
         for number in range(len(self._files)):
             reader = self._reader(number)
@@ -73,17 +73,17 @@ class ArrayCorpus:
                     first += part.num_rows
 
     def read(self, rows: ArrayLike) -> ArrayBatch:
-        """The rows asked for [R], in that order, repeats allowed; IndexError where there is none such."""
+        """The rows with these indices [R], in the given order; repeats are allowed. IndexError if out of range."""
         table, index = self._take(rows)
         return self._batch(table, index)
 
     def names(self, rows: ArrayLike) -> list[str]:
-        """SOURCE:POSITION of rows: where their sources have them."""
+        """SOURCE:POSITION of each row: its place in its source."""
         table, _ = self._take(rows)
         return [f"{row['source']}:{row['position']}" for row in table.select(["source", "position"]).to_pylist()]
 
     def labels(self, rows: ArrayLike) -> list[str | None]:
-        """The labels of rows as their sources have them: also which anomaly it is."""
+        """The labels of rows as written in their sources, which also tell kinds of anomalies apart."""
         return self._take(rows)[0]["label"].to_pylist()
 
     def _take(self, rows: ArrayLike) -> tuple[pa.RecordBatch, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Digests of what rows of columns hold."""
+"""Digests of the contents of rows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from data_prep.rng import absorb, key
 _LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint64)
 
 
-_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that no arithmetic gives
+_ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that arithmetic never produces
 
 
 def content_keys(columns: dict[str, pa.Array], rows: int) -> np.ndarray:
-    """[R, 2] uint64: 128 bits of what each row holds, whatever the order of the columns.
+    """[R, 2] uint64: a 128-bit digest of each row's contents, independent of the order of the columns.
 
-    Columns are float64, timestamp[us] or string. Of numbers the value counts (0 is −0), not how it was written.
+    Columns are float64, timestamp[us] or string. Numbers are compared by value (0 equals −0), not by spelling.
     """
     state = np.broadcast_to(_LANES[:, None], (2, rows))
     for name in sorted(columns):
@@ -32,10 +32,10 @@ def _words(column: pa.Array) -> np.ndarray:
     """uint64 [R], or [2, R] for strings."""
     absent = np.asarray(column.is_null())
     if pa.types.is_string(column.type):
-        known = column.dictionary_encode()
-        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in known.dictionary.to_pylist()]
+        encoded = column.dictionary_encode()
+        hashes = [hashlib.blake2b(value.encode(), digest_size=16).digest() for value in encoded.dictionary.to_pylist()]
         table = np.frombuffer(b"".join([*hashes, b"\xff" * 16]), "<u8").reshape(-1, 2).astype(np.uint64)
-        index = np.array(pc.fill_null(known.indices, len(hashes)))
+        index = np.array(pc.fill_null(encoded.indices, len(hashes)))
         return table[index].T
     if pa.types.is_floating(column.type):
         values = np.array(pc.fill_null(column, 0.0)) + 0.0

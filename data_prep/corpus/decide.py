@@ -1,6 +1,6 @@
-"""All rows of a corpus of arrays at once, as keys: which are copies of earlier ones, and which are held out.
+"""Decides, from the keys of all rows of a corpus of arrays, which rows are copies and which are held out.
 
-Memory does not grow with the rows but for a byte of each, and 16 of each copy.
+Uses one byte of memory per row and 16 bytes per copy; everything else is bounded.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ROWS_IN_MEMORY = 1 << 16
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What becomes of the rows of all units, numbered through."""
+class ArrayDecision:
+    """The split or rejection of every row; rows are numbered across all units."""
 
     starts: np.ndarray  # [U + 1] int64: the first row of each unit
     split_of: np.ndarray  # [N] uint8
-    copies: np.ndarray  # [D, 2] int64: a row, and the first one that it is a copy of
+    copies: np.ndarray  # [D, 2] int64: a row, and the first row that it duplicates
 
     @property
     def num_tolerated(self) -> int:
@@ -40,7 +40,7 @@ class Decided:
         return Counter({"duplicate": num_copies} if num_copies else {})
 
     def marks(self, unit: int) -> None:
-        """Nothing else is decided."""
+        """None: nothing else is decided about a unit."""
 
     def examples(self, limit: int) -> list[str]:
         return []
@@ -48,30 +48,30 @@ class Decided:
 
 def decide(
     folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
-) -> Decided:
-    """Of the rows of units, `counts` of each, which are copies and which are held out.
+) -> ArrayDecision:
+    """Find copies and assign splits for the rows of all units; `counts` has the number of rows of each unit.
 
-    grouped: shares are of groups, not of rows, and all rows of a group are in one split.
+    grouped: split shares count groups instead of rows, and all rows of a group are in one split.
     """
     starts = np.cumsum([0, *counts])
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
     keys = (block[:, :2] for folder in folders for block in _keys(folder))
     links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
-    decided = Decided(starts, split_of, np.concatenate(links))
+    decided = ArrayDecision(starts, split_of, np.concatenate(links))
     split_of[decided.copies[:, 0]] = REJECTED
-    kept = split_of != REJECTED
+    is_kept = split_of != REJECTED
     lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)
 
     def ranks() -> Iterator[np.ndarray]:
         start = 0
         for unit_keys in (unit_keys for folder in folders for unit_keys in _keys(folder)):
-            yield absorb(lanes, unit_keys[kept[start : start + len(unit_keys)], 2:])
+            yield absorb(lanes, unit_keys[is_kept[start : start + len(unit_keys)], 2:])
             start += len(unit_keys)
 
     if grouped:
-        split_of[kept] = _by_group(ranks, split)
+        split_of[is_kept] = _by_group(ranks, split)
         return decided
-    validation, test = shares(int(kept.sum()), split)
+    validation, test = shares(int(is_kept.sum()), split)
     bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
     codes = [np.empty(0, np.uint8)]
     for hashes in ranks():
@@ -79,12 +79,12 @@ def decide(
         codes_of_unit[external_memory.below(hashes, bounds[1])] = SPLITS.index("test")
         codes_of_unit[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
         codes.append(codes_of_unit)
-    split_of[kept] = np.concatenate(codes)
+    split_of[is_kept] = np.concatenate(codes)
     return decided
 
 
 def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> np.ndarray:
-    """[kept rows] uint8: the split of each row's group. Ranks of all groups are held in memory."""
+    """[rows that are not rejected] uint8: the split of each row's group. Holds the ranks of all groups in memory."""
     groups = [np.empty((0, 2), np.uint64)]
     for part in ranks():
         groups = [np.unique(np.concatenate([*groups, part]), axis=0)]  # in the order of the ranks
@@ -98,7 +98,7 @@ def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> 
 
 
 def _keys(folder: Path) -> Iterator[np.ndarray]:
-    """[n, 4] uint64 of a unit's rows, some at a time."""
+    """Keys of a unit's rows, in arrays of [n, 4] uint64."""
     with (folder / "keys.u64").open("rb") as file:
         while len(block := np.fromfile(file, np.uint64, 4 * ROWS_IN_MEMORY)):
             yield block.reshape(-1, 4)

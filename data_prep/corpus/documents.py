@@ -1,10 +1,10 @@
 """A corpus: cleaned documents, each a list of sentences, split by document.
 
-A folder that `data_prep.ingest` made:
+Layout of the folder that `data_prep.ingest` writes:
 
-    corpus.json                   written last: the files of each split, and how many documents they hold
-    train/00000.arrow …           documents: name, sentences, paragraphs (a number each), source, meta (JSON);
-                                  one file for each unit of reading
+    corpus.json                   written last: the files of each split and their numbers of documents
+    train/00000.arrow …           documents: name, sentences, the paragraph number of each, source, meta (JSON);
+                                  one file per unit of reading
     validation/… test/…
     rejects.arrow                 refused rows: source, position, reason, excerpt
 """
@@ -50,14 +50,14 @@ _Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SplitConfig(BaseModel):
-    """Shares of the documents that are kept from training."""
+    """Shares of the documents that are held out from training."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     validation: _Fraction = 0.05
-    """For choices made while training."""
+    """For decisions during training, such as early stopping."""
     test: _Fraction = 0.05
-    """For the numbers that are reported."""
+    """For reported results."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> SplitConfig:
@@ -67,7 +67,7 @@ class SplitConfig(BaseModel):
 
 
 def shares(count: int, split: SplitConfig) -> tuple[int, int]:
-    """How many of `count` documents are held out for validation, and for the test."""
+    """Numbers of documents, out of `count`, that are held out for validation and for test."""
 
     def share(fraction: float) -> int:
         return 0 if fraction == 0 or count < 3 else max(1, round(fraction * count))
@@ -79,12 +79,12 @@ def shares(count: int, split: SplitConfig) -> tuple[int, int]:
 
 
 def split_key(seed: int, name: str) -> bytes:
-    """16 bytes that rank a document: those with the smallest are held out."""
+    """A 16-byte rank of a document; the documents with the smallest ranks are held out."""
     return hashlib.blake2b(json.dumps([seed, "split", name]).encode(), digest_size=16).digest()
 
 
 def assign_splits(names: Sequence[str], split: SplitConfig, seed: int) -> dict[str, str]:
-    """Which split each of these (distinct) names belongs to, as `data_prep.ingest` has it for a corpus."""
+    """The split of each of these distinct names, assigned the way `data_prep.ingest` does for a corpus."""
     validation, test = shares(len(names), split)
     ranked = sorted(names, key=lambda name: (split_key(seed, name), name))
     splits = ["validation"] * validation + ["test"] * test + ["train"] * (len(names) - validation - test)
@@ -98,13 +98,13 @@ class CorpusDocument:
     name: str
     sentences: list[str]
     paragraphs: list[int]
-    """Number of each sentence's paragraph, rising."""
+    """Paragraph number of each sentence, in ascending order."""
     source: str
     meta: dict[str, Any]
 
 
 class Documents:
-    """Documents in a table, memory-mapped: nothing is read before it is asked for."""
+    """Documents in a memory-mapped table; nothing is read before it is accessed."""
 
     table: pa.Table
 
@@ -131,7 +131,7 @@ class Documents:
                 yield _corpus_document(*(value.as_py() for value in row))
 
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray]]:
-        """Documents by the thousand: how many sentences each has, the sentences, the number of each one's paragraph."""
+        """Documents by the thousand: their sentence counts, the sentences, the paragraph number of each sentence."""
         for batch in self.table.to_batches(_BATCH):
             sentences = batch["sentences"]
             yield np.diff(sentences.offsets.to_numpy()), sentences.flatten(), batch["paragraphs"].flatten().to_numpy()
@@ -143,10 +143,10 @@ class Documents:
 
 
 class Corpus(Documents):
-    """One split of a corpus folder; of a mixture, all of it or the `part` of one name.
+    """One split of a corpus folder; for a mixture, all of it or only the part named `part`.
 
-    `files` has the digest of each file. Those of a small corpus are checked here, those of a large one (CHECKED_BYTES)
-    where it is read from end to end.
+    `files` has the digest of each file. For a corpus of up to CHECKED_BYTES they are checked here, for a larger one
+    when it is read from end to end.
     """
 
     def __init__(self, folder: Path | str, split: str = "train", part: str | None = None) -> None:
@@ -168,7 +168,7 @@ class Corpus(Documents):
 
 
 class CorpusFile(Documents):
-    """One file of a corpus. UserError where it is not what has that digest."""
+    """One file of a corpus. UserError if its digest is not `wanted`."""
 
     def __init__(self, path: Path, wanted: str | None = None) -> None:
         if wanted is not None and digest(mapped(path)) != wanted:

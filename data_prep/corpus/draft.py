@@ -1,4 +1,4 @@
-"""A corpus while it is made: what the steps of an ingest hand on to each other."""
+"""A corpus in preparation: the data that the steps of an ingest pass to each other."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 from data_prep.corpus.documents import SPLITS
 from data_prep.workers import WorkerPool
 
-REJECTED = len(SPLITS)  # a row has the number of its split, or this
+REJECTED = len(SPLITS)  # marks rejected rows among split numbers
 Progress = Callable[[str, float | None], None]
 
 
 class Unit(Protocol):
-    """What is read in one go: plain values, good in any process."""
+    """The input of one reading step: plain values that can be sent to any process."""
 
     @property
     def key(self) -> str:
-        """Of all that its rows depend on."""
+        """Cache key of everything that the unit's rows depend on."""
         ...
 
     @property
     def source(self) -> int:
-        """Number of its source."""
+        """Index of its source."""
         ...
 
     @property
@@ -37,55 +37,55 @@ class Unit(Protocol):
 
     @property
     def contents(self) -> Sequence[tuple[str, str]]:
-        """Names of its files, each with the digest of what the file holds."""
+        """(name, digest of the contents) of each of its files."""
         ...
 
 
-class Decided(Protocol):
-    """What becomes of the rows that could be read, numbered through all units."""
+class Decision(Protocol):
+    """The split or rejection of every readable row; rows are numbered across all units."""
 
     @property
     def split_of(self) -> np.ndarray:
-        """[N] uint8: number of a row's split, or REJECTED."""
+        """[N] uint8: index of a row's split, or REJECTED."""
         ...
 
     @property
     def num_tolerated(self) -> int:
-        """Rejected rows that are no fault of the data (copies)."""
+        """Number of rejected rows that do not count as bad (copies)."""
         ...
 
     def span(self, unit: int) -> slice:
-        """Numbers of a unit's rows."""
+        """Range of a unit's row numbers."""
         ...
 
     def reasons(self, rows: slice = slice(None)) -> Counter[str]:
-        """Why how many of some rows were rejected."""
+        """Number of rejected rows by reason, among `rows`."""
         ...
 
     def marks(self, unit: int) -> Any:
-        """What else was decided about a unit, for whoever writes it."""
+        """Further decisions about a unit that its writer needs."""
         ...
 
     def examples(self, limit: int) -> list[str]:
-        """Sentences about rejected rows that count as bad."""
+        """Messages about up to `limit` rejected rows that count as bad."""
         ...
 
 
 @dataclass(frozen=True)
 class Writing:
-    """Where the rows of a unit go."""
+    """A task: where to write the rows of a unit."""
 
     folder: Path
     out: Path
     file: str
     split_of: np.ndarray
     marks: Any = None
-    """What else was decided about the unit."""
+    """Further decisions about the unit; see `Decision.marks`."""
 
 
 @dataclass
 class Draft:
-    """Settings, units, and what each step found so far."""
+    """Settings, units, and the results of the steps so far."""
 
     data: Any
     units: Sequence[Any]
@@ -96,17 +96,17 @@ class Draft:
     pool: WorkerPool
     progress: Progress
     read_folders: list[Path]
-    """What was read of each unit."""
+    """Folder with the rows read from each unit."""
     folders: list[Path]
-    """Rows of each unit that the decision is about: what was read, or cast."""
+    """Folder with the rows of each unit to assign to splits: as read, or as cast."""
     read: list[dict[str, Any]] = field(default_factory=list)
     """Summaries of reading: `rows`, `reasons`, `first` (three rejects), perhaps `filtered`."""
     agreed: Any = None
-    """What `Kind.agree` said."""
+    """Result of `Kind.agree`."""
     cast: list[dict[str, Any]] = field(default_factory=list)
-    """Summaries of casting: `rows` that are left, `reasons`, `first`."""
+    """Summaries of casting: remaining `rows`, `reasons`, `first`."""
 
     @property
     def num_kept(self) -> list[int]:
-        """Rows of each unit that the decision is about."""
+        """Number of rows of each unit to assign to splits."""
         return [summary["rows"] for summary in self.cast] if self.cast else [summary["kept"] for summary in self.read]

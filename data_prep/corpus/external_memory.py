@@ -1,13 +1,13 @@
-"""Questions about more keys than fit into memory: which rows are equal, and which are smallest.
+"""External-memory algorithms on keys: finding equal keys and the smallest keys of a stream.
 
 A key is 128 bits, usually a hash: a row (high, low) of a uint64 array [n, 2], compared as the
-number high·2⁶⁴ + low. Rows are numbered 0, 1, 2, … over all arrays of a stream; how the stream is
-cut into arrays changes no answer.
+number high·2⁶⁴ + low. Rows are numbered 0, 1, 2, … over all arrays of a stream; results do not
+depend on how the stream is cut into arrays.
 
-Equal keys are found as databases do it: rows are spread over files by a hash of their keys, so
-that equal ones meet in a file that can be sorted in memory; a file that is still too large is
-spread again. What is found is spread once more, by row number, and so comes out in the order of
-the rows. No file stays open between writes, and a stream that fits into memory touches no disk.
+Equal keys are found by hash partitioning, as in databases: rows are spread over files by a hash of
+their keys, so that equal keys are in one file that can be sorted in memory; a file that is still too
+large is partitioned again. The results are partitioned once more, by row number, to return them in
+row order. No file stays open between writes, and a stream that fits into memory touches no disk.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from data_prep.rng import absorb
 
 ROWS_IN_MEMORY = 1 << 21
 _PARTS = 256  # a part's number is a uint8, which numpy sorts by counting
-_LEVELS = 3  # with 2²¹ rows in memory enough for 2⁴⁵ distinct keys
+_LEVELS = 3  # enough for 2⁴⁵ distinct keys with 2²¹ rows in memory
 _DIGIT = np.uint64(16)  # bits of a key that `smallest` counts at once
 
 
 def keys_of(digests: Iterable[bytes]) -> np.ndarray:
-    """[n, 2] uint64: digests of 16 bytes as keys, which order as the digests do."""
+    """[n, 2] uint64: 16-byte digests as keys in the same sort order."""
     return np.frombuffer(b"".join(digests), ">u8").reshape(-1, 2).astype(np.uint64)
 
 
@@ -56,10 +56,10 @@ def earlier_equals(
 ) -> Iterator[np.ndarray]:
     """Arrays [m, 3] int64 of (row, first row with an equal key, previous one), rising by row.
 
-    Rows that are the first of their key are left out. At most 300 bytes of memory are used per row
-    of `rows_in_memory`, whatever the number of rows; 24 bytes of disk per row where few are equal,
-    72 where all are, in a folder below `scratch` that is removed at the end, also when the iterator
-    is closed or fails.
+    Rows that are the first of their key are left out. Uses at most 300 bytes of memory per row of
+    `rows_in_memory`, regardless of the number of rows, and 24 (few equal keys) to 72 (all equal)
+    bytes of disk per row, in a folder below `scratch` that is removed at the end, even if the
+    iterator is closed early or fails.
     """
     Path(scratch).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="equals-", dir=scratch) as folder:
@@ -94,21 +94,21 @@ def _numbered(keys: Iterable[np.ndarray], limit: int) -> Iterator[np.ndarray]:
 
 
 class _Spread:
-    """Records [n, columns] int64 spread over files, each of which keeps the order of adding.
+    """Records [n, columns] int64 partitioned into files; each file preserves insertion order.
 
-    Records wait in memory until there are more than `limit`; if there never are, they stay there
-    and are one part.
+    Records are buffered in memory until there are more than `limit`; a smaller set stays in memory
+    as a single part.
     """
 
     def __init__(self, folder: Path, columns: int, limit: int) -> None:
         self.folder, self.columns, self.limit = folder, columns, limit
         self._sizes = np.zeros(_PARTS, np.int64)
-        self._rows = 0  # that wait
+        self._rows = 0  # buffered in memory
         self._records = np.empty((limit, columns), np.int64)
         self._part = np.empty(limit, np.uint8)
 
     def add(self, records: np.ndarray, part: np.ndarray) -> None:
-        """Add n ≤ limit records, of which `part` [n] uint8 says where each belongs."""
+        """Add n ≤ limit records; `part` [n] uint8 is the part of each."""
         if self._rows + len(records) > self.limit:
             self._write()
         end = self._rows + len(records)
@@ -126,13 +126,13 @@ class _Spread:
         self._sizes += sizes
 
     def again(self, number: int) -> _Spread:
-        """An empty one, to spread a part of this one that is too large."""
+        """An empty spread for partitioning a part of this one that is too large."""
         return _Spread(self.folder.with_name(f"{self.folder.name}-{number}"), self.columns, self.limit)
 
     def parts(self) -> Iterator[tuple[int, int, Iterator[np.ndarray]]]:
-        """(number of the part, or -1 for all; its rows; its records in arrays of ≤ limit rows).
+        """(part number, or -1 for everything; its number of rows; its records in arrays of ≤ limit rows).
 
-        Nothing may be added afterwards, and every part is read once.
+        Nothing may be added afterwards, and each part can be read only once.
         """
         if not self._sizes.any():
             if self._rows:
@@ -151,17 +151,17 @@ class _Spread:
 
 
 def _key_part(records: np.ndarray, level: int) -> np.ndarray:
-    """Equal keys get equal numbers; those of another level have nothing to do with them."""
+    """Part numbers of keys: equal for equal keys, and independent between levels."""
     return (absorb(absorb(level, records[:, 0]), records[:, 1]) >> np.uint64(56)).astype(np.uint8)
 
 
 def _row_part(links: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Cuts the rows low … high-1 into ranges."""
+    """Part numbers that cut the rows low … high-1 into ranges."""
     return ((links[:, 0] - low) * _PARTS // (high - low)).astype(np.uint8)
 
 
 def _links(spread: _Spread, level: int) -> Iterator[np.ndarray]:
-    """`earlier_equals` of the records spread by the hash of a level, in any order."""
+    """`earlier_equals` of records partitioned by the hash of `level`, in any order."""
     for number, rows, records in spread.parts():
         if rows <= spread.limit or level + 1 == _LEVELS:
             yield from _links_within(records)
@@ -175,8 +175,8 @@ def _links(spread: _Spread, level: int) -> Iterator[np.ndarray]:
 def _links_within(arrays: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """`earlier_equals` of one part's records, in any order.
 
-    A part of more than one array is one that spreading could not make smaller: few keys, each in
-    many rows. It is taken array by array, with what was seen of every key: its first and last row.
+    A part of more than one array could not be made smaller by partitioning: it has few keys, each in
+    many rows. It is processed array by array, remembering the first and last row of every key seen.
     """
     seen = np.empty((0, 4), np.int64)  # key, first row, last row
     for records in arrays:
@@ -193,9 +193,9 @@ def _links_within(arrays: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _order(records: np.ndarray) -> np.ndarray:
-    """Indices that bring equal keys together, each key's records in their order."""
+    """Indices that group equal keys, preserving the order of each key's records."""
     high = np.ascontiguousarray(records[:, 0])
-    order = np.argsort(high)  # much quicker than a stable sort of whole keys; most need no more
+    order = np.argsort(high)  # much faster than a stable sort of whole keys, and usually enough
     high = high[order]
     tied = np.zeros(len(high), bool)
     tied[1:] = high[1:] == high[:-1]
@@ -207,7 +207,7 @@ def _order(records: np.ndarray) -> np.ndarray:
 
 
 def _by_row(spread: _Spread, low: int, high: int) -> Iterator[np.ndarray]:
-    """The links of rows low … high-1, spread by ranges of them, in rising order."""
+    """The links of rows low … high-1, which are partitioned by row range, in ascending order."""
     for number, rows, links in spread.parts():
         if number < 0 or rows <= spread.limit:
             for array in links:
@@ -221,13 +221,13 @@ def _by_row(spread: _Spread, low: int, high: int) -> Iterator[np.ndarray]:
 
 
 def smallest(keys: Callable[[], Iterable[np.ndarray]], count: int, rows_in_memory: int = ROWS_IN_MEMORY) -> int:
-    """The boundary of the `count` smallest keys: the least key that is not one of them.
+    """The boundary of the `count` smallest keys: the smallest key that is not one of them.
 
-    Exactly `count` rows have keys below it (see `below`) if keys are distinct; of equal keys on
-    the boundary none is below. It is 2¹²⁸, above every key, where there are no more than `count`
-    rows. `keys` is called twice for keys that are uniform hashes, at most nine times for any.
+    If keys are distinct, exactly `count` rows have keys below it (see `below`); several rows with
+    the boundary key are all excluded. It is 2¹²⁸, above every key, if there are at most `count`
+    rows. `keys` is called twice for uniformly distributed hashes and at most nine times otherwise.
     """
-    prefix, bits, rank = 0, 0, max(0, count)  # the boundary is number `rank` of the keys that begin with the prefix
+    prefix, bits, rank = 0, 0, max(0, count)  # the boundary is the key of this rank among those with the prefix
     while bits < 128:
         sizes = np.zeros(1 << int(_DIGIT), np.int64)
         for array in _beginning_with(keys(), prefix, bits):

@@ -1,4 +1,4 @@
-"""Rows of an Arrow file, written one by one."""
+"""Writes an Arrow file row by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BATCH_ROWS, _BATCH_CHARACTERS = 1024, 2 << 20
 
 
 class Writer:
-    """Writes rows to an Arrow file in batches of bounded size; the rows alone decide the bytes."""
+    """Writes rows to an Arrow file in batches of bounded size. The bytes depend only on the rows."""
 
     def __init__(self, path: Path, schema: pa.Schema, compression: str | None = None) -> None:
         self._schema = schema

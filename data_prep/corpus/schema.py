@@ -1,4 +1,4 @@
-"""What a corpus of rows says of its columns and classes."""
+"""Columns and classes of a corpus of rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARROW: dict[ColumnKind, pa.DataType] = {
 
 @dataclass(frozen=True)
 class TableSchema:
-    """The columns of a table: kinds of the inputs, in order, and what the label is. Plain values, for JSON."""
+    """The columns of a table: the kinds of the inputs, in order, and the label. Plain values, for JSON."""
 
     kinds: dict[str, ColumnKind]
     target: str | None = None
@@ -44,7 +44,7 @@ class TableSchema:
 
 
 def classes_of(labels: set[str], normal: Sequence[str] | None) -> list[str]:
-    """Names of the classes by their number: 0 normal, 1 anomaly where it is said what is normal, else in order."""
+    """Class names by index: normal and anomaly if `normal` labels are given, else the sorted labels."""
     if normal is not None:
         unknown = sorted(set(normal) - labels)
         if unknown:
@@ -55,7 +55,7 @@ def classes_of(labels: set[str], normal: Sequence[str] | None) -> list[str]:
 
 
 def _natural(label: str) -> tuple[float, str]:
-    """Numbers by size, then the rest by name."""
+    """Sort key: numbers by value, then everything else by name."""
     try:
         return float(label), label
     except ValueError:

@@ -1,4 +1,4 @@
-"""Corpus summary: how many rows were read, kept and rejected, why, and where each comes from."""
+"""Corpus summary: numbers of rows read, kept and rejected, with reasons and sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 from data_prep.corpus import unit_cache
-from data_prep.corpus.draft import REJECTED, Decided, Draft
+from data_prep.corpus.draft import REJECTED, Decision, Draft
 from data_prep.errors import UserError
 from data_prep.sources.config import SourceConfig, licence
 
@@ -15,14 +15,14 @@ _MOST_REASONS = 10
 _EXAMPLES = 3
 
 
-class Called(Protocol):
-    """How a kind of data calls its rows."""
+class RowTerms(Protocol):
+    """The words that a kind of data uses for its rows in messages."""
 
     unit: ClassVar[str]
     place: ClassVar[str]
 
 
-def summary_of(draft: Draft, decided: Decided, called: Called) -> dict[str, Any]:
+def summary_of(draft: Draft, decided: Decision, terms: RowTerms) -> dict[str, Any]:
     """Counts, reasons and lineage. UserError if too many rows are bad, or none is left."""
     sources: Sequence[SourceConfig] = draft.data.sources
     refused = [
@@ -31,7 +31,7 @@ def summary_of(draft: Draft, decided: Decided, called: Called) -> dict[str, Any]
     ]
     num_read = sum(unit_summary["rows"] for unit_summary in draft.read)
     num_kept = int((decided.split_of != REJECTED).sum())
-    _check(draft, decided, called, num_read, num_kept)
+    _check(draft, decided, terms, num_read, num_kept)
     reasons = decided.reasons()
     return {
         "rows": num_read,
@@ -45,15 +45,15 @@ def summary_of(draft: Draft, decided: Decided, called: Called) -> dict[str, Any]
 
 
 def allowed_rejects(limit: int | float, rows: int) -> int:
-    """How many of so many rows may be bad; `limit` is a count (int) or a share (float)."""
+    """Maximum number of bad rows among `rows`; `limit` is a count (int) or a share (float)."""
     return limit if isinstance(limit, int) else int(limit * rows + 1e-9)
 
 
-def _check(draft: Draft, decided: Decided, called: Called, num_read: int, num_kept: int) -> None:
+def _check(draft: Draft, decided: Decision, terms: RowTerms, num_read: int, num_kept: int) -> None:
     num_filtered = sum(unit_summary.get("filtered", 0) for unit_summary in draft.read)
     num_bad = num_read - num_kept - num_filtered - decided.num_tolerated
     first = [reject for unit_summary in (*draft.read, *draft.cast) for reject in unit_summary["first"]][:_EXAMPLES]
-    examples_shown = [f"{source} {called.place} {position}: {reason}" for source, position, reason in first]
+    examples_shown = [f"{source} {terms.place} {position}: {reason}" for source, position, reason in first]
     examples = "; ".join([*examples_shown, *decided.examples(_EXAMPLES - len(examples_shown))])
     limit = draft.data.max_rejects
     if num_bad > allowed_rejects(limit, num_read):
@@ -63,12 +63,12 @@ def _check(draft: Draft, decided: Decided, called: Called, num_read: int, num_ke
         )
     if not num_kept:
         named = ", ".join(str(source.package or source.path) for source in draft.data.sources)
-        unit_name = called.unit.removesuffix("s")
+        unit_name = terms.unit.removesuffix("s")
         raise UserError(f"no {unit_name} is left of {named} ({examples or 'nothing was there'}); add sources")
 
 
-def _lineage(draft: Draft, decided: Decided, refused: Sequence[Counter[str]], number: int) -> dict[str, Any]:
-    """What came of one source."""
+def _lineage(draft: Draft, decided: Decision, refused: Sequence[Counter[str]], number: int) -> dict[str, Any]:
+    """Counts and reasons of one source."""
     source: SourceConfig = draft.data.sources[number]
     mine = [place for place, unit in enumerate(draft.units) if unit.source == number]
     spans = [decided.span(place) for place in mine]

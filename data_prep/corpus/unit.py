@@ -1,15 +1,15 @@
-"""One unit of a corpus of arrays: some files of a source, read and cast by themselves.
+"""One unit of a corpus of arrays: some files of a source, which are read and cast independently of other units.
 
-`read` reads them, into a folder that is kept (`data_prep.corpus.unit_cache`):
+`read` writes a cached folder (`data_prep.corpus.unit_cache`):
 
-raw.arrow        rows as their files have them
+raw.arrow        rows as they are in the files
 rejects.arrow    rows that cannot be read
 
-`cast` makes of it, knowing what all units hold, in a folder of its own:
+`cast` then uses the schema agreed over all units to write another folder:
 
-rows.arrow       input, label, source, position of rows that are kept so far
-keys.u64         of each: 128 bits of its input with its label, and 128 bits of its group (its input, if it has none)
-rejects.arrow    rows that are not like the others
+rows.arrow       input, label, source and position of the rows kept so far
+keys.u64         for each row: a 128-bit digest of input and label, and one of its group (or of its input, without one)
+rejects.arrow    rows that do not fit the schema
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from data_prep.rng import absorb
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 
-VERSION = 1  # of what reading gives; raised when it gives something else
+VERSION = 1  # of the output of reading; incremented when that changes
 RAW, REJECTS = "raw.arrow", "rejects.arrow"
 MAX_CLASSES = 10_000
 _FIRST_REASONS, _MOST_REASONS = 3, 100
@@ -39,12 +39,12 @@ _FIRST_REASONS, _MOST_REASONS = 3, 100
 
 @dataclass(frozen=True)
 class Unit:
-    """Files of one source that are read one after another. Plain values, good in any process."""
+    """Files of one source that are read one after another. Plain values that can be sent to any process."""
 
-    source: int  # its number
+    source: int  # index of the source
     files: tuple[SourceFile, ...]
-    key: str  # of what it is made of
-    package: str | None = None  # that the files are of
+    key: str  # digest of everything that the rows depend on
+    package: str | None = None  # that the files belong to
 
     @property
     def size(self) -> int:
@@ -57,19 +57,19 @@ class Unit:
 
 
 class Cast(NamedTuple):
-    """Rows as the corpus has them."""
+    """Rows as stored in the corpus."""
 
     input: pa.Array  # [R]: struct of columns, or a list of C·H·W uint8
-    content: np.ndarray  # [R, 2] uint64: what the inputs hold
-    label: pa.Array  # [R] string, null where there is none
-    file: np.ndarray  # [R] int32: number of the file in its unit
+    content: np.ndarray  # [R, 2] uint64: digests of the inputs
+    label: pa.Array  # [R] string, null for unlabelled rows
+    file: np.ndarray  # [R] int32: index of the file in its unit
     position: np.ndarray  # [R] int64
-    group: np.ndarray | None = None  # [R, 2] uint64: what must not be on two sides of a split; None: equal inputs
+    group: np.ndarray | None = None  # [R, 2] uint64: rows with equal groups share a split; None: group by equal inputs
 
 
 @dataclass
 class Tally:
-    """What a unit's rows came to."""
+    """Counts of a unit's rows, labels and rejects."""
 
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -85,12 +85,12 @@ class Tally:
 
 
 def _without_values(reason: str) -> str:
-    """A reason as it is counted: what was found differs from row to row."""
+    """A reason without the offending value, so that it can be counted."""
     return reason.partition(", found ")[0].partition(" (")[0]
 
 
 class Rejects:
-    """Writes refused rows, and counts them."""
+    """Writes and counts rejected rows."""
 
     def __init__(self, path: Path, tally: Tally) -> None:
         self._writer, self._tally = Writer(path, REJECT_SCHEMA, compression="zstd"), tally
@@ -109,7 +109,7 @@ class Rejects:
 
 
 def write_cast(folder: Path, files: Sequence[str], casts: Iterable[Cast | Reject]) -> dict[str, Any]:
-    """Write the rows of a unit; `files`: how its files are called. Says how many there are and which labels."""
+    """Write the rows of a unit, whose files have the names `files`. Returns counts and labels."""
     tally, labels, rows = Tally(), set[str](), 0
     writer: pa.RecordBatchFileWriter | None = None
     names = pa.array(files, pa.string())
@@ -141,7 +141,7 @@ def write_cast(folder: Path, files: Sequence[str], casts: Iterable[Cast | Reject
 
 
 def batches_of(path: Path) -> Iterator[pa.RecordBatch]:
-    """The record batches of an Arrow file, one in memory at a time; none where there is no such file."""
+    """The record batches of an Arrow file, one in memory at a time; nothing if the file does not exist."""
     if path.is_file():
         with pa.OSFile(str(path)) as file:
             reader = pa.ipc.open_file(file)

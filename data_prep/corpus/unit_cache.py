@@ -1,11 +1,11 @@
-"""Finished pieces of work, kept by key: a unit is whole or absent, is made once, and used by whoever asks again.
+"""Cache of finished work by key: a unit is complete or absent, made once, and then reused.
 
-    folder/KEY/         what `make` wrote
-    folder/KEY/unit.json  its summary and the digests of its files, written before KEY gets its name
-    folder/.draft-…/      what is being made; locked by its process, so that what a dead one left can be told
+    folder/KEY/           output of `make`
+    folder/KEY/unit.json  its summary and the digests of its files, written before the folder is renamed to KEY
+    folder/.draft-…/      work in progress; locked by its process, so that leftovers of dead processes can be recognised
 
-Preparing a corpus is a row of units, one for each stretch of its sources. A run that was ended goes on from those that
-are there, and a corpus to which files were added makes theirs alone. Any of them may be deleted at any time.
+A corpus is prepared as a sequence of units, one per stretch of its sources. An interrupted run resumes from the
+finished units, and a corpus with added files makes only their units. Units may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ _DRAFT = ".draft-"
 
 
 def key_of(*parts: Any) -> str:
-    """32 hex digits for plain values that say all of what a unit is made of."""
+    """32 hex digits: the digest of plain values that determine a unit's contents."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def find(folder: Path, key: str) -> dict[str, Any] | None:
-    """A unit's summary; None where it is absent or not what was written."""
+    """A unit's summary; None if it is absent or damaged."""
     path = folder / key
     with suppress(OSError, ValueError, KeyError):
         index = unsealed((path / _INDEX).read_bytes())
         if all(digest(mapped(path / name)) == expected for name, expected in index["files"].items()):
-            os.utime(path)  # so that the units of no use can be told by their age
+            os.utime(path)  # `collect` removes units by age since their last use
             return index["summary"]
     return None
 
 
 def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """The unit's summary, of what is there or of what `write(path)` writes now."""
+    """The summary of the cached unit; if there is none, calls `write(path)` to make it."""
     cached = find(folder, key)
     if cached is not None:
         return cached
@@ -61,9 +61,12 @@ def make(folder: Path, key: str, write: Callable[[Path], dict[str, Any]]) -> dic
 
 
 def _put(draft: Path, final: Path) -> None:
-    """Give a finished draft its name, unless another process was faster and made the same."""
+    """Rename a finished draft to its key, unless another process made the same unit first."""
     if final.exists() and find(final.parent, final.name) is None:
-        with _draft(final.parent) as trash, suppress(FileNotFoundError):  # somebody else saw the damage, too
+        with (
+            _draft(final.parent) as trash,
+            suppress(FileNotFoundError),
+        ):  # another process may be removing the damaged unit, too
             final.rename(trash / "damaged")
     try:
         draft.rename(final)
@@ -74,12 +77,12 @@ def _put(draft: Path, final: Path) -> None:
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A new folder, locked inside the block, and removed at its end unless it has another name by then."""
+    """A new folder, locked inside the block, and removed at its end unless it has been renamed."""
     with ExitStack() as stack:
         while True:
             draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
             stack.callback(shutil.rmtree, draft, ignore_errors=True)
-            with suppress(FileNotFoundError):  # `sweep` was faster than the lock: then another one is made
+            with suppress(FileNotFoundError):  # `sweep` removed it before it was locked: try again
                 if stack.enter_context(_lock(draft)) is not False and draft.is_dir():
                     break
         yield draft
@@ -87,9 +90,9 @@ def _draft(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[bool | None]:
-    """Whether a folder's lock is ours inside the block; None where the file system knows no locks.
+    """Whether this process holds a folder's lock inside the block; None if the file system does not support locks.
 
-    The system takes it from a process that ends, however it ends.
+    The system releases the lock when the process ends, however it ends.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -117,13 +120,13 @@ def sweep(folder: Path) -> list[Path]:
 
 
 def collect(folder: Path, older_than: float, dry_run: bool = False) -> list[tuple[Path, int]]:
-    """Remove units that nobody used for so many seconds, and drafts of processes that died; (path, bytes) of each.
+    """Remove units unused for `older_than` seconds, and drafts of dead processes; returns (path, bytes) of each.
 
-    Where there are no locks, drafts are told by their age, too.
+    On file systems without locks, drafts are also removed by age.
     """
     deadline, removed = time.time() - older_than, []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        with suppress(FileNotFoundError), _lock(path) as free:  # a draft that was finished meanwhile
+        with suppress(FileNotFoundError), _lock(path) as free:  # the draft may have been finished meanwhile
             dead = free if path.name.startswith(_DRAFT) else None
             if path.stat().st_mtime < deadline if dead is None else dead:
                 removed.append((path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file())))

@@ -1,4 +1,4 @@
-"""The files of a corpus of arrays: each row goes where it was decided, refused ones into a file with their reasons."""
+"""Writes the files of a corpus of arrays: rows into their splits, rejected rows with reasons into a separate file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.arrow import pc
-from data_prep.corpus.decide import ROWS_IN_MEMORY, Decided
+from data_prep.corpus.decide import ROWS_IN_MEMORY, ArrayDecision
 from data_prep.corpus.documents import REJECT_SCHEMA, SPLITS
 from data_prep.corpus.draft import Writing
 from data_prep.corpus.unit import REJECTS, batches_of
@@ -20,7 +20,7 @@ from data_prep.sealed import digest, mapped
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
-    """Copy a unit's rows into one file per split, in their order; says what each holds."""
+    """Copy a unit's rows, in order, into one file per split; returns the summary of each file."""
     summaries: dict[str, dict[str, Any]] = {}
     labels: dict[str, Counter[str | None]] = {}
     start = 0
@@ -48,8 +48,8 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     return summaries
 
 
-def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided: Decided, path: Path) -> None:
-    """Of each unit the rows that could not be used, then those that repeat others."""
+def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided: ArrayDecision, path: Path) -> None:
+    """Write the rejects of each unit: rows that could not be used, then copies of other rows."""
     units = np.searchsorted(decided.starts, decided.copies, side="right") - 1
     with pa.ipc.new_file(str(path), REJECT_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         for number, both in enumerate(zip(read_folders, folders, strict=True)):
@@ -66,9 +66,9 @@ def write_rejects(read_folders: Sequence[Path], folders: Sequence[Path], decided
 
 
 def _places(
-    folders: Sequence[Path], decided: Decided, rows: np.ndarray, units: np.ndarray
+    folders: Sequence[Path], decided: ArrayDecision, rows: np.ndarray, units: np.ndarray
 ) -> tuple[pa.Array, pa.Array]:
-    """Source and position of rows, in the order asked."""
+    """Source and position of rows, in the given order."""
     sources, positions, order = [], [], np.argsort(units, kind="stable")
     for unit in np.unique(units).tolist():
         mine = rows[order[units[order] == unit]] - decided.starts[unit]

@@ -1,4 +1,4 @@
-"""From x to what a network sees (x′) and must predict (x″): one file each, pure functions of rows and keyed draws.
+"""Corruptions: from x to what a network sees (x′) and must predict (x″), as pure functions of rows and keyed draws.
 
 `CORRUPTIONS` maps a kind to its module, which has `Config`, its settings, and `build(config, specials)`. Adding a
 corruption is its file, one line here and a case in `tests/data_prep/corruptions/test_table.py`. It knows ids and
@@ -38,7 +38,7 @@ CORRUPTIONS = {
 
 @cache
 def config_union() -> Any:
-    """All settings of corruptions as one type for pydantic, told apart by `kind`."""
+    """The settings of all corruptions as a pydantic union, discriminated by `kind`."""
     configs = tuple(import_module(module).Config for module in dict.fromkeys(CORRUPTIONS.values()))
     return Annotated[Union[configs], Field(discriminator="kind")]  # noqa: UP007 - of a tuple
 
@@ -49,18 +49,18 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def config_of(values: Mapping[str, Any]) -> CorruptionConfig:
-    """The settings that a manifest or a recipe holds as plain values."""
+    """Settings from the plain values in a manifest or a recipe."""
     return _adapter().validate_python(values)
 
 
 def fitting(targets: Collection[str], items: str) -> list[str]:
-    """Kinds whose x″ is one of `targets`, of an x that consists of `items` ("ids" or "values")."""
+    """The kinds that accept `items` ("ids" or "values") as x and have one of `targets` as x″."""
     configs = {kind: import_module(module).Config for kind, module in CORRUPTIONS.items()}
     return [kind for kind, each in configs.items() if each.targets in targets and each.items in ("any", items)]
 
 
 def build(config: CorruptionConfig, specials: Specials | None = None) -> Corruption:
-    """The corruption of these settings. UserError where a special id that it needs is missing."""
+    """The corruption with these settings. UserError if a special id that it needs is missing."""
     return import_module(CORRUPTIONS[config.kind]).build(config, specials)
 
 

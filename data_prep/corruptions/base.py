@@ -1,9 +1,9 @@
-"""What every corruption answers: a pure function of whole batches of rows and of keyed draws.
+"""Base class of corruptions: pure functions of batches of rows and keyed draws.
 
     x = `input` ──► x′ = `seen`, what the network is given  +  x″ = `target…`, what it must predict
 
-Splitting, reordering or joining batches changes nothing. Facts that a recipe is checked by (`targets`, `needs`) are
-told by the settings alone, before there is a tokenizer.
+Results do not depend on how rows are batched. Facts for checking a recipe (`targets`, `needs`) follow from the settings
+alone, before there is a tokenizer.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Targets = Literal["sparse", "sequence", "clean", "views"]
 
 @dataclass(frozen=True)
 class Needs:
-    """What rows and tokenizer must offer.
+    """Requirements on rows and tokenizer.
 
-    specials: roles of `Specials` that must be filled. sentinels: how many of them. columns: of rows, beside `input`.
+    specials: required roles of `Specials`. sentinels: required number. columns: required columns besides `input`.
     """
 
     specials: tuple[str, ...] = ()
@@ -34,17 +34,17 @@ class Needs:
 
 
 class Counts(NamedTuple):
-    """Expected numbers for a row of n items: what the network sees, and what it must predict."""
+    """Expected numbers, for a row of n items, of items that the network sees and must predict."""
 
     seen: float
     targets: float
 
 
 class Piece(NamedTuple):
-    """Part of an example as it is printed: x, x′ or x″.
+    """Part of an example for display: x, x′ or x″.
 
-    values: items of the part. places: where it stands out; of a sparse x″, where its values belong in x. Of a sequence,
-    these are its sentinels.
+    values: items of the part. places: positions to mark; for a sparse x″, the positions of its values in x; for a
+    sequence, those of its sentinels.
     """
 
     name: str
@@ -63,9 +63,9 @@ class CorruptionConfig(BaseModel):
     )
 
     VERSION: ClassVar[int] = 1
-    """Part of the keys of what it changes: raised when the same settings come to mean another corruption."""
+    """Part of the cache keys of results; incremented when the same settings give a different corruption."""
     targets: ClassVar[Targets]
-    """What x″ is: sparse positions and ids, a sequence, the clean example, or other views of it."""
+    """The form of x″: sparse positions and ids, a sequence, the clean example, or other views of it."""
     items: ClassVar[Literal["any", "ids", "values"]] = "any"
     """What x must consist of: ids of a vocabulary, or numbers."""
 
@@ -74,19 +74,19 @@ class CorruptionConfig(BaseModel):
         return Needs()
 
     def raw_length(self, n: int) -> int:
-        """The longest x of which no more than `n` items are seen (T5: 568 for 512): how long rows are composed."""
+        """The maximum length of x for which the network sees at most `n` items (T5: 568 for 512)."""
         return n
 
     def sentinels(self, n: int) -> int:
-        """The most sentinels that a row of `n` items takes."""
+        """The maximum number of sentinels that a row of `n` items needs."""
         return 0
 
 
 class Corruption(ABC):
     """A corruption with its settings and the special ids of a vocabulary.
 
-    reads: columns that the result depends on. writes: columns that it adds. Sparse targets may replace `input`: it can
-    be restored. All other columns are passed on as they are.
+    reads: columns that the result depends on. writes: columns that it adds. Sparse targets may replace `input`, which
+    can be restored. All other columns are passed through.
     """
 
     reads: tuple[str, ...] = ("input",)
@@ -109,7 +109,7 @@ class Corruption(ABC):
         return self.config.needs
 
     def raw_length(self, n: int) -> int:
-        """The longest x of which no more than `n` items are seen."""
+        """The maximum length of x for which the network sees at most `n` items."""
         return self.config.raw_length(n)
 
     @abstractmethod
@@ -122,11 +122,11 @@ class Corruption(ABC):
 
     @abstractmethod
     def pieces(self, rows: Rows, row: int) -> list[Piece]:
-        """What is printed of one corrupted row: x, x′ and x″, without x″ where it is x."""
+        """The parts of one corrupted row to display: x, x′ and x″, without x″ if it equals x."""
 
     @abstractmethod
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
-        """Corrupt a batch. draws: one sample per row. Nothing changes in place.
+        """Corrupt a batch, not in place. draws: one sample per row.
 
-        Raises ValueError where rows are corrupted already or the draws are not as many as they.
+        Raises ValueError if rows are already corrupted or the numbers of rows and draws differ.
         """

@@ -1,7 +1,7 @@
 """Masked frames (Mockingjay: Liu et al. 2020, arXiv:1910.12638, section 3.1): runs of frames are hidden, x is rebuilt.
 
-A row of n frames has round(rate · n / run) runs, at least one, as far as they fit, placed uniformly among all ways in
-which they do not overlap (the published code lets them). What happens to them is drawn once for the whole row:
+A row of n frames has round(rate · n / run) runs, at least one, as far as they fit, placed uniformly among all
+arrangements without overlap (the published code allows overlap). Their treatment is drawn once per row:
 
     zero      their frames become 0, the mean of every band
     other     each run becomes another run of the row, its start uniform
@@ -25,7 +25,7 @@ PLACE, HOW, OTHER = range(3)  # draws
 
 
 class MaskedFramesConfig(CorruptionConfig):
-    """Which frames are hidden, and by what."""
+    """Which frames are hidden, and how."""
 
     kind: Literal["masked-frames"]
     rate: float = Field(default=0.15, gt=0, le=1, description="Share of a row's frames.")
@@ -43,7 +43,7 @@ class MaskedFramesConfig(CorruptionConfig):
         return self
 
     def runs(self, n: int) -> tuple[int, int]:
-        """How many runs a row of n frames has, and how many frames each."""
+        """Number of runs in a row of n frames, and frames per run."""
         length = min(self.run, n)
         return max(1, min(round(self.rate * n / length), n // length)) if n else 0, length
 
@@ -67,7 +67,7 @@ class MaskedFrames(Corruption):
         return [Piece("x", clean, places), Piece("x′", seen, places), Piece("x″", clean[places], places)]
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
-        """rows: `input` Ragged [N, bands]. Adds `seen` like it and `target_positions` Ragged uint16, rising."""
+        """rows: `input` Ragged [N, bands]. Adds `seen` and `target_positions` Ragged uint16, ascending."""
         if "seen" in rows:
             raise ValueError("these rows have hidden frames already")
         clean = ragged(rows, "input")

@@ -1,18 +1,18 @@
 """Masked language modelling: x ──► what the network sees (x′), what it must predict (x″).
 
-`corrupt` is a pure function of each row and of the row's keyed draws, so splitting, reordering or
-joining batches changes nothing. The definitions are BERT's (Devlin et al. 2018, section 3.1, and the code
-published with it):
+`corrupt` is a pure function of each row and of the row's keyed draws, so results do not depend on how
+rows are batched. The definitions are BERT's (Devlin et al. 2018, section 3.1, and the code published
+with it):
 
     budget   min(max_predictions, max(1, round(rate · length))): an exact count per sequence, halves
              rounded to even; length counts [CLS] and [SEP], but not padding
     chosen   uniformly among the tokens that are neither special nor padding
     fate     80 % become [MASK], 10 % a token drawn uniformly from the vocabulary without its
-             specials, 10 % stay as they are
+             specials, 10 % are unchanged
 
-Unit "word" is whole word masking: words in random order, each taken whole, or skipped if it would
-exceed the budget; the fate is still drawn per piece. mask = 0, random = 1 replaces by random
-tokens.
+Unit "word" is whole word masking: words are chosen in random order, and skipped if they would exceed
+the budget; the fate is still drawn per piece. mask = 0, random = 1 replaces all chosen tokens by
+random ones.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, take
 
 CHOOSE, FATE, RANDOM = range(3)  # draws
-CHUNK = 1 << 16  # tokens worked on at a time: fits the cache, and 16 bits can name a token
+CHUNK = 1 << 16  # tokens to process at a time: fits the CPU cache, and positions fit 16 bits
 
 
 class MaskingConfig(CorruptionConfig):
     """How to mask.
 
-    rate: share of a sequence's tokens to predict. max_predictions: most tokens to predict in one
-    sequence. mask, random, keep: what becomes of a chosen token; they sum to 1.
+    rate: share of a sequence's tokens to predict. max_predictions: maximum tokens to predict in one
+    sequence. mask, random, keep: shares of the chosen tokens that become [MASK] or a random token, or
+    are unchanged; they sum to 1.
     """
 
     kind: Literal["masked-lm"]
@@ -66,13 +67,12 @@ class MaskingConfig(CorruptionConfig):
 def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
     """The rows with `seen` (x′), `target_positions` (uint16) and `target_ids` instead of `input` (see `restore`).
 
-    rows: `input` [R rows]; for unit "word" also `word_start`; where there is `sequence`, each
-    run of equal values in a row is a sequence of its own, with its own budget. draws: one sample
-    per row. Targets are Ragged, in rising positions. Other columns are passed on; nothing changes
-    in place.
+    rows: `input` [R rows]; for unit "word" also `word_start`; with `sequence`, each run of equal
+    values in a row is a separate sequence with its own budget. draws: one sample per row. Targets are
+    Ragged, with ascending positions. Other columns are passed through; nothing changes in place.
 
-    Raises ValueError where rows are corrupted already or longer than 65,536 tokens, UserError where
-    words are wanted and rows do not know theirs.
+    Raises ValueError if rows are already corrupted or longer than 65,536 tokens, UserError for unit
+    "word" if rows have no `word_start`.
     """
     if "seen" in rows:
         raise ValueError("these rows are corrupted already")
@@ -107,8 +107,8 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     seen = tokens.values.copy()
     seen[index] = _replace(seen[index], config, specials, draws, position[index], row[index])
     offsets = np.searchsorted(index, tokens.offsets)
-    kept = {name: column for name, column in rows.items() if name != "input"}
-    return kept | {
+    other_columns = {name: column for name, column in rows.items() if name != "input"}
+    return other_columns | {
         "seen": Ragged(seen, tokens.offsets),
         "target_positions": Ragged(position[index].astype(np.uint16), offsets),
         "target_ids": Ragged(tokens.values[index], offsets),
@@ -138,7 +138,7 @@ class Masking(Corruption):
         self.reads = ("input", "sequence", *config.needs.columns)
 
     def counts(self, n: int) -> Counts:
-        """Of a sequence of `n` tokens, specials counted; whole words fall a little short of it."""
+        """For a sequence of `n` tokens, including specials; with whole words, slightly fewer are predicted."""
         return Counts(n, float(budget(self.config, n)))
 
     def restore(self, rows: Rows) -> Rows:
@@ -162,12 +162,12 @@ def build(config: MaskingConfig, specials: Specials | None = None) -> Masking:
 
 
 def budget(config: MaskingConfig, length: ArrayLike) -> np.ndarray:
-    """How many tokens of a sequence of so many are to be predicted; float64, in the shape of `length`."""
+    """Number of tokens to predict in sequences of `length` tokens; float64, in the shape of `length`."""
     return np.minimum(config.max_predictions, np.maximum(1, np.rint(config.rate * np.asarray(length))))
 
 
 def _chunks(tokens: Ragged) -> Iterator[slice]:
-    """Ranges of whole rows' values, at most CHUNK long (no row is longer)."""
+    """Ranges of the values of complete rows, at most CHUNK long (no row is longer)."""
     start = 0
     while start < len(tokens):
         limit = tokens.offsets[start] + CHUNK
@@ -178,10 +178,10 @@ def _chunks(tokens: Ragged) -> Iterator[slice]:
 
 
 def _units(special: np.ndarray, opens: np.ndarray, word_start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """What is chosen together: where each unit begins, and how long it is. Both [U] int64.
+    """Units that are chosen together: the start and length of each. Both [U] int64.
 
-    Units are tokens, or words where `word_start` is given. special, opens, word_start: [N] bool. A
-    piece whose word began before the sequence, or before a special token, opens a unit of its own.
+    Units are tokens, or words if `word_start` is given. special, opens, word_start: [N] bool. A piece
+    whose word began before the sequence, or before a special token, starts a new unit.
     """
     text = ~special
     if word_start is None:
@@ -201,9 +201,9 @@ def _choose(
     counts: np.ndarray,
     config: MaskingConfig,
 ) -> np.ndarray:
-    """Positions of the tokens to predict, rising.
+    """Positions of the tokens to predict, in ascending order.
 
-    unit, size, bits: [U], beginning, length and random bits of each unit. opens, counts: [N] bool,
+    unit, size, bits: [U], start, length and random bits of each unit. opens, counts: [N] bool,
     tokens that begin a sequence, and tokens that count towards its length.
     """
     sequence = np.cumsum(opens) - 1
@@ -214,7 +214,7 @@ def _choose(
     number = np.arange(len(unit)) - offsets[sequence]  # of the unit in its sequence
 
     # Shuffle inside each sequence by one sort of 64-bit words: the sequence (16 bits), random bits
-    # (32), and the unit's number (16), which settles ties. `sequence` is the same before and after.
+    # (32), and the unit's number (16), which breaks ties. `sequence` is the same before and after.
     words = (sequence.astype(np.uint64) << np.uint64(48)) | (bits >> np.uint64(32) << np.uint64(16))
     words |= number.astype(np.uint64)
     words.sort()
@@ -222,27 +222,27 @@ def _choose(
 
     if config.unit == "token":
         return np.sort(unit[shuffled[number < allowed[sequence]]])
-    taken = shuffled[_greedy(size[shuffled], offsets, allowed.astype(np.int64))]
-    pieces = Ragged.from_lengths(np.repeat(unit[taken], size[taken]), size[taken])
+    chosen_units = shuffled[_greedy(size[shuffled], offsets, allowed.astype(np.int64))]
+    pieces = Ragged.from_lengths(np.repeat(unit[chosen_units], size[chosen_units]), size[chosen_units])
     return np.sort(pieces.values + pieces.positions())
 
 
 def _greedy(size: np.ndarray, offsets: np.ndarray, budget: np.ndarray) -> np.ndarray:
-    """Which units are taken when a sequence walks through them and skips what exceeds its budget.
+    """Choose the units of each sequence greedily in order, skipping those that exceed its budget.
 
-    size: [U], in the order walked; offsets: [S + 1], the units of each sequence; budget: [S].
-    Returns [U] bool. All sequences walk in step, each step vectorised over those still under way.
+    size: [U], in order of choice; offsets: [S + 1], the units of each sequence; budget: [S].
+    Returns [U] bool. Each step is vectorised over all sequences that are not finished.
     """
-    taken = np.zeros(len(size), bool)
+    is_chosen = np.zeros(len(size), bool)
     going = np.diff(offsets) > 0
     at, end, left = offsets[:-1][going], offsets[1:][going], budget[going]
     while len(at):
         fits = size[at] <= left
-        taken[at] = fits
+        is_chosen[at] = fits
         left, at = left - size[at] * fits, at + 1
         going = (left > 0) & (at < end)
         at, end, left = at[going], end[going], left[going]
-    return taken
+    return is_chosen
 
 
 def _replace(
@@ -253,7 +253,7 @@ def _replace(
     position: np.ndarray,
     row: np.ndarray,
 ) -> np.ndarray:
-    """What the network sees in place of the chosen tokens `ids`. All arrays [C]."""
+    """The tokens that the network sees in place of the chosen ones `ids`. All arrays [C]."""
     fate = draws.uniform(FATE, position, row)
     random = draws.below(len(specials.ordinary), RANDOM, position, row)
     seen = np.where(fate < config.mask + config.random, specials.ordinary[random], ids)

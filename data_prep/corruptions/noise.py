@@ -1,16 +1,16 @@
 """Noise for denoising auto-encoders (Vincent et al. 2010, section 3.3): x ──► what the network sees, `seen`.
 
-`add_noise` is a pure function of each row and of the row's keyed draws: splitting, reordering or joining batches
-changes no bit. The clean example `input` stays what is to be rebuilt. A row has D values, counted over all of its axes.
+`add_noise` is a pure function of each row and of the row's keyed draws, so results do not depend on how rows are
+batched. The target is the clean example `input`. A row has D values over all of its axes.
 
     gaussian         every value + level · z; z = Φ⁻¹(u), Φ the standard normal distribution, u = (b + ½)/2⁵², where b
                      is the first 52 of the value's keyed bits; nothing is clipped
     masking          round(level · D) values, chosen uniformly, become 0 (halves are rounded to even)
-    salt-and-pepper  as many, chosen alike, become `low` or `high` with equal probability
+    salt-and-pepper  the same number, chosen likewise, become `low` or `high` with equal probability
 
-An exact number of values is chosen in each row, as in the paper, not each by a coin of its own. `seen` is float32 even
-where `input` is uint8 (images), on the scale where 0 … 255 is 0 … 1: so noise is measured alike everywhere, and
-Gaussian noise can leave that range.
+An exact number of values is chosen in each row, as in the paper, instead of each value independently. `seen` is float32
+even if `input` is uint8 (images), with 0 … 255 scaled to 0 … 1, so that noise levels are comparable; Gaussian noise can
+leave that range.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from data_prep.rng import Draws
 from data_prep.shards.rows import Rows, Specials
 
 GAUSSIAN, CHOOSE, SALT = range(3)  # draws
-CHUNK = 1 << 18  # values worked on at a time: their 64-bit words stay in a cache
+CHUNK = 1 << 18  # values to process at a time: their 64-bit draws fit the CPU cache
 
 
 class NoiseConfig(CorruptionConfig):
-    """How to spoil what the network sees."""
+    """Kind and level of noise."""
 
-    kind: Literal["gaussian", "masking", "salt-and-pepper"] = Field(description="Sort of noise.")
+    kind: Literal["gaussian", "masking", "salt-and-pepper"] = Field(description="Kind of noise.")
     level: float = Field(
         default=0.0, ge=0, description="gaussian: standard deviation; others: share of values, at most 1."
     )
-    low: float = Field(default=0.0, description="Pepper; what the least of inputs is.")
-    high: float = Field(default=1.0, description="Salt; what the largest of inputs is.")
+    low: float = Field(default=0.0, description="Value of pepper: the minimum of inputs.")
+    high: float = Field(default=1.0, description="Value of salt: the maximum of inputs.")
 
     targets: ClassVar[Targets] = "clean"
     items = "values"
@@ -52,8 +52,8 @@ class NoiseConfig(CorruptionConfig):
 def add_noise(rows: Rows, config: NoiseConfig, draws: Draws) -> Rows:
     """The rows with `seen` float32 [R, …] added, in the shape of `input`.
 
-    rows: `input` [R, …], float32, or uint8 for images. draws: one sample per row. Other columns are passed on;
-    nothing changes in place. Raises ValueError where rows have noise already or draws are not as many as they.
+    rows: `input` [R, …], float32, or uint8 for images. draws: one sample per row. Other columns are passed through;
+    nothing changes in place. Raises ValueError if rows already have noise or the numbers of rows and draws differ.
     """
     if "seen" in rows:
         raise ValueError("these rows have noise already")
@@ -100,7 +100,7 @@ def build(config: NoiseConfig, specials: Specials | None = None) -> Noise:
 
 
 def scaled(values: np.ndarray) -> np.ndarray:
-    """float32: bytes as shares of 255, other values as they are."""
+    """float32: bytes divided by 255, other values unchanged."""
     if values.dtype == np.uint8:
         return values.astype(np.float32) / np.float32(255)
     return values.astype(np.float32, copy=False)
@@ -114,7 +114,7 @@ def _spoil(values: np.ndarray, config: NoiseConfig, draws: Draws) -> None:
         values += (config.level * draws.normal(GAUSSIAN, position, row)).astype(np.float32)
         return
     count = int(np.rint(config.level * size))
-    bits = draws.bits(CHOOSE, position, row)  # no two of a row are equal, so the least are the same in any batch
+    bits = draws.bits(CHOOSE, position, row)  # distinct within a row, so the smallest do not depend on the batch
     chosen = np.argpartition(bits, count, axis=1)[:, :count] if count < size else np.broadcast_to(position, bits.shape)
     if config.kind == "masking":
         values[row, chosen] = 0

@@ -12,7 +12,7 @@ from data_prep.shards.rows import Ragged, Rows, Specials
 
 
 class NoneConfig(CorruptionConfig):
-    """Nothing is changed."""
+    """No settings: nothing is changed."""
 
     kind: Literal["none"]
 

@@ -4,10 +4,10 @@
     x′   thank you <extra_id_0> me to your party <extra_id_1> week </s>
     x″   <extra_id_0> for inviting <extra_id_1> last </s>
 
-Of L tokens, noise = clip(round(rate · L), 1, L − 1) are taken out, in max(1, round(noise / mean_length)) spans; halves
-are rounded to even. Text and noise take turns, text first; every way to cut the noise into so many spans, and the text
-into as many parts, is equally likely. Sentinels are taken in the order of the vocabulary's, and none closes x″. A row
-of one token stays whole.
+Of L tokens, noise = clip(round(rate · L), 1, L − 1) are removed, in max(1, round(noise / mean_length)) spans; halves
+are rounded to even. Text and noise alternate, text first; all ways to cut the noise into that number of spans, and the
+text into the same number of parts, are equally likely. Sentinels are used in the order of `Specials.sentinels`, and
+there is none at the end of x″. A row of one token is unchanged.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ NOISE, TEXT = range(2)  # draws
 
 
 class SpansConfig(CorruptionConfig):
-    """How much is taken out, and in how long spans."""
+    """The share of tokens to remove, and the length of spans."""
 
     kind: Literal["spans"]
-    rate: float = Field(default=0.15, gt=0, lt=1, description="Share of the tokens that are taken out.")
+    rate: float = Field(default=0.15, gt=0, lt=1, description="Share of the tokens that are removed.")
     mean_length: float = Field(default=3.0, ge=1, description="Tokens of a span, on average.")
 
     targets: ClassVar[Targets] = "sequence"
@@ -40,14 +40,14 @@ class SpansConfig(CorruptionConfig):
         return Needs(specials=("eos",), sentinels=1)
 
     def sizes(self, length: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of noise and number of spans in rows of so many tokens; int64, in the shape of `length`."""
+        """Numbers of noise tokens and of spans in rows of `length` tokens; int64, in the shape of `length`."""
         length = np.asarray(length, np.int64)
         noise = np.minimum(np.maximum(np.rint(self.rate * length), 1), length - 1).clip(0)
         spans = np.minimum(np.maximum(1, np.rint(noise / self.mean_length)), np.minimum(noise, length - noise))
         return noise.astype(np.int64), spans.astype(np.int64)
 
     def counts(self, n: int) -> Counts:
-        """Of a row of `n` tokens; x′ and x″ both end with [EOS]."""
+        """For a row of `n` tokens; x′ and x″ both end with [EOS]."""
         noise, spans = (int(size) for size in self.sizes(n))
         return Counts(n - noise + spans + 1, noise + spans + 1)
 
@@ -79,7 +79,7 @@ class Spans(Corruption):
         return self.config.counts(n)
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
-        """See `Corruption`; `input` is left out. UserError where a row has more spans than there are sentinels."""
+        """See `Corruption`; `input` is removed. UserError if a row has more spans than there are sentinels."""
         if "seen" in rows:
             raise ValueError("these rows are corrupted already")
         tokens = ragged(rows, "input")
@@ -99,16 +99,16 @@ class Spans(Corruption):
         is_noise = np.zeros(len(tokens.values), bool)
         is_noise[_runs(begins, noise_lengths)] = True
 
-        values, kept = tokens.values.copy(), ~is_noise
-        values[begins], kept[begins] = sentinel, True
-        seen = Ragged(values[kept], offsets_of(tokens.lengths - noise + spans))
-        taken = np.insert(tokens.values[is_noise], offsets_of(noise_lengths)[:-1], sentinel)
-        targets = Ragged(taken, offsets_of(noise + spans))
+        values, is_seen = tokens.values.copy(), ~is_noise
+        values[begins], is_seen[begins] = sentinel, True
+        seen = Ragged(values[is_seen], offsets_of(tokens.lengths - noise + spans))
+        target_values = np.insert(tokens.values[is_noise], offsets_of(noise_lengths)[:-1], sentinel)
+        targets = Ragged(target_values, offsets_of(noise + spans))
         others = {name: column for name, column in rows.items() if name != "input"}
         return others | {"seen": _ended(seen, self.eos), "target_tokens": _ended(targets, self.eos)}
 
     def restore(self, rows: Rows) -> Rows:
-        """x, which has no sentinels of its own."""
+        """The rows with x, which must not contain sentinels."""
         seen, targets = (_without_end(ragged(rows, name)) for name in self.writes)
         hidden, opens = self._is_sentinel(seen.values), self._is_sentinel(targets.values)
         lengths = np.bincount((np.cumsum(opens) - 1)[~opens], minlength=int(opens.sum()))  # of spans
@@ -144,9 +144,9 @@ def build(config: SpansConfig, specials: Specials | None = None) -> Spans:
 
 
 def _segments(total: np.ndarray, parts: np.ndarray, draws: Draws, draw: int) -> np.ndarray:
-    """Lengths ≥ 1 of `parts` [R] runs that make up `total` [R] tokens, flat [Σ parts]; all ways are equally likely.
+    """Lengths ≥ 1 of `parts` [R] runs that sum to `total` [R] tokens, flat [Σ parts]; all ways are equally likely.
 
-    Of the total − 1 places to cut at, the parts − 1 with the least random bits are taken.
+    Of the total − 1 possible cuts, the parts − 1 with the smallest random bits are chosen.
     """
     places = Ragged.from_lengths(np.empty(np.maximum(total - 1, 0).sum(), bool), np.maximum(total - 1, 0))
     row, position = places.row_index(), places.positions()

@@ -1,19 +1,19 @@
-"""Two views of every image (Chen et al. 2020, arXiv:2002.05709, appendix A): what is drawn for them, no pixels.
+"""Two views of every image (Chen et al. 2020, arXiv:2002.05709, appendix A): their random parameters, not their pixels.
 
     x ──► cut and resized ──► mirrored ──► colours jittered ──► grey ──► blurred ──► a view, twice
 
-`Views` draws the parameters of both views of a row by the row's keyed draws and writes them beside `input`: splitting,
-reordering or joining batches changes no bit. Pixels are changed where the network is, by `training.objectives.views`.
+`Views` draws the parameters of both views from the keyed draws of each row and adds them as columns, so results do not
+depend on how rows are batched. `training.objectives.views` renders the pixels on the network's device.
 
-    view_box     float32 [R, 2, 4]  top, left, height, width of what is cut out, as shares of the image's sides
+    view_box     float32 [R, 2, 4]  top, left, height, width of the crop, as shares of the image's sides
     view_flip    bool    [R, 2]     whether it is mirrored, left to right
-    view_jitter  float32 [R, 2, 4]  factors of brightness, contrast and saturation, and the turn of the hue (1: around)
-    view_order   uint8   [R, 2, 4]  which of these four comes first, second, third and last
-    view_grey    bool    [R, 2]     whether colours are given up
+    view_jitter  float32 [R, 2, 4]  factors of brightness, contrast and saturation, and hue rotation (1: full turn)
+    view_order   uint8   [R, 2, 4]  the order in which these four are applied
+    view_grey    bool    [R, 2]     whether colours are removed
     view_blur    float32 [R, 2]     standard deviation of a Gaussian blur in pixels; 0: none
 
-A box whose sides, drawn by area and ratio, exceed the image is drawn again, up to `ATTEMPTS` times; then it is the
-whole image. Brightness is a factor, as in the code published with SimCLR v2; in that of v1 it was a summand.
+A box is drawn by area and ratio; if it exceeds the image, it is drawn again, up to `ATTEMPTS` times, and then is the
+complete image. Brightness is a factor, as in the code of SimCLR v2; in that of v1 it was added.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Pie
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows, Specials
 
-AREA, RATIO, PLACE, FLIP, JITTERED, FACTORS, ORDER, GREY, BLURRED, SIGMA = range(24, 34)  # draws; others have others
+AREA, RATIO, PLACE, FLIP, JITTERED, FACTORS, ORDER, GREY, BLURRED, SIGMA = range(
+    24, 34
+)  # draws; distinct from those of other modules
 NUM_VIEWS = 2
 ATTEMPTS = 10
 JITTERS = ("brightness", "contrast", "saturation", "hue")
 NEUTRAL = (1.0, 1.0, 1.0, 0.0)  # jitter that changes nothing
-RENDERED = "views"  # the column of both views' pixels, once they have some
+RENDERED = "views"  # the column of both views' pixels, if they have been rendered
 COLUMNS = ("view_box", "view_flip", "view_jitter", "view_order", "view_grey", "view_blur")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,26 +45,32 @@ class ViewsConfig(CorruptionConfig):
     """How two views of an image differ. The defaults are those of the paper for ImageNet."""
 
     kind: Literal["views"] = Field(description="Two views of every image.")
-    area: Range = Field(default=(0.08, 1.0), description="Least and largest share of the image that is cut out.")
-    ratio: Range = Field(default=(3 / 4, 4 / 3), description="Least and largest width over height of it, in pixels.")
+    area: Range = Field(default=(0.08, 1.0), description="Minimum and maximum share of the image to crop.")
+    ratio: Range = Field(
+        default=(3 / 4, 4 / 3), description="Minimum and maximum aspect ratio (width / height) of the crop."
+    )
     flip: Share = Field(default=0.5, description="Probability that a view is mirrored, left to right.")
     jitter: Share = Field(default=0.8, description="Probability that brightness and colours of a view are jittered.")
     brightness: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
     contrast: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
     saturation: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
-    hue: float = Field(default=0.2, ge=0, le=0.5, description="Most turn of the hue, either way; 1: once around.")
+    hue: float = Field(
+        default=0.2, ge=0, le=0.5, description="Maximum rotation of the hue in either direction; 1: full turn."
+    )
     grey: Share = Field(default=0.2, description="Probability that a view has no colours.")
     blur: Share = Field(default=0.5, description="Probability that a view is blurred.")
-    sigma: Range = Field(default=(0.1, 2.0), description="Least and largest standard deviation of the blur, in pixels.")
+    sigma: Range = Field(
+        default=(0.1, 2.0), description="Minimum and maximum standard deviation of the blur, in pixels."
+    )
 
     targets: ClassVar[Targets] = "views"
 
     @model_validator(mode="after")
     def _ranges_are_some(self) -> ViewsConfig:
-        for name, most in (("area", 1.0), ("ratio", np.inf), ("sigma", np.inf)):
+        for name, maximum in (("area", 1.0), ("ratio", np.inf), ("sigma", np.inf)):
             low, high = getattr(self, name)
-            if not 0 < low <= high <= most:
-                limit = f" ≤ {most:g}" if most < np.inf else ""
+            if not 0 < low <= high <= maximum:
+                limit = f" ≤ {maximum:g}" if maximum < np.inf else ""
                 raise ValueError(f"{name} is a range 0 < least ≤ largest{limit}, not {low:g} to {high:g}")
         return self
 
@@ -74,14 +82,14 @@ class Views(Corruption):
     writes = COLUMNS
 
     def counts(self, n: int) -> Counts:
-        """Of each view: it is as large as x."""
+        """For each view, which has the size of x."""
         return Counts(n, n)
 
     def restore(self, rows: Rows) -> Rows:
         return {name: column for name, column in rows.items() if name not in COLUMNS}
 
     def pieces(self, rows: Rows, row: int) -> list[Piece]:
-        """x, and both views where they were rendered (`RENDERED` [R, 2, C, H, W])."""
+        """x, and both views if they were rendered (`RENDERED` [R, 2, C, H, W])."""
         nothing = np.empty(0, np.int64)
         views = np.asarray(rows[RENDERED])[row] if RENDERED in rows else ()
         named = [Piece(f"view {number}", view, nothing) for number, view in enumerate(views, 1)]
@@ -131,7 +139,7 @@ def unchanged(num_rows: int) -> Rows:
 
 
 def _uniform(draws: Draws, draw: int, count: int | None = None) -> np.ndarray:
-    """In [0, 1): [R, 2], or [R, 2, count]."""
+    """Uniform in [0, 1): [R, 2], or [R, 2, count]."""
     position = np.arange(NUM_VIEWS * (count or 1))[:, None]
     values = draws.uniform(draw, position).T
     return values if count is None else values.reshape(len(draws), NUM_VIEWS, count)

@@ -1,12 +1,12 @@
-"""Other images of the same things: every image is moved, rotated, scaled and bent a little before it is used.
+"""Augmentation: every image is slightly translated, rotated, scaled and warped before it is used.
 
-    x ──► sampled at  A·(p + elastic(p)) + translation ──► x, of which both what is seen and what is rebuilt are made
+    x ──► sampled at  A·(p + elastic(p)) + translation ──► x, from which both inputs and targets are made
 
-A rotates and scales about the image's middle. `elastic` is a smooth field: displacements drawn on a coarse
-grid (GRID × GRID points), smoothly interpolated. What comes from outside the image is 0. Sampling is bilinear.
+A rotates and scales about the image's centre. `elastic` is a smooth field: displacements drawn on a coarse
+grid (GRID × GRID points), smoothly interpolated. Values outside the image are 0. Sampling is bilinear.
 
-`augment` is a pure function of each row and of the row's keyed draws, as `data_prep.corruptions.noise` is: epochs
-differ, machines, batches and numbers of workers do not. It is for training rows; held-out ones stay as they are.
+`augment` is a pure function of each row and of the row's keyed draws, like `data_prep.corruptions.noise`: results
+differ between epochs, but not between machines, batch sizes or numbers of workers. It is for training rows only.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 
-TRANSLATE, ROTATE, SCALE, ELASTIC = range(16, 20)  # draws; those of noise are others
+TRANSLATE, ROTATE, SCALE, ELASTIC = range(16, 20)  # draws; distinct from those of noise
 GRID = 4
-CHUNK = 1 << 18  # values worked on at a time
+CHUNK = 1 << 18  # values to process at a time
 
 
 class AugmentConfig(BaseModel):
-    """How far training images are changed; 0 leaves something alone."""
+    """Strength of the changes to training images; 0 switches one off."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    translate: float = Field(default=0.0, ge=0, description="Most pixels to the side, up or down.")
-    rotate: float = Field(default=0.0, ge=0, le=180, description="Most degrees, either way.")
-    scale: float = Field(default=0.0, ge=0, lt=1, description="Most change of size: 0.1 is 10 % larger or smaller.")
+    translate: float = Field(
+        default=0.0, ge=0, description="Maximum translation in pixels, horizontally and vertically."
+    )
+    rotate: float = Field(default=0.0, ge=0, le=180, description="Maximum rotation in degrees, in either direction.")
+    scale: float = Field(default=0.0, ge=0, lt=1, description="Maximum change of size: 0.1 is 10 % larger or smaller.")
     elastic: float = Field(default=0.0, ge=0, description="Standard deviation of the smooth displacements, in pixels.")
 
     @property
     def changes(self) -> bool:
-        """Whether anything is done at all."""
+        """Whether any change is switched on."""
         return self != AugmentConfig()
 
 
 def augment(rows: Rows, config: AugmentConfig, draws: Draws) -> Rows:
-    """The rows with another `input`, in its type and shape: images [R, C, H, W], uint8 or float32.
+    """The rows with an augmented `input`, of the same type and shape: images [R, C, H, W], uint8 or float32.
 
-    draws: one sample per row. Other columns are passed on; nothing changes in place. Raises ValueError where rows are
-    no images, have noise already, or draws are not as many as they.
+    draws: one sample per row. Other columns are passed through; nothing changes in place. Raises ValueError if rows are
+    not images or already have noise, or if the numbers of rows and draws differ.
     """
     images = np.asarray(rows["input"])
     if images.ndim != 4:
@@ -66,7 +68,7 @@ def augment(rows: Rows, config: AugmentConfig, draws: Draws) -> Rows:
 
 
 def _places(height: int, width: int, config: AugmentConfig, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-    """Where the pixels of a new image come from, x and y [R, H·W] float32, in pixels."""
+    """The source coordinates of each pixel, x and y [R, H·W] float32, in pixels."""
     count = len(draws)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = (axis.ravel() for axis in np.mgrid[:height, :width].astype(np.float32))
@@ -92,7 +94,7 @@ def _either_way(draws: Draws, draw: int, position: int = 0) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _smooth(height: int, width: int) -> np.ndarray:
-    """[GRID·GRID, H·W] float32: weights with which the grid's points make a smooth field (cosine interpolation)."""
+    """[GRID·GRID, H·W] float32: weights that interpolate the grid's points to a smooth field (cosine interpolation)."""
 
     def along(size: int) -> np.ndarray:
         places = np.linspace(0, GRID - 1, size)

@@ -1,1 +1,1 @@
-"""Pixels: image files, IDX and NumPy files, and the units of an ingest of images."""
+"""Images: reading image, IDX and NumPy files, and the units of an ingest of images."""

@@ -1,9 +1,9 @@
-"""Files that hold many images: IDX (MNIST's format) and NumPy's .npy and .npz, row by row in flat memory.
+"""Files with many images: IDX (MNIST's format) and NumPy's .npy and .npz, read image by image in bounded memory.
 
     IDX     magic 0 0 8 n, n sizes as big-endian uint32, then bytes (http://yann.lecun.com/exdb/mnist/): images
-            [N, H, W] in a file whose name holds "idx3", labels [N] in the one beside it that holds "idx1"; also .gz
+            [N, H, W] in a file with "idx3" in its name, labels [N] in the one with "idx1" beside it; also .gz
     .npy    [N, H, W], [N, H, W, 1 | 3] or [N, 1 | 3, H, W]: integers from 0 to 255, floats from 0 to 1, booleans
-    .npz    such an array called images, x, X or data (or the only one), labels [N] called labels, y, Y or target
+    .npz    such an array named images, x, X or data (or the only one), labels [N] named labels, y, Y or target
 
 Nothing is unpickled: arrays of objects are refused.
 """
@@ -33,7 +33,7 @@ class _Header(NamedTuple):
 
 
 def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
-    """The images of an IDX file. Whole-file problems are one reject."""
+    """The images of an IDX file. A problem of the complete file gives one reject."""
     try:
         if stream.read(4) != _IMAGES_MAGIC:
             raise BadImageError("not an IDX file of images: it does not begin with 0 0 8 3")
@@ -85,7 +85,7 @@ def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedIm
                 yield from _images(name, member, header, classes, config)  # type: ignore[arg-type]
     except (BadImageError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError) as problem:
         yield Reject(name, 1, str(problem) or "damaged archive")
-    except (RuntimeError, ValueError, EOFError) as problem:  # also: encrypted, packed in a way that is not known
+    except (RuntimeError, ValueError, EOFError) as problem:  # includes encryption and unsupported compression
         yield Reject(name, 1, f"damaged archive: {problem}")
 
 
@@ -99,7 +99,7 @@ def _npz_labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> list[str]:
 
 
 def _npy_header(stream: BinaryIO, axes: frozenset[int] | set[int] = frozenset({3, 4})) -> _Header:
-    """Shape and type; the stream stands at the first value."""
+    """Shape and type; leaves the stream at the first value."""
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -139,24 +139,24 @@ def _images(
         try:
             if values.ndim == 3 and values.shape[2] not in (1, 3):
                 values = values.transpose(1, 2, 0)
-            made = fitted_array(_bytes(values), config)
+            fitted_pixels = fitted_array(_bytes(values), config)
         except BadImageError as problem:
             yield Reject(name, number + 1, str(problem))
         else:
-            yield DecodedImage(made, None if classes is None else classes[number], name, number + 1)
+            yield DecodedImage(fitted_pixels, None if classes is None else classes[number], name, number + 1)
     if stream.read(1):
         yield Reject(name, count, f"something follows the {count} images that were announced")
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
-    """uint8 of pixels of any type."""
+    """Pixels of any type converted to uint8."""
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * 255
     low, high = values.min(), values.max()
     limit = 1 if values.dtype.kind == "f" else 255
-    if not (low >= 0 and high <= limit):  # also where one is not a number
+    if not (low >= 0 and high <= limit):  # also true if a value is NaN
         raise BadImageError(f"pixels of {values.dtype} go from 0 to {limit} (found {low} to {high})")
     return np.rint(values * 255).astype(np.uint8) if limit == 1 else values.astype(np.uint8)
 

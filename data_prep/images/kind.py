@@ -1,4 +1,4 @@
-"""Images: pixels [C, H, W] in bytes, with the name of their folder as their class."""
+"""The kind `images`: uint8 pixels [C, H, W], with the name of the folder as the class."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from data_prep.views import Image, Viewer
 
 
 class ImagesData(DataConfig):
-    """Where images come from, what they are made into, and which are held out."""
+    """Sources, conversion and splits of images."""
 
     kind: Literal["images"]
-    """What the sources hold."""
+    """Kind of data in the sources."""
     images: ImagesConfig = Field(default_factory=ImagesConfig)
-    """What images are made into."""
+    """How images become pixels."""
     train_on: Literal["all", "normal"] = "all"
-    """normal: no image is trained on whose label is not among `normal`."""
+    """normal: train only on images whose label is in `normal`."""
     normal: list[str] = Field(default_factory=list)
     """Labels of normal images; others are anomalies."""
     max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Bad images tolerated: a whole number counts them, a fraction is their share."""
+    """Maximum number (an integer) or share (a fraction) of bad images."""
 
     AFTER_INGEST: ClassVar = ("train_on", "normal")
 
@@ -73,8 +73,8 @@ class ImagesKind(ArrayKind):
             return None
         unknown = [name for name in settings["normal"] if name not in corpus["classes"]]
         if unknown:
-            known = ", ".join(corpus["classes"]) or "none; set data.images.labels"
-            raise UserError(f"data.normal: no image has the label {unknown[0]!r}; there are {known}.")
+            known_labels = ", ".join(corpus["classes"]) or "none; set data.images.labels"
+            raise UserError(f"data.normal: no image has the label {unknown[0]!r}; there are {known_labels}.")
         return [corpus["classes"].index(name) for name in settings["normal"]]
 
     def inputs(self, batch: ArrayBatch, preprocessor: None) -> np.ndarray:

@@ -1,9 +1,8 @@
-"""Images: what a recipe says of them, and how any image becomes uint8 pixels of one size.
+"""Settings of images, and converting any image to uint8 pixels of one size.
 
-An image is turned as its EXIF data says, cut to the square in its middle, and made as large as asked (bicubic, with
-antialiasing). What is transparent is shown on white. Decoders are Pillow's, for PNG, JPEG and WebP alone; of an
-animation the first frame counts. An image whose header says that it has more than MAX_PIXELS pixels is refused before
-it is decoded.
+An image is rotated according to its EXIF data, cropped to the central square, and resized (bicubic, with
+antialiasing). Transparency is rendered on white. Pillow decodes PNG, JPEG and WebP only; of an animation the first
+frame is used. An image with more than MAX_PIXELS pixels in its header is refused before decoding.
 """
 
 from __future__ import annotations
@@ -18,32 +17,32 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_PIXELS = 1 << 26
-MAX_BYTES = 1 << 28  # of a file
+MAX_BYTES = 1 << 28  # maximum file size
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _FORMATS = ("PNG", "JPEG", "WEBP")
-MEAN, STD = 128, 48  # of the values of a standardised image; what lies beyond 0 or 255 is cut off
-MIN_STD = 1.0  # an image with less is of one value, and becomes even
+MEAN, STD = 128, 48  # of the values of a standardised image, which are clipped to 0 … 255
+MIN_STD = 1.0  # an image with less contrast becomes uniform
 
 
 class ImagesConfig(BaseModel):
-    """What images are made into."""
+    """How images become pixels."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     size: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Pixels of a side, after images were cut to squares; without it they stay as they are and have one size."""
+    """Side in pixels of the square that images are resized to; without it, images must all have the same size."""
     channels: Literal[1, 3] = 1
     """1: grey, 3: red, green and blue."""
     labels: Literal["folder", "none"] = "folder"
-    """Class of an image: the name of its folder (of IDX and NumPy files: their labels), or none."""
+    """Class of an image: the name of its folder (for IDX and NumPy files, their labels), or none."""
     patch: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Cut every image into squares of so many pixels a side, beside and below each other; the rest is left out."""
+    """Cut every image into a grid of squares with this side in pixels; the remainder is dropped."""
     standardise: bool = False
-    """Give the values of every image the same mean and deviation, so that light and contrast tell nothing."""
+    """Give the values of every image the same mean and standard deviation, to remove brightness and contrast."""
 
 
 class DecodedImage(NamedTuple):
-    """One image: uint8 [C, H, W], its class, and where it stands (file and number, from 1)."""
+    """One image: uint8 [C, H, W], its class, and its location (file and position, from 1)."""
 
     pixels: np.ndarray
     label: str | None
@@ -52,14 +51,14 @@ class DecodedImage(NamedTuple):
 
 
 class BadImageError(ValueError):
-    """What keeps an image from being used, as a reason."""
+    """An image cannot be used; the message is the reason of the reject."""
 
 
 def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
-    """uint8 [C, H, W] of a file's bytes. Raises `BadImageError`."""
+    """uint8 [C, H, W] decoded from a file's bytes. Raises `BadImageError`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's about size and metadata: the size is looked at below
+            warnings.simplefilter("ignore")  # Pillow warns about size and metadata; the size is checked below
             with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
@@ -75,13 +74,13 @@ def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
         raise BadImageError("not a PNG, JPEG or WebP image") from None
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise anything for damaged bytes, and bytes are all they were given
+    except Exception as error:  # decoders raise all kinds of exceptions for damaged bytes, their only input
         raise BadImageError(f"damaged image: {error or type(error).__name__}") from error
 
 
 def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
-    """uint8 [C, H, W] of an image of any mode and size."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel, which Pillow would cut off at 255
+    """uint8 [C, H, W] from an image of any mode and size."""
+    if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits, which Pillow would clip to 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -90,7 +89,9 @@ def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
     if config.size is not None and image.size != (config.size, config.size):
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))  # by itself: resize's box looks beyond its edges
+        image = image.crop(
+            (left, top, left + side, top + side)
+        )  # a separate step: resize(box=…) samples beyond the box
         image = image.resize((config.size, config.size), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)
     pixels = pixels[None] if config.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -98,14 +99,14 @@ def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
 
 
 def standardised(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [C, H, W] of mean MEAN and deviation STD, all values taken together, from such ones."""
+    """uint8 [C, H, W] scaled to mean MEAN and deviation STD over all values."""
     values = pixels.astype(np.float64)
     away = (values - values.mean()) / max(values.std(), MIN_STD)
     return np.rint(np.clip(MEAN + STD * away, 0, 255)).astype(np.uint8)
 
 
 def patches(image: DecodedImage, side: int) -> Iterator[DecodedImage]:
-    """The squares of an image, row by row. Raises `BadImageError` where there is none."""
+    """The squares of an image, row by row. Raises `BadImageError` if it is too small for one."""
     _, height, width = image.pixels.shape
     if min(height, width) < side:
         raise BadImageError(f"is {height} × {width} pixels, smaller than data.images.patch {side}")
@@ -116,10 +117,10 @@ def patches(image: DecodedImage, side: int) -> Iterator[DecodedImage]:
 
 
 def fitted_array(pixels: np.ndarray, config: ImagesConfig) -> np.ndarray:
-    """uint8 [C, H, W] of a uint8 array [H, W] or [H, W, 1 | 3]."""
+    """uint8 [C, H, W] from a uint8 array [H, W] or [H, W, 1 | 3]."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     side = config.size
     if pixels.ndim == 2 and config.channels == 1 and (side is None or pixels.shape == (side, side)):
-        return standardised(pixels[None]) if config.standardise else pixels[None]  # most arrays are as they are wanted
+        return standardised(pixels[None]) if config.standardise else pixels[None]  # the common case: no conversion
     return fitted(Image.fromarray(np.ascontiguousarray(pixels)), config)

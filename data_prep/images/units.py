@@ -1,4 +1,4 @@
-"""Images as units of a corpus: a run of image files, or a file of many, decoded once."""
+"""Images as units of a corpus: a run of image files, or a file with many images, decoded once."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def _idx(name: str) -> re.Match[str] | None:
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
-    """The files of each unit: runs of images, and each file of many with the labels beside it.
+    """The files of each unit: runs of image files, and each file with many images, along with its labels.
 
-    A run ends where the name of an image says so, the likelier the larger its file is, so that an image that comes
-    between others changes the run that it falls into, and no other.
+    A run ends after an image with a probability that grows with its file size, drawn from a hash of its name, so that
+    adding an image changes only the run that it falls into.
     """
     labels = {_stem(file.name): file for file in files if _IDX_LABELS.search(file.name)}
     run: list[SourceFile] = []
@@ -92,19 +92,19 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
 
 
 def _stem(path: str) -> str:
-    """What the names of an IDX file of images and of its labels share."""
+    """The part that the names of an IDX file of images and of its labels have in common."""
     folder, _, name = path.rpartition("/")
     name = re.sub("images|labels", "", name)
     return f"{folder}/{re.sub(r'idx[13]-ubyte(?:[.]gz)?$', '', name)}"
 
 
 def asks(config: ImagesConfig, package: str | None) -> list[Any]:
-    """What `read` does with a file depends on."""
+    """The values that the result of `read` depends on, besides the file."""
     return ["images", config.model_dump(mode="json")]
 
 
 def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
-    """Decode the images of a unit; says how large the first one is."""
+    """Decode the images of a unit; the summary has the size of the first one."""
     tally, shape = Tally(), None
     number = {file.name: place for place, file in enumerate(unit.files)}
     waiting: list[DecodedImage] = []
@@ -130,7 +130,7 @@ def agree(config: ImagesConfig, units: Sequence[Unit], read: Sequence[dict[str, 
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
-    """Keep the images of the one shape; says what came of it."""
+    """Keep the images of the agreed shape and reject the others; returns a summary."""
     return write_cast(folder, [file.name for file in unit.files], _cast(unit, agreed["shape"], read_folder))
 
 
@@ -173,8 +173,8 @@ def _as_batch(images: list[DecodedImage], number: dict[str, int]) -> pa.RecordBa
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def whole(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[DecodedImage | Reject]:
-    """All images of a source, of any sizes, one in memory at a time."""
+def all_images(source: SourceConfig, config: ImagesConfig, downloads: Path) -> Iterator[DecodedImage | Reject]:
+    """All images of a source, of any size, one in memory at a time."""
     for files in group(listed(source, accepts(config), downloads)):
         yield from _images_of(files, source.package, config)
 
@@ -187,7 +187,7 @@ def _images_of(
 
 
 def _cut(images_read: Iterable[DecodedImage | Reject], side: int | None) -> Iterator[DecodedImage | Reject]:
-    """The images of a file, or their patches; the position of these is their number."""
+    """The images of a file, or their patches, which are numbered in order."""
     position = 0
     for image in images_read:
         if side is None or isinstance(image, Reject):
@@ -203,7 +203,9 @@ def _cut(images_read: Iterable[DecodedImage | Reject], side: int | None) -> Iter
 
 def images(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The images of a file, or their patches. UserError if it changes while it is read."""
-    return _cut(watched(file, _image(file, config) if _is_image(file.name) else _many(file, config)), config.patch)
+    return _cut(
+        watched(file, _image(file, config) if _is_image(file.name) else _array_images(file, config)), config.patch
+    )
 
 
 def _of_package(name: str, file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage]:
@@ -229,7 +231,7 @@ def _image(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Re
             yield Reject(file.name, 1, first_line(problem))
 
 
-def _many(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
+def _array_images(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The images of an IDX or NumPy file."""
     for part in (file, file.beside):
         if part is not None:

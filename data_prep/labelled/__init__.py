@@ -1,1 +1,1 @@
-"""Labelled sets for downstream jobs, read from packages and files."""
+"""Labelled data sets for downstream jobs, read from packages and files."""

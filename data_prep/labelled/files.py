@@ -5,9 +5,9 @@ A file is `.jsonl`, `.jsonl.gz` or `.tsv` (a header line, then tab-separated col
     {"text": "…", "text_pair": "…", "label": "…"}        classification; text_pair is optional
     {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv separated by spaces
 
-and may say {"split": "train" | "validation" | "test"}: all rows do, or none. Without it, rows are
-split by a keyed hash of what they say, so equal rows are in one split and the order of lines does
-not matter. Unlike documents, which are many, a bad row here is an error at once.
+and may have {"split": "train" | "validation" | "test"}, in all rows or none. Without it, rows are
+split by a keyed hash of their contents, so equal rows are in one split and the order of lines does
+not matter. Unlike in a corpus, a single bad row is an error.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class LabelledConfig(BaseModel):
     path: str | None = None
     """A file of the user's; `~` is the home folder."""
     split: SplitConfig = SplitConfig(validation=0.1, test=0.1)
-    """Shares held out where the data does not say. (Sets of a corpus have the corpus's splits.)"""
+    """Shares held out if the data has no splits. (Sets derived from a corpus use the splits of the corpus.)"""
     seed: int = 0
-    """Of the split, and of where windows are cut."""
+    """Seed of the split, and of where windows are cut."""
     licence: str | None = None
     """Licence of the user's own file, for the records."""
 
@@ -57,16 +57,16 @@ class LabelledConfig(BaseModel):
         if self.name is not None and self.name not in REGISTERED:
             near = difflib.get_close_matches(self.name, REGISTERED, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            known = ", ".join(REGISTERED)
-            raise ValueError(f"no labelled data is called {self.name!r}, registered are {known}{hint}")
+            registered_names = ", ".join(REGISTERED)
+            raise ValueError(f"no labelled data is called {self.name!r}, registered are {registered_names}{hint}")
         return self
 
 
 def load(config: LabelledConfig, downloads: Path, corpus: Path | None = None) -> Labelled:
     """The data set that a config names.
 
-    downloads: where packages are kept. corpus: folder of the corpus that some registered sets are
-    derived from. Raises `UserError` with file, line, what was found and what is expected.
+    downloads: folder of packages. corpus: folder of the corpus that some registered sets are derived
+    from. Raises `UserError` with file and line, and what was found and expected.
     """
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
@@ -106,13 +106,13 @@ def _where(path: Path, line: int) -> str:
 
 
 def _in_order(label: str) -> tuple[bool, int, str]:
-    """Whole numbers by value, before everything else by spelling."""
+    """Sort key: integers by value, then everything else by spelling."""
     is_number = label.removeprefix("-").isdecimal()
     return (not is_number, int(label) if is_number else 0, label)
 
 
 def _splits(path: Path, rows: list[tuple[int, dict[str, Any]]], config: LabelledConfig) -> list[str]:
-    """The split of each row: as the rows say, or by their content."""
+    """The split of each row: as stated in the rows, or by their contents."""
     stated = ["split" in row for _, row in rows]
     if any(stated):
         for line, row in rows:

@@ -1,7 +1,7 @@
 """Labelled data sets that are registered by name, each derived from a corpus or a package.
 
     sotu-punctuation  the words of speeches without case and punctuation; tag: the mark after each
-    sotu-era          passages of speeches; label: when they were given
+    sotu-era          passages of speeches; label: their era
     brown-pos         sentences of the Brown corpus; tag: the part of speech of each word
 
 All are split by document, so that no speech or text is in two splits.
@@ -54,7 +54,7 @@ class Labelled:
 
 MARKS = ["O", "COMMA", "PERIOD", "QUESTION"]
 _O, _COMMA, _PERIOD, _QUESTION = range(4)
-_WINDOW = (15, 25)  # fewest and most words of a window
+_WINDOW = (15, 25)  # minimum and maximum words of a window
 _AROUND_WORDS = "\"'“”‘’()[]{}«»….,;:?!—–-•*_|/\\"
 _REMARK = re.compile(r"\[[^\]]*\]")
 _DASH = re.compile(r"(—|--+)")
@@ -67,7 +67,7 @@ def words_and_marks(sentence: str) -> list[tuple[str, int]]:
 
     A period, exclamation mark or semicolon is PERIOD, a comma, colon or dash COMMA (Tilk and Alumäe
     2016, https://github.com/ottokart/punctuator2). A dot inside a sentence belongs to its word
-    ("mr", "u.s"). Nothing is given for what is not a sentence: headings, the names of speakers.
+    ("mr", "u.s"). Empty for text that is not a sentence: headings, the names of speakers.
     """
     sentence = _REMARK.sub(" ", sentence).strip()
     if not _FINISHED.search(sentence) or sentence.isupper() or _SPEAKER.match(sentence):
@@ -77,7 +77,7 @@ def words_and_marks(sentence: str) -> list[tuple[str, int]]:
     if _DASH.search(sentence):
         pieces = [piece for token in pieces for piece in _DASH.split(token) if piece]
     for number, piece in enumerate(pieces):
-        if piece.isalnum():  # most are: nothing follows it
+        if piece.isalnum():  # the common case: no mark follows
             words.append((piece.lower(), _O))
             continue
         word = piece.strip(_AROUND_WORDS)
@@ -91,7 +91,7 @@ def words_and_marks(sentence: str) -> list[tuple[str, int]]:
 
 
 def _mark(after: str, last: bool, alone: bool) -> int:
-    """The mark that the characters after a word (`alone`: between words) amount to."""
+    """The mark for the characters after a word (`alone`: between words)."""
     if "?" in after:
         return _QUESTION
     if "!" in after or ";" in after:
@@ -106,7 +106,7 @@ def _mark(after: str, last: bool, alone: bool) -> int:
 
 def _punctuation(corpus: Corpus, seed: int) -> Iterator[Example]:
     low, high = _WINDOW
-    known: dict[str, str] = {}  # one string object per word, not per occurrence
+    interned: dict[str, str] = {}  # one string object per word, not per occurrence
     for document in corpus.documents:
         pairs = [pair for sentence in document.sentences for pair in words_and_marks(sentence)]
         draws = Draws(key(seed, "punctuation windows", document.name), 0, 0)
@@ -116,13 +116,13 @@ def _punctuation(corpus: Corpus, seed: int) -> Iterator[Example]:
             start, end = end, end + length
             window = pairs[start:end]
             if len(window) >= low:
-                words = tuple(known.setdefault(word, word) for word, _ in window)
+                words = tuple(interned.setdefault(word, word) for word, _ in window)
                 yield Example(words=words, tags=tuple(mark for _, mark in window))
 
 
 # ---------------------------------------------------------------- eras
 
-# The Civil War, the turn of the century and the end of the Second World War part them.
+# Eras are separated by the Civil War, the turn of the century and the end of the Second World War.
 ERAS = {"1790-1860": 1860, "1861-1900": 1900, "1901-1945": 1945, "1946-": 9999}
 _PASSAGE = 60  # words
 
@@ -189,7 +189,7 @@ def universal_tag(tag: str) -> str:
 
 
 class _PosOf(dict[str, int]):
-    """The number of the universal tag of each of Brown's tags, worked out once."""
+    """Index of the universal tag of each of Brown's tags, computed once."""
 
     def __missing__(self, tag: str) -> int:
         self[tag] = POS.index(universal_tag(tag))

@@ -1,16 +1,16 @@
-"""Rows on disk: Arrow files, memory-mapped, read without copying, with a digest for every byte.
+"""Shard format: rows in memory-mapped Arrow files, read without copying, with digests of all bytes.
 
     folder/
       shard-00000.arrow   Arrow IPC file: head (magic, schema) · record batches · tail (footer)
-      shard-00000.json    where its head, batches and tail lie, and their digests
+      shard-00000.json    offsets and digests of its head, batches and tail
       shard-00001.arrow   …
-      index.json          written last: what the files hold, the digest of each shard's JSON
+      index.json          written last: contents of the files, digest of each shard's JSON
 
-Opening reads the index alone, a line for each shard, so that a million shards are no trouble.
+Opening reads only the index, one line per shard, so that it is fast even for a million shards.
 
-The files are a pure function of the rows: how `write` was called does not show. A record batch is
-checked against its digest when it is first touched; a flipped byte, a short or a missing file is
-named, never trained on. (Arrow's own validation passes about half of all single flipped bytes.)
+The files are a pure function of the rows, independent of the calls of `write`. The digest of a
+record batch is checked on first access; a flipped byte or a truncated or missing file is reported and
+never trained on. (Arrow's own validation accepts about half of all single flipped bytes.)
 
 A Ragged column is stored as LargeList (layout "ragged"), or as FixedSizeList where all rows have
 one length (layout "blocks"); items with axes of their own, in a row or one to a row, as Arrow's
@@ -38,14 +38,14 @@ from data_prep.shards.rows import Ragged, Rows, concat, network_input, num_rows,
 
 FORMAT = 3
 INDEX = "index.json"
-MAGIC = b"ARROW1\0\0"  # what an Arrow file begins with; the schema message follows
-OPEN_BATCHES = 4096  # views a reader keeps at hand; their data stays in the page cache
+MAGIC = b"ARROW1\0\0"  # at the start of an Arrow file; the schema message follows
+OPEN_BATCHES = 4096  # views that a reader caches; their data stays in the page cache
 
 Layout = Literal["blocks", "ragged"]
 
 
 class ShardDamaged(UserError):  # noqa: N818 - says what happened, as UserError's kin do
-    """A stored shard is not what was written."""
+    """A stored shard is damaged."""
 
 
 def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array:
@@ -66,7 +66,7 @@ def to_arrow(column: Ragged | np.ndarray, name: str, layout: Layout) -> pa.Array
 
 
 def from_arrow(array: pa.Array) -> Ragged | np.ndarray:
-    """The column back, as views of Arrow's buffers (read-only)."""
+    """The column of an Arrow array, as read-only views of its buffers."""
     if pa.types.is_large_list(array.type):
         offsets = array.offsets.to_numpy(zero_copy_only=True)
         return Ragged(_items_from_arrow(array.values), offsets)
@@ -95,7 +95,7 @@ def _items_from_arrow(array: pa.Array) -> np.ndarray:
 
 
 class Part(NamedTuple):
-    """A stretch of a shard's bytes that has a digest."""
+    """A range of a shard's bytes with a digest."""
 
     start: int
     end: int
@@ -103,11 +103,11 @@ class Part(NamedTuple):
 
 
 class ShardWriter:
-    """Writes rows to a folder: `write` as often as wanted, then `close`, which makes it readable.
+    """Writes rows to a folder: call `write` any number of times, then `close`, which makes it readable.
 
     rows_per_shard, rows_per_batch: rows of a file, and of a record batch (the unit of digests and
-    of reading); the last ones may be shorter. Memory: about one record batch beyond what one call
-    of `write` brings.
+    of reading); the last ones may be shorter. Memory: about one record batch besides the rows of one
+    call of `write`.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ShardWriter:
         self._bounds: list[int] = []  # of the parts of the shard being written: head, batches
 
     def write(self, rows: Rows) -> None:
-        """Append rows. ValueError where columns or types differ from the first ones written."""
+        """Append rows. ValueError if columns or types differ from those of earlier rows."""
         count = num_rows(rows)
         if count == 0:
             return
@@ -151,7 +151,7 @@ class ShardWriter:
             self._drain(everything=False)
 
     def close(self, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Write what is left and the index, with `extra` (JSON) in it. Returns the index."""
+        """Write the remaining rows and the index, which includes `extra` (JSON). Returns the index."""
         self._drain(everything=True)
         self._end_shard()
         columns = {field.name: str(field.type) for field in self._schema or ()}
@@ -162,7 +162,7 @@ class ShardWriter:
         return index
 
     def _wanted(self) -> int:
-        """Rows of the next record batch: no batch crosses the end of its shard."""
+        """Number of rows of the next record batch: batches do not cross the ends of shards."""
         return min(self.rows_per_batch, self.rows_per_shard - self._rows % self.rows_per_shard)
 
     def _drain(self, everything: bool) -> None:
@@ -213,7 +213,7 @@ class ShardWriter:
 
 
 def _type_of(column: Ragged | np.ndarray) -> str:
-    """As it is compared and told: what rows of a column are made of."""
+    """The type of a column's rows as text, for comparison and messages."""
     values = column.values if isinstance(column, Ragged) else column
     dtype = np.dtype(np.uint8) if values.dtype == bool else values.dtype
     run = "run of " if isinstance(column, Ragged) else ""
@@ -221,13 +221,13 @@ def _type_of(column: Ragged | np.ndarray) -> str:
 
 
 def _num_items(rows: Rows) -> int:
-    """Tokens or frames that the rows hold together; 0 where a row is one array."""
+    """Total number of tokens or frames in the rows; 0 if each row is a single array."""
     column = network_input(rows) if "seen" in rows or "input" in rows else None
     return len(column.values) if isinstance(column, Ragged) else 0
 
 
 def join(folder: Path, pieces: Sequence[Path], extra: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Make shards in `folder` of finished ones in `pieces`, whose files move there, one after another."""
+    """Concatenate the finished shards of `pieces` in `folder`, by moving their files. Returns the index."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     indices = [Shards(piece).index for piece in pieces]
@@ -252,11 +252,11 @@ def _parts_file(folder: Path, shard: str) -> Path:
 
 
 class Shards:
-    """Rows read from a folder that `ShardWriter` finished.
+    """Reader for a folder that `ShardWriter` finished.
 
-    `artifact` is what the advice in an error names for deletion (default: the folder). Opening
-    reads the index alone. Can be pickled; each process maps and checks for itself. UserError
-    where the folder holds no index.
+    `artifact` is the name that error messages suggest to delete (default: the folder). Opening reads
+    only the index. Can be pickled; each process maps and checks files itself. UserError if the folder
+    has no index.
     """
 
     def __init__(self, folder: Path, artifact: str = "") -> None:
@@ -275,7 +275,7 @@ class Shards:
                 f"delete the artifact {self.artifact} and run again"
             )
         self.rows: int = self.index["rows"]
-        self.items: int = self.index["items"]  # tokens or frames of all rows; 0 where a row is no run
+        self.items: int = self.index["items"]  # tokens or frames of all rows; 0 if rows are single arrays
         self.columns: dict[str, str] = self.index["columns"]
         self.extra: dict[str, Any] = self.index["extra"]
         rows = np.array([shard["rows"] for shard in self.index["shards"]], np.int64)
@@ -325,10 +325,9 @@ class Shards:
         return f"record batch {place}, rows {self._starts[number]}–{self._starts[number + 1] - 1} of the data"
 
     def read(self, index: ArrayLike) -> Rows:
-        """The rows `index` [R] asks for, in that order, repeats allowed; else IndexError.
+        """The rows with the indices `index` [R], in that order; repeats are allowed. IndexError if out of range.
 
-        Copies only what is asked for, except that consecutive rows of one record batch are not
-        copied (read-only).
+        Copies only these rows; consecutive rows of one record batch are read-only views.
         """
         index = np.asarray(index, np.int64)
         if not len(index):
@@ -350,9 +349,9 @@ class Shards:
         return take(concat(parts), back)
 
     def lengths(self, index: ArrayLike) -> np.ndarray:
-        """[R] int64: items of the rows `index` [R]. Of what they hold only the offsets are read.
+        """[R] int64: numbers of items of the rows `index` [R]; reads only offsets.
 
-        ValueError where a row is no run of items.
+        ValueError if rows are not sequences of items.
         """
         index = np.asarray(index, np.int64)
         number = np.searchsorted(self._starts, index, side="right") - 1
@@ -367,7 +366,7 @@ class Shards:
         return lengths
 
     def verify(self) -> list[str]:
-        """Check every byte of every file: one sentence for each damaged part."""
+        """Check every byte of every file; returns a message for each damaged part."""
         problems = []
         for number in range(len(self.index["shards"])):
             try:
@@ -429,7 +428,7 @@ class Shards:
         return ShardDamaged(f"{self._where(file)} {what}: delete the artifact {self.artifact} and run again")
 
     def _contents(self, name: str) -> bytes | None:
-        """A small file; None if it is not there."""
+        """The contents of a small file; None if it does not exist."""
         path = self.folder / name
         return path.read_bytes() if path.is_file() else None
 

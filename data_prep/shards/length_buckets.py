@@ -1,13 +1,13 @@
-"""Batches of rows of like length, so that little of a batch is padding.
+"""Batches of rows of similar length, to reduce padding.
 
     window of batches ─► its rows, by the order ─► sorted by length ─► cut into batches ─► batches in keyed order
 
-Which rows a window has is decided by the order, and stays: in each epoch every row still comes exactly once. Only which
-of them go together changes. What a batch holds depends on its number alone: not on workers, nor on where one begins.
+The rows of a window are determined by the order, so every row still occurs exactly once per epoch; only the grouping
+into batches changes. The contents of a batch depend only on its number, not on workers or the start of a run.
 
-A window of one corpus lies within one epoch, of which every row is as likely as any other in every place; the batch in
-which one epoch ends and the next begins is as the order has it. In a mixture, whose corpora end at different times,
-windows are as many batches each.
+A window of a single corpus lies within one epoch, in which every row is equally likely at every place; a batch that
+spans two epochs is left as in the order. In a mixture, whose corpora end at different times, all windows have the same
+number of batches.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from data_prep.shards.order import Location, Order, permute
 
 
 class LengthBuckets:
-    """An order, its rows regrouped within windows of batches.
+    """An order whose rows are regrouped within windows of batches.
 
-    lengths: of rows [n] of the corpus with this number, [n]. batch: samples of a step; it is numbers b·batch …
-    (b + 1)·batch - 1. window: batches that are sorted together: O(window · batch) time for each, and memory for the
-    last one.
+    lengths: (index of a corpus, rows [n]) → lengths [n]. batch: samples per step; step b has the samples b·batch …
+    (b + 1)·batch - 1. window: number of batches sorted together, in O(window · batch) time; the last window is cached.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class LengthBuckets:
         return Location(corpus, epoch, row)
 
     def _bounds(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The first batch that windows around each batch may have, and the one behind the last. Both [B]."""
+        """The range [first, end) of the batches that windows around each batch may contain. Both [B]."""
         rows, *others = (corpus.rows for corpus in self.order.corpora)
         if others:
             return np.zeros_like(batch), np.full_like(batch, np.iinfo(np.int64).max)
@@ -64,7 +63,7 @@ class LengthBuckets:
         return -(-epoch * rows // self.batch), (epoch + 1) * rows // self.batch
 
     def _window(self, start: int, count: int) -> Location:
-        """Where the samples of `count` batches from `start` on are, [count · batch] each."""
+        """The locations of the samples of `count` batches from `start` on, [count · batch] each."""
         last, window = self._last
         if last != start:
             window = self.order.locate(np.arange(start * self.batch, (start + count) * self.batch))

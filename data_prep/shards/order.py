@@ -1,16 +1,15 @@
-"""The order in which samples are read: a function from a sample's number to where it is.
+"""The order in which samples are read: a function from a sample's number to its location.
 
-The stream of samples is one sequence numbered from 0. Sample i belongs to a corpus, to one of
-that corpus's epochs, and to a row; `Order.locate` computes the three from i alone, in O(1) memory
-and time, so a run's position in its data is one integer and resuming costs nothing.
+The stream of samples is one sequence numbered from 0. Sample i is a row of a corpus in one of that
+corpus's epochs; `Order.locate` computes all three from i, in O(1) memory and time, so a run's
+position in its data is a single integer and resuming is free.
 
     i ──► cycle of 1,000 slots ──► corpus, its own counter ──► epoch, place ──► row
           (exact quotas, keyed)                                (window, then blocks)
 
-Inside an epoch, rows lie in blocks of consecutive rows. The blocks are put into a keyed order;
-then the rows of each window of blocks are permuted among themselves. So what is read at any time
-lies in a bounded number of blocks (almost sequential for a disk or an object store), and a window
-as large as the data is a full shuffle.
+Within an epoch, blocks of consecutive rows are put into a keyed order; then the rows of each window
+of blocks are permuted. So at any time, reads are limited to a bounded number of blocks (almost
+sequential for a disk or an object store), and a window as large as the data is a full shuffle.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from numpy.typing import ArrayLike
 from data_prep.errors import UserError
 from data_prep.rng import absorb, key
 
-SLOTS = 1000  # in a cycle: mixing weights are exact to one part in this many
+SLOTS = 1000  # per cycle: mixing weights are exact to 1 / SLOTS
 MIN_BITS = np.uint64(6)  # smaller networks do not reach all permutations equally often
-MOST_TABLES = 16  # smallest networks that are computed whole
-ROUNDS = 8  # of the Feistel network; even, so that its halves end where they began
+MOST_TABLES = 16  # maximum number of smallest networks that are tabulated
+ROUNDS = 8  # of the Feistel network; even, so that its halves end up in their original places
 
 
 def bit_length(x: np.ndarray) -> np.ndarray:
@@ -50,11 +49,11 @@ def _feistel(x: np.ndarray, bits: np.ndarray, keys: list[np.ndarray]) -> np.ndar
 
 
 def permute(i: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
-    """Where a keyed permutation of 0 … n-1 sends i: int64. All broadcast; 0 ≤ i < n ≤ 2⁶².
+    """The image of i under a keyed permutation of 0 … n-1: int64. All broadcast; 0 ≤ i < n ≤ 2⁶².
 
-    A Feistel network on the smallest power of two that holds n, repeated until it lands below n
-    (cycle walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4). Under two
-    rounds on average, but many for an n far below the smallest network, which is a table then.
+    A Feistel network on the smallest power of two ≥ n, repeated until the result is below n (cycle
+    walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 4). Less than two
+    rounds on average; if n is far below the size of the smallest network, that network is tabulated.
     """
     i, n, key = np.broadcast_arrays(np.asarray(i, np.int64), np.asarray(n, np.int64), np.asarray(key, np.uint64))
     if not ((i >= 0) & (i < n) & (n <= 1 << 62)).all():
@@ -76,7 +75,7 @@ def permute(i: ArrayLike, n: ArrayLike, key: ArrayLike) -> np.ndarray:
 
 
 def _walked(x: np.ndarray, limit: np.ndarray, networks: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Cycle walking in the smallest networks, each computed whole; `which` of them for each x, by their keys."""
+    """Cycle walking with tables of the smallest networks; `which`: index of the network of each x."""
     size = 1 << int(MIN_BITS)
     key = np.repeat(networks, size)
     everything = np.tile(np.arange(size, dtype=np.uint64), len(networks))
@@ -98,7 +97,7 @@ class OrderCorpus:
 
 
 class Location(NamedTuple):
-    """Where samples are: index of the corpus, its epoch from 0, row in it. Each [B] int64."""
+    """Location of samples: index of the corpus, its epoch from 0, row in it. Each [B] int64."""
 
     corpus: np.ndarray
     epoch: np.ndarray
@@ -128,7 +127,7 @@ def quotas(weights: Sequence[float], slots: int = SLOTS) -> np.ndarray:
 def mixing_weights(rows: Sequence[int], temperature: float) -> list[float]:
     """Shares ∝ rows^temperature. 1 reads all rows equally often, 0 gives all corpora the same share.
 
-    0.3 is what multilingual models raise their small languages with (α in Conneau et al. 2020, "XLM-R", section 3.1).
+    Multilingual models use 0.3 to upsample small languages (α in Conneau et al. 2020, "XLM-R", section 3.1).
     """
     return [float(count) ** temperature for count in rows]
 
@@ -136,9 +135,9 @@ def mixing_weights(rows: Sequence[int], temperature: float) -> list[float]:
 class Order:
     """The stream of samples over one corpus or a weighted mixture.
 
-    block: rows; window: blocks. In any cycle of 1,000 samples each corpus gets exactly its quota,
-    and in each epoch of a corpus every row comes exactly once. UserError where a corpus is empty
-    or two have one name.
+    block: rows per block; window: blocks per window. In every cycle of 1,000 samples each corpus gets
+    exactly its quota, and in each epoch of a corpus every row occurs exactly once. UserError if a
+    corpus is empty or two have the same name.
     """
 
     def __init__(self, corpora: Sequence[OrderCorpus], seed: int, block: int = 64, window: int = 1024) -> None:
@@ -169,7 +168,7 @@ class Order:
         return Location(corpus, epoch, row)
 
     def _slot(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Corpus of each sample, and how many samples that corpus had before it."""
+        """Corpus of each sample, and the number of earlier samples of that corpus."""
         cycles, which = np.unique(samples // SLOTS, return_inverse=True)
         keys = absorb(self._slots_key, cycles)
         owner = np.repeat(np.arange(len(self.corpora)), self.quotas)  # [SLOTS] before the permutation
@@ -188,7 +187,7 @@ class Order:
         window = place // span
         size = np.minimum(span, rows - window * span)
         place = window * span + permute(place - window * span, size, absorb(absorb(keys, 0), window))
-        # The full blocks in keyed order, and the short last one let in at a keyed place among them.
+        # The full blocks in keyed order, with the short last one inserted at a keyed place.
         full, short = divmod(rows, self.block)
         blocks_key = absorb(keys, 1)
         if short:

@@ -1,10 +1,10 @@
-"""Shards that lie in an object store, read a record batch at a time through a bounded cache on this machine.
+"""Shards in an object store, read by record batch through a bounded local cache.
 
-A training process touches the batches of its window and no others, so it neither waits for terabytes nor needs the
-disk for them. A batch is fetched by its range of bytes, checked against its digest, and kept in a file called by that
-digest; where the cache is full, what was not used for longest goes. Processes of a machine share it.
+A training process reads only the batches of its window, so it does not need to download all shards first. A batch is
+fetched by its byte range, checked against its digest, and cached in a file named by that digest; if the cache is full,
+the least recently used files are removed. The processes of a machine share the cache.
 
-Choose `order.block` no smaller than a record batch (1,024 rows), or most of what is fetched is not asked for.
+Choose `order.block` no smaller than a record batch (1,024 rows), or most of the fetched data is not used.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from data_prep.shards.rows import Rows
 from data_prep.sources.files import below, is_remote, local_path, open_file, shown, stamp
 
 CACHE_BYTES = 64 << 30
-_AT_ONCE = 16  # requests: each waits some tens of milliseconds
+_AT_ONCE = 16  # concurrent requests; the latency of each is tens of milliseconds
 _UNFINISHED, _UNFINISHED_SECONDS = ".fetched-", 3600.0
-_KEPT = 0.9  # share of the cache that is left when it was full
+_KEPT = 0.9  # share of a full cache that is kept when it is tidied
 
 
 def open_shards(folder: str | Path, cache: Path, limit: int = CACHE_BYTES, artifact: str = "") -> Shards:
-    """Shards in a folder here, or at a URI that `pyarrow.fs` opens; `cache` is for the latter."""
+    """Open shards in a local folder or at a URI of `pyarrow.fs`, which are cached in `cache`, up to `limit` bytes."""
     if is_remote(str(folder)):
         return RemoteShards(str(folder), Cache(cache, limit), artifact)
     return Shards(local_path(str(folder)), artifact)
 
 
 class Cache:
-    """Bytes by their digests, in a folder of not much more than `limit` bytes."""
+    """Cache of bytes by digest, in a folder of not much more than `limit` bytes."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = Path(folder), limit
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._fresh = 0  # bytes that this process added since it last looked
+        self._fresh = 0  # bytes that this process added since the last tidying
         self._tidy()
 
     def get(self, digest: str, fetch: Callable[[], bytes]) -> memoryview:
-        """What has this digest: mapped if it is there, else what `fetch` gets. Not checked."""
+        """The memory-mapped bytes with this digest; on a miss, stores the result of `fetch`. Not verified."""
         path = self.folder / digest
         with suppress(OSError):
             os.utime(path)
@@ -68,7 +68,7 @@ class Cache:
         (self.folder / digest).unlink(missing_ok=True)
 
     def _tidy(self) -> None:
-        """Remove what was not used for longest, if there is too much. A file that is mapped stays readable."""
+        """If the cache is too large, remove the least recently used files. Mapped files stay readable."""
         files = []
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):
@@ -86,7 +86,7 @@ class Cache:
 
 
 class RemoteShards(Shards):
-    """See `Shards`. `uri` is their folder."""
+    """Like `Shards`, for a folder at `uri`."""
 
     def __init__(self, uri: str, cache: Cache, artifact: str = "") -> None:
         self.uri, self.cache = uri, cache
@@ -97,7 +97,7 @@ class RemoteShards(Shards):
         return RemoteShards, (self.uri, self.cache, self.artifact)
 
     def read(self, index: ArrayLike) -> Rows:
-        """As `Shards.read`; batches that are not here yet are fetched at once."""
+        """As `Shards.read`; missing batches are fetched concurrently."""
         index = np.asarray(index, np.int64)
         numbers = np.unique(np.searchsorted(self._starts, index, side="right") - 1)
         missing = [n for n in numbers.tolist() if 0 <= n < self.num_batches and n not in self._views]
@@ -127,7 +127,7 @@ class RemoteShards(Shards):
         return self._schemas[shard]
 
     def _part(self, shard: int, part: Part, name: str) -> memoryview:
-        """A stretch of a shard, checked: where the cache's copy is damaged, the store is asked again."""
+        """A range of a shard, verified; if the cached copy is damaged, it is fetched again."""
         data = self.cache.get(part.digest, lambda: self._range(shard, part))
         if digest(data) != part.digest:
             self.cache.drop(part.digest)

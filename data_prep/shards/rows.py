@@ -1,19 +1,19 @@
-"""What flows between composing, corrupting, storing and loading: a batch of rows, as columns.
+"""Batches of rows as columns, which are passed between composing, corrupting, storing and loading.
 
-A batch is a dict from column name to column. A column is either `Ragged` (a run of items per row:
-token ids, segments, frames) or a plain array whose first axis is the row (labels, document numbers).
-Nothing here knows what the values mean, except `Specials`, which names the token ids that are not
-text.
+A batch is a dict from column name to column. A column is either `Ragged` (a sequence of items per
+row: token ids, segments, frames) or a plain array whose first axis is the row (labels, document
+numbers). This module is independent of the meaning of values, except for `Specials`, the token ids
+that are not text.
 
     input           Ragged or [R, …]       x, the example (and x″ where that is the clean example): ids (uint16 or
                                            uint32), values, frames
-    seen            like input             x′, what the network sees; where there is none, it sees `input`
-    target_positions, target_ids           x″, sparse: Ragged uint16, rising, and dtype of `input`. `input` may be
-                                           left out beside them: `seen` with the targets put back
-    target_tokens   Ragged                 x″, a sequence of its own
+    seen            like input             x′, what the network sees; without it, the network sees `input`
+    target_positions, target_ids           x″, sparse: Ragged uint16, ascending, and dtype of `input`. `input` may
+                                           be absent then: it is `seen` with the targets put back
+    target_tokens   Ragged                 x″, a separate sequence
     segment         Ragged uint8           0 in [CLS] A [SEP], 1 in B [SEP]
     word_start      Ragged uint8           1 at a word's first piece and at specials, else 0
-    sequence        Ragged, any integers   where a row holds several sequences: which one
+    sequence        Ragged, any integers   if a row has several sequences: which one
     label           ndarray uint8          NSP: 1 = random; SOP: 1 = swapped
     document        ndarray uint32         number of the document that the row comes from
 """
@@ -33,10 +33,10 @@ from data_prep.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """Rows of unequal lengths in one flat array: row r is `values[offsets[r]:offsets[r + 1]]`.
+    """Rows of different lengths in one flat array: row r is `values[offsets[r]:offsets[r + 1]]`.
 
-    values: [N, *item], any dtype; items are scalars, frames, vectors, patches. offsets: [R + 1] int64, rising from 0
-    to N.
+    values: [N, *item], any dtype; items are scalars, frames, vectors, patches. offsets: [R + 1] int64, ascending from
+    0 to N.
     """
 
     values: np.ndarray
@@ -50,7 +50,7 @@ class Ragged:
 
     @staticmethod
     def from_rows(rows: Iterable[ArrayLike], dtype: DTypeLike | None = None, item: Sequence[int] = ()) -> Ragged:
-        """Rows [length, *item], one after another; `dtype` and `item` are needed where no row tells them."""
+        """From rows [length, *item]; `dtype` and `item` are needed if they do not follow from the rows."""
         arrays = [np.asarray(row, dtype) for row in rows]
         arrays = [array.reshape(0, *item) if not array.size else array for array in arrays] if item else arrays
         values = np.concatenate(arrays) if arrays else np.empty((0, *item), dtype)
@@ -74,7 +74,7 @@ class Ragged:
 
     @property
     def item(self) -> tuple[int, ...]:
-        """The shape of an item: () of scalars."""
+        """The shape of an item: () for scalars."""
         return self.values.shape[1:]
 
     @property
@@ -92,7 +92,7 @@ class Ragged:
         return Ragged(self.values[first:last], self.offsets[start : stop + 1] - first)
 
     def take(self, rows: ArrayLike) -> Ragged:
-        """The rows asked for, in that order, repeats allowed; consecutive rows are not copied."""
+        """The rows with these indices, in the given order; repeats are allowed. Consecutive rows are not copied."""
         rows = np.asarray(rows, np.int64)
         if len(rows) and rows[0] >= 0 and bool((np.diff(rows) == 1).all()):
             return self.slice(int(rows[0]), int(rows[-1]) + 1)
@@ -110,9 +110,9 @@ class Ragged:
         return np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
 
     def pad(self, width: int, fill: int | float) -> np.ndarray:
-        """[R, width, *item], filled up with `fill` on the right; a view where every row is that wide.
+        """[R, width, *item], padded with `fill` on the right; a view if every row has that width.
 
-        Raises ValueError where a row is longer: cutting is the caller's decision.
+        Raises ValueError if a row is longer: truncation is left to the caller.
         """
         lengths = self.lengths
         if (lengths == width).all():
@@ -128,7 +128,7 @@ Rows: TypeAlias = dict[str, Ragged | np.ndarray]
 
 
 def offsets_of(lengths: ArrayLike) -> np.ndarray:
-    """[R + 1] int64: where each of R consecutive runs begins, and the end of the last."""
+    """[R + 1] int64: the start of each of R consecutive runs of `lengths`, and the end of the last."""
     lengths = np.asarray(lengths, np.int64)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -144,7 +144,7 @@ def ragged(rows: Rows, name: str) -> Ragged:
 
 
 def num_rows(rows: Rows) -> int:
-    """How many rows the batch has; ValueError where its columns disagree."""
+    """Number of rows of the batch; ValueError if its columns disagree."""
     counts = {name: len(column) for name, column in rows.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"columns of one batch differ in their number of rows: {counts}")
@@ -152,18 +152,18 @@ def num_rows(rows: Rows) -> int:
 
 
 def network_input(rows: Rows) -> Ragged | np.ndarray:
-    """What the network sees of the rows: x′ if they are corrupted, else x."""
+    """The input of the network: x′ if the rows are corrupted, else x."""
     return rows["seen"] if "seen" in rows else rows["input"]
 
 
 def take(rows: Rows, index: ArrayLike) -> Rows:
-    """The rows asked for, in the order asked."""
+    """The rows with these indices, in the given order."""
     index = np.asarray(index, np.int64)
     return {name: column.take(index) if isinstance(column, Ragged) else column[index] for name, column in rows.items()}
 
 
 def concat(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, one after another; ValueError where their columns differ."""
+    """The rows of all parts, one after another; ValueError if their columns differ."""
     names = {tuple(sorted(part)) for part in parts}
     if len(names) > 1:
         raise ValueError(f"batches with different columns cannot be joined: {sorted(names)}")
@@ -181,18 +181,18 @@ ROLES = ("cls", "sep", "pad", "mask", "unk", "bos", "eos", "decoder_start")
 
 @dataclass(frozen=True, init=False)
 class Specials:
-    """The token ids of a vocabulary that are not text, by their roles.
+    """The token ids of a vocabulary that are not text, by role.
 
-    A tokenizer has some of the `ROLES`; reading one that it lacks (`specials.mask`) raises UserError, `get` gives None.
-    One id may have several roles. `vocabulary` is the number of ids; `all` holds every special id, with a role or
-    without; `sentinels` stand for spans, in the order in which they are used.
+    A tokenizer has some of the `ROLES`; accessing one that it lacks (`specials.mask`) raises UserError, `get` returns
+    None. An id may have several roles. `vocabulary` is the number of ids; `all` contains every special id, with or
+    without a role; `sentinels` stand for spans, in the order of use.
     """
 
     vocabulary: int
     all: frozenset[int]
     sentinels: tuple[int, ...]
     roles: tuple[tuple[str, int], ...]
-    """(role, id) of the roles that are filled, in the order of `ROLES`."""
+    """(role, id) of the available roles, in the order of `ROLES`."""
 
     def __init__(
         self,
@@ -208,8 +208,8 @@ class Specials:
         eos: int | None = None,
         decoder_start: int | None = None,
     ) -> None:
-        given = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
-        roles = tuple((role, int(number)) for role, number in given if number is not None)
+        number_of_role = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
+        roles = tuple((role, int(number)) for role, number in number_of_role if number is not None)
         spans = tuple(map(int, sentinels))
         ids = frozenset(map(int, all)) | {number for _, number in roles} | set(spans)
         if ids and (min(ids) < 0 or max(ids) >= vocabulary):
@@ -218,13 +218,13 @@ class Specials:
             object.__setattr__(self, name, value)
 
     def get(self, role: str) -> int | None:
-        """The id of a role; None where the tokenizer has none."""
+        """The id of a role; None if the tokenizer lacks it."""
         if role not in ROLES:
             raise KeyError(f"{role!r} is no role of a special token: {', '.join(ROLES)}")
         return dict(self.roles).get(role)
 
     def need(self, role: str, what: str = "this recipe") -> int:
-        """The id of a role. UserError, which says `what` needs it, where the tokenizer has none."""
+        """The id of a role. If the tokenizer lacks it, a UserError that `what` needs it."""
         number = self.get(role)
         if number is None:
             raise UserError(
@@ -235,7 +235,7 @@ class Specials:
         return number
 
     def need_sentinels(self, count: int, what: str) -> tuple[int, ...]:
-        """The first `count` sentinels. UserError, which says `what` needs them, where there are fewer."""
+        """The first `count` sentinels. If there are fewer, a UserError that `what` needs them."""
         if len(self.sentinels) < count:
             raise UserError(
                 f"{what} needs {count} sentinels, and this tokenizer has {len(self.sentinels)}: "
@@ -277,17 +277,17 @@ class Specials:
 
     @cached_property
     def is_special(self) -> np.ndarray:
-        """[vocabulary] bool, to be indexed with token ids."""
+        """[vocabulary] bool, indexed by token id."""
         table = np.zeros(self.vocabulary, bool)
         table[sorted(self.all)] = True
         return table
 
     @cached_property
     def ordinary(self) -> np.ndarray:
-        """The ids that are text, rising: what a random token is drawn from."""
+        """The ids that are text, in ascending order; random tokens are drawn from these."""
         return np.flatnonzero(~self.is_special)
 
     @property
     def dtype(self) -> np.dtype:
-        """What token ids are stored as: uint16, or uint32 for vocabularies over 65,535."""
+        """The type for storing token ids: uint16, or uint32 for vocabularies over 65,535."""
         return np.dtype(np.uint16 if self.vocabulary <= 65_535 else np.uint32)

@@ -1,4 +1,4 @@
-"""Names of the streams of random draws that corrupt rows, so that writing, loading and showing draw the same."""
+"""Names of the random streams that corrupt rows, so that writing, loading and display use the same draws."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ LONGER = "longer"  # the split with the longer rows of the last steps
 
 
 def stream_of(split: str, name: str) -> tuple[str, str]:
-    """What keys the draws that corrupt the rows of a split: the stream, and the corpus as the stream calls it.
+    """(stream, corpus) that key the draws that corrupt the rows of a split.
 
     A split is "train", "longer", "validation", or the part of a mixture, as in "train-web".
     """

@@ -1,1 +1,1 @@
-"""Sound: recordings read, made one channel at one rate, and turned into log-mel frames. No network, no training."""
+"""Sound: decoding recordings to one channel at one rate, and log-mel frames. Independent of networks and training."""

@@ -1,6 +1,6 @@
 """Recordings as units of a corpus: runs of files, decoded once into one channel of 16-bit samples at one rate.
 
-WAV files of whole numbers are read by the standard library, which tells truncated ones; others by `soundfile`.
+WAV files of integers are read by the standard library, which detects truncation; others by `soundfile`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _FOLDER, _NONE = "folder", "none"
 
 
 class SoundConfig(Settings):
-    """What recordings are made into, and what their names tell."""
+    """Sample rate of recordings, and how speakers and labels follow from file names."""
 
     rate: int = Field(default=16_000, ge=1000)
     """Samples per second; other rates are resampled."""
     speaker: str = _FOLDER
-    """Who speaks: `folder`, or a regular expression whose first group (or match) in the file's name tells. All files of
-    a speaker are in the same split."""
+    """The speaker: `folder`, or a regular expression whose first group (or match) in the file's name is the speaker.
+    All files of a speaker are in the same split."""
     label: str = _NONE
-    """The class of a recording: `none`, `folder`, or a regular expression as of `speaker`."""
+    """The class of a recording: `none`, `folder`, or a regular expression as for `speaker`."""
 
     @field_validator("speaker", "label")
     @classmethod
@@ -55,7 +55,7 @@ class SoundConfig(Settings):
 
 
 class BadSoundError(Exception):
-    """Why bytes are no recording that can be used."""
+    """A recording cannot be used; the message is the reason of the reject."""
 
 
 def accepts() -> Accepts:
@@ -68,7 +68,7 @@ def _readable(name: str) -> bool:
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
-    """The files of each unit: runs of recordings, which end where the name of a file says so."""
+    """The files of each unit: runs of recordings. A hash of each file's name decides whether a run ends there."""
     run: list[SourceFile] = []
     size = 0
     for file in files:
@@ -83,12 +83,12 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
 
 
 def asks(config: SoundConfig, package: str | None) -> list[Any]:
-    """What `read` does with a file depends on."""
+    """The values that the result of `read` depends on, besides the file."""
     return ["sound", config.model_dump(mode="json")]
 
 
 def read(unit: Unit, config: SoundConfig, folder: Path) -> dict[str, Any]:
-    """Decode the recordings of a unit into rows; their counts."""
+    """Decode the recordings of a unit into rows; returns a summary."""
     written = write_cast(folder, [file.name for file in unit.files], _rows(unit, config))
     num_refused = sum(written["reasons"].values())
     return {**written, "kept": written["rows"], "rows": written["rows"] + num_refused}
@@ -118,7 +118,7 @@ def _rows(unit: Unit, config: SoundConfig) -> Iterator[Cast | Reject]:
 
 
 def told_by(name: str, rule: str) -> str | None:
-    """What a file's name tells by a rule: the folder it lies in, or a group of a regular expression."""
+    """Speaker or label from a file's name: its folder, or a group of a regular expression."""
     if rule == _FOLDER:
         return name.rpartition("/")[0] or None
     match = re.search(rule, name)
@@ -135,7 +135,7 @@ def _waveform(file: SourceFile, rate: int) -> Iterator[np.ndarray | Reject]:
 
 
 def decoded(raw: bytes, rate: int) -> np.ndarray:
-    """int16 [S]: the mean of the channels at `rate`. BadSoundError says why bytes are no recording."""
+    """int16 [S]: the mean of the channels at `rate` samples per second. Raises BadSoundError."""
     if not raw:
         raise BadSoundError("empty file")
     if len(raw) > MAX_BYTES:
@@ -145,7 +145,7 @@ def decoded(raw: bytes, rate: int) -> np.ndarray:
         raise BadSoundError("no sample in it")
     mono = values.mean(1)
     if own_rate != rate:
-        from scipy.signal import resample_poly  # half a second, which recipes of other kinds do not pay
+        from scipy.signal import resample_poly  # imported here because it takes half a second
 
         common = gcd(own_rate, rate)
         mono = resample_poly(mono, rate // common, own_rate // common)
@@ -153,7 +153,7 @@ def decoded(raw: bytes, rate: int) -> np.ndarray:
 
 
 def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
-    """float64 [S, channels] and the rate of a WAV file of whole numbers; None where it is something else."""
+    """float64 [S, channels] and the rate of a WAV file of integers; None for other files."""
     if raw[:4] != b"RIFF" or raw[8:12] != b"WAVE":
         return None
     try:
@@ -173,7 +173,7 @@ def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
         raise BadSoundError(f"damaged WAV file: {error}") from None
     if len(data) < count * width * channels:
         raise BadSoundError("truncated")
-    if width == 1:  # unsigned, unlike all others
+    if width == 1:  # 8-bit samples are unsigned, all others signed
         values = np.frombuffer(data, np.uint8).astype(np.float64) / 128 - 1
     elif width == 3:
         wide = np.zeros((len(data) // 3, 4), np.uint8)

@@ -1,10 +1,10 @@
 """Log-mel frames of a waveform, and the mean and scale of their bands.
 
-    power spectrum of Hann windows (25 ms, every 10 ms) ─► triangles, even on the mel scale ─► natural logarithm
+    power spectrum of Hann windows (25 ms, every 10 ms) ─► triangles, evenly spaced in mel ─► natural logarithm
 
 The definition is that of `torchaudio.transforms.MelSpectrogram(mel_scale="htk", norm=None, center=False)` with the
 logarithm of max(value, 1e-10): mel(f) = 2595 · log₁₀(1 + f / 700), triangles of height 1 in Hz from 0 to half the rate,
-a periodic window, transforms as long as the next power of two.
+a periodic window, FFTs of the next power of two.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from data_prep.errors import UserError
 from data_prep.settings import Settings
 
 FLOOR = 1e-10
-_CHUNK = 4096  # windows that are transformed at a time
+_CHUNK = 4096  # windows per FFT call
 
 
 class FramesConfig(Settings):
-    """What frames are made of a waveform."""
+    """How frames are computed from a waveform."""
 
     bands: int = Field(default=80, ge=1)
     """Mel bands of a frame."""
     window_ms: float = Field(default=25.0, gt=0)
     """Length of the window of a frame, in milliseconds."""
     hop_ms: float = Field(default=10.0, gt=0)
-    """From one frame to the next, in milliseconds."""
+    """Distance from one frame to the next, in milliseconds."""
     length: int = Field(default=1000, ge=8)
-    """Most frames of a row; a longer recording becomes several rows."""
+    """Maximum frames of a row; a longer recording becomes several rows."""
 
     def samples(self, rate: int) -> tuple[int, int]:
-        """Samples of a window and of a hop."""
+        """Numbers of samples of a window and of a hop."""
         return max(1, round(self.window_ms * rate / 1000)), max(1, round(self.hop_ms * rate / 1000))
 
 
@@ -69,20 +69,20 @@ def filterbank(rate: int, size: int, bands: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of each band over training frames; with them, how frames are made."""
+    """Mean and standard deviation of each band over training frames, with the frame rate and row length."""
 
     mean: list[float]
     std: list[float]
     rate: float
     """Frames per second."""
     length: int
-    """Most frames of a row."""
+    """Maximum frames of a row."""
 
     FILE = "scale.json"
 
     @staticmethod
     def fit(parts: Iterable[np.ndarray], rate: float, length: int) -> Scale:
-        """Of the frames [T, bands] of all recordings. UserError where there are none."""
+        """Fit to the frames [T, bands] of all recordings. UserError if there are none."""
         count, total, squares = 0, np.float64(0), np.float64(0)
         for part in parts:
             exact = part.astype(np.float64)
@@ -102,7 +102,7 @@ class Scale:
 
     @staticmethod
     def load(folder: Path) -> Scale:
-        """UserError where the folder holds none."""
+        """The scale that `save` wrote; UserError if there is none."""
         try:
             return Scale(**json.loads((folder / Scale.FILE).read_text()))
         except (OSError, ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Sound: recordings become log-mel frames, with mean and scale of training rows; a speaker is in one split alone.
+"""The kind `sound`: recordings become normalised log-mel frames; each speaker is in only one split.
 
 recordings ─► corpus: waveforms at one rate ─► fit: mean and deviation per band ─► shards: `input` Ragged [N, bands]
 """
@@ -35,16 +35,16 @@ BYTES_PER_SHARD = 1 << 28
 
 
 class SoundData(DataConfig):
-    """Where recordings come from, what they are made into, and which speakers are held out."""
+    """Sources, conversion and splits of recordings."""
 
     kind: Literal["sound"]
-    """What the sources hold."""
+    """Kind of data in the sources."""
     sound: SoundConfig = Field(default_factory=SoundConfig)
     """How recordings are read."""
     frames: FramesConfig = Field(default_factory=FramesConfig)
     """How waveforms become frames."""
     max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Bad recordings tolerated: a whole number counts them, a fraction is their share."""
+    """Maximum number (an integer) or share (a fraction) of bad recordings."""
 
     AFTER_INGEST: ClassVar = ("frames",)
 
@@ -77,9 +77,9 @@ class SoundKind(ArrayKind):
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         progress("measuring the bands", None)
         config, rate = FramesConfig.model_validate(settings["frames"]), settings["rate"]
-        made = (values for _, _, values in framed(ArrayCorpus(corpus, "train"), rate, config))
+        training_frames = (values for _, _, values in framed(ArrayCorpus(corpus, "train"), rate, config))
         _, hop = config.samples(rate)
-        scale = Scale.fit(made, rate / hop, config.length)
+        scale = Scale.fit(training_frames, rate / hop, config.length)
         scale.save(out_dir)
         return {"bands": config.bands, "frames_per_second": scale.rate}
 
@@ -122,25 +122,25 @@ class SoundKind(ArrayKind):
         return summary
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Recordings of each split and class, and how long they are together."""
+        """Numbers of recordings by split and class, and their total duration."""
         stats = columns.of_splits(made_of.corpus)
         for folders in parts.values():
-            for split, made in folders.items():
-                stats["splits"][split] |= {"frames": made["frames"], "seconds": made["seconds"]}
+            for split, folder_summary in folders.items():
+                stats["splits"][split] |= {"frames": folder_summary["frames"], "seconds": folder_summary["seconds"]}
         return stats
 
     def corpus_stats(self, corpus: Path) -> dict[str, Any]:
         return columns.of_splits(corpus)
 
     def statistics(self, counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
-        """Also how long the recordings of each split are."""
-        known, blocks = super().statistics(counts, ingested), []
+        """Adds the total duration of each split."""
+        base_statistics, blocks = super().statistics(counts, ingested), []
         rows = [
             [name, split["frames"], split["seconds"]] for name, split in counts["splits"].items() if "frames" in split
         ]
         if rows:
             blocks.append(Table("durations", "Frames and seconds of each split", ["split", "frames", "seconds"], rows))
-        return Statistics(known.numbers, [*known.blocks, *blocks])
+        return Statistics(base_statistics.numbers, [*base_statistics.blocks, *blocks])
 
     def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
         minutes, bands = shards["seconds"] / 60, shards["shape"][0]
@@ -176,7 +176,7 @@ class SoundKind(ArrayKind):
 
 
 def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(number of the recording, number of its class, float32 [T, bands]) of all recordings of a split."""
+    """(index of the recording, index of its class, float32 [T, bands]) of all recordings of a split."""
     for batch in corpus.batches(ROWS_AT_ONCE):
         waveforms = _runs(batch)
         for place, (row, label) in enumerate(zip(batch.row.tolist(), batch.label.tolist(), strict=True)):
@@ -184,7 +184,7 @@ def framed(corpus: ArrayCorpus, rate: int, config: FramesConfig) -> Iterator[tup
 
 
 def _pieces(values: np.ndarray, length: int) -> list[np.ndarray]:
-    """Runs of near equal length, none over `length`."""
+    """`values` cut into pieces of nearly equal length, at most `length`."""
     return np.array_split(values, -(-len(values) // length))
 
 

@@ -1,4 +1,4 @@
-"""Where bytes lie: files, archives, object stores, packages, and how large ones are cut into parts.
+"""Access to source files: local files, archives, object stores and packages, and cutting large ones into parts.
 
-Knows nothing of what the bytes mean; kinds of data say which names they accept.
+Independent of the contents of files; kinds of data specify which file names they accept.
 """

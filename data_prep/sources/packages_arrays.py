@@ -1,4 +1,4 @@
-"""Packages that hold tables, images and recordings."""
+"""Registered packages with tables, images and recordings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _PHOTOGRAPHS = (
     *("moon.png", "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "rocket.jpg"),
 )
 
-# Of the prompts of a telephone exchange: sha256, bytes, language, licence. The Spanish voice is the English one, so
-# that it would be on two sides of a split by package.
+# Prompts of a telephone exchange: sha256, bytes, language, licence. The Spanish and English prompts have the same
+# speaker, who would be in two splits if the split were by package.
 _VOICES = {
     "en": ("2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d", 18_272_864, "English", "CC-BY-SA-3.0"),
     "fr": ("8d4e1bc32ed5ba7fbda40841ca1825ed20cc6232724a473c90f8bb0e53e6073e", 18_516_060, "French", "CC-BY-SA-3.0"),
@@ -60,7 +60,7 @@ def _voice(code: str) -> Package:
 
 
 def _lines_of_pixels(path: Path, side: int, brightest: int) -> Iterator[Pixels]:
-    """The images of a gzipped CSV file: side² grey values from 0 to `brightest` in a line, then the class."""
+    """The images of a gzipped CSV file, one per line: side² grey values from 0 to `brightest`, then the class."""
     with gzip.open(path, "rt", encoding="ascii") as file:
         for line in file:
             *values, label = line.strip().split(",")
@@ -75,7 +75,7 @@ def _faces(path: Path) -> Iterator[Pixels]:
 
 
 def _photograph(path: Path, names: tuple[str, ...] | None = None) -> Iterator[Pixels]:
-    """The image in a file, if it is one of those named; grey ones are made three equal channels."""
+    """The image in a file, if `names` contains its name; grey images get three equal channels."""
     if names is None or path.name in names:
         with Image.open(path) as image:
             yield Pixels(np.asarray(image.convert("RGB")), path.stem)

@@ -1,7 +1,6 @@
-"""The packages that are registered: which release of which package holds what data, and how its files are read.
+"""Registry of packages with text: their releases, their data, and how to read the files.
 
-Text packages are here, those of tables and images in `data_prep.sources.packages_arrays`;
-`data_prep.sources.packages` fetches them.
+Packages of other kinds are in `data_prep.sources.packages_arrays`; `data_prep.sources.packages` fetches them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 
 
 class Piece(NamedTuple):
-    """One document of a file that holds many: `key` names it there, `line` is where it starts, from 1."""
+    """One document of a file with several: `key` identifies it in the file, `line` (from 1) is where it starts."""
 
     key: str
     line: int
@@ -25,7 +24,7 @@ class Piece(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """One image of a file that holds many: uint8 [H, W], and the name of its class."""
+    """One image of a file with several: uint8 [H, W], and the name of its class."""
 
     pixels: np.ndarray
     label: str
@@ -37,12 +36,12 @@ def _no_meta(folder: Path) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Package:
-    """One release of a package that holds data of one `kind`.
+    """One release of a package with data of one `kind`.
 
-    `members` is a glob inside the unpacked archive. Text: one document per file, or as many as `pieces`
-    finds in its content. `meta` reads what is known about each file (by its stem, or by its whole
-    name where there are pieces), `text` turns the content of a document into plain text.
-    A table: its files have the `layout` of that name. Images: `images` reads a file.
+    `members` is a glob inside the unpacked archive. Text: one document per file, or the documents that
+    `pieces` finds in its content; `meta` reads metadata of each file (by its stem, or by its complete
+    name with `pieces`), and `text` converts the content of a document to plain text.
+    Tables: the files have the layout named `layout`. Images: `images` reads a file.
     """
 
     client: Literal["pip", "npm", "apt"]
@@ -81,7 +80,7 @@ def _brown_meta(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _brown_text(raw: str) -> str:
-    """Plain text of a file of word/tag tokens, one sentence per paragraph, spaced as in print."""
+    """Plain text of a file of word/tag tokens: one sentence per paragraph, with normal spacing."""
     sentences = []
     for line in raw.splitlines():
         words = [token.rpartition("/")[0] for token in line.split()]
@@ -98,7 +97,7 @@ def _close_up(match: re.Match[str]) -> str:
 
 
 def _fortunes(content: str) -> Iterator[Piece]:
-    """The entries of a fortune file, which lines with a percent sign divide."""
+    """The entries of a fortune file, which are separated by lines with a percent sign."""
     start, entry = 1, []
     for number, line in enumerate([*content.split("\n"), "%"], 1):
         if line != "%":
@@ -110,14 +109,14 @@ def _fortunes(content: str) -> Iterator[Piece]:
 
 
 def _without_colours(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*(?:\x1b\[[0-9;]*m)?m", "", text).strip()  # a few are one in another
+    return re.sub(r"\x1b\[[0-9;]*(?:\x1b\[[0-9;]*m)?m", "", text).strip()  # a few are nested
 
 
 def _synsets(content: str) -> Iterator[Piece]:
-    """The entries of a WordNet data file: what each set of words means, with examples."""
+    """The entries of a WordNet data file: the gloss of each synset, with examples."""
     for number, line in enumerate(content.split("\n"), 1):
         fields, bar, gloss = line.partition(" | ")
-        if bar and not line.startswith(" "):  # else a line of the licence
+        if bar and not line.startswith(" "):  # lines with a leading space are the licence
             offset, _, _, count, *words = fields.split(" ")
             named = [re.sub(r"\((?:a|p|ip)\)$", "", word).replace("_", " ") for word in words[: 2 * int(count, 16) : 2]]
             yield Piece(offset, number, f"{', '.join(named)}: {gloss.strip()}")

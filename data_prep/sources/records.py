@@ -1,4 +1,4 @@
-"""What every reader gives, and what they share: documents, rejects, and how a row becomes one of them."""
+"""Results and helpers shared by all readers: documents, rejects, and converting a row to one of them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import psutil
 from data_prep.errors import UserError
 from data_prep.sources.files import RemoteFile
 
-MAX_BYTES = 1 << 26  # of one document; what is longer is no document, and is not held in memory
+MAX_BYTES = 1 << 26  # maximum size of a document; a longer one is rejected without being held in memory
 EXCERPT = 80
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ENOUGH = 2 << 30  # bytes: no table's batch needs more
-# Errors that say something of the file (no number: those of a library). All others are the machine's.
+_ENOUGH = 2 << 30  # bytes; no batch of a table needs more
+# Errors that are caused by the file (None: raised by a library). All others are caused by the machine.
 _OF_THE_FILE = (None, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document as its source holds it; `position` is the line or row where it starts, from 1."""
+    """One document as it is in its source; `position` is the line or row where it starts, from 1."""
 
     name: str
     text: str
@@ -38,7 +38,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One row that cannot be used: where it stands (file, line or row from 1), why, how it begins."""
+    """One row that cannot be used: its location (file, line or row from 1), the reason, and an excerpt."""
 
     source: str
     position: int
@@ -50,7 +50,7 @@ Row = Document | Reject
 
 
 class Fields(NamedTuple):
-    """Which field holds the text, and which one the document's name (none: its file and position)."""
+    """The fields with the text and with the document's name (None: named by file and position)."""
 
     text: str = "text"
     identity: str | None = None
@@ -72,15 +72,15 @@ def whole_text(name: str, raw: bytes, meta: dict[str, Any] | None = None) -> Row
 
 
 class Lines:
-    """Lines of a stream with their numbers; a line over the limit is passed over and reported as None.
+    """Lines of a stream with their numbers; a line over the limit is skipped and reported as None.
 
-    Not a generator: it goes on after an exception that its consumer raises.
+    Not a generator, so that iteration can continue after an exception in the consumer.
     """
 
     def __init__(self, stream: BinaryIO, first: int = 0) -> None:
         self.stream = stream
         self.number = first
-        self.long: bytes = b""  # how the last line began, if it was too long
+        self.long: bytes = b""  # the beginning of the last line, if it was too long
 
     def __iter__(self) -> Iterator[bytes | None]:
         return self
@@ -99,7 +99,7 @@ class Lines:
 
 
 def row_of(name: str, position: int, row: dict[str, Any], fields: Fields, begin: str) -> Row:
-    """A document of a row's fields; those of its text and its name are there."""
+    """A document from a row that has the fields of text and name."""
 
     def reject(reason: str) -> Reject:
         return Reject(name, position, reason, begin)
@@ -123,7 +123,7 @@ def too_long(name: str, position: int, raw: bytes) -> Reject:
 
 
 def checked(document: Document, begin: str) -> Row:
-    """The document, if it is Unicode text; `begin`: how its row begins."""
+    """The document, or a reject if it is not Unicode text; `begin`: the beginning of its row, for the excerpt."""
     if _is_unicode(document):
         return document
     reason = "holds half of a surrogate pair, which is not Unicode text"
@@ -152,16 +152,16 @@ def not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
 
 
 def excerpt(raw: bytes) -> str:
-    """How a row begins, for people to find it."""
+    """The beginning of a row, to help users find it."""
     shown = raw[: 4 * EXCERPT].decode("utf-8", "backslashreplace").strip()
     return shown if len(shown) <= EXCERPT else shown[: EXCERPT - 1] + "…"
 
 
-# -- files and their troubles -----------------------------------------------------------------------------------------
+# -- files and errors -------------------------------------------------------------------------------------------------
 
 
 def seekable(stream: BinaryIO) -> BinaryIO:
-    """The stream itself if it is a file where it lies, else its bytes in a file that goes when it is closed."""
+    """The stream itself if it is seekable, else a temporary file with its bytes."""
     if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO | RemoteFile):
         return stream
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
@@ -171,15 +171,15 @@ def seekable(stream: BinaryIO) -> BinaryIO:
 
 
 def unreadable(name: str, position: int, error: OSError) -> Reject:
-    """What is wrong with a file. UserError where it is the machine's trouble: a row is not given up for that."""
+    """A reject for a file that cannot be read. Raises UserError if the machine is at fault instead of the file."""
     if not is_the_files(error):
         raise UserError(f"{name} could not be read: {error.strerror}; mend that and run again") from error
     return Reject(name, position, f"cannot be read: {error.strerror or error}")
 
 
 def is_the_files(error: BaseException) -> bool:
-    """Whether an error says something of a file, and not of the disk, the network or the memory."""
-    if isinstance(error, MemoryError):  # a damaged length asks for more than anybody has
+    """Whether an error is caused by a file, and not by the disk, the network or the memory."""
+    if isinstance(error, MemoryError):  # a damaged length field requests an impossible allocation
         unlimited = resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
         return unlimited and psutil.virtual_memory().available > _ENOUGH
     return not isinstance(error, OSError) or error.errno in _OF_THE_FILE
@@ -190,11 +190,11 @@ def out_of_memory(name: str) -> UserError:
 
 
 def printable(name: str) -> str:
-    """A name without bytes that are no text and without control characters, which are written out."""
+    """A name with undecodable bytes and control characters escaped."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """The message of an exception, as one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

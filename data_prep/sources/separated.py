@@ -1,4 +1,4 @@
-"""Records of separated values (CSV, TSV), with the lines where they start."""
+"""Records of separated values (CSV, TSV), with their line numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class _TooLongError(Exception):
 
 
 def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]] | Reject]:
-    """The records of separated values with the lines where they start, empty ones left out; quoted fields may hold
-    line ends. Bytes that are not UTF-8 are surrogates (`not_utf8_in`)."""
+    """The records of separated values, each with the line where it starts; empty ones are skipped, and quoted fields
+    may contain line ends. Bytes that are not UTF-8 become surrogates (see `not_utf8_in`)."""
 
     class Text:
         def __iter__(self) -> Text:
@@ -43,7 +43,7 @@ def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list
             yield too_long(name, lines.number, lines.long)
         except csv.Error as error:
             yield Reject(name, start, f"not {'CSV' if delimiter == ',' else 'TSV'}: {error}")
-            for line in range(start + 1, lines.number + 1):  # each counts, for each was lost
+            for line in range(start + 1, lines.number + 1):  # report every lost line
                 yield Reject(name, line, f"within the quotes that open in or after line {start:,}")
         else:
             if values:
@@ -51,5 +51,5 @@ def records(name: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, list
 
 
 def not_utf8_in(values: list[str]) -> bool:
-    """Whether bytes of a record were not UTF-8."""
+    """Whether a record contains bytes that are not UTF-8."""
     return any(not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value) for value in values)

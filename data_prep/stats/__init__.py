@@ -1,1 +1,1 @@
-"""What data look like in numbers: documents, tokens, rows, columns."""
+"""Statistics of data: documents, tokens, rows, columns."""

@@ -1,7 +1,7 @@
-"""What there is to say of data, in a few types that say nothing of where they are shown.
+"""Tables and figures of statistics, in a few types that are independent of the display.
 
-A kind of data makes them of what it counted (`Kind.statistics`). They become tables in MLflow, figures, a page and
-lines on a terminal, by their types.
+A kind of data makes them from its counts (`Kind.statistics`). Depending on the type, they become tables in MLflow,
+figures, a page, or lines on a terminal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Value: TypeAlias = str | int | float | None
 
 @dataclass(frozen=True)
 class Table:
-    """Values in columns. name: of its file; the names of columns hold no dots (MLflow takes them apart there)."""
+    """Values in columns. name: of its file. Column names contain no dots, at which MLflow would split them."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often values lie in which bins. series: edges [n + 1] and counts [n] by name, of splits or sources."""
+    """Counts of values per bin. series: edges [n + 1] and counts [n] by name of a split or source."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Bars:
-    """Counts of named things, in parts: counts by thing, by part."""
+    """Stacked bars: counts by bar, by part."""
 
     name: str
     title: str
@@ -48,7 +48,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curves:
-    """x and y by name, both on logarithmic axes. marks: places on x that stand out, by label."""
+    """x and y by name, both on logarithmic axes. marks: positions on the x axis to mark, by label."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ class Curves:
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     marks: Mapping[str, float] = field(default_factory=dict)
     reference: str | None = None
-    """Label of the line from the first point of the first series downwards, as 1 / x."""
+    """Label of a reference line proportional to 1 / x, through the first point of the first series."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ Block: TypeAlias = Table | Histogram | Bars | Curves | Note
 
 @dataclass(frozen=True)
 class Statistics:
-    """numbers: those worth a metric, by group. blocks: all that people may want to look at, in that order."""
+    """numbers: values to log as metrics, by group. blocks: what to display, in order."""
 
     numbers: Mapping[str, Any]
     blocks: Sequence[Block]

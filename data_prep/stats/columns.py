@@ -1,6 +1,6 @@
-"""What tables and images look like in numbers: for every column, for every split and class.
+"""Statistics of tables and images: of every column, and of every split and class.
 
-columns    kind, missing values; of numbers mean, standard deviation and extremes; of categories how many
+columns    kind, missing values; mean, standard deviation and extremes of numbers; number of categories
 splits     rows of each class
 """
 
@@ -19,11 +19,11 @@ from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS
 from data_prep.stats.blocks import Bars, Block, Note, Statistics, Table
 
-MOST_LEVELS, MOST_SHOWN = 10, 4  # categories that are counted by name, and named in a table
+MOST_LEVELS, MOST_SHOWN = 10, 4  # categories that are counted individually, and listed in a table
 
 
 def of_corpus(folder: Path) -> dict[str, Any]:
-    """Numbers of all splits; of a table's columns those of the training rows."""
+    """Statistics of all splits; those of a table's columns are of the training rows only."""
     train, summary = ArrayCorpus(folder, "train"), of_splits(folder)
     if train.schema is not None:
         batches = [batch.input for batch in train.batches() if isinstance(batch.input, pa.RecordBatch)]
@@ -36,7 +36,7 @@ def of_corpus(folder: Path) -> dict[str, Any]:
 
 
 def of_splits(folder: Path) -> dict[str, Any]:
-    """Rows of all splits and classes, of whatever kind."""
+    """Row counts of all splits and classes, for any kind of data."""
     splits = {}
     for split in SPLITS:
         corpus = ArrayCorpus(folder, split)
@@ -52,7 +52,7 @@ def of_splits(folder: Path) -> dict[str, Any]:
 
 
 def statistics(counts: Mapping[str, Any]) -> Statistics:
-    """Rows of all splits and classes; columns of a table, or what pixels are."""
+    """Row counts of all splits and classes; statistics of a table's columns, or of pixels."""
     splits = counts["splits"]
     classes = list(dict.fromkeys(name for split in splits.values() for name in split["classes"]))
     by_class = {name: {split: counted["classes"].get(name, 0) for split, counted in splits.items()} for name in classes}
@@ -71,7 +71,7 @@ def statistics(counts: Mapping[str, Any]) -> Statistics:
 
 
 def _columns(columns: Iterable[Mapping[str, Any]], dropped: Mapping[str, str]) -> Table:
-    """One line for each column. dropped: those that became no feature, and why."""
+    """One line per column. dropped: columns without features, and why."""
     words, numbers = ["name", "kind", "min", "max"], ["missing", "mean", "std", "levels"]
     rows = []
     for column in columns:
@@ -83,7 +83,7 @@ def _columns(columns: Iterable[Mapping[str, Any]], dropped: Mapping[str, str]) -
 
 
 def _shown(value: Any) -> str:
-    """A number or a date in few digits; one type of value in a column of a table."""
+    """A number or a date as short text, so that a column of the table has one type."""
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

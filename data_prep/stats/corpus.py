@@ -1,4 +1,4 @@
-"""A corpus: how many documents, how long, from which source; which rows were rejected, and why."""
+"""Statistics of a corpus: numbers, lengths and sources of documents; rejected rows by reason."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from data_prep.sealed import unsealed
 from data_prep.stats.counts import Binned, by_count, evenly, share_of
 from data_prep.stats.types import FORMAT, CorpusCounts, DocumentCounts, RejectCounts
 
-MOST_BYTES = 1 << 28  # of a split that are read
-MOST_FILES = 1024  # of a split that are opened
-MOST_REJECTS = 1 << 20  # rows that are read
-MOST_REASONS, MOST_SOURCES = 100, 100  # that are told apart
+MOST_BYTES = 1 << 28  # of a split to read
+MOST_FILES = 1024  # of a split to open
+MOST_REJECTS = 1 << 20  # rows to read
+MOST_REASONS, MOST_SOURCES = 100, 100  # to list individually
 OTHERS = "(others)"
 
 _PLACES = re.compile(r"\b(byte|line|column|char|character|row|position) [\d,]+")
 
 
 def of_corpus(folder: Path) -> CorpusCounts:
-    """A corpus's splits and its rejects. UserError where the folder holds no corpus."""
+    """Statistics of a corpus's splits and rejects. UserError if the folder has no corpus."""
     path = Path(folder) / INDEX
     try:
         files = unsealed(path.read_bytes())["splits"]
@@ -58,11 +58,11 @@ class _Documents:
         self.sentences.add(sentences)
 
 
-def of_documents(files: Sequence[Path], documents: int, most: int = MOST_BYTES) -> DocumentCounts:
-    """One split, which has so many `documents` in all, of its files."""
+def of_documents(files: Sequence[Path], documents: int, max_bytes: int = MOST_BYTES) -> DocumentCounts:
+    """Statistics of one split from its files. documents: their total number."""
     everything, sentences = _Documents(), Binned()
     sources: dict[str, _Documents] = {}
-    for batch in _batches(files, most, "documents"):
+    for batch in _batches(files, max_bytes, "documents"):
         column = batch["sentences"]
         characters_of = pc.utf8_length(column.flatten())  # type: ignore[attr-defined]
         long = characters_of.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -98,13 +98,13 @@ def of_documents(files: Sequence[Path], documents: int, most: int = MOST_BYTES) 
     }
 
 
-def of_rejects(path: Path, most: int = MOST_REJECTS) -> RejectCounts:
-    """The rows that a corpus refused, of its `rejects.arrow`."""
+def of_rejects(path: Path, max_rejects: int = MOST_REJECTS) -> RejectCounts:
+    """Statistics of the rejected rows of a corpus, from its `rejects.arrow`."""
     counts: Counter[tuple[str, str]] = Counter()
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     read = 0
-    # Batches are of up to 1024 rows: as many as that makes, evenly spaced.
-    chosen = evenly(reader.num_record_batches, max(1, most >> 10), "rejects")
+    # Batches have up to 1024 rows; choose as many as needed, evenly spaced.
+    chosen = evenly(reader.num_record_batches, max(1, max_rejects >> 10), "rejects")
     for number in chosen:
         batch = reader.get_batch(number)
         read += batch.num_rows
@@ -123,25 +123,25 @@ def of_rejects(path: Path, most: int = MOST_REJECTS) -> RejectCounts:
     for (label, reason), count in counts.items():
         reasons[reason] += count
         sources[label] += count
-    kept = [reason for reason, _ in by_count(reasons)[:MOST_REASONS]]
+    shown_reasons = [reason for reason, _ in by_count(reasons)[:MOST_REASONS]]
     shown_sources = [label for label, _ in by_count(sources)[:MOST_SOURCES]]
     return {
         "rows": rows,
         "read": {"share": share_of(read, rows), "items": read},
-        "reasons": {reason: reasons[reason] for reason in kept},
-        "sources": {label: {r: counts[label, r] for r in kept if counts[label, r]} for label in shown_sources},
+        "reasons": {reason: reasons[reason] for reason in shown_reasons},
+        "sources": {label: {r: counts[label, r] for r in shown_reasons if counts[label, r]} for label in shown_sources},
     }
 
 
 def _kinds(reasons: pa.Array) -> pa.Array:
-    """Reasons that name another row, without its name."""
+    """Reasons, without the names of other rows."""
     for begin, kind in (("duplicate of ", "duplicate"), ("near duplicate of ", "near duplicate")):
         reasons = pc.if_else(pc.starts_with(reasons, begin), kind, reasons)  # type: ignore[attr-defined]
     return pc.if_else(pc.match_substring(reasons, " is taken by a document of "), "name taken", reasons)  # type: ignore[attr-defined]
 
 
 def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
-    """Rows of each source in a batch: what documents' names begin with, a package's or a folder's name."""
+    """Rows of each source in a batch; the source is the first part of a document's name."""
     encoded = column.dictionary_encode()
     labels = [(name or "").partition("/")[0] for name in encoded.dictionary.to_pylist()]
     distinct = {label: place for place, label in enumerate(sorted(set(labels)))}
@@ -150,13 +150,13 @@ def _by_source(column: pa.Array) -> Iterator[tuple[str, np.ndarray]]:
         yield label, np.flatnonzero(number == place)
 
 
-def _batches(files: Sequence[Path], most: int, purpose: str) -> Iterator[pa.RecordBatch]:
-    """Record batches of Arrow files, evenly spaced ones if the files are larger than `most` bytes."""
+def _batches(files: Sequence[Path], max_bytes: int, purpose: str) -> Iterator[pa.RecordBatch]:
+    """Record batches of Arrow files, evenly spaced ones if the files are larger than `max_bytes`."""
     chosen = [files[number] for number in evenly(len(files), MOST_FILES, purpose)]
     readers = [pa.ipc.open_file(pa.memory_map(str(file))) for file in chosen]
     size = sum(file.stat().st_size for file in chosen)
     starts = np.cumsum([0, *(reader.num_record_batches for reader in readers)])
     count = int(starts[-1])
-    for number in evenly(count, count if size <= most else max(1, count * most // size), purpose):
+    for number in evenly(count, count if size <= max_bytes else max(1, count * max_bytes // size), purpose):
         file = int(np.searchsorted(starts, number, side="right")) - 1
         yield readers[file].get_batch(number - int(starts[file]))

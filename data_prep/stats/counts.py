@@ -1,4 +1,4 @@
-"""Counts of whole numbers in bounded memory, and which of very many things to count."""
+"""Histograms of integers in bounded memory, and sampling of very large data."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from data_prep.rng import Draws, key
 from data_prep.stats.types import Lengths
 
-BINS = 16  # of equal width, at most about so many
+BINS = 16  # approximate maximum number of bins of equal width
 
-# Lengths are told apart as 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, …: four bins to a doubling.
+# Edges of length bins: 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, …: four bins per doubling.
 EDGES = np.array([*range(4), *((4 + quarter) << octave for octave in range(40) for quarter in range(4))])
 
 
 class Exact:
-    """Counts of small whole numbers, each by itself: memory grows with the largest."""
+    """Exact counts of small integers; memory grows with the largest one."""
 
     def __init__(self) -> None:
         self.counts = np.zeros(1, np.int64)
 
     def add(self, values: np.ndarray) -> None:
-        """Count whole numbers [n] from 0 on."""
+        """Count integers [n] ≥ 0."""
         new_counts = np.bincount(values, minlength=len(self.counts))
         new_counts[: len(self.counts)] += self.counts
         self.counts = new_counts
@@ -40,11 +40,11 @@ class Exact:
         return int(np.flatnonzero(self.counts)[-1]) if self.count else 0
 
     def by_value(self) -> dict[str, int]:
-        """How often each number came, by its decimal digits."""
+        """The count of each number, by its decimal digits."""
         return {str(value): int(self.counts[value]) for value in np.flatnonzero(self.counts).tolist()}
 
     def lengths(self, room: int) -> Lengths:
-        """In equal bins up to `room`, which has its full rows in the last one."""
+        """A histogram with equal bins up to `room`; full rows are in the last bin."""
         some = np.flatnonzero(self.counts)
         width = max(1, -(-room // BINS))
         top = max(room, self.most)
@@ -68,7 +68,7 @@ class Exact:
 
 
 class Binned:
-    """Counts of whole numbers of any size, in bins that widen with them."""
+    """Counts of integers of any size, in logarithmic bins."""
 
     def __init__(self) -> None:
         self.bins = np.zeros(len(EDGES) - 1, np.int64)
@@ -77,15 +77,15 @@ class Binned:
     def add(self, values: np.ndarray) -> None:
         if not len(values):
             return
-        least = int(values.min())
-        self.least = least if not self.count else min(self.least, least)
+        minimum = int(values.min())
+        self.least = minimum if not self.count else min(self.least, minimum)
         self.most = max(self.most, int(values.max()))
         self.count += len(values)
         self.total += int(values.sum())
         self.bins += np.bincount(np.searchsorted(EDGES, values, side="right") - 1, minlength=len(self.bins))
 
     def lengths(self) -> Lengths:
-        """The median is that of a bin in which values are spread evenly."""
+        """The histogram; the median is interpolated within its bin."""
         some = np.flatnonzero(self.bins)
         first, last = (int(some[0]), int(some[-1]) + 1) if len(some) else (0, 0)
         running = np.cumsum(self.bins)
@@ -106,7 +106,7 @@ class Binned:
 
 
 def evenly(count: int, wanted: int, purpose: str) -> list[int]:
-    """`wanted` numbers below `count`, one of each of as many equal stretches: the same ones every time."""
+    """`wanted` numbers below `count`, one from each of as many equal intervals, drawn deterministically."""
     if wanted >= count:
         return list(range(count))
     bounds = np.arange(wanted + 1) * count // wanted
@@ -115,15 +115,15 @@ def evenly(count: int, wanted: int, purpose: str) -> list[int]:
 
 
 def by_count(counts: Counter[str]) -> list[tuple[str, int]]:
-    """The most frequent first; of equals, the first of the alphabet."""
+    """Sorted by descending count, then alphabetically."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def ratio(part: float, whole: float, nothing: float = 0.0) -> float:
-    """Part of a whole; `nothing` where there is no whole."""
-    return part / whole if whole else nothing
+def ratio(part: float, total: float, nothing: float = 0.0) -> float:
+    """part / total; `nothing` if the total is 0."""
+    return part / total if total else nothing
 
 
-def share_of(part: int, whole: int) -> float:
-    """How much was read, in [0, 1]: all of nothing."""
-    return round(ratio(part, whole, 1.0), 6)
+def share_of(part: int, total: int) -> float:
+    """The share read, in [0, 1]; 1 if the total is 0."""
+    return round(ratio(part, total, 1.0), 6)

@@ -1,4 +1,4 @@
-"""Rows of shards: how long, how full, and how often each token."""
+"""Statistics of rows of shards: lengths, fill and frequencies of tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from data_prep.stats.types import FORMAT, RowCounts, ShardsCounts, TokenCounts
 from data_prep.stats.vocabulary import Vocabulary
 from data_prep.tokens.tokenizers import load, specials
 
-MOST_TOKENS = 1 << 26  # of a split that are counted
-FREQUENT, UNSEEN = 20, 24  # pieces that are named
+MOST_TOKENS = 1 << 26  # of a split to count
+FREQUENT, UNSEEN = 20, 24  # numbers of pieces to list
 COVERED = (50, 90, 99)  # per cent of the text
 
 
 def of_shards(folders: dict[str, Path], tokenizer: Path, lengths: dict[str, int]) -> ShardsCounts:
-    """The splits of shards by name; `lengths` are those that their rows may have."""
+    """Statistics of the splits of shards by name; `lengths`: maximum row length of each."""
     vocabulary = Vocabulary(load(tokenizer), specials(tokenizer))
     return {
         "format": FORMAT,
@@ -29,13 +29,15 @@ def of_shards(folders: dict[str, Path], tokenizer: Path, lengths: dict[str, int]
     }
 
 
-def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: int = MOST_TOKENS) -> RowCounts:
-    """One split of shards. `length`: of a row with its padding (default: of the longest one)."""
+def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, max_tokens: int = MOST_TOKENS) -> RowCounts:
+    """Statistics of one split of shards. `length`: of a row including padding (default: of the longest row)."""
     special = vocabulary.specials
     pad = special.get("pad")
     tokens = np.zeros(special.vocabulary, np.int64)
     long, several, labels = Exact(), Exact(), Exact()
-    wanted = shards.num_batches if shards.items <= most else max(1, shards.num_batches * most // shards.items)
+    wanted = (
+        shards.num_batches if shards.items <= max_tokens else max(1, shards.num_batches * max_tokens // shards.items)
+    )
     chosen = evenly(shards.num_batches, wanted, "rows")
     for number in chosen:
         batch = shards.batch(number)
@@ -77,7 +79,7 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, most: in
 
 
 def _of_tokens(tokens: np.ndarray, vocabulary: Vocabulary) -> TokenCounts:
-    """What there is to say of counts [vocabulary] of tokens."""
+    """Statistics of counts [vocabulary] of tokens."""
     special = vocabulary.specials
     ordinary = vocabulary.ordinary
     unk = special.get("unk")

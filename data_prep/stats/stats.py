@@ -1,12 +1,12 @@
-"""What a corpus, its rows or a vocabulary look like in numbers: plain JSON values, in bounded memory, in seconds.
+"""Statistics of a corpus, its rows or a vocabulary: plain JSON values, in bounded memory, in seconds.
 
-    of_shards     shards: how often each token, how long the rows, how much padding, how many sequences in a row
-    of_corpus     documents and sentences: how many, how long, from which source; what was rejected, and why
+    of_shards     shards: token frequencies, row lengths, padding, sequences per row
+    of_corpus     documents and sentences: numbers, lengths, sources; numbers of and reasons for rejects
     of_tokenizer  a vocabulary: kinds of pieces, their lengths, their scripts
 
-Everything is counted a record batch at a time. Of very large data some batches are read, one from each of as many
-equal stretches, chosen by keyed draws: the same ones every time. `read` says how much that was. What is said depends
-on the files alone, so equal files give equal values. `stats_types` says what each value means.
+Everything is counted by record batch. Of very large data only some batches are read, one from each of as many equal
+intervals, chosen by keyed draws; `read` has the share. Results depend only on the files.
+`data_prep.stats.types` documents each value.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""What statistics say: plain JSON values, and what each means."""
+"""Types of statistics, which are plain JSON values."""
 
 from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-FORMAT = 1  # raised when the values mean something else
+FORMAT = 1  # incremented when the meaning of values changes
 
 
 class Read(TypedDict):
-    """How much was looked at: `share` of the record batches, and what they held."""
+    """How much was read: `share` of the record batches, and their contents."""
 
     share: float
     items: int
 
 
 class Lengths(TypedDict):
-    """How long things are. `counts[i]` of them are at least `edges[i]` and less than `edges[i + 1]` long."""
+    """A histogram of lengths. `counts[i]` lengths are at least `edges[i]` and less than `edges[i + 1]`."""
 
     count: int
     total: int
@@ -35,11 +35,11 @@ class Piece(TypedDict):
 
 
 class TokenCounts(TypedDict):
-    """How often tokens occur; all but `special` are about text: pieces that are not special, and the unknown one.
+    """Frequencies of tokens; all values except `special` are about text: ordinary pieces and the unknown one.
 
-    cover: for 50, 90 and 99 per cent of the text, how many of the most frequent pieces make that up. entropy: nats per
-    token; what a network loses that knows the frequencies and nothing else. ranks, counts: of the piece at a rank.
-    occurrences: how many pieces occur as often as [edges[i], edges[i + 1]).
+    cover: for 50, 90 and 99 per cent of the text, the number of most frequent pieces that make it up. entropy: nats per
+    token; the loss of a network that knows only the frequencies. ranks, counts: of the piece at a rank.
+    occurrences: numbers of pieces with a count in [edges[i], edges[i + 1]).
     """
 
     pieces: int
@@ -60,7 +60,7 @@ class TokenCounts(TypedDict):
 
 
 class RowCounts(TypedDict):
-    """One split of shards. `rows` and `tokens` are all there are, the rest is about those read."""
+    """One split of shards. `rows` and `tokens` are totals, the rest is about those read."""
 
     rows: int
     tokens: int
@@ -84,7 +84,7 @@ class SourceCounts(TypedDict):
 
 
 class DocumentCounts(TypedDict):
-    """One split of a corpus. `documents` are all there are, the rest is about those read. Lengths in characters."""
+    """One split of a corpus. `documents` is the total, the rest is about those read. Lengths in characters."""
 
     documents: int
     read: Read
@@ -97,7 +97,7 @@ class DocumentCounts(TypedDict):
 
 
 class RejectCounts(TypedDict):
-    """Rows that were refused, of those read: by reason, and by source and reason; the most frequent first."""
+    """Numbers of rejected rows among those read, by reason and by source and reason, in descending order."""
 
     rows: int
     read: Read
@@ -125,7 +125,7 @@ class Kind(TypedDict):
 
 
 class TokenizerCounts(TypedDict):
-    """A vocabulary. Lengths are characters of a piece's text, without the mark of what it joins."""
+    """A vocabulary. Lengths are in characters of a piece's text, without word-boundary or continuation marks."""
 
     format: int
     vocabulary: int

@@ -1,4 +1,4 @@
-"""A vocabulary: its pieces as people can read them, their kinds, lengths and scripts."""
+"""Statistics of a vocabulary: readable pieces, their kinds, lengths and scripts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from data_prep.stats.counts import BINS, Exact, by_count, evenly
 from data_prep.stats.types import FORMAT, Kind, TokenizerCounts
 from data_prep.tokens.tokenizers import load, specials
 
-EXAMPLES = 8  # pieces of each kind that are named
+EXAMPLES = 8  # pieces to list for each kind
 MOST_SCRIPTS = 16
 
 
 class _Text(NamedTuple):
-    """A piece as text: without marks, whether it may begin a word, and whether it is whole characters."""
+    """A piece as text without marks, whether it may begin a word, and whether it consists of complete characters."""
 
     text: str
     begins: bool
-    whole: bool
+    is_complete: bool
 
 
 class Vocabulary:
-    """The pieces of a vocabulary as people can read them. `ordinary`: ids [n] of those that are not special."""
+    """Readable forms of the pieces of a vocabulary. `ordinary`: ids [n] of pieces that are not special."""
 
     def __init__(self, tokenizer: Tokenizer, specials: Specials) -> None:
         self.tokenizer, self.specials = tokenizer, specials
@@ -41,11 +41,11 @@ class Vocabulary:
         self.ordinary = np.array([number for number in specials.ordinary.tolist() if number in present], np.int64)
 
     def spelt(self, number: int) -> str:
-        """As the vocabulary has it."""
+        """The piece as spelled in the vocabulary."""
         return self.tokenizer.id_to_token(number) or f"<{number}>"
 
     def shown(self, number: int) -> str:
-        """On one line: a space before a word as ␣, what continues one as the vocabulary has it."""
+        """The piece on one line: a space before a word as ␣; continuations as in the vocabulary."""
         piece = self.spelt(number)
         if self.is_bytes:
             text = self.tokenizer.decode([number], skip_special_tokens=False)
@@ -53,7 +53,7 @@ class Vocabulary:
         return piece.replace("▁", "␣").replace(" ", "␣").replace("\n", "↵")
 
     def text(self, number: int) -> _Text:
-        """What it stands for in a text."""
+        """The text that the piece represents."""
         piece = self.spelt(number)
         if self.prefix is not None:
             inside = piece.startswith(self.prefix) and piece != self.prefix
@@ -66,7 +66,7 @@ class Vocabulary:
 
 
 def of_tokenizer(folder: Path) -> TokenizerCounts:
-    """A tokenizer's vocabulary. UserError where the folder holds none."""
+    """Statistics of a tokenizer's vocabulary. UserError if the folder has no tokenizer."""
     vocabulary = Vocabulary(load(folder), specials(folder))
     lengths, scripts, ids_of_kind = Exact(), Counter[str](), dict[str, list[int]]()
     sizes: Counter[str] = Counter()
@@ -74,9 +74,9 @@ def of_tokenizer(folder: Path) -> TokenizerCounts:
         piece = vocabulary.text(number)
         kind = _kind(piece, joins=vocabulary.prefix is not None or vocabulary.is_bytes)
         ids_of_kind.setdefault(kind, []).append(number)
-        size = len(piece.text) if piece.whole else 0
+        size = len(piece.text) if piece.is_complete else 0
         sizes[kind] += size
-        if piece.whole:
+        if piece.is_complete:
             lengths.add(np.array([size]))
             letter = next((character for character in piece.text if character.isalpha()), None)
             if letter:
@@ -106,7 +106,7 @@ def of_tokenizer(folder: Path) -> TokenizerCounts:
 
 def _kind(piece: _Text, joins: bool) -> str:
     text = piece.text
-    if not piece.whole:
+    if not piece.is_complete:
         return "part of a character"
     if text.isspace() or not text:
         return "white space"

@@ -1,1 +1,1 @@
-"""Typed columns of tables: readers, values, and the transform that makes them numbers."""
+"""Tables: readers, typed columns, and the transform from columns to numbers."""

@@ -1,4 +1,4 @@
-"""ARFF, the format of Weka: attributes that say their kinds, then a dense row a line.
+"""Reader for ARFF, the format of Weka: typed attributes, then one dense row per line.
 
 https://waikato.github.io/weka-wiki/formats_and_processing/arff_stable/
 
@@ -32,7 +32,7 @@ _NUMERIC = ("numeric", "real", "integer")
 def attribute_relation(
     name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str]
 ) -> Iterator[Raw | Reject]:
-    """The rows of a file; what its attributes say of kinds is `declared`."""
+    """The rows of a file, with the kinds of its attributes as `declared`."""
     lines = Lines(stream)
     kinds: dict[str, ColumnKind | None] = {}
     nominal: dict[int, set[str]] = {}
@@ -68,7 +68,7 @@ def attribute_relation(
 
 
 def _header(lines: Lines, kinds: dict[str, ColumnKind | None], nominal: dict[int, set[str]]) -> str | None:
-    """Read up to the line of `@data`; what is wrong, if anything is."""
+    """Read up to the line `@data`; returns a problem, if there is one."""
     for raw in lines:
         try:
             line = (raw or b"").decode().strip()
@@ -84,11 +84,11 @@ def _header(lines: Lines, kinds: dict[str, ColumnKind | None], nominal: dict[int
             column = _unquoted(match)
             if column in kinds:
                 return f"more than one attribute is called {column!r}"
-            said = match[4].strip()
-            kind = said.split(None, 1)[0].lower()
-            if said.startswith("{"):
-                values = _fields(said.strip("{}"))
-                if not said.endswith("}") or values is None:
+            type_text = match[4].strip()
+            kind = type_text.split(None, 1)[0].lower()
+            if type_text.startswith("{"):
+                values = _fields(type_text.strip("{}"))
+                if not type_text.endswith("}") or values is None:
                     return f"attribute {column!r}: its values cannot be read"
                 nominal[len(kinds)] = set(values)
                 kinds[column] = "categorical"
@@ -106,7 +106,7 @@ def _header(lines: Lines, kinds: dict[str, ColumnKind | None], nominal: dict[int
 
 
 def _row(raw: bytes, names: list[str], nominal: dict[int, set[str]]) -> list[str] | str:
-    """The values of a line, or what is wrong with it."""
+    """The values of a line, or its problem."""
     try:
         line = raw.decode().strip()
     except UnicodeDecodeError as error:
@@ -128,7 +128,7 @@ def _row(raw: bytes, names: list[str], nominal: dict[int, set[str]]) -> list[str
 
 
 def _fields(line: str) -> list[str] | None:
-    """Values between commas, quoted or not; None if they cannot be told."""
+    """Comma-separated values, quoted or not; None if they cannot be parsed."""
     values, start = [], 0
     while True:
         match = _FIELD.match(line, start)

@@ -1,11 +1,11 @@
-"""Files of tables, read as they are, in batches of bounded size.
+"""Readers for files of tables, in batches of bounded size.
 
-    .csv .tsv        a header, or none where the layout names the columns; quoted fields may hold line ends
+    .csv .tsv        with a header, unless the layout names the columns; quoted fields may contain line ends
     .parquet .arrow  typed (.arrow: the file and the stream format)
-    .arff            attributes that say their kinds, dense rows
+    .arff            typed attributes, dense rows
 
-each also .gz .bz2 .zst .xz and in a .tar or .zip, which are read to their check sums first. A row that cannot be read
-is a `Reject`, and so is a file that cannot be read at all.
+each also as .gz .bz2 .zst .xz and in a .tar or .zip, whose checksums are verified first. A row that cannot be read
+becomes a `Reject`, and so does a file that cannot be read at all.
 """
 
 from __future__ import annotations
@@ -38,47 +38,47 @@ _KIND = "table"
 
 
 def accepts(layout_name: str | None) -> Accepts:
-    """Which files are read, of tables of a layout if it is known."""
+    """Which files are read; a layout may add file names."""
     layout = LAYOUTS.get(layout_name or "")
 
     def readable(name: str) -> bool:
         base = compressed.split(name)[0]
-        known = base.lower().endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
-        return known or compressed.is_archive(name)
+        has_known_name = base.lower().endswith(tuple(FORMATS)) or (layout is not None and layout.reads(base))
+        return has_known_name or compressed.is_archive(name)
 
     allowed = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), {ARCHIVES}"
     return Accepts(_KIND, readable, allowed, any_file=layout is not None)
 
 
 def stretches(file: SourceFile) -> list[SourceFile]:
-    """A large Parquet file as runs of its row groups, to be read one by one; any other file as it is."""
+    """Cuts a large Parquet file into runs of row groups; any other file stays as it is."""
     if file.member or file.size <= TARGET or not file.name.lower().endswith(".parquet"):
         return [file]
     try:
         with open_file(file.uri) as stream:
             cuts = cut_groups(stream, TARGET)
     except OSError:
-        return [file]  # whoever reads it finds that out, and says so
+        return [file]  # the problem is reported when it is read
     if len(cuts) < 2:
         return [file]
     return [file._replace(size=cut.size, groups=(cut.start, cut.stop), first=cut.first) for cut in cuts]
 
 
 def layout_of(schema: TableSchema) -> Layout | None:
-    """How files that are to be scored are laid out; None where a header says so.
+    """The layout of files to be scored; None if they have a header.
 
-    The layout of a package is that of its own files alone, so rows that were learned from it come with a header.
+    The layout of a package applies only to its own files, so files to be scored need a header.
     """
     return LAYOUTS.get(schema.layout or "") if schema.layout in get_args(LayoutName) else None
 
 
 def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Reject]:
-    """The rows of a file as columns of a schema that is known: what is to be scored, with labels or without.
+    """The rows of a file to be scored, as columns of a given schema, with or without labels.
 
-    Columns that the schema does not name are passed over; a row that does not fit is a `Reject`.
+    Columns that are not in the schema are ignored; a row that does not fit becomes a `Reject`.
     """
-    known = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
-    for raw in raw_batches(file, layout_of(schema), known):
+    unknown_columns = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
+    for raw in raw_batches(file, layout_of(schema), unknown_columns):
         if isinstance(raw, Reject):
             yield raw
             continue
@@ -94,12 +94,12 @@ def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Rej
 
 @dataclass(frozen=True)
 class AllBut(Container[str]):
-    """Every column that is not one of these."""
+    """All column names except `kept_names`."""
 
-    kept: frozenset[str]
+    kept_names: frozenset[str]
 
     def __contains__(self, name: object) -> bool:
-        return name not in self.kept
+        return name not in self.kept_names
 
 
 def raw_batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
@@ -126,7 +126,7 @@ def _parquet(
     groups: range | None = None,
     first: int = 0,
 ) -> Iterator[Raw | Reject]:
-    """The rows of a file, or of some row groups with so many rows before the `first`."""
+    """The rows of a file, or of the row groups `groups`, which have `first` rows before them."""
 
     def opened(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]:
         table = pq.ParquetFile(file)
@@ -158,7 +158,7 @@ def _columns(
     opened: Callable[[BinaryIO], tuple[pa.Schema, Iterator[pa.RecordBatch], int | None]],
     first: int = 0,
 ) -> Iterator[Raw | Reject]:
-    """Batches of a typed file, `first` rows of which came before; their number is compared, where it is known."""
+    """Batches of a typed file after its `first` rows. The number of rows is checked if the file states it."""
     rows = 0
     try:
         with seekable(stream) as file:
@@ -168,7 +168,7 @@ def _columns(
                 yield Reject(name, 1, problem)
                 return
             for batch in batches:
-                batch.validate(full=True)  # offsets and UTF-8; a file is not believed
+                batch.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
                 for start in range(0, batch.num_rows, _BATCH):
                     part = _raw(batch.slice(start, _BATCH), schema.names, drop, first + rows)
                     rows += len(part.positions)

@@ -1,4 +1,4 @@
-"""Tables: typed rows, made numbers by a transform that is fitted on training rows only."""
+"""The kind `table`: typed rows, converted to numbers by a transform that is fitted on training rows only."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from data_prep.tables.schema import TableConfig
 from data_prep.tables.transform import FILE, Transform, TransformConfig
 from data_prep.views import Cells, Viewer
 
-NORMAL = 0  # the label of normal rows, where a table says which are
+NORMAL = 0  # class index of normal rows, if normal labels are configured
 
 
 class TableData(DataConfig):
-    """Where rows come from, what their columns mean, and which rows are held out."""
+    """Sources, columns and splits of a table."""
 
     kind: Literal["table"]
-    """What the sources hold."""
+    """Kind of data in the sources."""
     table: TableConfig = Field(default_factory=TableConfig)
-    """What the columns mean."""
+    """Roles and kinds of columns."""
     transform: TransformConfig = Field(default_factory=TransformConfig)
     """How columns become numbers."""
     train_on: Literal["all", "normal"] = "all"
-    """normal: no anomaly is trained on, where labels tell (`data.table.normal`)."""
+    """normal: train only on normal rows, according to their labels (`data.table.normal`)."""
     max_rejects: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Bad rows tolerated: a whole number counts them, a fraction is their share."""
+    """Maximum number (an integer) or share (a fraction) of bad rows."""
 
     AFTER_INGEST: ClassVar = ("transform", "train_on")
 
@@ -56,7 +56,7 @@ class TableKind(ArrayKind):
         return {"kind": "table", "schema": schema, "classes": classes_of(labels, schema["normal"])}
 
     def tells_normal(self, data: TableData) -> bool:
-        packages = any(source.package for source in data.sources)  # which may tell it themselves
+        packages = any(source.package for source in data.sources)  # packages may define the normal labels
         return bool(data.table.normal or data.table.layout or packages)
 
     def accepts(self, data: TableData) -> Accepts:
@@ -91,7 +91,7 @@ class TableKind(ArrayKind):
         return [NORMAL]
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Also which columns became no feature, and why."""
+        """Also lists the columns without features, and why."""
         return super().stats(settings, made_of, shards, parts) | {"dropped": self.loaded(made_of).dropped}
 
     def loaded(self, made_of: Inputs) -> Transform:
@@ -101,7 +101,7 @@ class TableKind(ArrayKind):
         return preprocessor.apply(_table(batch))
 
     def viewer(self, preprocessor: Path | None) -> Viewer:
-        """In the units of the table, where its transform is there."""
+        """Shows features in the units of the table if the transform is available."""
         if preprocessor is None:
             return lambda features: Cells({str(number): value for number, value in enumerate(features.tolist())})
         transform = Transform.load(preprocessor / FILE)

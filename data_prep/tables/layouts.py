@@ -1,10 +1,10 @@
-"""Layouts of well-known tables, so that their files are read as they were published.
+"""Layouts of well-known tables, so that their files can be read as published.
 
     kdd99                  KDD Cup 99: kddcup.data[_10_percent], corrected; no header, label ends in a full stop
-    nsl-kdd                NSL-KDD: KDDTrain+.txt, KDDTest+.txt; the same, and how hard each row is, which is left out
+    nsl-kdd                NSL-KDD: KDDTrain+.txt, KDDTest+.txt; the same, with a difficulty column, which is dropped
     creditcard             credit-card fraud of the ULB: creditcard.csv
-    paysim                 PaySim: payments of a simulated mobile money service; who pays whom is left out
-    wdbc                   Breast Cancer Wisconsin (Diagnostic) of UCI: wdbc.data; no header, the patient's id left out
+    paysim                 PaySim: payments of a simulated mobile money service; payer and payee are dropped
+    wdbc                   Breast Cancer Wisconsin (Diagnostic) of UCI: wdbc.data; no header, patient id dropped
     sklearn-breast-cancer  the same as scikit-learn ships it
 
 Sources: the `.names` files beside the data of KDD Cup 99 and of UCI; the READMEs of the others.
@@ -44,23 +44,23 @@ _PAYSIM = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table was published: what its columns are called, and which of them is the label."""
+    """Format of a published table: the names of its columns, and which of them is the label."""
 
     columns: tuple[str, ...]
     target: str
     normal: tuple[str, ...]
     header: bool = False
-    """Whether the first line holds the names."""
+    """Whether the first line contains the column names."""
     skip: int = 0
-    """Lines before the first row that are no data."""
+    """Number of lines to skip before the first row."""
     drop: frozenset[str] = frozenset()
     kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Names of labels that are coded."""
+    """Label names by code."""
     label_ends: str = ""
-    """What follows each label and is no part of it."""
+    """Suffix to remove from each label."""
     files: tuple[str, ...] = ()
-    """Names of files in a folder that are read besides those of known formats, without their compression's suffix."""
+    """Names of further files to read from a folder, besides those of known formats; without compression suffixes."""
 
     def reads(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name.rpartition("/")[2], pattern) for pattern in self.files)

@@ -1,10 +1,10 @@
-"""Tables: what a recipe says of them, and how rows that were read become rows of typed columns.
+"""Settings of tables, and converting rows as read to rows of typed columns.
 
-    files ─► `table_files.raw_batches`: columns as the file has them ─► `TableSchema.of` ─► `typed`: float64,
-             timestamp[us] or string, nulls kept; rows that do not fit are refused
+    files ─► `tables.files.raw_batches`: columns as in the file ─► `schema_of` ─► `typed`: float64, timestamp[us] or
+             string, with nulls; rows that do not fit are rejected
 
-The label (`target`) is never among the inputs. `table_values` says what a kind is, `table_layouts` knows published
-tables.
+The label (`target`) is never an input. `tables.values` defines the kinds of columns, `tables.layouts` the layouts of
+published tables.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ LayoutName = Literal["kdd99", "nsl-kdd", "creditcard", "paysim", "wdbc"]
 
 
 class TableConfig(BaseModel):
-    """What the columns of a table mean."""
+    """Roles and kinds of the columns of a table."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     target: str | None = None
-    """Column of the label, which is never an input; a layout has its own."""
+    """Column of the label, which is never an input; layouts define their own."""
     normal: list[str] | None = Field(default=None, min_length=1)
-    """Labels of normal rows; then rows of every other label are anomalies. A layout has its own."""
+    """Labels of normal rows; rows with any other label are anomalies. Layouts define their own."""
     drop: list[str] = Field(default_factory=list)
-    """Columns that are left out."""
+    """Columns to drop."""
     kinds: dict[str, ColumnKind] = Field(default_factory=dict)
-    """Kinds of columns (numeric, categorical, date) that are not to be found out."""
+    """Kinds of columns (numeric, categorical, date); others are inferred."""
     layout: LayoutName | None = None
-    """How the files were published, if they are of a well-known table: see `data_prep.tables.layouts`."""
+    """Layout of the files of a well-known published table: see `data_prep.tables.layouts`."""
 
     @field_validator("normal", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        """Labels are text: 0 is "0"."""
+        """Converts labels to text: 0 becomes "0"."""
         numeric = isinstance(value, list) and not any(isinstance(label, bool) for label in value)
         return [str(label) if isinstance(label, int) else label for label in value] if numeric else value
 
 
-class Asked(NamedTuple):
-    """What is asked of the columns of a source: a config with what the layout of its files says."""
+class ColumnSettings(NamedTuple):
+    """Settings of the columns of a source: the config, completed by the layout of its files."""
 
     target: str | None
     normal: tuple[str, ...] | None
@@ -60,42 +60,42 @@ class Asked(NamedTuple):
     layout: Layout | None
 
 
-def asked(config: TableConfig, layout: str | None = None) -> Asked:
-    """`layout`: that of a package, which has precedence."""
+def column_settings(config: TableConfig, layout: str | None = None) -> ColumnSettings:
+    """Combine a config with a layout. `layout`: that of a package, which has precedence over `config.layout`."""
     chosen_layout = LAYOUTS.get(layout or config.layout or "")
     if chosen_layout is None:
         normal = None if config.normal is None else tuple(config.normal)
-        return Asked(config.target, normal, frozenset(config.drop), config.kinds, None)
+        return ColumnSettings(config.target, normal, frozenset(config.drop), config.kinds, None)
     target = config.target or chosen_layout.target
     normal = tuple(config.normal) if config.normal else chosen_layout.normal if target == chosen_layout.target else None
-    return Asked(
+    return ColumnSettings(
         target, normal, chosen_layout.drop | set(config.drop), {**chosen_layout.kinds, **config.kinds}, chosen_layout
     )
 
 
 class Raw(NamedTuple):
-    """Rows as a file has them: every column but dropped ones as string, float64 or timestamp[us]."""
+    """Rows as in a file: every column that is not dropped, as string, float64 or timestamp[us]."""
 
     columns: dict[str, pa.Array]
-    positions: np.ndarray  # [R] int64: line or row of the file, from 1
-    declared: Mapping[str, ColumnKind]  # what the file says of its columns' kinds
-    names: Sequence[str] = ()  # of all columns, the dropped ones, too
+    positions: np.ndarray  # [R] int64: line or row in the file, from 1
+    declared: Mapping[str, ColumnKind]  # kinds of columns, as far as the file states them
+    names: Sequence[str] = ()  # of all columns, including dropped ones
 
 
 class Typed(NamedTuple):
-    """Rows of one kind a column."""
+    """Rows of typed columns."""
 
-    columns: dict[str, pa.Array]  # of the inputs
-    label: pa.Array  # string; null where there is none
+    columns: dict[str, pa.Array]  # the inputs
+    label: pa.Array  # string; null for unlabelled rows
     positions: np.ndarray  # [R] int64
 
 
-def check_columns(name: str, columns: Sequence[str], asked: Asked) -> None:
-    """UserError where a setting names a column that the file `name` does not have."""
+def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings) -> None:
+    """UserError if a setting names a column that the file `name` does not have."""
     for what, wanted in (
-        ("target", [] if asked.target is None else [asked.target]),
-        ("drop", sorted(asked.drop)),
-        ("kinds", list(asked.kinds)),
+        ("target", [] if settings.target is None else [settings.target]),
+        ("drop", sorted(settings.drop)),
+        ("kinds", list(settings.kinds)),
     ):
         for column in wanted:
             if column not in columns:
@@ -103,29 +103,29 @@ def check_columns(name: str, columns: Sequence[str], asked: Asked) -> None:
                 raise UserError(
                     f"data.table.{what} names the column {column!r}, which {name} does not have; it has {columns_shown}"
                 )
-    if asked.target in asked.drop:
+    if settings.target in settings.drop:
         raise UserError(
-            f"data.table.drop names the column {asked.target!r}, which is data.table.target; name it in one of them"
+            f"data.table.drop names the column {settings.target!r}, which is data.table.target; name it in one of them"
         )
-    if not set(columns) - asked.drop - {asked.target}:
+    if not set(columns) - settings.drop - {settings.target}:
         raise UserError(f"no column of {name} is left to learn from; it has {', '.join(map(repr, columns))}")
 
 
 def misfit(raw: Raw, schema: TableSchema, first: str, labelled: bool = True) -> str | None:
-    """Why rows have other columns than the schema, if they have; `first`: the file whose columns it has."""
+    """Why the columns of rows do not match the schema, if so; `first`: the file whose columns the schema has."""
     wanted = {*schema.kinds, *([schema.target] if schema.target and labelled else [])}
-    missing, more = wanted - set(raw.columns), set(raw.columns) - wanted - {schema.target}
+    missing, extra = wanted - set(raw.columns), set(raw.columns) - wanted - {schema.target}
     if missing:
         return f"its columns are not those of {first}: {sorted(missing)[0]!r} is missing"
-    if more and labelled:
-        return f"its columns are not those of {first}: {sorted(more)[0]!r} is too much"
+    if extra and labelled:
+        return f"its columns are not those of {first}: {sorted(extra)[0]!r} is too much"
     return None
 
 
 def typed(name: str, raw: Raw, schema: TableSchema) -> tuple[Typed, list[Reject]]:
-    """Rows of a file as the schema has them, and those refused: no number, no date, or infinite.
+    """Rows of a file converted to the schema, and rejects: values that are not numbers or dates, or infinite.
 
-    A target that the file does not have leaves the labels null: rows that are only scored have none.
+    Labels are null if the file has no target column, as in files that are only scored.
     """
     columns: dict[str, pa.Array] = {}
     problems: dict[int, str] = {}
@@ -134,7 +134,7 @@ def typed(name: str, raw: Raw, schema: TableSchema) -> tuple[Typed, list[Reject]
         if kind == "numeric":
             values, bad = numbers(raw_column)
             infinite = np.isinf(values)
-            columns[column] = pa.array(values, from_pandas=True)  # NaN is null
+            columns[column] = pa.array(values, from_pandas=True)  # NaN becomes null
             for row in np.flatnonzero(infinite).tolist():
                 problems.setdefault(row, f"column {column!r} is infinite ({_shown(raw_column[row])})")
         elif kind == "date":
@@ -162,8 +162,8 @@ def _labels(target: pa.Array, schema: TableSchema) -> pa.Array:
     if layout.label_ends:
         label = pc.replace_substring_regex(label, layout.label_ends.replace(".", r"\.") + "$", "")
     if layout.labels:
-        known, names = pa.array(list(layout.labels)), pa.array(list(layout.labels.values()))
-        names_of_rows = names.take(pc.index_in(label, known))
+        codes, names = pa.array(list(layout.labels)), pa.array(list(layout.labels.values()))
+        names_of_rows = names.take(pc.index_in(label, codes))
         label = pc.coalesce(names_of_rows, label)
     return tidy(label)
 
@@ -174,14 +174,14 @@ def _shown(value: pa.Scalar) -> str:
 
 
 def plain(value: pa.Scalar) -> str:
-    """As text, "" where there is none; also of dates that Python has no word for."""
+    """A value as text, "" for null; includes dates outside the range of Python's datetime."""
     if not value.is_valid:
         return ""
     return str(value.cast(pa.string()) if pa.types.is_timestamp(value.type) else value.as_py())
 
 
 def _begin(raw: Raw, row: int) -> str:
-    """How a row begins, for people to find it."""
+    """The beginning of a row, to help users find it."""
     begin = ""
     for values in raw.columns.values():
         begin += ("," if begin else "") + plain(values[row])[:EXCERPT]
@@ -190,12 +190,12 @@ def _begin(raw: Raw, row: int) -> str:
     return begin
 
 
-def schema_of(asked: Asked, kinds_of: Mapping[str, set[ColumnKind]], layout: str | None) -> TableSchema:
-    """The schema of columns of which the files say so: one kind, or categorical where they do not agree."""
+def schema_of(settings: ColumnSettings, kinds_of: Mapping[str, set[ColumnKind]], layout: str | None) -> TableSchema:
+    """The schema from the kinds found in each file; columns whose kinds differ between files are categorical."""
     kinds: dict[str, ColumnKind] = {}
     for column, file_kinds in kinds_of.items():
-        if column != asked.target:
-            kinds[column] = asked.kinds.get(column) or (
+        if column != settings.target:
+            kinds[column] = settings.kinds.get(column) or (
                 "numeric" if not file_kinds else next(iter(file_kinds)) if len(file_kinds) == 1 else "categorical"
             )
-    return TableSchema(kinds, asked.target, asked.normal, layout)
+    return TableSchema(kinds, settings.target, settings.normal, layout)

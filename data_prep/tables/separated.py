@@ -1,7 +1,7 @@
-"""Separated values (CSV, TSV), fast where nothing is quoted.
+"""Reader for separated values (CSV, TSV), optimised for files without quotes.
 
-Blocks without a quote are cut into lines and checked by numpy, and parsed by Arrow. From the first quote on, records
-are read one by one, since a quoted field may hold delimiters and line ends.
+Blocks without quotes are split and checked with numpy, and parsed by Arrow. From the first quote on, records are read
+one by one, since quoted fields may contain delimiters and line ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Columns(NamedTuple):
 def separated(
     name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str], delimiter: str
 ) -> Iterator[Raw | Reject]:
-    """The rows of a file: a header names the columns, or the layout does."""
+    """The rows of a file, whose columns are named by its header or by the layout."""
     lines = Lines(stream)
     for _ in range(layout.skip if layout else 0):
         next(lines, None)
@@ -101,7 +101,7 @@ def _rows(name: str, stream: BinaryIO, number: int, columns: _Columns) -> Iterat
 
 
 class _Joined(io.RawIOBase):
-    """Bytes that were read ahead, and what follows them in their stream."""
+    """Bytes that were read ahead, followed by the rest of their stream."""
 
     def __init__(self, ahead: bytes, stream: BinaryIO) -> None:
         self._ahead, self._stream = io.BytesIO(ahead), stream
@@ -119,7 +119,7 @@ class _Joined(io.RawIOBase):
 
 
 def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterator[Raw | Reject]:
-    """Whole lines without quotes; `before`: lines before them."""
+    """Rows of complete lines without quotes; `before`: number of lines before them."""
     array = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(array == 10)
     if not data.endswith(b"\n"):
@@ -138,23 +138,25 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
     if bad.any():
         lengths = np.diff(np.append(starts, len(array)))
         data = array[np.repeat(~bad, lengths)].tobytes()
-    kept = [column for column in columns.names if column not in columns.drop]
-    called = [name if name in kept else f"{number} {name}" for number, name in enumerate(columns.names)]  # once each
+    kept_columns = [column for column in columns.names if column not in columns.drop]
+    called = [
+        name if name in kept_columns else f"{number} {name}" for number, name in enumerate(columns.names)
+    ]  # unique names
     table = csv.read_csv(
         pa.py_buffer(data),
         read_options=csv.ReadOptions(column_names=called, use_threads=False, block_size=len(data) + 1),
         parse_options=csv.ParseOptions(delimiter=columns.delimiter, quote_char=False),
         convert_options=csv.ConvertOptions(
-            check_utf8=False,  # was checked
+            check_utf8=False,  # already checked
             column_types=dict.fromkeys(called, pa.string()),
-            include_columns=kept,
+            include_columns=kept_columns,
             null_values=list(MISSING),
             strings_can_be_null=True,
         ),
     ).combine_chunks()
     if table.num_rows != keep.sum():
         raise RuntimeError(f"{name}: {keep.sum()} lines after {before} became {table.num_rows} rows")
-    values_of = {column: table[column].chunk(0) for column in kept}
+    values_of = {column: table[column].chunk(0) for column in kept_columns}
     spaces = set(_SPACES) - set(columns.delimiter.encode())
     if not data.isascii() or np.bincount(array, minlength=128)[list(spaces)].any():
         values_of = {column: tidy(values) for column, values in values_of.items()}
@@ -164,7 +166,7 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
 def _problems(
     data: bytes, array: np.ndarray, starts: np.ndarray, ends: np.ndarray, columns: _Columns
 ) -> dict[int, str]:
-    """What is wrong with lines, by their number."""
+    """Problems of lines, by line index."""
     problems: dict[int, str] = {}
     delimiters = np.flatnonzero(array == ord(columns.delimiter))
     fields = np.diff(np.searchsorted(delimiters, ends), prepend=0) + 1

@@ -1,12 +1,12 @@
-"""From a table's columns to the numbers that a network is given, and back; fitted on training rows only.
+"""Transform between the columns of a table and network inputs; fitted on training rows only.
 
-    fit      two passes over the rows: what values there are, then means and deviations of the numbers among them
-    apply    a batch of columns → float32 [R, D]; each row by itself, whatever comes with it
-    invert   float [R, D] → the columns, as far as they can be known
+    fit      two passes over the rows: a survey of the values, then means and deviations of numbers
+    apply    a batch of columns → float32 [R, D]; each row independently of the others
+    invert   float [R, D] → the columns, as far as they can be recovered
 
-Means are taken over blocks of a fixed size, so how rows come in batches changes no bit. Medians, quantiles and what is
-heavy-tailed are of a sample: the rows with the smallest hash of what they hold, the same in any order; of tables with
-fewer rows than SAMPLE it is all.
+Means are computed over blocks of a fixed size, so that results do not depend on how rows are batched. Medians,
+quantiles and heavy tails are estimated from a sample: the SAMPLE rows with the smallest hashes of their contents,
+independent of their order; smaller tables are used completely.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class TransformConfig(BaseModel):
     scale: Literal["standard", "minmax", "quantile"] = "standard"
     """Numbers: mean 0 and deviation 1, 0 to 1 between the extremes, or the share of training values below."""
     fill: Literal["mean", "median"] = "median"
-    """What stands for a missing number."""
+    """Replacement for missing numbers."""
     indicators: Literal["seen", "always", "never"] = "seen"
-    """A feature that says what is missing: where training rows miss any, for all columns, or for none."""
+    """Indicator features of missing values: for columns with missing training values, for all columns, or for none."""
     log: list[str] | Literal["auto"] = Field(default_factory=list)
-    """Numbers whose logarithm, sign(x)·log(1 + |x|), is scaled: names of columns, or those that are heavy-tailed."""
+    """Columns to scale after taking the logarithm, sign(x)·log(1 + |x|): their names, or auto for heavy-tailed ones."""
     min_share: Annotated[float, Field(ge=0, lt=1)] = 0.001
-    """Categories with a smaller share of the training rows are "other"."""
+    """Categories with a smaller share of the training rows become "other"."""
     max_levels: Annotated[int, Field(ge=1)] = 100
-    """Most categories of a column that have a feature of their own."""
+    """Maximum number of categories of a column with their own features."""
 
 
 class Transform:
@@ -54,7 +54,7 @@ class Transform:
     def __init__(self, columns: Iterable[ColumnTransform], schema: TableSchema | None = None) -> None:
         self.columns = list(columns)
         self.schema = schema
-        """Of the table, so that its raw files can be read, if it was given."""
+        """Schema of the table, for reading its raw files; None if it was not given."""
         self.features: list[str] = [feature for column in self.columns for feature in column.features]
         self.columns_of: list[str] = [column.name for column in self.columns for _ in column.features]
         """The raw column of each feature."""
@@ -70,9 +70,9 @@ class Transform:
         config: TransformConfig | None = None,
         schema: TableSchema | None = None,
     ) -> Transform:
-        """`batches`, called twice, gives the training rows: columns of float64, string or timestamp[us].
+        """Fit to training rows. `batches` is called twice and yields columns of float64, string or timestamp[us].
 
-        UserError if there are no rows, no column varies, or one cannot be scaled or has too many categories.
+        UserError if there are no rows, no column varies, or a column cannot be scaled or has too many categories.
         """
         config = config or TransformConfig()
         survey = Survey()
@@ -96,7 +96,7 @@ class Transform:
         return transform
 
     def apply(self, batch: pa.RecordBatch) -> np.ndarray:
-        """float32 [R, D] of columns, found by their names; columns that are not known are passed over."""
+        """Features, float32 [R, D], of columns, which are looked up by name; other columns are ignored."""
         features = np.empty((batch.num_rows, len(self.features)), np.float32)
         start = 0
         for column in self.columns:
@@ -109,7 +109,7 @@ class Transform:
         return features
 
     def invert(self, values: np.ndarray) -> pa.RecordBatch:
-        """The columns of features [R, D]: as `apply` was given them, but for what it cannot tell apart."""
+        """The columns of features [R, D]; inverts `apply`, except for values that it maps to the same features."""
         if values.ndim != 2 or values.shape[1] != len(self.features):
             raise ValueError(f"expected [R, {len(self.features)}] features, found {list(values.shape)}")
         arrays, start = [], 0
@@ -131,12 +131,12 @@ class Transform:
         return Transform([of_json(column) for column in value["columns"]], schema)
 
     def save(self, path: Path) -> None:
-        """Write it as JSON with its digest; `load` gives the same transform, to the last bit."""
+        """Write it as JSON with its digest; `load` restores exactly the same transform."""
         write_whole(Path(path), sealed(self.to_json()))
 
     @staticmethod
     def load(path: Path) -> Transform:
-        """UserError where the file is not what `save` wrote."""
+        """The transform that `save` wrote; UserError if the file is damaged."""
         try:
             return Transform.of_json(unsealed(Path(path).read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -144,7 +144,7 @@ class Transform:
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], survey: Survey) -> Iterator[np.ndarray]:
-    """The numbers of all rows, float64 [≤ Moments.BLOCK, C], NaN where missing: blocks of one size but for the last."""
+    """The numbers of all rows in blocks, float64 [Moments.BLOCK, C], NaN where missing; the last may be smaller."""
     waiting: list[np.ndarray] = []
     count = 0
     for batch in batches:
@@ -153,8 +153,8 @@ def _blocks(batches: Iterable[pa.RecordBatch], survey: Survey) -> Iterator[np.nd
         if count < Moments.BLOCK:
             continue
         joined = np.concatenate(waiting)
-        whole = count - count % Moments.BLOCK
-        yield from np.split(joined[:whole], whole // Moments.BLOCK)
-        waiting, count = [joined[whole:]], count - whole
+        num_complete = count - count % Moments.BLOCK
+        yield from np.split(joined[:num_complete], num_complete // Moments.BLOCK)
+        waiting, count = [joined[num_complete:]], count - num_complete
     if count:
         yield np.concatenate(waiting)

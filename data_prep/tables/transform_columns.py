@@ -1,8 +1,8 @@
-"""How one column becomes features, and back.
+"""Transforms of single columns to features and back.
 
-Each kind is a frozen value that JSON holds exactly: `features` names what it gives, `apply` makes float64 [R, features]
-of an Arrow column, `invert` an Arrow column of them. Nothing that a column may hold is an error: values that training
-did not have are "other", scaled numbers are cut off at ±LIMIT.
+Each is a frozen dataclass that JSON represents exactly: `features` are the names of its features, `apply` converts an
+Arrow column to float64 [R, features], and `invert` converts them back. No value is an error: categories that are not in
+the training rows become "other", and scaled numbers are clipped to ±LIMIT.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from data_prep.corpus.schema import ARROW, ColumnKind
 from data_prep.errors import UserError
 from data_prep.tables.values import dates, numbers, texts
 
-LIMIT = 1e9  # far from any training value; its square is still a float32
+LIMIT = 1e9  # far beyond any training value, but its square fits in a float32
 MISSING, OTHER = "missing", "other"
 _DAY = 86_400_000_000  # µs
 _SIN_COS = ("sin", "cos")
@@ -26,9 +26,9 @@ _SIN_COS = ("sin", "cos")
 
 @dataclass(frozen=True)
 class Scaled:
-    """Numbers: log if asked, then (x − shift) · factor, or the share of training values below x where there are knots.
+    """Numbers: optional log, then (x − shift) · factor or, with knots, the share of training values below x.
 
-    `knots` rise, and `ranks` [same] go from 0 to 1 with them. What is missing is `fill` before scaling.
+    `knots` are ascending, and `ranks` [same] go from 0 to 1. Missing values are replaced by `fill` before scaling.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Scaled:
     ranks: tuple[float, ...] = ()
     indicator: bool = False
     constant: float | None = None
-    """The one value there is: then only the indicator is a feature."""
+    """The only value, if there is just one; then the indicator is the only feature."""
     kind: Literal["numeric"] = "numeric"
 
     @property
@@ -82,7 +82,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class OneHot:
-    """Categories: a feature for each of the frequent `levels`, one for all others, one for what is missing if asked."""
+    """Categories: one feature per frequent level in `levels`, one for all others, and optionally one for missing."""
 
     name: str
     levels: tuple[str, ...]
@@ -102,16 +102,16 @@ class OneHot:
         return np.eye(other_level + 1 + self.indicator)[place]
 
     def invert(self, features: np.ndarray) -> pa.Array:
-        """The likeliest level; "other" where that is none of them, null where it is missing."""
+        """The level of the largest feature: one of `levels`, "other", or null for missing."""
         names = pa.array([*self.levels, OTHER, *[None] * self.indicator], pa.string())
         return names.take(pa.array(np.argmax(features, 1)))
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """Dates: (t − shift) · factor in days, and month, weekday and (where there are times of day) hour on circles.
+    """Dates: (t − shift) · factor in days, and month, weekday and (if there are times of day) hour as sine and cosine.
 
-    What is missing has the mean date and the middle of each circle.
+    Missing values get the mean date and the centre of each circle.
     """
 
     name: str
@@ -156,12 +156,12 @@ class Calendar:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A column from which nothing can be learned: it gives no features, and comes back as its one value."""
+    """A column without information: it has no features, and is restored as its only value."""
 
     name: str
     type: ColumnKind
     value: float | str | None
-    """What a number or category always was, the µs of a date; None where it was always missing, or is not said."""
+    """The only number or category, or the µs of a date; None if it was always missing or is unknown."""
     why: str
     kind: Literal["dropped"] = "dropped"
     indicator = False
@@ -194,7 +194,7 @@ def to_json(column: ColumnTransform) -> dict[str, Any]:
 
 
 def of_json(value: dict[str, Any]) -> ColumnTransform:
-    """What `to_json` gave; KeyError or TypeError where it is something else."""
+    """The inverse of `to_json`; KeyError or TypeError for other values."""
     settings: dict[str, Any] = {
         name: tuple(setting) if isinstance(setting, list) else setting for name, setting in value.items()
     }

@@ -1,4 +1,4 @@
-"""What a transform learns of training rows: which values there are, and means and deviations of numbers."""
+"""Statistics of training rows for a transform: their values, and means and deviations of numbers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from data_prep.tables.transform import TransformConfig
 
 SAMPLE = 1 << 17  # rows
-_SAMPLE_CELLS = 1 << 24  # of wide tables fewer rows, to 128 MiB
-_MAX_VALUES = 1 << 20  # different ones of a category; more are names
+_SAMPLE_CELLS = 1 << 24  # limits the rows of wide tables, to 128 MiB
+_MAX_VALUES = 1 << 20  # distinct values of a categorical column; with more, it is rather a name
 _KNOTS = 1001
 _HEAVY = 15.0  # a normal distribution has 4.6, an exponential one 9.0, a log-normal one 22
 _DAY = 86_400_000_000  # µs
@@ -37,13 +37,13 @@ class Survey:
         self.levels: dict[str, Counter[str]] = {}
         self.low: dict[str, float] = {}
         self.high: dict[str, float] = {}
-        self.hours: set[str] = set()  # dates with times of day
+        self.hours: set[str] = set()  # columns of dates with times of day
         self._sample: list[tuple[np.ndarray, np.ndarray]] = []  # keys [n], numbers [n, C]
         self._waiting = 0
 
     @property
     def measured(self) -> list[str]:
-        """Columns that have a mean: numbers and dates, in order."""
+        """Names of the numeric and date columns, in order."""
         return [name for name, kind in self.kinds.items() if kind != "categorical"]
 
     def numbers_of(self, batch: pa.RecordBatch) -> np.ndarray:
@@ -109,18 +109,18 @@ class Survey:
         return keys[order], values[order]
 
     def quantiles(self, name: str, shares: np.ndarray) -> np.ndarray:
-        """Of the values that a column has in the sample; at least one is there. 0 and 1 are the true extremes."""
+        """Quantiles of a column with at least one value, from the sample; those of 0 and 1 are the exact extremes."""
         if len(self._sample) > 1 or len(self._sample[0][0]) > self._wanted:
             self._sample = [self._smallest()]
         values = self._sample[0][1][:, self.measured.index(name)]
         values = values[~np.isnan(values)]
-        if not len(values):  # missing in the whole sample, but not everywhere
+        if not len(values):  # all values in the sample are missing
             values = np.array([self.low[name], self.high[name]])
         quantiles = np.quantile(values, shares, method="averaged_inverted_cdf")
         return np.where(shares == 0, self.low[name], np.where(shares == 1, self.high[name], quantiles))
 
     def heavy_tailed(self) -> set[str]:
-        """Numeric columns with a tail far longer than the quartile beside it is from the median."""
+        """Numeric columns with a tail much longer than the distance from the median to the quartile on that side."""
         columns = set()
         for name in self.measured:
             if self.kinds[name] == "numeric" and name in self.low and self.low[name] < self.high[name]:
@@ -137,10 +137,10 @@ def _kind_of(field: pa.Field) -> ColumnKind:
 
 
 class Moments:
-    """The second pass: mean and deviation of the values that are there, after the logarithm.
+    """The second pass: mean and deviation of the values that are not missing, after the logarithm.
 
-    Blocks are merged as Chan, Golub and LeVeque do (1983, "Algorithms for computing the sample variance"): nothing
-    cancels.
+    Blocks are merged as in Chan, Golub and LeVeque (1983, "Algorithms for computing the sample variance"), which avoids
+    cancellation.
     """
 
     BLOCK = 4096
@@ -157,7 +157,7 @@ class Moments:
         is_present = ~np.isnan(values)
         count = is_present.sum(0).astype(np.float64)
         some = np.maximum(count, 1)
-        with np.errstate(over="ignore", invalid="ignore"):  # of values that cannot be scaled: `fitted` says so
+        with np.errstate(over="ignore", invalid="ignore"):  # values that cannot be scaled are reported by `fitted`
             mean = np.where(is_present, values, 0).sum(0) / some
             squares = (np.where(is_present, values - mean, 0) ** 2).sum(0)
             total = np.maximum(self.count + count, 1)
@@ -173,7 +173,7 @@ class Moments:
 
 
 def fitted(survey: Survey, moments: Moments, logs: set[str], config: TransformConfig) -> Iterator[ColumnTransform]:
-    """What becomes of each column, in order."""
+    """The transform of each column, in order."""
     for name, kind in survey.kinds.items():
         missing = survey.missing[name]
         indicator = config.indicators == "always" or (config.indicators == "seen" and missing > 0)
@@ -213,7 +213,7 @@ def _one_hot(name: str, survey: Survey, indicator: bool, config: TransformConfig
 def _scaled(
     name: str, survey: Survey, moments: tuple[float, float], log: bool, indicator: bool, config: TransformConfig
 ) -> ColumnTransform:
-    """A column of at least two different numbers."""
+    """The transform of a column with at least two different numbers."""
 
     def logged(values: np.ndarray) -> np.ndarray:
         return symmetric_log(values) if log else values
@@ -225,7 +225,7 @@ def _scaled(
     if config.scale == "quantile":
         shares = np.linspace(0, 1, _KNOTS)
         knots, first, count = np.unique(logged(survey.quantiles(name, shares)), return_index=True, return_counts=True)
-        ranks = (shares[first] + shares[first + count - 1]) / 2  # of equal values the middle
+        ranks = (shares[first] + shares[first + count - 1]) / 2  # mid-rank of equal values
         return Scaled(name, log, fill, 0.0, 1.0, tuple(knots.tolist()), tuple(ranks.tolist()), indicator)
     shift, width = (mean, deviation) if config.scale == "standard" else (low, high - low)
     if not (np.isfinite(width) and width > 0 and np.isfinite(1 / width)):

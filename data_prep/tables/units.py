@@ -1,4 +1,4 @@
-"""A table's files as units of a corpus: a file each, or a stretch of a large one, cast when all kinds are known."""
+"""Files of tables as units of a corpus: a file or a stretch of a large one each, cast once the schema is known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from data_prep.sources import packages
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 from data_prep.tables.files import raw_batches, stretches
-from data_prep.tables.schema import Asked, Raw, TableConfig, Typed, asked, check_columns, misfit, schema_of, typed
+from data_prep.tables.schema import (
+    ColumnSettings,
+    Raw,
+    TableConfig,
+    Typed,
+    check_columns,
+    column_settings,
+    misfit,
+    schema_of,
+    typed,
+)
 from data_prep.tables.values import Evidence
 
 
@@ -27,21 +37,21 @@ def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
 
 
 def asks(config: TableConfig, package: str | None) -> list[Any]:
-    """What `read` does with a file depends on."""
-    demands = _asked(package, config)
-    layout = demands.layout and [demands.layout.columns, demands.layout.header, demands.layout.skip]
-    return ["table", layout, sorted(demands.drop)]
+    """The values that the result of `read` depends on, besides the file."""
+    settings = _column_settings(package, config)
+    layout = settings.layout and [settings.layout.columns, settings.layout.header, settings.layout.skip]
+    return ["table", layout, sorted(settings.drop)]
 
 
 def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
-    """Read the file of a unit; says what its columns are."""
+    """Read the file of a unit; the summary describes its columns."""
     (file,) = unit.files
-    demands = _asked(unit.package, config)
+    settings = _column_settings(unit.package, config)
     tally, evidence, names = Tally(), dict[str, Evidence](), list[str]()
     writer: pa.RecordBatchFileWriter | None = None
     with Rejects(folder / REJECTS, tally) as rejects:
         try:
-            for raw in raw_batches(file, demands.layout, demands.drop):
+            for raw in raw_batches(file, settings.layout, settings.drop):
                 if isinstance(raw, Reject):
                     tally.rows += 1
                     rejects.write(raw)
@@ -63,7 +73,7 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
 
 
 def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The schema of a table of all units, from what each of them says of its columns."""
+    """The schema of the table, derived from the summaries of all units."""
     layouts = {packages.lookup(unit.package).layout if unit.package else config.layout for unit in units}
     if len(layouts) > 1:
         raise UserError("the sources of a table have different layouts; make a recipe for each")
@@ -71,20 +81,20 @@ def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, A
     if not readable:
         return {"schema": TableSchema({}).to_json(), "first": ""}
     unit, first = readable[0]
-    check_columns(first["file"], first["names"], _asked(unit.package, config))
+    check_columns(first["file"], first["names"], _column_settings(unit.package, config))
     kinds_of: dict[str, set[ColumnKind]] = {column: set() for column in first["kinds"]}
     for _, summary in readable:
         if set(summary["kinds"]) == set(kinds_of):
             for column, kind in summary["kinds"].items():
                 kinds_of[column] |= {kind} if kind else set()
     return {
-        "schema": schema_of(_asked(unit.package, config), kinds_of, layouts.pop()).to_json(),
+        "schema": schema_of(_column_settings(unit.package, config), kinds_of, layouts.pop()).to_json(),
         "first": first["file"],
     }
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
-    """Give the rows of a unit the kinds of the schema; says what came of it."""
+    """Convert the rows of a unit to the schema; returns a summary."""
     schema = TableSchema.of_json(agreed["schema"])
     return write_cast(folder, [file.name for file in unit.files], _cast(unit, schema, agreed["first"], read_folder))
 
@@ -105,14 +115,14 @@ def _cast(unit: Unit, schema: TableSchema, first: str, read_folder: Path) -> Ite
 
 
 def cast_rows(rows: Typed, schema: TableSchema) -> Cast:
-    """Rows of a table as a corpus has them."""
+    """Rows of a table in the form of a corpus."""
     content = content_keys(rows.columns, len(rows.positions))
     inputs = pa.StructArray.from_arrays(list(rows.columns.values()), fields=schema.fields)
     return Cast(inputs, content, rows.label, np.zeros(len(rows.positions), np.int32), rows.positions)
 
 
-def _asked(package: str | None, config: TableConfig) -> Asked:
-    return asked(config, packages.lookup(package).layout if package else None)
+def _column_settings(package: str | None, config: TableConfig) -> ColumnSettings:
+    return column_settings(config, packages.lookup(package).layout if package else None)
 
 
 def _as_batch(raw: Raw) -> pa.RecordBatch:

@@ -1,1 +1,1 @@
-"""Documents: readers of formats, cleaning, sentences, near duplicates, and the units of an ingest of text."""
+"""Text: readers of formats, cleaning, sentence splitting, near duplicates, and the units of an ingest of text."""

@@ -1,8 +1,7 @@
-"""Cleaning the text of a document, and deciding whether it may stay.
+"""Cleaning the text of a document.
 
-Cleaning changes characters only: Unicode normalisation, one kind of line end, no control
-characters, single spaces. Words are never touched. It is idempotent: cleaning clean text changes
-nothing.
+Cleaning changes only characters: Unicode normalisation, uniform line ends, no control characters,
+single spaces. Words are not changed. It is idempotent.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\xad\u2060\ufeff]")
 _SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _BESIDE_LINE_END = re.compile(r" \n ?|\n ")
-# No character of the above, which are written out: a class with \s is ten times as slow.
+# None of the above characters, listed explicitly because a class with \s is ten times slower.
 _IN_ORDER = re.compile(
     "[^\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]*"
 )
@@ -33,27 +32,27 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 class CleanConfig(BaseModel):
-    """How documents are cleaned, and how many bad rows a corpus may have."""
+    """How documents are cleaned, and the tolerance for bad rows."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     normalisation: Literal["nfc", "nfkc", "none"] = "nfc"
-    """Unicode normal form; nfkc also folds wide, ligature and superscript forms for good."""
+    """Unicode normal form; nfkc also folds wide, ligature and superscript forms, irreversibly."""
     language: str = "en"
-    """Whose rules split sentences, by its code of ISO 639."""
+    """ISO 639 code of the language whose rules split sentences."""
     min_characters: Annotated[int, Field(ge=1)] = 1
     """Documents with fewer characters after cleaning are rejected."""
     drop_duplicates: bool = True
-    """Reject a document whose text, but for spaces, is that of an earlier one."""
+    """Reject a document whose text equals that of an earlier one, except for white space."""
     near_duplicates: NearDuplicateConfig | None = None
     """Reject a document that shares most of its word n-grams with an earlier one; {} for the usual settings."""
     max_rejects: Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
-    """Bad rows tolerated: an integer counts them, a fraction is their share. No duplicate is bad, nor what a rule
-    leaves out."""
+    """Maximum number (an integer) or share (a fraction) of bad rows. Duplicates and documents that a rule rejects do
+    not count as bad."""
     keep_lines: bool = False
-    """Keep line breaks and the space that lines begin with, as code needs them: each line is a sentence then."""
+    """Keep line breaks and indentation, as needed for code; each line is then a sentence."""
     rules: RulesConfig = Field(default_factory=RulesConfig)
-    """Rules that drop lines, mask and reject; see `data_prep.text.rules.rules`. None is on unless it is named."""
+    """Rules that drop lines, mask and reject; see `data_prep.text.rules.rules`. All are off by default."""
 
     @field_validator("language")
     @classmethod
@@ -65,7 +64,7 @@ class CleanConfig(BaseModel):
 def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc", keep_lines: bool = False) -> str:
     """Normalised text without control characters, with single spaces and single blank lines.
 
-    keep_lines: spaces and tabs stay as they are, but at the end of lines.
+    keep_lines: spaces and tabs are kept, except at the end of lines.
     """
     form = _FORMS[normalisation]
     if keep_lines:
@@ -74,7 +73,7 @@ def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc", keep
         return _BLANK_LINES.sub("\n\n", "\n".join(map(str.rstrip, text.split("\n")))).strip("\n")
     stripped = text.strip()
     if _in_order(stripped) and (form is None or unicodedata.is_normalized(form, stripped)):
-        return stripped  # most text is in order, which is seen much faster than put right
+        return stripped  # the common case, and much faster to check than to clean
     text = _LINE_ENDS.sub("\n", text)
     text = _INVISIBLE.sub("", text)
     if form is not None:
@@ -85,17 +84,17 @@ def clean(text: str, normalisation: Literal["nfc", "nfkc", "none"] = "nfc", keep
 
 
 def _in_order(text: str) -> bool:
-    """Whether the spaces, line ends and control characters of a stripped text are as `clean` leaves them."""
+    """Whether `clean` would not change the spaces, line ends and control characters of a stripped text."""
     if "  " in text or "\n\n\n" in text:
         return False
     lines = text.split("\n")
     if any(line[:1] == " " or line[-1:] == " " for line in lines):
         return False
-    # what can be printed is in order; the reverse does not hold, and takes longer to find out
+    # printable text is in order; other text needs a slower check
     return all(map(str.isprintable, lines)) or _IN_ORDER.fullmatch(text) is not None
 
 
 def fingerprint(text: str, tidy: bool = False) -> bytes:
-    """16 bytes that are equal for texts which differ only in white space; `tidy`: `clean` made the text."""
+    """A 16-byte digest that ignores white space; `tidy`: the text is the output of `clean`."""
     words = filter(None, text.split("\n")) if tidy else text.split()
     return hashlib.blake2b(" ".join(words).encode(), digest_size=16).digest()

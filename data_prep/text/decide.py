@@ -1,6 +1,6 @@
-"""All rows of a corpus at once, as numbers: which are copies of earlier ones, what they repeat, which are held out.
+"""Decides, from hashes of all rows of a corpus, which are copies, which sentences repeat, and which are held out.
 
-Nothing here holds a text. What is said of N rows takes some bytes of each, the rest is done in external memory.
+No texts are held in memory: the arrays over N rows take a few bytes per row, the rest uses external memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPEN_NAMES = 256
 
 
 class Table:
-    """The kept rows of all units, numbered through, mapped and not read."""
+    """The kept rows of all units, memory-mapped; rows are numbered across all units."""
 
     def __init__(self, folders: Sequence[Path], counts: Sequence[int]) -> None:
         self.folders = list(folders)
@@ -38,11 +38,11 @@ class Table:
         return int(self.starts[-1])
 
     def span(self, unit: int) -> slice:
-        """Numbers of a unit's rows."""
+        """Range of a unit's row numbers."""
         return slice(int(self.starts[unit]), int(self.starts[unit + 1]))
 
     def keys(self, column: int, without: np.ndarray) -> Iterator[np.ndarray]:
-        """128-bit keys [n, 2] of each unit: column 0 of texts, 1 of names. Rows `without` equal no other row."""
+        """128-bit keys [n, 2] of each unit: column 0 of texts, 1 of names. Rows in `without` get unique keys."""
         for unit, folder in enumerate(self.folders):
             unit_keys = np.fromfile(folder / "keys.u64", ">u8").reshape(-1, 2, 2)[:, column].astype(np.uint64)
             out = np.flatnonzero(without[self.span(unit)])
@@ -50,7 +50,7 @@ class Table:
             yield unit_keys
 
     def signatures(self, width: int, without: np.ndarray, path: Path) -> np.ndarray:
-        """MinHash signatures [N, width] in a file at `path`. Rows `without` are like no other row."""
+        """MinHash signatures [N, width] in a file at `path`. Rows in `without` resemble no other row."""
         with path.open("wb") as file:
             for unit, folder in enumerate(self.folders):
                 unit_signatures = np.fromfile(folder / "signatures.u32", np.uint32).reshape(-1, width)
@@ -61,7 +61,7 @@ class Table:
         return np.memmap(path, np.uint32, "r").reshape(-1, width)
 
     def names(self, rows: np.ndarray) -> list[tuple[str, str]]:
-        """(name, source) of rows, in the order asked."""
+        """(name, source) of rows, in the given order."""
         unit = np.searchsorted(self.starts, rows, side="right") - 1
         pairs = []
         for number, row in zip(unit.tolist(), (rows - self.starts[unit]).tolist(), strict=True):
@@ -78,15 +78,15 @@ def _names(folder: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(folder / "names.arrow"))).read_all()
 
 
-class Decided(NamedTuple):
-    """What becomes of each row, and which row is the reason. -1: none."""
+class TextDecision(NamedTuple):
+    """The split or rejection of each row, and the row that is the reason (-1: none)."""
 
     table: Table
     split_of: np.ndarray  # [N] uint8
     copy_of: np.ndarray  # [N] int64
     near: np.ndarray  # [N] bool: a near copy
-    name_of: np.ndarray  # [N] int64: the row that has its name
-    repeats: spans.Repeats | None = None  # sentences that go, and rows that go with them
+    name_of: np.ndarray  # [N] int64: the row that already has its name
+    repeats: spans.Repeats | None = None  # sentences to remove, and rows to reject for that
 
     @property
     def num_tolerated(self) -> int:
@@ -101,7 +101,7 @@ class Decided(NamedTuple):
         return [f"{source}: {taken_by(name, other)}" for (name, source), (_, other) in pairs]
 
     def reasons(self, rows: slice = slice(None)) -> Counter[str]:
-        """Why how many of some rows were rejected."""
+        """Number of rejected rows by reason, among `rows`."""
         near = self.near[rows]
         counts = {
             "duplicate": ((self.copy_of[rows] >= 0) & ~near).sum(),
@@ -112,7 +112,7 @@ class Decided(NamedTuple):
         return Counter({reason: int(count) for reason, count in counts.items() if count})
 
     def marks(self, unit: int) -> spans.Marks | None:
-        """Which sentences of a unit go."""
+        """The sentences of a unit to remove."""
         return None if self.repeats is None else self.repeats.marks[unit]
 
 
@@ -120,52 +120,52 @@ def taken_by(name: str, source: str) -> str:
     return f"the name {name!r} is taken by a document of {source}"
 
 
-def decide(table: Table, config: CleanConfig, scratch: Path) -> Decided:
-    """Which rows are copies of earlier ones, or have the name of one.
+def decide(table: Table, config: CleanConfig, scratch: Path) -> TextDecision:
+    """Find rows that are copies of earlier ones or have the name of an earlier one.
 
-    A copy of a row whose name is taken is no copy, for that row is not kept: then copies are looked for again.
+    If the original of a copy is rejected because its name is taken, copies are searched again without that row.
     """
     count = len(table)
-    decided = Decided(
+    decided = TextDecision(
         table,
         np.zeros(count, np.uint8),
         _disk_array(scratch / "copy_of", count, np.int64, -1),
         np.zeros(count, bool),
         _disk_array(scratch / "name_of", count, np.int64, -1),
     )
-    taken = np.zeros(count, bool)
+    is_name_taken = np.zeros(count, bool)
     while True:
         decided.copy_of[:] = -1
         if config.drop_duplicates:
-            for links in external_memory.first_of_equals(table.keys(0, taken), scratch, _ROWS_IN_MEMORY):
+            for links in external_memory.first_of_equals(table.keys(0, is_name_taken), scratch, _ROWS_IN_MEMORY):
                 decided.copy_of[links[:, 0]] = links[:, 1]
         again = False
         for links in external_memory.first_of_equals(
-            table.keys(1, taken | (decided.copy_of >= 0)), scratch, _ROWS_IN_MEMORY
+            table.keys(1, is_name_taken | (decided.copy_of >= 0)), scratch, _ROWS_IN_MEMORY
         ):
             decided.name_of[links[:, 0]] = links[:, 1]
-            taken[links[:, 0]] = True
+            is_name_taken[links[:, 0]] = True
             again = config.drop_duplicates
-        if not again or not taken[decided.copy_of[decided.copy_of >= 0]].any():
+        if not again or not is_name_taken[decided.copy_of[decided.copy_of >= 0]].any():
             break
     if config.near_duplicates and count:
-        gone, near = taken | (decided.copy_of >= 0), config.near_duplicates
+        gone, near = is_name_taken | (decided.copy_of >= 0), config.near_duplicates
         signatures = table.signatures(near.permutations, gone, scratch / "signatures")
         for links in near_duplicates.near_duplicates(signatures, near, scratch, _ROWS_IN_MEMORY):
             decided.copy_of[links[:, 0]] = links[:, 1]
             decided.near[links[:, 0]] = True
-    decided.split_of[taken | (decided.copy_of >= 0)] = REJECTED
+    decided.split_of[is_name_taken | (decided.copy_of >= 0)] = REJECTED
     c4 = config.rules.c4
     if c4 is not None and c4.span_sentences is not None:
-        gone, least = decided.split_of == REJECTED, spans.Least(c4.min_sentences, config.min_characters)
-        repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, least, scratch, _ROWS_IN_MEMORY)
+        gone, minimum = decided.split_of == REJECTED, spans.MinimumLeft(c4.min_sentences, config.min_characters)
+        repeats = spans.find_repeats(table.folders, gone, c4.span_sentences, minimum, scratch, _ROWS_IN_MEMORY)
         decided.split_of[repeats.too_little] = REJECTED
         decided = decided._replace(repeats=repeats)
     return decided
 
 
 def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
-    """An array that lies in a file, so that the system may put it aside."""
+    """A memory-mapped array in a file, so that the system can page it out."""
     if not count:
         return np.empty(0, dtype)
     array = np.memmap(path, dtype, "w+", shape=(count,))
@@ -173,8 +173,10 @@ def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
     return array
 
 
-def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scratch: Path, pool: WorkerPool) -> None:
-    """Give each row that is kept its split.
+def hold_out(
+    table: Table, decided: TextDecision, split: SplitConfig, seed: int, scratch: Path, pool: WorkerPool
+) -> None:
+    """Assign a split to each row that is not rejected.
 
     The `round(fraction · n)` names with the smallest keyed hashes are the validation split, the next ones the test
     split; a fraction above 0 gets at least one of three or more names, and training keeps at least one.
@@ -184,19 +186,19 @@ def hold_out(table: Table, decided: Decided, split: SplitConfig, seed: int, scra
     jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
     for _ in pool.in_order(_split_keys, jobs):
         pass
-    kept = decided.split_of != REJECTED
+    is_kept = decided.split_of != REJECTED
 
     def keys() -> Iterator[np.ndarray]:
         for number, (_, _, path) in enumerate(jobs):
-            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[kept[table.span(number)]]
+            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[is_kept[table.span(number)]]
 
-    validation, test = shares(int(kept.sum()), split)
+    validation, test = shares(int(is_kept.sum()), split)
     bounds = [external_memory.smallest(keys, count, _ROWS_IN_MEMORY) for count in (validation, validation + test)]
     for number, hashes in enumerate(keys()):
         span = table.span(number)
         split_of = np.where(external_memory.below(hashes, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
         split_of[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
-        decided.split_of[span][kept[span]] = split_of
+        decided.split_of[span][is_kept[span]] = split_of
 
 
 def _split_keys(job: tuple[Path, int, Path]) -> None:

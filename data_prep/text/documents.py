@@ -1,4 +1,4 @@
-"""Documents of sources, row by row: of a whole source, or of a part of it that any process can read."""
+"""Reads the documents of a source, or of a part of it, row by row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = Accepts("text", readable, ALLOWED)
 
 
 def rows(part: Part, source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a part. Raises `UserError` if its file is not what it was when the parts were made."""
+    """Every row of a part. Raises `UserError` if its file has changed since the parts were made."""
     if source.package is not None:
         yield from _package_documents(source.package, downloads)
         return
@@ -33,11 +33,11 @@ def rows(part: Part, source: SourceConfig, downloads: Path) -> Iterator[Document
 
 
 def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a source, in the order of file names and lines: those of its parts, whatever their size.
+    """Every row of a source, ordered by file name and line.
 
-    A package is downloaded if it is not there yet.
+    A package is downloaded if necessary.
     """
-    for entry in snapshot([source], TEXT):  # whole files, which need no planning
+    for entry in snapshot([source], TEXT):  # complete files, so no parts are needed
         yield from rows(
             Part(entry.uri, entry.name, "", entry.size, stamp=stamp_of(entry.size, entry.stamp)), source, downloads
         )

@@ -1,4 +1,4 @@
-"""Text: documents become a corpus of sentences, a tokenizer is learned from it, and shards hold token ids."""
+"""The kind `text`: documents become a corpus of sentences, a tokenizer is trained on it, and shards hold token ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
 from data_prep.stats.blocks import Statistics
 from data_prep.text.clean import CleanConfig
-from data_prep.text.decide import Decided, Table, decide, hold_out
+from data_prep.text.decide import Table, TextDecision, decide, hold_out
 from data_prep.text.documents import TEXT
 from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
@@ -30,10 +30,10 @@ from data_prep.views import Example, Selection
 
 
 class TextData(DataConfig):
-    """Where documents come from, how they are cleaned, and which are held out."""
+    """Sources, cleaning and splits of documents."""
 
     kind: Literal["text"]
-    """What the sources hold."""
+    """Kind of data in the sources."""
     clean: CleanConfig = Field(default_factory=CleanConfig)
     """How text is cleaned."""
 
@@ -66,7 +66,7 @@ class TextKind(Kind):
     def read(self, unit: Unit, data: TextData, downloads: Path, folder: Path) -> dict[str, Any]:
         return read(unit, data.clean, downloads, folder)
 
-    def decide(self, draft: Draft) -> Decided:
+    def decide(self, draft: Draft) -> TextDecision:
         table = Table(draft.folders, draft.num_kept)
         decided = decide(table, draft.data.clean, draft.scratch)
         draft.progress("splitting", None)
@@ -76,11 +76,11 @@ class TextKind(Kind):
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
         return write(job)
 
-    def write_rejects(self, draft: Draft, decided: Decided) -> None:
+    def write_rejects(self, draft: Draft, decided: TextDecision) -> None:
         write_rejects(decided, draft.out_dir)
 
     def index(self, draft: Draft, files: Written) -> dict[str, Any]:
-        """Of each file also which corpus of a mixture it is of."""
+        """Includes the corpus of a mixture that each file belongs to."""
         listed = {
             split: [
                 {**{name: file[name] for name in ("file", "documents", "digest")}, "corpus": unit.config.corpus or ""}
@@ -90,7 +90,7 @@ class TextKind(Kind):
         }
         return {"splits": listed}
 
-    def summary(self, draft: Draft, decided: Decided, files: Written) -> dict[str, Any]:
+    def summary(self, draft: Draft, decided: TextDecision, files: Written) -> dict[str, Any]:
         reasons = decided.reasons()
         rules = sum((Counter(unit_summary["rules"]) for unit_summary in draft.read), Counter[str]())
         if decided.repeats is not None:
@@ -115,9 +115,9 @@ class TextKind(Kind):
         return train(TokenizerConfig.model_validate(settings), documents.sentences(), out_dir)
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
-        """Corruption at load time is a matter of training: only corruption at writing time forks the shards.
+        """Corruption at load time is not part of the settings; only corruption at writing time changes the shards.
 
-        Rows are as long as x may be of which a network sees `compose.length` items.
+        The row length is the maximum length of x such that the network sees at most `compose.length` items.
         """
         masking, longer = recipe.corruption, recipe.train.longer
         written = masking.at == "shards"
@@ -139,7 +139,7 @@ class TextKind(Kind):
         return write_shards(settings, made_of, out_dir, use)
 
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
-        """Rows and tokens by split; under `corpus` documents."""
+        """Rows and tokens by split; documents under `corpus`."""
         from data_prep.stats import stats
         from data_prep.text.write_shards import row_length
 
@@ -171,7 +171,7 @@ class TextKind(Kind):
         return documents(corpus, split, index)
 
     def expected(self, recipe: Sections) -> DataFacts:
-        """Ids of special tokens as a tokenizer that is learned here gives them; of a pretrained one, its own."""
+        """Special tokens have the ids that a tokenizer trained here assigns, or those of a pretrained tokenizer."""
         tokenizer = recipe.tokenizer
         if tokenizer.path is not None and Path(tokenizer.path).is_dir():
             tokens = specials(tokenizer.path)

@@ -1,14 +1,14 @@
-"""Near duplicates: documents that share most of their word n-grams, found without comparing all.
+"""Near duplicates: documents that share most of their word n-grams, found without comparing all pairs.
 
-How alike two documents are is the Jaccard similarity of their sets of word n-grams. MinHash (Broder
-1997, "On the resemblance and containment of documents") turns a set into a signature: as many small
-numbers as there are permutations, of which two documents have, on average, that share in common.
+The similarity of two documents is the Jaccard similarity of their sets of word n-grams. MinHash (Broder
+1997, "On the resemblance and containment of documents") turns a set into a signature, one small number per
+permutation; the expected share of equal numbers in two signatures is the similarity of the documents.
 Locality-sensitive hashing cuts signatures into bands, and only documents that agree in all rows of
 some band are compared. Lee et al. 2021 ("Deduplicating training data makes language models better")
 clean corpora this way, with word 5-grams and similarity 0.8.
 
-Documents are numbered in reading order. The numbers found depend on the texts and the config alone:
-not on the machine, the number of threads, the memory allowed or how the documents are batched.
+Documents are numbered in reading order. Results depend only on the texts and the config, not on
+the machine, the number of threads, the memory limit or the batching of documents.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from data_prep.rng import absorb
 from data_prep.shards.rows import offsets_of
 from data_prep.text.words import words_or_letters
 
-_SEED = 1  # of the permutations; another one makes other signatures
-_MISS_WEIGHT = 0.9  # against 0.1 for a pair compared in vain: that costs time, a missed pair is lost
+_SEED = 1  # of the permutations; determines the signatures
+_MISS_WEIGHT = 0.9  # against 0.1 for an unnecessary comparison, which only costs time
 _COMPARED = 1 << 13  # pairs of signatures in memory at once
 
 
 class NearDuplicateConfig(BaseModel):
-    """When two documents are the same but for details."""
+    """When two documents count as near duplicates."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Jaccard similarity of the sets of n-grams from which on documents are duplicates."""
+    """Minimum Jaccard similarity of the sets of n-grams of duplicates."""
     ngram: Annotated[int, Field(ge=1, le=100)] = 5
-    """Words in an n-gram; a shorter text is one n-gram, and a text without words one word."""
+    """Words per n-gram; a shorter text is one n-gram, and a text without words counts as one word."""
     permutations: Annotated[int, Field(ge=8, le=4096)] = 128
-    """Numbers in a signature: the error of an estimated similarity falls with their square root."""
+    """Numbers per signature; the error of the estimated similarity decreases with the square root."""
 
     @property
     def bands(self) -> tuple[int, int]:
-        """(number of bands, rows in each). They may leave a few numbers of a signature unused."""
+        """(number of bands, rows per band). A few numbers of a signature may be unused."""
         return _best_bands(self.threshold, self.permutations)
 
 
 @lru_cache
 def _best_bands(threshold: float, permutations: int) -> tuple[int, int]:
-    """The bands that make the weighted sum of both errors smallest, over uniform similarities.
+    """The bands that minimise the weighted sum of both errors, over uniformly distributed similarities.
 
-    Documents of similarity s share one of b bands of r rows with probability 1 - (1 - sʳ)ᵇ. The
-    errors are that probability below the threshold, and what it lacks to 1 above.
+    Documents of similarity s agree in one of b bands of r rows with probability 1 - (1 - sʳ)ᵇ. The
+    errors are that probability below the threshold, and its complement above.
     """
     similarity = (np.arange(1000) + 0.5) / 1000
     alike = similarity >= threshold
     rows = np.arange(1, permutations + 1)
-    bands = permutations // rows  # as many as there is room for: fewer miss more
+    bands = permutations // rows  # as many as fit: fewer bands miss more pairs
     missed = (1 - similarity ** rows[:, None]) ** bands[:, None]
     error = np.where(alike, _MISS_WEIGHT * missed, (1 - _MISS_WEIGHT) * (1 - missed)).sum(1)
     best = int(error.argmin())
@@ -74,7 +74,7 @@ class _WordHashes(dict[str, int]):
 
 
 def signatures(texts: Sequence[str], config: NearDuplicateConfig) -> np.ndarray:
-    """[n, permutations] uint32. Memory grows with the texts: some megabytes of them are a batch."""
+    """MinHash signatures [n, permutations] uint32. Memory grows with the texts; pass a few megabytes per call."""
     from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] (compiled, without stubs)
 
     hashes = _WordHashes()
@@ -104,20 +104,20 @@ def signatures(texts: Sequence[str], config: NearDuplicateConfig) -> np.ndarray:
 def near_duplicates(
     signatures: np.ndarray, config: NearDuplicateConfig, scratch: Path, rows_in_memory: int = ROWS_IN_MEMORY
 ) -> Iterator[np.ndarray]:
-    """Arrays [m, 2] int64 of (row, representative row), rising by row.
+    """Arrays [m, 2] int64 of (row, representative row), in ascending order of rows.
 
-    Rows are near duplicates if a chain of them leads from one to the other in which neighbours have
-    signatures that agree to `config.threshold`; the representative is the first row of all that are
-    so connected. Rows that represent themselves are left out.
+    Rows are near duplicates if they are connected by a chain of rows in which the signatures of
+    neighbours agree to at least `config.threshold`; the representative is the first row of the
+    connected component. Rows that represent themselves are left out.
 
-    signatures: [n, permutations] uint32. They are read once in order and then row by row where
-    there is something to compare, so a memory map of a file (`np.load(…, mmap_mode="r")`) keeps
-    memory flat: what grows is about 100 bytes per near duplicate found. `scratch` needs up to 24
-    bytes per row and band, and as many again where rows agree.
+    signatures: [n, permutations] uint32. They are read once in order and then row by row for
+    comparisons, so a memory map of a file (`np.load(…, mmap_mode="r")`) bounds memory, except for
+    about 100 bytes per near duplicate. `scratch` needs up to 24 bytes per row and band, and up to
+    twice that if rows agree.
 
-    In every band a row is compared with the first and with the previous row that agree with it, not
-    with all: time stays linear however often a text repeats. A match is missed if, in all the bands
-    that two rows share, others that match neither stand between and before them.
+    In every band a row is compared only with the first and the previous row that agree with it, so
+    time is linear even if a text is repeated often. A match is missed if, in all bands that two rows
+    share, rows that match neither of them come first and between them.
     """
     bands, _ = config.bands
     forest, waiting, waiting_rows = np.empty((0, 2), np.int64), [], 0
@@ -147,7 +147,7 @@ def _band_keys(signatures: np.ndarray, config: NearDuplicateConfig, rows_in_memo
 
 
 def _distinct(pairs: np.ndarray) -> np.ndarray:
-    """Sorted, each once."""
+    """The distinct pairs, sorted."""
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     new = np.ones(len(pairs), bool)
     new[1:] = (pairs[1:] != pairs[:-1]).any(1)
@@ -155,14 +155,14 @@ def _distinct(pairs: np.ndarray) -> np.ndarray:
 
 
 def _alike(signatures: np.ndarray, pairs: np.ndarray, threshold: float) -> np.ndarray:
-    """The pairs of rows whose signatures agree in at least that share of their numbers."""
+    """The pairs of rows whose signatures agree in at least a share `threshold` of their numbers."""
     parts = [pairs[start : start + _COMPARED] for start in range(0, len(pairs), _COMPARED)]
     agree = [(signatures[part[:, 0]] == signatures[part[:, 1]]).mean(1) for part in parts]
     return pairs[np.concatenate([np.empty(0), *agree]) >= threshold]
 
 
 def _forest(pairs: np.ndarray) -> np.ndarray:
-    """[m, 2]: every connected row but the first of its component, with that first; rising."""
+    """[m, 2]: every connected row except the first of its component, with that first row; in ascending order."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -172,6 +172,6 @@ def _forest(pairs: np.ndarray) -> np.ndarray:
     left, right = ends.reshape(-1, 2).T
     graph = coo_array((np.ones(len(pairs), bool), (left, right)), shape=(len(rows), len(rows)))
     _, component = connected_components(graph, directed=False)
-    _, first = np.unique(component, return_index=True)  # rows rise: the first is the smallest
+    _, first = np.unique(component, return_index=True)  # rows are ascending: the first is the smallest
     links = np.column_stack([rows, rows[first[component]]])
     return links[links[:, 0] != links[:, 1]]

@@ -1,10 +1,10 @@
-"""Passages of documents, and the same made unusual: words in another order, or some of them replaced.
+"""Passages of documents, and unusual versions of them with words shuffled or replaced.
 
-    document ─► sentences ─► passages of about so many words, cut where sentences end
+    document ─► sentences ─► passages of about `words` words, cut at ends of sentences
 
-Both changes leave punctuation, spaces and the lengths of sentences as they were. Shuffling leaves also the words of
-every sentence: whoever only counts words sees no difference. Words are put in as often as training documents use them,
-so that a replaced word need not be a rare one. All draws are keyed: by the seed, the draw and the passage's place.
+Both changes preserve punctuation, spaces and the lengths of sentences. Shuffling also preserves the words of every
+sentence, so that it cannot be detected by counting words. Replacements are drawn with the frequencies of words in
+training documents, so they are not necessarily rare. All draws are keyed by the seed, the draw and the passage's place.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from data_prep.sources.records import Reject
 from data_prep.text.documents import documents
 from data_prep.text.units import Cleaner
 
-_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese: each a word
+_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters, each of which is a word
 WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])\w)+(?:['’-](?:(?![{_ALONE}])\w)+)*")
 SHUFFLE, REPLACE, WHICH = range(3)  # draws
-MOST_READ = 5000  # documents of another kind
+MOST_READ = 5000  # documents read from another source
 
 Change = Callable[[list[str], int], list[str]]
-"""Of a passage's sentences, given its place among those that are changed."""
+"""(sentences of a passage, index among the changed passages) → changed sentences."""
 
 
 class Passage(NamedTuple):
-    """Consecutive sentences of a document; `number`: of the passage in it, from 1, or 0 where it is all of it."""
+    """Consecutive sentences of a document; `number`: of the passage in it, from 1, or 0 for the complete document."""
 
     document: str
     number: int
@@ -50,39 +50,39 @@ class Passage(NamedTuple):
 
 
 def passages(name: str, sentences: Sequence[str], words: int | None) -> Iterator[Passage]:
-    """A document in passages of `words` words or a sentence more; what is left over counts if it is half of that."""
+    """Passages of at least `words` words, by less than a sentence; the last one may have half as many."""
     if words is None:
         if any(map(WORD.search, sentences)):
             yield Passage(name, 0, list(sentences))
         return
-    taken: list[str] = []
+    collected: list[str] = []
     count = number = 0
     for place, sentence in enumerate(sentences, 1):
-        taken.append(sentence)
+        collected.append(sentence)
         count += len(WORD.findall(sentence))
         if count >= words or (place == len(sentences) and count >= words / 2):
             number += 1
-            yield Passage(name, number, taken)
-            taken, count = [], 0
+            yield Passage(name, number, collected)
+            collected, count = [], 0
 
 
-def of_split(folder: Path, split: str, words: int | None, most: int, seed: int) -> list[Passage]:
-    """At most so many passages of a split, of documents in keyed order, in keyed order."""
+def of_split(folder: Path, split: str, words: int | None, max_passages: int, seed: int) -> list[Passage]:
+    """Up to `max_passages` passages of a split, from documents in keyed order, in keyed order."""
     corpus = Corpus(folder, split)
     order = permute(np.arange(len(corpus)), len(corpus), key(seed, f"documents {split}"))
     collected: list[Passage] = []
     for number in order.tolist():
         document = corpus[number]
         collected += passages(document.name, document.sentences, words)
-        if len(collected) >= most:
+        if len(collected) >= max_passages:
             break
-    return some(collected, most, seed, f"passages {split}")
+    return some(collected, max_passages, seed, f"passages {split}")
 
 
 def of_source(
-    source: SourceConfig, cleaner: Cleaner, words: int | None, most: int, seed: int, downloads: Path
+    source: SourceConfig, cleaner: Cleaner, words: int | None, max_passages: int, seed: int, downloads: Path
 ) -> list[Passage]:
-    """At most so many passages of documents from elsewhere."""
+    """Up to `max_passages` passages of documents from another source."""
     collected, read = list[Passage](), 0
     for row in documents(source, downloads):
         cleaned = row if isinstance(row, Reject) else cleaner(row)
@@ -91,12 +91,16 @@ def of_source(
             collected += passages(cleaned.document.name, cleaned.sentences, words)
         if read == MOST_READ:
             break
-    return some(collected, most, seed, f"passages {source.package or source.path}")
+    return some(collected, max_passages, seed, f"passages {source.package or source.path}")
 
 
-def some(candidates: Sequence[Passage], most: int, seed: int, purpose: str) -> list[Passage]:
-    """At most so many, in keyed order."""
-    order = permute(np.arange(min(most, len(candidates))), len(candidates), key(seed, purpose)) if candidates else []
+def some(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: str) -> list[Passage]:
+    """Up to `max_passages` of the candidates, in keyed order."""
+    order = (
+        permute(np.arange(min(max_passages, len(candidates))), len(candidates), key(seed, purpose))
+        if candidates
+        else []
+    )
     return [candidates[place] for place in order]
 
 
@@ -104,7 +108,7 @@ def some(candidates: Sequence[Passage], most: int, seed: int, purpose: str) -> l
 
 
 def shuffling(seed: int, draw: int) -> Change:
-    """Words change places within their sentences."""
+    """A change that shuffles words within their sentences."""
     name = key(seed, "shuffled words")
 
     def change(sentences: list[str], place: int) -> list[str]:
@@ -120,7 +124,7 @@ def shuffling(seed: int, draw: int) -> Change:
 
 
 def replacing(seed: int, draw: int, share: float, used: Sequence[str]) -> Change:
-    """Each word is replaced with probability `share`, by one of those `used` in training documents."""
+    """A change that replaces each word with probability `share` by one of `used`, the words of training documents."""
     name = key(seed, "replaced words")
 
     def change(sentences: list[str], place: int) -> list[str]:
@@ -139,13 +143,13 @@ def replacing(seed: int, draw: int, share: float, used: Sequence[str]) -> Change
 
 
 def changed(chosen_passages: Iterable[Passage], change: Change) -> list[Passage]:
-    """Passages changed, each by its place."""
+    """The changed passages; `change` gets the index of each."""
     return [
         passage._replace(sentences=change(passage.sentences, place)) for place, passage in enumerate(chosen_passages)
     ]
 
 
 def _filled(sentence: str, words: Sequence[str]) -> str:
-    """The sentence with other words where its words were."""
-    given = iter(words)
-    return WORD.sub(lambda _: next(given), sentence)
+    """The sentence with its words replaced by `words`."""
+    replacements = iter(words)
+    return WORD.sub(lambda _: next(replacements), sentence)

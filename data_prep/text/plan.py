@@ -1,4 +1,4 @@
-"""Which parts of sources are read together: the units of a corpus of text."""
+"""Groups the parts of sources into the units of a corpus of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNIT_BYTES = TARGET
 
 
 def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: Path) -> list[Unit]:
-    """The units of the sources. A file that is added changes no unit but those beside it."""
+    """The units of the sources. Adding a file changes only the units next to it."""
     units = []
     config = clean_config.model_dump(mode="json", exclude={"max_rejects", "drop_duplicates"})
     files = digest_of_rules(clean_config.rules, downloads)
@@ -31,10 +31,10 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
 
 
 def _groups(all_parts: list[Part]) -> Iterator[list[Part]]:
-    """Runs of parts of about UNIT_BYTES / 2, few more than twice UNIT_BYTES.
+    """Runs of parts of about UNIT_BYTES / 2, rarely more than twice UNIT_BYTES.
 
-    A run ends where the name of a file says so, the likelier the larger the file is. So a file that comes between
-    others changes the run that it falls into, and no other.
+    A run ends after a file with a probability that grows with its size, drawn from a hash of its name, so that adding a
+    file changes only the run that it falls into.
     """
     group: list[Part] = []
     size = 0

@@ -1,19 +1,19 @@
-"""Rules that split text into sentences: ours for English and Chinese, those of sentencex for other languages.
+"""Sentence splitting: own rules for English and Chinese, the library sentencex for other languages.
 
 English: a word that ends in `.`, `?`, `!` or `…` (and closing quotes or brackets) ends a sentence
-if the next word may begin one: not in lower case. A dot is doubted: after a title or an initial it
-ends nothing ("Mr. Adams", "J. Adams"); after another abbreviation only if the next word is one that
-often begins sentences ("in the U.S. The" but "the U.S. Navy"); after a list mark ("2. The")
-nothing. A remark in brackets without a mark of its own stays with what it follows ("Thank you.
-[Laughter]"). A blank line always ends a sentence; a single line end is a space.
+if the next word may begin one, that is, is not in lower case. A dot after a title, an initial or a
+list mark does not end a sentence ("Mr. Adams", "J. Adams", "2. The"); a dot after another
+abbreviation only does if the next word often begins sentences ("in the U.S. The" but "the U.S.
+Navy"). A remark in brackets without its own mark belongs to the sentence before it ("Thank you.
+[Laughter]"). A blank line always ends a sentence; a single line end counts as a space.
 
 Chinese: 。！？；… and their closing quotes end a sentence, unless a comma follows or the mark
-belongs to a title 《…》. Every line end ends a sentence, for Chinese plain text is not wrapped.
+belongs to a title 《…》. Every line end ends a sentence, because Chinese plain text is not wrapped.
 
-Others: the library knows the marks and abbreviations of each. Blank lines and single line ends as in English, or, where
-a script has no spaces between words, as in Chinese.
+Others: the library has the marks and abbreviations of each language. Blank lines and line ends are treated as in
+English or, for scripts without spaces between words, as in Chinese.
 
-Only white space is ever lost: the sentences, joined, are the text.
+Only white space is lost: the joined sentences are the text.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def _words(text: str) -> frozenset[str]:
 _OPENERS = "\"'“”‘’([{«—–-•*_¿¡$£€#&"
 _CLOSERS = "\"'”’)]}»"
 
-# Titles and the like: what follows is the rest of a name, never a new sentence.
+# Titles and the like: followed by the rest of a name, never by a new sentence.
 _BEFORE_NAMES = _words(
     """mr mrs ms mx dr prof hon rev messrs mme mlle gen col maj capt cpt lt sgt cpl pvt adm cmdr
     comdr brig gov sen rep pres supt atty sec'y st ste mt ft fr vs viz cf e.g i.e al"""
 )
-# Only before a number or a letter of its own: "No. 5", "Art. IV", but "No. I said so."
+# Abbreviations only before a number or a single letter: "No. 5", "Art. IV", but "No. I said so."
 _BEFORE_NUMBERS = _words("no nos art arts sec secs fig figs p pp vol vols ch chap eq ex stat")
 # May end a sentence or stand inside one.
 _ABBREVIATIONS = _words(
@@ -62,15 +62,15 @@ _LIST_MARK = re.compile(r"[(\[]?(?:\d{1,3}|[A-Za-z]|[IVXLC]{1,6}|[ivxlc]{1,6})[)
 _ITEM = re.compile(r"\((?:[a-z]|[ivx]{1,5})\) ")  # (b), (iv)
 _DOTTED = re.compile(r"(?:\w\.)+\w\Z")  # u.s, a.m, d.c
 _MARKS = (".", "?", "!", "…")
-# Behind ". " and before a capital: the word before ends in two lower-case letters, and neither it nor its end is an
-# abbreviation or a number of a list. Most sentences end so.
+# The common end of a sentence: ". " between a word with two final lower-case letters and a capital, where neither the
+# word nor its end is an abbreviation or a list number.
 _PLAIN_WORD = r"(?<=[a-z]{2}\. )(?<![ivxlc]{2}\. )" + "".join(
     rf"(?<!(?<![A-Za-z])(?i:{'|'.join(words)})\. )"
     for _, words in groupby(
         sorted(filter(str.isalpha, _BEFORE_NAMES | _BEFORE_NUMBERS | _ABBREVIATIONS), key=lambda w: (len(w), w)), len
     )
 )
-# What may end a sentence; the empty group takes part where it certainly does.
+# Candidates for the end of a sentence; the empty group matches if it certainly is one.
 _CANDIDATE = re.compile(rf"[{''.join(_MARKS)}](?: (?=[A-Z])(?:(?<=[?!…] )|{_PLAIN_WORD})()|[{re.escape(_CLOSERS)}]* )")
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _REMARK = re.compile(r"(?:\[[^\[\].?!…]*\]\s*)+(?=\S|\Z)")
@@ -79,7 +79,7 @@ _REMARK = re.compile(r"(?:\[[^\[\].?!…]*\]\s*)+(?=\S|\Z)")
 def split_en(text: str, tidy: bool = False) -> list[str]:
     """Sentences of English text, without surrounding white space; never an empty one.
 
-    `tidy`: white space is as `data_prep.text.clean.clean` leaves it, which takes half as long.
+    `tidy`: the text is the output of `data_prep.text.clean.clean`, which halves the time.
     """
     sentences: list[str] = []
     if tidy:
@@ -92,13 +92,13 @@ def split_en(text: str, tidy: bool = False) -> list[str]:
 
 
 def _split_paragraph(text: str, sentences: list[str]) -> None:
-    """Append the sentences of a text whose white space is single spaces between words."""
+    """Append the sentences of a text whose only white space is single spaces between words."""
     start = 0
     for match in _CANDIDATE.finditer(text):
         end = match.end()
         if match.lastindex is None:
             if text[end] == "[":
-                remark = _REMARK.match(text, end)  # holds no mark, so no candidate either
+                remark = _REMARK.match(text, end)  # has no mark, so it contains no candidates
                 end = remark.end() if remark else end
             if end == len(text) or not _ends(text, start, match.start(), end):
                 continue
@@ -112,7 +112,7 @@ def _ends(text: str, start: int, place: int, end: int) -> bool:
     """Whether the sentence begun at `start` ends with the mark at `place`; the next word begins at `end`."""
     stop = text.find(" ", end)
     following = text[end : stop if stop >= 0 else len(text)].lstrip(_OPENERS)
-    if not following:  # a lone dash, quote or bracket: judge by what comes after it
+    if not following:  # a lone dash, quote or bracket: look at what follows it
         return text[end] in "[(“‘"
     if _ITEM.match(text, end):
         return True
@@ -128,7 +128,7 @@ def _ends(text: str, start: int, place: int, end: int) -> bool:
 
 
 def _is_abbreviation(word: str, following: str) -> bool:
-    """Whether the dot after `word` belongs to it alone, given the word that follows."""
+    """Whether the dot after `word` is part of an abbreviation, given the following word."""
     lower = word.lower()
     if lower in _BEFORE_NAMES:
         return True
@@ -137,8 +137,8 @@ def _is_abbreviation(word: str, following: str) -> bool:
     if lower in _BEFORE_NUMBERS and not initial:
         numbered = next_word[:1].isdigit() or bool(_ROMAN.match(next_word.lower())) or len(next_word) == 1
         return numbered and next_word not in ("I", "A")
-    known = lower in _ABBREVIATIONS and (lower not in _AMBIGUOUS or word[:1].isupper())
-    if initial or known or _DOTTED.match(lower):
+    is_known = lower in _ABBREVIATIONS and (lower not in _AMBIGUOUS or word[:1].isupper())
+    if initial or is_known or _DOTTED.match(lower):
         first = re.split(r"['’—–-]", next_word.lower(), maxsplit=1)[0]
         return first not in _STARTERS
     return False
@@ -171,7 +171,7 @@ def _append(sentences: list[str], piece: str) -> None:
         sentences.append(piece)
 
 
-# ISO 639-1, and longer codes for which sentencex has rules or knows a close relation's. Its default serves the rest.
+# ISO 639-1, and longer codes for which sentencex has rules or uses those of a related language; others use its default.
 LANGUAGES = _words(
     """aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en
     eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka
@@ -189,7 +189,7 @@ _NOT_WRAPPED = _words("bo dz gan hak ja km lo lzh my nan th wuu yue")
 
 
 def check_language(language: str) -> None:
-    """Raise `ValueError` if nothing is known about how to split this language."""
+    """Raise `ValueError` if the language is not supported."""
     if language not in LANGUAGES:
         base = re.split("[-_]", language.lower())[0]
         near = [code for code in (base, base[:2]) if code in LANGUAGES] if len(base) < 4 else []
@@ -203,7 +203,7 @@ def split_other(text: str, language: str) -> list[str]:
 
     sentences: list[str] = []
     for paragraph in text.splitlines() if language in _NOT_WRAPPED else _BLANK_LINE.split(text):
-        for piece in segment(language, " ".join(paragraph.split())):  # it fails on white space of several bytes
+        for piece in segment(language, " ".join(paragraph.split())):  # it fails on multi-byte white space
             _append(sentences, piece)
     return sentences
 
@@ -216,12 +216,12 @@ SPLITTERS: dict[str, Callable[[str], list[str]]] = {
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a text that are not blank, with the space they begin with."""
+    """The non-blank lines of a text, with their indentation."""
     return [line for line in text.split("\n") if line.strip()]
 
 
 def by_paragraph(text: str, split: Callable[[str], list[str]]) -> tuple[list[str], list[int]]:
-    """Sentences of a text, and the number of each one's paragraph: a blank line is between two of them."""
+    """Sentences of a text, and the paragraph number of each. Paragraphs are separated by blank lines."""
     sentences, numbers, number = list[str](), list[int](), 0
     for paragraph in _BLANK_LINE.split(text) if "\n" in text else [text]:
         added = split(paragraph)
@@ -232,5 +232,5 @@ def by_paragraph(text: str, split: Callable[[str], list[str]]) -> tuple[list[str
 
 
 def split(text: str, language: str, tidy: bool = False) -> list[str]:
-    """Sentences of a text in a language of `SPLITTERS`; `tidy`: `data_prep.text.clean.clean` made the text."""
+    """Sentences of a text in a language of `SPLITTERS`; `tidy`: it is the output of `data_prep.text.clean.clean`."""
     return split_en(text, tidy) if language == "en" else SPLITTERS[language](text)

@@ -1,8 +1,8 @@
 """Rows of token ids as text.
 
-x     the row as it was written by people; what must be predicted stands out
+x     the original row, with the tokens to predict marked
 x′    what the network sees
-x″    what it must predict: position, token, and what the network saw where that is not [MASK]; or a text of its own
+x″    what it must predict: position, token, and what the network saw if not [MASK]; or a separate text
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIRST_SENTENCES = 3
 
 
 def examples(selection: Selection, preprocessor: Path, corpus: Path | None) -> list[Example]:
-    """Every row as text. preprocessor: folder of the tokenizer. corpus: to name documents, where it is there."""
+    """Every row as text. preprocessor: folder of the tokenizer. corpus: folder, to name documents, if available."""
     special = specials(preprocessor)
     pieces = Pieces(load(preprocessor), special)
     rows, corruption = selection.rows, selection.corruption
@@ -43,7 +43,7 @@ def examples(selection: Selection, preprocessor: Path, corpus: Path | None) -> l
 
 
 def documents(folder: Path, split: str, index: range) -> tuple[list[Example], int]:
-    """Documents of a corpus with their first sentences, and how many there are in all."""
+    """(documents of a corpus with their first sentences, number of documents in all)."""
     corpus = Corpus(folder, split)
     shown = []
     for number in range(index.start, min(index.stop, len(corpus))):
@@ -59,7 +59,7 @@ def documents(folder: Path, split: str, index: range) -> tuple[list[Example], in
 
 
 class RowText:
-    """One row: x, and its other pieces where it is corrupted. `is_sparse`: x′ has the positions of x."""
+    """One row: x, and its other pieces if it is corrupted. `is_sparse`: x′ has the positions of x."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class RowText:
         is_sparse: bool,
     ) -> None:
         self.pieces, self.special, self.x, self.others, self.is_sparse = pieces, special, x, others, is_sparse
-        self.part = np.zeros(0, np.int64)  # of each position; every part begins a line
+        self.part = np.zeros(0, np.int64)  # of each position; every part begins on a new line
         for name, weight in (("segment", 1), ("sequence", 2)):
             column = rows.get(name)
             if isinstance(column, Ragged):
@@ -87,7 +87,7 @@ class RowText:
         return views | {piece.name: self._text(piece) for piece in self.others}
 
     def counts(self) -> str:
-        """How much of the row must be predicted, and how much of that the network sees in which way."""
+        """Summary of the number of tokens to predict, and of how they appear in the input."""
         if not self.others:
             return ""
         length = len(self.x.values) - int((self.x.values == self.special.get("pad")).sum())
@@ -100,16 +100,16 @@ class RowText:
         return summary + (f": {', '.join(counts)}" if counts else "")
 
     def _fate(self, seen: Piece, position: int) -> Mark:
-        """What the network sees at a position that stands out."""
+        """How a token to predict appears in the network's input."""
         token = int(seen.values[position])
         if self.is_sparse and token == self.x.values[position]:
             return "kept"
         return "masked" if token == self.special.get("mask") or token in self.special.sentinels else "random"
 
     def _text(self, piece: Piece, mark: Mark | None = None) -> Tokens:
-        """The tokens with those at the piece's places marked, by their fates where no `mark` is given.
+        """The tokens, with those at the piece's places marked: with `mark`, or by how they appear in the input.
 
-        The places of x″ are not its own, so only what stands for spans is marked there.
+        The places of x″ refer to x, so only the sentinels of spans are marked there.
         """
         ids = piece.values
         part = self.part if len(self.part) == len(ids) else np.zeros(len(ids), np.int64)
@@ -121,7 +121,7 @@ class RowText:
             own: Mark = ""
             if position in places:
                 own = mark or self._fate(piece, position)
-                if not text.strip(" "):  # white space that must be predicted, or bytes of a character
+                if not text.strip(" "):  # white space to predict, or bytes of a character
                     text = "␣" * len(text)
             elif token in self.special.sentinels:
                 own = "masked"
@@ -161,5 +161,5 @@ def _document_names(rows: Rows, corpus: Path | None, split: str) -> list[str]:
 
 
 def _values(column: Ragged | np.ndarray, row: int) -> list[int]:
-    """One value, or one for each item of a row."""
+    """The values of a row, as a list."""
     return (column.row(row) if isinstance(column, Ragged) else column[row : row + 1]).tolist()

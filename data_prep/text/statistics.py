@@ -1,13 +1,13 @@
-"""What was counted of text, as blocks.
+"""Statistics of text, as tables and figures.
 
-    rows       one line for each split of the shards: how many rows, how long, how full, how varied
+    rows       one line per split of the shards: number of rows, lengths, fill, diversity
     tokens     the most frequent pieces of each split
-    documents  one line for each split and source of the corpus
-    sources    one line for each source as the recipe names it: its licence, what was read of it, what was kept
-    rejects    one line for each source and reason, duplicates among them
+    documents  one line per split and source of the corpus
+    sources    one line per source in the recipe: its licence, rows read, rows kept
+    rejects    one line per source and reason, including duplicates
 
-Shares are in [0, 1], lengths in tokens (rows) or characters (documents), entropy in nats per token: what a network
-loses that knows only how frequent tokens are. Of very large data `counted_share` was counted.
+Shares are in [0, 1], lengths in tokens (rows) or characters (documents), entropy in nats per token: the loss of a
+network that knows only the frequencies of tokens. Of very large data only a share `counted_share` was counted.
 """
 
 from __future__ import annotations
@@ -88,18 +88,20 @@ def _tokens(splits: Mapping[str, RowCounts]) -> Table:
 
 
 def _vocabularies(splits: Mapping[str, RowCounts]) -> Iterator[Note]:
-    """How much of the vocabulary occurs in the first split, and which pieces never do."""
+    """The share of the vocabulary that occurs in the first split, and the pieces that never do."""
     for name, split in list(splits.items())[:1]:
         words = split["vocabulary"]
         cover = ", ".join(f"{rank:,} cover {percent} %" for percent, rank in words["cover"].items())
         yield Note(f"Of {words['pieces']:,} pieces, {words['occurring']:,} occur in {name}; {cover} of the text.")
         if words["unseen"]:
-            more = words["unseen"] - len(words["unseen_pieces"])
-            yield Note(f"Never seen: {' '.join(words['unseen_pieces'])}{f' and {more:,} more' if more else ''}.")
+            num_more = words["unseen"] - len(words["unseen_pieces"])
+            yield Note(
+                f"Never seen: {' '.join(words['unseen_pieces'])}{f' and {num_more:,} more' if num_more else ''}."
+            )
 
 
 def _frequencies(splits: Mapping[str, RowCounts]) -> Curves:
-    # Longer rows are the training rows' documents once more.
+    # Longer rows contain the same documents as the training rows.
     words_of = {name: split["vocabulary"] for name, split in splits.items() if not name.startswith(LONGER)}
     series = {
         name: (words["ranks"], [count / words["text"] for count in words["counts"]])
@@ -154,13 +156,15 @@ def _document_lengths(corpus: CorpusCounts) -> Histogram:
     sources = corpus["splits"]["train"]["sources"]
     series = {
         f"{source['source']}: {_count(source['documents'], 'document')}": (
-            [max(edge, 0.5) for edge in source["lengths"]["edges"]],  # an empty document has a place, too
+            [
+                max(edge, 0.5) for edge in source["lengths"]["edges"]
+            ],  # a place for empty documents on the logarithmic axis
             source["lengths"]["counts"],
         )
         for source in sources[:MOST_SERIES]
     }
-    more = f"; {len(sources) - MOST_SERIES} more sources" if len(sources) > MOST_SERIES else ""
-    title = f"Document lengths in training{more}"
+    more_sources = f"; {len(sources) - MOST_SERIES} more sources" if len(sources) > MOST_SERIES else ""
+    title = f"Document lengths in training{more_sources}"
     return Histogram("document-lengths", title, "characters in a document", "documents", series, logarithmic=True)
 
 
@@ -188,11 +192,13 @@ def _rejects(corpus: CorpusCounts) -> Table:
 
 
 def _reject_bars(corpus: CorpusCounts) -> Bars:
-    """One bar for each reason, in parts by source."""
+    """One bar per reason, stacked by source."""
     rejects = corpus["rejects"]
     reasons = list(rejects["reasons"])[:MOST_BARS]
-    more = len(rejects["reasons"]) - len(reasons)
-    title = f"{_count(rejects['rows'], 'row')} rejected{f'; {more} rarer reasons are not shown' if more else ''}"
+    num_more = len(rejects["reasons"]) - len(reasons)
+    title = (
+        f"{_count(rejects['rows'], 'row')} rejected{f'; {num_more} rarer reasons are not shown' if num_more else ''}"
+    )
     parts = {}
     rest = Counter({reason: rejects["reasons"][reason] for reason in reasons})
     for source in list(rejects["sources"])[: MOST_SERIES - 1]:

@@ -1,12 +1,12 @@
-"""One unit of a corpus: the parts of sources that are read one after another, cleaned, and kept in files.
+"""One unit of a corpus of text: parts of a source that are read one after another, cleaned, and written to files.
 
-documents.arrow   rows that are kept so far: name, sentences, paragraphs, source, meta, their number and position; meta
-                  is kept as the source has it, control characters too: who shows it makes them visible
-names.arrow       names and sources again, to be looked up one by one
-rejects.arrow     refused rows
-keys.u64          128 bits of each row's text and of its name
-signatures.u32    MinHash signatures, where near duplicates are looked for
-spans.u64 …       what `data_prep.text.rules.spans` writes, where repeated spans are looked for
+documents.arrow   rows kept so far: name, sentences, paragraphs, source, meta, their number and position; meta is stored
+                  as in the source, including control characters, which must be escaped for display
+names.arrow       names and sources again, for random access
+rejects.arrow     rejected rows
+keys.u64          128-bit hashes of each row's text and name
+signatures.u32    MinHash signatures, if near duplicates are to be found
+spans.u64 …       the files of `data_prep.text.rules.spans`, if repeated spans are to be found
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from data_prep.text.documents import rows
 from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
 
-VERSION = 3  # of what a unit holds; raised when reading or cleaning gives something else
+VERSION = 3  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
@@ -48,10 +48,10 @@ class Unit:
     """Parts of one source, to be read one after another."""
 
     key: str
-    source: int  # its number
+    source: int  # index of the source
     config: SourceConfig
     parts: tuple[Part, ...]
-    files: str  # digest of those that the rules read
+    files: str  # digest of the files that the rules read
 
     @property
     def size(self) -> int:
@@ -63,8 +63,8 @@ class Unit:
 
 
 def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict[str, Any]:
-    """Read and clean a unit into a folder; the counts of its rows."""
-    cleaner, kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
+    """Read and clean a unit into a folder; returns the counts of its rows."""
+    cleaner, num_kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
     filtered = 0
@@ -86,7 +86,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
                 line = [result.source, result.position, result.reason, result.excerpt, number]
                 rejects.write(line, len(result.reason))
                 continue
-            kept += 1
+            num_kept += 1
             name, source, position = printable(result.document.name), result.document.source, result.document.position
             meta = _as_json(result.document.meta)
             documents.write(
@@ -98,7 +98,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
             spans.write(result.sentences)
     return {
         "rows": number,
-        "kept": kept,
+        "kept": num_kept,
         "rejected": sum(reasons.values()),
         "filtered": filtered,
         "reasons": dict(reasons.most_common(100)),
@@ -108,7 +108,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
 
 
 class Cleaned(NamedTuple):
-    """A document that may stay, what is left of its text, and the sentences of that."""
+    """A document that is kept, its cleaned text, and the sentences of that."""
 
     document: Document
     text: str
@@ -118,11 +118,11 @@ class Cleaned(NamedTuple):
 
 
 class _Filtered(Reject):
-    """A sound row that a rule was asked to leave out: it is counted, and not bad."""
+    """A valid row that a rule rejected: it is counted, but not as bad."""
 
 
 class Cleaner:
-    """Cleans a document, or says why it may not stay."""
+    """Cleans a document, or rejects it with a reason."""
 
     def __init__(self, config: CleanConfig, rules: Rules) -> None:
         self.config = config
@@ -147,7 +147,7 @@ class Cleaner:
         if outcome.text is None or len(outcome.text) < config.min_characters:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
-        tidy = outcome.text is text and not config.keep_lines  # a rule that mends a text may leave white space
+        tidy = outcome.text is text and not config.keep_lines  # rules that change a text may leave white space
         split = partial(splitting.split, language=config.language, tidy=tidy)
         chosen = splitting.split_lines if config.keep_lines else split
         sentences, paragraphs = splitting.by_paragraph(outcome.text, chosen)
@@ -155,7 +155,7 @@ class Cleaner:
 
 
 def _as_json(meta: dict[str, Any]) -> str:
-    """Values that JSON has none of (infinite, not a number) are left out, as they are where JSON is read."""
+    """`meta` as JSON, without infinite values and NaN, as when JSON is read."""
     encode = partial(json.dumps, ensure_ascii=False, sort_keys=True, allow_nan=False)
     try:
         return encode(meta)
@@ -165,17 +165,17 @@ def _as_json(meta: dict[str, Any]) -> str:
 
 @lru_cache(1)
 def _rules(config: str, files: str, downloads: Path) -> Rules:
-    """The rules of a config, loaded once for all units of a process; `files`: the digest of what they read."""
+    """The rules of a config, loaded once per process; `files`: the digest of the files they read."""
     return Rules(CleanConfig.model_validate_json(config), downloads)
 
 
 def _mostly_controls(text: str) -> bool:
-    """Whether more than a third are control characters: another encoding that happens to be read as UTF-8."""
+    """Whether more than a third are control characters: probably another encoding that is also valid UTF-8."""
     return len(_CONTROLS.findall(text)) > len(text) / 3
 
 
 class _Signatures:
-    """Writes the MinHash signatures of texts to a file, if near duplicates are looked for."""
+    """Writes the MinHash signatures of texts to a file, if near duplicates are to be found."""
 
     def __init__(self, path: Path, config: CleanConfig) -> None:
         self.path, self.config, self.waiting = path, config.near_duplicates, list[str]()

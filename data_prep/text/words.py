@@ -1,11 +1,11 @@
-"""The words by which texts are compared: case-folded, parted at white space, punctuation and symbols.
+"""Splits texts into words for comparison: case-folded, separated by white space, punctuation and symbols.
 
-    words             evaluation texts are looked for in training texts (Brown et al. 2020, appendix C)
-    words_or_letters  near duplicates are looked for (Lee et al. 2021)
+    words             for finding evaluation texts in training texts (Brown et al. 2020, appendix C)
+    words_or_letters  for finding near duplicates (Lee et al. 2021)
 
-Marks stay with the letters that they belong to: what is written with vowel signs or accents is not cut at them. What is
-not seen (joiners, marks of direction, variation selectors) does not count. Chinese characters and kana are words by
-themselves. Thai, Lao, Burmese and Khmer put no spaces between words either, and there alone the two differ.
+Combining marks stay with their letters, so words are not cut at vowel signs or accents. Invisible characters (joiners,
+marks of direction, variation selectors) are ignored. Chinese characters and kana are words by themselves. The two
+functions differ only for Thai, Lao, Burmese and Khmer, which have no spaces between words either.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _UNSEEN = "\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2
 
 
 def words(text: str) -> list[str]:
-    """Thai is left in runs: a dozen of its letters make two or three words, which texts share by chance."""
+    """Words; Thai is kept in runs, since n-grams of its letters are only a few words, which texts share by chance."""
     return _words(text, _CHARACTERS)
 
 
 def words_or_letters(text: str) -> list[str]:
-    """Thai falls into letters: a run is a clause, and of a few clauses one change would leave nothing in common."""
+    """Words; Thai is cut into letters, since its runs are clauses, and one change would affect too many n-grams."""
     return _words(text, _CHARACTERS + _LETTERS)
 
 
 def _words(text: str, apart: str) -> list[str]:
     text = text.casefold()
     if not text.isascii():
-        for mark in _COMMON:  # without them most English is ASCII, for which there is a quicker way
+        for mark in _COMMON:  # without them most English is ASCII, which has a faster path
             text = text.replace(mark, " ")
     if text.isascii():
         return text.translate(_ASCII).split()
@@ -46,7 +46,7 @@ def _words(text: str, apart: str) -> list[str]:
 
 @cache
 def _between_words() -> re.Pattern[str]:
-    """Control characters, punctuation and symbols of all scripts, emoji among them; few of other planes, for speed."""
+    """Control characters, punctuation and symbols, including emoji; only a few outside the BMP, for speed."""
     kinds = ((chr(code), unicodedata.category(chr(code))) for code in range(0x10000))
     marks = "".join(character for character, kind in kinds if kind[0] in "PS" or kind == "Cc")
     return re.compile(f"[{re.escape(marks)}\U0001f000-\U0001faff]+")

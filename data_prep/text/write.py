@@ -1,4 +1,4 @@
-"""The files of a corpus: each row goes where it was decided; what is refused into one file, with its reason."""
+"""Writes the files of a corpus of text: rows into their splits, rejects with reasons into a separate file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
 from data_prep.corpus.draft import REJECTED, Writing
 from data_prep.corpus.row_writer import Writer
 from data_prep.sealed import digest, mapped
-from data_prep.text.decide import Decided, taken_by
+from data_prep.text.decide import TextDecision, taken_by
 from data_prep.text.rules.spans import TOO_LITTLE, without_marked
 
 
 def write(job: Writing) -> dict[str, dict[str, Any]]:
-    """Copy a unit's rows into one file per split, in their order; count what each holds."""
+    """Copy a unit's rows, in order, into one file per split; returns the counts of each file."""
     counts: dict[str, dict[str, Any]] = {s: {"documents": 0, "sentences": 0, "characters": 0} for s in SPLITS}
     start = first = 0
     with ExitStack() as stack:
@@ -57,8 +57,8 @@ def write(job: Writing) -> dict[str, dict[str, Any]]:
     }
 
 
-def write_rejects(decided: Decided, out_dir: Path) -> None:
-    """All rejects, in the order of reading: those of the units, and the rows that repeat others."""
+def write_rejects(decided: TextDecision, out_dir: Path) -> None:
+    """Write all rejects in reading order: those of the units, and the rows that repeat others."""
     table = decided.table
     with Writer(out_dir / "rejects.arrow", REJECT_SCHEMA) as writer:
         for unit, folder in enumerate(table.folders):
@@ -76,7 +76,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield reader.get_batch(number)
 
 
-def _repeats(decided: Decided, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
+def _repeats(decided: TextDecision, unit: int, repeats: np.ndarray) -> Iterator[dict[str, Any]]:
     """Rejects of the rows `repeats` of a unit, in their order."""
     table, first = decided.table, 0
     for batch in _batches(table.folders[unit] / "documents.arrow") if len(repeats) else ():

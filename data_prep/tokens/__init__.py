@@ -1,1 +1,1 @@
-"""Tokenizers, ids, and how sentences become rows: composition and packing."""
+"""Tokenizers, token ids, and composing and packing sentences into rows."""

@@ -1,16 +1,16 @@
-"""From a tokenised corpus to examples: which sentences, and which pairs of them, make a row.
+"""Composes examples from a tokenised corpus: selects the sentences, or pairs of them, of each row.
 
     packed   [CLS] s s s … [SEP]      consecutive sentences of one document; its last row is shorter
-    nsp      [CLS] A [SEP] B [SEP]    next sentence prediction: B follows A, or is from elsewhere
+    nsp      [CLS] A [SEP] B [SEP]    next sentence prediction: B follows A, or is from another document
     sop      [CLS] A [SEP] B [SEP]    sentence order prediction: B follows A, or the two are swapped
     raw      [CLS] s [SEP]            one document, or one sentence, cut where a row ends
     stream   … s s [EOS] s s s …      documents one after another, cut into full rows (Radford et al. 2019)
 
-What stands around a text is its `frame`: [CLS] … [SEP] as here, [BOS] … [EOS], … [EOS] or nothing.
+The special tokens around a text are its `frame`: [CLS] … [SEP] as here, [BOS] … [EOS], … [EOS] or none.
 
-`compose` is pure and works document by document: what a document gives depends on the document, the
-corpus, the config, the seed and the epoch, not on which documents are composed together. Only `pack`,
-which then puts several of these sequences into each row, and stream take those composed together.
+`compose` is a pure function and works document by document: the sequences of a document depend on the
+document, the corpus, the config, the seed and the epoch, not on which documents are composed together.
+Only `pack`, which puts several of these sequences into each row, and stream depend on that.
 
 Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, section 4.2); nsp is BERT's (Devlin et al.
 2018, section 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
@@ -31,22 +31,22 @@ from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.packing import pack
 
-# Draws. Those of a pair have the number of its first sentence in the document as their position.
+# Draws. For those of a pair, the position is the index of its first sentence in the document.
 SHORT, TARGET, SPLIT, COIN, PARTNER, START, FRONT_A, FRONT_B = range(8)
 
 
 class ComposeConfig(BaseModel):
     """How to make rows.
 
-    length: most tokens in a row, special tokens included. short_probability: share of documents
+    length: maximum tokens in a row, including special tokens. short_probability: share of documents
     whose pairs are cut to a shorter, random length (nsp and sop). whole_sentences: whether packed
-    rows end where a sentence ends (one longer than a row is cut all the same) or are filled up.
-    epochs: how many times the corpus is composed anew (pairs differ from epoch to epoch). pack:
-    several sequences per row, best-fit, so that little of a row is padding; each keeps its own
-    [CLS], positions, budget of masks and label. frame: special tokens around a text, in a stream
-    around each document. per: what a raw row holds. columns: more of them, see `compose`. breaks: a
-    stream has two line breaks between paragraphs; lines: also one between sentences, which are lines
-    where `clean.keep_lines` is set.
+    rows end at the end of a sentence (one longer than a row is still cut) or are filled up.
+    epochs: how many times the corpus is composed (pairs differ between epochs). pack: several
+    sequences per row, best-fit, to reduce padding; each has its own [CLS], positions, budget of
+    masks and label. frame: special tokens around a text, in a stream around each document. per:
+    content of a raw row. columns: additional ones, see `compose`. breaks: paragraphs inserts two
+    line breaks between the paragraphs of a stream; lines also one between sentences, which are
+    lines if `clean.keep_lines` is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,7 +81,7 @@ class ComposeConfig(BaseModel):
 
     @property
     def back(self) -> str | None:
-        """Role of the token behind it."""
+        """Role of the token after a text."""
         return {"cls-sep": "sep", "bos-eos": "eos", "eos": "eos"}.get(self.frame)
 
     @property
@@ -105,17 +105,17 @@ def compose(
     documents: range,
     line_break: int | None = None,
 ) -> Rows:
-    """The rows of some documents, in the order of the documents and of their text.
+    """The rows of a range of documents, in the order of the documents and of their text.
 
-    name: the corpus's, part of the keys. line_break: the token of one, for `config.breaks`. Returns
+    name: of the corpus, part of the keys. line_break: token id of a line break, for `config.breaks`. Returns
     `input` and `word_start` (Ragged), `document` [R] uint32, and for pairs also `segment` (Ragged
     uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`, `document` and
     `label` are Ragged, one value per sequence of the row, and `sequence` (Ragged uint8, or uint16 for
-    long rows) tells a token's; rows are in the order of their first sequences; a stream's rows have
-    both, a sequence being what a row holds of a document.
-    On request, Ragged too: `sentence` uint16 (number of a token's sentence in its text, from 0; special
-    tokens count to the sentence before them) and `boundary` uint8 (1 at the first token of a paragraph).
-    UserError where nsp finds no second document to take a foreign partner from, or the tokenizer lacks a
+    long rows) is the sequence of each token; rows are in the order of their first sequences; a stream's
+    rows have both, where a sequence is the part of a document in a row.
+    If requested by `config.columns`, also Ragged: `sentence` uint16 (index of a token's sentence in its
+    text; special tokens belong to the sentence before them) and `boundary` uint8 (1 at the first token of
+    a paragraph). UserError if nsp has no second document to draw B from, or if the tokenizer lacks a
     special token of the frame.
     """
     if config.kind in ("packed", "raw", "stream"):
@@ -164,7 +164,7 @@ def _finished(rows: Rows, config: ComposeConfig) -> Rows:
 
 
 class Spans(NamedTuple):
-    """Runs of the corpus's tokens: start … stop-1 of each. Both [R] int64."""
+    """Spans of the corpus's tokens: start … stop-1 of each. Both [R] int64."""
 
     start: np.ndarray
     stop: np.ndarray
@@ -174,7 +174,7 @@ class Spans(NamedTuple):
         return self.stop - self.start
 
     def where(self, condition: np.ndarray, other: Spans) -> Spans:
-        """The other's spans where the condition holds."""
+        """The spans of `other` where the condition holds, else these."""
         starts = np.where(condition, other.start, self.start)
         return Spans(starts, np.where(condition, other.stop, self.stop))
 
@@ -194,9 +194,9 @@ class Pairs(NamedTuple):
 
 
 def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, target: np.ndarray) -> Pairs:
-    """Go through each document's sentences in chunks of at least `target` tokens (its last: less).
+    """Cut each document's sentences into chunks of at least `target` tokens (the last one may have fewer).
 
-    In nsp, the half of a chunk that a foreign B displaces is put back: the next chunk begins there.
+    In nsp, the half of a chunk that is replaced by a foreign B is reused: the next chunk begins there.
     """
     counts = corpus.document_offsets[numbers + 1] - corpus.document_offsets[numbers]
     sentences = Ragged.from_lengths(np.empty(counts.sum(), bool), counts)
@@ -225,7 +225,7 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
 
 
 def _foreign(corpus: TokenCorpus, draws: Draws, pairs: Pairs, document: np.ndarray, wanted: np.ndarray) -> Spans:
-    """Sentences from a random place of another document, until there are `wanted` tokens (≥ 1)."""
+    """Sentences from a random position in another document, up to `wanted` tokens (≥ 1)."""
     own = np.searchsorted(corpus.with_text, document)
     other = draws.below(len(corpus.with_text) - 1, PARTNER, pairs.start, pairs.row)
     partner = corpus.with_text[other + (other >= own)]
@@ -237,13 +237,13 @@ def _foreign(corpus: TokenCorpus, draws: Draws, pairs: Pairs, document: np.ndarr
 
 
 def _truncate(a: Spans, b: Spans, longest: int, draws: Draws, pairs: Pairs) -> tuple[Spans, Spans]:
-    """Drop tokens one by one from the longer of the two (b on a tie) until `longest` are left.
+    """Drop tokens one by one from the longer of the two (b on a tie) until `longest` remain.
 
-    Each is dropped from the front or from the back by a fair coin, as in `truncate_seq_pair`; here
-    the number from each side is computed at once.
+    A fair coin decides whether each is dropped from the front or the back, as in BERT's
+    `truncate_seq_pair`; here the number dropped from each side is computed at once.
     """
     excess = np.maximum(a.length + b.length - longest, 0)
-    level = np.minimum(excess, np.abs(a.length - b.length))  # dropped until both are as long
+    level = np.minimum(excess, np.abs(a.length - b.length))  # dropped until both are equally long
     a_longer, rest = a.length > b.length, excess - level
     from_a = rest // 2 + level * a_longer
     from_b = excess - from_a
@@ -256,7 +256,7 @@ def _truncate(a: Spans, b: Spans, longest: int, draws: Draws, pairs: Pairs) -> t
 
 
 def _heads(coins: np.ndarray, draw: int, draws: Draws, pairs: Pairs) -> np.ndarray:
-    """How many of each pair's `coins` [R] fair coins show heads: set bits of 64 coins at a time."""
+    """Number of heads among each pair's `coins` [R] fair coins, 64 coins per draw."""
     words = Ragged.from_lengths(np.empty((num := (coins + 63) // 64).sum(), bool), num)
     pair, word = words.row_index(), words.positions()
     bits = draws.bits(draw, (pairs.start[pair] << 24) | word, pairs.row[pair])
@@ -285,7 +285,7 @@ def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tup
 
 
 def _raw(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
-    """Document and tokens of each row: a document's first ones, or those of a sentence."""
+    """Document and tokens of each row: the first tokens of a document, or of a sentence."""
     number = np.asarray(documents, np.int64)
     if config.per == "sentence":
         counts = corpus.document_offsets[number + 1] - corpus.document_offsets[number]
@@ -300,7 +300,7 @@ def _raw(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[
 
 
 def _whole(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
-    """All tokens of each document that has some."""
+    """Document and tokens of each document that is not empty."""
     number = np.asarray(documents, np.int64)
     start, stop = corpus.document_starts[number], corpus.document_starts[number + 1]
     has_text = stop > start
@@ -308,8 +308,8 @@ def _whole(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tupl
 
 
 def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: Spans, line_break: int) -> Rows:
-    """Whole documents with line breaks where a paragraph, or a line, follows another."""
-    whole = ragged(rows, "input")
+    """Complete documents with line breaks between paragraphs, or also between lines."""
+    sequences = ragged(rows, "input")
     first = corpus.sentence_offsets[:-1]  # of each sentence; those of these documents, but for their own first
     row = np.searchsorted(spans.start, first, side="right") - 1
     inner = (row >= 0) & (first < spans.stop[row]) & (first != spans.start[row])
@@ -317,8 +317,8 @@ def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: 
     count = 2 * corpus.is_paragraph_start(first)
     if config.breaks == "lines":
         count = np.maximum(count, 1)
-    place = np.repeat(whole.offsets[row] + (config.front is not None) + first - spans.start[row], count)
-    offsets = whole.offsets + np.searchsorted(place, whole.offsets)
+    place = np.repeat(sequences.offsets[row] + (config.front is not None) + first - spans.start[row], count)
+    offsets = sequences.offsets + np.searchsorted(place, sequences.offsets)
     begins = np.diff(place, prepend=-1) != 0
     added = {"input": line_break, "word_start": begins, "boundary": 0}
     broken: Rows = {}
@@ -332,14 +332,14 @@ def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: 
 
 
 def _cut(texts: Rows, config: ComposeConfig) -> Rows:
-    """Texts one after another in rows of `length` tokens, the last one shorter; a row's part of each is a sequence."""
-    whole = ragged(texts, "input")
-    total = len(whole.values)
+    """The concatenated texts in rows of `length` tokens; the last may be shorter. Parts of texts become sequences."""
+    sequences = ragged(texts, "input")
+    total = len(sequences.values)
     offsets = np.append(np.arange(0, total, config.length), total)
     rows: Rows = {name: Ragged(column.values, offsets) for name, column in texts.items() if isinstance(column, Ragged)}
-    begins = np.union1d(offsets[:-1], whole.offsets[:-1])  # of sequences
+    begins = np.union1d(offsets[:-1], sequences.offsets[:-1])  # of sequences
     row = np.searchsorted(offsets, begins, side="right") - 1
-    text = np.searchsorted(whole.offsets, begins, side="right") - 1
+    text = np.searchsorted(sequences.offsets, begins, side="right") - 1
     bounds = offsets_of(np.bincount(row, minlength=len(offsets) - 1))
     number = np.arange(len(begins)) - bounds[row]
     dtype = np.min_scalar_type(config.length)
@@ -351,7 +351,7 @@ def _cut(texts: Rows, config: ComposeConfig) -> Rows:
 def _assemble(
     corpus: TokenCorpus, config: ComposeConfig, specials: Specials, document: np.ndarray, parts: list[Spans]
 ) -> Rows:
-    """Rows of [CLS] part [SEP] part [SEP] …, or what else the frame is."""
+    """Rows of [CLS] part [SEP] part [SEP] …, or with the tokens of another frame."""
     front, back = (
         role and specials.need(role, f"compose.frame {config.frame}") for role in (config.front, config.back)
     )
@@ -359,11 +359,11 @@ def _assemble(
     offsets = offsets_of(before + sum(part.length + behind for part in parts))
     tokens = np.full(offsets[-1], back or 0, corpus.tokens.dtype)
     word_start = np.ones(offsets[-1], np.uint8)
-    more: dict[str, np.ndarray] = {}
+    optional_columns: dict[str, np.ndarray] = {}
     if "boundary" in config.columns:
-        more["boundary"] = np.zeros(offsets[-1], np.uint8)
+        optional_columns["boundary"] = np.zeros(offsets[-1], np.uint8)
     if "sentence" in config.columns:
-        more["sentence"] = np.zeros(offsets[-1], np.int64)
+        optional_columns["sentence"] = np.zeros(offsets[-1], np.int64)
     if front is not None:
         tokens[offsets[:-1]] = front
     at, first = offsets[:-1] + before, np.zeros(len(document), np.int64)
@@ -372,22 +372,22 @@ def _assemble(
         source, place = np.repeat(part.start, part.length) + step, np.repeat(at, part.length) + step
         tokens[place] = corpus.tokens[source]
         word_start[place] = corpus.word_start[source]
-        if "boundary" in more:
-            more["boundary"][place] = corpus.is_paragraph_start(source)
-        if "sentence" in more:
+        if "boundary" in optional_columns:
+            optional_columns["boundary"][place] = corpus.is_paragraph_start(source)
+        if "sentence" in optional_columns:
             number = np.searchsorted(corpus.sentence_offsets, source, side="right") - 1
             edges = part.start, part.stop - 1
             begin, end = (np.searchsorted(corpus.sentence_offsets, edge, side="right") for edge in edges)
-            more["sentence"][place] = number + np.repeat(first - begin + 1, part.length)
+            optional_columns["sentence"][place] = number + np.repeat(first - begin + 1, part.length)
             first = first + end - begin + 1
             if behind:
-                more["sentence"][at + part.length] = first - 1
+                optional_columns["sentence"][at + part.length] = first - 1
         at = at + part.length + behind
-    if "sentence" in more:
-        more["sentence"] = more["sentence"].astype(np.uint16)
+    if "sentence" in optional_columns:
+        optional_columns["sentence"] = optional_columns["sentence"].astype(np.uint16)
     return {
         "input": Ragged(tokens, offsets),
         "word_start": Ragged(word_start, offsets),
-        **{name: Ragged(values, offsets) for name, values in more.items()},
+        **{name: Ragged(values, offsets) for name, values in optional_columns.items()},
         "document": document.astype(np.uint32),
     }

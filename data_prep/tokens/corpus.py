@@ -32,17 +32,17 @@ from data_prep.tokens.encoder import Encoder
 
 FORMAT = 3
 INDEX = "tokens.json"
-BATCH = 1 << 14  # sentences encoded at once
+BATCH = 1 << 14  # sentences per encoding call
 _ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraph_start")
 
 
 class Documents(Protocol):
-    """A corpus, as far as tokenising goes."""
+    """The interface of a corpus that tokenising needs."""
 
     def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray | None]]:
-        """Some documents at a time: how many sentences each has, the sentences, and the number of each one's paragraph.
+        """Batches of documents: the sentence counts, the sentences, and the paragraph number of each sentence.
 
-        Without the last, a document is one paragraph.
+        If the last is None, each document is one paragraph.
         """
         ...
 
@@ -67,7 +67,7 @@ class TokenCorpus:
 
     @cached_property
     def with_text(self) -> np.ndarray:
-        """Numbers of the documents that have sentences, rising."""
+        """Indices of the documents that have sentences, in ascending order."""
         return np.flatnonzero(np.diff(self.document_offsets))
 
     @cached_property
@@ -85,11 +85,11 @@ class TokenCorpus:
 
     @cached_property
     def paragraphs(self) -> np.ndarray:
-        """[P] int64: where paragraphs begin in tokens, rising."""
+        """[P] int64: where paragraphs begin in tokens, in ascending order."""
         return np.asarray(self.sentence_offsets[:-1][self._starts()])
 
     def is_paragraph_start(self, tokens: np.ndarray) -> np.ndarray:
-        """[n] bool: whether tokens, given by their places [n], are the first of a paragraph."""
+        """[n] bool: whether the tokens at these positions [n] are the first of a paragraph."""
         place = np.searchsorted(self.paragraphs, tokens)
         return (place < len(self.paragraphs)) & (np.append(self.paragraphs, -1)[place] == tokens)
 
@@ -132,7 +132,7 @@ class TokenCorpus:
 
     @staticmethod
     def open(folder: Path) -> TokenCorpus:
-        """Map a saved corpus, read-only. UserError where there is none, or a damaged one."""
+        """Memory-map a saved corpus, read-only. UserError if it is missing or damaged."""
         folder = Path(folder)
         if not (folder / INDEX).is_file():
             raise UserError(f"{folder} holds no token corpus ({INDEX} is missing): tokenise first")
@@ -163,8 +163,8 @@ class TokenCorpus:
 def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
     """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
 
-    A text that says "[MASK]" is text, not a mask. Sentences that give no token are left out. An encoder that has met
-    other corpora knows words already.
+    "[MASK]" in a text is ordinary text, not a mask. Sentences without tokens are left out. Pass an `Encoder` to reuse
+    its cache of words for several corpora.
     """
     encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
     tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
@@ -190,12 +190,12 @@ def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
 
 @lru_cache(1)
 def _word_starts(encoder: Encoder) -> WordStarts:
-    """Found once for all files that one encoder tokenises: it goes through the whole vocabulary."""
+    """The `WordStarts` of an encoder, cached because computing it goes through the entire vocabulary."""
     return WordStarts(encoder.tokenizer)
 
 
 def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
-    """Saved corpora one after another as one, whose arrays are mapped files in `folder`."""
+    """The concatenation of saved corpora, with its arrays as memory-mapped files in `folder`."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     sentence = document = 0
@@ -218,7 +218,7 @@ def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
 
 
 def mapped_corpus(folder: Path) -> TokenCorpus:
-    """What `joined` made in a folder."""
+    """The corpus that `joined` wrote to a folder."""
     types = [
         np.dtype((folder / "dtype").read_text()),
         np.dtype(bool),
@@ -237,15 +237,15 @@ SPACE, MARK, LETTER, ALONE = range(4)  # classes of single characters
 
 
 class WordStarts:
-    """Tells which pieces begin words: the rule is read off the tokenizer.
+    """Determines which pieces begin words, by a rule that depends on the tokenizer.
 
     A sentence's first piece always does, and so does a special token. Of the others,
 
     - in WordPiece: each piece without the continuation prefix (##);
-    - where each piece is one character: each Chinese or Japanese character, each punctuation mark
-      or symbol, and a letter or digit that follows none; a space or a combining mark belongs to
-      what it follows;
-    - elsewhere (byte-level BPE, SentencePiece): each piece that begins with a space (Ġ, ▁).
+    - if each piece is one character: each Chinese or Japanese character, each punctuation mark or
+      symbol, and a letter or digit that does not follow another; a space or a combining mark
+      belongs to the character before it;
+    - otherwise (byte-level BPE, SentencePiece): each piece that begins with a space (Ġ, ▁).
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

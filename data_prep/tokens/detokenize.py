@@ -1,8 +1,8 @@
-"""Token ids as the text they came from, one piece of text per token.
+"""Converts token ids back to text, one piece of text per token.
 
-    ids ──► texts, joined as the tokenizer would join them; special tokens stand apart
+    ids ──► texts, joined as the tokenizer would join them; special tokens are set apart by spaces
 
-A token keeps its own piece of text, so that it can have a colour of its own: what `Tokenizer.decode` cannot give.
+Unlike with `Tokenizer.decode`, each token has its own piece of text, so that it can be coloured.
 """
 
 from __future__ import annotations
@@ -27,24 +27,27 @@ class Pieces:
     def __init__(self, tokenizer: Tokenizer, specials: Specials) -> None:
         self.tokenizer = tokenizer
         self.specials = specials.all
-        self._inner = {specials.get("mask"), specials.get("unk")}  # they stand for text, the others stand around it
+        self._inner = {
+            specials.get("mask"),
+            specials.get("unk"),
+        }  # these stand for text, other special tokens surround it
         decoder: Any = tokenizer.decoder
         self._continues = decoder.prefix if isinstance(decoder, decoders.WordPiece) else None
         self._bytes = _byte_alphabet() if isinstance(decoder, decoders.ByteLevel) else None
         self._is_character = isinstance(decoder, decoders.Fuse)
 
     def name(self, token: int) -> str:
-        """The token alone, as the vocabulary spells it where its text is not legible."""
+        """The text of a single token, or its spelling in the vocabulary if the text is not legible."""
         if token in self.specials:
             return self._spelt(token)
         text = "".join(self.texts([token]))
         return text.strip() or text.replace(" ", "␣") or self._spelt(token)
 
     def texts(self, ids: Sequence[int]) -> list[str]:
-        """One text per token; joined they are the row. A space belongs to the token after it."""
+        """One text per token; joined, they are the text of the row. A space belongs to the token after it."""
         texts: list[str] = []
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        before, apart = "", False  # what the row ends with so far; whether a space must follow it
+        before, apart = "", False  # end of the row so far; whether a space must follow
         for token in map(int, ids):
             if token in self.specials:
                 cut_off = utf8.decode(b"", final=True)
@@ -66,7 +69,7 @@ class Pieces:
         return self.tokenizer.id_to_token(token) or f"<{token}>"
 
     def _text(self, token: int, utf8: codecs.IncrementalDecoder, before: str) -> tuple[str, bool]:
-        """The token's text, and whether it joins what is before it."""
+        """The token's text, and whether it continues the text before it without a space."""
         piece = self._spelt(token)
         if self._bytes is not None:
             if all(character in self._bytes for character in piece):
@@ -83,7 +86,7 @@ class Pieces:
 
 
 def _is_wide(text: str) -> bool:
-    """Whether it is written without spaces, such as Chinese."""
+    """Whether a text is in a script without spaces, such as Chinese."""
     text = text.strip()
     return bool(text) and all(unicodedata.east_asian_width(character) in "WF" for character in text)
 

@@ -1,14 +1,14 @@
-"""Token ids of sentences, several times as fast as the tokenizer that defines them, and equal to its own.
+"""Encodes sentences with a cache of words: the same ids as those of the tokenizer, several times faster.
 
-Text repeats its words, so a word's ids are looked up where it was met before:
+Words are repeated in text, so the ids of known words are looked up:
 
-    sentences ─► chunks at spaces ─► each kind of chunk once ─► numbers ─► their ids, laid end to end
-                                                └── new ones ──► the tokenizer
+    sentences ─► chunks at spaces ─► distinct chunks ─► numbers ─► their ids, concatenated
+                                            └── new ones ──► the tokenizer
 
-That is exact where a tokenizer treats what lies between two spaces by itself. Two kinds do: BERT's WordPiece, which
-throws spaces away, and byte-level BPE, where a space begins the chunk behind it (a batch in which white space is more
-than single spaces goes through it as it is). Where each character is a token, a table has them all. Any other
-tokenizer is asked for everything.
+This is exact if a tokenizer encodes the text between two spaces independently. That holds for BERT's WordPiece, which
+drops spaces, and for byte-level BPE, where a space belongs to the chunk after it (batches with other white space than
+single spaces bypass the cache). If each character is a token, a table is used. Any other tokenizer encodes everything
+itself.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from tokenizers import Tokenizer
 
 from data_prep.shards.rows import Ragged
 
-MOST_CHUNKS = 1 << 18  # remembered at once, about 50 MB with their ids
+MOST_CHUNKS = 1 << 18  # cached at a time, about 50 MB with their ids
 MOST_IDS = 1 << 21
-PLAIN_BATCH = 2048  # texts given to the tokenizer at once: what it returns takes some 200 bytes a token
-_UNUSUAL = r"^ |  |\n|\x00"  # where byte-level BPE may take white space otherwise
+PLAIN_BATCH = 2048  # texts per call of the tokenizer, whose result takes about 200 bytes per token
+_UNUSUAL = r"^ |  |\n|\x00"  # where byte-level BPE may treat white space differently
 
 
 class Encoder:
     """`encode(sentences)` of one tokenizer, without special tokens, truncation or padding.
 
-    A text that says "[MASK]" is text, not a mask. Remembers words, so use one for all of a corpus; not for several
-    threads.
+    "[MASK]" in a text is ordinary text, not a mask. Caches words, so use one encoder for a complete corpus. Not
+    thread-safe.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())  # the caller's keeps its settings
+        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy, so that the caller's settings do not change
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True
@@ -50,7 +50,7 @@ class Encoder:
         self._forget()
 
     def encode(self, sentences: pa.StringArray | Sequence[str]) -> Ragged:
-        """The ids of each sentence; a sentence may have none. Quickest for thousands of them in an Arrow array."""
+        """The ids of each sentence; a sentence may have none. Fastest for thousands of sentences in an Arrow array."""
         texts: pa.StringArray = sentences if isinstance(sentences, pa.StringArray) else pa.array(sentences, pa.string())
         if self._table is not None:
             return self._characters(texts.to_pylist(), self._table)
@@ -67,7 +67,7 @@ class Encoder:
         return Ragged(ids, ends[chunks.offsets.to_numpy()])
 
     def _chunks(self, texts: pa.StringArray) -> pa.ListArray | None:
-        """What lies between the spaces of each text; None where the tokenizer may see more than that."""
+        """The chunks of each text between spaces; None if the tokenizer may not encode them independently."""
         if self._kind == "words":
             return pc.split_pattern(texts, " ")  # type: ignore[attr-defined]
         if self._kind == "spaced words" and not pc.any(pc.match_substring_regex(texts, _UNUSUAL)).as_py():  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ class Encoder:
         return None
 
     def _learn(self) -> None:
-        """The ids of chunks not met before."""
+        """Encode the new chunks."""
         if self._numbers.new:
             self._known = pa.concat_arrays([self._known, _lists(self._plain(self._numbers.new))])
             self._numbers.new = []
@@ -101,7 +101,7 @@ class Encoder:
 
 
 class _Numbers(dict[str, int]):
-    """Chunks numbered as they come; `new`: those not learnt yet."""
+    """Numbers chunks in order of appearance; `new`: those not encoded yet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,11 +118,11 @@ def _lists(ids: Ragged) -> pa.LargeListArray:
 
 
 def _kind(tokenizer: Tokenizer) -> str:
-    """Which way of looking up is exact for a tokenizer: "words", "spaced words", "characters" or "none"."""
+    """The exact way of caching for a tokenizer: "words", "spaced words", "characters" or "none"."""
     spec: dict[str, Any] = json.loads(tokenizer.to_str())
     model, normalizer, splitter = (spec[name] or {"type": None} for name in ("model", "normalizer", "pre_tokenizer"))
     if any(not token["special"] for token in spec["added_tokens"]):
-        return "none"  # such a token may hold spaces
+        return "none"  # such a token may contain spaces
     if model["type"] == "WordPiece" and splitter["type"] == "BertPreTokenizer":
         return "words" if normalizer["type"] in ("BertNormalizer", "Lowercase", None) else "none"
     if normalizer["type"] not in ("Lowercase", None):

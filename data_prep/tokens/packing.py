@@ -1,13 +1,13 @@
-"""Several sequences in each row, so that training wastes little on padding.
+"""Packs several sequences into each row to reduce padding.
 
     composed    a a a a a a a · ·      packed    a a a a a a a c c      sequence  0 0 0 0 0 0 0 1 1
                 b b b b b · · · ·                b b b b b d d d ·                0 0 0 0 0 1 1 1
                 c c · · · · · · ·
                 d d d · · · · · ·
 
-Best fit decreasing: the longest sequence first, each into the row that it leaves the least room in. Never more than
-11/9 of the fewest rows possible plus one (Johnson 1973); on texts, where short sequences are many, hardly more than
-the fewest.
+Best fit decreasing: the longest sequence first, each into the row with the least remaining room. It never needs more
+than 11/9 of the minimum number of rows plus one (Johnson 1973), and is nearly optimal on texts, which have many short
+sequences.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SHORTEST = 3  # tokens of a sequence: [CLS], one of text, [SEP]
 
 
 def pack(rows: Rows, length: int, shortest: int = SHORTEST) -> Rows:
-    """Put rows, from now on called sequences, into rows of at most `length` tokens, each into one.
+    """Put the given rows, here called sequences, into rows of at most `length` tokens without cutting them.
 
-    Sequences of a row, and rows by their first sequence, keep their order. A column with one value per token is
-    joined; one with a value per sequence becomes Ragged. New is `sequence` (Ragged): which of its row's sequences a
-    token belongs to, from 0. ValueError where a sequence is longer than `length` or shorter than `shortest`.
+    The sequences in a row, and rows by their first sequence, stay in order. Columns with one value per token are
+    concatenated; those with one value per sequence become Ragged. Adds `sequence` (Ragged): the index of each token's
+    sequence in its row. ValueError if a sequence is longer than `length` or shorter than `shortest`.
     """
     lengths = ragged(rows, "input").lengths
     if len(lengths) and lengths.min() < shortest:
@@ -44,34 +44,34 @@ def pack(rows: Rows, length: int, shortest: int = SHORTEST) -> Rows:
 
 
 def sequence_dtype(length: int, shortest: int = SHORTEST) -> np.dtype:
-    """What numbers the sequences of a row of `length` tokens; the same whatever the row holds."""
+    """The type of sequence indices in rows of up to `length` tokens; independent of their contents."""
     return np.min_scalar_type(max(length // shortest - 1, 0))
 
 
 def best_fit(lengths: np.ndarray, room: int) -> np.ndarray:
     """The row [S] of each of S sequences, by best fit decreasing; rows are numbered by their first sequence.
 
-    Rows with equal room left are as good as each other: the latest is taken. Sequences that are equally long go in
-    order. ValueError where one is longer than `room`.
+    Among rows with equal room left, the latest is chosen. Sequences of equal length are placed in order. ValueError if
+    one is longer than `room`.
     """
     if len(lengths) and lengths.max() > room:
         raise ValueError(f"a sequence of {lengths.max()} tokens does not fit into a row of {room}")
     order = np.argsort(-lengths, kind="stable")
     row = np.empty(len(lengths), np.int64)
-    left: list[list[int]] = [[] for _ in range(room + 1)]  # rows by the room left in them
+    left: list[list[int]] = [[] for _ in range(room + 1)]  # rows by remaining room
     some, rows = 0, 0  # bit r of `some`: there are rows with room r
     for place, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
         fitting = some >> length
         if fitting:
-            least = length + (fitting & -fitting).bit_length() - 1
-            chosen = left[least].pop()
-            if not left[least]:
-                some ^= 1 << least
+            smallest_room = length + (fitting & -fitting).bit_length() - 1
+            chosen = left[smallest_room].pop()
+            if not left[smallest_room]:
+                some ^= 1 << smallest_room
         else:
-            chosen, least, rows = rows, room, rows + 1
+            chosen, smallest_room, rows = rows, room, rows + 1
         row[place] = chosen
-        left[least - length].append(chosen)
-        some |= 1 << (least - length)
+        left[smallest_room - length].append(chosen)
+        some |= 1 << (smallest_room - length)
     first = np.full(rows, len(lengths))
     np.minimum.at(first, row, np.arange(len(lengths)))
     return np.argsort(np.argsort(first))[row]

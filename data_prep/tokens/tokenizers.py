@@ -1,4 +1,4 @@
-"""Tokenizers: trained on a corpus or brought along, always in the format that `transformers` opens.
+"""Tokenizers: trained on a corpus or pretrained, always in the format of `transformers`.
 
 A tokenizer's folder holds `tokenizer.json` and `tokenizer_config.json`;
 `AutoTokenizer.from_pretrained(folder)` gives the same ids as `load(folder)`. Special tokens of the
@@ -8,7 +8,7 @@ there are [CLS] and [SEP], texts become [CLS] A [SEP] and [CLS] A [SEP] B [SEP] 
     wordpiece   pieces of words, inside a word with ## in front (Schuster and Nakajima 2012; BERT)
     byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK]
     character   one Unicode character is one token, of any script, white space included
-    pretrained  copied from a folder, its padding and truncation switched off
+    pretrained  copied from a folder, with padding and truncation switched off
 
 Training is deterministic: the same sentences give the same file, byte for byte.
 """
@@ -61,14 +61,14 @@ class TokenizerConfig(BaseModel):
 
     kind: Literal["wordpiece", "byte-bpe", "character", "pretrained"] = "wordpiece"
     vocabulary: int = Field(default=8192, ge=16)
-    """Most ids it may have, special tokens included (not for pretrained)."""
+    """Maximum number of ids, including special tokens (not for pretrained)."""
     lowercase: bool = False
     """Fold to lower case; wordpiece also strips accents then, as BERT's uncased models do."""
     path: str | None = None
     """Folder of a pretrained tokenizer: `tokenizer.json`, or BERT's `vocab.txt`."""
 
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
-    """Special tokens that it has (of pretrained: must have); decoder_start is the token of pad, as T5's is."""
+    """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
     sentinels: int = Field(default=0, ge=0)
     """Tokens that stand for spans: the last ids, from the last one down (T5: 100)."""
 
@@ -86,17 +86,17 @@ class TokenizerConfig(BaseModel):
             raise ValueError(f"{self.kind} needs a token for what it has no piece for: add unk to roles")
         if self.kind != "pretrained" and "decoder_start" in self.roles and "pad" not in self.roles:
             raise ValueError("decoder_start is the token of pad: add pad to roles")
-        least = (256 if self.kind == "byte-bpe" else 1) + len(self.tokens) + self.sentinels
-        if self.kind != "pretrained" and self.vocabulary < least:
-            raise ValueError(f"{self.kind} needs a vocabulary of at least {least}, found {self.vocabulary}")
+        minimum = (256 if self.kind == "byte-bpe" else 1) + len(self.tokens) + self.sentinels
+        if self.kind != "pretrained" and self.vocabulary < minimum:
+            raise ValueError(f"{self.kind} needs a vocabulary of at least {minimum}, found {self.vocabulary}")
         return self
 
 
 def train(config: TokenizerConfig, sentences: Iterable[str], out_dir: Path) -> dict[str, Any]:
     """Train (or copy) a tokenizer into `out_dir` in one pass over the sentences; returns a summary.
 
-    Raises `UserError` if there is no text, or if a pretrained tokenizer lacks what rows are made
-    of.
+    Raises `UserError` if there is no text, or if a pretrained tokenizer lacks special tokens that
+    rows need.
     """
     out_dir = Path(out_dir)
     settings: dict[str, Any] = {}
@@ -130,10 +130,10 @@ def train(config: TokenizerConfig, sentences: Iterable[str], out_dir: Path) -> d
 
 
 def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
-    """The tokenizer of a folder. Unless `specials_in_text`, a text that says "[MASK]" is text, not
+    """The tokenizer of a folder. Unless `specials_in_text`, "[MASK]" in a text is ordinary text, not
     a mask.
 
-    `AutoTokenizer` reads such words as special tokens, for prompts; in data they are an accident.
+    `AutoTokenizer` reads such words as special tokens, for prompts; in data they occur by accident.
     """
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
@@ -147,15 +147,15 @@ def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
 
 
 def line_break(tokenizer: Tokenizer) -> int | None:
-    """The token that spells a line break: of bytes, of characters, or of a piece for the byte; None without one."""
+    """The token of a line break, as a byte, a character or a byte-fallback piece; None if there is none."""
     candidates = (tokenizer.token_to_id(piece) for piece in ("Ċ", "\n", "<0x0A>"))
     return next((number for number in candidates if number is not None), None)
 
 
 def specials(folder: Path | str) -> Specials:
-    """The special ids of a tokenizer's folder, by the roles that its settings name, else by their usual names.
+    """The special ids of a tokenizer's folder, by the roles in its settings, or else by their usual names.
 
-    Tokenizers shaped like BERT's, GPT-2's, Llama's and T5's all load: what one lacks is told by who needs it.
+    Tokenizers like those of BERT, GPT-2, Llama and T5 all load; code that needs a missing role raises the error.
     """
     tokenizer = load(folder)
     return _specials(tokenizer, _settings(Path(folder)))
@@ -177,15 +177,15 @@ def _specials(tokenizer: Tokenizer, settings: dict[str, Any]) -> Specials:
 
 
 def _roles(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
-    """The token of each role that is filled: as the settings say, else by the usual names."""
+    """The token of each available role: from the settings, or else by the usual names."""
     roles = {}
     for role in ROLES:
         token = settings.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
         names = [token] if token else [_TOKENS[role], *_ALIASES[role]] if role in _TOKENS else []
-        known = [name for name in names if tokenizer.token_to_id(name) is not None]
-        if known:
-            roles[role] = known[0]
+        known_names = [name for name in names if tokenizer.token_to_id(name) is not None]
+        if known_names:
+            roles[role] = known_names[0]
     return roles
 
 
@@ -257,7 +257,7 @@ def _character(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
 
 
 def _finished(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
-    """Add the special tokens and the shape of rows: BERT's, T5's (EOS where there are sentinels), or bare."""
+    """Add the special tokens and the template of rows: BERT's, T5's (EOS, if there are sentinels), or none."""
     tokenizer.add_special_tokens(list(config.tokens.values()))
     tokenizer.add_special_tokens([f"<extra_id_{number}>" for number in reversed(range(config.sentinels))])
     tokens = config.tokens
@@ -308,7 +308,7 @@ def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
             "leave out of tokenizer.roles what rows do without, or use another tokenizer"
         )
     special_tokens.need_sentinels(config.sentinels, f"tokenizer.sentinels of {folder}")
-    kept = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
+    kept_settings = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
     if "add_prefix_space" in settings:
-        kept["add_prefix_space"] = settings["add_prefix_space"]
-    return tokenizer, kept
+        kept_settings["add_prefix_space"] = settings["add_prefix_space"]
+    return tokenizer, kept_settings

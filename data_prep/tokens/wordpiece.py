@@ -1,7 +1,7 @@
-"""Learning a WordPiece vocabulary so that the same text always gives the same ids.
+"""Deterministic training of WordPiece vocabularies.
 
-Sentences are read once and reduced to counts of words; from these the characters are ranked and the
-pieces learned.
+Sentences are read once and reduced to counts of words, from which characters are ranked and pieces
+are learned.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-MIN_COUNT = 2  # of a pair of pieces, to be merged
-_CHUNK = 1 << 20  # characters normalised at once
+MIN_COUNT = 2  # of a pair of pieces to be merged
+_CHUNK = 1 << 20  # characters to normalise at a time
 
 
 def count_words(sentences: Iterator[str], normalizer: Any) -> Counter[str]:
-    """How often each word occurs, words as BERT's pre-tokenizer splits them."""
+    """Counts of words, as split by BERT's pre-tokenizer."""
     between_spaces: Counter[str] = Counter()
     for chunk in chunks(sentences):
         between_spaces.update(normalizer.normalize_str(chunk).split())
@@ -45,9 +45,9 @@ def chunks(sentences: Iterator[str]) -> Iterator[str]:
 def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str, int]:
     """A WordPiece vocabulary: special tokens, frequent characters, pieces, further characters.
 
-    The characters, in both forms (a, ##a), get at most half of the ids at first. They stand in a
-    fixed order before the training starts; left to the trainer, their ids, and with them the ties
-    between pieces, would depend on the order of a hash table.
+    The characters, in both forms (a, ##a), first get at most half of the ids. Their order is fixed
+    before training; otherwise their ids, and thereby ties between pieces, would depend on the order
+    of a hash table in the trainer.
     """
     forms: Counter[str] = Counter()
     for word, count in words.items():
@@ -59,7 +59,7 @@ def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str
     vocabulary += sorted(ranked[: max(1, (size - len(vocabulary)) // 2)])
     known_pieces = set(vocabulary)
 
-    # A piece with a character that has no id cannot be written, so such words teach nothing.
+    # Words with characters without ids cannot be spelled, so they are not used for training.
     def spelled(word: str) -> bool:
         return word[0] in known_pieces and all("##" + character in known_pieces for character in word[1:])
 
@@ -83,7 +83,7 @@ def learn(words: Counter[str], size: int, special_tokens: list[str]) -> dict[str
 
 
 def _repeat_words(words: Counter[str], usable: list[str]) -> Iterator[str]:
-    """Each word as often as it was counted, up to 1000 in a line: the trainer takes no counts."""
+    """Each word repeated by its count, up to 1000 per line, since the trainer does not accept counts."""
     for word in usable:
         occurrences = repeat(word, words[word])
         while line := " ".join(islice(occurrences, 1000)):

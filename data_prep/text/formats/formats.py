@@ -1,16 +1,16 @@
-"""Formats of documents: what one file holds, row by row.
+"""Readers for the formats of documents, row by row.
 
-A row that can be read is a `Document`, one that cannot is a `Reject` that says where and why; a row is one or the
-other, and no bad row stops the reading.
+A row that can be read becomes a `Document`, one that cannot a `Reject` with location and reason. Reading continues
+after bad rows.
 
-    .txt               one document, called by its file
-    .jsonl             one a line, called by its `id_field`, or FILE:LINE
-    .csv .tsv          one a row below a header; quoted fields may hold line breaks
-    .parquet .arrow    one a row (.arrow: the file and the stream format, such as Hugging Face data sets on disk)
-    .xml               a MediaWiki dump: one an article, called FILE:PAGE-ID
-    .warc .wet         a web archive: one a page, called FILE:RECORD-ID; behind .gz, damage costs a record, not the file
-    .gz .bz2 .zst .xz  behind any of these: the same, compressed; a damaged file is one reject and none of it is used
-    .tar .zip          (.tar also compressed) each member as if it lay in a folder of the archive's name
+    .txt               one document, named by its file
+    .jsonl             one per line, named by its `id_field`, or FILE:LINE
+    .csv .tsv          one per row below a header; quoted fields may contain line breaks
+    .parquet .arrow    one per row (.arrow: the file and the stream format, such as Hugging Face data sets on disk)
+    .xml               a MediaWiki dump: one per article, named FILE:PAGE-ID
+    .warc .wet         a web archive: one per page, named FILE:RECORD-ID; damage in a .gz costs a record, not the file
+    .gz .bz2 .zst .xz  after any of these: the same, compressed; a damaged file is one reject and not used at all
+    .tar .zip          (.tar also compressed) each member, as if it were in a folder with the archive's name
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ _KIND_NAMES = {"gzip": "gzip", "bz2": "bzip2", "zstd": "Zstandard", "xz": "xz"}
 
 
 def readable(name: str) -> bool:
-    """Whether a file of this name is of a format above."""
+    """Whether a file of this name has one of the formats above."""
     return compressed.is_archive(name) or _format(name) is not None
 
 
 def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:
-    """Every row of a file here, which documents call `name`."""
+    """Every row of a local file; documents refer to it as `name`."""
     return read_opened(lambda: path.open("rb"), path.stat().st_size, name, fields)
 
 
 def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
-    """Every row of a file that `opener` opens; the end of `name` says what it is."""
+    """Every row of a file that `opener` opens; the suffix of `name` determines the format."""
     try:
         if compressed.is_archive(name):
             yield from _archive(opener, size, name, fields)
@@ -75,7 +75,7 @@ def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterato
 
 
 def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: int, first: int) -> Iterator[Row]:
-    """The rows of a stretch of a file that `cut_by` names: of bytes or row groups [start, stop), `first` before it."""
+    """The rows of a stretch, bytes or row groups [start, stop) by `cut_by`, with `first` lines or rows before it."""
     try:
         with opener() as raw:
             if cut_by(name) == "lines":
@@ -83,7 +83,7 @@ def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: in
                 stretch = io.BufferedReader(_Bounded(raw, stop - start), 1 << 16)
                 yield from _json_rows(name, Lines(stretch, first), fields)  # type: ignore[arg-type]
             else:
-                yield from table(name, fields, lambda: parquet_groups(raw, start, stop), says=start == 0)
+                yield from table(name, fields, lambda: parquet_groups(raw, start, stop), reports_problems=start == 0)
     except OSError as error:
         yield unreadable(name, first + 1, error)
     except MemoryError as error:
@@ -112,7 +112,7 @@ def _format(name: str) -> str | None:
 
 
 def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = False) -> Iterator[Row]:
-    """A file that `opener` opens; `checked`: whoever holds it has a check sum, which is to be compared first."""
+    """The rows of a file that `opener` opens; `checked`: its archive has a checksum, which is verified first."""
     kind, reader = compressed.split(name)[1], FORMATS[_format(name) or ""]
     if kind == "gzip" and reader is web_archive:
         kind, reader = None, gzipped_web_archive
@@ -174,7 +174,9 @@ def _json_line(name: str, line: int, raw: bytes, fields: Fields) -> Row:
 
 
 def wiki(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
-    from data_prep.text.formats import wiki as readers_wiki  # only now: its libraries are large, and few need them
+    from data_prep.text.formats import (
+        wiki as readers_wiki,
+    )  # imported here because its libraries are large and rarely needed
 
     yield from readers_wiki.articles(name, stream)
 
@@ -196,7 +198,7 @@ def gzipped_web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator
 # -- archives ---------------------------------------------------------------------------------------------------------
 
 
-# ValueError: also an absurd number in a header; NotImplementedError: a way of compressing that is not known.
+# ValueError: includes absurd numbers in headers; NotImplementedError: unsupported compression.
 _DAMAGED_ARCHIVE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -222,7 +224,7 @@ def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[R
 
 
 class _Member(NamedTuple):
-    """One file of an archive; `problem`: why it cannot be read, if it cannot."""
+    """One file of an archive; `problem`: why it cannot be read, or ""."""
 
     name: str
     size: int  # bytes in the archive
@@ -259,7 +261,7 @@ def _tar(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
 
 
 def _members(name: str, members: list[_Member], fields: Fields, checked: bool) -> Iterator[Row]:
-    """The rows of an archive's files, by name; hidden ones and those of other formats are left out, as in a folder."""
+    """The rows of an archive's files, by name, without hidden files and those of other formats, as for folders."""
     for member in sorted(members, key=lambda member: member.name):
         parts = PurePosixPath(member.name.replace("\\", "/"))
         hidden = any(part.startswith(".") and part != ".." for part in parts.parts)

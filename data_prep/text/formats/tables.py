@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV, Parquet and Arrow, a document a row."""
+"""Readers for tables with a document per row: CSV, TSV, Parquet and Arrow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from data_prep.sources.records import (
 )
 from data_prep.sources.separated import not_utf8_in, records
 
-_BATCH = 128  # rows of a table in memory: a file of few bytes may hold long ones
+_BATCH = 128  # rows in memory; a small file may decompress to long rows
 
 
 def comma_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
@@ -63,7 +63,7 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
 
 
 class _Group(NamedTuple):
-    """Rows of a table that damage spoils together: `first` come before, `count` should be there, if that is known."""
+    """Rows that are lost together if damaged; `first`: number of rows before, `count`: expected rows, if known."""
 
     what: str
     first: int
@@ -108,9 +108,9 @@ def _arrow_groups(file: BinaryIO) -> tuple[pa.Schema, Iterator[_Group]]:
 
 
 def table(
-    name: str, fields: Fields, opened: Callable[[], tuple[pa.Schema, Iterator[_Group]]], says: bool = True
+    name: str, fields: Fields, opened: Callable[[], tuple[pa.Schema, Iterator[_Group]]], reports_problems: bool = True
 ) -> Iterator[Row]:
-    """The rows of a table's groups; `says`: what is wrong with the table as a whole is said here."""
+    """The rows of a table's groups; `reports_problems`: whether to report problems of the complete table."""
     read = 0
     try:
         schema, groups = opened()
@@ -121,7 +121,7 @@ def table(
         yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
         return
     if problem:
-        if says:
+        if reports_problems:
             yield Reject(name, 1, problem)
         return
     for group in groups:
@@ -139,7 +139,7 @@ def table(
                 raise
             read += 1
             yield Reject(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
-    if not read and says:
+    if not read and reports_problems:
         yield Reject(name, 1, "empty file")
 
 
@@ -158,14 +158,14 @@ def _missing(schema: pa.Schema, fields: Fields) -> str | None:
 def _table_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     for start in range(0, len(batch), _BATCH):
         part = batch.slice(start, _BATCH)
-        part.validate(full=True)  # offsets and UTF-8; a file is not believed
+        part.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
         columns = {field.name: part.column(i) for i, field in enumerate(part.schema) if _is_value(field.type)}
         for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
             yield dict(zip(columns, values, strict=True))
 
 
 def _is_value(kind: pa.DataType) -> bool:
-    """Whether a column may hold what a document keeps: text, numbers, booleans."""
+    """Whether a column's type can be stored in a document's metadata: text, numbers, booleans."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)

@@ -1,9 +1,9 @@
 """Web archives: WARC (`response` records that are HTML) and WET (`conversion` records, which are text).
 
-A document is the text of one page, without menus and the like, called by its record. Records of other kinds, and
-responses that are no HTML or no success, are no rows. Records are found here, so that a damaged one costs itself alone:
-the next is looked for behind it, in a gzipped archive at the next member. FastWARC reads what a record holds, and
-Resiliparse turns HTML into text.
+A document is the text of one page, without menus and the like, named by its record. Other records, responses that are
+not HTML and unsuccessful responses are ignored. This module locates the records itself, so that damage affects a single
+record: it searches for the next one, in a gzipped archive at the next member. FastWARC parses records, and Resiliparse
+extracts text from HTML.
 """
 
 from __future__ import annotations
@@ -30,30 +30,32 @@ _MEMBER_CHUNK = 1 << 14
 _MAX_HEADER = 1 << 16
 _IN_MEMORY = 8 << 20
 _GZIP = b"\x1f\x8b\x08"
-_FIRST_BYTES = 512  # of a gzip member, which show that it begins a record
+_FIRST_BYTES = 512  # of a gzip member, enough to recognise the start of a record
 _FIELD = re.compile(rb"^([\w-]+)[ \t]*:[ \t]*(.*?)[ \t]*\r?$", re.MULTILINE)
-_VERSION = re.compile(rb"WARC/\d+\.\d+\r?\n\Z")  # a record's first line; behind a torn record, it ends another line
+_VERSION = re.compile(
+    rb"WARC/\d+\.\d+\r?\n\Z"
+)  # first line of a record; after a truncated record, it is at the end of another line
 _PAGES = ("conversion", "response")
 _HTML = ("text/html", "application/xhtml+xml")
 
 
 class _Record(NamedTuple):
-    """One record as it lies in the archive; `problem`: why it cannot be used."""
+    """One record in the archive; `problem`: why it cannot be used, or ""."""
 
     offset: int
     raw: bytes = b""
     kind: str = ""
     problem: str = ""
-    end: int | None = None  # none: where it ends is not known
+    end: int | None = None  # None: unknown
 
 
 def plain(name: str, stream: BinaryIO) -> Iterator[Row]:
-    """The rows of an archive that is not compressed, in a stream that can seek."""
+    """The rows of an uncompressed archive in a seekable stream."""
     return _rows(name, _records(stream))
 
 
 def gzipped(name: str, stream: BinaryIO) -> Iterator[Row]:
-    """The rows of an archive that is made of gzip members, one a record, in a stream that can seek."""
+    """The rows of an archive with one gzip member per record, in a seekable stream."""
     return _rows(name, _gzipped_records(stream))
 
 
@@ -63,7 +65,7 @@ def gzipped(name: str, stream: BinaryIO) -> Iterator[Row]:
 def _records(stream: BinaryIO) -> Iterator[_Record]:
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
-    lost = False  # what is not part of a record has been told
+    lost = False  # bytes outside of records have been reported
     while line := stream.readline(_MAX_HEADER):
         after = stream.tell()
         begin = _VERSION.search(line)
@@ -78,7 +80,7 @@ def _records(stream: BinaryIO) -> Iterator[_Record]:
 
 
 def _record(stream: BinaryIO, line: bytes, offset: int, size: int) -> _Record:
-    """The record whose first line was read."""
+    """The record whose first line has been read."""
     header = line
     while line.strip():
         line = stream.readline(_MAX_HEADER)
@@ -128,7 +130,7 @@ def _gzipped_records(stream: BinaryIO) -> Iterator[_Record]:
 
 
 def _inflate(stream: BinaryIO, offset: int, member: BinaryIO) -> tuple[int, str]:
-    """Write what a gzip member holds; its size in the archive, and what is wrong with it."""
+    """Write the contents of a gzip member; returns its size in the archive, and its problem or ""."""
     stream.seek(offset)
     inflater, read, written = zlib.decompressobj(zlib.MAX_WBITS | 16), 0, 0
     try:
@@ -148,7 +150,7 @@ def _inflate(stream: BinaryIO, offset: int, member: BinaryIO) -> tuple[int, str]
 
 
 def _next_member(stream: BinaryIO, offset: int) -> int | None:
-    """Where the next gzip member begins that begins a record."""
+    """Offset of the next gzip member that starts a record, or None."""
     while True:
         stream.seek(offset)
         window = stream.read(_CHUNK)
@@ -168,7 +170,7 @@ def _next_member(stream: BinaryIO, offset: int) -> int | None:
         offset += until
 
 
-# -- what they hold ---------------------------------------------------------------------------------------------------
+# -- contents of records ----------------------------------------------------------------------------------------------
 
 
 def _rows(name: str, records: Iterable[_Record]) -> Iterator[Row]:
@@ -187,7 +189,7 @@ def _rows(name: str, records: Iterable[_Record]) -> Iterator[Row]:
 
 
 def _row(name: str, number: int, record: _Record) -> Row | None:
-    """The page of a record; None if it is none."""
+    """The page of a record; None if the record is not a page."""
     try:
         return _page(name, number, record)
     except (OSError, ValueError, RuntimeError, LookupError) as error:
@@ -220,7 +222,7 @@ def _page(name: str, number: int, record: _Record) -> Row | None:
 
 
 def _text_of(body: bytes, charset: str | None) -> str:
-    """The main text of an HTML page, whose charset its server, the page itself or its bytes tell."""
+    """The main text of an HTML page; its encoding is determined by the server, the page or its bytes, in this order."""
     encoding = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None
     encoding = encoding or detect_encoding(body, from_html_meta=True)
     return extract_plain_text(bytes_to_str(body, encoding or "utf-8"), main_content=True, alt_texts=False)

@@ -1,8 +1,8 @@
 """MediaWiki dumps (`pages-articles.xml`): each article as plain text.
 
-Redirects and pages of other namespaces (talk, templates, categories) are no rows. Of a page with its history, the last
-revision counts. mwxml reads the dump, mwparserfromhell takes the markup away: templates, references, tables' markup,
-files and categories go, the words stay.
+Redirects and pages of other namespaces (talk, templates, categories) are ignored. Of a page with its history, the last
+revision is used. mwxml reads the dump, and mwparserfromhell removes the markup: templates, references, table markup,
+files and categories.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from data_prep.sources import records
 from data_prep.sources.records import Document, Reject, Row
 
 _HEAD = 4096
-_FILE, _CATEGORY = 6, 14  # namespaces whose links are no words
+_FILE, _CATEGORY = 6, 14  # namespaces whose links are not text
 _NAMES = {"file", "image", "media", "category"}
 _NO_WORDS = {"ref", "references", "gallery", "math", "chem", "score", "timeline", "graph", "syntaxhighlight", "source"}
 _WRONG = (
@@ -32,7 +32,7 @@ _WRONG = (
     AttributeError,
     LookupError,
     AssertionError,
-)  # what mwxml raises for a page that is none
+)  # raised by mwxml for malformed pages
 
 
 class _TooLongError(Exception):
@@ -40,7 +40,7 @@ class _TooLongError(Exception):
 
 
 class _Source:
-    """A stream for the parser, which may not read for ever without coming to the end of a page."""
+    """A stream for the parser that limits how much it reads before the end of a page."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -63,13 +63,13 @@ class _Source:
 
 
 def articles(name: str, stream: BinaryIO) -> Iterator[Row]:
-    """The articles of a dump, by their number among its pages."""
+    """The articles of a dump; their positions are page numbers."""
     source = _Source(stream)
     if not source.is_dump():
         yield Reject(name, 1, "not a MediaWiki dump: an .xml file must begin with <mediawiki")
         return
     number = rows = 0
-    begins = 1  # number of the page that is being read, or comes next
+    begins = 1  # number of the current or next page
     try:
         root = ElementIterator.from_file(source)
         links = set(_NAMES)
@@ -84,9 +84,9 @@ def articles(name: str, stream: BinaryIO) -> Iterator[Row]:
                 if row is not None:
                     rows += 1
                     yield row
-            del root.element[:]  # else the parser keeps every page's shell
+            del root.element[:]  # otherwise the parser keeps an element for every page
             source.since = 0
-    except (ParseError, MalformedXML, ValueError, LookupError) as error:  # the latter two: of an odd encoding
+    except (ParseError, MalformedXML, ValueError, LookupError) as error:  # the last two: unusual encodings
         rows += 1
         yield Reject(name, begins, f"damaged XML, not read from here on: {records.first_line(error)}")
     except _TooLongError:
@@ -97,7 +97,7 @@ def articles(name: str, stream: BinaryIO) -> Iterator[Row]:
 
 
 def _link_names(element: ElementIterator) -> set[str]:
-    """What this wiki calls the namespaces of files and categories."""
+    """The names of the namespaces of files and categories in this wiki."""
     try:
         namespaces = SiteInfo.from_element(element).namespaces or []
     except _WRONG:
@@ -106,7 +106,7 @@ def _link_names(element: ElementIterator) -> set[str]:
 
 
 def _article(name: str, number: int, element: ElementIterator, links: set[str]) -> Row | None:
-    """A page as a document; None if it is no article."""
+    """A page as a document; None if it is not an article."""
     try:
         page = Page.from_element(element)
         if page.namespace != 0 or page.redirect is not None:
@@ -140,12 +140,12 @@ def _article(name: str, number: int, element: ElementIterator, links: set[str]) 
 
 
 def plain_text(markup: str, links: set[str] = _NAMES) -> str:
-    """The words of wikitext; `links`: prefixes of links that are images or categories."""
+    """Plain text of wikitext; `links`: prefixes of links to files or categories, which are removed."""
     code = mwparserfromhell.parse(markup)
     tags = [tag for tag in code.filter_tags() if str(tag.tag).strip().casefold() in _NO_WORDS]
     images = [link for link in code.filter_wikilinks() if _prefix(str(link.title)) in links]
     for node in (*tags, *images):
-        with suppress(ValueError):  # it went with what it lay in
+        with suppress(ValueError):  # removed along with its parent
             code.remove(node)
     lines = (line.strip() for line in str(code.strip_code()).splitlines())
     paragraphs: list[str] = []

@@ -137,9 +137,9 @@ def ngram_shares(words: list[str]) -> Iterator[tuple[int, float]]:
 
 def _top_share(counts: Counter[tuple[str, ...]], total: int) -> float:
     """Of the n-gram that occurs most often; of several, the longest."""
-    most = max(counts.values())
-    longest = max(sum(map(len, ngram)) for ngram, count in counts.items() if count == most)
-    return min(1.0, most * longest / total)  # occurrences that overlap would count some characters twice
+    highest_count = max(counts.values())
+    longest = max(sum(map(len, ngram)) for ngram, count in counts.items() if count == highest_count)
+    return min(1.0, highest_count * longest / total)  # occurrences that overlap would count some characters twice
 
 
 def _covered(words: list[str], starts: list[int], n: int) -> int:

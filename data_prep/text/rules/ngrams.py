@@ -28,21 +28,21 @@ class SharedNgrams:
         hashes = _word_hashes(text)
         previous = 1
         ngrams = hashes
-        for n, known in self._known.items():
+        for n, known_ngrams in self._known.items():
             ngrams = _longer(ngrams, hashes, previous, n)
             previous = n
             if not ngrams.size:
                 break
-            places = np.searchsorted(known, ngrams)
-            if (known[np.minimum(places, known.size - 1)] == ngrams).any():
+            places = np.searchsorted(known_ngrams, ngrams)
+            if (known_ngrams[np.minimum(places, known_ngrams.size - 1)] == ngrams).any():
                 return Outcome(None, "decontamination: shares words with an evaluation text")
         return Outcome(text)
 
 
 def ngrams_of(texts: Iterable[str], n: int) -> np.ndarray:
     """Sorted, different hashes (uint64) of the n-grams of some texts; a text of 8 to n - 1 words is one as a whole."""
-    known = _known_ngrams(texts, n)
-    return np.unique(np.concatenate(list(known.values()))) if known else np.empty(0, np.uint64)
+    ngrams_of_size = _known_ngrams(texts, n)
+    return np.unique(np.concatenate(list(ngrams_of_size.values()))) if ngrams_of_size else np.empty(0, np.uint64)
 
 
 def _known_ngrams(texts: Iterable[str], n: int) -> dict[int, np.ndarray]:

@@ -78,10 +78,12 @@ class Language:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        known = self._identifier.labels
+        known_languages = self._identifier.labels
         for language in config.languages:
-            if language not in known:
-                raise UserError(f"{language!r} is not a language that can be identified; known: {', '.join(known)}")
+            if language not in known_languages:
+                raise UserError(
+                    f"{language!r} is not a language that can be identified; known: {', '.join(known_languages)}"
+                )
         self._languages = frozenset(config.languages)
         self._least = config.min_probability
         self._other = f"language: not {' or '.join(config.languages)}"

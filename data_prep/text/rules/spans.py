@@ -121,7 +121,7 @@ class Repeats(NamedTuple):
     sentences: int  # that go from rows that stay
 
 
-class Least(NamedTuple):
+class MinimumLeft(NamedTuple):
     """What a document must have left."""
 
     sentences: int
@@ -132,7 +132,7 @@ def find_repeats(
     folders: Sequence[Path],
     without: np.ndarray,
     n: int,
-    least: Least,
+    minimum: MinimumLeft,
     scratch: Path,
     rows_in_memory: int = external_memory.ROWS_IN_MEMORY,
 ) -> Repeats:
@@ -155,7 +155,7 @@ def find_repeats(
             gone = _sums(goes, ends)
             stay, characters = counts - gone, _sums(np.where(goes, 0, lengths), ends)
             characters += stay - 1  # spaces between them
-            bare = (gone > 0) & ((stay < max(least.sentences, 1)) | (characters < least.characters))
+            bare = (gone > 0) & ((stay < max(minimum.sentences, 1)) | (characters < minimum.characters))
             too_little[row : row + len(counts)] = bare
             lost += int(gone[~bare].sum())
             row += len(counts)

@@ -201,7 +201,7 @@ def _images(job: Config, train: np.ndarray, context: Context) -> Images:
     train_patches = {row.tobytes() for row in train}
     images: Images = {}
     for source in job.images:
-        for read in units.whole(source, ImagesConfig(channels=train.shape[1]), context.downloads):  # type: ignore[arg-type]
+        for read in units.all_images(source, ImagesConfig(channels=train.shape[1]), context.downloads):  # type: ignore[arg-type]
             if isinstance(read, Reject):
                 raise UserError(f"downstream.{job.name}.images: {read.source} {read.reason}; mend it or leave it out.")
             pixels = read.pixels

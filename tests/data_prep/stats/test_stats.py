@@ -164,8 +164,8 @@ def test_of_many_rows_some_batches_are_read_the_same_ones_every_time(letters: Pa
     rows = rows_of(*([A] * (10 + n % 7) + [B] * (n % 5) for n in range(1000)))
     shards = written(tmp_path, rows, rows_per_batch=10)
     all_of_them = of_rows(shards, known(letters), 32)
-    some = of_rows(shards, known(letters), 32, most=shards.items // 4 + 1)
-    assert some == of_rows(Shards(tmp_path), known(letters), 32, most=shards.items // 4 + 1)
+    some = of_rows(shards, known(letters), 32, max_tokens=shards.items // 4 + 1)
+    assert some == of_rows(Shards(tmp_path), known(letters), 32, max_tokens=shards.items // 4 + 1)
     assert some["read"]["share"] == 0.25 and some["row_lengths"]["count"] == 250
     assert (some["rows"], some["tokens"]) == (1000, shards.items)
     assert some["padding_share"] == pytest.approx(all_of_them["padding_share"], abs=0.01)
