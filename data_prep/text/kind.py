@@ -56,6 +56,8 @@ class TextKind(Kind):
         longer = recipe.train.longer
         if longer and longer.length <= recipe.compose.length:
             yield "train.longer.length", f"{longer.length} is not longer than compose.length {recipe.compose.length}"
+        if recipe.compose.breaks == "lines" and not recipe.data.clean.keep_lines:
+            yield "compose.breaks", "lines are in a corpus only with data.clean.keep_lines: true; set it, or paragraphs"
 
     def accepts(self, data: TextData) -> Accepts:
         return TEXT
