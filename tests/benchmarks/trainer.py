@@ -66,7 +66,7 @@ def one(way: str, folder: Path, vocabulary: int, steps: int, seed: int) -> dict[
     times, network = train(shards, pieces, precision, steps, seed)
     pace = np.diff(times)[len(times) // 3 :]
     return {
-        "speed/tokens_per_second": BATCH * LENGTH / float(np.median(pace)),
+        "workers/tokens_per_second": BATCH * LENGTH / float(np.median(pace)),
         "loss": held_out_loss(network, shards / "validation", pieces),
     }
 
@@ -221,7 +221,7 @@ def speed(folder: Path) -> None:
         for seed in range(ROUNDS):
             for way in WAYS:
                 steps = 60 if way.startswith("loop") else 12
-                rates[way].append(measure(way, folder, vocabulary, steps, seed)["speed/tokens_per_second"])
+                rates[way].append(measure(way, folder, vocabulary, steps, seed)["workers/tokens_per_second"])
         medians = {way: statistics.median(values) for way, values in rates.items()}
         for way, median in medians.items():
             print(f"| {vocabulary:,} | {way} | {median:,.0f} | {medians[WAYS[0]] / median:.2f} |", flush=True)

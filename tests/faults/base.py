@@ -38,7 +38,7 @@ SMALLER = {  # than the recipe of other tests: a stage takes a tenth of a second
     "test_rows: 32": "test_rows: 8",
 }
 SETTINGS = ("placement.threads=1", "placement.device=cpu", "data.clean.near_duplicates={threshold: 0.8}")
-TIMES = {"time", "speed/tokens_per_second", "speed/mfu", "warnings"} | PASSING  # a slow worker is warned of
+TIMES = {"time", "workers/tokens_per_second", "workers/mfu", "warnings"} | PASSING  # a slow worker is warned of
 
 
 class Base:

@@ -2,8 +2,10 @@
 
 train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
 validation/loss  validation/TERM                                          of held-out rows
-speed/tokens_per_second  speed/mfu  speed/padding  speed/slowest_rank     how fast
+workers/tokens_per_second  workers/mfu  workers/padding  workers/slowest_rank     how fast all of them are
 progress/tokens_seen  progress/seconds_left  progress/skipped_updates     of the whole run
+
+MLflow draws groups by the alphabet: training comes first, then held-out rows, then speed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-TRAIN, VALIDATION, SPEED, PROGRESS = "train/", "validation/", "speed/", "progress/"
+TRAIN, VALIDATION, SPEED, PROGRESS = "train/", "validation/", "workers/", "progress/"
 LOSS, HELD_OUT_LOSS = f"{TRAIN}loss", f"{VALIDATION}loss"
 GRADIENT_NORM, LEARNING_RATE = f"{TRAIN}grad_norm", f"{TRAIN}lr"
 MFU, PADDING = f"{SPEED}mfu", f"{SPEED}padding"

@@ -72,7 +72,7 @@ def test_the_loss_falls_and_weights_move(artifacts: dict[str, Artifact]) -> None
 def test_speed_is_told_in_what_the_recipe_holds(artifacts: dict[str, Artifact]) -> None:
     unit = "images" if artifacts["ingest"].summary["kind"] == "images" else "rows"
     names = {name for record in read_records(artifacts["pretrain"].path / METRICS) for name in record}
-    assert {f"speed/{unit}_per_second", f"progress/{unit}_seen"} <= names and not [
+    assert {f"workers/{unit}_per_second", f"progress/{unit}_seen"} <= names and not [
         name for name in names if "tokens" in name
     ]
     page = (artifacts["report"].path / "report.md").read_text()
@@ -83,11 +83,11 @@ def test_speed_is_told_in_what_the_recipe_holds(artifacts: dict[str, Artifact]) 
 def test_the_line_of_a_running_training() -> None:
     record = {"step": 5, "train/loss": 0.25, "progress/seconds_left": 30.0}
     assert (
-        _line({**record, "speed/images_per_second": 1234.5}, 10)
+        _line({**record, "workers/images_per_second": 1234.5}, 10)
         == "step 5 of 10, loss 0.250, 1,234 images/s, 30 s left"
     )
     assert (
-        _line({**record, "speed/tokens_per_second": 9500.0}, 10)
+        _line({**record, "workers/tokens_per_second": 9500.0}, 10)
         == "step 5 of 10, loss 0.250, 9,500 tokens/s, 30 s left"
     )
 

@@ -26,11 +26,11 @@ from training.objective import Batch, Loss, Networks
 pytestmark = pytest.mark.alone
 
 TIMES = (
-    "speed/tokens_per_second",
+    "workers/tokens_per_second",
     "progress/seconds_left",
-    "speed/mfu",
-    "speed/slowest_rank",
-    "speed/slowest_rank_seconds",
+    "workers/mfu",
+    "workers/slowest_rank",
+    "workers/slowest_rank_seconds",
 )  # differ between runs
 
 
@@ -163,7 +163,7 @@ def test_tokens_padding_and_time_left() -> None:
     progress = [record for record in records if "progress/tokens_seen" in record]
     assert [record["step"] for record in progress] == [2, 4, 5]
     assert [record["progress/tokens_seen"] for record in progress] == [sum(tokens[:n]) for n in (2, 4, 5)]
-    assert [record["speed/padding"] for record in progress] == pytest.approx(
+    assert [record["workers/padding"] for record in progress] == pytest.approx(
         [1 - sum(tokens[a:b]) / sum(positions[a:b]) for a, b in ((0, 2), (2, 4), (4, 5))]
     )
     assert (
@@ -224,7 +224,7 @@ def test_on_another_number_of_workers_the_counts_go_on(tmp_path: Path) -> None:
     tiny.training(dropout=0.0, log_every=4, log=uninterrupted.append).run()
     resumed = [*first_records, *(r for r in records if "progress/tokens_seen" in r)]
     for record, wanted in zip(resumed, (r for r in uninterrupted if "progress/tokens_seen" in r), strict=True):
-        for name in ("step", "progress/tokens_seen", "speed/padding", "train/loss", "train/mlm_accuracy"):
+        for name in ("step", "progress/tokens_seen", "workers/padding", "train/loss", "train/mlm_accuracy"):
             assert record[name] == pytest.approx(wanted[name], abs=1e-5), (record["step"], name)
 
 
@@ -300,8 +300,8 @@ def _slow(worker: Worker, zero: int | None) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("zero", [None, 2])
 def test_the_slowest_worker_is_named(zero: int | None) -> None:
     for record in in_group(3, _slow, zero)[0]:
-        assert record["speed/slowest_rank"] == 1
-        assert record["speed/slowest_rank_seconds"] == pytest.approx(SLEEP, rel=0.5)
+        assert record["workers/slowest_rank"] == 1
+        assert record["workers/slowest_rank_seconds"] == pytest.approx(SLEEP, rel=0.5)
         if record["step"] == 4:
             [warning] = record["warnings"]
             assert warning.startswith("worker 1 is ") and "s a step slower than the others" in warning
