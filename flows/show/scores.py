@@ -19,15 +19,19 @@ def show_alarms(path: Path, out: Console) -> None:
     """Print the flagged rows with the highest scores: where they stand, and the largest shares of their scores."""
     with pa.memory_map(str(path)) as file:
         scores = pa.ipc.open_file(file).read_all()
-        alarms = scores.filter(pc.fill_null(scores["flag"], False))
-        if not len(alarms):
+        flagged = pc.fill_null(scores["flag"], False)
+        num_alarms = pc.sum(flagged).as_py() or 0
+        if not num_alarms:
             return
-        rows = alarms.sort_by([("score", "descending")]).slice(0, MOST_ROWS).to_pylist()
+        # Of a file of any size, only scores are looked at, and a few rows read.
+        among = pa.table({"score": pc.if_else(flagged, scores["score"], None)})
+        highest = pc.select_k_unstable(among, min(MOST_ROWS, num_alarms), sort_keys=[("score", "descending")])
+        rows = scores.take(highest).to_pylist()
     table = Table("source", "row", "score", "share of it that would go if it were usual", box=None, header_style="bold")
     for row in rows:
         reasons = sorted(row["reasons"] or (), key=lambda reason: -reason["share"])[:MOST_REASONS]
         shares = ", ".join(f"{plain(reason['column'])} {reason['share']:.0%}" for reason in reasons)
         table.add_row(*map(Text, (plain(row["source"]), f"{row['position']:,}", f"{row['score']:.4g}", shares)))
     out.print(table)
-    if len(alarms) > MOST_ROWS:
-        out.print(Text(f"… {len(alarms) - MOST_ROWS:,} more", "dim"))
+    if num_alarms > MOST_ROWS:
+        out.print(Text(f"… {num_alarms - MOST_ROWS:,} more", "dim"))
