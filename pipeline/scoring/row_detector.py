@@ -33,7 +33,7 @@ from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
 from training.inference.anomaly import Reference, Scorer
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import save_model
 
 TRANSFORM = "transform.json"

@@ -29,7 +29,7 @@ import torch
 from data_prep.errors import UserError
 from data_prep.images.pixels import MAX_PIXELS
 from training.codec.tables import FILE, Tables
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import CONFIG, WEIGHTS
 from training.models.autoencoders.compression import BYTE, CompressiveAutoencoder
 

@@ -76,7 +76,7 @@ def run(
     are too few for as many components as the code has numbers.
     """
     from pipeline.reports import images
-    from training.inference.opening import open_model
+    from training.inference.networks.arrays import open_model
 
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")
     train_rows, test_rows = (scaled(np.asarray(rows["input"])) for rows in (train, test))

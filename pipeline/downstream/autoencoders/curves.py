@@ -106,7 +106,7 @@ def _trained(
     """The recipe's network and its rivals, and their curves, by name."""
     from pipeline.downstream.train_in_memory import trained
     from pipeline.records import read_records
-    from training.inference.opening import open_model
+    from training.inference.networks.arrays import open_model
     from training.job import METRICS
 
     models = {job.ours: open_model(pretrained.path / MODEL)}

@@ -87,7 +87,7 @@ def run(
     exp(−Σ p log p) of a code's values (van den Oord et al. 2017, section 4).
     """
     from pipeline.downstream.train_in_memory import applied, rebuilt
-    from training.inference.opening import open_model
+    from training.inference.networks.arrays import open_model
 
     folder = inputs["pretrained"].path / MODEL
     model = open_model(folder)

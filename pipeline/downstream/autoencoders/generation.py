@@ -72,7 +72,7 @@ def run(
     importance-weighted (Burda et al. 2016, equation 8).
     """
     from pipeline.downstream.train_in_memory import encoded, rebuilt
-    from training.inference.opening import open_model
+    from training.inference.networks.arrays import open_model
 
     model = open_model(inputs["pretrained"].path / MODEL)
     test = rows_of(inputs["shards"], "test")

@@ -84,7 +84,7 @@ def run(
     seeds (Vincent et al. 2010, sections 5 and 6). UserError where images have no labels for the probe.
     """
     from pipeline.downstream.train_in_memory import rebuilt
-    from training.inference.opening import open_model
+    from training.inference.networks.arrays import open_model
 
     own = NoiseConfig.model_validate(settings["corruption"])
     train, test = rows_of(inputs["shards"], "train"), rows_of(inputs["shards"], "test")

@@ -27,7 +27,7 @@ from pipeline.reports.report import Figure, Report, Table
 from pipeline.stage import Context
 from training.codec.tables import Tables
 from training.inference.codec import OVERHEAD, Codec
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.loop import EXPORT_BATCH
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.compression import CompressiveAutoencoder

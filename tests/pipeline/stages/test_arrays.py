@@ -19,7 +19,7 @@ from pipeline.downstream.rows import plane
 from pipeline.execute import _line
 from pipeline.records import read_records
 from tests.pipeline import tiny_arrays
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.job import METRICS
 
 KINDS = ("table", "images")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training import tiny, tiny_arrays
 from tests.training.objectives.test_packed import OWN, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
-from training.inference.encoding import open_encoder
+from training.inference.encoding import Features, open_encoder
+from training.inference.networks import NETWORKS
 from training.inference.opening import check_export
 from training.inference.sampling import open_sampler
 from training.models.autoencoders.autoencoder import WEIGHTS
@@ -41,7 +44,9 @@ def exported(architecture: str, tokenizer: Path, out: Path, sentence: str = "non
     facts = replace(tiny.FACTS, specials=specials(tokenizer), preprocessor=tokenizer)
     network = NetworkConfig(architecture=architecture, config=OWN.get(architecture, SHAPE))
     torch.manual_seed(0)
-    objective: Any = build(ObjectiveConfig(options={"sentence": sentence}), {"model": network}, facts, "cpu")
+    objective: Any = build(
+        ObjectiveConfig(name="masked-lm", options={"sentence": sentence}), {"model": network}, facts, "cpu"
+    )
     objective.network.eval()
     objective.export(out, [])
     return objective
@@ -153,10 +158,40 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path, tokenizer: Path) -> None:
     with pytest.raises(UserError, match="kind autoencoder has no distribution of codes"):
         open_sampler(tmp_path / "plain")
     exported("bert", tokenizer, tmp_path / "text")
-    with pytest.raises(UserError, match="an encoder of text has no distribution"):
+    with pytest.raises(UserError, match="networks of kind text give no samples; those of kind array do"):
         open_sampler(tmp_path / "text")
     weights = tmp_path / "text" / "model.safetensors"
     torch.save({}, weights.with_name("pytorch_model.bin"))  # whose pickles are never read
     weights.unlink()
     with pytest.raises(UserError, match="cannot be opened as AutoModel"):
         open_encoder(tmp_path / "text")
+
+
+class Sum(torch.nn.Module):
+    """A network of a kind of its own, for the test below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+
+class SumEncoder:
+    def encode(self, rows: Rows) -> Features:
+        return Features(np.asarray(rows["input"]).sum(1, keepdims=True))
+
+
+def test_a_new_kind_of_network_is_a_module_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("sums")
+    module.describes = lambda config: config.get("sum") is True
+    module.open_network = lambda folder: Sum()
+    module.open_encoder = lambda folder, device: SumEncoder()
+    monkeypatch.setitem(sys.modules, "sums", module)
+    monkeypatch.setitem(NETWORKS, "sum", "sums")
+    (tmp_path / "config.json").write_text('{"sum": true}')
+    assert open_encoder(tmp_path).encode({"input": np.ones((3, 4))}).values.tolist() == [[4], [4], [4]]
+    check_export(tmp_path, Sum())
+    with pytest.raises(UserError, match="networks of kind sum give no samples"):
+        open_sampler(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": ["array"]}')
+    with pytest.raises(UserError, match="describes no network"):
+        open_encoder(tmp_path)

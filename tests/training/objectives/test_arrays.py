@@ -17,7 +17,7 @@ from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
 from training.config import NetworkConfig, PlacementConfig
 from training.distributed import Worker
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.models.autoencoders import compression, rbm, vae
 from training.models.autoencoders.row_noise import normals
 

@@ -8,7 +8,7 @@
 
 An `Encoder` is the first half alone. A folder that `save_model` wrote holds `config.json` (what to build),
 `model.safetensors` (weights) and, for tables, `transform.json` (how raw rows become input); nothing in it is code.
-`training.inference.opening` reads it back.
+`training.inference.networks.arrays` reads it back.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _conv_decoder(config: AutoencoderConfig, shape: Shape, inputs: int) -> nn.Se
 
 
 def save_model(folder: Path, model: Autoencoder, transform: Path | None = None) -> None:
-    """Write what `training.inference.opening.open_model` reads; `transform` is copied beside it."""
+    """Write what `training.inference.networks.arrays.open_model` reads; `transform` is copied beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,

@@ -21,7 +21,7 @@ from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 
 JOB = "{name: generation, task: generation, importance_samples: 20}"
 SECTIONS = {

@@ -17,7 +17,7 @@ from scipy.linalg import subspace_angles
 from data_prep.errors import UserError
 from tests.training import tiny_arrays as tiny
 from training.config import NetworkConfig
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import Autoencoder, Encoder, save_model, sides
 from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.rbm import dense_layers

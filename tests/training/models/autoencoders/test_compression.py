@@ -22,7 +22,7 @@ from training.codec.contexts import Activity, Contexts
 from training.codec.tables import FILE, LARGEST, TOTAL, Table, Tables
 from training.config import NetworkConfig
 from training.inference.codec import CHECKSUM, HEADER, OVERHEAD, Codec, CodedImage
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.compression import CompressiveAutoencoder, DivisiveNormalisation, LogisticMixtures
 from training.models.autoencoders.config import AutoencoderConfig

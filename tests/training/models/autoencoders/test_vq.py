@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tests.training import tiny_arrays as tiny
 from tests.training.group import in_group
 from training.distributed import Worker
-from training.inference.opening import open_model
+from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.vq import DiscreteAutoencoder, Usage, perplexity, straight_through

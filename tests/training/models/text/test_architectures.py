@@ -53,8 +53,10 @@ def test_roberta_needs_positions_beyond_the_length() -> None:
     facts = DataFacts("text", ("input",), length=80, specials=tiny.SPECIALS)
     message = r"network\.config\.max_position_embeddings: 80 positions are fewer than compose\.length 80 needs"
     with pytest.raises(UserError, match=message + r".*counts them from 1 on; set it to 81\."):
-        build(ObjectiveConfig(), {"model": network("roberta")}, facts, "cpu")
-    roberta: Any = build(ObjectiveConfig(), {"model": network("roberta", max_position_embeddings=81)}, facts, "cpu")
+        build(ObjectiveConfig(name="masked-lm"), {"model": network("roberta")}, facts, "cpu")
+    roberta: Any = build(
+        ObjectiveConfig(name="masked-lm"), {"model": network("roberta", max_position_embeddings=81)}, facts, "cpu"
+    )
     batch = roberta.collate({**roberta.example(2)})
     assert batch["input_ids"].shape == (2, 80)
     assert roberta.turns("train", 0)[0].loss(roberta.networks(), batch).sums["mlm"].isfinite()
@@ -65,7 +67,7 @@ def test_roberta_needs_positions_beyond_the_length() -> None:
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "mpnet", "roberta"])
 def test_token_types_go_to_those_that_have_them(name: str) -> None:
-    built: Any = build(ObjectiveConfig(), {"model": network(name)}, tiny.FACTS, "cpu")
+    built: Any = build(ObjectiveConfig(name="masked-lm"), {"model": network(name)}, tiny.FACTS, "cpu")
     rows = {
         "seen": Ragged.from_rows([[2, 4, 6, 3, 7, 3]]),
         "segment": Ragged.from_rows([[0, 0, 0, 0, 1, 1]]),

@@ -1,0 +1,21 @@
+"""Kinds of trained networks, a module each: how a folder that training wrote is recognised and opened.
+
+A module has
+
+    describes      what is in the folder's `config.json` ↦ whether its network is of this kind
+    open_network   folder ↦ all of its network, heads included, on the CPU and in evaluation mode
+    open_encoder   (folder, device) ↦ its `Encoder`
+    open_sampler   (folder, device) ↦ its `Sampler`; left out where networks of the kind give no samples
+
+and raises UserError where the folder holds something else. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+NETWORKS = {
+    "text": "training.inference.networks.text",
+    "frames": "training.inference.networks.frames",
+    "array": "training.inference.networks.arrays",
+}
+
+__all__ = ["NETWORKS"]

@@ -1,0 +1,62 @@
+"""Networks of text, in folders of `transformers`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.tokens.tokenizers import specials
+from training.inference.encoding import BATCH, Features, in_batches
+from training.models.text.folder import open_config, open_pretrained
+from training.models.text.network import accepted
+from training.objectives.text import padded_tokens, seen_tokens
+
+
+def describes(config: Mapping[str, Any]) -> bool:
+    return "model_type" in config
+
+
+def open_network(folder: Path) -> Any:
+    return open_pretrained(folder, open_config(folder).architectures[0])
+
+
+def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
+    attention = "eager" if device.type == "cpu" else "sdpa"
+    model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    return TextEncoder(model.to(device).requires_grad_(False), specials(folder).pad, device)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """The last hidden states of an encoder of `transformers`, [R, L, D]. Rows hold one sequence of token ids each."""
+
+    model: Any
+    pad: int
+    device: torch.device
+
+    def encode(self, rows: Rows) -> Features:
+        if "sequence" in rows:
+            raise ValueError("rows of several sequences have no features of their own; encode the sequences")
+        lengths = seen_tokens(rows).lengths
+        order = np.argsort(lengths, kind="stable")  # rows of like lengths together: less padding
+        inputs = ["input_ids", *accepted(self.model, "attention_mask", "token_type_ids")]
+        values = np.zeros((num_rows(rows), int(lengths.max()), self.model.config.hidden_size), np.float32)
+
+        def states(index: np.ndarray) -> Tensor:
+            batch = padded_tokens(take(rows, index), self.pad)
+            tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
+            return self.model(**tensors).last_hidden_state
+
+        starts = range(0, len(order), BATCH)
+        for start, states_of_batch in zip(starts, in_batches(order, states), strict=True):
+            width = min(states_of_batch.shape[1], values.shape[1])
+            values[order[start : start + BATCH], :width] = states_of_batch[:, :width]
+        mask = np.arange(values.shape[1]) < lengths[:, None]
+        return Features(values * mask[..., None], mask)
