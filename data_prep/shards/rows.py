@@ -20,7 +20,7 @@ that are not text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -185,7 +185,7 @@ class Specials:
 
     A tokenizer has some of the `ROLES`; accessing one that it lacks (`specials.mask`) raises UserError, `get` returns
     None. An id may have several roles. `vocabulary` is the number of ids; `all` contains every special id, with or
-    without a role; `sentinels` stand for spans, in the order of use.
+    without a role; `sentinels` stand for spans, in the order of use. `spell` gives the text of every id.
     """
 
     vocabulary: int
@@ -207,6 +207,7 @@ class Specials:
         bos: int | None = None,
         eos: int | None = None,
         decoder_start: int | None = None,
+        spell: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         number_of_role = zip(ROLES, (cls, sep, pad, mask, unk, bos, eos, decoder_start), strict=True)
         roles = tuple((role, int(number)) for role, number in number_of_role if number is not None)
@@ -216,6 +217,17 @@ class Specials:
             raise ValueError(f"special ids {sorted(ids)} do not lie in a vocabulary of {vocabulary}")
         for name, value in (("vocabulary", vocabulary), ("all", ids), ("sentinels", spans), ("roles", roles)):
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_spell", spell)  # not a field: equal ids make equal specials
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What each id of the vocabulary spells, read from the tokenizer when first asked for.
+
+        A space before a word is part of its text where the tokenizer keeps spaces. Made-up ids without a tokenizer,
+        by which `sesame plan` prices a recipe, are spelt <0>, <1>, …
+        """
+        spell: Callable[[], Sequence[str]] | None = self.__dict__["_spell"]
+        return tuple(spell()) if spell else tuple(f"<{number}>" for number in range(self.vocabulary))
 
     def get(self, role: str) -> int | None:
         """The id of a role; None if the tokenizer lacks it."""

@@ -18,7 +18,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,7 @@ from tokenizers import (
 from data_prep.errors import UserError
 from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens import wordpiece
+from data_prep.tokens.detokenize import Pieces
 
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT's
 _TOKENS = {**SPECIAL_TOKENS, "bos": "[BOS]", "eos": "[EOS]"}  # in the order of their ids
@@ -158,10 +160,19 @@ def specials(folder: Path | str) -> Specials:
     Tokenizers like those of BERT, GPT-2, Llama and T5 all load; code that needs a missing role raises the error.
     """
     tokenizer = load(folder)
-    return _specials(tokenizer, _settings(Path(folder)))
+    return _specials(tokenizer, _settings(Path(folder)), partial(_texts, folder))
 
 
-def _specials(tokenizer: Tokenizer, settings: dict[str, Any]) -> Specials:
+def _texts(folder: Path | str) -> list[str]:
+    """The text of every id of a folder's vocabulary."""
+    tokenizer, special_ids = load(folder), specials(folder)
+    pieces = Pieces(tokenizer, special_ids)
+    return [pieces.texts([number])[0] for number in range(special_ids.vocabulary)]
+
+
+def _specials(
+    tokenizer: Tokenizer, settings: dict[str, Any], spell: Callable[[], Sequence[str]] | None = None
+) -> Specials:
     ids = tokenizer.get_vocab(with_added_tokens=True)
     roles = {role: ids[token] for role, token in _roles(tokenizer, settings).items()}
     sentinels = {int(match[1]): number for token, number in ids.items() if (match := _SENTINEL.match(token))}
@@ -172,6 +183,7 @@ def _specials(tokenizer: Tokenizer, settings: dict[str, Any]) -> Specials:
         vocabulary=max(ids.values()) + 1,
         all=frozenset(token_id for token_id, token in added.items() if token.special),
         sentinels=[sentinels[number] for number in sorted(sentinels)],
+        spell=spell,
         **roles,
     )
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,21 @@ def test_special_tokens(folders: dict[str, Path], name: str) -> None:
     assert (special.pad, special.unk, special.cls, special.sep, special.mask) == (0, 1, 2, 3, 4)
     assert special.all == frozenset(range(5))
     assert special.vocabulary == tokenizer.get_vocab_size(with_added_tokens=True) <= SIZE
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_special_ids_know_what_every_id_spells(folders: dict[str, Path], name: str) -> None:
+    tokenizer, special = load(folders[name]), specials(folders[name])
+    assert len(special.texts) == special.vocabulary and special.texts[:5] == tuple(SPECIAL_TOKENS.values())
+    text = "the senate"
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    assert "".join(special.texts[number] for number in ids).replace(" ", "") == text.replace(" ", "")
+    assert pickle.loads(pickle.dumps(special)).texts == special.texts
+    assert special == Specials(special.vocabulary, special.all, **dict(special.roles))
+
+
+def test_made_up_ids_spell_their_numbers() -> None:
+    assert Specials(3, pad=0).texts == ("<0>", "<1>", "<2>")
 
 
 TEXTS = [
