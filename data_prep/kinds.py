@@ -226,6 +226,10 @@ class Kind:
         """Facts about rows that follow from the recipe alone; None if the shape of a row is not known yet."""
         return None
 
+    def columns(self, recipe: Sections) -> tuple[str, ...]:
+        """Columns that rows have before they are corrupted."""
+        return ("input",)
+
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, if there is one."""
         return None

@@ -40,7 +40,7 @@ class ObjectiveConfig(Settings):
     typed; in this one they are plain values.
     """
 
-    name: str = Field(default="masked-lm", description="Name of an objective.")
+    name: str = Field(description="Name of an objective.")
     options: Any = Field(default_factory=dict, description="Options of that objective.")
 
 

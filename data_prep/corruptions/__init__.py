@@ -1,8 +1,9 @@
 """Corruptions: from x to what a network sees (x′) and must predict (x″), as pure functions of rows and keyed draws.
 
 `CORRUPTIONS` maps a kind to its module, which has `Config`, its settings, and `build(config, specials)`. Adding a
-corruption is its file, one line here and a case in `tests/data_prep/corruptions/test_table.py`. It knows ids and
-`Specials`, not what ids spell; `sesame plan` builds it with specials that are made up. Nothing here knows networks.
+corruption is its file, one line here and a case in `tests/data_prep/corruptions/test_table.py`. It knows ids
+and `Specials`: the special ids, and in `specials.texts` what every id spells. `sesame plan` builds it with specials
+that are made up. Nothing here knows networks.
 
 What an objective learns from is a corruption's `targets`, by the columns that it leaves:
 
@@ -53,10 +54,14 @@ def config_of(values: Mapping[str, Any]) -> CorruptionConfig:
     return _adapter().validate_python(values)
 
 
-def fitting(targets: Collection[str], items: str) -> list[str]:
-    """The kinds that accept `items` ("ids" or "values") as x and have one of `targets` as x″."""
+def fitting(targets: Collection[str], items: str, columns: Collection[str] = ()) -> list[str]:
+    """The kinds that accept `items` ("ids" or "values") as x, have one of `targets` as x″ and write all `columns`."""
     configs = {kind: import_module(module).Config for kind, module in CORRUPTIONS.items()}
-    return [kind for kind, each in configs.items() if each.targets in targets and each.items in ("any", items)]
+    return [
+        kind
+        for kind, each in configs.items()
+        if each.targets in targets and each.items in ("any", items) and set(columns) <= set(each.writes)
+    ]
 
 
 def build(config: CorruptionConfig, specials: Specials | None = None) -> Corruption:

@@ -68,6 +68,8 @@ class CorruptionConfig(BaseModel):
     """The form of x″: sparse positions and ids, a sequence, the clean example, or other views of it."""
     items: ClassVar[Literal["any", "ids", "values"]] = "any"
     """What x must consist of: ids of a vocabulary, or numbers."""
+    writes: ClassVar[tuple[str, ...]] = ()
+    """Columns that it adds. Sparse targets may replace `input`, which can be restored."""
 
     @property
     def needs(self) -> Needs:
@@ -85,12 +87,10 @@ class CorruptionConfig(BaseModel):
 class Corruption(ABC):
     """A corruption with its settings and the special ids of a vocabulary.
 
-    reads: columns that the result depends on. writes: columns that it adds. Sparse targets may replace `input`, which
-    can be restored. All other columns are passed through.
+    reads: columns that the result depends on. Columns that it does not write are passed through.
     """
 
     reads: tuple[str, ...] = ("input",)
-    writes: tuple[str, ...] = ()
 
     def __init__(self, config: CorruptionConfig, specials: Specials | None = None) -> None:
         self.config: Any = config
@@ -107,6 +107,11 @@ class Corruption(ABC):
     @property
     def needs(self) -> Needs:
         return self.config.needs
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Columns that it adds."""
+        return self.config.writes
 
     def raw_length(self, n: int) -> int:
         """The maximum length of x for which the network sees at most `n` items."""

@@ -35,6 +35,7 @@ class MaskedFramesConfig(CorruptionConfig):
 
     targets: ClassVar[Targets] = "sparse"
     items = "values"
+    writes = ("seen", "target_positions")
 
     @model_validator(mode="after")
     def _are_shares(self) -> MaskedFramesConfig:
@@ -52,7 +53,6 @@ class MaskedFrames(Corruption):
     """See the module's docstring."""
 
     config: MaskedFramesConfig
-    writes = ("seen", "target_positions")
 
     def counts(self, n: int) -> Counts:
         num_runs, length = self.config.runs(n)

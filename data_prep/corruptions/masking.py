@@ -51,6 +51,7 @@ class MaskingConfig(CorruptionConfig):
 
     targets: ClassVar[Targets] = "sparse"
     items = "ids"
+    writes = ("seen", "target_positions", "target_ids")
 
     @property
     def needs(self) -> Needs:
@@ -128,7 +129,6 @@ class Masking(Corruption):
     """Masked language modelling with a vocabulary's special ids."""
 
     config: MaskingConfig
-    writes = ("seen", "target_positions", "target_ids")
 
     def __init__(self, config: MaskingConfig, specials: Specials | None = None) -> None:
         super().__init__(config, specials)

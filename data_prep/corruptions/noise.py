@@ -41,6 +41,7 @@ class NoiseConfig(CorruptionConfig):
 
     targets: ClassVar[Targets] = "clean"
     items = "values"
+    writes = ("seen",)
 
     @model_validator(mode="after")
     def _level_fits_kind(self) -> NoiseConfig:
@@ -75,7 +76,6 @@ class Noise(Corruption):
     """Noise on values; the clean example is the target."""
 
     config: NoiseConfig
-    writes = ("seen",)
 
     def counts(self, n: int) -> Counts:
         return Counts(n, n)

@@ -34,6 +34,7 @@ class SpansConfig(CorruptionConfig):
 
     targets: ClassVar[Targets] = "sequence"
     items = "ids"
+    writes = ("seen", "target_tokens")
 
     @property
     def needs(self) -> Needs:
@@ -67,7 +68,6 @@ class Spans(Corruption):
     """Span corruption with a vocabulary's sentinels and its [EOS]."""
 
     config: SpansConfig
-    writes = ("seen", "target_tokens")
 
     def __init__(self, config: SpansConfig, specials: Specials | None = None) -> None:
         super().__init__(config, specials)

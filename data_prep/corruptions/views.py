@@ -64,6 +64,7 @@ class ViewsConfig(CorruptionConfig):
     )
 
     targets: ClassVar[Targets] = "views"
+    writes = COLUMNS
 
     @model_validator(mode="after")
     def _ranges_are_some(self) -> ViewsConfig:
@@ -79,7 +80,6 @@ class Views(Corruption):
     """See the module's docstring. x″ of a view is the other view."""
 
     config: ViewsConfig
-    writes = COLUMNS
 
     def counts(self, n: int) -> Counts:
         """For each view, which has the size of x."""

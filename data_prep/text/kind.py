@@ -185,6 +185,9 @@ class TextKind(Kind):
             tokens = Specials(tokenizer.vocabulary, sentinels=range(last, last - tokenizer.sentinels, -1), **roles)
         return DataFacts(recipe.data.kind, ("input",), length=recipe.compose.length, specials=tokens)
 
+    def columns(self, recipe: Sections) -> tuple[str, ...]:
+        return recipe.compose.offers
+
     def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
         return (
             f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "

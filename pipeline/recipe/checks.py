@@ -114,18 +114,28 @@ def _objective(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _corruption(recipe: Recipe) -> Iterator[Problem]:
-    """A corruption whose targets the objective cannot learn from, or that does not apply to the data."""
-    name, corruption = recipe.objective.name, recipe.corruption
-    if recipe.data.kind not in objectives.entry_of(name).kinds:
+    """A corruption whose targets or columns the objective cannot learn from, or that does not apply to the data."""
+    name, corruption, kind = recipe.objective.name, recipe.corruption, kind_of(recipe.data.kind)
+    entry = objectives.entry_of(name)
+    lacks_section = any(required and getattr(recipe, name) is None for name, required in kind.sections.items())
+    if lacks_section or recipe.data.kind not in entry.kinds:
         return  # reported already
-    targets = objectives.entry_of(name).targets
-    items = "ids" if "tokenizer" in kind_of(recipe.data.kind).sections else "values"
-    fitting = corruptions.fitting(targets, items)
+    targets, items = entry.targets, "ids" if "tokenizer" in kind.sections else "values"
+    columns = kind.columns(recipe)
+    missing = [column for column in entry.columns if column not in columns]
+    fitting = corruptions.fitting(targets, items, missing)
     if corruption.kind in fitting:
         return
-    why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(targets)} ones"
-    if corruption.targets in targets:
+    if not fitting:
+        text = f"{name!r} needs columns {', '.join(entry.columns)}, and rows have {', '.join(columns)}"
+        yield "objective.name", text
+        return
+    if corruption.targets not in targets:
+        why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(targets)} ones"
+    elif corruption.items not in ("any", items):
         why = f"changes {corruption.items}, and {recipe.data.kind} data have none"
+    else:
+        why = f"leaves no {' and '.join(missing)}, and {name!r} needs it"
     yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(map(repr, fitting))}"
 
 

@@ -74,7 +74,9 @@ def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> lis
         if isinstance(cause, InconsistentError):
             problems += [(path, False, partial(str, text)) for path, text in cause.problems]
         elif detail["type"].startswith("union_tag_"):
-            problems.append((f"{_path(detail, data, tags)}.{_tag(detail)}", False, partial(_wrong_tag, detail)))
+            path = _path(detail, data, tags)
+            branches = _union_at(path, model, data)[0]
+            problems.append((f"{path}.{_tag(detail)}", False, partial(_wrong_tag, branches, detail)))
         else:
             details_by_path.setdefault(_path(detail, data, tags), []).append(detail)
     for path, details in details_by_path.items():
@@ -116,10 +118,10 @@ def _tag(detail: Any) -> str:
     return str(detail["ctx"]["discriminator"]).strip("'")
 
 
-def _wrong_tag(detail: Any) -> str:
+def _wrong_tag(branches: Iterable[str], detail: Any) -> str:
+    if detail["type"] == "union_tag_not_found":
+        return f"missing; choose {', '.join(map(repr, branches))}"
     tag, allowed = detail["ctx"].get("tag"), str(detail["ctx"].get("expected_tags", ""))
-    if tag is None:
-        return "missing; it says which keys there are"
     near = difflib.get_close_matches(tag, re.findall(r"'([^']+)'", allowed), 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"found {shown(tag)}; allowed: {allowed}{hint}"
@@ -168,6 +170,9 @@ def _optional(path: str, model: type[BaseModel], data: Any) -> bool:
 
 def _missing(path: str, model: type[BaseModel], data: Any) -> str:
     above, _, name = path.rpartition(".")
+    branches, tag = _union_at(path, model, data)
+    if tag:
+        return f"missing; set {path}.{tag} to one of {', '.join(branches)}"
     for holder in models_at(model, above, data):
         field = holder.model_fields.get(name)
         if field is not None and field.description:
@@ -228,6 +233,15 @@ def models_at(model: type[BaseModel], path: str, data: Any = None) -> list[type[
         if above in chosen:
             models = [chosen[above]]
     return models
+
+
+def _union_at(path: str, model: type[BaseModel], data: Any) -> tuple[dict[str, type[BaseModel]], str | None]:
+    """The branches of the union at `path` by tag, and the key that chooses one; ({}, None) if there is no union."""
+    above, _, name = path.rpartition(".")
+    if name.isdecimal():  # of a list
+        above, _, name = above.rpartition(".")
+    fields = (holder.model_fields.get(name) for holder in models_at(model, above, data))
+    return next((unions.branches_of(field) for field in fields if field), ({}, None))
 
 
 def _models_in(annotation: Any, in_list: bool = False) -> list[tuple[type[BaseModel], bool]]:

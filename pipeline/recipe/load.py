@@ -22,8 +22,6 @@ from data_prep.settings import with_new_defaults
 from pipeline.recipe import errors, parse, unions
 from pipeline.recipe.recipe import Recipe
 
-USUAL = (("data", "kind", "text"), ("objective", "name", "masked-lm"))  # where a recipe names none
-
 
 class RecipeSummary(NamedTuple):
     """A packaged recipe as a line of a table."""
@@ -44,9 +42,6 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
     data = parse.parse(text, where)
     if not isinstance(data, dict):
         raise UserError(f"{where}: found {errors.shown(data)} at the top; a recipe is a section of keys")
-    for section, tag, usual in USUAL:
-        if isinstance(data.get(section, {}), dict):
-            data[section] = {tag: usual, **data.get(section, {})}
     changes: list[tuple[str, list[str]]] = []
     chosen, scaled = _choose(data, scale, where)
     if chosen is not None:

@@ -66,7 +66,7 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Unio
         sections = [(path, data[name])]
         if isinstance(data[name], list):
             sections = [(f"{path}.{index}", item) for index, item in enumerate(data[name])]
-        branches, tag = _union(field)
+        branches, tag = branches_of(field)
         for where, section in sections:
             if not isinstance(section, dict):
                 continue
@@ -80,7 +80,7 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Unio
                 yield from choices(inner, section, f"{where}.")
 
 
-def _union(field: FieldInfo) -> tuple[dict[str, type[BaseModel]], str | None]:
+def branches_of(field: FieldInfo) -> tuple[dict[str, type[BaseModel]], str | None]:
     """The branches of a field by tag, and the discriminating key; for a list those of its items."""
     tag = _tag_of(field)
     if tag is None:

@@ -36,11 +36,12 @@ SIZES_MB = (20, 200, 2000)
 ROUNDS = 3
 RECIPE = """
 name: bench
-data: {sources: [{path: PATH}], split: {validation: 0.01, test: 0.0}}
+data: {kind: text, sources: [{path: PATH}], split: {validation: 0.01, test: 0.0}}
 tokenizer: {kind: pretrained, path: TOKENIZER}
 compose: {kind: packed, length: 128, whole_sentences: false}
 corruption: {kind: masked-lm}
 network: {architecture: bert, config: {max_position_embeddings: 128}}
+objective: {name: masked-lm}
 train: {steps: 1}
 """
 

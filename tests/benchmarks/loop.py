@@ -96,7 +96,7 @@ def training(folder: Path, precision: str) -> tuple[Callable[[], int], float]:
             "max_position_embeddings": 128,
         },
     )
-    objective = build(ObjectiveConfig(options={"sentence": "sop"}), {"model": network}, FACTS, "cpu")
+    objective = build(ObjectiveConfig(name="masked-lm", options={"sentence": "sop"}), {"model": network}, FACTS, "cpu")
     autocast_forward(objective.network, torch.device("cpu"), precision)
     speed_up(objective.network, precision)  # as the loop does
     engine = PlainEngine(objective.network, TrainConfig(steps=1, global_batch=BATCH), Worker())

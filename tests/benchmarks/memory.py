@@ -100,7 +100,10 @@ def one(worker: Worker, placement: dict[str, Any], layers: int, hidden: int, bat
     began = time.perf_counter()
     with Peak() as peak:
         objective = build(
-            ObjectiveConfig(options={"sentence": "sop"}), {"model": NetworkConfig(config=config)}, FACTS, "cpu"
+            ObjectiveConfig(name="masked-lm", options={"sentence": "sop"}),
+            {"model": NetworkConfig(config=config)},
+            FACTS,
+            "cpu",
         )
         parameters = sum(p.numel() for p in objective.network.parameters())
         training = Training(

@@ -53,7 +53,7 @@ def benchmark(size: str, case: str) -> StepBenchmark:
     specials = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=VOCABULARY)
     return StepBenchmark(
         network=NetworkConfig(config=config),
-        objective=ObjectiveConfig(options={"sentence": "sop"}),
+        objective=ObjectiveConfig(name="masked-lm", options={"sentence": "sop"}),
         facts=PlainFacts.of(DataFacts("text", ("input",), length=LENGTH, specials=specials)),
         corruption=MaskingConfig.model_validate({"kind": "masked-lm", "rate": RATE, "max_predictions": MOST}),
         batch=rows,

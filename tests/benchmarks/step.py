@@ -77,7 +77,7 @@ def training(worker: Worker, threads: int) -> Training:
     set_up_cpu(threads, worker.local)
     torch.manual_seed(0)
     network = NetworkConfig(architecture="bert", config={**SHAPE, "max_position_embeddings": LENGTH})
-    objective = build(ObjectiveConfig(options={"sentence": "sop"}), {"model": network}, FACTS, "cpu")
+    objective = build(ObjectiveConfig(name="masked-lm", options={"sentence": "sop"}), {"model": network}, FACTS, "cpu")
     table = rows()
     corpus = Corpus("made up", MemoryTable(table, len(np.asarray(table["label"]))))
     stream = Stream([corpus], 0, OrderConfig(), lambda r, d: corrupt(r, MASKING, SPECIALS, d))

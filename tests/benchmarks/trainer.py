@@ -88,7 +88,7 @@ def _loop(shards: Path, pieces: Path, precision: str, steps: int, seed: int) -> 
     torch.manual_seed(seed)
     specials = load_specials(pieces)
     objective = build(
-        ObjectiveConfig(),
+        ObjectiveConfig(name="masked-lm"),
         {"model": NetworkConfig(architecture="bert", config=dict(SHAPE))},
         DataFacts("text", ("input",), specials=specials, preprocessor=pieces),
         "cpu",

@@ -48,6 +48,7 @@ def recipe(folder: Path, *, steps: int = 8, workers: int = 1, zero: int | None =
 name: tiny
 title: A made-up language
 data:
+  kind: text
   sources: [{{path: {folder / "texts"}, licence: CC0-1.0}}]
   split: {{validation: 0.2, test: 0.1}}
 tokenizer: {{kind: wordpiece, vocabulary: 256, lowercase: true}}

@@ -32,13 +32,14 @@ def recipe(folder: Path, job: str = "", **sections: str) -> Path:
     other_kind(folder / "other.jsonl")
     settings = "words: 20, documents: 20, draws: 2, threshold_documents: 60, shown: 2, rounds: 4"
     given = {
-        "data": f"{{sources: [{{path: {folder / 'texts'}}}], split: {{validation: 0.15, test: 0.15}}}}",
+        "data": f"{{kind: text, sources: [{{path: {folder / 'texts'}}}], split: {{validation: 0.15, test: 0.15}}}}",
         "tokenizer": "{kind: wordpiece, vocabulary: 256, lowercase: true}",
         "compose": "{kind: packed, length: 32}",
         "corruption": "{kind: masked-lm, rate: 0.25}",
         "network": "{architecture: bert, config: {num_hidden_layers: 1, hidden_size: 48, num_attention_heads: 2,"
         " intermediate_size: 96, max_position_embeddings: 32, hidden_dropout_prob: 0.0,"
         " attention_probs_dropout_prob: 0.0}}",
+        "objective": "{name: masked-lm}",
         "train": f"{{global_batch: 16, steps: {STEPS}, lr: 1e-2, warmup_steps: 10, log_every: 20, precision: fp32}}",
         "downstream": f"[{{name: unusual, task: document-anomaly, {settings}{', ' * bool(job)}{job}}}]",
         "placement": "{threads: 1}",

@@ -70,7 +70,7 @@ def masked(rows: Rows, draws: Draws) -> Rows:
 
 def objective(sentence: str = "none", network: NetworkConfig = NETWORK) -> Any:
     """Masked language modelling of the tiny language."""
-    return build(ObjectiveConfig(options={"sentence": sentence}), {"model": network}, FACTS, "cpu")
+    return build(ObjectiveConfig(name="masked-lm", options={"sentence": sentence}), {"model": network}, FACTS, "cpu")
 
 
 def training(

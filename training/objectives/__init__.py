@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 class ObjectiveEntry:
     """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes.
 
-    roles: special tokens that it needs.
+    roles: special tokens that it needs. columns: those of rows that it needs besides x and x″.
     """
 
     module: str
     kinds: tuple[str, ...]
     targets: tuple[str, ...]
     roles: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 MODEL = "model"  # the network of an objective that has one

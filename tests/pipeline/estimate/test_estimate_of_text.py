@@ -27,7 +27,7 @@ def benchmark(**placement: object) -> StepBenchmark:
     specials = Specials(cls=2, sep=3, pad=0, mask=4, unk=1, vocabulary=64)
     return StepBenchmark(
         network=NetworkConfig(config={**config, "max_position_embeddings": 16}),
-        objective=ObjectiveConfig(options={"sentence": "sop"}),
+        objective=ObjectiveConfig(name="masked-lm", options={"sentence": "sop"}),
         facts=PlainFacts.of(DataFacts("text", ("input",), length=16, specials=specials)),
         corruption=MaskingConfig.model_validate({"kind": "masked-lm", "max_predictions": 4}),
         batch=8,

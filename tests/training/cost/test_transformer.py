@@ -28,7 +28,9 @@ def specials(vocabulary: int) -> Specials:
 
 
 def masked_lm_of(network: NetworkConfig, specials: Specials) -> Any:
-    return build(ObjectiveConfig(), {"model": network}, DataFacts("text", ("input",), specials=specials), "cpu")
+    return build(
+        ObjectiveConfig(name="masked-lm"), {"model": network}, DataFacts("text", ("input",), specials=specials), "cpu"
+    )
 
 
 def held(device: str = "cpu", batch: Batch = BATCH, precision: str = "bf16", **placement: Any) -> Memory:

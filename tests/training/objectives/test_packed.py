@@ -41,7 +41,7 @@ OWN: dict[str, dict[str, Any]] = {
 def objective(architecture: str, sentence: str = "none", kernel: str = "eager") -> MaskedLM:
     network = NetworkConfig(architecture=architecture, config=OWN.get(architecture, SHAPE))
     torch.manual_seed(1)
-    section = ObjectiveConfig(options={"sentence": sentence})
+    section = ObjectiveConfig(name="masked-lm", options={"sentence": sentence})
     built: Any = build(section, {"model": network}, tiny.FACTS, "cpu")
     built.packed_attention = kernel
     built.network.encoder.config._attn_implementation = kernel
