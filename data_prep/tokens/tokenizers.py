@@ -70,7 +70,7 @@ class TokenizerConfig(BaseModel):
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
     """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
     sentinels: int = Field(default=0, ge=0)
-    """Tokens that stand for spans: the last ids, from the last one down (T5: 100)."""
+    """Number of tokens that stand for spans; they get the last ids, from the last one down (T5: 100)."""
 
     @property
     def tokens(self) -> dict[str, str]:
