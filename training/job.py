@@ -44,33 +44,56 @@ class CorpusShards(Settings):
     """One corpus of the mixture, as shards."""
 
     name: str
+    """Name of the corpus, which keys its draws."""
     folder: str
+    """Folder of its shards: a path, or the address of a remote store."""
     weight: float = 1.0
-    source: str = ""  # the same name in every part of training: what its loss is shown under
+    """Weight in the mixture, relative to the other corpora."""
+    source: str = ""
+    """Name that its loss is logged under, the same in every part of training; empty: `name`."""
 
 
 class Job(Settings):
     """What to train on which shards, and where its files go. Can be written as JSON and read back."""
 
     corpora: list[CorpusShards]
-    longer: list[CorpusShards] = Field(default_factory=list)  # of the last steps; see `TrainConfig.longer`
+    """Shards to train on."""
+    longer: list[CorpusShards] = Field(default_factory=list)
+    """Shards for the last steps; see `TrainConfig.longer`."""
     held_out: str | None = None
-    kind: str  # of data
-    preprocessor: str = ""  # folder of what was fitted before shards were written: a tokenizer, a transform
-    augment: AugmentConfig = Field(default_factory=AugmentConfig)  # of images
+    """Folder of the held-out shards; null: no evaluation."""
+    kind: str
+    """Kind of data; see `data_prep.kinds`."""
+    preprocessor: str = ""
+    """Folder of what was fitted before shards were written, such as a tokenizer or a transform; empty: nothing."""
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """How training images are changed before they are used."""
     corruption: AnyCorruption
+    """How inputs are corrupted, and which targets must be predicted."""
     order: OrderConfig = Field(default_factory=OrderConfig)
+    """How the order of samples is shuffled."""
     network: NetworkConfig
+    """The network to train; to the objective, its network `model`."""
     networks: dict[str, NetworkConfig] = Field(default_factory=dict)
+    """The objective's other networks, by name."""
     objective: ObjectiveConfig
+    """The loss."""
     train: TrainConfig
+    """Budget, optimizer and intervals."""
     seed: int = 0
+    """Seed of everything random in the training."""
     placement: PlacementConfig = Field(default_factory=PlacementConfig)
-    cache: str = ""  # where shards of a remote store are kept
-    start: str | None = None  # folder with the checkpoints of `train.start`
-    work: str  # survives attempts: checkpoints and the metrics log
-    out: str  # the exported network
-    recipe: str  # digest of what is being trained; a checkpoint of another is refused
+    """Where and how fast to train."""
+    cache: str = ""
+    """Folder for copies of shards from a remote store."""
+    start: str | None = None
+    """Folder with the checkpoints of `train.start`; null: random weights."""
+    work: str
+    """Folder for checkpoints and the metrics log, which outlives restarts."""
+    out: str
+    """Folder for the exported network."""
+    recipe: str
+    """Digest of what is trained; checkpoints with another digest are refused."""
 
 
 @own_folders()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
-from training.config import Settings
+from data_prep.settings import Settings
 
 T = TypeVar("T", bound=Settings)
 

@@ -55,9 +55,9 @@ class SplitConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     validation: _Fraction = 0.05
-    """For decisions during training, such as early stopping."""
+    """Share for decisions during training, such as early stopping."""
     test: _Fraction = 0.05
-    """For reported results."""
+    """Share for reported results."""
 
     @model_validator(mode="after")
     def _leaves_some(self) -> SplitConfig:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -27,11 +27,18 @@ PLACE, HOW, OTHER = range(3)  # draws
 class MaskedFramesConfig(CorruptionConfig):
     """Which frames are hidden, and how."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     kind: Literal["masked-frames"]
-    rate: float = Field(default=0.15, gt=0, le=1, description="Share of a row's frames.")
-    run: int = Field(default=7, ge=1, description="Frames that are hidden together.")
-    zero: float = Field(default=0.8, ge=0, le=1, description="Share of rows whose runs become zero.")
-    other: float = Field(default=0.1, ge=0, le=1, description="Share of rows whose runs become other frames.")
+    """Masked frames, as in Mockingjay."""
+    rate: float = Field(default=0.15, gt=0, le=1)
+    """Share of a row's frames that are hidden."""
+    run: int = Field(default=7, ge=1)
+    """Number of consecutive frames that are hidden together."""
+    zero: float = Field(default=0.8, ge=0, le=1)
+    """Share of the rows whose hidden runs become zero."""
+    other: float = Field(default=0.1, ge=0, le=1)
+    """Share of the rows whose hidden runs become other runs of the same row. In the rest, nothing changes."""
 
     targets: ClassVar[Targets] = "sparse"
     items = "values"

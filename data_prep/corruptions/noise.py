@@ -19,7 +19,7 @@ import math
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -32,12 +32,16 @@ CHUNK = 1 << 18  # values to process at a time: their 64-bit draws fit the CPU c
 class NoiseConfig(CorruptionConfig):
     """Kind and level of noise."""
 
-    kind: Literal["gaussian", "masking", "salt-and-pepper"] = Field(description="Kind of noise.")
-    level: float = Field(
-        default=0.0, ge=0, description="gaussian: standard deviation; others: share of values, at most 1."
-    )
-    low: float = Field(default=0.0, description="Value of pepper: the minimum of inputs.")
-    high: float = Field(default=1.0, description="Value of salt: the maximum of inputs.")
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    kind: Literal["gaussian", "masking", "salt-and-pepper"]
+    """Kind of noise."""
+    level: float = Field(default=0.0, ge=0)
+    """gaussian: standard deviation; others: share of the values that change, at most 1."""
+    low: float = 0.0
+    """Value of pepper, usually the smallest input."""
+    high: float = 1.0
+    """Value of salt, usually the largest input."""
 
     targets: ClassVar[Targets] = "clean"
     items = "values"

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
 from data_prep.rng import Draws
@@ -28,9 +28,14 @@ NOISE, TEXT = range(2)  # draws
 class SpansConfig(CorruptionConfig):
     """The share of tokens to remove, and the length of spans."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     kind: Literal["spans"]
-    rate: float = Field(default=0.15, gt=0, lt=1, description="Share of the tokens that are removed.")
-    mean_length: float = Field(default=3.0, ge=1, description="Tokens of a span, on average.")
+    """Span corruption, as in T5."""
+    rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that are removed."""
+    mean_length: float = Field(default=3.0, ge=1)
+    """Average length of a span, in tokens."""
 
     targets: ClassVar[Targets] = "sequence"
     items = "ids"

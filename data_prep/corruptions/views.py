@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -44,24 +44,32 @@ Range = tuple[float, float]
 class ViewsConfig(CorruptionConfig):
     """How two views of an image differ. The defaults are those of the paper for ImageNet."""
 
-    kind: Literal["views"] = Field(description="Two views of every image.")
-    area: Range = Field(default=(0.08, 1.0), description="Minimum and maximum share of the image to crop.")
-    ratio: Range = Field(
-        default=(3 / 4, 4 / 3), description="Minimum and maximum aspect ratio (width / height) of the crop."
-    )
-    flip: Share = Field(default=0.5, description="Probability that a view is mirrored, left to right.")
-    jitter: Share = Field(default=0.8, description="Probability that brightness and colours of a view are jittered.")
-    brightness: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
-    contrast: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
-    saturation: float = Field(default=0.8, ge=0, description="Factor within 1 ± this, at least 0.")
-    hue: float = Field(
-        default=0.2, ge=0, le=0.5, description="Maximum rotation of the hue in either direction; 1: full turn."
-    )
-    grey: Share = Field(default=0.2, description="Probability that a view has no colours.")
-    blur: Share = Field(default=0.5, description="Probability that a view is blurred.")
-    sigma: Range = Field(
-        default=(0.1, 2.0), description="Minimum and maximum standard deviation of the blur, in pixels."
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    kind: Literal["views"]
+    """Two views of every image."""
+    area: Range = (0.08, 1.0)
+    """Minimum and maximum area of the crop, as a share of the image."""
+    ratio: Range = (3 / 4, 4 / 3)
+    """Minimum and maximum aspect ratio (width / height) of the crop."""
+    flip: Share = 0.5
+    """Probability that a view is mirrored, left to right."""
+    jitter: Share = 0.8
+    """Probability that brightness and colours of a view are jittered."""
+    brightness: float = Field(default=0.8, ge=0)
+    """Brightness is multiplied by a factor within 1 ± this, at least 0."""
+    contrast: float = Field(default=0.8, ge=0)
+    """Contrast is multiplied by a factor within 1 ± this, at least 0."""
+    saturation: float = Field(default=0.8, ge=0)
+    """Saturation is multiplied by a factor within 1 ± this, at least 0."""
+    hue: float = Field(default=0.2, ge=0, le=0.5)
+    """Maximum rotation of the hue in either direction, in turns."""
+    grey: Share = 0.2
+    """Probability that a view has no colours."""
+    blur: Share = 0.5
+    """Probability that a view is blurred."""
+    sigma: Range = (0.1, 2.0)
+    """Minimum and maximum standard deviation of the blur, in pixels."""
 
     targets: ClassVar[Targets] = "views"
     writes = COLUMNS

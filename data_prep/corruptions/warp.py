@@ -27,14 +27,16 @@ CHUNK = 1 << 18  # values to process at a time
 class AugmentConfig(BaseModel):
     """Strength of the changes to training images; 0 switches one off."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    translate: float = Field(
-        default=0.0, ge=0, description="Maximum translation in pixels, horizontally and vertically."
-    )
-    rotate: float = Field(default=0.0, ge=0, le=180, description="Maximum rotation in degrees, in either direction.")
-    scale: float = Field(default=0.0, ge=0, lt=1, description="Maximum change of size: 0.1 is 10 % larger or smaller.")
-    elastic: float = Field(default=0.0, ge=0, description="Standard deviation of the smooth displacements, in pixels.")
+    translate: float = Field(default=0.0, ge=0)
+    """Maximum translation in pixels, horizontally and vertically."""
+    rotate: float = Field(default=0.0, ge=0, le=180)
+    """Maximum rotation in degrees, in either direction."""
+    scale: float = Field(default=0.0, ge=0, lt=1)
+    """Maximum change of size: 0.1 is 10 % larger or smaller."""
+    elastic: float = Field(default=0.0, ge=0)
+    """Standard deviation of the smooth displacements, in pixels."""
 
     @property
     def changes(self) -> bool:

@@ -24,7 +24,10 @@ FIRST_SENTENCES = 3
 
 
 def examples(selection: Selection, preprocessor: Path, corpus: Path | None) -> list[Example]:
-    """Every row as text. preprocessor: folder of the tokenizer. corpus: folder, to name documents, if available."""
+    """Every selected row as text.
+
+    preprocessor: folder of the tokenizer. corpus: folder of the corpus, to name documents; None: they are numbered.
+    """
     special = specials(preprocessor)
     pieces = Pieces(load(preprocessor), special)
     rows, corruption = selection.rows, selection.corruption
@@ -43,7 +46,7 @@ def examples(selection: Selection, preprocessor: Path, corpus: Path | None) -> l
 
 
 def documents(folder: Path, split: str, index: range) -> tuple[list[Example], int]:
-    """(documents of a corpus with their first sentences, number of documents in all)."""
+    """Documents number `index` of a split with their first sentences, and the number of documents in the split."""
     corpus = Corpus(folder, split)
     shown = []
     for number in range(index.start, min(index.stop, len(corpus))):
@@ -59,7 +62,11 @@ def documents(folder: Path, split: str, index: range) -> tuple[list[Example], in
 
 
 class RowText:
-    """One row: x, and its other pieces if it is corrupted. `is_sparse`: x′ has the positions of x."""
+    """One row as views.
+
+    rows, row: the row's batch and its position there. x: the original row. others: x′ and x″, if it is corrupted.
+    is_sparse: x′ has the positions of x.
+    """
 
     def __init__(
         self,
@@ -80,6 +87,7 @@ class RowText:
                 self.part = self.part + values if len(self.part) else values
 
     def views(self) -> dict[str, View]:
+        """The row's pieces by name: x, x′ and x″."""
         views: dict[str, View] = {self.x.name: self._text(self.x, "target")}
         if self.is_sparse and len(self.others) == 2:
             seen, targets = self.others
@@ -87,7 +95,7 @@ class RowText:
         return views | {piece.name: self._text(piece) for piece in self.others}
 
     def counts(self) -> str:
-        """Summary of the number of tokens to predict, and of how they appear in the input."""
+        """How many tokens to predict, and how they appear in the input, as text; empty if the row is not corrupted."""
         if not self.others:
             return ""
         length = len(self.x.values) - int((self.x.values == self.special.get("pad")).sum())

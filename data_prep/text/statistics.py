@@ -6,8 +6,8 @@
     sources    one line per source in the recipe: its licence, rows read, rows kept
     rejects    one line per source and reason, including duplicates
 
-Shares are in [0, 1], lengths in tokens (rows) or characters (documents), entropy in nats per token: the loss of a
-network that knows only the frequencies of tokens. Of very large data only a share `counted_share` was counted.
+Shares are in [0, 1], lengths in tokens (rows) or characters (documents). Entropy, in nats per token, is the loss of a
+network that knows only the frequencies of tokens. Of very large data, only the share `counted_share` was counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ MOST_SERIES, MOST_BARS = 6, 12  # in one figure
 
 
 def statistics(counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statistics:
-    """counts: `splits` of the shards, and `corpus`. ingested: the summary of the corpus."""
+    """Metrics and blocks of text.
+
+    counts: `splits` (`RowCounts` by name) and `corpus` (`CorpusCounts`). ingested: summary of the corpus, with its
+    `sources` and `rules`.
+    """
     splits: dict[str, RowCounts] = counts["splits"]
     corpus: CorpusCounts = counts["corpus"]
     numbers = {

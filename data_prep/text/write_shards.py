@@ -241,7 +241,7 @@ def _summary(tokens: TokenCorpus, index: dict[str, Any], sequences: int, written
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What there is to say of all parts of a mixture."""
+    """Summary of all parts of a mixture."""
     if len(parts) == 1:
         return parts[0]
     counts: dict[str, Any] = {

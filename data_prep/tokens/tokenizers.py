@@ -62,17 +62,17 @@ class TokenizerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["wordpiece", "byte-bpe", "character", "pretrained"] = "wordpiece"
+    """Algorithm that splits text into tokens; pretrained: a tokenizer that exists already."""
     vocabulary: int = Field(default=8192, ge=16)
     """Maximum number of ids, including special tokens (not for pretrained)."""
     lowercase: bool = False
     """Fold to lower case; wordpiece also strips accents then, as BERT's uncased models do."""
     path: str | None = None
     """Folder of a pretrained tokenizer: `tokenizer.json`, or BERT's `vocab.txt`."""
-
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
     """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
     sentinels: int = Field(default=0, ge=0)
-    """Tokens that stand for spans: the last ids, from the last one down (T5: 100)."""
+    """Number of tokens that stand for spans; they get the last ids, from the last one down (T5: 100)."""
 
     @property
     def tokens(self) -> dict[str, str]:

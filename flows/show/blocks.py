@@ -17,7 +17,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def show_blocks(blocks: Sequence[Block], console: Console) -> None:
-    """Print blocks except curves, which are for figures."""
+    """Print blocks in order, except curves, which are only for figures."""
     for block in blocks:
         if isinstance(block, Note):
             console.print(Text(plain(block.text), "dim"))
@@ -61,9 +61,9 @@ def _heading(console: Console, title: str, about: str = "") -> None:
 
 
 def bars(console: Console, items: Sequence[tuple[str, int]], total: int | None = None, width: int = BAR) -> None:
-    """A line for each item: a name, a bar, a count and its share of `total` (default: the sum of the counts).
+    """Print a line for each item: name, bar, count and its share of `total` (default: the sum of the counts).
 
-    Shorter bars leave more room for names.
+    width: cells of the longest bar; shorter bars leave more room for names.
     """
     total = total or sum(count for _, count in items)
     longest = max((count for _, count in items), default=0)
@@ -80,7 +80,7 @@ def bars(console: Console, items: Sequence[tuple[str, int]], total: int | None =
 
 
 def bar(count: int, longest: int, width: int = BAR) -> str:
-    """A bar with a resolution of an eighth of a cell; any count above 0 is visible."""
+    """A bar with a resolution of an eighth of a cell, `width` cells for `longest`; any count above 0 is visible."""
     if not count:
         return ""
     eighths = max(1, round(count / longest * width * 8))
@@ -88,7 +88,7 @@ def bar(count: int, longest: int, width: int = BAR) -> str:
 
 
 def percent(share: float) -> str:
-    """A share with the significant digits; 0 and 100 only where exact."""
+    """A share in 0 … 1 as per cent with one or two decimals; 0 % and 100 % only if exact."""
     value = 100 * share
     if value in (0, 100):
         return f"{value:.0f} %"

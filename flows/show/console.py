@@ -42,7 +42,7 @@ MAX_WIDTH = 110  # of the live lines, so that times stay near what took them
 
 @dataclass
 class StageLine:
-    """State of one stage."""
+    """State of one stage; times are in seconds, of the display's clock."""
 
     name: str
     status: Status = "waiting"
@@ -89,14 +89,14 @@ class StageProgress:
             self._live.stop()
 
     def start(self, name: str, message: str = "") -> None:
-        """The stage begins (again)."""
+        """Show that a stage has begun, perhaps again."""
         with self._lock:
             line = self._line(name)
             line.status, line.message, line.done, line.began = "running", message, None, self._clock()
             self._tell(line, message or "started")
 
     def end(self, name: str, status: Literal["made", "reused", "failed", "skipped"], detail: str = "") -> None:
-        """The stage is over; `detail` is its key, or why."""
+        """Show that a stage has ended. detail: its key, or why it ended so."""
         with self._lock:
             line = self._line(name)
             now = self._clock()
@@ -106,7 +106,7 @@ class StageProgress:
             self._tell(line, f"{status}{took}{f' ({detail})' if detail else ''}")
 
     def callback(self, name: str) -> Callable[..., None]:
-        """`report(message, done=None, warning="")` for the stage; after its end, reports are not shown."""
+        """A function `report(message, done=None, warning="")` for a stage; once it has ended, reports are not shown."""
 
         def report(message: str, done: float | None = None, warning: str = "") -> None:
             with self._lock:
@@ -187,18 +187,18 @@ class StageProgress:
 
 
 def legible(text: str, encoding: str) -> str:
-    """Text that is safe for a terminal of this encoding; other characters become question marks."""
+    """Text that is safe for a terminal with this encoding; characters that it lacks become question marks."""
     return plain(text).encode(encoding, "replace").decode(encoding)
 
 
 def elapsed(seconds: float) -> str:
-    """0:05, 12:34, 1:02:03."""
+    """Seconds in the form 0:05, 12:34 or 1:02:03."""
     minutes, second = divmod(int(max(seconds, 0)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def error(console: Console, message: str) -> None:
-    """`sesame: MESSAGE`, red where there is colour, on standard error."""
+    """Print `sesame: MESSAGE` on standard error, in red if there are colours."""
     target = console if console.stderr else Console(stderr=True, no_color=console.no_color)
     target.print(Text(f"sesame: {plain(message, keep=chr(10))}", "red"), soft_wrap=True, highlight=False)

@@ -1,7 +1,7 @@
 """Prints views of examples on a terminal, by type of view, for any kind of data and corruption.
 
-Images are half blocks, two pixels a cell; frames and waves are block characters; tables show cells side by side.
-Without colour, prediction targets are in ‹ ›.
+Images are printed in half blocks, two pixels per cell, frames and waves in block characters, cells in tables. Without
+colours, prediction targets are in ‹ ›.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BRACKETED: tuple[Mark, ...] = ("target", "random", "kept")
 
 
 def show_examples(examples: Sequence[Example], console: Console) -> None:
-    """Print examples: cells as a table, images beside one another, others each in a frame."""
+    """Print examples: cells as rows of a table, images side by side, others each in a frame."""
     for layout, alike in groupby(examples, _layout):
         layout(list(alike), console)
     if console.color_system is not None and not console.no_color and any(map(_has_targets, examples)):
@@ -112,7 +112,7 @@ def _cell(value: Any) -> str:
 
 
 def render(view: View, marked: bool = False) -> RenderableType:
-    """One view. marked: marks are shown by characters instead of colours."""
+    """One view, for printing. marked: marks are shown by characters instead of colours."""
     if isinstance(view, Tokens):
         return _tokens(view, marked)
     if isinstance(view, Targets):
@@ -142,7 +142,7 @@ def _tokens(view: Tokens, marked: bool) -> Text:
 
 
 def _targets(view: Targets) -> Text:
-    """Every target with its position, and the network's input there unless it is a mask."""
+    """Every target with its position, and with the network's input there unless it is a mask."""
     text = Text()
     for target in view.targets:
         if text:
@@ -165,8 +165,10 @@ def _lines(view: Lines) -> RenderableType:
 
 
 def half_blocks(pixels: np.ndarray, coloured: bool = True) -> Text:
-    """An image [C, H, W] in 0 … 1 as half blocks, the upper pixel in front of the lower one; without colours, as shades
-    of both."""
+    """An image [C, H, W] in 0 … 1, C = 1 or 3, as half blocks: the upper pixel in front, the lower behind.
+
+    Without colours, each cell is a shade, by the mean of both pixels. Images wider than `WIDEST` cells are subsampled.
+    """
     channels, width = pixels.shape[0], pixels.shape[2]
     step = -(-width // WIDEST)
     values = np.rint(np.clip(pixels[:, ::step, ::step], 0, 1) * 255).astype(int)
@@ -186,7 +188,7 @@ def half_blocks(pixels: np.ndarray, coloured: bool = True) -> Text:
 
 
 def spectrogram(view: Frames) -> Text:
-    """Frames [T, F] as shades from the least value to the largest: time to the right, high frequencies on top."""
+    """Frames [T, F] as shades from the smallest to the largest value; time to the right, high frequencies on top."""
     values = np.asarray(view.values, np.float64)
     length = len(values) / view.rate if view.rate else 0.0
     caption = f"{len(values):,} frames of {values.shape[1]:,}, {length:.2f} s"
@@ -200,7 +202,7 @@ def spectrogram(view: Frames) -> Text:
 
 
 def waveform(view: Wave) -> Text:
-    """Samples [T] as bars: the largest amplitude in every column."""
+    """Samples [T] as bars: the largest amplitude in each column."""
     samples = np.abs(np.asarray(view.samples, np.float64))
     length = len(samples) / view.rate if view.rate else 0.0
     caption = f"{len(samples):,} samples, {length:.2f} s"
@@ -215,7 +217,7 @@ def waveform(view: Wave) -> Text:
 
 
 def _means(values: np.ndarray, num_parts: int, axis: int) -> np.ndarray:
-    """Means of at most so many parts of equal length along an axis; the last may be shorter."""
+    """Means over at most `num_parts` parts of equal length along an axis of a matrix; the last part may be shorter."""
     step = -(-values.shape[axis] // num_parts)
     starts = np.arange(0, values.shape[axis], step)
     lengths = np.diff([*starts, values.shape[axis]])

@@ -56,11 +56,12 @@ class Reading:
 
     @staticmethod
     def of_recipe(recipe: Any) -> Reading:
+        """As the recipe says."""
         return Reading(recipe.name, recipe.seed, recipe.corruption, recipe.augment, recipe.train.longer)
 
     @staticmethod
     def of_config(config: Mapping[str, Any]) -> Reading:
-        """From the config of a network's artifact."""
+        """As the config of a network's artifact says."""
         from training.config import LongerConfig
 
         longer = config["train"].get("longer")
@@ -73,12 +74,13 @@ class Reading:
         )
 
     def corruption_of(self, split: str) -> CorruptionConfig:
+        """The corruption of a split; that of longer rows may have its own budget of predictions."""
         if self.longer is None or split.partition("-")[0] != LONGER:
             return self.corruption
         return self.longer.corruption(self.corruption)
 
     def augment_of(self, split: str) -> AugmentConfig:
-        """Held-out rows stay as they are."""
+        """The augmentation of a split; held-out rows stay as they are."""
         return self.augment if split.partition("-")[0] in ("train", LONGER) else AugmentConfig()
 
 
@@ -186,7 +188,10 @@ def read_as_in_training(
     special: Specials | None,
     epoch: int,
 ) -> tuple[Selection, str]:
-    """The rows as training reads them, and in words what was done to them. settings: those of the shards."""
+    """The rows as training reads them, and a phrase that tells what was done to them.
+
+    rows: as stored. numbers: int64 [R], their indices in the split. settings: those that the shards were written with.
+    """
     part = settings.get(LONGER, {}) if split.partition("-")[0] == LONGER else settings
     if part.get("corruption"):
         written = build(config_of(part["corruption"]), special)

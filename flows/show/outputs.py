@@ -10,7 +10,10 @@ from data_prep.errors import UserError
 
 
 def check_output(out: Path, inputs: Iterable[str] = ()) -> Path:
-    """Create the folder of `out`, which is returned. UserError if it cannot be written, or is one of the `inputs`."""
+    """Create the folder of the file `out`, and return `out`.
+
+    Raises UserError if `out` is a folder, cannot be written, or is one of the `inputs`.
+    """
     if not out.name or out.is_dir():
         raise UserError(f"--out {out}: is a folder; name a file.")
     try:

@@ -1,4 +1,4 @@
-"""What `sesame plan` prints: the stages of a recipe and what training needs, or the cluster of a published system."""
+"""Prints `sesame plan`: the stages of a recipe and what training needs, or the cluster for a published system."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = ("process", "weights", "gradients", "moments", "buffers", "activations")
 
 
 def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
-    """Print each stage, stored or to do and why, and what pretraining needs."""
+    """Print each stage, stored or to do and why, and what pretraining needs. gpu: kind of GPU for times on GPUs."""
     from pipeline import dag
 
     planned = dag.plan(dag.nodes(loaded, home.downloads), home.store())
@@ -48,7 +48,7 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
 
 
 def _rows(train: dict[str, Any]) -> str:
-    """Rows of shards, in words."""
+    """Numbers of rows and tokens in shards, and the share of padding, as text."""
     parts = [f"{train['rows']:,} rows" + (f" of shape {tuple(train['shape'])}" if "shape" in train else "")]
     parts += [f"{train['tokens']:,} tokens"] if "tokens" in train else []
     parts += [f"{train['padding_share']:.1%} padding"] if "padding_share" in train else []
@@ -112,7 +112,10 @@ def _fact(label: str, text: str, note: str = "") -> Text:
 
 
 def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
-    """Print the cluster that a published system would take: GPUs, days, shards, and the sources of the formulas."""
+    """Print the cluster that a published system would take: GPUs, days, shards, and the sources of the formulas.
+
+    gpus: number of GPUs; None: the fewest that suffice, and others to compare. Raises UserError if it does not fit.
+    """
     from data_prep.text.write_shards import TOKENS_PER_SHARD
 
     described = published_systems.SYSTEMS[name]
@@ -176,6 +179,7 @@ def _cluster(tree: Tree, label: str, described: published_systems.System, placed
 
 
 def check_gpu(gpu: str) -> None:
+    """UserError if the kind of GPU is not known."""
     if gpu not in cluster.GPU_BYTES:
         raise UserError(f"--gpu {gpu}: not a known kind; choose one of {', '.join(cluster.GPU_BYTES)}.")
 
@@ -191,7 +195,7 @@ def _days(value: float) -> str:
 
 
 def short(count: float) -> str:
-    """340 M, 1.56 B, 1.57 T."""
+    """A large number in the form 340 M, 1.56 B or 1.57 T."""
     for unit, value in (("T", 1e12), ("B", 1e9), ("M", 1e6)):
         if count >= value:
             return f"{count / value:.3g} {unit}"
@@ -199,7 +203,7 @@ def short(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """An expected time in a suitable unit."""
+    """An expected time, given in seconds, in a suitable unit."""
     for unit, value in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * value:
             return f"{seconds / value:.3g} {unit}"

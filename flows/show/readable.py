@@ -12,19 +12,19 @@ _PICTURES |= dict.fromkeys([0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x206
 
 
 def plain(text: str, keep: str = "") -> str:
-    """Text that is safe for a terminal: control and direction characters, but those in `keep`, become visible."""
+    """Text that is safe for a terminal: control and direction characters, except those in `keep`, become visible."""
     return text.translate({code: to for code, to in _PICTURES.items() if chr(code) not in keep})
 
 
 def number(value: float) -> str:
-    """A number for a person: thousands separated, at most four significant digits after the point."""
+    """A readable number: thousands separated, fractions rounded to four significant digits or, from 10,000 on, to 1."""
     if isinstance(value, int) or value == int(value):
         return f"{int(value):,}"
     return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
 
 
 def size(count: int) -> str:
-    """Bytes in a suitable unit: 999 B, 1.2 MB."""
+    """A number of bytes in a suitable unit: 999 B, 1.2 MB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 999.5:

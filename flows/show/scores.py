@@ -1,4 +1,4 @@
-"""The most unusual rows of a file of scores, and why they are."""
+"""Prints the most unusual rows in a file of scores, and the reasons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ MOST_ROWS, MOST_REASONS = 5, 3
 
 
 def show_alarms(path: Path, out: Console) -> None:
-    """Print the flagged rows with the highest scores: where they stand, and the largest shares of their scores."""
+    """Print the flagged rows with the highest scores: place, score, and the columns with the largest shares of it.
+
+    path: Arrow file that `sesame score` wrote. Prints nothing if no row is flagged.
+    """
     with pa.memory_map(str(path)) as file:
         scores = pa.ipc.open_file(file).read_all()
         flagged = pc.fill_null(scores["flag"], False)

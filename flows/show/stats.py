@@ -1,11 +1,11 @@
 """Shows statistics of an artifact: shards, a corpus or a tokenizer.
 
-    rows and tokens     how long, how much padding, how often each token
-    documents           how many, how long, from which source; what was rejected
+    rows and tokens     lengths, padding, frequencies of tokens
+    documents           numbers, lengths, sources; rejected rows
     vocabulary          kinds of pieces, their lengths
 
-Bars are made of block characters with a resolution of an eighth of a cell. Shards have most statistics in their files;
-for older shards, and for everything else, they are computed here.
+Bars are made of block characters with a resolution of an eighth of a cell. Most statistics of shards are stored with
+them; for older shards, and for everything else, they are computed here.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ MOST_BINS, MOST_LINES, MOST_PIECES = 16, 12, 10
 
 
 def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifact | None = None) -> dict[str, Any]:
-    """Statistics of an artifact as plain values; which keys there are depends on what it is.
+    """Statistics of an artifact as plain values; the keys depend on what it is (`data_prep.stats.types`).
 
-    tokenizer, corpus: what shards were made from, if it still exists. UserError for an artifact of another kind.
+    tokenizer, corpus: what shards were made from, if it still exists. Raises UserError if the artifact is something
+    else, if its statistics are damaged, or if shards without stored statistics lack their tokenizer.
     """
     files = artifact.manifest["files"]
     if not _is_text(artifact):
@@ -65,7 +66,7 @@ def gather(artifact: Artifact, tokenizer: Artifact | None = None, corpus: Artifa
 
 
 def _is_text(artifact: Artifact) -> bool:
-    """Whether the statistics are those of tokens and documents; others are shown as blocks."""
+    """Whether the statistics are those of text; others are shown as blocks."""
     return artifact.stage not in ("ingest", "shards") or kind_of(artifact.config["kind"]).fits == "tokenizer"
 
 
@@ -77,7 +78,7 @@ def _counted(artifact: Artifact) -> dict[str, Any]:
 
 
 def _stored(artifact: Artifact, name: str) -> Any:
-    """Statistics stored by the stage; None if there are none, or of another version."""
+    """Statistics stored by the stage; None if there are none, or only of another version."""
     if name not in artifact.manifest["files"]:
         return None
     try:
@@ -103,7 +104,7 @@ def _rows(artifact: Artifact, splits: Sequence[str], tokenizer: Artifact | None)
 
 
 def show(artifact: Artifact, values: dict[str, Any], console: Console, split: str = "train") -> None:
-    """Print what `gather` returned, one split in detail. UserError where there is no such split."""
+    """Print `values` from `gather`, with details of one split. Raises UserError if there is no such split."""
     console.print(
         Text.assemble((artifact.key, "bold"), plain(f" · {artifact.stage} · {size(artifact.size)}")), soft_wrap=True
     )
@@ -124,7 +125,7 @@ def show(artifact: Artifact, values: dict[str, Any], console: Console, split: st
 
 
 def _chosen(artifact: Artifact, split: str, sizes: dict[str, int]) -> str:
-    """The requested split; of several in a mixture, the largest."""
+    """The requested split; if it has several parts in a mixture, the largest."""
     matches = [name for name in sizes if split in (name, name.partition("-")[0])]
     if not matches:
         raise UserError(f"{artifact.key} has no split {split!r}; it has {', '.join(sizes)}")
@@ -294,7 +295,7 @@ def _lengths(console: Console, lengths: Lengths) -> None:
 
 
 def _coarser(edges: Sequence[int], counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """As many bins as fit on a page: without empty ones at the ends, and merged where they are too many."""
+    """Edges and counts of bins for a page: without empty ones at the ends, and merged if there are too many."""
     occupied = [index for index, count in enumerate(counts) if count]
     first, last = (occupied[0], occupied[-1] + 1) if occupied else (0, 0)
     shown = list(edges[first : last + 1])

@@ -1,4 +1,4 @@
-"""The summary of a finished run: results, where the files are, and what to try next."""
+"""Prints the summary of a finished run: results, where the files are, and what to try next."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.monitor import names
 
 
 def summarise(home: Home, run: Run, console: Console) -> None:
-    """Print the outcome of a finished run."""
+    """Print the outcome of a finished run; nothing if it has no report."""
     stage = run.stages.get("report")
     if stage is None:
         return
@@ -49,7 +49,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
 
 
 def _pretraining(report: dict[str, Any]) -> Text:
-    """Pretraining metrics on held-out data."""
+    """Metrics of pretraining on held-out rows, as text."""
     held_out = names.held_out(report["pretraining"])
     shown = [name for name in report["pretraining"]["shown"] if name in held_out]
     parts = [f"{name.replace('_', ' ')} {held_out[name]:.3f}" for name in shown]
@@ -57,7 +57,7 @@ def _pretraining(report: dict[str, Any]) -> Text:
 
 
 def _show(job: Report, console: Console) -> None:
-    """A job's title, first table and verdict."""
+    """Print a job's title, first table and verdict."""
     main_table = job.tables[0]
     table = Table(*main_table.columns, box=None, header_style="bold", pad_edge=False)
     for row in main_table.rows:
@@ -82,12 +82,12 @@ def _next_steps(run: Run, jobs: Sequence[Report]) -> list[str]:
 
 
 def _larger_scale(recipe: str, scale: str | None) -> str | None:
-    """The scale that follows in a packaged recipe."""
+    """The next larger scale of a packaged recipe; None if there is none."""
     scales = next((listing.scales for listing in recipes() if listing.name == recipe), [])
     following = scales[scales.index(scale) + 1 :] if scale in scales else []
     return following[0] if following else None
 
 
 def _short(path: Path) -> str:
-    """A path relative to the current folder, where it is below it."""
+    """A path, relative to the current folder if it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

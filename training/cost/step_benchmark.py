@@ -24,8 +24,9 @@ from data_prep.corruptions import CorruptionConfig, config_union
 from data_prep.corruptions.warp import AugmentConfig
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.settings import Settings
 from data_prep.shards.rows import Specials
-from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, Settings, TrainConfig
+from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
 if TYPE_CHECKING:
     AnyCorruption = CorruptionConfig
@@ -44,15 +45,25 @@ class PlainFacts(Settings):
     """`DataFacts` as plain values, without folders."""
 
     kind: str
+    """Kind of data."""
     columns: list[str] = Field(default_factory=list)
+    """Names of the columns of a row."""
     shape: list[int] = Field(default_factory=list)
+    """Shape of an example, or of one item of a sequence; see `DataFacts`."""
     length: int | None = None
+    """Maximum number of items of a sequence."""
     rate: float | None = None
+    """Items per second."""
     classes: list[str] = Field(default_factory=list)
+    """Names of the labels."""
     vocabulary: int | None = None
+    """Number of token ids; null: the data is not text."""
     special: list[int] = Field(default_factory=list)
+    """Ids of all special tokens, in ascending order."""
     sentinels: list[int] = Field(default_factory=list)
+    """Ids of the sentinels, in the order of their use."""
     roles: dict[str, int] = Field(default_factory=dict)
+    """Id of each special token, by role."""
 
     @classmethod
     def of(cls, data: DataFacts) -> PlainFacts:
@@ -94,19 +105,33 @@ class StepBenchmark(Settings):
     """Which steps to time: a recipe's, on rows of its objective's `example`."""
 
     objective: ObjectiveConfig
+    """The loss."""
     network: NetworkConfig
+    """The network; to the objective, its network `model`."""
     networks: dict[str, NetworkConfig] = Field(default_factory=dict)
+    """The objective's other networks, by name."""
     facts: PlainFacts
+    """Facts about the data, by which rows are made up."""
     corruption: AnyCorruption
+    """How rows are corrupted."""
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """How images are changed before they are corrupted."""
     order: OrderConfig = Field(default_factory=OrderConfig)
+    """How the order of rows is shuffled."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """What updates the weights."""
     log_every: int = 10
-    rows: int = MOST_ROWS  # to read from
-    batch: int  # rows per step, all workers
+    """Steps from one logged record to the next."""
+    rows: int = MOST_ROWS
+    """Number of different rows to read; at most `MOST_ROWS` are made up."""
+    batch: int
+    """Rows per step, over all workers."""
     steps: int
+    """Steps to run."""
     precision: str
+    """fp32 or bf16; auto chooses by the hardware."""
     placement: PlacementConfig
+    """Where and how fast the steps run."""
 
     def build(self, folder: Path) -> tuple[Objective, Stream, TrainConfig]:
         """What a worker trains, on which rows: from shards in `folder`, for reading is much of short steps."""
@@ -138,10 +163,14 @@ class StepBenchmark(Settings):
 class StepMeasurement(Settings):
     """The result of a benchmark: the largest of each number over the workers."""
 
-    step_seconds: float  # median; of equal steps
-    mean_seconds: float = 0.0  # of a step, with what comes between steps
-    update_seconds: float  # of that, after the backward pass: sums over workers, clipping, optimizer
-    peak_bytes: int  # anonymous resident memory; 0 where the system does not tell
+    step_seconds: float
+    """Median time of a step, in seconds."""
+    mean_seconds: float = 0.0
+    """Mean time of a step, including what happens between steps, in seconds."""
+    update_seconds: float
+    """Median time of the update in a step, in seconds: sums over workers, clipping and the optimizer."""
+    peak_bytes: int
+    """Peak of the anonymous resident memory, in bytes; 0 if the system does not report it."""
 
 
 def measure(*benchmarks: StepBenchmark) -> list[StepMeasurement]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from pydantic import Field
-
 from data_prep.facts import DataFacts
-from training.config import NetworkConfig, Settings
+from data_prep.settings import Settings
+from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config
 from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
 
@@ -21,9 +20,8 @@ VERSION = 1
 class AutoencoderOptions(Settings):
     """`objective.options` of auto-encoders."""
 
-    loss: Literal["squared-error", "cross-entropy"] = Field(
-        default="squared-error", description="Per value; cross-entropy is for values in 0 … 1 and a sigmoid output."
-    )
+    loss: Literal["squared-error", "cross-entropy"] = "squared-error"
+    """Error of each value; cross-entropy is for values in 0 … 1 and a sigmoid output."""
 
 
 Options = AutoencoderOptions

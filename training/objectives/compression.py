@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from data_prep.facts import DataFacts
-from training.config import NetworkConfig, Settings
+from data_prep.settings import Settings
+from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config, network_problems
 from training.objective import Batch
 from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
@@ -26,10 +27,10 @@ VERSION = 1
 class CompressionOptions(Settings):
     """`objective.options` of `compression`."""
 
-    distortion_weight: float = Field(default=0.01, gt=0, description="λ: what an error costs, in bits per pixel.")
-    classes: int = Field(
-        default=12, ge=1, le=64, description="Most classes of places that a channel's values are coded by."
-    )
+    distortion_weight: float = Field(default=0.01, gt=0)
+    """λ: bits per pixel that a mean squared error of 1 costs, for values in 0 … 255."""
+    classes: int = Field(default=12, ge=1, le=64)
+    """Maximum number of classes of places, from quiet to busy, with distributions of their own for coding a channel."""
 
 
 Options = CompressionOptions

@@ -30,20 +30,26 @@ VERSION = 1
 class DiscreteOptions(AutoencoderOptions):
     """`objective.options` of `discrete`."""
 
-    codes: Literal["binary", "one-hot", "vq"] = Field(default="vq", description="Sort of code.")
-    size: int = Field(default=512, ge=2, description="K, the values a code can take (binary: 2).")
-    sample: bool = Field(default=True, description="binary, one-hot: draw codes in training, not take the likeliest.")
-    temperature: float = Field(default=1.0, gt=0, description="one-hot: of the softmax behind the gradient.")
-    uniform: float = Field(
-        default=0.0, ge=0, description="binary, one-hot: weight of the codes' divergence from the uniform distribution."
-    )
-    dimension: int = Field(default=16, ge=1, description="vq: length of a vector of the codebook.")
-    codebook: Literal["ema", "gradient"] = Field(default="ema", description="vq: how the codebook learns.")
-    commitment: float = Field(default=0.25, ge=0, description="vq: weight of the encoder's distance to its codes.")
-    decay: float = Field(default=0.99, gt=0, lt=1, description="Of the averages, a step.")
-    revive: float = Field(
-        default=0.1, ge=0, lt=1, description="vq: share of the mean use below which a code is dead; 0: never."
-    )
+    codes: Literal["binary", "one-hot", "vq"] = "vq"
+    """Form of the codes: bits, one-hot vectors, or vectors of a codebook."""
+    size: int = Field(default=512, ge=2)
+    """K: number of values a code can take (binary: always 2)."""
+    sample: bool = True
+    """binary, one-hot: draw codes at random in training, instead of taking the likeliest."""
+    temperature: float = Field(default=1.0, gt=0)
+    """one-hot: temperature of the softmax that the gradient is computed from."""
+    uniform: float = Field(default=0.0, ge=0)
+    """binary, one-hot: weight of the codes' divergence from the uniform distribution."""
+    dimension: int = Field(default=16, ge=1)
+    """vq: length of a vector of the codebook."""
+    codebook: Literal["ema", "gradient"] = "ema"
+    """vq: whether the codebook follows averages of the vectors that chose it (ema) or a gradient."""
+    commitment: float = Field(default=0.25, ge=0)
+    """vq: weight of the encoder's distance to its codes."""
+    decay: float = Field(default=0.99, gt=0, lt=1)
+    """Factor by which the averages of the codebook and of the codes' use decay in each step."""
+    revive: float = Field(default=0.1, ge=0, lt=1)
+    """vq: a code that is used less than this share of the mean use starts anew; 0: never."""
 
 
 Options = DiscreteOptions

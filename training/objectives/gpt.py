@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from data_prep.facts import DataFacts
+from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, ragged
-from training.config import NetworkConfig, Settings
+from training.config import NetworkConfig
 from training.models.text.architectures import decoder_problems
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import TextObjective, flat_positions, seen_tokens, summed_by_row

@@ -14,8 +14,9 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, ragged
-from training.config import NetworkConfig, Settings
+from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import architecture_of, encoder_problems, position_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn

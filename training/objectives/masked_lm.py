@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
 
 from data_prep.facts import DataFacts
+from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, ragged
-from training.config import NetworkConfig, Settings
+from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import encoder_problems, sentence_problems
 from training.objective import Batch, Loss, Networks, Turn
@@ -26,9 +26,8 @@ VERSION = 1
 class MaskedLMOptions(Settings):
     """`objective.options` of `masked-lm`."""
 
-    sentence: Literal["none", "nsp", "sop"] = Field(
-        default="none", description="What two segments have to do with each other is predicted, too; as compose.kind."
-    )
+    sentence: Literal["none", "nsp", "sop"] = "none"
+    """Also predict how the two segments of a row are related, as they were composed (`compose.kind`)."""
 
 
 Options = MaskedLMOptions

@@ -37,8 +37,10 @@ FINE_TUNING = "fine-tuning"
 class RbmOptions(AutoencoderOptions):
     """`objective.options` of `rbm`."""
 
-    gibbs_steps: int = Field(default=1, ge=1, description="k of CD-k.")
-    pretraining: float = Field(default=0.5, gt=0, lt=1, description="Share of the steps for the machines together.")
+    gibbs_steps: int = Field(default=1, ge=1)
+    """Steps of Gibbs sampling in contrastive divergence: k of CD-k."""
+    pretraining: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the training steps in which the machines learn, divided evenly among them; the rest is fine-tuning."""
 
 
 Options = RbmOptions

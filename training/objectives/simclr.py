@@ -27,8 +27,9 @@ from pydantic import Field
 from data_prep.corruptions.views import unchanged
 from data_prep.facts import DataFacts
 from data_prep.rng import Draws
+from data_prep.settings import Settings
 from data_prep.shards.rows import Rows
-from training.config import NetworkConfig, Settings
+from training.config import NetworkConfig
 from training.lazy import F, torch
 from training.models.autoencoders.config import network_config, network_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, WholeBatchTurn
@@ -45,11 +46,12 @@ VERSION = 1
 class SimclrOptions(Settings):
     """`objective.options` of `simclr`."""
 
-    temperature: float = Field(default=0.1, gt=0, description="τ (the paper: 0.1 for ImageNet, 0.5 for CIFAR-10).")
-    projection: int = Field(default=128, ge=1, description="Size of z, in which views are compared.")
-    projection_layers: int = Field(
-        default=2, ge=1, description="Dense layers from h to z; those before the last are as wide as h (v2: 3)."
-    )
+    temperature: float = Field(default=0.1, gt=0)
+    """τ, by which similarities are divided (the paper: 0.1 for ImageNet, 0.5 for CIFAR-10)."""
+    projection: int = Field(default=128, ge=1)
+    """Size of z, in which views are compared."""
+    projection_layers: int = Field(default=2, ge=1)
+    """Dense layers from h to z; all but the last are as wide as h (SimCLR v2: 3)."""
 
 
 Options = SimclrOptions

@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.facts import DataFacts
-from training.config import NetworkConfig, Settings
+from data_prep.settings import Settings
+from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config, network_problems
 from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
 
@@ -18,17 +19,16 @@ VERSION = 1
 class VaeOptions(Settings):
     """`objective.options` of `vae`."""
 
-    likelihood: Literal["gaussian", "bernoulli"] = Field(default="gaussian", description="p(x|z) of each value.")
-    variance: float | Literal["learned"] = Field(
-        default="learned", description="gaussian: of every value, or learned with the weights."
-    )
-    binarise: bool = Field(
-        default=False, description="bernoulli: draw each value as 0 or 1 with itself as the probability of 1."
-    )
-    beta: float = Field(default=1.0, ge=0, description="Weight of the divergence (Higgins et al. 2017); 1: the ELBO.")
-    free_bits: float = Field(
-        default=0.0, ge=0, description="Nats of divergence per example and dimension that cost nothing more (0: off)."
-    )
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    """Distribution p(x|z) of each value."""
+    variance: float | Literal["learned"] = "learned"
+    """gaussian: variance of every value, a positive number, or learned with the weights."""
+    binarise: bool = False
+    """bernoulli: draw each value as 0 or 1, with the value itself as the probability of 1."""
+    beta: float = Field(default=1.0, ge=0)
+    """Weight of the divergence (Higgins et al. 2017); 1: the ELBO."""
+    free_bits: float = Field(default=0.0, ge=0)
+    """Nats of divergence per example and dimension below which the loss does not fall further; 0: off."""
 
 
 Options = VaeOptions

@@ -1,1 +1,1 @@
-"""Cleaning rules by name (C4, Gopher, language, personal data …), each counted. Off until a recipe names them."""
+"""Rules for cleaning text (C4, Gopher, language, personal data …). A rule is off unless a recipe names it."""

@@ -1,9 +1,9 @@
-"""C4's rules for one page (Raffel et al. 2020, .2.2, and the code that was published with it).
+"""C4's rules for single pages (Raffel et al. 2020, section 2.2, and the code published with the paper).
 
-The one for all pages, that of repeated spans, is in `data_prep.text.rules.spans`.
+The rule about all pages together, repeated spans, is in `data_prep.text.rules.spans`.
 
-Where the two differ: `lorem ipsum` and `{` reject a page wherever they stand in it, as the paper says (the code looks
-only at lines that it keeps); a citation mark goes before everything else, so that the rules are idempotent.
+Where paper and code differ: `lorem ipsum` and `{` reject a page wherever they occur, as in the paper (the code looks
+only at lines that it keeps). Citation marks are removed before anything else, so that the rules are idempotent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _WITHOUT_SPACES = ("ja", "th", "zh")  # a bad word is one even inside other char
 
 
 class C4:
-    """Drops lines of a page, or rejects it."""
+    """Drops lines of a page, or rejects it: a function from a cleaned text to an `Outcome`.
+
+    language: ISO 639 code of the language whose rules split sentences. Raises UserError if the list of bad words cannot
+    be read.
+    """
 
     def __init__(self, config: C4Config, language: str) -> None:
         self._config = config
@@ -59,7 +63,7 @@ class C4:
         return Outcome(text, counts=dict(counts))
 
     def _fault(self, line: str) -> str:
-        """Why a line is dropped; empty if it is not."""
+        """Why a line is dropped; empty if it stays."""
         config = self._config
         if self._marks and (not line.endswith(self._marks) or line.endswith("...")):
             return "c4: line without an end mark"
@@ -86,7 +90,7 @@ class C4:
 
 
 def _without_citations(text: str, counts: Counter[str]) -> str:
-    """The text without citation marks, nor those that appear when others go; deeper nests than ten are no citations."""
+    """The text without citation marks, including those that form when others are removed, up to ten times."""
     for _ in range(10):
         text, removed = _CITATION.subn("", text)
         if not removed:
@@ -97,7 +101,10 @@ def _without_citations(text: str, counts: Counter[str]) -> str:
 
 
 def read_bad_words(path: str) -> list[str]:
-    """The words and phrases of a file, in lower case."""
+    """The words and phrases of a UTF-8 file with one per line: in lower case, sorted, without repetitions.
+
+    Raises UserError if the file cannot be read, or contains none.
+    """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -110,7 +117,7 @@ def read_bad_words(path: str) -> list[str]:
 
 
 def _bad_word_test(words: list[str], anywhere: bool) -> Callable[[str], bool]:
-    """Whether a text in lower case holds one of the words, `anywhere` or only flanked by what is no word character."""
+    """A test of whether a text in lower case contains one of the words: `anywhere`, or not inside longer words."""
     if anywhere:
         any_word = re.compile("|".join(map(re.escape, words)))
         return lambda text: any_word.search(text) is not None

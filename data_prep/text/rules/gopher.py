@@ -1,9 +1,9 @@
 """Gopher's tests of quality and repetition (Rae et al. 2021, appendix A.1.1 and table A1).
 
-Words are what white space separates; lines and paragraphs are what one and two line ends separate, empty ones left
-out. A line that repeats an earlier one is a duplicate; its first occurrence is not. An n-gram that occurs more than
-once is a duplicate wherever it stands, and a character in several of them counts once. Shares of characters are of all
-characters but white space (n-grams) or line ends (lines, paragraphs).
+Words are separated by white space, lines by a line end, paragraphs by two or more; empty ones are ignored. A line or
+paragraph is a duplicate if it repeats an earlier one; its first occurrence is not. All occurrences of a repeated n-gram
+are duplicates, and a character in several of them counts once. Shares refer to all characters except white space
+(n-grams) or line ends (lines, paragraphs).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DUPLICATE = (5, 6, 7, 8, 9, 10)
 
 
 class Gopher:
-    """Rejects texts, the cheapest tests first."""
+    """Rejects texts, by the cheapest tests first: a function from a cleaned text to an `Outcome`."""
 
     def __init__(self, config: GopherConfig) -> None:
         self._config = config
@@ -105,7 +105,7 @@ def _above(value: float, limit: float | None) -> bool:
 
 
 def duplicates(pieces: list[str]) -> tuple[float, float]:
-    """The share of pieces that are equal to an earlier one, and the share of characters in them."""
+    """The share of pieces that repeat an earlier one, and the share of all characters in them; both in 0 … 1."""
     different = set(pieces)
     if len(different) == len(pieces):
         return 0.0, 0.0
@@ -115,10 +115,11 @@ def duplicates(pieces: list[str]) -> tuple[float, float]:
 
 
 def ngram_shares(words: list[str]) -> Iterator[tuple[int, float]]:
-    """(n, share of characters): of the most frequent n-gram for n up to 4, of all duplicate ones from 5 to 10.
+    """Pairs (n, share of characters in 0 … 1) for the words of a text, in ascending order of n.
 
-    It ends with the first n for which no n-gram occurs twice, for then no longer one does. That also makes it fast: a
-    duplicate n-gram begins where two duplicate (n-1)-grams follow each other, so few places are looked at again.
+    The share is that of the most frequent n-gram for n = 2 … 4, and that of all duplicate n-grams for n = 5 … 10. Ends
+    at the first n without duplicates, as there are no longer ones then. Fast, because a duplicate n-gram begins where
+    two duplicate (n − 1)-grams follow each other, so few places are examined for each n.
     """
     total = sum(map(len, words))
     counts = Counter(pairwise(words))
@@ -136,14 +137,14 @@ def ngram_shares(words: list[str]) -> Iterator[tuple[int, float]]:
 
 
 def _top_share(counts: Counter[tuple[str, ...]], total: int) -> float:
-    """Of the n-gram that occurs most often; of several, the longest."""
+    """Share of characters in the n-gram that occurs most often; of several such n-grams, the longest."""
     highest_count = max(counts.values())
     longest = max(sum(map(len, ngram)) for ngram, count in counts.items() if count == highest_count)
     return min(1.0, highest_count * longest / total)  # occurrences that overlap would count some characters twice
 
 
 def _covered(words: list[str], starts: list[int], n: int) -> int:
-    """Characters of the words in n-grams that begin at these places."""
+    """Number of characters in the n-grams that begin at the words `starts`, in ascending order."""
     characters = end = 0
     for start in starts:
         characters += sum(map(len, words[max(start, end) : start + n]))

@@ -1,7 +1,7 @@
-"""Which texts share words with evaluation texts (Brown et al. 2020, appendix C).
+"""Rejection of texts that share n-grams with evaluation texts (Brown et al. 2020, appendix C).
 
-A text is a row of words (`data_prep.text.words`). An n-gram is known by a 64-bit hash that is the same on every
-machine.
+A text is a sequence of words (`data_prep.text.words`). An n-gram is represented by a 64-bit hash, which is the same on
+every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd; of a polynomial in the words' ha
 
 
 class SharedNgrams:
-    """Rejects texts that share an n-gram with one of some evaluation texts."""
+    """Rejects texts that share an n-gram with an evaluation text: a function from a cleaned text to an `Outcome`.
+
+    n: words of an n-gram. A shorter evaluation text counts as one n-gram if it has at least `MIN_WORDS` words.
+    """
 
     def __init__(self, evaluation: Iterable[str], n: int) -> None:
         self._known = _known_ngrams(evaluation, n)
@@ -40,13 +43,16 @@ class SharedNgrams:
 
 
 def ngrams_of(texts: Iterable[str], n: int) -> np.ndarray:
-    """Sorted, different hashes (uint64) of the n-grams of some texts; a text of 8 to n - 1 words is one as a whole."""
+    """uint64 [N]: sorted, distinct hashes of the n-grams of texts.
+
+    A text of fewer than n words is one n-gram if it has at least `MIN_WORDS` words, else none.
+    """
     ngrams_of_size = _known_ngrams(texts, n)
     return np.unique(np.concatenate(list(ngrams_of_size.values()))) if ngrams_of_size else np.empty(0, np.uint64)
 
 
 def _known_ngrams(texts: Iterable[str], n: int) -> dict[int, np.ndarray]:
-    """The sorted hashes of n-grams by their numbers of words, the fewest first."""
+    """Sorted, distinct hashes of n-grams by number of words, in ascending order of that number."""
     hashes_of: dict[int, list[np.ndarray]] = {}
     for text in texts:
         hashes = _word_hashes(text)
@@ -62,7 +68,7 @@ def _word_hashes(text: str) -> np.ndarray:
 
 
 def _longer(ngrams: np.ndarray, words: np.ndarray, length: int, wanted: int) -> np.ndarray:
-    """Hashes of the n-grams of `wanted` words, from those of `length` words and those of the words."""
+    """Hashes of n-grams of `wanted` words, from those of n-grams of `length` words and those of single words."""
     for added in range(length, wanted):
         ngrams = ngrams[:-1] * _FACTOR + words[added:]
     return ngrams

@@ -1,8 +1,8 @@
 """Masking of personal data: e-mail addresses, phone numbers, payment cards, IP addresses.
 
-What is masked is gone for good: no mask, nor what stands beside it, is ever taken for personal data again. Card numbers
-must be written in the groups that cards have (or in one), begin as an issuer's numbers do and have a valid check digit,
-so that dates, years, ISBNs and most other numbers stay.
+Masking is repeated until nothing more is found, so masking a text again changes nothing. A card number must be written
+in one group or in the groups of cards, begin like an issuer's numbers and have a valid check digit; so dates, years,
+ISBNs and most other numbers stay.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,44}[0-9A-Fa-
 
 
 class PersonalData:
-    """Masks the personal data of a text."""
+    """Masks the personal data in a text: a function from a text to an `Outcome` with the number of masks of each kind.
+
+    Raises UserError for an unknown `config.region`.
+    """
 
     def __init__(self, config: PersonalDataConfig) -> None:
         self._masks: list[tuple[str, Callable[[str], tuple[str, int]]]] = []
@@ -96,7 +99,7 @@ def _is_card(text: str) -> bool:
 
 
 def luhn(digits: str) -> bool:
-    """Whether the last digit is the check digit of those before it (ISO/IEC 7812-1, annex B)."""
+    """Whether the last of the digits is the check digit of the others (ISO/IEC 7812-1, annex B)."""
     values = [int(digit) for digit in reversed(digits)]
     return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
 
@@ -116,13 +119,13 @@ def _is_ip(text: str) -> bool:
 
 
 def _is_ipv6(text: str) -> bool:
-    """Not times (12:30:45) nor names of programs (ab::cd): three groups or more, with a digit."""
+    """Whether it is an address, not a time (12:30:45) or a program (ab::cd): with a digit and at least three groups."""
     groups = [group for group in text.split(":") if group]
     return len(groups) > 2 and any(map(str.isdigit, text)) and _is_ip(text)
 
 
 def _replaced(pattern: re.Pattern[str], text: str, mask: str, accept: Callable[[str], bool]) -> tuple[str, int]:
-    """The text with each accepted match replaced, and how many; after one that is not, the search goes on inside it."""
+    """The text with each accepted match replaced, and their number. The search continues inside rejected matches."""
     pieces: list[str] = []
     done = position = 0
     while match := pattern.search(text, position):
@@ -135,7 +138,7 @@ def _replaced(pattern: re.Pattern[str], text: str, mask: str, accept: Callable[[
 
 
 class _Phones:
-    """Masks phone numbers in the lines that might hold one; the library is slow, and most lines do not."""
+    """Masks phone numbers. Only lines that may contain one are given to the library, which is slow."""
 
     def __init__(self, region: str | None) -> None:
         import phonenumbers

@@ -1,10 +1,10 @@
-"""Rules that decide whether a cleaned text is good enough to learn from, and mend what they can.
+"""Rules that decide whether a cleaned text is good enough to learn from, and improve it where they can.
 
-Every rule is off unless the config names it; each says by a fixed string what it did, so that it can be counted. They
+A rule is off unless the config names it. Each reports what it did by a fixed string, so that it can be counted. Rules
 look at one text at a time, in this order: language, Gopher, C4, length, decontamination, personal data. So Gopher's
-tests see a page as it came, evaluation texts are compared before anything is masked, and masking has the last word.
+tests see the whole page, evaluation texts are compared before anything is masked, and masking comes last.
 
-Of C4's rules the last one needs all texts at once: `data_prep.text.rules.spans`.
+One of C4's rules needs all texts at once: see `data_prep.text.rules.spans`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _PIECES = 4  # from so many places of it
 
 
 class Rules:
-    """The rules of a config. A pure function of a text that `data_prep.text.clean.clean` made."""
+    """The rules of a config: a pure function from a text, cleaned by `data_prep.text.clean.clean`, to an `Outcome`."""
 
     def __init__(self, config: CleanConfig, downloads: Path = Path()) -> None:
-        """Reads the files that the rules name, once; evaluation texts that are a package are kept in `downloads`.
+        """Read the files that the rules name. downloads: folder for evaluation texts that come as packages.
 
-        Raises `UserError` if one of them cannot be read, or if a library does not know a language or a region.
+        Raises UserError if a file cannot be read, or if a library does not know a language or a region.
         """
         rules = config.rules
         self._steps: list[Callable[[str], Outcome]] = []
@@ -72,7 +72,11 @@ class Rules:
 
 
 class Language:
-    """Keeps texts whose likeliest language is one of a few and likely enough. Long texts are judged by samples."""
+    """Keeps texts whose likeliest language, by py3langid, is one of a few and likely enough.
+
+    A function from a cleaned text to an `Outcome`; a long text is judged by samples. Raises UserError for a language
+    that cannot be identified.
+    """
 
     def __init__(self, config: LanguageConfig) -> None:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -97,7 +101,7 @@ class Language:
 
 
 def _sample(text: str) -> str:
-    """The text if it is short, else pieces from its beginning to its end."""
+    """The text if it is short, else evenly spaced pieces of it, `_SAMPLE` characters together."""
     if len(text) <= _SAMPLE:
         return text
     piece = _SAMPLE // _PIECES
@@ -124,7 +128,10 @@ def _evaluation_texts(source: SourceConfig, downloads: Path) -> list[str]:
 
 
 def digest(config: RulesConfig, downloads: Path | None = None) -> str:
-    """Digest of the contents of all files that the rules read; empty if they read none."""
+    """Digest of the contents of all files that the rules read, as 32 hex digits; empty if they read none.
+
+    downloads: folder where the digests of files are cached; None: no cache. Raises UserError if a file cannot be read.
+    """
     parts: list[str] = []
     if config.c4 is not None and config.c4.bad_words is not None:
         parts.append("\n".join(read_bad_words(config.c4.bad_words)))

@@ -1,26 +1,25 @@
-"""Repeated spans: of sentences in a row that occur more than once in all documents, the first ones stay.
+"""Repeated spans: of sentences that occur together more than once in all documents, only the first ones stay.
 
 C4 "discarded all but one of any three-sentence span occurring more than once in the data set" (Raffel et al. 2020,
-.2.2). The code that was published with it compares single lines; here it is done as the paper says:
+section 2.2). The code published with the paper compares single lines; this module does what the paper says:
 
-- A span is n consecutive sentences (three, if the config says nothing else) of one document, as
-`data_prep.text.sentences`
-  splits its cleaned and masked text. Spans overlap; a document of fewer than n sentences has none. Two are equal if
-  their sentences are, but for letter case.
-- All documents of all sources are one data set. What is rejected for another reason, copies and near copies among it,
-  does not count. Documents are read in the order of the sources and of their files.
-- A span is a repeat if an equal one begins earlier, in an earlier document or in the same one. Every sentence that
-  lies in a repeat goes; the others stay, in their order. So of each sentence that goes, an earlier one does not.
-- A document that lost sentences is rejected (`TOO_LITTLE`) if it has none left, or fewer than `c4.min_sentences`, or
-  fewer characters than `min_characters`. Its spans have counted nevertheless. What is left is not looked at again:
-  sentences that become neighbours make no new spans.
+- A span is n consecutive sentences (three by default) of one document. Its text is cleaned and masked, then split by
+  `data_prep.text.sentences`. Spans overlap; a document of fewer than n sentences has none. Two spans are equal if their
+  sentences are, regardless of letter case.
+- All documents of all sources are one data set, without those rejected for another reason, such as duplicates and near
+  duplicates. Documents are read in the order of the sources and of their files.
+- A span is a repeat if an equal one begins earlier, in an earlier document or in the same one. Every sentence in a
+  repeat is removed; the others stay, in their order. So an earlier copy of each removed sentence stays.
+- A document that lost sentences is rejected (`TOO_LITTLE`) if none are left, or fewer than `c4.min_sentences`, or fewer
+  characters than `min_characters`. Its spans count nevertheless. What is left is not examined again: sentences that
+  become neighbours form no new spans.
 
-Spans are hashed to 128 bits with the unit they are in, and compared in external memory: what is held in memory does not
-grow with their number. Files of a unit:
+Spans are hashed to 128 bits when their unit is read, and compared in external memory, so memory use does not grow with
+their number. Files of a unit with R rows and T sentences:
 
-spans.u64       [T, 2] for each sentence the hash of the span that begins there, zeros where none does
-sentences.u32   [R] how many sentences each row has
-lengths.u32     [T] how many characters each sentence has
+spans.u64       [T, 2] hash of the span that begins at each sentence; zeros where none begins
+sentences.u32   [R] number of sentences of each row
+lengths.u32     [T] number of characters of each sentence
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _AT_ONCE = 1 << 18  # sentences, or those of one document
 
 
 def span_keys(documents: Sequence[Sequence[str]], n: int) -> np.ndarray:
-    """[T, 2] uint64: for each sentence of all documents the key of the span that begins there; zeros: none does."""
+    """uint64 [T, 2]: key of the span that begins at each of the documents' T sentences; zeros where none begins."""
     lengths = [len(sentences) for sentences in documents]
     ends = np.repeat(np.cumsum(lengths), lengths)
     place = np.flatnonzero(np.arange(len(ends)) + n <= ends)
@@ -63,7 +62,10 @@ def span_keys(documents: Sequence[Sequence[str]], n: int) -> np.ndarray:
 
 
 class SpanFiles:
-    """Writes what is known of a unit's sentences, if repeated spans are looked for (`n` is not None)."""
+    """Writes the files about a unit's sentences, as a context manager; see the module's docstring.
+
+    folder: that of the unit. n: sentences of a span; None: nothing is written.
+    """
 
     def __init__(self, folder: Path, n: int | None) -> None:
         self._folder, self._n = folder, n
@@ -85,7 +87,7 @@ class SpanFiles:
                 file.close()
 
     def write(self, sentences: Sequence[str]) -> None:
-        """The sentences of the next row."""
+        """Add the sentences of the next row."""
         if self._n is not None:
             self._documents.append(sentences)
             self._waiting += len(sentences)
@@ -103,26 +105,30 @@ class SpanFiles:
 
 
 class Marks(NamedTuple):
-    """Which sentences of a unit go: one byte of a file each."""
+    """Which sentences of a unit are removed: one byte each, in a file for all units."""
 
     path: Path
     first: int
+    """Position of the unit's first sentence in the file."""
 
     def read(self, span: slice) -> np.ndarray:
-        """[n] bool of some of the unit's sentences."""
+        """bool [n]: whether sentences number `span` of the unit are removed."""
         return _read(self.path, bool, slice(self.first + span.start, self.first + span.stop))
 
 
 class Repeats(NamedTuple):
-    """What is to become of the sentences of all units."""
+    """Which sentences of all units are removed."""
 
-    marks: list[Marks]  # of each unit
-    too_little: np.ndarray  # [N] bool: rows of which too little stays
-    sentences: int  # that go from rows that stay
+    marks: list[Marks]
+    """Marks of each unit."""
+    too_little: np.ndarray
+    """bool [N]: rows of which too little is left."""
+    sentences: int
+    """Number of sentences removed from rows that stay."""
 
 
 class MinimumLeft(NamedTuple):
-    """What a document must have left."""
+    """Minimum numbers of sentences and of characters that a document must have left."""
 
     sentences: int
     characters: int
@@ -136,10 +142,12 @@ def find_repeats(
     scratch: Path,
     rows_in_memory: int = external_memory.ROWS_IN_MEMORY,
 ) -> Repeats:
-    """Which sentences of the rows in `folders` go. Rows `without` [N] bool neither count nor lose any.
+    """Find the sentences to remove from the rows in `folders`, one for each unit, written by `SpanFiles`.
 
-    Needs 25 bytes of disk below `scratch` for each sentence, 73 where all spans are equal; one of them, its mark,
-    stays there.
+    without: bool [N], rows that neither count nor lose sentences. n: sentences of a span. scratch: folder for temporary
+    files and for the marks. rows_in_memory: number of spans compared in memory at once.
+
+    Needs 25 bytes of disk below `scratch` per sentence, or 73 if all spans are equal; one byte, the mark, stays there.
     """
     sizes = [(folder / _LENGTHS).stat().st_size // 4 for folder in folders]
     offsets, path = offsets_of(sizes).tolist(), scratch / "repeated"
@@ -163,7 +171,7 @@ def find_repeats(
 
 
 def without_marked(sentences: pa.ListArray, marked: np.ndarray) -> pa.ListArray:
-    """The lists without the marked ones of all their values; `marked` [T] bool."""
+    """Lists of sentences without the marked ones. marked: bool [T], for all values of the lists in order."""
     if not marked.any():
         return sentences
     values, offsets = sentences.flatten(), offsets_of(sentences.value_lengths().to_numpy())
@@ -172,7 +180,7 @@ def without_marked(sentences: pa.ListArray, marked: np.ndarray) -> pa.ListArray:
 
 
 def _keys(folders: Sequence[Path], without: np.ndarray) -> Iterator[np.ndarray]:
-    """Keys [n, 2] of all spans, one for each sentence; where there is none, or not to count, one like no other."""
+    """Keys [n, 2] of the span at each sentence; a unique key where there is none, or where it does not count."""
     row = sentence = 0
     for folder in folders:
         for counts, span in _stretches(folder):
@@ -184,7 +192,7 @@ def _keys(folders: Sequence[Path], without: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _stretches(folder: Path) -> Iterator[tuple[np.ndarray, slice]]:
-    """A unit in stretches of bounded size: how many sentences their rows have [r] int64, and which ones those are."""
+    """A unit in stretches of bounded size: numbers of sentences of its rows, int64 [r], and the slice of them all."""
     counts = np.fromfile(folder / _SENTENCES, np.uint32).astype(np.int64)
     offsets = offsets_of(counts)
     row = 0
@@ -195,7 +203,7 @@ def _stretches(folder: Path) -> Iterator[tuple[np.ndarray, slice]]:
 
 
 def _mark(path: Path, begins: np.ndarray, n: int) -> None:
-    """Mark n sentences from each of some places, which rise. A document's last n-1 begin no span: it ends within."""
+    """Mark the n sentences from each of `begins` on, in ascending order. No span extends beyond its document."""
     with path.open("r+b") as file:
         for block in np.unique(begins // _AT_ONCE).tolist():
             first = block * _AT_ONCE
@@ -208,10 +216,10 @@ def _mark(path: Path, begins: np.ndarray, n: int) -> None:
 
 
 def _read(path: Path, dtype: DTypeLike, span: slice) -> np.ndarray:
-    """Values number `span` of a file."""
+    """Values of a file at the positions `span`."""
     return np.fromfile(path, dtype, span.stop - span.start, offset=span.start * np.dtype(dtype).itemsize)
 
 
 def _sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The sum of each run of values, [r] int64."""
+    """int64 [r]: the sum of each run of values."""
     return np.diff(offsets_of(values)[offsets])

@@ -54,15 +54,15 @@ class DetectorConfig(Settings):
     objective: ObjectiveConfig | None = None
     """Its loss; null: the recipe's."""
     corruption: Noise | None = None
-    """Noise it learns with; null: the recipe's."""
+    """Noise in its training; null: the recipe's."""
     networks: list[NetworkConfig] = Field(default_factory=list)
     """Candidates; the lowest loss on held-out normal rows wins. Empty: the recipe's network."""
     members: int = Field(default=1, ge=1)
-    """Networks that are averaged; they differ in their seeds."""
+    """Number of networks whose scores are averaged; they differ in their seeds."""
     score: Literal["error", "standardised-error", "latent-distance", "error-and-distance", "likelihood"] = (
         "standardised-error"
     )
-    """See `training.inference.anomaly`; the other scores are reported, too."""
+    """Score that detects anomalies, see `training.inference.anomaly`; the report has the others, too."""
     trim: float = Field(default=0.0, ge=0)
     """Share of the rows left out as most unusual before training, as a multiple of the job's contamination; above 1 may
     help, since not all anomalies are the most unusual rows. 0: learn from all."""
@@ -74,23 +74,23 @@ class Config(JobConfig):
     task: Literal["anomaly"]
     """Which job it is."""
     normal: list[str] = Field(default_factory=list)
-    """Labels of normal images; none: those of data.normal. A table says that in data.table.normal."""
+    """Labels of normal images; empty: those of data.normal. For a table, data.table.normal applies."""
     detectors: list[DetectorConfig] = Field(default=[DetectorConfig(name="auto-encoder")], min_length=1)
-    """Ours; the first is the one shown."""
+    """Our detectors; the report shows the first in detail."""
     seeds: int = Field(default=20, ge=1)
-    """Splits and networks."""
+    """Number of splits, each with new networks."""
     rows: int = Field(default=50_000, ge=50)
-    """Most rows of all splits; of more some are drawn."""
+    """Maximum number of rows, over all splits of the corpus; of more, as many are drawn."""
     train_share: float = Field(default=0.7, gt=0, lt=1)
-    """Of the normal rows, to learn from and to draw thresholds by."""
+    """Share of the normal rows to learn from and to choose thresholds by; the others are test rows."""
     threshold_share: float = Field(default=0.2, gt=0, lt=1)
-    """Of those, held out for thresholds and never learned from."""
+    """Share of these rows that networks hold out for thresholds and do not learn from."""
     contamination: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of those rows that are unlabelled anomalies."""
+    """Share of unlabelled anomalies among the rows to learn from and to choose thresholds by."""
     false_alarms: float = Field(default=0.01, gt=0, lt=1)
-    """Share of normal rows a threshold may flag."""
+    """Share of normal rows that a threshold may flag."""
     importance_samples: int = Field(default=50, ge=1)
-    """k of the bound on the likelihood."""
+    """Number of samples, k, of the importance-weighted bound on the likelihood."""
     baselines: list[Baseline] = Field(
         default=["pca", "pca-reconstruction", "iforest", "ecod", "copod", "ocsvm", "knn", "deepsvdd"]
     )
@@ -98,10 +98,10 @@ class Config(JobConfig):
     marked: list[int] = Field(default=[5, 20])
     """Numbers of labelled anomalies that binary classifiers get."""
     known_kinds: int = Field(default=0, ge=0)
-    """How many kinds of anomalies (labels) the labelled ones are of, different ones in each split; other kinds are new
-    to classifiers. 0: all kinds."""
+    """Number of kinds (labels) among the labelled anomalies, other kinds in each split; classifiers have not seen the
+    remaining kinds. 0: all kinds."""
     shown: int = Field(default=6, ge=1)
-    """How many of the most unusual test rows are explained."""
+    """Number of most unusual test rows that the report explains."""
     note: str = ""
     """How settings were found, printed in the report."""
 

@@ -37,9 +37,9 @@ class Config(JobConfig):
     task: Literal["codes"]
     """Which job it is."""
     neighbours: int = Field(default=15, ge=1)
-    """Neighbours that trustworthiness counts."""
+    """Number of nearest neighbours that trustworthiness is computed from."""
     rows: int = Field(default=2000, ge=100)
-    """Most test rows of the maps; t-SNE is slow."""
+    """Maximum number of test rows in the maps; t-SNE is slow."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

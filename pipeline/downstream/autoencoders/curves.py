@@ -54,7 +54,7 @@ class Config(JobConfig):
     task: Literal["curves"]
     """Which job it is."""
     ours: str = "pretrained"
-    """What the recipe's own curve is called."""
+    """Name of the recipe's own curve."""
     rivals: list[RivalConfig] = Field(min_length=1)
     """Other ways to train, with as many steps."""
 

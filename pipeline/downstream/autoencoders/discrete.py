@@ -49,11 +49,11 @@ class Config(JobConfig):
     task: Literal["discrete"]
     """Which job it is."""
     prior_steps: int = Field(default=1000, ge=1)
-    """Steps of the prior's training."""
+    """Training steps of the prior."""
     prior_lr: float = Field(default=3e-3, gt=0)
-    """Its peak learning rate."""
+    """Peak learning rate of the prior."""
     prior_hidden: int = Field(default=128, ge=1)
-    """Units of its GRU."""
+    """Units of the prior's GRU."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

@@ -46,9 +46,9 @@ class Config(JobConfig):
     task: Literal["generation"]
     """Which job it is."""
     importance_samples: int = Field(default=50, ge=1)
-    """k of the importance-weighted bound."""
+    """Number of samples, k, of the importance-weighted bound."""
     rows: int = Field(default=2000, ge=1)
-    """Most test rows for the bounds."""
+    """Maximum number of test rows for the bounds."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

@@ -47,7 +47,7 @@ class Config(JobConfig):
     others: list[NoiseConfig] = Field(default_factory=list)
     """Other noise to compare with the recipe's."""
     seeds: int = Field(default=3, ge=1)
-    """Networks of each kind, trained anew."""
+    """Number of networks of each kind, trained from different seeds."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

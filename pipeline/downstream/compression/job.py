@@ -34,9 +34,9 @@ class Config(JobConfig):
     images: list[SourceConfig] = Field(min_length=1)
     """Test images of any size, none of which was trained on."""
     distortion_weights: list[float] = Field(default_factory=list)
-    """Further λ; a codec is trained for each with the recipe's budget."""
+    """Further values of λ; for each, another codec is trained with the recipe's budget."""
     shown: int = Field(default=3, ge=1)
-    """Images in the figure."""
+    """Number of images in the figure."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

@@ -45,30 +45,30 @@ class Config(JobConfig):
     task: Literal["document-anomaly"]
     """Which job it is."""
     words: int | None = Field(default=100, ge=5)
-    """Held-out documents are cut at ends of sentences into passages of about so many words, which are scored; null:
-    whole documents."""
+    """Approximate length, in words, of the passages that are scored; held-out documents are cut at ends of sentences.
+    null: whole documents are scored."""
     documents: int = Field(default=300, ge=20)
-    """Most normal ones of a draw; as many of each anomaly."""
+    """Maximum number of normal documents in a draw, and of anomalies of each kind."""
     draws: int = Field(default=3, ge=1)
-    """Of other held-out documents, and other changes to them."""
+    """Number of repetitions, each with other held-out documents and other changes to them."""
     replaced: float = Field(default=0.15, ge=0, le=1)
-    """Share of words replaced, by words as frequent as those of training documents; 0: no such anomalies."""
+    """Share of a document's words that are replaced by words drawn from training documents; 0: no such anomalies."""
     others: list[SourceConfig] = Field(default_factory=list)
     """Documents of other kinds; each source is a kind of anomaly."""
     rounds: int | None = Field(default=None, ge=1)
-    """k: every k-th token is masked at once, k times; null: nearest to the corruption rate of training."""
+    """Number of rounds, k, each of which masks every k-th token; null: 1 / the corruption rate of training, rounded."""
     length: int | None = Field(default=None, ge=8)
-    """Tokens of a window, specials included; null: as many as training rows have."""
+    """Maximum length of a window in tokens, including special tokens; null: that of training rows."""
     false_alarms: float = Field(default=0.01, gt=0, lt=1)
-    """Share of normal ones a threshold may flag."""
+    """Share of normal documents that a threshold may flag."""
     threshold_documents: int = Field(default=2000, ge=20)
-    """Most validation documents, by which thresholds are drawn."""
+    """Maximum number of validation documents to choose thresholds by."""
     train_documents: int = Field(default=10_000, ge=20)
-    """Most training documents for baselines."""
+    """Maximum number of training documents for baselines."""
     baselines: list[Baseline] = Field(default=["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"])
     """Methods to compare with."""
     shown: int = Field(default=4, ge=1)
-    """Documents whose most surprising words are named."""
+    """Number of documents whose most surprising words are listed."""
 
 
 def name_of(source: SourceConfig) -> str:

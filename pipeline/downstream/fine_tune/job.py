@@ -39,7 +39,7 @@ class Config(JobConfig):
     labels: list[int] = Field(min_length=1)
     """Numbers of labelled training examples."""
     seeds: int = Field(default=1, ge=1)
-    """Repetitions with other examples and weights."""
+    """Number of repetitions, each with other examples and other initial weights."""
     steps: int = Field(ge=1)
     """Optimizer steps of each fine-tuning."""
     batch: int = Field(ge=1)
@@ -47,21 +47,21 @@ class Config(JobConfig):
     length: int = Field(ge=4)
     """Most tokens of a row, specials included."""
     length_window: int | None = Field(default=None, ge=2)
-    """Batches drawn together and regrouped by length, for less padding; null: as drawn."""
+    """Number of batches whose rows are regrouped by length, for less padding; null: rows stay in the order drawn."""
     pooling: Literal["cls", "mean"] = "cls"
-    """Feature of a row: its [CLS], or the mean over its tokens."""
+    """Feature of a row: the output at [CLS], or its mean over all tokens."""
     lrs: list[float] = Field(min_length=1)
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)
-    """Rates tried from random weights; empty: those of lrs."""
+    """Peak learning rates tried from random weights; empty: those of `lrs`."""
     validation_rows: int = Field(ge=1)
     """Rows that choose settings."""
     test_rows: int = Field(ge=1)
     """Rows that are reported."""
     baselines: list[str] = Field(default_factory=list)
-    """Methods without a network."""
+    """Methods without a network to compare with."""
     models: list[str] = Field(default=["pretrained", "scratch"], min_length=1)
-    """pretrained, scratch, or a folder that transformers opens."""
+    """Networks to fine-tune: pretrained, scratch, or folders that `transformers` can open."""
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:

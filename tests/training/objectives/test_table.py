@@ -13,9 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws
+from data_prep.settings import Settings
 from tests.training import tiny_arrays
 from training import objectives
-from training.config import NetworkConfig, ObjectiveConfig, Settings
+from training.config import NetworkConfig, ObjectiveConfig
 from training.objective import loss_of
 from training.objectives import OBJECTIVES, config_union, module_of, options_of, section_of
 

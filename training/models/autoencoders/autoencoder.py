@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from data_prep.errors import UserError
-from training.config import Settings
+from data_prep.settings import Settings
 from training.models.autoencoders.config import AutoencoderConfig, Shape
 
 CONFIG, WEIGHTS, TRANSFORM = "config.json", "model.safetensors", "transform.json"

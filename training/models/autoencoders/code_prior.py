@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from training.config import Settings
+from data_prep.settings import Settings
 from training.options import checked
 
 CONFIG, WEIGHTS = "prior.json", "prior.safetensors"
@@ -30,10 +30,14 @@ CONFIG, WEIGHTS = "prior.json", "prior.safetensors"
 class PriorConfig(Settings):
     """The network of a prior."""
 
-    size: int = Field(ge=2, description="K, the values a code can take.")
-    places: int = Field(ge=1, description="P, codes of an example.")
-    across: int = Field(default=0, ge=0, description="Codes in a row of a grid; 0: they are no grid.")
-    hidden: int = Field(default=128, ge=1, description="Units of the GRU, and size of embeddings.")
+    size: int = Field(ge=2)
+    """K: number of values a code can take."""
+    places: int = Field(ge=1)
+    """P: number of codes of an example."""
+    across: int = Field(default=0, ge=0)
+    """Codes in each row of the grid; 0: codes do not form a grid."""
+    hidden: int = Field(default=128, ge=1)
+    """Units of the GRU, which is also the size of the embeddings."""
 
 
 class CodePrior(nn.Module):

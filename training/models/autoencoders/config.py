@@ -8,7 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.errors import UserError
-from training.config import NetworkConfig, Settings
+from data_prep.settings import Settings
+from training.config import NetworkConfig
 from training.options import checked
 
 Shape = tuple[int, ...]
@@ -17,19 +18,20 @@ Shape = tuple[int, ...]
 class AutoencoderConfig(Settings):
     """The network of an auto-encoder: `network.architecture` and `network.config` of a recipe."""
 
-    architecture: Literal["mlp", "conv"] = Field(description="Dense layers, or convolutions (images only).")
-    hidden: list[int] = Field(
-        default_factory=list, description="Encoder's units a layer (mlp) or channels a stage (conv); mirrored after."
-    )
-    bottleneck: int = Field(ge=1, description="Size of the code (channels of it in a grid).")
-    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = Field(
-        default="relu", description="Between layers; the code itself is linear."
-    )
-    output: Literal["linear", "sigmoid"] = Field(default="linear", description="sigmoid: values rebuilt lie in 0 … 1.")
-    latent: Literal["vector", "grid"] = Field(
-        default="vector", description="conv: one code for the image, or one for each place of the last stage."
-    )
-    tied: bool = Field(default=False, description="mlp: the decoder's matrices are the encoder's, transposed.")
+    architecture: Literal["mlp", "conv"]
+    """Dense layers, or convolutions (images only)."""
+    hidden: list[int] = Field(default_factory=list)
+    """Units of each layer (mlp) or channels of each stage (conv) of the encoder; the decoder has them in reverse."""
+    bottleneck: int = Field(ge=1)
+    """Size of the code; in a grid, its channels at each place."""
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
+    """Activation function between layers; the code itself is linear."""
+    output: Literal["linear", "sigmoid"] = "linear"
+    """Last step of the decoder; sigmoid confines reconstructed values to 0 … 1."""
+    latent: Literal["vector", "grid"] = "vector"
+    """conv: one code for the whole image, or one for each place of the last stage."""
+    tied: bool = False
+    """mlp: the decoder's matrices are those of the encoder, transposed."""
 
 
 def network_problems(network: NetworkConfig, shape: Shape | None = None) -> Iterator[tuple[str, str]]:
