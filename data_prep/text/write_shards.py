@@ -142,12 +142,21 @@ def _phrases(settings: dict[str, Any], tokenizer: Path, use: Use) -> tuple[Lexic
         raise UserError(f"{lexicon.SETTING}: {path} changed after the run began; run again")
     lines = [clean(line, settings["normalisation"]) for line in file.lines]
     phrases, counts = lexicon.build(lines, load(tokenizer), specials(tokenizer))
-    unused = [f"{counts[why]:,} {why}" for why in ("blank", "duplicates", "unspellable") if counts[why]]
-    if unused:
-        example = f" (such as {counts['first_unspellable']!r})" if counts["unspellable"] else ""
-        warning = f"{lexicon.SETTING}: of {counts['lines']:,} lines of {path} {', '.join(unused)}{example} are not used"
-        use.progress(f"{counts['phrases']:,} phrases", None, warning=warning)
+    if counts["phrases"] < counts["lines"]:
+        use.progress(f"{counts['phrases']:,} phrases", None, warning=_unused(path, counts))
     return phrases, {"lexicon": counts}
+
+
+def _unused(path: Path, counts: dict[str, Any]) -> str:
+    """The sentence about lines that are not used."""
+    reasons = {
+        "blank": "blank",
+        "duplicates": "repeated",
+        "unspellable": f"that the tokenizer cannot spell (such as {counts.get('first_unspellable')!r})",
+    }
+    why = ", ".join(f"{counts[name]:,} {reason}" for name, reason in reasons.items() if counts[name])
+    unused = counts["lines"] - counts["phrases"]
+    return f"{lexicon.SETTING}: {unused:,} of {counts['lines']:,} lines of {path} are not used: {why}"
 
 
 class _Matching(NamedTuple):
