@@ -241,7 +241,8 @@ def mapped_corpus(folder: Path) -> TokenCorpus:
     ]
     arrays = [_mapped_array(folder / name, dtype) for name, dtype in zip(_ARRAYS, types, strict=True)]
     has_units = (folder / UNIT_START).is_file()
-    return TokenCorpus(*arrays, _mapped_array(folder / UNIT_START, np.dtype(bool)) if has_units else None)
+    unit_start = _mapped_array(folder / UNIT_START, np.dtype(bool)) if has_units else None
+    return TokenCorpus(*arrays, unit_start=unit_start)
 
 
 def _mapped_array(path: Path, dtype: np.dtype) -> np.ndarray:

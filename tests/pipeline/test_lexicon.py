@@ -69,9 +69,8 @@ def test_phrases_are_masked_whole_and_what_is_not_used_is_said(folder: Path) -> 
 
 
 def test_the_parts_of_a_mixture_are_summed_up(folder: Path) -> None:
-    sources = (
-        f"[{{path: {folder / 'texts/document-0*'}, corpus: a}}, {{path: {folder / 'texts/document-1*'}, corpus: b}}]"
-    )
+    path = folder / "texts/document"
+    sources = f"[{{path: {path}-0*, corpus: a}}, {{path: {path}-1*, corpus: b}}]"
     summary = shards(folder, lambda *_, **__: None, f"data.sources={sources}").summary
     parts = list(summary["parts"]["train"].values())
     train = summary["train"]
