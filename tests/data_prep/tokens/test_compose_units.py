@@ -25,8 +25,9 @@ def corpora(draw) -> TokenCorpus:
     total = int(sentences[-1])
     unit_start = np.array(draw(st.lists(st.booleans(), min_size=total, max_size=total)))
     unit_start[sentences[:-1]] = True
+    paragraphs = np.array([not place or draw(st.booleans()) for each in lengths for place in range(len(each))])
     ids, words = np.arange(FIRST, FIRST + total, dtype=np.uint32), np.ones(total, bool)
-    return TokenCorpus(ids, words, sentences, offsets_of([len(each) for each in lengths]), None, unit_start)
+    return TokenCorpus(ids, words, sentences, offsets_of([len(each) for each in lengths]), paragraphs, unit_start)
 
 
 def made(corpus: TokenCorpus, documents: range | None = None, line_break: int | None = None, **settings) -> Rows:

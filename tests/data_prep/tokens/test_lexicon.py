@@ -72,7 +72,11 @@ def inner(corpus: TokenCorpus, bounds: list[int], first: int, end: int) -> list[
     return [tokens[left:right] for left in lefts for right in rights if left < right]
 
 
+BRACKETED = TokenCorpus(np.array([4, 0, 1]), np.array([True, False, True]), np.array([0, 3]), np.array([0, 1]))
+
+
 @settings(deadline=None, max_examples=200)
+@example(BRACKETED, [[4, 0], [0, 1]])  # the longer one begins after punctuation
 @given(corpora(), PHRASES)
 def test_it_is_the_naive_matcher(corpus, phrases):
     begins, matched = Lexicon.of(phrases, PUNCTUATION).units(corpus, range(len(corpus)))
