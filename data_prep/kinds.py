@@ -165,6 +165,10 @@ class Kind:
         """The settings that `write_shards` depends on."""
         return {}
 
+    def files(self, recipe: Sections) -> dict[str, Path]:
+        """The user's files that `write_shards` reads, by the digests that stand for them in its settings."""
+        return {}
+
     def write_shards(self, settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
         """Write a folder of shards per split from a corpus and a preprocessor; returns a summary with row counts.
 
@@ -249,10 +253,18 @@ class Inputs:
 
 
 class Use:
-    """Resources for writing that do not affect the result."""
+    """Resources for writing that do not affect the result. `files`: see `Kind.files`."""
 
-    def __init__(self, work: Path, downloads: Path, progress: Progress, workers: Workers) -> None:
+    def __init__(
+        self,
+        work: Path,
+        downloads: Path,
+        progress: Progress,
+        workers: Workers,
+        files: Mapping[str, Path] | None = None,
+    ) -> None:
         self.work, self.downloads, self.progress, self.workers = work, downloads, progress, workers
+        self.files = files or {}
 
 
 def _values(column: Ragged | np.ndarray, row: int) -> np.ndarray:

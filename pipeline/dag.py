@@ -28,6 +28,7 @@ class Node:
     config: dict[str, Any]
     inputs: dict[str, str] = field(default_factory=dict)
     heavy: bool = False  # worth a job of its own on a cluster
+    files: Mapping[str, Path] = field(default_factory=dict)  # the user's, by their digests in the config
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,13 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
     if fits:
         dag.append(Node(fits, fit.FIT, fit.config(recipe), {"corpus": "ingest"}))
     dag += [
-        Node("shards", shards.SHARDS, shards.config(recipe), {"corpus": "ingest", **preprocessor}),
+        Node(
+            "shards",
+            shards.SHARDS,
+            shards.config(recipe),
+            {"corpus": "ingest", **preprocessor},
+            files=shards.files(recipe),
+        ),
         Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards", **preprocessor}, heavy=True),
     ]
     by_role = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}

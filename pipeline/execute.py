@@ -66,6 +66,7 @@ class Execution:
             downloads=self.downloads,
             progress=progress,
             placement=self.recipe.placement.model_dump(mode="json"),
+            files=node.files,
         )
         artifact, reused = self.store.produce(stage, node.config, inputs, context)
         self.artifacts[node.name] = artifact

@@ -6,8 +6,9 @@ Its key is a hash of the stage's name, its version, its config and its inputs' *
 never leaves a stale child, and a parent remade bit for bit keeps its children valid. The version is a number in the
 stage's code, raised by hand when its meaning changes; editing code does not change keys.
 
-The context is everything else a stage may use: a folder that survives failed attempts, the folder of downloads, a
-progress callback, the placement. It never enters the key, so it must never change the result.
+The context is everything else a stage may use: a folder that survives failed attempts, the folder of downloads, the
+places of the user's files, a progress callback, the placement. It never enters the key, so it must never change the
+result.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Context:
     stays on the screen."""
     placement: Mapping[str, Any] = field(default_factory=dict)
     """Where and how fast: workers, device, ZeRO stage …"""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Where the user's files lie that the config names by the digests of their contents."""
     work: Path = _NOWHERE
     """Outlives a failed attempt at the same key: checkpoints, metric logs. Deleted with the artifact."""
     key: str = ""

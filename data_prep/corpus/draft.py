@@ -14,7 +14,8 @@ from data_prep.corpus.documents import SPLITS
 from data_prep.workers import WorkerPool
 
 REJECTED = len(SPLITS)  # marks rejected rows among split numbers
-Progress = Callable[[str, float | None], None]
+Progress = Callable[..., None]
+"""`progress(message, done=None, warning="")`: one line for a person, the share done in 0 … 1, and a warning."""
 
 
 class Unit(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows, Specials
@@ -55,12 +55,11 @@ class Piece(NamedTuple):
 class CorruptionConfig(BaseModel):
     """Settings that all corruptions share."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: str
-    at: Literal["load", "shards"] = Field(
-        default="load", description="Corrupt rows anew as they are read, or once and for all when shards are written."
-    )
+    at: Literal["load", "shards"] = "load"
+    """Corrupt rows anew as they are read, or once and for all when shards are written."""
 
     VERSION: ClassVar[int] = 1
     """Part of the cache keys of results; incremented when the same settings give a different corruption."""

@@ -11,8 +11,9 @@ with it):
              specials, 10 % are unchanged
 
 Unit "word" is whole word masking: words are chosen in random order, and skipped if they would exceed
-the budget; the fate is still drawn per piece. mask = 0, random = 1 replaces all chosen tokens by
-random ones.
+the budget; the fate is still drawn per piece. Unit "phrase" does the same with the phrases and entities
+of a lexicon, and with words that are in none (ERNIE: Sun et al. 2019, section 3.2). mask = 0, random = 1
+replaces all chosen tokens by random ones.
 """
 
 from __future__ import annotations
@@ -34,20 +35,22 @@ CHUNK = 1 << 16  # tokens to process at a time: fits the CPU cache, and position
 
 
 class MaskingConfig(CorruptionConfig):
-    """How to mask.
-
-    rate: share of a sequence's tokens to predict. max_predictions: maximum tokens to predict in one
-    sequence. mask, random, keep: shares of the chosen tokens that become [MASK] or a random token, or
-    are unchanged; they sum to 1.
-    """
+    """How to mask. The shares mask, random and keep sum to 1."""
 
     kind: Literal["masked-lm"]
-    unit: Literal["token", "word"] = "token"
+    """Tokens are hidden, and predicted in place."""
+    unit: Literal["token", "word", "phrase"] = "token"
+    """What is chosen as a whole; phrase: the phrases of `compose.lexicon` and all other words."""
     rate: float = Field(0.15, gt=0, le=1)
+    """Share of a sequence's tokens to predict."""
     max_predictions: int = Field(20, ge=1)
+    """Maximum tokens to predict in one sequence."""
     mask: float = Field(0.8, ge=0, le=1)
+    """Share of the chosen tokens that become [MASK]."""
     random: float = Field(0.1, ge=0, le=1)
+    """Share of the chosen tokens that become a random token."""
     keep: float = Field(0.1, ge=0, le=1)
+    """Share of the chosen tokens that are unchanged."""
 
     targets: ClassVar[Targets] = "sparse"
     items = "ids"
@@ -55,7 +58,8 @@ class MaskingConfig(CorruptionConfig):
 
     @property
     def needs(self) -> Needs:
-        return Needs(specials=("mask",) if self.mask else (), columns=("word_start",) if self.unit == "word" else ())
+        columns = {"token": (), "word": ("word_start",), "phrase": ("unit",)}
+        return Needs(specials=("mask",) if self.mask else (), columns=columns[self.unit])
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> MaskingConfig:
@@ -68,23 +72,25 @@ class MaskingConfig(CorruptionConfig):
 def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
     """The rows with `seen` (x′), `target_positions` (uint16) and `target_ids` instead of `input` (see `restore`).
 
-    rows: `input` [R rows]; for unit "word" also `word_start`; with `sequence`, each run of equal
-    values in a row is a separate sequence with its own budget. draws: one sample per row. Targets are
-    Ragged, with ascending positions. Other columns are passed through; nothing changes in place.
+    rows: `input` [R rows]; for unit "word" also `word_start`, for "phrase" `unit`; with `sequence`, each
+    run of equal values in a row is a separate sequence with its own budget. draws: one sample per row.
+    Targets are Ragged, with ascending positions. Other columns are passed through; nothing changes in
+    place.
 
-    Raises ValueError if rows are already corrupted or longer than 65,536 tokens, UserError for unit
-    "word" if rows have no `word_start`.
+    Raises ValueError if rows are already corrupted or longer than 65,536 tokens, UserError if they lack
+    the column of a unit.
     """
     if "seen" in rows:
         raise ValueError("these rows are corrupted already")
     tokens = ragged(rows, "input")
     if len(draws) != len(tokens):
         raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-    if config.unit == "word" and "word_start" not in rows:
-        raise UserError(
-            "masking whole words needs rows with word_start, and these have none: "
-            "prepare the data again, or set unit to token"
-        )
+    for name in config.needs.columns:
+        if name not in rows:
+            raise UserError(
+                f"masking whole {config.unit}s needs rows with {name}, and these have none: "
+                "prepare the data again, or set unit to token"
+            )
     if len(tokens) and tokens.lengths.max() > CHUNK:
         raise ValueError(f"a row of {tokens.lengths.max()} tokens is longer than {CHUNK}")
 
@@ -92,13 +98,13 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     opens = position == 0  # where a sequence begins
     if "sequence" in rows:
         opens[1:] |= np.diff(ragged(rows, "sequence").values) != 0
-    word_start = ragged(rows, "word_start").values if config.unit == "word" else None
+    unit_start = _unit_starts(rows, config)
     chosen, pad = [np.empty(0, np.int64)], specials.get("pad")
     for part in _chunks(tokens):
         unit, size = _units(
             specials.is_special[tokens.values[part]],
             opens[part],
-            None if word_start is None else word_start[part],
+            None if unit_start is None else unit_start[part],
         )
         bits = draws.bits(CHOOSE, position[part][unit], row[part][unit])
         counted = np.ones(len(opens[part]), bool) if pad is None else tokens.values[part] != pad
@@ -138,7 +144,7 @@ class Masking(Corruption):
         self.reads = ("input", "sequence", *config.needs.columns)
 
     def counts(self, n: int) -> Counts:
-        """For a sequence of `n` tokens, including specials; with whole words, slightly fewer are predicted."""
+        """For a sequence of `n` tokens, including specials; with whole units, slightly fewer are predicted."""
         return Counts(n, float(budget(self.config, n)))
 
     def restore(self, rows: Rows) -> Rows:
@@ -177,17 +183,27 @@ def _chunks(tokens: Ragged) -> Iterator[slice]:
         start = stop
 
 
-def _units(special: np.ndarray, opens: np.ndarray, word_start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _unit_starts(rows: Rows, config: MaskingConfig) -> np.ndarray | None:
+    """[N] bool: tokens that begin a word or phrase; None if each token is a unit."""
+    if config.unit == "token":
+        return None
+    if config.unit == "word":
+        return ragged(rows, "word_start").values != 0
+    unit = ragged(rows, "unit").values
+    return np.append(True, unit[1:] != unit[:-1])[: len(unit)]
+
+
+def _units(special: np.ndarray, opens: np.ndarray, unit_start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Units that are chosen together: the start and length of each. Both [U] int64.
 
-    Units are tokens, or words if `word_start` is given. special, opens, word_start: [N] bool. A piece
-    whose word began before the sequence, or before a special token, starts a new unit.
+    Units are tokens if `unit_start` is None. special, opens, unit_start: [N] bool. A token whose unit
+    began before the sequence, or before a special token, starts a new one.
     """
     text = ~special
-    if word_start is None:
+    if unit_start is None:
         unit = np.flatnonzero(text)
         return unit, np.ones(len(unit), np.int64)
-    begins = text & (opens | (word_start != 0))
+    begins = text & (opens | unit_start)
     begins[1:] |= text[1:] & special[:-1]
     unit = np.flatnonzero(begins)
     return unit, np.diff(np.cumsum(text)[unit], append=text.sum() + 1)

@@ -14,6 +14,9 @@ that are not text.
     segment         Ragged uint8           0 in [CLS] A [SEP], 1 in B [SEP]
     word_start      Ragged uint8           1 at a word's first piece and at specials, else 0
     sequence        Ragged, any integers   if a row has several sequences: which one
+    sentence        Ragged uint16          which sentence of its text a token belongs to
+    unit            Ragged, any integers   which phrase or word of its sequence a token belongs to
+    boundary        Ragged uint8           1 at the first token of a paragraph
     label           ndarray uint8          NSP: 1 = random; SOP: 1 = swapped
     document        ndarray uint32         number of the document that the row comes from
 """

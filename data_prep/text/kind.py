@@ -25,6 +25,7 @@ from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read
 from data_prep.text.write import write, write_rejects
+from data_prep.tokens import lexicon
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from data_prep.views import Example, Selection
 
@@ -125,6 +126,9 @@ class TextKind(Kind):
         written = masking.at == "shards"
         compose = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
         settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": compose}
+        if recipe.compose.lexicon is not None:  # its content, and how it is made like the corpus
+            compose["lexicon"] = lexicon.read(recipe.compose.lexicon).digest
+            settings["normalisation"] = recipe.data.clean.normalisation
         if written:
             settings["corruption"] = identity(masking)
             if masking.VERSION > 1:
@@ -134,6 +138,10 @@ class TextKind(Kind):
             if written:
                 settings[LONGER]["corruption"] = identity(longer.corruption(masking))
         return settings
+
+    def files(self, recipe: Sections) -> dict[str, Path]:
+        path = recipe.compose.lexicon
+        return {} if path is None else {lexicon.read(path).digest: Path(path)}
 
     def write_shards(self, settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
         from data_prep.text.write_shards import write_shards
@@ -193,7 +201,7 @@ class TextKind(Kind):
             f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
             f"{shards['corpus_tokens']:,} training tokens in {shards['rows']:,} rows "
             f"({shards['padding_share']:.1%} padding)."
-        )
+        ) + (f" {shards['phrase_share']:.1%} of words are in phrases." if "phrase_share" in shards else "")
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)

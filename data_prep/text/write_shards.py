@@ -21,9 +21,12 @@ from data_prep.sealed import digest, mapped
 from data_prep.shards.format import ShardWriter, join
 from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
+from data_prep.text.clean import clean
+from data_prep.tokens import lexicon
 from data_prep.tokens.compose import ComposeConfig, compose
-from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
+from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise, write_unit_starts
 from data_prep.tokens.encoder import Encoder
+from data_prep.tokens.lexicon import Lexicon
 from data_prep.tokens.tokenizers import line_break, load, specials
 from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
@@ -36,6 +39,7 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
     """Tokenise, compose and, if asked to, corrupt a corpus into shards in `out_dir`; see `data_prep.kinds.Kind`."""
     corpus, tokenizer, settings = made_of.corpus, made_of.preprocessor, complete(settings)
     summary: dict[str, Any] = {"length": settings["compose"]["length"], "parts": {}}
+    phrases, about_phrases = _phrases(settings, tokenizer, use)
     parts = Corpus(corpus).parts
     with WorkerPool(_workers(Corpus(corpus), use)) as pool:
         for split, part in [*(("train", part) for part in parts), ("validation", None)]:
@@ -44,12 +48,13 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
                 continue
             place = use.work / "tokens" / f"{split}-{part}"
             tokens = _tokenised(documents, tokenizer, place, use, pool)
+            tokens, about_units = _with_units(tokens, phrases, place, pool)
             settings_of = {split: settings}
             if split == "train" and LONGER in settings:
                 settings_of[LONGER] = _lengthened(settings)
             for kind, chosen in settings_of.items():
                 name = f"{kind}-{part}" if part else kind
-                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool)
+                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool) | about_units
                 if not part_summary["rows"] and split == "train":
                     where, whose = "train.longer" if kind == LONGER else "compose", part and f" of {part}"
                     raise UserError(
@@ -59,7 +64,8 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
                 summary["parts"].setdefault(kind, {})[name] = part_summary
             del tokens
             shutil.rmtree(place)
-    return summary | {kind: _sum(list(part_summary.values())) for kind, part_summary in summary["parts"].items()}
+    sums = {kind: _sum(list(part_summary.values())) for kind, part_summary in summary["parts"].items()}
+    return summary | about_phrases | sums
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +129,71 @@ def _tokenise(job: _Tokenising) -> int:
 @lru_cache(1)
 def _encoder(tokenizer: Path) -> Encoder:
     return Encoder(load(tokenizer))  # remembers words from one file to the next
+
+
+def _phrases(settings: dict[str, Any], tokenizer: Path, use: Use) -> tuple[Lexicon | None, dict[str, Any]]:
+    """The lexicon, if there is one, and counts of its phrases and of lines that are not used, for the summary."""
+    digest = settings["compose"]["lexicon"]
+    if digest is None:
+        return None, {}
+    path = use.files[digest]
+    file = lexicon.read(path)
+    if file.digest != digest:
+        raise UserError(f"{lexicon.SETTING}: {path} changed after the run began; run again")
+    lines = [clean(line, settings["normalisation"]) for line in file.lines]
+    phrases, counts = lexicon.build(lines, load(tokenizer), specials(tokenizer))
+    if counts["phrases"] < counts["lines"]:
+        use.progress(f"{counts['phrases']:,} phrases", None, warning=_unused(path, counts))
+    return phrases, {"lexicon": counts}
+
+
+def _unused(path: Path, counts: dict[str, Any]) -> str:
+    """The sentence about lines that are not used."""
+    reasons = {
+        "blank": "blank",
+        "duplicates": "repeated",
+        "unspellable": f"that the tokenizer cannot spell (such as {counts.get('first_unspellable')!r})",
+    }
+    why = ", ".join(f"{counts[name]:,} {reason}" for name, reason in reasons.items() if counts[name])
+    unused = counts["lines"] - counts["phrases"]
+    return f"{lexicon.SETTING}: {unused:,} of {counts['lines']:,} lines of {path} are not used: {why}"
+
+
+class _Matching(NamedTuple):
+    """Consecutive documents whose units are to be found."""
+
+    tokens: Path
+    phrases: Lexicon
+    documents: list[range]
+
+
+def _with_units(
+    tokens: TokenCorpus, phrases: Lexicon | None, place: Path, pool: WorkerPool
+) -> tuple[TokenCorpus, dict[str, Any]]:
+    """The corpus with `unit_start`, if there is a lexicon, and how many words are in phrases, for the summary."""
+    if phrases is None:
+        return tokens, {}
+    in_phrases = 0
+
+    def starts() -> Iterator[np.ndarray]:
+        nonlocal in_phrases
+        jobs = [_Matching(place, phrases, documents) for documents in _shard_ranges(tokens)]
+        for bits, count, matched in pool.in_order(_match, jobs):
+            in_phrases += matched
+            yield np.unpackbits(bits, count=count)
+
+    with_units = write_unit_starts(place, starts())
+    words = int(np.count_nonzero(tokens.word_start))
+    about = {"words": words, "words_in_phrases": in_phrases, "phrase_share": round(in_phrases / max(words, 1), 4)}
+    return with_units, about
+
+
+def _match(job: _Matching) -> tuple[np.ndarray, int, int]:
+    """(which tokens begin a unit, packed in bits; their number; number of words in phrases)."""
+    tokens = mapped_corpus(job.tokens)
+    parts = [job.phrases.units(tokens, documents) for documents in job.documents]
+    starts = np.concatenate([starts for starts, _ in parts])
+    return np.packbits(starts), len(starts), sum(matched for _, matched in parts)
 
 
 class _Writing(NamedTuple):
@@ -248,5 +319,7 @@ def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
         name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)
     }
     room = sum(part["tokens"] / (1 - part["padding_share"]) for part in parts if part["tokens"])
+    if "words" in counts:
+        counts["phrase_share"] = round(counts["words_in_phrases"] / max(counts["words"], 1), 4)
     counts["mean_length"] = round(counts["tokens"] / max(counts["rows"], 1), 2)
     return counts | {"padding_share": round(1 - counts["tokens"] / max(room, 1), 4)}

@@ -36,31 +36,34 @@ SHORT, TARGET, SPLIT, COIN, PARTNER, START, FRONT_A, FRONT_B = range(8)
 
 
 class ComposeConfig(BaseModel):
-    """How to make rows.
+    """How to make rows."""
 
-    length: maximum tokens in a row, including special tokens. short_probability: share of documents
-    whose pairs are cut to a shorter, random length (nsp and sop). whole_sentences: whether packed
-    rows end at the end of a sentence (one longer than a row is still cut) or are filled up.
-    epochs: how many times the corpus is composed (pairs differ between epochs). pack: several
-    sequences per row, best-fit, to reduce padding; each has its own [CLS], positions, budget of
-    masks and label. frame: special tokens around a text, in a stream around each document. per:
-    content of a raw row. columns: additional ones, see `compose`. breaks: paragraphs inserts two
-    line breaks between the paragraphs of a stream; lines also one between sentences, which are
-    lines if `clean.keep_lines` is set.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     kind: Literal["packed", "nsp", "sop", "raw", "stream"]
+    """Which sentences, or pairs of them, make a row; see the module's docstring."""
     frame: Literal["cls-sep", "bos-eos", "eos", "none"] = "cls-sep"
+    """Special tokens around a text; in a stream, around each document."""
     length: int = Field(128, ge=8)
+    """Maximum tokens in a row, including special tokens."""
     short_probability: float = Field(0.1, ge=0, le=1)
+    """Share of documents whose pairs are cut to a shorter, random length (nsp and sop)."""
     whole_sentences: bool = True
+    """Whether packed rows end at the end of a sentence (one longer than a row is still cut) or are filled up."""
     epochs: int = Field(1, ge=1)
+    """How many times the corpus is composed; pairs differ between epochs."""
     pack: bool = False
+    """Several sequences per row, best-fit, to reduce padding; each has its own [CLS], positions, budget of masks and
+    label."""
     per: Literal["document", "sentence"] = "document"
-    columns: tuple[Literal["sentence", "boundary"], ...] = ()
+    """Content of a raw row."""
+    columns: tuple[Literal["sentence", "boundary", "unit"], ...] = ()
+    """Additional columns, see `compose`."""
+    lexicon: str | None = None
+    """Text file of phrases and entities, one a line, which are the units of the column unit."""
     breaks: Literal["none", "paragraphs", "lines"] = "none"
+    """paragraphs inserts two line breaks between the paragraphs of a stream; lines also one between sentences, which
+    are lines if `clean.keep_lines` is set."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> ComposeConfig:
@@ -72,6 +75,10 @@ class ComposeConfig(BaseModel):
             raise ValueError("'breaks' belongs to kind stream")
         if self.kind != "raw" and self.per != "document":
             raise ValueError("'per' belongs to kind raw")
+        if "unit" in self.columns and self.lexicon is None:
+            raise ValueError("the column unit needs a lexicon: set it to a text file with one phrase a line")
+        if "unit" not in self.columns and self.lexicon is not None:
+            raise ValueError("'lexicon' belongs to the column unit: add unit to columns, or leave it out")
         return self
 
     @property
@@ -100,6 +107,24 @@ class ComposeConfig(BaseModel):
         """Roles of special tokens that a tokenizer must have."""
         return tuple(role for role in (self.front, self.back) if role)
 
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The columns of its rows."""
+        pair = ("segment", "label") if self.kind in ("nsp", "sop") else ()
+        sequence = ("sequence",) if self.joins else ()
+        return "input", "word_start", "document", *pair, *sequence, *dict.fromkeys(self.columns)
+
+
+HOW_TO_OFFER = {
+    "segment": "set compose.kind to nsp or sop",
+    "label": "set compose.kind to nsp or sop",
+    "sequence": "set compose.pack to true",
+    "sentence": "add sentence to compose.columns",
+    "boundary": "add boundary to compose.columns",
+    "unit": "add unit to compose.columns, and set compose.lexicon to a text file with one phrase a line",
+}
+"""What to set for rows to have a column that not all have."""
+
 
 def compose(
     corpus: TokenCorpus,
@@ -120,9 +145,11 @@ def compose(
     long rows) is the sequence of each token; rows are in the order of their first sequences; a stream's
     rows have both, where a sequence is the part of a document in a row.
     If requested by `config.columns`, also Ragged: `sentence` uint16 (index of a token's sentence in its
-    text; special tokens belong to the sentence before them) and `boundary` uint8 (1 at the first token of
-    a paragraph). UserError if nsp has no second document to draw B from, or if the tokenizer lacks a
-    special token of the frame.
+    text; special tokens belong to the sentence before them), `boundary` uint8 (1 at the first token of
+    a paragraph) and `unit` (smallest unsigned type that holds `length`; index of a token's phrase or word in its
+    sequence; a special token is a unit of its own, and one that a row cuts is a unit in each). The corpus must have
+    `unit_start` for that. UserError if nsp has no second document to draw B from, or if the tokenizer lacks a special
+    token of the frame.
     """
     if config.kind in ("packed", "raw", "stream"):
         divided = {"packed": _packed, "raw": _raw, "stream": _whole}[config.kind]
@@ -166,6 +193,9 @@ def compose(
 
 
 def _finished(rows: Rows, config: ComposeConfig) -> Rows:
+    if "unit" in rows:
+        starts = ragged(rows, "unit")
+        rows = rows | {"unit": _unit_numbers(starts, starts.offsets[:-1], config)}
     return pack(rows, config.length, len(config.needs) + 1) if config.pack else rows
 
 
@@ -326,7 +356,7 @@ def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: 
     place = np.repeat(sequences.offsets[row] + (config.front is not None) + first - spans.start[row], count)
     offsets = sequences.offsets + np.searchsorted(place, sequences.offsets)
     begins = np.diff(place, prepend=-1) != 0
-    added = {"input": line_break, "word_start": begins, "boundary": 0}
+    added = {"input": line_break, "word_start": begins, "boundary": 0, "unit": begins}
     broken: Rows = {}
     for name, column in rows.items():
         if isinstance(column, Ragged):
@@ -351,13 +381,25 @@ def _cut(texts: Rows, config: ComposeConfig) -> Rows:
     dtype = np.min_scalar_type(config.length)
     rows["sequence"] = Ragged(np.repeat(number.astype(dtype), np.diff(begins, append=total)), offsets)
     rows["document"] = Ragged(np.asarray(texts["document"])[text], bounds)
+    if "unit" in rows:
+        rows["unit"] = _unit_numbers(ragged(rows, "unit"), begins, config)
     return rows
+
+
+def _unit_numbers(starts: Ragged, begins: np.ndarray, config: ComposeConfig) -> Ragged:
+    """The number of each token's unit in its sequence. starts: 1 where a unit begins; begins: [S], of sequences."""
+    count = np.cumsum(starts.values, dtype=np.int64)
+    numbers = count - np.repeat(count[begins], np.diff(begins, append=len(count)))
+    return Ragged(numbers.astype(np.min_scalar_type(config.length)), starts.offsets)
 
 
 def _assemble(
     corpus: TokenCorpus, config: ComposeConfig, specials: Specials, document: np.ndarray, parts: list[Spans]
 ) -> Rows:
-    """Rows of [CLS] part [SEP] part [SEP] …, or with the tokens of another frame."""
+    """Rows of [CLS] part [SEP] part [SEP] …, or with the tokens of another frame.
+
+    `unit` is 1 where a unit begins: line breaks may yet be inserted, and texts cut, before units are numbered.
+    """
     front, back = (
         role and specials.need(role, f"compose.frame {config.frame}") for role in (config.front, config.back)
     )
@@ -370,6 +412,10 @@ def _assemble(
         optional_columns["boundary"] = np.zeros(offsets[-1], np.uint8)
     if "sentence" in config.columns:
         optional_columns["sentence"] = np.zeros(offsets[-1], np.int64)
+    if "unit" in config.columns:
+        if corpus.unit_start is None:
+            raise ValueError("the column unit needs a corpus whose units are known: give it unit_start")
+        optional_columns["unit"] = np.ones(offsets[-1], np.uint8)
     if front is not None:
         tokens[offsets[:-1]] = front
     at, first = offsets[:-1] + before, np.zeros(len(document), np.int64)
@@ -380,6 +426,9 @@ def _assemble(
         word_start[place] = corpus.word_start[source]
         if "boundary" in optional_columns:
             optional_columns["boundary"][place] = corpus.is_paragraph_start(source)
+        if "unit" in optional_columns and corpus.unit_start is not None:
+            optional_columns["unit"][place] = corpus.unit_start[source]
+            optional_columns["unit"][at] = 1
         if "sentence" in optional_columns:
             number = np.searchsorted(corpus.sentence_offsets, source, side="right") - 1
             edges = part.start, part.stop - 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -34,6 +34,7 @@ FORMAT = 3
 INDEX = "tokens.json"
 BATCH = 1 << 14  # sentences per encoding call
 _ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraph_start")
+UNIT_START = "unit_start"
 
 
 class Documents(Protocol):
@@ -54,6 +55,7 @@ class TokenCorpus:
     tokens: [N] uint16, or uint32 for vocabularies over 65,535. word_start: [N] bool, a word's first
     piece. sentence_offsets: [S + 1] int64 into tokens. document_offsets: [D + 1] int64 into
     sentences. paragraph_start: [S] bool, a paragraph's first sentence; None: each document is one.
+    unit_start: [N] bool, the first token of a phrase or word (`data_prep.tokens.lexicon`); None: not known.
     """
 
     tokens: np.ndarray
@@ -61,6 +63,7 @@ class TokenCorpus:
     sentence_offsets: np.ndarray
     document_offsets: np.ndarray
     paragraph_start: np.ndarray | None = None
+    unit_start: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.document_offsets) - 1
@@ -217,6 +220,16 @@ def joined(parts: Sequence[Path], folder: Path) -> TokenCorpus:
     return mapped_corpus(folder)
 
 
+def write_unit_starts(folder: Path, parts: Iterable[np.ndarray]) -> TokenCorpus:
+    """Add `unit_start`, given in consecutive parts, to the corpus that `joined` wrote to a folder."""
+    unfinished = folder / f"{UNIT_START}.part"  # others may map the corpus meanwhile
+    with unfinished.open("wb") as file:
+        for part in parts:
+            file.write(part.tobytes())
+    unfinished.replace(folder / UNIT_START)
+    return mapped_corpus(folder)
+
+
 def mapped_corpus(folder: Path) -> TokenCorpus:
     """The corpus that `joined` wrote to a folder."""
     types = [
@@ -226,11 +239,14 @@ def mapped_corpus(folder: Path) -> TokenCorpus:
         np.dtype(np.int64),
         np.dtype(bool),
     ]
-    arrays = [
-        np.memmap(folder / name, dtype, "r") if (folder / name).stat().st_size else np.empty(0, dtype)
-        for name, dtype in zip(_ARRAYS, types, strict=True)
-    ]
-    return TokenCorpus(*arrays)
+    arrays = [_mapped_array(folder / name, dtype) for name, dtype in zip(_ARRAYS, types, strict=True)]
+    has_units = (folder / UNIT_START).is_file()
+    unit_start = _mapped_array(folder / UNIT_START, np.dtype(bool)) if has_units else None
+    return TokenCorpus(*arrays, unit_start=unit_start)
+
+
+def _mapped_array(path: Path, dtype: np.dtype) -> np.ndarray:
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
 
 
 SPACE, MARK, LETTER, ALONE = range(4)  # classes of single characters

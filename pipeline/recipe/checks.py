@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
+from data_prep.tokens.compose import HOW_TO_OFFER
 from pipeline import downstream
 from training import objectives
 from training.config import placement_problems
@@ -27,6 +28,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _network(recipe)
     yield from _objective(recipe)
     yield from _corruption(recipe)
+    yield from _columns(recipe)
     yield from _special_tokens(recipe)
     yield from _train(recipe)
     yield from _names(recipe.downstream)
@@ -137,6 +139,18 @@ def _corruption(recipe: Recipe) -> Iterator[Problem]:
     else:
         why = f"leaves no {' and '.join(missing)}, and {name!r} needs it"
     yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(map(repr, fitting))}"
+
+
+def _columns(recipe: Recipe) -> Iterator[Problem]:
+    """Columns that the corruption needs and composed rows lack."""
+    corruption, compose = recipe.corruption, recipe.compose
+    if compose is None:
+        return
+    for column in corruption.needs.columns:
+        if column not in compose.offers:
+            whose, has = f"corruption.kind {corruption.kind}", ", ".join(compose.offers)
+            advice = HOW_TO_OFFER.get(column, "choose another corruption")
+            yield "compose", f"{whose} needs rows with {column}, and they have {has}; {advice}"
 
 
 def _special_tokens(recipe: Recipe) -> Iterator[Problem]:

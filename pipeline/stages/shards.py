@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ def config(recipe: Recipe) -> dict[str, Any]:
     return {"kind": recipe.data.kind, "settings": kind_of(recipe.data.kind).shards_settings(recipe)}
 
 
+def files(recipe: Recipe) -> Mapping[str, Path]:
+    """The user's files that the stage reads, by the digests that stand for them in its config."""
+    return kind_of(recipe.data.kind).files(recipe)
+
+
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     kind, corpus = kind_of(config["kind"]), inputs["corpus"]
     preprocessor = inputs["preprocessor"].path if "preprocessor" in inputs else None
     made_of = Inputs(corpus.path, corpus.summary, preprocessor)
     workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
-    use = Use(context.work, context.downloads, context.progress, workers)
+    use = Use(context.work, context.downloads, context.progress, workers, context.files)
     summary = kind.write_shards(config["settings"], made_of, out_dir, use)
     summary["sources"] = corpus.summary["sources"]
     context.progress("counting")

@@ -162,7 +162,8 @@ def uncorrupted(rows: Rows, corruption: Corruption) -> Rows:
     columns = {name: value for name, value in rows.items() if name not in corruption.writes}
     missing = [name for name in corruption.config.needs.columns if name not in rows]
     if isinstance(column, Ragged):
-        columns |= {name: Ragged(np.ones(len(column.values), np.uint8), column.offsets) for name in missing}
+        numbers = np.arange(1, len(column.values) + 1)  # in `unit` all different, in `word_start` none is 0
+        columns |= {name: Ragged(numbers, column.offsets) for name in missing}
     return {**columns, "input": column}
 
 

@@ -51,19 +51,28 @@ def same(a: Rows, b: Rows) -> bool:
 
 @st.composite
 def batches(draw) -> Rows:
-    """Rows of 0 … 30 tokens: text, every special and padding, words of any length."""
+    """Rows of 0 … 30 tokens: text, every special and padding, words and phrases of any length."""
     token = st.sampled_from([PAD, UNK, CLS, SEP, MASK, 500, *range(5, 105)])
     tokens = draw(st.lists(st.lists(token, max_size=30), min_size=1, max_size=6))
-    starts = [draw(st.lists(st.integers(0, 1), min_size=len(row), max_size=len(row))) for row in tokens]
-    return rows_of(tokens, starts)
+    starts, phrases = (
+        [draw(st.lists(st.integers(0, 1), min_size=len(row), max_size=len(row))) for row in tokens] for _ in range(2)
+    )
+    return rows_of(tokens, starts, unit=[np.cumsum(row) for row in phrases])
 
 
 CONFIGS = st.builds(
     masking,
-    unit=st.sampled_from(["token", "word"]),
+    unit=st.sampled_from(["token", "word", "phrase"]),
     rate=st.floats(0.01, 1),
     max_predictions=st.integers(1, 25),
 )
+
+
+def unit_starts(rows: Rows, number: int, unit: str) -> list[bool]:
+    """Which tokens of a row begin a word or a phrase."""
+    if unit != "phrase":
+        return (rows["word_start"].row(number) != 0).tolist()
+    return (np.diff(rows["unit"].row(number).astype(int), prepend=-1) != 0).tolist()
 
 
 def reference(row: np.ndarray, starts: np.ndarray, config: MaskingConfig, draws: Draws, number: int):
@@ -100,7 +109,7 @@ def test_it_is_the_definition(rows, config):
     draws = drawn(num_rows(rows))
     corrupted = corrupt(rows, config, SPECIALS, draws)
     for number in range(num_rows(rows)):
-        clean, starts = rows["input"].row(number), rows["word_start"].row(number)
+        clean, starts = rows["input"].row(number), unit_starts(rows, number, config.unit)
         positions, seen = reference(clean, starts, config, draws, number)
         assert corrupted["target_positions"].row(number).tolist() == positions
         assert corrupted["target_ids"].row(number).tolist() == clean[positions].tolist()
@@ -141,9 +150,9 @@ def test_splitting_reordering_and_joining_change_nothing(rows, config, data):
     assert same(joined, whole)
 
 
-@pytest.mark.parametrize("unit", ["token", "word"])
+@pytest.mark.parametrize("unit", ["token", "word", "phrase"])
 def test_chunks_change_nothing(monkeypatch, unit):
-    rows, draws = text(50, 30), drawn(50)
+    rows, draws = text(50, 30) | {"unit": Ragged.from_rows([np.arange(30) // 3] * 50)}, drawn(50)
     whole = corrupt(rows, masking(unit=unit), SPECIALS, draws)
     monkeypatch.setattr(module, "CHUNK", 70)
     assert same(corrupt(rows, masking(unit=unit), SPECIALS, draws), whole)
@@ -247,12 +256,12 @@ def test_epochs_and_seeds_choose_anew():
 
 
 @settings(deadline=None)
-@given(batches(), CONFIGS)
-def test_words_stay_together(rows, config):
-    config = config.model_copy(update={"unit": "word"})
+@given(batches(), CONFIGS, st.sampled_from(["word", "phrase"]))
+def test_units_stay_together(rows, config, unit):
+    config = config.model_copy(update={"unit": unit})
     corrupted = corrupt(rows, config, SPECIALS, drawn(num_rows(rows)))
     for number in range(num_rows(rows)):
-        row, starts = rows["input"].row(number), rows["word_start"].row(number)
+        row, starts = rows["input"].row(number), unit_starts(rows, number, unit)
         chosen = set(corrupted["target_positions"].row(number).tolist())
         for position in range(1, len(row)):
             both_text = row[position] not in SPECIALS.all and row[position - 1] not in SPECIALS.all
@@ -278,6 +287,20 @@ def test_words_of_one_piece_are_tokens():
     rows = text(50, 64, inside=0)
     by_word = corrupt(rows, masking(unit="word"), SPECIALS, drawn(50))
     assert same(by_word, corrupt(rows, masking(), SPECIALS, drawn(50)))
+
+
+def test_phrases_of_one_word_are_words():
+    rows = text(50, 64)
+    rows["unit"] = Ragged.from_rows([np.cumsum(row) for row in np.split(rows["word_start"].values, 50)])
+    by_phrase = corrupt(rows, masking(unit="phrase"), SPECIALS, drawn(50))
+    assert same(by_phrase, corrupt(rows, masking(unit="word"), SPECIALS, drawn(50)))
+
+
+def test_a_phrase_does_not_reach_over_the_border_of_sequences():
+    """Each sequence numbers its units anew."""
+    rows = rows_of([[10, 11]] * 50, sequence=[[0, 1]] * 50, unit=[[0, 0]] * 50)
+    corrupted = corrupt(rows, masking(unit="phrase"), SPECIALS, drawn(50))
+    assert (corrupted["target_positions"].values.reshape(50, 2) == [0, 1]).all()
 
 
 def test_the_fate_is_drawn_per_piece():
@@ -331,6 +354,8 @@ def test_misuse_is_refused():
         corrupt(rows, masking(), SPECIALS, drawn(3))
     with pytest.raises(UserError, match="word_start"):
         corrupt({"input": rows["input"]}, masking(unit="word"), SPECIALS, drawn(2))
+    with pytest.raises(UserError, match="masking whole phrases needs rows with unit"):
+        corrupt(rows, masking(unit="phrase"), SPECIALS, drawn(2))
 
 
 @pytest.mark.parametrize("wrong", [{"mask": 0.9}, {"rate": 0}, {"max_predictions": 0}, {"unit": "span"}, {"extra": 1}])

@@ -23,7 +23,15 @@ TEXT, ARRAYS, PICTURES, FRAMES = "text", "arrays", "images", "frames"
 
 CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "none": (TEXT, [{}]),
-    "masked-lm": (TEXT, [{}, {"unit": "word", "rate": 0.3}, {"mask": 0.5, "random": 0.5, "keep": 0, "rate": 0.5}]),
+    "masked-lm": (
+        TEXT,
+        [
+            {},
+            {"unit": "word", "rate": 0.3},
+            {"unit": "phrase", "rate": 0.3},
+            {"mask": 0.5, "random": 0.5, "keep": 0, "rate": 0.5},
+        ],
+    ),
     "spans": (TEXT, [{}, {"rate": 0.5, "mean_length": 2}, {"rate": 0.9, "mean_length": 1}]),
     "masked-frames": (FRAMES, [{}, {"zero": 0, "other": 1}, {"rate": 0.4, "run": 3, "zero": 0, "other": 0}]),
     "gaussian": (ARRAYS, [{"level": 0.3}]),
@@ -57,6 +65,7 @@ def example(kind: str, count: int = 7, length: int | None = None, seed: int = 0)
     return {
         "input": Ragged.from_rows(texts, np.uint16),
         "word_start": Ragged.from_rows(starts, np.uint8),
+        "unit": Ragged.from_rows([np.arange(size) // 2 for size in lengths]),
         "segment": Ragged.from_rows([np.zeros(size, np.uint8) for size in lengths]),
         "label": np.arange(count),
     }

@@ -341,6 +341,13 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
             ["compose.kind=packed", "compose.frame=eos"],
             "tokenizer.roles: compose.frame eos needs eos, and there are pad, unk, cls, sep, mask; add it",
         ),
+        (
+            ["corruption.unit=phrase"],
+            "compose: corruption.kind masked-lm needs rows with unit, and they have input, word_start, document, "
+            "segment, label; add unit to compose.columns, and set compose.lexicon to a text file with one phrase",
+        ),
+        (["compose.columns=[unit]"], "compose: the column unit needs a lexicon: set it to a text file"),
+        (["compose.lexicon=phrases.txt"], "compose: 'lexicon' belongs to the column unit: add unit to columns"),
         (["placement.offload_optimizer=cpu"], "placement.offload_optimizer: needs placement.zero 2 or 3, found null"),
         (
             ["placement.offload_parameters=cpu", "placement.zero=2"],
@@ -410,13 +417,17 @@ def test_placement_and_names_are_not_science(mine):
 def test_every_key_has_a_description():
     """Of the sections that are defined beside recipes; others document theirs where they live."""
 
+    from data_prep.corruptions.masking import MaskingConfig
     from data_prep.text.kind import TextData as DataConfig
+    from data_prep.tokens.compose import ComposeConfig
     from pipeline.downstream import JOBS, module_of
     from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 
     for model in (
         Recipe,
         DataConfig,
+        ComposeConfig,
+        MaskingConfig,
         *{module_of(task).Config for task in JOBS},
         NetworkConfig,
         ObjectiveConfig,
