@@ -105,6 +105,9 @@ class Kind:
     fits: ClassVar[str | None] = None
     """What is fitted on training rows before shards are written, if anything: tokenizer, transform …"""
 
+    how_to_offer: ClassVar[Mapping[str, str]] = {}
+    """What to set for rows to have a column that not all have."""
+
     def problems(self, recipe: Sections) -> Iterator[Problem]:
         """Conflicts between the recipe's sections that this kind checks."""
         yield from ()

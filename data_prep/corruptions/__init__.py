@@ -54,6 +54,11 @@ def config_of(values: Mapping[str, Any]) -> CorruptionConfig:
     return _adapter().validate_python(values)
 
 
+def written() -> set[str]:
+    """The columns that any corruption writes."""
+    return {column for module in CORRUPTIONS.values() for column in import_module(module).Config.writes}
+
+
 def fitting(targets: Collection[str], items: str, columns: Collection[str] = ()) -> list[str]:
     """The kinds that accept `items` ("ids" or "values") as x, have one of `targets` as x″ and write all `columns`."""
     configs = {kind: import_module(module).Config for kind, module in CORRUPTIONS.items()}
@@ -69,4 +74,4 @@ def build(config: CorruptionConfig, specials: Specials | None = None) -> Corrupt
     return import_module(CORRUPTIONS[config.kind]).build(config, specials)
 
 
-__all__ = ["CORRUPTIONS", "Corruption", "CorruptionConfig", "build", "config_of", "config_union", "fitting"]
+__all__ = ["CORRUPTIONS", "Corruption", "CorruptionConfig", "build", "config_of", "config_union", "fitting", "written"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -26,8 +26,6 @@ PLACE, HOW, OTHER = range(3)  # draws
 
 class MaskedFramesConfig(CorruptionConfig):
     """Which frames are hidden, and how."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: Literal["masked-frames"]
     """Masked frames, as in Mockingjay."""

@@ -19,7 +19,7 @@ import math
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -31,8 +31,6 @@ CHUNK = 1 << 18  # values to process at a time: their 64-bit draws fit the CPU c
 
 class NoiseConfig(CorruptionConfig):
     """Kind and level of noise."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: Literal["gaussian", "masking", "salt-and-pepper"]
     """Kind of noise."""

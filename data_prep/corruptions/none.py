@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -14,8 +13,6 @@ from data_prep.shards.rows import Ragged, Rows, Specials
 
 class NoneConfig(CorruptionConfig):
     """No settings: nothing is changed."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: Literal["none"]
     """No corruption."""

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
 from data_prep.rng import Draws
@@ -27,8 +27,6 @@ NOISE, TEXT = range(2)  # draws
 
 class SpansConfig(CorruptionConfig):
     """The share of tokens to remove, and the length of spans."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: Literal["spans"]
     """Span corruption, as in T5."""

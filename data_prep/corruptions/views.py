@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Piece, Targets
 from data_prep.rng import Draws
@@ -43,8 +43,6 @@ Range = tuple[float, float]
 
 class ViewsConfig(CorruptionConfig):
     """How two views of an image differ. The defaults are those of the paper for ImageNet."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: Literal["views"]
     """Two views of every image."""

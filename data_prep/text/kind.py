@@ -26,6 +26,7 @@ from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read
 from data_prep.text.write import write, write_rejects
 from data_prep.tokens import lexicon
+from data_prep.tokens.compose import HOW_TO_OFFER
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from data_prep.views import Example, Selection
 
@@ -52,6 +53,7 @@ class TextKind(Kind):
     place = "line"
     mixes = True
     fits = "tokenizer"
+    how_to_offer = HOW_TO_OFFER
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:
         longer = recipe.train.longer

@@ -97,12 +97,6 @@ class ComposeConfig(BaseModel):
         return self.pack or self.kind == "stream"
 
     @property
-    def offers(self) -> tuple[str, ...]:
-        """Columns of the rows."""
-        of_pairs = ("segment", "label") if self.kind in ("nsp", "sop") else ()
-        return ("input", "word_start", "document", *of_pairs, *(("sequence",) if self.joins else ()), *self.columns)
-
-    @property
     def needs(self) -> tuple[str, ...]:
         """Roles of special tokens that a tokenizer must have."""
         return tuple(role for role in (self.front, self.back) if role)

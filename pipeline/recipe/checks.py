@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
-from data_prep.tokens.compose import HOW_TO_OFFER
 from pipeline import downstream
 from training import objectives
 from training.config import placement_problems
@@ -119,38 +118,38 @@ def _corruption(recipe: Recipe) -> Iterator[Problem]:
     """A corruption whose targets or columns the objective cannot learn from, or that does not apply to the data."""
     name, corruption, kind = recipe.objective.name, recipe.corruption, kind_of(recipe.data.kind)
     entry = objectives.entry_of(name)
-    lacks_section = any(required and getattr(recipe, name) is None for name, required in kind.sections.items())
-    if lacks_section or recipe.data.kind not in entry.kinds:
+    if recipe.data.kind not in entry.kinds:
         return  # reported already
     targets, items = entry.targets, "ids" if "tokenizer" in kind.sections else "values"
-    columns = kind.columns(recipe)
-    missing = [column for column in entry.columns if column not in columns]
-    fitting = corruptions.fitting(targets, items, missing)
+    wanted = [column for column in entry.columns if column in corruptions.written()]
+    fitting = corruptions.fitting(targets, items, wanted)
     if corruption.kind in fitting:
-        return
-    if not fitting:
-        text = f"{name!r} needs columns {', '.join(entry.columns)}, and rows have {', '.join(columns)}"
-        yield "objective.name", text
         return
     if corruption.targets not in targets:
         why = f"gives {corruption.targets} targets, and {name!r} learns from {' or '.join(targets)} ones"
     elif corruption.items not in ("any", items):
         why = f"changes {corruption.items}, and {recipe.data.kind} data have none"
     else:
-        why = f"leaves no {' and '.join(missing)}, and {name!r} needs it"
+        why = f"leaves no {' and '.join(wanted)}, and {name!r} needs it"
     yield "corruption.kind", f"{corruption.kind!r} {why}; choose {', '.join(map(repr, fitting))}"
 
 
 def _columns(recipe: Recipe) -> Iterator[Problem]:
-    """Columns that the corruption needs and composed rows lack."""
-    corruption, compose = recipe.corruption, recipe.compose
-    if compose is None:
-        return
-    for column in corruption.needs.columns:
-        if column not in compose.offers:
-            whose, has = f"corruption.kind {corruption.kind}", ", ".join(compose.offers)
-            advice = HOW_TO_OFFER.get(column, "choose another corruption")
-            yield "compose", f"{whose} needs rows with {column}, and they have {has}; {advice}"
+    """Columns that corruption or objective need and rows lack before they are corrupted."""
+    kind = kind_of(recipe.data.kind)
+    if any(required and getattr(recipe, name) is None for name, required in kind.sections.items()):
+        return  # reported already
+    columns, corruption, objective = kind.columns(recipe), recipe.corruption, recipe.objective.name
+    of_objective = [name for name in objectives.entry_of(objective).columns if name not in corruptions.written()]
+    needed = (
+        ("corruption.kind", corruption.kind, corruption.needs.columns),
+        ("objective.name", objective, of_objective),
+    )
+    for path, name, names in needed:
+        for column in names:
+            if column not in columns:
+                advice = kind.how_to_offer.get(column, "choose another")
+                yield path, f"{name!r} needs rows with {column}, and they have {', '.join(columns)}; {advice}"
 
 
 def _special_tokens(recipe: Recipe) -> Iterator[Problem]:

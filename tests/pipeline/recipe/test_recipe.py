@@ -343,7 +343,7 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
         ),
         (
             ["corruption.unit=phrase"],
-            "compose: corruption.kind masked-lm needs rows with unit, and they have input, word_start, document, "
+            "corruption.kind: 'masked-lm' needs rows with unit, and they have input, word_start, document, "
             "segment, label; add unit to compose.columns, and set compose.lexicon to a text file with one phrase",
         ),
         (["compose.columns=[unit]"], "compose: the column unit needs a lexicon: set it to a text file"),
@@ -522,7 +522,7 @@ def test_an_objective_of_tables_and_pictures_is_refused_for_text(name: str) -> N
             "gpt",
             "gpt",
             ("sentence",),
-            "objective.name: 'gpt' needs columns sentence, and rows have input, word_start, document, sequence",
+            "objective.name: 'gpt' needs rows with sentence, and they have input, word_start, document, sequence; add ",
         ),
         ("bert", "masked-lm", ("segment", "label"), None),
     ],
