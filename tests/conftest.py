@@ -22,9 +22,9 @@ if hasattr(os, "sched_getaffinity"):
     _cores = os.sched_getaffinity(0)
     os.sched_getaffinity = lambda pid: {min(_cores)}  # type: ignore[assignment]
 
-# `make test` tries the same examples every time; `make test-all` looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("searching")
+# `make test` tries the same examples every time; `make test-all` looks for new ones. None is timed: machines are busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("searching", deadline=None)
 settings.load_profile("repeatable")
 
 
