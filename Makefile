@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+unexport PYTHONDONTWRITEBYTECODE  # or every process compiles every file anew
+
 .PHONY: quickstart test test-all lint ui bench clean
 
 quickstart: $(STAMP)

@@ -73,6 +73,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def seed_torch(seed: int) -> None:
+    """Seed the generators of the CPU and of CUDA devices in use, as `torch.manual_seed` does.
+
+    Before CUDA is used, that function notes each call with its stack, for later: milliseconds and memory in every step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
 def set_up_cpu(threads: int | None, workers: int = 1) -> None:
     """Divide this machine's cores among its `workers`, or use `threads`, and keep freed memory for the next step.
 

@@ -15,7 +15,7 @@ import torch
 
 from data_prep.rng import Draws, key
 from training.data import BatchSplit, Stream
-from training.distributed import Worker
+from training.distributed import Worker, seed_torch
 from training.monitor.names import HELD_OUT_LOSS, VALIDATION
 from training.monitor.watchdog import Watchdog
 from training.objective import Batch, Loss, Networks, Objective, WholeBatchTurn
@@ -83,7 +83,7 @@ class Evaluation:
         batches, counts = [], []
         for part, samples in enumerate(self.split.samples(number)):
             self.watchdog.at("evaluating")
-            torch.manual_seed(key(self.seed, f"evaluation {number}", f"rank {self.worker.rank} part {part}") >> 1)
+            seed_torch(key(self.seed, f"evaluation {number}", f"rank {self.worker.rank} part {part}") >> 1)
             counted = samples[samples < self.num_rows]
             # Under ZeRO-3 workers need each other in every pass: who has no row takes one that does not count.
             read = counted if len(counted) else np.zeros(1, np.int64)

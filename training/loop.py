@@ -29,7 +29,7 @@ from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
 from training.data import BatchSplit, Samples, Stream, ahead, micro_batches
-from training.distributed import Worker
+from training.distributed import Worker, seed_torch
 from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
@@ -151,7 +151,7 @@ class Training:
         with self.watchdog:
             for step, batches, draws, work in self._batches(position.step):
                 phase = self.phase_at(step)
-                torch.manual_seed(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)
+                seed_torch(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)
                 self.objective.before_step(step, self.config.steps)
                 batches = self._prepared(batches, draws)
                 updates = [self._take_turn(turn, batches, step) for turn in self.objective.turns(phase, step)]
@@ -300,7 +300,7 @@ class Training:
         differentiable = [name for name, value in leaves.items() if value.is_floating_point()]
         for name in differentiable:
             leaves[name].requires_grad_()
-        torch.manual_seed(key(self.seed, f"step {step}", "whole") >> 1)
+        seed_torch(key(self.seed, f"step {step}", "whole") >> 1)
         loss = turn.loss(leaves)
         paid: Tensor = sum(loss.sums[name] for name in sorted(loss.sums))  # type: ignore[assignment]
         gradient_list = torch.autograd.grad(paid, [leaves[name] for name in differentiable], allow_unused=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -270,13 +271,11 @@ def save(export: Path, folder: Path, model: Any = None) -> None:
         pip_requirements=requirements(),
         mlflow_model=model,
     )
-    for cache in folder.rglob("__pycache__"):
-        for file in cache.iterdir():
-            file.unlink()
-        cache.rmdir()
     answer = load_model(str(folder)).predict(EXAMPLE)
     if len(answer) != len(EXAMPLE) or not all(math.isfinite(value) for vector in answer for value in vector):
         raise ValueError(f"{export} does not serve: its example gives no finite embedding per text")
+    for cache in list(folder.rglob("__pycache__")):  # of the code that was just read
+        shutil.rmtree(cache)
 
 
 def requirements() -> list[str]:

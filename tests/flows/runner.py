@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
@@ -52,9 +53,16 @@ class Runner:
 
     def states(self) -> list[str]:
         """Of all runs, as Prefect has them."""
+        return [run["state"]["type"] for run in self._in_prefect("flow_runs")]
+
+    def stages(self) -> set[tuple[str, str]]:
+        """(name, state's name) of the stages of all runs, as Prefect has them."""
+        return {(task["name"], task["state"]["name"]) for task in self._in_prefect("task_runs")}
+
+    def _in_prefect(self, what: str) -> list[dict[str, Any]]:
         asked = json.dumps({"flow_runs": {"name": {"any_": [self.recipe]}}}).encode()
-        request = urllib.request.Request(f"{self.server}/flow_runs/filter", asked, {"Content-Type": "application/json"})
-        return [run["state"]["type"] for run in json.load(urllib.request.urlopen(request, timeout=30))]
+        request = urllib.request.Request(f"{self.server}/{what}/filter", asked, {"Content-Type": "application/json"})
+        return json.load(urllib.request.urlopen(request, timeout=30))
 
     def has_nothing_but(self, artifacts: int) -> None:
         """So many artifacts, all whole: nothing of other attempts, of their work, or of files half-written."""

@@ -7,11 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows import cli
 from tests.pipeline import tiny
 
 SESAME = [sys.executable, "-m", "flows.cli"]
@@ -139,26 +141,36 @@ def test_mlflow_has_the_run(home: Path, first: dict[str, Any]) -> None:
     assert "summary.json" in kept
 
 
-def test_prefect_shows_what_was_reused(home: Path, recipe: Path, first: dict[str, Any]) -> None:
-    done = sesame(home, "run", str(recipe), "--set", "downstream.0.steps=11", "--json")
-    changed = json.loads(done.stdout)
-    assert [name for name, stage in changed["stages"].items() if not stage["reused"]] == ["verbs", "report"]
-    import sqlite3
-
-    with sqlite3.connect(home / "home" / "prefect" / "prefect.db") as database:
-        states = database.execute("select name, state_name from task_run").fetchall()
-    assert ("shards", "Reused") in states
-    assert ("verbs", "Made") in states
+Here = Callable[..., tuple[int, str, str]]
 
 
-def test_runs_report_inspect_verify_gc(home: Path, first: dict[str, Any]) -> None:
-    assert first["run_id"] in sesame(home, "runs").stdout
-    shown = " ".join(sesame(home, "report", first["run_id"]).stdout.split())
-    assert "learning rates chosen on validation rows" in shown
-    shown = sesame(home, "inspect", first["stages"]["shards"]["artifact"], "-n", "2").stdout
-    assert "x′" in shown and "x″" in shown
-    assert "all as committed" in sesame(home, "verify", first["stages"]["shards"]["artifact"]).stdout
-    assert "freed" in sesame(home, "gc").stdout
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """The command line in the process of the test: (exit code, standard output, standard error)."""
+    monkeypatch.setenv("SESAME_HOME", str(home / "home"))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.chdir(home)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["sesame", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def test_runs_report_inspect_verify_gc(here: Here, first: dict[str, Any]) -> None:
+    shards = first["stages"]["shards"]["artifact"]
+    for arguments, words in [
+        (("runs",), [first["run_id"]]),
+        (("report", first["run_id"]), ["learning rates chosen on validation rows"]),
+        (("inspect", shards, "-n", "2"), ["x′", "x″"]),
+        (("verify", shards), ["all as committed"]),
+        (("gc",), ["freed"]),
+    ]:
+        code, shown, _ = here(*arguments)
+        assert code == 0 and all(word in " ".join(shown.split()) for word in words), arguments
 
 
 def test_a_flipped_byte_is_named(home: Path, recipe: Path, first: dict[str, Any]) -> None:
@@ -173,7 +185,7 @@ def test_a_flipped_byte_is_named(home: Path, recipe: Path, first: dict[str, Any]
     path.write_bytes(data)
 
 
-def test_mistakes_get_one_sentence_and_exit_code_2(home: Path, recipe: Path) -> None:
+def test_mistakes_get_one_sentence_and_exit_code_2(here: Here, recipe: Path) -> None:
     for arguments, words in [
         (("run", "quickstrat"), "did you mean quickstart"),
         (("run", str(recipe), "--set", "train.learning_rate=1"), "did you mean train.lr"),
@@ -181,6 +193,5 @@ def test_mistakes_get_one_sentence_and_exit_code_2(home: Path, recipe: Path) -> 
         (("resume", "nothing-like-it"), "sesame runs"),
         (("run", str(recipe), "--set", "placement.offload_parameters=cpu"), "zero"),
     ]:
-        failed = sesame(home, *arguments, check=False)
-        assert failed.returncode == 2, (arguments, failed.stderr)
-        assert failed.stderr.count("\n") == 1 and words in failed.stderr, (arguments, failed.stderr)
+        code, _, message = here(*arguments)
+        assert code == 2 and message.count("\n") == 1 and words in message, (arguments, message)

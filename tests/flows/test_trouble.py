@@ -200,6 +200,14 @@ def proxy(server: str) -> Iterator[Proxy]:
     proxy.take_down()
 
 
+def test_prefect_shows_what_was_made_and_what_was_reused(runner: Runner) -> None:
+    runner.run()
+    assert runner.stages() == {("ingest", "Made"), ("pretrain", "Made")}
+    record = runner.run(settings=("seed=1",))
+    assert [stage.reused for stage in record.stages.values()] == [True, False]
+    assert ("ingest", "Reused") in runner.stages() and ("pretrain", "Reused") not in runner.stages()
+
+
 def test_without_prefect_nothing_begins(runner: Runner, proxy: Proxy) -> None:
     proxy.take_down()
     with pytest.raises(UserError, match=r"went away; start it again, or unset PREFECT_API_URL, and run this again\."):

@@ -87,10 +87,17 @@ def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
     return artifacts
 
 
-def rerun(artifacts: dict[str, Artifact], name: str, out_dir: Path) -> dict[str, Any]:
-    """The summary of a job that is carried out again, on what it read before."""
+def same_twice(artifacts: dict[str, Artifact], name: str, folder: Path, steps: int = 20) -> bool:
+    """Whether a job that trains for a few steps only comes to the same summary when it is carried out twice."""
+    train = {**artifacts[name].config["train"], "steps": steps}
+    first, second = (rerun(artifacts, name, folder / number, train=train) for number in ("first", "second"))
+    return first == second
+
+
+def rerun(artifacts: dict[str, Artifact], name: str, out_dir: Path, **settings: Any) -> dict[str, Any]:
+    """The summary of a job that is carried out again, on what it read before, with settings of its own."""
     out_dir.mkdir()
     roles = {"corpus": "ingest", "preprocessor": "transform", "shards": "shards", "pretrained": "pretrain"}
     inputs = {role: artifacts[source] for role, source in roles.items() if source in artifacts}
     context = Context(downloads=out_dir, placement=PlacementConfig(threads=1).model_dump(mode="json"))
-    return JOB.run(artifacts[name].config, inputs, out_dir, context)
+    return JOB.run({**artifacts[name].config, **settings}, inputs, out_dir, context)

@@ -15,8 +15,6 @@ from training.config import PlacementConfig
 from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 
-pytestmark = pytest.mark.alone
-
 STAGES = (None, 0, 1, 2, 3)
 STEPS, HALF = 8, 4
 Change = tuple[int, int | None, int | None]  # workers before, stage before, stage now

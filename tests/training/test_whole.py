@@ -15,8 +15,6 @@ from tests.training.tiny_players import Contrastive, info_nce
 from training.config import PlacementConfig
 from training.distributed import Worker
 
-pytestmark = pytest.mark.alone
-
 STEPS = 4
 
 

@@ -28,6 +28,7 @@ from data_prep.shards.rows import Ragged, Specials, offsets_of, ragged
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.tokenizers import specials as specials_of
+from training.distributed import seed_torch
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import KeepPositions, accepted
 
@@ -106,7 +107,7 @@ class PseudoLikelihood:
                 model = open_pretrained(folder, "AutoModelForMaskedLM", config=config, dtype=torch.float32)
             else:
                 with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(random)
+                    seed_torch(random)
                     model = AutoModelForMaskedLM.from_config(config)
         except (UserError, ValueError) as error:
             reason = str(error).partition("\n")[0]

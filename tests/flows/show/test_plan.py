@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
     assert "to do: never made" in text
     assert "parameters" in text and "2 workers, ZeRO-2" in text
     assert "a worker  process" in text and "timed just now on these cores" in text
-    assert "time     10" in text and " min, " in text  # 1,200 steps of half a second, and some evaluations
+    assert re.search(r"time     \d+(\.\d)? min, ", text)
     assert "timed before on these cores" in shown("quickstart")
 
 

@@ -17,8 +17,6 @@ from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 from training.engines import offload
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.mark.parametrize(
     ("placement", "problem"),

@@ -11,8 +11,6 @@ from tests.training.group import in_group
 from training.config import PlacementConfig
 from training.distributed import Worker
 
-pytestmark = pytest.mark.alone
-
 STAGES = (0, 1, 2, 3)
 
 
