@@ -16,7 +16,7 @@ from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 
 STAGES = (None, 0, 1, 2, 3)
-STEPS, HALF = 8, 4
+STEPS, HALF = 4, 2
 Change = tuple[int, int | None, int | None]  # workers before, stage before, stage now
 
 
