@@ -14,6 +14,7 @@ this module does not import MLflow, and nothing here waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import json
@@ -281,24 +282,23 @@ def metric_name(name: str) -> str:
 def follow(path: Path, callback: Callable[[dict[str, Any]], None], stop: threading.Event, every: float = 0.2) -> None:
     """Call `callback` with each record of a growing file of JSON lines, from its start, until `stop` is set.
 
-    The file may be created later. Lines present when `stop` is set are still read; incomplete ones are not.
+    The file may be created later, and removed to begin anew. Lines present when `stop` is set are still read; incomplete ones are not.
     A step may come again (a run that went on from a checkpoint): the last record of a step is the one that counts.
     """
     position = 0
     while True:
         last = stop.is_set()
-        if path.exists():
-            with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size < position:  # restarted
-                    position = 0
-                file.seek(position)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    position += len(line)
-                    record = _record(line)
-                    if record is not None:
-                        callback(record)
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < position:  # restarted
+                position = 0
+            file.seek(position)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                position += len(line)
+                record = _record(line)
+                if record is not None:
+                    callback(record)
         if last:
             return
         stop.wait(every)

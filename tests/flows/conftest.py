@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -15,21 +17,29 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API of a Prefect that is gone when the tests are over."""
+    """The API of a Prefect that all test processes share, and that is gone when their tests are over."""
     from flows.machine import prefect_server
     from tests.flows.machine.test_prefect_server import gone
 
-    folder = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch, (folder / "users.lock").open("ab") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect"
+    with pytest.MonkeyPatch.context() as patch:
+        users: list[IO[bytes]] = []
         patch.setenv("PREFECT_HOME", str(folder))
-        url = f"http://127.0.0.1:{prefect_server._start(folder)}/api"
+        patch.delenv("PREFECT_API_URL", raising=False)
+        patch.setattr(prefect_server, "_held", users)
+        patch.setattr(prefect_server, "_keep_alive", lambda folder: None)
+        prefect_server.begin(folder)
+        url = os.environ.pop("PREFECT_API_URL")
         patch.setenv("PREFECT_API_URL", url)
-        patch.setattr(prefect_server, "ANSWER_SECONDS", prefect_server.START_SECONDS)
         prefect_server.wait(folder)
         patch.undo()
         yield url
-    assert gone(folder)
+    users[0].close()
+    with (folder / "users.lock").open("ab") as last, contextlib.suppress(BlockingIOError):
+        fcntl.flock(last, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else uses it
+        last.close()
+        assert gone(folder)
 
 
 @pytest.fixture

@@ -81,7 +81,6 @@ def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float]
     )
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("zero", [2, 3])
 def test_two_workers_resume_bit_equal(tmp_path: Path, zero: int) -> None:
     uninterrupted, resumed = in_group(2, _resume_on_two, tmp_path, zero)[0]

@@ -232,6 +232,10 @@ def test_follow_reads_what_is_there_and_what_comes(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('p": 3, "loss": NaN}\n')
     _wait_for(seen, [1, 2, 3])
+    for _ in range(200):  # gone for a moment, as when training begins anew
+        path.unlink()
+        path.write_text("")
+    assert thread.is_alive()
     path.write_text('{"step": 7}\n')
     _wait_for(seen, [1, 2, 3, 7])
     with path.open("a") as file:

@@ -23,8 +23,6 @@ from training.loop import Training
 from training.monitor.metrics import WARM_UP, Monitor, Workload
 from training.objective import Batch, Loss, Networks
 
-pytestmark = pytest.mark.alone
-
 TIMES = (
     "workers/tokens_per_second",
     "progress/seconds_left",
@@ -297,6 +295,7 @@ def _slow(worker: Worker, zero: int | None) -> list[dict[str, Any]]:
     return [record for record in records if "progress/tokens_seen" in record]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("zero", [None, 2])
 def test_the_slowest_worker_is_named(zero: int | None) -> None:
     for record in in_group(3, _slow, zero)[0]:

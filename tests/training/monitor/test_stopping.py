@@ -19,8 +19,6 @@ from training.engines import checkpoint
 from training.monitor import stopping
 from training.monitor.stopping import StopRequest, ask, listening
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def again() -> Iterator[list[int]]:
