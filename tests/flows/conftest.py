@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from tests.folders import shared
+
 if TYPE_CHECKING:
     from tests.flows.runner import Runner
 
@@ -21,8 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from flows.machine import prefect_server
     from tests.flows.machine.test_prefect_server import gone
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect"
+    folder = shared(tmp_path_factory) / "prefect"
     with pytest.MonkeyPatch.context() as patch:
         users: list[IO[bytes]] = []
         patch.setenv("PREFECT_HOME", str(folder))

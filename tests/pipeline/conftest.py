@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from pipeline.tracking import sender, tracking
 from pipeline.tracking.mlflow_server import Server, default_uri
+from tests.folders import shared
 from tests.pipeline.tracked import Unsteady, start
 
 ONE_FLOW = """
@@ -28,11 +31,21 @@ sys.exit(unsent)
 
 @pytest.fixture(scope="session")
 def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]]]:
-    """A fresh home (a space in its name) on which three processes track at once; how these ended, what they said."""
-    home = tmp_path_factory.mktemp("a home")
-    processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(3)]
-    outputs = ["".join(process.communicate()) for process in processes]
-    return home, [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
+    """A fresh home (a space in its name) on which three processes track at once; how these ended, what they said.
+
+    All test processes share it.
+    """
+    home = shared(tmp_path_factory) / "a home"
+    ends = home.with_suffix(".json")
+    with home.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ends.exists():
+            home.mkdir()
+            processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(3)]
+            outputs = ["".join(process.communicate()) for process in processes]
+            codes = [process.returncode for process in processes]
+            ends.write_text(json.dumps(list(zip(codes, outputs, strict=True))))
+    return home, [(code, text) for code, text in json.loads(ends.read_text())]
 
 
 @pytest.fixture(scope="session")

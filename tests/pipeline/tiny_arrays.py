@@ -88,9 +88,11 @@ def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
 
 
 def same_twice(artifacts: dict[str, Artifact], name: str, folder: Path, steps: int = 20) -> bool:
-    """Whether a job that trains for a few steps only comes to the same summary when it is carried out twice."""
-    train = {**artifacts[name].config["train"], "steps": steps}
-    first, second = (rerun(artifacts, name, folder / number, train=train) for number in ("first", "second"))
+    """Whether a job that trains one seed for a few steps only comes to the same summary when it is done twice."""
+    config = artifacts[name].config
+    train = {**config["train"], "steps": steps}
+    job = {**config["job"], **({"seeds": 1} if "seeds" in config["job"] else {})}
+    first, second = (rerun(artifacts, name, folder / number, train=train, job=job) for number in ("first", "second"))
     return first == second
 
 

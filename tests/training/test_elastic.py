@@ -15,7 +15,9 @@ from training.config import PlacementConfig
 from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 
-STAGES = (None, 0, 1, 2, 3)
+Stages = tuple[int | None, ...]
+USUAL: Stages = (None, 2, 3)
+ALL: Stages = (None, 0, 1, 2, 3)
 STEPS, HALF = 4, 2
 Change = tuple[int, int | None, int | None]  # workers before, stage before, stage now
 
@@ -39,12 +41,11 @@ def _run(worker: Worker, folder: Path, zero: int | None, **options: Any) -> dict
     }
 
 
-def _runs(worker: Worker, root: Path, uninterrupted: bool, changes: list[Change]) -> dict[Any, Any]:
-    """Uninterrupted runs at every stage, and runs that go on from the middle of others."""
+def _runs(worker: Worker, root: Path, uninterrupted: Stages, changes: list[Change]) -> dict[Any, Any]:
+    """Uninterrupted runs at these stages, and runs that go on from the middle of others."""
     results: dict[Any, Any] = {}
-    if uninterrupted:
-        for zero in STAGES:
-            results[zero] = _run(worker, root / f"{worker.world}-{zero}", zero)
+    for zero in uninterrupted:
+        results[zero] = _run(worker, root / f"{worker.world}-{zero}", zero)
     for change in changes:
         world, before, now = change
         folder = root / f"{world}-{before}-to-{worker.world}-{now}"
@@ -57,43 +58,48 @@ def _runs(worker: Worker, root: Path, uninterrupted: bool, changes: list[Change]
     return results
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[Any, Any]]:
-    """By number of workers: what `_runs` found. Those of 2 workers come in two launches."""
+@pytest.fixture(scope="module", params=[pytest.param(USUAL, id="usual"), pytest.param(ALL, marks=pytest.mark.slow)])
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[int, Any]]:
+    """The stages, and by number of workers what `_runs` found. Those of 2 workers come in two launches."""
+    stages: Stages = request.param
     root = tmp_path_factory.mktemp("elastic")
-    same = [(2, stage, stage) for stage in STAGES]
-    turned: list[Change] = [(2, before, now) for before, now in zip(STAGES, STAGES[2:] + STAGES[:2], strict=True)]
+    same = [(2, stage, stage) for stage in stages]
+    changed: list[Change] = [(2, before, now) for before, now in zip(stages, stages[2:] + stages[:2], strict=True)]
     # What goes on bit by bit comes first: ZeRO-3 leaves its own linear layer to the rest of a process's life.
-    back = [(world, stage, stage) for world in (2, 1, 3) for stage in STAGES]
-    two = in_group(2, _runs, root, True, [])[0]
-    alone = in_group(1, _runs, root, True, [*same, *turned])[0]
-    three = in_group(3, _runs, root, True, same)[0]
-    return {1: alone, 2: {**two, **in_group(2, _runs, root, False, [*back, *turned])[0]}, 3: three}
+    back = [(world, stage, stage) for world in (2, 1, 3) for stage in stages]
+    two = in_group(2, _runs, root, stages, [])[0]
+    alone = in_group(1, _runs, root, stages, [*same, *changed])[0]
+    three = in_group(3, _runs, root, stages, same)[0]
+    return stages, {1: alone, 2: {**two, **in_group(2, _runs, root, (), [*back, *changed])[0]}, 3: three}
 
 
-@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(("before", "now"), [(2, 1), (1, 2), (2, 3), (3, 2)])
-def test_another_number_of_workers(before: int, now: int, stage: int | None, runs: dict[int, dict[Any, Any]]) -> None:
-    went_on, uninterrupted = runs[now][before, stage, stage], runs[before][stage]
-    assert went_on["resumed_from"] == HALF
-    assert went_on["losses"] == pytest.approx(uninterrupted["losses"][HALF:], abs=1e-5)
-    assert went_on["losses"] == pytest.approx(runs[1][None]["losses"][HALF:], abs=1e-5)
-    assert went_on["validation"] == pytest.approx(uninterrupted["validation"], abs=1e-5)
+def test_another_number_of_workers(before: int, now: int, runs: tuple[Stages, dict[int, Any]]) -> None:
+    stages, by_workers = runs
+    for stage in stages:
+        went_on, uninterrupted = by_workers[now][before, stage, stage], by_workers[before][stage]
+        assert went_on["resumed_from"] == HALF
+        assert went_on["losses"] == pytest.approx(uninterrupted["losses"][HALF:], abs=1e-5), stage
+        assert went_on["losses"] == pytest.approx(by_workers[1][None]["losses"][HALF:], abs=1e-5), stage
+        assert went_on["validation"] == pytest.approx(uninterrupted["validation"], abs=1e-5), stage
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_same_number_goes_on_bit_by_bit(stage: int | None, runs: dict[int, dict[Any, Any]]) -> None:
-    assert runs[2][2, stage, stage]["losses"] == runs[2][stage]["losses"][HALF:]
-    assert runs[2][2, stage, stage]["validation"] == runs[2][stage]["validation"]
+def test_the_same_number_goes_on_bit_by_bit(runs: tuple[Stages, dict[int, Any]]) -> None:
+    stages, by_workers = runs
+    for stage in stages:
+        went_on, uninterrupted = by_workers[2][2, stage, stage], by_workers[2][stage]
+        assert went_on["losses"] == uninterrupted["losses"][HALF:], stage
+        assert went_on["validation"] == uninterrupted["validation"], stage
 
 
 @pytest.mark.parametrize("now", [1, 2])
-def test_another_stage(now: int, runs: dict[int, dict[Any, Any]]) -> None:
-    changes = [change for change in runs[now] if isinstance(change, tuple) and change[1] != change[2]]
-    assert len(changes) == len(STAGES)
+def test_another_stage(now: int, runs: tuple[Stages, dict[int, Any]]) -> None:
+    stages, by_workers = runs
+    changes = [change for change in by_workers[now] if isinstance(change, tuple) and change[1] != change[2]]
+    assert len(changes) == len(stages)
     for change in changes:
-        uninterrupted = runs[2][change[1]]["losses"]
-        assert runs[now][change]["losses"] == pytest.approx(uninterrupted[HALF:], abs=1e-5), change
+        uninterrupted = by_workers[2][change[1]]["losses"]
+        assert by_workers[now][change]["losses"] == pytest.approx(uninterrupted[HALF:], abs=1e-5), change
 
 
 SEEDS = range(12)

@@ -64,30 +64,6 @@ def test_resume_is_bit_equal(tmp_path: Path, zero: int | None) -> None:
     assert [r["train/loss"] for r in rest if "train/loss" in r] == uninterrupted[5:]
 
 
-def _resume_on_two(worker: Worker, folder: Path, zero: int) -> tuple[list[float], list[float]]:
-    placement = PlacementConfig(workers=2, zero=zero, checkpoint_every=5)  # type: ignore[arg-type]
-    uninterrupted: list[dict[str, Any]] = []
-    tiny.training(worker, placement=placement, log=uninterrupted.append).run()
-    stopping = _Stop(at=8, records=[], every_rank=worker)
-    with pytest.raises(_StopError):
-        training = tiny.training(worker, placement=placement, checkpoints=folder)
-        training.objective.after_step = stopping.count  # type: ignore[method-assign]
-        training.run()
-    rest: list[dict[str, Any]] = []
-    tiny.training(worker, placement=placement, checkpoints=folder, log=rest.append).run()
-    return (
-        [r["train/loss"] for r in uninterrupted if "train/loss" in r][5:],
-        [r["train/loss"] for r in rest if "train/loss" in r],
-    )
-
-
-@pytest.mark.parametrize("zero", [2, 3])
-def test_two_workers_resume_bit_equal(tmp_path: Path, zero: int) -> None:
-    uninterrupted, resumed = in_group(2, _resume_on_two, tmp_path, zero)[0]
-    assert len(resumed) == 7
-    assert resumed == uninterrupted
-
-
 def test_evaluation_is_the_same_on_any_number_of_workers() -> None:
     alone = tiny.training().evaluate()
     together = in_group(3, _evaluate)

@@ -104,7 +104,10 @@ def _stopped(worker: Worker, folder: Path, zero: int | None) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("world", "zero"), [(1, None), (2, None), (2, 2), (2, 3)])
+@pytest.mark.parametrize(
+    ("world", "zero"),
+    [(1, None), (2, 2), pytest.param(2, None, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)],
+)
 def test_all_workers_stop_after_the_same_step_and_go_on_bit_equal(tmp_path: Path, world: int, zero: int | None) -> None:
     results = in_group(world, _stopped, tmp_path, zero) if world > 1 else [_stopped(Worker(), tmp_path, zero)]
     for rank, of in enumerate(results):

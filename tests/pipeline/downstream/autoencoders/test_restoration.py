@@ -18,7 +18,7 @@ JOB = "{name: restoration, task: restoration, others: [{kind: gaussian, level: 0
 SECTIONS = {
     "corruption": "{kind: salt-and-pepper, level: 0.2}",
     "objective": "{name: autoencoder, options: {loss: cross-entropy}}",
-    "train": "{global_batch: 32, steps: 400, lr: 1e-2, log_every: 20, precision: fp32}",
+    "train": "{global_batch: 32, steps: 250, lr: 1e-2, log_every: 20, precision: fp32}",
     "network": "{architecture: mlp, config: {hidden: [64], bottleneck: 16, output: sigmoid}}",
     "placement": "{threads: 1}",
 }
