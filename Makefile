@@ -16,7 +16,7 @@ ui: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not alone"
-	$(BIN)/python -m pytest -q -m "alone and not slow" $$(grep -rl "mark\.alone" tests)
+	$(BIN)/python -m pytest -q -m "alone and not slow" $$(grep -rl --include=*.py "mark\.alone" tests)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q --hypothesis-profile searching

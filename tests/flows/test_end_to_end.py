@@ -16,8 +16,6 @@ import pytest
 from flows import cli
 from tests.pipeline import tiny
 
-pytestmark = pytest.mark.alone
-
 SESAME = [sys.executable, "-m", "flows.cli"]
 STAGES = ["ingest", "tokenizer", "shards", "pretrain", "verbs", "report"]
 
