@@ -31,7 +31,7 @@ sys.exit(unsent)
 
 @pytest.fixture(scope="session")
 def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[int, str]]]:
-    """A fresh home (a space in its name) on which three processes track at once; how these ended, what they said.
+    """A fresh home (a space in its name) on which two processes track at once; how these ended, what they said.
 
     All test processes share it.
     """
@@ -41,7 +41,7 @@ def begun_at_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not ends.exists():
             home.mkdir()
-            processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(3)]
+            processes = [start(ONE_FLOW, str(home), f"flow-{number}") for number in range(2)]
             outputs = ["".join(process.communicate()) for process in processes]
             codes = [process.returncode for process in processes]
             ends.write_text(json.dumps(list(zip(codes, outputs, strict=True))))

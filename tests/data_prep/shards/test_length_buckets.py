@@ -34,7 +34,7 @@ CASES = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**CASES)
 def test_every_row_comes_once_in_an_epoch(rows: int, batch: int, window: int, seed: int) -> None:
     buckets = LengthBuckets(order(rows, seed), by_row(lengths_of(rows, seed)), batch, window, seed)
@@ -44,7 +44,7 @@ def test_every_row_comes_once_in_an_epoch(rows: int, batch: int, window: int, se
         assert sorted(located.row[located.epoch == epoch].tolist()) == list(range(rows))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**CASES, cuts=st.lists(st.integers(0, 100), max_size=4))
 def test_any_samples_may_be_asked_for_in_any_pieces(
     rows: int, batch: int, window: int, seed: int, cuts: list[int]
@@ -74,7 +74,7 @@ def by_definition(rows: int, batch: int, window: int, seed: int, steps: int) -> 
     return windows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(**CASES)
 def test_windows_are_sorted_and_cut(rows: int, batch: int, window: int, seed: int) -> None:
     lengths, steps = lengths_of(rows, seed), 16

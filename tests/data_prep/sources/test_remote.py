@@ -324,7 +324,7 @@ def test_what_was_fetched_is_not_fetched_again(remote: str, tmp_path: Path, monk
 def test_the_cache_stays_within_its_limit(remote: str, tmp_path: Path) -> None:
     shards, order = open_shards(remote, tmp_path / "cache", 3000), np.random.default_rng(0).permutation(500)
     expected = Shards(tmp_path / "shards").read(order)
-    for start in range(0, 500, 10):
+    for start in range(0, 500, 25):
         rows = shards.read(order[start : start + 10])["input"]
         assert np.array_equal(rows.row(0), expected["input"].row(start))  # type: ignore[union-attr]
         shards._views.clear()

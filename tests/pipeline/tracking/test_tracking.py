@@ -28,11 +28,11 @@ def test_processes_may_begin_on_a_fresh_home_at_once(
     begun_at_once: tuple[Path, list[tuple[int, str]]], client: Any
 ) -> None:
     home, ends = begun_at_once
-    assert ends == [(0, "")] * 3, "all was sent, and MLflow said nothing"
+    assert ends == [(0, "")] * 2, "all was sent, and MLflow said nothing"
     experiment = client.get_experiment_by_name("at once")
     runs = client.search_runs([experiment.experiment_id])
-    assert sorted(run.data.tags["sesame.id"] for run in runs) == ["flow-0", "flow-1", "flow-2"]
-    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    assert sorted(run.data.tags["sesame.id"] for run in runs) == ["flow-0", "flow-1"]
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
     assert experiment.artifact_location == (home / "mlflow" / "artifacts" / "at-once").as_uri()
 
 

@@ -102,6 +102,7 @@ def test_a_worker_that_holds_the_interpreter_leaves_its_stack(tmp_path: Path) ->
     assert "in holds_the_interpreter" in (tmp_path / "stacks" / "rank-1.txt").read_text()
 
 
+@pytest.mark.slow  # real processes against the clock
 def test_a_stopped_worker_is_named(tmp_path: Path) -> None:
     codes = hung(tmp_path, stops, who=0)
     assert codes == [None, watchdog.STOOD_STILL]

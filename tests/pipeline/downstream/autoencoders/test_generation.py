@@ -75,7 +75,7 @@ def test_the_bound_of_a_linear_gaussian_model_reaches_the_truth_from_below() -> 
     covariance = mixing.T @ mixing + noise**2 * np.eye(6)
     truth: Any = multivariate_normal(np.zeros(6), covariance)  # type: ignore[arg-type]
     rows, unseen = (truth.rvs(count, random_state=random) for count in (4000, 1000))
-    model = _learned(rows, {"bottleneck": 2}, 1500)
+    model = _learned(rows, {"bottleneck": 2}, 1000)
     known = float(truth.logpdf(unseen).mean())
     elbo, tighter = bounds(model, unseen.astype(np.float32), 50, Context()).values()
     assert known - 0.03 < tighter < known + 0.01
