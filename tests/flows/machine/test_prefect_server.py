@@ -40,6 +40,7 @@ def test_a_server_of_the_users_own_is_left_alone(tmp_path: Path, monkeypatch: py
         prefect_server.wait(tmp_path / "prefect")
 
 
+@pytest.mark.slow
 def test_users_share_a_server_that_leaves_with_the_last_of_them(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from flows.machine.environment import prepare;"

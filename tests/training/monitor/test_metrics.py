@@ -105,7 +105,7 @@ def test_an_update_without_a_finite_gradient_is_skipped(poisoned_alone: dict[Any
 
 def test_every_engine_skips_it_alike(poisoned_alone: dict[Any, Any]) -> None:
     wanted = poisoned_alone[None, None]
-    results = in_group(2, _poisoned, [None, 0, 1, 2, 3])
+    results = in_group(2, _poisoned, [None, 2, 3])
     for case, result in results[0].items():
         assert result["moved"] == [False, True, True], case
         assert result["skipped"] == [0, 1, 1, 1], case
