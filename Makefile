@@ -15,7 +15,7 @@ ui: $(STAMP)
 	$(BIN)/sesame ui
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not alone"
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "not slow and not alone"
 	$(BIN)/python -m pytest -q -m "alone and not slow" $$(grep -rl --include=*.py "mark\.alone" tests)
 
 test-all: $(STAMP)

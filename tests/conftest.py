@@ -50,17 +50,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests start groups of workers are spread among the others: one group runs at a time."""
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    with_groups = [path for path in files if b"in_group" in path.read_bytes()]
-    others = [path for path in files if path not in with_groups]
-    places = {path: (number + 0.5) / len(kind) for kind in (with_groups, others) for number, path in enumerate(kind)}
-    items[:] = [item for path in sorted(files, key=places.__getitem__) for item in files[path]]
-
-
 def pytest_collection_finish() -> None:
     """What was imported by now stays: the garbage collector need not look at it again and again."""
     gc.collect()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -15,8 +13,6 @@ import torch.distributed as dist
 from torch import multiprocessing
 
 from training.distributed import Worker
-
-_ONE_GROUP = Path(tempfile.gettempdir()) / f"sesame-tests-{os.getuid()}.lock"
 
 
 def _member(rank: int, world: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -35,12 +31,10 @@ def _member(rank: int, world: int, folder: str, function: Callable[..., Any], ar
 def in_group(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """`function(worker, *arguments)` on `world` processes; results by rank.
 
-    They are forked from a process that has imported the libraries once: a launch costs a tenth of a second. Of tests
-    that run side by side, one has a group at a time: groups that share cores wait for each other in every reduction.
+    They are forked from a process that has imported the libraries once: a launch costs a tenth of a second.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.training.group_preload"])
-    with tempfile.TemporaryDirectory() as folder, _ONE_GROUP.open("ab") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with tempfile.TemporaryDirectory() as folder:
         multiprocessing.start_processes(
             _member, (world, folder, function, arguments), nprocs=world, start_method="forkserver"
         )
