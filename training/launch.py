@@ -88,6 +88,8 @@ def ensure_ray(placement: PlacementConfig) -> None:
                 logging_level=logging.WARNING,
             )
     except OSError as error:
+        if placement.ray_address is None:
+            raise UserError(_why_not_here(error)) from error
         raise UserError(
             f"placement.ray_address: no Ray cluster answers at {placement.ray_address!r}; "
             "start one or set it to null to use this machine."
@@ -95,6 +97,16 @@ def ensure_ray(placement: PlacementConfig) -> None:
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler aborts the process three seconds after the signal, whatever it is writing by then.
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _why_not_here(error: OSError) -> str:
+    """The sentence for a Ray that does not start on this machine."""
+    advice = "set placement.workers to 1 to train without it"
+    if "AF_UNIX" in str(error):
+        advice = "its folder of temporary files has too long a name: set RAY_TMPDIR to a shorter one, such as /tmp"
+    elif isinstance(error, PermissionError):
+        advice = "set HOME and RAY_TMPDIR to folders that this user may write to"
+    return f"Ray does not start on this machine ({error}); {advice}."
 
 
 def _check_answers(address: str) -> None:

@@ -22,10 +22,21 @@ QUIET = {
 }
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def bypass_proxies() -> None:
+    """Servers of this machine are asked directly, whatever proxy the environment names for others."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
+
+
 def prepare(prefect_home: Path) -> None:
     """Set the variables that the user has not set. To be called before anything heavy is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    bypass_proxies()
     if not any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd")):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed logs that it guessed
     os.environ.setdefault("PREFECT_HOME", str(prefect_home))

@@ -23,7 +23,9 @@ PAGES = {"MLflow ": "/#/experiments?workflowType=machine_learning", "Prefect": "
 
 
 def serve(mlflow_port: int, prefect_port: int) -> None:
-    """Start both servers, print their addresses, and stop them on Ctrl-C or SIGTERM."""
+    """Start both servers, print their addresses, and stop them on Ctrl-C or SIGTERM. UserError for equal ports."""
+    if mlflow_port == prefect_port:
+        raise UserError(f"--mlflow-port and --prefect-port are both {mlflow_port}; choose two ports.")
     home = Home.find()
     prepare(home.prefect)
     from pipeline.tracking.mlflow_server import Server

@@ -1,0 +1,62 @@
+"""What the environment says to libraries, and what it cannot do to servers of this machine."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from data_prep.errors import UserError
+from flows.machine import ui
+from flows.machine.environment import LOOPBACK, bypass_proxies
+
+
+class Ok(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"here")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ok)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_proxy_is_not_asked_for_servers_of_this_machine(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx
+    import requests
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url, timeout=5)
+    bypass_proxies()
+    assert urllib.request.urlopen(url, timeout=5).read() == b"here"
+    assert requests.get(url, timeout=5).text == httpx.get(url, timeout=5).text == "here"
+
+
+def test_what_the_user_said_of_proxies_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "example.org, 127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", "")
+    for _ in range(2):
+        bypass_proxies()
+        assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost,::1"
+        assert os.environ["NO_PROXY"] == ",".join(LOOPBACK)
+
+
+def test_two_pages_need_two_ports() -> None:
+    with pytest.raises(UserError, match="--mlflow-port and --prefect-port are both 5000; choose two ports"):
+        ui.serve(5000, 5000)
