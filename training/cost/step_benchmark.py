@@ -84,7 +84,8 @@ class PlainFacts(Settings):
     def data(self) -> DataFacts:
         tokens = None
         if self.vocabulary is not None:
-            tokens = Specials(self.vocabulary, self.special, self.sentinels, **self.roles)
+            roles: dict[str, Any] = dict(self.roles)
+            tokens = Specials(self.vocabulary, self.special, self.sentinels, **roles)
         return DataFacts(
             kind=self.kind,
             columns=tuple(self.columns),
