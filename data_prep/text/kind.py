@@ -128,7 +128,7 @@ class TextKind(Kind):
         written = masking.at == "shards"
         compose = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
         settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": compose}
-        if recipe.compose.lexicon is not None:  # its content, and how it is made like the corpus
+        if recipe.compose.lexicon is not None:  # phrases are normalised as the corpus is
             compose["lexicon"] = lexicon.read(recipe.compose.lexicon).digest
             settings["normalisation"] = recipe.data.clean.normalisation
         if written:

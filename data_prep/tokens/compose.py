@@ -141,8 +141,8 @@ def compose(
     If requested by `config.columns`, also Ragged: `sentence` uint16 (index of a token's sentence in its
     text; special tokens belong to the sentence before them), `boundary` uint8 (1 at the first token of
     a paragraph) and `unit` (smallest unsigned type that holds `length`; index of a token's phrase or word in its
-    sequence; a special token is a unit of its own, and one that a row cuts is a unit in each). The corpus must have
-    `unit_start` for that. UserError if nsp has no second document to draw B from, or if the tokenizer lacks a special
+    sequence; a special token is a unit of its own; each part of a unit that is cut is a unit), which needs a corpus
+    with `unit_start`. UserError if nsp has no second document to draw B from, or if the tokenizer lacks a special
     token of the frame.
     """
     if config.kind in ("packed", "raw", "stream"):
