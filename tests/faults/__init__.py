@@ -1,7 +1,7 @@
 """Faults, injected wherever the pipeline changes the file system or tells somebody how far it is.
 
     python -m tests.faults          more than a thousand of them, and the table: tried, survived, lost
-    python -m tests.faults --quick  some thirty, as the default suite does
+    python -m tests.faults --quick  some sixty, as the default suite does
     python -m tests.faults ray      kill -9 of workers, controller, raylet, GCS and driver of a real run
 
 `operations` traces a stage's operations and lets one of them fail; `scenarios` are the stages and what must be true

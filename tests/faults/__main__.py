@@ -17,7 +17,7 @@ from pathlib import Path
 import tests.faults
 
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-QUICK = (18, 10, 1)  # injections, harms, faults in a row
+QUICK = (36, 21, 1)  # injections, harms, faults in a row
 
 
 def main() -> int:
