@@ -62,7 +62,9 @@ def test_the_curve_is_what_it_was(recipe: str, tmp_path: Path) -> None:
         assert losses == golden["curves"][recipe]
         return
     for ours, theirs in zip(losses["losses"], golden["curves"][recipe]["losses"], strict=True):
-        assert ours == pytest.approx(theirs, rel=ELSEWHERE)
+        # Not norms of gradients: in bf16 they differ by a third between processors whose losses differ by 0.2 %.
+        near = {name: value for name, value in theirs.items() if not name.endswith("grad_norm")}
+        assert {name: ours[name] for name in near} == pytest.approx(near, rel=ELSEWHERE)
 
 
 def write() -> None:
