@@ -235,7 +235,7 @@ class Kind:
 
     def columns(self, recipe: Sections) -> tuple[str, ...]:
         """Columns that rows have before they are corrupted."""
-        return ("input",)
+        return ("input", "label", "row")
 
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, if there is one."""

@@ -27,7 +27,6 @@ from tokenizers import Tokenizer
 from data_prep.errors import UserError
 from data_prep.shards.rows import Ragged, Specials, offsets_of
 from data_prep.tokens.corpus import TokenCorpus
-from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.encoder import Encoder
 
 SETTING = "compose.lexicon"
@@ -153,7 +152,7 @@ def build(lines: Sequence[str], tokenizer: Tokenizer, specials: Specials) -> tup
     Lines that a tokenizer spells alike are duplicates; one that it cannot spell contains unknown tokens, or none at
     all. UserError if no line is left.
     """
-    texts = _texts(tokenizer, specials)
+    texts = _texts(specials)
     is_blank = np.array([text.isspace() for text in texts])
     phrases: list[tuple[int, ...]] = []
     known: set[tuple[int, ...]] = set()
@@ -198,11 +197,9 @@ def _stripped(ids: np.ndarray, is_blank: np.ndarray) -> tuple[int, ...]:
     return tuple(ids[visible[0] : visible[-1] + 1].tolist()) if len(visible) else ()
 
 
-def _texts(tokenizer: Tokenizer, specials: Specials) -> list[str]:
+def _texts(specials: Specials) -> list[str]:
     """The text of every id by itself; "" for special tokens and incomplete characters."""
-    pieces = Pieces(tokenizer, specials)
-    texts = ["" if token in specials.all else "".join(pieces.texts([token])) for token in range(specials.vocabulary)]
-    return ["" if "\ufffd" in text else text for text in texts]
+    return ["" if token in specials.all or "\ufffd" in text else text for token, text in enumerate(specials.texts)]
 
 
 def _is_punctuation(text: str) -> bool:

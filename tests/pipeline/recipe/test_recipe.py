@@ -3,23 +3,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from data_prep.kinds import kind_of
 from pipeline.fingerprint import canonical
 from pipeline.flatten import flatten
-from pipeline.recipe import parse
 from pipeline.recipe.errors import known_paths
 from pipeline.recipe.load import load, recipes
 from pipeline.recipe.recipe import Recipe
-from training.objectives import OBJECTIVES
 
 MINIMAL = """
 name: mine
@@ -462,77 +456,10 @@ def test_importing_recipes_needs_no_framework():
     assert done.stdout.strip() == "[]"
 
 
-# -- the YAML ---------------------------------------------------------------------------------------------------------
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
-
-
-@example({"\x85": "\u2028", "\ufeff": "a\nb", " ": "\t", "#": "- a", "": "!x"})
-@given(JSON)
-def test_what_is_dumped_is_parsed_back(value):
-    assert canonical(parse.parse(parse.dump(value), "here")) == canonical(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-4", 1e-4), ("1E5", 1e5), ("-1.5e+3", -1500.0), (".5", 0.5), ("5.", 5.0), ("1_000", 1000), ("-7", -7),
-        ("0", 0), ("007", "007"), ("0x10", "0x10"), ("1:30", "1:30"), ("2020-01-01", "2020-01-01"), ("no", "no"),
-        ("on", "on"), ("True", True), ("FALSE", False), ("~", None), ("null", None), ("''", ""), ("'1'", "1"),
-        (".inf", ".inf"), ("nan", "nan"), ("e5", "e5"), ("1e", "1e"), ("_1", "_1"), ("=", "="), ("+3", 3),
-    ],
-)  # fmt: skip
-def test_scalars_are_what_they_look_like(text, value):
-    parsed = parse.parse(text, "here")
-    assert parsed == value
-    assert type(parsed) is type(value)
-
-
-def test_keys_are_always_text():
-    assert parse.parse("{1: a, true: b, null: c, 1e-4: d}", "here") == {
-        "1": "a",
-        "true": "b",
-        "null": "c",
-        "1e-4": "d",
-    }
-
-
 def test_a_path_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     Path(tmp_path / "mine.yaml").write_text(MINIMAL)
     assert load("~/mine.yaml").name == "mine"
-
-
-@pytest.mark.parametrize("name", ["vae", "simclr"])
-def test_an_objective_of_tables_and_pictures_is_refused_for_text(name: str) -> None:
-    with pytest.raises(UserError, match=rf"objective\.name: '{name}' does not learn from text data"):
-        load("bert", overrides=[f"objective.name={name}"])
-
-
-@pytest.mark.parametrize(
-    ("recipe", "objective", "columns", "message"),
-    [
-        ("vae", "vae", ("seen",), "corruption.kind: 'none' leaves no seen, and 'vae' needs it; choose 'gaussian', "),
-        ("denoising", "autoencoder", ("seen",), None),
-        (
-            "gpt",
-            "gpt",
-            ("sentence",),
-            "objective.name: 'gpt' needs rows with sentence, and they have input, word_start, document, sequence; add ",
-        ),
-        ("bert", "masked-lm", ("segment", "label"), None),
-    ],
-)
-def test_an_objective_s_columns_are_there_or_the_recipe_is_refused(
-    recipe: str, objective: str, columns: tuple[str, ...], message: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(OBJECTIVES, objective, replace(OBJECTIVES[objective], columns=columns))
-    with nullcontext() if message is None else pytest.raises(UserError, match=re.escape(message)):
-        load(recipe)
 
 
 @pytest.mark.parametrize(

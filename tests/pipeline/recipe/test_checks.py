@@ -1,0 +1,42 @@
+"""Sections of a recipe that must agree."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+
+from data_prep.errors import UserError
+from pipeline.recipe.load import load
+from training.objectives import OBJECTIVES
+
+
+@pytest.mark.parametrize("name", ["vae", "simclr"])
+def test_an_objective_of_tables_and_pictures_is_refused_for_text(name: str) -> None:
+    with pytest.raises(UserError, match=rf"objective\.name: '{name}' does not learn from text data"):
+        load("bert", overrides=[f"objective.name={name}"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "objective", "columns", "message"),
+    [
+        ("vae", "vae", ("seen",), "corruption.kind: 'none' leaves no seen, and 'vae' needs it; choose 'gaussian', "),
+        ("denoising", "autoencoder", ("seen",), None),
+        ("vae", "vae", ("label", "row"), None),
+        (
+            "gpt",
+            "gpt",
+            ("sentence",),
+            "objective.name: 'gpt' needs rows with sentence, and they have input, word_start, document, sequence; add ",
+        ),
+        ("bert", "masked-lm", ("segment", "label"), None),
+    ],
+)
+def test_an_objective_s_columns_are_there_or_the_recipe_is_refused(
+    recipe: str, objective: str, columns: tuple[str, ...], message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, objective, replace(OBJECTIVES[objective], columns=columns))
+    with nullcontext() if message is None else pytest.raises(UserError, match=re.escape(message)):
+        load(recipe)
