@@ -38,7 +38,7 @@ def ingest(
     seed: int,
     out_dir: Path,
     downloads: Path,
-    progress: Progress = lambda message, done: None,
+    progress: Progress = lambda *_, **__: None,
     workers: Workers = HERE,
 ) -> dict[str, Any]:
     """Read, decide and write a corpus into `out_dir`; returns its summary.

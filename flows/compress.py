@@ -1,7 +1,8 @@
 """`sesame compress` and `sesame decompress`: images to files of a trained codec, and back to PNG.
 
 A file becomes a file; a folder becomes a folder with the same names below it. Files that cannot be read are reported
-and skipped. A file is written completely or not at all.
+and skipped. A file is written completely or not at all. Pixels are coded: of transparency, further frames, colour
+profiles and the like, each file's line says what is not kept.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ PNG = ".png"
 
 
 class CodedImage(NamedTuple):
-    """One converted image; `bytes` is the size of its compressed file."""
+    """One converted image; `bytes` is the size of its compressed file, `lost` what of the image is not in it."""
 
     source: str
     out: str
     height: int
     width: int
     bytes: int
+    lost: tuple[str, ...] = ()
 
     @property
     def bpp(self) -> float:
@@ -44,7 +46,7 @@ class CodedImage(NamedTuple):
 
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Compress images (PNG, JPEG, WebP)."""
+    """Compress images (PNG, JPEG, WebP). What of an image cannot be kept is said."""
     codec = Codec.open(folder_of(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 
@@ -53,9 +55,10 @@ def compress(model: str, source: str, out: str, as_json: bool) -> None:
             image = decoded(path.read_bytes(), config)
         except BadImageError as problem:
             raise UserError(f"{problem}; mend it or leave it out.") from None
-        raw = codec.encode(image)
+        raw = codec.encode(image.pixels)
         _write(out_path, raw)
-        return CodedImage(str(path), str(out_path), image.shape[1], image.shape[2], len(raw))
+        _, height, width = image.pixels.shape
+        return CodedImage(str(path), str(out_path), height, width, len(raw), image.lost)
 
     _all(Path(source).expanduser(), Path(out).expanduser(), SUFFIXES, SUFFIX, convert, as_json)
 
@@ -103,9 +106,14 @@ def _all(
         print(json.dumps({"files": file_values, "failed": failed}))
     else:
         for coded in done:
-            print(f"{coded.source} → {coded.out}  {coded.bytes:,} bytes, {coded.bpp:.3f} bits per pixel")
+            rate = f"{coded.bytes:,} bytes, {coded.bpp:.3f} bits per pixel"
+            print(f"{coded.source} → {coded.out}  {rate}{_without(coded.lost)}")
     if failed:
         sys.exit(FAILED)
+
+
+def _without(lost: tuple[str, ...]) -> str:
+    return f"; without {', '.join(lost)}" if lost else ""
 
 
 def _jobs(source: Path, out: Path, suffixes: tuple[str, ...], out_suffix: str) -> Iterator[tuple[Path, Path]]:

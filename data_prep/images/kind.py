@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,13 +11,15 @@ from pydantic import Field
 
 from data_prep.array_kind import ArrayKind
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.decide import ArrayDecision
+from data_prep.corpus.draft import Draft
 from data_prep.corpus.schema import classes_of
 from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.images import units
 from data_prep.images.pixels import ImagesConfig
-from data_prep.kinds import DataConfig, Problem, Sections
+from data_prep.kinds import DataConfig, Problem, Sections, Written
 from data_prep.sources.config import Accepts
 from data_prep.views import Image, Viewer
 
@@ -57,6 +59,17 @@ class ImagesKind(ArrayKind):
     def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
         return {"kind": "images", "shape": agreed["shape"], "classes": classes_of(labels, None)}
 
+    def summary(self, draft: Draft, decided: ArrayDecision, files: Written) -> dict[str, Any]:
+        summary, lost = super().summary(draft, decided, files), draft.agreed["lost"]
+        if not lost:
+            return summary
+        draft.progress("what images lost", None, warning=f"Not in the pixels: {_listed(lost)}.")
+        return {**summary, "lost": lost}
+
+    def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
+        described = super().describe(corpus, shards)
+        return f"{described} Not in the pixels: {_listed(corpus['lost'])}." if "lost" in corpus else described
+
     def tells_normal(self, data: ImagesData) -> bool:
         return bool(data.normal)
 
@@ -94,6 +107,11 @@ class ImagesKind(ArrayKind):
         images = recipe.data.images
         side = images.patch or images.size
         return DataFacts(recipe.data.kind, ("input", "label"), (images.channels, side, side)) if side else None
+
+
+def _listed(lost: Mapping[str, int]) -> str:
+    """What images lost, each with the number of images."""
+    return ", ".join(f"{what} of {count:,} image{'s' * (count > 1)}" for what, count in lost.items())
 
 
 KIND = ImagesKind()

@@ -2,7 +2,8 @@
 
 An image is rotated according to its EXIF data, cropped to the central square, and resized (bicubic, with
 antialiasing). Transparency is rendered on white. Pillow decodes PNG, JPEG and WebP only; of an animation the first
-frame is used. An image with more than MAX_PIXELS pixels in its header is refused before decoding.
+frame is used. What an image loses by that is named with its pixels. An image with more than MAX_PIXELS pixels in its
+header is refused before decoding; comments and other metadata of any size are no part of it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,30 @@ from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from pydantic import BaseModel, ConfigDict, Field
+
+from data_prep.images import png
 
 MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28  # maximum file size
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_ORIENTATION = ExifTags.Base.Orientation
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_USUAL_PROFILES = (b"sRGB", b"s\0R\0G\0B")
 MEAN, STD = 128, 48  # of the values of a standardised image, which are clipped to 0 … 255
 MIN_STD = 1.0  # an image with less contrast becomes uniform
+TRANSPARENCY, COLOUR, PROFILE = "transparency (shown on white)", "colour", "a colour profile other than sRGB"
+INKS, DEPTH, FRAMES = "its inks (CMYK)", "8 of its 16 bits a channel", "further frames"
 
 
 class ImagesConfig(BaseModel):
@@ -42,30 +58,44 @@ class ImagesConfig(BaseModel):
 
 
 class DecodedImage(NamedTuple):
-    """One image: uint8 [C, H, W], its class, and its location (file and position, from 1)."""
+    """One image: uint8 [C, H, W], its class, its location (file and position, from 1), and what it lost."""
 
     pixels: np.ndarray
     label: str | None
     source: str
     position: int
+    lost: tuple[str, ...] = ()
+
+
+class Decoded(NamedTuple):
+    """Pixels decoded from a file, uint8 [C, H, W], and what else was in the file that they do not show."""
+
+    pixels: np.ndarray
+    lost: tuple[str, ...]
+    """Of TRANSPARENCY, COLOUR, PROFILE, INKS, DEPTH, and FRAMES with their number."""
 
 
 class BadImageError(ValueError):
     """An image cannot be used; the message is the reason of the reject."""
 
 
-def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
-    """uint8 [C, H, W] decoded from a file's bytes. Raises `BadImageError`."""
+def decoded(raw: bytes, config: ImagesConfig) -> Decoded:
+    """The image in a file's bytes. Raises `BadImageError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about size and metadata; the size is checked below
-            with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
+            file = png.stripped(raw)
+            with Image.open(io.BytesIO(file.raw), formats=_FORMATS) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise BadImageError(f"has more than {MAX_PIXELS:,} pixels ({width} × {height})")
                 image.load()
-                turned = ImageOps.exif_transpose(image)
-                return fitted(turned, config)
+                stored = png.samples(raw)
+                shown = (png.with_alpha(image, stored) if stored else None) or image
+                lost = _lost(image, shown, stored, config)
+                if png.PROFILE in file.dropped:
+                    lost = (*lost, PROFILE)
+                return Decoded(fitted(_turned(shown, image), config), lost)
     except BadImageError:
         raise
     except Image.DecompressionBombError:
@@ -78,11 +108,53 @@ def decoded(raw: bytes, config: ImagesConfig) -> np.ndarray:
         raise BadImageError(f"damaged image: {error or type(error).__name__}") from error
 
 
+def _turned(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """An image rotated according to the EXIF data of the file that was `opened`; damaged EXIF data say nothing."""
+    try:
+        orientation = opened.getexif().get(_ORIENTATION)
+    except Exception:  # as in `decoded`
+        return image
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def _lost(image: Image.Image, shown: Image.Image, stored: png.Samples | None, config: ImagesConfig) -> tuple[str, ...]:
+    """What an opened image has that its pixels in 8 bits and `config.channels` do not show.
+
+    shown: the image, with alpha if it has a transparent value.
+    """
+    lost, frames = [], getattr(image, "n_frames", 1)
+    if frames > 1:
+        lost.append(f"{FRAMES}: {frames - 1}")
+    if _has_alpha(shown) and (np.asarray(shown.convert("RGBA"))[..., 3] < 255).any():
+        lost.append(TRANSPARENCY)
+    if image.mode == "CMYK":
+        lost.append(INKS)
+    if config.channels == 1 and _is_coloured(image):
+        lost.append(COLOUR)
+    if stored is not None and stored.depth == 16:
+        lost.append(DEPTH)
+    profile = image.info.get("icc_profile") or b""
+    if profile and not any(name in profile for name in _USUAL_PROFILES):
+        lost.append(PROFILE)
+    return tuple(lost)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"):
+        return False
+    red, green, blue = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    return not (np.array_equal(red, green) and np.array_equal(red, blue))
+
+
 def fitted(image: Image.Image, config: ImagesConfig) -> np.ndarray:
     """uint8 [C, H, W] from an image of any mode and size."""
     if image.mode.startswith("I") or image.mode == "F":  # more than 8 bits, which Pillow would clip to 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode == "P" or _has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if config.channels == 1 else "RGB")

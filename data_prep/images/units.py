@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -31,6 +32,7 @@ from data_prep.sources.archives import ARCHIVES, SourceFile, check, listed, open
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.sources.records import Reject, first_line, seekable
 
+_VERSION = 2  # of what `read` returns; incremented when that changes
 _UNIT_BYTES, _UNIT_FILES = 16 << 20, 512
 _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 1024
 _IDX_IMAGES, _IDX_LABELS = re.compile(r"idx3-ubyte(\.gz)?$"), re.compile(r"idx1-ubyte(\.gz)?$")
@@ -100,12 +102,12 @@ def _stem(path: str) -> str:
 
 def asks(config: ImagesConfig, package: str | None) -> list[Any]:
     """The values that the result of `read` depends on, besides the file."""
-    return ["images", config.model_dump(mode="json")]
+    return ["images", _VERSION, config.model_dump(mode="json")]
 
 
 def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
-    """Decode the images of a unit; the summary has the size of the first one."""
-    tally, shape = Tally(), None
+    """Decode the images of a unit; the summary counts them by size [H, W], and what they lost."""
+    tally, sizes, lost = Tally(), Counter[tuple[int, ...]](), Counter[str]()
     number = {file.name: place for place, file in enumerate(unit.files)}
     waiting: list[DecodedImage] = []
     with Rejects(folder / REJECTS, tally) as rejects, pa.ipc.new_file(str(folder / RAW), _SCHEMA) as out:
@@ -114,33 +116,43 @@ def read(unit: Unit, config: ImagesConfig, folder: Path) -> dict[str, Any]:
             if isinstance(image, Reject):
                 rejects.write(image)
                 continue
-            shape = shape or list(image.pixels.shape)
+            sizes[image.pixels.shape[1:]] += 1
+            if image.position == 1:  # patches of an image are numbered
+                lost.update(what.partition(":")[0] for what in image.lost)
             waiting.append(image if config.labels == "folder" else image._replace(label=None))
             if len(waiting) >= _BATCH_ROWS or len(waiting) * image.pixels.size >= _BATCH_BYTES:
                 out.write_batch(_as_batch(waiting, number))
                 waiting = []
         if waiting:
             out.write_batch(_as_batch(waiting, number))
-    return {**tally.to_json(), "shape": shape}
+    return {**tally.to_json(), "sizes": [[*size, count] for size, count in sizes.items()], "lost": lost}
 
 
 def agree(config: ImagesConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The shape [C, H, W] of all images: that of the first."""
-    return {"shape": next((summary["shape"] for summary in read if summary["shape"]), [config.channels, 0, 0])}
+    """The shape [C, H, W] of all images: the size that most have (of equally many, the first)."""
+    sizes, lost = Counter[tuple[int, int]](), Counter[str]()
+    for summary in read:
+        for height, width, count in summary["sizes"]:
+            sizes[height, width] += count
+        lost.update(summary["lost"])
+    (size, count), *_ = sizes.most_common(1) or [((0, 0), 0)]
+    agreed = {"shape": [config.channels, *size], "count": count, "of": sizes.total()}
+    return {**agreed, "lost": dict(sorted(lost.items()))}
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
     """Keep the images of the agreed shape and reject the others; returns a summary."""
-    return write_cast(folder, [file.name for file in unit.files], _cast(unit, agreed["shape"], read_folder))
+    return write_cast(folder, [file.name for file in unit.files], _cast(unit, agreed, read_folder))
 
 
-def _cast(unit: Unit, shape: list[int], read_folder: Path) -> Iterator[Cast | Reject]:
-    channels, height, width = shape
+def _cast(unit: Unit, agreed: dict[str, Any], read_folder: Path) -> Iterator[Cast | Reject]:
+    channels, height, width = agreed["shape"]
+    others = f"{height} × {width}, as {agreed['count']:,} of {agreed['of']:,} are"
     for batch in batches_of(read_folder / RAW):
         fits = (batch["height"].to_numpy() == height) & (batch["width"].to_numpy() == width)
         for row in np.flatnonzero(~fits).tolist():
             place = batch.slice(row, 1).select(["height", "width", "file", "position"]).to_pylist()[0]
-            reason = f"is {place['height']} × {place['width']} pixels and not {height} × {width}; set data.images.size"
+            reason = f"is {place['height']} × {place['width']} pixels and not {others}; set data.images.size"
             yield Reject(unit.files[place["file"]].name, place["position"], reason)
         batch = batch.filter(pa.array(fits))
         if not batch.num_rows:
@@ -226,7 +238,8 @@ def _image(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Re
         yield Reject(file.name, 1, "empty file")
     else:
         try:
-            yield DecodedImage(decoded(raw, config), folders.rpartition("/")[2] or None, file.name, 1)
+            image = decoded(raw, config)
+            yield DecodedImage(image.pixels, folders.rpartition("/")[2] or None, file.name, 1, image.lost)
         except BadImageError as problem:
             yield Reject(file.name, 1, first_line(problem))
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.documents import SPLITS, SplitConfig
+from data_prep.corpus.draft import Progress
 from data_prep.sources.config import SourceConfig
 from data_prep.workers import HERE, Workers
 from tests.data_prep.ingesting import ArrayConfig, ingest_arrays
@@ -22,11 +23,12 @@ def ingested(
     seed: int = 0,
     max_rejects: int | float = 1.0,
     workers: Workers = HERE,
+    progress: Progress = lambda *_, **__: None,
 ) -> dict[str, Any]:
     """Ingest, and check what is promised of every corpus."""
     sources = [SourceConfig(path=str(path)) for path in paths]
     shares, downloads = SplitConfig(validation=split, test=split), out.with_name(f"{out.name}-downloads")
-    summary = ingest_arrays(sources, config, max_rejects, shares, seed, out, downloads, workers=workers)
+    summary = ingest_arrays(sources, config, max_rejects, shares, seed, out, downloads, progress, workers)
     bad = rejected(out)
     rows = sum(len(ArrayCorpus(out, name)) for name in SPLITS)
     assert summary["rows"] == summary["kept"] + summary["rejected"]

@@ -28,7 +28,7 @@ def ingest(
     seed: int,
     out_dir: Path,
     downloads: Path,
-    progress: Progress = lambda message, done: None,
+    progress: Progress = lambda *_, **__: None,
     workers: Workers = HERE,
 ) -> dict[str, Any]:
     """A corpus of text."""
@@ -44,7 +44,7 @@ def ingest_arrays(
     seed: int,
     out_dir: Path,
     downloads: Path,
-    progress: Progress = lambda message, done: None,
+    progress: Progress = lambda *_, **__: None,
     workers: Workers = HERE,
 ) -> dict[str, Any]:
     """A corpus of a table or of images."""

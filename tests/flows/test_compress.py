@@ -42,6 +42,17 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+def test_what_is_not_kept_is_said(tmp_path: Path) -> None:
+    trained, pixels = str(model(tmp_path / "trained")), np.full((24, 24, 4), 90, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    done = CliRunner().invoke(app, ["compress", trained, str(tmp_path / "a.png"), str(tmp_path / "a.ssm")])
+    assert done.exit_code == 0 and done.stdout.rstrip().endswith("; without transparency (shown on white)")
+    frames = [Image.fromarray(picture.transpose(1, 2, 0)) for picture in photographs(3, side=24)]
+    frames[0].save(tmp_path / "b.webp", save_all=True, append_images=frames[1:])
+    done = CliRunner().invoke(app, ["compress", trained, str(tmp_path / "b.webp"), str(tmp_path / "b.ssm"), "--json"])
+    assert json.loads(done.stdout.splitlines()[-1])["files"][0]["lost"] == ["further frames: 2"]
+
+
 def test_a_folder_goes_there_and_back(pictures: Path, tmp_path: Path) -> None:
     trained = str(model(tmp_path / "trained"))
     done = CliRunner().invoke(app, ["compress", trained, str(pictures), str(tmp_path / "out"), "--json"])

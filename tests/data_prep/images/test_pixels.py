@@ -18,7 +18,19 @@ from pydantic import ValidationError
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images import idx_numpy
-from data_prep.images.pixels import BadImageError, DecodedImage, ImagesConfig, decoded, fitted_array, patches
+from data_prep.images.pixels import (
+    COLOUR,
+    DEPTH,
+    INKS,
+    PROFILE,
+    TRANSPARENCY,
+    BadImageError,
+    DecodedImage,
+    ImagesConfig,
+    decoded,
+    fitted_array,
+    patches,
+)
 from tests.data_prep.arrays_input import ingested, reasons, rejected
 
 
@@ -80,11 +92,11 @@ def test_exact_copies_go(tmp_path: Path) -> None:
 def test_pictures_are_cut_to_the_middle_and_made_smaller() -> None:
     wide = np.zeros((20, 60), np.uint8)
     wide[:, 20:40] = 200  # the square in the middle
-    square = decoded(encoded(wide), ImagesConfig(size=10))
+    square = decoded(encoded(wide), ImagesConfig(size=10)).pixels
     assert square.shape == (1, 10, 10) and (square == 200).all()
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 255
-    small = decoded(encoded(stripes), ImagesConfig(size=8))
+    small = decoded(encoded(stripes), ImagesConfig(size=8)).pixels
     assert np.abs(small.astype(int) - 127).max() <= 10  # antialiased: the mean, not the one or the other
 
 
@@ -94,25 +106,127 @@ def test_exif_turns_a_picture() -> None:
     exif[0x0112] = 6  # a quarter to the right
     out = io.BytesIO()
     image.save(out, "PNG", exif=exif)
-    turned = decoded(out.getvalue(), ImagesConfig())
+    turned = decoded(out.getvalue(), ImagesConfig()).pixels
     np.testing.assert_array_equal(turned[0], np.rot90(picture(0, 6, 4), -1))
 
 
 def test_modes() -> None:
     half = np.zeros((4, 4, 4), np.uint8)
     half[:, :2] = (200, 200, 200, 255)  # the rest is transparent black
-    pixels = decoded(encoded(half), ImagesConfig())
+    pixels = decoded(encoded(half), ImagesConfig()).pixels
     assert pixels[0, 0].tolist() == [200, 200, 255, 255]
     deep = (np.arange(16, dtype=np.uint16).reshape(4, 4) * 4369).astype(np.uint16)
-    assert decoded(encoded(deep), ImagesConfig())[0].tolist() == (deep >> 8).tolist()
-    grey = decoded(encoded(picture(1, 4, 4)), ImagesConfig(channels=3))
+    assert decoded(encoded(deep), ImagesConfig()).pixels[0].tolist() == (deep >> 8).tolist()
+    grey = decoded(encoded(picture(1, 4, 4)), ImagesConfig(channels=3)).pixels
     assert (grey[0] == grey[1]).all() and grey.shape == (3, 4, 4)
     out = io.BytesIO()
     Image.fromarray(picture(1, 4, 4)).convert("P").save(out, "PNG", transparency=0)
-    assert decoded(out.getvalue(), ImagesConfig(channels=3)).shape == (3, 4, 4)
+    assert decoded(out.getvalue(), ImagesConfig(channels=3)).pixels.shape == (3, 4, 4)
     out = io.BytesIO()
     Image.fromarray(picture(1, 16, 16, 4), "CMYK").save(out, "JPEG")
-    assert decoded(out.getvalue(), ImagesConfig(channels=3)).shape == (3, 16, 16)
+    assert decoded(out.getvalue(), ImagesConfig(channels=3)).pixels.shape == (3, 16, 16)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(depth: int, colour_type: int, values: list[int], *chunks: bytes) -> bytes:
+    """A PNG of one line of samples, with chunks before its pixels."""
+    bits = "".join(format(value, f"0{depth}b") for value in values)
+    bits += "0" * (-len(bits) % 8)
+    line = b"\0" + bytes(int(bits[place : place + 8], 2) for place in range(0, len(bits), 8))
+    header = struct.pack(">IIBBBBB", len(values) // (3 if colour_type == 2 else 1), 1, depth, colour_type, 0, 0, 0)
+    data = chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", zlib.compress(line))
+    return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
+
+
+@given(data=st.data(), depth=st.sampled_from([1, 2, 4, 8, 16]))
+def test_the_transparent_value_of_a_grey_image_is_white(data: st.DataObject, depth: int) -> None:
+    limit = 2**depth - 1
+    values = data.draw(st.lists(st.integers(0, limit), min_size=1, max_size=9))
+    transparent = data.draw(st.sampled_from(values) | st.integers(0, limit))
+    image = decoded(png(depth, 0, values, chunk(b"tRNS", struct.pack(">H", transparent))), ImagesConfig())
+    expected = [255 if value == transparent else value * 255 // limit for value in values]
+    if depth == 16:
+        expected = [255 if value == transparent else value >> 8 for value in values]
+    assert image.pixels[0, 0].tolist() == expected
+    assert (TRANSPARENCY in image.lost) == (transparent in values) and (DEPTH in image.lost) == (depth == 16)
+
+
+def test_a_transparent_colour() -> None:
+    transparent = chunk(b"tRNS", struct.pack(">3H", 9, 8, 7))
+    image = decoded(png(8, 2, [9, 8, 7, 9, 8, 6], transparent), ImagesConfig(channels=3))
+    assert image.pixels[:, 0].T.tolist() == [[255, 255, 255], [9, 8, 6]] and image.lost == (TRANSPARENCY,)
+    with pytest.raises(BadImageError, match="16-bit colours is transparent"):
+        decoded(png(16, 2, [9, 8, 7], transparent), ImagesConfig(channels=3))
+
+
+LONG = b"x" * (1 << 21)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (b"tEXt", b"Comment\0" + LONG),
+        (b"zTXt", b"Comment\0\0" + zlib.compress(LONG)),
+        (b"iTXt", b"Comment\0\1\0en\0Comment\0" + zlib.compress(LONG)),
+        (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + LONG),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(LONG)),
+        (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(LONG)),
+        (b"iCCP", b"printer\0\0" + zlib.compress(LONG)),
+        (b"zTXt", b"no end"),
+        (b"prVt", LONG),
+        (b"eXIf", b"no EXIF"),
+    ],
+)
+def test_metadata_of_any_size_and_kind_are_no_part_of_an_image(name: bytes, data: bytes) -> None:
+    image = decoded(png(8, 0, [1, 2, 3], chunk(name, data)), ImagesConfig())
+    assert image.pixels.tolist() == [[[1, 2, 3]]]
+    assert image.lost == ((PROFILE,) if name == b"iCCP" else ())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_texts_that_turn_an_image(packed: bool) -> None:
+    xmp = b'<x xmlns:tiff="t" tiff:Orientation="6"/>'
+    text = b"XML:com.adobe.xmp\0" + (b"\1\0\0\0" + zlib.compress(xmp) if packed else b"\0\0\0\0" + xmp)
+    turned = decoded(png(8, 0, [1, 2, 3], chunk(b"tEXt", b"a\0b"), chunk(b"iTXt", text)), ImagesConfig())
+    assert turned.pixels.tolist() == [[[1], [2], [3]]]
+
+
+def test_what_an_image_loses_is_named(tmp_path: Path) -> None:
+    half = np.full((4, 4, 4), 200, np.uint8)
+    opaque, half[0, 0, 3] = half.copy(), 0
+    opaque[..., 3] = 255
+    frames = [Image.fromarray(picture(seed, 4, 4, 3)) for seed in range(3)]
+    animated = io.BytesIO()
+    frames[0].save(animated, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    inks = io.BytesIO()
+    Image.fromarray(picture(1, 16, 16, 4), "CMYK").save(inks, "JPEG")
+    files = {
+        "alpha": (encoded(half), (TRANSPARENCY,)),
+        "opaque": (encoded(opaque), ()),
+        "animated": (animated.getvalue(), ("further frames: 2",)),
+        "inks": (inks.getvalue(), (INKS,)),
+        "wide": (encoded(picture(2, 4, 4, 3), icc_profile=b"Display P3"), (PROFILE,)),
+        "usual": (encoded(picture(3, 4, 4, 3), icc_profile=b"... sRGB IEC61966-2.1"), ()),
+    }
+    for name, (raw, lost) in files.items():
+        assert decoded(raw, ImagesConfig(channels=3)).lost == lost
+        assert (COLOUR in decoded(raw, ImagesConfig()).lost) == (name not in ("alpha", "opaque"))
+        (tmp_path / f"{name}.png").write_bytes(raw)
+    warnings: list[str] = []
+    summary = ingested(
+        tmp_path,
+        out=tmp_path / "out",
+        config=ImagesConfig(channels=3, patch=2),
+        progress=lambda *_, warning="": warnings.append(warning),
+    )
+    counted = {TRANSPARENCY: 1, PROFILE: 1, "further frames": 1, INKS: 1}
+    assert summary["lost"] == counted and list(filter(None, warnings)) == [
+        f"Not in the pixels: {PROFILE} of 1 image, further frames of 1 image, {INKS} of 1 image, "
+        f"{TRANSPARENCY} of 1 image."
+    ]
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -153,10 +267,12 @@ def test_bad_pictures_are_refused_alone(tmp_path: Path, raw: bytes, reason: str)
 
 
 def test_sizes_differ(tmp_path: Path) -> None:
-    for number, side in enumerate([8, 8, 9]):
+    for number, side in enumerate([9, 8, 8, 6]):
         (tmp_path / f"{number}.png").write_bytes(encoded(picture(number, side, 7)))
-    ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())
-    assert reasons(tmp_path / "out") == [(1, "is 9 × 7 pixels and not 8 × 7; set data.images.size")]
+    assert ingested(tmp_path, out=tmp_path / "out", config=ImagesConfig())["shape"] == [1, 8, 7]
+    assert reasons(tmp_path / "out") == [
+        (1, f"is {side} × 7 pixels and not 8 × 7, as 2 of 4 are; set data.images.size") for side in (9, 6)
+    ]
     assert ingested(tmp_path, out=tmp_path / "fit", config=ImagesConfig(size=5))["shape"] == [1, 5, 5]
 
 
@@ -166,7 +282,7 @@ def test_a_flipped_byte_is_a_picture_or_a_reason(place: float, value: int, kind:
     raw = bytearray(encoded(picture(3, 12, 12), kind))
     raw[int(place * (len(raw) - 1))] = value
     try:
-        assert decoded(bytes(raw), ImagesConfig(size=8)).shape == (1, 8, 8)
+        assert decoded(bytes(raw), ImagesConfig(size=8)).pixels.shape == (1, 8, 8)
     except BadImageError as problem:
         assert str(problem)
 
@@ -313,7 +429,7 @@ def test_any_bytes_of_an_archive_are_pictures_or_rejects(place: float, value: in
 def test_a_picture_is_the_same_in_a_file_and_in_an_array() -> None:
     pixels = picture(5, 30, 20, 3)
     for config in (ImagesConfig(size=9), ImagesConfig(size=9, channels=3), ImagesConfig(channels=3)):
-        np.testing.assert_array_equal(decoded(encoded(pixels), config), fitted_array(pixels, config))
+        np.testing.assert_array_equal(decoded(encoded(pixels), config).pixels, fitted_array(pixels, config))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
