@@ -17,6 +17,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import checkpoint_state
 from training.engines.plain import FrozenEngine, PlainEngine
+from training.objective import Loss, Turn
 
 
 def test_what_was_frozen_stays_frozen() -> None:
@@ -138,3 +139,69 @@ def test_the_state_of_any_optimizer_is_kept(tmp_path: Path, make: Any) -> None:
         step(trained, number)
         step(other, number)
     assert all(torch.equal(a, b) for a, b in zip(trained.module.parameters(), other.module.parameters(), strict=True))
+
+
+class Drawing(Noisy):
+    """Notes the first number that its loss draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn_first: list[float] = []
+
+    def turns(self, phase: str, step: int) -> Any:
+        (turn,) = super().turns(phase, step)
+
+        def loss(networks: Any, batch: Any) -> Any:
+            self.drawn_first.append(float(torch.rand(1)))
+            return turn.loss(networks, batch)  # type: ignore[union-attr]
+
+        return [Turn("model", turn.weights, loss)]  # type: ignore[union-attr]
+
+
+def _drawn(worker: Worker, seed: int) -> tuple[list[float], list[float]]:
+    objective = tiny.seeded(Drawing)
+    placement = PlacementConfig(workers=worker.world, micro_batch=3)
+    training = tiny.training(objective, worker, placement=placement, steps=3)
+    training.seed = seed
+    training.evaluate()
+    evaluated, objective.drawn_first = objective.drawn_first, []
+    training.run()
+    return evaluated, objective.drawn_first[: 3 * training.split.num_parts]
+
+
+def test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and_seed() -> None:
+    results = [_drawn(Worker(), 7), *in_group(2, _drawn, 7), *in_group(2, _drawn, 8)]
+    lone, first, second, *_ = results
+    evaluated, trained = ([number for result in results[1:] for number in result[part]] for part in (0, 1))
+    assert len(evaluated) == len(set(evaluated)) == 4 * 2 * 4, "two held-out batches in four parts"
+    assert len(trained) == len(set(trained)) == 4 * 3 * 4
+    assert lone[1][0] == first[1][0] != second[1][0], "by rank, not by how many there are"
+    assert _drawn(Worker(), 7) == lone
+
+
+class Faltering(Game):
+    """The second player's loss is infinite in one step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.updated: list[int] = []
+
+    def turns(self, phase: str, step: int) -> Any:
+        critic, maker = super().turns(phase, step)
+
+        def infinite(networks: Any, batch: Any) -> Loss:
+            return Loss({"distance": critic.loss(networks, batch).sums["distance"] * float("inf")})  # type: ignore[union-attr]
+
+        return [Turn("second", critic.weights, infinite) if step == 2 else critic, maker]  # type: ignore[union-attr]
+
+    def after_step(self, step: int, steps: int) -> None:
+        self.updated.append(step)
+
+
+def test_nothing_follows_a_step_that_was_skipped() -> None:
+    game = tiny.seeded(Faltering)
+    before = game.second.weight.clone()
+    training = tiny.training(game, steps=5)
+    training.run()
+    assert game.updated == [0, 1, 3, 4]
+    assert torch.isfinite(game.second.weight).all() and not torch.equal(game.second.weight, before)

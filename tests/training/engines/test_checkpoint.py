@@ -190,3 +190,28 @@ def test_a_crash_at_any_write_leaves_the_one_before(tmp_path: Path, monkeypatch:
     assert summary["resumed_from"] in (4, 8) if struck else True
     assert struck
     assert [r["train/loss"] for r in rest if "train/loss" in r] == uninterrupted[summary["resumed_from"] :]
+
+
+def test_a_checkpoint_is_none_before_its_files_go(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash while one is removed must not leave a marker beside half of the files."""
+    left: list[list[str]] = []
+    monkeypatch.setattr(
+        checkpoints.shutil, "rmtree", lambda folder, **_: left.append(sorted(path.name for path in folder.iterdir()))
+    )
+    newest = checkpoints.committed(trained)[-1]
+    checkpoints.remove(newest.folder)
+    assert left == [["model", "objective.safetensors"]]
+    assert [c.position.step for c in checkpoints.committed(trained)] == [8]
+
+
+def test_the_marker_comes_when_all_files_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    original = checkpoints.write_whole
+
+    def noted(path: Path, text: str) -> None:
+        written.extend(sorted(str(p.relative_to(path.parent)) for p in path.parent.rglob("*") if p.is_file()))
+        original(path, text)
+
+    monkeypatch.setattr(checkpoints, "write_whole", noted)
+    tiny.training(placement=PlacementConfig(), checkpoints=tmp_path, steps=1).run()
+    assert written == ["model/rank-00000-000.safetensors", "objective.safetensors"]

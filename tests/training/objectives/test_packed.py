@@ -261,3 +261,19 @@ def losses(**options: Any) -> list[float]:
     records: list[dict[str, Any]] = []
     training(steps=3, log=records.append, **options).run()
     return [record["train/loss"] for record in records if "train/loss" in record]
+
+
+def test_losses_by_row_are_those_of_its_sequences() -> None:
+    built, rows = objective("bert", "sop"), corrupted()
+    together = packed(rows)
+    order = best_fit(ragged(rows, "input").lengths, LENGTH)
+    apart, joined = ({**batch, "source": torch.zeros(1)} for batch in (built.collate(rows), built.collate(together)))
+    turn = built.turns("train", 0)[0]
+    built.network.eval()
+    with torch.no_grad():
+        alone, by_row = (turn.loss({"model": built.network}, batch).by_row for batch in (apart, joined))
+    assert alone["sop"].shape == (2, 24) and (alone["sop"][1] == 1).all()
+    for name in ("mlm", "sop"):
+        wanted = torch.zeros_like(by_row[name]).index_add_(1, torch.from_numpy(order), alone[name])
+        torch.testing.assert_close(by_row[name], wanted, atol=1e-4, rtol=1e-4)
+    assert len(by_row["sop"][1]) == num_rows(together) and (by_row["sop"][1] >= 1).all()

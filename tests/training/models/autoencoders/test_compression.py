@@ -248,6 +248,15 @@ def test_classes_save_bits_where_places_differ_and_cost_hardly_any_where_not() -
     assert after[1] < 1.02 * alone  # what tells nothing
 
 
+def test_classes_that_cost_bits_are_left_out() -> None:
+    """Every channel is noise of the distribution that its table has: classes would only count chance."""
+    weights = np.exp(-0.5 * (np.arange(-20, 21) / 3) ** 2)
+    counts = tuple(1 + int(65_000 * weight / weights.sum()) for weight in weights)
+    learned = Tables((Table(-20, ((*counts, TOTAL - sum(counts)),)),) * 3)
+    noise_alone = np.round(3 * np.random.default_rng(0).normal(size=(60, 3, 6, 6))).astype(np.int32)
+    assert learned.by_class(noise_alone, 12) == learned
+
+
 def test_no_more_images_are_asked_for_than_classes_need() -> None:
     model, asked = compressor(), []
 

@@ -241,3 +241,44 @@ def test_an_output_without_bounds_asks_for_gaussian_visible_units() -> None:
     torch.manual_seed(0)
     noise = boltzmann._draw(torch.zeros(20_000), "gaussian")
     assert float(noise.std()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_contrastive_divergence_takes_as_many_gibbs_steps_as_asked(steps: int) -> None:
+    rbm, v = machine(), data()[:50]
+    torch.manual_seed(3)
+    by_row = rbm(v, steps)
+    (gradient,) = torch.autograd.grad(by_row["contrast"].sum(), [rbm.visible_bias])
+    torch.manual_seed(3)
+    with torch.no_grad():
+        first = model = rbm.visible_mean(rbm.sample_hidden(v))
+        if steps > 1:
+            model = v
+            for number in range(1, steps + 1):
+                h = rbm.sample_hidden(model)
+                model = rbm.visible_mean(h) if number == steps else rbm.sample_visible(h)
+    torch.testing.assert_close(gradient, -(v - model).sum(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(by_row["squared-error"], (v - first).square().sum(1))
+
+
+def test_machines_learn_from_what_is_seen_and_from_the_means_of_those_below() -> None:
+    training = tiny.training("rbm", steps=12, options={"gibbs_steps": 3})
+    objective: Any = training.objective
+    clean = torch.from_numpy(tiny.vectors(6))
+    batch = {"input": clean, "seen": clean.flip(0) * 0.5}
+    given: list[tuple[torch.Tensor, int]] = []
+
+    def spy(v: torch.Tensor, steps: int) -> dict[str, torch.Tensor]:
+        given.append((v, steps))
+        return {"contrast": torch.zeros(len(v)), "squared-error": torch.ones(len(v))}
+
+    for player, below in (("rbm-1", []), ("rbm-2", ["rbm-1"]), ("rbm-3", ["rbm-1", "rbm-2"])):
+        (turn,) = objective.turns(player, 0)
+        loss = turn.loss({**objective.networks(), player: spy}, batch)
+        with torch.no_grad():
+            wanted = batch["seen"]
+            for name in below:
+                wanted = objective.machines[name].hidden_mean(wanted)
+        values, steps = given.pop()
+        assert torch.equal(values, wanted) and steps == 3
+        assert loss.metrics[f"{player}-squared-error"][1] == wanted.numel()

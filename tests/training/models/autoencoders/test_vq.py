@@ -237,3 +237,22 @@ def test_training_uses_many_codes_where_a_plain_codebook_collapses() -> None:
         indices = model.indices(torch.from_numpy(tiny.vectors(400)))
     counts = torch.bincount(indices.flatten(), minlength=64)
     assert last["train/perplexity"] == pytest.approx(float(perplexity(counts.float())), rel=0.25)
+
+
+def test_a_revived_code_stays_where_it_began() -> None:
+    """Its sum is its vector times its count: the next average, over no vector at all, leaves it there."""
+    vq = model(codes="vq", size=4, dimension=4, decay=0.5, revive=0.3).train()
+    codebook: Any = vq.quantizer._codebook  # type: ignore[union-attr]
+    codebook.cluster_size[0] = torch.tensor([8.0, 4.0, 3.0, 1.0])
+    vq.usage[0] = torch.tensor([8.0, 4.0, 3.0, 0.1])
+    vq.steps.fill_(5)
+    x = torch.randn(20, 6)
+    vectors = vq.vectors(x).detach()
+    vq._revive(codebook, vectors, [x], Worker())
+    revived = codebook.embed[0, 3].clone()
+    assert _are_among(revived[None], vectors.flatten(0, 1)).all()
+    assert float(codebook.cluster_size[0, 3]) == 4 and float(vq.usage[0, 3]) == pytest.approx(15.1 / 4)
+    assert torch.equal(codebook.embed_avg[0, 3], revived * 4)
+    nothing = Usage([torch.zeros(1, 3, dtype=torch.int64)], [torch.zeros(1, 3, 4)], [x[:1]])
+    vq.update(nothing, Worker())  # three vectors that chose code 0
+    torch.testing.assert_close(codebook.embed[0, 3], revived, rtol=1e-4, atol=1e-4)

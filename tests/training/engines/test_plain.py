@@ -1,0 +1,73 @@
+"""What an engine does to weights: decay, clipping, the rate, and nothing where a gradient is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import TrainConfig
+from training.distributed import Worker
+from training.engines.plain import PlainEngine, parameter_groups
+
+
+def engine(**train: Any) -> PlainEngine:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 3))
+    return PlainEngine(network, TrainConfig.model_validate({"steps": 9, **train}), Worker())
+
+
+def test_matrices_decay_and_vectors_do_not() -> None:
+    network = engine().module
+    network[2].bias.requires_grad_(False)  # type: ignore[index]
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    groups = [([names[id(p)] for p in group["params"]], group["weight_decay"]) for group in parameter_groups(network, 0.3)]
+    assert groups == [(["0.weight", "2.weight"], 0.3), (["1.weight", "1.bias"], 0.0)]
+    (only,) = parameter_groups(nn.Linear(3, 2, bias=False), 0.3)
+    assert only["weight_decay"] == 0.3
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_without_a_gradient_weights_shrink_by_rate_times_decay(optimizer: str) -> None:
+    trained = engine(optimizer=optimizer, weight_decay=0.5, lr=1.0)
+    before = {name: p.detach().clone() for name, p in trained.module.named_parameters()}
+    trained.backward(sum(p.sum() for p in trained.module.parameters()) * 0.0)  # type: ignore[arg-type]
+    assert trained.step(0.1) == 0
+    for name, parameter in trained.module.named_parameters():
+        factor = 0.95 if parameter.ndim == 2 else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * factor, msg=name)
+
+
+def test_the_optimizer_is_the_one_asked_for() -> None:
+    settings = engine(betas=(0.8, 0.95), eps=1e-4, lr=0.25).optimizer.defaults
+    assert (settings["betas"], settings["eps"], settings["lr"]) == ((0.8, 0.95), 1e-4, 0.25)
+
+
+@pytest.mark.parametrize(("clip", "share"), [(2.0, 0.5), (4.0, 1.0), (8.0, 1.0), (0.0, 1.0)])
+def test_long_gradients_are_cut_and_their_norm_is_told(clip: float, share: float) -> None:
+    trained = engine(optimizer="sgd", clip=clip, weight_decay=0.0)
+    bias = trained.module[2].bias  # type: ignore[index]
+    before = bias.detach().clone()
+    slope = torch.tensor([0.0, 2.4, 3.2])  # of length 4
+    trained.backward((bias * slope).sum())
+    assert trained.step(0.5) == pytest.approx(4)
+    torch.testing.assert_close(bias.detach(), before - 0.5 * share * slope)
+    assert all(parameter.grad is None for parameter in trained.module.parameters()), "nothing is left for the next step"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
+    trained, spared = engine(), engine()
+    x = torch.arange(5)
+    for both in (trained, spared):
+        both.backward(both.module(x).square().sum())
+        both.step(0.1)
+    trained.backward(trained.module(x).sum() * value)
+    assert not torch.isfinite(torch.tensor(trained.step(0.1)))
+    for both in (trained, spared):
+        both.backward(both.module(x).square().sum())
+        both.step(0.1)
+    for one, other in zip(trained.module.parameters(), spared.module.parameters(), strict=True):
+        assert torch.equal(one, other)
