@@ -34,7 +34,9 @@ def main(words: list[str]) -> int:
             if not (found := noticed(change, tree)):
                 missed.append(change)
             word = "noticed" if found else "UNNOTICED"
-            print(f"{number:3} of {len(changes)}  {word:9}  {time.monotonic() - began:4.0f} s  {change.name}", flush=True)
+            print(
+                f"{number:3} of {len(changes)}  {word:9}  {time.monotonic() - began:4.0f} s  {change.name}", flush=True
+            )
     share = 1 - len(missed) / len(changes)
     print(f"{share:.1%} of {len(changes)} changes noticed, {LEAST:.0%} needed")
     for change in missed:

@@ -14,14 +14,18 @@ CHANGES = [
         "training/loop.py",
         'seed_torch(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)',
         'seed_torch(key(self.seed, f"rank {self.worker.rank}") >> 1)',
-        (f"{TRAINING}/test_players.py::test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and_seed",),
+        (
+            f"{TRAINING}/test_players.py::test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and_seed",
+        ),
     ),
     Change(
         "dropout is the same on every rank",
         "training/loop.py",
         'seed_torch(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)',
         'seed_torch(key(self.seed, f"step {step}") >> 1)',
-        (f"{TRAINING}/test_players.py::test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and_seed",),
+        (
+            f"{TRAINING}/test_players.py::test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and_seed",
+        ),
     ),
     Change(
         "a step that was skipped is followed up",

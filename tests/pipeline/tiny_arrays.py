@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.corruptions.noise import scaled
+from data_prep.shards.format import Shards
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.recipe.load import load
@@ -85,6 +87,13 @@ def make(path: Path, home: Path, *settings: str) -> dict[str, Artifact]:
     for node in dag.nodes(loaded, downloads):
         artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
     return artifacts
+
+
+def rows_of(artifacts: dict[str, Artifact], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The inputs of networks float32 [R, *shape] and the labels [R] of a split."""
+    table = Shards(artifacts["shards"].path / split)
+    rows = table.read(np.arange(table.rows))
+    return scaled(np.asarray(rows["input"])), np.asarray(rows["label"])
 
 
 def same_twice(artifacts: dict[str, Artifact], name: str, folder: Path, steps: int = 20) -> bool:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from data_prep.tables.transform import FILE as TRANSFORM
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform import Transform, TransformConfig
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.rows import plane
 from pipeline.execute import _line
@@ -146,8 +147,24 @@ def test_one_class_training_never_sees_an_anomaly(homes: Path, tmp_path: Path) -
     train, test = (Shards(artifacts["shards"].path / split) for split in ("train", "test"))
     assert set(np.asarray(train.read(np.arange(train.rows))["label"])) == {0}
     assert set(np.asarray(test.read(np.arange(test.rows))["label"])) == {0, 1}
+    corpus = ArrayCorpus(artifacts["ingest"].path, "train")
+    rows = corpus.read(np.arange(len(corpus)))
+    assert isinstance(rows.input, pa.RecordBatch) and set(rows.label) == {0, 1}
+    normal = rows.input.take(pa.array(np.flatnonzero(rows.label == 0)))
+    fitted = Transform.fit(lambda: [normal], TransformConfig(), corpus.schema)
+    fitted.save(tmp_path / TRANSFORM)
+    assert (tmp_path / TRANSFORM).read_bytes() == (artifacts["transform"].path / TRANSFORM).read_bytes()
     with pytest.raises(UserError, match=r"data\.train_on: normal needs labels"):
         tiny_arrays.make(path, tmp_path / "other", "data.train_on=normal", "data.table={}")
+
+
+def test_the_transform_is_fitted_to_training_rows(homes: Path, tmp_path: Path) -> None:
+    artifacts = tiny_arrays.make(tiny_arrays.recipe(homes / "table", "table"), homes / "table")
+    corpus = ArrayCorpus(artifacts["ingest"].path, "train")
+    Transform.fit(lambda: (batch.input for batch in corpus.batches()), TransformConfig(), corpus.schema).save(
+        tmp_path / TRANSFORM
+    )
+    assert (tmp_path / TRANSFORM).read_bytes() == (artifacts["transform"].path / TRANSFORM).read_bytes()
 
 
 def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:

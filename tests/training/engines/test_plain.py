@@ -23,7 +23,9 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     network = engine().module
     network[2].bias.requires_grad_(False)  # type: ignore[index]
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    groups = [([names[id(p)] for p in group["params"]], group["weight_decay"]) for group in parameter_groups(network, 0.3)]
+    groups = [
+        ([names[id(p)] for p in group["params"]], group["weight_decay"]) for group in parameter_groups(network, 0.3)
+    ]
     assert groups == [(["0.weight", "2.weight"], 0.3), (["1.weight", "1.bias"], 0.0)]
     (only,) = parameter_groups(nn.Linear(3, 2, bias=False), 0.3)
     assert only["weight_decay"] == 0.3

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
-from pipeline.artifact import Artifact
-from pipeline.downstream.autoencoders.curves import RivalConfig, changed, phases
+from pipeline.artifact import MODEL, Artifact
+from pipeline.downstream import train_in_memory
+from pipeline.downstream.autoencoders.curves import ERROR, RivalConfig, changed, phases
+from pipeline.downstream.train_in_memory import TrainedNetwork
 from pipeline.recipe.load import load
 from pipeline.stages import pretrain
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
 from tests.training import tiny_arrays as tiny_training
+from training.inference.networks.arrays import open_model
 
 JOB = """{name: curves, task: curves, ours: machines, rivals: [
   {name: 'plain SGD', activation: sigmoid, optimizer: sgd, lr: 0.5},
@@ -48,6 +54,33 @@ def test_every_way_is_followed_to_its_end_and_the_report_is_whole(artifacts: dic
 
 def test_a_rerun_finds_the_same(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     assert tiny_arrays.rerun(artifacts, "curves", tmp_path / "again") == artifacts["curves"].summary
+
+
+def test_rivals_learn_from_training_rows_and_are_followed_on_validation_rows(
+    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test rows have a say in the table alone."""
+    model = open_model(artifacts["pretrain"].path / MODEL)
+    read: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def trained(config: Any, rows: Any, seed: int, context: Any, held_out: Any, progress: Any) -> TrainedNetwork:
+        read.append((scaled(np.asarray(rows["input"])), scaled(np.asarray(held_out["input"]))))
+        return TrainedNetwork(model, [{"step": 3, ERROR: 0.5}])
+
+    monkeypatch.setattr(train_in_memory, "trained", trained)
+    summary = tiny_arrays.rerun(artifacts, "curves", tmp_path / "again")
+    assert len(read) == 2
+    for train, held_out in read:
+        assert np.array_equal(train, tiny_arrays.rows_of(artifacts, "train")[0])
+        assert np.array_equal(held_out, tiny_arrays.rows_of(artifacts, "validation")[0])
+    unseen, _ = tiny_arrays.rows_of(artifacts, "test")
+    with torch.no_grad():
+        rebuilt = model(torch.from_numpy(unseen)).numpy()
+    error = float(np.square(rebuilt - unseen).reshape(len(unseen), -1).sum(1).mean())
+    assert [summary[f"error/{name}"] for name in ("machines", "plain-sgd", "relu-adam")] == pytest.approx([error] * 3)
+    mean = tiny_arrays.rows_of(artifacts, "train")[0].mean(0)
+    of_mean = float(np.square(mean - unseen).reshape(len(unseen), -1).sum(1).mean())
+    assert summary["error/mean_of_rows"] == pytest.approx(of_mean)
 
 
 def test_phases_end_where_training_changes(artifacts: dict[str, Artifact]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ import torch
 
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
+from pipeline.downstream import train_in_memory
+from pipeline.downstream.autoencoders import discrete
 from pipeline.downstream.autoencoders import discrete_measures as measures
 from pipeline.downstream.train_in_memory import train_objective
 from pipeline.stage import Context
 from pipeline.stages.pretrain import MODEL
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
+from training.inference.networks.arrays import open_model
 from training.inference.sampling import open_sampler
 from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior, save_prior
 from training.objectives.code_prior import PriorObjective
@@ -64,6 +68,64 @@ def test_codes_are_used_and_the_report_is_whole(job: tuple[str, dict[str, Artifa
     if kind == "one-hot":
         assert 0.25 < summary["classes/hungarian_accuracy"] <= 1 and summary["classes/nmi"] >= 0
         assert 0.25 < summary["classes/kmeans_hungarian_accuracy"] <= 1 and summary["classes/kmeans_nmi"] > 0
+
+
+def test_codes_are_measured_on_test_rows_and_their_prior_learned_on_training_rows(
+    job: tuple[str, dict[str, Artifact]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, artifacts = job
+    model: Any = open_model(artifacts["pretrain"].path / MODEL)
+    codes, labels = {}, {}
+    for split in ("train", "test"):
+        rows, labels[split] = tiny_arrays.rows_of(artifacts, split)
+        with torch.no_grad():
+            codes[split] = model.indices(torch.from_numpy(rows)).flatten(1).numpy()
+            if split == "test":
+                rebuilt = model(torch.from_numpy(rows)).numpy()
+                error = float(np.square(rebuilt - rows).reshape(len(rows), -1).sum(1).mean())
+    learned: list[np.ndarray] = []
+    told: list[np.ndarray] = []
+
+    def train_objective(objective: Any, rows: Any, *arguments: Any, **options: Any) -> list[Any]:
+        learned.append(rows["codes"])
+        return []
+
+    def classes(of_codes: np.ndarray, clusters: np.ndarray, truth: np.ndarray, *more: Any) -> Any:
+        told.extend([of_codes[:, None], truth])
+        return discrete._Meaning([], {}, "told")
+
+    def bits(of_codes: np.ndarray, truth: np.ndarray, *more: Any) -> Any:
+        told.extend([of_codes, truth])
+        return discrete._Meaning([], {}, "told")
+
+    monkeypatch.setattr(train_in_memory, "train_objective", train_objective)
+    monkeypatch.setattr(discrete, "_classes", classes)
+    monkeypatch.setattr(discrete, "_bits", bits)
+    summary = tiny_arrays.rerun(artifacts, "meaning", tmp_path / "again")
+    assert len(learned) == 1 and np.array_equal(learned[0], codes["train"])
+    assert summary["squared_error"] == pytest.approx(error)
+    counts = measures.counts_of(codes["test"], model.size)
+    used = counts.sum(0, keepdims=True) if kind == "vq" else counts
+    assert summary["codes/perplexity"] == pytest.approx(float(measures.perplexity(used).mean()))
+    assert summary["bits/entropy"] == pytest.approx(float(measures.entropy(counts).sum()))
+    prior = open_prior(tmp_path / "again" / MODEL)
+    assert prior is not None
+    with torch.no_grad():
+        nats = float(prior.nats(torch.from_numpy(codes["test"])).mean())
+    assert summary["bits/prior"] == pytest.approx(nats / math.log(2))
+    split = {"binary": "train", "one-hot": "test"}.get(kind)  # what bits mean is counted where there are more rows
+    assert [len(values) for values in told] == ([len(codes[split])] * 2 if split else [])
+    if split:
+        assert np.array_equal(told[0], codes[split]) and np.array_equal(told[1], labels[split])
+
+
+def test_clusters_are_those_of_training_rows() -> None:
+    train = np.repeat(np.array([[0.0, 0.0], [10.0, 10.0]]), 20, 0)
+    test = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [10.0, 10.0]])
+    clusters = discrete._clusters(train, test, 2, 0)
+    assert clusters[0] == clusters[1] == clusters[2] != clusters[3]
+    far = np.array([[0.0, 0.0], [0.1, 0.1], [4.0, 4.0], [4.1, 4.1]])  # clusters of these alone would be others
+    assert len(set(discrete._clusters(train, far, 2, 0).tolist())) == 1
 
 
 def test_the_model_is_kept_with_its_prior(job: tuple[str, dict[str, Artifact]]) -> None:

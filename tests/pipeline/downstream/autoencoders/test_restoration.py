@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from data_prep.corruptions.noise import NoiseConfig
+from data_prep.corruptions.noise import NoiseConfig, scaled
 from data_prep.errors import UserError
-from pipeline.artifact import Artifact
+from pipeline.artifact import MODEL, Artifact
+from pipeline.downstream import train_in_memory
+from pipeline.downstream.autoencoders import restoration
 from pipeline.downstream.autoencoders.restoration import corrupted, psnr
+from pipeline.downstream.train_in_memory import TrainedNetwork
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
+from training.inference.networks.arrays import open_model
 
 JOB = "{name: restoration, task: restoration, others: [{kind: gaussian, level: 0.4}], seeds: 2}"
 SECTIONS = {
@@ -43,6 +49,38 @@ def test_noise_is_taken_off_and_the_report_is_whole(artifacts: dict[str, Artifac
         assert min(scores["restored"]) > max(scores["by_plain"])
         assert len(set(scores["restored"])) == len(scores["accuracy"]) == 2, "each seed is a network of its own"
     assert "restored" in report.verdict or "restores" in report.verdict
+
+
+def test_networks_learn_from_training_rows_and_restore_test_rows(
+    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(artifacts["pretrain"].path / MODEL)
+    learned: list[np.ndarray] = []
+    probed: list[tuple[Any, ...]] = []
+
+    def trained(config: Any, rows: Any, seed: int, context: Any) -> TrainedNetwork:
+        learned.append(scaled(np.asarray(rows["input"])))
+        return TrainedNetwork(model, [])
+
+    monkeypatch.setattr(train_in_memory, "trained", trained)
+    monkeypatch.setattr(restoration, "linear_accuracy", lambda *given: (probed.append(given), 0.5)[1])
+    summary = tiny_arrays.rerun(artifacts, "restoration", tmp_path / "again")
+    (train, labels), (test, truth) = (tiny_arrays.rows_of(artifacts, split) for split in ("train", "test"))
+    assert len(learned) == 2 * 3 and all(np.array_equal(rows, train) for rows in learned)
+    with torch.no_grad():
+        codes = [model.encode(torch.from_numpy(rows)).flatten(1).numpy() for rows in (train, test)]
+    for given in probed:
+        for values, wanted in zip(given, (codes[0], labels, codes[1], truth), strict=True):
+            np.testing.assert_allclose(values, wanted, atol=1e-5)
+    seed = artifacts["restoration"].config["seed"]
+    rows = {"input": test, "row": np.arange(len(test))}
+    for noise in (NoiseConfig(kind="salt-and-pepper", level=0.2), NoiseConfig(kind="gaussian", level=0.4)):
+        noisy = corrupted(rows, noise, seed)
+        with torch.no_grad():
+            restored = model(torch.from_numpy(noisy)).numpy()
+        slug = restoration.named(noise).replace(" ", "-")
+        assert summary[f"psnr_noisy/{slug}"] == pytest.approx(psnr(noisy, test), abs=1e-6)
+        assert summary[f"psnr_restored/{slug}"] == pytest.approx(psnr(restored, test), abs=1e-3)
 
 
 def test_a_rerun_finds_the_same(artifacts: dict[str, Artifact], tmp_path: Path) -> None:

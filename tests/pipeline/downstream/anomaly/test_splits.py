@@ -1,0 +1,186 @@
+"""Which rows every method learns from, which draw thresholds, and which are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.downstream.anomaly import export, networks, splits
+from pipeline.downstream.anomaly.job import Config
+from pipeline.downstream.anomaly.networks import SELECTION, choose
+from pipeline.downstream.anomaly.rows import Pool
+from pipeline.scoring import thresholds
+from pipeline.stage import Context
+from tests.pipeline.downstream.anomaly.test_rows import PLAIN, table
+
+SCORE = "standardised-error"
+SETTINGS = {"seed": 3, "transform": {}}
+
+
+class Rows:
+    """Scores a row by its first value, which is another one for every row."""
+
+    def __init__(self) -> None:
+        self.learned: list[tuple[np.ndarray, int, float]] = []
+
+    name, score, judged_by, trim, members = "ours", SCORE, "ours: standardised-error", 0.5, 1
+
+    def scorer(self, rows: np.ndarray, seed: int, contamination: float = 0.0) -> Any:
+        self.learned.append((rows, seed, contamination))
+        return SimpleNamespace(scores=lambda rows, samples: {SCORE: rows[:, 0].astype(float), "error": -rows[:, 0]})
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return table(tmp_path_factory.mktemp("splits") / "rows", PLAIN)
+
+
+def job(**settings: Any) -> Config:
+    return Config.model_validate(
+        {"task": "anomaly", "name": "anomaly", "seeds": 3, "marked": [2, 4], "contamination": 0.05,
+         "baselines": ["pca", "knn"], **settings}
+    )  # fmt: skip
+
+
+def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked, detector = job(), Rows()
+    drawn_by: list[tuple[str, np.ndarray]] = []
+    fitted: list[tuple[str, np.ndarray, int]] = []
+    built: list[Any] = []
+
+    def noted(how: str) -> Any:
+        def threshold(normal: np.ndarray, *more: Any) -> thresholds.Threshold:
+            drawn_by.append((how, normal))
+            return thresholds.Threshold(0.0, None)
+
+        return threshold
+
+    def fit(name: str, train: np.ndarray, seed: int) -> Any:
+        fitted.append((name, train, seed))
+        return {name: lambda rows: rows[:, 0].astype(float)}
+
+    def classifiers(train: np.ndarray, marked: np.ndarray, seed: int) -> Any:
+        fitted.append((f"{len(marked)} marked", np.concatenate([train, marked]), seed))
+        return {"classifier": lambda rows: rows[:, 0].astype(float)}
+
+    for how in ("by_quantile", "by_tail", "by_labels"):
+        monkeypatch.setattr(thresholds, how, noted(how))
+    monkeypatch.setattr(splits.baselines, "fit", fit)
+    monkeypatch.setattr(splits.baselines, "classifiers", classifiers)
+    monkeypatch.setattr(splits, "detectors", lambda *_: [detector])
+    monkeypatch.setattr(splits, "seed_of", lambda settings, detector, number: 100 + number)
+    monkeypatch.setattr(splits, "export", lambda *_: "")
+    monkeypatch.setattr(splits, "build", lambda *arguments: built.append(arguments))
+    inputs: Any = {"corpus": SimpleNamespace(path=corpus)}
+    splits.evaluate(asked, SETTINGS, inputs, tmp_path, Context(downloads=tmp_path))
+    pool, measured = built[0][1], built[0][3]
+    for number in range(3):
+        draw = pool.draw(number)
+        rows = pool.scaled(draw.learn, {}).inputs
+        learned, seed, contamination = detector.learned[number]
+        assert np.array_equal(learned, rows[draw.learn]) and (seed, contamination) == (100 + number, 0.05)
+        held_out, marked = rows[draw.held_out, 0], rows[draw.marked, 0]
+        quantile, tail, trimmed, labels = (values for _, values in drawn_by[4 * number : 4 * number + 4])
+        assert [how for how, _ in drawn_by[4 * number :][:4]] == ["by_quantile", "by_tail", "by_quantile", "by_labels"]
+        assert np.array_equal(quantile, held_out) and np.array_equal(tail, held_out)
+        assert len(trimmed) == len(held_out) - round(0.05 * len(held_out)) and set(trimmed) <= set(held_out)
+        assert np.array_equal(labels, np.concatenate([held_out, marked]))
+        for name, train, seed in fitted[4 * number : 4 * number + 4]:
+            few = {"2 marked": 2, "4 marked": 4}.get(name, 0)
+            assert np.array_equal(train, rows[np.concatenate([draw.train, draw.marked[:few]])]) and seed == number
+        truth = pool.anomalous[draw.test]
+        area = np.mean(rows[draw.test, 0][truth][:, None] > rows[draw.test, 0][~truth])
+        for method in ("ours: standardised-error", "pca", "classifier, 4 marked"):
+            assert measured.values[method]["auroc"][number] == pytest.approx(area), method
+        assert measured.flagged["ours: standardised-error", "by quantile"][number] == pytest.approx(
+            ((rows[draw.test, 0][~truth] > 0).mean(), (rows[draw.test, 0][truth] > 0).mean())
+        )
+    assert [name for name, _, _ in fitted[:4]] == ["pca", "knn", "2 marked", "4 marked"]
+
+
+def test_candidates_are_chosen_on_splits_that_are_not_reported(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, seen = Pool(corpus, job(), 3), []
+    draw = pool.draw
+    monkeypatch.setattr(pool, "draw", lambda number: (seen.append(number), draw(number))[1])
+
+    class Candidate(Rows):
+        def __init__(self, loss: float) -> None:
+            super().__init__()
+            self.network, self.loss, self.trials = f"of {loss}", loss, []
+
+        def trained(self, rows: np.ndarray, seed: int, held_out: np.ndarray) -> tuple[None, float]:
+            self.trials.append((rows, held_out, seed))
+            return None, self.loss + len(self.trials)
+
+    candidates: list[Any] = [Candidate(2.0), Candidate(1.0), Candidate(3.0)]
+    best, tried = choose(candidates, pool, SETTINGS, Context(downloads=Path()))
+    assert best is candidates[1] and tried == [("of 2.0", 4.0), ("of 1.0", 3.0), ("of 3.0", 5.0)]
+    assert len(SELECTION) == 3 and seen == list(SELECTION) * 3 and max(SELECTION) < 0
+    for number, (rows, held_out, _) in zip(SELECTION, candidates[0].trials, strict=True):
+        chosen = draw(number)
+        inputs = pool.scaled(chosen.learn, {}).inputs
+        assert np.array_equal(rows, inputs[chosen.learn]) and np.array_equal(held_out, inputs[chosen.held_out])
+    assert len({seed for _, _, seed in candidates[0].trials}) == 3
+    alone: list[Any] = [Candidate(1.0)]
+    assert choose(alone, pool, SETTINGS, Context(downloads=Path())) == (alone[0], []) and not alone[0].trials
+
+
+def test_a_scorer_is_measured_on_what_it_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, fitted, judged = np.arange(40.0)[:, None], [], []
+
+    class Scorer:
+        @staticmethod
+        def fit(models: Any, train: np.ndarray) -> Any:
+            fitted.append((models, train[:, 0]))
+
+            def scores(others: np.ndarray, samples: int) -> dict[str, np.ndarray]:
+                judged.append((train[:, 0], others[:, 0]))
+                return {SCORE: others[:, 0]}
+
+            return SimpleNamespace(scores=scores)
+
+    monkeypatch.setattr(networks, "Scorer", Scorer)
+    seeds: list[int] = []
+    monkeypatch.setattr(
+        networks.Detector, "trained", lambda detector, rows, seed: (seeds.append(seed), (rows[:, 0], 0.0))[1]
+    )
+    detector = networks.Detector("ours", {}, 2, SCORE, Context(downloads=Path()), trim=2.0)
+    detector.scorer(rows, 7, 0.05)
+    models, kept = fitted[-1]
+    assert kept.tolist() == list(range(36)), "a tenth, the most unusual, is left out"
+    assert len(models) == 2 and all(np.array_equal(model, kept) for model in models)
+    assert len(set(seeds)) == len(seeds) == 2 * 4
+    (first, others), (second, others_of_second), (core, everything) = judged
+    for learned, scored in ((first, others), (second, others_of_second)):
+        assert not set(learned) & set(scored) and len(learned) == len(scored) == 20
+    assert core.tolist() == list(range(20)) and everything.tolist() == list(range(40))
+
+
+def test_the_detector_that_stays_has_its_threshold_from_rows_it_did_not_learn_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    values = {"train": np.arange(0.0, 50)[:, None], "validation": np.arange(100.0, 130)[:, None]}
+    digests = {"train": np.arange(5, dtype=np.uint64), "validation": np.arange(7, 9, dtype=np.uint64)}
+    monkeypatch.setattr(export, "_rows", lambda job, inputs, split: (values[split], digests[split]))
+    monkeypatch.setattr(export, "drift_columns", lambda scores, transform, inputs: {"score": scores, "x": inputs[:, 0]})
+    monkeypatch.setattr(export.Baseline, "of", lambda columns: columns)
+    monkeypatch.setattr(
+        thresholds, "by_quantile", lambda normal, share: thresholds.Threshold(float(np.sort(normal)[20]), share)
+    )
+    kept: list[Any] = []
+    monkeypatch.setattr(
+        export, "RowDetector", lambda *given: (kept.append(given), SimpleNamespace(save=lambda folder: None))[1]
+    )
+    detector: Any = Rows()
+    inputs: Any = {"corpus": SimpleNamespace(config={"data": {}})}
+    caveat = export.export(detector, SETTINGS, job(false_alarms=0.1), inputs, tmp_path)
+    ((learned, _, contamination),) = detector.learned
+    assert np.array_equal(learned, values["train"]) and contamination == 0 and caveat == ""
+    ((_, score, threshold, drift, *_),) = kept
+    assert (score, threshold) == (SCORE, float(np.sort(values["validation"][:, 0])[20]))
+    assert np.array_equal(drift["score"], values["validation"][:, 0]) and np.array_equal(drift["x"], drift["score"])
+    assert export.training_rows.load(tmp_path).tolist() == [0, 1, 2, 3, 4, 7, 8]
