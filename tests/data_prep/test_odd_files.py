@@ -20,6 +20,7 @@ from data_prep.text import documents
 from data_prep.text import plan as plan_module
 from tests.data_prep.bad_input import SOUND, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import contents, prose
+from tests.unprivileged import unprivileged
 
 
 def test_names_that_repeat_keep_one_document_each(tmp_path: Path) -> None:
@@ -64,10 +65,9 @@ def test_loops_pipes_and_sockets_are_passed_over(folder: Path, tmp_path: Path) -
                 run(folder / name, out=tmp_path / "out")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_named(folder: Path, tmp_path: Path) -> None:
     (folder / "0.txt").chmod(0)
-    with pytest.raises(UserError, match=r"0\.txt cannot be read \(Permission denied\)"):
+    with unprivileged(), pytest.raises(UserError, match=r"0\.txt cannot be read \(Permission denied\)"):
         run(folder, out=tmp_path / "out")
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from flows import commands, exit_codes
 from flows.cli import app
+from flows.machine import doctor, signals
+from flows.machine.doctor import CheckResult
+from tests.pipeline import tiny
 
 HEAVY = ("torch", "ray", "deepspeed", "mlflow", "prefect", "transformers", "pyarrow", "pydantic")
 
@@ -61,4 +67,57 @@ def test_recipes_and_show() -> None:
 
 def test_no_runs_yet() -> None:
     assert "no runs yet" in CliRunner().invoke(app, ["runs"]).stdout
-    assert "0 bytes" in CliRunner().invoke(app, ["gc", "--dry-run"]).stdout
+    assert CliRunner().invoke(app, ["gc", "--dry-run"]).stdout == "would free 0 bytes in 0 places\n"
+
+
+def test_what_gc_frees_is_added_up(home: Path) -> None:
+    """An attempt that nobody finished, old enough, and work that nobody resumed."""
+    key = "pretrain-0123456789abcdef"
+    for name, size in ((f"{key}/20200101T000000000000-00000000", 10_240), (f".work/{key}", 7)):
+        folder = home / "store" / name
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(bytes(size))
+        for path in (folder / "file", folder):
+            os.utime(path, (0, 0))
+    planned, done, after = (
+        CliRunner().invoke(app, ["gc", *options]).stdout.splitlines() for options in (["--dry-run"], [], [])
+    )
+    assert planned[-1] == "would free 10,247 bytes in 2 places" and done[-1] == "freed 10,247 bytes in 2 places"
+    assert planned[:-1] == done[:-1] and "never committed, 10,240 bytes" in " ".join("".join(planned).split())
+    assert after == ["freed 0 bytes in 0 places"] and not (home / "store" / key).exists()
+    assert not any((home / "store" / ".work").glob(f"{key}*"))
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (None, 0), (False, 1)])
+def test_the_doctor_says_by_its_exit_code_whether_there_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, ok: bool | None, code: int
+) -> None:
+    results = [CheckResult("python", "3.11", True), CheckResult("disk free", "1 GB", ok, "Free some.", "home")]
+    monkeypatch.setattr(doctor, "examine", lambda home: results)
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == code and ("1 problem to mend" in done.stdout) is (ok is False)
+
+
+@pytest.mark.parametrize(("was_terminated", "code"), [(False, 130), (True, 143)])
+def test_a_run_that_was_ended_says_by_its_exit_code_how(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, was_terminated: bool, code: int
+) -> None:
+    """As shells expect of Ctrl-C and of SIGTERM."""
+
+    def begin(folder: Path) -> None:
+        if was_terminated:
+            signals.terminated.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.prefect_server, "begin", begin)
+    signals.terminated.clear()
+    try:
+        done = CliRunner().invoke(app, ["run", str(tiny.recipe(tmp_path))])
+    finally:
+        signals.terminated.clear()
+    assert done.exit_code == code and "sesame resume last" in done.stderr
+
+
+def test_exit_codes_are_those_that_are_documented() -> None:
+    names = ("DONE", "FAILED", "USAGE", "INTERRUPTED", "TERMINATED")
+    assert [getattr(exit_codes, name) for name in names] == [0, 1, 2, 130, 143]

@@ -319,3 +319,18 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(UserError, match="shard format 4, but this version reads 3"):
         Shards(tmp_path)
+
+
+@pytest.mark.parametrize("more", [b"\0", bytes(1 << 16)])
+def test_a_file_that_has_grown_is_named(copy, more):
+    """Arrow reads its index from the end: of a longer file it may read another one."""
+    path = copy / Shards(copy).index["shards"][1]["file"]
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(more)
+    message = f"{path.name} has {size + len(more)} bytes where {size} were written"
+    (problem,) = Shards(copy).verify()
+    assert message in problem
+    with pytest.raises(ShardDamaged, match=re.escape(message)):
+        Shards(copy).read(np.array([PER_SHARD]))
+    assert num_rows(Shards(copy).read(np.arange(PER_SHARD))) == PER_SHARD, "the other shards are sound"

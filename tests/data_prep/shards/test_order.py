@@ -218,3 +218,11 @@ def test_small_networks_are_the_same_as_tables_and_walked(data: st.DataObject) -
         patch.setattr(order, "MOST_TABLES", 0)
         walked = permute(i, n, key)
     assert np.array_equal(permute(i, n, key), walked)
+
+
+def test_slots_that_are_left_go_to_the_largest_remainders() -> None:
+    assert quotas([0.4562, 0.2347, 0.3091]).tolist() == [456, 235, 309]
+    assert quotas([0.3333, 0.3333, 0.3334]).tolist() == [333, 333, 334]
+    assert quotas([5.6, 3.3, 1.1], 10).tolist() == [6, 3, 1]
+    assert quotas([1.0, 1.0, 1.0], 10).tolist() == [4, 3, 3], "of equal ones the first"
+    assert quotas([1e-6, 2.5, 2.5, 5.0], 11).tolist() == [1, 3, 2, 5]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from data_prep.text.near_duplicates import NearDuplicateConfig, near_duplicates, signatures
+from data_prep.text.near_duplicates import NearDuplicateConfig, _alike, near_duplicates, signatures
 
 CONFIG = NearDuplicateConfig()
 VOCABULARY = np.array([f"w{number}" for number in range(5000)])
@@ -149,3 +149,12 @@ def test_bands_fit_the_threshold():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         NearDuplicateConfig(**wrong)
+
+
+def test_the_threshold_itself_is_alike_enough() -> None:
+    """`threshold` is the least similarity of duplicates."""
+    rows = np.zeros((4, 10), np.uint32)
+    rows[1, :2], rows[2, :3], rows[3, :1] = 1, 1, 1
+    pairs = np.array([[0, 1], [0, 2], [0, 3]])
+    assert _alike(rows, pairs, 0.8).tolist() == [[0, 1], [0, 3]]
+    assert _alike(rows, pairs, 0.9).tolist() == [[0, 3]] and len(_alike(rows, pairs, 0.7)) == 3

@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from data_prep.errors import UserError
-from flows.machine import prefect_server
+from flows.machine import prefect_server, ui
+from pipeline.tracking import mlflow_server
 from tests.flows.test_end_to_end import SESAME
 from tests.pipeline import tiny
 
@@ -38,6 +42,54 @@ def test_a_server_of_the_users_own_is_left_alone(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(prefect_server, "ANSWER_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9/api does not answer; start it, or unset PREFECT_API_URL"):
         prefect_server.wait(tmp_path / "prefect")
+
+
+def test_it_listens_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[dict[str, Any]] = []
+
+    class Server:
+        def __init__(self, config: Any) -> None:
+            served.append(config)
+
+        def run(self) -> None:
+            """Serves nothing."""
+
+    fake: dict[str, Any] = {
+        "uvicorn": SimpleNamespace(Server=Server, Config=lambda app, **options: options),
+        "prefect.server.api.server": SimpleNamespace(create_app=lambda **_: None),
+    }
+    for name, module in fake.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(prefect_server, "_stop_when_unused", lambda *_: None)
+    prefect_server.serve(tmp_path, 4321)
+    assert ip_address(served[0]["host"]).is_loopback and served[0]["port"] == 4321
+
+
+def test_the_pages_are_served_on_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    class Process:
+        pid = 0
+
+        def __init__(self, command: list[str], **options: Any) -> None:
+            started.append(command)
+
+        def poll(self) -> int:
+            return 0
+
+        def wait(self, timeout: float) -> None:
+            """It has ended."""
+
+    monkeypatch.setattr(ui.subprocess, "Popen", Process)
+    monkeypatch.setattr(ui, "_wait", lambda *_: None)
+    monkeypatch.setattr(ui.os, "killpg", lambda *_: None)
+    monkeypatch.setattr(ui.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(mlflow_server.Server, "answers", lambda server: True)
+    ui.serve(5001, 4201)
+    assert len(started) == 2
+    for command, port in zip(started, ("5001", "4201"), strict=True):
+        assert ip_address(command[command.index("--host") + 1]).is_loopback
+        assert command[command.index("--port") + 1] == port
 
 
 @pytest.mark.slow

@@ -59,6 +59,19 @@ def crash(store, monkeypatch, key):
     return attempt
 
 
+def test_gc_leaves_work_that_is_locked(store):
+    """However old it is: training may write nothing for hours."""
+    work = store.work(KEY)
+    work.mkdir(parents=True)
+    (work / "checkpoint").write_text("123456")
+    with store_live.locked(work) as held:
+        assert held
+        assert store.gc(older_than=-1) == [] and store.gc(older_than=-1, dry_run=True) == []
+        assert (work / "checkpoint").exists()
+    assert [garbage.reason for garbage in store.gc(older_than=-1)] == ["work of earlier attempts"]
+    assert not work.exists()
+
+
 def test_gc_takes_losing_attempts_but_leaves_the_winner_with_a_stale_sign(store, monkeypatch):
     artifact, _ = store.produce(WRITE, {"text": "a"})
     crash(store, monkeypatch, artifact.key)

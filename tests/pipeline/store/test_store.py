@@ -76,6 +76,26 @@ def test_the_stage_cannot_change_what_is_recorded(tmp_path):
     assert list(artifact.manifest["inputs"]) == ["parent"]
 
 
+@pytest.mark.parametrize("other", ["config", "inputs", "stage", "version"])
+def test_a_key_of_two_things_is_refused(tmp_path, monkeypatch, other):
+    """What is stored under a key was made of what is asked for now, or nothing is used."""
+    store = Store(tmp_path)
+    parents = [store.produce(WRITE, {"text": text})[0] for text in ("x", "y")]
+    monkeypatch.setattr(Stage, "key", lambda *_: KEY)
+    stored, reused = store.produce(WRITE, {"text": "a"}, {"x": parents[0]})
+    assert not reused
+    assert store.produce(WRITE, {"text": "a"}, {"x": parents[0]})[1]
+    changed = {
+        "config": (WRITE, {"text": "b"}, {"x": parents[0]}),
+        "inputs": (WRITE, {"text": "a"}, {"x": parents[1]}),
+        "stage": (Stage("other", 1, WRITE.run), {"text": "a"}, {"x": parents[0]}),
+        "version": (Stage("write", 2, WRITE.run), {"text": "a"}, {"x": parents[0]}),
+    }
+    with pytest.raises(RuntimeError, match="is the key of two different things; raise the version of"):
+        store.produce(*changed[other])
+    assert store.verify(stored) == []
+
+
 def test_deleting_is_the_only_invalidation(store):
     runs = []
 

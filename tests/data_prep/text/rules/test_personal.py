@@ -74,3 +74,16 @@ def test_no_phone_number_is_passed_over(text: str) -> None:
     left = make(personal_data={"cards": False})(text).text
     assert left is not None
     assert not phonenumbers.PhoneNumberMatcher(left, "US").has_next()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4111111111111111::1:2:3", "<card><ip>"),  # the address begins where the card ends
+        ("no 4111111111111111::1:2:3 and a@b.org", "no <card><ip> and <email>"),
+    ],
+)
+def test_what_a_mask_frees_is_masked_too(mask: Rules, text: str, expected: str) -> None:
+    outcome = mask(text)
+    assert outcome.text == expected and sum(outcome.counts.values()) == expected.count("<")
+    assert mask(expected).text == expected
