@@ -20,6 +20,7 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q --hypothesis-profile searching
+	$(BIN)/python -m tests.mutations
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
