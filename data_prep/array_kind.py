@@ -22,6 +22,7 @@ from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Kind, Use, Written
 from data_prep.shards.format import ShardWriter
 from data_prep.shards.rows import Rows
+from data_prep.sources import named_splits
 from data_prep.sources.archives import listed
 from data_prep.sources.config import SourceConfig
 from data_prep.stats import columns
@@ -51,27 +52,34 @@ class ArrayKind(Kind):
 
     def units(self, data: Any, downloads: Path) -> list[Unit]:
         units: list[Unit] = []
-        for number, source in enumerate(data.sources):
+        of_sources = [listed(source, self.accepts(data), downloads, digests=True) for source in data.sources]
+        named_splits.check(list(zip(data.sources, of_sources, strict=True)))
+        for number, (source, of_source) in enumerate(zip(data.sources, of_sources, strict=True)):
             _only_text_has(source)
             reader_key = self.reader.asks(self.meaning(data), source.package)
-            for files in self.reader.group(listed(source, self.accepts(data), downloads, digests=True)):
-                pairs = ([part for part in (file, file.beside) if part] for file in files)
-                contents = [[(part.name, part.member, part.groups, part.digest) for part in parts] for parts in pairs]
-                key = unit_cache.key_of("arrays", VERSION, source.package, reader_key, contents)
-                units.append(Unit(number, files, key, source.package))
-        return units
+            for split, of_split in named_splits.by_split(source, of_source):
+                for files in self.reader.group(of_split):
+                    pairs = ([part for part in (file, file.beside) if part] for file in files)
+                    contents = [
+                        [(part.name, part.member, part.groups, part.digest) for part in parts] for parts in pairs
+                    ]
+                    key = unit_cache.key_of("arrays", VERSION, source.package, reader_key, contents)
+                    units.append(Unit(number, files, key, source.package, split))
+        return named_splits.held_out_first(units)
 
     def read(self, unit: Unit, data: Any, downloads: Path, folder: Path) -> dict[str, Any]:
         return self.reader.read(unit, self.meaning(data), folder)
 
     def agree(self, data: Any, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        return self.reader.agree(self.meaning(data), units, read)
+        """The common schema; rows to train on come before those that are held out."""
+        pairs = sorted(zip(units, read, strict=True), key=lambda pair: pair[0].split is not None)
+        return self.reader.agree(self.meaning(data), [unit for unit, _ in pairs], [summary for _, summary in pairs])
 
     def cast(self, unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
         return self.reader.cast(unit, agreed, read_folder, folder)
 
     def decide(self, draft: Draft) -> ArrayDecision:
-        return decide(draft.folders, draft.num_kept, draft.data.split, draft.seed, draft.scratch, self.grouped)
+        return decide(draft.folders, draft.declared, draft.data.split, draft.seed, draft.scratch, self.grouped)
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:
         return write(job)

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep.corpus import external_memory
 from data_prep.corpus.documents import SPLITS, SplitConfig, shares
-from data_prep.corpus.draft import REJECTED
+from data_prep.corpus.draft import REJECTED, Declared
 from data_prep.rng import absorb, key
 
 ROWS_IN_MEMORY = 1 << 16
@@ -47,31 +47,31 @@ class ArrayDecision:
 
 
 def decide(
-    folders: Sequence[Path], counts: list[int], split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
+    folders: Sequence[Path], declared: Declared, split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
 ) -> ArrayDecision:
-    """Find copies and assign splits for the rows of all units; `counts` has the number of rows of each unit.
+    """Find copies and assign splits for the rows of all units, those that sources declare and shares of the others.
 
     grouped: split shares count groups instead of rows, and all rows of a group are in one split.
     """
-    starts = np.cumsum([0, *counts])
+    starts = np.cumsum([0, *declared.counts])
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
     keys = (block[:, :2] for folder in folders for block in _keys(folder))
     links = [np.empty((0, 2), np.int64), *external_memory.first_of_equals(keys, scratch, ROWS_IN_MEMORY)]
     decided = ArrayDecision(starts, split_of, np.concatenate(links))
     split_of[decided.copies[:, 0]] = REJECTED
-    is_kept = split_of != REJECTED
+    is_divided, split = declared.assign(split_of), declared.left(split)
     lanes = np.array([key(seed, "split", "high"), key(seed, "split", "low")], np.uint64)
 
     def ranks() -> Iterator[np.ndarray]:
         start = 0
         for unit_keys in (unit_keys for folder in folders for unit_keys in _keys(folder)):
-            yield absorb(lanes, unit_keys[is_kept[start : start + len(unit_keys)], 2:])
+            yield absorb(lanes, unit_keys[is_divided[start : start + len(unit_keys)], 2:])
             start += len(unit_keys)
 
     if grouped:
-        split_of[is_kept] = _by_group(ranks, split)
+        split_of[is_divided] = _by_group(ranks, split)
         return decided
-    validation, test = shares(int(is_kept.sum()), split)
+    validation, test = shares(int(is_divided.sum()), split)
     bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
     codes = [np.empty(0, np.uint8)]
     for hashes in ranks():
@@ -79,12 +79,12 @@ def decide(
         codes_of_unit[external_memory.below(hashes, bounds[1])] = SPLITS.index("test")
         codes_of_unit[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
         codes.append(codes_of_unit)
-    split_of[is_kept] = np.concatenate(codes)
+    split_of[is_divided] = np.concatenate(codes)
     return decided
 
 
 def _by_group(ranks: Callable[[], Iterator[np.ndarray]], split: SplitConfig) -> np.ndarray:
-    """[rows that are not rejected] uint8: the split of each row's group. Holds the ranks of all groups in memory."""
+    """[rows to divide] uint8: the split of each row's group. Holds the ranks of all groups in memory."""
     groups = [np.empty((0, 2), np.uint64)]
     for part in ranks():
         groups = [np.unique(np.concatenate([*groups, part]), axis=0)]  # in the order of the ranks

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data_prep.corpus.documents import SPLITS
+from data_prep.corpus.documents import SPLITS, SplitConfig
 from data_prep.workers import WorkerPool
 
 REJECTED = len(SPLITS)  # marks rejected rows among split numbers
@@ -29,6 +29,11 @@ class Unit(Protocol):
     @property
     def source(self) -> int:
         """Index of its source."""
+        ...
+
+    @property
+    def split(self) -> str | None:
+        """Split of all its rows, if its source says so; None: rows are divided by `data.split`."""
         ...
 
     @property
@@ -73,6 +78,27 @@ class Decision(Protocol):
 
 
 @dataclass(frozen=True)
+class Declared:
+    """The splits of units whose sources declare one."""
+
+    splits: Sequence[str | None]
+    counts: Sequence[int]
+    """Number of rows of each unit."""
+
+    def assign(self, split_of: np.ndarray) -> np.ndarray:
+        """Set the declared splits in `split_of` [N] where it is not REJECTED; returns [N] bool: rows left to divide."""
+        codes = np.array([-1 if split is None else SPLITS.index(split) for split in self.splits], np.int64)
+        code_of = np.repeat(codes, self.counts)
+        kept = split_of != REJECTED
+        split_of[kept & (code_of >= 0)] = code_of[kept & (code_of >= 0)]
+        return kept & (code_of < 0)
+
+    def left(self, split: SplitConfig) -> SplitConfig:
+        """The shares of the splits that no source declares."""
+        return split.model_copy(update={name: 0.0 for name in ("validation", "test") if name in self.splits})
+
+
+@dataclass(frozen=True)
 class Writing:
     """A task: where to write the rows of a unit."""
 
@@ -106,6 +132,11 @@ class Draft:
     """Result of `Kind.agree`."""
     cast: list[dict[str, Any]] = field(default_factory=list)
     """Summaries of casting: remaining `rows`, `reasons`, `first`."""
+
+    @property
+    def declared(self) -> Declared:
+        """The splits that sources declare."""
+        return Declared([unit.split for unit in self.units], self.num_kept)
 
     @property
     def num_kept(self) -> list[int]:

@@ -45,6 +45,7 @@ class Unit:
     files: tuple[SourceFile, ...]
     key: str  # digest of everything that the rows depend on
     package: str | None = None  # that the files belong to
+    split: str | None = None  # of all its rows, if its source says so
 
     @property
     def size(self) -> int:

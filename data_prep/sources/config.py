@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -62,6 +62,9 @@ class SourceConfig(BaseModel):
     """Licence of the user's own files, for the records."""
     corpus: str | None = Field(default=None, pattern=r"^[a-z0-9]+$")
     """Corpus of a mixture that the source belongs to; `order` sets how they are mixed."""
+    split: Literal["names", "train", "validation", "test"] | None = None
+    """Split of its rows: `names` (train.csv, val/, KDDTest+.txt … say it), or that of all its files. From rows to train
+    on, `data.split` holds out what no source has. null: files named as parts of one data set are refused."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SourceConfig:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data_prep.corpus import external_memory
 from data_prep.corpus.documents import SPLITS, SplitConfig, shares, split_key
-from data_prep.corpus.draft import REJECTED
+from data_prep.corpus.draft import REJECTED, Declared
 from data_prep.rng import absorb
 from data_prep.text import near_duplicates
 from data_prep.text.clean import CleanConfig
@@ -174,31 +174,37 @@ def _disk_array(path: Path, count: int, dtype: Any, fill: int) -> np.ndarray:
 
 
 def hold_out(
-    table: Table, decided: TextDecision, split: SplitConfig, seed: int, scratch: Path, pool: WorkerPool
+    table: Table,
+    decided: TextDecision,
+    declared: Declared,
+    split: SplitConfig,
+    seed: int,
+    scratch: Path,
+    pool: WorkerPool,
 ) -> None:
-    """Assign a split to each row that is not rejected.
+    """Assign a split to each row that is not rejected: the one that its source declares, or by shares.
 
     The `round(fraction · n)` names with the smallest keyed hashes are the validation split, the next ones the test
     split; a fraction above 0 gets at least one of three or more names, and training keeps at least one.
     """
+    is_divided, split = declared.assign(decided.split_of), declared.left(split)
     if split.validation == split.test == 0:
         return
     jobs = [(folder, seed, scratch / f"split-{number}") for number, folder in enumerate(table.folders)]
     for _ in pool.in_order(_split_keys, jobs):
         pass
-    is_kept = decided.split_of != REJECTED
 
     def keys() -> Iterator[np.ndarray]:
         for number, (_, _, path) in enumerate(jobs):
-            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[is_kept[table.span(number)]]
+            yield np.fromfile(path, ">u8").reshape(-1, 2).astype(np.uint64)[is_divided[table.span(number)]]
 
-    validation, test = shares(int(is_kept.sum()), split)
+    validation, test = shares(int(is_divided.sum()), split)
     bounds = [external_memory.smallest(keys, count, _ROWS_IN_MEMORY) for count in (validation, validation + test)]
     for number, hashes in enumerate(keys()):
         span = table.span(number)
         split_of = np.where(external_memory.below(hashes, bounds[1]), SPLITS.index("test"), SPLITS.index("train"))
         split_of[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
-        decided.split_of[span][is_kept[span]] = split_of
+        decided.split_of[span][is_divided[span]] = split_of
 
 
 def _split_keys(job: tuple[Path, int, Path]) -> None:

@@ -61,6 +61,11 @@ class TextKind(Kind):
             yield "train.longer.length", f"{longer.length} is not longer than compose.length {recipe.compose.length}"
         if recipe.compose.breaks == "lines" and not recipe.data.clean.keep_lines:
             yield "compose.breaks", "lines are in a corpus only with data.clean.keep_lines: true; set it, or paragraphs"
+        decontamination = recipe.data.clean.rules.decontamination
+        for place, source in enumerate(decontamination.evaluation if decontamination else ()):
+            if source.split is not None:
+                where = f"data.clean.rules.decontamination.evaluation.{place}.split"
+                yield where, "all of the source is compared with; leave split out, or give a path with some files"
 
     def accepts(self, data: TextData) -> Accepts:
         return TEXT
@@ -75,7 +80,7 @@ class TextKind(Kind):
         table = Table(draft.folders, draft.num_kept)
         decided = decide(table, draft.data.clean, draft.scratch)
         draft.progress("splitting", None)
-        hold_out(table, decided, draft.data.split, draft.seed, draft.scratch, draft.pool)
+        hold_out(table, decided, draft.declared, draft.data.split, draft.seed, draft.scratch, draft.pool)
         return decided
 
     def write(self, job: Writing) -> dict[str, dict[str, Any]]:

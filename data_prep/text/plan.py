@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep.corpus import unit_cache
+from data_prep.sources import named_splits
 from data_prep.sources.config import TARGET, Part, SourceConfig, parts
 from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import TEXT
@@ -22,12 +23,15 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
     config = clean_config.model_dump(mode="json", exclude={"max_rejects", "drop_duplicates"})
     files = digest_of_rules(clean_config.rules, downloads)
     config["files"] = files
-    for number, source in enumerate(sources):
-        for group in _groups(parts(source, TEXT, downloads, UNIT_BYTES)):
-            stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
-            key = unit_cache.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
-            units.append(Unit(key, number, source, tuple(group), files))
-    return units
+    of_sources = [parts(source, TEXT, downloads, UNIT_BYTES) for source in sources]
+    named_splits.check(list(zip(sources, of_sources, strict=True)))
+    for number, (source, of_source) in enumerate(zip(sources, of_sources, strict=True)):
+        for split, of_split in named_splits.by_split(source, of_source):
+            for group in _groups(of_split):
+                stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
+                key = unit_cache.key_of("documents", VERSION, stretches, source.text_field, source.id_field, config)
+                units.append(Unit(key, number, source, tuple(group), files, split))
+    return named_splits.held_out_first(units)
 
 
 def _groups(all_parts: list[Part]) -> Iterator[list[Part]]:

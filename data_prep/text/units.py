@@ -52,6 +52,7 @@ class Unit:
     config: SourceConfig
     parts: tuple[Part, ...]
     files: str  # digest of the files that the rules read
+    split: str | None = None  # of all its rows, if its source says so
 
     @property
     def size(self) -> int:

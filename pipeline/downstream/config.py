@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from data_prep.settings import Settings
+from data_prep.sources.config import SourceConfig
 from pipeline.training_settings import training_settings as of_training
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -35,6 +36,16 @@ def objective_problems(recipe: Any, job: Any, objective: str) -> Iterator[Proble
     if recipe.objective.name != objective:
         text = f"{job.task} is of {objective}, found {recipe.objective.name}; leave out {job.name!r}"
         yield "objective.name", text
+
+
+def split_problems(sources: Sequence[SourceConfig], field: str) -> Iterator[Problem]:
+    """A problem for every source of a job that declares a split, which only those of `data.sources` have."""
+    for place, source in enumerate(sources):
+        if source.split is not None:
+            yield (
+                f".{field}.{place}.split",
+                "a job uses all of a source; leave split out, or give a path with some files",
+            )
 
 
 def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Problem]:

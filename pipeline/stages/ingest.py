@@ -9,6 +9,7 @@ from data_prep.errors import UserError
 from data_prep.ingest import ingest
 from data_prep.kinds import DataConfig, kind_of
 from data_prep.settings import identity
+from data_prep.sources import named_splits
 from data_prep.sources.config import digest, snapshot
 from data_prep.workers import Workers
 from pipeline.artifact import Artifact
@@ -37,7 +38,10 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
 
 def _digest(data: DataConfig, downloads: Path) -> str:
-    return digest(snapshot(data.sources, kind_of(data.kind).accepts(data)), downloads)
+    accepts = kind_of(data.kind).accepts(data)
+    listed = [(source, snapshot([source], accepts)) for source in data.sources]
+    named_splits.check(listed)
+    return digest([entry for _, entries in listed for entry in entries], downloads)
 
 
 INGEST = Stage("ingest", 4, run)

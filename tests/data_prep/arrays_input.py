@@ -24,9 +24,10 @@ def ingested(
     max_rejects: int | float = 1.0,
     workers: Workers = HERE,
     progress: Progress = lambda *_, **__: None,
+    source_split: str | None = None,
 ) -> dict[str, Any]:
     """Ingest, and check what is promised of every corpus."""
-    sources = [SourceConfig(path=str(path)) for path in paths]
+    sources = [SourceConfig.model_validate({"path": str(path), "split": source_split}) for path in paths]
     shares, downloads = SplitConfig(validation=split, test=split), out.with_name(f"{out.name}-downloads")
     summary = ingest_arrays(sources, config, max_rejects, shares, seed, out, downloads, progress, workers)
     bad = rejected(out)

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from data_prep.sources.config import SourceConfig, digest, snapshot
-from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
+from pipeline.downstream.config import (
+    JobConfig,
+    Problem,
+    kind_problems,
+    objective_problems,
+    split_problems,
+    training_settings,
+)
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -43,6 +50,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Images and the objective compression."""
     yield from kind_problems(recipe, job, ("images",))
     yield from objective_problems(recipe, job, "compression")
+    yield from split_problems(job.images, "images")
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

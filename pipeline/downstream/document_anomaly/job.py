@@ -26,7 +26,14 @@ from pydantic import Field
 
 from data_prep.sources.config import SourceConfig, digest, snapshot
 from data_prep.text.documents import TEXT
-from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems, objective_problems
+from pipeline.downstream.config import (
+    JobConfig,
+    Problem,
+    kind_problems,
+    length_problems,
+    objective_problems,
+    split_problems,
+)
 
 if TYPE_CHECKING:
     from pipeline.artifact import Artifact
@@ -90,6 +97,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     for place, name in enumerate(others):
         if name in [NORMAL, SHUFFLED, REPLACED, *others[:place]]:
             yield f".others.{place}", f"another kind is called {name!r}, too; give it a corpus"
+    yield from split_problems(job.others, "others")
     yield from length_problems(recipe, job, job.length)
 
 

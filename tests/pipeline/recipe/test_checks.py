@@ -40,3 +40,16 @@ def test_an_objective_s_columns_are_there_or_the_recipe_is_refused(
     monkeypatch.setitem(OBJECTIVES, objective, replace(OBJECTIVES[objective], columns=columns))
     with nullcontext() if message is None else pytest.raises(UserError, match=re.escape(message)):
         load(recipe)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sources"),
+    [
+        ("compression", "downstream.0.images"),
+        ("text-anomaly", "downstream.0.others"),
+        ("quickstart", "data.clean.rules.decontamination.evaluation"),
+    ],
+)
+def test_a_split_of_a_source_that_has_none_is_refused(recipe: str, sources: str) -> None:
+    with pytest.raises(UserError, match=rf"{re.escape(sources)}\.0\.split: .*leave split out"):
+        load(recipe, overrides=[f"{sources}=[{{path: /data, split: names}}]"])
