@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -25,7 +26,8 @@ from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read
 from data_prep.text.write import write, write_rejects
-from data_prep.tokens import lexicon
+from data_prep.tokens import lexicon, pretrained
+from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.compose import HOW_TO_OFFER
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from data_prep.views import Example, Selection
@@ -117,12 +119,16 @@ class TextKind(Kind):
         }
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
-        return identity(recipe.tokenizer)
+        """`tokenizer`; `cleaning`, which it does to every text; `contents`, a digest of a pretrained one's files."""
+        tokenizer = recipe.tokenizer
+        files = {} if tokenizer.path is None else {"contents": pretrained.contents(tokenizer.path)}
+        return {"tokenizer": identity(tokenizer), "cleaning": asdict(recipe.data.clean.cleaning), **files}
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         documents = Corpus(corpus, "train")
         progress(f"learning from {len(documents):,} documents", None)
-        return train(TokenizerConfig.model_validate(settings), documents.sentences(), out_dir)
+        config, cleaning = TokenizerConfig.model_validate(settings["tokenizer"]), Cleaning(**settings["cleaning"])
+        return train(config, documents.sentences(), out_dir, cleaning, progress)
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
         """Corruption at load time is not part of the settings; only corruption at writing time changes the shards.
@@ -191,7 +197,7 @@ class TextKind(Kind):
         """Special tokens have the ids that a tokenizer trained here assigns, or those of a pretrained tokenizer."""
         tokenizer = recipe.tokenizer
         if tokenizer.path is not None and Path(tokenizer.path).is_dir():
-            tokens = specials(tokenizer.path)
+            tokens = pretrained.specials(tokenizer.path)
         else:
             roles: dict[str, Any] = {role: number for number, role in enumerate(tokenizer.tokens)}
             if "decoder_start" in tokenizer.roles:

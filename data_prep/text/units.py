@@ -30,7 +30,7 @@ from data_prep.sources.config import Part, SourceConfig
 from data_prep.sources.records import Document, Reject, printable
 from data_prep.text import near_duplicates
 from data_prep.text import sentences as splitting
-from data_prep.text.clean import CleanConfig, clean, fingerprint
+from data_prep.text.clean import CleanConfig, fingerprint
 from data_prep.text.documents import rows
 from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
@@ -134,7 +134,7 @@ class Cleaner:
     def __call__(self, document: Document) -> Cleaned | Reject:
         config = self.config
         excerpt = document.text.lstrip()[:80].rstrip()
-        text = clean(document.text, config.normalisation, config.keep_lines)
+        text = config.cleaning(document.text)
         if len(text) < config.min_characters:
             return Reject(document.source, document.position, self.short, excerpt)
         if len(text) < 0.9 * len(document.text) and _mostly_controls(document.text[:_LOOKED_AT]):

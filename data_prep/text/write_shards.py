@@ -21,8 +21,8 @@ from data_prep.sealed import digest, mapped
 from data_prep.shards.format import ShardWriter, join
 from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
-from data_prep.text.clean import clean
 from data_prep.tokens import lexicon
+from data_prep.tokens.cleaning import clean
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise, write_unit_starts
 from data_prep.tokens.encoder import Encoder

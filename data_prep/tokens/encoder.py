@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from data_prep.shards.rows import Ragged
+from data_prep.tokens.cleaning import without_cleaning
 
 MOST_CHUNKS = 1 << 18  # cached at a time, about 50 MB with their ids
 MOST_IDS = 1 << 21
@@ -34,12 +35,13 @@ _UNUSUAL = r"^ |  |\n|\x00"  # where byte-level BPE may treat white space differ
 class Encoder:
     """`encode(sentences)` of one tokenizer, without special tokens, truncation or padding.
 
+    Sentences are those of clean texts: the tokenizer's own cleaning (`data_prep.tokens.cleaning`) is left out.
     "[MASK]" in a text is ordinary text, not a mask. Caches words, so use one encoder for a complete corpus. Not
     thread-safe.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = Tokenizer.from_str(tokenizer.to_str())  # a copy, so that the caller's settings do not change
+        self.tokenizer = without_cleaning(tokenizer)  # a copy, so that the caller's settings do not change
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True

@@ -8,7 +8,10 @@ there are [CLS] and [SEP], texts become [CLS] A [SEP] and [CLS] A [SEP] B [SEP] 
     wordpiece   pieces of words, inside a word with ## in front (Schuster and Nakajima 2012; BERT)
     byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK]
     character   one Unicode character is one token, of any script, white space included
-    pretrained  copied from a folder, with padding and truncation switched off
+    pretrained  that of a folder, read as `transformers` reads it (`data_prep.tokens.pretrained`)
+
+Texts are cleaned before anything else, as the corpus was (`data_prep.tokens.cleaning`): by `tokenizer.json` itself, and
+so wherever it is opened.
 
 Training is deterministic: the same sentences give the same file, byte for byte.
 """
@@ -16,9 +19,8 @@ Training is deterministic: the same sentences give the same file, byte for byte.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -37,22 +39,14 @@ from tokenizers import (
 )
 
 from data_prep.errors import UserError
-from data_prep.shards.rows import ROLES, Specials
-from data_prep.tokens import wordpiece
+from data_prep.shards.rows import Specials
+from data_prep.tokens import accents, pretrained, wordpiece
+from data_prep.tokens.cleaning import Cleaning, add_cleaning
 from data_prep.tokens.detokenize import Pieces
+from data_prep.tokens.roles import SETTINGS, SPECIAL_TOKENS, TOKENS, settings_of, specials_of
 
-SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT's
-_TOKENS = {**SPECIAL_TOKENS, "bos": "[BOS]", "eos": "[EOS]"}  # in the order of their ids
-_ALIASES = {
-    "pad": ["<pad>"],
-    "unk": ["<unk>"],
-    "cls": ["<s>"],
-    "sep": ["</s>"],
-    "mask": ["<mask>"],
-    "bos": ["<s>", "<|endoftext|>"],
-    "eos": ["</s>", "<|endoftext|>"],
-}
-_SENTINEL = re.compile(r"<extra_id_(\d+)>\Z")
+__all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "line_break", "load", "specials", "train"]
+
 Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos", "decoder_start"]
 
 
@@ -65,10 +59,13 @@ class TokenizerConfig(BaseModel):
     """Algorithm that splits text into tokens; pretrained: a tokenizer that exists already."""
     vocabulary: int = Field(default=8192, ge=16)
     """Maximum number of ids, including special tokens (not for pretrained)."""
-    lowercase: bool = False
-    """Fold to lower case; wordpiece also strips accents then, as BERT's uncased models do."""
+    lowercase: bool | None = None
+    """Fold to lower case; null: a pretrained tokenizer as its owner does, others not."""
+    strip_accents: bool | None = None
+    """Remove accents, and with them vowel signs of Indic and Thai scripts and the dakuten of kana; null: a pretrained
+    tokenizer as its owner does, wordpiece where it folds to lower case (as BERT's uncased models do), others not."""
     path: str | None = None
-    """Folder of a pretrained tokenizer: `tokenizer.json`, or BERT's `vocab.txt`."""
+    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or what else `transformers` opens."""
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
     """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
     sentinels: int = Field(default=0, ge=0)
@@ -77,7 +74,7 @@ class TokenizerConfig(BaseModel):
     @property
     def tokens(self) -> dict[str, str]:
         """The special tokens of a trained tokenizer by role, in the order of their ids."""
-        return {role: token for role, token in _TOKENS.items() if role in self.roles}
+        return {role: token for role, token in TOKENS.items() if role in self.roles}
 
     @model_validator(mode="after")
     def _is_possible(self) -> TokenizerConfig:
@@ -94,35 +91,50 @@ class TokenizerConfig(BaseModel):
         return self
 
 
-def train(config: TokenizerConfig, sentences: Iterable[str], out_dir: Path) -> dict[str, Any]:
+def train(
+    config: TokenizerConfig,
+    sentences: Iterable[str],
+    out_dir: Path,
+    cleaning: Cleaning | None = None,
+    progress: Callable[..., None] | None = None,
+) -> dict[str, Any]:
     """Train (or copy) a tokenizer into `out_dir` in one pass over the sentences; returns a summary.
 
-    Raises `UserError` if there is no text, or if a pretrained tokenizer lacks special tokens that
-    rows need.
+    cleaning: how the sentences were cleaned; the tokenizer then does the same to every text. progress: is given what is
+    worth a warning, as `data_prep.kinds.Kind.fit`. Raises `UserError` if there is no text, or if a pretrained tokenizer
+    lacks special tokens that rows need.
     """
     out_dir = Path(out_dir)
+    warnings: list[str] = []
     settings: dict[str, Any] = {}
+    sentences = accents.Watched(sentences)
     if config.kind == "pretrained":
         tokenizer, settings = _pretrained(config)
+        warnings += pretrained.remarks(config.path or "", config.lowercase)
     else:
-        sentences = _some(sentences)
         trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
-        tokenizer = trained[config.kind](config, sentences)
+        tokenizer = trained[config.kind](config, _some(sentences))
         settings = {f"{role}_token": token for role, token in config.tokens.items()}
         if "decoder_start" in config.roles:
-            settings["decoder_start_token"] = _TOKENS["pad"]
+            settings["decoder_start_token"] = TOKENS["pad"]
         if config.kind == "byte-bpe":
             settings["add_prefix_space"] = True
-    has_pairs = config.kind == "pretrained" or {"cls", "sep"} <= set(config.roles)
-    settings |= {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_input_names": ["input_ids", *(["token_type_ids"] if has_pairs else []), "attention_mask"],
-        "clean_up_tokenization_spaces": False,
-    }
+        types = ["token_type_ids"] if {"cls", "sep"} <= set(config.roles) else []
+        settings["model_input_names"] = ["input_ids", *types, "attention_mask"]
+    if accents.are_stripped(tokenizer):
+        if config.kind == "pretrained":
+            sentences.look()
+        warnings += accents.warnings(sentences.characters)
+    if progress:
+        for warning in warnings:
+            progress("tokenizer", None, warning=warning)
+    if cleaning:
+        add_cleaning(tokenizer, cleaning)
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     out_dir.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(out_dir / "tokenizer.json"))
     text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    (out_dir / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    (out_dir / SETTINGS).write_text(text, encoding="utf-8")
     special = specials(out_dir)
     return {
         "kind": config.kind,
@@ -160,7 +172,7 @@ def specials(folder: Path | str) -> Specials:
     Tokenizers like those of BERT, GPT-2, Llama and T5 all load; code that needs a missing role raises the error.
     """
     tokenizer = load(folder)
-    return _specials(tokenizer, _settings(Path(folder)), partial(_texts, folder))
+    return specials_of(tokenizer, settings_of(Path(folder)), partial(_texts, folder))
 
 
 def _texts(folder: Path | str) -> list[str]:
@@ -168,49 +180,6 @@ def _texts(folder: Path | str) -> list[str]:
     tokenizer, special_ids = load(folder), specials(folder)
     pieces = Pieces(tokenizer, special_ids)
     return [pieces.texts([number])[0] for number in range(special_ids.vocabulary)]
-
-
-def _specials(
-    tokenizer: Tokenizer, settings: dict[str, Any], spell: Callable[[], Sequence[str]] | None = None
-) -> Specials:
-    ids = tokenizer.get_vocab(with_added_tokens=True)
-    roles = {role: ids[token] for role, token in _roles(tokenizer, settings).items()}
-    sentinels = {int(match[1]): number for token, number in ids.items() if (match := _SENTINEL.match(token))}
-    if sentinels and "pad" in roles:
-        roles.setdefault("decoder_start", roles["pad"])
-    added = tokenizer.get_added_tokens_decoder()
-    return Specials(
-        vocabulary=max(ids.values()) + 1,
-        all=frozenset(token_id for token_id, token in added.items() if token.special),
-        sentinels=[sentinels[number] for number in sorted(sentinels)],
-        spell=spell,
-        **roles,
-    )
-
-
-def _roles(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
-    """The token of each available role: from the settings, or else by the usual names."""
-    roles = {}
-    for role in ROLES:
-        token = settings.get(f"{role}_token")
-        token = token.get("content") if isinstance(token, dict) else token
-        names = [token] if token else [_TOKENS[role], *_ALIASES[role]] if role in _TOKENS else []
-        known_names = [name for name in names if tokenizer.token_to_id(name) is not None]
-        if known_names:
-            roles[role] = known_names[0]
-    return roles
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        path = folder / name
-        if path.is_file():
-            try:
-                settings |= json.loads(path.read_text(encoding="utf-8"))
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{path} is not a JSON object ({error}); mend it or train again") from error
-    return settings
 
 
 def _some(sentences: Iterable[str]) -> Iterator[str]:
@@ -222,7 +191,7 @@ def _some(sentences: Iterable[str]) -> Iterator[str]:
 
 
 def _wordpiece(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
-    normalizer = normalizers.BertNormalizer(lowercase=config.lowercase)
+    normalizer = normalizers.BertNormalizer(lowercase=bool(config.lowercase), strip_accents=config.strip_accents)
     words = wordpiece.count_words(sentences, normalizer)
     ids = wordpiece.learn(words, config.vocabulary - config.sentinels, list(config.tokens.values()))
     model = models.WordPiece(ids, unk_token="[UNK]", continuing_subword_prefix="##")
@@ -235,8 +204,8 @@ def _wordpiece(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
 
 def _byte_bpe(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
-    if config.lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
+    if folding := _folding(config):
+        tokenizer.normalizer = folding
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary - config.sentinels,
@@ -251,7 +220,7 @@ def _byte_bpe(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
 
 
 def _character(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
-    normalizer = normalizers.Lowercase() if config.lowercase else None
+    normalizer = _folding(config)
     counts: Counter[str] = Counter()
     for chunk in wordpiece.chunks(sentences):
         counts.update(normalizer.normalize_str(chunk) if normalizer else chunk)
@@ -266,6 +235,13 @@ def _character(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     return _finished(tokenizer, config)
+
+
+def _folding(config: TokenizerConfig) -> Any:
+    """What a tokenizer without BERT's normalizer does to letters; None: nothing."""
+    strip = [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFC()] if config.strip_accents else []
+    steps = [*strip, *([normalizers.Lowercase()] if config.lowercase else [])]
+    return normalizers.Sequence(steps) if len(steps) > 1 else steps[0] if steps else None
 
 
 def _finished(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
@@ -291,27 +267,8 @@ def _finished(tokenizer: Tokenizer, config: TokenizerConfig) -> Tokenizer:
 
 def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
     folder = Path(config.path or "").expanduser()
-    vocabulary = folder / "vocab.txt"
-    settings = _settings(folder)
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = load(folder)
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-    elif vocabulary.is_file():
-        lowercase = settings.get("do_lower_case", config.lowercase)
-        lines = vocabulary.read_text(encoding="utf-8").splitlines()
-        ids = {piece: number for number, piece in enumerate(lines)}
-        tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece(prefix="##")
-        missing = [token for token in config.tokens.values() if token not in ids]
-        if missing:
-            raise UserError(f"{vocabulary} has no line {' or '.join(missing)}; it is not BERT's vocabulary")
-        tokenizer = _finished(tokenizer, config)
-    else:
-        raise UserError(f"{folder} holds neither tokenizer.json nor vocab.txt; give a tokenizer's folder")
-    special_tokens = _specials(tokenizer, settings)
+    tokenizer, settings = pretrained.read(folder, config.lowercase, config.strip_accents, config.roles)
+    special_tokens = specials_of(tokenizer, settings)
     missing = [role for role in config.roles if special_tokens.get(role) is None]
     if missing:
         has = ", ".join(role for role, _ in special_tokens.roles) or "none"
@@ -320,7 +277,4 @@ def _pretrained(config: TokenizerConfig) -> tuple[Tokenizer, dict[str, Any]]:
             "leave out of tokenizer.roles what rows do without, or use another tokenizer"
         )
     special_tokens.need_sentinels(config.sentinels, f"tokenizer.sentinels of {folder}")
-    kept_settings = {f"{role}_token": token for role, token in _roles(tokenizer, settings).items()}
-    if "add_prefix_space" in settings:
-        kept_settings["add_prefix_space"] = settings["add_prefix_space"]
-    return tokenizer, kept_settings
+    return tokenizer, settings

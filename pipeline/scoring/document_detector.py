@@ -46,7 +46,7 @@ from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals
 MODEL = "model"  # folder in the detector's
 TOKENS = "tokens"  # the name under which lengths stand beside scores
 TOGETHER, CHARACTERS = 256, 1 << 19  # documents, and characters of them, that are scored together
-READING = {"normalisation", "language", "min_characters"}  # of a corpus's cleaning
+READING = {"normalisation", "keep_lines", "language", "min_characters"}  # of a corpus's cleaning
 NO_TEXT = "no token is left of it"
 COMPARED = 500  # most documents that detectors are compared on
 

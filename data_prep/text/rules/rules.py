@@ -18,13 +18,14 @@ from data_prep.errors import UserError
 from data_prep.sources.config import SourceConfig, snapshot
 from data_prep.sources.config import digest as digest_of_sources
 from data_prep.sources.records import Reject
-from data_prep.text.clean import CleanConfig, clean
+from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import TEXT, documents
 from data_prep.text.rules.c4 import C4, read_bad_words
 from data_prep.text.rules.config import LanguageConfig, Outcome, RulesConfig
 from data_prep.text.rules.gopher import Gopher
 from data_prep.text.rules.ngrams import SharedNgrams, ngrams_of
 from data_prep.text.rules.personal import PersonalData
+from data_prep.tokens.cleaning import clean
 
 __all__ = ["Outcome", "Rules", "RulesConfig", "digest", "ngrams_of"]
 
@@ -33,7 +34,7 @@ _PIECES = 4  # from so many places of it
 
 
 class Rules:
-    """The rules of a config: a pure function from a text, cleaned by `data_prep.text.clean.clean`, to an `Outcome`."""
+    """The rules of a config: a pure function from a cleaned text (`data_prep.tokens.cleaning`) to an `Outcome`."""
 
     def __init__(self, config: CleanConfig, downloads: Path = Path()) -> None:
         """Read the files that the rules name. downloads: folder for evaluation texts that come as packages.

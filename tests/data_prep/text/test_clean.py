@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_prep.corpus.summary import allowed_rejects
-from data_prep.text import clean as module
-from data_prep.text.clean import CleanConfig, clean, fingerprint
+from data_prep.text.clean import CleanConfig, fingerprint
+from data_prep.tokens import cleaning as module
+from data_prep.tokens.cleaning import clean
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.text import sentences as module
-from data_prep.text.clean import clean
 from data_prep.text.sentences import (
     LANGUAGES,
     SPLITTERS,
@@ -18,6 +17,7 @@ from data_prep.text.sentences import (
     split_lines,
     split_zh,
 )
+from data_prep.tokens.cleaning import clean
 
 # "|" marks where sentences part
 ENGLISH = [

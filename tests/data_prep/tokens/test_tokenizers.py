@@ -275,7 +275,7 @@ def test_pretrained_with_other_names_padding_and_truncation(tmp_path: Path) -> N
     theirs.enable_truncation(3)
     (tmp_path / "theirs").mkdir()
     theirs.save(str(tmp_path / "theirs/tokenizer.json"))
-    settings = {"mask_token": {"content": "<mask>", "lstrip": True}, "cls_token": "<s>"}
+    settings = {"mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True}, "cls_token": "<s>"}
     (tmp_path / "theirs/tokenizer_config.json").write_text(json.dumps(settings))
     config = TokenizerConfig(kind="pretrained", path=str(tmp_path / "theirs"))
     train(config, [], tmp_path / "ours")

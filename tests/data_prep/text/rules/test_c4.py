@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 from data_prep.errors import UserError
-from data_prep.text.clean import clean
 from data_prep.text.rules.config import Outcome
+from data_prep.tokens.cleaning import clean
 from tests.data_prep.rule_texts import LINE, PAGE, make
 
 THREE = f"{LINE} {LINE} {LINE}"

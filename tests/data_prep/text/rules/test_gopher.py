@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.text.clean import clean
 from data_prep.text.rules.config import GopherConfig, Outcome
 from data_prep.text.rules.gopher import Gopher, duplicates, ngram_shares
+from data_prep.tokens.cleaning import clean
 from tests.data_prep.rule_texts import PROSE, different, make
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
-from data_prep.text.clean import CleanConfig, clean
+from data_prep.text.clean import CleanConfig
 from data_prep.text.rules.config import Outcome, RulesConfig
 from data_prep.text.rules.rules import Rules, digest
+from data_prep.tokens.cleaning import clean
 from tests.data_prep.rule_texts import GERMAN, PAGE, PERSONAL, PROSE, QUESTION, different, make, write_jsonl
 
 # -- config -----------------------------------------------------------------------------------------------------------
