@@ -21,6 +21,7 @@ from data_prep.sealed import digest, mapped
 from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens.roles import SPECIAL_TOKENS, roles_of, settings_of, specials_of
 
+_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that take tokenizer.json as it is
 _KEPT = ("add_prefix_space", "padding_side", "truncation_side")  # settings that go on with it
 _CAPITALS = 0.01  # share of pieces with capital letters from which on a vocabulary is cased
 
@@ -39,17 +40,21 @@ def read(
     """
     folder = Path(folder).expanduser()
     _check(folder, {*roles, "unk"})
-    owner = _owner(folder)
-    tokenizer = Tokenizer.from_str(owner.backend_tokenizer.to_str())
+    owner, files = _owner(folder), settings_of(folder)
+    if owner is None:
+        tokenizer, named = Tokenizer.from_file(str(folder / "tokenizer.json")), files
+        inputs = files.get("model_input_names", ["input_ids", "attention_mask"])
+    else:
+        tokenizer, inputs = Tokenizer.from_str(owner.backend_tokenizer.to_str()), list(owner.model_input_names)
+        tokens = {f"{role}_token": getattr(owner, f"{role}_token", None) for role in ROLES}
+        named = {**files, **{name: token for name, token in tokens.items() if token is not None}}
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.encode_special_tokens = True
     _set_folding(tokenizer, folder, {"lowercase": lowercase, "strip_accents": strip_accents})
-    named = {f"{role}_token": token for role in ROLES if (token := getattr(owner, f"{role}_token", None)) is not None}
-    files = settings_of(folder)
-    settings = {f"{role}_token": token for role, token in roles_of(tokenizer, {**files, **named}).items()}
+    settings = {f"{role}_token": token for role, token in roles_of(tokenizer, named).items()}
     settings |= {name: files[name] for name in _KEPT if name in files}
-    return tokenizer, settings | {"model_input_names": list(owner.model_input_names)}
+    return tokenizer, settings | {"model_input_names": inputs}
 
 
 def specials(folder: Path | str) -> Specials:
@@ -90,15 +95,13 @@ def remarks(folder: Path | str, lowercase: bool | None = None) -> list[str]:
 
 
 def _owner(folder: Path) -> Any:
-    """The tokenizer as `transformers` has it."""
-    import transformers
-    from transformers.utils import logging
-
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    if "tokenizer_class" in settings_of(folder) or "model_type" in _json(folder / "config.json"):
+    """The tokenizer as `transformers` has it; None if no class has a say beside tokenizer.json."""
+    named = settings_of(folder).get("tokenizer_class")
+    has_class = named or "model_type" in _json(folder / "config.json")
+    if (folder / "tokenizer.json").is_file() and (named in _GENERIC or not has_class):
+        return None
+    if has_class:
         name = "AutoTokenizer"
-    elif (folder / "tokenizer.json").is_file():
-        name = "PreTrainedTokenizerFast"
     elif (folder / "vocab.txt").is_file():
         name = "BertTokenizer"
     else:
@@ -106,10 +109,13 @@ def _owner(folder: Path) -> Any:
             f"{folder} holds neither tokenizer.json nor vocab.txt, and no config.json or tokenizer_config.json says "
             "whose tokenizer it is; give a tokenizer's folder"
         )
+    import transformers
+    from transformers.utils import logging
+
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        owner = getattr(transformers, name).from_pretrained(str(folder), **options)
+        owner = getattr(transformers, name).from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the libraries raise anything
         reason = str(error).partition("\n")[0]
         raise UserError(f"{folder}: transformers cannot read its tokenizer ({reason}); mend its files") from error
