@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from data_prep.errors import UserError
 from flows import sweep
 from flows.sweep import Trial, combinations
 from pipeline.home import Home
+from pipeline.reports import data
 from pipeline.runs import Run, StageRecord
 from tests.flows.test_end_to_end import sesame
 from tests.pipeline import tiny
@@ -49,7 +51,9 @@ def test_pictures_are_told_as_pictures() -> None:
     assert "| images/s |" in page and "| 1 | 4.5000 | 1,000 | a |" in page
 
 
-def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
+def test_one_that_fails_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(data, "sweep", lambda *given: drawn.append(given))
     artifact = tmp_path / "made"
     artifact.mkdir()
     lines = [{"step": step, "train/loss": 5 - step / 10, "validation/loss": 5 - step / 20} for step in range(1, 9)]
@@ -68,7 +72,11 @@ def test_one_that_fails_does_not_end_the_others(tmp_path: Path) -> None:
     failed, fine = json.loads((folder / "sweep.json").read_text())
     assert failed["error"] == "the loss is not finite" and failed["score"] is None
     assert fine["score"] == 4.6 and fine["artifact"] == "pretrain-x"
-    assert (folder / "sweep.png").stat().st_size > 10_000
+    ((curves, scores, path),) = drawn
+    assert path == folder / "sweep.png" and scores == {"lr 1e-3": 4.6}
+    assert {label: [record["step"] for record in records] for label, records in curves.items()} == {
+        "lr 1e-3": list(range(1, 9))
+    }
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,19 @@ class Unsteady(Server):
         if Unsteady.down:
             raise ConnectionError("nobody there")
         return super().client
+
+
+def senders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the threads that sent something, or tried to, one for each try; filled from now on."""
+    names: list[str] = []
+    send = Server.send
+
+    def noted(server: Server, *arguments: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return send(server, *arguments)
+
+    monkeypatch.setattr(Server, "send", noted)
+    return names
 
 
 def runs_of(client: Any, experiment: str) -> dict[str, Any]:

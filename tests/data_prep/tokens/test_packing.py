@@ -138,9 +138,9 @@ def test_hardly_more_rows_than_any_packing_needs(room):
 
 def test_a_million_tokens_are_packed_in_a_blink():
     lengths = np.random.default_rng(0).integers(3, 60, 32_000)
-    began = time.perf_counter()
+    began = time.process_time()  # of this process, whatever else the cores do
     best_fit(lengths, 128)
-    assert time.perf_counter() - began < 2  # 0.03 s alone on a core
+    assert time.process_time() - began < 2  # 0.03 s; comparing all pairs takes minutes
 
 
 @settings(deadline=None)

@@ -25,6 +25,8 @@ from pipeline.gate import ENCODER, Candidate, Score
 from pipeline.tracking import registry, sender
 from pipeline.tracking.registry import EXAMPLE, Registration, Registry, register, requirements
 from pipeline.tracking.tracking import Tracker, send_pending
+from tests.pipeline.tracked import senders
+from tests.unprivileged import unprivileged
 
 HIDDEN = 16
 TEXTS = ["the cat sat on the mat", "a dog", "it saw " * 100]
@@ -375,12 +377,20 @@ def test_with_a_server(tmp_path: Path, export: Path, server: str, first: tuple[R
     assert not (tmp_path / "mlflow" / "artifacts").exists()
 
 
-@pytest.mark.alone
-def test_registering_is_queued_in_no_time(tmp_path: Path, export: Path) -> None:
+def test_registering_is_queued(tmp_path: Path, export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of a file: neither a server nor the weights are looked at."""
+    tries = senders(monkeypatch)
     tracker = Tracker(tmp_path, "http://127.0.0.1:1", "quick", "quick")
     run = tracker.run("register")
-    started = time.perf_counter()
-    asked = register(run, export, "m", proposed(1.0), {"accuracy": 1.0})
-    assert time.perf_counter() - started < 0.1
-    assert asked.decision() is None
+    weights = export / "model.safetensors"
+    assert weights.is_file()
+    weights.chmod(0)
+    try:
+        with unprivileged():
+            asked = register(run, export, "m", proposed(1.0), {"accuracy": 1.0})
+    finally:
+        weights.chmod(0o644)
+    assert asked.decision() is None and "MainThread" not in tries
+    lines = [json.loads(line) for line in tracker._spool.path.read_text().splitlines()]
+    assert lines[0]["op"] == "run" and len(lines) == 2
     tracker.close(timeout=0)
