@@ -16,8 +16,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.abc import MetaPathFinder
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from data_prep import cluster
 from data_prep.errors import UserError
 
 J = TypeVar("J")
@@ -28,15 +30,19 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Workers(NamedTuple):
-    """Where jobs run. `processes`: on this machine (1: in this process); `ray`: address of a cluster to use instead."""
+    """Where jobs run. `processes`: on this machine (1: in this process); `ray`: address of a cluster to use instead.
+
+    folder: one that all hosts of the cluster must share, as jobs read and write files.
+    """
 
     processes: int = 1
     ray: str | None = None
+    folder: Path | None = None
 
     @staticmethod
-    def of(processes: int | None, ray: str | None) -> Workers:
+    def of(processes: int | None, ray: str | None, folder: Path | None = None) -> Workers:
         """`processes` defaults to the number of available cores."""
-        return Workers(processes or len(os.sched_getaffinity(0)), ray)
+        return Workers(processes or len(os.sched_getaffinity(0)), ray, folder)
 
 
 HERE = Workers()  # this process itself
@@ -62,7 +68,7 @@ class WorkerPool:
     def in_order(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
         """Yields `function(job)` for every job, in order. An exception in a job is raised here."""
         if self.workers.ray is not None:
-            return _on_ray(function, jobs, self.workers.ray)
+            return _on_ray(function, jobs, self.workers.ray, self.workers.folder)
         if self.workers.processes <= 1:
             return map(function, jobs)
         if self._pool is None:
@@ -109,39 +115,37 @@ class _NoPandas(MetaPathFinder):
             raise ModuleNotFoundError("workers do without pandas", name=fullname)
 
 
-def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str) -> Iterator[R]:
+def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str, folder: Path | None) -> Iterator[R]:
     import ray
+    from ray.exceptions import RayError, RayTaskError
 
     if not ray.is_initialized():
-        try:
-            ray.init(address=address, log_to_driver=False)
-        except ConnectionError:
-            raise UserError(f"placement.ray_address: no Ray cluster answers at {address!r}; start it") from None
-    # Ray's own retries cover lost nodes; exceptions of the function itself are raised here.
-    remote: Any = ray.remote(num_cpus=1, max_retries=3)(_call)
-    max_waiting = max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD
+        cluster.join(address)
+    shared = cluster.Shared.mark(folder) if folder else None
+    # Ray's own retries cover lost nodes; exceptions of the function itself are raised here. `future` waits outside
+    # Ray's core, in which a signal's exception would be lost.
+    remote: Any = ray.remote(num_cpus=1, max_retries=3, scheduling_strategy="SPREAD")(_call)
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
-            waiting.append(remote.remote(function, job))
-            if len(waiting) >= max_waiting:
-                yield _result(waiting.popleft())
+            waiting.append(remote.remote(function, job, shared))
+            if len(waiting) >= max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD:
+                yield waiting.popleft().future().result()
         while waiting:
-            yield _result(waiting.popleft())
+            yield waiting.popleft().future().result()
+    except RayTaskError as error:
+        raise error.cause from error  # the function's own exception
+    except RayError as error:
+        raise UserError(
+            f"the cluster at {address!r} lost jobs that prepared data ({cluster.first_line(error)}); what is finished "
+            "is kept: run again"
+        ) from error
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
 
 
-def _call(function: Callable[[J], R], job: J) -> R:
+def _call(function: Callable[[J], R], job: J, shared: cluster.Shared | None) -> R:
+    if shared is not None:
+        shared.check()
     return function(job)
-
-
-def _result(reference: Any) -> Any:
-    import ray
-    from ray.exceptions import RayTaskError
-
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        raise error.cause from error  # the function's own exception

@@ -81,6 +81,32 @@ def run(
 
 
 @app.command()
+def submit(
+    recipe: RecipeArgument,
+    address: Annotated[
+        str,
+        typer.Option(
+            envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
+            metavar="URL",
+            help="Ray's server of jobs: http://HOST:8265.",
+        ),
+    ],
+    scale: ScaleOption = None,
+    set_: SetOption = None,
+    workers: WorkersOption = None,
+    extend: Annotated[bool, typer.Option("--extend", help="As for `run`.")] = False,
+    from_: Annotated[str | None, typer.Option("--from", metavar="[KEY@]STEP", help="As for `run`.")] = None,
+    home: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Home on the cluster (default: its SESAME_HOME).")
+    ] = None,
+) -> None:
+    """Run a recipe on a Ray cluster, as a job: its log here, its exit code, and Ctrl-C stops it."""
+    from flows import commands
+
+    commands.submit(recipe, address, scale, set_ or [], workers, extend, from_, home)
+
+
+@app.command()
 def sweep(
     recipe: RecipeArgument,
     over: Annotated[list[str], typer.Option(metavar="PATH=VALUE,VALUE", help="A setting and its values.")],

@@ -101,6 +101,39 @@ def run(
     _run(loaded, (recipe, scale, settings), as_json)
 
 
+def submit(
+    recipe: str,
+    address: str,
+    scale: str | None,
+    settings: Sequence[str],
+    workers: int | None,
+    extend: bool,
+    start: str | None,
+    home: str | None,
+) -> None:
+    settings = [*_with_workers(settings, workers)]
+    loaded = _load(recipe, scale, settings)
+    from flows import submit as submission
+
+    if loaded.placement.ray_address is None:
+        settings.append("placement.ray_address=auto")
+    arguments = [f"--scale={scale}"] if scale else []
+    arguments += [f"--set={setting}" for setting in settings]
+    arguments += ["--extend"] if extend else []
+    arguments += [f"--from={start}"] if start else []
+    request = submission.Request(loaded, recipe, arguments, home)
+    try:
+        with terminations_as_interrupts():
+            code = submission.submit(request, submission.connect(address), _say)
+    except KeyboardInterrupt:
+        code = TERMINATED if terminated.is_set() else INTERRUPTED
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    print(f"sesame: {message}", file=sys.stderr)
+
+
 def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
     """Settings that make a recipe continue from a checkpoint."""
     from pipeline import start_from

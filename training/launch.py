@@ -3,30 +3,38 @@
 Workers write checkpoints straight into the job's folder, which every node must reach. When a worker is lost the group
 is started again, under a new run name, and goes on from the newest committed checkpoint, with fewer workers where the
 placement allows it and a node is gone. Ray's own checkpoint reports and restarts are not used: a report may be lost
-with the worker, its snapshot of the run may be torn, and a mistake of the user would be tried again.
+with the worker, its snapshot of the run may be torn, and a mistake of the user would be tried again. What will not go
+away ends the run: the same failure twice without a new checkpoint, hosts that do not reach each other, no room.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import signal
-import socket
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from data_prep.errors import UserError, refusal_of_the_disk
+from data_prep import cluster
+from data_prep.errors import UserError
+from training import failures, room
 from training.config import PlacementConfig
+from training.interfaces import CHOSEN_BY_USERS
 from training.job import STACKS, STOP, Job, train
 from training.monitor import stopping, watchdog
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 log = logging.getLogger("sesame.training")
 T = TypeVar("T")
 
+FORMED = "formed"  # file in the work folder while there is a group of workers; see `training.group`
 # Set before Ray starts anything: no telemetry, and failures noticed in a fraction of a second.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -71,32 +79,26 @@ def ensure_ray(placement: PlacementConfig) -> None:
 
     if ray.is_initialized():
         return
-    terminated = signal.getsignal(signal.SIGTERM)
-    # It would report that tokens are in use, which is intended.
-    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    if placement.ray_address:
+        cluster.join(placement.ray_address)
+    else:
+        _start_here(placement)
+
+
+def _start_here(placement: PlacementConfig) -> None:
+    import ray
+
     try:
-        if placement.ray_address:
-            _check_answers(placement.ray_address)
-            ray.init(address=placement.ray_address, log_to_driver=False)
-        else:
-            cores = os.cpu_count() or 1
+        with cluster.quietly():
             ray.init(
                 address="local",
-                num_cpus=max(cores, placement.workers),
+                num_cpus=max(os.cpu_count() or 1, placement.workers),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
     except OSError as error:
-        if placement.ray_address is None:
-            raise UserError(_why_not_here(error)) from error
-        raise UserError(
-            f"placement.ray_address: no Ray cluster answers at {placement.ray_address!r}; "
-            "start one or set it to null to use this machine."
-        ) from error
-    if threading.current_thread() is threading.main_thread():
-        # Ray's own handler aborts the process three seconds after the signal, whatever it is writing by then.
-        signal.signal(signal.SIGTERM, terminated)
+        raise UserError(_why_not_here(error)) from error
 
 
 def _why_not_here(error: OSError) -> str:
@@ -109,13 +111,6 @@ def _why_not_here(error: OSError) -> str:
     return f"Ray does not start on this machine ({error}); {advice}."
 
 
-def _check_answers(address: str) -> None:
-    """ConnectionError at once for an address where nothing listens; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
-
-
 def stop_ray() -> None:
     """End the Ray that `ensure_ray` started (or leave the cluster it joined)."""
     import ray
@@ -126,40 +121,34 @@ def stop_ray() -> None:
 
 def _run_on_ray(job: Job) -> dict[str, Any]:
     ensure_ray(job.placement)
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    import ray
+    from ray.train import TrainingFailedError
 
-    gpu = job.placement.device == "cuda" or (
-        job.placement.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
-    )
-    for attempt in range(job.placement.max_failures + 1):
-        watchdog.clear(Path(job.work) / STACKS)
-        trainer = TorchTrainer(
-            _worker_loop,
-            train_loop_config={"job": job.model_dump_json()},
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=_num_workers(job.placement),
-                use_gpu=gpu,
-                resources_per_worker=job.placement.resources_per_worker or None,
-            ),
-            run_config=ray.train.RunConfig(
-                name=uuid.uuid4().hex[:12],
-                storage_path=str((Path(job.work) / "ray").absolute()),
-            ),
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        )
+    placement, work = job.placement, Path(job.work)
+    gpu = placement.device == "cuda" or (placement.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    needs = room.needs_of(placement, gpu)
+    room.check(placement, needs)
+    watch = partial(room.watch, placement, needs, work / FORMED)
+    before: failures.Attempt | None = None
+    for number in range(placement.max_failures + 1):
+        watchdog.clear(work / STACKS)
+        (work / FORMED).unlink(missing_ok=True)
+        trainer = _trainer(job, gpu, needs)
         try:
-            return _in_thread(trainer.fit).return_value  # type: ignore[return-value]
-        except ray.train.TrainingFailedError as error:
-            for failure in worker_failures(error):
-                if isinstance(failure, UserError) or refusal_of_the_disk(failure):
-                    raise failure from None
-            if stuck := watchdog.verdict(Path(job.work) / STACKS):
+            return _in_thread(trainer.fit, watch).return_value  # type: ignore[return-value]
+        except Exception as error:
+            attempt = failures.Attempt(failures.failures_in(error), _newest_step(work))
+            if fault := attempt.fault_of_the_user:
+                raise fault from None
+            if stuck := watchdog.verdict(work / STACKS):
                 raise UserError(stuck) from None
-            if (Path(job.work) / STOP).exists():  # it was to end anyway
+            if (work / STOP).exists():  # it was to end anyway
                 raise KeyboardInterrupt from None
-            if attempt == job.placement.max_failures:
+            if not isinstance(error, TrainingFailedError):
                 raise
+            if number == placement.max_failures or not _may_pass(attempt, before):
+                raise attempt.sentence or error from None
+            before = attempt
             log.warning(
                 "training workers were lost (%s); going on from the newest checkpoint",
                 str(error).strip().splitlines()[-1],
@@ -167,24 +156,61 @@ def _run_on_ray(job: Job) -> dict[str, Any]:
     raise AssertionError("unreachable")
 
 
-def _in_thread(function: Callable[[], T]) -> T:
-    """`function()`, in a thread of its own. A signal's exception that is raised inside Ray's core is lost there."""
+def _may_pass(attempt: failures.Attempt, before: failures.Attempt | None) -> bool:
+    """Whether another attempt may fare better than this one, which came after `before`."""
+    if attempt.is_unreachable:  # a host that was lost a moment ago, or one that never can be reached
+        return _in_thread(room.loses_a_host)
+    return not attempt.repeats(before)
+
+
+def _trainer(job: Job, gpu: bool, needs: dict[str, float]) -> TorchTrainer:
+    """One attempt at the job, under a name of its own."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from training.group import GroupConfig
+
+    work = Path(job.work)
+    return TorchTrainer(
+        _worker_loop,
+        train_loop_config={"job": job.model_dump_json()},
+        scaling_config=ScalingConfig(num_workers=_num_workers(job.placement), use_gpu=gpu, resources_per_worker=needs),
+        run_config=RunConfig(name=uuid.uuid4().hex[:12], storage_path=str((work / "ray").absolute())),
+        torch_config=GroupConfig(
+            backend="nccl" if gpu else "gloo",
+            shared=cluster.Shared.mark(work),
+            formed=work / FORMED,
+            given={name: os.environ[name] for name in CHOSEN_BY_USERS if name in os.environ},
+        ),
+    )
+
+
+def _newest_step(work: Path) -> int:
+    """Step of the newest checkpoint; 0 without any."""
+    from training.engines import checkpoint
+
+    return max((found.position.step for found in checkpoint.committed(work / "checkpoints")), default=0)
+
+
+def _in_thread(function: Callable[[], T], watch: Callable[[Future[T]], None] | None = None) -> T:
+    """`function()`, in a thread of its own. A signal's exception that is raised inside Ray's core is lost there.
+
+    watch: run beside it with its future, which it may fail; then the function is left to itself.
+    """
     future: Future[T] = Future()
 
     def call() -> None:
         try:
-            future.set_result(function())
+            settle, outcome = future.set_result, function()
         except BaseException as error:
-            future.set_exception(error)
+            settle, outcome = future.set_exception, error
+        with contextlib.suppress(InvalidStateError):  # the watch was first
+            settle(outcome)  # type: ignore[arg-type]
 
     threading.Thread(target=call, name="ray train", daemon=True).start()
+    if watch is not None:
+        threading.Thread(target=watch, args=(future,), name="watch the start", daemon=True).start()
     return future.result()
-
-
-def worker_failures(error: BaseException) -> list[BaseException]:
-    """The workers' own exceptions inside what Ray raises, unwrapped, lowest rank first."""
-    failures = getattr(error, "worker_failures", None) or {}
-    return [getattr(failures[rank], "cause", None) or failures[rank] for rank in sorted(failures)]
 
 
 def _worker_loop(config: dict[str, str]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def config(recipe: Recipe, downloads: Path) -> dict[str, Any]:
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     kind = kind_of(config["kind"])
     data = kind.Data.model_validate({**config["data"], "kind": config["kind"]}, strict=False)
-    workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
+    workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"), context.work)
     summary = ingest(kind, data, config["seed"], out_dir, context.downloads, context.progress, workers)
     if _digest(data, context.downloads) != config["snapshot"]:
         raise UserError("data.sources: files changed while they were read; run again when nothing writes to them.")

@@ -27,7 +27,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     kind, corpus = kind_of(config["kind"]), inputs["corpus"]
     preprocessor = inputs["preprocessor"].path if "preprocessor" in inputs else None
     made_of = Inputs(corpus.path, corpus.summary, preprocessor)
-    workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"))
+    workers = Workers.of(context.placement.get("data_workers"), context.placement.get("ray_address"), context.work)
     use = Use(context.work, context.downloads, context.progress, workers, context.files)
     summary = kind.write_shards(config["settings"], made_of, out_dir, use)
     summary["sources"] = corpus.summary["sources"]

@@ -33,6 +33,7 @@ def test_help_imports_nothing_heavy() -> None:
         "show",
         "plan",
         "run",
+        "submit",
         "resume",
         "runs",
         "report",

@@ -1,0 +1,149 @@
+"""A Ray cluster: joining it, and what its hosts must share. Each way to fail is one sentence.
+
+Data preparation and training use the same cluster in the same way, so both come here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_prep.errors import UserError
+
+CONNECT_SECONDS = 10.0  # for an address that does not answer
+SEEN_SECONDS = 15.0  # until a file written on one host is seen on all; a network's file system may lag
+
+
+def join(address: str) -> None:
+    """Join the cluster at `address`: HOST:PORT, `auto` (the one on this machine) or ray://HOST:PORT.
+
+    Raises UserError where nothing answers, where something else does, and for a wrong token or version.
+    """
+    import ray
+    from ray.exceptions import AuthenticationError
+
+    what = f"placement.ray_address: {address!r}"
+    if address.startswith(("http://", "https://")):
+        raise UserError(
+            f"{what} is a server of jobs; `sesame submit RECIPE --address {address}` sends a run there, and "
+            "placement.ray_address names the cluster's own port (HOST:6379)."
+        )
+    try:
+        _greet(address)
+        with quietly():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (AuthenticationError, PermissionError) as error:
+        raise UserError(
+            f"{what} refuses this process's token ({first_line(error)}); give it the cluster's own by "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH, the path of a file with it."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"placement.ray_address: no Ray cluster answers at {address!r} ({first_line(error)}); start one or set it "
+            "to null to use this machine."
+        ) from error
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        versions = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise UserError(f"{what}: {versions}; install the same versions on all hosts of the cluster.") from None
+
+
+def _greet(address: str) -> None:
+    """Raises OSError at once for an address where nothing or something else listens; Ray itself tries for minutes.
+
+    PermissionError: a cluster that wants another token.
+    """
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray.core.generated import gcs_service_pb2_grpc as services
+
+    messages: Any = importlib.import_module("ray.core.generated.gcs_service_pb2")  # names that appear when imported
+    is_client = address.startswith("ray://")  # spoken to by a server of its own
+    found = address.removeprefix("ray://") if is_client else canonicalize_bootstrap_address(address)
+    if found is None:
+        raise ConnectionError("no cluster was started on this machine")
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    if is_client:
+        return
+    channel: Any = init_grpc_channel(found, [("grpc.enable_http_proxy", 0)])
+    try:
+        nodes = services.NodeInfoGcsServiceStub(channel)
+        nodes.GetClusterId(messages.GetClusterIdRequest(), timeout=CONNECT_SECONDS)
+    except grpc.RpcError as error:
+        refusal: Any = error
+        if refusal.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise PermissionError(refusal.details()) from None
+        raise ConnectionError("what listens there is not the port that `ray start --head` prints") from None
+    finally:
+        channel.close()
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Around `ray.init`: signals stay ours, and what Ray says of tokens is not shown."""
+    # It would report that tokens are in use, which is intended.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    terminated = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler aborts the process three seconds after the signal, whatever it is writing by then.
+        signal.signal(signal.SIGTERM, terminated)
+
+
+def host_name() -> str:
+    """What to call this host in a message: its address in the cluster, and its name."""
+    import ray
+
+    return f"{ray.util.get_node_ip_address()} ({socket.gethostname()})"
+
+
+class Shared(NamedTuple):
+    """A file that whoever starts work writes, and that its workers look for: all hosts must see the same folder."""
+
+    file: Path
+    text: str
+
+    @staticmethod
+    def mark(folder: Path) -> Shared:
+        """Write the file into `folder`, in place of an earlier one."""
+        folder = Path(folder).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        shared = Shared(folder / "seen-by-all-hosts", uuid.uuid4().hex)
+        temporary = shared.file.with_name(f".{shared.file.name}-{os.getpid()}")
+        temporary.write_text(shared.text)
+        temporary.replace(shared.file)
+        return shared
+
+    def check(self, seconds: float = SEEN_SECONDS) -> None:
+        """Raises UserError on a host that does not see the file within `seconds`."""
+        until = time.monotonic() + seconds
+        while not self._seen():
+            if time.monotonic() > until:
+                raise UserError(
+                    f"host {host_name()} does not see {self.file.parent} as the others do; SESAME_HOME must be one "
+                    "folder that all hosts of the cluster share, at the same path."
+                )
+            time.sleep(0.2)
+
+    def _seen(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.file.read_text() == self.text
+        return False
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

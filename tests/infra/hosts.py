@@ -1,0 +1,266 @@
+"""Hosts of one's own: network namespaces with an address each, on one switch, that share this machine's disk.
+
+    with Hosts(folder, 3) as hosts:
+        hosts.start_ray()                 a head on the first host, a node of one CPU on every one
+        hosts.run(["sesame", "run", …])   on the first host
+        hosts.cut_off(2); hosts.join(2); hosts.slow(1, "20mbit"); hosts.kill(1)
+
+A host has a network of its own, loopback included, and no other. All have one host name, which resolves to loopback, as
+on many real hosts. The switch is in a namespace, too, so the machine's own network stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from training.launch import RAY_ENVIRONMENT
+
+PORT, DASHBOARD_PORT = 6379, 8265
+ROOT = Path(__file__).parents[2]
+
+
+def why_not() -> str | None:
+    """Why this machine makes no hosts of its own, or None if it does."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    name = f"sesame-{os.getpid()}-try"
+    steps = [["ip", "netns", "add", name], ["ip", "-n", name, "link", "add", "dev", "a0", "type", "veth", "peer", "b0"]]
+    try:
+        for step in steps:
+            done = subprocess.run(step, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return f"network namespaces are refused: {' '.join(step)}: {done.stderr.strip()}"
+    except FileNotFoundError:
+        return "network namespaces need the command ip (package iproute2)"
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+    return None
+
+
+class Hosts:
+    """`count` hosts, numbered from 0; the first is the head. Inside `with` they exist; afterwards nothing is left."""
+
+    def __init__(self, folder: Path, count: int, ipv6: bool = False) -> None:
+        self.folder = folder
+        self.ipv6 = ipv6
+        prefix = f"s{os.getpid()}"
+        self.switch = f"{prefix}-switch"
+        self.names = [f"{prefix}-{number}" for number in range(count)]
+        self.processes: dict[int, subprocess.Popen[str]] = {}
+        self.token = folder / "token"
+
+    def address(self, number: int) -> str:
+        """The address of a host on the switch."""
+        return f"fd77::{number + 1}" if self.ipv6 else f"10.77.0.{number + 1}"
+
+    @property
+    def ray_address(self) -> str:
+        head = self.address(0)
+        return f"[{head}]:{PORT}" if self.ipv6 else f"{head}:{PORT}"
+
+    @property
+    def job_server(self) -> str:
+        return f"http://{self.address(0)}:{DASHBOARD_PORT}"
+
+    def __enter__(self) -> Hosts:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.token.write_text("5e5a" * 16)
+        self.token.chmod(0o600)
+        _ip("netns", "add", self.switch)
+        _ip("-n", self.switch, "link", "add", "switch", "type", "bridge")
+        _ip("-n", self.switch, "link", "set", "switch", "up")
+        for number, name in enumerate(self.names):
+            _ip("netns", "add", name)
+            _ip(
+                "link",
+                "add",
+                "net0",
+                "netns",
+                name,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                f"port{number}",
+                "netns",
+                self.switch,
+            )
+            _ip("-n", self.switch, "link", "set", f"port{number}", "master", "switch", "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+            if self.ipv6:
+                _ip("-n", name, "address", "add", f"{self.address(number)}/64", "dev", "net0", "nodad")
+            else:
+                _ip("-n", name, "address", "add", f"{self.address(number)}/24", "dev", "net0")
+            _ip("-n", name, "link", "set", "net0", "up")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number in range(len(self.names)):
+            self.kill(number)
+        for name in [*self.names, self.switch]:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+    # -- what happens to a host --------------------------------------------------------------------------------------
+
+    def cut_off(self, number: int) -> None:
+        """No packet reaches or leaves the host any more; what runs on it is not told."""
+        _ip("-n", self.switch, "link", "set", f"port{number}", "down")
+
+    def join(self, number: int) -> None:
+        """Undo `cut_off`."""
+        _ip("-n", self.switch, "link", "set", f"port{number}", "up")
+
+    def slow(self, number: int, rate: str = "20mbit", delay: str = "20ms") -> str:
+        """Slow the host's network in both directions; returns by what, as kernels differ in what they can do."""
+        netem = ["netem", "delay", delay, "rate", rate]
+        tbf = ["tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"]
+        for rule in (netem, tbf):
+            ends = ((self.names[number], "net0"), (self.switch, f"port{number}"))
+            done = [
+                subprocess.run(
+                    ["tc", "-n", where, "qdisc", "replace", "dev", device, "root", *rule],
+                    capture_output=True,
+                    check=False,
+                )
+                for where, device in ends
+            ]
+            if not any(step.returncode for step in done):
+                return " ".join(rule)
+        raise OSError("this kernel slows no network: neither netem nor tbf")
+
+    def kill(self, number: int) -> None:
+        """kill -9 everything that runs on the host, as a power cut would."""
+        while pids := self.pids(number):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+            for process in self.processes.values():
+                process.poll()  # so that none stays as a zombie
+        self.processes.pop(number, None)
+
+    def pids(self, number: int) -> list[int]:
+        done = subprocess.run(["ip", "netns", "pids", self.names[number]], capture_output=True, text=True, check=False)
+        return [int(pid) for pid in done.stdout.split()]
+
+    # -- what runs on it ---------------------------------------------------------------------------------------------
+
+    def environment(self, number: int) -> dict[str, str]:
+        """Variables of what runs on a host."""
+        temporary = self.folder / f"r{number}"
+        (temporary / "ray").mkdir(parents=True, exist_ok=True)
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_", "GLOO"))
+        }
+        return {
+            **inherited,
+            **RAY_ENVIRONMENT,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "RAY_TMPDIR": str(temporary),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.token),
+            "SESAME_HOME": str(self.folder / "home"),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(
+        self, number: int, command: Sequence[str], out: IO[str] | int | None = None, **environment: str
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.names[number], *command],
+            env=self.environment(number) | environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+        )
+
+    def run(self, command: Sequence[str], number: int = 0, timeout: float = 300, **environment: str) -> tuple[int, str]:
+        """Exit code and output of a command on a host."""
+        with self.start(number, command, subprocess.PIPE, **environment) as process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, _ = process.communicate()
+                raise AssertionError(f"{' '.join(command)} took longer than {timeout:g} s:\n{output}") from None
+        return process.returncode, output
+
+    def start_ray(self, numbers: Sequence[int] | None = None, cpus: int = 1) -> None:
+        """Ray on these hosts (all by default); the first is the head. Returns once all of them have joined."""
+        numbers = range(len(self.names)) if numbers is None else numbers
+        for number in numbers:
+            self.start_node(number, cpus)
+        self.wait_for_nodes(len(numbers))
+
+    def start_node(self, number: int, cpus: int = 1) -> None:
+        """A Ray node of `cpus` CPUs on a host; on the first one, the head."""
+        mine = self.address(number)
+        command = [
+            "ray",
+            "start",
+            "--block",
+            f"--node-ip-address={mine}",
+            f"--num-cpus={cpus}",
+            "--disable-usage-stats",
+        ]
+        command += ["--object-store-memory=100000000"]
+        if number == 0:
+            command += ["--head", f"--port={PORT}", f"--dashboard-host={mine}", f"--dashboard-port={DASHBOARD_PORT}"]
+        else:
+            command += [f"--address={self.ray_address}"]
+        log = (self.folder / f"ray-{number}.log").open("a")
+        self.processes[number] = self.start(number, command, log)
+        if number == 0:
+            self.wait_for_nodes(1)
+
+    def wait_for_nodes(self, count: int, timeout: float = 120) -> None:
+        """Wait until `count` nodes are alive."""
+        code = (
+            "import sys, time, logging, ray\n"
+            "address, count, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])\n"
+            "until = time.monotonic() + seconds\n"
+            "while True:\n"
+            "    try:\n"
+            "        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)\n"
+            "        break\n"
+            "    except (ConnectionError, RuntimeError, OSError):\n"
+            "        assert time.monotonic() < until, 'no head'\n"
+            "        time.sleep(0.5)\n"
+            "while sum(node['Alive'] for node in ray.nodes()) != count:\n"
+            "    assert time.monotonic() < until, ray.nodes()\n"
+            "    time.sleep(0.2)\n"
+        )
+        status, output = self.run(
+            [sys.executable, "-c", code, self.ray_address, str(count), str(timeout)], timeout=timeout + 60
+        )
+        assert status == 0, output + self.logs()
+
+    def logs(self) -> str:
+        """The last lines of what Ray printed on each host."""
+        return "".join(
+            f"\n--- {path.name}\n" + "".join(path.read_text().splitlines(keepends=True)[-15:])
+            for path in sorted(self.folder.glob("ray-*.log"))
+        )
+
+
+@contextlib.contextmanager
+def ray_on(folder: Path, count: int, cpus: int = 1, ipv6: bool = False) -> Iterator[Hosts]:
+    """Hosts with Ray running on all of them."""
+    with Hosts(folder, count, ipv6) as hosts:
+        hosts.start_ray(cpus=cpus)
+        yield hosts
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)

@@ -1,0 +1,113 @@
+"""Room for a group of workers on a cluster: whether there is any, and the sentence for a group that does not start."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UserError
+from training.config import PlacementConfig
+
+LOOK_SECONDS = 0.5
+LOSS_SECONDS = 75.0  # in which Ray gives up a host that does not answer
+
+
+def needs_of(placement: PlacementConfig, gpu: bool) -> dict[str, float]:
+    """Ray resources of one worker."""
+    default = {"GPU": 1.0} if gpu else {"CPU": 1.0}
+    return {**(default if gpu or not placement.resources_per_worker else {}), **placement.resources_per_worker}
+
+
+def workers_that_fit(nodes: Sequence[Mapping[str, Any]], needs: Mapping[str, float]) -> float:
+    """How many workers the hosts that are alive could hold if nothing else ran there. nodes: those of `ray.nodes`."""
+    return sum(
+        min(
+            (node["Resources"].get(name, 0.0) // amount for name, amount in needs.items() if amount),
+            default=float("inf"),
+        )
+        for node in nodes
+        if node["Alive"]
+    )
+
+
+def shortage(nodes: Sequence[Mapping[str, Any]], needs: Mapping[str, float], placement: PlacementConfig) -> str | None:
+    """The sentence for workers that do not fit even on an idle cluster; None if they do."""
+    fewest = placement.min_workers or placement.workers
+    room = workers_that_fit(nodes, needs)
+    if room >= fewest:
+        return None
+    hosts = ", ".join(
+        f"{node['NodeManagerAddress']}: {_amounts({name: node['Resources'].get(name, 0) for name in needs})}"
+        for node in nodes
+        if node["Alive"]
+    )
+    where = f"the cluster at {placement.ray_address}" if placement.ray_address else "this machine"
+    setting = "min_workers" if placement.min_workers else "workers"
+    return (
+        f"placement.{setting}: {fewest} workers of {_amounts(needs)} each do not fit on {where}, which has room for "
+        f"{room:.0f} ({hosts or 'no host is alive'}); ask for fewer, or add hosts."
+    )
+
+
+def check(placement: PlacementConfig, needs: Mapping[str, float]) -> None:
+    """Raises UserError where workers can never fit. A cluster that adds hosts by itself is given time to do so."""
+    import ray
+    from ray._private.state import state
+
+    if not state.get_max_resources_from_cluster_config() and (sentence := shortage(ray.nodes(), needs, placement)):
+        raise UserError(sentence)
+
+
+def not_started(placement: PlacementConfig, needs: Mapping[str, float]) -> str:
+    """The sentence for a group that has not started in time."""
+    import ray
+
+    waited = f"waited longer than {placement.watch.start_seconds:g} s (placement.watch.start_seconds)"
+    if sentence := shortage(ray.nodes(), needs, placement):
+        return f"{sentence[:-1]} ({waited})."
+    free = ray.available_resources()
+    fewest = placement.min_workers or placement.workers
+    if any(free.get(name, 0) < amount * fewest for name, amount in needs.items()):
+        have = _amounts({name: free.get(name, 0) for name in needs})
+        return (
+            f"placement.workers: no room for {fewest} workers of {_amounts(needs)} each: others use the cluster, and "
+            f"{have} is free; {waited}."
+        )
+    return f"the training workers did not start: {waited}; Ray's log of each host says more."
+
+
+def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, future: Future[Any]) -> None:
+    """Wait for `future`, and fail it with a sentence once `formed` was missing for `watch.start_seconds`."""
+    since, limit = time.monotonic(), placement.watch.start_seconds
+    while not future.done():
+        time.sleep(LOOK_SECONDS)
+        if formed.exists():
+            since = time.monotonic()
+        elif limit and time.monotonic() - since > limit:
+            sentence = not_started(placement, needs)
+            with contextlib.suppress(InvalidStateError):  # it ended meanwhile
+                future.set_exception(UserError(sentence))
+
+
+def loses_a_host(seconds: float = LOSS_SECONDS) -> bool:
+    """Wait until Ray gives a host up; False if it gave up none."""
+    import ray
+
+    def alive() -> set[str]:
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+    before, until = alive(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        if before - alive():
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    """1 CPU, 2 GPU"""
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
