@@ -7,7 +7,8 @@ A file is `.jsonl`, `.jsonl.gz` or `.tsv` (a header line, then tab-separated col
 
 and may have {"split": "train" | "validation" | "test"}, in all rows or none. Without it, rows are
 split by a keyed hash of their contents, so equal rows are in one split and the order of lines does
-not matter. Unlike in a corpus, a single bad row is an error.
+not matter. Texts and labels are cleaned as documents are (`data_prep.tokens.cleaning`): rows that
+look alike are alike. Unlike in a corpus, a single bad row is an error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +27,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError
 from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
+from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
 
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell
 _FORMATS = (".jsonl", ".jsonl.gz", ".tsv")
 _CLASSIFICATION = {"text", "text_pair", "label", "split"}
 _TAGGING = {"words", "tags", "split"}
@@ -62,31 +66,35 @@ class LabelledConfig(BaseModel):
         return self
 
 
-def load(config: LabelledConfig, downloads: Path, corpus: Path | None = None) -> Labelled:
+def load(
+    config: LabelledConfig, downloads: Path, corpus: Path | None = None, cleaning: Cleaning | None = None
+) -> Labelled:
     """The data set that a config names.
 
     downloads: folder of packages. corpus: folder of the corpus that some registered sets are derived
-    from. Raises `UserError` with file and line, and what was found and expected.
+    from. cleaning: what is done to the characters of a file's texts, as to those of documents; by
+    default as a recipe does by default. Raises `UserError` with file and line, and what was found and
+    expected.
     """
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
-    return _from_file(Path(config.path or "").expanduser(), config)
+    return _from_file(Path(config.path or "").expanduser(), config, cleaning or Cleaning())
 
 
-def _from_file(path: Path, config: LabelledConfig) -> Labelled:
+def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labelled:
     rows = list(_rows(path))
     if not rows:
         raise UserError(f"{path} is empty; it should hold one labelled row per line")
     tagging = "words" in rows[0][1]
     read = _tagged if tagging else _classified
-    parsed = [read(_where(path, line), row) for line, row in rows]
+    parsed = [read(_where(path, line), row, cleaning) for line, row in rows]
     names = {label for _, labels in parsed for label in labels}
     labels = sorted(names, key=_in_order)
     if len(labels) < 2:
         raise UserError(f"{path} has only the label {labels[0]!r}; at least two are needed")
     number = {label: i for i, label in enumerate(labels)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    assigned = _splits(path, rows, config)
+    assigned = _splits(path, rows, [content for content, _ in parsed], config)
     for (content, split_of_row), split in zip(parsed, assigned, strict=True):
         numbers = tuple(number[label] for label in split_of_row)
         answer: dict[str, Any] = {"tags": numbers} if tagging else {"label": numbers[0]}
@@ -111,8 +119,10 @@ def _in_order(label: str) -> tuple[bool, int, str]:
     return (not is_number, int(label) if is_number else 0, label)
 
 
-def _splits(path: Path, rows: list[tuple[int, dict[str, Any]]], config: LabelledConfig) -> list[str]:
-    """The split of each row: as stated in the rows, or by their contents."""
+def _splits(
+    path: Path, rows: list[tuple[int, dict[str, Any]]], parsed: list[dict[str, Any]], config: LabelledConfig
+) -> list[str]:
+    """The split of each row: as stated in the rows, or by their contents, `parsed`."""
     stated = ["split" in row for _, row in rows]
     if any(stated):
         for line, row in rows:
@@ -124,7 +134,7 @@ def _splits(path: Path, rows: list[tuple[int, dict[str, Any]]], config: Labelled
                 )
         splits = [row["split"] for _, row in rows]
     else:
-        contents = [json.dumps([row.get(name) for name in ("text", "text_pair", "words")]) for _, row in rows]
+        contents = [json.dumps([row.get(name) for name in ("text", "text_pair", "words")]) for row in parsed]
         split_of = assign_splits(list(dict.fromkeys(contents)), config.split, config.seed)
         splits = [split_of[content] for content in contents]
     for split in SPLITS:
@@ -133,27 +143,37 @@ def _splits(path: Path, rows: list[tuple[int, dict[str, Any]]], config: Labelled
     return splits
 
 
-def _classified(where: str, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _classified(where: str, row: dict[str, Any], cleaning: Cleaning) -> tuple[dict[str, Any], list[str]]:
     """What an example is made of, and its labels by name."""
     _known(where, row, _CLASSIFICATION)
     content = {name: row.get(name) for name in ("text", "text_pair")}
     for name, value in content.items():
-        optional = name == "text_pair" and value is None
-        if not optional and (not isinstance(value, str) or not value.strip()):
-            raise UserError(f"{where}: {name!r} is {_short(value)}; expected text")
-    return content, [_label(where, "label", row.get("label"))]
+        if name == "text" or value is not None:
+            content[name] = _text(where, f"{name!r} is {_short(value)}", value, cleaning)
+    return content, [_label(where, "label", row.get("label"), cleaning)]
 
 
-def _tagged(where: str, row: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _tagged(where: str, row: dict[str, Any], cleaning: Cleaning) -> tuple[dict[str, Any], list[str]]:
     """What an example is made of, and its labels by name."""
     _known(where, row, _TAGGING)
     words, tags = _list(where, row, "words"), _list(where, row, "tags")
     if len(words) != len(tags):
         raise UserError(f"{where} has {len(words)} words and {len(tags)} tags; expected one each")
-    for word in words:
-        if not isinstance(word, str) or not word.strip():
-            raise UserError(f"{where}: the word {_short(word)} in 'words'; expected text")
-    return {"words": tuple(words)}, [_label(where, "tags", tag) for tag in tags]
+    cleaned = tuple(_text(where, f"the word {_short(word)} in 'words'", word, cleaning) for word in words)
+    return {"words": cleaned}, [_label(where, "tags", tag, cleaning) for tag in tags]
+
+
+def _text(where: str, found: str, value: object, cleaning: Cleaning) -> str:
+    """The text, cleaned. found: names what was found."""
+    if isinstance(value, str) and (half := _HALF.search(value)):
+        code = f"\\u{ord(half[0]):04x}"
+        raise UserError(
+            f"{where}: {found}, with half of a surrogate pair ({code}), which is no character; expected text"
+        )
+    text = cleaning(value) if isinstance(value, str) else ""
+    if not text.strip():
+        raise UserError(f"{where}: {found}; expected text")
+    return text
 
 
 def _list(where: str, row: dict[str, Any], name: str) -> list[Any]:
@@ -172,16 +192,16 @@ def _known(where: str, row: dict[str, Any], allowed: set[str]) -> None:
         )
 
 
-def _label(where: str, name: str, value: object) -> str:
+def _label(where: str, name: str, value: object, cleaning: Cleaning) -> str:
     if isinstance(value, str) and value.strip():
-        return value.strip()
+        return _text(where, f"{_short(value)} in {name!r}", value, cleaning).strip()
     if isinstance(value, int):
         return str(value)
     raise UserError(f"{where}: {_short(value)} in {name!r}; expected a name or a whole number")
 
 
 def _short(value: object) -> str:
-    text = "missing or null" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "missing or null" if value is None else _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False))
     return text if len(text) <= 60 else text[:59] + "…"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from data_prep.errors import UserError
 from data_prep.labelled import sets
 from data_prep.labelled.files import REGISTERED, Example, Labelled, LabelledConfig, load
 from data_prep.labelled.sets import ERAS, MARKS, POS, universal_tag, words_and_marks
+from data_prep.tokens.cleaning import Cleaning
 from tests.data_prep.conftest import speech
 
 
@@ -285,6 +287,31 @@ def test_keyed_split_keeps_equal_rows_together_whatever_the_order(tmp_path: Path
     assert [len(first.splits[split]) for split in SPLITS] == [32, 4, 4]
 
 
+@given(
+    rows=st.lists(st.tuples(st.text("aé\u0301か\u3099 ", min_size=1), st.sampled_from("éx")), min_size=12, unique=True)
+)
+def test_rows_of_any_normal_form_are_the_same(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+    folder = tmp_path_factory.mktemp("forms")
+    found = {}
+    for form in ("NFC", "NFD", "NFKD"):
+        texts = [[unicodedata.normalize(form, value) for value in row] for row in rows]
+        path = write(folder / f"{form}.jsonl", [{"text": f"t{text}", "label": label} for text, label in texts])
+        try:
+            found[form] = from_file(path).splits
+        except UserError as error:
+            found[form] = str(error).replace(form, "NFC")
+    assert found["NFC"] == found["NFD"] == found["NFKD"]
+
+
+def test_texts_are_cleaned_as_the_corpus_was(tmp_path: Path) -> None:
+    rows = [{"text": "ﬁ\u00ad\tx\r\n\r\ny ", "label": "e\u0301", "split": split} for split in SPLITS]
+    path = write(tmp_path / "a.jsonl", [*rows, {**rows[0], "label": "no"}])
+    assert [example.text for example in from_file(path).splits["test"]] == ["ﬁ x\n\ny"]
+    data = load(LabelledConfig(path=str(path)), tmp_path, cleaning=Cleaning("nfkc"))
+    assert [example.text for example in data.splits["test"]] == ["fi x\n\ny"]
+    assert data.labels == ["no", "é"]
+
+
 BAD_ROWS = [
     ('{"text": "x"', r"line 2 is not JSON \(Expecting"),
     ("[1]", r"line 2 holds \[1\]; expected a JSON object"),
@@ -295,6 +322,13 @@ BAD_ROWS = [
     ('{"label": "a"}', "line 2: 'text' is missing or null; expected text"),
     ('{"text": "x", "text_pair": 3, "label": "a"}', "line 2: 'text_pair' is 3; expected text"),
     ('{"text": "x", "lable": "a"}', "line 2 has the field 'lable'; expected label, split, text"),
+    (
+        '{"text": "x\\ud83d", "label": "a"}',
+        r"line 2: 'text' is \"x\ufffd\", with half of a surrogate pair \(.ud83d\)",
+    ),
+    ('{"text": "x", "text_pair": "\\udc00", "label": "a"}', "line 2: 'text_pair' is .* half of a surrogate pair"),
+    ('{"text": "x", "label": "\\udc00"}', "line 2: .* in 'label', with half of a surrogate pair"),
+    ('{"text": "\\ufeff", "label": "a"}', "line 2: 'text' is .*; expected text"),
     ('{"words": ["x"], "tags": ["a"]}', "line 2 has the field 'words'; expected .* in all rows"),
     ('{"text": "x", "label": "a", "split": "train"}', "line 1 has no split; since some rows have"),
 ]
@@ -313,6 +347,8 @@ BAD_TAGS = [
     ({"words": [], "tags": []}, r"line 2: 'words' is \[\]; expected a list, not empty"),
     ({"words": "x y", "tags": ["a", "b"]}, "line 2: 'words' is \"x y\"; expected a list"),
     ({"words": ["x", ""], "tags": ["a", "b"]}, "line 2: the word \"\" in 'words'; expected text"),
+    ({"words": ["x", "\ud800"], "tags": ["a", "b"]}, "line 2: the word .* in 'words', with half of a surrogate pair"),
+    ({"words": ["x"], "tags": ["\ud800"]}, "line 2: .* in 'tags', with half of a surrogate pair"),
     ({"words": ["x"], "tags": [None]}, "line 2: missing or null in 'tags'; expected a name"),
     ({"words": ["x"]}, "line 2: 'tags' is missing or null"),
 ]
