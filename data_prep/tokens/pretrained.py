@@ -22,6 +22,7 @@ from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens.roles import SPECIAL_TOKENS, roles_of, settings_of, specials_of
 
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that take tokenizer.json as it is
+_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "tekken.json")  # without any, a class makes one up
 _KEPT = ("add_prefix_space", "padding_side", "truncation_side")  # settings that go on with it
 _CAPITALS = 0.01  # share of pieces with capital letters from which on a vocabulary is cased
 
@@ -100,14 +101,14 @@ def _owner(folder: Path) -> Any:
     has_class = named or "model_type" in _json(folder / "config.json")
     if (folder / "tokenizer.json").is_file() and (named in _GENERIC or not has_class):
         return None
-    if has_class:
+    if has_class and any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
         name = "AutoTokenizer"
     elif (folder / "vocab.txt").is_file():
         name = "BertTokenizer"
     else:
         raise UserError(
-            f"{folder} holds neither tokenizer.json nor vocab.txt, and no config.json or tokenizer_config.json says "
-            "whose tokenizer it is; give a tokenizer's folder"
+            f"{folder} holds neither tokenizer.json nor vocab.txt, nor another vocabulary of which config.json or "
+            "tokenizer_config.json says whose it is; give a tokenizer's folder"
         )
     import transformers
     from transformers.utils import logging

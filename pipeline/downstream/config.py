@@ -10,10 +10,12 @@ from pydantic import Field
 from data_prep.settings import Settings
 from data_prep.sources.config import SourceConfig
 from pipeline.training_settings import training_settings as of_training
+from training.models.text.architectures import architecture_of, default_setting
 
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 Problem = tuple[str, str]
 """(path, what is wrong there); see `pipeline.downstream`."""
+FEWEST_POSITIONS = 510  # of networks whose recipe does not say
 NOUNS = {"text": "text", "table": "tables", "images": "images"}
 
 
@@ -50,9 +52,16 @@ def split_problems(sources: Sequence[SourceConfig], field: str) -> Iterator[Prob
 
 def length_problems(recipe: Any, job: Any, length: int | None) -> Iterator[Problem]:
     """A problem if the recipe's network has too few positions for rows of the job's length."""
-    positions = recipe.network.config.get("max_position_embeddings")
-    if length is not None and isinstance(positions, int) and positions < length:
-        yield ".length", f"{length} exceeds network.config.max_position_embeddings {positions}"
+    if length is None:
+        return
+    line = architecture_of(recipe.network.architecture)
+    name, first = line.setting("max_position_embeddings"), line.first(0)
+    positions = recipe.network.config.get(name)
+    if positions is None and length + first > FEWEST_POSITIONS:
+        positions = default_setting(recipe.network.architecture, name)
+    if isinstance(positions, int) and positions < length + first:
+        counted = f", counted from {first} on" if first else ""
+        yield ".length", f"{length} exceeds network.config.{name} {positions}{counted}"
 
 
 def training_settings(recipe: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.errors import UserError
 from data_prep.labelled.files import Example, Labelled
 from pipeline.downstream.fine_tune.examples import drawn, some
 from pipeline.downstream.fine_tune.job import Config
@@ -19,12 +18,7 @@ Method = Callable[[Labelled, Sequence[Example], Sequence[Example]], np.ndarray]
 
 def score(name: str, data: Labelled, train: Sequence[Example], test: Sequence[Example]) -> float:
     """Fit the named baseline on `train`, score it on `test`."""
-    methods = METHODS[data.task]
-    if name not in methods:
-        raise UserError(
-            f"downstream.baselines: {name!r} is no baseline for {data.task}; choose among {', '.join(methods)}."
-        )
-    return score_answers(data, _truth(data, test), methods[name](data, train, test))
+    return score_answers(data, _truth(data, test), METHODS[data.task][name](data, train, test))
 
 
 def cells(job: Config, seed: int, data: Labelled) -> list[dict[str, Any]]:

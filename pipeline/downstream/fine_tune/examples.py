@@ -14,7 +14,8 @@ from data_prep.rng import key
 from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import permute
 from data_prep.shards.rows import Ragged, Rows, ragged, take
-from data_prep.tokens.tokenizers import load, specials
+from data_prep.tokens import pretrained
+from data_prep.tokens.roles import specials_of
 from training.config import OrderConfig
 from training.data import Corpus, MemoryTable, Samples, Stream
 
@@ -23,7 +24,7 @@ E = TypeVar("E")
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of one split and their labels.
+    """Rows of one split and their labels; `cut` of them were longer than their length allows.
 
     truth: [M] labels of the rows (classification) or of all words (tagging). fits: [M], whether the word fitted into
     its row; one that did not is scored as wrong.
@@ -33,6 +34,7 @@ class Encoded:
     truth: np.ndarray
     fits: np.ndarray
     pad: int
+    cut: int = 0
 
     def __len__(self) -> int:
         return len(self.rows["input"])
@@ -43,10 +45,9 @@ class Encoded:
 
 def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: int) -> Encoded:
     """Tokenise with the tokenizer in `folder`, at most `length` tokens a row, specials included."""
-    tokenizer = load(folder)
-    tokenizer.no_padding()
+    tokenizer, settings = pretrained.read(folder)
     tokenizer.enable_truncation(length)
-    pad = specials(folder).pad
+    pad = specials_of(tokenizer, settings).pad
     if data.task == "classification":
         texts = [(e.text, e.text_pair) if e.text_pair is not None else e.text for e in examples]
         encodings = tokenizer.encode_batch(texts)
@@ -67,7 +68,7 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
         )
     rows["input"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
     rows["segment"] = Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8)
-    return Encoded(rows, truth, fits, pad)
+    return Encoded(rows, truth, fits, pad, sum(bool(encoding.overflowing) for encoding in encodings))
 
 
 def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:

@@ -8,6 +8,7 @@ per n on validation rows, with a draw of examples that no reported seed uses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,9 @@ from pydantic import Field
 
 from data_prep.errors import UserError
 from data_prep.labelled.files import LabelledConfig, load
+from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
+from pipeline.downstream.fine_tune import checks
 from pipeline.fingerprint import digest, file_digest
 from training.hardware import resolve_precision
 
@@ -24,9 +27,10 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 1
+VERSION = 2
 READS = ("pretrained", "corpus")
 OWN = ("pretrained", "scratch")  # models of the recipe's network
+BASELINES = {"classification": ("majority", "tfidf"), "tagging": ("majority", "unigram", "window")}
 
 
 class Config(JobConfig):
@@ -65,19 +69,29 @@ class Config(JobConfig):
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Text, and enough positions where the recipe's network is among the models."""
+    """Text, known baselines, and enough positions where the recipe's network is among the models."""
     yield from kind_problems(recipe, job, ("text",))
     if set(OWN) & set(job.models):
         yield from length_problems(recipe, job, job.length)
+    for index, name in enumerate(job.baselines):
+        if name not in BASELINES[job.task]:
+            choices = ", ".join(BASELINES[job.task])
+            yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; choose among {choices}"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """`contents`: digests of the user's files by path; `precision`, resolved; `seed`."""
-    files = [Path(model).expanduser() for model in job.models if model not in OWN]
-    if job.data.path:
-        files.append(Path(job.data.path).expanduser())
+    """`contents`: digests of the user's files by path; `cleaning` of texts; `precision`, resolved; `seed`.
+
+    The user's files are read, too: UserError, before anything is trained, if they cannot serve the job.
+    """
+    cleaning = recipe.data.clean.cleaning
+    others = [Path(model).expanduser() for model in job.models if model not in OWN]
+    files = [*others, *([Path(job.data.path).expanduser()] if job.data.path else [])]
+    contents = {str(path): _contents(path) for path in files}
+    checks.check(job, others, cleaning)
     return {
-        "contents": {str(path): _contents(path) for path in files},
+        "contents": contents,
+        "cleaning": asdict(cleaning),
         "seed": recipe.seed,
         "precision": resolve_precision(recipe.train.precision, recipe.placement.device),
     }
@@ -106,9 +120,14 @@ def run(
     from pipeline.downstream.fine_tune.trials import Trials
 
     context.progress("reading labelled examples")
-    data = load(job.data, context.downloads, inputs["corpus"].path if "corpus" in inputs else None)
+    corpus = inputs["corpus"].path if "corpus" in inputs else None
+    data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]))
+    job, said = checks.fitted(job, data), checks.remarks(job, data)
+    for remark in said:
+        context.progress("labelled examples", None, warning=remark)
     trials = Trials(job, settings, data, inputs["pretrained"], context)
     cells = [*trials.run(), *baselines.cells(job, settings["seed"], data)]
-    corpus = inputs["corpus"].output_digest if "corpus" in inputs else ""
-    evaluation = {"job": job.model_dump(mode="json"), **settings, "corpus": corpus}
-    return report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures")
+    made_of = inputs["corpus"].output_digest if "corpus" in inputs else ""
+    evaluation = {"job": job.model_dump(mode="json"), **settings, "corpus": made_of}
+    said += trials.remarks()
+    return report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)

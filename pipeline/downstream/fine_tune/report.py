@@ -26,8 +26,12 @@ def build(
     precision: str,
     evaluation: Mapping[str, Any],
     folder: Path,
+    remarks: Sequence[str] = (),
 ) -> Report:
-    """Draws into `folder`. cells: one for each model and number of labels; evaluation: what identifies their scores."""
+    """Draws into `folder`. cells: one for each model and number of labels; evaluation: what identifies their scores.
+
+    remarks: what to know before reading them.
+    """
     for cell in cells:
         cell["mean"] = statistics.fmean(cell["scores"])
         cell["std"] = statistics.stdev(cell["scores"]) if len(cell["scores"]) > 1 else 0.0
@@ -44,7 +48,8 @@ def build(
         title=job.name,
         about=f"{data.description} {data.protocol}\n\n{metric} on {test_rows:,} rows of the test split; mean ± "
         f"standard deviation over {job.seeds} seeds (examples, weights and order); {job.steps} steps for every "
-        "network; learning rates chosen on validation rows.",
+        "network; learning rates chosen on validation rows."
+        + "".join(f"\n\n{remark[0].upper()}{remark[1:]}." for remark in remarks),
         tables=_tables(job, models, cells, paired),
         figures=[Figure("learning curve", CURVE)],
         verdict=_verdict(job, cells, paired, metric),
@@ -59,6 +64,7 @@ def build(
             "precision": precision,
             "rows": {name: len(examples) for name, examples in data.splits.items()},
             "test_rows": test_rows,
+            "remarks": list(remarks),
             "cells": cells,
             "paired": paired,
         },

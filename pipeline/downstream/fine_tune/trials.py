@@ -82,6 +82,14 @@ class Trials:
                 )
         return cells
 
+    def remarks(self) -> list[str]:
+        """How many held-out rows did not fit, in sentences."""
+        return [
+            f"{rows.cut:,} of {len(rows):,} rows of {split} have over {self.job.length} tokens by {folder} and are cut"
+            for (folder, split), rows in self.held_out.items()
+            if rows.cut
+        ]
+
     def _rates(self, model: str) -> list[float]:
         scratch = self.job.scratch_lrs or self.job.lrs
         return list(scratch if model == "scratch" else self.job.lrs)

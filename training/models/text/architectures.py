@@ -215,6 +215,13 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
     return config
 
 
+def default_setting(architecture: str, name: str) -> Any:
+    """A setting of a network whose recipe leaves it out; None if its config class has no such setting."""
+    from transformers import CONFIG_MAPPING
+
+    return getattr(CONFIG_MAPPING[architecture](), name, None) if architecture in CONFIG_MAPPING else None
+
+
 def special_ids(specials: Specials) -> dict[str, int | None]:
     """The special tokens by the roles that `transformers` knows, None where a tokenizer has none.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +14,14 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged, Rows, ragged
+from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
-from pipeline.downstream.fine_tune import baselines, report
+from pipeline.downstream.fine_tune import baselines, checks, report
 from pipeline.downstream.fine_tune.examples import Encoded, drawn, encode, stream_of
-from pipeline.downstream.fine_tune.job import Config
+from pipeline.downstream.fine_tune.job import BASELINES, Config, needs, settings
 from pipeline.downstream.fine_tune.metrics import MISSED, metric_name, score_answers
 from pipeline.downstream.fine_tune.trials import SELECTION, TEST_BATCH, predict
+from pipeline.recipe.load import load as load_recipe
 from pipeline.reports.report import page, read
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
@@ -73,7 +77,7 @@ def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Pa
     assert cut.fits.tolist() == [True, True, True, False, False, False]
 
 
-def test_baselines() -> None:
+def test_baselines(tmp_path: Path) -> None:
     rows = [Example(words=("a", "b", "c"), tags=(1, 0, 0)), Example(words=("a", "d", "c"), tags=(1, 0, 2))]
     test = [Example(words=("a", "c", "new"), tags=(1, 0, 0))]
     assert baselines.majority(TAGGED, rows, test).tolist() == [0, 0, 0]
@@ -81,8 +85,12 @@ def test_baselines() -> None:
     assert baselines.window(TAGGED, rows * 20, test)[0] == 1
     texts = [Example(text="good fine", label=0), Example(text="bad poor", label=1)]
     assert baselines.tfidf(NAMED, texts * 5, texts).tolist() == [0, 1]
-    with pytest.raises(UserError, match="'oracle' is no baseline for tagging; choose among majority, unigram, window"):
-        baselines.score("oracle", TAGGED, rows, test)
+    assert {task: tuple(methods) for task, methods in baselines.METHODS.items()} == BASELINES
+    recipe = load_recipe(str(tiny.recipe(tmp_path)))
+    job = _job(tmp_path / "labelled.jsonl", baselines=["unigram", "oracle"])
+    assert list(needs(recipe, job)) == [
+        (".baselines.1", "'oracle' is no baseline for tagging; choose among majority, unigram, window")
+    ]
 
 
 def test_paired_differences_and_verdict(tmp_path: Path) -> None:
@@ -140,16 +148,25 @@ def test_the_job_learns_and_reports(
     out = tmp_path / "out"
     out.mkdir()
     messages: list[tuple[str, float]] = []
+    warned: list[str] = []
+
+    def progress(message: str, done: float | None = None, warning: str = "") -> None:
+        if warning:
+            warned.append(warning)
+        else:
+            messages.append((message, done or 0))
+
     summary = job_stage.run(
         {
             "version": 1,
             "job": _job(tiny.labelled(tmp_path / "rows.jsonl"), length_window=length_window).model_dump(mode="json"),
             "seed": 0,
             "precision": "fp32",
+            "cleaning": {"normalisation": "nfc", "keep_lines": False},
         },
         {"pretrained": SimpleNamespace(path=tmp_path / "artifact")},  # type: ignore[dict-item]
         out,
-        Context(downloads=tmp_path, progress=lambda message, done=None: messages.append((message, done or 0))),
+        Context(downloads=tmp_path, progress=progress),
     )
     cells = {(cell["model"], cell["labels"]): cell for cell in read(out).notes["cells"]}
     assert set(cells) == {(m, n) for m in ("pretrained", "scratch", "unigram") for n in (4, 40)}
@@ -161,6 +178,9 @@ def test_the_job_learns_and_reports(
         "reading labelled examples",
         "fine-tuning pretrained from 4 labels",
     ]
+    assert [text.partition(" in train")[0] for text in warned] == [
+        "downstream verbs: 5 of 40 rows of validation are", "downstream verbs: 2 of 40 rows of test are"
+    ]  # fmt: skip
     assert messages[-1][1] == 1.0 and len(messages) == 2 + 2 * 2 * (2 + 2)
     drawn = {(cell["model"], cell["labels"]): cell["mean"] for cell in curve}
     assert drawn == {name: cell["mean"] for name, cell in cells.items()}
@@ -205,3 +225,130 @@ def test_predictions_come_in_the_order_of_the_rows_and_rows_of_like_length_go_to
     encoded = Encoded(rows, truth, np.ones(len(truth), bool), 0)
     assert predict(known, encoded).tolist() == truth.tolist()
     assert len(padding) == 4 and sum(padding) < 0.3 * lengths.sum()
+
+
+# ------------------------------------------------------------------ found before anything is trained
+
+
+def rows_of(path: Path, **splits: list[tuple[str, str]]) -> Path:
+    """Labelled texts, by split."""
+    rows = [{"text": t, "label": label, "split": split} for split, pairs in splits.items() for t, label in pairs]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def texts(split: str, count: int, labels: str = "ab") -> list[tuple[str, str]]:
+    return [(f"{split} {number}", labels[number % len(labels)]) for number in range(count)]
+
+
+GOOD = {"train": texts("train", 40), "validation": texts("validation", 20), "test": texts("test", 20)}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_recipe(str(tiny.recipe(tmp_path_factory.mktemp("recipe"))))
+
+
+def checked(recipe: Any, path: Path, **changes: Any) -> None:
+    values = {"task": "classification", "baselines": [], **changes}
+    settings(recipe, _job(path, **values), path.parent)
+
+
+@pytest.mark.parametrize(
+    ("splits", "changes", "message"),
+    [
+        ({}, {"labels": [4, 41]}, "labels asks for 41 rows, and train has 40"),
+        ({}, {"task": "tagging"}, "has a label for each text, and task tagging needs a tag for each word"),
+        ({"train": texts("train", 40, "a")}, {}, "all 40 rows of train have the label 'a'; at least two"),
+        (
+            {"test": [*texts("test", 18), ("new", "c"), ("newer", "d")]},
+            {},
+            r"2 of 20 rows of test have labels that train lacks \('c', 'd'\); put rows of all labels into train",
+        ),
+        ({"test": texts("train", 20)}, {}, "20 of 20 rows of test are in train, too; hold out others"),
+        ({"validation": texts("train", 20)}, {}, "20 of 20 rows of validation are in train, too"),
+        ({"test": []}, {}, "leaves no rows for test"),
+        ({"train": [("half \ud83d", "a")]}, {}, "line 1: 'text' is .*, with half of a surrogate pair"),
+    ],
+)
+def test_labels_that_cannot_serve_are_found_before_training(
+    recipe: Any, tmp_path: Path, splits: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    path = rows_of(tmp_path / "rows.jsonl", **{**GOOD, **splits})
+    with pytest.raises(UserError, match=message):
+        checked(recipe, path, **changes)
+
+
+def test_files_that_are_not_there_are_found_before_training(recipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"rows.jsonl does not exist; correct data.path or models"):
+        checked(recipe, tmp_path / "rows.jsonl")
+    (tmp_path / "rows.tsv").write_text("text\ttopic\na\tb\n")
+    with pytest.raises(UserError, match=r"rows.tsv line 2 has the field 'topic'; expected label, split, text"):
+        checked(recipe, tmp_path / "rows.tsv")
+
+
+def test_what_is_odd_about_labels_is_said_with_numbers(recipe: Any, tmp_path: Path) -> None:
+    test = [*texts("test", 17), ("train 0", "a"), ("train 1", "a"), ("new", "c")]
+    path = rows_of(tmp_path / "rows.jsonl", **{**GOOD, "test": test})
+    checked(recipe, path)
+    job = _job(path, task="classification", labels=[30, 50, 90], models=["scratch"])
+    data = checks.read(job, Cleaning())
+    assert checks.remarks(job, data) == [
+        "downstream verbs: 1 of 20 rows of test have labels that train lacks ('c'), and count as wrong",
+        "downstream verbs: 2 of 20 rows of test are in train, too",
+        "downstream verbs: 2 of 80 rows are labelled differently in another row of the same text",
+        "downstream verbs: labels asks for 90 rows, and train has 40",
+    ]
+    assert checks.fitted(job, data).labels == [30, 40]
+    said = report.build(job, data, [_cell(number) for number in (30, 50, 90)], "fp32", {}, tmp_path, ["two are odd"])
+    assert "Two are odd." in page(said) and said.notes["remarks"] == ["two are odd"]
+
+
+def _cell(labels: int) -> dict[str, Any]:
+    return {"model": "scratch", "kind": "network", "labels": labels, "scores": [0.5], "lr": 1e-3}
+
+
+def test_networks_of_others_are_looked_at_before_training(recipe: Any, tmp_path: Path) -> None:
+    path, model = rows_of(tmp_path / "rows.jsonl", **GOOD), tmp_path / "theirs"
+    model.mkdir()
+    wanted = [("", "config.json cannot be read"), ("{}", "config.json names no model_type")]
+    wanted.append(('{"model_type": "bert"}', "holds neither tokenizer.json nor vocab.txt|transformers cannot read"))
+    for config, message in wanted:
+        (model / "config.json").write_text(config)
+        with pytest.raises(UserError, match=message):
+            checked(recipe, path, models=[str(model)])
+    (model / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n")
+    (model / "config.json").write_text('{"model_type": "roberta", "max_position_embeddings": 32}')
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    with pytest.raises(UserError, match="length 32 exceeds its 31 positions"):
+        checked(recipe, path, models=[str(model)])
+    checked(recipe, path, models=[str(model)], length=31)
+
+
+def test_positions_are_counted_as_the_architecture_counts_them(recipe: Any, tmp_path: Path) -> None:
+    def problems(architecture: str, length: int, **config: Any) -> list[str]:
+        network = recipe.network.model_copy(update={"architecture": architecture, "config": config})
+        changed = recipe.model_copy(update={"network": network})
+        return [text for _, text in needs(changed, _job(tmp_path, length=length))]
+
+    assert problems("gpt2", 65, n_positions=64) == ["65 exceeds network.config.n_positions 64"]
+    assert problems("roberta", 64, max_position_embeddings=64) == [
+        "64 exceeds network.config.max_position_embeddings 64, counted from 1 on"
+    ]
+    assert problems("bert", 513) == ["513 exceeds network.config.max_position_embeddings 512"]
+    assert problems("bert", 512) == problems("t5", 9999) == problems("gpt2", 1024) == []
+
+
+def test_rows_that_are_cut_are_counted(tokenizer: Path) -> None:
+    examples = [Example(text="the river " * number, label=0) for number in (1, 9, 20)]
+    assert encode(NAMED, examples, tokenizer, 16).cut == 2
+
+
+def test_rows_of_any_normal_form_have_the_same_ids(tmp_path: Path) -> None:
+    train(TokenizerConfig(vocabulary=80), ["café が नमस्ते"] * 9, tmp_path, Cleaning())
+    texts = ["café", "が नमस्ते", "Å é\u00ad"]
+    ids = [
+        encode(NAMED, [Example(text=unicodedata.normalize(form, text)) for text in texts], tmp_path, 16).rows["input"]
+        for form in ("NFC", "NFD")
+    ]
+    assert ids[0].values.tolist() == ids[1].values.tolist()  # type: ignore[union-attr]
