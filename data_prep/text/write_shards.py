@@ -23,7 +23,7 @@ from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
 from data_prep.tokens import lexicon
 from data_prep.tokens.cleaning import clean
-from data_prep.tokens.compose import ComposeConfig, compose
+from data_prep.tokens.compose import ComposeConfig, Composed, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise, write_unit_starts
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.lexicon import Lexicon
@@ -254,7 +254,7 @@ def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
         yield group
 
 
-def _composed(job: _Writing) -> Iterator[Rows]:
+def _composed(job: _Writing) -> Iterator[Composed]:
     tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
     config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
     break_token = None if settings.breaks == "none" else line_break(load(job.tokenizer))
@@ -264,7 +264,7 @@ def _composed(job: _Writing) -> Iterator[Rows]:
 
 
 def _count_rows(job: _Writing) -> int:
-    return sum(map(num_rows, _composed(job)))
+    return sum(num_rows(composed.rows) for composed in _composed(job))
 
 
 def _write_piece(job: _Writing) -> tuple[int, int, int]:

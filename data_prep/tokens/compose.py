@@ -3,7 +3,7 @@
     packed   [CLS] s s s … [SEP]      consecutive sentences of one document; its last row is shorter
     nsp      [CLS] A [SEP] B [SEP]    next sentence prediction: B follows A, or is from another document
     sop      [CLS] A [SEP] B [SEP]    sentence order prediction: B follows A, or the two are swapped
-    raw      [CLS] s [SEP]            one document, or one sentence, cut where a row ends
+    raw      [CLS] s [SEP]            one document, or one sentence; a long one goes on in further rows
     stream   … s s [EOS] s s s …      documents one after another, cut into full rows (Radford et al. 2019)
 
 The special tokens around a text are its `frame`: [CLS] … [SEP] as here, [BOS] … [EOS], … [EOS] or none.
@@ -14,7 +14,13 @@ Only `pack`, which puts several of these sequences into each row, and stream dep
 
 Sources: packed is RoBERTa's DOC-SENTENCES (Liu et al. 2019, section 4.2); nsp is BERT's (Devlin et al.
 2018, section 3.1, and `create_pretraining_data` published with it); sop is ALBERT's (Lan et al. 2019,
-. 3.1), except that a chunk of one sentence is skipped instead of becoming a random pair.
+section 3.1), except that a document of one sentence is left out instead of becoming a random pair.
+
+Both published programs drop what does not fit into a row. Here nothing is dropped: the last sentence of a pair that is
+too long is put back, as is what a random B displaces, and where that would leave a row too empty, the pair becomes
+several rows, each with a stretch of A and a stretch of B (`_windows`). Its first row has the beginnings of both, its
+last row the ends of both, so that the ends of A and B tell nothing about their order. What no row holds, `compose`
+counts.
 """
 
 from __future__ import annotations
@@ -31,8 +37,9 @@ from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.packing import pack
 
+VERSION = 2  # of what rows hold
 # Draws. For those of a pair, the position is the index of its first sentence in the document.
-SHORT, TARGET, SPLIT, COIN, PARTNER, START, FRONT_A, FRONT_B = range(8)
+SHORT, TARGET, SPLIT, COIN, PARTNER, START = range(6)
 
 
 class ComposeConfig(BaseModel):
@@ -47,7 +54,7 @@ class ComposeConfig(BaseModel):
     length: int = Field(128, ge=8)
     """Maximum tokens in a row, including special tokens."""
     short_probability: float = Field(0.1, ge=0, le=1)
-    """Share of documents whose pairs are cut to a shorter, random length (nsp and sop)."""
+    """Share of documents whose pairs are made shorter, of a random length (nsp and sop)."""
     whole_sentences: bool = True
     """Whether packed rows end at the end of a sentence (one longer than a row is still cut) or are filled up."""
     epochs: int = Field(1, ge=1)
@@ -56,7 +63,7 @@ class ComposeConfig(BaseModel):
     """Several sequences per row, best-fit, to reduce padding; each has its own [CLS], positions, budget of masks and
     label."""
     per: Literal["document", "sentence"] = "document"
-    """Content of a raw row."""
+    """Content of a raw row, or of several if it is longer than one."""
     columns: tuple[Literal["sentence", "boundary", "unit"], ...] = ()
     """Additional columns, see `compose`."""
     lexicon: str | None = None
@@ -120,6 +127,13 @@ HOW_TO_OFFER = {
 """What to set for rows to have a column that not all have."""
 
 
+class Composed(NamedTuple):
+    """Rows, and the number of the documents' tokens that are in none of them."""
+
+    rows: Rows
+    left_out: int
+
+
 def compose(
     corpus: TokenCorpus,
     config: ComposeConfig,
@@ -129,10 +143,10 @@ def compose(
     epoch: int,
     documents: range,
     line_break: int | None = None,
-) -> Rows:
+) -> Composed:
     """The rows of a range of documents, in the order of the documents and of their text.
 
-    name: of the corpus, part of the keys. line_break: token id of a line break, for `config.breaks`. Returns
+    name: of the corpus, part of the keys. line_break: token id of a line break, for `config.breaks`. The rows have
     `input` and `word_start` (Ragged), `document` [R] uint32, and for pairs also `segment` (Ragged
     uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`, `document` and
     `label` are Ragged, one value per sequence of the row, and `sequence` (Ragged uint8, or uint16 for
@@ -148,6 +162,7 @@ def compose(
     if config.kind in ("packed", "raw", "stream"):
         divided = {"packed": _packed, "raw": _raw, "stream": _whole}[config.kind]
         document, spans = divided(corpus, config, documents)
+        left_out = _uncovered(corpus, documents, [spans])
         rows = _assemble(corpus, config, specials, document, [spans])
         if config.breaks != "none":
             if line_break is None:
@@ -156,7 +171,7 @@ def compose(
                     "cannot: use byte-bpe or character, or set compose.breaks to none"
                 )
             rows = _with_breaks(corpus, config, rows, spans, line_break)
-        return _cut(rows, config) if config.kind == "stream" else _finished(rows, config)
+        return Composed(_cut(rows, config) if config.kind == "stream" else _finished(rows, config), left_out)
     if config.kind == "nsp" and len(corpus.with_text) < 2:
         raise UserError(
             f"next sentence prediction takes partners from other documents, and {name} has "
@@ -167,23 +182,27 @@ def compose(
     longest = config.length - 3
     short = draws.uniform(SHORT) < config.short_probability
     target = np.where(short, 2 + draws.below(longest - 1, TARGET), longest)
-    pairs = _pairs(corpus, config.kind, draws, numbers, target)
+    pairs = _pairs(corpus, config.kind, draws, numbers, target, longest)
     document = numbers[pairs.row]
     first = corpus.document_offsets[document]
     cuts = [corpus.sentence_offsets[first + cut] for cut in (pairs.start, pairs.half, pairs.stop)]
     a, b = Spans(cuts[0], cuts[1]), Spans(cuts[1], cuts[2])
+    own = [a, b]
     if config.kind == "nsp":
-        foreign = _foreign(corpus, draws, pairs, document, target[pairs.row] - a.length)
+        own = [a, Spans(b.start, np.where(pairs.label, b.start, b.stop))]
+        foreign = _foreign(corpus, draws, pairs, document, a.length, target[pairs.row], longest)
         b = b.where(pairs.label, foreign)
-    else:
-        a, b = a.where(pairs.label, b), b.where(pairs.label, a)
-    a, b = _truncate(a, b, longest, draws, pairs)
+    left_out = _uncovered(corpus, documents, own)
+    pair, a, b = _windows(a, b, longest)
+    document, label = document[pair], pairs.label[pair]
+    if config.kind == "sop":
+        a, b = a.where(label, b), b.where(label, a)
     rows = _assemble(corpus, config, specials, document, [a, b])
     lengths = np.stack([a.length + 2, b.length + 1], axis=1).ravel()
     segment = np.repeat(np.tile(np.array([0, 1], np.uint8), len(document)), lengths)
     rows["segment"] = Ragged.from_lengths(segment, a.length + b.length + 3)
-    rows["label"] = pairs.label.astype(np.uint8)
-    return _finished(rows, config)
+    rows["label"] = label.astype(np.uint8)
+    return Composed(_finished(rows, config), left_out)
 
 
 def _finished(rows: Rows, config: ComposeConfig) -> Rows:
@@ -223,10 +242,24 @@ class Pairs(NamedTuple):
     label: np.ndarray
 
 
-def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, target: np.ndarray) -> Pairs:
+def _uncovered(corpus: TokenCorpus, documents: range, parts: list[Spans]) -> int:
+    """Number of the documents' tokens that are in none of these spans, which are of the same documents."""
+    begin, end = (int(corpus.document_starts[number]) for number in (documents.start, documents.stop))
+    change = np.zeros(end - begin + 1, np.int64)
+    for part in parts:
+        np.add.at(change, part.start - begin, 1)
+        np.add.at(change, part.stop - begin, -1)
+    return int(np.count_nonzero(np.cumsum(change[:-1]) == 0))
+
+
+def _pairs(
+    corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, target: np.ndarray, longest: int
+) -> Pairs:
     """Cut each document's sentences into chunks of at least `target` tokens (the last one may have fewer).
 
-    In nsp, the half of a chunk that is replaced by a foreign B is reused: the next chunk begins there.
+    A chunk has two sentences or more, unless only one is left of the document; sop then leaves no single sentence.
+    Of a chunk longer than `longest`, the last sentence is put back, unless rows are fuller if the chunk becomes
+    several. In nsp, the half of a chunk that is replaced by a foreign B is reused: the next chunk begins there.
     """
     counts = corpus.document_offsets[numbers + 1] - corpus.document_offsets[numbers]
     sentences = Ragged.from_lengths(np.empty(counts.sum(), bool), counts)
@@ -240,7 +273,11 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
         base, count, goal = int(sentences.offsets[row]), last - first, int(target[row])
         start = 0
         while start < count:
-            stop = min(bisect_left(tokens, tokens[start] + goal, start + 1), count)
+            stop = min(bisect_left(tokens, tokens[start] + goal, start + 2), count)
+            if stop - start > 2 and _too_long(tokens[stop] - tokens[start], tokens[stop - 1] - tokens[start], longest):
+                stop -= 1
+            if kind == "sop" and stop == count - 1:
+                stop = stop - 1 if stop - start > 2 else count
             half = start + 1 + (split[base + start] * (stop - start - 1) >> 64)
             label = coin[base + start]
             if stop - start > 1:
@@ -254,45 +291,62 @@ def _pairs(corpus: TokenCorpus, kind: str, draws: Draws, numbers: np.ndarray, ta
     return Pairs(row, start, half, stop, label.astype(bool))
 
 
-def _foreign(corpus: TokenCorpus, draws: Draws, pairs: Pairs, document: np.ndarray, wanted: np.ndarray) -> Spans:
-    """Sentences from a random position in another document, up to `wanted` tokens (≥ 1)."""
+def _too_long(tokens: int | np.ndarray, without_last: int | np.ndarray, longest: int) -> bool | np.ndarray:
+    """Whether a pair's last sentence is to be put back: the pair needs several rows, and one is fuller without it."""
+    return (tokens > longest) & (without_last * -(-tokens // longest) >= tokens)
+
+
+def _foreign(
+    corpus: TokenCorpus,
+    draws: Draws,
+    pairs: Pairs,
+    document: np.ndarray,
+    before: np.ndarray,
+    target: np.ndarray,
+    longest: int,
+) -> Spans:
+    """Sentences (≥ 1) from a random position in another document, until the pair has `target` tokens.
+
+    before: [R], tokens of A. What makes a pair too long is put back as in `_pairs`.
+    """
     own = np.searchsorted(corpus.with_text, document)
     other = draws.below(len(corpus.with_text) - 1, PARTNER, pairs.start, pairs.row)
     partner = corpus.with_text[other + (other >= own)]
     first, last = corpus.document_offsets[partner], corpus.document_offsets[partner + 1]
     start = first + draws.below(last - first, START, pairs.start, pairs.row)
     begin = corpus.sentence_offsets[start]
-    stop = np.searchsorted(corpus.sentence_offsets, begin + wanted)
-    return Spans(begin, corpus.sentence_offsets[np.clip(stop, start + 1, last)])
+    stop = np.clip(np.searchsorted(corpus.sentence_offsets, begin + target - before), start + 1, last)
+    tokens, without_last = (before + corpus.sentence_offsets[end] - begin for end in (stop, stop - 1))
+    stop = stop - ((stop - start > 1) & _too_long(tokens, without_last, longest))
+    return Spans(begin, corpus.sentence_offsets[stop])
 
 
-def _truncate(a: Spans, b: Spans, longest: int, draws: Draws, pairs: Pairs) -> tuple[Spans, Spans]:
-    """Drop tokens one by one from the longer of the two (b on a tie) until `longest` remain.
+def _windows(a: Spans, b: Spans, longest: int) -> tuple[np.ndarray, Spans, Spans]:
+    """The pairs as rows of at most `longest` tokens: the pair of each row, and its stretches of A and B.
 
-    A fair coin decides whether each is dropped from the front or the back, as in BERT's
-    `truncate_seq_pair`; here the number dropped from each side is computed at once.
+        A  a a a a a a a b b b    ─►    a a a a a   c c c        The fewest rows that hold all of A and of B.
+        B  c c c d d d                  a a b b b   d d d        Stretches overlap where that fills a row.
+
+    Row i of n has the i-th of n stretches of A and of B, evenly spaced. The shorter one gets what the longer leaves.
     """
-    excess = np.maximum(a.length + b.length - longest, 0)
-    level = np.minimum(excess, np.abs(a.length - b.length))  # dropped until both are equally long
-    a_longer, rest = a.length > b.length, excess - level
-    from_a = rest // 2 + level * a_longer
-    from_b = excess - from_a
-    front_a = _heads(from_a, FRONT_A, draws, pairs)
-    front_b = _heads(from_b, FRONT_B, draws, pairs)
-    return (
-        Spans(a.start + front_a, a.stop - (from_a - front_a)),
-        Spans(b.start + front_b, b.stop - (from_b - front_b)),
-    )
-
-
-def _heads(coins: np.ndarray, draw: int, draws: Draws, pairs: Pairs) -> np.ndarray:
-    """Number of heads among each pair's `coins` [R] fair coins, 64 coins per draw."""
-    words = Ragged.from_lengths(np.empty((num := (coins + 63) // 64).sum(), bool), num)
-    pair, word = words.row_index(), words.positions()
-    bits = draws.bits(draw, (pairs.start[pair] << 24) | word, pairs.row[pair])
-    used = np.minimum(coins[pair] - 64 * word, 64).astype(np.uint64)
-    heads = np.bitwise_count(bits >> (np.uint64(64) - used))
-    return np.bincount(pair, weights=heads, minlength=len(coins)).astype(np.int64)
+    total = a.length + b.length
+    in_proportion = longest * a.length // np.maximum(total, 1)
+    wide = [np.clip(in_proportion + more, 1, longest - 1) for more in (0, 1)]  # A's best share of a row is one of these
+    rows = [np.maximum(-(-a.length // width), -(-b.length // (longest - width))) for width in wide]
+    count = np.where(total > longest, np.minimum(*rows), 1)
+    a_longer = a.length > b.length
+    long, short = np.maximum(a.length, b.length), np.minimum(a.length, b.length)
+    width_short = np.minimum(short, longest - -(-long // count))
+    width_long = np.minimum(long, longest - width_short)
+    widths = np.where(a_longer, width_long, width_short), np.where(a_longer, width_short, width_long)
+    pair = np.repeat(np.arange(len(count)), count)
+    number = np.arange(len(pair)) - offsets_of(count)[pair]
+    stretches = []
+    for spans, width in zip((a, b), widths, strict=True):
+        spare = (spans.length - width)[pair]
+        start = spans.start[pair] + number * spare // np.maximum(count[pair] - 1, 1)
+        stretches.append(Spans(start, start + width[pair]))
+    return pair, *stretches
 
 
 def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
@@ -315,7 +369,7 @@ def _packed(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tup
 
 
 def _raw(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:
-    """Document and tokens of each row: the first tokens of a document, or of a sentence."""
+    """Document and tokens of each row: a document, or a sentence, or as much of it as fits after the row before."""
     number = np.asarray(documents, np.int64)
     if config.per == "sentence":
         counts = corpus.document_offsets[number + 1] - corpus.document_offsets[number]
@@ -324,9 +378,11 @@ def _raw(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[
         start, stop = corpus.sentence_offsets[sentence], corpus.sentence_offsets[sentence + 1]
     else:
         start, stop = corpus.document_starts[number], corpus.document_starts[number + 1]
-    has_text = stop > start
-    spans = Spans(start, np.minimum(stop, start + config.length - len(config.needs)))
-    return number[has_text], Spans(spans.start[has_text], spans.stop[has_text])
+    room = config.length - len(config.needs)
+    count = -(-(stop - start) // room)
+    text = np.repeat(np.arange(len(count)), count)
+    begin = start[text] + room * (np.arange(len(text)) - offsets_of(count)[text])
+    return number[text], Spans(begin, np.minimum(stop[text], begin + room))
 
 
 def _whole(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tuple[np.ndarray, Spans]:

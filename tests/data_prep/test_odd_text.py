@@ -126,7 +126,7 @@ def test_odd_text_goes_all_the_way_to_shards(tmp_path: Path, kind: Any, rows_of:
     again = TokenCorpus.open(tmp_path / "tokens")
     assert np.array_equal(again.tokens, tokens.tokens) and np.array_equal(again.word_start, tokens.word_start)
     config = ComposeConfig(kind=rows_of, length=24)
-    rows = compose(again, config, special, 0, "odd", 0, range(len(again)))
+    rows = compose(again, config, special, 0, "odd", 0, range(len(again))).rows
     writer = ShardWriter(tmp_path / "shards", 50, 16)
     writer.write(rows)
     writer.close()

@@ -119,7 +119,7 @@ class PseudoLikelihood:
 
     def surprisals(self, documents: TokenCorpus) -> Surprisals:
         """The surprisals of all tokens of documents, none of which is empty."""
-        rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents)))
+        rows = compose(documents, self.windows, self.specials, 0, "", 0, range(len(documents))).rows
         surprisal, entropy = (np.empty(len(documents.tokens), np.float32) for _ in range(2))
         for batch, index in self._batches(ragged(rows, "input")):
             surprisal[index], entropy[index] = (values.cpu().numpy() for values in self._forward(batch))

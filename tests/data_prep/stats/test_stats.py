@@ -284,7 +284,7 @@ def test_tokens_of_shards_are_those_of_the_corpus(make_corpus: Callable[..., Pat
     tokens = tokenise(Corpus(folder), load(tmp_path / "tokenizer"))
     for packed in (False, True):
         config = ComposeConfig(kind="packed", length=64, pack=packed)
-        rows = compose(tokens, config, specials(tmp_path / "tokenizer"), 0, "a", 0, range(len(tokens)))
+        rows = compose(tokens, config, specials(tmp_path / "tokenizer"), 0, "a", 0, range(len(tokens))).rows
         written(tmp_path / str(packed), rows)
         folders, lengths = {"train": tmp_path / str(packed)}, {"train": 64}
         statistics = stats.of_shards(folders, tmp_path / "tokenizer", lengths)["splits"]["train"]

@@ -47,7 +47,7 @@ def paragraph_starts(corpus: TokenCorpus) -> set[int]:
 
 
 def made(corpus: TokenCorpus, line_break: int | None = None, **config) -> Rows:
-    return compose(corpus, ComposeConfig(**config), ROLES, 0, "", 0, range(len(corpus)), line_break)
+    return compose(corpus, ComposeConfig(**config), ROLES, 0, "", 0, range(len(corpus)), line_break).rows
 
 
 def runs(rows: Rows, name: str = "input") -> list[list[int]]:
@@ -104,15 +104,16 @@ def test_breaks_need_a_token():
 
 @settings(max_examples=60)
 @given(texts(), st.sampled_from(list(FRAMES)), st.sampled_from(["document", "sentence"]), st.integers(8, 16))
-def test_raw_rows_are_documents_or_sentences_cut_to_length(given_, frame, per, length):
+def test_raw_rows_are_documents_or_sentences_that_go_on_in_further_rows(given_, frame, per, length):
     documents, corpus = given_
     front, back = FRAMES[frame]
     room = length - len(front) - len(back)
     parts = [(number, sentence) for number, document in enumerate(documents) for sentence in document]
     if per == "document":
         parts = [(number, list(chain(*document))) for number, document in enumerate(documents) if document]
+    parts = [(number, part[at : at + room]) for number, part in parts for at in range(0, len(part), room)]
     rows = made(corpus, kind="raw", length=length, frame=frame, per=per)
-    assert runs(rows) == [[*front, *part[:room], *back] for _, part in parts]
+    assert runs(rows) == [[*front, *part, *back] for _, part in parts]
     assert rows["document"].tolist() == [number for number, _ in parts]
 
 

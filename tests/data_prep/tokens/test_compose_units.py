@@ -33,7 +33,7 @@ def corpora(draw) -> TokenCorpus:
 def made(corpus: TokenCorpus, documents: range | None = None, line_break: int | None = None, **settings) -> Rows:
     config = ComposeConfig(columns=("unit",), lexicon="phrases.txt", **settings)
     documents = range(len(corpus)) if documents is None else documents
-    return compose(corpus, config, SPECIALS, 1, "test", 0, documents, line_break)
+    return compose(corpus, config, SPECIALS, 1, "test", 0, documents, line_break).rows
 
 
 def expected(corpus: TokenCorpus, tokens: list[int], sequence: list[int]) -> list[int]:
@@ -106,6 +106,6 @@ def test_rows_have_the_columns_that_are_offered(kind, pack, columns):
     corpus = TokenCorpus(ids, np.ones(30, bool), sentences, np.array([0, 3, 6]), None, np.ones(30, bool))
     lexicon = "phrases.txt" if "unit" in columns else None
     config = ComposeConfig(kind=kind, pack=pack, columns=columns, lexicon=lexicon)
-    rows = compose(corpus, config, SPECIALS, 1, "test", 0, range(2))
+    rows = compose(corpus, config, SPECIALS, 1, "test", 0, range(2)).rows
     assert sorted(rows) == sorted(config.offers)
     assert all(isinstance(rows[name], Ragged) for name in columns)

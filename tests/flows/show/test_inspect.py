@@ -111,7 +111,7 @@ def _write_shards(
 ) -> None:
     special = specials(artifacts[kind].path)
     tokens = tokenise(Corpus(artifacts["corpus"].path, part), load(artifacts[kind].path))
-    rows = compose(tokens, ComposeConfig(kind=task, length=40), special, SEED, part, 0, range(len(tokens)))
+    rows = compose(tokens, ComposeConfig(kind=task, length=40), special, SEED, part, 0, range(len(tokens))).rows
     if at:
         count = len(ragged(rows, "input"))
         rows = corrupt(rows, at, special, Draws(key(SEED, "corrupt", part), 0, np.arange(count)))

@@ -121,7 +121,7 @@ def test_every_token_is_masked_exactly_once_in_rows_that_fit(
     lengths: list[list[int]], length: int, rounds: int
 ) -> None:
     rows, likelihood = documents(lengths), scorer(length, rounds, shared())
-    composed = ragged(compose(rows, likelihood.windows, SPECIALS, 0, "", 0, range(len(rows))), "input")
+    composed = ragged(compose(rows, likelihood.windows, SPECIALS, 0, "", 0, range(len(rows))).rows, "input")
     masked = np.zeros(len(rows.tokens), int)
     for batch, index in likelihood._batches(composed):
         np.add.at(masked, index, 1)
