@@ -26,9 +26,8 @@ from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read
 from data_prep.text.write import write, write_rejects
-from data_prep.tokens import lexicon, pretrained
+from data_prep.tokens import compose, lexicon, pretrained
 from data_prep.tokens.cleaning import Cleaning
-from data_prep.tokens.compose import HOW_TO_OFFER
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from data_prep.views import Example, Selection
 
@@ -55,7 +54,7 @@ class TextKind(Kind):
     place = "line"
     mixes = True
     fits = "tokenizer"
-    how_to_offer = HOW_TO_OFFER
+    how_to_offer = compose.HOW_TO_OFFER
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:
         longer = recipe.train.longer
@@ -137,10 +136,11 @@ class TextKind(Kind):
         """
         masking, longer = recipe.corruption, recipe.train.longer
         written = masking.at == "shards"
-        compose = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
-        settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": compose}
+        composed = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
+        settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": composed}
+        settings["compose_version"] = compose.VERSION
         if recipe.compose.lexicon is not None:  # phrases are normalised as the corpus is
-            compose["lexicon"] = lexicon.read(recipe.compose.lexicon).digest
+            composed["lexicon"] = lexicon.read(recipe.compose.lexicon).digest
             settings["normalisation"] = recipe.data.clean.normalisation
         if written:
             settings["corruption"] = identity(masking)
@@ -213,11 +213,18 @@ class TextKind(Kind):
         return (
             f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
             f"{shards['corpus_tokens']:,} training tokens in {shards['rows']:,} rows "
-            f"({shards['padding_share']:.1%} padding)."
+            f"({shards['padding_share']:.1%} padding), {_left_out(shards)}."
         ) + (f" {shards['phrase_share']:.1%} of words are in phrases." if "phrase_share" in shards else "")
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)
+
+
+def _left_out(shards: Mapping[str, Any]) -> str:
+    """How many of the training tokens are in no row, as text."""
+    if not shards["left_out"]:
+        return "all of them in rows"
+    return f"{shards['left_out']:,} of them ({shards['left_out'] / shards['corpus_tokens']:.1%}) in no row"
 
 
 KIND = TextKind()

@@ -13,6 +13,10 @@ belongs to a title 《…》. Every line end ends a sentence, because Chinese pl
 Others: the library has the marks and abbreviations of each language. Blank lines and line ends are treated as in
 English or, for scripts without spaces between words, as in Chinese.
 
+Whatever the language, a mark that ends sentences in some script and means nothing else (。 । ؟ ۔ ። ။ ។ ། …) ends one.
+Thai and Lao have no such marks: there, a space between two letters ends a clause, and clauses of CLAUSE characters or
+more are taken as sentences.
+
 Only white space is lost: the joined sentences are the text.
 """
 
@@ -215,6 +219,47 @@ SPLITTERS: dict[str, Callable[[str], list[str]]] = {
 }
 
 
+# Unicode's Sentence_Terminal beyond ASCII, without the full-width full stop, which numbers have, and with the marks of
+# Khmer and Tibetan.
+_TERMINALS = (
+    "\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0837\u0839\u083d\u083e\u0964\u0965\u0f0d\u0f0e\u104a\u104b\u1362"
+    "\u1367\u1368\u166e\u1735\u1736\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b5a\u1b5b\u1b5e\u1b5f\u1c3b"
+    "\u1c3c\u1c7e\u1c7f\u203c\u203d\u2047-\u2049\u3002\ua4ff\ua60e\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f"
+    "\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe56\ufe57\uff01\uff1f\uff61"
+)
+_CJK_CLOSERS = "」』）】》〉］｝〕"
+# Ethiopic's ። is often written as two word separators.
+_TERMINAL = re.compile(
+    rf"(?:[{_TERMINALS}]|\u1361\u1361)+(?: ?[{_TERMINALS}])*[{re.escape(_CLOSERS)}{_CJK_CLOSERS}]*\s*"
+)
+_CONTINUES = _CONTINUES_ZH | frozenset(_CLOSERS + _CJK_CLOSERS)
+_CLAUSE_END = re.compile(r"(?<=[\u0e00-\u0eff])[ \u200b]+(?=[\u0e00-\u0eff“\"(])")
+CLAUSE = 40
+_OWN_RULES = frozenset({"zh", "ja", "yue", "wuu", "gan", "hak", "lzh"})  # their splitters know quotations and brackets
+
+
+def _cut_further(sentence: str, language: str) -> list[str]:
+    """Parts of a sentence as found by the rules of a language, cut at marks of other scripts, and between clauses."""
+    if sentence.isascii():
+        return [sentence]
+    parts, start = list[str](), 0
+    if language not in _OWN_RULES:
+        for match in _TERMINAL.finditer(sentence):
+            if match.end() < len(sentence) and sentence[match.end()] not in _CONTINUES:
+                parts.append(sentence[start : match.end()].rstrip())
+                start = match.end()
+    parts.append(sentence[start:])
+    clauses = list[str]()
+    for part in parts:
+        start = 0
+        for match in _CLAUSE_END.finditer(part):
+            if match.start() - start >= CLAUSE and len(part) - match.end() >= CLAUSE:
+                clauses.append(part[start : match.start()])
+                start = match.end()
+        clauses.append(part[start:])
+    return clauses
+
+
 def split_lines(text: str) -> list[str]:
     """The non-blank lines of a text, with their indentation."""
     return [line for line in text.split("\n") if line.strip()]
@@ -233,4 +278,5 @@ def by_paragraph(text: str, split: Callable[[str], list[str]]) -> tuple[list[str
 
 def split(text: str, language: str, tidy: bool = False) -> list[str]:
     """Sentences of a text in a language of `SPLITTERS`; `tidy`: it is the output of `data_prep.text.clean.clean`."""
-    return split_en(text, tidy) if language == "en" else SPLITTERS[language](text)
+    found = split_en(text, tidy) if language == "en" else SPLITTERS[language](text)
+    return found if text.isascii() else [part for sentence in found for part in _cut_further(sentence, language)]

@@ -35,7 +35,7 @@ from data_prep.text.documents import rows
 from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
 
-VERSION = 3  # of the contents of units; incremented when the output of reading or cleaning changes
+VERSION = 4  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))

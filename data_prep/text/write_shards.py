@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -30,9 +31,10 @@ from data_prep.tokens.lexicon import Lexicon
 from data_prep.tokens.tokenizers import line_break, load, specials
 from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
-VERSION = 2  # of what tokenising gives
+VERSION = 3  # of what tokenising gives
 TOKENS_PER_SHARD = 1 << 24  # 50 to 80 MB a file
 ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
+_LABEL = "label {}"
 
 
 def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
@@ -47,25 +49,33 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
             if len(documents) == 0:
                 continue
             place = use.work / "tokens" / f"{split}-{part}"
-            tokens = _tokenised(documents, tokenizer, place, use, pool)
+            tokens, about_text = _tokenised(documents, tokenizer, place, use, pool)
             tokens, about_units = _with_units(tokens, phrases, place, pool)
             settings_of = {split: settings}
             if split == "train" and LONGER in settings:
                 settings_of[LONGER] = _lengthened(settings)
             for kind, chosen in settings_of.items():
                 name = f"{kind}-{part}" if part else kind
-                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool) | about_units
+                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool)
+                part_summary |= about_text | about_units
                 if not part_summary["rows"] and split == "train":
-                    where, whose = "train.longer" if kind == LONGER else "compose", part and f" of {part}"
-                    raise UserError(
-                        f"compose: no rows came out of {len(documents)} training documents{whose}; lower "
-                        f"{where}.length ({chosen['compose']['length']}) or give longer documents to data.sources."
-                    )
+                    raise UserError(_no_rows(part_summary, part and f" of {part}", chosen["compose"]["kind"]))
                 summary["parts"].setdefault(kind, {})[name] = part_summary
             del tokens
             shutil.rmtree(place)
     sums = {kind: _sum(list(part_summary.values())) for kind, part_summary in summary["parts"].items()}
     return summary | about_phrases | sums
+
+
+def _no_rows(summary: dict[str, Any], whose: str, composed: str) -> str:
+    """Why no rows came out of training documents."""
+    found = f"{summary['documents']:,} training documents{whose} hold {summary['sentences']:,} sentences"
+    if summary["corpus_tokens"]:
+        return (
+            f"compose.kind {composed}: no rows came out of the data; {found}, and a row takes two sentences of one "
+            "document: set data.clean.language to the language of the text, or compose.kind to packed."
+        )
+    return f"compose.kind {composed}: no rows came out of the data; {found} without a single token."
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +96,13 @@ def _workers(corpus: Corpus, use: Use) -> Workers:
     return HERE if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES else use.workers
 
 
-def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, use: Use, pool: WorkerPool) -> TokenCorpus:
-    """The tokens of a split in mapped files at `place`. Each file of the corpus is tokenised once and for all."""
+def _tokenised(
+    corpus: Corpus, tokenizer: Path, place: Path, use: Use, pool: WorkerPool
+) -> tuple[TokenCorpus, dict[str, Any]]:
+    """The tokens of a split in mapped files at `place`, and counts of its characters, for the summary.
+
+    Each file of the corpus is tokenised once and for all.
+    """
     cache = use.downloads / unit_cache.FOLDER
     rules = digest(mapped(tokenizer / "tokenizer.json"))
     jobs = [
@@ -95,8 +110,10 @@ def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, use: Use, pool: Wor
         for file, expected in corpus.files.items()
     ]
     began, done = time.monotonic(), 0
-    for number, count in enumerate(pool.in_order(_tokenise, jobs), 1):
+    characters: Counter[str] = Counter(characters=0, unknown_characters=0)
+    for number, (count, counted) in enumerate(pool.in_order(_tokenise, jobs), 1):
         done += count
+        characters.update(counted)
         seconds = time.monotonic() - began
         left = round(seconds / number * (len(jobs) - number))
         use.progress(
@@ -104,7 +121,7 @@ def _tokenised(corpus: Corpus, tokenizer: Path, place: Path, use: Use, pool: Wor
             f"{left // 60}:{left % 60:02d} left",
             number / len(jobs),
         )
-    return joined([cache / job.key for job in jobs], place)
+    return joined([cache / job.key for job in jobs], place), dict(characters)
 
 
 class _Tokenising(NamedTuple):
@@ -117,13 +134,17 @@ class _Tokenising(NamedTuple):
     key: str
 
 
-def _tokenise(job: _Tokenising) -> int:
-    def write(folder: Path) -> dict[str, Any]:
-        tokens = tokenise(CorpusFile(job.file, job.digest), _encoder(job.tokenizer))
-        tokens.save(folder)
-        return {"tokens": len(tokens.tokens)}
+def _tokenise(job: _Tokenising) -> tuple[int, dict[str, int]]:
+    """(number of tokens; numbers of characters by whether the tokenizer knows them)."""
 
-    return unit_cache.make(job.cache, job.key, write)["tokens"]
+    def write(folder: Path) -> dict[str, Any]:
+        counted = Counter(characters=0, unknown_characters=0)
+        tokens = tokenise(CorpusFile(job.file, job.digest), _encoder(job.tokenizer), counted)
+        tokens.save(folder)
+        return {"tokens": len(tokens.tokens), **counted}
+
+    summary = unit_cache.make(job.cache, job.key, write)
+    return summary["tokens"], {name: summary[name] for name in ("characters", "unknown_characters")}
 
 
 @lru_cache(1)
@@ -233,13 +254,12 @@ def _write(
     if config["corruption"]:
         firsts = np.cumsum([0, *pool.in_order(_count_rows, jobs)]).tolist()
         jobs = [job._replace(first=first) for job, first in zip(jobs, firsts, strict=False)]
-    written: list[tuple[int, int, int]] = []
-    for piece in pool.in_order(_write_piece, jobs):
-        written.append(piece)
-        use.progress(f"{split}: {sum(rows for rows, _, _ in written):,} rows", len(written) / len(jobs))
+    written = Counter[str](sequences=0, tokens=0, left_out=0)
+    for number, piece in enumerate(pool.in_order(_write_piece, jobs), 1):
+        written.update(piece)
+        use.progress(f"{split}: {written['rows']:,} rows", number / len(jobs))
     index = join(out_dir / split, [job.out for job in jobs], {"split": split})
-    num_sequences, num_tokens = (sum(piece[place] for piece in written) for place in (1, 2))
-    return _summary(tokens, index, num_sequences, num_tokens, settings.length)
+    return _summary(tokens, index, written, settings)
 
 
 def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
@@ -267,21 +287,29 @@ def _count_rows(job: _Writing) -> int:
     return sum(num_rows(composed.rows) for composed in _composed(job))
 
 
-def _write_piece(job: _Writing) -> tuple[int, int, int]:
-    """Write one piece; (rows, sequences and tokens in them)."""
+def _write_piece(job: _Writing) -> Counter[str]:
+    """Write one piece; counts of rows, of sequences and tokens in them, of labels, and of tokens left out."""
     writer, special = ShardWriter(job.out, ROWS_PER_SHARD), specials(job.tokenizer)
-    written = sequences = lengths = 0
-    for rows in _composed(job):
+    counts = Counter[str]()
+    for composed in _composed(job):
+        rows = composed.rows
         if job.config["corruption"]:
-            rows = _corrupted(rows, job.config, job.split, job.first + written, special)
-        written += num_rows(rows)
+            rows = _corrupted(rows, job.config, job.split, job.first + counts["rows"], special)
+        counts["rows"] += num_rows(rows)
+        if job.epoch == 0:
+            counts["left_out"] += composed.left_out
         if num_rows(rows):
-            of = rows["document"]
-            sequences += len(of.values if isinstance(of, Ragged) else of)
-            lengths += len(network_input(rows).values)  # type: ignore[union-attr]
+            counts["sequences"] += len(_flat(rows["document"]))
+            counts["tokens"] += len(_flat(network_input(rows)))
+        if "label" in rows:
+            counts.update({_LABEL.format(label): int((_flat(rows["label"]) == label).sum()) for label in (0, 1)})
         writer.write(rows)
     writer.close()
-    return written, sequences, lengths
+    return counts
+
+
+def _flat(column: Ragged | np.ndarray) -> np.ndarray:
+    return column.values if isinstance(column, Ragged) else column
 
 
 def _lengthened(config: dict[str, Any]) -> dict[str, Any]:
@@ -297,17 +325,23 @@ def _corrupted(rows: Rows, config: dict[str, Any], split: str, first: int, speci
     return build(config_of(config["corruption"]), special)(rows, draws)
 
 
-def _summary(tokens: TokenCorpus, index: dict[str, Any], sequences: int, written: int, length: int) -> dict[str, Any]:
-    rows = index["rows"]
+def _summary(
+    tokens: TokenCorpus, index: dict[str, Any], written: Counter[str], settings: ComposeConfig
+) -> dict[str, Any]:
+    """left_out: corpus tokens that are in no row of the first epoch. labels: numbers of sequences with 0 and with 1."""
+    rows, total = index["rows"], written["tokens"]
+    labels = {"labels": [written[_LABEL.format(label)] for label in (0, 1)]} if "label" in settings.offers else {}
     return {
         "documents": len(tokens),
         "sentences": len(tokens.sentence_offsets) - 1,
         "corpus_tokens": len(tokens.tokens),
+        "left_out": written["left_out"],
         "rows": rows,
-        "sequences": sequences,
-        "tokens": written,
-        "mean_length": round(written / max(rows, 1), 2),
-        "padding_share": round(1 - written / max(rows * length, 1), 4),
+        "sequences": written["sequences"],
+        "tokens": total,
+        "mean_length": round(total / max(rows, 1), 2),
+        "padding_share": round(1 - total / max(rows * settings.length, 1), 4),
+        **labels,
     }
 
 
@@ -319,6 +353,8 @@ def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
         name: sum(part[name] for part in parts) for name in parts[0] if isinstance(parts[0][name], int)
     }
     room = sum(part["tokens"] / (1 - part["padding_share"]) for part in parts if part["tokens"])
+    if "labels" in parts[0]:
+        counts["labels"] = [sum(of_label) for of_label in zip(*(part["labels"] for part in parts), strict=True)]
     if "words" in counts:
         counts["phrase_share"] = round(counts["words_in_phrases"] / max(counts["words"], 1), 4)
     counts["mean_length"] = round(counts["tokens"] / max(counts["rows"], 1), 2)

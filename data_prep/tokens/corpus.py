@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from data_prep.arrow import pc
 from data_prep.errors import UserError
 from data_prep.sealed import digest, mapped, sealed, unsealed, write_whole
 from data_prep.shards.format import ShardDamaged
@@ -163,18 +165,24 @@ class TokenCorpus:
         )
 
 
-def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder) -> TokenCorpus:
+def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder, counted: Counter[str] | None = None) -> TokenCorpus:
     """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
 
     "[MASK]" in a text is ordinary text, not a mask. Sentences without tokens are left out. Pass an `Encoder` to reuse
-    its cache of words for several corpora.
+    its cache of words for several corpora. counted: is increased by the numbers of `characters`, without spaces, and of
+    `unknown_characters`, those that the tokenizer's unknown token stands for.
     """
     encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
     tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
     counts = [np.empty(0, np.int64)]  # sentences of each document
     starts = [np.empty(0, bool)]  # sentences that begin a paragraph
     for number_of, sentences, paragraph in corpus.batches():
-        parts = [encoder.encode(sentences[i : i + BATCH]) for i in range(0, len(sentences), BATCH)]
+        slices = [sentences[i : i + BATCH] for i in range(0, len(sentences), BATCH)]
+        parts = [encoder.encode(part) for part in slices]
+        if counted is not None:
+            for part, encoded in zip(slices, parts, strict=True):
+                characters = pc.sum(pc.utf8_length(pc.replace_substring(part, " ", ""))).as_py()
+                counted.update(characters=characters or 0, unknown_characters=encoder.unknown_characters(part, encoded))
         length = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         has_text = np.concatenate([[0], np.cumsum(length > 0)])
         ends = offsets_of(number_of)

@@ -28,6 +28,7 @@ from data_prep.tokens.cleaning import without_cleaning
 
 MOST_CHUNKS = 1 << 18  # cached at a time, about 50 MB with their ids
 MOST_IDS = 1 << 21
+MOST_COUNTED = 1 << 10
 PLAIN_BATCH = 2048  # texts per call of the tokenizer, whose result takes about 200 bytes per token
 _UNUSUAL = r"^ |  |\n|\x00"  # where byte-level BPE may treat white space differently
 
@@ -48,6 +49,7 @@ class Encoder:
         vocabulary = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.dtype = np.dtype(np.uint16 if vocabulary <= 65_535 else np.uint32)
         self._kind = _kind(self.tokenizer)
+        self._unknown = _unknown(self.tokenizer)
         self._table = _table(self.tokenizer, self.dtype) if self._kind == "characters" else None
         self._forget()
 
@@ -67,6 +69,26 @@ class Encoder:
         if len(self._numbers) > MOST_CHUNKS or len(self._known.values) > MOST_IDS:
             self._forget()
         return Ragged(ids, ends[chunks.offsets.to_numpy()])
+
+    def unknown_characters(self, sentences: pa.StringArray, encoded: Ragged) -> int:
+        """Number of the sentences' characters that the unknown token stands for.
+
+        encoded: their ids. Characters are counted in the first `MOST_COUNTED` sentences that have such a token, and
+        taken to be as many for each token of the others.
+        """
+        if self._unknown is None:
+            return 0
+        is_unknown = encoded.values == self._unknown
+        tokens = np.bincount(encoded.row_index()[is_unknown], minlength=len(encoded))
+        chosen = np.flatnonzero(tokens)[:MOST_COUNTED]
+        if not len(chosen):
+            return 0
+        texts = sentences.take(pa.array(chosen)).to_pylist()
+        characters = 0
+        for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False):
+            for number, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+                characters += stop - start if number == self._unknown else 0
+        return round(characters * int(tokens.sum()) / int(tokens[chosen].sum()))
 
     def _chunks(self, texts: pa.StringArray) -> pa.ListArray | None:
         """The chunks of each text between spaces; None if the tokenizer may not encode them independently."""
@@ -117,6 +139,14 @@ class _Numbers(dict[str, int]):
 
 def _lists(ids: Ragged) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(pa.array(ids.offsets), pa.array(ids.values))
+
+
+def _unknown(tokenizer: Tokenizer) -> int | None:
+    """The id of the token for what is not in the vocabulary; None if there is no such token."""
+    model = json.loads(tokenizer.to_str())["model"]
+    if model["type"] == "Unigram":
+        return model["unk_id"]
+    return tokenizer.token_to_id(model["unk_token"]) if model.get("unk_token") else None
 
 
 def _kind(tokenizer: Tokenizer) -> str:

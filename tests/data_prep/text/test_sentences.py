@@ -152,7 +152,7 @@ def test_what_surely_ends_a_sentence_ends_it_by_the_rules_too(text: str) -> None
 @given(text=PIECES | TEXT | st.text(max_size=40))
 def test_clean_text_needs_no_second_look_at_its_spaces(text: str) -> None:
     text = clean(text)
-    assert split(text, "en", tidy=True) == split_en(text)
+    assert split(text, "en", tidy=True) == split(text, "en")
 
 
 # -- other languages, by sentencex ------------------------------------------------------------------------------------
@@ -236,3 +236,40 @@ def test_a_blank_line_begins_a_paragraph() -> None:
         ["def f():", "    pass", "    x"],
         [0, 0, 1],
     )
+
+
+OTHER_SCRIPTS = {
+    "ja": "吾輩は猫である。|名前はまだ無い！|どこで生れたか。",
+    "hi": "यह पहला वाक्य है।|यह दूसरा है॥|तीसरा?",
+    "ur": "یہ پہلا جملہ ہے۔|کیا یہ دوسرا ہے؟|ہاں",
+    "am": "ይህ አንድ ነው።|ይህ ሁለት ነው፡፡|ሦስት",
+    "my": "ပထမ ဝါကျ။|ဒုတိယ ဝါကျ။",
+    "km": "នេះជាប្រយោគទីមួយ។|នេះជាប្រយោគទីពីរ។",
+    "bo": "འདི་དང་པོ་ཡིན།|འདི་གཉིས་པ་ཡིན། །|གསུམ་པ།",
+    "hy": "Սա առաջինն է։|Սա երկրորդն է։",
+}
+
+
+@pytest.mark.parametrize("language", OTHER_SCRIPTS)
+def test_marks_of_other_scripts_end_sentences_whatever_the_language(language):
+    parts = OTHER_SCRIPTS[language].split("|")
+    text = "\n\n".join([" ".join(parts), " ".join(parts[:2])])
+    assert split(text, language) == parts + parts[:2]
+    assert split(text, "en") == parts + parts[:2]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"), [("th", "การอยู่ร่วมกันอย่างสันติเป็นสิ่งที่ดีงามมาก"), ("lo", "ການຮັບຮູ້ກຽດຕິສັກອັນມີປະຈຳຢູ່ຕົວບຸກຄົນທຸກຄົນ")]
+)
+def test_spaces_end_clauses_where_a_script_has_no_marks(language, text):
+    assert len(text) >= module.CLAUSE
+    for chosen in (language, "en"):
+        assert split(f"{text} {text} {text[:5]} 12 {text}", chosen) == [text, text, f"{text[:5]} 12 {text}"]
+        assert split(f"{text[:5]} {text[:6]} {text}", chosen) == [f"{text[:5]} {text[:6]} {text}"]
+
+
+@given(st.text(alphabet="ab .。।۔།။๑กข \n」)", max_size=60), st.sampled_from(["en", "th", "ja", "hi", "zh"]))
+def test_no_character_is_lost_at_marks_of_any_script(text, language):
+    sentences = split(text, language)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence and sentence == sentence.strip() for sentence in sentences)
