@@ -22,6 +22,7 @@ from data_prep.corpus.documents import SplitConfig
 from data_prep.corpus.draft import Draft, Progress, Writing
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.findings import Finding, Known, budget, held_out, uniform
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
@@ -105,12 +106,24 @@ class Kind:
     fits: ClassVar[str | None] = None
     """What is fitted on training rows before shards are written, if anything: tokenizer, transform …"""
 
+    many_passes: ClassVar[int] = 1000
+    """From this number on, passes over the training rows are called many."""
+    uniform: ClassVar[str | None] = None
+    """What rows are called whose values are all equal, if there is something wrong with them: silence …"""
+    more_examples: ClassVar[str] = "add data"
+    """How to get more examples to hold out."""
     how_to_offer: ClassVar[Mapping[str, str]] = {}
     """What to set for rows to have a column that not all have."""
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:
         """Conflicts between the recipe's sections that this kind checks."""
         yield from ()
+
+    def findings(self, known: Known) -> Iterator[Finding]:
+        """What is odd about an experiment's data and settings, as far as its stages are finished."""
+        yield from held_out(known, self.unit, self.more_examples)
+        yield from budget(known, self.many_passes)
+        yield from uniform(known, self.uniform)
 
     def tells_normal(self, data: Any) -> bool:
         """Whether labels will distinguish normal examples from anomalies."""

@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data_prep.errors import UserError
+from data_prep.findings import refuse
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, gate, runs
@@ -29,6 +30,7 @@ from pipeline.execute import Execution
 from pipeline.home import Home
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
+from pipeline.reports import findings
 from pipeline.tracking.tracking import Tracker
 from training import launch
 
@@ -68,6 +70,7 @@ class Session:
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
+    told: set[str] = field(default_factory=set)  # findings
 
 
 _session: ContextVar[Session] = ContextVar("session")
@@ -149,9 +152,22 @@ def carry_out(name: str) -> State[str]:
     node = session.execution.nodes[name]
     session.observer.start(name)
     artifact, reused = session.execution.carry_out(node, session.observer.callback(name))
+    if "pretrain" not in session.execution.artifacts:
+        _tell_findings(session, name)
     session.observer.end(name, "reused" if reused else "made", artifact.key)
     status = "Reused" if reused else "Made"
     return Completed(data=artifact.key, name=status, message=f"{status} {artifact.key}")
+
+
+def _tell_findings(session: Session, name: str) -> None:
+    """Tell what the node shows to be odd, as warnings. UserError where there is no use in training."""
+    assert session.execution is not None
+    found = findings.of_recipe(session.recipe, session.execution.artifacts)
+    for finding in found:
+        if not finding.refused and finding.text not in session.told:
+            session.told.add(finding.text)
+            session.observer.callback(name)("checked", None, warning=finding.text)
+    refuse(found)
 
 
 def _carry_out_all(session: Session) -> dict[str, Any]:
@@ -163,6 +179,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     session.execution = Execution(recipe, store, record, tracker, home.downloads, nodes)
     status = "FAILED"
     try:
+        refuse(findings.of_recipe(recipe, {}))
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
             for node in nodes:
                 carry_out(node.name)

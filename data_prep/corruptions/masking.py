@@ -5,7 +5,7 @@ rows are batched. The definitions are BERT's (Devlin et al. 2018, section 3.1, a
 with it):
 
     budget   min(max_predictions, max(1, round(rate · length))): an exact count per sequence, halves
-             rounded to even; length counts [CLS] and [SEP], but not padding
+             rounded to even; length counts [CLS] and [SEP], but not padding; max_predictions may be left out
     chosen   uniformly among the tokens that are neither special nor padding
     fate     80 % become [MASK], 10 % a token drawn uniformly from the vocabulary without its
              specials, 10 % are unchanged
@@ -28,6 +28,7 @@ from pydantic import Field, model_validator
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
 from data_prep.errors import UserError
 from data_prep.rng import Draws
+from data_prep.settings import changed_default
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, take
 
 CHOOSE, FATE, RANDOM = range(3)  # draws
@@ -43,8 +44,8 @@ class MaskingConfig(CorruptionConfig):
     """What is chosen as a whole; phrase: the phrases of `compose.lexicon` and all other words."""
     rate: float = Field(0.15, gt=0, le=1)
     """Share of a sequence's tokens to predict."""
-    max_predictions: int = Field(20, ge=1)
-    """Maximum tokens to predict in one sequence."""
+    max_predictions: int | None = changed_default(20, now=None, ge=1)
+    """Maximum tokens to predict in one sequence; null: as many as the rate asks for."""
     mask: float = Field(0.8, ge=0, le=1)
     """Share of the chosen tokens that become [MASK]."""
     random: float = Field(0.1, ge=0, le=1)
@@ -169,7 +170,8 @@ def build(config: MaskingConfig, specials: Specials | None = None) -> Masking:
 
 def budget(config: MaskingConfig, length: ArrayLike) -> np.ndarray:
     """Number of tokens to predict in sequences of `length` tokens; float64, in the shape of `length`."""
-    return np.minimum(config.max_predictions, np.maximum(1, np.rint(config.rate * np.asarray(length))))
+    asked = np.maximum(1, np.rint(config.rate * np.asarray(length)))
+    return asked if config.max_predictions is None else np.minimum(config.max_predictions, asked)
 
 
 def _chunks(tokens: Ragged) -> Iterator[slice]:

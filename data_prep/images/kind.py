@@ -47,6 +47,7 @@ class ImagesKind(ArrayKind):
     Data = ImagesData
     sections: ClassVar = {"augment": False}
     unit = "images"
+    uniform = "of one colour"
     reader = units
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:

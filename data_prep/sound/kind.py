@@ -54,6 +54,7 @@ class SoundKind(ArrayKind):
 
     Data = SoundData
     unit = "recordings"
+    uniform = "silent"
     fits = "scale"
     reader = files
     casts = False

@@ -22,6 +22,9 @@ class CleanConfig(BaseModel):
     """Unicode normal form; nfkc also folds wide, ligature and superscript forms, irreversibly."""
     language: str = "en"
     """ISO 639 code of the language whose rules split sentences."""
+    passage_words: Annotated[int, Field(ge=1)] | None = None
+    """Cut documents at ends of sentences into passages of about so many words, each a document of its own, so that
+    parts of a long one can be held out; null: documents stay whole."""
     min_characters: Annotated[int, Field(ge=1)] = 1
     """Documents with fewer characters after cleaning are rejected."""
     drop_duplicates: bool = True

@@ -13,15 +13,18 @@ from pydantic import Field
 from data_prep.corpus.documents import Corpus
 from data_prep.corpus.draft import Draft, Writing
 from data_prep.facts import DataFacts
+from data_prep.findings import Finding, Known
 from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use, Written
 from data_prep.settings import identity
 from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
 from data_prep.stats.blocks import Statistics
+from data_prep.text import findings
 from data_prep.text.clean import CleanConfig
 from data_prep.text.decide import Table, TextDecision, decide, hold_out
 from data_prep.text.documents import TEXT
+from data_prep.text.language import better_rules
 from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.text.units import Unit, read
@@ -54,6 +57,8 @@ class TextKind(Kind):
     place = "line"
     mixes = True
     fits = "tokenizer"
+    many_passes = 100
+    more_examples = "add documents, or cut long ones into passages (data.clean.passage_words: 500)"
     how_to_offer = compose.HOW_TO_OFFER
 
     def problems(self, recipe: Sections) -> Iterator[Problem]:
@@ -67,6 +72,10 @@ class TextKind(Kind):
             if source.split is not None:
                 where = f"data.clean.rules.decontamination.evaluation.{place}.split"
                 yield where, "all of the source is compared with; leave split out, or give a path with some files"
+
+    def findings(self, known: Known) -> Iterator[Finding]:
+        yield from super().findings(known)
+        yield from findings.findings(known)
 
     def accepts(self, data: TextData) -> Accepts:
         return TEXT
@@ -111,6 +120,7 @@ class TextKind(Kind):
             "near_duplicates": reasons["near duplicate"],
             "filtered": sum(unit_summary["filtered"] for unit_summary in draft.read) + reasons[TOO_LITTLE],
             "rules": dict(rules),
+            "better_rules": better_rules(Corpus(draft.out_dir, "train"), draft.data.clean.language),
             "splits": {
                 split: {what: sum(file[what] for _, file in of_split) for what in counts}
                 for split, of_split in files.items()

@@ -18,6 +18,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from data_prep.text.clean import CleanConfig, fingerprint
 from data_prep.text.documents import rows
 from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
+from data_prep.text.words import words
 
 VERSION = 4  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
@@ -68,7 +70,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
     cleaner, num_kept, number = Cleaner(config, _rules(config.model_dump_json(), unit.files, downloads)), 0, 0
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
-    filtered = 0
+    filtered = num_more = 0
     with ExitStack() as stack:
         documents = stack.enter_context(Writer(folder / "documents.arrow", _UNIT_SCHEMA, compression="zstd"))
         names = stack.enter_context(Writer(folder / "names.arrow", _NAMES))
@@ -87,18 +89,20 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
                 line = [result.source, result.position, result.reason, result.excerpt, number]
                 rejects.write(line, len(result.reason))
                 continue
-            num_kept += 1
-            name, source, position = printable(result.document.name), result.document.source, result.document.position
+            passages = _passages(result, config)
+            num_kept, num_more = num_kept + len(passages), num_more + len(passages) - 1
             meta = _as_json(result.document.meta)
-            documents.write(
-                [name, result.sentences, result.paragraphs, source, meta, number, position], len(result.text)
-            )
-            names.write([name, source], 0)
-            keys.write(result.fingerprint + _name_key(name))
-            signatures.write(result.text)
-            spans.write(result.sentences)
+            for passage in passages:
+                name, source, position = printable(passage.name), result.document.source, result.document.position
+                documents.write(
+                    [name, passage.sentences, passage.paragraphs, source, meta, number, position], len(passage.text)
+                )
+                names.write([name, source], 0)
+                keys.write(passage.fingerprint + _name_key(name))
+                signatures.write(passage.text)
+                spans.write(passage.sentences)
     return {
-        "rows": number,
+        "rows": number + num_more,
         "kept": num_kept,
         "rejected": sum(reasons.values()),
         "filtered": filtered,
@@ -116,6 +120,39 @@ class Cleaned(NamedTuple):
     sentences: list[str]
     paragraphs: list[int]
     fingerprint: bytes
+
+
+class _Passage(NamedTuple):
+    """A document of the corpus: a cleaned one, or consecutive sentences of it."""
+
+    name: str
+    text: str
+    sentences: list[str]
+    paragraphs: list[int]
+    fingerprint: bytes
+
+
+def _passages(cleaned: Cleaned, config: CleanConfig) -> list[_Passage]:
+    """The document, or its passages of at least `passage_words` words; what is left at the end joins the last one."""
+    name, text, sentences, paragraphs, mark = cleaned.document.name, *cleaned[1:]
+    if config.passage_words is None:
+        return [_Passage(name, text, sentences, paragraphs, mark)]
+    bounds, count = [0], 0
+    for place, sentence in enumerate(sentences, 1):
+        count += len(words(sentence))
+        if count >= config.passage_words:
+            bounds, count = [*bounds, place], 0
+    bounds = [*bounds[: max(1, len(bounds) - (bounds[-1] < len(sentences)))], len(sentences)]
+    passages = []
+    for number, (start, stop) in enumerate(pairwise(dict.fromkeys(bounds)), 1):
+        own, numbers = sentences[start:stop], paragraphs[start:stop]
+        of_paragraph = [[s for s, of in zip(own, numbers, strict=True) if of == n] for n in dict.fromkeys(numbers)]
+        joined = "\n\n".join(("\n" if config.keep_lines else " ").join(part) for part in of_paragraph)
+        first = numbers[0]
+        passages.append(
+            _Passage(f"{name}, passage {number}", joined, own, [n - first for n in numbers], fingerprint(joined))
+        )
+    return passages
 
 
 class _Filtered(Reject):

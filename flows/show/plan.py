@@ -10,11 +10,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from data_prep.errors import UserError
-from flows.show.readable import size
+from data_prep.findings import refuse
+from flows.show.readable import plain, size
 from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster
 from pipeline.home import Home
 from pipeline.recipe.recipe import Recipe
+from pipeline.reports import findings
 from training.config import PlacementConfig
 from training.cost.memory import Memory
 
@@ -45,13 +47,21 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
             for text in _pretraining(loaded, planned, home, gpu, out):
                 branch.add(text)
     out.print(tree)
+    found = findings.of_recipe(loaded, {item.node.name: item.artifact for item in planned if item.artifact})
+    for finding in found:
+        if not finding.refused:
+            out.print(Text(f"warning: {plain(finding.text)}", "yellow"), soft_wrap=True)
+    refuse(found)
 
 
 def _rows(train: dict[str, Any]) -> str:
-    """Numbers of rows and tokens in shards, and the share of padding, as text."""
+    """Numbers of rows and tokens in shards, the share of padding, and what is in no row, as text."""
     parts = [f"{train['rows']:,} rows" + (f" of shape {tuple(train['shape'])}" if "shape" in train else "")]
     parts += [f"{train['tokens']:,} tokens"] if "tokens" in train else []
     parts += [f"{train['padding_share']:.1%} padding"] if "padding_share" in train else []
+    if "left_out" in train:
+        kept = train["corpus_tokens"] - train["left_out"]
+        parts.append(f"{kept:,} of {train['corpus_tokens']:,} tokens of the corpus")
     return ", ".join(parts)
 
 

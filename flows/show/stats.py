@@ -148,6 +148,11 @@ def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Consol
         )
     console.print(table)
     console.print(Text("used: share of the vocabulary that occurs", "dim"))
+    kept = {name: part for name in splits if (part := _summary_of(artifact, name)) and "left_out" in part}
+    for name, part in kept.items():
+        total = part["corpus_tokens"]
+        held = f"{total - part['left_out']:,} of {total:,} tokens of the corpus are in rows"
+        console.print(Text(f"{name}: {held}, {percent(1 - part['left_out'] / max(total, 1))}", "dim"))
     counts = splits[chosen]
     if counts["read"]["share"] < 1:
         console.print(Text(f"counted in {percent(counts['read']['share'])} of {chosen}, evenly spaced", "dim"))
@@ -159,6 +164,11 @@ def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Consol
         shown, num_others = items[:MOST_LINES], sum(count for _, count in items[MOST_LINES:])
         bars(console, [*shown, *([("more", num_others)] if num_others else [])])
     _show_tokens(console, chosen, counts)
+
+
+def _summary_of(artifact: Artifact, name: str) -> dict[str, Any]:
+    """The summary of one part of the shards."""
+    return artifact.summary["parts"].get(name.partition("-")[0], {}).get(name, {})
 
 
 def _show_tokens(console: Console, split: str, rows: RowCounts) -> None:

@@ -58,7 +58,7 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
         renewed = with_new_defaults(recipe)
-        return recipe if renewed is recipe else Recipe.model_validate_json(renewed.model_dump_json(), strict=True)
+        return recipe if renewed is recipe else Recipe.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:
         raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
 

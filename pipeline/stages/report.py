@@ -11,6 +11,7 @@ from typing import Any
 from data_prep.kinds import kind_of
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
+from pipeline.reports import findings
 from pipeline.reports.report import FIGURES, FILE, PAGE, Report, page, read
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
@@ -26,8 +27,10 @@ def config(recipe: Recipe) -> dict[str, Any]:
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     jobs = {name: artifact for name, artifact in inputs.items() if artifact.stage == JOB.name}
     reports = {name: read(artifact.path) for name, artifact in jobs.items()}
+    found = [finding.text for finding in findings.of_artifacts(inputs)]
     result = {
         **config,
+        "findings": found,
         "artifacts": {name: artifact.key for name, artifact in inputs.items()},
         "corpus": inputs["ingest"].summary,
         "shards": inputs["shards"].summary,
@@ -35,14 +38,16 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         "downstream": {name: asdict(report) for name, report in reports.items()},
     }
     (out_dir / FILE).write_text(json.dumps(result, indent=1))
-    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports)))
+    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports, found)))
     for name, artifact in {"pretrain": inputs["pretrain"], **jobs}.items():
         if (artifact.path / FIGURES).is_dir():
             shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
     return {"downstream": list(jobs)}
 
 
-def _page(config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report]) -> list[str]:
+def _page(
+    config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report], found: list[str]
+) -> list[str]:
     corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
     scale = f", scale {config['scale']}" if config["scale"] else ""
     lines = [
@@ -54,7 +59,10 @@ def _page(config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str
     if reports:
         lines += ["## In one sentence", *(report.verdict for report in reports.values()), ""]
     summary = kind_of(config["kind"]).describe(corpus, shards["train"])
-    lines += ["## Data", summary, "", "## Pretraining", *_pretraining(pretraining)]
+    lines += ["## Data", summary, ""]
+    if found:
+        lines += ["To know before reading figures:", "", *(f"- {text}" for text in found), ""]
+    lines += ["## Pretraining", *_pretraining(pretraining)]
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{name}", level=2), ""]
     return lines
@@ -77,4 +85,4 @@ def _pretraining(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-REPORT = Stage("report", 2, run)
+REPORT = Stage("report", 3, run)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.kinds import Inputs, Use, kind_of
+from data_prep.shards.format import Shards
+from data_prep.stats import uniform
 from data_prep.workers import Workers
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
@@ -31,6 +33,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     use = Use(context.work, context.downloads, context.progress, workers, context.files)
     summary = kind.write_shards(config["settings"], made_of, out_dir, use)
     summary["sources"] = corpus.summary["sources"]
+    if kind.uniform is not None:
+        summary["uniform"] = uniform.of_rows(Shards(out_dir / next(iter(summary["parts"]["train"]))))
     context.progress("counting")
     stats = describe(kind, config["settings"], made_of, out_dir, summary["parts"], context.progress)
     return summary | {"stats": stats}
