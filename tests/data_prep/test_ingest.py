@@ -327,3 +327,29 @@ def test_the_smallest_keys_are_held_out(tmp_path: Path, small_units: None) -> No
     ranked = sorted((f"a.jsonl:{line}" for line in range(1, 61)), key=lambda name: split_key(0, name))
     assert set(Corpus(folder, "validation").names) == set(ranked[:6])
     assert set(Corpus(folder, "test").names) == set(ranked[6:12])
+
+
+def test_passages_are_documents(tmp_path: Path) -> None:
+    """One long document becomes parts that can be held out; none of its sentences is lost, and paragraphs stay."""
+    sentences = [f"This is the sentence that has number {number}." for number in range(100)]
+    paragraphs = [" ".join(sentences[start : start + 7]) for start in range(0, 100, 7)]
+    (tmp_path / "one.txt").write_text("\n\n".join(paragraphs))
+    summary = ingest(
+        [SourceConfig(path=str(tmp_path / "one.txt"))],
+        CleanConfig(passage_words=64),
+        SplitConfig(validation=0.2, test=0.2),
+        0,
+        tmp_path / "out",
+        tmp_path / "downloads",
+    )
+    assert (summary["kept"], summary["rejected"]) == (12, 0)
+    assert [summary["splits"][split]["documents"] for split in ("train", "validation", "test")] == [8, 2, 2]
+    found = {}
+    for split in ("train", "validation", "test"):
+        corpus = Corpus(tmp_path / "out", split)
+        for number in range(len(corpus)):
+            found[corpus[number].name] = corpus[number]
+    passages = [found[f"one.txt, passage {number}"] for number in range(1, 13)]
+    assert [sentence for passage in passages for sentence in passage.sentences] == sentences
+    assert {len(passage.sentences) for passage in passages} == {8, 12}, "what is left at the end joins the last one"
+    assert passages[1].paragraphs == [0, 0, 0, 0, 0, 0, 1, 1]

@@ -108,3 +108,19 @@ def test_large_vocabularies_take_32_bits(tokenizers: dict[str, Tokenizer]) -> No
     tokenizer = Tokenizer.from_str(tokenizers["uncased"].to_str())
     tokenizer.add_special_tokens([f"<{number}>" for number in range(66_000)])
     assert Encoder(tokenizer).encode(["fox"]).values.dtype == np.uint32
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [("wordpiece", len("wörd☃") + 1), ("character", 3), ("byte-bpe", 0)],
+)
+def test_unknown_characters_are_counted(tokenizers, name, unknown):
+    """A word of which WordPiece cannot spell a letter is unknown as a whole."""
+    encoder, sentences = Encoder(tokenizers[name]), pa.array(["The wörd☃ ☃", "The", "", "The"])
+    assert encoder.unknown_characters(sentences, encoder.encode(sentences)) == unknown
+
+
+def test_unknown_characters_of_many_sentences_are_estimated(tokenizers, monkeypatch):
+    monkeypatch.setattr(module, "MOST_COUNTED", 2)
+    encoder, sentences = Encoder(tokenizers["wordpiece"]), pa.array(["wörd☃"] * 6 + ["The"])
+    assert encoder.unknown_characters(sentences, encoder.encode(sentences)) == 30
