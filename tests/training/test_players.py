@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from data_prep.errors import UserError
+from data_prep.rng import key
 from tests.training import tiny_players as tiny
 from tests.training.group import in_group
 from tests.training.tiny_players import Contrastive, Game, Noisy
@@ -177,6 +178,43 @@ def test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and
     assert len(trained) == len(set(trained)) == 4 * 3 * 4
     assert lone[1][0] == first[1][0] != second[1][0], "by rank, not by how many there are"
     assert _drawn(Worker(), 7) == lone
+
+
+class Watched(Noisy):
+    """Notes in which mode its network runs, with gradients or without, and what it is to draw by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[tuple[bool, bool]] = []
+        self.keys: list[int] = []
+
+    def drawn(self, rows: Any, draws: Any) -> Any:
+        self.keys.append(draws.key)
+        return rows
+
+    def turns(self, phase: str, step: int) -> Any:
+        (turn,) = super().turns(phase, step)
+
+        def loss(networks: Any, batch: Any) -> Any:
+            self.modes.append((self.network.training, torch.is_grad_enabled()))
+            return turn.loss(networks, batch)  # type: ignore[union-attr]
+
+        return [Turn("model", turn.weights, loss)]  # type: ignore[union-attr]
+
+
+def test_networks_train_in_training_and_are_as_used_in_evaluation() -> None:
+    """Also after an evaluation in between; and what is drawn for held-out rows is not what is drawn in training."""
+    objective = tiny.seeded(Watched)
+    training = tiny.training(objective, steps=4, evaluate_every=2)
+    training.run()
+    step, held_out = [(True, True)], [(False, False)] * 2
+    assert objective.modes == [*step * 2, *held_out, *step * 2, *held_out]
+    of_training = {key(tiny.SEED, "objective")}
+    assert len(set(objective.keys)) == 2 and of_training < set(objective.keys)
+    other = tiny.training(tiny.seeded(Watched))
+    other.seed = tiny.SEED + 1
+    other.evaluate()
+    assert not set(other.objective.keys) & set(objective.keys)  # type: ignore[attr-defined]
 
 
 class Faltering(Game):
