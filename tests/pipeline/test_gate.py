@@ -40,5 +40,8 @@ def test_near_a_wanted_value_is_as_good_as_there() -> None:
     champion = Score(0.012, "e", target=0.01, tolerance=0.003)
     assert decide(Score(0.3, "e", target=0.3, tolerance=0.003), champion).takes_over, "each is held to its own"
     assert decide(Score(0.008, "e", target=0.01, tolerance=0.003), champion).takes_over
+    exact = Score(0.01, "e", target=0.01, tolerance=0.003)
+    assert decide(Score(0.0129, "e", target=0.01, tolerance=0.003), exact).takes_over, "both are near enough"
+    assert not decide(Score(0.0131, "e", target=0.01, tolerance=0.003), exact).takes_over
     decision = decide(Score(0.0, "e", target=0.01, tolerance=0.003), champion)
     assert not decision.takes_over and "0 is farther off than the 0.012" in decision.reason

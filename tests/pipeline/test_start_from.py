@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -115,6 +117,56 @@ def test_another_batch_size_is_refused(folder: Path, path: Path, short: Artifact
     settings = branched(folder, path, [*CONSTANT, "train.steps=9", "train.global_batch=24"], "6")
     with pytest.raises(UserError, match="rows a step; keep that number"):
         made(folder, path, *settings)
+
+
+def stored(key: str, data: str = "d", stage: str = "pretrain", attempt: str = "1", seed: int = 0, **train: Any) -> Any:
+    """An artifact as a store lists it."""
+    manifest = {"inputs": {"shards": {"key": "s", "digest": data}}, "attempt": attempt}
+    config = {"seed": seed, "train": {"steps": 10, "lr": 0.1, **train}}
+    return SimpleNamespace(key=key, stage=stage, config=config, manifest=manifest)
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, artifacts: list[Any], steps: int, asked: str | None = None) -> list[str]:
+    """What a recipe of so many steps, on the data d, goes on from; checkpoints are kept of steps 4 and the last."""
+    recipe: Any = SimpleNamespace(name="tiny", train=SimpleNamespace(steps=steps))
+    store: Any = SimpleNamespace(list=lambda: artifacts)
+    config = {"seed": 0, "train": {"steps": steps, "lr": 0.1}}
+    last = {artifact.key: artifact.config["train"]["steps"] for artifact in artifacts}
+    monkeypatch.setattr(start_from, "_pretraining", lambda *_: (config, {"shards": "d"}))
+    monkeypatch.setattr(start_from, "steps_of", lambda store, key: sorted({4, last[key]}))
+    if asked is not None:
+        return start_from.start_settings(recipe, store, Path(), asked)
+    return start_from.extension_settings(recipe, store, Path())
+
+
+def test_a_run_is_prolonged_from_the_longest_of_its_own_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [
+        stored("b", steps=20),
+        stored("a", steps=15),
+        stored("c", steps=25, data="other"),
+        stored("d", steps=26, seed=1),
+        stored("e", steps=27, lr=0.2),
+        stored("f", steps=28, stage="probe"),
+        stored("g", steps=40),
+        stored("h", steps=30),
+    ]
+    assert chosen(monkeypatch, others, 30) == ["train.start.experiment=b", "train.start.step=20"]
+    with pytest.raises(UserError, match=r"--extend: no finished run of 'tiny' differs from this one by fewer"):
+        chosen(monkeypatch, others[2:], 30)
+
+
+def test_a_step_is_that_of_the_newest_run_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [
+        stored("a", steps=15, attempt="20260101"),
+        stored("b", steps=15, attempt="20260303", lr=0.5),
+        stored("c", steps=15, attempt="20260202"),
+        stored("d", steps=15, attempt="20260404", data="other"),
+        stored("e", steps=15, attempt="20260505", seed=1),
+        stored("f", steps=12, attempt="20260606"),
+    ]
+    assert chosen(monkeypatch, others, 30, "15") == ["train.start.experiment=b", "train.start.step=15"]
+    with pytest.raises(UserError, match="there are 4, 12, 15"):
+        chosen(monkeypatch, others, 30, "9")
 
 
 def test_a_start_after_the_end_is_refused(path: Path) -> None:

@@ -371,6 +371,24 @@ def test_what_was_not_told_is_told_by_the_next_pass(tmp_path: Path) -> None:
     assert [part.file for part in again.earlier] == ["inbox/c.csv", "inbox/a.csv"]
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_a_part_that_was_replaced_is_not_told_again(tmp_path: Path, told: bool) -> None:
+    """Of half a file, then of the whole: what is told is what the ledger holds, once."""
+    path, folder = tmp_path / "inbox" / "a.csv", tmp_path / "ledger"
+    put(path, 4)
+    path.write_text(detectors.HEADER + "1,2\n")
+    half = to_tell(folder, path.parent)
+    assert (half.tally.rows, half.tally.rejected, len(half.parts)) == (0, 1, 1)
+    if told:
+        mark_told(folder, half.parts)
+    put(path, 4)
+    whole = to_tell(folder, path.parent)
+    assert [(part.tally.rows, part.tally.rejected) for part in whole.parts] == [(4, 0)]
+    assert whole.earlier == []
+    mark_told(folder, whole.parts)
+    assert to_tell(folder, path.parent).parts == []
+
+
 def test_drift_is_of_the_newest_rows_since_it_was_told(tmp_path: Path) -> None:
     sizes = {"a": 10, "b": 20, "c": 30, "d": 40}
     for name, size in sizes.items():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import threading
 
+import psutil
 from pyarrow import fs
 
 from pipeline.store import live as store_live
@@ -108,6 +110,21 @@ def test_life_elsewhere_is_believed_for_a_while():
     assert not store_live.is_live(sign(machine="elsewhere", time=time.time() - 3600))
     for nonsense in (None, b"", b"{}", b"[]", b"\xff", b'{"machine": 1, "pid": "x"}'):
         assert not store_live.is_live(nonsense)
+
+
+def test_a_process_that_ended_is_dead_before_its_parent_asks():
+    """Until then it is a zombie, which still has its number and the time it began."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        started = psutil.Process(child.pid).create_time()
+        record = {**json.loads(store_live.sign_of_life()), "pid": child.pid, "started": started}
+        assert store_live.is_live(json.dumps(record).encode())
+        assert not store_live.is_live(json.dumps({**record, "started": started - 60}).encode()), "another one"
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not store_live.is_live(json.dumps(record).encode())
+    finally:
+        child.wait()
 
 
 def test_a_sign_of_life_is_renewed(monkeypatch):

@@ -256,3 +256,25 @@ def test_a_revived_code_stays_where_it_began() -> None:
     nothing = Usage([torch.zeros(1, 3, dtype=torch.int64)], [torch.zeros(1, 3, 4)], [x[:1]])
     vq.update(nothing, Worker())  # three vectors that chose code 0
     torch.testing.assert_close(codebook.embed[0, 3], revived, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_commitment_moves_the_encoder_and_the_codebooks_loss_the_codebook(codebook: str) -> None:
+    """Each by the distance of the vectors to their codes, the former weighted (van den Oord et al. 2017)."""
+    vq = model(codes="vq", size=4, dimension=4, codebook=codebook, commitment=0.25).train()
+    x = torch.randn(7, 6)
+    by_row, vectors = vq.losses(x, x), vq.vectors(x)
+    table: Any = vq.quantizer.codebook  # type: ignore[union-attr]
+    distance = (vectors - table[by_row["indices"]]).square().flatten(1).sum(1)
+    torch.testing.assert_close(by_row["commitment"], 0.25 * distance)
+    encoder, embedding = next(vq.encoder.parameters()), vq.quantizer._codebook.embed  # type: ignore[union-attr]
+    assert torch.autograd.grad(by_row["commitment"].sum(), encoder, retain_graph=True)[0].any()
+    assert ("codebook" in by_row) is (codebook == "gradient") is embedding.requires_grad
+    if codebook == "gradient":
+        torch.testing.assert_close(by_row["codebook"], distance)
+        still = [
+            torch.autograd.grad(by_row[name].sum(), of, retain_graph=True, allow_unused=True)[0]
+            for name, of in (("commitment", embedding), ("codebook", encoder))
+        ]
+        assert not any(gradient is not None and gradient.any() for gradient in still)
+        assert torch.autograd.grad(by_row["codebook"].sum(), embedding)[0].any()
