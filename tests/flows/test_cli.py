@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,11 +12,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from flows import commands, exit_codes
+from data_prep.errors import UserError
+from flows import cli, commands, exit_codes
 from flows.cli import app
 from flows.machine import doctor, signals
 from flows.machine.doctor import CheckResult
+from pipeline.store.store import Store
 from tests.pipeline import tiny
+from tests.pipeline.store.stores import WRITE
 
 HEAVY = ("torch", "ray", "deepspeed", "mlflow", "prefect", "transformers", "pyarrow", "pydantic")
 
@@ -117,6 +121,55 @@ def test_a_run_that_was_ended_says_by_its_exit_code_how(
     finally:
         signals.terminated.clear()
     assert done.exit_code == code and "sesame resume last" in done.stderr
+
+
+def test_verify_says_by_its_exit_code_whether_all_is_as_committed(home: Path) -> None:
+    artifact, _ = Store(home / "store").produce(WRITE, {"text": "a"})
+    assert CliRunner().invoke(app, ["verify", artifact.key]).exit_code == 0
+    (artifact.path / "read").write_text("b")
+    done = CliRunner().invoke(app, ["verify", artifact.key])
+    assert done.exit_code == 1 and "its digest is not the manifest's" in done.stderr and artifact.key in done.stderr
+
+
+def usage() -> UserError:
+    error = UserError("give either this or that.")
+    error.exit_code = 2  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (UserError("the disk of the user."), 1, "sesame: the disk of the user.\n"),
+        (usage(), 2, "sesame: give either this or that.\n"),
+        (RuntimeError("wrapped"), 1, "sesame: what the user did.\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "/full"), 1, "sesame: /full"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: Exception, code: int, message: str
+) -> None:
+    if isinstance(raised, RuntimeError):
+        raised.__cause__ = UserError("what the user did.")
+
+    def fails(standalone_mode: bool) -> None:
+        raise raised
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    error = capsys.readouterr().err
+    assert error.startswith(message) and error.count("\n") == 1
+
+
+def test_a_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(standalone_mode: bool) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(KeyError, match="a bug"):
+        cli.main()
 
 
 def test_exit_codes_are_those_that_are_documented() -> None:

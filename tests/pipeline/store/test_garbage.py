@@ -97,6 +97,20 @@ def test_delete_leaves_a_live_attempt_to_finish(store):
     assert store.verify(again) == []
 
 
+def test_delete_takes_nothing_of_others(store, monkeypatch):
+    """Not even what gc would take: a run that failed an hour ago is to go on from its checkpoints."""
+    artifact, _ = store.produce(WRITE, {"text": "a"})
+    other = "other-" + "0" * 16
+    dead = crash(store, monkeypatch, other)
+    for key in (artifact.key, other):
+        store.work(key).mkdir(parents=True)
+        (store.work(key) / "checkpoint").write_text("123456")
+    store.delete(artifact.key)
+    assert store.get(artifact.key) is None and not store.work(artifact.key).exists()
+    assert (store.work(other) / "checkpoint").read_text() == "123456"
+    assert dead.name + store_live.LIVE_SUFFIX in store._files.names(other)
+
+
 def test_life_elsewhere_is_believed_for_a_while():
     import time
 
