@@ -6,6 +6,7 @@ from tests.mutations.runner import Change
 
 TRAINING, ENGINES = "tests/training", "tests/training/engines"
 NETWORKS, OBJECTIVES = "tests/training/models/autoencoders", "tests/training/objectives"
+AS_USED = "test_networks_train_in_training_and_are_as_used_in_evaluation"
 DATA, PIPELINE, FLOWS = "tests/data_prep", "tests/pipeline", "tests/flows"
 JOBS = f"{PIPELINE}/downstream"
 RATES = "test_rates_are_chosen_by_validation_rows_and_examples_of_no_reported_seed"
@@ -118,6 +119,34 @@ CHANGES = [
         "if not contexts.limits or np.log2(shares).sum() <= 0:",
         "if not contexts.limits:",
         (f"{NETWORKS}/test_compression.py::test_classes_that_cost_bits_are_left_out",),
+    ),
+    Change(
+        "after an evaluation networks stay as they are used",
+        "training/loop.py",
+        "        self._mode(train=True)\n        return means",
+        "        return means",
+        (f"{TRAINING}/test_players.py::{AS_USED}",),
+    ),
+    Change(
+        "the encoder's distance to its codes is not weighted",
+        "training/models/autoencoders/vq.py",
+        'by_row["commitment"] = self.options.commitment * distance',
+        'by_row["commitment"] = distance',
+        (f"{NETWORKS}/test_vq.py::test_commitment_moves_the_encoder_and_the_codebooks_loss_the_codebook",),
+    ),
+    Change(
+        "a view is to be told from its own image",
+        "training/objectives/simclr.py",
+        ".roll(num_rows)",
+        ".roll(1)",
+        (f"{OBJECTIVES}/test_simclr.py::test_the_loss_is_the_papers",),
+    ),
+    Change(
+        "the next document's first word is predicted",
+        "training/objectives/gpt.py",
+        'follows[1:] &= np.diff(ragged(rows, "sequence").values) == 0',
+        "pass",
+        (f"{OBJECTIVES}/test_gpt.py::test_what_is_predicted_is_pinned",),
     ),
     # -- leaks between splits -----------------------------------------------------------------------------------------
     Change(
@@ -274,6 +303,20 @@ CHANGES = [
         'train = ArrayCorpus(corpus, "test")',
         ("tests/pipeline/stages/test_arrays.py::test_the_transform_is_fitted_to_training_rows",),
     ),
+    Change(
+        "what is drawn for held-out rows is training's",
+        "training/evaluation.py",
+        'DRAWN_HELD_OUT = "objective held-out"',
+        'DRAWN_HELD_OUT = "objective"',
+        (f"{TRAINING}/test_players.py::{AS_USED}",),
+    ),
+    Change(
+        "only normal rows are tested",
+        "data_prep/array_kind.py",
+        'chosen_batches(rows, normal if split == "train" else None)',
+        "chosen_batches(rows, normal)",
+        ("tests/pipeline/stages/test_arrays.py::test_one_class_training_never_sees_an_anomaly",),
+    ),
     # -- data ---------------------------------------------------------------------------------------------------------
     Change(
         "slots that are left go to the smallest remainders",
@@ -309,6 +352,20 @@ CHANGES = [
         "                    has_changed = True",
         "                    has_changed = False",
         (f"{DATA}/text/rules/test_personal.py::test_what_a_mask_frees_is_masked_too",),
+    ),
+    Change(
+        "names run into each other in the keys of draws",
+        "data_prep/rng.py",
+        'digest.update(len(encoded).to_bytes(8, "little") + encoded)',
+        "digest.update(encoded)",
+        (f"{DATA}/test_rng.py::test_parts_of_a_key_are_kept_apart",),
+    ),
+    Change(
+        "a shard's tail is not checked",
+        "data_prep/shards/format.py",
+        '            self._check(number, parts[-1], "tail", data)\n',
+        "",
+        (f"{DATA}/shards/test_format.py::test_every_flipped_byte_is_named",),
     ),
     # -- pipeline -----------------------------------------------------------------------------------------------------
     Change(
@@ -359,5 +416,68 @@ CHANGES = [
         "if any(result.ok is False for result in results):",
         "if False:",
         (f"{FLOWS}/test_cli.py::test_the_doctor_says_by_its_exit_code_whether_there_is_a_problem",),
+    ),
+    Change(
+        "verify is always content",
+        "flows/commands.py",
+        "    if problems:\n        sys.exit(FAILED)",
+        "    if False:\n        sys.exit(FAILED)",
+        (f"{FLOWS}/test_cli.py::test_verify_says_by_its_exit_code_whether_all_is_as_committed",),
+    ),
+    Change(
+        "a wrong use looks like a failure",
+        "flows/cli.py",
+        'sys.exit(getattr(user_error, "exit_code", FAILED))',
+        "sys.exit(FAILED)",
+        (f"{FLOWS}/test_cli.py::test_what_a_user_can_mend_is_one_sentence",),
+    ),
+    Change(
+        "near a wanted value is not near enough",
+        "pipeline/gate.py",
+        "return -max(0.0, abs(self.value - self.target) - self.tolerance)",
+        "return -abs(self.value - self.target)",
+        (f"{PIPELINE}/test_gate.py::test_near_a_wanted_value_is_as_good_as_there",),
+    ),
+    Change(
+        "a worse one takes the champion's place",
+        "pipeline/gate.py",
+        "if challenger.merit >= champion.merit:",
+        "if challenger.merit <= champion.merit:",
+        (f"{PIPELINE}/test_gate.py::test_a_held_place",),
+    ),
+    Change(
+        "a run is prolonged from the shortest one",
+        "pipeline/start_from.py",
+        "longest = max(shorter,",
+        "longest = min(shorter,",
+        (f"{PIPELINE}/test_start_from.py::test_a_run_is_prolonged_from_the_longest_of_its_own_data",),
+    ),
+    Change(
+        "a run is prolonged from one on other data",
+        "pipeline/start_from.py",
+        'and {role: entry["digest"] for role, entry in artifact.manifest["inputs"].items()} == inputs',
+        "and True",
+        (f"{PIPELINE}/test_start_from.py::test_a_run_is_prolonged_from_the_longest_of_its_own_data",),
+    ),
+    Change(
+        "a process that ended holds its work until its parent asks",
+        "pipeline/store/live.py",
+        "if process.status() == psutil.STATUS_ZOMBIE:",
+        "if False:",
+        (f"{PIPELINE}/store/test_garbage.py::test_a_process_that_ended_is_dead_before_its_parent_asks",),
+    ),
+    Change(
+        "deleting an artifact takes what others left",
+        "pipeline/store/store.py",
+        "collect(self._files, MANIFEST, older_than=-math.inf, only=key)",
+        "collect(self._files, MANIFEST, older_than=-math.inf)",
+        (f"{PIPELINE}/store/test_garbage.py::test_delete_takes_nothing_of_others",),
+    ),
+    Change(
+        "a key does not know its stage's version",
+        "pipeline/stage.py",
+        '            "version": self.version,\n',
+        "",
+        (f"{PIPELINE}/test_stage.py::test_everything_of_the_identity_changes_the_key",),
     ),
 ]

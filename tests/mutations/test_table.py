@@ -12,7 +12,7 @@ from tests.mutations.table import CHANGES
 
 def test_every_change_can_be_made_and_names_its_tests() -> None:
     assert [problem for change in CHANGES if (problem := change.problem(ROOT))] == []
-    assert len({change.name for change in CHANGES}) == len(CHANGES)
+    assert len({change.name for change in CHANGES}) == len(CHANGES) >= 60
 
 
 def change(text: str = "a + b", replacement: str = "a - b", test: str = "test_sum") -> Change:
