@@ -103,7 +103,7 @@ def test_recipes_without_a_lexicon_keep_their_keys(folder: Path) -> None:
     node = next(node for node in dag.nodes(recipe, folder / "downloads") if node.name == "shards")
     assert node.config == {
         "kind": "text",
-        "settings": {"name": "tiny", "seed": 0, "compose": {"kind": "sop", "length": 32}},
+        "settings": {"name": "tiny", "seed": 0, "compose": {"kind": "sop", "length": 32}, "compose_version": 2},
     }
     assert node.files == {}
 
