@@ -56,6 +56,10 @@ class Context:
     def has_downloads(self) -> bool:
         return self.downloads != _NOWHERE
 
+    @property
+    def has_work(self) -> bool:
+        return self.work != _NOWHERE
+
 
 @dataclass(frozen=True)
 class Stage:

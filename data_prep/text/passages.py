@@ -10,6 +10,7 @@ training documents, so they are not necessarily rare. All draws are keyed by the
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.corpus.documents import Corpus
+from data_prep.corpus.summary import allowed_rejects
+from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.order import permute
 from data_prep.sources.config import SourceConfig
+from data_prep.sources.files import shown
 from data_prep.sources.records import Reject
 from data_prep.text.documents import documents
 from data_prep.text.units import Cleaner
@@ -79,19 +83,63 @@ def of_split(folder: Path, split: str, words: int | None, max_passages: int, see
     return some(collected, max_passages, seed, f"passages {split}")
 
 
+class SourceRead(NamedTuple):
+    """Passages of a source, and what of it was left out."""
+
+    passages: list[Passage]
+    rows: int
+    """Rows read; of a long source, not all."""
+    unreadable: list[Reject]
+    """Rows, or whole files, that cannot be read."""
+    cleaned_away: Counter[str]
+    """Number of documents that cleaning rejected, by reason."""
+
+    @property
+    def left_out(self) -> str:
+        """What was left out, with numbers and the first reason; empty if nothing was."""
+        parts = [f"{count:,} of them {reason}" for reason, count in self.cleaned_away.most_common()]
+        if self.unreadable:
+            first = self.unreadable[0]
+            where = f"{first.source} line {first.position}: {first.reason}"
+            parts.insert(0, f"{len(self.unreadable):,} cannot be read ({where})")
+        count = len(self.unreadable) + self.cleaned_away.total()
+        return f"{count:,} of {self.rows:,} rows are left out: {', '.join(parts)}" if count else ""
+
+
 def of_source(
-    source: SourceConfig, cleaner: Cleaner, words: int | None, max_passages: int, seed: int, downloads: Path
-) -> list[Passage]:
-    """Up to `max_passages` passages of documents from another source."""
-    collected, read = list[Passage](), 0
+    source: SourceConfig,
+    cleaner: Cleaner,
+    max_rejects: int | float,
+    words: int | None,
+    max_passages: int,
+    seed: int,
+    downloads: Path,
+) -> SourceRead:
+    """Up to `max_passages` passages of documents from another source.
+
+    Raises UserError if more rows cannot be read than `max_rejects` (a number, or a share) allows.
+    """
+    collected, rows, unreadable, cleaned_away = list[Passage](), 0, list[Reject](), Counter[str]()
     for row in documents(source, downloads):
-        cleaned = row if isinstance(row, Reject) else cleaner(row)
-        if not isinstance(cleaned, Reject):
-            read += 1
-            collected += passages(cleaned.document.name, cleaned.sentences, words)
-        if read == MOST_READ:
+        rows += 1
+        if isinstance(row, Reject):
+            unreadable.append(row)
+            continue
+        cleaned = cleaner(row)
+        if isinstance(cleaned, Reject):
+            cleaned_away[cleaned.reason] += 1
+            continue
+        collected += passages(cleaned.document.name, cleaned.sentences, words)
+        if rows - len(unreadable) - cleaned_away.total() == MOST_READ:
             break
-    return some(collected, max_passages, seed, f"passages {source.package or source.path}")
+    chosen = some(collected, max_passages, seed, f"passages {source.package or source.path}")
+    read = SourceRead(chosen, rows, unreadable, cleaned_away)
+    if len(unreadable) > allowed_rejects(max_rejects, rows):
+        raise UserError(
+            f"the source {source.package or shown(source.path or '')}: {read.left_out}; mend it, or raise "
+            f"data.clean.max_rejects: {max_rejects}"
+        )
+    return read
 
 
 def some(candidates: Sequence[Passage], max_passages: int, seed: int, purpose: str) -> list[Passage]:

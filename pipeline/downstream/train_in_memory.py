@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +15,12 @@ from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Rows
 from data_prep.shards.streams import CORRUPT, CORRUPT_HELD_OUT
+from pipeline.downstream.finished import digest_of, once
 from pipeline.downstream.rows import batches
 from pipeline.stage import Context
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+
+_RECORDS = "records.json"
 
 
 class TrainedNetwork(NamedTuple):
@@ -38,8 +43,36 @@ def trained(
     """Train by a job's settings (their `augment`, `corruption`, `network`, `objective`, `train`) on `rows`.
 
     rows, held_out: `input` [R, …]. Everything random is keyed by `seed`. progress: called with the share of
-    steps done.
+    steps done. A network that an earlier attempt at the job had trained is taken as it is (`finished`).
     """
+    settings = {name: config.get(name) for name in ("kind", "augment", "corruption", "network", "objective", "train")}
+    identity = {"network": settings, "seed": seed, "rows": digest_of(rows), "held out": digest_of(held_out)}
+    network = once(context, identity, lambda: _train(config, rows, seed, context, held_out, progress), _save, _open)
+    progress(1.0)
+    return network
+
+
+def _save(network: TrainedNetwork, folder: Path) -> None:
+    from training.models.autoencoders.autoencoder import save_model
+
+    save_model(folder, network.model)
+    (folder / _RECORDS).write_text(json.dumps(network.records))
+
+
+def _open(folder: Path) -> TrainedNetwork:
+    from training.inference.networks.arrays import open_model
+
+    return TrainedNetwork(open_model(folder), json.loads((folder / _RECORDS).read_text()))
+
+
+def _train(
+    config: Mapping[str, Any],
+    rows: Rows,
+    seed: int,
+    context: Context,
+    held_out: Rows | None,
+    progress: Callable[[float], None],
+) -> TrainedNetwork:
     import torch
 
     from training.distributed import choose_device

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline import downstream
 from pipeline.artifact import Artifact
+from pipeline.downstream import finished
 from pipeline.reports.report import write
 from pipeline.stage import Context, Stage
 
@@ -21,6 +22,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     settings = {name: value for name, value in config.items() if name not in ("job", "version")}
     report = module.run(module.Config.model_validate(config["job"]), settings, inputs, out_dir, context)
     write(report, out_dir)
+    finished.forget(context)
     return report.summary
 
 

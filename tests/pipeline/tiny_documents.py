@@ -32,7 +32,8 @@ def recipe(folder: Path, job: str = "", **sections: str) -> Path:
     other_kind(folder / "other.jsonl")
     settings = "words: 20, documents: 20, draws: 2, threshold_documents: 60, shown: 2, rounds: 4"
     given = {
-        "data": f"{{kind: text, sources: [{{path: {folder / 'texts'}}}], split: {{validation: 0.15, test: 0.15}}}}",
+        "data": f"{{kind: text, sources: [{{path: {folder / 'texts'}}}], split: {{validation: 0.15, test: 0.15}},"
+        " clean: {max_rejects: 1}}",
         "tokenizer": "{kind: wordpiece, vocabulary: 256, lowercase: true}",
         "compose": "{kind: packed, length: 32}",
         "corruption": "{kind: masked-lm, rate: 0.25}",

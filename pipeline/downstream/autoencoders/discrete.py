@@ -29,6 +29,7 @@ from pipeline.downstream.autoencoders.discrete_measures import (
     unchanging,
 )
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, objective_problems, training_settings
+from pipeline.downstream.finished import digest_of, once
 from pipeline.downstream.rows import are_classes, flat, rows_of
 from pipeline.reports.report import Figure, Report, Table
 
@@ -274,15 +275,13 @@ def _prior(
     import torch
 
     from pipeline.downstream.train_in_memory import applied, train_objective
-    from training.models.autoencoders.code_prior import CodePrior, PriorConfig
+    from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior, save_prior
     from training.objectives.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
     across = _places[-1] * count if _places else 0
     seed = key(settings["seed"], f"{job.name} prior") >> 1
-    torch.manual_seed(seed)
     prior_config = PriorConfig(size=model.size, places=codes.shape[1], across=across, hidden=job.prior_hidden)
-    objective = PriorObjective(CodePrior(prior_config))
     train = {
         **settings["train"],
         "steps": job.prior_steps,
@@ -290,15 +289,28 @@ def _prior(
         "warmup_steps": job.prior_steps // 20,
         "warmup": None,
     }
-    train_objective(
-        objective,
-        {"codes": codes},
-        {**train, "schedule": "cosine", "decay_steps": 0, "weight_decay": 0.0, "global_batch": 128},
-        seed,
-        context,
-        progress=lambda done: context.progress("learning a prior of the codes", done),
-    )
-    prior = objective.prior.eval().cpu()
+    train |= {"schedule": "cosine", "decay_steps": 0, "weight_decay": 0.0, "global_batch": 128}
+
+    def learn() -> CodePrior:
+        torch.manual_seed(seed)
+        objective = PriorObjective(CodePrior(prior_config))
+        train_objective(
+            objective,
+            {"codes": codes},
+            train,
+            seed,
+            context,
+            progress=lambda done: context.progress("learning a prior of the codes", done),
+        )
+        return objective.prior.eval().cpu()
+
+    identity = {
+        "prior": prior_config.model_dump(mode="json"),
+        "train": train,
+        "seed": seed,
+        "codes": digest_of({"codes": codes}),
+    }
+    prior: Any = once(context, identity, learn, lambda prior, folder: save_prior(folder, prior), open_prior)
     return prior, float(applied(prior.nats, unseen).mean() / math.log(2))
 
 

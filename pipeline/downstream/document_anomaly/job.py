@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 1
+VERSION = 2
 READS = ("pretrained", "corpus")
 NORMAL, SHUFFLED, REPLACED = "normal", "shuffled words", "replaced words"  # kinds of documents
 Baseline = Literal["unigram", "tf-idf-knn", "tf-idf-iforest", "random-network", "length"]

@@ -42,9 +42,13 @@ def build(
     measured: Mapping[str, Measurements],
     shown: FirstDraw,
     learned: Mapping[str, Sequence[Passage]],
+    left_out: Mapping[str, str],
     out_dir: Path,
 ) -> Report:
-    """Draws into `out_dir/figures`. measured: by kind of anomaly; learned: passages learned from, by split."""
+    """Draws into `out_dir/figures`. measured: by kind of anomaly; learned: passages learned from, by split.
+
+    left_out: what of other sources is not among the documents, by kind.
+    """
     methods = list(next(iter(measured.values())).values)
     alarms = f"{100 * job.false_alarms:.3g} % false alarms"
     tables = [Table("AUROC", ["method", *(f"AUROC, {kind}" for kind in measured)], _rows(methods, measured, AUROC))]
@@ -55,7 +59,7 @@ def build(
     tables.append(_documents(shown))
     return Report(
         title=job.name,
-        about=_about(job, measured, shown, learned),
+        about=_about(job, measured, shown, learned) + _without(left_out),
         tables=tables,
         figures=_figures(methods, measured, shown, job, out_dir / "figures"),
         verdict=_verdict(measured),
@@ -67,6 +71,7 @@ def build(
                 kind: {name: dict(of_kind.values[name]) for name in methods} for kind, of_kind in measured.items()
             },
             "documents": shown.documents,
+            "left_out": dict(left_out),
         },
     )
 
@@ -93,6 +98,10 @@ def _about(
         f"documents there are, the less exactly thresholds keep their promise. Baselines learned from "
         f"{sizes['training']}. Nothing was chosen by an anomaly, and no score depends on the other documents."
     )
+
+
+def _without(left_out: Mapping[str, str]) -> str:
+    return "".join(f" Of {kind}, {what}." for kind, what in left_out.items())
 
 
 def _size(split: str, passages: Sequence[Passage], are_documents: bool) -> str:

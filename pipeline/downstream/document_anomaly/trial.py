@@ -59,6 +59,7 @@ class Trial:
         set_up_cpu(placement.threads)
         self.device = choose_device(placement.device)
         self.texts = Texts(CleanConfig.model_validate(settings["clean"]), self.model)
+        self.max_rejects: int | float = settings["clean"]["max_rejects"]
         self.network = self._network()
 
     def _network(self, random: int | None = None) -> PseudoLikelihood:
@@ -68,7 +69,8 @@ class Trial:
         """Carry out the job; figures and the detector go to `out_dir`."""
         job, progress = self.job, self.context.progress
         progress("reading documents")
-        validation, pools = self._validation(), self._pools()
+        validation = self._validation()
+        pools, left_out = self._pools()
         train = passages.of_split(self.corpus, "train", job.words, job.train_documents, self.seed)
         progress("fitting baselines")
         baselines = self._baselines(train)
@@ -81,7 +83,7 @@ class Trial:
         learned_from = [training_rows.of_documents(Corpus(self.corpus, split)) for split in ("train", "validation")]
         training_rows.save(out_dir / DETECTOR, np.concatenate(learned_from))
         detector.save(out_dir / DETECTOR)
-        return build(job, measured, shown, {"training": train, "validation": validation}, out_dir)
+        return build(job, measured, shown, {"training": train, "validation": validation}, left_out, out_dir)
 
     def _measured(
         self,
@@ -133,22 +135,26 @@ class Trial:
             self.network, self.model, self.texts, threshold, baseline, self.text_field, self.job.words
         )
 
-    def _pools(self) -> dict[str, list[Passage]]:
-        """Documents to draw from, by kind: test documents and those of other sources."""
+    def _pools(self) -> tuple[dict[str, list[Passage]], dict[str, str]]:
+        """Documents to draw from by kind, test documents and those of other sources; what of these was left out."""
         job, limit = self.job, self.job.documents * self.job.draws
+        left_out: dict[str, str] = {}
         pools = {NORMAL: passages.of_split(self.corpus, "test", job.words, limit, self.seed)}
         for source in job.others:
-            pools[name_of(source)] = passages.of_source(
-                source, self.texts.cleaner, job.words, limit, self.seed, self.context.downloads
-            )
+            cleaner, downloads = self.texts.cleaner, self.context.downloads
+            read = passages.of_source(source, cleaner, self.max_rejects, job.words, limit, self.seed, downloads)
+            pools[name_of(source)] = read.passages
+            if read.left_out:
+                left_out[name_of(source)] = read.left_out
         for name, documents in pools.items():
             if len(documents) < LEAST * job.draws:
                 whose = "test documents" if name == NORMAL else f"documents of {name}"
+                why = f" ({left_out[name]})" if name in left_out else ""
                 raise UserError(
-                    f"downstream.{job.name}: {len(documents)} {whose} are too few for {job.draws} draws of {LEAST}; "
-                    "lower draws or words, or give more."
+                    f"downstream.{job.name}: {len(documents)} {whose} are too few for {job.draws} draws of {LEAST}"
+                    f"{why}; lower draws or words, or give more."
                 )
-        return pools
+        return pools, left_out
 
     def _draws(self, pools: Mapping[str, list[Passage]], train: list[Passage]) -> Iterator[Draw]:
         """Draws of different test documents, and modified versions of them."""

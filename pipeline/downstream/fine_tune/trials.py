@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.fine_tune.examples import Encoded, drawn, encode, some, stream_of
 from pipeline.downstream.fine_tune.job import OWN, Config
 from pipeline.downstream.fine_tune.metrics import metric_name, score
+from pipeline.downstream.finished import once
 from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
@@ -28,6 +30,7 @@ from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
 TEST_BATCH = 64
+_SCORE = "score.json"
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,23 @@ class Trials:
         return list(scratch if model == "scratch" else self.job.lrs)
 
     def _trial(self, model: str, labels: int, seed: int, lr: float, split: str) -> float:
-        """Fine-tune once and score on `split`."""
+        """Fine-tune once and score on `split`, unless an earlier attempt at the job has (`finished`)."""
         if not self.done:
             self.context.progress(f"fine-tuning {model} from {labels:,} labels", 0.0)
+        value = once(
+            self.context,
+            {"model": model, "labels": labels, "seed": seed, "lr": lr, "split": split},
+            lambda: self._score(model, labels, seed, lr, split),
+            _save,
+            lambda folder: json.loads((folder / _SCORE).read_text()),
+        )
+        self.done += 1
+        self.context.progress(
+            f"{model} from {labels:,} labels: {metric_name(self.data)} {value:.3f}", self.done / self.total
+        )
+        return value
+
+    def _score(self, model: str, labels: int, seed: int, lr: float, split: str) -> float:
         source = self.sources[model]
         train = self.data.splits["train"]
         chosen = [train[i] for i in drawn(len(train), labels, self.seed, seed)]
@@ -127,12 +144,7 @@ class Trials:
             placement=PlacementConfig(device=self.placement.device), worker=worker, seed=trial_seed,
         ).run()  # fmt: skip
         held_out = self._held_out(source.folder, split)
-        value = score(self.data, held_out, predict(objective.predict, held_out))
-        self.done += 1
-        self.context.progress(
-            f"{model} from {labels:,} labels: {metric_name(self.data)} {value:.3f}", self.done / self.total
-        )
-        return value
+        return score(self.data, held_out, predict(objective.predict, held_out))
 
     def _held_out(self, folder: Path, split: str) -> Encoded:
         if (folder, split) not in self.held_out:
@@ -149,6 +161,10 @@ class Trials:
         if source.scratch:
             return AutoModel.from_config(model.config)
         return copy.deepcopy(model)
+
+
+def _save(value: float, folder: Path) -> None:
+    (folder / _SCORE).write_text(json.dumps(value))
 
 
 def predict(predictor: Callable[[Any], np.ndarray], rows: Encoded) -> np.ndarray:

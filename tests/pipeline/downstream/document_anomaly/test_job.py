@@ -18,16 +18,21 @@ from hypothesis import strategies as st
 
 from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
+from data_prep.sources.config import SourceConfig
+from data_prep.text.clean import CleanConfig
 from data_prep.text.passages import (
     WORD,
     Passage,
     changed,
+    of_source,
     of_split,
     passages,
     replacing,
     shuffling,
     some,
 )
+from data_prep.text.rules.rules import Rules
+from data_prep.text.units import Cleaner
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.downstream import config_of as config_of_job
@@ -119,6 +124,28 @@ def detector(artifacts: dict[str, Artifact]) -> DocumentDetector:
     opened = open_any(artifacts["unusual"].path / "detector")
     assert isinstance(opened, DocumentDetector)
     return opened
+
+
+def test_rows_of_other_sources_that_are_left_out_are_in_the_report(report: Report) -> None:
+    (left_out,) = report.notes["left_out"].values()
+    assert left_out.startswith("1 of 41 rows are left out: 1 cannot be read (other.jsonl line 41: ")
+    assert report.about.endswith(f". Of other.jsonl, {left_out}.")
+
+
+def test_a_source_of_which_too_much_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "others"
+    folder.mkdir()
+    (folder / "a.txt").write_text("There are words enough in here to make a whole passage of a document.")
+    (folder / "b.txt").write_bytes("Déjà vu".encode("latin-1"))
+    source, rules = SourceConfig(path=str(folder)), Rules(CleanConfig())
+    cleaner = Cleaner(CleanConfig(), rules)
+    read = of_source(source, cleaner, 1, None, 9, 0, tmp_path)
+    assert [passage.document for passage in read.passages] == ["others/a.txt"]
+    assert read.left_out.startswith("1 of 2 rows are left out: 1 cannot be read (others/b.txt line 1: ")
+    with pytest.raises(UserError, match=r"others: 1 of 2 rows are left out: 1 cannot be read \(others/b\.txt"):
+        of_source(source, cleaner, 0.01, None, 9, 0, tmp_path)
+    long = Cleaner(CleanConfig(min_characters=1000), rules)
+    assert of_source(source, long, 1, None, 9, 0, tmp_path).cleaned_away == {long.short: 1}
 
 
 def test_the_network_sees_what_counting_words_cannot(report: Report) -> None:

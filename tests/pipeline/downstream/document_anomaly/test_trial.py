@@ -72,7 +72,7 @@ def test_every_step_has_its_own_documents(job: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(trial, "Corpus", lambda folder, split: split)
     monkeypatch.setattr(trial.training_rows, "of_documents", lambda split: np.array([len(split)], np.uint64))
     monkeypatch.setattr(trial.training_rows, "save", lambda folder, digests: kept.extend(digests.tolist()))
-    _, _, shown, read, _ = job.run(tmp_path)
+    _, _, shown, read, _, _ = job.run(tmp_path)
     assert fitted == [({"train"}, 60)]
     assert scored[0] == ({"validation"}, 40, {}) and drawn_by == [40, 40]
     assert [(split, count) for split, count, _ in scored[1:]] == [({"test"}, 20)] * 9, "normal, shuffled, replaced"
@@ -85,7 +85,7 @@ def test_every_step_has_its_own_documents(job: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_draws_are_of_different_test_documents_and_words_of_training_ones(job: Any) -> None:
-    pools = job._pools()
+    pools, _ = job._pools()
     assert {name: names(documents) for name, documents in pools.items()} == {NORMAL: {"test"}}
     train = [Passage("train", 0, ["zebra zebra."])]
     seen: set[str] = set()
