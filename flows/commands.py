@@ -352,6 +352,8 @@ def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
         show_alarms(Path(outcome["out"]).expanduser(), out)
     for line in outcome.get("news", []):
         out.print(Text(line, "yellow"))
+    for name, rows in outcome.get("known", {}).items():
+        out.print(Text(f"{name} holds {rows:,} rows that were scored before, of a file with the same content"))
 
 
 def sample(model: str, file: str, count: int, seed: int) -> None:

@@ -3,6 +3,9 @@
     files ─► rows that the ledger does not have yet ─► scores and alarms, committed ─► drift ─► MLflow, the hook
                                                                       after drift ─► retraining ─► the hook
 
+The ledger is held until all is reported, so that a second pass at the same time cannot report it, too; retraining has
+a lock of its own, so that passes go on meanwhile.
+
 The flow is scheduled like any other (`prefect.yaml`). What it commits does not depend on who is notified: MLflow may be
 down. Rows are scored once and reported at least once: a pass reports all that was committed and not reported yet, also
 by passes that were killed, and marks it in the ledger once MLflow and the hook were notified. A hook that fails is
@@ -38,7 +41,7 @@ from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.detector import FILE, Detector, name_of
 from pipeline.scoring.detectors import open_any
 from pipeline.scoring.drift import SCORE, Drift
-from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, ScoringPass, mark_told
+from pipeline.scoring.ledger import SETTLED_SECONDS, Ledger, ScoringPass, mark_told, retraining_held
 from pipeline.scoring.score_files import Tally
 from pipeline.tracking.tracking import Tracker
 
@@ -92,13 +95,12 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
 
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
 def score_new(
-    model: Path, name: str, files: list[str], ledger: Path, downloads: Path, settled_seconds: float = SETTLED_SECONDS
+    model: Path, name: str, files: list[str], held: Ledger, downloads: Path, settled_seconds: float = SETTLED_SECONDS
 ) -> ScoringPass:
     """Score and commit the rows that the ledger does not have; returns what is to be reported now."""
     detector = open_any(model)
-    with Ledger.held(ledger) as held:
-        sources = [file for path in files for file in _files_now(detector, path, downloads)]
-        return held.to_tell(held.score(detector, name, sources, settled_seconds), name)
+    sources = [file for path in files for file in _files_now(detector, path, downloads)]
+    return held.to_tell(held.score(detector, name, sources, settled_seconds), name)
 
 
 def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFile]:
@@ -127,11 +129,12 @@ def score(
     """Score the new rows of `files`, each once, into the folder `ledger`, and report alarms and drift.
 
     hook: a command that gets the outcome as JSON on its standard input if there is an alarm, drift, a row that could
-    not be read or a file that changed, and again with the result of retraining.
+    not be read, and again with the result of retraining.
     psi_limit, least_rows: a column drifted if its PSI is above the limit and above what chance explains for so few
     rows. With fewer new rows than `least_rows`, earlier ones since the last reported drift count, too.
     retrain, settings: a recipe that is run after drift; its detector becomes the champion of that recipe's name if it
     does as well as the one before. If it fails, the flow fails after reporting that, and the next drift retries it.
+    One retraining runs at a time: drift that is found meanwhile is reported only.
     settled_seconds: a last row without a line end waits until its file has not been written to for so long.
     """
     home = Home.find()
@@ -139,15 +142,20 @@ def score(
     folder, ledger_folder = detector_of(model, home), Path(ledger).expanduser()
     name = name_of(folder)
     began = time.time()
-    scored = score_new(folder, name, files, ledger_folder, home.downloads, settled_seconds)
-    outcome = account(open_any(folder), name, scored, psi_limit, least_rows)
-    outcome["seconds"] = round(time.time() - began, 3)
-    _track(home, outcome)
-    if hook and len(outcome["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
-        outcome["hook"] = call_hook(hook, outcome)
-    mark_told(ledger_folder, scored.parts, outcome["drifted"])
+    with Ledger.held(ledger_folder) as held:
+        scored = score_new(folder, name, files, held, home.downloads, settled_seconds)
+        outcome = account(open_any(folder), name, scored, psi_limit, least_rows)
+        outcome["seconds"] = round(time.time() - began, 3)
+        _track(home, outcome)
+        if hook and len(outcome["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
+            outcome["hook"] = call_hook(hook, outcome)
+        mark_told(ledger_folder, scored.parts, outcome["drifted"])
     if retrain and outcome["drifted"]:
-        _retrain(home, retrain, settings or [], outcome, hook)
+        with retraining_held(ledger_folder) as is_ours:
+            if is_ours:
+                _retrain(home, retrain, settings or [], outcome, hook)
+            else:
+                outcome["news"].append(f"{retrain} is being retrained already")
     return outcome
 
 
@@ -169,8 +177,6 @@ def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float
         news.append(f"{worst} drifted: PSI {drift[worst].psi:.2f} of {recent.rows:,} rows, more than {limit:.2f}")
     if tally.rejected:
         news.append(f"{tally.rejected:,} rows could not be read")
-    if scored.changed:
-        news.append(f"{', '.join(scored.changed)} changed after being scored, and is left alone")
     news += [f"{size:,} bytes of {file} wait for a line end" for file, size in scored.waiting.items()]
     return {
         "detector": name,
@@ -178,7 +184,8 @@ def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float
         "alarms": tally.alarms,
         "rejected": tally.rejected,
         "files": [part.file for part in scored.parts],
-        "changed": scored.changed,
+        "replaced": scored.replaced,
+        "known": scored.known,
         "waiting": scored.waiting,
         "drifted": bool(drifted),
         "drift_rows": recent.rows if drift else 0,

@@ -2,16 +2,20 @@
 
     LEDGER/.lock              one writer at a time
     LEDGER/scores-….arrow     scores of a file or of what was added to it; metadata of the last batch says which rows
+    LEDGER/.places            what was found where by the last pass (`pipeline.scoring.contents`)
     LEDGER/.told              which parts were reported
+    LEDGER/.retraining        held while a detector is trained again
 
 A part is written under another name and renamed into place, which *is* the commit: a pass killed before it leaves
 nothing that counts, one killed after it leaves the scores and the note that they are done, which are one file. What
 remains to be done follows from the ledger and the files alone.
 
-Files of lines (.csv, .tsv, .jsonl) may grow at their end. Only complete rows are scored, and only if the bytes scored
-before are unchanged; a last row without a line end is complete once the file has not been written to for a while. A
-file that changed otherwise is reported and skipped. But a part without a scored row binds nothing (it may be of an
-incomplete file): when its file has changed, those bytes are read again and the part is replaced, by a rename as well.
+What was scored is known by its content, not by its name: a file that was renamed, rotated, compressed or copied is
+scored from where its content was scored to, and a file whose place another one takes is scored from its beginning.
+Files of lines (.csv, .tsv, .jsonl, also compressed or in an archive) may grow at their end. Only complete rows are
+scored; a last row without a line end is complete once the file has not been written to for a while, and is scored
+again if it goes on. But a part without a scored row binds nothing (it may be of an incomplete file): when its file has
+changed otherwise, the part is replaced, by a rename as well.
 
 Parts are reported after the commit, and marked as reported after that: if a pass is killed in between, they are
 reported twice, but never not at all.
@@ -20,14 +24,14 @@ reported twice, but never not at all.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -39,62 +43,26 @@ from data_prep.sources.archives import SourceFile
 from data_prep.sources.config import stamp_of
 from data_prep.sources.files import is_remote, stamp
 from pipeline.scoring import score_files
+from pipeline.scoring.contents import NOTE, PLACES, Contents, Found, Match, Place, ScoredPart, inode_of
 from pipeline.scoring.detector import Detector
 from pipeline.scoring.score_files import Tally
-from pipeline.scoring.tail import LineFormat, cut, digests, ends_there, head_end, is_blank, last_end, line_format_of
+from pipeline.scoring.tail import Measured, Range, copy_of, cut, head_end, is_blank, last_end, line_format_of
 
-FORMAT = 2
-PATTERN, LOCK, TOLD = "scores-*.arrow", ".lock", ".told"
-NOTE = "sesame"
+PATTERN, LOCK, TOLD, RETRAINING = "scores-*.arrow", ".lock", ".told", ".retraining"
 DRIFT = "drift"
 SETTLED_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class ScoredPart:
-    """Describes the rows of a committed part: those in bytes [start, stop) of a file."""
-
-    key: str  # of the file: where it lies
-    file: str  # its name, for people
-    start: int
-    stop: int
-    whole: int  # where its last row begins if that had no line end, else `stop`
-    lines: int  # line ends in bytes [0, stop)
-    digest: str  # of bytes [0, stop) of the file
-    stamp: str  # of the file when it was listed
-    number: int  # parts are numbered as they are committed
-    detector: str
-    tally: Tally
-
-    @property
-    def mark(self) -> str:
-        return _short(self.key, self.start, self.stop, self.digest)
-
-    def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **vars(self), "tally": self.tally.to_json()})
-
-    @staticmethod
-    def of(path: Path) -> ScoredPart:
-        """Read a part. UserError if the file is none, or of another version."""
-        try:
-            value = json.loads(score_files.note_of(path)[NOTE])
-            part_format = value.pop("format", 1)
-            if part_format == FORMAT:
-                return ScoredPart(**{**value, "tally": Tally.of_json(value["tally"])})
-            problem = f"it has format {part_format}, and this version reads {FORMAT}"
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path} is no part of a ledger that can be gone on with ({problem}); give another folder.")
 
 
 class ScoringPass(NamedTuple):
     """The result of a pass over the files."""
 
     parts: list[ScoredPart]
-    changed: list[str]
-    """Files whose scored bytes have changed."""
+    replaced: list[str]
+    """Files whose scored rows are gone, and that were scored from the beginning."""
     waiting: dict[str, int]
     """Bytes at the end of files that wait for a line end."""
+    known: dict[str, int] = {}  # noqa: RUF012
+    """Rows of files that were scored before, of another file with the same content."""
     earlier: Sequence[ScoredPart] = ()
     """Parts that were reported before, newest first, back to the last reported drift."""
 
@@ -124,21 +92,18 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.parts: dict[str, list[ScoredPart]] = {}  # of each file, in its order
-        for part in sorted(map(ScoredPart.of, folder.glob(PATTERN)), key=lambda part: part.start):
-            self.parts.setdefault(part.key, []).append(part)
-        self._number = max((part.number for part in self._all()), default=0)
+        parts = {path: ScoredPart.of(path) for path in folder.glob(PATTERN)}
+        self._files = {part.number: path for path, part in parts.items()}
+        self._contents = Contents(parts.values(), folder / PLACES)
 
     @staticmethod
     @contextmanager
     def held(folder: Path) -> Iterator[Ledger]:
         """The ledger of a folder, created if missing. UserError while another process holds it."""
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{folder}: another run is scoring into it; wait for its end.") from None
+        with _locked(folder / LOCK) as is_ours:
+            if not is_ours:
+                raise UserError(f"{folder}: another run is scoring into it; wait for its end.")
             for draft in folder.glob(".draft-*"):  # of runs that were killed
                 draft.unlink()
             yield Ledger(folder)
@@ -146,88 +111,113 @@ class Ledger:
     def score(
         self, detector: Detector, name: str, files: Iterable[SourceFile], settled_seconds: float = SETTLED_SECONDS
     ) -> ScoringPass:
-        """Score what is new in the files, and commit it file by file. `name`: the detector's.
+        """Score what is new in the files, and commit it file by file, the short ones first. `name`: the detector's.
 
         settled_seconds: after how long without a write a last row without a line end is complete.
         """
-        done, changed, waiting = [], [], {}
-        for key, file in _keyed(self.folder, files):
-            line_format = line_format_of(detector, file)
-            new = self._new(key, file, line_format, settled_seconds)
-            if new is None:
-                changed.append(file.name)
-                continue
-            if new.start < new.stop:
-                done.append(self._commit(detector, replace(new, detector=name), file, line_format))
-            if line_format and new.stop < file.size and not is_blank(file, line_format, new.stop, file.size):
-                waiting[file.name] = waiting.get(file.name, 0) + file.size - new.stop
-        return ScoringPass(done, changed, waiting)
+        contents, done = self._contents, ScoringPass([], [], {}, {})
+        found = [
+            Found(key, file, line_format_of(detector, file), inode_of(file)) for key, file in _keyed(self.folder, files)
+        ]
+        changed = [(one, contents.measured(one)) for one in found if not contents.is_unchanged(one)]
+        contents.begin(changed, {one.key: one.inode for one in found})
+        try:
+            for one, measured in sorted(changed, key=lambda pair: pair[1].size):
+                self._score(detector, name, one, measured, settled_seconds, done)
+        finally:
+            if changed:
+                contents.save()
+        return done
 
     def to_tell(self, scored: ScoringPass, detector: str) -> ScoringPass:
         """The pass with all parts that were not reported yet, those of earlier passes included."""
         marks = _marks(self.folder)
-        parts = sorted(self._all(), key=lambda part: -part.number)
+        parts = sorted(self._contents.parts.values(), key=lambda part: -part.number)
         drifted = max((part.number for part in parts if DRIFT in marks.get(part.mark, ())), default=0)
         earlier = [part for part in parts if part.mark in marks and part.detector == detector and part.number > drifted]
         untold = [part for part in reversed(parts) if part.mark not in marks]
         return scored._replace(parts=untold, earlier=earlier)
 
-    def _all(self) -> Iterator[ScoredPart]:
-        return (part for parts in self.parts.values() for part in parts)
-
-    def _base(self, key: str) -> ScoredPart | None:
-        """The last part of a file with a scored row, which fixes the bytes before its end."""
-        return next((part for part in reversed(self.parts.get(key, [])) if part.tally.rows), None)
-
-    def _new(
-        self, key: str, file: SourceFile, line_format: LineFormat | None, settled_seconds: float
-    ) -> ScoredPart | None:
-        """The bytes of a file to score as a part, maybe empty; None if bytes scored before have changed."""
-        base, last = self._base(key), self.parts.get(key, [None])[-1]
-        start = base.stop if base else 0
-        empty = ScoredPart(key, file.name, start, start, start, 0, "", file.stamp, 0, "", Tally())
-        if last and last.stamp == file.stamp and last.stop == file.size:
-            return replace(empty, start=file.size, stop=file.size)
-        if base and (file.size < start or (file.size > start and line_format is None)):
-            return None
-        rows_end = last_end(file, line_format, start, file.size) if line_format else file.size
-        stop = rows_end
-        if line_format and _is_settled(file, settled_seconds) and not is_blank(file, line_format, rows_end, file.size):
-            stop = file.size
-        if base and stop == start and base.stamp == file.stamp:
-            return empty
-        before, whole_stretch = digests(file, start, stop)
-        if base and before.content != base.digest:
-            return None
-        if base and line_format and base.whole < base.stop and not ends_there(file, line_format, base.whole, base.stop):
-            return None
-        is_unchanged = last is not None and (last.stop, last.digest) == (stop, whole_stretch.content)
-        if is_unchanged or (line_format and is_blank(file, line_format, start or head_end(file, line_format), stop)):
-            return replace(empty, start=stop, stop=stop)
-        return replace(empty, stop=stop, whole=rows_end, lines=whole_stretch.lines, digest=whole_stretch.content)
+    def _score(
+        self, detector: Detector, name: str, found: Found, measured: Measured, settled_seconds: float, done: ScoringPass
+    ) -> None:
+        """Score what is new in a file, and note what it holds."""
+        file, is_settled = found.file, _is_settled(found.file, settled_seconds)
+        if measured.damage:
+            if found.line_format and not is_settled and not file.problem:  # a compressed file that is being written
+                return
+            found = found._replace(line_format=None)
+        match, measured = self._contents.match(found, measured)
+        if match.is_copy and match.part:
+            done.known[file.name] = match.part.total
+        if match.replaces:
+            done.replaced.append(file.name)
+        new, left = _new(found, measured, match, is_settled)
+        place = Place(match.part.number if match.part else 0, "" if left else file.stamp, found.inode)
+        if new is not None:
+            part = self._commit(detector, name, found, measured, match, new, place.stamp)
+            if part is None:  # the file changed meanwhile, as the next pass finds
+                return
+            done.parts.append(part)
+            place = place._replace(number=part.number)
+        if left:
+            done.waiting[file.name] = done.waiting.get(file.name, 0) + left
+        if place.number or found.key in self._contents.places:  # a new file without rows may become a copy
+            self._contents.put(found.key, place)
+        if match.is_copy:  # which no part says
+            self._contents.save()
 
     def _commit(
-        self, detector: Detector, part: ScoredPart, file: SourceFile, line_format: LineFormat | None
-    ) -> ScoredPart:
-        """Score a part and commit it, replacing a part without scored rows that began at the same byte."""
-        tally, base = Tally(), self._base(part.key)
-        name = _short(part.key, part.start)
-        draft, rows = self.folder / f".draft-{name}", self.folder / f".draft-{name}-rows"
-        if line_format is None:
-            batches = score_files.score_file(detector, file, tally)
+        self, detector: Detector, name: str, found: Found, measured: Measured, match: Match, new: Range, stamp: str
+    ) -> ScoredPart | None:
+        """Score new rows and commit them as a part; None if the rows before have changed meanwhile."""
+        number, tally = self._contents.number + 1, Tally()
+        draft, rows = self.folder / f".draft-{number}", self.folder / f".draft-{number}-rows"
+        if found.line_format is None:
+            copy = copy_of(found.file, measured)
         else:
-            stretch_file, head = cut(file, line_format, part.start, part.stop, rows)
-            shift = base.lines - head if base else 0
-            batches = map(partial(_shifted, shift), score_files.score_file(detector, stretch_file, tally))
-        done = replace(part, tally=tally, number=self._number + 1)
-        score_files.write(draft, batches, lambda: {NOTE: done.to_json()})
+            copy = cut(found.file, found.line_format, new, rows)
+            if copy is None or (new.start and copy.begins != measured.at[new.start]):
+                return None
+        parent, others = match.part, 0
+        if parent is not None:
+            others = parent.total - (new.start < parent.stop)  # whose last row is scored again
+        scored = score_files.score_file(detector, copy.file, tally)
+        part = partial(
+            ScoredPart, found.key, found.file.name, number, parent.number if parent else 0, *new, copy.digest,
+            copy.whole_digest, copy.head, stamp=stamp, inode=found.inode, detector=name,
+        )  # fmt: skip
+        done = lambda: part(total=others + tally.rows + tally.rejected, tally=tally)  # noqa: E731
+        score_files.write(
+            draft, (_placed(batch, found.file.name, copy.shift) for batch in scored), lambda: {NOTE: done().to_json()}
+        )
         rows.unlink(missing_ok=True)
         with draft.open("rb+") as written:
             os.fsync(written.fileno())
-        draft.replace(self.folder / f"scores-{name}.arrow")
-        self._number = done.number
-        self.parts[part.key] = [other for other in self.parts.get(part.key, []) if other.start < part.start] + [done]
-        return done
+        path = (
+            self._files[match.instead.number]
+            if match.instead
+            else self.folder / f"scores-{number:08d}-{secrets.token_hex(4)}.arrow"
+        )
+        draft.replace(path)
+        self._files[number] = path
+        self._contents.add(done(), match.instead)
+        return done()
+
+
+def _new(found: Found, measured: Measured, match: Match, is_settled: bool) -> tuple[Range | None, int]:
+    """The bytes of a file to score, if any; and how many behind them wait for a line end."""
+    file, line_format, start, size = found.file, found.line_format, match.start, measured.size
+    if line_format is None:
+        has_rows = match.part is None and (size > 0 or measured.damage)
+        return (Range(0, size, size) if has_rows else None), 0
+    rows_end = last_end(file, line_format, start, size)
+    is_rest_blank = is_blank(file, line_format, rows_end, size)
+    stop = size if is_settled and not is_rest_blank else rows_end
+    left = 0 if is_rest_blank else size - stop
+    if is_blank(file, line_format, start or head_end(file, line_format, stop), stop):
+        return None, left
+    return Range(start, rows_end, stop), left
 
 
 def mark_told(folder: Path, parts: Iterable[ScoredPart], drift: bool = False) -> None:
@@ -239,6 +229,25 @@ def mark_told(folder: Path, parts: Iterable[ScoredPart], drift: bool = False) ->
         file.write("\n".join(["", *marks, ""]))  # starts a new line: a killed pass may have left half of one
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def retraining_held(folder: Path) -> Iterator[bool]:
+    """Whether this process is the one that trains the ledger's detector again, until the block ends."""
+    with _locked(folder / RETRAINING) as is_ours:
+        yield is_ours
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Whether a lock could be taken; it is held until the block ends."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _marks(folder: Path) -> dict[str, set[str]]:
@@ -277,11 +286,11 @@ def _is_settled(file: SourceFile, seconds: float) -> bool:
     return now is not None and stamp_of(*now) == file.stamp
 
 
-def _short(*values: object) -> str:
-    return hashlib.blake2b(json.dumps(values).encode(), digest_size=12).hexdigest()
-
-
-def _shifted(shift: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _placed(batch: pa.RecordBatch, source: str, shift: int) -> pa.RecordBatch:
+    """Rows of a copied range with their file and their positions in it."""
     from data_prep.arrow import pc
 
+    if not shift and all(name == source for name in batch["source"].unique().to_pylist()):
+        return batch
+    batch = batch.set_column(0, "source", pa.array([source] * batch.num_rows, pa.string()))
     return batch.set_column(1, "position", pc.add(batch["position"], shift))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 from rich.console import Console
 
 from data_prep.errors import UserError
@@ -24,7 +25,7 @@ from tests.pipeline import detectors
 
 def inbox(folder: Path, count: int, moved: float = 0.0, name: str = "a.csv") -> Path:
     folder.mkdir(exist_ok=True)
-    lines = detectors.csv_lines(detectors.rows(count, seed=8, moved=moved))
+    lines = detectors.csv_lines(detectors.rows(count, seed=(ord(name[0]) - 89) % 100, moved=moved))
     (folder / name).write_text(detectors.HEADER + "".join(lines))
     return folder
 
@@ -101,8 +102,8 @@ def test_usual_rows_are_no_news_and_moved_ones_are(tmp_path: Path) -> None:
     assert any("drifted: PSI" in line for line in moved["news"])
     few = scores.account(detector, "name", passed(ledger, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
     assert not few["drifted"], "a few rows say little"
-    nothing = scores.account(detector, "name", ScoringPass([], ["inbox/a.csv"], {}), 0.25, 100)
-    assert nothing["news"] == ["inbox/a.csv changed after being scored, and is left alone"]
+    nothing = scores.account(detector, "name", ScoringPass([], ["inbox/a.csv"], {}, {"b.csv": 7}), 0.25, 100)
+    assert (nothing["news"], nothing["replaced"], nothing["known"]) == ([], ["inbox/a.csv"], {"b.csv": 7})
 
 
 def test_the_hook_is_told_and_may_fail(tmp_path: Path) -> None:
@@ -265,3 +266,39 @@ def test_alarms_are_told_before_retraining_and_its_failure_after(
         "retrained, the new champion: why",
     )
     assert passes.calls[-1]["news"] == [outcome["news"][-1]] == ["retrained, the new champion: why"]
+
+
+def test_two_passes_at_once_report_and_retrain_once(passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second fails while the first reports, and only reports while it trains."""
+    inbox(passes.files, 150, moved=2.0)
+    model, files, ledger = str(passes.model), [str(passes.files)], str(passes.ledger)
+
+    def track(*_: object) -> None:
+        monkeypatch.setattr(scores, "_track", lambda *_: None)
+        with pytest.raises(UserError, match="another run is scoring into it"):
+            scores.score.fn(model, files, ledger, passes.hook)
+
+    trained, outcomes = [], []
+
+    def retrained(*_: object) -> str:
+        trained.append(len(passes.calls))
+        inbox(passes.files, 150, moved=2.0, name="b.csv").joinpath("b.csv").write_text(
+            detectors.HEADER + "".join(detectors.csv_lines(detectors.rows(150, seed=4, moved=2.0)))
+        )
+        outcomes.append(scores.score.fn(model, files, ledger, passes.hook, retrain="mine"))
+        return "retrained, the champion stays: why"
+
+    monkeypatch.setattr(scores, "_track", track)
+    monkeypatch.setattr(scores, "retrained", retrained)
+    first = passes.run(retrain="mine")
+    assert trained == [1] and first["rows"] == 150 and first["retrained"] == "retrained, the champion stays: why"
+    [second] = outcomes
+    assert (second["rows"], second["drifted"], "retrained" in second) == (150, True, False)
+    assert second["news"][-1] == "mine is being retrained already"
+    assert passes.run(retrain="mine")["rows"] == 0, "all was told"
+
+
+def test_the_deployment_runs_one_pass_at_a_time() -> None:
+    deployments = yaml.safe_load((Path(__file__).parents[2] / "prefect.yaml").read_text())["deployments"]
+    [scoring] = [each for each in deployments if each["entrypoint"] == "flows/score.py:score"]
+    assert scoring["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

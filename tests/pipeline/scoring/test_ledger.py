@@ -25,6 +25,8 @@ from pipeline.scoring.row_detector import RowDetector
 from tests.data_prep.sources.test_archives import packed
 from tests.pipeline import detectors
 
+NOTHING = ScoringPass([], [], {}, {})
+
 
 def score(folder: Path, *inbox: Path, settled: float = 60.0, detector: RowDetector | None = None) -> ScoringPass:
     detector = detector or detectors.detector()
@@ -88,9 +90,9 @@ def test_scores_do_not_depend_on_how_rows_came(tmp_path: Path) -> None:
 def test_nothing_new_is_nothing_done(tmp_path: Path) -> None:
     put(tmp_path / "inbox" / "a.csv", 5)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 5
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING
     (tmp_path / "inbox" / "a.csv").touch()
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING
     put(tmp_path / "inbox" / "b.csv", 3, seed=2)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 3
 
@@ -117,15 +119,16 @@ def test_a_line_end_in_quotes_is_no_end(tmp_path: Path) -> None:
     assert max(places(tmp_path / "ledger").values()) == 1
 
 
-def test_a_file_that_changed_is_named_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_overwritten_is_scored_anew(tmp_path: Path) -> None:
     lines = put(tmp_path / "inbox" / "a.csv", 6)
-    score(tmp_path / "ledger", tmp_path / "inbox")
-    before = read(tmp_path / "ledger")
+    assert score(tmp_path / "ledger", tmp_path / "inbox").replaced == []
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER + "".join(reversed(lines)) + lines[0])
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], ["inbox/a.csv"], {})
+    again = score(tmp_path / "ledger", tmp_path / "inbox")
+    assert (again.replaced, again.tally.rows) == (["inbox/a.csv"], 7)
     (tmp_path / "inbox" / "a.csv").write_text(detectors.HEADER)
-    assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.csv"]
-    assert read(tmp_path / "ledger") == before
+    emptied = score(tmp_path / "ledger", tmp_path / "inbox")
+    assert (emptied.replaced, emptied.tally.rows) == (["inbox/a.csv"], 0)
+    assert len(read(tmp_path / "ledger")) == 6 + 7
 
 
 def test_typed_files_are_scored_once(tmp_path: Path) -> None:
@@ -135,14 +138,15 @@ def test_typed_files_are_scored_once(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_batches([detectors.rows(9)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 9
     os.utime(tmp_path / "inbox" / "a.parquet", (1, 1))
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == ScoringPass([], [], {})
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING
     parquet.write_table(pa.Table.from_batches([detectors.rows(10)]), tmp_path / "inbox" / "a.parquet")
-    assert score(tmp_path / "ledger", tmp_path / "inbox").changed == ["inbox/a.parquet"]
+    again = score(tmp_path / "ledger", tmp_path / "inbox")
+    assert (again.replaced, again.tally.rows) == (["inbox/a.parquet"], 10)
 
 
 @pytest.mark.parametrize("end", ["zip", "tar", "tar.gz"])
 def test_members_of_an_archive_are_files(tmp_path: Path, end: str) -> None:
-    """One that comes is scored, one that stays is not scored again, one that changed is named."""
+    """One that comes is scored, one that stays is not scored again, one that is another's copy is named."""
     texts = {
         name: (detectors.HEADER + "".join(put(tmp_path / name, 7, seed))).encode() for seed, name in enumerate("abc")
     }
@@ -152,9 +156,9 @@ def test_members_of_an_archive_are_files(tmp_path: Path, end: str) -> None:
     assert score(tmp_path / "ledger", path.parent).tally.rows == 7
     packed(path, {"a.csv": texts["a"], "b.csv": texts["b"], "../c.csv": texts["c"]})
     scored = score(tmp_path / "ledger", path.parent)
-    assert (scored.tally.rows, scored.tally.rejected, scored.changed) == (7, 1, [])
+    assert (scored.tally.rows, scored.tally.rejected, scored.replaced) == (7, 1, [])
     packed(path, {"a.csv": texts["a"], "b.csv": texts["a"]})
-    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [f"inbox/x.{end}/b.csv"], {})
+    assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {}, {f"inbox/x.{end}/b.csv": 7})
     assert len(places(tmp_path / "ledger")) == 15 and set(places(tmp_path / "ledger").values()) == {1}
 
 

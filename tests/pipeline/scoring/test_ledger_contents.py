@@ -1,0 +1,296 @@
+"""What was scored is known by its content: rows are scored once, whatever their files are called."""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.scoring import contents, tail
+from pipeline.scoring.contents import Contents
+from pipeline.scoring.ledger import Ledger, ScoringPass
+from tests.pipeline.scoring.recorder import HEADER, line, score, scored, text
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"
+
+
+class KilledError(BaseException):
+    """The end of the process."""
+
+
+class World:
+    """Files that are appended to, rotated, compressed, copied and overwritten, and the rows that were written."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.dice, self.folder = random.Random(seed), folder
+        self.inboxes = [folder / "one", folder / "two"]
+        for inbox in self.inboxes:
+            inbox.mkdir()
+        self.logs = [self.inboxes[0] / "a.csv", self.inboxes[0] / "b.csv"]
+        self.packed = self.inboxes[1] / "c.csv.gz"
+        self.nightly = self.inboxes[1] / "day.csv"
+        self.rest: dict[Path, str] = {}  # of a row that is being written
+        self.written = Counter[int]()
+        self.number = 0
+        for log in self.logs:
+            log.write_text(HEADER)
+        self.packed.write_bytes(gzip.compress(HEADER.encode()))
+
+    def new(self, count: int) -> list[int]:
+        """Numbers of rows to write: mostly new ones, some repeated."""
+        numbers = []
+        for _ in range(count):
+            self.number += 1
+            again = numbers and self.dice.random() < 0.2
+            numbers.append(self.dice.choice(numbers) if again else self.number)
+        self.written.update(numbers)
+        return numbers
+
+    def some(self) -> int:
+        return self.dice.randint(1, 4)
+
+    def append(self) -> None:
+        log = self.dice.choice(self.logs)
+        self.end_row(log)
+        with log.open("a") as file:
+            file.writelines(map(line, self.new(self.some())))
+
+    def begin_row(self) -> None:
+        log = self.dice.choice(self.logs)
+        self.end_row(log)
+        written = line(self.new(1)[0])
+        cut = self.dice.randint(1, len(written) - 1)
+        with log.open("a") as file:
+            file.write(written[:cut])
+        self.rest[log] = written[cut:]
+
+    def end_row(self, log: Path) -> None:
+        with log.open("a") as file:
+            file.write(self.rest.pop(log, ""))
+
+    def append_packed(self) -> None:
+        with self.packed.open("ab") as file:
+            file.write(gzip.compress("".join(map(line, self.new(self.some()))).encode()))
+
+    def rotate(self, log: Path | None = None) -> None:
+        log = log or self.dice.choice(self.logs)
+        self.end_row(log)
+        for number in range(4, 0, -1):
+            for end in (".csv", ".csv.gz"):
+                old = log.with_name(f"{log.stem}.{number}{end}")
+                if old.exists():
+                    old.rename(log.with_name(f"{log.stem}.{number + 1}{end}"))
+        log.rename(log.with_name(f"{log.stem}.1.csv"))
+        log.write_text(HEADER)
+
+    def copy_and_truncate(self) -> None:
+        log = self.dice.choice(self.logs)
+        self.end_row(log)
+        self.number += 1
+        shutil.copy(log, log.with_name(f"{log.stem}-{self.number}.csv"))
+        with log.open("r+") as file:
+            file.truncate(len(HEADER))
+
+    def compress(self) -> None:
+        old = [path for inbox in self.inboxes for path in inbox.glob("*[.-][0-9]*.csv")]
+        if old:
+            path = self.dice.choice(sorted(old))
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+
+    def rename(self) -> None:
+        old = [path for inbox in self.inboxes for path in inbox.glob("*[.-][0-9]*.csv*")]
+        if old:
+            self.number += 1
+            path = self.dice.choice(sorted(old))
+            end = ".csv.gz" if path.suffix == ".gz" else ".csv"
+            path.rename(self.dice.choice(self.inboxes) / f"moved-{self.number}{end}")
+
+    def copy(self) -> None:
+        path = self.dice.choice(sorted(self.inboxes[0].glob("*.csv*")))
+        if path not in self.rest:
+            shutil.copy(path, self.inboxes[1] / path.name)
+
+    def overwrite(self) -> None:
+        self.look()
+        if self.dice.random() < 0.5:
+            self.nightly.unlink(missing_ok=True)
+        self.nightly.write_text(text(*self.new(self.some())))
+
+    def look(self) -> None:
+        score(self.folder / "ledger", *self.inboxes)
+
+    def look_and_die(self) -> None:
+        """Killed before or after a commit."""
+        commits, is_dead = self.dice.randint(0, 3), False
+        commit, save = Ledger._commit, Contents.save
+
+        def one_of_the_last(*arguments: Any) -> Any:
+            nonlocal commits, is_dead
+            done = commit(*arguments) if commits or self.dice.random() < 0.5 else None
+            commits -= 1
+            if commits < 0:
+                is_dead = True
+                raise KilledError
+            return done
+
+        def unless_dead(held: Contents) -> None:
+            if not is_dead:
+                save(held)
+
+        with (
+            mock.patch.object(Ledger, "_commit", one_of_the_last),
+            mock.patch.object(Contents, "save", unless_dead),
+            contextlib.suppress(KilledError),
+        ):
+            self.look()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_every_row_that_is_written_is_scored_once(seed: int) -> None:
+    with tempfile.TemporaryDirectory() as name, mock.patch("os.fsync"):
+        world = World(Path(name), seed)
+        acts = [world.append] * 4 + [world.look] * 4 + [world.rotate, world.copy_and_truncate, world.compress]
+        acts += [world.rename, world.copy, world.overwrite, world.append_packed, world.begin_row, world.look_and_die]
+        done = []
+        for _ in range(world.dice.randint(1, 25)):
+            act = world.dice.choice(acts)
+            act()
+            done.append(act.__name__)
+        for log in world.logs:
+            world.end_row(log)
+        world.look()
+        assert scored(world.folder / "ledger") == world.written, done
+        again = score(world.folder / "ledger", *world.inboxes)
+        assert (again.parts, again.replaced, again.known) == ([], [], {})
+
+
+def test_a_rotated_file_is_gone_on_with_and_its_place_is_new(inbox: Path, tmp_path: Path) -> None:
+    """Renamed, written anew, and compressed; rows that were added before come first."""
+    (inbox / "a.csv").write_text(text(1, 2, 3))
+    assert score(tmp_path / "ledger", inbox).tally.rows == 3
+    with (inbox / "a.csv").open("a") as file:
+        file.write(line(4))
+    (inbox / "a.csv").rename(inbox / "a.1.csv")
+    (inbox / "a.csv").write_text(text(1, 2))  # as the old one began
+    rotated = score(tmp_path / "ledger", inbox)
+    assert {part.file: part.tally.rows for part in rotated.parts} == {"inbox/a.1.csv": 1, "inbox/a.csv": 2}
+    (inbox / "a.1.csv.gz").write_bytes(gzip.compress((inbox / "a.1.csv").read_bytes()))
+    (inbox / "a.1.csv").unlink()
+    assert score(tmp_path / "ledger", inbox) == ScoringPass([], [], {}, {"inbox/a.1.csv.gz": 4})
+    assert scored(tmp_path / "ledger") == {1: 2, 2: 2, 3: 1, 4: 1}
+
+
+def test_a_new_file_may_be_just_like_the_one_that_was_renamed(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "a.csv").write_text(text(1))
+    score(tmp_path / "ledger", inbox)
+    (inbox / "a.csv").rename(inbox / "a.1.csv")
+    (inbox / "a.csv").write_text(text(1))
+    assert score(tmp_path / "ledger", inbox).tally.rows == 1
+    (inbox / "a.1.csv").rename(inbox / "a.2.csv")
+    (inbox / "a.csv").rename(inbox / "a.1.csv")
+    (inbox / "a.csv").write_text(text(1, 5))
+    assert score(tmp_path / "ledger", inbox).tally.rows == 2
+    assert scored(tmp_path / "ledger") == {1: 3, 5: 1}
+
+
+def test_a_nightly_file_is_scored_every_night(inbox: Path, tmp_path: Path) -> None:
+    """Also if it begins as another night's, or is as the one of two nights ago."""
+    for night, numbers in enumerate([(1, 2, 3), (4, 5), (1, 2, 3), (1, 9, 3), (1, 2)]):
+        (inbox / "day.csv").write_text(text(*numbers))
+        found = score(tmp_path / "ledger", inbox)
+        assert (found.tally.rows, found.replaced) == (len(numbers), ["inbox/day.csv"] * (night > 0))
+    (inbox / "day.csv").write_text(text(1, 2))
+    assert score(tmp_path / "ledger", inbox) == ScoringPass([], [], {}, {}), "written again, and the same"
+
+
+def test_copying_and_truncating(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "a.csv").write_text(text(1, 2))
+    score(tmp_path / "ledger", inbox)
+    shutil.copy(inbox / "a.csv", inbox / "a-old.csv")
+    with (inbox / "a.csv").open("r+") as file:
+        file.truncate(len(HEADER))
+    assert score(tmp_path / "ledger", inbox) == ScoringPass([], ["inbox/a.csv"], {}, {"inbox/a-old.csv": 2})
+    with (inbox / "a.csv").open("a") as file:
+        file.write(line(1) + line(2))
+    assert score(tmp_path / "ledger", inbox).tally.rows == 2
+    assert scored(tmp_path / "ledger") == {1: 2, 2: 2}
+
+
+def test_a_file_in_two_inboxes_is_scored_once_and_said_to_be_known(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "a.csv").write_text(text(1, 1, 2))
+    (other := tmp_path / "other").mkdir()
+    shutil.copy(inbox / "a.csv", other / "a.csv")
+    both = score(tmp_path / "ledger", inbox, other)
+    assert (both.tally.rows, list(both.known.values())) == (3, [3])
+    for folder in (other, inbox):  # the copy goes ahead
+        with (folder / "a.csv").open("a") as file:
+            file.write(line(3))
+        assert score(tmp_path / "ledger", inbox, other).tally.rows == (folder == other)
+    for number, folder in enumerate((other, inbox), 4):  # and they part
+        with (folder / "a.csv").open("a") as file:
+            file.write(line(number))
+    assert score(tmp_path / "ledger", inbox, other).tally.rows == 2
+    assert scored(tmp_path / "ledger") == {1: 2, 2: 1, 3: 1, 4: 1, 5: 1}
+
+
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz", "zst"])
+def test_rows_are_appended_to_compressed_files(inbox: Path, tmp_path: Path, end: str) -> None:
+    """Each time a stream more, and only what is new is scored, at its place in the whole."""
+    pack: Callable[[bytes], bytes] = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+    }[end]
+    path, written = inbox / f"a.csv.{end}", text(1)
+    path.write_bytes(pack(written.encode()))
+    for number in range(2, 5):
+        assert score(tmp_path / "ledger", inbox).tally.rows == 1
+        with path.open("ab") as file:
+            file.write(pack(line(number).encode()))
+    assert score(tmp_path / "ledger", inbox).tally.rows == 1
+    assert scored(tmp_path / "ledger") == {1: 1, 2: 1, 3: 1, 4: 1}
+    batches = [pa.ipc.open_file(str(path)).read_all() for path in (tmp_path / "ledger").glob("scores-*.arrow")]
+    rows = {(row["source"], row["position"], int(row["score"])) for rows in batches for row in rows.to_pylist()}
+    assert rows == {(f"inbox/a.csv.{end}", number + 1, number) for number in range(1, 5)}
+
+
+def test_a_row_that_is_being_written_is_scored_when_it_ends_wherever_it_then_is(inbox: Path, tmp_path: Path) -> None:
+    (inbox / "a.csv").write_text(text(1) + "2")
+    assert score(tmp_path / "ledger", inbox).waiting == {"inbox/a.csv": 1}
+    (inbox / "a.csv").write_text(text(1, 2))
+    (inbox / "a.csv").rename(inbox / "b.csv")
+    assert score(tmp_path / "ledger", inbox).tally.rows == 1
+    assert scored(tmp_path / "ledger") == {1: 1, 2: 1}
+
+
+def test_what_is_unchanged_is_not_read(inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        (inbox / f"{number}.csv").write_text(text(number))
+    score(tmp_path / "ledger", inbox)
+    read = []
+    monkeypatch.setattr(contents, "measure", lambda file, ends: read.append(file.name) or tail.measure(file, ends))
+    with (inbox / "1.csv").open("a") as file:
+        file.write(line(7))
+    assert score(tmp_path / "ledger", inbox).tally.rows == 1
+    assert set(read) == {"inbox/1.csv"}
