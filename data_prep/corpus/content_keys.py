@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -16,15 +18,21 @@ _LANES = np.array([key(0, "content", "high"), key(0, "content", "low")], np.uint
 _ABSENT = np.uint64(0x7FF8000000000001)  # a NaN that arithmetic never produces
 
 
-def content_keys(columns: dict[str, pa.Array], rows: int) -> np.ndarray:
+def content_keys(
+    columns: dict[str, pa.Array], rows: int, beyond_float: Mapping[str, pa.Array] = MappingProxyType({})
+) -> np.ndarray:
     """[R, 2] uint64: a 128-bit digest of each row's contents, independent of the order of the columns.
 
-    Columns are float64, timestamp[us] or string. Numbers are compared by value (0 equals −0), not by spelling.
+    Columns are float64, timestamp[us] or string. Numbers are compared by value (0 equals −0), not by spelling; those
+    that float64 does not tell from others also by their text in `beyond_float`, which is null for the rest.
     """
     state = np.broadcast_to(_LANES[:, None], (2, rows))
     for name in sorted(columns):
         named = np.array([key(0, "column high", name), key(0, "column low", name)], np.uint64)
         state = absorb(state ^ named[:, None], _words(columns[name]))
+        if name in beyond_float:
+            exact = beyond_float[name]
+            state = np.where(np.asarray(exact.is_valid()), absorb(state, _words(exact)), state)
     return np.ascontiguousarray(state.T)
 
 

@@ -47,11 +47,18 @@ class ArrayDecision:
 
 
 def decide(
-    folders: Sequence[Path], declared: Declared, split: SplitConfig, seed: int, scratch: Path, grouped: bool = False
+    folders: Sequence[Path],
+    declared: Declared,
+    split: SplitConfig,
+    seed: int,
+    scratch: Path,
+    grouped: bool = False,
+    ordered: bool = False,
 ) -> ArrayDecision:
     """Find copies and assign splits for the rows of all units, those that sources declare and shares of the others.
 
     grouped: split shares count groups instead of rows, and all rows of a group are in one split.
+    ordered: groups are ranks; the rows with the lowest ones become test rows, those after them validation.
     """
     starts = np.cumsum([0, *declared.counts])
     split_of = np.full(int(starts[-1]), SPLITS.index("train"), np.uint8)
@@ -65,19 +72,22 @@ def decide(
     def ranks() -> Iterator[np.ndarray]:
         start = 0
         for unit_keys in (unit_keys for folder in folders for unit_keys in _keys(folder)):
-            yield absorb(lanes, unit_keys[is_divided[start : start + len(unit_keys)], 2:])
+            divided_keys = unit_keys[is_divided[start : start + len(unit_keys)], 2:]
+            yield divided_keys if ordered else absorb(lanes, divided_keys)
             start += len(unit_keys)
 
     if grouped:
         split_of[is_divided] = _by_group(ranks, split)
         return decided
     validation, test = shares(int(is_divided.sum()), split)
-    bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in (validation, validation + test)]
+    first, then = ("test", "validation") if ordered else ("validation", "test")
+    counts_below = (test if ordered else validation, validation + test)
+    bounds = [external_memory.smallest(ranks, count, ROWS_IN_MEMORY) for count in counts_below]
     codes = [np.empty(0, np.uint8)]
     for hashes in ranks():
         codes_of_unit = np.full(len(hashes), SPLITS.index("train"), np.uint8)
-        codes_of_unit[external_memory.below(hashes, bounds[1])] = SPLITS.index("test")
-        codes_of_unit[external_memory.below(hashes, bounds[0])] = SPLITS.index("validation")
+        codes_of_unit[external_memory.below(hashes, bounds[1])] = SPLITS.index(then)
+        codes_of_unit[external_memory.below(hashes, bounds[0])] = SPLITS.index(first)
         codes.append(codes_of_unit)
     split_of[is_divided] = np.concatenate(codes)
     return decided

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -19,6 +19,20 @@ ARROW: dict[ColumnKind, pa.DataType] = {
 }
 
 
+MISSING = (
+    *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-NaN", "-nan", "1.#QNAN"),
+    *("1.#IND", "-1.#QNAN", "-1.#IND", "NaT", "?", "null", "Null", "NULL", "None", r"\N", "(null)"),
+)
+"""Usual markers of missing values."""
+NO_MEASURE = ("-", "--", "—", "–", ".", "none", "nil", "0000-00-00", "0000-00-00 00:00:00")
+"""Further ones in columns of numbers or dates."""
+
+
+def usual_markers(kind: ColumnKind) -> tuple[str, ...]:
+    """Markers of missing values in a column of a kind."""
+    return MISSING if kind == "categorical" else (*MISSING, *NO_MEASURE)
+
+
 @dataclass(frozen=True)
 class TableSchema:
     """The columns of a table: the kinds of the inputs, in order, and the label. Plain values, for JSON."""
@@ -27,13 +41,30 @@ class TableSchema:
     target: str | None = None
     normal: tuple[str, ...] | None = None
     layout: str | None = None
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Markers of missing values by column, if they are not the usual ones."""
+    commas: tuple[str, ...] = ()
+    """Numeric columns whose decimals follow a comma in text files."""
+    written: dict[str, ColumnKind] = field(default_factory=dict)
+    """Categorical columns, or the label, whose values all write numbers or dates: equal ones have one text."""
+    unlearned: dict[str, str] = field(default_factory=dict)
+    """Columns that tell nothing but which row it is, and why."""
+    time: str | None = None
+    """Column by which rows are split."""
+
+    def markers(self, column: str) -> tuple[str, ...]:
+        """Markers of missing values in a column."""
+        return self.missing[column] if column in self.missing else usual_markers(self.kinds[column])
 
     @staticmethod
     def of_json(value: Mapping[str, Any]) -> TableSchema:
         normal = value["normal"]
-        return TableSchema(
-            dict(value["kinds"]), value["target"], None if normal is None else tuple(normal), value["layout"]
-        )
+        lists = {
+            "normal": None if normal is None else tuple(normal),
+            "missing": {name: tuple(markers) for name, markers in value["missing"].items()},
+            "commas": tuple(value["commas"]),
+        }
+        return TableSchema(**{**value, **lists})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

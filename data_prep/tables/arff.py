@@ -11,12 +11,11 @@ import re
 from collections.abc import Container, Iterator
 from typing import BinaryIO
 
-from data_prep.corpus.schema import ColumnKind
+from data_prep.corpus.schema import MISSING, ColumnKind
 from data_prep.sources.records import Lines, Reject, excerpt, not_utf8, too_long
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
 from data_prep.tables.separated import rows_of
-from data_prep.tables.values import MISSING
 
 _ROWS = 8192
 _VALUE = r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,'"{}]*?))\s*"""

@@ -29,8 +29,9 @@ from data_prep.sources.files import open_file
 from data_prep.sources.records import Reject, first_line, is_the_files, seekable
 from data_prep.tables.arff import attribute_relation
 from data_prep.tables.layouts import LAYOUTS, Layout
-from data_prep.tables.schema import LayoutName, Raw, Typed, misfit, typed
+from data_prep.tables.schema import LayoutName, Raw
 from data_prep.tables.separated import separated
+from data_prep.tables.typed import Typed, misfit, typed
 from data_prep.tables.values import native
 
 _BATCH = 8192  # rows
@@ -75,7 +76,8 @@ def layout_of(schema: TableSchema) -> Layout | None:
 def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Reject]:
     """The rows of a file to be scored, as columns of a given schema, with or without labels.
 
-    Columns that are not in the schema are ignored; a row that does not fit becomes a `Reject`.
+    Columns that are not in the schema are ignored. A row that cannot be read, or lacks a column, becomes a `Reject`;
+    values that are none of their column's kind are told beside the rows (`Typed.odd`).
     """
     unknown_columns = AllBut(frozenset([*schema.kinds, *([schema.target] if schema.target else [])]))
     for raw in raw_batches(file, layout_of(schema), unknown_columns):
@@ -86,8 +88,7 @@ def typed_batches(file: SourceFile, schema: TableSchema) -> Iterator[Typed | Rej
         if problem:
             yield from (Reject(file.name, position, problem) for position in raw.positions.tolist())
             continue
-        rows, rejects = typed(file.name, raw, schema)
-        yield from rejects
+        rows, _ = typed(file.name, raw, schema, keep_odd=True)
         if len(rows.positions):
             yield rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,6 +12,8 @@ from pydantic import Field
 
 from data_prep.array_kind import ArrayKind, chosen_batches
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
+from data_prep.corpus.decide import ArrayDecision, decide
+from data_prep.corpus.draft import Draft
 from data_prep.corpus.schema import classes_of
 from data_prep.errors import UserError
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections
@@ -18,7 +21,7 @@ from data_prep.settings import identity
 from data_prep.sources.config import Accepts
 from data_prep.tables import files, units
 from data_prep.tables.schema import TableConfig
-from data_prep.tables.transform import FILE, Transform, TransformConfig
+from data_prep.tables.transform import FILE, FORMAT, Transform, TransformConfig
 from data_prep.views import Cells, Viewer
 
 NORMAL = 0  # class index of normal rows, if normal labels are configured
@@ -47,13 +50,22 @@ class TableKind(ArrayKind):
     Data = TableData
     fits = "transform"
     reader = units
+    version = 2
 
     def meaning(self, data: TableData) -> TableConfig:
         return data.table
 
     def about(self, agreed: dict[str, Any], labels: set[str]) -> dict[str, Any]:
         schema = agreed["schema"]
-        return {"kind": "table", "schema": schema, "classes": classes_of(labels, schema["normal"])}
+        classes = classes_of(labels, schema["normal"])
+        return {"kind": "table", "schema": schema, "classes": classes, "notes": agreed["notes"]}
+
+    def notes(self, agreed: dict[str, Any]) -> Sequence[str]:
+        return agreed["notes"]
+
+    def decide(self, draft: Draft) -> ArrayDecision:
+        ordered = draft.data.table.time is not None
+        return decide(draft.folders, draft.declared, draft.data.split, draft.seed, draft.scratch, ordered=ordered)
 
     def tells_normal(self, data: TableData) -> bool:
         packages = any(source.package for source in data.sources)  # packages may define the normal labels
@@ -63,7 +75,8 @@ class TableKind(ArrayKind):
         return files.accepts(data.table.layout)
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
-        return {"transform": identity(recipe.data.transform), "train_on": recipe.data.train_on}
+        transform = identity(recipe.data.transform)
+        return {"format": FORMAT, "transform": transform, "train_on": recipe.data.train_on}
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         progress("fitting the transform", None)

@@ -14,14 +14,16 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from data_prep.arrow import pc
-from data_prep.corpus.schema import ColumnKind, TableSchema
+from data_prep.corpus.schema import ColumnKind, TableSchema, usual_markers
 from data_prep.errors import UserError
-from data_prep.sources.records import EXCERPT, Reject
+from data_prep.tables.evidence import Evidence
 from data_prep.tables.layouts import LAYOUTS, Layout
-from data_prep.tables.values import CALLED, dates, numbers, texts, tidy
+from data_prep.tables.values import (
+    label_text,
+    same_labels,
+)
 
 LayoutName = Literal["kdd99", "nsl-kdd", "creditcard", "paysim", "wdbc"]
 
@@ -39,6 +41,14 @@ class TableConfig(BaseModel):
     """Columns to drop."""
     kinds: dict[str, ColumnKind] = Field(default_factory=dict)
     """Kinds of columns (numeric, categorical, date); others are inferred."""
+    missing: list[str] | dict[str, list[str]] = Field(default_factory=list)
+    """Markers of missing values: a list adds to the usual ones of all columns (NA, N/A, None, null, ?, \\N …, "-" in
+    columns of numbers or dates); a list by column replaces them for that column. Empty values are always missing."""
+    decimal: Literal[".", ","] | None = None
+    """What decimals follow in the numbers of text files; null: found column by column."""
+    time: str | None = None
+    """Numeric or date column to split by: the latest rows become test rows, those before them validation. null: splits
+    are random."""
     layout: LayoutName | None = None
     """Layout of the files of a well-known published table: see `data_prep.tables.layouts`."""
 
@@ -46,8 +56,22 @@ class TableConfig(BaseModel):
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         """Converts labels to text: 0 becomes "0"."""
-        numeric = isinstance(value, list) and not any(isinstance(label, bool) for label in value)
-        return [str(label) if isinstance(label, int) else label for label in value] if numeric else value
+        if not isinstance(value, list):
+            return value
+        return [label_text(label) if isinstance(label, str | bool | int | float) else label for label in value]
+
+    @model_validator(mode="after")
+    def _time_is_read(self) -> TableConfig:
+        if self.time is not None and (self.time in self.drop or self.time == self.target):
+            where = "drop" if self.time in self.drop else "target"
+            raise ValueError(f"'time' is the column {self.time!r}, which is in '{where}', too; name it in one of them")
+        return self
+
+    def markers(self, column: str, kind: ColumnKind) -> tuple[str, ...]:
+        """Markers of missing values in a column of a kind."""
+        if isinstance(self.missing, list):
+            return (*usual_markers(kind), *self.missing)
+        return ("", *self.missing[column]) if column in self.missing else usual_markers(kind)
 
 
 class ColumnSettings(NamedTuple):
@@ -82,20 +106,14 @@ class Raw(NamedTuple):
     names: Sequence[str] = ()  # of all columns, including dropped ones
 
 
-class Typed(NamedTuple):
-    """Rows of typed columns."""
-
-    columns: dict[str, pa.Array]  # the inputs
-    label: pa.Array  # string; null for unlabelled rows
-    positions: np.ndarray  # [R] int64
-
-
-def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings) -> None:
+def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings, config: TableConfig) -> None:
     """UserError if a setting names a column that the file `name` does not have."""
     for what, wanted in (
         ("target", [] if settings.target is None else [settings.target]),
         ("drop", sorted(settings.drop)),
         ("kinds", list(settings.kinds)),
+        ("missing", list(config.missing) if isinstance(config.missing, dict) else []),
+        ("time", [] if config.time is None else [config.time]),
     ):
         for column in wanted:
             if column not in columns:
@@ -111,91 +129,39 @@ def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings) -
         raise UserError(f"no column of {name} is left to learn from; it has {', '.join(map(repr, columns))}")
 
 
-def misfit(raw: Raw, schema: TableSchema, first: str, labelled: bool = True) -> str | None:
-    """Why the columns of rows do not match the schema, if so; `first`: the file whose columns the schema has."""
-    wanted = {*schema.kinds, *([schema.target] if schema.target and labelled else [])}
-    missing, extra = wanted - set(raw.columns), set(raw.columns) - wanted - {schema.target}
-    if missing:
-        return f"its columns are not those of {first}: {sorted(missing)[0]!r} is missing"
-    if extra and labelled:
-        return f"its columns are not those of {first}: {sorted(extra)[0]!r} is too much"
-    return None
-
-
-def typed(name: str, raw: Raw, schema: TableSchema) -> tuple[Typed, list[Reject]]:
-    """Rows of a file converted to the schema, and rejects: values that are not numbers or dates, or infinite.
-
-    Labels are null if the file has no target column, as in files that are only scored.
-    """
-    columns: dict[str, pa.Array] = {}
-    problems: dict[int, str] = {}
-    for column, kind in schema.kinds.items():
-        raw_column = raw.columns[column]
-        if kind == "numeric":
-            values, bad = numbers(raw_column)
-            infinite = np.isinf(values)
-            columns[column] = pa.array(values, from_pandas=True)  # NaN becomes null
-            for row in np.flatnonzero(infinite).tolist():
-                problems.setdefault(row, f"column {column!r} is infinite ({_shown(raw_column[row])})")
-        elif kind == "date":
-            columns[column], bad = dates(raw_column)
-        else:
-            columns[column], bad = texts(raw_column), np.zeros(0, bool)
-        for row in np.flatnonzero(bad).tolist():
-            problems.setdefault(row, f"column {column!r}: expected {CALLED[kind]}, found {_shown(raw_column[row])}")
-    target = None if schema.target is None else raw.columns.get(schema.target)
-    label = pa.nulls(len(raw.positions), pa.string()) if target is None else _labels(target, schema)
-    if not problems:
-        return Typed(columns, label, raw.positions), []
-    rejects = [Reject(name, int(raw.positions[row]), problems[row], _begin(raw, row)) for row in sorted(problems)]
-    keep = np.ones(len(raw.positions), bool)
-    keep[list(problems)] = False
-    mask = pa.array(keep)
-    columns = {column: values.filter(mask) for column, values in columns.items()}
-    return Typed(columns, label.filter(mask), raw.positions[keep]), rejects
-
-
-def _labels(target: pa.Array, schema: TableSchema) -> pa.Array:
-    label, layout = texts(target), LAYOUTS.get(schema.layout or "")
-    if layout is None or schema.target != layout.target:
-        return label
-    if layout.label_ends:
-        label = pc.replace_substring_regex(label, layout.label_ends.replace(".", r"\.") + "$", "")
-    if layout.labels:
-        codes, names = pa.array(list(layout.labels)), pa.array(list(layout.labels.values()))
-        names_of_rows = names.take(pc.index_in(label, codes))
-        label = pc.coalesce(names_of_rows, label)
-    return tidy(label)
-
-
-def _shown(value: pa.Scalar) -> str:
-    text = plain(value)
-    return repr(text if len(text) <= EXCERPT // 2 else text[: EXCERPT // 2 - 1] + "…")
-
-
-def plain(value: pa.Scalar) -> str:
-    """A value as text, "" for null; includes dates outside the range of Python's datetime."""
-    if not value.is_valid:
-        return ""
-    return str(value.cast(pa.string()) if pa.types.is_timestamp(value.type) else value.as_py())
-
-
-def _begin(raw: Raw, row: int) -> str:
-    """The beginning of a row, to help users find it."""
-    begin = ""
-    for values in raw.columns.values():
-        begin += ("," if begin else "") + plain(values[row])[:EXCERPT]
-        if len(begin) > EXCERPT:
-            return begin[: EXCERPT - 1] + "…"
-    return begin
-
-
-def schema_of(settings: ColumnSettings, kinds_of: Mapping[str, set[ColumnKind]], layout: str | None) -> TableSchema:
-    """The schema from the kinds found in each file; columns whose kinds differ between files are categorical."""
+def schema_of(
+    config: TableConfig, settings: ColumnSettings, files: Mapping[str, Sequence[Evidence]], layout: str | None
+) -> TableSchema:
+    """The schema from the evidence of each file; columns whose kinds differ between files are categorical."""
     kinds: dict[str, ColumnKind] = {}
-    for column, file_kinds in kinds_of.items():
-        if column != settings.target:
-            kinds[column] = settings.kinds.get(column) or (
-                "numeric" if not file_kinds else next(iter(file_kinds)) if len(file_kinds) == 1 else "categorical"
-            )
-    return TableSchema(kinds, settings.target, settings.normal, layout)
+    written: dict[str, ColumnKind] = {}
+    commas, unlearned = list[str](), dict[str, str]()
+    for column, evidence in files.items():
+        given, together = settings.kinds.get(column), Evidence.of_files(evidence)
+        found: list[ColumnKind | None] = [of_file.kind for of_file in evidence if of_file.kind]
+        kind: ColumnKind = given or (_common(found) or "categorical" if found else "numeric")
+        if column == settings.target or kind == "categorical":
+            in_texts = _common([of_file.written for of_file in evidence if of_file.count])
+            if in_texts is not None:
+                written[column] = in_texts
+        if column == settings.target:
+            continue
+        kinds[column] = kind
+        if kind == "numeric" and together.comma:
+            commas.append(column)
+        if kind == "categorical" and together.names_rows:
+            unlearned[column] = "most rows have a value of their own, so it names rows"
+        elif kind == "numeric" and given is None and together.counts_rows:
+            unlearned[column] = "it only counts rows; name its kind in data.table.kinds to learn it"
+    missing = {column: config.markers(column, kind) for column, kind in kinds.items()} if config.missing else {}
+    normal = None if settings.normal is None else same_labels(settings.normal, written.get(settings.target or ""))
+    if config.time is not None and kinds.get(config.time) not in ("numeric", "date"):
+        raise UserError(
+            f"data.table.time: the column {config.time!r} is {kinds.get(config.time)}; split by numbers or dates"
+        )
+    return TableSchema(kinds, settings.target, normal, layout, missing, tuple(commas), written, unlearned, config.time)
+
+
+def _common(found: Sequence[ColumnKind | None]) -> ColumnKind | None:
+    """What all files agree on; None if they do not."""
+    return found[0] if len(set(found)) == 1 else None

@@ -19,7 +19,7 @@ from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt
 from data_prep.sources.separated import not_utf8_in, records
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
-from data_prep.tables.values import MISSING, tidy
+from data_prep.tables.values import tidy
 
 BLOCK = 4 << 20  # bytes
 _ROWS = 8192
@@ -150,7 +150,7 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
             check_utf8=False,  # already checked
             column_types=dict.fromkeys(called, pa.string()),
             include_columns=kept_columns,
-            null_values=list(MISSING),
+            null_values=[""],
             strings_can_be_null=True,
         ),
     ).combine_chunks()

@@ -2,6 +2,7 @@
 
     fit      two passes over the rows: a survey of the values, then means and deviations of numbers
     apply    a batch of columns → float32 [R, D]; each row independently of the others
+    outside  a batch of columns → float64 [R, columns]: how far they lie outside of the training values
     invert   float [R, D] → the columns, as far as they can be recovered
 
 Means are computed over blocks of a fixed size, so that results do not depend on how rows are batched. Medians,
@@ -25,7 +26,7 @@ from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json, to_json
 from data_prep.tables.transform_fit import Moments, Survey, fitted
 
-FORMAT = 1
+FORMAT = 2
 FILE = "transform.json"  # in the preprocessor of a table
 
 
@@ -90,7 +91,7 @@ class Transform:
         moments = Moments(survey, logs)
         for block in _blocks(batches(), survey):
             moments.see(block)
-        transform = Transform(fitted(survey, moments, logs, config), schema)
+        transform = Transform(fitted(survey, moments, logs, config, schema.unlearned if schema else {}), schema)
         if not transform.features:
             raise UserError("no column of the training rows varies, so there is nothing to learn; add others")
         return transform
@@ -107,6 +108,10 @@ class Transform:
                 features[:, start:stop] = column.apply(batch[column.name])
             start = stop
         return features
+
+    def outside(self, batch: pa.RecordBatch) -> np.ndarray:
+        """How far each value of rows lies outside of what was learned, float64 [R, columns]; 0: it does not."""
+        return np.stack([column.outside(batch[column.name]) for column in self.columns], 1)
 
     def invert(self, values: np.ndarray) -> pa.RecordBatch:
         """The columns of features [R, D]; inverts `apply`, except for values that it maps to the same features."""

@@ -1,14 +1,23 @@
 """Transforms of single columns to features and back.
 
-Each is a frozen dataclass that JSON represents exactly: `features` are the names of its features, `apply` converts an
-Arrow column to float64 [R, features], and `invert` converts them back. No value is an error: categories that are not in
-the training rows become "other", and scaled numbers are clipped to ±LIMIT.
+Each is a frozen dataclass that JSON represents exactly:
+
+    features      names of its features
+    apply         an Arrow column → float64 [R, features]
+    invert        and back
+    outside       how far values lie outside of the training values, float64 [R] (`data_prep.tables.outside`)
+    how_outside   says it in words
+    unknown       how far outside a value of another kind lies
+
+No value is an error: categories that are not in the training rows become "other", and numbers further than REACH widths
+of the training range beyond it are taken to be there.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +25,10 @@ import pyarrow as pa
 from data_prep.arrow import pc
 from data_prep.corpus.schema import ARROW, ColumnKind
 from data_prep.errors import UserError
+from data_prep.tables import outside
 from data_prep.tables.values import dates, numbers, texts
 
-LIMIT = 1e9  # far beyond any training value, but its square fits in a float32
+REACH = 10  # widths of the training range
 MISSING, OTHER = "missing", "other"
 _DAY = 86_400_000_000  # µs
 _SIN_COS = ("sin", "cos")
@@ -41,7 +51,15 @@ class Scaled:
     indicator: bool = False
     constant: float | None = None
     """The only value, if there is just one; then the indicator is the only feature."""
+    low: float = 0.0
+    high: float = 0.0
+    """The training range, after the log."""
+    gaps: bool = False
+    """Whether training values were missing."""
+    whole: bool = False
+    """Whether all training values are whole numbers, which then come back whole."""
     kind: Literal["numeric"] = "numeric"
+    unknown: ClassVar = outside.UNKNOWN
 
     @property
     def features(self) -> list[str]:
@@ -65,7 +83,20 @@ class Scaled:
         if self.knots:
             return np.interp(values, self.knots, self.ranks)
         with np.errstate(over="ignore"):
-            return np.clip((values - self.shift) * self.factor, -LIMIT, LIMIT)
+            return (np.clip(values, *_reach(self.low, self.high)) - self.shift) * self.factor
+
+    def outside(self, column: pa.Array) -> np.ndarray:
+        values = numbers(column)[0]
+        missing = outside.of_missing(np.isnan(values), self.gaps)
+        if self.constant is not None:
+            return missing + outside.of_constant(values, self.constant, max(1.0, abs(self.constant)))
+        return missing + outside.of_range(symmetric_log(values) if self.log else values, self.low, self.high)
+
+    def how_outside(self, value: pa.Scalar) -> str:
+        if self.constant is not None:
+            return outside.other_value(value, self.constant)
+        low, high = symmetric_exp(np.array([self.low, self.high])) if self.log else (self.low, self.high)
+        return outside.beyond(value, float(low), float(high))
 
     def invert(self, features: np.ndarray) -> pa.Array:
         if self.constant is not None:
@@ -77,6 +108,7 @@ class Scaled:
             else:
                 values = values / self.factor + self.shift
             values = symmetric_exp(values) if self.log else values
+            values = np.rint(values) if self.whole else values
         return pa.array(values, pa.float64(), mask=features[:, -1] > 0.5 if self.indicator else None)
 
 
@@ -87,7 +119,14 @@ class OneHot:
     name: str
     levels: tuple[str, ...]
     indicator: bool = False
+    rare: tuple[str, ...] = ()
+    """Other levels of training rows."""
+    new_share: float = 0.0
+    """Share of training rows whose level no other one has."""
+    gaps: bool = False
+    """Whether training values were missing."""
     kind: Literal["categorical"] = "categorical"
+    unknown: ClassVar = outside.UNKNOWN
 
     @property
     def features(self) -> list[str]:
@@ -100,6 +139,18 @@ class OneHot:
         place = np.array(pc.fill_null(pc.index_in(column, pa.array(self.levels, pa.string())), other_level), np.int64)
         place[np.asarray(column.is_null())] = other_level + self.indicator
         return np.eye(other_level + 1 + self.indicator)[place]
+
+    @cached_property
+    def _known(self) -> pa.Array:
+        return pa.array([*self.levels, *self.rare], pa.string())
+
+    def outside(self, column: pa.Array) -> np.ndarray:
+        column = texts(column)
+        missing = outside.of_missing(np.asarray(column.is_null()), self.gaps)
+        return missing + outside.of_levels(column, self._known, self.new_share)
+
+    def how_outside(self, value: pa.Scalar) -> str:
+        return outside.new(value)
 
     def invert(self, features: np.ndarray) -> pa.Array:
         """The level of the largest feature: one of `levels`, "other", or null for missing."""
@@ -119,7 +170,13 @@ class Calendar:
     factor: float  # per day
     hours: bool
     indicator: bool = False
+    low: float = 0.0
+    high: float = 0.0
+    """The training range, in µs."""
+    gaps: bool = False
+    """Whether training values were missing."""
     kind: Literal["date"] = "date"
+    unknown: ClassVar = outside.UNKNOWN
 
     @property
     def features(self) -> list[str]:
@@ -135,7 +192,7 @@ class Calendar:
         missing = np.asarray(moments.is_null())
         moments = pc.fill_null(moments, pa.scalar(0, pa.timestamp("us")))
         micros = np.array(moments.cast(pa.int64()))
-        linear = np.clip((micros - self.shift) / _DAY * self.factor, -LIMIT, LIMIT)
+        linear = (np.clip(micros, *_reach(self.low, self.high)) - self.shift) / _DAY * self.factor
         turns = [(np.array(pc.month(moments)) - 1) / 12, np.array(pc.day_of_week(moments)) / 7]
         if self.hours:
             turns.append(micros % _DAY / _DAY)
@@ -144,6 +201,16 @@ class Calendar:
         columns = np.column_stack([linear, circles])
         columns[missing] = 0
         return np.column_stack([columns, missing]) if self.indicator else columns
+
+    def outside(self, column: pa.Array) -> np.ndarray:
+        moments = dates(column)[0]
+        micros = pc.cast(moments.cast(pa.int64()), pa.float64(), safe=False)
+        values = np.array(pc.fill_null(micros, float("nan")))
+        return outside.of_missing(np.isnan(values), self.gaps) + outside.of_range(values, self.low, self.high)
+
+    def how_outside(self, value: pa.Scalar) -> str:
+        low, high = (pa.scalar(int(edge), pa.timestamp("us")) for edge in (self.low, self.high))
+        return outside.beyond(value, low, high)
 
     def invert(self, features: np.ndarray) -> pa.Array:
         """The date of the linear feature, to the second."""
@@ -163,6 +230,10 @@ class Dropped:
     value: float | str | None
     """The only number or category, or the µs of a date; None if it was always missing or is unknown."""
     why: str
+    gaps: bool = False
+    """Whether some training values were missing."""
+    watched: bool = True
+    """Whether other values than the only one are outside; they are not where every row has its own."""
     kind: Literal["dropped"] = "dropped"
     indicator = False
 
@@ -172,6 +243,19 @@ class Dropped:
 
     def apply(self, column: pa.Array) -> np.ndarray:
         return np.empty((len(column), 0))
+
+    def outside(self, column: pa.Array) -> np.ndarray:
+        if not self.watched:
+            return np.zeros(len(column))
+        return outside.of_only_value(column, self.type, self.value, self.gaps)
+
+    @property
+    def unknown(self) -> float:
+        return outside.UNKNOWN if self.watched else 0.0
+
+    def how_outside(self, value: pa.Scalar) -> str:
+        only = self.value
+        return outside.other_value(value, pa.scalar(int(only), ARROW["date"]) if self.type == "date" and only else only)
 
     def invert(self, features: np.ndarray) -> pa.Array:
         value = int(self.value) if self.type == "date" and self.value is not None else self.value
@@ -199,6 +283,12 @@ def of_json(value: dict[str, Any]) -> ColumnTransform:
         name: tuple(setting) if isinstance(setting, list) else setting for name, setting in value.items()
     }
     return _KINDS[settings["kind"]](**settings)
+
+
+def _reach(low: float, high: float) -> tuple[float, float]:
+    """Between which numbers are told apart by their feature."""
+    beyond = REACH * (high - low)
+    return low - beyond, high + beyond
 
 
 def symmetric_log(values: np.ndarray) -> np.ndarray:

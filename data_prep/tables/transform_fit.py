@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,7 @@ class Survey:
         self.low: dict[str, float] = {}
         self.high: dict[str, float] = {}
         self.hours: set[str] = set()  # columns of dates with times of day
+        self.fractions: set[str] = set()  # columns of numbers that are not all whole
         self._sample: list[tuple[np.ndarray, np.ndarray]] = []  # keys [n], numbers [n, C]
         self._waiting = 0
 
@@ -71,6 +72,8 @@ class Survey:
                 self.high[name] = max(self.high.get(name, -np.inf), float(present.max()))
             if self.kinds[name] == "date" and (present % _DAY != 0).any():
                 self.hours.add(name)
+            if (present % 1 != 0).any():
+                self.fractions.add(name)
         for name, kind in self.kinds.items():
             if kind == "categorical":
                 self._count(name, batch[name])
@@ -172,13 +175,17 @@ class Moments:
         return float(self.mean[place]), float(np.sqrt(self.squares[place] / max(self.count[place], 1)))
 
 
-def fitted(survey: Survey, moments: Moments, logs: set[str], config: TransformConfig) -> Iterator[ColumnTransform]:
-    """The transform of each column, in order."""
+def fitted(
+    survey: Survey, moments: Moments, logs: set[str], config: TransformConfig, unlearned: Mapping[str, str]
+) -> Iterator[ColumnTransform]:
+    """The transform of each column, in order. unlearned: columns that are not to be learned, and why."""
     for name, kind in survey.kinds.items():
         missing = survey.missing[name]
         indicator = config.indicators == "always" or (config.indicators == "seen" and missing > 0)
-        if missing == survey.rows:
-            yield Dropped(name, kind, None, "it is always missing")
+        if name in unlearned:
+            yield Dropped(name, kind, None, unlearned[name], watched=False)
+        elif missing == survey.rows:
+            yield Dropped(name, kind, None, "it is always missing", gaps=True)
         elif kind == "categorical":
             yield _one_hot(name, survey, indicator, config)
         elif survey.low[name] == survey.high[name]:
@@ -187,16 +194,17 @@ def fitted(survey: Survey, moments: Moments, logs: set[str], config: TransformCo
             mean, deviation = moments.of(name)
             if config.scale != "standard":
                 mean, deviation = survey.low[name], survey.high[name] - survey.low[name]
-            yield Calendar(name, mean, _DAY / deviation, name in survey.hours, indicator)
+            span = survey.low[name], survey.high[name]
+            yield Calendar(name, mean, _DAY / deviation, name in survey.hours, indicator, *span, missing > 0)
         else:
             yield _scaled(name, survey, moments.of(name), name in logs, indicator, config)
 
 
 def _constant(name: str, survey: Survey, indicator: bool) -> ColumnTransform:
-    value = survey.low[name]
+    value, gaps = survey.low[name], survey.missing[name] > 0
     if survey.kinds[name] == "numeric" and indicator:
-        return Scaled(name, False, value, 0.0, 1.0, indicator=True, constant=value)
-    return Dropped(name, survey.kinds[name], value, "it is always the same")
+        return Scaled(name, False, value, 0.0, 1.0, indicator=True, constant=value, gaps=gaps)
+    return Dropped(name, survey.kinds[name], value, "it is always the same", gaps)
 
 
 def _one_hot(name: str, survey: Survey, indicator: bool, config: TransformConfig) -> ColumnTransform:
@@ -206,8 +214,11 @@ def _one_hot(name: str, survey: Survey, indicator: bool, config: TransformConfig
     ranked = sorted(counts, key=lambda level: (-counts[level], level))[: config.max_levels]
     levels = sorted(level for level in ranked if counts[level] >= config.min_share * survey.rows)
     if not levels:
-        return Dropped(name, "categorical", None, f"each of its {len(counts):,} values is rarer than min_share")
-    return OneHot(name, tuple(levels), indicator)
+        why = f"each of its {len(counts):,} values is rarer than min_share"
+        return Dropped(name, "categorical", None, why, watched=False)
+    rare = tuple(sorted(counts.keys() - set(levels)))
+    new_share = sum(count == 1 for count in counts.values()) / survey.rows
+    return OneHot(name, tuple(levels), indicator, rare, new_share, survey.missing[name] > 0)
 
 
 def _scaled(
@@ -222,15 +233,16 @@ def _scaled(
     middle = float(logged(survey.quantiles(name, np.array([0.5])))[0])
     fill = mean if config.fill == "mean" else middle
     low, high = logged(np.array([survey.low[name], survey.high[name]])).tolist()
+    facts = {"low": low, "high": high, "gaps": survey.missing[name] > 0, "whole": name not in survey.fractions}
     if config.scale == "quantile":
         shares = np.linspace(0, 1, _KNOTS)
         knots, first, count = np.unique(logged(survey.quantiles(name, shares)), return_index=True, return_counts=True)
         ranks = (shares[first] + shares[first + count - 1]) / 2  # mid-rank of equal values
-        return Scaled(name, log, fill, 0.0, 1.0, tuple(knots.tolist()), tuple(ranks.tolist()), indicator)
+        return Scaled(name, log, fill, 0.0, 1.0, tuple(knots.tolist()), tuple(ranks.tolist()), indicator, **facts)
     shift, width = (mean, deviation) if config.scale == "standard" else (low, high - low)
     if not (np.isfinite(width) and width > 0 and np.isfinite(1 / width)):
         raise UserError(
             f"column {name!r} goes from {survey.low[name]} to {survey.high[name]}, which cannot be scaled; name it in"
             " data.transform.log or data.table.drop"
         )
-    return Scaled(name, log, fill, shift, 1 / width, indicator=indicator)
+    return Scaled(name, log, fill, shift, 1 / width, indicator=indicator, **facts)

@@ -10,25 +10,26 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.corpus.content_keys import content_keys
-from data_prep.corpus.schema import ColumnKind, TableSchema
+from data_prep.corpus.schema import TableSchema
 from data_prep.corpus.unit import RAW, REJECTS, Cast, Rejects, Tally, Unit, batches_of, write_cast
 from data_prep.errors import UserError
 from data_prep.sources import packages
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
+from data_prep.tables.column_notes import notes
+from data_prep.tables.evidence import Evidence
 from data_prep.tables.files import raw_batches, stretches
 from data_prep.tables.schema import (
     ColumnSettings,
     Raw,
     TableConfig,
-    Typed,
     check_columns,
     column_settings,
-    misfit,
     schema_of,
-    typed,
 )
-from data_prep.tables.values import Evidence
+from data_prep.tables.typed import Typed, misfit, typed
+
+FORMAT = 2  # of what `read` writes
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:
@@ -40,7 +41,7 @@ def asks(config: TableConfig, package: str | None) -> list[Any]:
     """The values that the result of `read` depends on, besides the file."""
     settings = _column_settings(package, config)
     layout = settings.layout and [settings.layout.columns, settings.layout.header, settings.layout.skip]
-    return ["table", layout, sorted(settings.drop)]
+    return ["table", FORMAT, layout, sorted(settings.drop), config.missing, config.decimal]
 
 
 def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
                     continue
                 if writer is None:
                     names = list(raw.names)
-                    evidence = {column: Evidence(raw.declared.get(column)) for column in raw.columns}
+                    evidence = {column: _evidence(column, raw, config) for column in raw.columns}
                 batch = _as_batch(raw)
                 writer = writer or pa.ipc.new_file(str(folder / RAW), batch.schema)
                 writer.write_batch(batch)
@@ -68,8 +69,13 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
         finally:
             if writer is not None:
                 writer.close()
-    kinds = {name: column_evidence.kind for name, column_evidence in evidence.items()}
-    return {**tally.to_json(), "file": file.name, "names": names, "kinds": kinds}
+    of_columns = {name: of_column.to_json() for name, of_column in evidence.items()}
+    return {**tally.to_json(), "file": file.name, "names": names, "columns": of_columns}
+
+
+def _evidence(column: str, raw: Raw, config: TableConfig) -> Evidence:
+    in_categories, in_measures = config.markers(column, "categorical"), config.markers(column, "numeric")
+    return Evidence(raw.declared.get(column), in_categories, in_measures, config.decimal)
 
 
 def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -79,18 +85,16 @@ def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, A
         raise UserError("the sources of a table have different layouts; make a recipe for each")
     readable = [(unit, summary) for unit, summary in zip(units, read, strict=True) if summary["names"]]
     if not readable:
-        return {"schema": TableSchema({}).to_json(), "first": ""}
+        return {"schema": TableSchema({}).to_json(), "first": "", "notes": []}
     unit, first = readable[0]
-    check_columns(first["file"], first["names"], _column_settings(unit.package, config))
-    kinds_of: dict[str, set[ColumnKind]] = {column: set() for column in first["kinds"]}
-    for _, summary in readable:
-        if set(summary["kinds"]) == set(kinds_of):
-            for column, kind in summary["kinds"].items():
-                kinds_of[column] |= {kind} if kind else set()
-    return {
-        "schema": schema_of(_column_settings(unit.package, config), kinds_of, layouts.pop()).to_json(),
-        "first": first["file"],
-    }
+    settings = _column_settings(unit.package, config)
+    check_columns(first["file"], first["names"], settings, config)
+    alike = [summary["columns"] for _, summary in readable if set(summary["columns"]) == set(first["columns"])]
+    files = {column: [Evidence.of_json(columns[column]) for columns in alike] for column in first["columns"]}
+    schema = schema_of(config, settings, files, layouts.pop())
+    together = {column: Evidence.of_files(evidence) for column, evidence in files.items()}
+    found = notes(schema, together, settings.kinds)
+    return {"schema": schema.to_json(), "first": first["file"], "notes": list(found)}
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:
@@ -116,9 +120,23 @@ def _cast(unit: Unit, schema: TableSchema, first: str, read_folder: Path) -> Ite
 
 def cast_rows(rows: Typed, schema: TableSchema) -> Cast:
     """Rows of a table in the form of a corpus."""
-    content = content_keys(rows.columns, len(rows.positions))
+    content = content_keys(rows.columns, len(rows.positions), rows.beyond_float)
     inputs = pa.StructArray.from_arrays(list(rows.columns.values()), fields=schema.fields)
-    return Cast(inputs, content, rows.label, np.zeros(len(rows.positions), np.int32), rows.positions)
+    files = np.zeros(len(rows.positions), np.int32)
+    times = None if schema.time is None else latest_first(rows.columns[schema.time], content)
+    return Cast(inputs, content, rows.label, files, rows.positions, times)
+
+
+def latest_first(times: pa.Array, content: np.ndarray) -> np.ndarray:
+    """[R, 2] uint64 whose order is that of times (float64 or timestamp[us], none missing) from the latest to the first;
+    equal ones are ordered by their contents [R, 2]."""
+    values = (
+        times.to_numpy(zero_copy_only=False) if pa.types.is_floating(times.type) else times.cast(pa.int64()).to_numpy()
+    )
+    bits = (values + 0.0 if values.dtype == np.float64 else values).view(np.int64)
+    if values.dtype == np.float64:
+        bits = np.where(bits < 0, np.iinfo(np.int64).min - bits, bits)  # so that they have the order of the numbers
+    return np.stack([~(bits.view(np.uint64) ^ np.uint64(1 << 63)), content[:, 0]], 1)
 
 
 def _column_settings(package: str | None, config: TableConfig) -> ColumnSettings:

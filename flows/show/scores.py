@@ -30,11 +30,20 @@ def show_alarms(path: Path, out: Console) -> None:
         among = pa.table({"score": pc.if_else(flagged, scores["score"], None)})
         highest = pc.select_k_unstable(among, min(MOST_ROWS, num_alarms), sort_keys=[("score", "descending")])
         rows = scores.take(highest).to_pylist()
-    table = Table("source", "row", "score", "share of it that would go if it were usual", box=None, header_style="bold")
+    table = Table(
+        "source",
+        "row",
+        "score",
+        "share of it that would go if it were usual",
+        "outside of what was learned",
+        box=None,
+        header_style="bold",
+    )
     for row in rows:
         reasons = sorted(row["reasons"] or (), key=lambda reason: -reason["share"])[:MOST_REASONS]
         shares = ", ".join(f"{plain(reason['column'])} {reason['share']:.0%}" for reason in reasons)
-        table.add_row(*map(Text, (plain(row["source"]), f"{row['position']:,}", f"{row['score']:.4g}", shares)))
+        said = next((f"{plain(reason['column'])} {plain(reason['why'])}" for reason in reasons if reason["why"]), "")
+        table.add_row(*map(Text, (plain(row["source"]), f"{row['position']:,}", f"{row['score']:.4g}", shares, said)))
     out.print(table)
     if num_alarms > MOST_ROWS:
         out.print(Text(f"… {num_alarms - MOST_ROWS:,} more", "dim"))

@@ -22,12 +22,22 @@ FILE = "detector.json"
 REASONS = 3  # columns, or words, that are named for a row
 
 
+class Reason(NamedTuple):
+    """A column, or a word, that makes a row unusual."""
+
+    column: str
+    share: float
+    """Of what makes the row unusual."""
+    why: str = ""
+    """How its value lies outside of what was learned; empty if it does not."""
+
+
 class Scores(NamedTuple):
     """A detector's results for R rows."""
 
     score: np.ndarray  # [R] float64, higher is more unusual
     flag: np.ndarray  # [R] bool, above the threshold
-    reasons: list[list[tuple[str, float]]]  # of each row: columns, and their share of what makes it unusual
+    reasons: list[list[Reason]]  # of each flagged row
 
 
 class Batch(NamedTuple):

@@ -38,7 +38,7 @@ from data_prep.tokens.corpus import TokenCorpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import load
 from pipeline.scoring import training_rows
-from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
+from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Reason, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
 from training.distributed import choose_device
 from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals
@@ -118,9 +118,9 @@ class DocumentDetector:
         surprisals = self.network.surprisals(inputs)
         score = surprisals.mean()
         flag = score > self.threshold
-        reasons: list[list[tuple[str, float]]] = [[] for _ in score]
+        reasons: list[list[Reason]] = [[] for _ in score]
         for number in np.flatnonzero(flag).tolist():
-            reasons[number] = self.reasons(inputs, surprisals, number, REASONS)
+            reasons[number] = [Reason(*word) for word in self.reasons(inputs, surprisals, number, REASONS)]
         return Scores(score, flag, reasons)
 
     def reasons(

@@ -1,7 +1,7 @@
 """A detector of unusual rows or images, as a folder that `sesame score` opens: networks and a threshold.
 
-detector.json         kind of score, threshold, histograms of scores and columns of normal rows; for images, how they
-                      are read
+detector.json         kind of score, threshold, histograms of scores and columns of normal rows, and the range of their
+                      scores; for images, how they are read
 transform.json        of a table: from columns to numbers
 training_rows.npy     which rows it has learned from (`pipeline.scoring.training_rows`)
 member-0/ member-1/   networks, each with its reference (`training.inference.anomaly`)
@@ -9,9 +9,10 @@ member-0/ member-1/   networks, each with its reference (`training.inference.ano
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,13 +27,14 @@ from data_prep.sources.archives import SourceFile, listed
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.sources.records import Reject
 from data_prep.tables import files as tables
-from data_prep.tables.schema import Typed
 from data_prep.tables.transform import Transform
+from data_prep.tables.typed import Typed
 from pipeline.fingerprint import file_digest
 from pipeline.scoring import training_rows
-from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Scores, auroc
+from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Reason, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
-from training.inference.anomaly import Reference, Scorer
+from pipeline.scoring.row_reasons import RowInputs, outside_of, reasons, shares
+from training.inference.anomaly import Reference, Scorer, Usual
 from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import save_model
 
@@ -41,6 +43,8 @@ READING = {"size", "channels", "patch", "standardise"}  # of the settings of ima
 IMAGES = 256  # scored together
 AUROC, SHARE = "AUROC", "share flagged"
 NORMAL = 0  # class of a table's rows
+_UNIT = Usual(0.0, 1.0)
+_NONE_ODD: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class RowDetector:
     """Share of normal rows that the threshold should flag."""
     images: ImagesConfig | None = None
     """How images are read; None for a table."""
+    usual: Usual = _UNIT
+    """The range of the scores of normal rows of a table, before they are raised."""
 
     @property
     def columns(self) -> list[str]:
@@ -121,7 +127,10 @@ class RowDetector:
 
     def read(self, file: SourceFile) -> Iterator[Batch | Reject]:
         """The rows of a file as `score` takes them, and rejects that cannot be read."""
-        for part in self._images_of(file) if self.transform is None else self._rows_of(file, self.transform):
+        if self.transform is not None:
+            yield from self._rows_of(file, self.transform)
+            return
+        for part in self._images_of(file):
             yield part if isinstance(part, Reject) else part._replace(inputs=self.inputs(part.inputs))
 
     def _rows_of(self, file: SourceFile, transform: Transform) -> Iterator[Batch | Reject]:
@@ -130,7 +139,7 @@ class RowDetector:
         for part in tables.typed_batches(file, transform.schema):
             if isinstance(part, Typed):
                 rows = pa.record_batch(list(part.columns.values()), names=list(part.columns))
-                yield Batch([file.name] * rows.num_rows, part.positions, rows)
+                yield Batch([file.name] * rows.num_rows, part.positions, self.inputs(rows, part.odd))
             else:
                 yield part
 
@@ -159,45 +168,49 @@ class RowDetector:
             raise ValueError("a detector without a transform keeps how images are read")
         return self.images
 
-    def inputs(self, rows: pa.RecordBatch | np.ndarray) -> np.ndarray:
-        """Network inputs, float32 [R, *shape], from columns of a table or images uint8 [R, C, H, W]."""
+    def inputs(self, rows: pa.RecordBatch | np.ndarray, odd: Mapping[str, np.ndarray] = _NONE_ODD) -> RowInputs:
+        """Inputs of `score` from columns of a table, or images uint8 [R, C, H, W].
+
+        odd: bool [R] by column, where a value was none of the column's kind, and is null.
+        """
         if isinstance(rows, pa.RecordBatch):
             if self.transform is None:
                 raise UserError("this detector is for images, and these rows are of a table.")
-            return self.transform.apply(rows)
+            return RowInputs(self.transform.apply(rows), outside_of(self.transform, rows, odd), rows, odd)
         shape = self.scorer.members[0][0].shape
         if self.transform is not None or rows.shape[1:] != tuple(shape):
             expected = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
             raise UserError(f"this detector is for {expected}, and these are images of shape {rows.shape[1:]}.")
-        return rows.astype(np.float32) / np.float32(255)
+        return RowInputs(rows.astype(np.float32) / np.float32(255), np.zeros((len(rows), 0)))
 
     # -- scores and reasons -------------------------------------------------------------------------------------------
 
-    def score(self, inputs: np.ndarray) -> Scores:
-        """Scores of network inputs, each a function of its row alone."""
-        score = self.scorer.scores(inputs, self.importance_samples)[self.score_name]
+    def score(self, inputs: RowInputs) -> Scores:
+        """Scores of rows, each a function of its row alone."""
+        plain = self.scorer.scores(inputs.values, self.importance_samples)[self.score_name]
+        score = self.usual.raised(plain, inputs.outside)
         flag = ~(score <= self.threshold)  # also where the score is NaN
-        reasons: list[list[tuple[str, float]]] = [[] for _ in score]
+        reasons: list[list[Reason]] = [[] for _ in score]
         flagged = np.flatnonzero(flag)
         if len(flagged):
-            for row, why in zip(flagged.tolist(), self._reasons(inputs[flagged]), strict=True):
+            for row, why in zip(flagged.tolist(), self._reasons(inputs.taken(flagged), plain[flagged]), strict=True):
                 reasons[row] = why
         return Scores(score, flag, reasons)
 
-    def _reasons(self, inputs: np.ndarray) -> Iterator[list[tuple[str, float]]]:
-        """Raw columns (for images pixels) with their shares of the error, the largest first."""
+    def _reasons(self, inputs: RowInputs, plain: np.ndarray) -> list[list[Reason]]:
+        """Raw columns (for images pixels) with their shares of the score, the largest first."""
         if self.transform is not None:
-            columns = np.array(self.columns)
-            names = list(dict.fromkeys(self.columns))
-            shares, _ = self.scorer.reasons(inputs, [np.flatnonzero(columns == name) for name in names])
-        else:
-            names, errors = by_column(self.scorer.by_feature(inputs), self.columns)
-            shares = errors / np.maximum(errors.sum(1, keepdims=True), np.finfo(float).tiny)
-        for share in shares:
-            yield [(names[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
+            found, _ = shares(self.scorer, self.transform, self.usual, plain, inputs)
+            return reasons(self.transform, found, inputs)
+        names, errors = by_column(self.scorer.by_feature(inputs.values), self.columns)
+        of_pixels = errors / np.maximum(errors.sum(1, keepdims=True), np.finfo(float).tiny)
+        return [
+            [Reason(names[place], float(share[place])) for place in np.argsort(-share, kind="stable")[:REASONS]]
+            for share in of_pixels
+        ]
 
-    def drift_columns(self, inputs: np.ndarray, scores: Scores) -> dict[str, np.ndarray]:
-        """The score, and for a table every feature."""
+    def drift_columns(self, inputs: RowInputs, scores: Scores) -> dict[str, np.ndarray]:
+        """The score, and for a table every feature, and how far each column lies outside."""
         columns = drift_columns(scores.score, self.transform, inputs)
         return {name: columns[name] for name in self.baseline.edges}
 
@@ -246,6 +259,7 @@ class RowDetector:
             "baseline": self.baseline.to_json(),
             "false_alarms": self.false_alarms,
             "files": _files(folder),
+            "usual": [self.usual.low, self.usual.high],
             "images": self.images.model_dump(mode="json", include=READING) if self.images else None,
         }
         write_whole(folder / FILE, sealed(about))
@@ -274,18 +288,22 @@ class RowDetector:
                 about["importance_samples"],
                 about["false_alarms"],
                 ImagesConfig.model_validate({**about["images"], "labels": "none"}) if about["images"] else None,
+                Usual(*about["usual"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
 
 
-def drift_columns(score: np.ndarray, transform: Transform | None, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """What drift is measured on, by name: scores [R], and of a table every feature of inputs [R, D].
+def drift_columns(score: np.ndarray, transform: Transform | None, inputs: RowInputs) -> dict[str, np.ndarray]:
+    """What drift is measured on, by name: scores [R], and of a table every feature, and how far values lie outside.
 
     A feature whose name is taken, by the score or by another one, is called "column …".
     """
     columns = {SCORE: score}
-    for name, values in zip(transform.features, inputs.T, strict=True) if transform else ():
+    if transform is None:
+        return columns
+    outside = {f"{column.name}: outside": inputs.outside[:, number] for number, column in enumerate(transform.columns)}
+    for name, values in [*zip(transform.features, inputs.values.T, strict=True), *outside.items()]:
         while name in columns:
             name = f"column {name}"
         columns[name] = values

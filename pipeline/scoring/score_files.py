@@ -4,7 +4,8 @@ A row is one of a table, an image or a document; for documents, "columns" are wo
 
     source, position      where the row is
     score, flag           how unusual it is, and whether that is an alarm
-    reasons               of an alarm: columns, and their share of what makes the row unusual
+    reasons               of an alarm: columns, their share of what makes the row unusual, and how a value lies outside
+                          of what was learned
     rejected              why the row could not be scored; it then has no score
 
 Rows in = rows scored + rows rejected; every one is in the file.
@@ -26,7 +27,7 @@ from data_prep.sources.files import shown
 from data_prep.sources.records import Reject
 from pipeline.scoring.detector import Batch, Detector, Scores
 
-REASON = pa.struct([("column", pa.string()), ("share", pa.float32())])
+REASON = pa.struct([("column", pa.string()), ("share", pa.float32()), ("why", pa.string())])
 SCHEMA = pa.schema(
     [
         ("source", pa.string()),
@@ -129,7 +130,7 @@ def note_of(path: Path) -> dict[str, str]:
 
 
 def _scored(part: Batch, scores: Scores) -> pa.RecordBatch:
-    reasons = [[{"column": name, "share": share} for name, share in row] for row in scores.reasons]
+    reasons = [[reason._asdict() for reason in row] for row in scores.reasons]
     return pa.record_batch(
         [
             pa.array(part.sources, pa.string()),

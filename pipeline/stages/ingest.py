@@ -19,7 +19,9 @@ from pipeline.stage import Context, Stage
 
 def config(recipe: Recipe, downloads: Path) -> dict[str, Any]:
     """The stage's config. It has a digest of the source files, so changed files give a new corpus."""
+    version = kind_of(recipe.data.kind).version
     return {
+        **({"version": version} if version > 1 else {}),
         "kind": recipe.data.kind,
         "data": identity(recipe.data, recipe.data.AFTER_INGEST),
         "snapshot": _digest(recipe.data, downloads),

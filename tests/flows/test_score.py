@@ -73,12 +73,13 @@ def test_the_most_unusual_rows_are_shown_with_their_reasons(tmp_path: Path) -> N
     model, files = detectors.saved(tmp_path / "detector"), inbox(tmp_path / "inbox", 40, moved=8.0)
     out = tmp_path / "scores.arrow"
     tally = scores.to_file(model, [str(files)], out, tmp_path, print)
-    console = Console(file=io.StringIO(), width=100)
+    console = Console(file=io.StringIO(), width=200)
     show_alarms(out, console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 1 + MOST_ROWS + 1 and lines[-1] == f"… {tally.alarms - MOST_ROWS} more"
     highest = pa.ipc.open_file(str(out)).read_all().sort_by([("score", "descending")]).slice(0, 1).to_pylist()[0]
     assert f" {highest['position']} " in lines[1] and f"{highest['reasons'][0]['column']} " in lines[1]
+    assert f"{highest['reasons'][0]['column']} {highest['reasons'][0]['why']}" in lines[1] and " beyond " in lines[1]
 
 
 def test_a_failing_run_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

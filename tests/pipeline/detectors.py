@@ -14,7 +14,7 @@ from data_prep.tables.transform import Transform
 from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.row_detector import RowDetector
 from training.config import NetworkConfig
-from training.inference.anomaly import STANDARDISED, Scorer
+from training.inference.anomaly import STANDARDISED, Scorer, Usual
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.config import network_config
 from training.objectives.autoencoder import AutoencoderOptions
@@ -61,8 +61,11 @@ def detector() -> RowDetector:
         out.bias.copy_(mean)
     scorer = Scorer.fit([model], inputs)
     normal = scorer.scores(others)[STANDARDISED]
+    usual = Usual.of(scorer.scores(inputs)[STANDARDISED], normal)
+    normal = usual.raised(normal, transform.outside(held_out))
     columns = {SCORE: normal, **dict(zip(transform.features, others.T, strict=True))}
-    return RowDetector(scorer, STANDARDISED, float(np.quantile(normal, 0.99)), Baseline.of(columns), transform)
+    threshold = float(np.quantile(normal, 0.99))
+    return RowDetector(scorer, STANDARDISED, threshold, Baseline.of(columns), transform, usual=usual)
 
 
 def saved(folder: Path) -> Path:

@@ -62,6 +62,39 @@ class Reference:
             raise UserError(f"{folder / FILE}: not what scores are measured against ({error}); train again.") from error
 
 
+@dataclass(frozen=True)
+class Usual:
+    """The range of the scores of normal rows, above which rows come that lie outside of what was learned.
+
+    A network sees what its inputs express: a missing value is filled up, a new category is "other", a column that never
+    varied is not there. So such rows are told beside it, by how far outside they lie, o ≥ 0 (0: within):
+
+        raised score = s + min(o, 1) · max(high − s, 0) + o · (high − low)
+
+    which grows with o, and from o = 1 on is above every normal score.
+    """
+
+    low: float
+    high: float
+
+    @staticmethod
+    def of(*scores: np.ndarray) -> Usual:
+        """The range of finite scores of normal rows."""
+        every = np.concatenate(scores)
+        every = every[np.isfinite(every)]
+        return Usual(float(every.min()), float(every.max())) if len(every) else Usual(0.0, 1.0)
+
+    def lift(self, score: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        """How much the scores [R] are raised of rows that lie `outside` [R, columns]."""
+        how_far = outside.sum(1)
+        width = max(self.high - self.low, np.finfo(np.float32).tiny)
+        return np.minimum(how_far, 1) * np.maximum(self.high - score, 0) + how_far * width
+
+    def raised(self, score: np.ndarray, outside: np.ndarray) -> np.ndarray:
+        """The raised scores [R]."""
+        return score + self.lift(score, outside)
+
+
 class Scorer:
     """Scores by networks of one kind, each with its own reference."""
 

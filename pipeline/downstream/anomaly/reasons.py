@@ -6,44 +6,49 @@ import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from data_prep.tables.transform import Transform
-from training.inference.anomaly import Scorer
+from pipeline.scoring.row_reasons import RowInputs, shares, why
+from training.inference.anomaly import Scorer, Usual
 
 NAMED, IN_A_SENTENCE = 8, 3  # columns
 
 
 def explain(
-    rows: pa.RecordBatch, inputs: np.ndarray, scorer: Scorer, transform: Transform
+    inputs: RowInputs, plain: np.ndarray, scorer: Scorer, transform: Transform, usual: Usual
 ) -> list[list[dict[str, Any]]]:
-    """The columns with the largest errors of each row: `column`, `value`, `expected`, `share` of the row's error.
+    """The columns with the largest shares of each row's score: `column`, `value`, `expected`, `share`, and `why` where
+    the value lies outside of what was learned.
 
-    inputs: float32 [R, D], the transformed rows.
+    plain: the scores of the rows [R] before they are raised.
     """
-    names = list(dict.fromkeys(transform.columns_of))
-    places = [np.flatnonzero(np.array(transform.columns_of) == name) for name in names]
-    shares, instead = scorer.reasons(inputs, places)
-    usual = transform.invert(instead)
+    if inputs.rows is None:
+        raise ValueError("the rows of a table are needed to say what is unusual")
+    names = [column.name for column in transform.columns]
+    of_columns, instead = shares(scorer, transform, usual, plain, inputs)
+    expected = transform.invert(instead)
     return [
         [
             {
                 "column": names[place],
-                "share": float(shares[row, place]),
-                "value": _text(rows[names[place]][row].as_py()),
-                "expected": _text(usual[names[place]][row].as_py()),
+                "share": float(of_columns[row, place]),
+                "value": _text(inputs.rows[names[place]][row].as_py()),
+                "expected": _text(expected[names[place]][row].as_py()),
+                "why": why(transform, inputs, row, place),
             }
-            for place in np.argsort(-shares[row], kind="stable")[:NAMED]
+            for place in np.argsort(-of_columns[row], kind="stable")[:NAMED]
         ]
-        for row in range(rows.num_rows)
+        for row in range(len(plain))
     ]
 
 
 def sentence(columns: list[dict[str, Any]]) -> str:
     """The reasons in words."""
-    return "; ".join(
-        f"{c['column']} {c['value']}, not {c['expected']} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE]
-    )
+    return "; ".join(f"{c['column']} {_what(c)} ({c['share']:.0%})" for c in columns[:IN_A_SENTENCE])
+
+
+def _what(reason: dict[str, Any]) -> str:
+    return reason["why"] or f"{reason['value']}, not {reason['expected']}"
 
 
 def _text(value: Any) -> str:

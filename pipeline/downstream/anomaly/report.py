@@ -21,7 +21,8 @@ from pipeline.gate import Candidate
 from pipeline.reports import detection
 from pipeline.reports.report import Figure, Report, Table
 from pipeline.scoring.champion import DETECTOR
-from training.inference.anomaly import Scorer
+from pipeline.scoring.row_reasons import RowInputs
+from training.inference.anomaly import Scorer, Usual
 
 ChosenDetectors = list[tuple[Detector, list[tuple[str, float]]]]
 METRICS = (AUROC, AVERAGE_PRECISION, RECALL)
@@ -37,6 +38,7 @@ class FirstSplit:
     scorer: Scorer
     scores: np.ndarray  # of the test rows
     thresholds: dict[str, float]
+    usual: Usual
 
 
 def build(
@@ -158,8 +160,9 @@ def _reasons(job: Config, pool: Pool, shown: FirstSplit, folder: Path) -> tuple[
         groups = images.groups(test, shown.draw.truth, shown.scores, threshold, shown.scorer, score, job.shown)
         images.draw(groups, score, folder / "reconstructions.png")
         return shown_rows, "reconstructions"
-    raw = pool.rows.take(pa.array(rows))
-    explained = anomaly_reasons.explain(raw, values, shown.scorer, shown.rows.transform)
+    inputs = RowInputs(values, shown.rows.outside[rows], pool.rows.take(pa.array(rows)))
+    plain = shown.scorer.scores(values, job.importance_samples)[shown.detector.score]
+    explained = anomaly_reasons.explain(inputs, plain, shown.scorer, shown.rows.transform, shown.usual)
     for row, columns in zip(shown_rows, explained, strict=True):
         row["columns"] = columns
     bars = [

@@ -21,7 +21,7 @@ from pipeline.reports.report import Report
 from pipeline.scoring import thresholds
 from pipeline.scoring.champion import DETECTOR
 from pipeline.stage import Context
-from training.inference.anomaly import Scorer
+from training.inference.anomaly import Scorer, Usual
 
 Scores = dict[str, np.ndarray]
 
@@ -41,9 +41,9 @@ def evaluate(
             context.progress(f"split {number + 1} of {job.seeds}: {detector.name}", number / job.seeds)
             seed = seed_of(settings, detector, number)
             scorer = detector.scorer(rows.inputs[draw.learn], seed, job.contamination)
-            scores, limits = _judged(detector, scorer, rows, draw, job, pool, measured)
+            scores, limits, usual = _judged(detector, scorer, rows, draw, job, pool, measured)
             if not shown:
-                shown.append(FirstSplit(rows, draw, detector, scorer, scores, limits))
+                shown.append(FirstSplit(rows, draw, detector, scorer, scores, limits, usual))
         context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
         _measure(measured, _others(job, rows, draw, number), pool, draw)
         measured.base_rates.append(float(draw.truth.mean()))
@@ -56,15 +56,22 @@ def evaluate(
 
 def _judged(
     detector: Detector, scorer: Scorer, rows: ScaledRows, draw: Draw, job: Config, pool: Pool, measured: Measurements
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Measure one of our detectors on a split; returns its scores of the test rows, and thresholds."""
-    scores = scorer.scores(rows.inputs[draw.test], job.importance_samples)
+) -> tuple[np.ndarray, dict[str, float], Usual]:
+    """Measure one of our detectors on a split; returns its scores of the test rows, thresholds, and the range of the
+    scores of normal rows before they are raised for what lies outside."""
+
+    def plain(which: np.ndarray) -> Scores:
+        return scorer.scores(rows.inputs[which], job.importance_samples)
+
+    of_learned, of_held_out = plain(draw.learn), plain(draw.held_out)
+    usual = {name: Usual.of(of_learned[name], of_held_out[name]) for name in of_learned}
+
+    def raised(scores: Scores, which: np.ndarray) -> Scores:
+        return {name: usual[name].raised(values, rows.outside[which]) for name, values in scores.items()}
+
+    scores = raised(plain(draw.test), draw.test)
     _measure(measured, {f"{detector.name}: {name}": values for name, values in scores.items()}, pool, draw)
-
-    def judged(which: np.ndarray) -> np.ndarray:
-        return scorer.scores(rows.inputs[which], job.importance_samples)[detector.score]
-
-    normal = judged(draw.held_out)
+    normal = raised(of_held_out, draw.held_out)[detector.score]
     limits = {
         "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
         "by tail": thresholds.by_tail(normal, job.false_alarms).value,
@@ -73,11 +80,12 @@ def _judged(
         trimmed = normal[without_highest(normal, job.contamination)]
         limits["by quantile, trimmed"] = thresholds.by_quantile(trimmed, job.false_alarms).value
     if len(draw.marked):
+        marked = raised(plain(draw.marked), draw.marked)[detector.score]
         labels = np.repeat([False, True], [len(normal), len(draw.marked)])
-        limits["by labels"] = thresholds.by_labels(np.concatenate([normal, judged(draw.marked)]), labels).value
+        limits["by labels"] = thresholds.by_labels(np.concatenate([normal, marked]), labels).value
     for how, threshold in limits.items():
         measured.flag(detector.judged_by, how, threshold, scores[detector.score], draw.truth)
-    return scores[detector.score], limits
+    return scores[detector.score], limits, usual[detector.score]
 
 
 def _measure(measured: Measurements, scores: Scores, pool: Pool, draw: Draw) -> None:

@@ -26,7 +26,8 @@ from data_prep.sources.config import stamp_of
 from data_prep.sources.records import Reject
 from data_prep.tables import separated
 from data_prep.tables.files import accepts, raw_batches, typed_batches
-from data_prep.tables.schema import TableConfig, Typed
+from data_prep.tables.schema import TableConfig
+from data_prep.tables.typed import Typed
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
 
 GOOD = "a,b,c\n1,x,2024-05-01\n2.5,y,2024-05-02 10:00\n,?,NA\n"
@@ -356,9 +357,9 @@ def test_a_file_that_vanishes_or_changes(tmp_path: Path) -> None:
 def test_rows_to_be_scored_have_the_columns_of_a_schema(tmp_path: Path) -> None:
     schema = TableSchema({"n": "numeric", "c": "categorical"}, target="label", normal=("ok",))
     path = put(tmp_path, "t.csv", "more,c,n\n1,a,2\n1,b,x\n")
-    reject, rows = typed_batches(file_of(path), schema)
-    assert not isinstance(rows, Reject) and rows.columns["n"].to_pylist() == [2.0] and rows.label.to_pylist() == [None]
-    assert isinstance(reject, Reject) and "expected a number" in reject.reason
+    (rows,) = typed_batches(file_of(path), schema)
+    assert isinstance(rows, Typed) and rows.columns["n"].to_pylist() == [2.0, None] and rows.label.null_count == 2
+    assert {name: odd.tolist() for name, odd in rows.odd.items()} == {"n": [False, True]}  # kept, for it is unusual
     (reject,) = typed_batches(file_of(put(tmp_path, "u.csv", "c\na\n")), schema)
     assert isinstance(reject, Reject) and "'n' is missing" in reject.reason
 
@@ -382,7 +383,7 @@ def test_what_a_csv_writer_wrote_is_read(tmp_path_factory: pytest.TempPathFactor
 
 def _value(cell: str) -> str | None:
     trimmed = pc.utf8_trim_whitespace(pa.array([cell]))[0].as_py()
-    return None if trimmed in ("", "NA", "NaN", "nan", "NAN", "?", "null", "Null", "NULL") else trimmed
+    return trimmed or None
 
 
 @settings(max_examples=60, deadline=None)
@@ -442,28 +443,29 @@ def test_what_is_to_be_scored_may_hold_anything_beside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us"])
-def test_dates_that_no_calendar_has_are_rejected(tmp_path: Path, unit: str) -> None:
+def test_dates_that_no_calendar_has_are_odd(tmp_path: Path, unit: str) -> None:
     stamps = pa.array([0, 2**63 - 1, -(2**63), None], pa.int64()).cast(pa.timestamp(unit))
     days = pa.array([0, 1, 2, 2**31 - 1], pa.int32()).cast(pa.date32())
     table = pa.table({"t": stamps, "d": days})
     with pa.ipc.new_file(str(tmp_path / "t.arrow"), table.schema) as writer:
         writer.write(table)
     schema = TableSchema({"t": "date", "d": "date"}, None, None, None)
-    batches = list(typed_batches(file_of(tmp_path / "t.arrow"), schema))
-    rejected = [batch for batch in batches if isinstance(batch, Reject)]
-    kept = [batch for batch in batches if isinstance(batch, Typed)]
-    assert sum(len(batch.positions) for batch in kept) == 1
-    assert len(rejected) == 3 and all("expected an ISO 8601 date" in batch.reason for batch in rejected)
+    (rows,) = typed_batches(file_of(tmp_path / "t.arrow"), schema)
+    assert isinstance(rows, Typed) and rows.columns["t"].null_count == 3 and rows.columns["d"].null_count == 1
+    assert rows.odd["t"].tolist() == [False, True, True, False] and rows.odd["d"].tolist() == [False] * 3 + [True]
+    ingested(tmp_path / "t.arrow", out=tmp_path / "out", config=TableConfig())
+    assert rows_of(tmp_path / "out") == [{"t": datetime(1970, 1, 1), "d": datetime(1970, 1, 1)}]
+    assert all("expected an ISO 8601 date" in reason for _, reason in reasons(tmp_path / "out"))
 
 
 def test_nanoseconds_of_pandas_are_dates(tmp_path: Path) -> None:
     schema = TableSchema({"t": "date"}, None, None, None)
     lines = ["2024-05-01T10:00:00.123456789", "2024-05-01 10:00:00.000000001Z", "2024-05-01", "never"]
     put(tmp_path, "t.csv", "\n".join(["t", *lines, ""]))
-    batches = list(typed_batches(file_of(tmp_path / "t.csv"), schema))
-    kept = [moment for batch in batches if isinstance(batch, Typed) for moment in batch.columns["t"].to_pylist()]
-    assert kept == [datetime(2024, 5, 1, 10, 0, 0, 123456), datetime(2024, 5, 1, 10), datetime(2024, 5, 1)]
-    assert [batch.position for batch in batches if isinstance(batch, Reject)] == [5]
+    (rows,) = typed_batches(file_of(tmp_path / "t.csv"), schema)
+    assert isinstance(rows, Typed) and rows.odd["t"].tolist() == [False, False, False, True]
+    kept = rows.columns["t"].to_pylist()
+    assert kept == [datetime(2024, 5, 1, 10, 0, 0, 123456), datetime(2024, 5, 1, 10), datetime(2024, 5, 1), None]
 
 
 def test_semicolons_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from data_prep.tables.transform import Transform
 from pipeline.scoring import score_files
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.row_detector import RowDetector, drift_columns
+from pipeline.scoring.row_reasons import RowInputs
 from pipeline.scoring.score_files import Tally
 from tests.pipeline import detectors, tiny_arrays
 
@@ -35,7 +36,7 @@ def scored(detector: RowDetector, path: Path) -> tuple[list[pa.RecordBatch], Tal
 def test_a_score_that_is_no_number_is_an_alarm() -> None:
     detector = detectors.detector()
     inputs = detector.inputs(detectors.rows(3))
-    inputs[1] = np.nan
+    inputs.values[1] = np.nan
     scores = detector.score(inputs)
     assert np.isnan(scores.score[1]) and scores.flag.tolist() == [False, True, False]
 
@@ -65,13 +66,14 @@ def test_columns_called_like_others_are_told_apart() -> None:
     )
     schema = TableSchema({"score": "numeric", "a": "categorical", "a=x": "numeric", "b": "numeric"})
     transform = Transform.fit(lambda: [rows], schema=schema)
-    inputs, score = transform.apply(rows), np.array([0.1, 0.2, 0.3, 0.4])
+    inputs, score = RowInputs(transform.apply(rows), transform.outside(rows)), np.array([0.1, 0.2, 0.3, 0.4])
     columns = drift_columns(score, transform, inputs)
-    assert transform.features.count("a=x") == 2 and len(columns) == 1 + len(transform.features)
+    assert transform.features.count("a=x") == 2 and len(columns) == 1 + len(transform.features) + len(rows.schema)
     assert {"score", "column score", "a=x", "column a=x", "b"} < set(columns)
     assert columns["score"] is score
     names = list(columns)[1:]
-    assert all(np.array_equal(columns[name], inputs[:, place]) for place, name in enumerate(names))
+    whole = np.concatenate([inputs.values, inputs.outside], 1)
+    assert all(np.array_equal(columns[name], whole[:, place]) for place, name in enumerate(names))
 
 
 def test_a_column_called_score_drifts_by_itself(tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ from pipeline.recipe.load import load
 from pipeline.scoring import training_rows
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.row_detector import RowDetector, by_column
+from pipeline.scoring.row_reasons import RowInputs
 from pipeline.stage import Context
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import table, whole_report
+from training.inference.anomaly import STANDARDISED, Usual
 
 TANH = "{architecture: mlp, config: {hidden: [16], bottleneck: 4, activation: tanh}}"
 LINEAR = "{architecture: mlp, config: {bottleneck: 1}}"
@@ -221,6 +223,7 @@ def trained_on(train: pa.RecordBatch) -> tuple[Transform, Any]:
 def test_a_planted_fault_is_named() -> None:
     """One value of a normal row is moved by two standard deviations: not far, but against what the others say."""
     transform, scorer = trained_on(plane(600, seed=0))
+    usual = Usual.of(scorer.scores(transform.apply(plane(600, seed=0)))[STANDARDISED])
     right = 0
     for column in range(6):
         rows = plane(20, seed=1)
@@ -228,8 +231,8 @@ def test_a_planted_fault_is_named() -> None:
         normal = rows[column].to_numpy()
         moved = normal + 2.0 * np.std(normal)
         rows = rows.set_column(column, names[column], pa.array(moved))
-        inputs = transform.apply(rows)
-        explained = explain(rows, inputs, scorer, transform)
+        inputs = RowInputs(transform.apply(rows), transform.outside(rows), rows)
+        explained = explain(inputs, scorer.scores(inputs.values)[STANDARDISED], scorer, transform, usual)
         right += sum(reasons[0]["column"] == names[column] for reasons in explained)
         assert explained[0][0]["value"] == f"{moved[0]:.4g}" and explained[0][0]["value"] in sentence(explained[0])
         expected = np.array([float(reasons[0]["expected"]) for reasons in explained])
