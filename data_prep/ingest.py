@@ -96,8 +96,6 @@ def _read(kind: Kind, data: Any, downloads: Path, cache: Path, unit: Unit) -> di
 def _cast_all(kind: Kind, draft: Draft) -> None:
     """Convert the rows of all units to a common schema, if the kind needs that."""
     draft.agreed = kind.agree(draft.data, draft.units, draft.read)
-    for note in kind.notes(draft.agreed):
-        draft.progress("comparing files", None, warning=note)
     if not kind.casts:
         return
     draft.progress("comparing files", None)

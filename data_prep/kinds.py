@@ -114,7 +114,6 @@ class Kind:
     """How to get more examples to hold out."""
     version: ClassVar[int] = 1
     """Raised when the same sources and settings give another corpus than before."""
-
     how_to_offer: ClassVar[Mapping[str, str]] = {}
     """What to set for rows to have a column that not all have."""
 
@@ -147,10 +146,6 @@ class Kind:
     def agree(self, data: Any, units: Sequence[Any], read: Sequence[dict[str, Any]]) -> Any:
         """The common schema of all units, derived from the summaries of reading."""
         return None
-
-    def notes(self, agreed: Any) -> Sequence[str]:
-        """What a person should know of the data before anything is learned from them, as sentences."""
-        return ()
 
     def cast(self, unit: Any, agreed: Any, read_folder: Path, folder: Path) -> dict[str, Any]:
         """Convert the rows read from a unit to the common schema; returns a summary like that of `read`."""

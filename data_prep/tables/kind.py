@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from data_prep.corpus.decide import ArrayDecision, decide
 from data_prep.corpus.draft import Draft
 from data_prep.corpus.schema import classes_of
 from data_prep.errors import UserError
+from data_prep.findings import Finding, Known
 from data_prep.kinds import DataConfig, Inputs, Progress, Sections
 from data_prep.settings import identity
 from data_prep.sources.config import Accepts
@@ -60,8 +61,9 @@ class TableKind(ArrayKind):
         classes = classes_of(labels, schema["normal"])
         return {"kind": "table", "schema": schema, "classes": classes, "notes": agreed["notes"]}
 
-    def notes(self, agreed: dict[str, Any]) -> Sequence[str]:
-        return agreed["notes"]
+    def findings(self, known: Known) -> Iterator[Finding]:
+        yield from super().findings(known)
+        yield from map(Finding, (known.corpus or {}).get("notes", ()))
 
     def decide(self, draft: Draft) -> ArrayDecision:
         ordered = draft.data.table.time is not None
