@@ -152,13 +152,14 @@ def schema_of(
         if kind == "categorical" and together.names_rows:
             unlearned[column] = "most rows have a value of their own, so it names rows"
         elif kind == "numeric" and given is None and together.counts_rows:
-            unlearned[column] = "it only counts rows; name its kind in data.table.kinds to learn it"
+            unlearned[column] = "it only counts the rows; name its kind in data.table.kinds to learn it"
     missing = {column: config.markers(column, kind) for column, kind in kinds.items()} if config.missing else {}
     normal = None if settings.normal is None else same_labels(settings.normal, written.get(settings.target or ""))
     if config.time is not None and kinds.get(config.time) not in ("numeric", "date"):
         raise UserError(
             f"data.table.time: the column {config.time!r} is {kinds.get(config.time)}; split by numbers or dates"
         )
+    unlearned = {} if len(unlearned) == len(kinds) else unlearned  # there is nothing else to learn
     return TableSchema(kinds, settings.target, normal, layout, missing, tuple(commas), written, unlearned, config.time)
 
 

@@ -173,8 +173,8 @@ CHANGES = [
     Change(
         "thresholds come from rows that were learned from",
         "pipeline/downstream/anomaly/splits.py",
-        "normal = judged(draw.held_out)",
-        "normal = judged(draw.learn)",
+        "normal = raised(of_held_out, draw.held_out)[detector.score]",
+        "normal = raised(of_learned, draw.learn)[detector.score]",
         (f"{JOBS}/anomaly/test_splits.py::test_every_step_has_its_own_rows",),
     ),
     Change(
@@ -201,8 +201,8 @@ CHANGES = [
     Change(
         "the detector that stays has its threshold from rows that it learned from",
         "pipeline/downstream/anomaly/export.py",
-        "normal = scorer.scores(held_out, job.importance_samples)[detector.score]",
-        "normal = scorer.scores(learn, job.importance_samples)[detector.score]",
+        "normal = usual.raised(plain, held_out.outside)",
+        "normal = usual.raised(of_learned, learned.outside)",
         (f"{JOBS}/anomaly/test_splits.py::{STAYS}",),
     ),
     Change(

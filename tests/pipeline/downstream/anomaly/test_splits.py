@@ -14,6 +14,7 @@ from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import SELECTION, choose
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.scoring import thresholds
+from pipeline.scoring.row_reasons import RowInputs
 from pipeline.stage import Context
 from tests.pipeline.downstream.anomaly.test_rows import PLAIN, table
 
@@ -72,6 +73,7 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(splits.baselines, "fit", fit)
     monkeypatch.setattr(splits.baselines, "classifiers", classifiers)
     monkeypatch.setattr(splits, "detectors", lambda *_: [detector])
+    monkeypatch.setattr(splits.Usual, "raised", lambda usual, scores, outside: scores)
     monkeypatch.setattr(splits, "seed_of", lambda settings, detector, number: 100 + number)
     monkeypatch.setattr(splits, "export", lambda *_: "")
     monkeypatch.setattr(splits, "build", lambda *arguments: built.append(arguments))
@@ -165,15 +167,18 @@ def test_the_detector_that_stays_has_its_threshold_from_rows_it_did_not_learn_fr
 ) -> None:
     values = {"train": np.arange(0.0, 50)[:, None], "validation": np.arange(100.0, 130)[:, None]}
     digests = {"train": np.arange(5, dtype=np.uint64), "validation": np.arange(7, 9, dtype=np.uint64)}
-    monkeypatch.setattr(export, "_rows", lambda job, inputs, split: (values[split], digests[split]))
-    monkeypatch.setattr(export, "drift_columns", lambda scores, transform, inputs: {"score": scores, "x": inputs[:, 0]})
+    given = {split: RowInputs(rows, np.zeros((len(rows), 1))) for split, rows in values.items()}
+    monkeypatch.setattr(export, "_rows", lambda job, inputs, split, transform: (given[split], digests[split]))
+    monkeypatch.setattr(
+        export, "drift_columns", lambda scores, transform, inputs: {"score": scores, "x": inputs.values[:, 0]}
+    )
     monkeypatch.setattr(export.Baseline, "of", lambda columns: columns)
     monkeypatch.setattr(
         thresholds, "by_quantile", lambda normal, share: thresholds.Threshold(float(np.sort(normal)[20]), share)
     )
     kept: list[Any] = []
     monkeypatch.setattr(
-        export, "RowDetector", lambda *given: (kept.append(given), SimpleNamespace(save=lambda folder: None))[1]
+        export, "RowDetector", lambda *made_of: (kept.append(made_of), SimpleNamespace(save=lambda folder: None))[1]
     )
     detector: Any = Rows()
     inputs: Any = {"corpus": SimpleNamespace(config={"data": {}})}
@@ -183,4 +188,5 @@ def test_the_detector_that_stays_has_its_threshold_from_rows_it_did_not_learn_fr
     ((_, score, threshold, drift, *_),) = kept
     assert (score, threshold) == (SCORE, float(np.sort(values["validation"][:, 0])[20]))
     assert np.array_equal(drift["score"], values["validation"][:, 0]) and np.array_equal(drift["x"], drift["score"])
+    assert (given_usual := kept[0][-1]) and (given_usual.low, given_usual.high) == (0.0, 129.0)  # of all normal rows
     assert export.training_rows.load(tmp_path).tolist() == [0, 1, 2, 3, 4, 7, 8]
