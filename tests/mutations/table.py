@@ -128,6 +128,27 @@ CHANGES = [
         (f"{TRAINING}/test_players.py::{AS_USED}",),
     ),
     Change(
+        "the worker that is asked to stop stops alone",
+        "training/loop.py",
+        "self.stopping |= num_asking > 0",
+        "self.stopping |= self.stop() and num_asking > 0",
+        (f"{TRAINING}/test_players.py::test_one_worker_that_is_asked_to_stop_stops_all_of_them",),
+    ),
+    Change(
+        "a loss of the whole batch draws by how the batch is cut",
+        "training/loop.py",
+        '        seed_torch(key(self.seed, f"step {step}", "whole") >> 1)\n',
+        "",
+        (f"{TRAINING}/test_players.py::test_a_loss_of_the_whole_batch_draws_the_same_however_the_batch_is_cut",),
+    ),
+    Change(
+        "what is exported is not opened again",
+        "training/loop.py",
+        "                if exported is not None:\n",
+        "                if False:\n",
+        (f"{TRAINING}/test_players.py::test_what_is_exported_is_opened_again",),
+    ),
+    Change(
         "the encoder's distance to its codes is not weighted",
         "training/models/autoencoders/vq.py",
         'by_row["commitment"] = self.options.commitment * distance',
@@ -317,6 +338,20 @@ CHANGES = [
         "chosen_batches(rows, normal)",
         ("tests/pipeline/stages/test_arrays.py::test_one_class_training_never_sees_an_anomaly",),
     ),
+    Change(
+        "rows that are learned from are tested on",
+        "pipeline/downstream/anomaly/rows.py",
+        "test = np.concatenate([normal[num_normal:], rest])",
+        "test = np.concatenate([normal, rest])",
+        (f"{JOBS}/anomaly/test_splits.py::test_no_row_is_in_two_places_of_a_split",),
+    ),
+    Change(
+        "a tokenizer is learned from validation documents",
+        "data_prep/text/kind.py",
+        'documents = Corpus(corpus, "train")\n        progress(f"learning',
+        'documents = Corpus(corpus, "validation")\n        progress(f"learning',
+        (f"{DATA}/text/test_kind.py::test_a_tokenizer_is_learned_from_training_documents",),
+    ),
     # -- data ---------------------------------------------------------------------------------------------------------
     Change(
         "slots that are left go to the smallest remainders",
@@ -366,6 +401,20 @@ CHANGES = [
         '            self._check(number, parts[-1], "tail", data)\n',
         "",
         (f"{DATA}/shards/test_format.py::test_every_flipped_byte_is_named",),
+    ),
+    Change(
+        "shares of groups are shares of rows",
+        "data_prep/corpus/decide.py",
+        "    if grouped:\n",
+        "    if False:\n",
+        (f"{DATA}/corpus/test_decide.py::test_groups_are_whole_and_their_shares_are_of_groups",),
+    ),
+    Change(
+        "copies count where rows are held out",
+        "data_prep/corpus/decide.py",
+        "validation, test = shares(int(is_divided.sum()), split)",
+        "validation, test = shares(len(is_divided), split)",
+        (f"{DATA}/corpus/test_decide.py::test_rows_are_held_out_by_the_share_of_those_that_are_kept",),
     ),
     # -- pipeline -----------------------------------------------------------------------------------------------------
     Change(
@@ -479,5 +528,19 @@ CHANGES = [
         '            "version": self.version,\n',
         "",
         (f"{PIPELINE}/test_stage.py::test_everything_of_the_identity_changes_the_key",),
+    ),
+    Change(
+        "a row at the threshold is flagged",
+        "pipeline/downstream/anomaly/measures.py",
+        "above = scores > threshold",
+        "above = scores >= threshold",
+        (f"{JOBS}/anomaly/test_measures.py::test_a_row_is_flagged_above_the_threshold_and_not_at_it",),
+    ),
+    Change(
+        "figures show another axis",
+        "pipeline/reports/data.py",
+        'series = {n: [(r["step"], r[n]) for r in records if n in r] for n in names}',
+        'series = {n: [(r[n], r["step"]) for r in records if n in r] for n in names}',
+        (f"{PIPELINE}/reports/test_figures.py::test_training_curves_are_the_records",),
     ),
 ]

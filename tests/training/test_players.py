@@ -16,9 +16,10 @@ from tests.training.group import in_group
 from tests.training.tiny_players import Contrastive, Game, Noisy
 from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
-from training.engines import checkpoint_state
+from training.engines import checkpoint, checkpoint_state
 from training.engines.plain import FrozenEngine, PlainEngine
-from training.objective import Loss, Turn
+from training.inference import opening
+from training.objective import Loss, Turn, WholeBatchTurn
 
 
 def test_what_was_frozen_stays_frozen() -> None:
@@ -180,6 +181,63 @@ def test_what_networks_draw_is_another_thing_for_every_step_rank_micro_batch_and
     assert _drawn(Worker(), 7) == lone
 
 
+def _together(worker: Worker, folder: Path) -> tuple[int, bool, list[list[float]]]:
+    """How far a run got of which the second worker is asked to stop, and what workers with 3 and 1 rows gather."""
+    records: list[Any] = []
+    placement = PlacementConfig(workers=worker.world)
+    training = tiny.training(tiny.seeded(Noisy), worker, placement=placement, checkpoints=folder)
+    step = training.objective.before_step
+    training.objective.before_step = lambda *of: (records.append(of), step(*of))[1]  # type: ignore[method-assign]
+    training.stop = lambda: worker.rank == 1 and len(records) == 3
+    summary = training.run()
+    counts = [3, 1]
+    mine = torch.arange(6.0).view(3, 2)[: counts[worker.rank]] + 10 * worker.rank
+    return summary["step"], summary["stopped"], torch.cat(worker.rows(mine, counts)).tolist()
+
+
+def test_one_worker_that_is_asked_to_stop_stops_all_of_them(tmp_path: Path) -> None:
+    results = in_group(2, _together, tmp_path)
+    gathered = [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [10.0, 11.0]]
+    assert results == [(3, True, gathered)] * 2
+    assert [kept.position.step for kept in checkpoint.committed(tmp_path)] == [3]
+
+
+class Judging(Contrastive):
+    """Its loss of the whole batch draws, too."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.5)
+        self.drawn_whole: list[float] = []
+
+    def turns(self, phase: str, step: int) -> Any:
+        (turn,) = super().turns(phase, step)
+
+        def loss(features: Any) -> Any:
+            self.drawn_whole.append(float(torch.rand(1)))
+            return turn.loss(features)
+
+        return [WholeBatchTurn("model", turn.features, loss)]  # type: ignore[union-attr]
+
+
+def test_a_loss_of_the_whole_batch_draws_the_same_however_the_batch_is_cut() -> None:
+    draws = []
+    for micro_batch in (None, 5):
+        objective = tiny.seeded(Judging)
+        tiny.training(objective, placement=PlacementConfig(micro_batch=micro_batch), steps=3).run()
+        draws.append(objective.drawn_whole[:3])
+    assert draws[0] == draws[1] and len(set(draws[0])) == 3
+
+
+@pytest.mark.parametrize("exports", [True, False])
+def test_what_is_exported_is_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: bool) -> None:
+    objective, checked = tiny.seeded(Noisy), list[Any]()
+    objective.export = lambda path, batches: checked.append(path)
+    objective.exported = lambda: objective.network if exports else None
+    monkeypatch.setattr(opening, "check_export", lambda *given: checked.append(given))
+    tiny.training(objective).export(tmp_path)
+    assert checked == [tmp_path, *([(tmp_path, objective.network)] * exports)]
+
+
 class Watched(Noisy):
     """Notes in which mode its network runs, with gradients or without, and what it is to draw by."""
 
@@ -223,6 +281,7 @@ class Faltering(Game):
     def __init__(self) -> None:
         super().__init__()
         self.updated: list[int] = []
+        self.begun: list[tuple[int, int]] = []
 
     def turns(self, phase: str, step: int) -> Any:
         critic, maker = super().turns(phase, step)
@@ -231,6 +290,9 @@ class Faltering(Game):
             return Loss({"distance": critic.loss(networks, batch).sums["distance"] * float("inf")})  # type: ignore[union-attr]
 
         return [Turn("second", critic.weights, infinite) if step == 2 else critic, maker]  # type: ignore[union-attr]
+
+    def before_step(self, step: int, steps: int) -> None:
+        self.begun.append((step, steps))
 
     def after_step(self, step: int, steps: int) -> None:
         self.updated.append(step)
@@ -242,4 +304,5 @@ def test_nothing_follows_a_step_that_was_skipped() -> None:
     training = tiny.training(game, steps=5)
     training.run()
     assert game.updated == [0, 1, 3, 4]
+    assert game.begun == [(step, 5) for step in range(5)], "also the one that is skipped"
     assert torch.isfinite(game.second.weight).all() and not torch.equal(game.second.weight, before)

@@ -104,6 +104,20 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
     assert [name for name, _, _ in fitted[:4]] == ["pca", "knn", "2 marked", "4 marked"]
 
 
+@pytest.mark.parametrize("contamination", [0.0, 0.1])
+def test_no_row_is_in_two_places_of_a_split(corpus: Path, contamination: float) -> None:
+    pool = Pool(corpus, job(contamination=contamination), 3)
+    for number in (-1, 0, 1):
+        draw = pool.draw(number)
+        parts = [draw.learn, draw.held_out, draw.marked, draw.test]
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(pool.anomalous)))
+        assert pool.anomalous[draw.marked].all() and np.array_equal(pool.anomalous[draw.test], draw.truth)
+        assert len(draw.marked) == 4 and draw.truth.any() and not draw.truth.all()
+        assert pool.anomalous[draw.train].mean() == pytest.approx(contamination, abs=0.01)
+    first, second = (set(pool.draw(number).test.tolist()) for number in (0, 1))
+    assert first != second
+
+
 def test_candidates_are_chosen_on_splits_that_are_not_reported(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool, seen = Pool(corpus, job(), 3), []
     draw = pool.draw
