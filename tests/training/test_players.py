@@ -219,13 +219,15 @@ class Judging(Contrastive):
         return [WholeBatchTurn("model", turn.features, loss)]  # type: ignore[union-attr]
 
 
-def test_a_loss_of_the_whole_batch_draws_the_same_however_the_batch_is_cut() -> None:
-    draws = []
-    for micro_batch in (None, 5):
-        objective = tiny.seeded(Judging)
-        tiny.training(objective, placement=PlacementConfig(micro_batch=micro_batch), steps=3).run()
-        draws.append(objective.drawn_whole[:3])
-    assert draws[0] == draws[1] and len(set(draws[0])) == 3
+def _judged(worker: Worker) -> list[float]:
+    objective = tiny.seeded(Judging)
+    tiny.training(objective, worker, placement=PlacementConfig(workers=worker.world), steps=3).run()
+    return objective.drawn_whole[:3]
+
+
+def test_a_loss_of_the_whole_batch_draws_the_same_on_every_worker() -> None:
+    alone = _judged(Worker())
+    assert in_group(2, _judged) == [alone, alone] and len(set(alone)) == 3
 
 
 @pytest.mark.parametrize("exports", [True, False])
