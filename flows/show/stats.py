@@ -152,7 +152,9 @@ def _show_rows(artifact: Artifact, splits: dict[str, RowCounts], console: Consol
     for name, part in kept.items():
         total = part["corpus_tokens"]
         held = f"{total - part['left_out']:,} of {total:,} tokens of the corpus are in rows"
-        console.print(Text(f"{name}: {held}, {percent(1 - part['left_out'] / max(total, 1))}", "dim"))
+        unknown = part["unknown_characters"] / max(part["characters"], 1)
+        shares = f"{percent(1 - part['left_out'] / max(total, 1))}; {percent(unknown)} of characters are unknown"
+        console.print(Text(f"{name}: {held}, {shares}", "dim"))
     counts = splits[chosen]
     if counts["read"]["share"] < 1:
         console.print(Text(f"counted in {percent(counts['read']['share'])} of {chosen}, evenly spaced", "dim"))

@@ -79,3 +79,11 @@ def test_mistakes_are_one_sentence(words: list[str], says: str) -> None:
     done = CliRunner().invoke(app, ["plan", *words])
     assert says in str(done.exception)
     assert getattr(done.exception, "exit_code", None) == USAGE
+
+
+def test_what_is_odd_is_said_and_what_cannot_be_meant_is_refused() -> None:
+    text = shown("quickstart", "--set", "corruption.max_predictions=12")
+    assert "warning: corruption.max_predictions 12 leaves 12 of 40 tokens to predict, 30.0%" in text
+    assert "warning" not in shown("quickstart")
+    done = CliRunner().invoke(app, ["plan", "quickstart", "--set", "corruption.max_predictions=5"])
+    assert "nothing is trained: corruption.max_predictions 5" in str(done.exception)
