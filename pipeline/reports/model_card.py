@@ -73,7 +73,10 @@ from transformers import {line.auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("this/folder")
 model = {line.auto_class}.from_pretrained("this/folder")
+batch = tokenizer(["A text.", "Another."], truncation=True, padding=True, return_tensors="pt")
 ```
+
+The tokenizer cleans texts as those were cleaned that were learned from, and cuts them to what the network takes.
 """
 
 

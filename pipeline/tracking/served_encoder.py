@@ -8,17 +8,21 @@ requirements. The folder it opens is a Hugging Face model with its tokenizer, in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 BATCH = 32
+_HALF = re.compile("[\ud800-\udfff]")
 LONGEST = 512  # tokens, for networks without a limit
 
 
@@ -39,6 +43,10 @@ class ServedEncoder(PythonModel):
         self.tokenizer.padding_side = "right"
 
     def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[list[float]]:
+        for number, text in enumerate(model_input, 1):
+            if _HALF.search(text):
+                reason = f"text {number} holds half of a surrogate pair, which is no character; send whole characters"
+                raise MlflowException(reason, error_code=INVALID_PARAMETER_VALUE)
         chunks = [model_input[start : start + BATCH] for start in range(0, len(model_input), BATCH)]
         return [vector for chunk in chunks for vector in self._embed(chunk).tolist()]
 

@@ -40,8 +40,12 @@ def open_network(folder: Path) -> Any:
 
 
 def check_export(folder: Path, network: nn.Module) -> None:
-    """Open what was exported and compare it, weight by weight; RuntimeError where it is another network."""
-    reopened = open_network(folder).state_dict()
+    """Open what was exported, compare it weight by weight, and use it as its kind of network is used elsewhere.
+
+    RuntimeError where it is another network, or cannot be used.
+    """
+    opened = open_network(folder)
+    reopened = opened.state_dict()
     weights = network.state_dict()
     if set(reopened) != set(weights):
         names = ", ".join(sorted(set(reopened) ^ set(weights))[:3])
@@ -49,3 +53,6 @@ def check_export(folder: Path, network: nn.Module) -> None:
     for name, trained in weights.items():
         if not torch.equal(reopened[name], trained.detach().cpu().to(reopened[name].dtype)):
             raise RuntimeError(f"{folder}: what was exported opens with other values of {name} than were trained")
+    module = module_of(folder)
+    if hasattr(module, "check_use"):
+        module.check_use(folder, opened)

@@ -22,6 +22,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import (
     architecture_of,
+    longest,
     packed_attention,
     packing_problems,
     position_problems,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 EXAMPLE_LENGTH = 128  # of a made-up row, where the data have no fixed length
 EXAMPLE_TARGETS = 0.15  # of its tokens
+EXPORT_ROWS = 256  # whose longest tells what a network without a limit has learned from
 
 
 class TextObjective(BaseObjective):
@@ -61,6 +63,7 @@ class TextObjective(BaseObjective):
         for path, text in position_problems(self.settings, lengths, self.pad, positions):
             raise UserError(f"{path}: {text}.")
         self.packed_attention = packed_attention(self.config, device)
+        self.export_rows = 0 if longest(self.config) else EXPORT_ROWS
 
     def set_network(self, network: TextNetwork) -> None:
         """Set the network that is trained, and the operations that a token takes in it."""
@@ -118,14 +121,14 @@ class TextObjective(BaseObjective):
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
-        from training.models.text.folder import open_tokenizer
+        from training.models.text.export import export
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")
         model: Any = self.network.model
         set_special_ids(model, self.specials)
-        model.save_pretrained(path)
-        open_tokenizer(self.data.preprocessor).save_pretrained(path)
+        widths = [batch["input_ids"].shape[1] for batch in batches]
+        export(model, self.network.inputs, self.data.preprocessor, max(widths, default=EXAMPLE_LENGTH), path)
 
     def exported(self) -> nn.Module:
         return self.network.model

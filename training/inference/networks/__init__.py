@@ -6,6 +6,8 @@ A module has
     open_network   folder ↦ all of its network, heads included, on the CPU and in evaluation mode
     open_encoder   (folder, device) ↦ its `Encoder`
     open_sampler   (folder, device) ↦ its `Sampler`; left out where networks of the kind give no samples
+    check_use      (folder, its network) uses an export by the library that others open it with, RuntimeError where
+                   that fails; left out where it is opened by nothing but the above
 
 and raises UserError where the folder holds something else. Nothing here trains.
 """

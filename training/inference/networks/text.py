@@ -14,9 +14,12 @@ from torch import Tensor
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
+from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import accepted
 from training.objectives.text import padded_tokens, seen_tokens
+
+__all__ = ["TextEncoder", "check_use", "describes", "open_encoder", "open_network"]
 
 
 def describes(config: Mapping[str, Any]) -> bool:

@@ -236,6 +236,14 @@ def special_ids(specials: Specials) -> dict[str, int | None]:
     return ids if start is None else {**ids, "decoder_start_token_id": start}
 
 
+def longest(config: Any) -> int | None:
+    """The most tokens of a text that a network has positions for; None if there is no most."""
+    line = architecture_of(config.model_type)
+    positions = getattr(config, line.setting("max_position_embeddings"), None)
+    pad = getattr(config, "pad_token_id", None)
+    return positions - line.first(pad or 0) if isinstance(positions, int) and positions > 0 else None
+
+
 def packed_attention(config: Any, device: str) -> str:
     """The kernel for rows of several sequences, as transformers names it; masks follow from it.
 
