@@ -31,7 +31,8 @@ class Known:
     """What is known of an experiment before it trains.
 
     data, train, corruption: sections of the recipe. composed, length: compose.kind and the most tokens of a row, for
-    text.
+    text. tokenizer: its settings, for text that is not tokenised yet. characters: how often each occurs in a sample of
+    the sources, for text that is not read yet.
     """
 
     data: Any
@@ -39,6 +40,8 @@ class Known:
     corruption: Any
     composed: str | None = None
     length: int | None = None
+    tokenizer: Any = None
+    characters: Mapping[str, int] | None = None
     corpus: Summary = None
     fitted: Summary = None
     shards: Summary = None

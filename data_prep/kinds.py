@@ -121,6 +121,10 @@ class Kind:
         """Conflicts between the recipe's sections that this kind checks."""
         yield from ()
 
+    def characters(self, data: Any, downloads: Path) -> Mapping[str, int]:
+        """How often each character occurs in a sample of text sources, as far as they are on this machine."""
+        return {}
+
     def findings(self, known: Known) -> Iterator[Finding]:
         """What is odd about an experiment's data and settings, as far as its stages are finished."""
         yield from held_out(known, self.unit, self.more_examples)

@@ -22,10 +22,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from data_prep.errors import UserError
-from data_prep.findings import refuse
+from data_prep.findings import Finding, refuse
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
-from pipeline import dag, gate, runs
+from pipeline import dag, downstream, gate, runs
 from pipeline.execute import Execution
 from pipeline.home import Home
 from pipeline.recipe.load import load
@@ -163,6 +163,7 @@ def _tell_findings(session: Session, name: str) -> None:
     """Tell what the node shows to be odd, as warnings. UserError where there is no use in training."""
     assert session.execution is not None
     found = findings.of_recipe(session.recipe, session.execution.artifacts)
+    found += map(Finding, downstream.remarks(session.recipe))
     for finding in found:
         if not finding.refused and finding.text not in session.told:
             session.told.add(finding.text)

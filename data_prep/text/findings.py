@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from data_prep.findings import Finding, Known
+from data_prep.tokens import accents, pretrained
+from data_prep.tokens.tokenizers import strips_accents
 
 LONG_SENTENCES = 600  # characters on average: a splitter that finds no ends
 UNKNOWN, UNREADABLE = 0.005, 0.2  # shares of characters
@@ -18,6 +20,7 @@ TASKS = {"nsp": ("real", "random"), "sop": ("in order", "swapped")}
 def findings(known: Known) -> Iterator[Finding]:
     if known.length is not None:
         yield from masked(known)
+    yield from _tokenizer(known)
     if known.corpus is not None:
         yield from _partners(known.corpus, known.composed)
         if not known.data.clean.keep_lines:
@@ -29,6 +32,18 @@ def findings(known: Known) -> Iterator[Finding]:
         yield from _labels(train, known.composed)
         yield from _rows(train, known.length)
         yield from _vocabulary(train, known.fitted)
+
+
+def _tokenizer(known: Known) -> Iterator[Finding]:
+    """What its stage found; before that, what a vocabulary and a sample of the text tell."""
+    config = known.tokenizer
+    if known.fitted is not None:
+        yield from map(Finding, known.fitted.get("remarks", ()))
+    elif config is not None:
+        if config.path is not None:
+            yield from map(Finding, pretrained.remarks(config.path, config.lowercase))
+        if known.characters and strips_accents(config):
+            yield from map(Finding, accents.warnings(known.characters))
 
 
 def masked(known: Known) -> Iterator[Finding]:

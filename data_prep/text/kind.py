@@ -20,7 +20,7 @@ from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
 from data_prep.stats.blocks import Statistics
-from data_prep.text import findings
+from data_prep.text import findings, sample
 from data_prep.text.clean import CleanConfig
 from data_prep.text.decide import Table, TextDecision, decide, hold_out
 from data_prep.text.documents import TEXT
@@ -137,7 +137,10 @@ class TextKind(Kind):
         documents = Corpus(corpus, "train")
         progress(f"learning from {len(documents):,} documents", None)
         config, cleaning = TokenizerConfig.model_validate(settings["tokenizer"]), Cleaning(**settings["cleaning"])
-        return train(config, documents.sentences(), out_dir, cleaning, progress)
+        return train(config, documents.sentences(), out_dir, cleaning)
+
+    def characters(self, data: TextData, downloads: Path) -> Counter[str]:
+        return sample.characters(data.sources, data.clean.cleaning, downloads)
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
         """Corruption at load time is not part of the settings; only corruption at writing time changes the shards.

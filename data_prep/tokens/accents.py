@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tokenizers import Tokenizer
 
@@ -50,7 +50,7 @@ class Watched:
                 break
 
 
-def warnings(characters: Counter[str]) -> list[str]:
+def warnings(characters: Mapping[str, int]) -> list[str]:
     """A sentence with numbers about the marks that stripping removes from words; none where they are few."""
     letters: Counter[str] = Counter()
     marks: Counter[str] = Counter()

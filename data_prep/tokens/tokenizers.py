@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -45,7 +45,7 @@ from data_prep.tokens.cleaning import Cleaning, add_cleaning
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.roles import SETTINGS, SPECIAL_TOKENS, TOKENS, settings_of, specials_of
 
-__all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "line_break", "load", "specials", "train"]
+__all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "line_break", "load", "specials", "strips_accents", "train"]
 
 Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos", "decoder_start"]
 
@@ -96,21 +96,20 @@ def train(
     sentences: Iterable[str],
     out_dir: Path,
     cleaning: Cleaning | None = None,
-    progress: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
     """Train (or copy) a tokenizer into `out_dir` in one pass over the sentences; returns a summary.
 
-    cleaning: how the sentences were cleaned; the tokenizer then does the same to every text. progress: is given what is
-    worth a warning, as `data_prep.kinds.Kind.fit`. Raises `UserError` if there is no text, or if a pretrained tokenizer
-    lacks special tokens that rows need.
+    cleaning: how the sentences were cleaned; the tokenizer then does the same to every text. The summary has sentences
+    about what is odd under `remarks`, if there is anything. Raises `UserError` if there is no text, or if a pretrained
+    tokenizer lacks special tokens that rows need.
     """
     out_dir = Path(out_dir)
-    warnings: list[str] = []
+    remarks: list[str] = []
     settings: dict[str, Any] = {}
     sentences = accents.Watched(sentences)
     if config.kind == "pretrained":
         tokenizer, settings = _pretrained(config)
-        warnings += pretrained.remarks(config.path or "", config.lowercase)
+        remarks += pretrained.remarks(config.path or "", config.lowercase)
     else:
         trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
         tokenizer = trained[config.kind](config, _some(sentences))
@@ -124,10 +123,7 @@ def train(
     if accents.are_stripped(tokenizer):
         if config.kind == "pretrained":
             sentences.look()
-        warnings += accents.warnings(sentences.characters)
-    if progress:
-        for warning in warnings:
-            progress("tokenizer", None, warning=warning)
+        remarks += accents.warnings(sentences.characters)
     if cleaning:
         add_cleaning(tokenizer, cleaning)
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
@@ -140,7 +136,16 @@ def train(
         "kind": config.kind,
         "vocabulary": special.vocabulary,
         "specials": dict(special.roles),
+        **({"remarks": remarks} if remarks else {}),
     }
+
+
+def strips_accents(config: TokenizerConfig) -> bool:
+    """Whether a tokenizer removes marks from letters, known before it is trained."""
+    if config.kind == "pretrained":
+        return accents.are_stripped(pretrained.read(config.path or "", config.lowercase, config.strip_accents)[0])
+    folds = bool(config.lowercase) and config.kind == "wordpiece"
+    return folds if config.strip_accents is None else config.strip_accents
 
 
 def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:

@@ -10,8 +10,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from data_prep.errors import UserError
-from data_prep.findings import refuse
+from data_prep.findings import Finding, refuse
+from data_prep.kinds import kind_of
 from flows.show.readable import plain, size
+from pipeline import downstream
 from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster
 from pipeline.home import Home
@@ -47,7 +49,9 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
             for text in _pretraining(loaded, planned, home, gpu, out):
                 branch.add(text)
     out.print(tree)
-    found = findings.of_recipe(loaded, {item.node.name: item.artifact for item in planned if item.artifact})
+    stored = {item.node.name: item.artifact for item in planned if item.artifact}
+    characters = None if "ingest" in stored else kind_of(loaded.data.kind).characters(loaded.data, home.downloads)
+    found = [*findings.of_recipe(loaded, stored, characters), *map(Finding, downstream.remarks(loaded))]
     for finding in found:
         if not finding.refused:
             out.print(Text(f"warning: {plain(finding.text)}", "yellow"), soft_wrap=True)

@@ -9,6 +9,7 @@ The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib 
                 the job's own keys (`.length`), any other is one of the recipe's
     settings    what its result depends on besides `Config` and the artifacts it reads, as JSON values; under "job" the
                 values of its keys that come from the recipe
+    remarks     what is odd about what it is to read, in sentences; may be left out
     run         (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
 """
 
@@ -69,6 +70,14 @@ def problems(recipe: Any) -> Iterator[tuple[str, str]]:
     for index, job in enumerate(recipe.downstream):
         for path, text in module_of(job.task).needs(recipe, job):
             yield f"downstream.{index}{path}" if path.startswith(".") else path, text
+
+
+def remarks(recipe: Any) -> Iterator[str]:
+    """What is odd about the jobs' own data, in sentences with numbers."""
+    for job in recipe.downstream:
+        of_job = getattr(module_of(job.task), "remarks", None)
+        if of_job is not None:
+            yield from of_job(recipe, job)
 
 
 def config_of(recipe: Any, job: Any, downloads: Path) -> dict[str, Any]:

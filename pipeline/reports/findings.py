@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from pipeline.recipe.recipe import Recipe
 
 
-def of_recipe(recipe: Recipe, artifacts: Mapping[str, Artifact]) -> list[Finding]:
-    """What is known before training. artifacts: those that are finished, by the name of their node."""
+def of_recipe(
+    recipe: Recipe, artifacts: Mapping[str, Artifact], characters: Mapping[str, int] | None = None
+) -> list[Finding]:
+    """What is known before training.
+
+    artifacts: those that are finished, by the name of their node. characters: of a sample of the sources, if those are
+    not read yet.
+    """
     kind, compose = kind_of(recipe.data.kind), recipe.compose
     known = Known(
         data=recipe.data,
@@ -24,6 +30,8 @@ def of_recipe(recipe: Recipe, artifacts: Mapping[str, Artifact]) -> list[Finding
         corruption=recipe.corruption,
         composed=compose.kind if compose else None,
         length=compose.length if compose else None,
+        tokenizer=recipe.tokenizer,
+        characters=characters,
         **_summaries(artifacts, kind.fits),
     )
     return list(kind.findings(known))

@@ -97,6 +97,11 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
+def remarks(recipe: Any, job: Config) -> list[str]:
+    """What is odd about the user's file of labels."""
+    return [] if job.data.path is None else checks.remarks(job, checks.read(job, recipe.data.clean.cleaning))
+
+
 def _contents(path: Path) -> str:
     """Digest of a file, or of the files in a folder: the key depends on their contents."""
     if path.is_file():
@@ -123,8 +128,8 @@ def run(
     corpus = inputs["corpus"].path if "corpus" in inputs else None
     data = load(job.data, context.downloads, corpus, Cleaning(**settings["cleaning"]))
     job, said = checks.fitted(job, data), checks.remarks(job, data)
-    for remark in said:
-        context.progress("labelled examples", None, warning=remark)
+    for remark in said if job.data.path is None else ():
+        context.progress("labelled examples", None, warning=remark)  # of a file it was told before anything ran
     trials = Trials(job, settings, data, inputs["pretrained"], context)
     cells = [*trials.run(), *baselines.cells(job, settings["seed"], data)]
     made_of = inputs["corpus"].output_digest if "corpus" in inputs else ""

@@ -33,7 +33,7 @@ from training.objectives import build
 WORDS = ["the cat sat on a mat caf\u00e9", "a dog ran to the house", "birds sing in the old tree"] * 3
 GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 80}
 LLAMA = {name: SHAPE[name] for name in SHAPE if "prob" not in name}
-T5 = {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16}
+T5: dict[str, Any] = {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16}
 BERT_LIKE = ["albert", "bert", "distilbert", "electra", "mpnet", "roberta"]
 FAMILIES: dict[str, tuple[str, dict[str, Any], TokenizerConfig]] = {
     **{name: ("masked-lm", OWN.get(name, SHAPE), TokenizerConfig(vocabulary=300)) for name in BERT_LIKE},
@@ -87,6 +87,15 @@ def test_files_name_what_every_version_knows(exports: dict[str, Path], name: str
     own = exports[name].with_name(f"tokenizer of {name}")
     assert (exports[name] / "tokenizer.json").read_bytes() == (own / "tokenizer.json").read_bytes()
     assert ("rope_theta" in config) == (name == "llama")
+
+
+def test_without_positions_it_takes_what_it_has_learned_from(exports: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = exports["t5"].with_name("tokenizer of t5")
+    facts = replace(tiny.FACTS, specials=specials(tokenizer), preprocessor=tokenizer)
+    built: Any = build(ObjectiveConfig(name="t5"), {"model": NetworkConfig(architecture="t5", config=T5)}, facts, "cpu")
+    assert built.export_rows > 0
+    built.export(tmp_path, [{"input_ids": torch.zeros(2, width)} for width in (16, 40, 24)])
+    assert json.loads((tmp_path / "tokenizer_config.json").read_bytes())["model_max_length"] == 40
 
 
 def _longer_than_it_can(folder: Path) -> None:

@@ -148,14 +148,6 @@ def test_the_job_learns_and_reports(
     out = tmp_path / "out"
     out.mkdir()
     messages: list[tuple[str, float]] = []
-    warned: list[str] = []
-
-    def progress(message: str, done: float | None = None, warning: str = "") -> None:
-        if warning:
-            warned.append(warning)
-        else:
-            messages.append((message, done or 0))
-
     summary = job_stage.run(
         {
             "version": 1,
@@ -166,7 +158,7 @@ def test_the_job_learns_and_reports(
         },
         {"pretrained": SimpleNamespace(path=tmp_path / "artifact")},  # type: ignore[dict-item]
         out,
-        Context(downloads=tmp_path, progress=progress),
+        Context(downloads=tmp_path, progress=lambda message, done=None: messages.append((message, done or 0))),
     )
     cells = {(cell["model"], cell["labels"]): cell for cell in read(out).notes["cells"]}
     assert set(cells) == {(m, n) for m in ("pretrained", "scratch", "unigram") for n in (4, 40)}
@@ -178,7 +170,7 @@ def test_the_job_learns_and_reports(
         "reading labelled examples",
         "fine-tuning pretrained from 4 labels",
     ]
-    assert [text.partition(" in train")[0] for text in warned] == [
+    assert [text.partition(" in train")[0] for text in read(out).notes["remarks"]] == [
         "downstream verbs: 5 of 40 rows of validation are", "downstream verbs: 2 of 40 rows of test are"
     ]  # fmt: skip
     assert messages[-1][1] == 1.0 and len(messages) == 2 + 2 * 2 * (2 + 2)
