@@ -32,7 +32,8 @@ class Known:
 
     data, train, corruption: sections of the recipe. composed, length: compose.kind and the most tokens of a row, for
     text. tokenizer: its settings, for text that is not tokenised yet. characters: how often each occurs in a sample of
-    the sources, for text that is not read yet.
+    the sources, for text that is not read yet. hidden: the share of tokens to predict in some training rows, and the
+    share that the corruption allows.
     """
 
     data: Any
@@ -42,6 +43,7 @@ class Known:
     length: int | None = None
     tokenizer: Any = None
     characters: Mapping[str, int] | None = None
+    hidden: tuple[float, float] | None = None
     corpus: Summary = None
     fitted: Summary = None
     shards: Summary = None

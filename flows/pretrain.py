@@ -162,7 +162,7 @@ def carry_out(name: str) -> State[str]:
 def _tell_findings(session: Session, name: str) -> None:
     """Tell what the node shows to be odd, as warnings. UserError where there is no use in training."""
     assert session.execution is not None
-    found = findings.of_recipe(session.recipe, session.execution.artifacts)
+    found = findings.of_recipe(session.recipe, session.execution.artifacts, session.home.downloads)
     found += map(Finding, downstream.remarks(session.recipe))
     for finding in found:
         if not finding.refused and finding.text not in session.told:
@@ -180,7 +180,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     session.execution = Execution(recipe, store, record, tracker, home.downloads, nodes)
     status = "FAILED"
     try:
-        refuse(findings.of_recipe(recipe, {}))
+        refuse(findings.of_recipe(recipe, {}, home.downloads))
         with terminations_as_interrupts():  # inside the flow: Prefect has a handler of its own around it
             for node in nodes:
                 carry_out(node.name)

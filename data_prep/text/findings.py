@@ -11,6 +11,7 @@ from data_prep.tokens.tokenizers import strips_accents
 
 LONG_SENTENCES = 600  # characters on average: a splitter that finds no ends
 UNKNOWN, UNREADABLE = 0.005, 0.2  # shares of characters
+HIDDEN = 0.8  # share of the budget that is used
 ONE_SIDED = 0.25  # share of the rarer label
 PADDING = 0.5
 TOKENS_PER_PIECE = 20
@@ -21,6 +22,8 @@ def findings(known: Known) -> Iterator[Finding]:
     if known.length is not None:
         yield from masked(known)
     yield from _tokenizer(known)
+    if known.hidden is not None:
+        yield from _too_long_units(*known.hidden, known.corruption.unit)
     if known.corpus is not None:
         yield from _partners(known.corpus, known.composed)
         if not known.data.clean.keep_lines:
@@ -59,6 +62,16 @@ def masked(known: Known) -> Iterator[Finding]:
             f"{section}.max_predictions {most} leaves {most} of {length} tokens to predict, {most / length:.1%}, where "
             f"corruption.rate asks for {asked:.1%}: leave it out, or set it to {round(asked * length)}",
             refused=most < asked * length / 2,
+        )
+
+
+def _too_long_units(hidden: float, allowed: float, unit: str) -> Iterator[Finding]:
+    """Units that are longer than a row's budget and therefore never hidden."""
+    if hidden < HIDDEN * allowed:
+        yield Finding(
+            f"{hidden:.1%} of tokens are to be predicted, of {allowed:.1%} that corruption allows: a {unit} that is "
+            "longer than what may be hidden of a row is never hidden; set corruption.unit to token",
+            refused=hidden < allowed / 4,
         )
 
 

@@ -27,7 +27,7 @@ def config(recipe: Recipe) -> dict[str, Any]:
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     jobs = {name: artifact for name, artifact in inputs.items() if artifact.stage == JOB.name}
     reports = {name: read(artifact.path) for name, artifact in jobs.items()}
-    found = [finding.text for finding in findings.of_artifacts(inputs)]
+    found = [finding.text for finding in findings.of_artifacts(inputs, context.downloads)]
     result = {
         **config,
         "findings": found,

@@ -6,8 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from data_prep.shards.format import ShardWriter
+from data_prep.shards.rows import Ragged
+from data_prep.tokens import tokenizers
+from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import dag
 from pipeline.recipe.load import load, recipes
 from pipeline.recipe.recipe import Recipe
@@ -45,8 +50,8 @@ def made(recipe: Recipe, downloads: Path) -> dict[str, Any]:
 def test_a_report_says_what_was_said_before(tmp_path: Path) -> None:
     recipe = load("quickstart", None, ["corruption.max_predictions=12", "train.steps=100000"])
     artifacts = made(recipe, tmp_path)
-    found = of_recipe(recipe, artifacts)
-    assert found == of_artifacts(artifacts)
+    found = of_recipe(recipe, artifacts, tmp_path)
+    assert found == of_artifacts(artifacts, tmp_path)
     words = (
         "validation is 1",
         "test is empty",
@@ -58,11 +63,35 @@ def test_a_report_says_what_was_said_before(tmp_path: Path) -> None:
     )
     for word in (*words, "100.0% of the pairs of sop are in order", "is padding", "tokenizer.vocabulary 4,096"):
         assert sum(word in finding.text for finding in found) == 1, word
-    assert of_recipe(recipe, {}) == [finding for finding in found if "12 of 40 tokens" in finding.text]
+    assert of_recipe(recipe, {}, tmp_path) == [finding for finding in found if "12 of 40 tokens" in finding.text]
+
+
+@pytest.mark.parametrize(("every", "share", "refused"), [(1, "0.0%", True), (3, "12.5%", False), (9, None, False)])
+def test_words_too_long_to_be_hidden_are_found(tmp_path: Path, every: int, share: str | None, refused: bool) -> None:
+    """Every so many rows are one word of 30 tokens, of which 6 may be hidden; in the others each token is a word."""
+    tokenizers.train(TokenizerConfig(kind="wordpiece", vocabulary=60), ["a b c d e f"] * 9, tmp_path / "tokenizer")
+    special = tokenizers.specials(tmp_path / "tokenizer")
+    starts = np.ones((96, 32), np.uint8)
+    starts[::every, 2:-1] = 0
+    ids = np.full((96, 32), special.ordinary[0], np.uint16)
+    ids[:, 0], ids[:, -1] = special.need("cls"), special.need("sep")
+    writer = ShardWriter(tmp_path / "shards" / "train", 96)
+    columns = {"input": ids, "word_start": starts}
+    writer.write({name: Ragged(values.ravel(), np.arange(0, 97 * 32, 32)) for name, values in columns.items()})
+    writer.close({"split": "train"})
+    summary = {**SUMMARIES["shards"], "parts": {"train": {"train": {}}}}
+    artifacts: Any = {
+        "tokenizer": SimpleNamespace(path=tmp_path / "tokenizer", summary=SUMMARIES["tokenizer"]),
+        "shards": SimpleNamespace(uri=str(tmp_path / "shards"), summary=summary),
+    }
+    recipe = load("bert", "tiny", ["corruption.unit=word", "corruption.rate=0.2"])
+    found = [each for each in of_recipe(recipe, artifacts, tmp_path) if "a word that is longer than" in each.text]
+    expected = [(f"{share} of tokens are to be predicted, of 18.8% that", refused)] if share else []
+    assert [(each.text[: len(text)], each.refused) for each, (text, _) in zip(found, expected, strict=True)] == expected
 
 
 @pytest.mark.parametrize("name", [listing.name for listing in recipes()])
-def test_packaged_recipes_are_in_order(name: str) -> None:
+def test_packaged_recipes_are_in_order(name: str, tmp_path: Path) -> None:
     scales = next(listing.scales for listing in recipes() if listing.name == name)
     for scale in scales or [None]:
-        assert of_recipe(load(name, scale, []), {}) == []
+        assert of_recipe(load(name, scale, []), {}, tmp_path) == []
