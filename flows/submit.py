@@ -12,6 +12,7 @@ The job is `sesame run` with the same arguments, on the head of the cluster, in 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import shutil
@@ -96,6 +97,7 @@ def connect(address: str) -> JobSubmissionClient:
 
     if not address.startswith(("http://", "https://")):
         raise UserError(f"--address {address}: allowed: the address of Ray's server of jobs, such as http://HOST:8265")
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # the end of a log is no news
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # the client prefers variables to what it is given
     try:
         return JobSubmissionClient(address)

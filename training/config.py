@@ -182,9 +182,9 @@ class WatchConfig(Settings):
     spike: float = Field(default=6.0, gt=0)
     """A step's loss is reported if it is this many standard deviations above the usual."""
     stuck_seconds: float = Field(default=600.0, ge=0)
-    """Longest time, in seconds, that a worker waits for the others before the run fails; 0: no limit."""
+    """Longest time, in seconds, that workers take to start or wait for each other before the run fails; 0: no limit."""
     start_seconds: float = Field(default=300.0, ge=0)
-    """Longest time, in seconds, to wait for room on the cluster and for a group of workers to start; 0: no limit."""
+    """Longest time, in seconds, to wait for hosts where the cluster has no room for the workers; 0: no limit."""
     stop_seconds: float = Field(default=60.0, ge=0)
     """Time, in seconds, for an interrupted run to finish its step and write a checkpoint."""
 

@@ -74,7 +74,8 @@ def _unwrapped(failure: BaseException) -> BaseException:
 def _is_loss(failure: BaseException) -> bool:
     """Whether it says that a worker or a host is gone, by Ray's account or by that of workers that talked to it."""
     from ray.exceptions import RayError, RayTaskError
+    from ray.train.v2._internal.exceptions import RayTrainError  # of workers that no longer answer
 
-    if isinstance(failure, RayError) and not isinstance(failure, RayTaskError):
+    if isinstance(failure, RayError | RayTrainError) and not isinstance(failure, RayTaskError):
         return True
     return LOSSES.search(str(failure)) is not None

@@ -62,35 +62,45 @@ def check(placement: PlacementConfig, needs: Mapping[str, float]) -> None:
         raise UserError(sentence)
 
 
-def not_started(placement: PlacementConfig, needs: Mapping[str, float]) -> str:
-    """The sentence for a group that has not started in time."""
+def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, future: Future[Any]) -> None:
+    """Wait for `future`, and fail it with a sentence where no group of workers starts. `formed`: exists while one does.
+
+    Room may be missing for `watch.start_seconds`. Where there is room, starting may take `watch.stuck_seconds`.
+    """
     import ray
 
-    waited = f"waited longer than {placement.watch.start_seconds:g} s (placement.watch.start_seconds)"
-    if sentence := shortage(ray.nodes(), needs, placement):
-        return f"{sentence[:-1]} ({waited})."
-    free = ray.available_resources()
-    fewest = placement.min_workers or placement.workers
-    if any(free.get(name, 0) < amount * fewest for name, amount in needs.items()):
-        have = _amounts({name: free.get(name, 0) for name in needs})
-        return (
-            f"placement.workers: no room for {fewest} workers of {_amounts(needs)} each: others use the cluster, and "
-            f"{have} is free; {waited}."
-        )
-    return f"the training workers did not start: {waited}; Ray's log of each host says more."
-
-
-def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, future: Future[Any]) -> None:
-    """Wait for `future`, and fail it with a sentence once `formed` was missing for `watch.start_seconds`."""
-    since, limit = time.monotonic(), placement.watch.start_seconds
+    grouped = roomy = time.monotonic()
+    for_room, for_start = placement.watch.start_seconds, placement.watch.stuck_seconds
     while not future.done():
         time.sleep(LOOK_SECONDS)
+        now = time.monotonic()
         if formed.exists():
-            since = time.monotonic()
-        elif limit and time.monotonic() - since > limit:
-            sentence = not_started(placement, needs)
-            with contextlib.suppress(InvalidStateError):  # it ended meanwhile
-                future.set_exception(UserError(sentence))
+            grouped = roomy = now
+            continue
+        missing = shortage(ray.nodes(), needs, placement)
+        if missing is None:
+            roomy = now
+        elif for_room and now - roomy > for_room:
+            _fail(future, f"{missing[:-1]} (waited {for_room:g} s, placement.watch.start_seconds).")
+        if for_start and now - grouped > max(for_start, for_room):
+            _fail(future, _not_started(placement, needs, max(for_start, for_room)))
+
+
+def _fail(future: Future[Any], sentence: str) -> None:
+    with contextlib.suppress(InvalidStateError):  # it ended meanwhile
+        future.set_exception(UserError(sentence))
+
+
+def _not_started(placement: PlacementConfig, needs: Mapping[str, float], seconds: float) -> str:
+    """The sentence for a group that does not start although the cluster could hold it."""
+    import ray
+
+    waited = f"the training workers did not start in {seconds:g} s (placement.watch.stuck_seconds)"
+    free = ray.available_resources()
+    if all(free.get(name, 0) >= amount for name, amount in needs.items()):
+        return f"{waited}; Ray's log of each host says more."
+    have = _amounts({name: free.get(name, 0) for name in needs})
+    return f"{waited}: {have} is free on the cluster, others may use the rest; Ray's log of each host says more."
 
 
 def loses_a_host(seconds: float = LOSS_SECONDS) -> bool:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -57,6 +59,7 @@ class Hosts:
         self.names = [f"{prefix}-{number}" for number in range(count)]
         self.processes: dict[int, subprocess.Popen[str]] = {}
         self.token = folder / "token"
+        self.rays = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))  # the paths of Ray's sockets must be short
 
     def address(self, number: int) -> str:
         """The address of a host on the switch."""
@@ -69,7 +72,8 @@ class Hosts:
 
     @property
     def job_server(self) -> str:
-        return f"http://{self.address(0)}:{DASHBOARD_PORT}"
+        head = self.address(0)
+        return f"http://[{head}]:{DASHBOARD_PORT}" if self.ipv6 else f"http://{head}:{DASHBOARD_PORT}"
 
     def __enter__(self) -> Hosts:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +100,11 @@ class Hosts:
             )
             _ip("-n", self.switch, "link", "set", f"port{number}", "master", "switch", "up")
             _ip("-n", name, "link", "set", "lo", "up")
+            # Another network, which reaches nobody: hosts often have several.
+            _ip("-n", name, "link", "add", "dev", "lan0", "type", "veth", "peer", "name", "lan1")
+            _ip("-n", name, "address", "add", "192.168.9.1/24", "dev", "lan0")
+            for device in ("lan0", "lan1"):
+                _ip("-n", name, "link", "set", device, "up")
             if self.ipv6:
                 _ip("-n", name, "address", "add", f"{self.address(number)}/64", "dev", "net0", "nodad")
             else:
@@ -108,6 +117,7 @@ class Hosts:
             self.kill(number)
         for name in [*self.names, self.switch]:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+        shutil.rmtree(self.rays, ignore_errors=True)
 
     # -- what happens to a host --------------------------------------------------------------------------------------
 
@@ -137,6 +147,19 @@ class Hosts:
                 return " ".join(rule)
         raise OSError("this kernel slows no network: neither netem nor tbf")
 
+    def fast(self, number: int) -> None:
+        """Undo `slow`."""
+        for where, device in ((self.names[number], "net0"), (self.switch, f"port{number}")):
+            subprocess.run(["tc", "-n", where, "qdisc", "del", "dev", device, "root"], capture_output=True, check=False)
+
+    def part(self, one: int, other: int) -> None:
+        """These two no longer reach each other; both reach the rest."""
+        _ip("-n", self.names[one], "route", "add", "unreachable", self.address(other))
+
+    def reunite(self, one: int, other: int) -> None:
+        """Undo `part`."""
+        _ip("-n", self.names[one], "route", "del", "unreachable", self.address(other))
+
     def kill(self, number: int) -> None:
         """kill -9 everything that runs on the host, as a power cut would."""
         while pids := self.pids(number):
@@ -156,7 +179,7 @@ class Hosts:
 
     def environment(self, number: int) -> dict[str, str]:
         """Variables of what runs on a host."""
-        temporary = self.folder / f"r{number}"
+        temporary = self.rays / str(number)
         (temporary / "ray").mkdir(parents=True, exist_ok=True)
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PREFECT_", "GLOO"))
@@ -203,8 +226,16 @@ class Hosts:
             self.start_node(number, cpus)
         self.wait_for_nodes(len(numbers))
 
-    def start_node(self, number: int, cpus: int = 1) -> None:
-        """A Ray node of `cpus` CPUs on a host; on the first one, the head."""
+    def restart(self, number: int) -> None:
+        """The host is back, with nothing on it but a new Ray node."""
+        self.kill(number)
+        self.join(number)
+        self.fast(number)
+        self.start_node(number)
+        self.wait_for_nodes(len(self.names))
+
+    def start_node(self, number: int, cpus: int = 1, hidden: Path | None = None) -> None:
+        """A Ray node of `cpus` CPUs on a host; on the first one, the head. hidden: a folder that it sees empty."""
         mine = self.address(number)
         command = [
             "ray",
@@ -219,6 +250,9 @@ class Hosts:
             command += ["--head", f"--port={PORT}", f"--dashboard-host={mine}", f"--dashboard-port={DASHBOARD_PORT}"]
         else:
             command += [f"--address={self.ray_address}"]
+        if hidden is not None:
+            mount = f'mount -t tmpfs tmpfs "{hidden}" && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", mount, "sh", *command]
         log = (self.folder / f"ray-{number}.log").open("a")
         self.processes[number] = self.start(number, command, log)
         if number == 0:
@@ -252,14 +286,6 @@ class Hosts:
             f"\n--- {path.name}\n" + "".join(path.read_text().splitlines(keepends=True)[-15:])
             for path in sorted(self.folder.glob("ray-*.log"))
         )
-
-
-@contextlib.contextmanager
-def ray_on(folder: Path, count: int, cpus: int = 1, ipv6: bool = False) -> Iterator[Hosts]:
-    """Hosts with Ray running on all of them."""
-    with Hosts(folder, count, ipv6) as hosts:
-        hosts.start_ray(cpus=cpus)
-        yield hosts
 
 
 def _ip(*arguments: str) -> None:

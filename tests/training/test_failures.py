@@ -10,6 +10,7 @@ import pytest
 import ray
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from data_prep.errors import UserError
 from tests.training.test_launch import job
@@ -17,7 +18,8 @@ from training import launch, room
 from training.failures import NotFormedError, UnreachableError, failures_in
 from training.job import STOP
 
-LOST = {1: ActorDiedError()}
+LOST = {1: WorkerHealthCheckFailedError("a check failed", failure=ActorDiedError())}
+SILENT = {1: WorkerHealthCheckTimeoutError("a check hangs")}
 CLOSED = {0: RuntimeError("[gloo/pair.cc:534] Connection closed by peer [10.0.0.3]:41234")}
 
 
@@ -82,7 +84,7 @@ def test_a_failure_is_tried_again(run: Any, error: Exception) -> None:
     assert run(attempts) == "trained" and attempts.made == 2
 
 
-@pytest.mark.parametrize("failures", [LOST, CLOSED])
+@pytest.mark.parametrize("failures", [LOST, SILENT, CLOSED])
 def test_losses_are_tried_again_as_often_as_is_allowed(run: Any, failures: dict[int, Any]) -> None:
     attempts = Attempts(*[workers(failures)] * 9)
     with pytest.raises(WorkerGroupError):

@@ -76,9 +76,13 @@ def test_workers_that_never_fit_are_refused_unless_the_cluster_grows(monkeypatch
 @pytest.mark.parametrize(
     ("free", "workers", "why"),
     [
-        ({"CPU": 1}, 4, "no room for 4 workers of 1 CPU each: others use the cluster, and 1 CPU is free"),
-        ({"CPU": 4}, 4, "the training workers did not start"),
-        ({"CPU": 4}, 5, "5 workers of 1 CPU each do not fit"),
+        (
+            {"CPU": 0},
+            4,
+            r"the training workers did not start in 0\.05 s .*: 0 CPU is free on the cluster, others",
+        ),
+        ({"CPU": 4}, 4, r"the training workers did not start in 0\.05 s .*; Ray's log of each host says more"),
+        ({"CPU": 4}, 5, r"5 workers of 1 CPU each do not fit .* \(waited 0\.02 s, placement\.watch\.start_seconds\)"),
     ],
 )
 def test_a_group_that_does_not_start_ends_with_the_reason(
@@ -87,24 +91,47 @@ def test_a_group_that_does_not_start_ends_with_the_reason(
     monkeypatch.setattr(ray, "nodes", lambda: HOSTS)
     monkeypatch.setattr(ray, "available_resources", lambda: free)
     monkeypatch.setattr(room, "LOOK_SECONDS", 0.01)
-    placement = PlacementConfig.model_validate({"workers": workers, "watch": {"start_seconds": 0.05}})
+    limits = {"start_seconds": 0.02, "stuck_seconds": 0.05}
     future: Future[None] = Future()
+    placement = PlacementConfig.model_validate({"workers": workers, "watch": limits})
     room.watch(placement, {"CPU": 1}, tmp_path / "formed", future)
-    with pytest.raises(UserError, match=f"{why}.*waited longer than 0.05 s"):
+    with pytest.raises(UserError, match=why):
         future.result()
+
+
+def test_a_cluster_that_gets_its_hosts_back_in_time_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LOOK_SECONDS", 0.01)
+    looks = iter([HOSTS[:1]] * 5 + [HOSTS] * 5 + [HOSTS[:1]] * 5)
+    future: Future[str] = Future()
+
+    def nodes() -> list[dict[str, Any]]:
+        here = next(looks, None)
+        if here is None:
+            future.set_result("trained")
+        return here or HOSTS
+
+    monkeypatch.setattr(ray, "nodes", nodes)
+    limits = {"start_seconds": 0.5, "stuck_seconds": 600}
+    placement = PlacementConfig.model_validate({"workers": 4, "watch": limits})
+    room.watch(placement, {"CPU": 1}, tmp_path / "formed", future)
+    assert future.result() == "trained"
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.05])
 def test_a_group_that_has_started_or_may_wait_is_left_alone(
     limit: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ray, "nodes", list)
     monkeypatch.setattr(room, "LOOK_SECONDS", 0.01)
     formed = tmp_path / "formed"
     if limit:
         formed.touch()
     future: Future[str] = Future()
     threading.Timer(0.3, future.set_result, ["trained"]).start()
-    room.watch(PlacementConfig.model_validate({"watch": {"start_seconds": limit}}), {"CPU": 1}, formed, future)
+    limits = {"start_seconds": limit, "stuck_seconds": limit}
+    room.watch(PlacementConfig.model_validate({"watch": limits}), {"CPU": 1}, formed, future)
     assert future.result() == "trained"
 
 
