@@ -50,12 +50,12 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """Ignores all notifications."""
+    """Ignores all notifications but warnings, which it logs."""
 
     def start(self, name: str) -> None: ...
 
     def callback(self, name: str) -> Callable[..., None]:
-        return lambda message, done=None, warning="": None
+        return lambda message, done=None, warning="": log.warning("%s: %s", name, warning) if warning else None
 
     def end(self, name: str, status: Any, detail: str = "") -> None: ...
 

@@ -43,3 +43,11 @@ def test_what_cannot_be_measured_is_not_trained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing is trained: validation is empty"):
         pretrain._tell_findings(running, "ingest")
     assert told.warnings == []
+
+
+def test_a_run_that_nobody_watches_logs_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    running, _ = session(tmp_path, validation=1)
+    running.observer = pretrain.NullObserver()
+    pretrain._tell_findings(running, "ingest")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and record.message.startswith("ingest: validation is 1 of 12 documents")
