@@ -16,6 +16,7 @@ from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.corpus.decide import ArrayDecision, decide
 from data_prep.corpus.documents import SPLITS
 from data_prep.corpus.draft import Draft, Writing
+from data_prep.corpus.summary import lost_files_in_words
 from data_prep.corpus.unit import REJECTS, VERSION, Unit
 from data_prep.corpus.write import write, write_rejects
 from data_prep.errors import UserError
@@ -25,6 +26,7 @@ from data_prep.shards.rows import Rows
 from data_prep.sources import named_splits
 from data_prep.sources.archives import listed
 from data_prep.sources.config import SourceConfig
+from data_prep.sources.config import left_out as files_left_out
 from data_prep.stats import columns
 from data_prep.stats.blocks import Statistics
 from data_prep.views import Example, View
@@ -50,9 +52,10 @@ class ArrayKind(Kind):
         """Facts about all rows, for the corpus index."""
         raise NotImplementedError
 
-    def units(self, data: Any, downloads: Path) -> list[Unit]:
+    def units(self, data: Any, downloads: Path, left_out: Counter[str]) -> list[Unit]:
+        left_out.update(files_left_out(data.sources, self.accepts(data)))
         units: list[Unit] = []
-        of_sources = [listed(source, self.accepts(data), downloads, digests=True) for source in data.sources]
+        of_sources = [listed(source, self.accepts(data), downloads, True, left_out) for source in data.sources]
         named_splits.check(list(zip(data.sources, of_sources, strict=True)))
         for number, (source, of_source) in enumerate(zip(data.sources, of_sources, strict=True)):
             _only_text_has(source)
@@ -175,14 +178,15 @@ class ArrayKind(Kind):
 
 def counted(unit: str, corpus: Mapping[str, Any]) -> str:
     """A phrase with the numbers of kept and rejected rows, which `unit` names, and of duplicates among the rejected."""
-    return (
+    counts = (
         f"{corpus['kept']:,} {unit} kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} of them duplicates"
     )
+    return "; ".join(filter(None, (counts, lost_files_in_words(corpus))))
 
 
 def _only_text_has(source: SourceConfig) -> None:
     settings = (("text_field", source.text_field, "text"), ("id_field", source.id_field, None))
-    for what, value, usual in (*settings, ("corpus", source.corpus, None)):
+    for what, value, usual in (*settings, ("corpus", source.corpus, None), ("encoding", source.encoding, None)):
         if value != usual:
             raise UserError(f"the source {source.package or source.path} sets {what}, which is for text; leave it out")
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from typing import Any
 from data_prep.corpus import unit_cache
 from data_prep.corpus.documents import INDEX, SPLITS
 from data_prep.corpus.draft import Decision, Draft, Progress, Unit, Writing
-from data_prep.corpus.summary import summary_of
+from data_prep.corpus.summary import lost_files_in_words, summary_of
 from data_prep.kinds import Kind
 from data_prep.sealed import sealed
+from data_prep.sources.config import describe_left_out
 from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
 
@@ -45,13 +47,15 @@ def ingest(
 
     data: `kind.Data`, the recipe's section. Units are cached in `downloads/units`; unfinished units of dead processes
     are removed from there. `progress` is called with a message for the user and the fraction done (0 to 1).
-    Raises UserError if more rows are bad than `data.max_rejects` allows, or if nothing is left.
+    Raises UserError if more rows are bad than `data.max_rejects` allows or more files are lost than
+    `data.max_lost_files`, or if nothing is left.
     """
     out_dir, downloads = Path(out_dir), Path(downloads)
     cache = downloads / unit_cache.FOLDER
     out_dir.mkdir(parents=True, exist_ok=True)
     unit_cache.sweep(cache)
-    units = kind.units(data, downloads)
+    left_out: Counter[str] = Counter()
+    units = kind.units(data, downloads, left_out)
     if sum(unit.size for unit in units) < SERIAL_BYTES:
         workers = HERE
     read_folders = [cache / unit.key for unit in units]
@@ -60,10 +64,16 @@ def ingest(
             data, units, seed, out_dir, downloads, Path(scratch), pool, progress, read_folders, list(read_folders)
         )
         _read_all(kind, draft, cache)
+        for unit_summary in draft.read:
+            left_out.update(unit_summary.get("left_out", {}))
+        if left_out:
+            progress("files were left out", None, warning=describe_left_out(left_out))
         _cast_all(kind, draft)
         progress("looking for duplicates", None)
         decided = kind.decide(draft)
-        summary = summary_of(draft, decided, kind)
+        summary = {**summary_of(draft, decided, kind), "left_out": dict(left_out)}
+        if summary["lost_files"]:
+            progress("files are lost", None, warning=lost_files_in_words(summary))
         progress("writing", None)
         written = list(pool.in_order(kind.write, _jobs(draft, decided)))
         kind.write_rejects(draft, decided)

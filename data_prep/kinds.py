@@ -9,6 +9,7 @@ modules. No other code refers to a kind by name: whatever depends on the kind is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -23,7 +24,7 @@ from data_prep.corpus.draft import Draft, Progress, Writing
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.findings import Finding, Known, budget, held_out, uniform
-from data_prep.settings import Settings
+from data_prep.settings import Settings, changed_default
 from data_prep.shards.rows import Ragged, Rows, Specials, network_input
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.stats.blocks import Statistics
@@ -52,6 +53,9 @@ class DataConfig(Settings):
     """Packages, files or folders."""
     split: SplitConfig = Field(default_factory=SplitConfig)
     """Shares of the examples that are held out."""
+    max_lost_files: Annotated[int, Field(ge=0)] | None = changed_default(None, 0)
+    """Maximum number of files that are lost, wholly or from some row on, because they are damaged, cut short, empty or
+    without the column that is asked for; the rows before are kept. null: each counts as a bad row."""
 
     AFTER_INGEST: ClassVar[tuple[str, ...]] = ()
     """Fields that do not affect the corpus, only the steps after it."""
@@ -139,8 +143,11 @@ class Kind:
         """Which files and packages its sources may be."""
         raise NotImplementedError
 
-    def units(self, data: Any, downloads: Path) -> Sequence[Any]:
-        """The pieces of sources to read, each a `data_prep.corpus.draft.Unit`."""
+    def units(self, data: Any, downloads: Path, left_out: Counter[str]) -> Sequence[Any]:
+        """The pieces of sources to read, each a `data_prep.corpus.draft.Unit`.
+
+        left_out: counts the files of sources that are not read, by suffix.
+        """
         raise NotImplementedError
 
     def read(self, unit: Any, data: Any, downloads: Path, folder: Path) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFil
     try:
         return score_files.files_of(detector, [path], downloads)
     except UserError:
-        label, files = find(path)
+        label, files = find(path)[:2]
         if not label or any(detector.readable(file.relative) for file in files):
             raise
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from data_prep.corpus import unit_cache
@@ -38,10 +38,28 @@ def summary_of(draft: Draft, decided: Decision, terms: RowTerms) -> dict[str, An
         "kept": num_kept,
         "rejected": num_read - num_kept,
         "duplicates": reasons["duplicate"],
+        "lost_files": len(lost_files(draft)),
+        "first_lost": [f"{name}: {reason}" for name, (_, reason) in [*lost_files(draft).items()][:_EXAMPLES]],
         "reasons": dict(sum(refused, reasons).most_common(_MOST_REASONS)),
         "sources": [_lineage(draft, decided, refused, number) for number in range(len(sources))],
         "licences": [licence(source) for source in sources],
     }
+
+
+def lost_files(draft: Draft) -> dict[str, tuple[int, str]]:
+    """Where, and why, files are lost, by name."""
+    lost: dict[str, tuple[int, str]] = {}
+    for summary in (*draft.read, *draft.cast):
+        for name, (place, reason) in summary["lost_files"].items():
+            lost.setdefault(name, (place, reason))
+    return lost
+
+
+def lost_files_in_words(summary: Mapping[str, Any]) -> str:
+    """How many files are lost although some are allowed to be, and the first of them; "" if none is."""
+    count = summary.get("lost_files", 0)
+    first = "; ".join(summary.get("first_lost", ()))
+    return f"{count:,} file{'s' * (count != 1)} lost, wholly or from some row on ({first})" if count else ""
 
 
 def allowed_rejects(limit: int | float, rows: int) -> int:
@@ -51,15 +69,28 @@ def allowed_rejects(limit: int | float, rows: int) -> int:
 
 def _check(draft: Draft, decided: Decision, terms: RowTerms, num_read: int, num_kept: int) -> None:
     num_filtered = sum(unit_summary.get("filtered", 0) for unit_summary in draft.read)
-    num_bad = num_read - num_kept - num_filtered - decided.num_tolerated
+    lost = lost_files(draft)
+    num_lost = 0  # counted apart from bad rows, if a maximum is set
+    if draft.data.max_lost_files is not None:
+        num_lost = sum(unit_summary["lost_rejects"] for unit_summary in (*draft.read, *draft.cast))
+    num_bad = num_read - num_kept - num_filtered - decided.num_tolerated - num_lost
     first = [reject for unit_summary in (*draft.read, *draft.cast) for reject in unit_summary["first"]][:_EXAMPLES]
     examples_shown = [f"{source} {terms.place} {position}: {reason}" for source, position, reason in first]
     examples = "; ".join([*examples_shown, *decided.examples(_EXAMPLES - len(examples_shown))])
+    num_files = len({name for unit in draft.units for name, _ in unit.contents})
+    if draft.data.max_lost_files is not None and len(lost) > draft.data.max_lost_files:
+        some = list(lost.items())[:_EXAMPLES]
+        named = "; ".join(f"{name} {terms.place} {place}: {reason}" for name, (place, reason) in some)
+        raise UserError(
+            f"{len(lost)} of {num_files} files are lost, wholly or from some {terms.place} on, more than"
+            f" data.max_lost_files: {draft.data.max_lost_files} allows ({named}); mend them or leave them out, or set"
+            f" data.max_lost_files: {len(lost)} to go on with the rest"
+        )
     limit = draft.data.max_rejects
     if num_bad > allowed_rejects(limit, num_read):
         raise UserError(
-            f"{num_bad} of {num_read} rows cannot be used, more than max_rejects: {limit} allows ({examples});"
-            " mend them or raise max_rejects"
+            f"{num_bad} of {num_read - num_lost} rows cannot be used, more than max_rejects: {limit} allows"
+            f" ({examples}); mend them or raise max_rejects"
         )
     if not num_kept:
         named = ", ".join(str(source.package or source.path) for source in draft.data.sources)

@@ -31,7 +31,7 @@ from data_prep.rng import absorb
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 
-VERSION = 1  # of the output of reading; incremented when that changes
+VERSION = 2  # of the output of reading; incremented when that changes
 RAW, REJECTS = "raw.arrow", "rejects.arrow"
 MAX_CLASSES = 10_000
 _FIRST_REASONS, _MOST_REASONS = 3, 100
@@ -69,20 +69,41 @@ class Cast(NamedTuple):
 
 
 @dataclass
+class Losses:
+    """Files that are lost, wholly or from some row on: the number of their rows is unknown."""
+
+    files: dict[str, list[Any]] = field(default_factory=dict)
+    """Position and reason, by name."""
+    rejects: int = 0
+    """Number of rejects that stand for them."""
+
+    def add(self, reject: Reject) -> None:
+        self.rejects += 1
+        self.files.setdefault(reject.source, [reject.position, reject.reason])
+
+    def to_json(self) -> dict[str, Any]:
+        return {"lost_files": self.files, "lost_rejects": self.rejects}
+
+
+@dataclass
 class Tally:
     """Counts of a unit's rows, labels and rejects."""
 
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first: list[tuple[str, int, str]] = field(default_factory=list)
+    losses: Losses = field(default_factory=Losses)
 
     def reject(self, reject: Reject) -> None:
         self.reasons[_without_values(reject.reason)] += 1
+        if reject.lost:
+            self.losses.add(reject)
         if len(self.first) < _FIRST_REASONS:
             self.first.append((reject.source, reject.position, reject.reason))
 
     def to_json(self) -> dict[str, Any]:
-        return {"rows": self.rows, "reasons": dict(self.reasons.most_common(_MOST_REASONS)), "first": self.first}
+        reasons = dict(self.reasons.most_common(_MOST_REASONS))
+        return {"rows": self.rows, "reasons": reasons, "first": self.first, **self.losses.to_json()}
 
 
 def _without_values(reason: str) -> str:

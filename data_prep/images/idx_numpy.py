@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from data_prep.images.pixels import MAX_PIXELS, BadImageError, DecodedImage, ImagesConfig, fitted_array
-from data_prep.sources.records import Reject
+from data_prep.sources.records import Reject, lost
 
 _IMAGES, _LABELS = ("images", "x", "X", "data"), ("labels", "y", "Y", "target")
 _IMAGES_MAGIC, _LABELS_MAGIC = b"\0\0\x08\x03", b"\0\0\x08\x01"
@@ -40,7 +40,7 @@ def idx(name: str, stream: BinaryIO, labels: BinaryIO | None, config: ImagesConf
         shape = struct.unpack(">3I", _exactly(stream, 12))
         classes = None if labels is None else _idx_labels(labels, shape[0])
     except BadImageError as problem:
-        yield Reject(name, 1, str(problem))
+        yield lost(name, 1, str(problem))
         return
     yield from _images(name, stream, _Header(shape, np.dtype(np.uint8)), classes, config)
 
@@ -61,7 +61,7 @@ def npy(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedIm
     try:
         header = _npy_header(stream)
     except BadImageError as problem:
-        yield Reject(name, 1, str(problem))
+        yield lost(name, 1, str(problem))
         return
     yield from _images(name, stream, header, None, config)
 
@@ -84,9 +84,9 @@ def npz(name: str, stream: BinaryIO, config: ImagesConfig) -> Iterator[DecodedIm
                     raise BadImageError(f"there are {len(classes)} labels for {header.shape[0]} images")
                 yield from _images(name, member, header, classes, config)  # type: ignore[arg-type]
     except (BadImageError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError) as problem:
-        yield Reject(name, 1, str(problem) or "damaged archive")
+        yield lost(name, 1, str(problem) or "damaged archive")
     except (RuntimeError, ValueError, EOFError) as problem:  # includes encryption and unsupported compression
-        yield Reject(name, 1, f"damaged archive: {problem}")
+        yield lost(name, 1, f"damaged archive: {problem}")
 
 
 def _npz_labels(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> list[str]:
@@ -124,17 +124,17 @@ def _images(
     count, *shape = header.shape
     pixels, size = int(np.prod(shape, dtype=object)), 0
     if not count or not pixels:
-        yield Reject(name, 1, "the array is empty")
+        yield lost(name, 1, "the array is empty")
         return
     if pixels > MAX_PIXELS:
-        yield Reject(name, 1, f"has more than {MAX_PIXELS:,} pixels ({' × '.join(map(str, shape))})")
+        yield lost(name, 1, f"has more than {MAX_PIXELS:,} pixels ({' × '.join(map(str, shape))})")
         return
     size = pixels * header.dtype.itemsize
     for number in range(count):
         try:
             values = np.frombuffer(_exactly(stream, size), header.dtype).reshape(shape)
         except BadImageError as problem:
-            yield Reject(name, number + 1, f"{problem}: {count} images were announced")
+            yield lost(name, number + 1, f"{problem}: {count} images were announced")
             return
         try:
             if values.ndim == 3 and values.shape[2] not in (1, 3):
@@ -145,7 +145,7 @@ def _images(
         else:
             yield DecodedImage(fitted_pixels, None if classes is None else classes[number], name, number + 1)
     if stream.read(1):
-        yield Reject(name, count, f"something follows the {count} images that were announced")
+        yield lost(name, count, f"something follows the {count} images that were announced")
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

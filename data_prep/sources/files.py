@@ -14,7 +14,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, cast
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 _BUFFER = 1 << 20
+_LITTER = {
+    # of network storage, macOS and Windows
+    *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "__macosx", "icon\r"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "recycler"),
+    *("lost+found", "network trash folder", "temporary items"),
+    # of programs that write data in parts, which describe them
+    *("_success", "_metadata", "_common_metadata", "_temporary", "_delta_log", "_spark_metadata"),
+    *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "__pycache__"),
+}
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)/?([^?]*)(?:\?(.*))?", re.DOTALL)
 _SECRET = re.compile(r"(?:^|&)[^=&]*(?:secret|password|token|access_key)[^=&]*=", re.IGNORECASE)
 
@@ -47,10 +56,19 @@ class FileListing(NamedTuple):
 
     label: str
     files: list[File]
+    names_them: bool = False
+    """Whether the path is a glob that names kinds of files, such as `*.json*`, and not all, as `*` does."""
+    folders: int = 0
+    """Number of folders, and of links to folders, that the path names and whose files are not among them."""
+
+
+def is_litter(names: Iterable[str]) -> bool:
+    """Whether a path with these parts is hidden, or was left there by a system, and is nobody's data."""
+    return any(name.startswith(".") or name.lower() in _LITTER for name in names)
 
 
 def find(path: str) -> FileListing:
-    """The files of a path, folder or glob, without hidden ones. Raises UserError if it does not exist."""
+    """The files of a path, folder or glob, without those of `is_litter`. Raises UserError if it does not exist."""
     if is_remote(path):
         return _find_remote(path)
     try:
@@ -119,18 +137,28 @@ def _find_local(path: Path) -> FileListing:
         status = path.stat()
         return FileListing("", [File(str(path), path.name, status.st_size, str(status.st_mtime_ns))])
     if path.is_dir():
-        return FileListing(path.resolve().name, list(_walk(path, ["**"], follow=False)))
+        return _listing(path, ["**"], follow=False)
     if path.exists():
         raise UserError(f"{path} is neither a file nor a folder; give a file, a folder or a glob")
     if not glob.has_magic(str(path)):
         raise UserError(f"{path} does not exist; give a file, a folder or a glob")
     root, patterns = _split_glob(path.parts[1:])
-    folder = Path(path.parts[0], *root)
-    return FileListing(folder.resolve().name, list(_walk(folder, patterns, follow=True)) if folder.is_dir() else [])
+    return _listing(Path(path.parts[0], *root), patterns, follow=True)
 
 
-def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File]:
-    """Regular files below a folder whose relative path matches.
+def _listing(folder: Path, patterns: list[str], follow: bool) -> FileListing:
+    files: list[File] = []
+    folders = 0
+    for found in _walk(folder, patterns, follow) if folder.is_dir() else ():
+        if found is None:
+            folders += 1
+        else:
+            files.append(found)
+    return FileListing(folder.resolve().name, files, _names_kinds(patterns[-1]), folders)
+
+
+def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File | None]:
+    """Regular files below a folder whose relative path matches; None for each folder that is left out.
 
     Symbolic links to files count as files; links to folders are followed if `follow`, except to an enclosing folder.
     """
@@ -140,7 +168,7 @@ def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File]:
     while todo:
         folder, above, states, seen = todo.pop()
         for entry in _entries(folder, must="**" in patterns):
-            after = set() if entry.name.startswith(".") else _advanced(states, entry.name, patterns)
+            after = set() if is_litter([entry.name]) else _advanced(states, entry.name, patterns)
             relative = (*above, entry.name)
             try:
                 if len(patterns) in after and entry.is_file():
@@ -151,6 +179,10 @@ def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File]:
                     identity = (status.st_dev, status.st_ino)
                     if identity not in seen:
                         todo.append((Path(entry.path), relative, after, seen | {identity}))
+                elif after and entry.is_dir():
+                    status = entry.stat()
+                    if (status.st_dev, status.st_ino) not in seen:
+                        yield None
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ELOOP):  # removed meanwhile; a link to itself
                     raise
@@ -177,6 +209,11 @@ def _split_glob(parts: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return list(parts[:first]), list(parts[first:])
 
 
+def _names_kinds(pattern: str) -> bool:
+    """Whether the last part of a glob says more than that it takes all files."""
+    return bool(pattern.strip("*?."))
+
+
 def _closed(states: set[int], patterns: list[str]) -> set[int]:
     """Indices of the patterns that may come next; `**` also matches no folder."""
     for state in sorted(states):
@@ -200,7 +237,7 @@ def _advanced(states: set[int], name: str, patterns: list[str]) -> set[int]:
 def _matches(relative: str, patterns: list[str]) -> bool:
     states = _closed({0}, patterns)
     for name in relative.split("/"):
-        states = set() if name.startswith(".") else _advanced(states, name, patterns)
+        states = set() if is_litter([name]) else _advanced(states, name, patterns)
     return len(patterns) in states
 
 
@@ -233,7 +270,7 @@ def _find_remote(uri: str) -> FileListing:
             files.append(
                 File(_uri(match, _join(path, relative) if path else relative), relative, info.size, _time(info))
             )
-    return FileListing(path.rpartition("/")[2] or match[2].rpartition("@")[2], files)
+    return FileListing(path.rpartition("/")[2] or match[2].rpartition("@")[2], files, _names_kinds(patterns[-1]))
 
 
 def shown(uri: str) -> str:

@@ -22,6 +22,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,7 @@ CLIENTS = {"pip": "pip", "npm": "npm", "apt": "apt-get"}
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 4 << 30
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, compressed.DamagedError)
 _AR = b"!<arch>\n"
 _CONTENTS = ".contents"  # digest of the unpacked files, written last
 
@@ -165,7 +167,7 @@ def unpack(archive: Path, folder: Path) -> None:
                             f" {MAX_TOTAL_BYTES:,} in all (at {name!r}); it was not unpacked"
                         )
                     file.write(chunk)
-    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+    except (*_DAMAGED, OSError, ValueError) as error:
         raise UserError(f"{archive} cannot be unpacked ({error}); delete it and run again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import re
@@ -9,8 +10,10 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import psutil
 
@@ -19,6 +22,12 @@ from data_prep.sources.files import RemoteFile
 
 MAX_BYTES = 1 << 26  # maximum size of a document; a longer one is rejected without being held in memory
 EXCERPT = 80
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ENOUGH = 2 << 30  # bytes; no batch of a table needs more
 # Errors that are caused by the file (None: raised by a library). All others are caused by the machine.
@@ -44,6 +53,8 @@ class Reject:
     position: int
     reason: str
     excerpt: str = ""
+    lost: bool = False
+    """Whether it stands for an unknown number of rows: the rest of the file, or the file."""
 
 
 Row = Document | Reject
@@ -54,18 +65,27 @@ class Fields(NamedTuple):
 
     text: str = "text"
     identity: str | None = None
+    encoding: str | None = None
+    """Encoding of files that are not UTF-8."""
+    seconds: int | None = None
+    """Seconds of processing, the most for one document with markup."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The fields that every row must have."""
+        return (self.text,) if self.identity is None else (self.text, self.identity)
 
 
 Reader = Callable[[str, BinaryIO, Fields], Iterator[Row]]
 
 
-def whole_text(name: str, raw: bytes, meta: dict[str, Any] | None = None) -> Row:
-    """The bytes of a text file as one document."""
+def whole_text(name: str, raw: bytes, meta: dict[str, Any] | None = None, encoding: str | None = None) -> Row:
+    """The bytes of a text file as one document; `encoding`: that of a file that is not UTF-8."""
     try:
-        decoded = raw.decode("utf-8-sig")
+        decoded = decoded_text(raw, encoding)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        return Reject(name, line, not_utf8(raw, error), excerpt(raw[max(0, error.start - 20) :]))
+        return Reject(name, line, wrongly_encoded(raw, error), excerpt(raw[max(0, error.start - 20) :]))
     if not decoded.strip():
         return Reject(name, 1, "empty file")
     return Document(name, decoded, name, 1, meta or {})
@@ -114,7 +134,7 @@ def row_of(name: str, position: int, row: dict[str, Any], fields: Fields, begin:
     identity = f"{name}:{position}" if fields.identity is None else row.pop(fields.identity, value)
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
         return reject(f"field {fields.identity!r}: expected a name, found {json_type(identity)}")
-    meta = {key: value for key, value in row.items() if isinstance(value, str | int | float)}
+    meta: dict[str, Any] = {key: value for key, value in row.items() if isinstance(value, str | int | float)}
     return checked(Document(str(identity), value, name, position, meta), begin)
 
 
@@ -122,23 +142,44 @@ def too_long(name: str, position: int, raw: bytes) -> Reject:
     return Reject(name, position, f"longer than {MAX_BYTES:,} bytes", excerpt(raw))
 
 
+def lost(name: str, position: int, reason: str, begin: str = "") -> Reject:
+    """A reject for a file that cannot be read, or not from `position` on."""
+    return Reject(name, position, reason, begin, lost=True)
+
+
 def checked(document: Document, begin: str) -> Row:
-    """The document, or a reject if it is not Unicode text; `begin`: the beginning of its row, for the excerpt."""
-    if _is_unicode(document):
+    """The document, or a reject if its name or text is not Unicode; `begin`: the beginning of its row, for the excerpt.
+
+    Other fields, which nobody asked for, cost no row: what is not Unicode in them is escaped.
+    """
+    if not is_unicode(document.name) or not is_unicode(document.text):
+        reason = "holds half of a surrogate pair, which is not Unicode text"
+        return Reject(document.source, document.position, reason, begin)
+    texts = [*document.meta, *(value for value in document.meta.values() if isinstance(value, str))]
+    if all(map(is_unicode, texts)):
         return document
-    reason = "holds half of a surrogate pair, which is not Unicode text"
-    return Reject(document.source, document.position, reason, begin)
+    meta = {_escaped(key): _escaped(value) if isinstance(value, str) else value for key, value in document.meta.items()}
+    return replace(document, meta=meta)
 
 
-def _is_unicode(document: Document) -> bool:
-    texts = [document.name, document.text, *document.meta]
-    texts += [value for value in document.meta.values() if isinstance(value, str)]
+def is_unicode(text: str) -> bool:
+    """False for a text with half a surrogate pair, or with undecoded bytes."""
+    if text.isascii():
+        return True
     try:
-        for value in texts:
-            value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def has_bytes(text: str) -> bool:
+    """Whether a text that was decoded with "surrogateescape" holds bytes that are not UTF-8."""
+    return not text.isascii() and any("\udc80" <= c <= "\udcff" for c in text)
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def json_type(value: object) -> str:
@@ -151,6 +192,70 @@ def not_utf8(raw: bytes, error: UnicodeDecodeError) -> str:
     return f"not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start}"
 
 
+def wrongly_encoded(raw: bytes, error: UnicodeDecodeError) -> str:
+    """Why a text file cannot be decoded, and what to do about it."""
+    if error.encoding.replace("-", "_").lower() not in ("utf_8", "utf_8_sig", "utf8"):
+        return f"neither UTF-8 nor {error.encoding} ({error.reason} at offset {error.start}); set another encoding"
+    mark = next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
+    return f"{not_utf8(raw, error)}; set the encoding of its source{f': {mark}' if mark else ', such as cp1252'}"
+
+
+def decoded_text(raw: bytes, encoding: str | None) -> str:
+    """The text of a file that is UTF-8, or else has the encoding. Raises UnicodeDecodeError."""
+    if encoding is not None and not extends_ascii(encoding):
+        return raw.decode(encoding).removeprefix("\ufeff")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if encoding is None:
+            raise
+        return raw.decode(encoding)
+
+
+@lru_cache
+def extends_ascii(encoding: str) -> bool:
+    """Whether ASCII characters are the same bytes in an encoding, so that lines can be told."""
+    return bytes(range(128)).decode(encoding, "replace").encode("ascii", "replace") == bytes(range(128))
+
+
+def recoded(stream: BinaryIO, encoding: str | None) -> BinaryIO:
+    """A stream of lines as UTF-8: lines that are not UTF-8 already are decoded from `encoding`.
+
+    Bytes that cannot be decoded stay as they are, and cost their line; UnicodeDecodeError if lines cannot be told.
+    """
+    return stream if encoding is None else cast(BinaryIO, io.BufferedReader(_Recoded(stream, encoding), 1 << 16))
+
+
+class _Recoded(io.RawIOBase):
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        self._stream, self._encoding, self._ready = stream, encoding, b""
+        self._whole = None if extends_ascii(encoding) else codecs.getincrementaldecoder(encoding)()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            if self._whole is not None:
+                data = self._stream.read(1 << 16)
+                self._ready = self._whole.decode(data, final=not data).encode("utf-8", "surrogatepass")
+            else:
+                data = self._stream.readline(MAX_BYTES + 1)
+                self._ready = self._line(data)
+            if not data:
+                break
+        given = self._ready[: len(buffer)]
+        self._ready = self._ready[len(given) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+    def _line(self, raw: bytes) -> bytes:
+        for encoding in ("utf-8", self._encoding):
+            with suppress(UnicodeDecodeError):
+                return raw.decode(encoding).encode("utf-8", "surrogatepass")
+        return raw
+
+
 def excerpt(raw: bytes) -> str:
     """The beginning of a row, to help users find it."""
     shown = raw[: 4 * EXCERPT].decode("utf-8", "backslashreplace").strip()
@@ -158,6 +263,24 @@ def excerpt(raw: bytes) -> str:
 
 
 # -- files and errors -------------------------------------------------------------------------------------------------
+
+
+def joined(ahead: bytes, stream: BinaryIO) -> BinaryIO:
+    """Bytes that were read ahead, followed by the rest of their stream."""
+    return cast(BinaryIO, io.BufferedReader(_Joined(ahead, stream), 1 << 16))
+
+
+class _Joined(io.RawIOBase):
+    def __init__(self, ahead: bytes, stream: BinaryIO) -> None:
+        self._ahead, self._stream = io.BytesIO(ahead), stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._ahead.read(len(buffer)) or self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def seekable(stream: BinaryIO) -> BinaryIO:
@@ -174,7 +297,7 @@ def unreadable(name: str, position: int, error: OSError) -> Reject:
     """A reject for a file that cannot be read. Raises UserError if the machine is at fault instead of the file."""
     if not is_the_files(error):
         raise UserError(f"{name} could not be read: {error.strerror}; mend that and run again") from error
-    return Reject(name, position, f"cannot be read: {error.strerror or error}")
+    return lost(name, position, f"cannot be read: {error.strerror or error}")
 
 
 def is_the_files(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator
 from typing import BinaryIO
 
 from data_prep.corpus.schema import MISSING, ColumnKind
-from data_prep.sources.records import Lines, Reject, excerpt, not_utf8, too_long
+from data_prep.sources.records import Lines, Reject, excerpt, lost, not_utf8, too_long
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
 from data_prep.tables.separated import rows_of
@@ -37,7 +37,7 @@ def attribute_relation(
     nominal: dict[int, set[str]] = {}
     problem = _header(lines, kinds, nominal)
     if problem:
-        yield Reject(name, max(lines.number, 1), problem)
+        yield lost(name, max(lines.number, 1), problem)
         return
     names, declared = list(kinds), {column: kind for column, kind in kinds.items() if kind is not None}
     rows: list[list[str]] = []
@@ -63,7 +63,7 @@ def attribute_relation(
     if rows:
         yield rows_of(rows, positions, names, drop)._replace(declared=declared)
     if not has_data:
-        yield Reject(name, 1, "no row below @data")
+        yield lost(name, 1, "no row below @data")
 
 
 def _header(lines: Lines, kinds: dict[str, ColumnKind | None], nominal: dict[int, set[str]]) -> str | None:

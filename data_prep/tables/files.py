@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 
 from data_prep.corpus.schema import ColumnKind, TableSchema
 from data_prep.sources import compressed
-from data_prep.sources.archives import ARCHIVES, SourceFile, check, opened, watched
+from data_prep.sources.archives import ARCHIVES, SourceFile, checked, damage, opened, watched
+from data_prep.sources.arrow_text import not_utf8
 from data_prep.sources.config import TARGET, Accepts
 from data_prep.sources.cuts import cut_groups, group_rows
 from data_prep.sources.files import open_file
-from data_prep.sources.records import Reject, first_line, is_the_files, seekable
+from data_prep.sources.records import Reject, first_line, is_the_files, lost, seekable
 from data_prep.tables.arff import attribute_relation
 from data_prep.tables.layouts import LAYOUTS, Layout
 from data_prep.tables.schema import LayoutName, Raw
@@ -36,6 +37,8 @@ from data_prep.tables.values import native
 
 _BATCH = 8192  # rows
 _KIND = "table"
+_WHOLE = (".parquet",)  # nothing can be read of these if they are cut short
+_TYPED = (".parquet", ".arrow")
 
 
 def accepts(layout_name: str | None) -> Accepts:
@@ -111,12 +114,17 @@ def raw_batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -
 def _batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> Iterator[Raw | Reject]:
     base, kind = compressed.split(file.name)
     suffix = next((suffix for suffix in FORMATS if base.lower().endswith(suffix)), ".csv")
-    check(file)
-    with opened(file) as raw, closing(compressed.opened(raw, kind)) as stream:
-        if file.groups is None:
-            yield from FORMATS[suffix](file.name, stream, layout, drop)
-        else:
-            yield from _parquet(file.name, stream, layout, drop, range(*file.groups), file.first)
+    sound = checked(file)
+    if not sound.problem or (sound.usable and suffix not in _WHOLE):
+        with opened(file) as raw, closing(compressed.opened(raw, kind)) as stream:
+            if file.groups is None:
+                usable = compressed.usable(stream, sound, by_line=suffix not in _TYPED)
+                for part in FORMATS[suffix](file.name, usable, layout, drop):
+                    if not (sound.problem and isinstance(part, Reject) and part.lost):  # reported below
+                        yield part
+            else:
+                yield from _parquet(file.name, stream, layout, drop, range(*file.groups), file.first)
+    yield from damage(file, sound)
 
 
 def _parquet(
@@ -166,22 +174,27 @@ def _columns(
             schema, batches, count = opened(file)
             problem = _unusable(schema, drop)
             if problem:
-                yield Reject(name, 1, problem)
+                yield lost(name, 1, problem)
                 return
             for batch in batches:
-                batch.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
+                bad = np.any([not_utf8(column) for column in batch.columns], axis=0) & np.ones(batch.num_rows, bool)
+                for row in np.flatnonzero(bad).tolist():
+                    yield Reject(name, first + rows + row + 1, "not UTF-8")
                 for start in range(0, batch.num_rows, _BATCH):
-                    part = _raw(batch.slice(start, _BATCH), schema.names, drop, first + rows)
-                    rows += len(part.positions)
-                    yield part
+                    keep = np.flatnonzero(~bad[start : start + _BATCH])
+                    part = batch.slice(start, _BATCH)
+                    if len(keep):
+                        chosen = part if len(keep) == part.num_rows else part.take(pa.array(keep))
+                        yield _raw(chosen, schema.names, drop, first + rows + 1 + keep)
+                    rows += part.num_rows
             if count is not None and rows != count:
                 raise ValueError(f"it should hold {count} rows, not {rows}")
             if not rows:
-                yield Reject(name, 1, "no row in the file")
+                yield lost(name, 1, "no row in the file")
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if not is_the_files(error):
             raise
-        yield Reject(name, first + rows + 1, f"damaged file, not read from here on: {first_line(error)}")
+        yield lost(name, first + rows + 1, f"damaged file, not read from here on: {first_line(error)}")
 
 
 def _unusable(schema: pa.Schema, drop: Container[str]) -> str | None:
@@ -196,7 +209,7 @@ def _unusable(schema: pa.Schema, drop: Container[str]) -> str | None:
     return None
 
 
-def _raw(batch: pa.RecordBatch, names: list[str], drop: Container[str], before: int) -> Raw:
+def _raw(batch: pa.RecordBatch, names: list[str], drop: Container[str], positions: np.ndarray) -> Raw:
     columns: dict[str, pa.Array] = {}
     declared: dict[str, ColumnKind] = {}
     for name in batch.schema.names:
@@ -205,7 +218,7 @@ def _raw(batch: pa.RecordBatch, names: list[str], drop: Container[str], before: 
             columns[name] = values[0]
             if values[1] is not None:
                 declared[name] = values[1]
-    return Raw(columns, np.arange(before + 1, before + 1 + batch.num_rows), declared, names)
+    return Raw(columns, positions, declared, names)
 
 
 Reader = Callable[[str, BinaryIO, Layout | None, Container[str]], Iterator[Raw | Reject]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from data_prep.sources import records as readers_rows
-from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt
+from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt, lost
 from data_prep.sources.separated import not_utf8_in, records
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
@@ -46,20 +47,20 @@ def separated(
     if names is None:
         for record in records(name, lines, delimiter):
             if isinstance(record, Reject):
-                yield record
+                yield replace(record, lost=True)
                 return
             names = [value.strip() or f"column {number}" for number, value in enumerate(record[1], 1)]
             break
         problem = None if names is None else _wrong_header(names, layout, drop)
         if problem:
-            yield Reject(name, 1, problem)
+            yield lost(name, 1, problem)
             return
     if names is not None:
         for batch in _rows(name, stream, lines.number, _Columns(names, drop, delimiter)):
             read += 1
             yield batch
     if not read:
-        yield Reject(name, 1, "empty file" if names is None or lines.number == 0 else "no row below the header")
+        yield lost(name, 1, "empty file" if names is None or lines.number == 0 else "no row below the header")
 
 
 def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str]) -> str | None:

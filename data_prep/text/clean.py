@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from data_prep.settings import changed_default
 from data_prep.text import sentences
 from data_prep.text.near_duplicates import NearDuplicateConfig
 from data_prep.text.rules.config import RulesConfig
@@ -34,6 +35,8 @@ class CleanConfig(BaseModel):
     max_rejects: Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
     """Maximum number (an integer) or share (a fraction) of bad rows. Duplicates and documents that a rule rejects do
     not count as bad."""
+    max_seconds: Annotated[int, Field(ge=1, strict=True)] | None = changed_default(None, 60)
+    """Seconds of the processor after which a page of a dump or of a web archive is rejected; null: no limit."""
     keep_lines: bool = False
     """Keep line breaks and indentation, as needed for code; each line is then a sentence."""
     rules: RulesConfig = Field(default_factory=RulesConfig)

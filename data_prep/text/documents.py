@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,16 +18,26 @@ ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
 TEXT = Accepts("text", readable, ALLOWED)
 
 
-def rows(part: Part, source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a part. Raises `UserError` if its file has changed since the parts were made."""
+def rows(
+    part: Part,
+    source: SourceConfig,
+    downloads: Path,
+    seconds: int | None = None,
+    left_out: Counter[str] | None = None,
+) -> Iterator[Document | Reject]:
+    """Every row of a part. Raises `UserError` if its file has changed since the parts were made.
+
+    seconds: of processing, the most for one document with markup. left_out: counts the files of archives that are not
+    read, by suffix.
+    """
     if source.package is not None:
         yield from _package_documents(source.package, downloads)
         return
-    fields = Fields(source.text_field, source.id_field)
+    fields = Fields(source.text_field, source.id_field, source.encoding, seconds)
     opener = partial(open_file, part.uri)
     check_unchanged(part.uri, part.stamp)
     if part.stop is None:
-        yield from read_opened(opener, part.size, part.name, fields)
+        yield from read_opened(opener, part.size, part.name, fields, left_out)
     else:
         yield from read_stretch(opener, part.name, fields, part.start, part.stop, part.first)
     check_unchanged(part.uri, part.stamp)

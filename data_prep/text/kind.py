@@ -12,6 +12,7 @@ from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
 from data_prep.corpus.draft import Draft, Writing
+from data_prep.corpus.summary import lost_files_in_words
 from data_prep.facts import DataFacts
 from data_prep.findings import Finding, Known
 from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use, Written
@@ -19,6 +20,7 @@ from data_prep.settings import identity
 from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
+from data_prep.sources.config import left_out as files_left_out
 from data_prep.stats.blocks import Statistics
 from data_prep.text import findings, sample
 from data_prep.text.clean import CleanConfig
@@ -80,7 +82,8 @@ class TextKind(Kind):
     def accepts(self, data: TextData) -> Accepts:
         return TEXT
 
-    def units(self, data: TextData, downloads: Path) -> list[Unit]:
+    def units(self, data: TextData, downloads: Path, left_out: Counter[str]) -> list[Unit]:
+        left_out.update(files_left_out(data.sources, TEXT))
         return plan(data.sources, data.clean, downloads)
 
     def read(self, unit: Unit, data: TextData, downloads: Path, folder: Path) -> dict[str, Any]:
@@ -223,11 +226,16 @@ class TextKind(Kind):
         return recipe.compose.offers
 
     def describe(self, corpus: Mapping[str, Any], shards: Mapping[str, Any]) -> str:
-        return (
+        sentences = [
             f"{corpus['kept']:,} documents kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} duplicates; "
             f"{shards['corpus_tokens']:,} training tokens in {shards['rows']:,} rows "
             f"({shards['padding_share']:.1%} padding), {_left_out(shards)}."
-        ) + (f" {shards['phrase_share']:.1%} of words are in phrases." if "phrase_share" in shards else "")
+        ]
+        if lost := lost_files_in_words(corpus):
+            sentences.append(f"{lost}.")
+        if "phrase_share" in shards:
+            sentences.append(f"{shards['phrase_share']:.1%} of words are in phrases.")
+        return " ".join(sentences)
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)

@@ -18,7 +18,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.corpus.row_writer import Writer
+from data_prep.corpus.unit import Losses
 from data_prep.sources.config import Part, SourceConfig
 from data_prep.sources.records import Document, Reject, printable
 from data_prep.text import near_duplicates
@@ -37,7 +38,7 @@ from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
 from data_prep.text.words import words
 
-VERSION = 4  # of the contents of units; incremented when the output of reading or cleaning changes
+VERSION = 5  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
@@ -71,6 +72,8 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
     filtered = num_more = 0
+    left_out, losses = Counter[str](), Losses()
+    parts = (rows(part, unit.config, downloads, config.max_seconds, left_out) for part in unit.parts)
     with ExitStack() as stack:
         documents = stack.enter_context(Writer(folder / "documents.arrow", _UNIT_SCHEMA, compression="zstd"))
         names = stack.enter_context(Writer(folder / "names.arrow", _NAMES))
@@ -78,10 +81,12 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
         keys = stack.enter_context((folder / "keys.u64").open("wb"))
         signatures = stack.enter_context(_Signatures(folder / "signatures.u32", config))
         spans = stack.enter_context(SpanFiles(folder, config.rules.span_sentences))
-        for number, row in enumerate((row for part in unit.parts for row in rows(part, unit.config, downloads)), 1):
+        for number, row in enumerate(chain.from_iterable(parts), 1):
             result = row if isinstance(row, Reject) else cleaner(row)
             if isinstance(result, Reject):
                 reasons[result.reason] += 1
+                if result.lost:
+                    losses.add(result)
                 if isinstance(result, _Filtered):
                     filtered += 1
                 elif len(first) < 3:
@@ -108,6 +113,8 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
         "filtered": filtered,
         "reasons": dict(reasons.most_common(100)),
         "first": first,
+        **losses.to_json(),
+        "left_out": dict(left_out),
         "rules": dict(cleaner.counts),
     }
 

@@ -3,32 +3,35 @@
 A row that can be read becomes a `Document`, one that cannot a `Reject` with location and reason. Reading continues
 after bad rows.
 
-    .txt               one document, named by its file
-    .jsonl             one per line, named by its `id_field`, or FILE:LINE
+    .txt .text         one document, named by its file
+    .jsonl .ndjson     one per line, named by its `id_field`, or FILE:LINE
+    .json              the same, or an array of objects, or one object after another
     .csv .tsv          one per row below a header; quoted fields may contain line breaks
     .parquet .arrow    one per row (.arrow: the file and the stream format, such as Hugging Face data sets on disk)
-    .xml               a MediaWiki dump: one per article, named FILE:PAGE-ID
+    .xml               a MediaWiki dump, or a part of one (.xml-p1p100): one per article, named FILE:PAGE-ID
     .warc .wet         a web archive: one per page, named FILE:RECORD-ID; damage in a .gz costs a record, not the file
-    .gz .bz2 .zst .xz  after any of these: the same, compressed; a damaged file is one reject and not used at all
+    .gz .bz2 .zst .xz  after any of these: the same, compressed; a file that is cut short gives the rows that are whole
     .tar .zip          (.tar also compressed) each member, as if it were in a folder with the archive's name
+
+A file that cannot be read, or not from some row on, gives a reject with `lost`, since the number of its rows is
+unknown.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import tarfile
-import zipfile
-import zlib
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from data_prep.sources import compressed, records
-from data_prep.sources.compressed import DamagedError, Opener
+from data_prep.sources import compressed, members, records
+from data_prep.sources.compressed import Opener, Soundness
+from data_prep.sources.config import suffix_of
 from data_prep.sources.cuts import cut_by
+from data_prep.sources.members import DAMAGED
 from data_prep.sources.records import (
     Fields,
     Lines,
@@ -36,19 +39,28 @@ from data_prep.sources.records import (
     Reject,
     Row,
     excerpt,
-    json_type,
-    not_utf8,
+    lost,
     out_of_memory,
-    printable,
-    row_of,
+    recoded,
     seekable,
-    too_long,
     unreadable,
     whole_text,
 )
+from data_prep.text.formats.json_rows import json_lines, json_values, rows_of_lines
 from data_prep.text.formats.tables import arrow, comma_separated, parquet, parquet_groups, tab_separated, table
 
+_PART_OF_A_DUMP = re.compile(r"(?<=[.]xml)-p[0-9]+p[0-9]+$")
 _KIND_NAMES = {"gzip": "gzip", "bz2": "bzip2", "zstd": "Zstandard", "xz": "xz"}
+
+
+class Format(NamedTuple):
+    """How files with a suffix are read."""
+
+    reader: Reader
+    by_line: bool = False
+    """Whether rows end with lines, which are then decoded from the encoding of the source."""
+    by_row: bool = True
+    """Whether the rows before the place where a file is cut short are whole."""
 
 
 def readable(name: str) -> bool:
@@ -61,11 +73,16 @@ def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:
     return read_opened(lambda: path.open("rb"), path.stat().st_size, name, fields)
 
 
-def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
-    """Every row of a file that `opener` opens; the suffix of `name` determines the format."""
+def read_opened(
+    opener: Opener, size: int, name: str, fields: Fields, left_out: Counter[str] | None = None
+) -> Iterator[Row]:
+    """Every row of a file that `opener` opens; the suffix of `name` determines the format.
+
+    `left_out` counts, by suffix, the files of an archive that are not read.
+    """
     try:
         if compressed.is_archive(name):
-            yield from _archive(opener, size, name, fields)
+            yield from _archive(opener, size, name, fields, Counter() if left_out is None else left_out)
         else:
             yield from _file(name, opener, size, fields)
     except OSError as error:
@@ -81,9 +98,11 @@ def read_stretch(opener: Opener, name: str, fields: Fields, start: int, stop: in
             if cut_by(name) == "lines":
                 raw.seek(start)
                 stretch = io.BufferedReader(_Bounded(raw, stop - start), 1 << 16)
-                yield from _json_rows(name, Lines(stretch, first), fields)  # type: ignore[arg-type]
+                yield from rows_of_lines(name, Lines(recoded(stretch, fields.encoding), first), fields)  # type: ignore[arg-type]
             else:
-                yield from table(name, fields, lambda: parquet_groups(raw, start, stop), reports_problems=start == 0)
+                yield from table(
+                    name, fields, lambda: parquet_groups(raw, fields, start, stop), reports_problems=start == 0
+                )
     except OSError as error:
         yield unreadable(name, first + 1, error)
     except MemoryError as error:
@@ -106,24 +125,31 @@ class _Bounded(io.RawIOBase):
         return len(data)
 
 
-def _format(name: str) -> str | None:
-    base = compressed.split(name)[0]
-    return next((suffix for suffix in FORMATS if base.lower().endswith(suffix)), None)
+def _format(name: str) -> Format | None:
+    base = _PART_OF_A_DUMP.sub("", compressed.split(name)[0].lower())
+    return next((form for suffix, form in FORMATS.items() if base.endswith(suffix)), None)
 
 
 def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = False) -> Iterator[Row]:
     """The rows of a file that `opener` opens; `checked`: its archive has a checksum, which is verified first."""
-    kind, reader = compressed.split(name)[1], FORMATS[_format(name) or ""]
-    if kind == "gzip" and reader is web_archive:
-        kind, reader = None, gzipped_web_archive
-    try:
-        if kind is not None or checked:
-            compressed.check(opener, kind, size)
-    except DamagedError as damage:
-        yield Reject(name, damage.line, f"damaged {_KIND_NAMES.get(kind or '', 'archive')} file: {damage}")
-        return
-    with opener() as raw, closing(compressed.opened(raw, kind)) as stream:
-        yield from reader(name, stream, fields)
+    kind, form = compressed.split(name)[1], _format(name)
+    if form is None:
+        raise ValueError(f"{name} has none of the formats")
+    if kind == "gzip" and form.reader is web_archive:
+        kind, form = None, Format(gzipped_web_archive)
+    sound = compressed.checked(opener, kind, size) if kind is not None or checked else Soundness()
+    if not sound.problem or (sound.usable and form.by_row):
+        with opener() as raw, closing(compressed.opened(raw, kind)) as stream:
+            whole = compressed.usable(stream, sound, form.by_line)
+            try:
+                for row in form.reader(name, recoded(whole, fields.encoding) if form.by_line else whole, fields):
+                    if not (sound.problem and isinstance(row, Reject) and row.lost):  # reported below
+                        yield row
+            except UnicodeDecodeError as error:
+                yield lost(name, 1, f"not {fields.encoding}: {error.reason}; set the encoding of its source")
+    if sound.problem:
+        what = _KIND_NAMES.get(kind or "", "archive")
+        yield lost(name, sound.line, f"damaged {what} file: {sound.problem}")
 
 
 # -- text -------------------------------------------------------------------------------------------------------------
@@ -131,43 +157,11 @@ def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = 
 
 def text(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     raw = stream.read(records.MAX_BYTES + 1)
-    yield too_long(name, 1, raw) if len(raw) > records.MAX_BYTES else whole_text(name, raw)
-
-
-def json_lines(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
-    rows = 0
-    for rows, row in enumerate(_json_rows(name, Lines(stream), fields), 1):  # noqa: B007
-        yield row
-    if not rows:
-        yield Reject(name, 1, "empty file")
-
-
-def _json_rows(name: str, lines: Lines, fields: Fields) -> Iterator[Row]:
-    for raw in lines:
-        if raw is None:
-            yield too_long(name, lines.number, lines.long)
-        elif raw.strip():
-            yield _json_line(name, lines.number, raw, fields)
-
-
-def _json_line(name: str, line: int, raw: bytes, fields: Fields) -> Row:
-    def reject(reason: str) -> Reject:
-        return Reject(name, line, reason, excerpt(raw))
-
-    try:
-        row = json.loads(raw.decode("utf-8"), parse_constant=lambda _: None)
-    except UnicodeDecodeError as error:
-        return reject(not_utf8(raw, error))
-    except json.JSONDecodeError as error:
-        return reject(f"not JSON: {error.msg} at character {error.pos + 1}")
-    except (ValueError, RecursionError) as error:
-        return reject(f"not JSON that can be read: {error}")
-    if not isinstance(row, dict):
-        return reject(f"expected a JSON object, found {json_type(row)}")
-    for key in filter(None, fields):
-        if key not in row:
-            return reject(f"no field {key!r}; found {', '.join(map(repr, row)) or 'none'}")
-    return row_of(name, line, row, fields, excerpt(raw))
+    if len(raw) > records.MAX_BYTES:
+        reason = f"longer than {records.MAX_BYTES:,} bytes, the most for one document; divide it into several files"
+        yield lost(name, 1, reason, excerpt(raw))
+    else:
+        yield whole_text(name, raw, encoding=fields.encoding)
 
 
 # -- the web ----------------------------------------------------------------------------------------------------------
@@ -178,115 +172,74 @@ def wiki(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
         wiki as readers_wiki,
     )  # imported here because its libraries are large and rarely needed
 
-    yield from readers_wiki.articles(name, stream)
+    yield from readers_wiki.articles(name, stream, fields.seconds)
 
 
 def web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     from data_prep.text.formats import web
 
     with seekable(stream) as file:
-        yield from web.plain(name, file)
+        yield from web.plain(name, file, fields.seconds)
 
 
 def gzipped_web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     from data_prep.text.formats import web
 
     with seekable(stream) as file:
-        yield from web.gzipped(name, file)
+        yield from web.gzipped(name, file, fields.seconds)
 
 
 # -- archives ---------------------------------------------------------------------------------------------------------
 
 
-# ValueError: includes absurd numbers in headers; NotImplementedError: unsupported compression.
-_DAMAGED_ARCHIVE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    DamagedError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    NotImplementedError,
-)
-
-
-def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
+def _archive(opener: Opener, size: int, name: str, fields: Fields, left_out: Counter[str]) -> Iterator[Row]:
+    """The rows of an archive's files, by name, without hidden files and those of other formats, as for folders."""
     count = 0
     try:
-        for row in _zip(opener, name, fields) if name.lower().endswith(".zip") else _tar(opener, size, name, fields):
-            count += 1
-            yield row
-    except _DAMAGED_ARCHIVE as error:
+        with members.archive(opener, size, name) as archive:
+            for member in sorted(archive.members, key=lambda member: member.name):
+                if member.hidden:
+                    continue
+                if _format(member.name) is None:
+                    left_out[suffix_of(member.name)] += 1
+                    continue
+                for row in _member(name, member, fields, checked=name.lower().endswith(".zip")):
+                    count += 1
+                    yield row
+            if archive.problem:
+                count += 1
+                yield lost(name, 1, f"damaged archive: {archive.problem}")
+    except DAMAGED as error:
         count += 1
-        yield Reject(name, 1, f"damaged archive: {error}")
+        yield lost(name, 1, f"damaged archive: {error}")
     if not count:
-        yield Reject(name, 1, "the archive holds no file of a format that can be read")
+        yield lost(name, 1, "the archive holds no file of a format that can be read")
 
 
-class _Member(NamedTuple):
-    """One file of an archive; `problem`: why it cannot be read, or ""."""
-
-    name: str
-    size: int  # bytes in the archive
-    opener: Opener
-    problem: str = ""
-
-
-def _zip(opener: Opener, name: str, fields: Fields) -> Iterator[Row]:
-    with opener() as raw, zipfile.ZipFile(raw) as archive:
-        files = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
-        problems = ["encrypted" if info.flag_bits & 1 else "" for info in files]
-        members = [
-            _Member(printable(info.filename), info.compress_size, partial(archive.open, info), problem)  # type: ignore[arg-type]
-            for info, problem in zip(files, problems, strict=True)
-        ]
-        yield from _members(name, members, fields, checked=True)
+def _member(name: str, member: members.Member, fields: Fields, checked: bool) -> Iterator[Row]:
+    called = f"{name}/{member.path}"
+    if member.outside:
+        yield lost(name, 1, f"the member {member.name!r} would leave the archive")
+    elif member.problem:
+        yield lost(called, 1, member.problem)
+    else:
+        try:
+            yield from _file(called, member.opener, member.packed, fields, checked)
+        except DAMAGED as error:
+            yield lost(called, 1, f"damaged archive: {error}")
 
 
-def _tar(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
-    kind = compressed.of_tar(name)
-    compressed.check(opener, kind, size)
-    with (
-        opener() as raw,
-        closing(seekable(compressed.opened(raw, kind))) as stream,
-        tarfile.open(fileobj=stream, mode="r:") as archive,
-    ):
-        files = [info for info in archive.getmembers() if not info.isdir()]
-        problems = ["" if info.isfile() and not info.issparse() else "not a plain file" for info in files]
-        members = [
-            _Member(printable(info.name), info.size, partial(archive.extractfile, info), problem)  # type: ignore[arg-type]
-            for info, problem in zip(files, problems, strict=True)
-        ]
-        yield from _members(name, members, fields, checked=False)
-
-
-def _members(name: str, members: list[_Member], fields: Fields, checked: bool) -> Iterator[Row]:
-    """The rows of an archive's files, by name, without hidden files and those of other formats, as for folders."""
-    for member in sorted(members, key=lambda member: member.name):
-        parts = PurePosixPath(member.name.replace("\\", "/"))
-        hidden = any(part.startswith(".") and part != ".." for part in parts.parts)
-        if hidden or _format(member.name) is None:
-            continue
-        called = f"{name}/{parts}"
-        if parts.is_absolute() or ".." in parts.parts:
-            yield Reject(name, 1, f"the member {member.name!r} would leave the archive")
-        elif member.problem:
-            yield Reject(called, 1, member.problem)
-        else:
-            try:
-                yield from _file(called, member.opener, member.size, fields, checked)
-            except _DAMAGED_ARCHIVE as error:
-                yield Reject(called, 1, f"damaged archive: {error}")
-
-
-FORMATS: dict[str, Reader] = {
-    ".txt": text,
-    ".jsonl": json_lines,
-    ".csv": comma_separated,
-    ".tsv": tab_separated,
-    ".parquet": parquet,
-    ".arrow": arrow,
-    ".xml": wiki,
-    ".warc": web_archive,
-    ".wet": web_archive,
+FORMATS: dict[str, Format] = {
+    ".txt": Format(text, by_row=False),
+    ".text": Format(text, by_row=False),
+    ".jsonl": Format(json_lines, by_line=True),
+    ".ndjson": Format(json_lines, by_line=True),
+    ".json": Format(json_values, by_line=True),
+    ".csv": Format(comma_separated, by_line=True),
+    ".tsv": Format(tab_separated, by_line=True),
+    ".parquet": Format(parquet, by_row=False),
+    ".arrow": Format(arrow),
+    ".xml": Format(wiki),
+    ".warc": Format(web_archive),
+    ".wet": Format(web_archive),
 }

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_prep.sources.arrow_text import plain_values
 from data_prep.sources.cuts import group_rows
 from data_prep.sources.records import (
     EXCERPT,
@@ -19,6 +20,7 @@ from data_prep.sources.records import (
     excerpt,
     first_line,
     is_the_files,
+    lost,
     row_of,
     seekable,
 )
@@ -45,21 +47,23 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
         start, values = record
         if header is None:
             header = values
-            missing = [key for key in filter(None, fields) if key not in header]
+            missing = [key for key in fields.asked if key not in header]
             if missing:
-                yield Reject(name, start, f"no column {missing[0]!r}; found {', '.join(map(repr, header))}")
+                yield lost(name, start, f"no column {missing[0]!r}; found {', '.join(map(repr, header))}")
                 return
             continue
         rows += 1
         begin = excerpt(delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape"))
         if len(values) != len(header):
             yield Reject(name, start, f"expected {len(header)} fields as in the header, found {len(values)}", begin)
-        elif not_utf8_in(values):
+            continue
+        row = dict(zip(header, values, strict=True))
+        if not_utf8_in([row[key] for key in fields.asked]):
             yield Reject(name, start, "not UTF-8", begin)
         else:
-            yield row_of(name, start, dict(zip(header, values, strict=True)), fields, begin)
+            yield row_of(name, start, row, fields, begin)
     if not rows:
-        yield Reject(name, 1, "empty file" if header is None else "no row below the header")
+        yield lost(name, 1, "empty file" if header is None else "no row below the header")
 
 
 class _Group(NamedTuple):
@@ -73,19 +77,35 @@ class _Group(NamedTuple):
 
 def parquet(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     with seekable(stream) as file:
-        yield from table(name, fields, lambda: parquet_groups(file))
+        yield from table(name, fields, lambda: parquet_groups(file, fields))
 
 
-def parquet_groups(file: BinaryIO, start: int = 0, stop: int | None = None) -> tuple[pa.Schema, Iterator[_Group]]:
+def parquet_groups(
+    file: BinaryIO, fields: Fields, start: int = 0, stop: int | None = None
+) -> tuple[pa.Schema, Iterator[_Group]]:
     table = pq.ParquetFile(file)
     schema, counts = table.schema_arrow, group_rows(table.metadata)
     columns = [field.name for field in schema if _is_value(field.type)]
     firsts = list(accumulate(counts, initial=0))
 
+    def batches(number: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a group: without the columns that nobody asked for, once one of them cannot be read."""
+        rows = 0
+        try:
+            for batch in table.iter_batches(_BATCH, row_groups=[number], columns=columns):
+                yield batch
+                rows += batch.num_rows
+            return
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if not is_the_files(error) or set(columns) == set(fields.asked):
+                raise
+        for batch in table.iter_batches(_BATCH, row_groups=[number], columns=list(fields.asked)):
+            yield batch.slice(rows)
+            rows = max(0, rows - batch.num_rows)
+
     def groups() -> Iterator[_Group]:
         for number in range(len(counts))[start:stop]:
-            batches = table.iter_batches(_BATCH, row_groups=[number], columns=columns)
-            yield _Group("row group", firsts[number], counts[number], batches)
+            yield _Group("row group", firsts[number], counts[number], batches(number))
 
     return schema, groups()
 
@@ -118,11 +138,11 @@ def table(
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if not is_the_files(error):
             raise
-        yield Reject(name, 1, f"damaged file, not read from here on: {first_line(error)}")
+        yield lost(name, 1, f"damaged file, not read from here on: {first_line(error)}")
         return
     if problem:
         if reports_problems:
-            yield Reject(name, 1, problem)
+            yield lost(name, 1, problem)
         return
     for group in groups:
         position = group.first
@@ -131,20 +151,24 @@ def table(
                 for row in _table_rows(batch):
                     position += 1
                     read += 1
-                    yield row_of(name, position, row, fields, str(row[fields.text] or "")[:EXCERPT])
+                    begin = excerpt(str(row[fields.text] or "")[:EXCERPT].encode("utf-8", "surrogateescape"))
+                    if not_utf8_in([value for key in fields.asked if isinstance(value := row[key], str)]):
+                        yield Reject(name, position, "not UTF-8", begin)
+                    else:
+                        yield row_of(name, position, row, fields, begin)
             if group.count is not None and position - group.first != group.count:
                 raise ValueError(f"it should hold {group.count} rows")
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             if not is_the_files(error):
                 raise
             read += 1
-            yield Reject(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
+            yield lost(name, position + 1, f"damaged {group.what}, not read from here on: {first_line(error)}")
     if not read and reports_problems:
-        yield Reject(name, 1, "empty file")
+        yield lost(name, 1, "no row in the file")
 
 
 def _missing(schema: pa.Schema, fields: Fields) -> str | None:
-    for key in filter(None, fields):
+    for key in fields.asked:
         if key not in schema.names:
             return f"no column {key!r}; found {', '.join(map(repr, schema.names)) or 'none'}"
         if schema.names.count(key) > 1:
@@ -156,12 +180,13 @@ def _missing(schema: pa.Schema, fields: Fields) -> str | None:
 
 
 def _table_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Rows as plain values. Bytes that are not UTF-8 become surrogates (see `not_utf8_in`)."""
     for start in range(0, len(batch), _BATCH):
         part = batch.slice(start, _BATCH)
-        part.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
         columns = {field.name: part.column(i) for i, field in enumerate(part.schema) if _is_value(field.type)}
-        for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
-            yield dict(zip(columns, values, strict=True))
+        values = [plain_values(column) for column in columns.values()]
+        for row in zip(*values, strict=True):
+            yield dict(zip(columns, row, strict=True))
 
 
 def _is_value(kind: pa.DataType) -> bool:

@@ -23,7 +23,9 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encodi
 
 from data_prep.sources import compressed
 from data_prep.sources import records as readers_rows
-from data_prep.sources.records import Document, Reject, Row
+from data_prep.sources.records import Document, Reject, Row, lost
+from data_prep.text import bounded
+from data_prep.text.bounded import TooMuchError
 
 _CHUNK = 1 << 20
 _MEMBER_CHUNK = 1 << 14
@@ -36,6 +38,11 @@ _VERSION = re.compile(
     rb"WARC/\d+\.\d+\r?\n\Z"
 )  # first line of a record; after a truncated record, it is at the end of another line
 _PAGES = ("conversion", "response")
+_MANY_TAGS, _MAX_DEPTH = 4096, 512
+_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)[^<>]*>")
+_EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
+_ENDS_ITSELF = {"p", "li", "td", "th", "tr", "dt", "dd", "option", "optgroup", "thead", "tbody", "tfoot", "colgroup"}
+_NEVER_NESTED = _EMPTY | _ENDS_ITSELF | {"html", "head", "body"}
 _HTML = ("text/html", "application/xhtml+xml")
 
 
@@ -47,16 +54,17 @@ class _Record(NamedTuple):
     kind: str = ""
     problem: str = ""
     end: int | None = None  # None: unknown
+    lost: bool = False  # whether more than this record may be lost
 
 
-def plain(name: str, stream: BinaryIO) -> Iterator[Row]:
-    """The rows of an uncompressed archive in a seekable stream."""
-    return _rows(name, _records(stream))
+def plain(name: str, stream: BinaryIO, seconds: int | None = None) -> Iterator[Row]:
+    """The rows of an uncompressed archive in a seekable stream. `seconds`: of processing, the most for one page."""
+    return _rows(name, _records(stream), seconds)
 
 
-def gzipped(name: str, stream: BinaryIO) -> Iterator[Row]:
+def gzipped(name: str, stream: BinaryIO, seconds: int | None = None) -> Iterator[Row]:
     """The rows of an archive with one gzip member per record, in a seekable stream."""
-    return _rows(name, _gzipped_records(stream))
+    return _rows(name, _gzipped_records(stream), seconds)
 
 
 # -- finding records --------------------------------------------------------------------------------------------------
@@ -71,7 +79,7 @@ def _records(stream: BinaryIO) -> Iterator[_Record]:
         begin = _VERSION.search(line)
         if line.strip() and not lost and (begin is None or begin.start() > 0):
             lost = True
-            yield _Record(after - len(line), line, problem="no record begins here")
+            yield _Record(after - len(line), line, problem="no record begins here", lost=True)
         if begin is not None:
             record = _record(stream, line[begin.start() :], after - len(line) + begin.start(), size)
             lost = record.end is None
@@ -93,7 +101,8 @@ def _record(stream: BinaryIO, line: bytes, offset: int, size: int) -> _Record:
         return _Record(offset, header, problem="its header states no length")
     start, end = stream.tell(), stream.tell() + int(length)
     if end > size:
-        return _Record(offset, header, problem=f"it ends after {size - start:,} of {end - start:,} bytes")
+        problem = f"it ends after {size - start:,} of {end - start:,} bytes"
+        return _Record(offset, header, problem=problem, lost=True)
     block = stream.read(end - start) if kind in _PAGES and end - start <= readers_rows.MAX_BYTES else None
     stream.seek(end)
     if not b"WARC".startswith(stream.read(4).lstrip(b"\r\n")):
@@ -122,8 +131,8 @@ def _gzipped_records(stream: BinaryIO) -> Iterator[_Record]:
             if head == _GZIP:
                 size, problem = _inflate(stream, offset, cast(BinaryIO, member))
             if problem:
-                yield _Record(offset, problem=problem)
-                offset = _next_member(stream, offset + 1)
+                begin, offset = offset, _next_member(stream, offset + 1)
+                yield _Record(begin, problem=problem, lost=head != _GZIP or offset is None)
             else:
                 yield from (record._replace(offset=offset) for record in _records(cast(BinaryIO, member)))
                 offset += size
@@ -173,31 +182,33 @@ def _next_member(stream: BinaryIO, offset: int) -> int | None:
 # -- contents of records ----------------------------------------------------------------------------------------------
 
 
-def _rows(name: str, records: Iterable[_Record]) -> Iterator[Row]:
+def _rows(name: str, records: Iterable[_Record], seconds: int | None) -> Iterator[Row]:
     rows = 0
     for number, record in enumerate(records, 1):
         if record.problem:
             reason = f"damaged record at byte {record.offset:,}: {record.problem}"
-            row = Reject(name, number, reason, readers_rows.excerpt(record.raw))
+            row = Reject(name, number, reason, readers_rows.excerpt(record.raw), record.lost)
         else:
-            row = _row(name, number, record) if record.kind in _PAGES else None
+            row = _row(name, number, record, seconds) if record.kind in _PAGES else None
         if row is not None:
             rows += 1
             yield row
     if not rows:
-        yield Reject(name, 1, "the archive holds no page: no text (conversion) and no HTML (response) record")
+        yield lost(name, 1, "the archive holds no page: no text (conversion) and no HTML (response) record")
 
 
-def _row(name: str, number: int, record: _Record) -> Row | None:
+def _row(name: str, number: int, record: _Record, seconds: int | None) -> Row | None:
     """The page of a record; None if the record is not a page."""
     try:
-        return _page(name, number, record)
+        return _page(name, number, record, seconds)
+    except TooMuchError as error:
+        return Reject(name, number, str(error), readers_rows.excerpt(record.raw))
     except (OSError, ValueError, RuntimeError, LookupError) as error:
         reason = f"damaged record at byte {record.offset:,}: {readers_rows.first_line(error)}"
         return Reject(name, number, reason, readers_rows.excerpt(record.raw))
 
 
-def _page(name: str, number: int, record: _Record) -> Row | None:
+def _page(name: str, number: int, record: _Record, seconds: int | None) -> Row | None:
     response = next(
         iter(ArchiveIterator(io.BytesIO(record.raw + b"\r\n\r\n"), parse_http=True, auto_decode="all")), None
     )
@@ -212,7 +223,10 @@ def _page(name: str, number: int, record: _Record) -> Row | None:
     body = response.reader.read(readers_rows.MAX_BYTES + 1)
     if len(body) > readers_rows.MAX_BYTES:
         return Reject(name, number, f"longer than {readers_rows.MAX_BYTES:,} bytes", readers_rows.excerpt(body))
-    text = body.decode("utf-8-sig") if record.kind == "conversion" else _text_of(body, response.http_charset)
+    if record.kind == "conversion":
+        text = body.decode("utf-8-sig")
+    else:
+        text = bounded.call(text_of, body, response.http_charset, seconds=seconds)
     if not text.strip():
         return Reject(name, number, "no text on the page", readers_rows.excerpt(body))
     identity = (response.record_id or "").strip("<>").removeprefix("urn:uuid:") or str(number)
@@ -221,8 +235,31 @@ def _page(name: str, number: int, record: _Record) -> Row | None:
     return readers_rows.checked(Document(f"{name}:{identity}", text, name, number, meta), readers_rows.excerpt(body))
 
 
-def _text_of(body: bytes, charset: str | None) -> str:
+def text_of(body: bytes, charset: str | None) -> str:
     """The main text of an HTML page; its encoding is determined by the server, the page or its bytes, in this order."""
     encoding = map_encoding_to_html5(charset, fallback_utf8=False) if charset else None
     encoding = encoding or detect_encoding(body, from_html_meta=True)
-    return extract_plain_text(bytes_to_str(body, encoding or "utf-8"), main_content=True, alt_texts=False)
+    page = bytes_to_str(body, encoding or "utf-8")
+    if page.count("<") > _MANY_TAGS:
+        page = _less_deep(page)
+    return extract_plain_text(page, main_content=True, alt_texts=False)
+
+
+def _less_deep(page: str) -> str:
+    """A page without the tags that are nested more than _MAX_DEPTH deep, which browsers do not nest either.
+
+    The extraction of text goes up from every element to the first.
+    """
+    depth = 0
+
+    def kept(tag: re.Match[str]) -> str:
+        nonlocal depth
+        if tag[2].lower() in _NEVER_NESTED:
+            return tag[0]
+        if tag[1]:
+            depth, keep = max(0, depth - 1), depth <= _MAX_DEPTH
+            return tag[0] if keep else ""
+        depth += 1
+        return tag[0] if depth <= _MAX_DEPTH else ""
+
+    return _TAG.sub(kept, page)

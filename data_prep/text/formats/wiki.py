@@ -7,6 +7,9 @@ files and categories.
 
 from __future__ import annotations
 
+import io
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -19,13 +22,20 @@ from mwxml.iteration.page import Page
 from mwxml.iteration.site_info import SiteInfo
 
 from data_prep.sources import records
-from data_prep.sources.records import Document, Reject, Row
+from data_prep.sources.records import Document, Reject, Row, lost
+from data_prep.text import bounded
+from data_prep.text.bounded import TooMuchError
+from data_prep.text.formats import dump
 
-_HEAD = 4096
 _FILE, _CATEGORY = 6, 14  # namespaces whose links are not text
 _NAMES = {"file", "image", "media", "category"}
 _NO_WORDS = {"ref", "references", "gallery", "math", "chem", "score", "timeline", "graph", "syntaxhighlight", "source"}
+_CLOSED_BY = {"{{": "}}", "[[": "]]", "{|": "|}"}
+_MARKS = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
+_FEW = 50  # openings without an end; more are in no page that people wrote
+_DECLARATION = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<\?xml.*?\?>", re.DOTALL)
 _WRONG = (
+    ParseError,
     MalformedXML,
     ValueError,
     TypeError,
@@ -35,80 +45,47 @@ _WRONG = (
 )  # raised by mwxml for malformed pages
 
 
-class _TooLongError(Exception):
-    pass
-
-
-class _Source:
-    """A stream for the parser that limits how much it reads before the end of a page."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._head = stream.read(_HEAD)
-        self.since = 0
-
-    def is_dump(self) -> bool:
-        head = self._head.removeprefix(b"\xef\xbb\xbf").lstrip()
-        if head.startswith(b"<?xml"):
-            head = head.partition(b"?>")[2].lstrip()
-        return head.startswith(b"<mediawiki")
-
-    def read(self, size: int = -1) -> bytes:
-        head, self._head = self._head, b""
-        data = head or self._stream.read(size if size > 0 else 1 << 16)
-        self.since += len(data)
-        if self.since > 4 * records.MAX_BYTES:
-            raise _TooLongError
-        return data
-
-
-def articles(name: str, stream: BinaryIO) -> Iterator[Row]:
-    """The articles of a dump; their positions are page numbers."""
-    source = _Source(stream)
-    if not source.is_dump():
-        yield Reject(name, 1, "not a MediaWiki dump: an .xml file must begin with <mediawiki")
+def articles(name: str, stream: BinaryIO, seconds: int | None = None) -> Iterator[Row]:
+    """The articles of a dump; their positions are page numbers. `seconds`: of processing, the most for one article."""
+    head, ahead = dump.head(stream)
+    if not _is_dump(head):
+        yield lost(name, 1, "not a MediaWiki dump: an .xml file must begin with <mediawiki")
         return
-    number = rows = 0
-    begins = 1  # number of the current or next page
-    try:
-        root = ElementIterator.from_file(source)
-        links = set(_NAMES)
-        for element in root:
-            if element.tag == "siteinfo":
-                links |= _link_names(element)
-            elif element.tag == "page":
-                number += 1
-                row = _article(name, number, element, links)
-                element.clear()
-                begins = number + 1
-                if row is not None:
-                    rows += 1
-                    yield row
-            del root.element[:]  # otherwise the parser keeps an element for every page
-            source.since = 0
-    except (ParseError, MalformedXML, ValueError, LookupError) as error:  # the last two: unusual encodings
-        rows += 1
-        yield Reject(name, begins, f"damaged XML, not read from here on: {records.first_line(error)}")
-    except _TooLongError:
-        rows += 1
-        yield Reject(name, begins, f"a page longer than {4 * records.MAX_BYTES:,} bytes; not read from here on")
+    declared = _DECLARATION.match(head)
+    links, rows = _NAMES | _link_names(head), 0
+    for number, piece in enumerate(dump.pages(stream, ahead), 1):
+        if piece.problem:
+            row = Reject(name, number, piece.problem, records.excerpt(piece.xml), lost=piece.is_last)
+        else:
+            row = _article(name, number, (declared[0] if declared else b"") + piece.xml, links, seconds)
+        if row is not None:
+            rows += 1
+            yield row
     if not rows:
-        yield Reject(name, 1, "the dump holds no article (redirects and other namespaces are left out)")
+        yield lost(name, 1, "the dump holds no article (redirects and other namespaces are left out)")
 
 
-def _link_names(element: ElementIterator) -> set[str]:
+def _is_dump(head: bytes) -> bool:
+    return _DECLARATION.sub(b"", head, count=1).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<mediawiki")
+
+
+def _link_names(head: bytes) -> set[str]:
     """The names of the namespaces of files and categories in this wiki."""
     try:
-        namespaces = SiteInfo.from_element(element).namespaces or []
+        root = ElementIterator.from_file(io.BytesIO(head + b"</mediawiki>"))
+        for element in root:
+            if element.tag == "siteinfo":
+                namespaces = SiteInfo.from_element(element).namespaces or []
+                return {space.name.casefold() for space in namespaces if space.id in (_FILE, _CATEGORY) and space.name}
     except _WRONG:
         return set()
-    return {space.name.casefold() for space in namespaces if space.id in (_FILE, _CATEGORY) and space.name}
+    return set()
 
 
-def _article(name: str, number: int, element: ElementIterator, links: set[str]) -> Row | None:
+def _article(name: str, number: int, xml: bytes, links: set[str], seconds: int | None) -> Row | None:
     """A page as a document; None if it is not an article."""
     try:
-        page = Page.from_element(element)
+        page = Page.from_element(ElementIterator.from_file(io.BytesIO(xml)))
         if page.namespace != 0 or page.redirect is not None:
             return None
         revision = None
@@ -116,8 +93,10 @@ def _article(name: str, number: int, element: ElementIterator, links: set[str]) 
             pass
         title, identity = page.title, page.id
         markup: str = (revision.text if revision is not None else None) or ""
+    except ParseError as error:
+        return Reject(name, number, f"damaged XML: {records.first_line(error)}", records.excerpt(xml))
     except _WRONG as error:
-        return Reject(name, number, f"not a page: {records.first_line(error)}")
+        return Reject(name, number, f"not a page: {records.first_line(error)}", records.excerpt(xml))
     excerpt = records.excerpt(markup[:400].encode("utf-8", "replace"))
     if identity is None or not title:
         return Reject(name, number, "not a page: it has no title or no id", excerpt)
@@ -127,7 +106,9 @@ def _article(name: str, number: int, element: ElementIterator, links: set[str]) 
     if len(markup) > records.MAX_BYTES:
         return Reject(name, number, f"longer than {records.MAX_BYTES:,} characters", excerpt)
     try:
-        text = plain_text(markup, links)
+        text = bounded.call(plain_text, markup, links, seconds=seconds)
+    except TooMuchError as error:
+        return Reject(name, number, str(error), excerpt)
     except (mwparserfromhell.parser.ParserError, RecursionError, ValueError) as error:
         return Reject(name, number, f"wikitext that cannot be read: {records.first_line(error)}", excerpt)
     if not text:
@@ -141,7 +122,7 @@ def _article(name: str, number: int, element: ElementIterator, links: set[str]) 
 
 def plain_text(markup: str, links: set[str] = _NAMES) -> str:
     """Plain text of wikitext; `links`: prefixes of links to files or categories, which are removed."""
-    code = mwparserfromhell.parse(markup)
+    code = mwparserfromhell.parse(_without_unclosed(markup))
     tags = [tag for tag in code.filter_tags() if str(tag.tag).strip().casefold() in _NO_WORDS]
     images = [link for link in code.filter_wikilinks() if _prefix(str(link.title)) in links]
     for node in (*tags, *images):
@@ -153,6 +134,38 @@ def plain_text(markup: str, links: set[str] = _NAMES) -> str:
         if line or (paragraphs and paragraphs[-1]):
             paragraphs.append(line)
     return "\n".join(paragraphs).strip()
+
+
+def _without_unclosed(markup: str) -> str:
+    """Markup whose openings that nothing closes are written as entities, if there are many.
+
+    To the parser they are text as well, but it looks for the end of each in all that follows.
+    """
+    if sum(markup.count(mark) for mark in _CLOSED_BY) <= _FEW:
+        return markup
+    unclosed: list[int] = []
+    waiting: list[tuple[str, int]] = []
+    open_marks: Counter[str] = Counter()
+    for match in _MARKS.finditer(markup):
+        mark = match[0]
+        if mark in _CLOSED_BY:
+            waiting.append((_CLOSED_BY[mark], match.start()))
+            open_marks[_CLOSED_BY[mark]] += 1
+            continue
+        while open_marks[mark]:
+            closing, place = waiting.pop()
+            open_marks[closing] -= 1
+            if closing == mark:
+                break
+            unclosed.append(place)
+    unclosed += [place for _, place in waiting]
+    if len(unclosed) <= _FEW:
+        return markup
+    pieces, start = [], 0
+    for place in sorted(unclosed):
+        pieces += [markup[start:place], f"&#{ord(markup[place])};"]
+        start = place + 1
+    return "".join([*pieces, markup[start:]])
 
 
 def _prefix(title: str) -> str:

@@ -141,13 +141,13 @@ def test_every_row_is_kept_or_rejected(tmp_path: Path) -> None:
     summary, out = run(tmp_path, folder, clean={"min_characters": 4})
     rejected = [(row["source"], row["position"], row["reason"]) for row in rejects(out)]
     assert rejected == [
-        ("texts/bad.txt", 1, "not UTF-8: byte 0xe9 at offset 3"),
+        ("texts/bad.txt", 1, "not UTF-8: byte 0xe9 at offset 3; set the encoding of its source, such as cp1252"),
         ("texts/copy.txt", 1, "duplicate of texts/002.txt"),
         ("texts/empty.txt", 1, "empty file"),
         (
             "texts/gone.jsonl.gz",
-            1,
-            "damaged gzip file: Truncated compressed stream",
+            2,
+            "damaged gzip file: it is cut short",
         ),
         ("texts/rows.jsonl", 2, "not JSON: Expecting value at character 11"),
         ("texts/rows.jsonl", 4, "no field 'text'; found 'title'"),
@@ -155,7 +155,7 @@ def test_every_row_is_kept_or_rejected(tmp_path: Path) -> None:
         ("texts/rows.jsonl", 6, "shorter than 4 characters"),
     ]
     assert all(set(row) == {"source", "position", "reason", "excerpt"} for row in rejects(out))
-    assert (summary["rows"], summary["kept"], summary["rejected"]) == (14, 6, 8)
+    assert (summary["rows"], summary["kept"], summary["rejected"]) == (15, 7, 8)
     assert summary["duplicates"] == 1
     assert summary["reasons"]["shorter than 4 characters"] == 2
     assert sum(split["documents"] for split in summary["splits"].values()) == summary["kept"]
@@ -184,7 +184,7 @@ def test_duplicates_are_found_across_sources(tmp_path: Path) -> None:
 def bad_rows(tmp_path: Path, good: int, bad: int, copies: int = 0) -> Path:
     path = tmp_path / "rows.jsonl"
     rows = [json.dumps({"text": f"Text {number}."}) for number in range(good)]
-    path.write_text("\n".join(rows + ["{"] * bad + rows[:1] * copies))
+    path.write_text("\n".join([*rows, *["{"] * bad, *rows[:1] * copies, ""]))
     return path
 
 

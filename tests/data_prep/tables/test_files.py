@@ -221,7 +221,6 @@ def test_bad_lines_are_refused_alone(tmp_path: Path, row: bytes, reason: str, qu
         ("t.csv", b"a,a\n1,2\n", "more than one column is called 'a'"),
         ("t.csv", "a,b\n1,2\n".encode("utf-16"), "UTF-16"),
         ("t.csv", b"a,\xff\n1,2\n", "the header is not UTF-8"),
-        ("t.csv.gz", gzip.compress(b"a\n1\n")[:-4], "damaged gzip file"),
         ("t.csv.gz", b"no gzip", "damaged gzip file"),
         ("t.parquet", b"PAR1 no more", "damaged file"),
         ("t.parquet", b"", "damaged file"),

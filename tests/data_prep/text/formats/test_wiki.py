@@ -108,6 +108,11 @@ def test_markup_goes_and_words_stay(markup: str, text: str) -> None:
         (page(2, "x").replace("<id>2</id>", ""), "not a page: it has no title or no id"),
         (page(2, "x").replace("<title>Page 2</title>", ""), "not a page: "),
         (page(2, "x").replace("<ns>", "<nonsense/><ns>"), "not a page: Unexpected tag"),
+        (page(2, "x").replace("Page 2", "One & two"), "damaged XML: not well-formed"),
+        (page(2, "x").replace("Page 2", "&bomb;"), "damaged XML: undefined entity"),
+        (page(2, "x").replace("</page>", ""), "the page does not end before the next one"),
+        (page(2, "x").replace("</text>", ""), "damaged XML: mismatched tag"),
+        (page(2, "\x01"), "damaged XML: not well-formed"),
     ],
 )
 def test_a_bad_page_costs_that_page(tmp_path: Path, bad: str, reason: str) -> None:
@@ -129,7 +134,7 @@ def test_damage_is_told_with_its_place(tmp_path: Path, cut: float) -> None:
     *good, last = rows(tmp_path, raw[: int(len(raw) * cut)])
     assert len(good) >= 3 and all(isinstance(row, Document) for row in good)
     assert isinstance(last, Reject) and last.position == len(good) + 1
-    assert last.reason.startswith("damaged XML, not read from here on: ") and "line" in last.reason
+    assert last.lost and last.reason == "the dump is cut short within a page"
 
 
 @pytest.mark.parametrize(
@@ -139,20 +144,21 @@ def test_damage_is_told_with_its_place(tmp_path: Path, cut: float) -> None:
         (b"<html><body>Text.</body></html>", "not a MediaWiki dump"),
         (b"<?xml version='1.0'?><rss/>", "not a MediaWiki dump"),
         (dump(), "the dump holds no article"),
-        (b'<?xml version="1.0"?>\n<mediawiki>', "damaged XML"),
-        (b"<mediawiki>" + b"&bomb;" * 9, "damaged XML"),
+        (dump()[:-20], "the dump is cut short: it does not end with </mediawiki>"),
+        (b'<?xml version="1.0"?>\n<mediawiki>', "the dump is cut short"),
+        (b"<mediawiki>" + b"&bomb;" * 9, "the dump is cut short"),
     ],
 )
 def test_a_file_that_is_no_dump_is_one_reject(tmp_path: Path, raw: bytes, reason: str) -> None:
     [reject] = rows(tmp_path, raw)
-    assert isinstance(reject, Reject) and reject.position == 1 and reject.reason.startswith(reason)
+    assert isinstance(reject, Reject) and reject.lost and reject.position == 1 and reject.reason.startswith(reason)
 
 
 def test_an_endless_page_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_BYTES", 10_000)
-    first, last = rows(tmp_path, dump(page(1, "One."), page(2, "x" * 20_000_000), page(3, "Three.")))
-    assert isinstance(first, Document) and isinstance(last, Reject)
-    assert last.position == 2 and "longer than 40,000 bytes" in last.reason
+    first, long, last = rows(tmp_path, dump(page(1, "One."), page(2, "x" * 20_000_000), page(3, "Three.")))
+    assert isinstance(first, Document) and isinstance(last, Document) and last.position == 3
+    assert isinstance(long, Reject) and (long.position, long.reason) == (2, "longer than 40,000 bytes")
     first, long, last = rows(tmp_path, dump(page(1, "One."), page(2, "x" * 20_000), page(3, "Three.")))
     assert isinstance(long, Reject) and long.reason == "longer than 10,000 characters" and isinstance(last, Document)
 

@@ -1,0 +1,58 @@
+"""Text columns of Arrow and Parquet files, whose bytes may not be UTF-8, which is checked by nobody who writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+
+def plain_values(column: pa.Array) -> list[Any]:
+    """The values of a column; bytes of text that are not UTF-8 become surrogates. ArrowInvalid if it is damaged."""
+    try:
+        column.validate(full=True)  # checks offsets and UTF-8, since files may be damaged
+        return column.to_pylist()
+    except pa.ArrowInvalid:
+        raw = as_binary(column)
+        if raw is None:
+            raise
+        raw.validate(full=True)
+        return [None if value is None else value.decode("utf-8", "surrogateescape") for value in raw.to_pylist()]
+
+
+def not_utf8(column: pa.Array) -> np.ndarray:
+    """bool [R]: which values of a column are text that is not UTF-8. ArrowInvalid if it is damaged otherwise."""
+    try:
+        column.validate(full=True)
+        return np.zeros(len(column), bool)
+    except pa.ArrowInvalid:
+        raw = as_binary(column)
+        if raw is None:
+            raise
+        raw.validate(full=True)
+        return np.array([value is not None and not _is_utf8(value) for value in raw.to_pylist()], bool)
+
+
+def as_binary(column: pa.Array) -> pa.Array | None:
+    """A column of text as bytes, which need not be UTF-8; None for other columns."""
+    if pa.types.is_dictionary(column.type):
+        values = as_binary(column.dictionary)
+        if values is None:
+            return None
+        column.indices.validate(full=True)
+        return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
+    for of, to in ((pa.string(), pa.binary()), (pa.large_string(), pa.large_binary())):
+        if column.type == of:
+            return pa.Array.from_buffers(to, len(column), column.buffers(), offset=column.offset)
+    if column.type == pa.string_view():
+        return pa.Array.from_buffers(pa.binary_view(), len(column), column.buffers(), offset=column.offset)
+    return None
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
