@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from data_prep import cluster
+from data_prep import cluster, cores
 from data_prep.errors import UserError
 
 J = TypeVar("J")
@@ -42,7 +42,7 @@ class Workers(NamedTuple):
     @staticmethod
     def of(processes: int | None, ray: str | None, folder: Path | None = None) -> Workers:
         """`processes` defaults to the number of available cores."""
-        return Workers(processes or len(os.sched_getaffinity(0)), ray, folder)
+        return Workers(processes or cores.available(), ray, folder)
 
 
 HERE = Workers()  # this process itself

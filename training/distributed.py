@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from data_prep import cores
 from training.lazy import dist, torch
 
 if TYPE_CHECKING:
@@ -86,11 +87,13 @@ def seed_torch(seed: int) -> None:
 def set_up_cpu(threads: int | None, workers: int = 1) -> None:
     """Divide this machine's cores among its `workers`, or use `threads`, and keep freed memory for the next step.
 
+    The number of threads changes the last digits of sums, so it does not follow what else the machine does at the
+    moment: a run that goes on later is the same. How threads wait for each other does (`training.waiting`).
+
     By default glibc gives large blocks back to the kernel, which has to clear every page of them again a moment later:
     a fifth of a small network's time. Huge pages save another part of it.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // workers))
+    torch.set_num_threads(threads or max(1, cores.available() // workers))
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it at its first allocation
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc; elsewhere allocators have habits of their own

@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data_prep import cores
 from flows.machine.doctor_trials import CheckResult, existing, gpu_names, trials
 from flows.show.readable import plain, size
 from training.hardware import has_gpu, native_bf16
@@ -120,25 +121,18 @@ def _library(requirement: Requirement) -> CheckResult:
 
 
 def machine() -> list[CheckResult]:
-    cores = _cores()
+    num_cores = cores.available()
     memory = _memory()
     little = memory < LITTLE_MEMORY
     advice = "Recipes at scale tiny need about 4 GB: close other programs, or use a larger machine." if little else ""
     results = [
-        CheckResult("cores", str(cores), True),
+        CheckResult("cores", str(num_cores), True),
         CheckResult("memory", size(memory), None if little else True, advice),
         *_gpus(),
     ]
     native = native_bf16("auto")
     value = "native" if native else "not native: precision auto means fp32"
     return [*results, CheckResult("bf16", value, True if native else None)]
-
-
-def _cores() -> int:
-    """Cores that this process may use, within a container's quota."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _first_line("/sys/fs/cgroup/cpu.max").partition(" ")
-    return min(affinity, max(1, round(int(quota) / int(period)))) if quota.isdigit() else affinity
 
 
 def _memory() -> int:

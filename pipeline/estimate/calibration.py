@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from data_prep import cores
 from pipeline.fingerprint import digest
 from training.config import PlacementConfig
 from training.cost.counted import Cost
@@ -104,7 +105,7 @@ def whole_step_time(home: Path, benchmark: StepBenchmark, row_flops: float) -> S
 
 def _fitted_to_cores(benchmark: StepBenchmark, rows: int, steps: int) -> tuple[StepBenchmark, float]:
     """`benchmark` with so many rows a worker, on at most as many workers as cores; how many workers share a core."""
-    num_workers = min(benchmark.placement.workers, cores())
+    num_workers = min(benchmark.placement.workers, cores.available())
     placement = benchmark.placement.model_copy(
         update={"workers": num_workers, "min_workers": None, "micro_batch": None}
     )
@@ -167,7 +168,7 @@ def _with_layers(benchmark: StepBenchmark, names: list[str], layers: int) -> Ste
 
 def busy() -> bool:
     """Whether the load of this machine exceeds its cores."""
-    return os.getloadavg()[0] > cores()
+    return os.getloadavg()[0] > cores.available()
 
 
 @functools.cache
@@ -179,8 +180,4 @@ def hardware() -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "deepspeed"))
-    return f"{name}, {cores()} cores, {libraries}"
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{name}, {cores.available()} cores, {libraries}"

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -38,6 +39,7 @@ else:
 
 MOST_ROWS = 4096  # to read from: of more, reading one is no dearer
 SHARD_VALUES = 1 << 22  # at most, of the shards that rows are read from
+WINDOWS = 4  # of the timed steps, of which the fastest counts
 WARM_UP = 2  # steps that are not counted: allocation, choice of kernels
 
 
@@ -165,11 +167,11 @@ class StepMeasurement(Settings):
     """The result of a benchmark: the largest of each number over the workers."""
 
     step_seconds: float
-    """Median time of a step, in seconds."""
+    """Median time of a step, in seconds, where other work disturbed it least; see `undisturbed`."""
     mean_seconds: float = 0.0
-    """Mean time of a step, including what happens between steps, in seconds."""
+    """Mean time of a step there, including what happens between steps, in seconds."""
     update_seconds: float
-    """Median time of the update in a step, in seconds: sums over workers, clipping and the optimizer."""
+    """Median time there of the update in a step, in seconds: sums over workers, clipping and the optimizer."""
     peak_bytes: int
     """Peak of the anonymous resident memory, in bytes; 0 if the system does not report it."""
 
@@ -233,27 +235,54 @@ def run(benchmark: StepBenchmark, rank: int, folder: Path) -> StepMeasurement:
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=world)
     objective, stream, config = benchmark.build(folder)
-    ends: list[float] = []
+    ends: list[Moment] = []
     training = Training(objective, stream, config, benchmark.placement, Worker(rank, world, world))
-    updates: list[float] = []
+    updates: list[Moment] = []
     for engine in training.engines.values():
         engine.step = _timed(engine.step, updates, ends)  # type: ignore[method-assign]
     training.run()
-    steps = [later - earlier for earlier, later in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
+    steps = [later.since(earlier) for earlier, later in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
+    alone = world == 1
     return StepMeasurement(
-        step_seconds=statistics.median(steps),
-        mean_seconds=statistics.fmean(steps),
-        update_seconds=statistics.median(updates[WARM_UP:]),
+        step_seconds=undisturbed(steps, statistics.median, alone),
+        mean_seconds=undisturbed(steps, statistics.fmean, alone),
+        update_seconds=undisturbed(updates[WARM_UP:], statistics.median, alone),
         peak_bytes=peak_bytes(),
     )
 
 
-def _timed(step: Any, seconds: list[float], ends: list[float]) -> Any:
+class Moment(NamedTuple):
+    """Seconds by the clock and of the processor, all threads together; of a moment, or of what happened between two."""
+
+    clock: float
+    processor: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, earlier: Moment) -> Moment:
+        return Moment(self.clock - earlier.clock, self.processor - earlier.processor)
+
+
+def undisturbed(steps: list[Moment], average: Callable[[list[float]], float], alone: bool) -> float:
+    """Average seconds of a step, as far as other work on the machine left it alone.
+
+    Other work only slows steps down, so the fastest of WINDOWS runs of steps counts, and the processor's time where
+    that is less than the clock's: a lone worker (`alone`) waits for nothing but the processor.
+    """
+    size = max(1, len(steps) // WINDOWS)
+    windows = [steps[start : start + size] for start in range(0, len(steps) - size + 1, size)]
+    by_clock = min(average([step.clock for step in window]) for window in windows)
+    return min(by_clock, *(average([step.processor for step in window]) for window in windows)) if alone else by_clock
+
+
+def _timed(step: Any, updates: list[Moment], ends: list[Moment]) -> Any:
     def timed(lr: float) -> float:
-        began = time.perf_counter()
+        began = Moment.now()
         norm = step(lr)
-        ends.append(time.perf_counter())
-        seconds.append(ends[-1] - began)
+        ends.append(Moment.now())
+        updates.append(ends[-1].since(began))
         return norm
 
     return timed

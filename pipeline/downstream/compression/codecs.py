@@ -40,6 +40,39 @@ Images = dict[str, np.ndarray]
 """uint8 [C, H, W] by name."""
 
 
+class Saving(NamedTuple):
+    """BD-rates of a codec against JPEG: the mean over images, its 95 % interval, and on how many images it is worse."""
+
+    mean: float
+    low: float
+    high: float
+    num_images: int
+    """Of those on which both codecs reach a common quality."""
+    num_worse: int
+
+    @classmethod
+    def of(cls, rates: Sequence[float]) -> Saving:
+        """NaN: no common quality. One image leaves any mean possible."""
+        from scipy.stats import t
+
+        finite = np.array([rate for rate in rates if math.isfinite(rate)])
+        if not len(finite):
+            return cls(math.nan, math.nan, math.nan, 0, 0)
+        half = math.inf
+        if len(finite) > 1:
+            half = float(t.ppf(0.975, len(finite) - 1) * finite.std(ddof=1) / math.sqrt(len(finite)))
+        mean = float(finite.mean())
+        return cls(mean, mean - half, mean + half, len(finite), int((finite > 0).sum()))
+
+    def __str__(self) -> str:
+        if self.num_images < 2:
+            return _percent(self.mean)
+        return f"{_percent(self.mean)} ({_percent(self.low)} to {_percent(self.high)})"
+
+    def to_json(self) -> dict[str, float | None]:
+        return {name: value if math.isfinite(value) else None for name, value in self._asdict().items()}
+
+
 class CodedImage(NamedTuple):
     """One image coded by one of our codecs."""
 
@@ -116,7 +149,7 @@ def _report(
     figures: list[Figure],
 ) -> Report:
     saved, saved_similarity = (
-        {codec: _finite_mean([bd(of, codec, quality) for of in by_image.values()]) for codec in RIVALS}
+        {codec: Saving.of([bd(of, codec, quality) for of in by_image.values()]) for codec in RIVALS}
         for quality in ("psnr", "similarity")
     )
     points = {weight: rd.mean([coded.point for coded in of.values()]) for weight, of in ours.items()}
@@ -127,7 +160,7 @@ def _report(
         figures=figures,
         verdict=_verdict(saved),
         numbers={
-            **{f"bd_rate/{codec.lower()}": value for codec, value in saved.items() if math.isfinite(value)},
+            **{f"bd_rate/{codec.lower()}": saving.mean for codec, saving in saved.items() if saving.num_images},
             **{f"bpp/{weight:g}": point.bpp for weight, point in points.items()},
             **{f"psnr/{weight:g}": point.psnr for weight, point in points.items()},
         },
@@ -135,8 +168,8 @@ def _report(
             "task": job.task,
             "curves": curves,
             "images": by_image,
-            "bd_rate": _finite(saved),
-            "bd_rate_similarity": _finite(saved_similarity),
+            "bd_rate": {codec: saving.to_json() for codec, saving in saved.items()},
+            "bd_rate_similarity": {codec: saving.to_json() for codec, saving in saved_similarity.items()},
         },
     )
 
@@ -150,7 +183,8 @@ def _about(images: Images, measure: str) -> str:
         f"checksum are {OVERHEAD} bytes; the estimate is what the tables ask for, without classes of places what one "
         f"distribution a channel would, as it was learned. PSNR in dB of 8-bit images. Others: {standards}. BD-rate: "
         f"bits more than {rd.JPEG}'s for equal PSNR or {measure}, over what both reach, by image (–: they reach "
-        "nothing alike); negative is better."
+        "nothing alike); negative is better. Images differ much: beside a mean stands the 95 % interval that so "
+        "many of them leave for it (Student's t), if others are like these."
     )
 
 
@@ -178,13 +212,13 @@ def _codecs(ours: Mapping[float, Mapping[str, CodedImage]], measure: str) -> Tab
 
 def _savings(
     by_image: Mapping[str, Mapping[str, list[rd.RatePoint]]],
-    saved: Mapping[str, float],
-    saved_similarity: Mapping[str, float],
+    saved: Mapping[str, Saving],
+    saved_similarity: Mapping[str, Saving],
     measure: str,
 ) -> Table:
     rows = [
-        ["mean, by PSNR", *map(_percent, saved.values())],
-        [f"mean, by {measure}", *map(_percent, saved_similarity.values())],
+        ["mean, by PSNR", *map(str, saved.values())],
+        [f"mean, by {measure}", *map(str, saved_similarity.values())],
         *([name, *(_percent(bd(of, codec, "psnr")) for codec in RIVALS)] for name, of in by_image.items()),
     ]
     return Table(f"BD-rate against {rd.JPEG} (%)", ["images", *RIVALS], rows)
@@ -303,23 +337,27 @@ def _caption(point: rd.RatePoint) -> str:
     return f"{point.bpp:.3f} bpp, {point.psnr:.1f} dB"
 
 
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _finite_mean(values: list[float]) -> float:
-    """Mean of the finite values; NaN if there are none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.mean(finite)) if finite else math.nan
-
-
 def _percent(value: float) -> str:
     return f"{value:+.1f}" if math.isfinite(value) else "–"
 
 
-def _verdict(saved: dict[str, float]) -> str:
-    if not math.isfinite(saved[OURS]):
+def _verdict(saved: Mapping[str, Saving]) -> str:
+    ours = saved[OURS]
+    if not ours.num_images:
         return "With one λ, or no quality that both reach, nothing can be said against JPEG; name more λ."
-    ordered = sorted([*((value, name) for name, value in saved.items()), (0.0, rd.JPEG)])
-    rates = ", ".join(f"{name} {_percent(value)} %" for value, name in ordered)
-    return f"{ordered[0][1]} needs the fewest bits for equal PSNR; BD-rate against {rd.JPEG}: {rates}."
+    ordered = sorted([*((saving.mean, name) for name, saving in saved.items() if saving.num_images), (0.0, rd.JPEG)])
+    rates = ", ".join(f"{name} {saved[name]} %" for _, name in ordered if name in saved)
+    return (
+        f"{ordered[0][1]} needs the fewest bits for equal PSNR. BD-rate against {rd.JPEG} over {ours.num_images} "
+        f"image{'s' * (ours.num_images > 1)} (95 % interval): {rates}. {_beside_jpeg(ours)}"
+    )
+
+
+def _beside_jpeg(ours: Saving) -> str:
+    """Whether our codec is better than JPEG or worse, as far as the images tell."""
+    worse = f"it needs more on {ours.num_worse} of {ours.num_images}"
+    if ours.low > 0:
+        return f"Ours is worse than {rd.JPEG}: it needs {ours.mean:.1f} % more bits; {worse}."
+    if ours.high < 0:
+        return f"Ours needs fewer bits than {rd.JPEG}; {worse}."
+    return f"These images do not tell whether ours needs fewer bits than {rd.JPEG} or more; {worse}."

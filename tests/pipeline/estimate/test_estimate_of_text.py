@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.cores import available
 from data_prep.corruptions.masking import MaskingConfig
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Specials
@@ -106,7 +107,7 @@ def test_what_is_measured_beside_other_work_is_not_kept(
 
 
 def test_more_workers_than_cores_take_turns(tmp_path: Path, asked: list[StepBenchmark]) -> None:
-    cores = calibration.cores()
+    cores = available()
     alone = calibration.layered_step_time(tmp_path, benchmark(workers=cores), 2)
     crowd = benchmark(workers=3 * cores).model_copy(update={"batch": 24})
     crowded = calibration.layered_step_time(tmp_path, crowd, 2)

@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from pipeline.downstream.compression.codecs import Saving, _verdict
 from pipeline.downstream.compression.rate_distortion import (
     JPEG,
+    JPEG2000,
     SHORTEST_SIDE,
     STANDARDS,
+    WEBP,
     RatePoint,
     bd_rate,
     coded,
@@ -116,3 +119,23 @@ def test_standard_codecs_give_more_quality_for_more_bits(name: str, channels: in
 def test_means_are_of_each_measure() -> None:
     assert mean([RatePoint(1.0, 30.0, 0.8), RatePoint(3.0, 40.0, 0.9)]) == pytest.approx(RatePoint(2.0, 35.0, 0.85))
     assert list(STANDARDS[JPEG].settings) == sorted(STANDARDS[JPEG].settings)
+
+
+def test_a_saving_is_told_with_what_so_many_images_leave_open() -> None:
+    five = Saving.of([-22.2, -32.6, -9.6, 17.0, -8.4])
+    assert (round(five.mean, 2), round(five.low, 1), round(five.high, 1)) == (-11.16, -34.3, 11.9)
+    assert (five.num_images, five.num_worse) == (5, 1) and str(five) == "-11.2 (-34.3 to +11.9)"
+    others = {JPEG2000: Saving.of([-40.0, -42.0]), WEBP: Saving.of([-38.0, -36.0, math.nan])}
+    told = _verdict({"ours": five, **others})
+    assert told.startswith("JPEG2000 needs the fewest bits for equal PSNR. BD-rate against JPEG over 5 images (95 % ")
+    assert told.endswith("do not tell whether ours needs fewer bits than JPEG or more; it needs more on 1 of 5.")
+    worse = _verdict({"ours": Saving.of([4.0, 5.0, 6.0]), **others})
+    assert worse.endswith("Ours is worse than JPEG: it needs 5.0 % more bits; it needs more on 3 of 3.")
+    better = _verdict({"ours": Saving.of([-4.0, -5.0, -6.0]), **others})
+    assert better.endswith("Ours needs fewer bits than JPEG; it needs more on 0 of 3.")
+    one, none = Saving.of([-3.0]), Saving.of([math.nan])
+    assert str(one) == "-3.0" and one.high == math.inf and "do not tell" in _verdict({"ours": one, **others})
+    assert (str(none), none.num_images) == ("–", 0) and none.to_json()["mean"] is None
+    assert "nothing can be said" in _verdict({"ours": none, **others})
+    bound = Saving.of([1.0, 3.0] * 500)
+    assert bound.high - bound.mean == pytest.approx(1.96 / math.sqrt(1000), rel=2e-3)
