@@ -543,4 +543,18 @@ CHANGES = [
         'series = {n: [(r[n], r["step"]) for r in records if n in r] for n in names}',
         (f"{PIPELINE}/reports/test_figures.py::test_training_curves_are_the_records",),
     ),
+    Change(
+        "a part that was replaced is told, too",
+        "pipeline/scoring/contents.py",
+        "            del self.parts[instead.number]\n",
+        "            pass\n",
+        (f"{PIPELINE}/scoring/test_ledger_files.py::test_a_part_that_was_replaced_is_not_told_again",),
+    ),
+    Change(
+        "what is told is told again",
+        "pipeline/scoring/ledger.py",
+        "untold = [part for part in reversed(parts) if part.mark not in marks]",
+        "untold = list(reversed(parts))",
+        (f"{PIPELINE}/scoring/test_ledger_files.py::test_what_was_not_told_is_told_by_the_next_pass",),
+    ),
 ]
