@@ -133,7 +133,7 @@ def test_no_rows_are_fine():
 def test_what_does_not_fit_is_refused():
     rows: Rows = {"input": np.ones((2, 3), np.float32)}
     config = NoiseConfig(kind="masking", level=0.5)
-    with pytest.raises(ValueError, match="2 rows need as many samples, not 3"):
+    with pytest.raises(ValueError, match=r"(?<![\d.,])2 rows need as many samples, not 3"):
         add_noise(rows, config, drawn(np.arange(3)))
     noisy = add_noise(rows, config, drawn(np.arange(2)))
     with pytest.raises(ValueError, match="noise already"):

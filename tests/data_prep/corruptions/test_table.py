@@ -177,7 +177,7 @@ def test_twice_is_refused(kind: str, options: dict[str, Any]) -> None:
     if corruption.writes:
         with pytest.raises(ValueError, match="already"):
             corruption(corruption(rows, drawn(7)), drawn(7))
-        with pytest.raises(ValueError, match="7 rows need as many samples, not 3"):
+        with pytest.raises(ValueError, match=r"(?<![\d.,])7 rows need as many samples, not 3"):
             corruption(rows, drawn(3))
 
 

@@ -136,7 +136,7 @@ def test_a_reader_can_be_sent_to_another_process(written):
 
 def test_rows_outside_are_refused(written):
     for index in ([ROWS], [-1]):
-        with pytest.raises(IndexError, match="500"):
+        with pytest.raises(IndexError, match=r"(?<![\d.,])500"):
             Shards(written).read(index)
 
 

@@ -16,6 +16,7 @@ from data_prep.errors import UserError
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, strips_accents, train
+from tests.said import said
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 PIECES = [
@@ -163,8 +164,8 @@ def test_what_cannot_be_read(tmp_path: Path, files: dict[str, bytes], message: s
 def test_what_is_odd_about_a_vocabulary_is_said_with_a_number(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [*SPECIAL, "The", "the", "the", "the ", "END"])
     repeated, cased = pretrained.remarks(folder)
-    assert "2 of 10 lines repeat another; the last one counts" in repeated
-    assert "2 of 10 pieces have capital letters and are never used" in cased
+    assert said("2 of 10 lines repeat another; the last one counts", repeated)
+    assert said("2 of 10 pieces have capital letters and are never used", cased)
     assert pretrained.remarks(folder, lowercase=False) == [repeated]
 
 

@@ -13,6 +13,7 @@ from flows.exit_codes import USAGE
 from pipeline.estimate import calibration
 from pipeline.estimate.published_systems import SYSTEMS
 from tests.pipeline import tiny_arrays
+from tests.said import said
 from training.cost.step_benchmark import StepBenchmark, StepMeasurement
 
 
@@ -38,7 +39,7 @@ def shown(*words: str) -> str:
 def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
     text = shown("quickstart")
     assert "to do: never made" in text
-    assert "parameters" in text and "2 workers, ZeRO-2" in text
+    assert "parameters" in text and said("2 workers, ZeRO-2", text)
     assert "a worker  process" in text and "timed just now on these cores" in text
     assert re.search(r"time     \d+(\.\d)? min, ", text)
     assert "timed before on these cores" in shown("quickstart")
@@ -46,10 +47,10 @@ def test_a_recipe_says_what_and_why_and_what_training_needs() -> None:
 
 def test_pictures_are_told_as_pictures_and_tables_once_it_is_known_what_a_row_is(tmp_path: Path) -> None:
     text = shown("compression")
-    assert "1,316,483 parameters; 1,200 steps of 8 rows" in text and "tokens" not in text
+    assert said("1,316,483 parameters; 1,200 steps of 8 rows", text) and "tokens" not in text
     assert "time     12.8 min, 12 images/s" in text and "a worker  process" in text
     text = shown(str(tiny_arrays.recipe(tmp_path)))
-    assert "30 steps of 16 rows" in text and "known when the shards are made" in text
+    assert said("30 steps of 16 rows", text) and "known when the shards are made" in text
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -57,7 +57,7 @@ def test_held_out_rows_are_spoilt_by_a_stream_of_their_own_and_not_augmented(mad
     assert (read[0]["input"] == picture).all() and not (read[1]["input"] == picture).all()
     assert not np.array_equal(read[0]["seen"], read[1]["seen"])
     assert np.array_equal(held_out.read(np.arange(9))["seen"], read[0]["seen"])
-    assert done == [0.4] and network.records == [{"step": 2}] and not network.model.training
+    assert done == [0.4, 1.0] and network.records == [{"step": 2}] and not network.model.training
 
 
 def test_without_held_out_rows_nothing_is_evaluated(made: list[Any]) -> None:

@@ -19,6 +19,7 @@ from pipeline.downstream.anomaly.rows import Pool
 from pipeline.scoring import training_rows
 from tests.data_prep.ingesting import ingest_arrays
 from tests.pipeline import tiny_arrays
+from tests.said import said
 
 JOB = Config(task="anomaly", name="anomaly", marked=[2])
 SPLIT = SplitConfig(validation=0.2, test=0.2)
@@ -93,6 +94,6 @@ def test_the_report_says_how_many_were_left_out(tmp_path: Path) -> None:
             downstream="[{name: anomaly, task: anomaly, seeds: 1, baselines: [], marked: [2], shown: 2}]",
         )
         pages[name] = (tiny_arrays.make(path, tmp_path)["anomaly"].path / "report.md").read_text()
-    assert "216 normal rows and 24 anomalies, without duplicates; mean ± standard" in pages["plain"]
+    assert said("216 normal rows and 24 anomalies, without duplicates; mean ± standard", pages["plain"])
     left_out = "without duplicates and 6 rows whose input is there as normal and as an anomaly; mean"
-    assert f"213 normal rows and 24 anomalies, {left_out}" in pages["both"]
+    assert said(f"213 normal rows and 24 anomalies, {left_out}", pages["both"])

@@ -15,6 +15,7 @@ from pipeline.recipe.load import load
 from pipeline.stages import ingest
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
+from tests.said import said
 from tests.training.tiny_arrays import photographs
 from training.inference.codec import OVERHEAD, Codec
 
@@ -99,7 +100,7 @@ def test_the_report_sets_real_files_beside_other_codecs(artifacts: dict[str, Art
     assert set(report.notes["curves"]) == {"ours", "JPEG", "JPEG2000", "WebP"}
     assert set(report.notes["images"]) == {"0", "1"}
     assert report.notes["bd_rate"]["WebP"] != report.notes["bd_rate"]["JPEG2000"]
-    assert "22 bytes" in report.about
+    assert said("22 bytes", report.about)
 
 
 def test_training_pictures_are_no_test(home: Path, tmp_path: Path) -> None:
