@@ -84,7 +84,8 @@ def by_split(source: SourceConfig, files: Sequence[N]) -> list[tuple[str | None,
     if files and not any(said):
         raise UserError(
             f"data.sources: {shown(source.path or '')} has split: {NAMES}, and none of its files ({len(files):,}) is "
-            "named like a part to train, validate or test on; leave split out, or give each part a source with a split"
+            "named like a part to train, validate or test on; leave split out, give each part a source with a split, "
+            "or unpack archives of documents, each of which is read as a whole"
         )
     splits: dict[str | None, list[N]] = defaultdict(list)
     for claim, file in zip(said, files, strict=True):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from data_prep.corpus import unit_cache
 from data_prep.sources import named_splits
+from data_prep.sources.archives import listed
+from data_prep.sources.compressed import is_archive, of_tar
 from data_prep.sources.config import TARGET, Part, SourceConfig, parts
 from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import TEXT
@@ -24,7 +26,9 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
     files = digest_of_rules(clean_config.rules, downloads)
     config["files"] = files
     of_sources = [parts(source, TEXT, downloads, UNIT_BYTES) for source in sources]
-    named_splits.check(list(zip(sources, of_sources, strict=True)))
+    named_splits.check(
+        [(source, _named(source, of_source, downloads)) for source, of_source in zip(sources, of_sources, strict=True)]
+    )
     for number, (source, of_source) in enumerate(zip(sources, of_sources, strict=True)):
         for split, of_split in named_splits.by_split(source, of_source):
             for group in _groups(of_split):
@@ -33,6 +37,14 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
                 key = unit_cache.key_of("documents", VERSION, stretches, *asked, config)
                 units.append(Unit(key, number, source, tuple(group), files, split))
     return named_splits.held_out_first(units)
+
+
+def _named(source: SourceConfig, of_source: list[Part], downloads: Path) -> Sequence[named_splits.Named]:
+    """The files of a source, with the members of archives that can be listed without being decompressed."""
+    archives = [part.name for part in of_source if is_archive(part.name)]
+    if source.path is None or source.split is not None or not archives or any(map(of_tar, archives)):
+        return of_source
+    return listed(source, TEXT, downloads)
 
 
 def _groups(all_parts: list[Part]) -> Iterator[list[Part]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,3 +149,10 @@ def test_documents_and_recordings_alike(tmp_path: Path) -> None:
     found = ingested("text", tmp_path / "reviews", tmp_path / "names", "names", validation=0.5, test=0.5 - 1e-9)
     assert {split: sum(files.values()) for split, files in found.items()} == {"train": 9, "validation": 4, "test": 5}
     assert all(file.startswith("dev/") for file in found["validation"])
+    with zipfile.ZipFile(tmp_path / "reviews.zip", "w") as archive:
+        for path in sorted((tmp_path / "reviews").rglob("*.txt")):
+            archive.write(path, path.relative_to(tmp_path))
+    with pytest.raises(UserError, match=r"train \(9\): reviews.zip/reviews/train/0.txt, .*; validation \(4\).*; test"):
+        ingested("text", tmp_path / "reviews.zip", tmp_path / "zip", None)
+    with pytest.raises(UserError, match="unpack archives of documents"):
+        ingested("text", tmp_path / "reviews.zip", tmp_path / "zip", "names")
