@@ -1,9 +1,9 @@
 """Labelled data for the downstream jobs: a registered data set, or a file of the user's.
 
-A file is `.jsonl`, `.jsonl.gz` or `.tsv` (a header line, then tab-separated columns). One row is
+A file is `.jsonl`, `.tsv` or `.csv` (a header line, then a row each), each also `.gz`. One row is
 
     {"text": "…", "text_pair": "…", "label": "…"}        classification; text_pair is optional
-    {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv separated by spaces
+    {"words": ["…", …], "tags": ["…", …]}                tagging; in .tsv and .csv by spaces
 
 and may have {"split": "train" | "validation" | "test"}, in all rows or none. Without it, rows are
 split by a keyed hash of their contents, so equal rows are in one split and the order of lines does
@@ -20,19 +20,23 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError
 from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
+from data_prep.sources.dialect import begun
+from data_prep.sources.records import Lines, Reject
+from data_prep.sources.separated import not_utf8_in, records
 from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
 
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell
-_FORMATS = (".jsonl", ".jsonl.gz", ".tsv")
+_DELIMITERS = {".tsv": "\t", ".csv": ","}
+_FORMATS = tuple(f"{end}{gz}" for end in (".jsonl", *_DELIMITERS) for gz in ("", ".gz"))
 _CLASSIFICATION = {"text", "text_pair", "label", "split"}
 _TAGGING = {"words", "tags", "split"}
 
@@ -209,31 +213,49 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and fields of each row of a file."""
     if not path.name.endswith(_FORMATS):
         raise UserError(f"{path} cannot be read as labelled data; use {', '.join(_FORMATS)}")
-    header: list[str] | None = None
-    for line, text in _lines(path):
-        if not path.name.endswith(".tsv"):
-            yield line, _json_row(_where(path, line), text)
-        elif header is None:
-            header = text.split("\t")
-        else:
-            yield line, _tsv_row(_where(path, line), header, text)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    line = 0
+    usual = next((_DELIMITERS[end] for end in _DELIMITERS if path.name.removesuffix(".gz").endswith(end)), None)
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
-            for line, raw in enumerate(stream, 1):
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield line, text
-    except UnicodeDecodeError as error:
-        byte = f"0x{error.object[error.start]:02x}"
-        raise UserError(f"{_where(path, line)} holds the byte {byte}; expected UTF-8") from error
+            whole = cast(BinaryIO, stream)
+            yield from _json_rows(path, whole) if usual is None else _separated_rows(path, whole, usual)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file") from error
+
+
+def _json_rows(path: Path, stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, raw in enumerate(stream, 1):
+        try:
+            text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            byte = f"0x{error.object[error.start]:02x}"
+            raise UserError(f"{_where(path, line)} holds the byte {byte}; expected UTF-8") from error
+        if text.strip():
+            yield line, _json_row(_where(path, line), text)
+
+
+def _separated_rows(path: Path, stream: BinaryIO, usual: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    stream, dialect = begun(stream, usual, {*_CLASSIFICATION, *_TAGGING})
+    if dialect.problem:
+        raise UserError(f"{path}: {dialect.problem}")
+    lines = Lines(stream)
+    for _ in range(dialect.skip):
+        next(lines, None)
+    header: list[str] | None = None
+    for record in records(path.name, lines, dialect.delimiter):
+        if isinstance(record, Reject):
+            raise UserError(f"{_where(path, record.position)}: {record.reason}")
+        line, cells = record
+        if not_utf8_in(cells):
+            raise UserError(f"{_where(path, line)} is not UTF-8; save the file as UTF-8")
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            twice = [name for name in header if header.count(name) > 1]
+            if twice:
+                raise UserError(f"{_where(path, line)}: more than one column is called {twice[0]!r}; rename one")
+        elif any(cell.strip() for cell in cells):
+            yield line, _separated_row(_where(path, line), header, cells)
 
 
 def _json_row(where: str, text: str) -> dict[str, Any]:
@@ -246,8 +268,7 @@ def _json_row(where: str, text: str) -> dict[str, Any]:
     return row
 
 
-def _tsv_row(where: str, header: list[str], text: str) -> dict[str, Any]:
-    cells = text.split("\t")
+def _separated_row(where: str, header: list[str], cells: list[str]) -> dict[str, Any]:
     if len(cells) != len(header):
         raise UserError(f"{where} has {len(cells)} columns; expected {len(header)}: {', '.join(header)}")
     row: dict[str, Any] = dict(zip(header, cells, strict=True))

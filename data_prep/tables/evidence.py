@@ -39,6 +39,8 @@ class Evidence:
     """Of missing values, if the column is not."""
     decimal: str | None = None
     """What decimals follow, if that is given."""
+    expects_commas: bool = False
+    """Whether a value such as 1,500 has a decimal comma rather than thousands: where semicolons part the columns."""
     count: int = 0
     """Values that are not missing."""
     missing: Counter[str] = field(default_factory=Counter)
@@ -128,7 +130,9 @@ class Evidence:
     @property
     def comma(self) -> bool:
         """Whether decimals follow a comma."""
-        return self.decimal == "," or (self.decimal is None and self.no_numbers > 0 and not self.no_comma_numbers)
+        if self.decimal is not None or self.no_comma_numbers:
+            return self.decimal == ","
+        return self.no_numbers > 0 or (self.expects_commas and self.commas > 0)
 
     @property
     def written(self) -> ColumnKind | None:
@@ -175,9 +179,10 @@ class Evidence:
         whole = Evidence()
         for part in files:
             whole.declared = whole.declared or part.declared
+            whole.expects_commas = whole.expects_commas or part.expects_commas
             whole.markers, whole.measure_markers, whole.decimal = part.markers, part.measure_markers, part.decimal
             for name, value in vars(part).items():
-                if isinstance(value, int):
+                if isinstance(value, int) and not isinstance(value, bool):
                     setattr(whole, name, getattr(whole, name) + value)
             for name in _COUNTERS:
                 getattr(whole, name).update(getattr(part, name))

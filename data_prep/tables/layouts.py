@@ -13,7 +13,8 @@ Sources: the `.names` files beside the data of KDD Cup 99 and of UCI; the README
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data_prep.corpus.schema import ColumnKind
@@ -41,6 +42,8 @@ _PAYSIM = (
     *("newbalanceDest", "isFraud", "isFlaggedFraud"),
 )
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -61,6 +64,28 @@ class Layout:
     """Suffix to remove from each label."""
     files: tuple[str, ...] = ()
     """Names of further files to read from a folder, besides those of known formats; without compression suffixes."""
+
+    def names_of(self, first: Sequence[str]) -> list[str]:
+        """Names of the columns of a file without a header, by the values of its first row.
+
+        Rows may be as published, or without their label, or without the columns that are dropped, or without both. Of
+        two that are as long, the one is meant whose numbers and label are where they belong.
+        """
+        without = [set[str](), {self.target}, set(self.drop), {self.target, *self.drop}]
+        choices = [[name for name in self.columns if name not in gone] for gone in without]
+        fitting = [names for names in choices if len(names) == len(first)]
+        return min(fitting or choices, key=lambda names: self._misplaced(names, first))
+
+    def _misplaced(self, names: Sequence[str], first: Sequence[str]) -> int:
+        """Number of values that are none of their columns."""
+        count = 0
+        for name, value in zip(names, first, strict=False):
+            is_number = _NUMBER.fullmatch(value) is not None
+            if name == self.target:
+                count += value not in self.labels if self.labels else is_number
+            else:
+                count += not is_number and self.kinds.get(name) != "categorical"
+        return count
 
     def reads(self, name: str) -> bool:
         return any(fnmatch.fnmatchcase(name.rpartition("/")[2], pattern) for pattern in self.files)

@@ -12,6 +12,8 @@ category is in no other row (Good 1953, "The population frequencies of species",
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -90,11 +92,9 @@ def _is_there(value: pa.Scalar) -> bool:
     return value.is_valid and value.as_py() == value.as_py() if pa.types.is_floating(value.type) else value.is_valid
 
 
-def _shown(value: float | str | pa.Scalar) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, pa.Scalar):
-        if pa.types.is_timestamp(value.type):
-            return str(texts(pa.array([value]))[0].as_py())
-        return _shown(value.as_py())
+        return str(texts(pa.array([value]))[0]) if pa.types.is_timestamp(value.type) else _shown(value.as_py())
     if isinstance(value, str):
         return repr(value[:40])
     return f"{value:.10g}" if value % 1 == 0 else f"{value:.4g}"

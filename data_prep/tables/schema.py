@@ -104,6 +104,8 @@ class Raw(NamedTuple):
     positions: np.ndarray  # [R] int64: line or row in the file, from 1
     declared: Mapping[str, ColumnKind]  # kinds of columns, as far as the file states them
     names: Sequence[str] = ()  # of all columns, including dropped ones
+    delimiter: str = ""  # of separated values
+    notes: Sequence[str] = ()  # how the file is written, if not as its name says
 
 
 def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings, config: TableConfig) -> None:

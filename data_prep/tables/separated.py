@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from data_prep.sources import records as readers_rows
+from data_prep.sources.dialect import Joined, begun
 from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt, lost
 from data_prep.sources.separated import not_utf8_in, records
 from data_prep.tables.layouts import Layout
@@ -33,34 +34,55 @@ class _Columns(NamedTuple):
     names: list[str]
     drop: Container[str]
     delimiter: str
+    notes: tuple[str, ...] = ()
+    all_quoted: bool = False
 
 
 def separated(
     name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str], delimiter: str
 ) -> Iterator[Raw | Reject]:
     """The rows of a file, whose columns are named by its header or by the layout."""
+    stream, dialect = begun(stream, delimiter)
+    if dialect.problem:
+        yield lost(name, 1, dialect.problem)
+        return
+    skip = layout.skip if layout else dialect.skip
     lines = Lines(stream)
-    for _ in range(layout.skip if layout else 0):
+    for _ in range(skip):
         next(lines, None)
-    names = list(layout.columns) if layout is not None and not layout.header else None
-    read = 0
-    if names is None:
-        for record in records(name, lines, delimiter):
+    columns: _Columns | None = None
+    number = lines.number
+    if layout is not None and not layout.header:
+        stream, first = _first_record(name, stream, lines, delimiter)
+        columns = _Columns(layout.names_of(first), drop, delimiter)
+    else:
+        for record in records(name, lines, dialect.delimiter):
+            number = lines.number
             if isinstance(record, Reject):
                 yield replace(record, lost=True)
                 return
-            names = [value.strip() or f"column {number}" for number, value in enumerate(record[1], 1)]
+            names = [value.strip() or f"column {place}" for place, value in enumerate(record[1], 1)]
+            problem = _wrong_header(names, layout, drop)
+            if problem:
+                yield lost(name, record[0], problem)
+                return
+            columns = _Columns(names, drop, dialect.delimiter, dialect.notes, dialect.all_quoted)
             break
-        problem = None if names is None else _wrong_header(names, layout, drop)
-        if problem:
-            yield lost(name, 1, problem)
-            return
-    if names is not None:
-        for batch in _rows(name, stream, lines.number, _Columns(names, drop, delimiter)):
+    read = 0
+    if columns is not None:
+        for batch in _rows(name, stream, number, columns):
             read += 1
             yield batch
     if not read:
-        yield lost(name, 1, "empty file" if names is None or lines.number == 0 else "no row below the header")
+        yield lost(name, 1, "empty file" if columns is None or lines.number == 0 else "no row below the header")
+
+
+def _first_record(name: str, stream: BinaryIO, lines: Lines, delimiter: str) -> tuple[BinaryIO, list[str]]:
+    """The same stream, and the fields of the first line; none if there is no line, or it is no record."""
+    raw = next(lines, b"")
+    whole: Any = io.BufferedReader(Joined(raw or lines.long, stream), 1 << 16)
+    found = next(records(name, Lines(io.BytesIO(raw or b"")), delimiter), None)
+    return whole, [] if found is None or isinstance(found, Reject) else [value.strip() for value in found[1]]
 
 
 def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str]) -> str | None:
@@ -68,8 +90,6 @@ def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str])
         return f"the header {_NUL}"
     if not_utf8_in(names):
         return "the header is not UTF-8"
-    if len(names) == 1 and ";" in names[0]:
-        return "its columns are parted by ';'; part them by commas (.csv) or tabs (.tsv)"
     wanted = [name for name in names if name not in drop]
     twice = next((name for name in wanted if wanted.count(name) > 1), None)
     if twice is not None:
@@ -90,7 +110,7 @@ def _rows(name: str, stream: BinaryIO, number: int, columns: _Columns) -> Iterat
             data = data.removeprefix(b"\xef\xbb\xbf")
         cut = data.rfind(b"\n") + 1 if block else len(data)
         if b'"' in data or (block and len(data) > readers_rows.MAX_BYTES and not cut):
-            rest: Any = io.BufferedReader(_Joined(data, stream), 1 << 16)
+            rest: Any = io.BufferedReader(Joined(data, stream), 1 << 16)
             yield from _one_by_one(name, Lines(rest, number), columns)
             return
         if cut:
@@ -99,21 +119,6 @@ def _rows(name: str, stream: BinaryIO, number: int, columns: _Columns) -> Iterat
         pending = data[cut:]
         if not block:
             return
-
-
-class _Joined(io.RawIOBase):
-    """Bytes that were read ahead, followed by the rest of their stream."""
-
-    def __init__(self, ahead: bytes, stream: BinaryIO) -> None:
-        self._ahead, self._stream = io.BytesIO(ahead), stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._ahead.read(len(buffer)) or self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 # -- by the block -----------------------------------------------------------------------------------------------------
@@ -161,7 +166,8 @@ def _unquoted(name: str, data: bytes, before: int, columns: _Columns) -> Iterato
     spaces = set(_SPACES) - set(columns.delimiter.encode())
     if not data.isascii() or np.bincount(array, minlength=128)[list(spaces)].any():
         values_of = {column: tidy(values) for column, values in values_of.items()}
-    yield Raw(values_of, before + 1 + np.flatnonzero(keep), {}, columns.names)
+    positions = before + 1 + np.flatnonzero(keep)
+    yield Raw(values_of, positions, {}, columns.names, columns.delimiter, columns.notes)
 
 
 def _problems(
@@ -197,7 +203,7 @@ def _one_by_one(name: str, lines: Lines, columns: _Columns) -> Iterator[Raw | Re
     rows: list[list[str]] = []
     positions: list[int] = []
     size = 0
-    for record in records(name, lines, columns.delimiter):
+    for record in records(name, lines, columns.delimiter, len(columns.names), columns.all_quoted):
         if isinstance(record, Reject):
             yield record
             continue
@@ -218,10 +224,15 @@ def _one_by_one(name: str, lines: Lines, columns: _Columns) -> Iterator[Raw | Re
         positions.append(start)
         size += len(joined)
         if len(rows) >= _ROWS or size >= BLOCK:
-            yield rows_of(rows, positions, columns.names, columns.drop)
+            yield _raw(rows, positions, columns)
             rows, positions, size = [], [], 0
     if rows:
-        yield rows_of(rows, positions, columns.names, columns.drop)
+        yield _raw(rows, positions, columns)
+
+
+def _raw(rows: list[list[str]], positions: list[int], columns: _Columns) -> Raw:
+    raw = rows_of(rows, positions, columns.names, columns.drop)
+    return raw._replace(delimiter=columns.delimiter, notes=columns.notes)
 
 
 def rows_of(rows: list[list[str]], positions: list[int], names: list[str], drop: Container[str]) -> Raw:

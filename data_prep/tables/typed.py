@@ -55,6 +55,9 @@ def typed(name: str, raw: Raw, schema: TableSchema, keep_odd: bool = False) -> t
         if kind == "numeric":
             comma = column in schema.commas
             values, bad = numbers(raw_column, comma)
+            if comma and bad.any():  # of a file whose decimals follow a point
+                as_points, no_points = numbers(raw_column)
+                values, bad = np.where(bad, as_points, values), bad & no_points
             columns[column] = pa.array(values, from_pandas=True)  # NaN becomes null
             texts_beyond = beyond_float(raw_column, comma)
             if texts_beyond is not None:

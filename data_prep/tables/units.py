@@ -48,7 +48,7 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
     """Read the file of a unit; the summary describes its columns."""
     (file,) = unit.files
     settings = _column_settings(unit.package, config)
-    tally, evidence, names = Tally(), dict[str, Evidence](), list[str]()
+    tally, evidence, names, said = Tally(), dict[str, Evidence](), list[str](), list[str]()
     writer: pa.RecordBatchFileWriter | None = None
     with Rejects(folder / REJECTS, tally) as rejects:
         try:
@@ -58,7 +58,7 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
                     rejects.write(raw)
                     continue
                 if writer is None:
-                    names = list(raw.names)
+                    names, said = list(raw.names), list(raw.notes)
                     evidence = {column: _evidence(column, raw, config) for column in raw.columns}
                 batch = _as_batch(raw)
                 writer = writer or pa.ipc.new_file(str(folder / RAW), batch.schema)
@@ -70,12 +70,13 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
             if writer is not None:
                 writer.close()
     of_columns = {name: of_column.to_json() for name, of_column in evidence.items()}
-    return {**tally.to_json(), "file": file.name, "names": names, "columns": of_columns}
+    return {**tally.to_json(), "file": file.name, "names": names, "columns": of_columns, "notes": said}
 
 
 def _evidence(column: str, raw: Raw, config: TableConfig) -> Evidence:
     in_categories, in_measures = config.markers(column, "categorical"), config.markers(column, "numeric")
-    return Evidence(raw.declared.get(column), in_categories, in_measures, config.decimal)
+    expects_commas = raw.delimiter == ";"
+    return Evidence(raw.declared.get(column), in_categories, in_measures, config.decimal, expects_commas)
 
 
 def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -93,8 +94,19 @@ def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, A
     files = {column: [Evidence.of_json(columns[column]) for columns in alike] for column in first["columns"]}
     schema = schema_of(config, settings, files, layouts.pop())
     together = {column: Evidence.of_files(evidence) for column, evidence in files.items()}
-    found = notes(schema, together, settings.kinds)
-    return {"schema": schema.to_json(), "first": first["file"], "notes": list(found)}
+    of_files = _of_files([(summary["file"], note) for summary in read for note in summary["notes"]])
+    return {
+        "schema": schema.to_json(),
+        "first": first["file"],
+        "notes": [*of_files, *notes(schema, together, settings.kinds)],
+    }
+
+
+def _of_files(said: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What is said of files, once for all that it is said of."""
+    for note in dict.fromkeys(note for _, note in said):
+        files = [file for file, of_file in said if of_file == note]
+        yield f"{files[0]}{f' and {len(files) - 1} more files' if len(files) > 1 else ''}: {note}"
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from data_prep.sources.arrow_text import plain_values
 from data_prep.sources.cuts import group_rows
+from data_prep.sources.dialect import begun, unique_names
 from data_prep.sources.records import (
     EXCERPT,
     Fields,
@@ -37,23 +38,31 @@ def tab_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
     return _separated(name, stream, fields, "\t")
 
 
-def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> Iterator[Row]:
+def _separated(name: str, stream: BinaryIO, fields: Fields, usual: str) -> Iterator[Row]:
+    wanted = list(fields.asked)
+    stream, dialect = begun(stream, usual, wanted)
+    if dialect.problem:
+        yield lost(name, 1, dialect.problem)
+        return
+    lines = Lines(stream)
+    for _ in range(dialect.skip):
+        next(lines, None)
     header, rows = None, 0
-    for record in records(name, Lines(stream), delimiter):
+    for record in records(name, lines, dialect.delimiter):
         if isinstance(record, Reject):
             rows += 1
             yield record
             continue
         start, values = record
         if header is None:
-            header = values
-            missing = [key for key in fields.asked if key not in header]
-            if missing:
-                yield lost(name, start, f"no column {missing[0]!r}; found {', '.join(map(repr, header))}")
+            problem = _wrong_header(values, wanted)
+            if problem:
+                yield lost(name, start, problem)
                 return
+            header, _ = unique_names(values)
             continue
         rows += 1
-        begin = excerpt(delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape"))
+        begin = excerpt(dialect.delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape"))
         if len(values) != len(header):
             yield Reject(name, start, f"expected {len(header)} fields as in the header, found {len(values)}", begin)
             continue
@@ -64,6 +73,15 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, delimiter: str) -> I
             yield row_of(name, start, row, fields, begin)
     if not rows:
         yield lost(name, 1, "empty file" if header is None else "no row below the header")
+
+
+def _wrong_header(header: list[str], wanted: list[str]) -> str | None:
+    for key in wanted:
+        if key not in header:
+            return f"no column {key!r}; found {', '.join(map(repr, header))}"
+        if header.count(key) > 1:
+            return f"more than one column is called {key!r}"
+    return None
 
 
 class _Group(NamedTuple):

@@ -26,6 +26,7 @@ from data_prep.sources.config import stamp_of
 from data_prep.sources.records import Reject
 from data_prep.tables import separated
 from data_prep.tables.files import accepts, raw_batches, typed_batches
+from data_prep.tables.layouts import LAYOUTS
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.typed import Typed
 from tests.data_prep.arrays_input import columns_of, ingested, reasons, rejected, rows_of
@@ -469,6 +470,53 @@ def test_nanoseconds_of_pandas_are_dates(tmp_path: Path) -> None:
     assert kept == [datetime(2024, 5, 1, 10, 0, 0, 123456), datetime(2024, 5, 1, 10), datetime(2024, 5, 1), None]
 
 
-def test_semicolons_are_named(tmp_path: Path) -> None:
-    columns, [reject] = read(put(tmp_path, "t.csv", "a;b\n1,5;2\n"))
-    assert not columns and reject.reason == "its columns are parted by ';'; part them by commas (.csv) or tabs (.tsv)"
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("a;b\n1,5;x\n2,5;y\n", "its columns are parted by ';'"),
+        ("sep=;\na;b\n1,5;x\n2,5;y\n", "its columns are parted by ';', as 'sep=;' says"),
+        ("\ufeffsep=|\r\na|b\r\n1.5|x\r\n2.5|y\r\n", "its columns are parted by '|', as 'sep=|' says"),
+        ("a|b\n1.5|x\n2.5|y\n", "its columns are parted by '|'"),
+        ("a\tb\n1.5\tx\n2.5\ty\n", "its columns are parted by tabs"),
+        ("Report of May\n\na,b\n1.5,x\n2.5,y\n", "2 lines above the header are skipped"),
+        ("Report,\na,b\n1.5,x\n2.5,y\n", "1 line above the header is skipped"),
+        ("sep=,\na,b\n1.5,x\n2.5,y\n", None),
+    ],
+)
+def test_what_parts_columns_is_found_and_said(tmp_path: Path, text: str, note: str | None) -> None:
+    summary = ingested(put(tmp_path, "t.csv", text), out=tmp_path / "out", config=TableConfig())
+    assert columns_of(tmp_path / "out") == {"a": [1.5, 2.5], "b": ["x", "y"]} and not summary["rejected"]
+    said = [sentence for sentence in summary["notes"] if sentence.startswith("t.csv")]
+    assert said == ([f"t.csv: {note}"] if note else [])
+
+
+def test_carriage_returns_alone_end_no_line(tmp_path: Path) -> None:
+    columns, [reject] = read(put(tmp_path, "t.csv", "a,b\r1,2\r"))
+    assert not columns and "its lines end in carriage returns alone" in reject.reason
+
+
+def test_lone_quotes_in_tabs_take_no_rows(tmp_path: Path) -> None:
+    lines = [f"{number}\t{chr(34) if number % 50 == 7 else ''}text {number}\n" for number in range(1000)]
+    columns, rejects = read(put(tmp_path, "t.tsv", "a\tb\n" + "".join(lines)))
+    assert not rejects and columns["a"] == [str(number) for number in range(1000)]
+    assert columns["b"][7] == '"text 7' and columns["b"][8] == "text 8"
+
+
+def test_a_layout_without_a_header_is_read_with_and_without_labels(tmp_path: Path) -> None:
+    layout = LAYOUTS["nsl-kdd"]
+    features = [name for name in layout.columns if name not in ("label", "difficulty")]
+    row = ["tcp" if layout.kinds[name] == "categorical" else "0" for name in features]
+    schema = TableSchema(dict(layout.kinds), "label", ("normal",), "nsl-kdd")
+    for end, label in (([], None), (["normal"], "normal"), (["21"], None), (["normal", "21"], "normal")):
+        path = put(tmp_path, "t.csv", 3 * (",".join([*row, *end]) + "\n"))
+        (rows,) = typed_batches(file_of(path), schema)
+        assert isinstance(rows, Typed) and list(rows.columns) == features and rows.positions.tolist() == [1, 2, 3]
+        assert rows.label.to_pylist() == [label] * 3 and rows.columns["flag"].to_pylist() == ["tcp"] * 3
+    cells = LAYOUTS["wdbc"]
+    for start, label in ((["842302", "M"], "malignant"), (["842302"], None), (["B"], "benign"), ([], None)):
+        kinds = dict.fromkeys(cells.columns[2:], "numeric")
+        path = put(tmp_path, "c.csv", ",".join([*start, *["1.5"] * 30]) + "\n")
+        (rows,) = typed_batches(file_of(path), TableSchema(kinds, "diagnosis", ("benign",), "wdbc"))  # type: ignore[arg-type]
+        assert isinstance(rows, Typed) and rows.label.to_pylist() == [label]
+    (reject,) = typed_batches(file_of(put(tmp_path, "t.csv", "1,2\n")), schema)
+    assert isinstance(reject, Reject) and reject.reason == "expected 43 fields, found 2"

@@ -1,0 +1,145 @@
+"""What parts the columns of a file of separated values, and which lines stand above its header.
+
+The name of a file says what usually parts its columns: commas (.csv) or tabs (.tsv). Its first lines may say otherwise:
+
+    sep=;                 the line that Excel writes and reads
+    a;b;c                 no comma, and as many semicolons in every line: `;`, `|`, tabs or commas part the columns
+    Report of May         a title: a line of one field above an empty one, or above names of three columns or of numbers
+
+What was found is said (`notes`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from data_prep.sources.separated import QUOTED, TAB
+
+BEGIN = 1 << 16  # bytes that are looked at
+_RECORDS, _TITLES = 50, 10
+_ALIKE = 0.9  # share of records with the same number of fields
+_SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?[\d.,]+")
+_NAMES = {",": "','", ";": "';'", "|": "'|'", TAB: "tabs"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written."""
+
+    delimiter: str
+    skip: int = 0
+    """Lines above the header."""
+    notes: tuple[str, ...] = ()
+    all_quoted: bool = False
+    """Whether all names in the header of a TSV file are quoted, and so all its fields."""
+    problem: str = ""
+    """Why it cannot be read, if so."""
+
+
+def begun(stream: BinaryIO, usual: str, wanted: Collection[str] = ()) -> tuple[BinaryIO, Dialect]:
+    """The same stream, from its beginning, and the dialect that its first lines are written in.
+
+    wanted: names of columns; a line that has one of them is no title.
+    """
+    begin = b""
+    while len(begin) < BEGIN and (block := stream.read(BEGIN - len(begin))):
+        begin += block
+    whole: Any = io.BufferedReader(Joined(begin, stream), 1 << 16)
+    return whole, dialect_of(begin, usual, wanted)
+
+
+def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = ()) -> Dialect:
+    """The dialect of a file by its first bytes; usual: the delimiter that its name speaks of."""
+    text = begin.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    if "\r" in text and "\n" not in text:
+        return Dialect(
+            usual, problem="its lines end as on old Macs, in carriage returns alone; save it with line feeds"
+        )
+    lines = text.splitlines(keepends=True) if len(begin) < BEGIN else text.splitlines(keepends=True)[:-1]
+    told = _SEP.fullmatch(lines[0].rstrip("\r\n")) if lines else None
+    if told is not None:
+        return Dialect(told[1], 1, _said(told[1], usual, told[0]))
+    for delimiter in (usual, *sorted(_NAMES.keys() - {usual}, key=",;\t|".index)):
+        found = _records(lines, delimiter)
+        skip = _titles(found, wanted)
+        widths = [len(values) for _, values in found[skip:]]
+        if not widths or widths[0] < (2 if delimiter == usual or not skip else 3):
+            continue
+        if delimiter == usual or widths.count(widths[0]) >= _ALIKE * len(widths):
+            above = found[skip][0] - 1 if skip else 0
+            are = "line above the header is" if above == 1 else "lines above the header are"
+            notes = _said(delimiter, usual) + (f"{above} {are} skipped",) * (above > 0)
+            return Dialect(delimiter, above, notes, delimiter == TAB and all(map(QUOTED.fullmatch, found[skip][1])))
+    return Dialect(usual)
+
+
+def _said(delimiter: str, usual: str, why: str = "") -> tuple[str, ...]:
+    if delimiter == usual:
+        return ()
+    return (f"its columns are parted by {_NAMES.get(delimiter, repr(delimiter))}{f', as {why!r} says' if why else ''}",)
+
+
+def _records(lines: Sequence[str], delimiter: str) -> list[tuple[int, list[str]]]:
+    """The first records, with their first lines; the last one may be cut off."""
+    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == TAB else csv.QUOTE_MINIMAL)
+    found, start = [], 1
+    try:
+        for values in reader:
+            if values and len(found) < _RECORDS:
+                found.append((start, values))
+            if len(found) == _RECORDS:
+                break
+            start = reader.line_num + 1
+    except csv.Error:
+        return found
+    return found
+
+
+def _titles(found: Sequence[tuple[int, list[str]]], wanted: Collection[str]) -> int:
+    """Number of records above the header: of one value, where what follows has several, and the same number of them."""
+    for skip in range(1, min(_TITLES, len(found) - 2) + 1):
+        (line, above), (next_line, header) = found[skip - 1], found[skip]
+        if sum(bool(value.strip()) for value in above) != 1 or not set(wanted).isdisjoint(above):
+            return 0
+        below = [values for _, values in found[skip + 1 :]]
+        alike = [values for values in below if len(values) == len(header)]
+        has_numbers = any(_NUMBER.fullmatch(value) for values in alike for value in values)
+        is_table = len(header) > 2 or has_numbers or next_line > line + 1
+        is_header = len(header) > 1 and all(header) and not any(map(_NUMBER.fullmatch, header))
+        if is_table and is_header and len(alike) >= _ALIKE * len(below):
+            return skip
+    return 0
+
+
+class Joined(io.RawIOBase):
+    """Bytes that were read ahead, followed by the rest of their stream."""
+
+    def __init__(self, ahead: bytes, stream: BinaryIO) -> None:
+        self._ahead, self._stream = io.BytesIO(ahead), stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._ahead.read(len(buffer)) or self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def unique_names(header: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Names of columns, with a number after all but the first of equal ones; and what was done, in words."""
+    names: list[str] = []
+    renamed = []
+    for name in header:
+        number, new = 2, name
+        while new in names or (new != name and new in header):
+            new, number = f"{name} ({number})", number + 1
+        names.append(new)
+        renamed += [f"one more column called {name!r} is called {new!r}"] if new != name else []
+    return names, tuple(renamed)
