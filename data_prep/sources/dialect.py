@@ -58,10 +58,9 @@ def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = ()) -> Dialec
     """The dialect of a file by its first bytes; usual: the delimiter that its name speaks of."""
     text = begin.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     if "\r" in text and "\n" not in text:
-        return Dialect(
-            usual, problem="its lines end as on old Macs, in carriage returns alone; save it with line feeds"
-        )
-    lines = text.splitlines(keepends=True) if len(begin) < BEGIN else text.splitlines(keepends=True)[:-1]
+        return Dialect(usual, problem="its lines end in carriage returns alone; save it with line feeds")
+    lines = [f"{line}\n" for line in text.split("\n")]
+    lines = lines if len(begin) < BEGIN else lines[:-1]
     told = _SEP.fullmatch(lines[0].rstrip("\r\n")) if lines else None
     if told is not None:
         return Dialect(told[1], 1, _said(told[1], usual, told[0]))

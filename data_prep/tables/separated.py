@@ -46,7 +46,7 @@ def separated(
     if dialect.problem:
         yield lost(name, 1, dialect.problem)
         return
-    skip = layout.skip if layout else dialect.skip
+    skip = layout.skip if layout and (layout.skip or not layout.header) else dialect.skip
     lines = Lines(stream)
     for _ in range(skip):
         next(lines, None)

@@ -1,6 +1,6 @@
 """Contents of files, decompressed: which of their bytes are complete rows, digests of their beginnings, ranges of them.
 
-Rows are those of the readers: in JSON lines every line end ends a row; in CSV and TSV those outside quoted fields do,
+Rows are those of the readers: in JSON lines and TSV every line end ends a row; in CSV those outside quoted fields do,
 and a quote opens a field only at its beginning. So rows are found by the reader itself
 (`data_prep.sources.separated.records`) from the first quote on, and by line ends before it.
 
@@ -19,9 +19,10 @@ from typing import BinaryIO, NamedTuple, cast
 from data_prep.sources import compressed
 from data_prep.sources.archives import DAMAGED, SourceFile, opened
 from data_prep.sources.config import stamp_of
+from data_prep.sources.dialect import BEGIN, Dialect, dialect_of
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Lines, Reject
-from data_prep.sources.separated import records
+from data_prep.sources.separated import TAB, records
 from pipeline.scoring.detector import Detector
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}  # None: rows are lines
@@ -181,8 +182,8 @@ def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -
     """
     end = place = start
     for chunk in stretch(file, start, stop):
-        if line_format.delimiter and b'"' in chunk:
-            return _last_end_quoted(file, line_format.delimiter, end, stop)
+        if line_format.delimiter not in (None, TAB) and b'"' in chunk:
+            return _last_end_quoted(file, _dialect(file, line_format).delimiter, end, stop)
         newline = chunk.rfind(b"\n")
         if newline >= 0:
             end = place + newline + 1
@@ -203,13 +204,20 @@ def head_end(file: SourceFile, line_format: LineFormat, stop: int) -> int:
     """End of the header of a content [0, stop), where its first row begins."""
     counted = _Counted(stretch(file, 0, stop))
     lines = counted.lines(first=True)
-    for _ in range(line_format.skip):
+    dialect = _dialect(file, line_format)
+    for _ in range(dialect.skip):
         next(lines, None)
     if line_format.header and line_format.delimiter:
-        header = next(records(file.name, lines, line_format.delimiter), None)
+        header = next(records(file.name, lines, dialect.delimiter), None)
         if isinstance(header, Reject):  # reported by the reader
             return 0
     return counted.read
+
+
+def _dialect(file: SourceFile, line_format: LineFormat) -> Dialect:
+    if not line_format.header or not line_format.delimiter or line_format.skip:  # a layout says how it is written
+        return Dialect(line_format.delimiter or "", line_format.skip)
+    return dialect_of(b"".join(stretch(file, 0, min(BEGIN, file.size))), line_format.delimiter)
 
 
 def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> bool:

@@ -317,7 +317,21 @@ def test_bare_carriage_returns_are_what_the_reader_says(tmp_path: Path) -> None:
     assert score(tmp_path / "ledger", path.parent) == ScoringPass([], [], {"inbox/a.csv": len(text)}, {})
     scored = score(tmp_path / "ledger", old(path).parent)
     assert (scored.tally.rows, scored.tally.rejected) == (0, 1)
-    assert "not CSV: new-line character" in str(read(tmp_path / "ledger")[0]["rejected"])
+    assert "carriage returns alone" in str(read(tmp_path / "ledger")[0]["rejected"])
+
+
+def test_a_growing_file_keeps_its_dialect(tmp_path: Path) -> None:
+    """Lines above the header, another delimiter, and a quoted field with a line end that only it opens."""
+    lines, path = put(tmp_path / "inbox" / "a.csv", 6), tmp_path / "inbox" / "a.csv"
+    head, rows = f"sep=;\n{detectors.HEADER}".replace(",", ";"), [line.replace(",", ";") for line in lines]
+    quoted = rows[1].replace(rows[1].strip().rpartition(";")[2], '"re\nd"')
+    path.write_text(head + rows[0])
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 1
+    path.write_text(head + rows[0] + quoted + rows[2])
+    assert score(tmp_path / "ledger", path.parent).tally.rows == 2
+    path.write_text(head + rows[0] + quoted + "".join(rows[2:]))
+    last = score(tmp_path / "ledger", path.parent)
+    assert (last.tally.rows, last.tally.rejected) == (3, 0)
 
 
 # -- nothing -----------------------------------------------------------------------------------------------------------
