@@ -229,7 +229,7 @@ CodecArgument = Annotated[
 @app.command()
 def compress(
     model: CodecArgument,
-    source: Annotated[str, typer.Argument(metavar="IN", help="An image (PNG, JPEG, WebP), or a folder of them.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="An image (PNG, JPEG, WebP …), or a folder of them.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="A .ssm file, or a folder for them.")],
     json: JsonOption = False,
 ) -> None:

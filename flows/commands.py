@@ -334,6 +334,7 @@ def score(
         with console.status("scoring") as status:
             tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
         outcome = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
+        outcome |= {"lost": tally.lost, "left_out": scores.left_out(folder, files)}
     _say_scored(outcome, as_json)
     if outcome["rejected"] and not outcome["rows"]:
         sys.exit(FAILED)  # not one row could be read
@@ -350,8 +351,9 @@ def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
         from flows.show.scores import show_alarms
 
         show_alarms(Path(outcome["out"]).expanduser(), out)
-    for line in outcome.get("news", []):
-        out.print(Text(line, "yellow"))
+    for line in (*outcome.get("news", ()), *outcome.get("lost", ()), outcome["left_out"]):
+        if line:
+            out.print(Text(line, "yellow"))
     for name, rows in outcome.get("known", {}).items():
         out.print(Text(f"{name} holds {rows:,} rows that were scored before, of a file with the same content"))
 

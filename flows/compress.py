@@ -46,7 +46,7 @@ class CodedImage(NamedTuple):
 
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
-    """Compress images (PNG, JPEG, WebP). What of an image cannot be kept is said."""
+    """Compress images (PNG, JPEG, WebP, TIFF, BMP, GIF). What of an image cannot be kept is said."""
     codec = Codec.open(folder_of(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 

@@ -93,6 +93,11 @@ def to_file(model: Path, files: Sequence[str], out: Path, downloads: Path, progr
     return tally
 
 
+def left_out(model: Path, files: Sequence[str]) -> str:
+    """What of folders and globs is not scored, in words."""
+    return score_files.left_out(open_any(model), files)
+
+
 @task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
 def score_new(
     model: Path, name: str, files: list[str], held: Ledger, downloads: Path, settled_seconds: float = SETTLED_SECONDS
@@ -108,8 +113,9 @@ def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFil
     try:
         return score_files.files_of(detector, [path], downloads)
     except UserError:
-        label, files = find(path)[:2]
-        if not label or any(detector.readable(file.relative) for file in files):
+        listing = find(path)
+        is_asked_for = listing.names_them and listing.files
+        if not listing.label or is_asked_for or any(detector.readable(file.relative) for file in listing.files):
             raise
         return []
 
@@ -146,6 +152,7 @@ def score(
         scored = score_new(folder, name, files, held, home.downloads, settled_seconds)
         outcome = account(open_any(folder), name, scored, psi_limit, least_rows)
         outcome["seconds"] = round(time.time() - began, 3)
+        outcome["left_out"] = score_files.left_out(open_any(folder), files)
         _track(home, outcome)
         if hook and len(outcome["news"]) > len(scored.waiting):  # a row that is being written is nobody's trouble yet
             outcome["hook"] = call_hook(hook, outcome)
@@ -177,6 +184,8 @@ def account(detector: Detector, name: str, scored: ScoringPass, psi_limit: float
         news.append(f"{worst} drifted: PSI {drift[worst].psi:.2f} of {recent.rows:,} rows, more than {limit:.2f}")
     if tally.rejected:
         news.append(f"{tally.rejected:,} rows could not be read")
+    if tally.lost:
+        news.append(f"{len(tally.lost):,} files were lost, wholly or from some row on: {'; '.join(tally.lost[:3])}")
     news += [f"{size:,} bytes of {file} wait for a line end" for file, size in scored.waiting.items()]
     return {
         "detector": name,

@@ -1,9 +1,9 @@
 """Settings of images, and converting any image to uint8 pixels of one size.
 
 An image is rotated according to its EXIF data, cropped to the central square, and resized (bicubic, with
-antialiasing). Transparency is rendered on white. Pillow decodes PNG, JPEG and WebP only; of an animation the first
-frame is used. What an image loses by that is named with its pixels. An image with more than MAX_PIXELS pixels in its
-header is refused before decoding; comments and other metadata of any size are no part of it.
+antialiasing). Transparency is rendered on white. Pillow decodes PNG, JPEG, WebP, TIFF, BMP and GIF only; of several
+frames the first is used. What an image loses by that is named with its pixels. An image with more than MAX_PIXELS
+pixels in its header is refused before decoding; comments and other metadata of any size are no part of it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from data_prep.images import png
 
 MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28  # maximum file size
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_FORMATS = ("PNG", "JPEG", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -89,6 +89,8 @@ def decoded(raw: bytes, config: ImagesConfig) -> Decoded:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise BadImageError(f"has more than {MAX_PIXELS:,} pixels ({width} × {height})")
+                if image.mode == "F":
+                    raise BadImageError("its pixels are fractions of no known range; save it with whole numbers")
                 image.load()
                 stored = png.samples(raw)
                 shown = (png.with_alpha(image, stored) if stored else None) or image
@@ -101,7 +103,7 @@ def decoded(raw: bytes, config: ImagesConfig) -> Decoded:
     except Image.DecompressionBombError:
         raise BadImageError(f"has more than {MAX_PIXELS:,} pixels") from None
     except Image.UnidentifiedImageError:
-        raise BadImageError("not a PNG, JPEG or WebP image") from None
+        raise BadImageError("not a PNG, JPEG, WebP, TIFF, BMP or GIF image") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise all kinds of exceptions for damaged bytes, their only input

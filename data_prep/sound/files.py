@@ -27,7 +27,7 @@ from data_prep.sources.archives import ARCHIVES, SourceFile, opened, watched
 from data_prep.sources.config import Accepts
 from data_prep.sources.records import Reject, first_line
 
-SUFFIXES = (".wav", ".flac", ".ogg")
+SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus")
 MAX_BYTES = 1 << 29
 _UNIT_BYTES = 16 << 20
 _FOLDER, _NONE = "folder", "none"

@@ -25,6 +25,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, TypeVar, cast
 
 PATIENCE = 10
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 0)
 _MAX_MEMORY = 8 << 30  # bytes of data of the process
 _SIZE = struct.Struct("<Q")
 R = TypeVar("R")
@@ -43,27 +44,31 @@ def call(function: Callable[..., R], *arguments: Any, seconds: int | None) -> R:
         return function(*arguments)
     request = pickle.dumps((function.__module__, function.__name__, arguments, seconds), pickle.HIGHEST_PROTOCOL)
     with _LOCK:
-        helper = _helper()
-        try:
-            helper.send(request)
-        except BrokenPipeError:  # it was ended from outside
-            helper.end()
-            helper = _helper()
-            helper.send(request)
-        try:
-            answer = helper.answer(seconds * PATIENCE)
-        except BaseException:  # an interrupt: the answer that is still to come belongs to nobody
-            helper.end()
-            raise
-        if answer is None:
-            ended_by = helper.end()
-            if ended_by in (None, -signal.SIGXCPU):
-                raise TooMuchError(f"takes more than {seconds} seconds of processing")
-            raise TooMuchError(f"ends its parser ({_name_of(ended_by)})")
+        answer, ended_by = _asked(request, seconds)
+        if ended_by in _FROM_OUTSIDE:
+            answer, ended_by = _asked(request, seconds)
+    if answer is None:
+        if ended_by in (None, -signal.SIGXCPU):
+            raise TooMuchError(f"takes more than {seconds} seconds of processing")
+        raise TooMuchError(f"ends its parser ({_name_of(ended_by)})")
     is_result, value = answer
     if is_result:
         return value
     raise value
+
+
+def _asked(request: bytes, seconds: int) -> tuple[tuple[bool, Any] | None, int | None]:
+    """The helper's answer; or None, and how the helper ended, which is None if it was ended here."""
+    helper = _helper()
+    try:
+        helper.send(request)
+        answer = helper.answer(seconds * PATIENCE)
+    except BrokenPipeError:
+        answer = None
+    except BaseException:  # an interrupt: the answer that is still to come belongs to nobody
+        helper.end()
+        raise
+    return answer, helper.end() if answer is None else None
 
 
 def _name_of(code: int) -> str:
@@ -147,9 +152,10 @@ def _serve() -> None:
     while head := requests.read(_SIZE.size):
         (size,) = _SIZE.unpack(head)
         module, name, arguments, seconds = pickle.loads(requests.read(size))
+        function = getattr(import_module(module), name)
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + seconds, hardest))
         try:
-            answer = pickle.dumps((True, getattr(import_module(module), name)(*arguments)), pickle.HIGHEST_PROTOCOL)
+            answer = pickle.dumps((True, function(*arguments)), pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             answer = _failure(error)
         answers.write(_SIZE.pack(len(answer)))

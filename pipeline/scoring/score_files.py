@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.sources.archives import SourceFile
-from data_prep.sources.files import shown
+from data_prep.sources.config import describe_left_out, suffix_of
+from data_prep.sources.files import find, shown
 from data_prep.sources.records import Reject
 from pipeline.scoring.detector import Batch, Detector, Scores
 
@@ -48,23 +49,27 @@ class Tally:
     rows: int = 0
     alarms: int = 0
     rejected: int = 0
+    lost: list[str] = field(default_factory=list)
+    """Files that could not be read, wholly or from some row on, and why."""
     counts: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
         """Add the counts of another tally."""
         self.rows, self.alarms = self.rows + other.rows, self.alarms + other.alarms
         self.rejected += other.rejected
+        self.lost += other.lost
         for name, counts in other.counts.items():
             self.counts[name] = self.counts.get(name, 0) + counts
 
     def to_json(self) -> dict[str, Any]:
         counts = {name: counts.tolist() for name, counts in self.counts.items()}
-        return {"rows": self.rows, "alarms": self.alarms, "rejected": self.rejected, "counts": counts}
+        lost = {"lost": self.lost} if self.lost else {}
+        return {"rows": self.rows, "alarms": self.alarms, "rejected": self.rejected, **lost, "counts": counts}
 
     @staticmethod
     def of_json(value: dict[str, Any]) -> Tally:
         counts = {name: np.array(counts) for name, counts in value["counts"].items()}
-        return Tally(value["rows"], value["alarms"], value["rejected"], counts)
+        return Tally(value["rows"], value["alarms"], value["rejected"], value.get("lost", []), counts)
 
 
 def files_of(detector: Detector, paths: Iterable[str], downloads: Path) -> list[SourceFile]:
@@ -76,6 +81,17 @@ def files_of(detector: Detector, paths: Iterable[str], downloads: Path) -> list[
     files = list({(file.uri, file.member, file.groups): file for file in files}.values())
     names = Counter(file.name for file in files)
     return [file if names[file.name] == 1 else file._replace(name=_place(file)) for file in files]
+
+
+def left_out(detector: Detector, paths: Iterable[str]) -> str:
+    """The files of folders and globs that are not of the detector's kind, by suffix, in words; "" if there is none."""
+    counts: Counter[str] = Counter()
+    for path in paths:
+        listing = find(path)
+        if listing.label:
+            others = (file.relative for file in listing.files if not detector.readable(file.relative))
+            counts.update(map(suffix_of, others))
+    return describe_left_out(counts)
 
 
 def _place(file: SourceFile) -> str:
@@ -100,13 +116,15 @@ def score_file(detector: Detector, file: SourceFile, tally: Tally) -> Iterator[p
         if isinstance(part, Reject):
             tally.rejected += 1
             rejects.append(part)
+            if part.lost:
+                tally.lost.append(f"{part.source}: {part.reason}")
             if len(rejects) == REJECTS:
                 yield _refused(rejects)
                 rejects.clear()
             continue
         scores = detector.score(part.inputs)
         counts = detector.baseline.count(detector.drift_columns(part.inputs, scores))
-        tally.add(Tally(len(part.positions), int(scores.flag.sum()), 0, counts))
+        tally.add(Tally(len(part.positions), int(scores.flag.sum()), counts=counts))
         yield _scored(part, scores)
     if rejects:
         yield _refused(rejects)

@@ -113,7 +113,7 @@ def test_what_cannot_be_done_is_told_and_the_rest_is_done(
     with pytest.raises(SystemExit):
         compress.compress(first_model, str(pictures), str(tmp_path / "again"), True)
     output = capsys.readouterr()
-    assert f"sesame: {pictures / 'bad.png'}: not a PNG, JPEG or WebP image" in output.err
+    assert f"sesame: {pictures / 'bad.png'}: not a PNG, JPEG, WebP, TIFF, BMP or GIF image" in output.err
     assert json.loads(output.out)["failed"] == 1 and len(json.loads(output.out)["files"]) == 2
 
 

@@ -39,6 +39,7 @@ from data_prep.sources.records import (
     Reject,
     Row,
     excerpt,
+    first_line,
     lost,
     out_of_memory,
     recoded,
@@ -145,8 +146,8 @@ def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = 
                 for row in form.reader(name, recoded(whole, fields.encoding) if form.by_line else whole, fields):
                     if not (sound.problem and isinstance(row, Reject) and row.lost):  # reported below
                         yield row
-            except UnicodeDecodeError as error:
-                yield lost(name, 1, f"not {fields.encoding}: {error.reason}; set the encoding of its source")
+            except UnicodeError as error:
+                yield lost(name, 1, f"not {fields.encoding} ({first_line(error)}); set another encoding of its source")
     if sound.problem:
         what = _KIND_NAMES.get(kind or "", "archive")
         yield lost(name, sound.line, f"damaged {what} file: {sound.problem}")

@@ -243,8 +243,8 @@ def bomb(width: int, height: int) -> bytes:
     ("raw", "reason"),
     [
         (b"", "empty file"),
-        (b"GIF89a no", "not a PNG, JPEG or WebP image"),
-        (encoded(picture(0, 4, 4), "GIF"), "not a PNG, JPEG or WebP image"),
+        (b"GIF89a no", "not a PNG, JPEG, WebP, TIFF, BMP or GIF image"),
+        (encoded(picture(0, 4, 4), "PPM"), "not a PNG, JPEG, WebP, TIFF, BMP or GIF image"),
         (encoded(picture(0, 64, 64))[:-500], "damaged image"),
         (encoded(picture(0, 64, 64), "JPEG")[:-500], "damaged image"),
         (encoded(picture(0, 64, 64), "WEBP")[:-500], "damaged image"),

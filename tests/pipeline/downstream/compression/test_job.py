@@ -112,7 +112,7 @@ def test_training_pictures_are_no_test(home: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a side of less than 11 pixels"):
         tiny_arrays.make(home / "tiny.yaml", home, job)
     (tmp_path / "narrow.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="not a PNG, JPEG or WebP image; mend it or leave it out"):
+    with pytest.raises(UserError, match="not a PNG, JPEG, WebP, TIFF, BMP or GIF image; mend it or leave it out"):
         tiny_arrays.make(home / "tiny.yaml", home, job)
 
 
