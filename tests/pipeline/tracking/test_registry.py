@@ -14,12 +14,14 @@ import urllib.request
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
 from pipeline.gate import ENCODER, Candidate, Score
 from pipeline.tracking import registry, sender
@@ -207,6 +209,23 @@ def test_a_network_whose_tokenizer_has_no_padding(tmp_path: Path, export: Path) 
     together, alone = model.predict(TEXTS), [model.predict([text])[0] for text in TEXTS]
     assert np.array(together).shape == (3, 8)
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_texts_that_look_alike_have_the_same_embedding_and_half_characters_are_refused(
+    tmp_path: Path, export: Path
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from pipeline.tracking.served_encoder import ServedEncoder
+
+    folder = shutil.copytree(export, tmp_path / "export")
+    train(TokenizerConfig(vocabulary=120), ["the caf\u00e9 \u304c"] * 9, folder, Cleaning())
+    encoder = ServedEncoder()
+    encoder.load_context(SimpleNamespace(artifacts={"encoder": str(folder)}))
+    composed, decomposed = encoder.predict(None, ["caf\u00e9 \u304c", "cafe\u0301\u00a0 \u304b\u3099\u00ad"])
+    assert composed == decomposed
+    with pytest.raises(MlflowException, match="text 2 holds half of a surrogate pair, which is no character"):
+        encoder.predict(None, ["a", "b\ud83d"])
 
 
 # -- the gate ---------------------------------------------------------------------------------------------------------
