@@ -2,7 +2,8 @@
 
     tokenizer.json      any tokenizer; where the settings name a class, that class has the last word
     vocab.txt           BERT's WordPiece, with `do_lower_case`, `strip_accents` and `tokenize_chinese_chars`
-    vocab.json, *.model byte-level BPE and SentencePiece, where config.json or the settings say of which model
+    vocab.json          byte-level BPE, where config.json or the settings say of which model
+    *.model             SentencePiece likewise, where its library is installed, which it is not by default
 
 Nothing is looked up on the network, and no code of the folder is run.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,13 @@ def _owner(folder: Path) -> Any:
         raise UserError(
             f"{folder} holds neither tokenizer.json nor vocab.txt, nor another vocabulary of which config.json or "
             "tokenizer_config.json says whose it is; give a tokenizer's folder"
+        )
+    model = next(folder.glob("*.model"), None)
+    others = [*folder.glob("tokenizer.json"), *folder.glob("vocab*")]
+    if model and not others and not find_spec("sentencepiece"):
+        raise UserError(
+            f"{model} is a SentencePiece model, and its library is not installed: install it, or write tokenizer.json "
+            "where it is: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     import transformers
     from transformers.utils import logging
