@@ -1,6 +1,7 @@
 """Readers for files of tables, in batches of bounded size.
 
     .csv .tsv        with a header, unless the layout names the columns; quoted fields may contain line ends
+    .jsonl           an object per line
     .parquet .arrow  typed (.arrow: the file and the stream format)
     .arff            typed attributes, dense rows
 
@@ -29,6 +30,7 @@ from data_prep.sources.cuts import cut_groups, group_rows
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Reject, first_line, is_the_files, lost, seekable
 from data_prep.tables.arff import attribute_relation
+from data_prep.tables.json_lines import json_lines
 from data_prep.tables.layouts import LAYOUTS, Layout
 from data_prep.tables.schema import LayoutName, Raw
 from data_prep.tables.separated import separated
@@ -225,6 +227,7 @@ Reader = Callable[[str, BinaryIO, Layout | None, Container[str]], Iterator[Raw |
 FORMATS: dict[str, Reader] = {
     ".csv": partial(separated, delimiter=","),
     ".tsv": partial(separated, delimiter="\t"),
+    ".jsonl": json_lines,
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".arff": attribute_relation,

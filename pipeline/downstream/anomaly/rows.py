@@ -7,6 +7,8 @@
       anomalies ──► contamination (into learn and held_out, unmarked)   ──► marked, for binary classifiers
                 └─► the others ──► test
 
+By time (`data.table.time`) rows are not drawn: the latest normal ones are tested on, those before them held out.
+
 The transform of a table is fitted on `learn` alone, after the draw. Draws are keyed by the number of the split. Labels
 of anomalies are their kinds; where marked ones are of a few kinds only, these rotate from split to split.
 """
@@ -98,6 +100,8 @@ class Pool:
         """[N]: labels of the sources, which are also the kinds of anomalies."""
         self.kinds: list[str] = np.unique(self.labels[self.anomalous]).tolist()
         self.rows: pa.RecordBatch | np.ndarray = _taken(joined, distinct)
+        self.times = _times(self.rows, self.corpora[0])
+        """[N] times of the rows, if splits are by time."""
         self._check(self.anomalous)
 
     def _anomalous(self, labels: np.ndarray) -> np.ndarray:
@@ -137,7 +141,7 @@ class Pool:
                 f"{max(job.marked, default=0)} marked ones leave none to test on; lower contamination or marked."
             )
         train = np.concatenate([normal[:num_normal], odd[:num_mixed]])
-        train = train[permute(np.arange(len(train)), len(train), key(self.seed, f"{job.name} train {number}"))]
+        train = self._mixed(train, number)
         num_held_out = round(job.threshold_share * len(train))
         if len(train) - num_held_out < LEAST_LEARNED or not num_held_out or num_normal == len(normal):
             raise UserError(
@@ -174,8 +178,17 @@ class Pool:
             )
         return odd[of_known[:count]], np.delete(odd, of_known[:count])
 
+    def _mixed(self, train: np.ndarray, number: int) -> np.ndarray:
+        """Rows to train on in the order in which they are divided: what is held out comes first, by time the latest."""
+        if self.times is not None:
+            return train[np.argsort(-self.times[train], kind="stable")]
+        return train[permute(np.arange(len(train)), len(train), key(self.seed, f"{self.job.name} train {number}"))]
+
     def _shuffled(self, which: np.ndarray, number: int) -> np.ndarray:
+        """Rows in an order of the split's own; by time, from the first to the latest, which is that of every split."""
         rows = np.flatnonzero(which)
+        if self.times is not None:
+            return rows[np.argsort(self.times[rows], kind="stable")]
         purpose = f"{self.job.name} {'anomalies' if self.anomalous[rows[0]] else 'normal'} {number}"
         return rows[permute(np.arange(len(rows)), len(rows), key(self.seed, purpose))]
 
@@ -191,6 +204,15 @@ class Pool:
         """The source of a row, and its label."""
         corpus, place = self.places[row]
         return corpus.names([place])[0], corpus.labels([place])[0] or ""
+
+
+def _times(rows: pa.RecordBatch | np.ndarray, corpus: ArrayCorpus) -> np.ndarray | None:
+    """[R] float64, of the column that a table is split by; None if splits are random."""
+    if corpus.schema is None or corpus.schema.time is None or isinstance(rows, np.ndarray):
+        return None
+    column = rows[corpus.schema.time]
+    is_date = corpus.schema.kinds[corpus.schema.time] == "date"
+    return (column.cast(pa.int64()) if is_date else column).to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _distinct(inputs: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, int]:

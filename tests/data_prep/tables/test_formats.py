@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -22,7 +23,7 @@ from data_prep.corpus.schema import TableSchema
 from data_prep.tables.files import typed_batches
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.typed import Typed
-from tests.data_prep.arrays_input import columns_of, ingested
+from tests.data_prep.arrays_input import columns_of, ingested, reasons
 from tests.data_prep.tables.test_files import file_of
 
 ZONE = dt.timezone(dt.timedelta(hours=2))
@@ -69,6 +70,28 @@ def put_arff(path: Path, table: dict[str, list[Any]]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def put_json(path: Path, table: dict[str, list[Any]]) -> None:
+    """Numbers and truth as JSON has them, dates as text."""
+
+    def value_of(value: Any) -> str:
+        if value is None or isinstance(value, bool | str):
+            return json.dumps(value)
+        is_number = isinstance(value, int | float | Decimal | np.floating)
+        return written(value) if is_number else json.dumps(written(value))
+
+    rows = (dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True))
+    lines = [", ".join(f"{json.dumps(name)}: {value_of(value)}" for name, value in row.items()) for row in rows]
+    path.write_text("".join(f"{{{line}}}\n" for line in lines))
+
+
+def test_rows_of_json_that_are_no_rows(tmp_path: Path) -> None:
+    lines = ['{"a": 1, "b": "x"}', "[1]", "{", '{"a": [1]}', '{"b": null}', '{"a": {"c": 1}}', '{"a": "\\ud800"}', ""]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines) + "\n")
+    ingested(tmp_path / "t.jsonl", out=tmp_path / "out", config=TableConfig())
+    assert columns_of(tmp_path / "out") == {"a": [1, None], "b": ["x", None]}
+    assert [position for position, _ in reasons(tmp_path / "out")] == [2, 3, 4, 6, 7]
+
+
 def put_typed(path: Path, table: dict[str, list[Any]]) -> None:
     arrays = pa.table({name: pa.array(values, COLUMNS[name][0]) for name, values in table.items()})
     if path.suffix == ".parquet":
@@ -81,6 +104,7 @@ def put_typed(path: Path, table: dict[str, list[Any]]) -> None:
 WRITERS: dict[str, Callable[[Path, dict[str, list[Any]]], None]] = {
     "t.csv": put_csv,
     "t.tsv": lambda path, table: put_csv(path, table, "\t"),
+    "t.jsonl": put_json,
     "t.arff": put_arff,
     "t.parquet": put_typed,
     "t.arrow": put_typed,

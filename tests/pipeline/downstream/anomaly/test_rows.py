@@ -97,3 +97,20 @@ def test_the_report_says_how_many_were_left_out(tmp_path: Path) -> None:
     assert said("216 normal rows and 24 anomalies, without duplicates; mean ± standard", pages["plain"])
     left_out = "without duplicates and 6 rows whose input is there as normal and as an anomaly; mean"
     assert said(f"213 normal rows and 24 anomalies, {left_out}", pages["both"])
+
+
+def test_by_time_the_latest_rows_are_tested_on(tmp_path: Path) -> None:
+    """Rows come in no order; every split is the same."""
+    times = [number * 37 % 100 for number in range(100)]
+    lines = [f"{time},{time * 7919 % 101},{'odd' if time % 10 == 0 else 'usual'}" for time in times]
+    (tmp_path / "rows.csv").write_text("\n".join(["t,a,kind", *lines]) + "\n")
+    config = TableConfig(target="kind", normal=["usual"], time="t")
+    ingest_arrays([SourceConfig(path=str(tmp_path / "rows.csv"))], config, 0, SPLIT, 0, tmp_path / "corpus", tmp_path)
+    pool = Pool(tmp_path / "corpus", JOB.model_copy(update={"marked": [2]}), 0)
+    assert pool.times is not None
+    draws = [pool.draw(number) for number in range(2)]
+    for draw in draws:
+        normal = draw.test[~draw.truth]
+        assert pool.times[draw.learn].max() < pool.times[draw.held_out].min() <= pool.times[draw.held_out].max()
+        assert pool.times[draw.held_out].max() < pool.times[normal].min()
+    assert np.array_equal(draws[0].learn, draws[1].learn)
