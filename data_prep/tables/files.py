@@ -1,7 +1,7 @@
 """Readers for files of tables, in batches of bounded size.
 
     .csv .tsv        with a header, unless the layout names the columns; quoted fields may contain line ends
-    .jsonl           an object per line
+    .jsonl .ndjson   an object per line
     .parquet .arrow  typed (.arrow: the file and the stream format)
     .arff            typed attributes, dense rows
 
@@ -228,6 +228,7 @@ FORMATS: dict[str, Reader] = {
     ".csv": partial(separated, delimiter=","),
     ".tsv": partial(separated, delimiter="\t"),
     ".jsonl": json_lines,
+    ".ndjson": json_lines,
     ".parquet": _parquet,
     ".arrow": _arrow,
     ".arff": attribute_relation,
