@@ -205,12 +205,20 @@ def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: 
 
 
 def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
-    """A run whose stages are all stored, without Prefect, Ray or MLflow; None if a stage has to be made."""
+    """A run whose stages are all stored, without Prefect, Ray or MLflow; None if anything is left to do.
+
+    What comes after the stages, such as comparing detectors, is done only if a run of these stages ended well.
+    """
     from pipeline import dag
 
     began = time.monotonic()
     planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
-    if any(item.artifact is None for item in planned):
+    keys = {item.node.name: item.artifact.key for item in planned if item.artifact}
+    if len(keys) < len(planned) or not any(
+        (run.recipe, run.status) == (recipe.name, records.DONE)
+        and keys == {name: stage.artifact for name, stage in run.stages.items()}
+        for run in records.all_runs(home.runs)
+    ):
         return None
     record = records.begin(home.runs, recipe)
     for item in planned:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,6 +21,7 @@ import httpx
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed
 
 from data_prep.errors import UserError
@@ -28,7 +31,7 @@ from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, downstream, gate, runs
 from pipeline.execute import Execution
 from pipeline.home import Home
-from pipeline.recipe.load import load
+from pipeline.recipe.load import load, namesake
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports import findings
 from pipeline.tracking.tracking import Tracker
@@ -37,6 +40,7 @@ from training import launch
 log = logging.getLogger("sesame.flows")
 # Seconds that the end of a run waits for MLflow, and that of an interrupted one; the rest is sent by the next run.
 MLFLOW_TIMEOUT, MLFLOW_TIMEOUT_INTERRUPTED = 120.0, 10.0
+PREFECT_SECONDS = 20.0  # that the end waits for Prefect's server, too; a dead one of ours is started again meanwhile
 
 
 class Observer(Protocol):
@@ -70,6 +74,7 @@ class Session:
     record: runs.Run | None = None
     error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
+    ending: ExitStack = field(default_factory=ExitStack)  # what holds until Prefect was told the end
     told: set[str] = field(default_factory=set)  # findings
 
 
@@ -111,8 +116,9 @@ def run(
     token = _session.set(session)
     unreached = None
     try:
-        name, scale, settings = asked
-        pretrain(name, scale, list(settings))
+        with session.ending:
+            name, scale, settings = asked
+            pretrain(name, scale, list(settings))
     except (httpx.HTTPError, RuntimeError) as error:
         if error is session.error or _http_error_in(error) is None:
             raise
@@ -162,7 +168,8 @@ def carry_out(name: str) -> State[str]:
 def _tell_findings(session: Session, name: str) -> None:
     """Tell what the node shows to be odd, as warnings. UserError where there is no use in training."""
     assert session.execution is not None
-    found = findings.of_recipe(session.recipe, session.execution.artifacts, session.home.downloads)
+    made, downloads = session.execution.artifacts, session.home.downloads
+    found = [*namesake(session.recipe), *findings.of_recipe(session.recipe, made, downloads)]
     found += map(Finding, downstream.remarks(session.recipe))
     for finding in found:
         if not finding.refused and finding.text not in session.told:
@@ -196,7 +203,24 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         raise
     finally:
         _finish(session, session.execution, record, status)
+        _do_not_wait_for_prefect(session)
     return record.public()
+
+
+def _do_not_wait_for_prefect(session: Session) -> None:
+    """Have Prefect's client give up at once if the server does not answer: by itself it tries for minutes, silently."""
+    url, until, told = PREFECT_API_URL.value(), time.monotonic() + PREFECT_SECONDS, False
+    while url is not None:
+        with suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(f"{url}/health", timeout=5).close()
+            return
+        if time.monotonic() > until:
+            session.ending.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+            return
+        if not told:
+            log.warning("Prefect's server at %s does not answer; trying for %.0f s", url, PREFECT_SECONDS)
+            told = True
+        time.sleep(0.5)
 
 
 def _propose(session: Session, execution: Execution) -> None:

@@ -55,6 +55,8 @@ def detector_of(model: str, home: Home) -> Path:
     path = Path(model).expanduser()
     if (in_use := champion.champion(home.detectors, model)) is not None:
         path = Path(in_use.folder)
+        if not path.exists():
+            raise UserError(f"the detector in use of {model}, {path}, is gone; run its recipe again.")
     for folder in (path, path / DETECTOR):
         if (folder / FILE).is_file():
             return folder
@@ -224,9 +226,11 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
     from flows import pretrain
 
     loaded = load(recipe, None, settings)
-    before = champion.champion(home.detectors, loaded.name)
+    before, others = champion.champion(home.detectors, loaded.name), _others(home, loaded.name)
     pretrain.run(home, loaded, (recipe, None, settings))
     after = champion.champion(home.detectors, loaded.name)
+    if changed := {name for name, note in _others(home, loaded.name).items() if note != others.get(name)}:
+        return f"retrained, but it reads something else than the detector in use: it is {', '.join(sorted(changed))}"
     if after is None:
         raise UserError(
             f"{recipe} made no detector to use: it needs a job of task anomaly (of text: document-anomaly) and "
@@ -235,6 +239,11 @@ def retrained(home: Home, recipe: str, settings: list[str]) -> str:
     if before is None or after.folder != before.folder:
         return f"retrained, the new champion: {after.why}"
     return f"retrained, the champion stays: {before.why}"
+
+
+def _others(home: Home, name: str) -> dict[str, str]:
+    """The notes on champions that read something else than the one of that name."""
+    return {path.stem: path.read_text() for path in home.detectors.glob(f"{name}@*.json")}
 
 
 def call_hook(command: str, outcome: dict[str, Any]) -> str:

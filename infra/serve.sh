@@ -141,11 +141,13 @@ start_mlflow() {
   local database=$home/mlflow/mlflow.db hosts=()
   mkdir -p "$home/mlflow/artifacts"
   # One process at a time sets up a database: the lock is the one that runs without a server take.
-  python - "$home/mlflow/.mlflow.db.lock" mlflow db upgrade "sqlite:///$database" >>"$run/mlflow.log" 2>&1 <<'PYTHON' ||
+  # Then addresses of files in it are changed to those in this home, which may have moved.
+  python - "$home" "$home/mlflow/.mlflow.db.lock" mlflow db upgrade "sqlite:///$database" >>"$run/mlflow.log" 2>&1 <<'PYTHON' ||
 import fcntl, subprocess, sys
-with open(sys.argv[1], "ab") as lock:
+with open(sys.argv[2], "ab") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
-    sys.exit(subprocess.call(sys.argv[2:]))
+    relocation = [sys.executable, "-m", "pipeline.tracking.relocation", sys.argv[1]]
+    sys.exit(subprocess.call(sys.argv[3:]) or subprocess.call(relocation))
 PYTHON
     return 1
   if [[ -n ${SESAME_ALLOWED_HOSTS:-} ]]; then hosts=(--allowed-hosts "$SESAME_ALLOWED_HOSTS"); fi

@@ -3,7 +3,7 @@
 A job proposes what it made or tested as a `Candidate` in its report. Champions are aliases in MLflow's registry for
 encoders (`pipeline.tracking.registry`), and files here for detectors; both ask `decide` and record its decision:
 
-    FOLDER/NAME.json              the champion, and what was compared so far
+    FOLDER/NAME.json              the champion, and what was compared so far; the home, which FOLDER is in, may move
     FOLDER/NAME.decisions.jsonl   every decision
     FOLDER/.NAME.lock             one comparison at a time
 """
@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -112,6 +112,8 @@ class Champion:
     why: str
     judged: tuple[str, ...] = ()
     """Folders of all that have been compared so far."""
+    reads: str = ""
+    """What a detector reads, see `pipeline.scoring.detector`; empty if unknown."""
 
 
 def champion(folder: Path, name: str) -> Champion | None:
@@ -121,8 +123,9 @@ def champion(folder: Path, name: str) -> Champion | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Champion(**{**values, "judged": tuple(values.get("judged", ()))})
-    except (ValueError, TypeError, AttributeError) as error:
+        judged = tuple(str(folder.parent / other) for other in values.get("judged", ()))
+        return Champion(**{**values, "folder": str(folder.parent / values["folder"]), "judged": judged})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and run the recipe again.") from None
 
 
@@ -136,7 +139,13 @@ def comparison_lock(folder: Path, name: str) -> Iterator[None]:
 
 
 def save_champion(folder: Path, name: str, champion: Champion, decision: Mapping[str, Any]) -> None:
-    """Write the champion, and append the decision to the log."""
+    """Write the champion, and append the decision to the log. Folders in FOLDER's parent are written relative to it."""
+    parent = folder.parent.absolute()
+
+    def noted(place: str) -> str:
+        return str(Path(place).relative_to(parent)) if Path(place).is_relative_to(parent) else place
+
+    noted_champion = replace(champion, folder=noted(champion.folder), judged=tuple(map(noted, champion.judged)))
     with (folder / f"{name}.decisions.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(decision) + "\n")
-    write_whole(folder / f"{name}.json", json.dumps(asdict(champion), indent=1).encode())
+    write_whole(folder / f"{name}.json", json.dumps(asdict(noted_champion), indent=1).encode())

@@ -17,6 +17,7 @@ from pipeline import downstream
 from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster
 from pipeline.home import Home
+from pipeline.recipe.load import namesake
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports import findings
 from training.config import PlacementConfig
@@ -51,7 +52,7 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
     out.print(tree)
     stored = {item.node.name: item.artifact for item in planned if item.artifact}
     characters = None if "ingest" in stored else kind_of(loaded.data.kind).characters(loaded.data, home.downloads)
-    found = findings.of_recipe(loaded, stored, home.downloads, characters)
+    found = [*namesake(loaded), *findings.of_recipe(loaded, stored, home.downloads, characters)]
     found += map(Finding, downstream.remarks(loaded))
     for finding in found:
         if not finding.refused:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def summarise(home: Home, run: Run, console: Console) -> None:
     if all(record.reused for record in run.stages.values()):
         console.print(Text("Everything was already in the store; nothing was run again.", "cyan"))
     console.print(_pretraining(report))
-    jobs = [read(Path(run.stages[name].path)) for name in report["downstream"]]
-    for job in jobs:
+    jobs = {name: read(Path(run.stages[name].path)) for name in report["downstream"]}
+    for job in jobs.values():
         _show(job, console)
     console.print()
     console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"), soft_wrap=True)
@@ -68,13 +69,18 @@ def _show(job: Report, console: Console) -> None:
     console.print(Text(job.verdict))
 
 
-def _next_steps(run: Run, jobs: Sequence[Report]) -> list[str]:
+def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:
     steps = [
         f"sesame inspect {run.stages['shards'].artifact}    see what the network saw, and what it had to guess",
         "sesame ui    curves, figures and the registered model in MLflow; the flow's stages in Prefect",
     ]
-    if any(candidate.kind == DETECTOR for job in jobs for candidate in job.candidates):
-        steps.append(f"sesame score {run.recipe} FILES --out scores.arrow    scores, flags and reasons of other rows")
+    for name, job in jobs.items():
+        for candidate in job.candidates:
+            if candidate.kind == DETECTOR:
+                folder = shlex.quote(_short(Path(run.stages[name].path) / candidate.path))
+                steps.append(
+                    f"sesame score {folder} FILES --out scores.arrow    scores, flags and reasons of other rows"
+                )
     larger = _larger_scale(run.recipe, run.scale)
     if larger:
         steps.append(f"sesame run {run.recipe} --scale {larger}    a larger network, trained for longer")

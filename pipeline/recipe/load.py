@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
+from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
 from pipeline.recipe import errors, parse, unions
 from pipeline.recipe.recipe import Recipe
@@ -80,6 +81,19 @@ def recipes() -> list[RecipeSummary]:
                 )
             )
     return listings
+
+
+def namesake(recipe: Recipe) -> Iterator[Finding]:
+    """What is odd about a recipe that is called as a packaged one and reads other data."""
+    listing = next((listing for listing in recipes() if listing.name == recipe.name), None)
+    if listing is None:
+        return
+    scales = [None, recipe.scale] if recipe.scale in listing.scales else [None]
+    if all(recipe.data.sources != load(recipe.name, scale).data.sources for scale in scales):
+        yield Finding(
+            f"{recipe.name} is the name of a packaged recipe, which reads other data: the runs, models and detectors "
+            "of both go by one name; give this one a name of its own (name: …)"
+        )
 
 
 def _packaged() -> Traversable:

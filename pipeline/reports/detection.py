@@ -67,6 +67,8 @@ def histogram(
     edges = np.geomspace(low, high, BINS) if logarithmic else np.linspace(low, high + (low == high), BINS)
     for name, which, colour in (("normal", ~anomalous, COLOURS[0]), ("anomalies", anomalous, COLOURS[1])):
         values = scores[which]
+        if not len(values):
+            continue
         axes.hist(values, edges, weights=np.full(len(values), 1 / len(values)), color=colour, alpha=0.55, label=name)
     for (name, value), style in zip(thresholds.items(), ("-", "--", ":", "-."), strict=False):
         axes.axvline(value, color="black", linewidth=1.2, linestyle=style, label=f"threshold {name}")

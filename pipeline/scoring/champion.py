@@ -1,5 +1,8 @@
 """The champion: the detector of a recipe in use. A challenger replaces it if it does as well on the same rows.
 
+It belongs to a name and to what it reads (columns and their kinds, the shape of images). A detector of the same name
+that reads something else, as that of a copied recipe does, takes nobody's place: it is the champion of `NAME@…`.
+
 The rows are those of the challenger's test split that neither has learned from (`pipeline.scoring.training_rows`).
 With labels, the area under the ROC curve decides. Without labels, rows are assumed to be normal, and the share flagged
 should be the one that the threshold was chosen for: the nearer the better, and a difference within the standard error
@@ -55,6 +58,17 @@ class Verdict:
         return f"{self.measure} {self.challenger:.4f} on {self.rows:,} test rows{without}, {other}{self.rule}"
 
 
+def name_for(folder: Path, recipe: str, detector: Detector) -> str:
+    """The name by which a detector competes: the recipe's, unless the champion of that name reads something else."""
+    held = champion(folder, recipe)
+    if held is None:
+        return recipe
+    reads = held.reads
+    if not reads and (Path(held.folder) / FILE).is_file():
+        reads = open_any(Path(held.folder)).reads
+    return recipe if reads in ("", detector.reads) else f"{recipe}@{detector.reads}"
+
+
 def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal: Sequence[str] = ()) -> Verdict:
     """Let a detector take over if it does as well as the champion on the test rows of `corpus`.
 
@@ -62,7 +76,8 @@ def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal:
     rows, or the champion's files are gone. Waits for other comparisons of the recipe's detectors.
     """
     with comparison_lock(folder, recipe):
-        return _challenge(folder, recipe, challenger, corpus, normal)
+        name = name_for(folder, recipe, open_any(challenger))
+        return _challenge(folder, name, challenger, corpus, normal)
 
 
 def propose(folder: Path, recipe: str, candidate: Candidate, challenger: Path, corpus: Path) -> Verdict | None:
@@ -71,11 +86,19 @@ def propose(folder: Path, recipe: str, candidate: Candidate, challenger: Path, c
     Also None for a detector that was compared before, such as one found in the store again.
     """
     with comparison_lock(folder, recipe):
-        held = champion(folder, recipe)
+        name = name_for(folder, recipe, open_any(challenger))
+        held = champion(folder, name)
         if held and str(challenger) in held.judged:
             return None
+        if name != recipe:
+            _log.warning(
+                "the detector in use of %s reads something else than this one, which is called %s; "
+                "give the recipe a name of its own",
+                recipe,
+                name,
+            )
         try:
-            return _challenge(folder, recipe, challenger, corpus, candidate.evaluation.get("normal", ()))
+            return _challenge(folder, name, challenger, corpus, candidate.evaluation.get("normal", ()))
         except TooFewRowsError as error:
             _log.warning("%s", error)
             return None
@@ -117,7 +140,9 @@ def _challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal
 
 def _keep(folder: Path, recipe: str, challenger: Path, held: Champion | None, verdict: Verdict) -> None:
     """Record the champion, the compared detectors, and the decision with its numbers."""
-    now = Champion(str(challenger), name_of(challenger), verdict.why) if verdict.promoted or held is None else held
+    now = held
+    if verdict.promoted or now is None:
+        now = Champion(str(challenger), name_of(challenger), verdict.why, reads=open_any(challenger).reads)
     judged = dict.fromkeys([*(held.judged if held else ()), str(challenger)])
     decision = {"folder": str(challenger), "in_use": held.folder if held else None, **asdict(verdict)}
     save_champion(folder, recipe, replace(now, judged=tuple(judged)), decision)

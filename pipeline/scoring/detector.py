@@ -78,6 +78,11 @@ class Detector(Protocol):
     """The `kind` in `detector.json`."""
 
     @property
+    def reads(self) -> str:
+        """Names what it reads, 8 hex digits: detectors of equal ones can be compared on the same rows."""
+        ...
+
+    @property
     def baseline(self) -> Baseline:
         """Distributions of normal rows, to measure drift against."""
         ...

@@ -37,6 +37,7 @@ from data_prep.text.units import Cleaner
 from data_prep.tokens.corpus import TokenCorpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import load
+from pipeline.fingerprint import digest
 from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Reason, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
@@ -95,6 +96,11 @@ class DocumentDetector:
     text_field: str
     passage: int | None
     """Words of the passages that normal documents were cut into; None: not cut."""
+
+    @property
+    def reads(self) -> str:
+        """The same for all documents."""
+        return digest("documents")[:8]
 
     # -- files and documents ------------------------------------------------------------------------------------------
 

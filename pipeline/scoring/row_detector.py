@@ -29,7 +29,7 @@ from data_prep.sources.records import Reject
 from data_prep.tables import files as tables
 from data_prep.tables.transform import Transform
 from data_prep.tables.typed import Typed
-from pipeline.fingerprint import file_digest
+from pipeline.fingerprint import digest, file_digest
 from pipeline.scoring import training_rows
 from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Reason, Scores, auroc
 from pipeline.scoring.drift import SCORE, Baseline
@@ -88,6 +88,15 @@ class RowDetector:
     """How images are read; None for a table."""
     usual: Usual = _UNIT
     """The range of the scores of normal rows of a table, before they are raised."""
+    held_out: int = 0
+    """Number of normal rows that the threshold was drawn by; 0 if unknown."""
+
+    @property
+    def reads(self) -> str:
+        """Names its columns and their kinds; for images their shape."""
+        if self.transform is not None and self.transform.schema is not None:
+            return digest({"columns": sorted(self.transform.schema.kinds.items())})[:8]
+        return digest({"shape": list(self.scorer.members[0][0].shape)})[:8]
 
     @property
     def columns(self) -> list[str]:
@@ -258,6 +267,7 @@ class RowDetector:
             "members": len(self.scorer.members),
             "baseline": self.baseline.to_json(),
             "false_alarms": self.false_alarms,
+            "held_out": self.held_out,
             "files": _files(folder),
             "usual": [self.usual.low, self.usual.high],
             "images": self.images.model_dump(mode="json", include=READING) if self.images else None,
@@ -289,6 +299,7 @@ class RowDetector:
                 about["false_alarms"],
                 ImagesConfig.model_validate({**about["images"], "labels": "none"}) if about["images"] else None,
                 Usual(*about["usual"]),
+                about["held_out"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error

@@ -217,7 +217,7 @@ def head_end(file: SourceFile, line_format: LineFormat, stop: int) -> int:
 def _dialect(file: SourceFile, line_format: LineFormat) -> Dialect:
     if not line_format.header or not line_format.delimiter or line_format.skip:  # a layout says how it is written
         return Dialect(line_format.delimiter or "", line_format.skip)
-    return dialect_of(b"".join(stretch(file, 0, min(BEGIN, file.size))), line_format.delimiter)
+    return dialect_of(b"".join(stretch(file, 0, BEGIN)), line_format.delimiter)
 
 
 def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 
+CONFIDENCE = 0.95
 TAIL = 0.1  # share of the held-out scores that are its tail
 LEAST_TAIL = 20  # scores that a tail is fitted to, where half of them are as many
 
@@ -38,8 +39,30 @@ def by_quantile(normal: np.ndarray, false_alarms: float) -> Threshold:
     """
     ranked = np.sort(_finite(normal))
     count = len(ranked)
-    k = min(math.ceil((count + 1) * (1 - false_alarms) - 1e-9), count)
+    k = _rank(count, false_alarms)
     return Threshold(float(ranked[k - 1]), (count + 1 - k) / (count + 1))
+
+
+def interval(count: int, false_alarms: float) -> tuple[float, float]:
+    """Where the share of new normal rows above `by_quantile` of `count` held-out scores lies, with 95 % probability.
+
+    With the k-th smallest of n scores it has the beta distribution of n + 1 − k and k (Vovk 2012), whatever the scores'
+    own, if they have no ties; ties make it smaller.
+    """
+    from scipy.stats import beta
+
+    k = _rank(count, false_alarms)
+    low, high = beta.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], count + 1 - k, k)
+    return float(low), float(high)
+
+
+def of_share(flagged: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `flagged` of `count` rows were seen (Clopper & Pearson 1934)."""
+    from scipy.stats import beta
+
+    outside = (1 - CONFIDENCE) / 2
+    low = float(beta.ppf(outside, flagged, count - flagged + 1)) if flagged else 0.0
+    return low, float(beta.ppf(1 - outside, flagged + 1, count - flagged)) if flagged < count else 1.0
 
 
 def by_tail(normal: np.ndarray, false_alarms: float) -> Threshold:
@@ -86,6 +109,11 @@ def by_labels(scores: np.ndarray, anomalous: np.ndarray) -> Threshold:
     if last + 1 == len(ranked):
         return Threshold(float(below), None)
     return Threshold(float(min(ranked[last] / 2 + ranked[last + 1] / 2, below)), None)
+
+
+def _rank(count: int, false_alarms: float) -> int:
+    """The order statistic of `by_quantile`, from 1."""
+    return min(math.ceil((count + 1) * (1 - false_alarms) - 1e-9), count)
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:

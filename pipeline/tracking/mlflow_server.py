@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking import registry
+from pipeline.tracking.relocation import relocate
 from pipeline.tracking.spool import Operation
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Server:
             case "tags":
                 self._tags(run, first["tags"])
             case "artifact":
-                self._artifact(run, Path(first["path"]), first["folder"])
+                self._artifact(run, self.home / first["path"], first["folder"])
             case "text":
                 self.client.log_text(run, first["text"], first["file"])
             case "table":
@@ -247,7 +248,7 @@ class Server:
         self.client.log_inputs(run, datasets=[DatasetInput(dataset, [context])])
 
     def _register(self, run: str, operation: Operation) -> str:
-        export = Path(operation["export"])
+        export = self.home / operation["export"]
         if not export.is_dir():
             raise RefusedError(f"{export} is no longer there")
         request = registry.RegistrationRequest(**operation["request"])
@@ -265,7 +266,7 @@ class Server:
         return file_lock(folder / f".{name}.lock")
 
     def _prepare(self) -> None:
-        """Migrate the SQLite file to this MLflow's schema, once per file and version, under a lock."""
+        """Migrate the SQLite file to this MLflow's schema, once per file and version, and to where the home is now."""
         import mlflow
         from mlflow.db import upgrade
 
@@ -274,10 +275,11 @@ class Server:
         done = database.with_name(f".{database.name}.schema")
         with file_lock(database.with_name(f".{database.name}.lock")):
             ready = done.exists() and done.read_text() == mlflow.__version__
-            if ready and database.exists() and database.stat().st_size:
-                return
-            upgrade.main([self.uri], standalone_mode=False)
-            done.write_text(mlflow.__version__)
+            if not (ready and database.exists() and database.stat().st_size):
+                upgrade.main([self.uri], standalone_mode=False)
+                done.write_text(mlflow.__version__)
+            if self.uri == default_uri(self.home):
+                relocate(self.home)
 
 
 class file_lock:  # noqa: N801 - reads as a function where it is used

@@ -55,6 +55,7 @@ class Tracker:
         self.run_id = run_id
         self.enabled = enabled
         self._rooted = False
+        self._home = home.absolute()
         self._server = Server(home, uri)
         if enabled:
             self._spool = Spool(home, run_id)
@@ -134,6 +135,9 @@ class Tracker:
         """Queue one operation: a line in a file."""
         if not self.enabled:
             return
+        for name in ("path", "export"):  # the home may move before they are sent
+            if name in operation and Path(operation[name]).is_relative_to(self._home):
+                operation = {**operation, name: str(Path(operation[name]).relative_to(self._home))}
         self._spool.append(operation)
         self._sender.start()
         self._sender.wake()

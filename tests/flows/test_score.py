@@ -126,6 +126,10 @@ def test_which_detector_is_meant(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no detector"):
         scores.detector_of(str(tmp_path / "empty"), home)
+    note["folder"] = str(tmp_path / "removed")
+    (home.detectors / "anomaly.json").write_text(json.dumps(note))
+    with pytest.raises(UserError, match=r"the detector in use of anomaly, .*removed, is gone; run its recipe again"):
+        scores.detector_of("anomaly", home)
     with pytest.raises(UserError):
         scores.detector_of("nothing-of-this-name", home)
 

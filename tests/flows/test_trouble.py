@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from data_prep.errors import UserError, refusal_of_the_disk
+from flows import pretrain
 from pipeline import runs
 from pipeline.stage import Context
 from tests.faults.operations import Fault, Operation, Operations
@@ -236,13 +238,20 @@ def test_a_run_that_prefect_refuses_is_done(
     runner.has_nothing_but(artifacts=2)
 
 
-@pytest.mark.slow  # Prefect does not give up at once
-def test_a_run_that_prefect_leaves_is_done(runner: Runner, proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_that_prefect_leaves_is_done(
+    runner: Runner, proxy: Proxy, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told at once, and without the minutes for which Prefect's client tries again."""
+    monkeypatch.setattr(pretrain, "PREFECT_SECONDS", 1.0)
+
     def leave(context: Context) -> None:
-        if context.key.startswith("ingest"):
+        if context.key.startswith("pretrain"):
             proxy.take_down()
 
-    assert runner.run(leave, api=f"{proxy.url}/api", retries=1).status == runs.DONE
+    began = time.monotonic()
+    assert runner.run(leave, api=f"{proxy.url}/api").status == runs.DONE
+    assert time.monotonic() - began < 45
+    assert f"Prefect's server at {proxy.url}/api does not answer; trying for 1 s" in caplog.text
     assert "went away: the run is done, but Prefect was not told so" in caplog.text
     assert runner.ended == ["Ray", "tracker"]
     runner.has_nothing_but(artifacts=2)

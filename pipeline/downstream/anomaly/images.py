@@ -23,13 +23,15 @@ def by_rank(scores: np.ndarray, count: int) -> np.ndarray:
 def groups(
     rows: np.ndarray, truth: np.ndarray, scores: np.ndarray, threshold: float, scorer: Scorer, score: str, count: int
 ) -> dict[str, ImageGroup]:
-    """Normal images, then anomalies, each from the least to the most unusual one.
+    """Normal images, then anomalies if there are any, each from the least to the most unusual one.
 
     rows: float32 [R, C, H, W], truth [R] bool, scores [R]. Errors are the terms of `score` where it is a sum,
     else squared errors.
     """
     by_name: dict[str, ImageGroup] = {}
     for name, which in ((NORMAL, np.flatnonzero(~truth)), (ANOMALIES, np.flatnonzero(truth))):
+        if not len(which):
+            continue
         places = which[by_rank(scores[which], count)]
         images = rows[places]
         rebuilt = scorer.rebuilt(images)

@@ -6,6 +6,9 @@ same test rows, so that differences are paired. No anomaly is used for choices: 
 classifiers, which get a few labelled anomalies, show what labels are worth.
 
 Baselines learn from all rows given as normal; our networks hold out `threshold_share` of them for thresholds.
+
+Without labels, all rows count as normal. Without anomalies there is no AUROC and nothing to compare methods by; the
+report then tells the shares of rows flagged.
 """
 
 from __future__ import annotations
@@ -107,19 +110,22 @@ class Config(JobConfig):
 
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
-    """Arrays, labels of what is normal, objectives that fit the scores, and labelled anomalies for known kinds."""
+    """Arrays, normal labels if there are any, objectives that fit the scores, labelled anomalies for known kinds."""
     wrong_kind = list(kind_problems(recipe, job, ("table", "images")))
     if wrong_kind:
         yield from wrong_kind
         return
     data = recipe.data
     packages = any(source.package for source in data.sources)  # which may define it themselves
-    has_labels = (
-        data.table.normal or data.table.layout or packages if data.kind == "table" else job.normal or data.normal
-    )
-    if not has_labels:
-        where = "data.table.target and data.table.normal" if data.kind == "table" else "data.normal"
-        yield ".task", f"anomaly needs labels that tell what is normal; set {where}"
+    if data.kind == "table":
+        is_told = data.table.normal or data.table.layout or packages or data.table.target is None
+    else:
+        is_told = job.normal or data.normal or data.images.labels == "none"
+    if not is_told:
+        where, leave_out = ("data.normal", "set data.images.labels: none")
+        if data.kind == "table":
+            where, leave_out = ("data.table.normal", "leave out data.table.target")
+        yield ".task", f"which labels are normal is not told; set {where}, or {leave_out} if all rows are"
     if job.known_kinds and not job.marked:
         yield ".known_kinds", "is of marked anomalies, and none are; set marked, or leave it out"
     names = [detector.name for detector in job.detectors]

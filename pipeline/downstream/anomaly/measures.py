@@ -49,9 +49,10 @@ class Measurements:
             self._curves[method].append((np.interp(GRID, wrong, right), precision[::-1][reached]))
 
     def flag(self, method: str, how: str, threshold: float, scores: np.ndarray, anomalous: np.ndarray) -> None:
-        """Add what a threshold flags among test rows with scores [n]."""
+        """Add what a threshold flags among test rows with scores [n]; of no anomalies NaN."""
         above = scores > threshold
-        self.flagged[method, how].append((float(above[~anomalous].mean()), float(above[anomalous].mean())))
+        caught = float(above[anomalous].mean()) if anomalous.any() else float("nan")
+        self.flagged[method, how].append((float(above[~anomalous].mean()), caught))
 
     def add_kinds(
         self, scores: Mapping[str, np.ndarray], anomalous: np.ndarray, kinds: np.ndarray, known_kinds: Collection[str]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.downstream.anomaly import images, kinds
+from pipeline.downstream.anomaly import about_exported, images, kinds
 from pipeline.downstream.anomaly import reasons as anomaly_reasons
 from pipeline.downstream.anomaly.baselines import BATCHED
+from pipeline.downstream.anomaly.export import Exported
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.measures import AUROC, AVERAGE_PRECISION, RECALL, Measurements
 from pipeline.downstream.anomaly.networks import Detector
@@ -47,31 +48,39 @@ def build(
     chosen: ChosenDetectors,
     measured: Measurements,
     shown: FirstSplit,
-    caveat: str,
+    exported: Exported | str,
     out_dir: Path,
 ) -> Report:
-    """Draws into `out_dir/figures`. caveat: of the exported detector; may be empty."""
-    judged = [detector.judged_by for detector, _ in chosen]
-    others = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
-    best = max(others, key=measured.mean, default=None)
+    """Draws into `out_dir/figures`. exported: the detector that stays, or why there is none."""
     folder = out_dir / "figures"
     reasons, why = _reasons(job, pool, shown, folder)
-    columns = ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"]
-    methods = Table("Methods", columns, [_row(name, measured, name in judged) for name in measured.values])
-    candidate = Candidate(KIND, "", DETECTOR, AUROC, {"normal": job.normal})
-    verdict = f"{_verdict(judged, best, measured)}{kinds.verdict(judged, best, measured)} {caveat}"
+    tables, verdict, numbers = [], [], dict[str, float]()
+    if pool.anomalous.any():
+        judged = [detector.judged_by for detector, _ in chosen]
+        others = [name for name in measured.values if ": " not in name and "marked" not in name and BATCHED not in name]
+        best = max(others, key=measured.mean, default=None)
+        columns = ["method", "AUROC", "average precision", f"recall at {100 * job.false_alarms:.3g} % false alarms"]
+        tables += [Table("Methods", columns, [_row(name, measured, name in judged) for name in measured.values])]
+        verdict += [_verdict(judged, best, measured) + kinds.verdict(judged, best, measured)]
+        numbers |= _numbers(judged, best, measured) | kinds.numbers(judged[0], measured)
+        figures = _figures(job, judged, measured, shown, folder)
+        last = kinds.tables(pool.kinds, judged, measured)
+    else:
+        verdict += ["No row is an anomaly by its label, so there is no AUROC, and no method is compared with another."]
+        figures, last = [_histogram(shown, chosen[0][0].judged_by, folder)], []
+    if isinstance(exported, Exported):
+        tables.append(about_exported.table(exported))
+        verdict.append(about_exported.sentence(exported))
+        numbers |= about_exported.numbers(exported)
+    verdict.append(about_exported.caveat(exported))
     return Report(
         title=job.name,
         about=_about(job, pool, shown.draw, measured),
-        tables=[
-            methods,
-            *_tables(job, chosen, measured, reasons),
-            *kinds.tables(pool.kinds, judged, measured),
-        ],
-        figures=[*_figures(job, judged, measured, shown, folder), Figure(why, f"{why}.png")],
-        verdict=verdict.rstrip(),
-        numbers=_numbers(judged, best, measured) | kinds.numbers(judged[0], measured),
-        candidates=[candidate] if (out_dir / DETECTOR).is_dir() else [],
+        tables=[*tables, *_tables(job, chosen, measured, reasons), *last],
+        figures=[*figures, Figure(why, f"{why}.png")],
+        verdict=" ".join(filter(None, verdict)),
+        numbers=numbers,
+        candidates=[] if isinstance(exported, str) else [Candidate(KIND, "", DETECTOR, AUROC, {"normal": job.normal})],
         notes={
             "task": job.task,
             "methods": {name: dict(values) for name, values in measured.values.items()},
@@ -82,6 +91,12 @@ def build(
 
 def _about(job: Config, pool: Pool, draw: Draw, measured: Measurements) -> str:
     anomalies = int(pool.anomalous.sum())
+    if not anomalies:
+        return (
+            f"{len(pool.anomalous):,} rows without duplicates, all of them taken as normal; {job.seeds} splits. In "
+            f"each, {len(draw.learn):,} rows to learn from, {len(draw.held_out):,} held out for thresholds, and "
+            f"{len(draw.test):,} to test on." + (f" {job.note}" if job.note else "")
+        )
     mixed = "no anomaly among them"
     if job.contamination:
         mixed = f"{job.contamination:.1%} of them all anomalies that nobody marked"
@@ -107,6 +122,12 @@ def _about(job: Config, pool: Pool, draw: Draw, measured: Measurements) -> str:
 
 def _marked(job: Config, pool: Pool) -> str:
     """What binary classifiers were given, in words."""
+    few = [count for count in job.marked if count not in pool.marked]
+    if few:
+        too_few = f"There are too few anomalies to mark {' or '.join(map(str, few))} of them."
+        if not pool.marked:
+            return too_few
+        return f"{too_few} {_marked(job.model_copy(update={'marked': pool.marked}), pool)}"
     if job.known_kinds:
         return (
             f"Plain classifiers were given a few anomalies of {job.known_kinds} of the {len(pool.kinds)} kinds "
@@ -128,7 +149,8 @@ def _tables(job: Config, chosen: ChosenDetectors, measured: Measurements, reason
     rows = []
     for (name, how), shares in measured.flagged.items():
         (normal, anomalies), (normal_std, anomalies_std) = np.mean(shares, 0), np.std(shares, 0)
-        rows.append([name, how, f"{normal:.2%} ± {normal_std:.2%}", f"{anomalies:.1%} ± {anomalies_std:.1%}"])
+        caught = "–" if np.isnan(anomalies) else f"{anomalies:.1%} ± {anomalies_std:.1%}"
+        rows.append([name, how, f"{normal:.2%} ± {normal_std:.2%}", caught])
     columns = ["score", "threshold", "normal rows flagged", "anomalies flagged"]
     tables = [Table(f"Thresholds for {100 * job.false_alarms:.3g} % false alarms", columns, rows)]
     for detector, tried in chosen:
@@ -192,15 +214,18 @@ def _figures(job: Config, judged: list[str], measured: Measurements, shown: Firs
         {name: measured.precision_recall(name) for name in methods},
         judged, f"Precision and recall {over}", "recall", "precision", folder / "precision-recall.png", rate,
     )  # fmt: skip
-    detection.histogram(
-        shown.scores, shown.draw.truth, shown.thresholds, "Scores of test rows (first split)", judged[0],
-        folder / "scores.png",
-    )  # fmt: skip
-    files = {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png", "scores": "scores.png"}
+    files = {"AUROC": "auroc.png", "ROC": "roc.png", "precision": "precision-recall.png"}
+    figures = [*(Figure(title, file) for title, file in files.items()), _histogram(shown, judged[0], folder)]
     if job.known_kinds:
         detection.known_and_new(kinds.areas(measured, judged), judged, folder / "kinds.png")
-        files["kinds"] = "kinds.png"
-    return [Figure(title, file) for title, file in files.items()]
+        figures.append(Figure("kinds", "kinds.png"))
+    return figures
+
+
+def _histogram(shown: FirstSplit, judged_by: str, folder: Path) -> Figure:
+    title = "Scores of test rows (first split)"
+    detection.histogram(shown.scores, shown.draw.truth, shown.thresholds, title, judged_by, folder / "scores.png")
+    return Figure("scores", "scores.png")
 
 
 def _verdict(judged: list[str], best: str | None, measured: Measurements) -> str:

@@ -32,6 +32,7 @@ from data_prep.shards.order import permute
 from data_prep.tables.transform import Transform, TransformConfig
 from pipeline.downstream.anomaly.job import Config
 from pipeline.scoring import training_rows
+from pipeline.scoring.row_detector import NORMAL
 
 LEAST_LEARNED = 10  # rows
 
@@ -84,12 +85,14 @@ class Pool:
             first += len(corpus)
             if len(rows):
                 batch = corpus.read(rows)
-                labelled = np.flatnonzero(batch.label >= 0)
-                parts.append(_taken(batch.input, labelled))
-                labels.append(batch.label[labelled])
-                kinds += corpus.labels(rows[labelled])
-                places += [(corpus, int(row)) for row in rows[labelled]]
-        anomalous = self._anomalous(np.concatenate(labels) if labels else np.empty(0, np.int64))
+                known = np.flatnonzero(normal_rows(corpus, job, batch.label) >= 0)
+                parts.append(_taken(batch.input, known))
+                labels.append(batch.label[known])
+                kinds += [label or "" for label in corpus.labels(rows[known])]
+                places += [(corpus, int(row)) for row in rows[known]]
+        if not places:
+            raise UserError(f"downstream.{job.name}: no row has a label; give labels, or leave out what is normal.")
+        anomalous = normal_rows(self.corpora[0], job, np.concatenate(labels)) == 0
         joined = _joined(parts)
         distinct, self.torn = _distinct(training_rows.of_rows(joined), anomalous)
         """Number of rows left out because equal inputs occur both as normal and as an anomaly."""
@@ -102,43 +105,29 @@ class Pool:
         self.rows: pa.RecordBatch | np.ndarray = _taken(joined, distinct)
         self.times = _times(self.rows, self.corpora[0])
         """[N] times of the rows, if splits are by time."""
-        self._check(self.anomalous)
-
-    def _anomalous(self, labels: np.ndarray) -> np.ndarray:
-        job, corpus = self.job, self.corpora[0]
-        if corpus.schema is not None:
-            if corpus.schema.normal is None:
-                raise UserError(f"downstream.{job.name}: labels must tell what is normal; set data.table.normal.")
-            anomalous = labels != 0
-        else:
-            unknown = [name for name in job.normal if name not in corpus.classes]
-            if unknown or not job.normal:
-                listed = ", ".join(corpus.classes) or "none; set data.images.labels"
-                raise UserError(
-                    f"downstream.{job.name}.normal: name the normal ones of the labels there are ({listed})."
-                )
-            anomalous = ~np.isin(labels, [corpus.classes.index(name) for name in job.normal])
-        self._check(anomalous)
-        return anomalous
-
-    def _check(self, anomalous: np.ndarray) -> None:
-        if not anomalous.any() or anomalous.all():
+        if self.anomalous.all():
             raise UserError(
-                f"downstream.{self.job.name}: there must be normal rows and others; correct what is normal."
+                f"downstream.{job.name}: none of the {len(self.anomalous):,} rows is normal; correct what is normal."
             )
+        most = int(self.anomalous.sum()) - 1
+        self.marked = [count for count in job.marked if job.known_kinds or count <= most]
+        """Numbers of labelled anomalies that classifiers get: those that leave some to test on."""
 
     def draw(self, number: int) -> Draw:
         """Split `number`; UserError where there are too few rows for it."""
         job = self.job
-        normal, odd = (self._shuffled(rows, number) for rows in (~self.anomalous, self.anomalous))
+        normal, odd = (
+            self._shuffled(rows, f"{job.name} {name} {number}")
+            for name, rows in (("normal", ~self.anomalous), ("anomalies", self.anomalous))
+        )
         num_normal = round(job.train_share * len(normal))
         num_mixed = round(job.contamination / (1 - job.contamination) * num_normal)
         known_kinds = self._known(number)
         marked, rest = self._marked(odd[num_mixed:], known_kinds)
-        if not len(rest):
+        if len(odd) and not len(rest):
             raise UserError(
                 f"downstream.{job.name}: of {len(odd)} anomalies, {num_mixed} unmarked and "
-                f"{max(job.marked, default=0)} marked ones leave none to test on; lower contamination or marked."
+                f"{max(self.marked, default=0)} marked ones leave none to test on; lower contamination or marked."
             )
         train = np.concatenate([normal[:num_normal], odd[:num_mixed]])
         train = self._mixed(train, number)
@@ -154,7 +143,7 @@ class Pool:
     def _known(self, number: int) -> frozenset[str]:
         """Kinds of the marked anomalies in split `number`: each in turn, in an order keyed by the seed."""
         count, num_kinds = self.job.known_kinds, len(self.kinds)
-        if not count:
+        if not count or not num_kinds:
             return frozenset()
         if count >= num_kinds:
             raise UserError(
@@ -167,7 +156,7 @@ class Pool:
 
     def _marked(self, odd: np.ndarray, known_kinds: frozenset[str]) -> tuple[np.ndarray, np.ndarray]:
         """Marked anomalies and the others, both in order. UserError where there are too few."""
-        count = max(self.job.marked, default=0)
+        count = max(self.marked, default=0)
         if not known_kinds:
             return odd[:count], odd[count:]
         of_known = np.flatnonzero(np.isin(self.labels[odd], list(known_kinds)))
@@ -184,12 +173,11 @@ class Pool:
             return train[np.argsort(-self.times[train], kind="stable")]
         return train[permute(np.arange(len(train)), len(train), key(self.seed, f"{self.job.name} train {number}"))]
 
-    def _shuffled(self, which: np.ndarray, number: int) -> np.ndarray:
+    def _shuffled(self, which: np.ndarray, purpose: str) -> np.ndarray:
         """Rows in an order of the split's own; by time, from the first to the latest, which is that of every split."""
         rows = np.flatnonzero(which)
         if self.times is not None:
             return rows[np.argsort(self.times[rows], kind="stable")]
-        purpose = f"{self.job.name} {'anomalies' if self.anomalous[rows[0]] else 'normal'} {number}"
         return rows[permute(np.arange(len(rows)), len(rows), key(self.seed, purpose))]
 
     def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> ScaledRows:
@@ -201,9 +189,29 @@ class Pool:
         return ScaledRows(transform.apply(self.rows), transform, transform.outside(self.rows))
 
     def named(self, row: int) -> tuple[str, str]:
-        """The source of a row, and its label."""
+        """The source of a row, and its label, – if it has none."""
         corpus, place = self.places[row]
-        return corpus.names([place])[0], corpus.labels([place])[0] or ""
+        return corpus.names([place])[0], corpus.labels([place])[0] or "–"
+
+
+def normal_rows(corpus: ArrayCorpus, job: Config, labels: np.ndarray) -> np.ndarray:
+    """Whether rows with these labels [R] are normal: int [R], 1 or 0, −1 unknown. All are if nothing has labels.
+
+    UserError where it is not told which labels of images are normal.
+    """
+    if corpus.schema is not None:
+        if corpus.schema.normal is None:
+            return np.ones(len(labels), np.int64)
+        normal = [NORMAL]
+    else:
+        unknown = [name for name in job.normal if name not in corpus.classes]
+        if unknown or (corpus.classes and not job.normal):
+            listed = ", ".join(corpus.classes) or "none; set data.images.labels"
+            raise UserError(f"downstream.{job.name}.normal: name the normal ones of the labels there are ({listed}).")
+        if not corpus.classes:
+            return np.ones(len(labels), np.int64)
+        normal = [corpus.classes.index(name) for name in job.normal]
+    return np.where(labels < 0, -1, np.isin(labels, normal))
 
 
 def _times(rows: pa.RecordBatch | np.ndarray, corpus: ArrayCorpus) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.artifact import Artifact
-from pipeline.downstream.anomaly import baselines
+from pipeline.downstream.anomaly import about_exported, baselines
 from pipeline.downstream.anomaly.export import export
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.measures import Measurements
@@ -44,14 +44,15 @@ def evaluate(
             scores, limits, usual = _judged(detector, scorer, rows, draw, job, pool, measured)
             if not shown:
                 shown.append(FirstSplit(rows, draw, detector, scorer, scores, limits, usual))
-        context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
-        _measure(measured, _others(job, rows, draw, number), pool, draw)
+        if draw.truth.any():
+            context.progress(f"split {number + 1} of {job.seeds}: baselines", (number + 0.5) / job.seeds)
+            _measure(measured, _others(pool, rows, draw, number), pool, draw)
         measured.base_rates.append(float(draw.truth.mean()))
     context.progress("training the detector that stays")
-    caveat = export(chosen[0][0], settings, job, inputs, out_dir / DETECTOR)
-    if caveat:
+    exported = export(chosen[0][0], settings, job, inputs, out_dir / DETECTOR)
+    if caveat := about_exported.caveat(exported):
         context.progress("the detector that stays", warning=caveat)
-    return build(job, pool, chosen, measured, shown[0], caveat, out_dir)
+    return build(job, pool, chosen, measured, shown[0], exported, out_dir)
 
 
 def _judged(
@@ -70,7 +71,8 @@ def _judged(
         return {name: usual[name].raised(values, rows.outside[which]) for name, values in scores.items()}
 
     scores = raised(plain(draw.test), draw.test)
-    _measure(measured, {f"{detector.name}: {name}": values for name, values in scores.items()}, pool, draw)
+    if draw.truth.any():
+        _measure(measured, {f"{detector.name}: {name}": values for name, values in scores.items()}, pool, draw)
     normal = raised(of_held_out, draw.held_out)[detector.score]
     limits = {
         "by quantile": thresholds.by_quantile(normal, job.false_alarms).value,
@@ -94,14 +96,14 @@ def _measure(measured: Measurements, scores: Scores, pool: Pool, draw: Draw) -> 
         measured.add_kinds(scores, draw.truth, pool.labels[draw.test], draw.known_kinds)
 
 
-def _others(job: Config, rows: ScaledRows, draw: Draw, number: int) -> Scores:
+def _others(pool: Pool, rows: ScaledRows, draw: Draw, number: int) -> Scores:
     """Scores of the test rows by the baselines and classifiers."""
     train, marked, test = (rows.flat[which] for which in (draw.train, draw.marked, draw.test))
     scores: Scores = {}
-    for name in job.baselines:
+    for name in pool.job.baselines:
         for label, score in baselines.fit(name, train, number).items():
             scores[label] = score(test)
-    for count in job.marked:
+    for count in pool.marked:
         for name, score in baselines.classifiers(train, marked[:count], number).items():
             scores[f"{name}, {count} marked"] = score(test)
     return scores

@@ -14,7 +14,7 @@ from data_prep.corpus.schema import TableSchema
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 from data_prep.tables import files as tables
-from data_prep.tables.schema import Typed
+from data_prep.tables.typed import Typed
 from pipeline.scoring import ledger, score_files
 from pipeline.scoring.detector import Batch, Detector, Header, Scores
 from pipeline.scoring.drift import Baseline

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,8 +77,42 @@ def test_a_better_one_takes_over(tmp_path: Path) -> None:
     verdict = champion.challenge(home, "anomaly", good, rows)
     assert verdict.promoted
     assert champion.champion(home, "anomaly") == Champion(
-        str(good), name_of(good), verdict.why, (str(worse), str(good))
+        str(good), name_of(good), verdict.why, (str(worse), str(good)), detectors.detector().reads
     )
+
+
+def test_a_detector_that_reads_other_columns_takes_nobodys_place(tmp_path: Path) -> None:
+    """As that of a copied recipe that kept its name; it competes with those that read the same."""
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    good, detector = detectors.saved(tmp_path / "good"), detectors.detector()
+    assert detector.transform is not None and detector.transform.schema is not None
+    transform = copy(detector.transform)
+    transform.schema = replace(detector.transform.schema, kinds={**detector.transform.schema.kinds, "z": "numeric"})
+    others = [tmp_path / "other", tmp_path / "another"]
+    for other in others:
+        replace(detector, transform=transform).save(other)
+    champion.challenge(home, "anomaly", good, rows)
+    for number, other in enumerate(others):
+        verdict = champion.propose(home, "anomaly", CANDIDATE, other, rows)
+        assert verdict is not None and verdict.promoted and (verdict.champion is None) == (number == 0)
+    name = f"anomaly@{replace(detector, transform=transform).reads}"
+    held, copied = champion.champion(home, "anomaly"), champion.champion(home, name)
+    assert held is not None and held.folder == str(good) and held.judged == (str(good),)
+    assert copied is not None and copied.folder == str(others[-1])
+
+
+def test_a_home_may_move(tmp_path: Path) -> None:
+    """What lies in it is found in it, also in a copy."""
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    champion.challenge(home / "detectors", "anomaly", detectors.saved(home / "store" / "job" / champion.DETECTOR), rows)
+    shutil.copytree(home, tmp_path / "copy")
+    for place in ("copy", "home"):
+        held = champion.champion(tmp_path / place / "detectors", "anomaly")
+        assert held is not None and held.judged == (held.folder,)
+        assert held.folder == str(tmp_path / place / "store" / "job" / champion.DETECTOR)
+    blunt = blunted(tmp_path / "copy" / "store" / "worse" / champion.DETECTOR)
+    home.rename(tmp_path / "gone")
+    assert not champion.challenge(tmp_path / "copy" / "detectors", "anomaly", blunt, rows).promoted
 
 
 CANDIDATE = Candidate(KIND, "", champion.DETECTOR, "auroc")

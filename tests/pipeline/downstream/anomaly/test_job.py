@@ -18,7 +18,7 @@ from pipeline.downstream.anomaly.networks import detectors
 from pipeline.downstream.anomaly.reasons import explain, sentence
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.recipe.load import load
-from pipeline.scoring import training_rows
+from pipeline.scoring import champion, training_rows
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.row_detector import RowDetector, by_column
 from pipeline.scoring.row_reasons import RowInputs
@@ -185,7 +185,6 @@ def test_fewer_rows_can_be_drawn(artifacts: dict[str, Artifact]) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"marked": [24]}, "leave none to test on"),
         ({"contamination": 0.4}, "lower contamination"),
         ({"threshold_share": 0.99}, "too few to learn from"),
     ],
@@ -267,7 +266,7 @@ def test_images_of_another_kind_are_anomalies(tmp_path: Path) -> None:
     assert {row[1] for row in table(report, "Thresholds for 1 % false alarms").rows} == {"by quantile", "by tail"}
     with pytest.raises(UserError, match="name the normal ones"):
         tiny_arrays.make(path, tmp_path, "downstream.0.normal=['9']")
-    with pytest.raises(UserError, match=r"downstream\.0\.task: anomaly needs labels .* set data\.normal"):
+    with pytest.raises(UserError, match=r"downstream\.0\.task: which labels are normal is not told; set data\.normal"):
         load(path, overrides=["downstream.0.normal=[]"])
 
 
@@ -287,7 +286,54 @@ def test_recipes_that_cannot_work_are_refused_before_anything_runs(
         load(path)
 
 
-def test_a_table_must_tell_what_is_normal_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_table_with_labels_must_tell_what_is_normal_before_anything_is_trained(tmp_path: Path) -> None:
     path = tiny_arrays.recipe(tmp_path, downstream="[{name: anomaly, task: anomaly}]")
-    with pytest.raises(UserError, match=r"needs labels .* set data\.table\.target and data\.table\.normal"):
+    with pytest.raises(UserError, match=r"set data\.table\.normal, or leave out data\.table\.target if all rows are"):
         load(path, overrides=["data.table.normal=null"])
+    load(path, overrides=["data.table.normal=null", "data.table.target=null"])
+
+
+QUICK = "{name: anomaly, task: anomaly, seeds: 1, baselines: [pca], marked: [5, 20], false_alarms: 0.1, shown: 2}"
+
+
+@pytest.mark.parametrize("labels", ["none", "one"])
+def test_without_anomalies_there_is_a_detector_and_no_auroc(tmp_path: Path, labels: str) -> None:
+    """Whether rows have no labels, or all the normal one; what it flags of test rows is told with its interval."""
+    path = tiny_arrays.recipe(tmp_path, downstream=f"[{QUICK}]", **SECTIONS)
+    tiny_arrays.table(tmp_path / "rows.csv", 240, anomalies=0)
+    settings = (
+        ["data.table.normal=null", "data.table.target=null", "data.table.drop=[kind]"] if labels == "none" else []
+    )
+    made = tiny_arrays.make(path, tmp_path, "train.steps=20", *settings)
+    report, folder = whole_report(made["anomaly"]), made["anomaly"].path / DETECTOR
+    assert "no AUROC" in report.verdict and "auroc/ours" not in report.numbers and len(report.candidates) == 1
+    flagged = table(report, "The detector that stays").rows
+    assert [row[0] for row in flagged] == ["normal rows"] and int(flagged[0][1]) == len(
+        ArrayCorpus(made["ingest"].path, "test")
+    )
+    rows, left_out = RowDetector.open(folder).test_rows(made["ingest"].path, training_rows.load(folder))
+    share = RowDetector.open(folder).evaluate(rows, []).value
+    assert left_out == 0 and report.numbers["detector/false_alarms"] == share
+    verdict = champion.challenge(tmp_path / "detectors", "mine", folder, made["ingest"].path)
+    assert (verdict.measure, verdict.challenger, verdict.promoted) == ("share flagged", share, True)
+
+
+def test_few_anomalies_are_not_marked_and_that_is_said(artifacts: dict[str, Artifact]) -> None:
+    pool = pool_of(artifacts, marked=[5, 24])
+    assert pool.marked == [5] and len(pool.draw(0).marked) == 5
+
+
+def test_what_the_report_promises_is_of_the_detector_that_is_saved(artifacts: dict[str, Artifact]) -> None:
+    """Its file flags as many of the test rows as the report says."""
+    report, folder = whole_report(artifacts["anomaly"]), artifacts["anomaly"].path / DETECTOR
+    detector = RowDetector.open(folder)
+    corpus = ArrayCorpus(artifacts["ingest"].path, "test")
+    batch = corpus.read(np.arange(len(corpus)))
+    flag = detector.score(detector.inputs(batch.input)).flag
+    rows = {row[0]: (int(row[1]), int(row[2])) for row in table(report, "The detector that stays").rows}
+    assert rows == {
+        name: (int((batch.label == label).sum()), int(flag[batch.label == label].sum()))
+        for name, label in (("normal rows", 0), ("odd", 1))
+    }
+    assert report.numbers["detector/recall"] == flag[batch.label == 1].mean()
+    assert f"drawn by {detector.held_out} normal rows held out" in report.verdict

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
-from pipeline.scoring.thresholds import by_labels, by_quantile, by_tail
+from pipeline.scoring.thresholds import by_labels, by_quantile, by_tail, interval, of_share
 
 SCORES = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60, unique=True).map(np.array)
 SHARES = st.floats(0.001, 0.9)
@@ -119,3 +119,22 @@ def test_what_thresholds_refuse() -> None:
         by_tail(np.array([1.0]), 0.1)
     with pytest.raises(UserError, match="normal rows and anomalies"):
         by_labels(np.array([1.0, 2.0]), np.array([True, True]))
+
+
+@pytest.mark.parametrize("count", [30, 150, 2000])
+def test_the_interval_of_a_threshold_holds_in_95_of_100_draws(count: int) -> None:
+    """Of new rows drawn as the held-out ones: by the order statistic of uniform scores, whose rate is known."""
+    random = np.random.default_rng(count)
+    low, high = interval(count, 0.01)
+    drawn = [by_quantile(random.uniform(size=count), 0.01) for _ in range(2000)]
+    rates = [1 - threshold.value for threshold in drawn]
+    within = np.mean([low <= rate <= high for rate in rates])
+    assert 0.93 < within < 0.97
+    assert np.mean(rates) == pytest.approx(drawn[0].promised, rel=0.1)
+
+
+def test_the_interval_of_a_share() -> None:
+    """Beside published values (Clopper & Pearson 1934): 0 of 10 and 5 of 10."""
+    assert of_share(0, 10) == (0.0, pytest.approx(0.3085, abs=1e-4))
+    assert of_share(5, 10) == (pytest.approx(0.1871, abs=1e-4), pytest.approx(0.8129, abs=1e-4))
+    assert of_share(10, 10)[1] == 1.0

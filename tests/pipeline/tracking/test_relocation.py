@@ -1,0 +1,54 @@
+"""What MLflow keeps of a home follows it, and a copy never writes into the original."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline.tracking.relocation import ADDRESSES, relocate
+
+
+def addresses(home: Path) -> list[str]:
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as connection:
+        columns = [(table, column) for table, columns in ADDRESSES.items() for column in columns]
+        return [row[0] for table, column in columns for row in connection.execute(f"SELECT {column} FROM {table}")]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home whose database has addresses in it, as URIs and as paths, and one that is elsewhere."""
+    home = tmp_path / "first home"
+    (home / "mlflow").mkdir(parents=True)
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as connection, connection:
+        for table, columns in ADDRESSES.items():
+            connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+            for address in (f"{home.as_uri()}/mlflow/artifacts/x/1", f"{home}/mlflow/artifacts", "s3://far/away", None):
+                places = ", ".join("?" * len(columns))
+                connection.execute(f"INSERT INTO {table} VALUES ({places})", [address] * len(columns))
+    return home
+
+
+def test_addresses_follow_the_home(home: Path, tmp_path: Path) -> None:
+    assert relocate(home) == 0
+    before = addresses(home)
+    copy = tmp_path / "copy"
+    shutil.copytree(home, copy)
+    assert relocate(copy) == 2 * sum(map(len, ADDRESSES.values()))
+    assert set(addresses(copy)) == {
+        f"{copy.as_uri()}/mlflow/artifacts/x/1",
+        f"{copy}/mlflow/artifacts",
+        "s3://far/away",
+        None,
+    }
+    assert addresses(home) == before and relocate(copy) == 0
+    home.rename(tmp_path / "second")
+    relocate(tmp_path / "second")
+    assert not any("first" in address for address in addresses(tmp_path / "second") if address)
+
+
+def test_a_home_without_a_database_has_nothing_to_move(tmp_path: Path) -> None:
+    assert relocate(tmp_path) == 0
