@@ -71,14 +71,14 @@ def _greet(address: str) -> None:
 
     messages: Any = importlib.import_module("ray.core.generated.gcs_service_pb2")  # names that appear when imported
     is_client = address.startswith("ray://")  # spoken to by a server of its own
-    found = address.removeprefix("ray://") if is_client else canonicalize_bootstrap_address(address)
-    if found is None:
+    host_and_port = address.removeprefix("ray://") if is_client else canonicalize_bootstrap_address(address)
+    if host_and_port is None:
         raise ConnectionError("no cluster was started on this machine")
-    host, _, port = found.rpartition(":")
+    host, _, port = host_and_port.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     if is_client:
         return
-    channel: Any = init_grpc_channel(found, [("grpc.enable_http_proxy", 0)])
+    channel: Any = init_grpc_channel(host_and_port, [("grpc.enable_http_proxy", 0)])
     try:
         nodes = services.NodeInfoGcsServiceStub(channel)
         nodes.GetClusterId(messages.GetClusterIdRequest(), timeout=CONNECT_SECONDS)

@@ -49,9 +49,9 @@ class Known:
     shards: Summary = None
 
 
-def refuse(found: Iterable[Finding]) -> None:
+def refuse(findings: Iterable[Finding]) -> None:
     """UserError that tells the findings for which nothing is trained, if there are any."""
-    if reasons := [finding.text for finding in found if finding.refused]:
+    if reasons := [finding.text for finding in findings if finding.refused]:
         raise UserError(f"nothing is trained: {'; '.join(reasons)}.")
 
 
@@ -70,8 +70,10 @@ def held_out(known: Known, unit: str, advice: str) -> Iterator[Finding]:
             text = f"{name} is 1 of {total:,} {unit}: what is measured or drawn from it is true of that one; {advice}"
             yield Finding(text)
             continue
-        found = f"the only one of all {unit} is trained on" if total == 1 else f"all {total:,} {unit} are trained on"
-        text = f"{name} is empty, though data.split.{name} is {share:g}: {found}; {advice}"
+        trained_on = (
+            f"the only one of all {unit} is trained on" if total == 1 else f"all {total:,} {unit} are trained on"
+        )
+        text = f"{name} is empty, though data.split.{name} is {share:g}: {trained_on}; {advice}"
         yield Finding(f"{text}, or set data.split.{name} to 0", refused=name == "validation")
 
 

@@ -75,7 +75,7 @@ class Session:
     error: BaseException | None = None  # what ended the run
     execution: Execution | None = None
     ending: ExitStack = field(default_factory=ExitStack)  # what holds until Prefect was told the end
-    told: set[str] = field(default_factory=set)  # findings
+    told_findings: set[str] = field(default_factory=set)
 
 
 _session: ContextVar[Session] = ContextVar("session")
@@ -169,13 +169,13 @@ def _tell_findings(session: Session, name: str) -> None:
     """Tell what the node shows to be odd, as warnings. UserError where there is no use in training."""
     assert session.execution is not None
     made, downloads = session.execution.artifacts, session.home.downloads
-    found = [*namesake(session.recipe), *findings.of_recipe(session.recipe, made, downloads)]
-    found += map(Finding, downstream.remarks(session.recipe))
-    for finding in found:
-        if not finding.refused and finding.text not in session.told:
-            session.told.add(finding.text)
+    known = [*namesake(session.recipe), *findings.of_recipe(session.recipe, made, downloads)]
+    known += map(Finding, downstream.remarks(session.recipe))
+    for finding in known:
+        if not finding.refused and finding.text not in session.told_findings:
+            session.told_findings.add(finding.text)
             session.observer.callback(name)("checked", None, warning=finding.text)
-    refuse(found)
+    refuse(known)
 
 
 def _carry_out_all(session: Session) -> dict[str, Any]:

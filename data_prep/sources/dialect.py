@@ -61,9 +61,9 @@ def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = ()) -> Dialec
         return Dialect(usual, problem="its lines end in carriage returns alone; save it with line feeds")
     lines = [f"{line}\n" for line in text.split("\n")]
     lines = lines if len(begin) < BEGIN else lines[:-1]
-    told = _SEP.fullmatch(lines[0].rstrip("\r\n")) if lines else None
-    if told is not None:
-        return Dialect(told[1], 1, _said(told[1], usual, told[0]))
+    declared = _SEP.fullmatch(lines[0].rstrip("\r\n")) if lines else None
+    if declared is not None:
+        return Dialect(declared[1], 1, _said(declared[1], usual, declared[0]))
     for delimiter in (usual, *sorted(_NAMES.keys() - {usual}, key=",;\t|".index)):
         found = _records(lines, delimiter)
         skip = _titles(found, wanted)

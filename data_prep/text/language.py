@@ -27,19 +27,19 @@ BETTER = 1.5
 def scripts(texts: Sequence[str]) -> Counter[str]:
     """Numbers of letters by script."""
     letters = Counter(character for text in texts for character in text if character.isalpha())
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for letter, count in letters.items():
-        found[unicodedata.name(letter, "OTHER").replace("-", " ").split()[0]] += count
-    return found
+        counts[unicodedata.name(letter, "OTHER").replace("-", " ").split()[0]] += count
+    return counts
 
 
-def language_of(found: Counter[str]) -> str | None:
+def language_of(letters: Counter[str]) -> str | None:
     """A language of the script that most letters are of; None if that is Latin, or no script of `LANGUAGES`."""
-    kana = found["HIRAGANA"] + found["KATAKANA"]
-    if kana and kana >= KANA_SHARE * (kana + found["CJK"]) and kana + found["CJK"] > found.total() / 2:
+    kana = letters["HIRAGANA"] + letters["KATAKANA"]
+    if kana and kana >= KANA_SHARE * (kana + letters["CJK"]) and kana + letters["CJK"] > letters.total() / 2:
         return "ja"
-    script, count = next(iter(found.most_common(1)), ("", 0))
-    return LANGUAGES.get(script) if count > found.total() / 2 else None
+    script, count = next(iter(letters.most_common(1)), ("", 0))
+    return LANGUAGES.get(script) if count > letters.total() / 2 else None
 
 
 def better_rules(corpus: Corpus, language: str) -> dict[str, Any]:

@@ -78,11 +78,11 @@ def remarks(folder: Path | str, lowercase: bool | None = None) -> list[str]:
     if (folder / "tokenizer.json").is_file() or not (folder / "vocab.txt").is_file():
         return []
     lines = (folder / "vocab.txt").read_bytes().decode("utf-8", "replace").removesuffix("\n").split("\n")
-    found = []
+    sentences = []
     tokenizer, _ = read(folder, lowercase)
     repeated = len(lines) - len({line.rstrip() for line in lines})
     if repeated:
-        found.append(
+        sentences.append(
             f"{folder / 'vocab.txt'}: {repeated:,} of {len(lines):,} lines repeat another; the last one counts"
         )
     if lowercase is None and "do_lower_case" not in settings_of(folder) and _bert(tokenizer).get("lowercase"):
@@ -90,11 +90,11 @@ def remarks(folder: Path | str, lowercase: bool | None = None) -> list[str]:
         ordinary = set(lines) - {token.content for token in special}
         cased = sum(any(map(str.isupper, piece)) and not piece.startswith("[unused") for piece in ordinary)
         if cased > _CAPITALS * len(lines):
-            found.append(
+            sentences.append(
                 f"{folder}: {cased:,} of {len(lines):,} pieces have capital letters and are never used, for without "
                 "do_lower_case in tokenizer_config.json texts are folded; set tokenizer.lowercase to false"
             )
-    return found
+    return sentences
 
 
 def _owner(folder: Path) -> Any:
@@ -160,10 +160,10 @@ def _check(folder: Path, roles: Collection[str]) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes()) if path.is_file() else {}
+        settings = json.loads(path.read_bytes()) if path.is_file() else {}
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}); mend it") from error
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _set_folding(tokenizer: Tokenizer, folder: Path, wanted: dict[str, bool | None]) -> None:

@@ -52,12 +52,12 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
     out.print(tree)
     stored = {item.node.name: item.artifact for item in planned if item.artifact}
     characters = None if "ingest" in stored else kind_of(loaded.data.kind).characters(loaded.data, home.downloads)
-    found = [*namesake(loaded), *findings.of_recipe(loaded, stored, home.downloads, characters)]
-    found += map(Finding, downstream.remarks(loaded))
-    for finding in found:
+    known = [*namesake(loaded), *findings.of_recipe(loaded, stored, home.downloads, characters)]
+    known += map(Finding, downstream.remarks(loaded))
+    for finding in known:
         if not finding.refused:
             out.print(Text(f"warning: {plain(finding.text)}", "yellow"), soft_wrap=True)
-    refuse(found)
+    refuse(known)
 
 
 def _rows(train: dict[str, Any]) -> str:

@@ -27,10 +27,10 @@ def config(recipe: Recipe) -> dict[str, Any]:
 def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, context: Context) -> dict[str, Any]:
     jobs = {name: artifact for name, artifact in inputs.items() if artifact.stage == JOB.name}
     reports = {name: read(artifact.path) for name, artifact in jobs.items()}
-    found = [finding.text for finding in findings.of_artifacts(inputs, context.downloads)]
+    finding_texts = [finding.text for finding in findings.of_artifacts(inputs, context.downloads)]
     result = {
         **config,
-        "findings": found,
+        "findings": finding_texts,
         "artifacts": {name: artifact.key for name, artifact in inputs.items()},
         "corpus": inputs["ingest"].summary,
         "shards": inputs["shards"].summary,
@@ -38,7 +38,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         "downstream": {name: asdict(report) for name, report in reports.items()},
     }
     (out_dir / FILE).write_text(json.dumps(result, indent=1))
-    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports, found)))
+    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports, finding_texts)))
     for name, artifact in {"pretrain": inputs["pretrain"], **jobs}.items():
         if (artifact.path / FIGURES).is_dir():
             shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
@@ -46,7 +46,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 
 
 def _page(
-    config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report], found: list[str]
+    config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report], finding_texts: list[str]
 ) -> list[str]:
     corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
     scale = f", scale {config['scale']}" if config["scale"] else ""
@@ -60,8 +60,8 @@ def _page(
         lines += ["## In one sentence", *(report.verdict for report in reports.values()), ""]
     summary = kind_of(config["kind"]).describe(corpus, shards["train"])
     lines += ["## Data", summary, ""]
-    if found:
-        lines += ["To know before reading figures:", "", *(f"- {text}" for text in found), ""]
+    if finding_texts:
+        lines += ["To know before reading figures:", "", *(f"- {text}" for text in finding_texts), ""]
     lines += ["## Pretraining", *_pretraining(pretraining)]
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{name}", level=2), ""]
