@@ -220,12 +220,10 @@ class Hosts:
                 raise AssertionError(f"{' '.join(command)} took longer than {timeout:g} s:\n{output}") from None
         return process.returncode, output
 
-    def start_ray(self, numbers: Sequence[int] | None = None, cpus: int = 1) -> None:
-        """Ray on these hosts (all by default); the first is the head. Returns once all of them have joined."""
-        numbers = range(len(self.names)) if numbers is None else numbers
-        for number in numbers:
+    def start_ray(self, cpus: int = 1) -> None:
+        """Ray on all hosts; the first is the head."""
+        for number in range(len(self.names)):
             self.start_node(number, cpus)
-        self.wait_for_nodes(len(numbers))
 
     def restart(self, number: int) -> None:
         """The host is back, with nothing on it but a new Ray node."""
@@ -233,20 +231,12 @@ class Hosts:
         self.join(number)
         self.fast(number)
         self.start_node(number)
-        self.wait_for_nodes(len(self.names))
 
     def start_node(self, number: int, cpus: int = 1, hidden: Path | None = None) -> None:
         """A Ray node of `cpus` CPUs on a host; on the first one, the head. hidden: a folder that it sees empty."""
         mine = self.address(number)
-        command = [
-            "ray",
-            "start",
-            "--block",
-            f"--node-ip-address={mine}",
-            f"--num-cpus={cpus}",
-            "--disable-usage-stats",
-        ]
-        command += ["--object-store-memory=100000000"]
+        command = ["ray", "start", "--block", f"--node-ip-address={mine}", f"--num-cpus={cpus}"]
+        command += ["--disable-usage-stats", "--object-store-memory=100000000"]
         if number == 0:
             command += ["--head", f"--port={PORT}", f"--dashboard-host={mine}", f"--dashboard-port={DASHBOARD_PORT}"]
         else:
@@ -254,10 +244,16 @@ class Hosts:
         if hidden is not None:
             mount = f'mount -t tmpfs tmpfs "{hidden}" && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", mount, "sh", *command]
-        log = (self.folder / f"ray-{number}.log").open("a")
-        self.processes[number] = self.start(number, command, log)
-        if number == 0:
-            self.wait_for_nodes(1)
+        log = self.folder / f"ray-{number}.log"
+        for _ in range(3):  # a busy machine may be too slow for Ray
+            with log.open("w") as out:
+                process = self.processes[number] = self.start(number, command, out)
+            while "Ray runtime started" not in log.read_text() and process.poll() is None:
+                time.sleep(0.2)
+            if process.poll() is None:
+                return
+            self.kill(number)
+        raise AssertionError(self.logs())
 
     def wait_for_nodes(self, count: int, timeout: float = 120) -> None:
         """Wait until `count` nodes are alive."""

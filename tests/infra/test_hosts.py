@@ -43,12 +43,17 @@ class Trained:
     @property
     def summary(self) -> dict[str, Any]:
         assert self.status == 0, self.output
-        return json.loads(self.output.strip().splitlines()[-1])
+        return _values(self.output)
 
     @property
     def workers(self) -> int:
         """How many there were at the end."""
         return len(self.summary["bytes_held"])
+
+
+def _values(output: str) -> dict[str, Any]:
+    """The JSON object that a process printed; Ray may have the last word."""
+    return json.loads(next(line for line in reversed(output.splitlines()) if line.startswith("{")))
 
 
 class Trial:
@@ -130,7 +135,7 @@ def test_data_are_prepared_on_all_hosts_as_on_one(hosts: Hosts, tmp_path: Path) 
         command = [sys.executable, "-m", "tests.infra.prepare", str(recipe), *arguments]
         status, output = hosts.run(command, SESAME_HOME=str(tmp_path / name), timeout=540)
         assert status == 0, output
-        prepared[name] = json.loads(output.strip().splitlines()[-1])
+        prepared[name] = _values(output)
         print(f"\n| data preparation, {name} | {prepared[name]['tasks']} | | {time.monotonic() - began:.0f} s | |")
     assert prepared["one"]["digests"] == prepared["three"]["digests"]
     assert set(prepared["three"]["tasks"]) == {hosts.address(number) for number in range(3)}
@@ -189,7 +194,6 @@ def test_a_host_joins_before_a_restart(trial: Trial, hosts: Hosts) -> None:
 
     def join_and_lose() -> None:
         hosts.start_node(2)
-        hosts.wait_for_nodes(3)
         hosts.kill(1)
 
     trial.at_step("joined", 7, join_and_lose)
@@ -219,7 +223,6 @@ def test_a_host_without_the_shared_folder_is_named(trial: Trial, hosts: Hosts) -
     hosts.kill(2)
     hosts.start_node(2, hidden=trial.folder)
     try:
-        hosts.wait_for_nodes(3)
         trained = trial.train(hosts, "unshared", workers=3, zero=2)
     finally:
         hosts.restart(2)
@@ -274,8 +277,7 @@ def test_a_recipe_is_submitted_attached_to_stopped_and_resumed(hosts: Hosts, tmp
     assert stopped_at < 300
     status, output = hosts.run(command, 2, timeout=500)
     assert status == 0 and re.search(r"sent as tiny-[0-9a-f]{16}-2; ", output), output
-    [log] = home.glob("store/**/metrics.jsonl")
-    assert max(losses(str(log.parent))) == 300
+    assert _trained(home) == 300
 
 
 def _trained(home: Path) -> int:
