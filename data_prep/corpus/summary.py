@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from data_prep.corpus import unit_cache
@@ -60,6 +60,15 @@ def lost_files_in_words(summary: Mapping[str, Any]) -> str:
     count = summary.get("lost_files", 0)
     first = "; ".join(summary.get("first_lost", ()))
     return f"{count:,} file{'s' * (count != 1)} lost, wholly or from some row on ({first})" if count else ""
+
+
+def notes_of_files(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """What is odd about how files are written, once for all files that it is said of. notes: names of files, and it."""
+    files_of: dict[str, list[str]] = {}
+    for name, note in notes:
+        files_of.setdefault(note, []).append(name)
+    for note, names in files_of.items():
+        yield f"{names[0]}{f' and {len(names) - 1:,} more files' if len(names) > 1 else ''}: {note}"
 
 
 def allowed_rejects(limit: int | float, rows: int) -> int:

@@ -9,6 +9,7 @@ import re
 import resource
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,16 @@ class Reject:
 Row = Document | Reject
 
 
+@dataclass
+class Remarks:
+    """What readers tell besides rows."""
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Numbers of files in archives that are not read, by suffix."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """Names of files, and what is odd about how they are written."""
+
+
 class Fields(NamedTuple):
     """The fields with the text and with the document's name (None: named by file and position)."""
 
@@ -69,6 +80,8 @@ class Fields(NamedTuple):
     """Encoding of files that are not UTF-8."""
     seconds: int | None = None
     """Seconds of processing, the most for one document with markup."""
+    remarks: Remarks | None = None
+    """Where readers tell more than rows."""
 
     @property
     def asked(self) -> tuple[str, ...]:

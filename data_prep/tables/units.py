@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.schema import TableSchema
+from data_prep.corpus.summary import notes_of_files
 from data_prep.corpus.unit import RAW, REJECTS, Cast, Rejects, Tally, Unit, batches_of, write_cast
 from data_prep.errors import UserError
 from data_prep.sources import packages
@@ -94,19 +95,12 @@ def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, A
     files = {column: [Evidence.of_json(columns[column]) for columns in alike] for column in first["columns"]}
     schema = schema_of(config, settings, files, layouts.pop())
     together = {column: Evidence.of_files(evidence) for column, evidence in files.items()}
-    of_files = _of_files([(summary["file"], note) for summary in read for note in summary["notes"]])
+    of_files = notes_of_files([(summary["file"], note) for summary in read for note in summary["notes"]])
     return {
         "schema": schema.to_json(),
         "first": first["file"],
         "notes": [*of_files, *notes(schema, together, settings.kinds)],
     }
-
-
-def _of_files(said: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """What is said of files, once for all that it is said of."""
-    for note in dict.fromkeys(note for _, note in said):
-        files = [file for file, of_file in said if of_file == note]
-        yield f"{files[0]}{f' and {len(files) - 1} more files' if len(files) > 1 else ''}: {note}"
 
 
 def cast(unit: Unit, agreed: dict[str, Any], read_folder: Path, folder: Path) -> dict[str, Any]:

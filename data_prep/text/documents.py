@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 from data_prep.sources import packages
 from data_prep.sources.config import Accepts, Part, SourceConfig, check_unchanged, snapshot, stamp_of
 from data_prep.sources.files import open_file
-from data_prep.sources.records import Document, Fields, Reject, whole_text
+from data_prep.sources.records import Document, Fields, Reject, Remarks, whole_text
 from data_prep.text.formats.formats import FORMATS, read_opened, read_stretch, readable
 
 ALLOWED = f"{', '.join(FORMATS)} (each also .gz, .bz2, .zst, .xz), .tar or .zip"
@@ -23,21 +22,20 @@ def rows(
     source: SourceConfig,
     downloads: Path,
     seconds: int | None = None,
-    left_out: Counter[str] | None = None,
+    remarks: Remarks | None = None,
 ) -> Iterator[Document | Reject]:
     """Every row of a part. Raises `UserError` if its file has changed since the parts were made.
 
-    seconds: of processing, the most for one document with markup. left_out: counts the files of archives that are not
-    read, by suffix.
+    seconds: of processing, the most for one document with markup. remarks: what the reader tells besides rows.
     """
     if source.package is not None:
         yield from _package_documents(source.package, downloads)
         return
-    fields = Fields(source.text_field, source.id_field, source.encoding, seconds)
+    fields = Fields(source.text_field, source.id_field, source.encoding, seconds, remarks)
     opener = partial(open_file, part.uri)
     check_unchanged(part.uri, part.stamp)
     if part.stop is None:
-        yield from read_opened(opener, part.size, part.name, fields, left_out)
+        yield from read_opened(opener, part.size, part.name, fields)
     else:
         yield from read_stretch(opener, part.name, fields, part.start, part.stop, part.first)
     check_unchanged(part.uri, part.stamp)

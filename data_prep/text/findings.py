@@ -25,6 +25,7 @@ def findings(known: Known) -> Iterator[Finding]:
     if known.hidden is not None:
         yield from _too_long_units(*known.hidden, known.corruption.unit)
     if known.corpus is not None:
+        yield from map(Finding, known.corpus.get("notes", ()))
         yield from _partners(known.corpus, known.composed)
         if not known.data.clean.keep_lines:
             yield from _sentences(known.corpus, known.data.clean.language)

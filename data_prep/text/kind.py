@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
 from data_prep.corpus.draft import Draft, Writing
-from data_prep.corpus.summary import lost_files_in_words
+from data_prep.corpus.summary import lost_files_in_words, notes_of_files
 from data_prep.facts import DataFacts
 from data_prep.findings import Finding, Known
 from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use, Written
@@ -123,6 +124,7 @@ class TextKind(Kind):
             "near_duplicates": reasons["near duplicate"],
             "filtered": sum(unit_summary["filtered"] for unit_summary in draft.read) + reasons[TOO_LITTLE],
             "rules": dict(rules),
+            "notes": list(notes_of_files(chain.from_iterable(summary.get("notes", ()) for summary in draft.read))),
             "better_rules": better_rules(Corpus(draft.out_dir, "train"), draft.data.clean.language),
             "splits": {
                 split: {what: sum(file[what] for _, file in of_split) for what in counts}

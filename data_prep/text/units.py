@@ -29,7 +29,7 @@ from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.corpus.row_writer import Writer
 from data_prep.corpus.unit import Losses
 from data_prep.sources.config import Part, SourceConfig
-from data_prep.sources.records import Document, Reject, printable
+from data_prep.sources.records import Document, Reject, Remarks, printable
 from data_prep.text import near_duplicates
 from data_prep.text import sentences as splitting
 from data_prep.text.clean import CleanConfig, fingerprint
@@ -72,8 +72,8 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
     filtered = num_more = 0
-    left_out, losses = Counter[str](), Losses()
-    parts = (rows(part, unit.config, downloads, config.max_seconds, left_out) for part in unit.parts)
+    remarks, losses = Remarks(), Losses()
+    parts = (rows(part, unit.config, downloads, config.max_seconds, remarks) for part in unit.parts)
     with ExitStack() as stack:
         documents = stack.enter_context(Writer(folder / "documents.arrow", _UNIT_SCHEMA, compression="zstd"))
         names = stack.enter_context(Writer(folder / "names.arrow", _NAMES))
@@ -114,7 +114,8 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
         "reasons": dict(reasons.most_common(100)),
         "first": first,
         **losses.to_json(),
-        "left_out": dict(left_out),
+        "left_out": dict(remarks.left_out),
+        "notes": remarks.notes,
         "rules": dict(cleaner.counts),
     }
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -74,16 +73,11 @@ def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:
     return read_opened(lambda: path.open("rb"), path.stat().st_size, name, fields)
 
 
-def read_opened(
-    opener: Opener, size: int, name: str, fields: Fields, left_out: Counter[str] | None = None
-) -> Iterator[Row]:
-    """Every row of a file that `opener` opens; the suffix of `name` determines the format.
-
-    `left_out` counts, by suffix, the files of an archive that are not read.
-    """
+def read_opened(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
+    """Every row of a file that `opener` opens; the suffix of `name` determines the format."""
     try:
         if compressed.is_archive(name):
-            yield from _archive(opener, size, name, fields, Counter() if left_out is None else left_out)
+            yield from _archive(opener, size, name, fields)
         else:
             yield from _file(name, opener, size, fields)
     except OSError as error:
@@ -193,7 +187,7 @@ def gzipped_web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator
 # -- archives ---------------------------------------------------------------------------------------------------------
 
 
-def _archive(opener: Opener, size: int, name: str, fields: Fields, left_out: Counter[str]) -> Iterator[Row]:
+def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
     """The rows of an archive's files, by name, without hidden files and those of other formats, as for folders."""
     count = 0
     try:
@@ -202,7 +196,8 @@ def _archive(opener: Opener, size: int, name: str, fields: Fields, left_out: Cou
                 if member.hidden:
                     continue
                 if _format(member.name) is None:
-                    left_out[suffix_of(member.name)] += 1
+                    if fields.remarks is not None:
+                        fields.remarks.left_out[suffix_of(member.name)] += 1
                     continue
                 for row in _member(name, member, fields, checked=name.lower().endswith(".zip")):
                     count += 1

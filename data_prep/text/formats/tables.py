@@ -59,7 +59,9 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, usual: str) -> Itera
             if problem:
                 yield lost(name, start, problem)
                 return
-            header, _ = unique_names(values)
+            header, renamed = unique_names(values)
+            if fields.remarks is not None:
+                fields.remarks.notes.extend((name, note) for note in (*dialect.notes, *renamed))
             continue
         rows += 1
         begin = excerpt(dialect.delimiter.join(values)[:EXCERPT].encode("utf-8", "surrogateescape"))

@@ -12,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from data_prep import ingest as module
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig, assign_splits
 from data_prep.errors import UserError
+from data_prep.findings import Known
+from data_prep.kinds import kind_of
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
+from data_prep.text.kind import TextData
 from tests.data_prep.conftest import speech
 from tests.data_prep.ingesting import ingest
 
@@ -302,3 +306,20 @@ def test_reading_what_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_bytes(b"not JSON at all")
     with pytest.raises(UserError, match="ingest it again"):
         Corpus(tmp_path)
+
+
+def test_how_files_are_written_is_told_once_for_all_of_them(tmp_path: Path) -> None:
+    files = tmp_path / "in"
+    files.mkdir()
+    for number in range(3):
+        rows = "".join(f"{row};row {number} {row};x\n" for row in range(5))
+        (files / f"{number}.csv").write_text(f"id;text;id\n{rows}")
+    data = TextData(kind="text", sources=[SourceConfig(path=str(files))])
+    summary = module.ingest(kind_of("text"), data, 0, tmp_path / "out", tmp_path / "downloads")
+    notes = [
+        "in/0.csv and 2 more files: its columns are parted by ';'",
+        "in/0.csv and 2 more files: one more column called 'id' is called 'id (2)'",
+    ]
+    assert (summary["kept"], summary["notes"]) == (15, notes)
+    known = Known(data=data, train=None, corruption=None, corpus=summary)
+    assert [finding.text for finding in kind_of("text").findings(known)][-2:] == notes
