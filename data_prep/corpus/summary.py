@@ -52,7 +52,22 @@ def lost_files(draft: Draft) -> dict[str, tuple[int, str]]:
     for summary in (*draft.read, *draft.cast):
         for name, (place, reason) in summary["lost_files"].items():
             lost.setdefault(name, (place, reason))
+    for name, (count, place, reason) in _useless(draft).items():
+        lost.setdefault(name, (place, reason if count == 1 else f"none of {count:,} rows can be used: {reason}"))
     return lost
+
+
+def _useless(draft: Draft) -> dict[str, tuple[int, int, str]]:
+    """Files of which every row was rejected, in all units that hold a part of them: count, first place and reason."""
+    found: dict[str, tuple[int, int, str]] = {}
+    used = set[str]()
+    for unit, summary in zip(draft.units, draft.read, strict=True):
+        of_unit = summary.get("useless", {})
+        used.update(name for name, _ in unit.contents if name not in of_unit)
+        for name, (count, place, reason) in of_unit.items():
+            before = found.get(name)
+            found[name] = (before[0] + count, *before[1:]) if before else (count, place, reason)
+    return {name: what for name, what in found.items() if name not in used}
 
 
 def lost_files_in_words(summary: Mapping[str, Any]) -> str:
@@ -82,6 +97,7 @@ def _check(draft: Draft, decided: Decision, terms: RowTerms, num_read: int, num_
     num_lost = 0  # counted apart from bad rows, if a maximum is set
     if draft.data.max_lost_files is not None:
         num_lost = sum(unit_summary["lost_rejects"] for unit_summary in (*draft.read, *draft.cast))
+        num_lost += sum(count for count, _, _ in _useless(draft).values())
     num_bad = num_read - num_kept - num_filtered - decided.num_tolerated - num_lost
     first = [reject for unit_summary in (*draft.read, *draft.cast) for reject in unit_summary["first"]][:_EXAMPLES]
     examples_shown = [f"{source} {terms.place} {position}: {reason}" for source, position, reason in first]

@@ -196,7 +196,7 @@ def _escaped(text: str) -> str:
 
 
 def json_type(value: object) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "an empty string"}
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string" if value else "an empty string"}
     kinds = {list: "a list", dict: "an object", type(None): "null"}
     return kinds.get(type(value)) or names.get(type(value)) or f"a {type(value).__name__}"
 
@@ -209,8 +209,13 @@ def wrongly_encoded(raw: bytes, error: UnicodeDecodeError) -> str:
     """Why a text file cannot be decoded, and what to do about it."""
     if error.encoding.replace("-", "_").lower() not in ("utf_8", "utf_8_sig", "utf8"):
         return f"neither UTF-8 nor {error.encoding} ({error.reason} at offset {error.start}); set another encoding"
+    return marked_encoding(raw) or f"{not_utf8(raw, error)}; set the encoding of its source, such as cp1252"
+
+
+def marked_encoding(raw: bytes) -> str:
+    """What to do about a file that begins with the mark of another encoding than UTF-8; "" if it does not."""
     mark = next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
-    return f"{not_utf8(raw, error)}; set the encoding of its source{f': {mark}' if mark else ', such as cp1252'}"
+    return f"not UTF-8: byte 0x{raw[0]:02x} at offset 0; set the encoding of its source: {mark}" if mark else ""
 
 
 def decoded_text(raw: bytes, encoding: str | None) -> str:

@@ -21,6 +21,7 @@ from data_prep.sources.records import (
     Lines,
     Reject,
     excerpt,
+    lost,
     too_long,
 )
 
@@ -47,6 +48,8 @@ def records(
 
 def _quoted(name: str, lines: Lines, delimiter: str) -> Iterator[Record | Reject]:
     class Text:
+        is_last_whole = True
+
         def __iter__(self) -> Text:
             return self
 
@@ -54,10 +57,12 @@ def _quoted(name: str, lines: Lines, delimiter: str) -> Iterator[Record | Reject
             raw = next(lines)
             if raw is None:
                 raise _TooLongError
+            self.is_last_whole = raw.endswith(b"\n")
             return raw.decode("utf-8", "surrogateescape")
 
     csv.field_size_limit(readers_rows.MAX_BYTES)
-    table = csv.reader(Text(), delimiter=delimiter, strict=True)
+    text = Text()
+    table = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
         start = lines.number + 1
         try:
@@ -67,7 +72,10 @@ def _quoted(name: str, lines: Lines, delimiter: str) -> Iterator[Record | Reject
         except _TooLongError:
             yield too_long(name, lines.number, lines.long)
         except csv.Error as error:
-            yield Reject(name, start, f"not CSV: {error}")
+            if text.is_last_whole:
+                yield Reject(name, start, f"not CSV: {error}")
+            else:  # the end of the file, within quotes
+                yield lost(name, start, "the last row is cut short, and so is the file")
             for line in range(start + 1, lines.number + 1):  # report every lost line
                 yield Reject(name, line, f"within the quotes that open in or after line {start:,}")
         else:

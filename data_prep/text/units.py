@@ -29,16 +29,17 @@ from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA
 from data_prep.corpus.row_writer import Writer
 from data_prep.corpus.unit import Losses
 from data_prep.sources.config import Part, SourceConfig
-from data_prep.sources.records import Document, Reject, Remarks, printable
+from data_prep.sources.records import Document, Reject, Remarks, Row, printable
 from data_prep.text import near_duplicates
 from data_prep.text import sentences as splitting
 from data_prep.text.clean import CleanConfig, fingerprint
 from data_prep.text.documents import rows
+from data_prep.text.formats.formats import is_one_document
 from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
 from data_prep.text.words import words
 
-VERSION = 5  # of the contents of units; incremented when the output of reading or cleaning changes
+VERSION = 6  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
@@ -72,7 +73,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
     reasons: Counter[str] = Counter()
     first: list[list[Any]] = []
     filtered = num_more = 0
-    remarks, losses = Remarks(), Losses()
+    remarks, losses, useless = Remarks(), Losses(), _Useless()
     parts = (rows(part, unit.config, downloads, config.max_seconds, remarks) for part in unit.parts)
     with ExitStack() as stack:
         documents = stack.enter_context(Writer(folder / "documents.arrow", _UNIT_SCHEMA, compression="zstd"))
@@ -82,6 +83,7 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
         signatures = stack.enter_context(_Signatures(folder / "signatures.u32", config))
         spans = stack.enter_context(SpanFiles(folder, config.rules.span_sentences))
         for number, row in enumerate(chain.from_iterable(parts), 1):
+            useless.add(row)
             result = row if isinstance(row, Reject) else cleaner(row)
             if isinstance(result, Reject):
                 reasons[result.reason] += 1
@@ -114,10 +116,31 @@ def read(unit: Unit, config: CleanConfig, downloads: Path, folder: Path) -> dict
         "reasons": dict(reasons.most_common(100)),
         "first": first,
         **losses.to_json(),
+        "useless": useless.files,
         "left_out": dict(remarks.left_out),
         "notes": remarks.notes,
         "rules": dict(cleaner.counts),
     }
+
+
+class _Useless:
+    """Files, or stretches of them, of which every row is rejected as it is read, one by one."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, list[Any]] = {}
+        """Number of rows, and position and reason of the first, by name."""
+        self._source = ""
+
+    def add(self, row: Row) -> None:
+        """Take the next row; those of a file come one after another."""
+        is_new, self._source = row.source != self._source, row.source
+        if isinstance(row, Document) or row.lost:
+            if not is_new:
+                self.files.pop(row.source, None)
+        elif row.source in self.files:
+            self.files[row.source][0] += 1
+        elif is_new and not is_one_document(row.source):
+            self.files[row.source] = [1, row.position, row.reason]
 
 
 class Cleaned(NamedTuple):

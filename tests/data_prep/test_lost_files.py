@@ -165,6 +165,16 @@ LOST = {
     "a zip that is cut": ("a.zip", zipped(("a.jsonl", lines(ROWS)))[:-30], 0),
     "an archive of nothing": ("a.zip", zipped(("a.doc", b"x")), 0),
     "no dump": ("a.xml", b"<rss></rss>", 0),
+    "lines of another field": ("a.jsonl", lines(ROWS).replace(b'"text"', b'"content"'), 0),
+    "an array by the name of lines": ("a.jsonl", json.dumps([{"text": row} for row in ROWS]).encode(), 0),
+    "one line of everything": ("a.jsonl", lines(ROWS).replace(b"\n", b""), 0),
+    "lines of UTF-16": ("a.jsonl", lines(ROWS).decode().encode("utf-16"), 0),
+    "CSV of UTF-16": ("a.csv", "\n".join(["text", *ROWS]).encode("utf-16"), 0),
+    "lines that are packed twice": ("a.jsonl.gz", gzip.compress(gzip.compress(lines(ROWS))), 0),
+    "a page that says that nothing was found": ("a.jsonl", b"<html>\n404\n</html>\n", 0),
+    "CSV of more fields than names": ("a.csv", b"text\n" + b"one, two\n" * 9, 0),
+    "CSV that is cut within quotes": ("a.csv", b"text\n" + b'"one, two"\n' * 9 + b'"one, tw', 1),
+    "Parquet of nothing": ("a.parquet", parquet(text=pa.array([None] * 9, pa.string())), 0),
     "a text over the limit": ("a.txt", b"word " * 3000, 0),
 }
 
@@ -182,6 +192,35 @@ def test_a_file_that_is_lost_is_counted_as_a_file(tmp_path: Path, what: str, mon
     check(tmp_path / "again", summary)
     assert (summary["kept"], summary["lost_files"]) == (len(ROWS) + kept, 1), rejected(tmp_path / "again")
     assert summary["first_lost"][0].startswith(f"in/{name}")
+
+
+def test_files_that_are_lost_are_named_with_their_rows_and_encoding(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(lines(ROWS).decode().encode("utf-16"))
+    (tmp_path / "in" / "b.jsonl").write_bytes(lines(ROWS).replace(b'"text"', b'"content"'))
+    (tmp_path / "in" / "c.jsonl").write_bytes(lines(ROWS))
+    (tmp_path / "in" / "d.jsonl").write_bytes(b"not JSON\n" + lines(["A sound row after a bad one."]))
+    data = TextData(kind="text", sources=[SourceConfig(path=str(tmp_path / "in"))], max_lost_files=2)
+    data = data.model_copy(update={"clean": data.clean.model_copy(update={"max_rejects": 1000})})
+    summary = module.ingest(kind_of("text"), data, 0, tmp_path / "out", tmp_path / "d")
+    assert (summary["kept"], summary["rejected"], summary["lost_files"]) == (201, 202, 2)
+    assert summary["first_lost"] == [
+        "in/a.jsonl: not UTF-8: byte 0xff at offset 0; set the encoding of its source: utf-16",
+        "in/b.jsonl: none of 200 rows can be used: no field 'text'; found 'content'",
+    ]
+
+
+@pytest.mark.parametrize("last", ["content", "text"])
+def test_a_file_that_is_read_in_stretches_is_lost_if_none_of_them_gives_a_row(tmp_path: Path, last: str) -> None:
+    body = [f'{{"content": "{"x" * 100_000}"}}'] * 199 + [f'{{"{last}": "The last row."}}', ""]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text("\n".join(body))
+    (tmp_path / "in" / "b.jsonl").write_bytes(lines(ROWS))
+    data = TextData(kind="text", sources=[SourceConfig(path=str(tmp_path / "in"))], max_lost_files=1)
+    data = data.model_copy(update={"clean": data.clean.model_copy(update={"max_rejects": 199 * (last == "text")})})
+    summary = module.ingest(kind_of("text"), data, 0, tmp_path / "out", tmp_path / "d")
+    lost = ["in/a.jsonl: none of 200 rows can be used: no field 'text'; found 'content'"] * (last == "content")
+    assert (summary["first_lost"], summary["kept"]) == (lost, 200 + (last == "text"))
 
 
 def test_bytes_that_are_not_utf8_cost_their_own_row(tmp_path: Path) -> None:

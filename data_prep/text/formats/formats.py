@@ -39,7 +39,9 @@ from data_prep.sources.records import (
     Row,
     excerpt,
     first_line,
+    joined,
     lost,
+    marked_encoding,
     out_of_memory,
     recoded,
     seekable,
@@ -66,6 +68,12 @@ class Format(NamedTuple):
 def readable(name: str) -> bool:
     """Whether a file of this name has one of the formats above."""
     return compressed.is_archive(name) or _format(name) is not None
+
+
+def is_one_document(name: str) -> bool:
+    """Whether a file of this name is one row, so that its row is no less than the file."""
+    form = _format(name)
+    return form is not None and form.reader is text
 
 
 def read(path: Path, name: str, fields: Fields) -> Iterator[Row]:
@@ -127,15 +135,22 @@ def _format(name: str) -> Format | None:
 
 def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = False) -> Iterator[Row]:
     """The rows of a file that `opener` opens; `checked`: its archive has a checksum, which is verified first."""
-    kind, form = compressed.split(name)[1], _format(name)
+    form = _format(name)
     if form is None:
         raise ValueError(f"{name} has none of the formats")
+    kind = compressed.split(name)[1]
     if kind == "gzip" and form.reader is web_archive:
         kind, form = None, Format(gzipped_web_archive)
     sound = compressed.checked(opener, kind, size) if kind is not None or checked else Soundness()
     if not sound.problem or (sound.usable and form.by_row):
         with opener() as raw, closing(compressed.opened(raw, kind)) as stream:
             whole = compressed.usable(stream, sound, form.by_line)
+            if form.by_line and fields.encoding is None:
+                head = whole.read(4)
+                if problem := marked_encoding(head):
+                    yield lost(name, 1, problem)
+                    return
+                whole = joined(head, whole)
             try:
                 for row in form.reader(name, recoded(whole, fields.encoding) if form.by_line else whole, fields):
                     if not (sound.problem and isinstance(row, Reject) and row.lost):  # reported below

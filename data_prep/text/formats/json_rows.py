@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, BinaryIO
 
 from data_prep.sources import records
@@ -54,15 +53,11 @@ def json_values(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
         rows = _values(name, whole, fields, is_array)
     else:
         rows = rows_of_lines(name, Lines(whole), fields)
-    only, second = next(rows, None), next(rows, None)
-    if only is None:
+    number = 0
+    for number, row in enumerate(rows, 1):  # noqa: B007
+        yield row
+    if not number:
         yield lost(name, 1, "no element in the array")
-    elif second is None:  # a file that gives one row, which cannot be used, may hold many of them elsewhere
-        yield replace(only, lost=True) if isinstance(only, Reject) else only
-    else:
-        yield only
-        yield second
-        yield from rows
 
 
 def rows_of_lines(name: str, lines: Lines, fields: Fields) -> Iterator[Row]:

@@ -126,6 +126,8 @@ def _holds(block: bytes, stated: bytes | None) -> bool:
 def _gzipped_records(stream: BinaryIO) -> Iterator[_Record]:
     offset: int | None = 0
     while offset is not None and (stream.seek(offset), head := stream.read(len(_GZIP)))[1]:
+        if not head.strip(b"\0") and _only_zeros(stream):
+            return
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as member:
             problem = "no gzip member begins here"
             if head == _GZIP:
@@ -136,6 +138,14 @@ def _gzipped_records(stream: BinaryIO) -> Iterator[_Record]:
             else:
                 yield from (record._replace(offset=offset) for record in _records(cast(BinaryIO, member)))
                 offset += size
+
+
+def _only_zeros(stream: BinaryIO) -> bool:
+    """Whether nothing but padding follows."""
+    while data := stream.read(_CHUNK):
+        if data.strip(b"\0"):
+            return False
+    return True
 
 
 def _inflate(stream: BinaryIO, offset: int, member: BinaryIO) -> tuple[int, str]:

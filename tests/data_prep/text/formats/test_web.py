@@ -276,6 +276,9 @@ def test_each_record_is_kept_or_rejected(tmp_path_factory: pytest.TempPathFactor
     empty = [row for row in read_rows if isinstance(row, Reject) and row.reason == "no text on the page"]
     assert len(empty) == kinds.count("empty")
     damaged = len(read_rows) - len(good) - len(empty)
-    assert damaged >= (any(kind in ("cut", "zeros") for kind in kinds) or not (good or empty))
+    harmed = kinds
+    while gz and harmed and harmed[-1] == "zeros":  # padding
+        harmed = harmed[:-1]
+    assert damaged >= (any(kind in ("cut", "zeros") for kind in harmed) or not (good or empty))
     assert damaged <= max(1, kinds.count("cut") + kinds.count("zeros"))  # zeros behind a torn record are its rest
     assert all(row.reason and row.position >= 1 for row in read_rows if isinstance(row, Reject))
