@@ -122,7 +122,7 @@ def _ends(text: str, start: int, place: int, end: int) -> bool:
         return True
     if following[0].islower() or following[0] in ".,;:?!…%)]}":
         return False
-    if text[place] != "." or text[start:place].endswith(_MARKS):
+    if text[place] != "." or text.endswith(_MARKS, start, place):
         return True
     begin = text.rfind(" ", start, place) + 1 or start
     word = text[begin:place]
@@ -149,6 +149,7 @@ def _is_abbreviation(word: str, following: str) -> bool:
 
 
 _ENDS_ZH = re.compile(r"[。！？!?；…]+[”’」』\"）)】]*")
+_FIRST = re.compile(r"\s*(\S?)")
 _CONTINUES_ZH = frozenset("，、；：,;:》〉。！？!?…")
 
 
@@ -161,7 +162,7 @@ def split_zh(text: str) -> list[str]:
             end = match.end()
             if line[end : end + 1] in _CONTINUES_ZH and end < len(line):
                 continue
-            inside = line[end - 1] in "）)】" and line[start:].lstrip()[:1] not in "（(【"
+            inside = line[end - 1] in "）)】" and _FIRST.match(line, start)[1] not in "（(【"  # pyright: ignore[reportOptionalSubscript]
             if inside and end < len(line):  # a remark in brackets within a sentence
                 continue
             _append(sentences, line[start:end])

@@ -30,8 +30,9 @@ from data_prep.corpus.row_writer import Writer
 from data_prep.corpus.unit import Losses
 from data_prep.sources.config import Part, SourceConfig
 from data_prep.sources.records import Document, Reject, Remarks, Row, printable
-from data_prep.text import near_duplicates
+from data_prep.text import bounded, near_duplicates
 from data_prep.text import sentences as splitting
+from data_prep.text.bounded import TooMuchError
 from data_prep.text.clean import CleanConfig, fingerprint
 from data_prep.text.documents import rows
 from data_prep.text.formats.formats import is_one_document
@@ -41,6 +42,7 @@ from data_prep.text.words import words
 
 VERSION = 6  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
+_LONG = 10_000  # characters, of which sentences may take seconds
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
 _UNIT_REJECTS = REJECT_SCHEMA.append(pa.field("row", pa.int64()))
@@ -217,10 +219,18 @@ class Cleaner:
             return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
         self.counts.update(outcome.counts)
         tidy = outcome.text is text and not config.keep_lines  # rules that change a text may leave white space
-        split = partial(splitting.split, language=config.language, tidy=tidy)
-        chosen = splitting.split_lines if config.keep_lines else split
-        sentences, paragraphs = splitting.by_paragraph(outcome.text, chosen)
+        seconds = config.max_seconds if len(outcome.text) > _LONG else None
+        try:
+            arguments = (outcome.text, config.language, tidy, config.keep_lines)
+            sentences, paragraphs = bounded.call(_sentences, *arguments, seconds=seconds)
+        except TooMuchError as error:
+            return Reject(document.source, document.position, f"splitting into sentences {error}", excerpt)
         return Cleaned(document, outcome.text, sentences, paragraphs, fingerprint(outcome.text, tidy))
+
+
+def _sentences(text: str, language: str, tidy: bool, keep_lines: bool) -> tuple[list[str], list[int]]:
+    split = partial(splitting.split, language=language, tidy=tidy)
+    return splitting.by_paragraph(text, splitting.split_lines if keep_lines else split)
 
 
 def _as_json(meta: dict[str, Any]) -> str:

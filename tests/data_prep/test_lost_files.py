@@ -223,6 +223,18 @@ def test_a_file_that_is_read_in_stretches_is_lost_if_none_of_them_gives_a_row(tm
     assert (summary["first_lost"], summary["kept"]) == (lost, 200 + (last == "text"))
 
 
+def test_a_text_whose_sentences_take_too_long_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(["“" * 100_000, *ROWS]))
+    data = TextData(kind="text", sources=[SourceConfig(path=str(tmp_path / "a.jsonl"))])
+    clean = data.clean.model_copy(update={"max_seconds": 1, "language": "de", "max_rejects": 1})
+    summary = module.ingest(
+        kind_of("text"), data.model_copy(update={"clean": clean}), 0, tmp_path / "out", tmp_path / "d"
+    )
+    (reject,) = rejected(tmp_path / "out")
+    assert reject["reason"] == "splitting into sentences takes more than 1 seconds of processing"
+    assert (summary["kept"], reject["position"]) == (len(ROWS), 1)
+
+
 def test_bytes_that_are_not_utf8_cost_their_own_row(tmp_path: Path) -> None:
     rows = [row.encode() for row in ROWS]
     bad = [*rows[:2], b"caf\xe9", *rows[3:]]

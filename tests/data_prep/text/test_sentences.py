@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -273,3 +274,13 @@ def test_no_character_is_lost_at_marks_of_any_script(text, language):
     sentences = split(text, language)
     assert "".join("".join(sentences).split()) == "".join(text.split())
     assert all(sentence and sentence == sentence.strip() for sentence in sentences)
+
+
+@pytest.mark.parametrize(("language", "unit"), [("en", "Dr. "), ("zh", "好。）")])
+def test_a_sentence_that_does_not_end_is_looked_at_once(language: str, unit: str) -> None:
+    def seconds(count: int) -> float:
+        began = time.process_time()
+        assert split(unit * count, language) == [(unit * count).strip()]
+        return time.process_time() - began
+
+    assert seconds(64_000) < 16 * max(seconds(8_000), 0.01), "the work grows with the square of the length"
