@@ -54,8 +54,9 @@ class DataConfig(Settings):
     split: SplitConfig = Field(default_factory=SplitConfig)
     """Shares of the examples that are held out."""
     max_lost_files: Annotated[int, Field(ge=0)] | None = changed_default(None, 0)
-    """Maximum number of files that are lost, wholly or from some row on, because they are damaged, cut short, empty or
-    without the column that is asked for; the rows before are kept. null: each counts as a bad row."""
+    """Maximum number of files that are lost, wholly or from some row on, because they are damaged, cut short, empty,
+    without the column that is asked for, or of rows none of which can be used; the rows before are kept. null: each
+    counts as a bad row."""
 
     AFTER_INGEST: ClassVar[tuple[str, ...]] = ()
     """Fields that do not affect the corpus, only the steps after it."""
