@@ -81,8 +81,8 @@ class ScoredPart:
         raise UserError(f"{path} is no part of a ledger that can be gone on with ({problem}); give another folder.")
 
 
-class Found(NamedTuple):
-    """A file of a pass."""
+class Listed(NamedTuple):
+    """A file as a pass lists it."""
 
     key: str
     file: SourceFile
@@ -121,7 +121,7 @@ class Contents:
     def __init__(self, parts: Iterable[ScoredPart], notes: Path) -> None:
         """notes: the file with the places; parts committed after it was written say theirs themselves."""
         self.parts: dict[int, ScoredPart] = {}
-        self._found: dict[tuple[int, str], list[int]] = {}  # (stop, digest) → parts
+        self._by_end: dict[tuple[int, str], list[int]] = {}  # (stop, digest) → parts
         self._ends: dict[str, set[int]] = {}  # by the head of what they end; "" for those within it
         self._continued: set[int] = set()
         for part in sorted(parts, key=lambda part: part.number):
@@ -147,7 +147,7 @@ class Contents:
         self.parts[part.number] = part
         self.number = part.number
         self._continued.add(part.parent)
-        self._found.setdefault((part.stop, part.digest), []).append(part.number)
+        self._by_end.setdefault((part.stop, part.digest), []).append(part.number)
         for end in (part.whole, part.stop):
             self._ends.setdefault(part.head if end > HEAD else "", set()).add(end)
 
@@ -156,87 +156,88 @@ class Contents:
         self.places[key] = place
         self._held.add(place.number)
 
-    def is_unchanged(self, found: Found) -> bool:
+    def is_unchanged(self, listed: Listed) -> bool:
         """Whether all of a file was seen before."""
-        place = self.places.get(found.key)
-        return place is not None and place.stamp == found.file.stamp
+        place = self.places.get(listed.key)
+        return place is not None and place.stamp == listed.file.stamp
 
     # -- what a file holds --------------------------------------------------------------------------------------------
 
-    def measured(self, found: Found) -> Measured:
+    def measured(self, listed: Listed) -> Measured:
         """Read a content, with the digests by which parts are found in it."""
-        return measure(found.file, self._ends_of if found.line_format else lambda head: ())
+        return measure(listed.file, self._ends_of if listed.line_format else lambda head: ())
 
     def _ends_of(self, head: str) -> set[int]:
         return self._ends.get("", set()) | self._ends.get(head, set())
 
-    def begin(self, changed: Iterable[tuple[Found, Measured]], present: dict[str, str]) -> None:
+    def begin(self, changed: Iterable[tuple[Listed, Measured]], present: dict[str, str]) -> None:
         """Begin a pass: find the files that were renamed. present: the inodes of all files, by place.
 
         A renamed file has the inode of another place, which is gone or has another file, and its content.
         """
         self._before, self._moved = dict(self.places), {}
         places = {place.inode: key for key, place in self._before.items() if place.inode and place.number}
-        for found, measured in changed:
-            origin = places.get(found.inode)
-            if origin is None or origin == found.key or present.get(origin) == found.inode:
+        for listed, measured in changed:
+            origin = places.get(listed.inode)
+            if origin is None or origin == listed.key or present.get(origin) == listed.inode:
                 continue
             part = self.parts.get(self._before[origin].number)
-            if part is not None and self._scored_of(found, measured, part) is not None:
-                self._moved[found.key] = origin
+            if part is not None and self._scored_of(listed, measured, part) is not None:
+                self._moved[listed.key] = origin
 
-    def match(self, found: Found, measured: Measured) -> tuple[Match, Measured]:
+    def match(self, listed: Listed, measured: Measured) -> tuple[Match, Measured]:
         """How much of a file was scored; the content is read again if parts have come that it may begin with."""
-        if found.line_format and any(end <= measured.size for end in self._ends_of(measured.head) - measured.at.keys()):
-            measured = self.measured(found)
-        return self._match(found, measured), measured
+        unmeasured = self._ends_of(measured.head) - measured.at.keys()
+        if listed.line_format and any(end <= measured.size for end in unmeasured):
+            measured = self.measured(listed)
+        return self._match(listed, measured), measured
 
-    def _match(self, found: Found, measured: Measured) -> Match:
-        origin = self._moved.get(found.key, found.key)
+    def _match(self, listed: Listed, measured: Measured) -> Match:
+        origin = self._moved.get(listed.key, listed.key)
         place = self._before.get(origin)
-        if origin == found.key and origin in self._moved.values():
+        if origin == listed.key and origin in self._moved.values():
             return Match(None, 0)
-        if place is not None and place.number == 0 and place.inode == found.inode:  # it was empty, and has grown
+        if place is not None and place.number == 0 and place.inode == listed.inode:  # it was empty, and has grown
             return Match(None, 0)
         own = self.parts.get(place.number) if place else None
-        start = None if own is None else self._scored_of(found, measured, own)
-        instead = own if own and own.key == found.key and own.tally.rows == 0 and start != own.stop else None
+        start = None if own is None else self._scored_of(listed, measured, own)
+        instead = own if own and own.key == listed.key and own.tally.rows == 0 and start != own.stop else None
         if own is not None and start is not None:
             if instead:
                 return Match(self.parts.get(own.parent), own.start, instead=own)
-            further = self._longest(found, measured, lambda part: self._comes_after(part, own))
+            further = self._longest(listed, measured, lambda part: self._comes_after(part, own))
             return Match(further, further.stop) if further and start == own.stop else Match(own, start)
 
         def is_all(part: ScoredPart) -> bool:
             return part.number in self._held or (place is None and part.number not in self._continued)
 
-        part = self._longest(found, measured, is_all)
+        part = self._longest(listed, measured, is_all)
         if part is not None:
             return Match(part, part.stop, is_copy=True)
         return Match(None, 0, replaces=bool(place and place.number) and not instead, instead=instead)
 
-    def _longest(self, found: Found, measured: Measured, allowed: Callable[[ScoredPart], bool]) -> ScoredPart | None:
+    def _longest(self, listed: Listed, measured: Measured, allowed: Callable[[ScoredPart], bool]) -> ScoredPart | None:
         """The part with the longest content that a file begins with."""
-        at = {**measured.at, measured.size: measured.total} if found.line_format else {measured.size: measured.total}
+        at = {**measured.at, measured.size: measured.total} if listed.line_format else {measured.size: measured.total}
         for end in sorted(at, reverse=True):
-            for number in self._found.get((end, at[end].content), ()) if end else ():
+            for number in self._by_end.get((end, at[end].content), ()) if end else ():
                 part = self.parts.get(number)
-                if part and part.total and allowed(part) and self._scored_of(found, measured, part) == end:
+                if part and part.total and allowed(part) and self._scored_of(listed, measured, part) == end:
                     return part
         return None
 
-    def _scored_of(self, found: Found, measured: Measured, part: ScoredPart) -> int | None:
+    def _scored_of(self, listed: Listed, measured: Measured, part: ScoredPart) -> int | None:
         """Where the rows of a part end in a content that begins with it; None if it does not.
 
         Before its last row, if that had no line end and has been continued since.
         """
-        line_format = found.line_format
+        line_format = listed.line_format
         if line_format is None:
             return part.stop if (part.stop, part.digest) == (measured.size, measured.total.content) else None
         at = measured.at.get(part.stop)
         if at is not None and at.content == part.digest:
             row_ends = part.whole == part.stop or ends_there(
-                found.file, line_format, part.whole, part.stop, measured.size
+                listed.file, line_format, part.whole, part.stop, measured.size
             )
             return part.stop if row_ends else part.whole
         at = measured.at.get(part.whole)

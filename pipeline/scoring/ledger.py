@@ -43,7 +43,7 @@ from data_prep.sources.archives import SourceFile
 from data_prep.sources.config import stamp_of
 from data_prep.sources.files import is_remote, stamp
 from pipeline.scoring import score_files
-from pipeline.scoring.contents import NOTE, PLACES, Contents, Found, Match, Place, ScoredPart, inode_of
+from pipeline.scoring.contents import NOTE, PLACES, Contents, Listed, Match, Place, ScoredPart, inode_of
 from pipeline.scoring.detector import Detector
 from pipeline.scoring.score_files import Tally
 from pipeline.scoring.tail import Measured, Range, copy_of, cut, head_end, is_blank, last_end, line_format_of
@@ -116,14 +116,15 @@ class Ledger:
         settled_seconds: after how long without a write a last row without a line end is complete.
         """
         contents, done = self._contents, ScoringPass([], [], {}, {})
-        found = [
-            Found(key, file, line_format_of(detector, file), inode_of(file)) for key, file in _keyed(self.folder, files)
+        all_listed = [
+            Listed(key, file, line_format_of(detector, file), inode_of(file))
+            for key, file in _keyed(self.folder, files)
         ]
-        changed = [(one, contents.measured(one)) for one in found if not contents.is_unchanged(one)]
-        contents.begin(changed, {one.key: one.inode for one in found})
+        changed = [(listed, contents.measured(listed)) for listed in all_listed if not contents.is_unchanged(listed)]
+        contents.begin(changed, {listed.key: listed.inode for listed in all_listed})
         try:
-            for one, measured in sorted(changed, key=lambda pair: pair[1].size):
-                self._score(detector, name, one, measured, settled_seconds, done)
+            for listed, measured in sorted(changed, key=lambda pair: pair[1].size):
+                self._score(detector, name, listed, measured, settled_seconds, done)
         finally:
             if changed:
                 contents.save()
@@ -139,44 +140,50 @@ class Ledger:
         return scored._replace(parts=untold, earlier=earlier)
 
     def _score(
-        self, detector: Detector, name: str, found: Found, measured: Measured, settled_seconds: float, done: ScoringPass
+        self,
+        detector: Detector,
+        name: str,
+        listed: Listed,
+        measured: Measured,
+        settled_seconds: float,
+        done: ScoringPass,
     ) -> None:
         """Score what is new in a file, and note what it holds."""
-        file, is_settled = found.file, _is_settled(found.file, settled_seconds)
+        file, is_settled = listed.file, _is_settled(listed.file, settled_seconds)
         if measured.damage:
-            if found.line_format and not is_settled and not file.problem:  # a compressed file that is being written
+            if listed.line_format and not is_settled and not file.problem:  # a compressed file that is being written
                 return
-            found = found._replace(line_format=None)
-        match, measured = self._contents.match(found, measured)
+            listed = listed._replace(line_format=None)
+        match, measured = self._contents.match(listed, measured)
         if match.is_copy and match.part:
             done.known[file.name] = match.part.total
         if match.replaces:
             done.replaced.append(file.name)
-        new, left = _new(found, measured, match, is_settled)
-        place = Place(match.part.number if match.part else 0, "" if left else file.stamp, found.inode)
+        new, left = _new(listed, measured, match, is_settled)
+        place = Place(match.part.number if match.part else 0, "" if left else file.stamp, listed.inode)
         if new is not None:
-            part = self._commit(detector, name, found, measured, match, new, place.stamp)
+            part = self._commit(detector, name, listed, measured, match, new, place.stamp)
             if part is None:  # the file changed meanwhile, as the next pass finds
                 return
             done.parts.append(part)
             place = place._replace(number=part.number)
         if left:
             done.waiting[file.name] = done.waiting.get(file.name, 0) + left
-        if place.number or found.key in self._contents.places:  # a new file without rows may become a copy
-            self._contents.put(found.key, place)
+        if place.number or listed.key in self._contents.places:  # a new file without rows may become a copy
+            self._contents.put(listed.key, place)
         if match.is_copy:  # which no part says
             self._contents.save()
 
     def _commit(
-        self, detector: Detector, name: str, found: Found, measured: Measured, match: Match, new: Range, stamp: str
+        self, detector: Detector, name: str, listed: Listed, measured: Measured, match: Match, new: Range, stamp: str
     ) -> ScoredPart | None:
         """Score new rows and commit them as a part; None if the rows before have changed meanwhile."""
         number, tally = self._contents.number + 1, Tally()
         draft, rows = self.folder / f".draft-{number}", self.folder / f".draft-{number}-rows"
-        if found.line_format is None:
-            copy = copy_of(found.file, measured)
+        if listed.line_format is None:
+            copy = copy_of(listed.file, measured)
         else:
-            copy = cut(found.file, found.line_format, new, rows)
+            copy = cut(listed.file, listed.line_format, new, rows)
             if copy is None or (new.start and copy.begins != measured.at[new.start]):
                 return None
         parent, others = match.part, 0
@@ -184,12 +191,12 @@ class Ledger:
             others = parent.total - (new.start < parent.stop)  # whose last row is scored again
         scored = score_files.score_file(detector, copy.file, tally)
         part = partial(
-            ScoredPart, found.key, found.file.name, number, parent.number if parent else 0, *new, copy.digest,
-            copy.whole_digest, copy.head, stamp=stamp, inode=found.inode, detector=name,
+            ScoredPart, listed.key, listed.file.name, number, parent.number if parent else 0, *new, copy.digest,
+            copy.whole_digest, copy.head, stamp=stamp, inode=listed.inode, detector=name,
         )  # fmt: skip
         done = lambda: part(total=others + tally.rows + tally.rejected, tally=tally)  # noqa: E731
         score_files.write(
-            draft, (_placed(batch, found.file.name, copy.shift) for batch in scored), lambda: {NOTE: done().to_json()}
+            draft, (_placed(batch, listed.file.name, copy.shift) for batch in scored), lambda: {NOTE: done().to_json()}
         )
         rows.unlink(missing_ok=True)
         with draft.open("rb+") as written:
@@ -205,9 +212,9 @@ class Ledger:
         return done()
 
 
-def _new(found: Found, measured: Measured, match: Match, is_settled: bool) -> tuple[Range | None, int]:
+def _new(listed: Listed, measured: Measured, match: Match, is_settled: bool) -> tuple[Range | None, int]:
     """The bytes of a file to score, if any; and how many behind them wait for a line end."""
-    file, line_format, start, size = found.file, found.line_format, match.start, measured.size
+    file, line_format, start, size = listed.file, listed.line_format, match.start, measured.size
     if line_format is None:
         has_rows = match.part is None and (size > 0 or measured.damage)
         return (Range(0, size, size) if has_rows else None), 0
