@@ -201,7 +201,9 @@ class Contents:
             return Match(None, 0)
         own = self.parts.get(place.number) if place else None
         start = None if own is None else self._scored_of(listed, measured, own)
-        instead = own if own and own.key == listed.key and own.tally.rows == 0 and start != own.stop else None
+        # Without a row: of damage alone, or of a content that has changed.
+        is_passing = own is not None and own.tally.rows == 0 and (own.start == own.stop or start != own.stop)
+        instead = own if own and own.key == listed.key and is_passing else None
         if own is not None and start is not None:
             if instead:
                 return Match(self.parts.get(own.parent), own.start, instead=own)
@@ -218,7 +220,7 @@ class Contents:
 
     def _longest(self, listed: Listed, measured: Measured, allowed: Callable[[ScoredPart], bool]) -> ScoredPart | None:
         """The part with the longest content that a file begins with."""
-        at = {**measured.at, measured.size: measured.total} if listed.line_format else {measured.size: measured.total}
+        at = measured.at if listed.line_format else {measured.size: measured.total}
         for end in sorted(at, reverse=True):
             for number in self._by_end.get((end, at[end].content), ()) if end else ():
                 part = self.parts.get(number)

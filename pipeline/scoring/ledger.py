@@ -14,8 +14,10 @@ What was scored is known by its content, not by its name: a file that was rename
 scored from where its content was scored to, and a file whose place another one takes is scored from its beginning.
 Files of lines (.csv, .tsv, .jsonl, also compressed or in an archive) may grow at their end. Only complete rows are
 scored; a last row without a line end is complete once the file has not been written to for a while, and is scored
-again if it goes on. But a part without a scored row binds nothing (it may be of an incomplete file): when its file has
-changed otherwise, the part is replaced, by a rename as well.
+again if it goes on. Of a compressed file that is cut short or damaged, the complete rows before are scored, and a
+reject stands for the rest; when the whole file comes, scoring goes on behind them. But a part without a scored row
+binds nothing (it may be of an incomplete file): when its file has changed otherwise, or is no longer damaged, the part
+is replaced, by a rename as well.
 
 Parts are reported after the commit, and marked as reported after that: if a pass is killed in between, they are
 reported twice, but never not at all.
@@ -33,6 +35,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,7 +156,8 @@ class Ledger:
         if measured.damage:
             if listed.line_format and not is_settled and not file.problem:  # a compressed file that is being written
                 return
-            listed = listed._replace(line_format=None)
+            if not measured.size:  # nothing of it can be relied on, as the reader says
+                listed = listed._replace(line_format=None)
         match, measured = self._contents.match(listed, measured)
         if match.is_copy and match.part:
             done.known[file.name] = match.part.total
@@ -189,12 +193,18 @@ class Ledger:
         parent, others = match.part, 0
         if parent is not None:
             others = parent.total - (new.start < parent.stop)  # whose last row is scored again
-        scored = score_files.score_file(detector, copy.file, tally)
+        damage = measured.damage if listed.line_format else None  # else the reader says it
+        parts = iter(()) if damage and new.start == new.stop else detector.read(copy.file)
+        if damage:
+            parts = chain(parts, [replace(damage, position=damage.position - copy.shift)])
+        scored = score_files.score_parts(detector, parts, tally)
         part = partial(
             ScoredPart, listed.key, listed.file.name, number, parent.number if parent else 0, *new, copy.digest,
             copy.whole_digest, copy.head, stamp=stamp, inode=listed.inode, detector=name,
         )  # fmt: skip
-        done = lambda: part(total=others + tally.rows + tally.rejected, tally=tally)  # noqa: E731
+        done = lambda: part(  # noqa: E731
+            total=others + tally.rows + tally.rejected - (damage is not None), tally=tally
+        )
         score_files.write(
             draft, (_placed(batch, listed.file.name, copy.shift) for batch in scored), lambda: {NOTE: done().to_json()}
         )
@@ -220,10 +230,11 @@ def _new(listed: Listed, measured: Measured, match: Match, is_settled: bool) -> 
         return (Range(0, size, size) if has_rows else None), 0
     rows_end = last_end(file, line_format, start, size)
     is_rest_blank = is_blank(file, line_format, rows_end, size)
-    stop = size if is_settled and not is_rest_blank else rows_end
-    left = 0 if is_rest_blank else size - stop
+    stop = size if is_settled and not is_rest_blank and not measured.damage else rows_end
+    left = 0 if is_rest_blank or measured.damage else size - stop
     if is_blank(file, line_format, start or head_end(file, line_format, stop), stop):
-        return None, left
+        is_told = match.part is not None and bool(match.part.tally.lost)
+        return (Range(start, start, start) if measured.damage and not is_told else None), left
     return Range(start, rows_end, stop), left
 
 

@@ -111,8 +111,13 @@ def score_file(detector: Detector, file: SourceFile, tally: Tally) -> Iterator[p
 
     Rejected rows are in separate batches.
     """
+    yield from score_parts(detector, detector.read(file), tally)
+
+
+def score_parts(detector: Detector, parts: Iterable[Batch | Reject], tally: Tally) -> Iterator[pa.RecordBatch]:
+    """Rows that were read with their scores, as `score_file` gives them."""
     rejects: list[Reject] = []
-    for part in detector.read(file):
+    for part in parts:
         if isinstance(part, Reject):
             tally.rejected += 1
             rejects.append(part)

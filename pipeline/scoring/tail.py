@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from data_prep.sources import compressed
-from data_prep.sources.archives import DAMAGED, SourceFile, opened
+from data_prep.sources.archives import DAMAGED, SourceFile, checked, damage, opened
+from data_prep.sources.compressed import Soundness
 from data_prep.sources.config import stamp_of
 from data_prep.sources.dialect import BEGIN, Dialect, dialect_of
 from data_prep.sources.files import open_file
@@ -141,35 +142,50 @@ class Measured(NamedTuple):
     """A content: its size, and digests of its beginnings."""
 
     size: int
-    """Bytes, up to the damage if it is damaged."""
+    """Bytes; of a damaged one those that can be relied on (`data_prep.sources.compressed.checked`)."""
     total: Digest
     """Of a damaged one never that of another."""
     head: str
     """See `Digester.head`."""
     at: dict[int, Digest]
-    """By the ends that were asked for and are not beyond the content."""
-    damage: str = ""
+    """By the ends that were asked for and are not beyond the content, and by its size."""
+    damage: Reject | None = None
     """Why the rest cannot be read."""
 
 
 def measure(file: SourceFile, ends_of: Callable[[str], Iterable[int]]) -> Measured:
     """Read a content once. ends_of: the ends to digest up to, given its head; those within HEAD are asked without."""
-    digester, damage = Digester(end for end in ends_of("") if end <= HEAD), ""
     try:
-        for chunk in stretch(file, 0):
-            cut_at = max(0, HEAD - digester.size)
-            if cut_at:
-                digester.add(chunk[:cut_at])
-                if digester.size == HEAD:
-                    digester.expect(ends_of(digester.head))
-            digester.add(chunk[cut_at:])
+        return _measured(stretch(file, 0), ends_of)
     except DAMAGED as error:
-        damage = str(error) or type(error).__name__
+        sound = _soundness(file, str(error) or type(error).__name__)
+    reliable = _measured(stretch(file, 0, sound.usable) if sound.usable else iter(()), ends_of)
+    salted = hashlib.blake2b(f"{reliable.total.content} {file.stamp}".encode(), digest_size=16)
+    return reliable._replace(
+        total=reliable.total._replace(content=salted.hexdigest()), damage=next(damage(file, sound))
+    )
+
+
+def _measured(chunks: Iterable[bytes], ends_of: Callable[[str], Iterable[int]]) -> Measured:
+    digester = Digester(end for end in ends_of("") if end <= HEAD)
+    for chunk in chunks:
+        cut_at = max(0, HEAD - digester.size)
+        if cut_at:
+            digester.add(chunk[:cut_at])
+            if digester.size == HEAD:
+                digester.expect(ends_of(digester.head))
+        digester.add(chunk[cut_at:])
     total = digester.digest
-    if damage:
-        salted = hashlib.blake2b(f"{total.content} {file.stamp}".encode(), digest_size=16)
-        total = total._replace(content=salted.hexdigest())
-    return Measured(digester.size, total, digester.head, digester.at, damage)
+    return Measured(digester.size, total, digester.head, {**digester.at, digester.size: total})
+
+
+def _soundness(file: SourceFile, problem: str) -> Soundness:
+    """How much of a damaged file can be relied on; nothing where that cannot be found out."""
+    try:
+        sound = checked(file)
+    except DAMAGED:  # of the archive that it is in
+        return Soundness(problem, 0)
+    return sound if sound.problem else Soundness(problem, 0)
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -183,7 +199,7 @@ def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -
     end = place = start
     for chunk in stretch(file, start, stop):
         if line_format.delimiter not in (None, TAB) and b'"' in chunk:
-            return _last_end_quoted(file, _dialect(file, line_format).delimiter, end, stop)
+            return _last_end_quoted(file, _dialect(file, line_format, stop).delimiter, end, stop)
         newline = chunk.rfind(b"\n")
         if newline >= 0:
             end = place + newline + 1
@@ -204,7 +220,7 @@ def head_end(file: SourceFile, line_format: LineFormat, stop: int) -> int:
     """End of the header of a content [0, stop), where its first row begins."""
     counted = _Counted(stretch(file, 0, stop))
     lines = counted.lines(first=True)
-    dialect = _dialect(file, line_format)
+    dialect = _dialect(file, line_format, stop)
     for _ in range(dialect.skip):
         next(lines, None)
     if line_format.header and line_format.delimiter:
@@ -214,10 +230,11 @@ def head_end(file: SourceFile, line_format: LineFormat, stop: int) -> int:
     return counted.read
 
 
-def _dialect(file: SourceFile, line_format: LineFormat) -> Dialect:
+def _dialect(file: SourceFile, line_format: LineFormat, stop: int) -> Dialect:
+    """The dialect of bytes [0, stop); what is behind them may be damaged."""
     if not line_format.header or not line_format.delimiter or line_format.skip:  # a layout says how it is written
         return Dialect(line_format.delimiter or "", line_format.skip)
-    return dialect_of(b"".join(stretch(file, 0, BEGIN)), line_format.delimiter)
+    return dialect_of(b"".join(stretch(file, 0, min(BEGIN, stop))), line_format.delimiter)
 
 
 def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> bool:

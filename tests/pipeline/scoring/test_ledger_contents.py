@@ -6,6 +6,7 @@ import bz2
 import contextlib
 import gzip
 import lzma
+import os
 import random
 import shutil
 import tempfile
@@ -90,6 +91,14 @@ class World:
         with self.packed.open("ab") as file:
             file.write(gzip.compress("".join(map(line, self.new(self.some()))).encode()))
 
+    def append_half(self) -> None:
+        """Looked at while its last stream is cut short, long after that was written."""
+        content = self.packed.read_bytes()
+        more = gzip.compress("".join(map(line, self.new(self.some()))).encode())
+        settled(self.packed, content + more[: self.dice.randint(1, len(more) - 1)])
+        self.look()
+        self.packed.write_bytes(content + more)
+
     def rotate(self, log: Path | None = None) -> None:
         log = log or self.dice.choice(self.logs)
         self.end_row(log)
@@ -170,7 +179,15 @@ def test_every_row_that_is_written_is_scored_once(seed: int) -> None:
     with tempfile.TemporaryDirectory() as name, mock.patch("os.fsync"):
         world = World(Path(name), seed)
         acts = [world.append] * 4 + [world.look] * 4 + [world.rotate, world.copy_and_truncate, world.compress]
-        acts += [world.rename, world.copy, world.overwrite, world.append_packed, world.begin_row, world.look_and_die]
+        acts += [
+            world.rename,
+            world.copy,
+            world.overwrite,
+            world.append_packed,
+            world.append_half,
+            world.begin_row,
+            world.look_and_die,
+        ]
         done = []
         for _ in range(world.dice.randint(1, 25)):
             act = world.dice.choice(acts)
@@ -253,15 +270,24 @@ def test_a_file_in_two_inboxes_is_scored_once_and_said_to_be_known(inbox: Path, 
     assert scored(tmp_path / "ledger") == {1: 2, 2: 1, 3: 1, 4: 1, 5: 1}
 
 
-@pytest.mark.parametrize("end", ["gz", "bz2", "xz", "zst"])
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+}
+
+
+def settled(path: Path, content: bytes) -> None:
+    """Write a file as if long ago; each time of another age."""
+    path.write_bytes(content)
+    os.utime(path, (len(content), len(content)))
+
+
+@pytest.mark.parametrize("end", PACK)
 def test_rows_are_appended_to_compressed_files(inbox: Path, tmp_path: Path, end: str) -> None:
     """Each time a stream more, and only what is new is scored, at its place in the whole."""
-    pack: Callable[[bytes], bytes] = {
-        "gz": gzip.compress,
-        "bz2": bz2.compress,
-        "xz": lzma.compress,
-        "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
-    }[end]
+    pack = PACK[end]
     path, written = inbox / f"a.csv.{end}", text(1)
     path.write_bytes(pack(written.encode()))
     for number in range(2, 5):
@@ -294,3 +320,49 @@ def test_what_is_unchanged_is_not_read(inbox: Path, tmp_path: Path, monkeypatch:
         file.write(line(7))
     assert score(tmp_path / "ledger", inbox).tally.rows == 1
     assert set(read) == {"inbox/1.csv"}
+
+
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("end", PACK)
+def test_a_damaged_file_is_gone_on_with_when_it_is_whole(inbox: Path, tmp_path: Path, end: str, moves: bool) -> None:
+    """Cut short, cut elsewhere, and damaged in a later stream: each row once, a reject as long as rows are missing."""
+    first, second = (PACK[end](part.encode()) for part in (text(1, 2, 3), f"{line(4)}{line(5)}"))
+    third = PACK[end]("".join(map(line, range(6, 2006))).encode())
+    path, ledger = inbox / f"a.csv.{end}", tmp_path / "ledger"
+    settled(path, first + second[: len(second) // 3])
+    cut = score(ledger, inbox)
+    assert cut.tally.rows >= 3 and cut.tally.rejected == 1 and "cut short" in cut.tally.lost[0]
+    assert score(ledger, inbox) == ScoringPass([], [], {}, {})
+    settled(path, first + second[: len(second) // 2])
+    more = score(ledger, inbox)
+    assert (bool(more.parts), more.tally.rejected) == (more.tally.rows > 0, more.tally.rows > 0), "said before"
+    settled(path, first + second + third[: len(third) // 3] + bytes(50) + third[len(third) // 3 + 50 :])
+    damaged = score(ledger, inbox)
+    assert cut.tally.rows + more.tally.rows + damaged.tally.rows == 5
+    assert damaged.tally.rejected == bool(damaged.parts) and damaged.replaced == []
+    if moves:
+        path.unlink()
+        path = inbox / "b.csv.gz"
+    path.write_bytes(first + second + third if not moves else gzip.compress(text(*range(1, 2006)).encode()))
+    whole = score(ledger, inbox)
+    assert (whole.tally.rows, whole.tally.rejected, whole.replaced) == (2000, 0, [])
+    assert scored(ledger) == Counter(range(1, 2006))
+    assert score(ledger, inbox) == ScoringPass([], [], {}, {})
+
+
+def test_a_file_cut_in_its_header_binds_nothing(inbox: Path, tmp_path: Path) -> None:
+    """Nor one that is cut where nothing is new: its reject is gone when it is whole."""
+    path, ledger = inbox / "a.csv.gz", tmp_path / "ledger"
+    rows = [gzip.compress(part.encode()) for part in (HEADER, line(1), line(2))]
+    for content, rejected in (
+        (rows[0] + rows[1][:12], 1),
+        (rows[0] + rows[1], 0),
+        (rows[0] + rows[1] + rows[2][:12], 1),
+    ):
+        settled(path, content)
+        passed = score(ledger, inbox)
+        assert (passed.tally.rows, passed.tally.rejected, passed.replaced) == (1 - rejected, rejected, [])
+    settled(path, b"".join(rows))
+    assert score(ledger, inbox).tally.rows == 1
+    batches = [pa.ipc.open_file(str(part)).read_all() for part in ledger.glob("scores-*.arrow")]
+    assert sorted(row["position"] for batch in batches for row in batch.to_pylist()) == [2, 3]
