@@ -115,7 +115,7 @@ def test_detectors_of_both_kinds_are_found_and_told_apart(model: Path, tmp_path:
 
 
 def test_a_detector_of_another_kind_is_no_rival(model: Path, tmp_path: Path) -> None:
-    """A recipe that was for tables and is for text now: its detector takes over."""
+    """A recipe that was for tables and is for text now: its detector has a place of its own."""
     folder = speeches.corpus(tmp_path / "texts", documents=60)
     source = SourceConfig(path=str(folder))
     ingest([source], CleanConfig(), SplitConfig(validation=0.1, test=0.5), 0, tmp_path / "corpus", tmp_path / "d")
@@ -125,5 +125,7 @@ def test_a_detector_of_another_kind_is_no_rival(model: Path, tmp_path: Path) -> 
     (home / "mine.json").write_text(json.dumps({"folder": str(rows), "name": "n", "why": "w"}))
     verdict = champions.challenge(home, "mine", model, tmp_path / "corpus")
     assert verdict.promoted and verdict.champion is None
-    champion = champions.champion(home, "mine")
-    assert champion is not None and champion.folder == str(model)
+    in_use = {path.stem: json.loads(path.read_text())["folder"] for path in home.glob("*.json")}
+    assert in_use.pop("mine") == str(rows)
+    ((name, folder_in_use),) = in_use.items()
+    assert name.startswith("mine@") and folder_in_use == str(model)

@@ -191,16 +191,26 @@ def test_the_detector_that_stays_has_its_threshold_from_rows_it_did_not_learn_fr
         thresholds, "by_quantile", lambda normal, share: thresholds.Threshold(float(np.sort(normal)[20]), share)
     )
     kept: list[Any] = []
-    monkeypatch.setattr(
-        export, "RowDetector", lambda *made_of: (kept.append(made_of), SimpleNamespace(save=lambda folder: None))[1]
-    )
+    saved: list[Path] = []
+
+    class Saved:
+        def __init__(self, *made_of: Any) -> None:
+            kept.append(made_of)
+
+        save = staticmethod(saved.append)
+        open = staticmethod(lambda folder: folder)
+
+    monkeypatch.setattr(export, "RowDetector", Saved)
+    monkeypatch.setattr(export, "_tested", lambda *given: given)
     detector: Any = Rows()
-    inputs: Any = {"corpus": SimpleNamespace(config={"data": {}})}
-    caveat = export.export(detector, SETTINGS, job(false_alarms=0.1), inputs, tmp_path)
+    inputs: Any = {"corpus": SimpleNamespace(config={"data": {}}, path=tmp_path / "corpus")}
+    opened, seen, *_ = export.export(detector, SETTINGS, job(false_alarms=0.1), inputs, tmp_path)
     ((learned, _, contamination),) = detector.learned
-    assert np.array_equal(learned, values["train"]) and contamination == 0 and caveat == ""
+    assert np.array_equal(learned, values["train"]) and contamination == 0
+    assert saved == [opened] == [tmp_path], "what was saved is opened again and tested"
+    assert seen.tolist() == [0, 1, 2, 3, 4, 7, 8], "rows that it has seen are no test"
     ((_, score, threshold, drift, *_),) = kept
     assert (score, threshold) == (SCORE, float(np.sort(values["validation"][:, 0])[20]))
     assert np.array_equal(drift["score"], values["validation"][:, 0]) and np.array_equal(drift["x"], drift["score"])
-    assert (given_usual := kept[0][-1]) and (given_usual.low, given_usual.high) == (0.0, 129.0)  # of all normal rows
+    assert (given_usual := kept[0][-2]) and (given_usual.low, given_usual.high) == (0.0, 129.0)  # of all normal rows
     assert export.training_rows.load(tmp_path).tolist() == [0, 1, 2, 3, 4, 7, 8]
