@@ -275,7 +275,7 @@ def _prior(
     import torch
 
     from pipeline.downstream.train_in_memory import applied, train_objective
-    from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior, save_prior
+    from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior
     from training.objectives.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
@@ -291,7 +291,7 @@ def _prior(
     }
     train |= {"schedule": "cosine", "decay_steps": 0, "weight_decay": 0.0, "global_batch": 128}
 
-    def learn() -> CodePrior:
+    def learn() -> CodePrior | None:
         torch.manual_seed(seed)
         objective = PriorObjective(CodePrior(prior_config))
         train_objective(
@@ -310,7 +310,7 @@ def _prior(
         "seed": seed,
         "codes": digest_of({"codes": codes}),
     }
-    prior: Any = once(context, identity, learn, lambda prior, folder: save_prior(folder, prior), open_prior)
+    prior: Any = once(context, identity, learn, _keep, open_prior)
     return prior, float(applied(prior.nats, unseen).mean() / math.log(2))
 
 
