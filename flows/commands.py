@@ -20,13 +20,13 @@ from flows.exit_codes import FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine import prefect_server
 from flows.machine.environment import prepare
 from flows.machine.signals import terminated, terminations_as_interrupts
-from flows.show.console import elapsed
+from flows.show.console import elapsed, new_console
 from pipeline import runs as records
 from pipeline.home import Home
 from pipeline.recipe.load import recipes as packaged
 from pipeline.recipe.recipe import Recipe
 
-out = Console(soft_wrap=False, highlight=False)
+out = new_console()
 
 
 def _with_workers(settings: Sequence[str], workers: int | None) -> Sequence[str]:
@@ -157,7 +157,7 @@ def sweep(
 ) -> None:
     from flows import sweep as sweeps
 
-    home, console = Home.find(), Console(stderr=True, highlight=False) if as_json else out
+    home, console = Home.find(), new_console(stderr=True) if as_json else out
     settings = [*_with_workers(settings, workers), sweeps.PRETRAINING_ALONE]
     with _usage():
         trials = sweeps.combinations(over)
@@ -193,7 +193,7 @@ def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: 
     home = Home.find()
     prepare(home.prefect)
     # With --json, standard output belongs to the object alone, whatever libraries print.
-    console = Console(stderr=True, highlight=False) if as_json else out
+    console = new_console(stderr=True) if as_json else out
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         record = _nothing_to_do(home, recipe) or _make(home, recipe, asked, console)
     if as_json:
@@ -338,7 +338,7 @@ def score(
     else:
         from flows import score as scores
 
-        folder, console = scores.detector_of(model, home), Console(stderr=True, highlight=False)
+        folder, console = scores.detector_of(model, home), new_console(stderr=True)
         with console.status("scoring") as status:
             tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
         outcome = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
@@ -394,7 +394,7 @@ def gc(dry_run: bool, days: float) -> None:
     for path, size in unit_cache.collect(home.downloads / unit_cache.FOLDER, days * 86400, dry_run):
         garbage.append(Garbage(str(path), "prepared data that no run asked for", size))
     for item in garbage:
-        out.print(f"{item.where}  {item.reason}, {item.size:,} bytes")
+        out.print(f"{item.where}  {item.reason}, {item.size:,} bytes", soft_wrap=True)
     word = "would free" if dry_run else "freed"
     out.print(f"{word} {sum(item.size for item in garbage):,} bytes in {len(garbage)} places")
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from data_prep.errors import UserError
 from data_prep.images.pixels import SUFFIXES, BadImageError, ImagesConfig, decoded
 from flows.exit_codes import FAILED
 from flows.sample import folder_of
+from flows.show.console import new_console
 from training.inference.codec import SUFFIX, Codec
 
 PNG = ".png"
@@ -91,7 +91,7 @@ def _all(
 ) -> None:
     """Convert one file after another and report on each; exits with FAILED if one could not be converted."""
     done, failed = [], 0
-    console = Console(stderr=True, highlight=False)
+    console = new_console(stderr=True)
     jobs = list(_jobs(source, out, suffixes, out_suffix))
     with console.status("loading") as status:
         for number, (path, target) in enumerate(jobs, 1):

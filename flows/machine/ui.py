@@ -11,10 +11,9 @@ import time
 import urllib.error
 import urllib.request
 
-from rich.console import Console
-
 from data_prep.errors import UserError
 from flows.machine.environment import prepare
+from flows.show.console import new_console
 from pipeline.home import Home
 
 HOST = "127.0.0.1"
@@ -43,7 +42,7 @@ def serve(mlflow_port: int, prefect_port: int) -> None:
             f"{bin_}/prefect", "server", "start", "--host", HOST, "--port", str(prefect_port),
         ],
     }  # fmt: skip
-    console = Console(highlight=False)
+    console = new_console()
     log = (home.path / "ui.log").open("ab")
     # Prefect's UI uses port 4200 unless this is set.
     environment = {**os.environ, "PREFECT_UI_API_URL": f"http://{HOST}:{prefect_port}/api"}

@@ -198,6 +198,11 @@ def elapsed(seconds: float) -> str:
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
+def new_console(stderr: bool = False) -> Console:
+    """A console that prints text as it is: brackets in a path are no markup."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
 def error(console: Console, message: str) -> None:
     """Print `sesame: MESSAGE` on standard error, in red if there are colours."""
     target = console if console.stderr else Console(stderr=True, no_color=console.no_color)

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from flows.show.console import StageProgress, elapsed, error
+from flows.show.console import StageProgress, elapsed, error, new_console
 
 NAMES = ["ingest", "pretrain"]
 
@@ -204,3 +205,12 @@ def test_errors_go_to_standard_error_on_one_line(capsys: pytest.CaptureFixture[s
     file = io.StringIO()
     error(Console(file=file, stderr=True, force_terminal=True, color_system="standard"), "no \x1b[2J")
     assert file.getvalue() == "\x1b[31msesame: no ␛[2J\x1b[0m\n"
+
+
+def test_brackets_of_a_path_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("path")
+    table.add_row("/data/[bold]/[2024] :smile:.csv")
+    console = new_console()
+    console.print("/data/[bold]/[2024] :smile:.csv")
+    console.print(table)
+    assert capsys.readouterr().out.count("/data/[bold]/[2024] :smile:.csv") == 2
