@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,7 @@ def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, 
 
     grouped = roomy = time.monotonic()
     for_room, for_start = placement.watch.start_seconds, placement.watch.stuck_seconds
-    while not future.done():
-        time.sleep(LOOK_SECONDS)
+    while not wait([future], LOOK_SECONDS).done:  # Ray may be gone as soon as it is
         now = time.monotonic()
         if formed.exists():
             grouped = roomy = now
