@@ -12,12 +12,12 @@ What was found is said (`notes`).
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from data_prep.sources.records import joined
 from data_prep.sources.separated import QUOTED, TAB
 
 BEGIN = 1 << 16  # bytes that are looked at
@@ -50,8 +50,7 @@ def begun(stream: BinaryIO, usual: str, wanted: Collection[str] = ()) -> tuple[B
     begin = b""
     while len(begin) < BEGIN and (block := stream.read(BEGIN - len(begin))):
         begin += block
-    whole: Any = io.BufferedReader(Joined(begin, stream), 1 << 16)
-    return whole, dialect_of(begin, usual, wanted)
+    return joined(begin, stream), dialect_of(begin, usual, wanted)
 
 
 def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = ()) -> Dialect:
@@ -114,21 +113,6 @@ def _titles(found: Sequence[tuple[int, list[str]]], wanted: Collection[str]) -> 
         if is_table and is_header and len(alike) >= _ALIKE * len(below):
             return skip
     return 0
-
-
-class Joined(io.RawIOBase):
-    """Bytes that were read ahead, followed by the rest of their stream."""
-
-    def __init__(self, ahead: bytes, stream: BinaryIO) -> None:
-        self._ahead, self._stream = io.BytesIO(ahead), stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._ahead.read(len(buffer)) or self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def unique_names(header: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

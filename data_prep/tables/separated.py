@@ -9,15 +9,15 @@ from __future__ import annotations
 import io
 from collections.abc import Container, Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
 from data_prep.sources import records as readers_rows
-from data_prep.sources.dialect import Joined, begun
-from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt, lost
+from data_prep.sources.dialect import begun
+from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt, joined, lost
 from data_prep.sources.separated import not_utf8_in, records
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
@@ -80,9 +80,9 @@ def separated(
 def _first_record(name: str, stream: BinaryIO, lines: Lines, delimiter: str) -> tuple[BinaryIO, list[str]]:
     """The same stream, and the fields of the first line; none if there is no line, or it is no record."""
     raw = next(lines, b"")
-    whole: Any = io.BufferedReader(Joined(raw or lines.long, stream), 1 << 16)
-    found = next(records(name, Lines(io.BytesIO(raw or b"")), delimiter), None)
-    return whole, [] if found is None or isinstance(found, Reject) else [value.strip() for value in found[1]]
+    whole = joined(raw or lines.long, stream)
+    record = next(records(name, Lines(io.BytesIO(raw or b"")), delimiter), None)
+    return whole, [] if record is None or isinstance(record, Reject) else [value.strip() for value in record[1]]
 
 
 def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str]) -> str | None:
@@ -110,8 +110,7 @@ def _rows(name: str, stream: BinaryIO, number: int, columns: _Columns) -> Iterat
             data = data.removeprefix(b"\xef\xbb\xbf")
         cut = data.rfind(b"\n") + 1 if block else len(data)
         if b'"' in data or (block and len(data) > readers_rows.MAX_BYTES and not cut):
-            rest: Any = io.BufferedReader(Joined(data, stream), 1 << 16)
-            yield from _one_by_one(name, Lines(rest, number), columns)
+            yield from _one_by_one(name, Lines(joined(data, stream), number), columns)
             return
         if cut:
             yield from _unquoted(name, data[:cut], number, columns)
