@@ -220,12 +220,12 @@ def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
         for run in records.all_runs(home.runs)
     ):
         return None
-    record = records.begin(home.runs, recipe)
-    for item in planned:
-        assert item.artifact is not None
-        record.reuse(item.node.name, item.artifact)
-    record.status, record.seconds = records.DONE, round(time.monotonic() - began, 3)
-    records.save(home.runs, record)
+    with records.begin(home.runs, recipe) as record:
+        for item in planned:
+            assert item.artifact is not None
+            record.reuse(item.node.name, item.artifact)
+        record.status, record.seconds = records.DONE, round(time.monotonic() - began, 3)
+        records.save(home.runs, record)
     return record
 
 

@@ -182,7 +182,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
     """Make all nodes in order; the run's record, MLflow and Ray are finished whatever happens."""
     home, recipe = session.home, session.recipe
     nodes, store = dag.nodes(recipe, home.downloads), home.store()
-    record = session.record = runs.begin(home.runs, recipe)
+    record = session.record = session.ending.enter_context(runs.begin(home.runs, recipe))
     tracker = Tracker(home.path, os.environ.get("MLFLOW_TRACKING_URI"), recipe.name, record.run_id)
     session.execution = Execution(recipe, store, record, tracker, home.downloads, nodes)
     status = "FAILED"

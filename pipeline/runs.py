@@ -1,4 +1,7 @@
-"""Records of flow runs: request and results. One JSON file per run, rewritten as a whole."""
+"""Records of flow runs: request and results. One JSON file per run, rewritten as a whole.
+
+Beside it lies a heartbeat while the run's process lives, on this host or on another that shares the folder.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from pipeline.recipe.load import load
 from pipeline.recipe.recipe import Recipe
+from pipeline.store.live import LIVE_SUFFIX, heartbeat, is_live, sign_of_life
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +50,6 @@ class Run:
     status: str = RUNNING
     started: float = field(default_factory=time.time)
     seconds: float = 0.0
-    pid: int = field(default_factory=os.getpid)
     stages: dict[str, StageRecord] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     error: str | None = None
@@ -82,35 +86,33 @@ def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def begin(folder: Path, recipe: Recipe) -> Run:
-    """A new run, recorded with its resolved recipe so that it can be resumed."""
+@contextmanager
+def begin(folder: Path, recipe: Recipe) -> Iterator[Run]:
+    """A new run, recorded with its resolved recipe so that it can be resumed. Inside the block it counts as running."""
     run_id = f"{recipe.name}-{time.strftime('%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     run = Run(run_id, recipe.name, recipe.scale)
     folder.mkdir(parents=True, exist_ok=True)
-    resolved = folder / f"{run_id}.yaml"
+    resolved, live = folder / f"{run_id}.yaml", folder / f"{run_id}{LIVE_SUFFIX}"
     try:
+        _write(live, sign_of_life())
         resolved.write_text(recipe.to_yaml())
         save(folder, run)
     except BaseException:
         (folder / f"{run_id}.json").unlink(missing_ok=True)  # first: it may exist in spite of the error
         resolved.unlink(missing_ok=True)
+        live.unlink(missing_ok=True)
         raise
-    return run
+    with heartbeat(lambda sign: _write(live, sign), lambda: live.unlink(missing_ok=True)):
+        yield run
 
 
 def save(folder: Path, run: Run) -> None:
     """Write the record atomically; on failure the previous one remains."""
-    temporary = folder / f".{run.run_id}.{os.getpid()}"
-    try:
-        temporary.write_text(json.dumps(asdict(run), indent=1))
-        temporary.replace(folder / f"{run.run_id}.json")
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    _write(folder / f"{run.run_id}.json", json.dumps(asdict(run), indent=1).encode())
 
 
 def all_runs(folder: Path) -> list[Run]:
-    """All runs, oldest first. A run whose process is gone while it is marked as running was interrupted.
+    """All runs, oldest first. A run without a heartbeat while it is marked as running was interrupted.
 
     Damaged records are skipped with a warning.
     """
@@ -137,16 +139,25 @@ def _read(path: Path) -> Run | None:
     except ValidationError as error:
         _log.warning("%s is damaged and left out: %s", path, error.errors()[0]["msg"])
         return None
-    if run.status == RUNNING and not _alive(run.pid):
-        run.status = INTERRUPTED
+    if run.status == RUNNING and not is_live(_heartbeat(path.with_suffix(LIVE_SUFFIX))):
+        # The run may have ended between the two looks: its record is written before its heartbeat goes.
+        run = _RUN.validate_json(path.read_bytes())
+        run.status = INTERRUPTED if run.status == RUNNING else run.status
     return run
 
 
-def _alive(pid: int) -> bool:
+def _heartbeat(path: Path) -> bytes | None:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -180,12 +180,12 @@ class Recorded(Scenario):
     name = "run records"
 
     def run(self, root: Path, operations: Operations) -> None:
-        run = runs.begin(root, self.base.recipe)
-        for name, artifact in self.base.made.items():
-            run.note(name, artifact, reused=False, seconds=1.0)
+        with runs.begin(root, self.base.recipe) as run:
+            for name, artifact in self.base.made.items():
+                run.note(name, artifact, reused=False, seconds=1.0)
+                runs.save(root, run)
+            run.status = runs.DONE
             runs.save(root, run)
-        run.status = runs.DONE
-        runs.save(root, run)
 
     def visible(self, root: Path) -> list[str]:
         wanted = self.base.recipe.science()

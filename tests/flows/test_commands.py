@@ -24,10 +24,10 @@ def test_a_rerun_has_nothing_to_do_only_after_a_run_that_ended_well(
     stored = [SimpleNamespace(node=SimpleNamespace(name="ingest"), artifact=artifact)]
     monkeypatch.setattr(dag, "plan", lambda *_: stored)
     assert commands._nothing_to_do(home, recipe) is None, "no run of it is known"
-    record = runs.begin(home.runs, recipe)
-    record.reuse("ingest", artifact)  # type: ignore[arg-type]
-    record.status = ended
-    runs.save(home.runs, record)
+    with runs.begin(home.runs, recipe) as record:
+        record.reuse("ingest", artifact)  # type: ignore[arg-type]
+        record.status = ended
+        runs.save(home.runs, record)
     again = commands._nothing_to_do(home, recipe)
     assert (again is not None) == (ended == runs.DONE)
     assert commands._nothing_to_do(home, recipe.model_copy(update={"name": "another"})) is None
