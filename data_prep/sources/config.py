@@ -317,7 +317,8 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
     if not counts:
         return ""
     total = sum(counts.values())
-    named = ", ".join(f"{suffix} {count:,}" for suffix, count in Counter(counts).most_common(_MOST_SUFFIXES))
+    most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SUFFIXES]
+    named = ", ".join(f"{suffix} {count:,}" for suffix, count in most)
     more = f", {len(counts) - _MOST_SUFFIXES} more" if len(counts) > _MOST_SUFFIXES else ""
     return f"{total:,} file{'s' * (total != 1)} left out: {named}{more}"
 

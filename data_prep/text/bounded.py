@@ -25,6 +25,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, TypeVar, cast
 
 PATIENCE = 10
+LONG = 10_000  # characters of a text that may take seconds
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 0)
 _MAX_MEMORY = 8 << 30  # bytes of data of the process
 _SIZE = struct.Struct("<Q")
@@ -35,10 +36,10 @@ class TooMuchError(Exception):
     """A document took too long, or ended its parser; the message is the reason of the reject."""
 
 
-def call(function: Callable[..., R], *arguments: Any, seconds: int | None) -> R:
+def call(function: Callable[..., R], *arguments: Any, seconds: int | None, what: str = "") -> R:
     """`function(*arguments)`, a function of a module; raises what it raises, and TooMuchError beyond the limit.
 
-    seconds: of the processor; None: no limit, and the call is made here.
+    seconds: of the processor; None: no limit, and the call is made here. what: what it does, for the message.
     """
     if seconds is None:
         return function(*arguments)
@@ -48,9 +49,10 @@ def call(function: Callable[..., R], *arguments: Any, seconds: int | None) -> R:
         if ended_by in _FROM_OUTSIDE:
             answer, ended_by = _asked(request, seconds)
     if answer is None:
+        it = f"{what} " if what else ""
         if ended_by in (None, -signal.SIGXCPU):
-            raise TooMuchError(f"takes more than {seconds} seconds of processing")
-        raise TooMuchError(f"ends its parser ({_name_of(ended_by)})")
+            raise TooMuchError(f"{it}takes more than {seconds} seconds of processing")
+        raise TooMuchError(f"{it}ends its {'process' if what else 'parser'} ({_name_of(ended_by)})")
     is_result, value = answer
     if is_result:
         return value

@@ -36,8 +36,8 @@ class CleanConfig(BaseModel):
     """Maximum number (an integer) or share (a fraction) of bad rows. Duplicates and documents that a rule rejects do
     not count as bad."""
     max_seconds: Annotated[int, Field(ge=1, strict=True)] | None = changed_default(None, 60)
-    """Seconds of the processor after which a document is rejected, for a page of a dump or of a web archive, and again
-    for splitting a long text into sentences; null: no limit."""
+    """Seconds of the processor after which a document is rejected: for parsing a page of a dump or of a web archive,
+    and again each for masking personal data in a long text and for splitting it into sentences; null: no limit."""
     keep_lines: bool = False
     """Keep line breaks and indentation, as needed for code; each line is then a sentence."""
     rules: RulesConfig = Field(default_factory=RulesConfig)

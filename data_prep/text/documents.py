@@ -41,15 +41,14 @@ def rows(
     check_unchanged(part.uri, part.stamp)
 
 
-def documents(source: SourceConfig, downloads: Path) -> Iterator[Document | Reject]:
-    """Every row of a source, ordered by file name and line.
+def documents(source: SourceConfig, downloads: Path, seconds: int | None = None) -> Iterator[Document | Reject]:
+    """Every row of a source, ordered by file name and line; seconds: as in `rows`.
 
     A package is downloaded if necessary.
     """
     for entry in snapshot([source], TEXT):  # complete files, so no parts are needed
-        yield from rows(
-            Part(entry.uri, entry.name, "", entry.size, stamp=stamp_of(entry.size, entry.stamp)), source, downloads
-        )
+        part = Part(entry.uri, entry.name, "", entry.size, stamp=stamp_of(entry.size, entry.stamp))
+        yield from rows(part, source, downloads, seconds)
 
 
 def _package_documents(name: str, downloads: Path) -> Iterator[Document | Reject]:

@@ -145,7 +145,7 @@ class TextKind(Kind):
         return train(config, documents.sentences(), out_dir, cleaning)
 
     def characters(self, data: TextData, downloads: Path) -> Counter[str]:
-        return sample.characters(data.sources, data.clean.cleaning, downloads)
+        return sample.characters(data.sources, data.clean, downloads)
 
     def shards_settings(self, recipe: Sections) -> dict[str, Any]:
         """Corruption at load time is not part of the settings; only corruption at writing time changes the shards.

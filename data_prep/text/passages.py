@@ -120,7 +120,7 @@ def of_source(
     Raises UserError if more rows cannot be read than `max_rejects` (a number, or a share) allows.
     """
     collected, rows, unreadable, cleaned_away = list[Passage](), 0, list[Reject](), Counter[str]()
-    for row in documents(source, downloads):
+    for row in documents(source, downloads, cleaner.config.max_seconds):
         rows += 1
         if isinstance(row, Reject):
             unreadable.append(row)

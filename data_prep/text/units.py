@@ -42,7 +42,6 @@ from data_prep.text.words import words
 
 VERSION = 6  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
-_LONG = 10_000  # characters, of which sentences may take seconds
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
 _UNIT_REJECTS = REJECT_SCHEMA.append(pa.field("row", pa.int64()))
@@ -214,17 +213,19 @@ class Cleaner:
                 "a third are control characters; if it is UTF-16, save it as UTF-8",
                 excerpt,
             )
-        outcome = self.rules(text)
-        if outcome.text is None or len(outcome.text) < config.min_characters:
-            return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
-        self.counts.update(outcome.counts)
-        tidy = outcome.text is text and not config.keep_lines  # rules that change a text may leave white space
-        seconds = config.max_seconds if len(outcome.text) > _LONG else None
         try:
+            outcome = self.rules(text)
+            if outcome.text is None or len(outcome.text) < config.min_characters:
+                return _Filtered(document.source, document.position, outcome.reason or self.short, excerpt)
+            tidy = outcome.text is text and not config.keep_lines  # rules that change a text may leave white space
             arguments = (outcome.text, config.language, tidy, config.keep_lines)
-            sentences, paragraphs = bounded.call(_sentences, *arguments, seconds=seconds)
+            seconds = config.max_seconds if len(outcome.text) > bounded.LONG else None
+            sentences, paragraphs = bounded.call(
+                _sentences, *arguments, seconds=seconds, what="splitting into sentences"
+            )
         except TooMuchError as error:
-            return Reject(document.source, document.position, f"splitting into sentences {error}", excerpt)
+            return Reject(document.source, document.position, str(error), excerpt)
+        self.counts.update(outcome.counts)
         return Cleaned(document, outcome.text, sentences, paragraphs, fingerprint(outcome.text, tidy))
 
 

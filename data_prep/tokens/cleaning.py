@@ -35,7 +35,8 @@ _FORMS: dict[str, Literal["NFC", "NFKC"] | None] = {"nfc": "NFC", "nfkc": "NFKC"
 
 _line_ends, _invisible = re.compile(_LINE_ENDS), re.compile(_INVISIBLE)
 _spaces = re.compile(f"{_SPACE}{{2,}}|{_SPACE.replace(' ', '', 1)}")
-_nfkc = normalizers.NFKC()
+_nfc, _nfkc = normalizers.NFC(), normalizers.NFKC()
+_many_marks = re.compile("[^\\w\x00-\u02ff]{64,}")  # or other signs
 _beside_line_end, _blank_lines = re.compile(_BESIDE_LINE_END), re.compile(_BLANK_LINES)
 
 
@@ -60,10 +61,15 @@ def clean(text: str, normalisation: Form = "nfc", keep_lines: bool = False) -> s
 
 
 def _normalised(text: str, normalisation: Form) -> str:
-    """NFKC is the library's, whose tables are those of Unicode 12; NFC of what is assigned never changes."""
+    """NFKC is the library's, whose tables are those of Unicode 12; NFC of what is assigned never changes.
+
+    Python puts the marks of one character in order in quadratic time, the library in linear time.
+    """
     if normalisation == "nfkc":
         return _nfkc.normalize_str(text)
-    return unicodedata.normalize("NFC", text) if normalisation == "nfc" else text
+    if normalisation == "none" or unicodedata.is_normalized("NFC", text):
+        return text
+    return _nfc.normalize_str(text) if _many_marks.search(text) else unicodedata.normalize("NFC", text)
 
 
 def _in_order(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.tree import Tree
 from data_prep.errors import UserError
 from data_prep.findings import Finding, refuse
 from data_prep.kinds import kind_of
+from data_prep.sources.config import describe_left_out, left_out
 from flows.show.readable import plain, size
 from pipeline import downstream
 from pipeline.estimate import cluster, published_systems
@@ -44,6 +45,8 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
         branch = tree.add(line)
         if item.node.inputs:
             branch.add(Text("reads " + ", ".join(item.node.inputs.values()), "dim"))
+        if item.node.name == "ingest" and (text := describe_left_out(_left_out(loaded, item))):
+            branch.add(Text(text, "yellow"))
         if item.node.name == "shards" and item.artifact:
             branch.add(_rows(item.artifact.summary["train"]))
         if item.node.name == "pretrain":
@@ -58,6 +61,13 @@ def recipe(loaded: Recipe, home: Home, gpu: str, out: Console) -> None:
         if not finding.refused:
             out.print(Text(f"warning: {plain(finding.text)}", "yellow"), soft_wrap=True)
     refuse(known)
+
+
+def _left_out(loaded: Recipe, ingest: PlannedNode) -> Mapping[str, int]:
+    """How many files are not read, by suffix; once ingest is done, with those in archives."""
+    if ingest.artifact:
+        return ingest.artifact.summary.get("left_out", {})
+    return left_out(loaded.data.sources, kind_of(loaded.data.kind).accepts(loaded.data))
 
 
 def _rows(train: dict[str, Any]) -> str:

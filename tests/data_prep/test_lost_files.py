@@ -31,6 +31,7 @@ from data_prep.sources import compressed, records
 from data_prep.sources.config import SourceConfig
 from data_prep.tables.kind import TableData
 from data_prep.text.kind import TextData
+from data_prep.text.rules.config import PersonalDataConfig, RulesConfig
 from tests.data_prep.bad_input import check, rejected, texts
 from tests.data_prep.images.test_pixels import idx
 
@@ -232,6 +233,19 @@ def test_a_text_whose_sentences_take_too_long_is_rejected(tmp_path: Path) -> Non
     )
     (reject,) = rejected(tmp_path / "out")
     assert reject["reason"] == "splitting into sentences takes more than 1 seconds of processing"
+    assert (summary["kept"], reject["position"]) == (len(ROWS), 1)
+
+
+def test_a_text_whose_personal_data_take_too_long_to_mask_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(["1/" * 200_000, *ROWS]))
+    data = TextData(kind="text", sources=[SourceConfig(path=str(tmp_path / "a.jsonl"))])
+    rules = RulesConfig(personal_data=PersonalDataConfig())
+    clean = data.clean.model_copy(update={"max_seconds": 1, "rules": rules, "max_rejects": 1})
+    summary = module.ingest(
+        kind_of("text"), data.model_copy(update={"clean": clean}), 0, tmp_path / "out", tmp_path / "d"
+    )
+    (reject,) = rejected(tmp_path / "out")
+    assert reject["reason"] == "masking personal data takes more than 1 seconds of processing"
     assert (summary["kept"], reject["position"]) == (len(ROWS), 1)
 
 

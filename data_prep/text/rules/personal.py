@@ -11,8 +11,10 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 
 from data_prep.errors import UserError
+from data_prep.text import bounded
 from data_prep.text.rules.config import Outcome, PersonalDataConfig
 
 _LETTERS = "A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
@@ -53,9 +55,29 @@ _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,44}[0-9A-Fa-
 class PersonalData:
     """Masks the personal data in a text: a function from a text to an `Outcome` with the number of masks of each kind.
 
-    Raises UserError for an unknown `config.region`.
+    seconds: the most for a long text, since the library of phone numbers takes minutes for some; beyond them
+    TooMuchError is raised. Raises UserError for an unknown `config.region`.
     """
 
+    def __init__(self, config: PersonalDataConfig, seconds: int | None = None) -> None:
+        self._config, self._seconds = config.model_dump_json(), seconds
+        _masks(self._config)
+
+    def __call__(self, text: str) -> Outcome:
+        seconds = self._seconds if len(text) > bounded.LONG else None
+        return bounded.call(_masked, text, self._config, seconds=seconds, what="masking personal data")
+
+
+def _masked(text: str, config: str) -> Outcome:
+    return _masks(config)(text)
+
+
+@lru_cache(1)
+def _masks(config: str) -> _Masks:
+    return _Masks(PersonalDataConfig.model_validate_json(config))
+
+
+class _Masks:
     def __init__(self, config: PersonalDataConfig) -> None:
         self._masks: list[tuple[str, Callable[[str], tuple[str, int]]]] = []
         if config.emails:

@@ -55,11 +55,11 @@ class Rules:
             texts = (
                 clean(text, config.normalisation)
                 for source in rules.decontamination.evaluation
-                for text in _evaluation_texts(source, downloads)
+                for text in _evaluation_texts(source, downloads, config.max_seconds)
             )
             self._steps.append(SharedNgrams(texts, rules.decontamination.n))
         if rules.personal_data is not None:
-            self._steps.append(PersonalData(rules.personal_data))
+            self._steps.append(PersonalData(rules.personal_data, config.max_seconds))
 
     def __call__(self, text: str) -> Outcome:
         counts: Counter[str] = Counter()
@@ -119,9 +119,9 @@ class _Longest:
         return Outcome(text) if len(text) <= self._characters else Outcome(None, self._reason)
 
 
-def _evaluation_texts(source: SourceConfig, downloads: Path) -> list[str]:
+def _evaluation_texts(source: SourceConfig, downloads: Path, seconds: int | None) -> list[str]:
     texts = []
-    for row in documents(source, downloads):
+    for row in documents(source, downloads, seconds):
         if isinstance(row, Reject):  # what is not read would not be looked for
             raise UserError(f"{row.source} line {row.position}: {row.reason}; mend this evaluation text")
         texts.append(row.text)

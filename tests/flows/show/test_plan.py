@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -51,6 +52,18 @@ def test_pictures_are_told_as_pictures_and_tables_once_it_is_known_what_a_row_is
     assert "time     12.8 min, 12 images/s" in text and "a worker  process" in text
     text = shown(str(tiny_arrays.recipe(tmp_path)))
     assert said("30 steps of 16 rows", text) and "known when the shards are made" in text
+
+
+def test_files_that_are_not_read_are_counted_by_suffix(tmp_path: Path) -> None:
+    recipe = tiny_arrays.recipe(tmp_path)
+    assert "left out" not in shown(str(recipe))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (source := Path(yaml.safe_load(recipe.read_text())["data"]["sources"][0]["path"])).rename(folder / source.name)
+    for name in ("b.XLSX", "c.xlsx", "d.heic", "e.docx.gz"):
+        (folder / name).write_bytes(b"")
+    recipe.write_text(recipe.read_text().replace(str(source), str(folder)))
+    assert said("4 files left out: .xlsx 2, .docx.gz 1, .heic 1", shown(str(recipe)))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
