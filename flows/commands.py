@@ -363,7 +363,7 @@ def _say_scored(outcome: dict[str, Any], as_json: bool) -> None:
         if line:
             out.print(Text(line, "yellow"))
     for name, rows in outcome.get("known", {}).items():
-        out.print(Text(f"{name} holds {rows:,} rows that were scored before, of a file with the same content"))
+        out.print(Text(f"{name}: {rows:,} rows are as they were scored before, here or elsewhere; not scored again"))
 
 
 def sample(model: str, file: str, count: int, seed: int) -> None:

@@ -13,7 +13,9 @@ found at places (paths, also in archives) at the last pass decides:
                                                              was moved or copied here
 
 A new file may begin with the rows of an old one by chance. So a beginning of a content counts only as far as that was
-scored altogether; in doubt, rows are scored.
+scored altogether; and where it has too few different rows (`pipeline.scoring.coincidence`) only if its file is the
+same by inode at the same place, or was renamed and not written to since. In doubt, rows are scored. Rows that are not,
+because they are as they were before, are counted and said, but for those of a file that has plainly grown.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from data_prep.sources.archives import SourceFile
 from data_prep.sources.files import is_remote
 from pipeline.fingerprint import digest
 from pipeline.scoring import score_files
+from pipeline.scoring.coincidence import may_be_chance
 from pipeline.scoring.score_files import Tally
 from pipeline.scoring.tail import HEAD, LineFormat, Measured, ends_there, measure
 
@@ -107,8 +110,8 @@ class Match(NamedTuple):
     """The last part of it."""
     start: int
     """Where rows are new."""
-    is_copy: bool = False
-    """Whether it is known from another place."""
+    is_known: bool = False
+    """Whether a person is told of the rows before: they may be meant as new ones."""
     replaces: bool = False
     """Whether its place held rows that are gone."""
     instead: ScoredPart | None = None
@@ -182,7 +185,9 @@ class Contents:
             if origin is None or origin == listed.key or present.get(origin) == listed.inode:
                 continue
             part = self.parts.get(self._before[origin].number)
-            if part is not None and self._scored_of(listed, measured, part) is not None:
+            is_as_it_was = listed.file.stamp == self._before[origin].stamp
+            start = None if part is None else self._scored_of(listed, measured, part)
+            if start is not None and (is_as_it_was or not self._may_be_chance(listed, 0, start)):
                 self._moved[listed.key] = origin
 
     def match(self, listed: Listed, measured: Measured) -> tuple[Match, Measured]:
@@ -201,32 +206,45 @@ class Contents:
             return Match(None, 0)
         own = self.parts.get(place.number) if place else None
         start = None if own is None else self._scored_of(listed, measured, own)
+        is_vague = bool(start) and self._may_be_chance(listed, 0, start)
+        if is_vague and place is not None and place.inode != listed.inode:
+            start = None
         # Without a row: of damage alone, or of a content that has changed.
         is_passing = own is not None and own.tally.rows == 0 and (own.start == own.stop or start != own.stop)
         instead = own if own and own.key == listed.key and is_passing else None
         if own is not None and start is not None:
             if instead:
                 return Match(self.parts.get(own.parent), own.start, instead=own)
-            further = self._longest(listed, measured, lambda part: self._comes_after(part, own))
-            return Match(further, further.stop) if further and start == own.stop else Match(own, start)
+            further = self._longest(listed, measured, lambda part: self._comes_after(part, own), start)
+            if further and start == own.stop:
+                return Match(further, further.stop, is_known=True)
+            is_rewritten = bool(listed.inode) and origin == listed.key and start == own.stop == measured.size
+            return Match(own, start, is_known=is_vague or is_rewritten)
 
         def is_all(part: ScoredPart) -> bool:
             return part.number in self._held or (place is None and part.number not in self._continued)
 
         part = self._longest(listed, measured, is_all)
         if part is not None:
-            return Match(part, part.stop, is_copy=True)
+            return Match(part, part.stop, is_known=True)
         return Match(None, 0, replaces=bool(place and place.number) and not instead, instead=instead)
 
-    def _longest(self, listed: Listed, measured: Measured, allowed: Callable[[ScoredPart], bool]) -> ScoredPart | None:
-        """The part with the longest content that a file begins with."""
+    def _longest(
+        self, listed: Listed, measured: Measured, allowed: Callable[[ScoredPart], bool], start: int = 0
+    ) -> ScoredPart | None:
+        """The part with the longest content that a file begins with, and not by chance from `start` on."""
         at = measured.at if listed.line_format else {measured.size: measured.total}
         for end in sorted(at, reverse=True):
             for number in self._by_end.get((end, at[end].content), ()) if end else ():
                 part = self.parts.get(number)
-                if part and part.total and allowed(part) and self._scored_of(listed, measured, part) == end:
+                if not part or not part.total or not allowed(part) or self._scored_of(listed, measured, part) != end:
+                    continue
+                if not self._may_be_chance(listed, start, end):
                     return part
         return None
+
+    def _may_be_chance(self, listed: Listed, start: int, stop: int) -> bool:
+        return listed.line_format is not None and may_be_chance(listed.file, listed.line_format, start, stop)
 
     def _scored_of(self, listed: Listed, measured: Measured, part: ScoredPart) -> int | None:
         """Where the rows of a part end in a content that begins with it; None if it does not.

@@ -12,6 +12,7 @@ remains to be done follows from the ledger and the files alone.
 
 What was scored is known by its content, not by its name: a file that was renamed, rotated, compressed or copied is
 scored from where its content was scored to, and a file whose place another one takes is scored from its beginning.
+Contents with few different rows are scored rather twice than never.
 Files of lines (.csv, .tsv, .jsonl, also compressed or in an archive) may grow at their end. Only complete rows are
 scored; a last row without a line end is complete once the file has not been written to for a while, and is scored
 again if it goes on. Of a compressed file that is cut short or damaged, the complete rows before are scored, and a
@@ -65,7 +66,7 @@ class ScoringPass(NamedTuple):
     waiting: dict[str, int]
     """Bytes at the end of files that wait for a line end."""
     known: dict[str, int] = {}  # noqa: RUF012
-    """Rows of files that were scored before, of another file with the same content."""
+    """Rows of files that are as they were scored before, in another file or in this one, and not scored again."""
     earlier: Sequence[ScoredPart] = ()
     """Parts that were reported before, newest first, back to the last reported drift."""
 
@@ -159,11 +160,11 @@ class Ledger:
             if not measured.size:  # nothing of it can be relied on, as the reader says
                 listed = listed._replace(line_format=None)
         match, measured = self._contents.match(listed, measured)
-        if match.is_copy and match.part:
-            done.known[file.name] = match.part.total
         if match.replaces:
             done.replaced.append(file.name)
         new, left = _new(listed, measured, match, is_settled)
+        if match.is_known and match.part and (new or not left):
+            done.known[file.name] = match.part.total - (match.start < match.part.stop)
         place = Place(match.part.number if match.part else 0, "" if left else file.stamp, listed.inode)
         if new is not None:
             part = self._commit(detector, name, listed, measured, match, new, place.stamp)
@@ -175,7 +176,7 @@ class Ledger:
             done.waiting[file.name] = done.waiting.get(file.name, 0) + left
         if place.number or listed.key in self._contents.places:  # a new file without rows may become a copy
             self._contents.put(listed.key, place)
-        if match.is_copy:  # which no part says
+        if match.is_known:  # which no part says
             self._contents.save()
 
     def _commit(

@@ -55,7 +55,8 @@ class Recorder:
 
 
 def line(number: int) -> str:
-    return f"{number},{number % 7}\n"
+    """A row, which says enough for four of them not to be another file's by chance."""
+    return f"{number},{number * 0.7390851332151607}\n"
 
 
 def text(*numbers: int) -> str:

@@ -92,7 +92,7 @@ def test_nothing_new_is_nothing_done(tmp_path: Path) -> None:
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 5
     assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING
     (tmp_path / "inbox" / "a.csv").touch()
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING._replace(known={"inbox/a.csv": 5})
     put(tmp_path / "inbox" / "b.csv", 3, seed=2)
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 3
 
@@ -138,7 +138,7 @@ def test_typed_files_are_scored_once(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_batches([detectors.rows(9)]), tmp_path / "inbox" / "a.parquet")
     assert score(tmp_path / "ledger", tmp_path / "inbox").tally.rows == 9
     os.utime(tmp_path / "inbox" / "a.parquet", (1, 1))
-    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING
+    assert score(tmp_path / "ledger", tmp_path / "inbox") == NOTHING._replace(known={"inbox/a.parquet": 9})
     parquet.write_table(pa.Table.from_batches([detectors.rows(10)]), tmp_path / "inbox" / "a.parquet")
     again = score(tmp_path / "ledger", tmp_path / "inbox")
     assert (again.replaced, again.tally.rows) == (["inbox/a.parquet"], 10)
