@@ -314,8 +314,7 @@ def test_nothing_follows_a_step_that_was_skipped() -> None:
 
 def test_records_tell_the_rate_of_their_step_and_evaluations_come_when_they_are_due() -> None:
     records: list[dict[str, Any]] = []
-    intervals = {"log_every": 3, "evaluate_every": 4}
-    tiny.training(tiny.seeded(Noisy), log=records.append, warmup_steps=2, **intervals).run()
+    tiny.training(tiny.seeded(Noisy), log=records.append, warmup_steps=2, log_every=3, evaluate_every=4).run()
     rates = {record["step"]: record["train/lr"] for record in records if "train/lr" in record}
     assert rates == pytest.approx({3: 1e-2, 6: 1e-2 * 3 / 6, 8: 1e-2 * 1 / 6})
     assert [record["step"] for record in records if "validation/loss" in record] == [4, 8]
