@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from data_prep.legible import masked
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
@@ -11,9 +13,14 @@ CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 class UserError(Exception):
     """An error that a user can cause and can fix.
 
+    Secrets in addresses are masked at once: messages are logged, tracked and stored, too.
+
     The message is one sentence that says what is wrong, where, and what to do. The command line prints only the
     message; any other exception is a bug in Sesame and keeps its traceback.
     """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(masked(argument) if isinstance(argument, str) else argument for argument in arguments))
 
 
 def refusal_of_the_disk(error: BaseException) -> str | None:

@@ -279,7 +279,7 @@ def ui(
     """Serve MLflow's and Prefect's pages on this machine until Ctrl-C."""
     from flows.machine import ui as servers
 
-    servers.serve(mlflow_port, prefect_port)
+    servers.run(mlflow_port, prefect_port)
 
 
 @app.command()
@@ -292,6 +292,9 @@ def doctor() -> None:
 
 def main() -> None:
     """Entry point: user errors end with a sentence, bugs with a traceback; exit codes tell them apart."""
+    from data_prep.legible import log_legibly, safe
+
+    log_legibly()
     try:
         app(standalone_mode=True)
     except Exception as error:
@@ -301,7 +304,7 @@ def main() -> None:
         message = str(user_error) if user_error else _disk_message(error)
         if message is None:
             raise
-        print(f"sesame: {message}", file=sys.stderr)
+        print(safe(f"sesame: {message}"), file=sys.stderr)
         sys.exit(getattr(user_error, "exit_code", FAILED))
 
 

@@ -20,7 +20,7 @@ from flows.exit_codes import FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine import prefect_server
 from flows.machine.environment import prepare
 from flows.machine.signals import terminated, terminations_as_interrupts
-from flows.show.console import elapsed, new_console
+from flows.show.console import elapsed, new_console, say
 from pipeline import runs as records
 from pipeline.home import Home
 from pipeline.recipe.load import recipes as packaged
@@ -124,14 +124,10 @@ def submit(
     request = submission.Request(loaded, recipe, arguments, home)
     try:
         with terminations_as_interrupts():
-            code = submission.submit(request, submission.connect(address), _say)
+            code = submission.submit(request, submission.connect(address), say)
     except KeyboardInterrupt:
         code = TERMINATED if terminated.is_set() else INTERRUPTED
     sys.exit(code)
-
-
-def _say(message: str) -> None:
-    print(f"sesame: {message}", file=sys.stderr)
 
 
 def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
@@ -243,7 +239,7 @@ def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str
             prefect_server.wait(home.prefect)
             return pretrain.run(home, recipe, asked, progress)
     except KeyboardInterrupt:
-        print("sesame: interrupted; `sesame resume last` goes on from the newest checkpoint", file=sys.stderr)
+        say("interrupted; `sesame resume last` goes on from the newest checkpoint")
         sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
 
 
@@ -276,7 +272,7 @@ def report(run: str) -> None:
     if stage is None:
         raise UserError(f"run {record.run_id} {record.status} before its report; `sesame resume {record.run_id}`.")
     artifact = home.store().resolve(stage.artifact)
-    out.print(Markdown((artifact.path / "report.md").read_text()))
+    out.print(Markdown((artifact.path / "report.md").read_text(encoding="utf-8"), hyperlinks=False))
     out.print(Text(f"\n{artifact.path / 'report.md'}", "dim"))
 
 
@@ -340,7 +336,10 @@ def score(
 
         folder, console = scores.detector_of(model, home), new_console(stderr=True)
         with console.status("scoring") as status:
-            tally = scores.to_file(folder, files, Path(str(out_file)).expanduser(), home.downloads, status.update)
+            out_path = Path(str(out_file)).expanduser()
+            tally = scores.to_file(
+                folder, files, out_path, home.downloads, lambda message: status.update(Text(message))
+            )
         outcome = {"rows": tally.rows, "alarms": tally.alarms, "rejected": tally.rejected, "out": out_file}
         outcome |= {"lost": tally.lost, "left_out": scores.left_out(folder, files)}
     _say_scored(outcome, as_json)
@@ -379,7 +378,7 @@ def verify(artifact: str) -> None:
     stored = store.resolve(artifact)
     problems = store.verify(stored)
     for problem in problems:
-        print(f"sesame: {problem}; delete the artifact {stored.key} and run again", file=sys.stderr)
+        say(f"{problem}; delete the artifact {stored.key} and run again")
     if problems:
         sys.exit(FAILED)
     out.print(f"{stored.key}: {len(stored.manifest['files'])} files, {stored.size:,} bytes, all as committed")

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from rich.text import Text
 
 from data_prep.errors import UserError
 from data_prep.images.pixels import SUFFIXES, BadImageError, ImagesConfig, decoded
 from flows.exit_codes import FAILED
 from flows.sample import folder_of
-from flows.show.console import new_console
+from flows.show.console import new_console, say
 from training.inference.codec import SUFFIX, Codec
 
 PNG = ".png"
@@ -95,19 +96,20 @@ def _all(
     jobs = list(_jobs(source, out, suffixes, out_suffix))
     with console.status("loading") as status:
         for number, (path, target) in enumerate(jobs, 1):
-            status.update(f"{number} of {len(jobs)}: {path.name}")
+            status.update(Text(f"{number} of {len(jobs)}: {path.name}"))
             try:
                 done.append(convert(path, target))
             except (UserError, OSError) as problem:  # OSError: it cannot be read or written
                 failed += 1
-                print(f"sesame: {path}: {problem}", file=sys.stderr)
+                say(f"{path}: {problem}")
     if as_json:
         file_values: list[dict[str, Any]] = [{**coded._asdict(), "bpp": coded.bpp} for coded in done]
         print(json.dumps({"files": file_values, "failed": failed}))
     else:
+        out_console = new_console()
         for coded in done:
             rate = f"{coded.bytes:,} bytes, {coded.bpp:.3f} bits per pixel"
-            print(f"{coded.source} → {coded.out}  {rate}{_without(coded.lost)}")
+            out_console.print(f"{coded.source} → {coded.out}  {rate}{_without(coded.lost)}", soft_wrap=True)
     if failed:
         sys.exit(FAILED)
 

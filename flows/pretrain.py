@@ -26,6 +26,7 @@ from prefect.states import Completed
 
 from data_prep.errors import UserError
 from data_prep.findings import Finding, refuse
+from data_prep.legible import masked
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, downstream, gate, runs
@@ -118,7 +119,7 @@ def run(
     try:
         with session.ending:
             name, scale, settings = asked
-            pretrain(name, scale, list(settings))
+            pretrain(masked(name), scale, list(map(masked, settings)))  # Prefect stores and shows them
     except (httpx.HTTPError, RuntimeError) as error:
         if error is session.error or _http_error_in(error) is None:
             raise
@@ -199,7 +200,7 @@ def _carry_out_all(session: Session) -> dict[str, Any]:
         raise
     except BaseException as error:
         session.error = error
-        record.status, record.error = runs.FAILED, str(error)
+        record.status, record.error = runs.FAILED, masked(str(error))
         raise
     finally:
         _finish(session, session.execution, record, status)

@@ -6,12 +6,13 @@
 #   infra/serve.sh status                           exit status 0 if all three run
 #   eval "$(infra/serve.sh env)"                    points this shell at them
 #
-# They keep everything in $SESAME_HOME (default: ./.sesame): databases, logs, process ids, Ray's token. MLflow serves
-# the database that runs without a server write to, so those runs are shown, too.
+# They keep everything in $SESAME_HOME (default: ./.sesame): databases, logs, process ids, Ray's token, the password that
+# Prefect and MLflow want. MLflow serves the database that runs without a server write to, so those runs are shown, too.
 #
 # Settings, all from the environment: SESAME_BIND (address to listen on, default 127.0.0.1), SESAME_PREFECT_PORT,
-# SESAME_MLFLOW_PORT, SESAME_RAY_PORT, SESAME_RAY_DASHBOARD_PORT, SESAME_RAY_CPUS, SESAME_ALLOWED_HOSTS (Host headers
-# that MLflow accepts), PREFECT_SERVER_API_AUTH_STRING (name:password that Prefect asks for), RAY_AUTH_TOKEN_PATH.
+# SESAME_MLFLOW_PORT, SESAME_RAY_PORT, SESAME_RAY_DASHBOARD_PORT, SESAME_RAY_CPUS, SESAME_ALLOWED_HOSTS (names under
+# which Prefect and MLflow are known, beside loopback), SESAME_PASSWORD (instead of a generated one),
+# RAY_AUTH_TOKEN_PATH.
 
 set -euo pipefail
 umask 077
@@ -58,6 +59,19 @@ port_of() {
   mlflow) echo "$mlflow_port" ;;
   ray) echo "$dashboard_port" ;;
   esac
+}
+
+# What Prefect and MLflow want: only for the owner's shell and terminal.
+password() {
+  if [[ -n ${SESAME_PASSWORD:-} ]]; then printf '%s' "$SESAME_PASSWORD"; else cat "$run/password"; fi
+}
+
+link_of() {
+  local query=
+  if [[ $1 != ray ]]; then
+    query=/?password=$(password | python -c 'import sys, urllib.parse as u; print(u.quote_plus(sys.stdin.read()))')
+  fi
+  echo "http://$reach:$(port_of "$1")$query"
 }
 
 # When a living process began, in whatever unit: with its id, that names it for good, even after the id is used again.
@@ -133,26 +147,11 @@ launch() {
 
 start_prefect() {
   export PREFECT_HOME=$home/prefect
-  mkdir -p "$PREFECT_HOME"
-  launch prefect prefect server start --host "$bind" --port "$prefect_port"
+  launch prefect python -m flows.machine.serve prefect --host "$bind" --port "$prefect_port"
 }
 
 start_mlflow() {
-  local database=$home/mlflow/mlflow.db hosts=()
-  mkdir -p "$home/mlflow/artifacts"
-  # One process at a time sets up a database: the lock is the one that runs without a server take.
-  # Then addresses of files in it are changed to those in this home, which may have moved.
-  python - "$home" "$home/mlflow/.mlflow.db.lock" mlflow db upgrade "sqlite:///$database" >>"$run/mlflow.log" 2>&1 <<'PYTHON' ||
-import fcntl, subprocess, sys
-with open(sys.argv[2], "ab") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    relocation = [sys.executable, "-m", "pipeline.tracking.relocation", sys.argv[1]]
-    sys.exit(subprocess.call(sys.argv[3:]) or subprocess.call(relocation))
-PYTHON
-    return 1
-  if [[ -n ${SESAME_ALLOWED_HOSTS:-} ]]; then hosts=(--allowed-hosts "$SESAME_ALLOWED_HOSTS"); fi
-  launch mlflow mlflow server --host "$bind" --port "$mlflow_port" --workers 2 \
-    --backend-store-uri "sqlite:///$database" --artifacts-destination "$home/mlflow/artifacts" ${hosts[@]+"${hosts[@]}"}
+  launch mlflow python -m flows.machine.serve mlflow --host "$bind" --port "$mlflow_port"
 }
 
 start_ray() {
@@ -169,12 +168,12 @@ start_ray() {
 
 start() {
   local name since
-  export DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true
+  export SESAME_HOME=$home DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true
   export PREFECT_SERVER_ANALYTICS_ENABLED=false RAY_USAGE_STATS_ENABLED=0
   command -v prefect mlflow ray >/dev/null || die "prefect, mlflow and ray must be on the PATH: install this package"
   mkdir -p "$run"
   if [[ $bind != 127.0.0.1 && $bind != localhost && $bind != ::1 ]]; then
-    say "listening on $bind: MLflow asks nobody for a password, and Prefect only with PREFECT_SERVER_API_AUTH_STRING"
+    say "listening on $bind: passwords and tokens are sent unencrypted, so the network must be one of trust"
   fi
   local wanted=()
   for name in "$@"; do
@@ -196,7 +195,7 @@ start() {
       if ! pid_of "$name" >/dev/null || ((SECONDS - since > patience)); then give_up "$name" "${wanted[@]}"; fi
       sleep 0.5
     done
-    say "$name answers at http://$reach:$(port_of "$name")"
+    say "$name answers at $(link_of "$name")"
   done
 }
 
@@ -251,6 +250,10 @@ environment() {
   printf 'export SESAME_HOME=%q\n' "$home"
   printf 'export PREFECT_API_URL=http://%s:%s/api\n' "$reach" "$prefect_port"
   printf 'export MLFLOW_TRACKING_URI=http://%s:%s\n' "$reach" "$mlflow_port"
+  if [[ -n ${SESAME_PASSWORD:-} || -s $run/password ]]; then
+    printf 'export PREFECT_API_AUTH_STRING=%q\n' "sesame:$(password)"
+    printf 'export MLFLOW_TRACKING_USERNAME=sesame MLFLOW_TRACKING_PASSWORD=%q\n' "$(password)"
+  fi
   printf 'export RAY_ADDRESS=http://%s:%s\n' "$reach" "$dashboard_port"
   printf 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=%q\n' "$token"
 }

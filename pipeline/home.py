@@ -28,6 +28,11 @@ class Home:
         return self.path / "prefect"
 
     @property
+    def servers(self) -> Path:
+        """Servers that run for this home, and their password."""
+        return self.path / "servers"
+
+    @property
     def downloads(self) -> Path:
         return self.path / "downloads"
 

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 
 from data_prep.errors import UserError
+from data_prep.legible import SECRET_PARAMETER
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -38,7 +39,6 @@ _LITTER = {
     *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "__pycache__"),
 }
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)/?([^?]*)(?:\?(.*))?", re.DOTALL)
-_SECRET = re.compile(r"(?:^|&)[^=&]*(?:secret|password|token|access_key)[^=&]*=", re.IGNORECASE)
 
 
 class File(NamedTuple):
@@ -86,7 +86,7 @@ def is_remote(path: str) -> bool:
 def secret_in(uri: str) -> bool:
     """Whether a URI contains a password, which would be recorded with it."""
     match = _URI.fullmatch(uri)
-    return match is not None and (":" in match[2].rpartition("@")[0] or bool(_SECRET.search(match[4] or "")))
+    return match is not None and (":" in match[2].rpartition("@")[0] or bool(SECRET_PARAMETER.search(match[4] or "")))
 
 
 def local_path(path: str) -> Path:

@@ -31,8 +31,9 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep import cores
+from data_prep.legible import masked, plain
 from flows.machine.doctor_trials import CheckResult, existing, gpu_names, trials
-from flows.show.readable import plain, size
+from flows.show.readable import size
 from training.hardware import has_gpu, native_bf16
 
 PACKAGE = "sesame-ssl"
@@ -245,10 +246,10 @@ def variables(environment: Mapping[str, str]) -> list[CheckResult]:
             continue
         address = _address(value)
         if address is None or _listens(*address):
-            results.append(CheckResult(name, _without_password(value), True))
+            results.append(CheckResult(name, masked(value), True))
         else:
             advice = f"Nothing answers at {address[0]}:{address[1]}: start the server, or unset {name}."
-            results.append(CheckResult(name, _without_password(value), False, advice))
+            results.append(CheckResult(name, masked(value), False, advice))
     return results
 
 
@@ -263,11 +264,6 @@ def _address(value: str) -> tuple[str, int] | None:
         return None
     is_server = parts.scheme in ("http", "https", "ray") or (not has_scheme and not value.startswith(("/", ".")))
     return (parts.hostname, number) if is_server and parts.hostname and number else None
-
-
-def _without_password(value: str) -> str:
-    parts = urlsplit(value)
-    return value.replace(f":{parts.password}@", ":***@") if parts.password else value
 
 
 # -- for people -------------------------------------------------------------------------------------------------------

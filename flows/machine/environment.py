@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from data_prep.legible import log_legibly
+from flows.machine import access
+
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,6 +37,7 @@ def bypass_proxies() -> None:
 
 def prepare(prefect_home: Path) -> None:
     """Set the variables that the user has not set. To be called before anything heavy is imported."""
+    log_legibly()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     bypass_proxies()
@@ -41,3 +45,4 @@ def prepare(prefect_home: Path) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed logs that it guessed
     os.environ.setdefault("PREFECT_HOME", str(prefect_home))
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # its server does not make it
+    access.lend(prefect_home.parent / "servers")

@@ -3,7 +3,7 @@
 Prefect would start a server inside each run: Ctrl-C in a terminal would end it before the run could report that it was
 interrupted, two runs at once would have two servers on one SQLite file, and a killed run would leave its server behind.
 This server has its own session, and ends when no run holds the shared lock, which the kernel releases when a process
-dies. A server that dies is restarted on the same port.
+dies. A server that dies is restarted on the same port. It wants the password that the folder holds.
 
     python -m flows.machine.prefect_server FOLDER PORT    serves FOLDER's database
 """
@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import IO
 
 from data_prep.errors import UserError
+from flows.machine import password
+from flows.machine.guard import Guard
 
 HOST = "127.0.0.1"
 START_SECONDS = 180.0  # a fresh database takes ten, on a busy machine a minute
@@ -37,7 +39,7 @@ _held: list[IO[bytes]] = []  # until this process ends
 
 
 def begin(folder: Path) -> None:
-    """Start a server for `folder` unless one runs, and set PREFECT_API_URL, unless the user has set it."""
+    """Start a server for `folder` unless one runs, and set its address and password, unless the user has set one."""
     if os.environ.get("PREFECT_API_URL"):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,7 @@ def begin(folder: Path) -> None:
         fcntl.flock(starting, fcntl.LOCK_EX)
         port = _running(folder) or _start(folder)
     os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
+    os.environ["PREFECT_API_AUTH_STRING"] = f"{password.USER}:{password.of(folder)}"
 
 
 def _keep_alive(folder: Path) -> None:
@@ -115,11 +118,13 @@ def _start(folder: Path) -> int:
 
 def serve(folder: Path, port: int) -> None:
     """Serve until no run uses the server."""
+    os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)  # of another server; the guard of this one asks
+    os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{HOST}:{port}"
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True, final=True)
-    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error"))
+    app = Guard(create_app(ephemeral=True, final=True), password.of(folder), "Prefect")
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error", server_header=False))
     threading.Thread(target=_stop_when_unused, args=(folder, server), daemon=True).start()
     server.run()
 

@@ -10,52 +10,51 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from urllib.parse import urlencode
 
 from data_prep.errors import UserError
+from flows.machine import password, serve
 from flows.machine.environment import prepare
+from flows.machine.guard import PARAMETER
 from flows.show.console import new_console
 from pipeline.home import Home
 
 HOST = "127.0.0.1"
 START_SECONDS = 120
-PAGES = {"MLflow ": "/#/experiments?workflowType=machine_learning", "Prefect": "/runs"}  # where our runs are
+PAGES = {"mlflow": ("/", "#/experiments?workflowType=machine_learning"), "prefect": ("/runs", "")}  # where our runs are
+HEALTH = {"mlflow": "/health", "prefect": "/api/health"}
 
 
-def serve(mlflow_port: int, prefect_port: int) -> None:
-    """Start both servers, print their addresses, and stop them on Ctrl-C or SIGTERM. UserError for equal ports."""
+def run(mlflow_port: int, prefect_port: int) -> None:
+    """Start both servers, print links to them, and stop them on Ctrl-C or SIGTERM. UserError for equal ports."""
     if mlflow_port == prefect_port:
         raise UserError(f"--mlflow-port and --prefect-port are both {mlflow_port}; choose two ports.")
     home = Home.find()
     prepare(home.prefect)
-    from pipeline.tracking.mlflow_server import Server
-
-    Server(home.path, None).answers()  # sets up a new database
-    database = home.path / "mlflow" / "mlflow.db"
-    bin_ = os.path.dirname(sys.executable)  # noqa: PTH120 - not resolved: a virtual environment's links matter
+    secret = password.of(home.servers)
+    ports = {"mlflow": mlflow_port, "prefect": prefect_port}
     commands = {
-        f"http://{HOST}:{mlflow_port}": [
-            f"{bin_}/mlflow", "server", "--backend-store-uri", f"sqlite:///{database}",
-            "--default-artifact-root", str(home.path / "mlflow" / "artifacts"),
-            "--host", HOST, "--port", str(mlflow_port),
-        ],
-        f"http://{HOST}:{prefect_port}": [
-            f"{bin_}/prefect", "server", "start", "--host", HOST, "--port", str(prefect_port),
-        ],
-    }  # fmt: skip
-    console = new_console()
-    log = (home.path / "ui.log").open("ab")
-    # Prefect's UI uses port 4200 unless this is set.
-    environment = {**os.environ, "PREFECT_UI_API_URL": f"http://{HOST}:{prefect_port}/api"}
-    processes = {
-        url: subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
-        for url, command in commands.items()
+        name: [sys.executable, "-m", "flows.machine.serve", name, "--host", HOST, "--port", str(port)]
+        for name, port in ports.items()
     }
+    commands["mlflow"].append("--direct")
+    console = new_console()
+    log = home.path / "ui.log"
+    with log.open("ab") as output:
+        processes = {
+            name: subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            for name, command in commands.items()
+        }
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for name, (url, process) in zip(("MLflow ", "Prefect"), processes.items(), strict=True):
-            _wait(url, process, str(home.path / "ui.log"))
-            console.print(f"{name}  {url}{PAGES[name]}")
-        console.print("Ctrl-C stops both.")
+        for name, process in processes.items():
+            url = serve.address(HOST, ports[name])
+            _wait(f"{url}{HEALTH[name]}", process, str(log))
+            path, place = PAGES[name]
+            # Only here, and on the terminal of who started the servers, is the password shown.
+            link = f"{url}{path}?{urlencode({PARAMETER: secret})}{place}"
+            console.print(f"{serve.NAMES[name]:7}  {link}", soft_wrap=True)
+        console.print("The links hold this home's password: they are for you alone. Ctrl-C stops both servers.")
         while all(process.poll() is None for process in processes.values()):
             time.sleep(0.5)
     finally:
@@ -64,7 +63,6 @@ def serve(mlflow_port: int, prefect_port: int) -> None:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in processes.values():
             process.wait(timeout=20)
-        log.close()
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: str) -> None:

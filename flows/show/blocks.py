@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from data_prep.legible import plain
 from data_prep.stats.blocks import Bars, Block, Histogram, Note, Table, Value
-from flows.show.readable import number, plain
+from flows.show.readable import number
 
 BAR = 30  # cells of the longest bar
 EIGHTHS = " ▏▎▍▌▋▊▉█"

@@ -10,6 +10,7 @@ Stages report from any thread. Reports change nothing but this display, and neve
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,14 +18,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from flows.show.readable import plain
+from data_prep.legible import masked, plain, safe
 
 Status = Literal["waiting", "running", "made", "reused", "failed", "skipped"]
 
@@ -186,9 +188,27 @@ class StageProgress:
         ]
 
 
+class SafeConsole(Console):
+    """A console on which nothing is printed but safe text, whatever renders it: see `data_prep.legible`."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text) and (text := safe(renderable.plain)) != renderable.plain:
+            same_length = len(text) == len(renderable.plain)  # then colours stay where they are
+            renderable, before = renderable.copy(), renderable
+            renderable.plain = text
+            renderable.spans = before.spans if same_length else []
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(_encodable(safe(segment.text), self.encoding), segment.style)
+
+
 def legible(text: str, encoding: str) -> str:
-    """Text that is safe for a terminal with this encoding; characters that it lacks become question marks."""
-    return plain(text).encode(encoding, "replace").decode(encoding)
+    """Text on one line that is safe for a terminal with this encoding."""
+    return _encodable(masked(plain(text)), encoding)
+
+
+def _encodable(text: str, encoding: str) -> str:
+    """Characters that the encoding lacks become question marks."""
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def elapsed(seconds: float) -> str:
@@ -200,10 +220,9 @@ def elapsed(seconds: float) -> str:
 
 def new_console(stderr: bool = False) -> Console:
     """A console that prints text as it is: brackets in a path are no markup."""
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return SafeConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def error(console: Console, message: str) -> None:
-    """Print `sesame: MESSAGE` on standard error, in red if there are colours."""
-    target = console if console.stderr else Console(stderr=True, no_color=console.no_color)
-    target.print(Text(f"sesame: {plain(message, keep=chr(10))}", "red"), soft_wrap=True, highlight=False)
+def say(message: str) -> None:
+    """Print `sesame: MESSAGE` on standard error."""
+    print(safe(f"sesame: {message}"), file=sys.stderr)

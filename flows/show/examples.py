@@ -16,8 +16,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from data_prep.legible import plain
 from data_prep.views import Cells, Example, Frames, Image, Lines, Mark, Targets, Tokens, View, Wave
-from flows.show.readable import number, plain
+from flows.show.readable import number
 
 MOST_COLUMNS = 12  # of a table
 WIDEST = 40  # cells of an image

@@ -25,6 +25,7 @@ from data_prep.corruptions.views import RENDERED
 from data_prep.corruptions.warp import AugmentConfig, augment
 from data_prep.errors import UserError
 from data_prep.kinds import kind_of
+from data_prep.legible import plain
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards
 from data_prep.shards.rows import Rows, Specials
@@ -33,7 +34,7 @@ from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import load, specials
 from data_prep.views import Selection
 from flows.show.examples import show_examples
-from flows.show.readable import number, plain, size
+from flows.show.readable import number, size
 from pipeline.artifact import Artifact
 from pipeline.store.store import Store
 

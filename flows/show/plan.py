@@ -12,8 +12,9 @@ from rich.tree import Tree
 from data_prep.errors import UserError
 from data_prep.findings import Finding, refuse
 from data_prep.kinds import kind_of
+from data_prep.legible import plain
 from data_prep.sources.config import describe_left_out, left_out
-from flows.show.readable import plain, size
+from flows.show.readable import size
 from pipeline import downstream
 from pipeline.estimate import cluster, published_systems
 from pipeline.estimate.cluster import Cluster

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data_prep.arrow import pc
-from flows.show.readable import plain
+from data_prep.legible import plain
 
 MOST_ROWS, MOST_REASONS = 5, 3
 

@@ -22,11 +22,12 @@ from rich.text import Text
 
 from data_prep.errors import UserError
 from data_prep.kinds import kind_of
+from data_prep.legible import plain
 from data_prep.stats import stats
 from data_prep.stats.types import CorpusCounts, DocumentCounts, Lengths, RowCounts, ShardsCounts, TokenizerCounts
 from data_prep.text.write_shards import row_length
 from flows.show.blocks import BAR, bars, percent, show_blocks
-from flows.show.readable import number, plain, size
+from flows.show.readable import number, size
 from pipeline.artifact import Artifact
 from pipeline.reports.describe import STATS, STATS_OF_CORPUS
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from data_prep.legible import escaped
 from data_prep.stats.blocks import Bars, Block, Curves, Histogram, Note, Table, Value
 from pipeline.reports import tables
-from pipeline.reports.data import COLOURS, new_axes, save
+from pipeline.reports.data import COLOURS, literal, new_axes, save
 
 
 def write_tables(blocks: Iterable[Block], folder: Path) -> None:
@@ -35,15 +36,15 @@ def draw(blocks: Iterable[Block], folder: Path) -> None:
 
 def page(title: str, blocks: Iterable[Block]) -> str:
     """The blocks as Markdown, next to the folder `figures`."""
-    lines = [f"# Data of {_text(title)}", ""]
+    lines = [f"# Data of {escaped(title)}", ""]
     for block in blocks:
         if isinstance(block, Note):
-            lines += [_text(block.text), ""]
+            lines += [escaped(block.text), ""]
         elif isinstance(block, Table):
             if block.rows:
-                lines += [f"## {_text(block.title)}", "", *_markdown(block), ""]
+                lines += [f"## {escaped(block.title)}", "", *_markdown(block), ""]
         else:
-            lines += [f"![{block.name}](figures/{_file(block)})", ""]
+            lines += [f"![{escaped(block.name)}](figures/{quote(_file(block))})", ""]
     return "\n".join(lines)
 
 
@@ -80,7 +81,7 @@ def _bars(block: Bars, path: Path) -> None:
         left = [before + width for before, width in zip(left, widths, strict=True)]
     for place, total in enumerate(left):
         axes.text(total, place, f" {total:,}", va="center", fontsize=8)
-    axes.set_yticks(range(len(names)), [_label(name, 44) for name in names], fontsize=9)
+    axes.set_yticks(range(len(names)), [literal(_label(name, 44)) for name in names], fontsize=9)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.grid(visible=False)
@@ -112,16 +113,14 @@ def _curves(block: Curves, path: Path) -> None:
 
 
 def _label(text: str, longest: int = 30) -> str:
-    """Untrusted text in a figure: shortened, and not parsed as a formula."""
-    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return (text if len(text) <= longest else f"{text[: longest - 1]}…").replace("$", r"\$")
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _markdown(table: Table) -> list[str]:
     columns: Sequence[Any] = table.columns
     numeric = [all(not isinstance(row[place], str) for row in table.rows) for place in range(len(columns))]
     return [
-        f"| {' | '.join(_text(column.replace('_', ' ')) for column in columns)} |",
+        f"| {' | '.join(escaped(column.replace('_', ' ')) for column in columns)} |",
         f"|{'|'.join('---:' if right else '---' for right in numeric)}|",
         *(f"| {' | '.join(map(_cell, row))} |" for row in table.rows),
     ]
@@ -132,10 +131,4 @@ def _cell(value: Value) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4g}" if isinstance(value, float) else _text(value)
-
-
-def _text(text: str) -> str:
-    """Untrusted text, escaped for Markdown."""
-    text = html.escape("".join(character if character.isprintable() else "\ufffd" for character in text), quote=False)
-    return "".join(f"\\{character}" if character in "\\|*_`[]#~$" else character for character in text)
+    return f"{value:,.4g}" if isinstance(value, float) else escaped(value)

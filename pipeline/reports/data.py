@@ -5,11 +5,13 @@ Colours are Okabe and Ito's, which most colour-blind readers tell apart.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.legible import masked, plain
 from training.monitor.names import HELD_OUT_LOSS, LOSS, PER_SECOND, SPEED, TRAIN, VALIDATION
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -31,10 +33,19 @@ def new_axes(title: str, x: str, y: str) -> tuple[Any, Any]:
     return figure, axes
 
 
+def literal(text: str) -> str:
+    """Text of data in a figure: safe, on one line, and no formula. `save` sees to all texts but those at ticks."""
+    return re.sub(r"(?<!\\)\$", r"\\$", masked(plain(text, keep="\n")))
+
+
 def save(figure: Any, path: Path) -> Path:
     from matplotlib import pyplot
+    from matplotlib.text import Text
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    for text in figure.findobj(Text):  # those of numbers on axes are made when it is drawn
+        shown = text.get_text()
+        text.set_text(literal(shown) if text.get_parse_math() else masked(plain(shown, keep="\n")))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # names in scripts that the font lacks
         figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.reports.data import COLOURS, new_axes, save
+from pipeline.reports.data import COLOURS, literal, new_axes, save
 
 OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # colours of methods that are not ours
 DASHES = ("--", ":", "-.")
@@ -86,7 +86,7 @@ def areas(means: Mapping[str, float], spreads: Mapping[str, float], ours: Sequen
     for place, name in enumerate(names):
         colour = COLOURS[1] if name in ours else COLOURS[0]
         axes.errorbar(means[name], place, xerr=spreads[name], fmt="o", color=colour, capsize=3, markersize=5)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), list(map(literal, names)), fontsize=8)
     axes.grid(axis="x", alpha=0.25)
     return save(figure, path)
 
@@ -104,7 +104,7 @@ def reasons(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], path: Path)
         axes.set_title(title, loc="left", fontsize=9)
         names, shares = zip(*reversed(columns), strict=True)
         axes.barh(range(len(names)), shares, color=COLOURS[0], height=0.7)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set_yticks(range(len(names)), list(map(literal, names)), fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[-1]:
@@ -125,7 +125,7 @@ def known_and_new(means: Mapping[str, tuple[float, float]], ours: Sequence[str],
             values, range(len(names)), s=34 if which else 26, color=colour, marker=marker, label=label, zorder=2
         )
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), list(map(literal, names)), fontsize=8)
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         tick.set_fontweight("bold" if name in ours else "normal")
     axes.grid(axis="x", alpha=0.25)

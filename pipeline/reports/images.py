@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.reports.data import COLOURS, save
+from pipeline.reports.data import COLOURS, literal, save
 
 CLASSES = "tab10"  # colours of up to ten classes
 
@@ -118,8 +118,8 @@ def heat_map(
     size = (min(12.0, 2.6 + 0.3 * len(x)), min(9.0, 1.4 + 0.28 * len(y)))
     figure, axes = pyplot.subplots(figsize=(max(5.0, size[0]), max(3.2, size[1])), layout="constrained")
     drawn = axes.imshow(values, aspect="auto", cmap="viridis", vmin=0)
-    axes.set_xticks(range(len(x)), list(x), fontsize=8)
-    axes.set_yticks(range(len(y)), list(y), fontsize=8)
+    axes.set_xticks(range(len(x)), list(map(literal, x)), fontsize=8)
+    axes.set_yticks(range(len(y)), list(map(literal, y)), fontsize=8)
     axes.set_xlabel(xlabel)
     axes.set_title(title, loc="left", fontsize=11)
     figure.colorbar(drawn, ax=axes, label=unit)
@@ -138,6 +138,6 @@ def bars(values: Mapping[str, Mapping[str, float]], title: str, y: str, path: Pa
         heights = [group.get(name, np.nan) for group in values.values()]
         drawn: Any = axes.bar(x, heights, width * 0.92, label=name, color=COLOURS[index % len(COLOURS)])
         axes.bar_label(drawn, fmt="{:.3g}", fontsize=8, padding=2)
-    axes.set_xticks(range(len(values)), list(values))
+    axes.set_xticks(range(len(values)), list(map(literal, values)))
     axes.legend(frameon=False, fontsize=9)
     return save(figure, path)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_prep.legible import escaped
 from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
@@ -23,19 +24,22 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
         }
     )
     shards = inputs["shards"].summary["train"]
-    rows = "\n".join(f"| {name} | {_short(value)} |" for name, value in flatten(config).items())
+    rows = "\n".join(f"| {escaped(name)} | {_short(value)} |" for name, value in flatten(config).items())
     sources = "\n".join(
-        f"| {Path(source['source']).name} | {_licence(source['licence'])} | {source['files']:,} | {source['bytes']:,} "
+        f"| {escaped(Path(source['source']).name)} | {escaped(_licence(source['licence']))} | {source['files']:,} "
+        f"| {source['bytes']:,} "
         f"| {source['kept']:,} of {source['rows']:,} | `{source['digest'][:16]}` |"
         for source in inputs["shards"].summary.get("sources", [])
     )
     metrics = "\n".join(
-        f"| {name} | {value:.4g} |" for name, value in sorted(summary.items()) if isinstance(value, int | float)
+        f"| {escaped(name)} | {value:.4g} |"
+        for name, value in sorted(summary.items())
+        if isinstance(value, int | float)
     )
     about, unit = (_of_text, "documents") if "corpus_tokens" in shards else (_of_arrays, "rows")
     return f"""{about(config, shards)}
 Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
-Licences of the sources: {", ".join(licences) or "not stated"}.
+Licences of the sources: {escaped(", ".join(licences)) or "not stated"}.
 
 ## Data
 | source | licence | files | bytes | {unit} kept | digest |
@@ -62,10 +66,10 @@ library_name: transformers
 pipeline_tag: {line.task}
 tags: [sesame, {network.architecture}, {objective.name}]
 ---
-# {config["name"]}
+# {escaped(config["name"])}
 
 A {network.architecture} network pretrained with the {objective.name} objective
-{json.dumps(dict(objective.options))} for {train.steps:,} steps of {train.global_batch} rows, on
+{escaped(json.dumps(dict(objective.options)))} for {train.steps:,} steps of {train.global_batch} rows, on
 {shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
 
 ```python
@@ -88,10 +92,10 @@ library_name: sesame
 pipeline_tag: feature-extraction
 tags: [sesame, {network.architecture}, {objective.name}]
 ---
-# {config["name"]}
+# {escaped(config["name"])}
 
 A network ({network.architecture}) trained with the {objective.name} objective
-{json.dumps(dict(objective.options))} for {train.steps:,} steps of {train.global_batch} rows, on
+{escaped(json.dumps(dict(objective.options)))} for {train.steps:,} steps of {train.global_batch} rows, on
 {shards["rows"]:,} rows of shape {tuple(shards["shape"])}.
 
 ```python
@@ -103,7 +107,7 @@ features = open_encoder("this/folder").encode({{"input": values}}).values
 
 
 def _short(value: Any) -> str:
-    return "–" if value is None else str(value)
+    return "–" if value is None else escaped(str(value))
 
 
 def _licence(line: str) -> str:

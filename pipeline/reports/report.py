@@ -1,4 +1,4 @@
-"""Reports of jobs: one type for every job, written and rendered here.
+"""Reports of jobs: one type for every job, written and rendered here. Their texts are no Markdown: pages escape them.
 
 report.json     for programs: `read` gives the report back
 report.md       for people
@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from data_prep.legible import escaped, prose
 from pipeline.artifact import TABLES
 from pipeline.gate import Candidate
 from pipeline.reports import tables as data_tables
@@ -45,7 +47,7 @@ class Report:
 
     title: str
     about: str
-    """What was done, on which data, by which protocol; Markdown."""
+    """What was done, on which data, by which protocol; paragraphs, with an empty line between two."""
     tables: Sequence[Table]
     """The first one holds the main result and is shown in every summary."""
     figures: Sequence[Figure]
@@ -94,17 +96,25 @@ def page(report: Report, figures: str = FIGURES, level: int = 1) -> str:
     """The report as Markdown. figures: their folder relative to the page; level: of the title's heading."""
     heading = "#" * level
     first, *others = report.tables
-    lines = [f"{heading} {report.title}", "", report.about, "", markdown(first), "", report.verdict, ""]
+    lines = [f"{heading} {escaped(report.title)}", "", prose(report.about), "", markdown(first), ""]
+    lines += [prose(report.verdict), ""]
     for table in others:
-        lines += [f"{heading}## {table.title}", "", markdown(table), ""]
+        lines += [f"{heading}## {escaped(table.title)}", "", markdown(table), ""]
     for figure in report.figures:
-        lines += [f"![{figure.title}]({figures}/{figure.file})", ""]
+        lines += [f"![{escaped(figure.title)}]({figures}/{quote(figure.file)})", ""]
     return "\n".join(lines)
 
 
 def markdown(table: Table) -> str:
     """The table without its title."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (table.columns, ["---"] * len(table.columns), *table.rows))
+    rows = [[escaped(column) for column in table.columns], ["---"] * len(table.columns)]
+    rows += [[_cell(cell) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(cell: str) -> str:
+    marked = re.fullmatch(r"\*\*(.+)\*\*", cell, re.DOTALL)
+    return f"**{escaped(marked[1])}**" if marked else escaped(cell)
 
 
 def _for_mlflow(table: Table) -> data_tables.Table:

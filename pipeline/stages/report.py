@@ -7,8 +7,10 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from data_prep.kinds import kind_of
+from data_prep.legible import escaped, prose
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports import findings
@@ -38,7 +40,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         "downstream": {name: asdict(report) for name, report in reports.items()},
     }
     (out_dir / FILE).write_text(json.dumps(result, indent=1))
-    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports, finding_texts)))
+    (out_dir / PAGE).write_text("\n".join(_page(config, inputs, reports, finding_texts)), encoding="utf-8")
     for name, artifact in {"pretrain": inputs["pretrain"], **jobs}.items():
         if (artifact.path / FIGURES).is_dir():
             shutil.copytree(artifact.path / FIGURES, out_dir / FIGURES / name)
@@ -49,22 +51,22 @@ def _page(
     config: dict[str, Any], inputs: dict[str, Artifact], reports: dict[str, Report], finding_texts: list[str]
 ) -> list[str]:
     corpus, shards, pretraining = (inputs[name].summary for name in ("ingest", "shards", "pretrain"))
-    scale = f", scale {config['scale']}" if config["scale"] else ""
+    scale = f", scale {escaped(config['scale'])}" if config["scale"] else ""
     lines = [
-        f"# {config['title'] or config['name']}",
+        f"# {escaped(config['title'] or config['name'])}",
         "",
-        f"Recipe `{config['name']}`{scale}. {config['reproduces']}",
+        f"Recipe {escaped(config['name'])}{scale}. {prose(config['reproduces'])}",
         "",
     ]
     if reports:
-        lines += ["## In one sentence", *(report.verdict for report in reports.values()), ""]
+        lines += ["## In one sentence", *(prose(report.verdict) for report in reports.values()), ""]
     summary = kind_of(config["kind"]).describe(corpus, shards["train"])
-    lines += ["## Data", summary, ""]
+    lines += ["## Data", prose(summary), ""]
     if finding_texts:
-        lines += ["To know before reading figures:", "", *(f"- {text}" for text in finding_texts), ""]
+        lines += ["To know before reading figures:", "", *(f"- {escaped(text)}" for text in finding_texts), ""]
     lines += ["## Pretraining", *_pretraining(pretraining)]
     for name, report in reports.items():
-        lines += [page(report, f"{FIGURES}/{name}", level=2), ""]
+        lines += [page(report, f"{FIGURES}/{quote(name)}", level=2), ""]
     return lines
 
 
@@ -78,11 +80,11 @@ def _pretraining(summary: dict[str, Any]) -> list[str]:
         "",
         "| held-out metric | value |",
         "|---|---|",
-        *(f"| {name} | {held_out[name]:.4g} |" for name in ordered),
+        *(f"| {escaped(name)} | {held_out[name]:.4g} |" for name in ordered),
         "",
         f"![loss]({FIGURES}/pretrain/loss.png)",
         "",
     ]
 
 
-REPORT = Stage("report", 3, run)
+REPORT = Stage("report", 4, run)

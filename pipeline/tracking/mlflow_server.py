@@ -85,7 +85,7 @@ class Server:
             from mlflow import MlflowClient
 
             if self.uri.startswith("sqlite:"):
-                self._prepare()
+                self.prepare()
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client
 
@@ -265,7 +265,7 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         return file_lock(folder / f".{name}.lock")
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Migrate the SQLite file to this MLflow's schema, once per file and version, and to where the home is now."""
         import mlflow
         from mlflow.db import upgrade

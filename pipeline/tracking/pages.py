@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from data_prep.legible import escaped, prose
 from pipeline.reports.report import Report, markdown
 from training.monitor import names
 from training.monitor.names import speed_of
@@ -21,18 +22,20 @@ def is_chart(name: str) -> bool:
 
 def of_experiment(recipe: Any) -> str:
     """An experiment: all runs of a recipe."""
-    return "\n\n".join(filter(None, [f"# {recipe.title or recipe.name}", recipe.reproduces, _kind(recipe)]))
+    title = f"# {escaped(recipe.title or recipe.name)}"
+    return "\n\n".join(filter(None, [title, prose(recipe.reproduces), _kind(recipe)]))
 
 
 def of_flow(
     recipe: Any, pretraining: Mapping[str, Any] | None = None, reports: Mapping[str, Report] | None = None
 ) -> str:
     """A run of a recipe, with the results so far."""
-    scale = f", scale `{recipe.scale}`" if recipe.scale else ""
-    parts = [f"# {recipe.title or recipe.name}", f"Recipe `{recipe.name}`{scale}. {recipe.reproduces}".rstrip()]
+    scale = f", scale {escaped(recipe.scale)}" if recipe.scale else ""
+    parts = [f"# {escaped(recipe.title or recipe.name)}"]
+    parts += [f"Recipe {escaped(recipe.name)}{scale}. {prose(recipe.reproduces)}".rstrip()]
     parts += [_kind(recipe)]
     for report in (reports or {}).values():
-        parts += [f"## {report.title}", report.verdict, markdown(report.tables[0])]
+        parts += [f"## {escaped(report.title)}", prose(report.verdict), markdown(report.tables[0])]
     if pretraining is not None:
         parts += ["## Pretraining", _pretraining(pretraining)]
     return "\n\n".join(parts)
@@ -40,21 +43,22 @@ def of_flow(
 
 def of_job(report: Report) -> str:
     """A job: its verdict, first table and protocol."""
-    return "\n\n".join([f"# {report.title}", report.verdict, markdown(report.tables[0]), report.about])
+    parts = [f"# {escaped(report.title)}", prose(report.verdict), markdown(report.tables[0]), prose(report.about)]
+    return "\n\n".join(parts)
 
 
 def of_model(recipe: str, kind: str) -> str:
     """A registered model: all its versions."""
     return (
-        f"The {kind} of recipe `{recipe}`. `predict` takes texts and gives one embedding for each. Version `@champion` "
-        "is the one in use, `@challenger` the newest that did not take its place: scores are compared on the same "
-        "evaluation, and every version says what was decided."
+        f"The {kind} of recipe {escaped(recipe)}. `predict` takes texts and gives one embedding for each. Version "
+        "`@champion` is the one in use, `@challenger` the newest that did not take its place: scores are compared on "
+        "the same evaluation, and every version says what was decided."
     )
 
 
 def _kind(recipe: Any) -> str:
     network = recipe.network.architecture
-    return f"A `{network}` network learns from {recipe.data.kind} by the objective `{recipe.objective.name}`."
+    return f"A {escaped(network)} network learns from {recipe.data.kind} by the objective {recipe.objective.name}."
 
 
 def _pretraining(summary: Mapping[str, Any]) -> str:

@@ -1,13 +1,9 @@
-"""Lets the SQLite file of a home move with it: MLflow keeps where files lie as absolute addresses.
-
-python -m pipeline.tracking.relocation HOME
-"""
+"""Lets the SQLite file of a home move with it: MLflow keeps where files lie as absolute addresses."""
 
 from __future__ import annotations
 
 import re
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -55,7 +51,3 @@ def _changed(connection: sqlite3.Connection, table: str, column: str, home: Path
         ).rowcount
         for before, now in moves.items()
     )
-
-
-if __name__ == "__main__":
-    relocate(Path(sys.argv[1]))

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from data_prep.legible import safe_values
 from pipeline.tracking.mlflow_server import Server
 from pipeline.tracking.sender import Sender, recover, send_pending
 from pipeline.tracking.spool import Operation, Spool
@@ -41,6 +42,7 @@ LONGEST_PARAM, LONGEST_TAG, LONGEST_NAME = 6000, 5000, 250  # characters that ML
 LONG_PARAMS = "params-long.json"
 NOTE = "mlflow.note.content"  # the tag of a description
 STATUSES = ("FINISHED", "FAILED", "KILLED")
+WITH_TEXT = ("run", "params", "tags", "text", "table", "dataset")  # operations in which addresses may hold secrets
 _NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
 
 
@@ -138,6 +140,8 @@ class Tracker:
         for name in ("path", "export"):  # the home may move before they are sent
             if name in operation and Path(operation[name]).is_relative_to(self._home):
                 operation = {**operation, name: str(Path(operation[name]).relative_to(self._home))}
+        if operation["op"] in WITH_TEXT:
+            operation = safe_values(operation)
         self._spool.append(operation)
         self._sender.start()
         self._sender.wake()

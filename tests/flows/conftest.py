@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API of a Prefect that all test processes share, and that is gone when their tests are over."""
+    """The API of a Prefect that all test processes share, and that is gone when their tests are over.
+
+    Its password stays in PREFECT_API_AUTH_STRING, where clients look for it.
+    """
     from flows.machine import prefect_server
     from tests.flows.machine.test_prefect_server import gone
 
@@ -28,13 +31,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         users: list[IO[bytes]] = []
         patch.setenv("PREFECT_HOME", str(folder))
         patch.delenv("PREFECT_API_URL", raising=False)
+        patch.delenv("PREFECT_API_AUTH_STRING", raising=False)
         patch.setattr(prefect_server, "_held", users)
         patch.setattr(prefect_server, "_keep_alive", lambda folder: None)
         prefect_server.begin(folder)
         url = os.environ.pop("PREFECT_API_URL")
         patch.setenv("PREFECT_API_URL", url)
         prefect_server.wait(folder)
+        auth = os.environ["PREFECT_API_AUTH_STRING"]
         patch.undo()
+        patch.setenv("PREFECT_API_AUTH_STRING", auth)
         yield url
     users[0].close()
     with (folder / "users.lock").open("ab") as last, contextlib.suppress(BlockingIOError):

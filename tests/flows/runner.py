@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import urllib.request
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
 from flows import pretrain
 from pipeline import dag, runs
@@ -22,6 +30,18 @@ from tests.flows.tiny_flow import nodes
 from tests.pipeline import tiny
 from tests.pipeline.tracked import DEAD
 from training import launch
+
+
+def client_of(url: str) -> AbstractContextManager[object]:
+    """In this block Prefect's clients ask the server at `url`, with the password of the tests' server."""
+    return temporary_settings(
+        {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: os.environ.get("PREFECT_API_AUTH_STRING", "")}
+    )
+
+
+def basic(auth: str) -> str:
+    """The value of the header `Authorization` for NAME:PASSWORD."""
+    return f"Basic {base64.b64encode(auth.encode()).decode()}"
 
 
 class Runner:
@@ -48,7 +68,7 @@ class Runner:
         retries: int = 5,
     ) -> runs.Run:
         self.patch.setattr(dag, "nodes", nodes(work))
-        with temporary_settings({PREFECT_API_URL: api or self.server, PREFECT_CLIENT_MAX_RETRIES: retries}):
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}), client_of(api or self.server):
             return pretrain.run(self.home, load(self.recipe, None, settings), (self.recipe, None, settings))
 
     def states(self) -> list[str]:
@@ -61,7 +81,8 @@ class Runner:
 
     def _in_prefect(self, what: str) -> list[dict[str, Any]]:
         asked = json.dumps({"flow_runs": {"name": {"any_": [self.recipe]}}}).encode()
-        request = urllib.request.Request(f"{self.server}/{what}/filter", asked, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "Authorization": basic(os.environ["PREFECT_API_AUTH_STRING"])}
+        request = urllib.request.Request(f"{self.server}/{what}/filter", asked, headers)
         return json.load(urllib.request.urlopen(request, timeout=30))
 
     def has_nothing_but(self, artifacts: int) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.flows.runner import basic
 from tests.flows.test_end_to_end import SESAME, sesame
 from tests.pipeline import tiny
 from tests.said import said
@@ -54,18 +55,24 @@ def prefect(place: Path) -> Iterator[str]:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5)
 
 
-def test_the_page_asks_its_own_server(prefect: str) -> None:
-    settings = json.load(urllib.request.urlopen(f"{prefect}/ui-settings", timeout=30))
+def test_the_page_asks_its_own_server(prefect: str, place: Path) -> None:
+    auth = f"sesame:{(place / 'home' / 'servers' / 'password').read_text()}"
+    asked = urllib.request.Request(f"{prefect}/ui-settings", headers={"Authorization": basic(auth)})
+    settings = json.load(urllib.request.urlopen(asked, timeout=30))
     assert settings["api_url"] == f"{prefect}/api"
 
 
 def test_a_deployed_flow_is_carried_out_by_a_worker(prefect: str, place: Path) -> None:
     [block] = re.findall(r"```sh\n(export PREFECT.*?)```", (ROOT / "README.md").read_text(), re.S)
-    exports, *commands = block.strip().splitlines()
-    assert "PREFECT_API_URL=" in exports and "SESAME_PROJECT=$PWD" in exports
+    lines = block.strip().splitlines()
+    exports, commands = lines[:2], lines[2:]
+    assert "PREFECT_API_URL=" in exports[0] and "SESAME_PROJECT=$PWD" in exports[0]
+    assert exports[1].startswith("export PREFECT_API_AUTH_STRING=sesame:$(cat .sesame/servers/password)")
+    auth = f"sesame:{(place / 'home' / 'servers' / 'password').read_text()}"
     environment = {
         **os.environ,
         "PREFECT_API_URL": f"{prefect}/api",
+        "PREFECT_API_AUTH_STRING": auth,
         "SESAME_PROJECT": str(ROOT),
         "SESAME_HOME": str(place / "home"),
         "PREFECT_HOME": str(place / "prefect"),
@@ -83,6 +90,7 @@ def test_a_deployed_flow_is_carried_out_by_a_worker(prefect: str, place: Path) -
     while "done" not in (output := sesame(place, "runs").stdout) and time.monotonic() < until:
         time.sleep(1)
     assert "done" in output and said("6 of 6", output)
-    asked = urllib.request.Request(f"{prefect}/api/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", "Authorization": basic(auth)}
+    asked = urllib.request.Request(f"{prefect}/api/flow_runs/filter", b"{}", headers)
     [run] = json.load(urllib.request.urlopen(asked, timeout=30))
     assert (run["name"], run["state"]["type"]) == (str(recipe), "COMPLETED")

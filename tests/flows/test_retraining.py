@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import pretrain
 from flows import score as scores
@@ -20,7 +19,7 @@ from pipeline import gate
 from pipeline.gate import Champion
 from pipeline.recipe.load import load
 from pipeline.scoring import ledger
-from tests.flows.runner import Runner
+from tests.flows.runner import Runner, client_of
 from tests.pipeline import tiny_arrays
 
 pytestmark = pytest.mark.slow  # three trainings
@@ -56,7 +55,7 @@ def scored(tmp_path: Path, runner: Runner, server: str, monkeypatch: pytest.Monk
     def score(*settings: str, retrain: str | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         heard.unlink(missing_ok=True)
         files, ledger = [str(tmp_path / "inbox")], str(tmp_path / "ledger")
-        with temporary_settings({PREFECT_API_URL: server}):
+        with client_of(server):
             outcome = scores.score(
                 NAME, files, ledger, f"{sys.executable} {hook}", least_rows=50, retrain=retrain, settings=list(settings)
             )
@@ -82,7 +81,7 @@ def test_from_drift_to_a_new_champion(tmp_path: Path, runner: Runner, server: st
             downstream=f"[{JOB}]",
         )
     )
-    with temporary_settings({PREFECT_API_URL: server}):
+    with client_of(server):
         pretrain.run(runner.home, load(recipe, None, []), (recipe, None, []))
     champion = lambda: gate.champion(runner.home.detectors, NAME)  # noqa: E731
     old = champion()

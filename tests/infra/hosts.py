@@ -12,7 +12,6 @@ on many real hosts. The switch is in a namespace, too, so the machine's own netw
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shutil
 import signal
@@ -28,7 +27,6 @@ from training.launch import RAY_ENVIRONMENT
 
 PORT, DASHBOARD_PORT = 6379, 8265
 ROOT = Path(__file__).parents[2]
-_LETTERS = itertools.cycle("abcdefgh")  # hosts of several tests may exist at a time
 
 
 def why_not() -> str | None:
@@ -56,7 +54,7 @@ class Hosts:
     def __init__(self, folder: Path, count: int, ipv6: bool = False) -> None:
         self.folder = folder
         self.ipv6 = ipv6
-        prefix = f"s{os.getpid()}{next(_LETTERS)}"
+        prefix = f"s{os.getpid()}"
         self.switch = f"{prefix}-switch"
         self.names = [f"{prefix}-{number}" for number in range(count)]
         self.processes: dict[int, subprocess.Popen[str]] = {}
@@ -203,8 +201,7 @@ class Hosts:
         self, number: int, command: Sequence[str], out: IO[str] | int | None = None, **environment: str
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            # A test that is run in the background would hand on that Ctrl-C is ignored.
-            ["ip", "netns", "exec", self.names[number], "env", "--default-signal=INT", *command],
+            ["ip", "netns", "exec", self.names[number], *command],
             env=self.environment(number) | environment,
             stdout=out,
             stderr=subprocess.STDOUT,

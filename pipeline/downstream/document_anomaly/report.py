@@ -92,7 +92,7 @@ def _about(
         f"Which {pieces} are unusual, told without a label by the network that was pretrained. Normal ones are of the "
         f"test split, which it has not met. Unusual ones: each of these with the words of every sentence in another "
         f"order{replaced}{elsewhere}. In a draw there are {counts}; mean ± standard deviation over {job.draws} draws "
-        f"from the same test documents. **{SURPRISAL}** is the negative pseudo-log-likelihood per token: in windows "
+        f"from the same test documents. The {SURPRISAL} is the negative pseudo-log-likelihood per token: in windows "
         f"of at most {job.length} tokens one in {job.rounds} is masked, in {job.rounds} rounds, so that each is masked "
         f"once. Its thresholds are drawn by {sizes['validation']}; passages of one document are alike, so the fewer "
         f"documents there are, the less exactly thresholds keep their promise. Baselines learned from "
@@ -136,15 +136,10 @@ def _thresholds(title: str, measured: Mapping[str, Measurements]) -> Table:
 def _documents(shown: FirstDraw) -> Table:
     rows = []
     for document in shown.documents:
-        words = ", ".join(f"{_cell(word)} ({share:.0%})" for word, share in document["reasons"][:WORDS_NAMED])
-        rows.append([_cell(document["document"]), document["kind"], f"{document['score']:.3f}", words])
+        words = ", ".join(f"{word} ({share:.0%})" for word, share in document["reasons"][:WORDS_NAMED])
+        rows.append([document["document"], document["kind"], f"{document['score']:.3f}", words])
     columns = ["document", "kind", "score", "most surprising words (their share of the surprisal)"]
     return Table("The most unusual documents of the first draw", columns, rows)
-
-
-def _cell(text: str) -> str:
-    """Untrusted text, escaped for a Markdown table."""
-    return "".join(f"\\{character}" if character in "\\|*_`[]#~$<" else character for character in text)
 
 
 def _figures(

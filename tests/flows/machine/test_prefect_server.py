@@ -16,7 +16,7 @@ import pytest
 
 from data_prep.errors import UserError
 from flows.machine import prefect_server, ui
-from pipeline.tracking import mlflow_server
+from flows.machine.guard import Guard
 from tests.flows.test_end_to_end import SESAME
 from tests.pipeline import tiny
 
@@ -55,14 +55,15 @@ def test_it_listens_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.Monkey
             """Serves nothing."""
 
     fake: dict[str, Any] = {
-        "uvicorn": SimpleNamespace(Server=Server, Config=lambda app, **options: options),
-        "prefect.server.api.server": SimpleNamespace(create_app=lambda **_: None),
+        "uvicorn": SimpleNamespace(Server=Server, Config=lambda app, **options: {"app": app, **options}),
+        "prefect.server.api.server": SimpleNamespace(create_app=lambda **_: "Prefect"),
     }
     for name, module in fake.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(prefect_server, "_stop_when_unused", lambda *_: None)
     prefect_server.serve(tmp_path, 4321)
     assert ip_address(served[0]["host"]).is_loopback and served[0]["port"] == 4321
+    assert isinstance(served[0]["app"], Guard)
 
 
 def test_the_pages_are_served_on_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +85,7 @@ def test_the_pages_are_served_on_loopback_alone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ui, "_wait", lambda *_: None)
     monkeypatch.setattr(ui.os, "killpg", lambda *_: None)
     monkeypatch.setattr(ui.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(mlflow_server.Server, "answers", lambda server: True)
-    ui.serve(5001, 4201)
+    ui.run(5001, 4201)
     assert len(started) == 2
     for command, port in zip(started, ("5001", "4201"), strict=True):
         assert ip_address(command[command.index("--host") + 1]).is_loopback

@@ -14,6 +14,7 @@ from rich.console import Console
 from data_prep.corpus.documents import Corpus, SplitConfig
 from data_prep.corruptions.masking import MaskingConfig, corrupt, restore
 from data_prep.errors import UserError
+from data_prep.legible import plain
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards, ShardWriter
 from data_prep.shards.rows import Ragged, Rows, concat, ragged
@@ -26,7 +27,7 @@ from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from flows.show.examples import half_blocks
 from flows.show.inspect import Reading, inspect, read_as_in_training
-from flows.show.readable import number, plain, size
+from flows.show.readable import number, size
 from pipeline.artifact import Artifact, output_digest
 from pipeline.recipe.load import load as load_recipe
 from tests.data_prep.ingesting import ingest

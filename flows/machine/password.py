@@ -1,0 +1,49 @@
+"""The password of a folder's servers: made once, readable by its owner alone, known to the owner's own processes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from data_prep.errors import UserError
+
+USER = "sesame"  # clients must give a name, too; any is accepted
+VARIABLE = "SESAME_PASSWORD"
+FILE = "password"
+
+
+def of(folder: Path) -> str:
+    """SESAME_PASSWORD, or what the file `password` in `folder` holds; it is made if it is missing.
+
+    Raises UserError if somebody else may read or write the file, or if it is empty.
+    """
+    if given := os.environ.get(VARIABLE):
+        return given
+    path = folder / FILE
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        _make(path)
+    facts = path.stat()
+    if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+        raise UserError(f"{path}: others may have read this password; delete the file, and a new one is made.")
+    password = path.read_text(encoding="ascii").strip()
+    if not password:
+        raise UserError(f"{path}: holds no password; delete the file, and a new one is made.")
+    return password
+
+
+def _make(path: Path) -> None:
+    """Write a new password, unless another process is faster: the file is whole or absent."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+    finally:
+        temporary.unlink()
