@@ -20,6 +20,10 @@ class UnreachableError(NotFormedError):
     """Workers cannot reach each other, which a host that was just lost may explain."""
 
 
+class LostError(NotFormedError):
+    """A worker was lost before there was a group."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A group of workers that failed, and the step of the newest checkpoint by then."""
@@ -76,6 +80,6 @@ def _is_loss(failure: BaseException) -> bool:
     from ray.exceptions import RayError, RayTaskError
     from ray.train.v2._internal.exceptions import RayTrainError  # of workers that no longer answer
 
-    if isinstance(failure, RayError | RayTrainError) and not isinstance(failure, RayTaskError):
+    if isinstance(failure, RayError | RayTrainError | LostError) and not isinstance(failure, RayTaskError):
         return True
     return LOSSES.search(str(failure)) is not None

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
 from data_prep.cluster import Shared, first_line, host_name
-from training.failures import NotFormedError, UnreachableError
-from training.interfaces import GLOO, NCCL, interfaces, variables
+from training.failures import LostError, NotFormedError, UnreachableError
+from training.interfaces import GLOO, NCCL, addresses_of_gloo, check, interfaces, variables
 
 REACH_SECONDS = 10.0  # for one worker to answer another
 
@@ -55,13 +55,26 @@ class _Group(_TorchBackend):
     """Ray calls these hooks in the process that controls the workers."""
 
     def on_start(self, worker_group: Any, backend_config: GroupConfig) -> None:
-        doors = worker_group.execute(_open, backend_config.shared, backend_config.given)
+        try:
+            self._form(worker_group, backend_config)
+        except Exception as error:
+            worker_group.abort()  # Ray forgets a group that fails here, and would keep its place on the hosts
+            if isinstance(error, RayActorError):  # Ray would start the next group by itself, without end
+                raise LostError(f"a training worker ended while its group formed ({first_line(error)}).") from error
+            raise
+
+    def _form(self, worker_group: Any, backend_config: GroupConfig) -> None:
+        doors = [
+            door
+            for opened in worker_group.execute(_open, backend_config.shared, backend_config.given)
+            for door in opened
+        ]
         problems = [problem for problem in worker_group.execute(_reach, doors) if problem]
         worker_group.execute(_close)
         if problems:
             raise UnreachableError(
                 f"{'; '.join(problems[:3])}: the hosts of a cluster must reach each other on all ports, at the "
-                "addresses that Ray was given (ray start --node-ip-address)."
+                f"addresses that Ray was given (ray start --node-ip-address) and on the interface that {GLOO} names."
             )
         try:
             super().on_start(worker_group, backend_config)
@@ -82,8 +95,8 @@ class _Group(_TorchBackend):
 _doors: list[socket.socket] = []  # of this worker, until the others have knocked
 
 
-def _open(shared: Shared | None, given: Mapping[str, str]) -> Door:
-    """Prepare this worker for its group, and listen at Ray's address of its host."""
+def _open(shared: Shared | None, given: Mapping[str, str]) -> list[Door]:
+    """Prepare this worker for its group, and listen at the addresses of its host by which the group will talk."""
     import ray
 
     if shared is not None:
@@ -91,7 +104,13 @@ def _open(shared: Shared | None, given: Mapping[str, str]) -> Door:
     for name, value in given.items():
         os.environ.setdefault(name, value)
     address = ray.util.get_node_ip_address()
-    os.environ.update(variables(address, interfaces(), os.environ))
+    there = interfaces()
+    check(os.environ, there)
+    os.environ.update(variables(address, there, os.environ))
+    return [_listen(address) for address in dict.fromkeys([address, *addresses_of_gloo(os.environ, there)])]
+
+
+def _listen(address: str) -> Door:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         door = socket.create_server((address, 0), family=family, backlog=1024)
@@ -102,13 +121,14 @@ def _open(shared: Shared | None, given: Mapping[str, str]) -> Door:
 
 
 def _reach(doors: Sequence[Door]) -> str | None:
-    """Knock at the doors of all workers, one a host; says which did not answer."""
+    """Knock at the doors of all workers, one for each address of a host; says which did not answer."""
     silent = []
-    for door in {door.host: door for door in doors}.values():
+    for door in {(door.host, door.address): door for door in doors}.values():
         try:
             socket.create_connection((door.address, door.port), timeout=REACH_SECONDS).close()
         except OSError as error:
-            silent.append(f"{door.host} ({error})")
+            at = "" if door.host.startswith(door.address) else f" at {door.address}"
+            silent.append(f"{door.host}{at} ({error})")
     return f"host {host_name()} cannot reach {' and '.join(silent)}" if silent else None
 
 

@@ -7,7 +7,10 @@ host; NCCL takes the first interface that looks fit.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Mapping, Sequence
+
+from data_prep.errors import UserError
 
 GLOO, NCCL, NCCL_FAMILY = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "NCCL_SOCKET_FAMILY"
 CHOSEN_BY_USERS = (GLOO, NCCL, NCCL_FAMILY)
@@ -42,6 +45,36 @@ def variables(address: str, interfaces: Mapping[str, Sequence[str]], given: Mapp
     if NCCL not in given:
         chosen[NCCL_FAMILY] = "AF_INET6" if isinstance(_parsed(address), ipaddress.IPv6Address) else "AF_INET"
     return {variable: value for variable, value in chosen.items() if variable not in given}
+
+
+def check(given: Mapping[str, str], interfaces: Mapping[str, Sequence[str]]) -> None:
+    """Raises UserError where gloo or NCCL is told of an interface that this host does not have."""
+    for name in _names(given.get(GLOO)):
+        if name not in interfaces:
+            raise _missing(GLOO, name, interfaces)
+    wanted = given.get(NCCL, "")
+    if not wanted.startswith("^"):  # all but these
+        matches = str.__eq__ if wanted.startswith("=") else str.startswith
+        names = _names(wanted.removeprefix("="))
+        if names and not any(matches(there, name) for there in interfaces for name in names):
+            raise _missing(NCCL, wanted, interfaces)
+
+
+def addresses_of_gloo(given: Mapping[str, str], interfaces: Mapping[str, Sequence[str]]) -> list[str]:
+    """The addresses by which gloo talks: of each interface that is named to it, the first one."""
+    usable = ([address for address in interfaces[name] if _parsed(address)] for name in _names(given.get(GLOO)))
+    return [addresses[0] for addresses in usable if addresses]
+
+
+def _names(list_of_names: str | None) -> list[str]:
+    return [name for name in (list_of_names or "").split(",") if name]
+
+
+def _missing(variable: str, name: str, interfaces: Mapping[str, Sequence[str]]) -> UserError:
+    return UserError(
+        f"{variable} names {name!r}, which is no interface of the host {socket.gethostname()} "
+        f"({', '.join(interfaces)}); unset it to use the interface of Ray's address of each host."
+    )
 
 
 def interfaces() -> dict[str, list[str]]:

@@ -100,7 +100,10 @@ def test_usual_rows_are_no_news_and_moved_ones_are(tmp_path: Path) -> None:
     moved = scores.account(detector, "name", passed(ledger, inbox(tmp_path / "inbox", 300, 2.0, "b.csv")), 0.25, 100)
     assert moved["drifted"] and moved["drift"]["a"]["psi"] > 0.25 and moved["drift"]["a"]["ks"] > 0.3
     assert any("alarms in 300 new rows" in line for line in moved["news"])
-    assert any("drifted: PSI" in line for line in moved["news"])
+    (drift,) = (line for line in moved["news"] if "drifted: PSI" in line)
+    worst = max(moved["drift"], key=lambda column: moved["drift"][column]["psi"])
+    assert drift.startswith(f"{worst} drifted: PSI {moved['drift'][worst]['psi']:.2f} of 300 rows")
+    assert len(moved["drift"]) > 2 and min(values["psi"] for values in moved["drift"].values()) < 0.25
     few = scores.account(detector, "name", passed(ledger, inbox(tmp_path / "inbox", 20, 2.0, "c.csv")), 0.25, 100)
     assert not few["drifted"], "a few rows say little"
     nothing = scores.account(detector, "name", ScoringPass([], ["inbox/a.csv"], {}, {"b.csv": 7}), 0.25, 100)

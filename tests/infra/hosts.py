@@ -12,6 +12,7 @@ on many real hosts. The switch is in a namespace, too, so the machine's own netw
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from training.launch import RAY_ENVIRONMENT
 
 PORT, DASHBOARD_PORT = 6379, 8265
 ROOT = Path(__file__).parents[2]
+_LETTERS = itertools.cycle("abcdefgh")  # hosts of several tests may exist at a time
 
 
 def why_not() -> str | None:
@@ -54,7 +56,7 @@ class Hosts:
     def __init__(self, folder: Path, count: int, ipv6: bool = False) -> None:
         self.folder = folder
         self.ipv6 = ipv6
-        prefix = f"s{os.getpid()}"
+        prefix = f"s{os.getpid()}{next(_LETTERS)}"
         self.switch = f"{prefix}-switch"
         self.names = [f"{prefix}-{number}" for number in range(count)]
         self.processes: dict[int, subprocess.Popen[str]] = {}
@@ -201,7 +203,8 @@ class Hosts:
         self, number: int, command: Sequence[str], out: IO[str] | int | None = None, **environment: str
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["ip", "netns", "exec", self.names[number], *command],
+            # A test that is run in the background would hand on that Ctrl-C is ignored.
+            ["ip", "netns", "exec", self.names[number], "env", "--default-signal=INT", *command],
             env=self.environment(number) | environment,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.distributed import seed_torch
+from training import distributed
+from training.distributed import Worker, seed_torch, set_up_cpu
 
 
 def test_seeds_are_those_of_torch_and_nothing_is_noted_for_later() -> None:
@@ -20,3 +21,23 @@ def test_seeds_are_those_of_torch_and_nothing_is_noted_for_later() -> None:
     assert torch.equal(torch.rand(5), expected)
     seed_torch(12)
     assert not torch.equal(torch.rand(5), expected)
+
+
+@pytest.mark.parametrize(
+    ("threads", "workers", "expected"), [(None, 1, 12), (None, 5, 2), (None, 20, 1), (3, 5, 3), (16, 1, 16)]
+)
+def test_cores_are_divided_among_workers(
+    threads: int | None, workers: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(distributed.cores, "available", lambda: 12)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(distributed.ctypes, "CDLL", lambda name: None)
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    set_up_cpu(threads, workers)
+    assert asked == [expected]
+
+
+def test_sums_over_workers_lose_no_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(2))
+    assert Worker(0, 2).sum([1e9 + 0.25]) == [2e9 + 0.5]

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.interfaces import GLOO, NCCL, NCCL_FAMILY, interface_of, interfaces, variables
+from data_prep.errors import UserError
+from training.interfaces import (
+    GLOO,
+    NCCL,
+    NCCL_FAMILY,
+    addresses_of_gloo,
+    check,
+    interface_of,
+    interfaces,
+    variables,
+)
 
 HOST = {
     "lo": ["127.0.0.1", "::1", "00:00:00:00:00:00"],
@@ -63,3 +73,33 @@ def test_what_the_user_has_set_stays() -> None:
 
 def test_this_machine_has_loopback() -> None:
     assert interface_of("127.0.0.1", interfaces()) in ("lo", "lo0")
+
+
+@pytest.mark.parametrize(
+    ("variable", "named", "missing"),
+    [
+        (GLOO, "eth1", None),
+        (GLOO, "eth0,eth1", None),
+        (GLOO, "ib7", "ib7"),
+        (GLOO, "eth0,ib7", "ib7"),
+        (GLOO, "eth", "eth"),
+        (NCCL, "eth", None),  # all that begin so
+        (NCCL, "ib,eth1", None),
+        (NCCL, "^docker", None),
+        (NCCL, "=eth1", None),
+        (NCCL, "=eth", "=eth"),
+        (NCCL, "ib", "ib"),
+    ],
+)
+def test_an_interface_that_the_host_lacks_is_named(variable: str, named: str, missing: str | None) -> None:
+    if missing is None:
+        check({variable: named}, HOST)
+    else:
+        with pytest.raises(UserError, match=f"{variable} names '{missing}', which is no interface of the host .*eth10"):
+            check({variable: named}, HOST)
+
+
+def test_gloo_talks_by_the_first_address_of_each_interface_named() -> None:
+    assert addresses_of_gloo({GLOO: "eth1,lo"}, HOST) == ["10.0.0.2", "127.0.0.1"]
+    assert addresses_of_gloo({}, HOST) == []
+    assert addresses_of_gloo({GLOO: "eth9"}, {"eth9": ["02:fc:00:00:00:01"]}) == []

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from data_prep.corruptions import config_of
 from data_prep.rng import key
+from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.streams import CORRUPT, CORRUPT_HELD_OUT
 from training import job as jobs
 from training.data import MemoryTable
@@ -75,3 +78,36 @@ def test_a_torn_last_line_of_the_metrics_is_removed(tmp_path: Path) -> None:
         assert lines[0] == '{"step": 1}' and lines[1].startswith('{"step": 2, "time": ') and len(lines) == 2
     with jobs.MetricsLog(tmp_path / "other" / jobs.METRICS, enabled=False):
         assert not (tmp_path / "other").exists()
+
+
+def test_longer_rows_come_at_their_step_with_their_own_corruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(jobs, "corruption_on_load", lambda config, specials: asked.append(config))
+    longer = {"length": 64, "share": 0.25, "max_predictions": 9}
+    stream: Any = jobs._training_stream(
+        job(
+            corruption={"kind": "masked-lm", "max_predictions": 5},
+            longer=[{"name": "web", "folder": "books"}],
+            train={"steps": 8, "global_batch": 8, "lr": 1e-2, "longer": longer},
+        ),
+        table,
+        None,
+        [],
+    )
+    assert stream.begins == 6 * 8
+    phases = (stream.first, stream.second)
+    assert [[corpus.table.rows for corpus in phase.corpora] for phase in phases] == [[50, 30], [30]]
+    assert [corruption.max_predictions for corruption in asked] == [5, 9]
+
+
+def test_held_out_rows_are_not_regrouped_by_length() -> None:
+    regrouped = job(order={"length_window": 4})
+    stream: Any = jobs._training_stream(regrouped, table, None, [])
+    held_out, _ = jobs._held_out_stream(regrouped, table, None)
+    assert isinstance(stream.places, LengthBuckets)
+    assert held_out is not None and held_out.places is held_out.order
+
+
+def test_rows_that_were_corrupted_in_shards_are_read_as_they_are() -> None:
+    assert jobs.corruption_on_load(config_of({"kind": "gaussian", "level": 0.5, "at": "shards"})) is None
+    assert jobs.corruption_on_load(config_of({"kind": "gaussian", "level": 0.5, "at": "load"})) is not None

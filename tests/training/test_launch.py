@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from data_prep.shards.format import ShardWriter
 from tests.training import tiny
 from training import launch
+from training.config import PlacementConfig
 from training.job import METRICS, CorpusShards, Job
 
 
@@ -113,6 +114,11 @@ def test_a_ray_that_does_not_start_here_says_why(
     with pytest.raises(UserError, match=f"Ray does not start on this machine .*{advice}") as caught:
         launch.ensure_ray(job(tmp_path, workers=2).placement)
     assert str(error) in str(caught.value)
+
+
+def test_workers_may_be_fewer_only_where_that_is_allowed() -> None:
+    placements = [PlacementConfig(workers=4, min_workers=fewest) for fewest in (None, 2, 4)]
+    assert [launch._num_workers(placement) for placement in placements] == [4, (2, 4), 4]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from data_prep.rng import key
 from tests.training import tiny_players as tiny
 from tests.training.group import in_group
 from tests.training.tiny_players import Contrastive, Game, Noisy
+from training import loop
 from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
 from training.engines import checkpoint, checkpoint_state
@@ -308,3 +310,19 @@ def test_nothing_follows_a_step_that_was_skipped() -> None:
     assert game.updated == [0, 1, 3, 4]
     assert game.begun == [(step, 5) for step in range(5)], "also the one that is skipped"
     assert torch.isfinite(game.second.weight).all() and not torch.equal(game.second.weight, before)
+
+
+def test_records_tell_the_rate_of_their_step_and_evaluations_come_when_they_are_due() -> None:
+    records: list[dict[str, Any]] = []
+    tiny.training(tiny.seeded(Noisy), log=records.append, warmup_steps=2, log_every=3, evaluate_every=4).run()
+    rates = {record["step"]: record["train/lr"] for record in records if "train/lr" in record}
+    assert rates == pytest.approx({3: 1e-2, 6: 1e-2 * 3 / 6, 8: 1e-2 * 1 / 6})
+    assert [record["step"] for record in records if "validation/loss" in record] == [4, 8]
+
+
+def test_export_is_given_the_first_samples_of_training_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "EXPORT_BATCH", 5)
+    training = tiny.training(tiny.seeded(Noisy))
+    batches = [batch["input"] for batch in training._first_samples(12)]
+    assert [len(batch) for batch in batches] == [5, 5, 2]
+    assert torch.equal(torch.cat(batches), training._read(np.arange(12))[0]["input"])

@@ -132,9 +132,9 @@ def test_a_small_window_stays_local_but_blocks_travel():
 def test_far_positions_cost_nothing():
     order = Order([OrderCorpus("a", 10**9), OrderCorpus("b", 12_345)], 1)
     order.locate([0])
-    start = time.perf_counter()
+    start = time.process_time()
     far = order.locate(np.arange(10**10, 10**10 + 256))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert far.row.max() < 10**9 and (far.epoch[far.corpus == 0] == 5).all()
 
 

@@ -7,12 +7,13 @@ import os
 import threading
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from data_prep.errors import UserError
 from flows.machine import ui
-from flows.machine.environment import LOOPBACK, bypass_proxies
+from flows.machine.environment import LOOPBACK, QUIET, bypass_proxies, prepare
 
 
 class Ok(http.server.BaseHTTPRequestHandler):
@@ -56,6 +57,21 @@ def test_what_the_user_said_of_proxies_stays(monkeypatch: pytest.MonkeyPatch) ->
         bypass_proxies()
         assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost,::1"
         assert os.environ["NO_PROXY"] == ",".join(LOOPBACK)
+
+
+def test_what_the_user_set_stays_and_the_rest_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*QUIET, "PREFECT_HOME", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "to be put back")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "info")
+    prepare(tmp_path / "home" / "prefect")
+    assert {name: os.environ[name] for name in QUIET} == {**QUIET, "TRANSFORMERS_VERBOSITY": "info"}
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "home" / "prefect") and os.environ["no_proxy"]
+    assert (tmp_path / "home" / "prefect").is_dir(), "its server does not make it"
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "own"))
+    prepare(tmp_path / "other")
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "own")
+    assert (tmp_path / "own").is_dir() and not (tmp_path / "other").exists()
 
 
 def test_two_pages_need_two_ports() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from data_prep.errors import UserError
 from tests.training import tiny
@@ -16,6 +19,7 @@ from training.config import PlacementConfig
 from training.distributed import Worker
 from training.engines import checkpoint as checkpoints
 from training.engines import checkpoint_state
+from training.engines.plain import FrozenEngine
 
 PLACEMENT = PlacementConfig(checkpoint_every=4, keep_checkpoints=2)
 
@@ -215,3 +219,23 @@ def test_the_marker_comes_when_all_files_are_on_the_disk(tmp_path: Path, monkeyp
     monkeypatch.setattr(checkpoints, "write_whole", noted)
     tiny.training(placement=PlacementConfig(), checkpoints=tmp_path, steps=1).run()
     assert written == ["model/rank-00000-000.safetensors", "objective.safetensors"]
+
+
+def test_the_checkpoint_of_a_step_is_the_one_that_was_written_last(trained: Path) -> None:
+    first = checkpoints.at(trained, 8, Worker())
+    again = shutil.copytree(first.folder, trained / "step-00000008-00000000")
+    os.utime(again / checkpoints.MARKER, (2e9, 2e9))
+    assert checkpoints.at(trained, 8, Worker()).folder == again
+    assert [c.position.step for c in checkpoints.committed(trained)] == [8, 8, 12], "by step before time"
+    with pytest.raises(UserError, match=r"no checkpoint of step 4; there are 8, 8, 12 "):
+        checkpoints.at(trained, 4, Worker())
+    flipped(again / "objective.safetensors")
+    with pytest.raises(UserError, match=r"00000000: damaged: objective\..*; choose another step, there are 12\."):
+        checkpoints.at(trained, 8, Worker())
+
+
+def test_a_position_is_kept_with_its_phase(tmp_path: Path) -> None:
+    position = checkpoints.Position(5, 120, "rbm-1")
+    engines: Any = {"still": FrozenEngine(nn.Linear(2, 2).requires_grad_(False), Worker())}
+    checkpoints.save(tmp_path, position, engines, {}, {}, Worker(), keep=1)
+    assert [kept.position for kept in checkpoints.committed(tmp_path)] == [position]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from torch import nn
 
 from training.config import TrainConfig
 from training.distributed import Worker
-from training.engines.plain import PlainEngine, parameter_groups
+from training.engines import checkpoint_state, plain
+from training.engines.plain import FrozenEngine, PlainEngine, parameter_groups
 
 
 def engine(**train: Any) -> PlainEngine:
@@ -73,3 +75,43 @@ def test_a_gradient_that_is_not_finite_changes_nothing(value: float) -> None:
         both.step(0.1)
     for one, other in zip(trained.module.parameters(), spared.module.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_gradients_are_summed_once_each_whatever_the_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def of_two_workers(flat: torch.Tensor) -> None:
+        sizes.append(flat.numel())
+        flat.mul_(2)
+
+    monkeypatch.setattr(plain.dist, "all_reduce", of_two_workers)
+    monkeypatch.setattr(plain, "SUM_BUCKET", 6)
+    parameters = [nn.Parameter(torch.zeros(size)) for size in (4, 3, 8, 2)]
+    for number, parameter in enumerate(parameters[:3], 1):
+        parameter.grad = torch.full_like(parameter, number)
+    plain._sum_gradients(parameters)
+    assert [parameter.grad.unique().tolist() for parameter in parameters] == [[2], [4], [6], [0]]  # type: ignore[union-attr]
+    assert sizes == [7, 8, 2]
+
+
+def test_a_network_that_nobody_trains_is_kept_with_its_buffers(tmp_path: Path) -> None:
+    kept, other = (nn.BatchNorm1d(3).requires_grad_(False) for _ in range(2))
+    for tensor in kept.state_dict().values():
+        tensor.fill_(5)
+    checkpoint_state.write(FrozenEngine(kept, Worker()), tmp_path, 0)
+    checkpoint_state.restore(FrozenEngine(other, Worker()), tmp_path)
+    assert all((tensor == 5).all() for tensor in other.state_dict().values())
+
+
+def test_weights_of_any_layout_come_back_and_missing_ones_are_named(tmp_path: Path) -> None:
+    def lone(network: nn.Module) -> PlainEngine:
+        return PlainEngine(network, TrainConfig(steps=9), Worker())
+
+    kept, other = (nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last) for _ in range(2))  # type: ignore[call-overload]
+    checkpoint_state.write(lone(kept), tmp_path, 0)
+    checkpoint_state.restore(lone(other), tmp_path)
+    assert not other.weight.is_contiguous() and torch.equal(other.weight, kept.weight)
+    with pytest.raises(RuntimeError, match=r"54 of 72 elements of weight's weight from 0 on"):
+        checkpoint_state.restore(lone(nn.Conv2d(2, 4, 3)), tmp_path)
+    with pytest.raises(RuntimeError, match=r"0 of 18 elements of 0\.weight's weight from 0 on"):
+        checkpoint_state.restore(lone(nn.Sequential(nn.Linear(6, 3))), tmp_path)

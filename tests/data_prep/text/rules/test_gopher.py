@@ -34,6 +34,8 @@ def _text(*words: str) -> str:
         (_text(*["a"] * 99_998), "words too short"),
         (_text(*["a"] * 99_999), "more than 100000 words"),
         (_text(*different(100, 10)), ""),
+        (" ".join(["the", "and", *different(58, 3)]), ""),
+        (" ".join(["the", "of", *different(58, 3), "ab"]), "words too short"),
         (_text(*different(100, 11)), "words too long"),
         (_text(*different(98), *["#"] * 10).replace(" #", "#"), ""),
         (_text(*different(98), *["#"] * 11).replace(" #", "#"), "too many hash signs"),
@@ -57,6 +59,12 @@ def _text(*words: str) -> str:
 def test_gopher_quality(text: str, reason: str) -> None:
     outcome = make(gopher={})(text)
     assert outcome == Outcome(None if reason else text, reason and f"gopher: {reason}")
+
+
+@pytest.mark.parametrize("mark", "•‣⁃∙◦●○■□▪▫-–*")
+def test_every_usual_mark_is_a_bullet(mark: str) -> None:
+    text = "\n".join(f"{mark}{word}" for word in _text(*different(60)).split())
+    assert make(gopher={})(text).reason == "gopher: too many bullets"
 
 
 def test_duplicates() -> None:

@@ -52,10 +52,13 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
     drawn_by: list[tuple[str, np.ndarray]] = []
     fitted: list[tuple[str, np.ndarray, int]] = []
     built: list[Any] = []
+    labelled: list[np.ndarray] = []
+    usual: list[tuple[float, float, int]] = []
 
     def noted(how: str) -> Any:
         def threshold(normal: np.ndarray, *more: Any) -> thresholds.Threshold:
             drawn_by.append((how, normal))
+            labelled.extend(more if how == "by_labels" else [])
             return thresholds.Threshold(0.0, None)
 
         return threshold
@@ -73,7 +76,9 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(splits.baselines, "fit", fit)
     monkeypatch.setattr(splits.baselines, "classifiers", classifiers)
     monkeypatch.setattr(splits, "detectors", lambda *_: [detector])
-    monkeypatch.setattr(splits.Usual, "raised", lambda usual, scores, outside: scores)
+    monkeypatch.setattr(
+        splits.Usual, "raised", lambda of, scores, outside: (usual.append((of.low, of.high, len(scores))), scores)[1]
+    )
     monkeypatch.setattr(splits, "seed_of", lambda settings, detector, number: 100 + number)
     monkeypatch.setattr(splits, "export", lambda *_: "")
     monkeypatch.setattr(splits, "build", lambda *arguments: built.append(arguments))
@@ -91,6 +96,13 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
         assert np.array_equal(quantile, held_out) and np.array_equal(tail, held_out)
         assert len(trimmed) == len(held_out) - round(0.05 * len(held_out)) and set(trimmed) <= set(held_out)
         assert np.array_equal(labels, np.concatenate([held_out, marked]))
+        assert labelled[number].tolist() == [False] * len(held_out) + [True] * len(marked)
+        normal = np.concatenate([learned[:, 0], held_out])
+        assert (normal.min(), normal.max(), len(draw.test)) in usual, "the range is of all rows counted as normal"
+        assert {(low, high) for low, high, _ in usual[6 * number : 6 * number + 6]} == {
+            (normal.min(), normal.max()),
+            (-normal.max(), -normal.min()),
+        }
         for name, train, seed in fitted[4 * number : 4 * number + 4]:
             few = {"2 marked": 2, "4 marked": 4}.get(name, 0)
             assert np.array_equal(train, rows[np.concatenate([draw.train, draw.marked[:few]])]) and seed == number

@@ -62,14 +62,16 @@ def test_rivals_learn_from_training_rows_and_are_followed_on_validation_rows(
     """Test rows have a say in the table alone."""
     model = open_model(artifacts["pretrain"].path / MODEL)
     read: list[tuple[np.ndarray, np.ndarray]] = []
+    seeds: list[int] = []
 
     def trained(config: Any, rows: Any, seed: int, context: Any, held_out: Any, progress: Any) -> TrainedNetwork:
+        seeds.append(seed)
         read.append((scaled(np.asarray(rows["input"])), scaled(np.asarray(held_out["input"]))))
         return TrainedNetwork(model, [{"step": 3, ERROR: 0.5}])
 
     monkeypatch.setattr(train_in_memory, "trained", trained)
     summary = tiny_arrays.rerun(artifacts, "curves", tmp_path / "again")
-    assert len(read) == 2
+    assert len(read) == 2 == len(set(seeds))
     for train, held_out in read:
         assert np.array_equal(train, tiny_arrays.rows_of(artifacts, "train")[0])
         assert np.array_equal(held_out, tiny_arrays.rows_of(artifacts, "validation")[0])

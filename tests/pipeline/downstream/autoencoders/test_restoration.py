@@ -57,8 +57,10 @@ def test_networks_learn_from_training_rows_and_restore_test_rows(
     model = open_model(artifacts["pretrain"].path / MODEL)
     learned: list[np.ndarray] = []
     probed: list[tuple[Any, ...]] = []
+    asked: list[tuple[str, int]] = []
 
     def trained(config: Any, rows: Any, seed: int, context: Any) -> TrainedNetwork:
+        asked.append((config["corruption"]["kind"], seed))
         learned.append(scaled(np.asarray(rows["input"])))
         return TrainedNetwork(model, [])
 
@@ -67,6 +69,10 @@ def test_networks_learn_from_training_rows_and_restore_test_rows(
     summary = tiny_arrays.rerun(artifacts, "restoration", tmp_path / "again")
     (train, labels), (test, truth) = (tiny_arrays.rows_of(artifacts, split) for split in ("train", "test"))
     assert len(learned) == 2 * 3 and all(np.array_equal(rows, train) for rows in learned)
+    kinds, seeds = zip(*asked, strict=True)
+    assert kinds == ("none", "salt-and-pepper", "gaussian") * 2
+    assert len(set(seeds[:3])) == len(set(seeds[3:])) == 1, "networks of one seed are paired"
+    assert seeds[0] != seeds[3], "every seed is another"
     with torch.no_grad():
         codes = [model.encode(torch.from_numpy(rows)).flatten(1).numpy() for rows in (train, test)]
     for given in probed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from PIL import Image
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
+from pipeline.downstream.compression import codecs
+from pipeline.downstream.compression.job import Config
 from pipeline.recipe.load import load
+from pipeline.stage import Context
 from pipeline.stages import ingest
 from tests.pipeline import tiny_arrays
 from tests.pipeline.job_checks import whole_report
@@ -114,6 +118,18 @@ def test_training_pictures_are_no_test(home: Path, tmp_path: Path) -> None:
     (tmp_path / "narrow.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="not a PNG, JPEG, WebP, TIFF, BMP or GIF image; mend it or leave it out"):
         tiny_arrays.make(home / "tiny.yaml", home, job)
+
+
+@pytest.mark.parametrize("known", range(5))
+def test_a_picture_is_no_test_if_most_of_it_was_trained_on(known: int, tmp_path: Path) -> None:
+    (picture,) = photographs(1, seed=5, side=32)
+    Image.fromarray(picture.transpose(1, 2, 0)).save(tmp_path / "a.png")
+    patches = [picture[:, y : y + 16, x : x + 16] for y in (0, 16) for x in (0, 16)]
+    train = np.stack([*patches[:known], np.zeros((3, 16, 16), np.uint8)])
+    job = Config.model_validate({"task": "compression", "name": "codec", "images": [{"path": str(tmp_path)}]})
+    with pytest.raises(UserError, match="was trained on") if known > 2 else contextlib.nullcontext():
+        images = codecs._images(job, train, Context(downloads=tmp_path))
+        assert list(images) == ["a"] and np.array_equal(images["a"], picture)
 
 
 def test_other_pictures_are_another_job(home: Path, artifacts: dict[str, Artifact], tmp_path: Path) -> None:

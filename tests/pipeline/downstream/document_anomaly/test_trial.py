@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from data_prep.text.passages import Passage
 from pipeline.downstream.document_anomaly import trial
 from pipeline.downstream.document_anomaly.job import NORMAL, REPLACED, SHUFFLED, Config
-from pipeline.downstream.document_anomaly.report import SURPRISAL
+from pipeline.downstream.document_anomaly.report import EXCESS, OVER_UNIGRAM, SURPRISAL
 from pipeline.scoring import thresholds
 from pipeline.stage import Context
 
@@ -89,15 +90,53 @@ def test_draws_are_of_different_test_documents_and_words_of_training_ones(job: A
     assert {name: names(documents) for name, documents in pools.items()} == {NORMAL: {"test"}}
     train = [Passage("train", 0, ["zebra zebra."])]
     seen: set[str] = set()
+    orders: list[str] = []
     for normal, odd in job._draws(pools, train):
         assert list(odd) == [SHUFFLED, REPLACED]
         drawn = {passage.document for passage in normal}
         assert len(drawn) == 20 and not drawn & seen
         assert all({passage.document for passage in documents} == drawn for documents in odd.values())
+        orders.append("".join(word[0] for word in odd[SHUFFLED][0].text.split()))
         new = {word for passage in odd[REPLACED] for word in passage.text.rstrip(".").split()}
         assert "zebra" in new and not {word for word in new if word.startswith("train")}
         seen |= drawn
     assert len(seen) == 60
+    assert len(set(orders)) > 1 and {"".join(sorted(order)) for order in orders} == {"gotw"}, "each in its own way"
+
+
+def test_surprisal_over_unigram_is_their_difference_and_baselines_score_the_same_documents(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, ours = SimpleNamespace(tokens="tokens"), np.array([4.0, 9.0])
+    surprisals = SimpleNamespace(mean=lambda: ours, excess=lambda: ours / 2)
+    vars(job).update(
+        network=SimpleNamespace(surprisals=lambda tokens: surprisals), unigram=lambda documents: ours - 1.5
+    )
+    monkeypatch.setattr(job, "_read", lambda documents: read)
+    scores = job._scored([], {"length": lambda documents: np.full(2, documents is read)}).scores
+    assert {name: values.tolist() for name, values in scores.items()} == {
+        SURPRISAL: [4, 9], EXCESS: [2, 4.5], OVER_UNIGRAM: [1.5, 1.5], "length": [1, 1]
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_network_of_random_weights_has_the_seed_of_the_recipe(
+    asked: bool, job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    monkeypatch.setattr(job, "_network", lambda random=None: (opened.append(random), f"random {random}")[1])
+    monkeypatch.setattr(job, "_read", lambda documents: SimpleNamespace(tokens=documents))
+    monkeypatch.setattr(trial, "Unigram", lambda tokens, vocabulary: tokens)
+    monkeypatch.setattr(trial.document_baselines, "fit", lambda *given: given)
+    methods = ["length", *(["random-network"] if asked else [])]
+    vars(job).update(
+        seed=11, network=SimpleNamespace(specials=SimpleNamespace(vocabulary=50)),
+        job=JOB.model_copy(update={"baselines": methods}),
+    )  # fmt: skip
+    train: Any = ["train"]
+    *_, vocabulary, random, seed = job._baselines(train)
+    assert (vocabulary, seed, job.unigram) == (50, 11, train)
+    assert (opened, random) == (([11], "random 11") if asked else ([], None))
 
 
 def test_the_threshold_is_of_the_validation_documents(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,73 @@
+"""Changes of what data becomes: texts, tables, shards and their order."""
+
+from __future__ import annotations
+
+from tests.mutations.runner import Change
+
+DATA = "tests/data_prep"
+
+CHANGES = [
+    Change(
+        "slots that are left go to the smallest remainders",
+        "data_prep/shards/order.py",
+        'by_remainder = np.argsort(np.where(free, quota - share, np.inf), kind="stable")',
+        'by_remainder = np.argsort(np.where(free, share - quota, np.inf), kind="stable")',
+        (f"{DATA}/shards/test_order.py::test_slots_that_are_left_go_to_the_largest_remainders",),
+    ),
+    Change(
+        "bytes behind a shard are overlooked",
+        "data_prep/shards/format.py",
+        'if (size := path.stat().st_size) != shard["bytes"]:',
+        'if (size := path.stat().st_size) < shard["bytes"]:',
+        (f"{DATA}/shards/test_format.py::test_a_file_that_has_grown_is_named",),
+    ),
+    Change(
+        "a text that rules made too short is kept",
+        "data_prep/text/units.py",
+        "if outcome.text is None or len(outcome.text) < config.min_characters:",
+        "if outcome.text is None:",
+        (f"{DATA}/text/test_units.py::test_what_rules_leave_must_be_long_enough_too",),
+    ),
+    Change(
+        "near duplicates at the threshold are kept",
+        "data_prep/text/near_duplicates.py",
+        "return pairs[np.concatenate([np.empty(0), *agree]) >= threshold]",
+        "return pairs[np.concatenate([np.empty(0), *agree]) > threshold]",
+        (f"{DATA}/text/test_near_duplicates.py::test_the_threshold_itself_is_alike_enough",),
+    ),
+    Change(
+        "personal data is masked in one pass",
+        "data_prep/text/rules/personal.py",
+        "                    has_changed = True",
+        "                    has_changed = False",
+        (f"{DATA}/text/rules/test_personal.py::test_what_a_mask_frees_is_masked_too",),
+    ),
+    Change(
+        "names run into each other in the keys of draws",
+        "data_prep/rng.py",
+        'digest.update(len(encoded).to_bytes(8, "little") + encoded)',
+        "digest.update(encoded)",
+        (f"{DATA}/test_rng.py::test_parts_of_a_key_are_kept_apart",),
+    ),
+    Change(
+        "a shard's tail is not checked",
+        "data_prep/shards/format.py",
+        '            self._check(number, parts[-1], "tail", data)\n',
+        "",
+        (f"{DATA}/shards/test_format.py::test_every_flipped_byte_is_named",),
+    ),
+    Change(
+        "shares of groups are shares of rows",
+        "data_prep/corpus/decide.py",
+        "    if grouped:\n",
+        "    if False:\n",
+        (f"{DATA}/corpus/test_decide.py::test_groups_are_whole_and_their_shares_are_of_groups",),
+    ),
+    Change(
+        "copies count where rows are held out",
+        "data_prep/corpus/decide.py",
+        "validation, test = shares(int(is_divided.sum()), split)",
+        "validation, test = shares(len(is_divided), split)",
+        (f"{DATA}/corpus/test_decide.py::test_rows_are_held_out_by_the_share_of_those_that_are_kept",),
+    ),
+]

@@ -1,0 +1,67 @@
+"""What the report of fine-tuning says of differences, and what it proposes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.labelled.files import Labelled
+from pipeline.downstream.fine_tune import report
+from pipeline.downstream.fine_tune.job import Config
+from pipeline.reports.report import Report
+
+DATA = Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p")
+
+
+def built(folder: Path, monkeypatch: pytest.MonkeyPatch, **scores: dict[int, list[float]]) -> Report:
+    """Of these scores by model and number of labels."""
+    monkeypatch.setattr(report.figures, "learning_curve", lambda *_: None)
+    labels = list(next(iter(scores.values())))
+    values = {
+        "name": "verbs", "task": "tagging", "data": {"path": "rows"}, "labels": labels, "models": list(scores),
+        "steps": 1, "batch": 8, "length": 32, "lrs": [1e-3], "validation_rows": 1, "test_rows": 1,
+    }  # fmt: skip
+    cells: list[dict[str, Any]] = [
+        {"model": model, "kind": "network", "labels": number, "scores": of_model[number], "lr": 1e-3}
+        for number in labels
+        for model, of_model in scores.items()
+    ]
+    return report.build(Config.model_validate(values), DATA, cells, "fp32", {}, folder)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "wins", "clear", "said"),
+    [
+        ([0.5, 0.7, 0.6], 1, False, "0.067 ± 0.115 better than random weights (1 of 3 seeds; not more"),  # two ties
+        ([0.4, 0.3, 0.5], 0, True, "0.133 ± 0.058 worse than random weights (0 of 3 seeds; more"),
+        ([0.7, 0.5, 0.3], 1, False, "0.033 ± 0.252 worse than random weights (1 of 3 seeds; not more"),
+    ],
+)
+def test_a_difference_is_clear_beyond_its_spread_and_a_tie_is_no_win(
+    pretrained: list[float], wins: int, clear: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(tmp_path, monkeypatch, pretrained={8: pretrained}, scratch={8: [0.5, 0.5, 0.6]})
+    (pair,) = made.notes["paired"]
+    assert (pair["wins"], pair["seeds"], pair["clear"]) == (wins, 3, clear) and said in made.verdict
+    mean = sum(pretrained) / 3 - 1.6 / 3
+    assert made.numbers["difference/pretrained_minus_scratch_8"] == pytest.approx(mean)
+
+
+def test_one_seed_has_no_spread_and_is_never_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = built(tmp_path, monkeypatch, pretrained={8: [0.9]}, scratch={8: [0.1]})
+    (pair,) = made.notes["paired"]
+    assert (pair["std"], pair["clear"]) == (None, False) and made.candidates[0].spread is None
+
+
+def test_the_encoder_is_proposed_by_its_score_with_the_most_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built(
+        tmp_path, monkeypatch,
+        scratch={40: [0.1, 0.1], 10: [0.1, 0.1]}, pretrained={40: [0.8, 0.6], 10: [0.9, 0.9]},
+    )  # fmt: skip
+    (candidate,) = made.candidates
+    assert candidate.score == pytest.approx(0.7) and candidate.measure == "F1/pretrained_40"
+    assert candidate.spread == pytest.approx(0.1414, abs=1e-4)
