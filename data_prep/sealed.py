@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
+from data_prep.opening.files import parsed
+
 
 def digest(data: Any) -> str:
     """xxh3-128 of a buffer, as 32 hexadecimal digits."""
@@ -24,7 +26,7 @@ def sealed(index: dict[str, Any]) -> bytes:
 
 def unsealed(data: bytes) -> dict[str, Any]:
     """The index from the bytes of `sealed`; ValueError if they are damaged."""
-    index = json.loads(data)
+    index = parsed(data)
     if not isinstance(index, dict) or json.loads(sealed(index))["digest"] != index.get("digest"):
         raise ValueError("its digest does not match")
     return index

@@ -53,10 +53,11 @@ def folder_of(model: str) -> Path:
     path = Path(model).expanduser()
     if path.is_dir():
         return path / MODEL if (path / MODEL).is_dir() else path
-    artifact = Home.find().store().resolve(model)
+    store = Home.find().store()
+    artifact = store.resolve(model)
     if not any(name.startswith(f"{MODEL}/") for name in artifact.manifest["files"]):
         raise UserError(f"{artifact.key}: holds no model; name an artifact of pretraining, or of a job `discrete`.")
-    return artifact.path / MODEL
+    return store.check_whole(artifact).path / MODEL
 
 
 def _write_images(samples: np.ndarray, out: Path) -> None:

@@ -28,6 +28,7 @@ TABLES = "tables"  # the folder of tables for people, JSON as MLflow has it: {"c
 MODEL = "model"  # the folder of a trained network
 KEY = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{16}")
 ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{8}")
+_SHARD = re.compile(r"shard-[0-9]{5,}\.arrow")
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -126,6 +127,11 @@ def is_account(name: str) -> bool:
     if folders == (TABLES,) and name.endswith(".json"):
         return True
     return name.endswith(".md") or name == "metrics.jsonl" or "figures" in folders
+
+
+def checks_itself(name: str) -> bool:
+    """Whether a file is a shard, whose blocks have digests of their own that are checked as they are read."""
+    return _SHARD.fullmatch(PurePosixPath(name).name) is not None
 
 
 def write_manifest(manifest: Manifest) -> bytes:

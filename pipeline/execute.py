@@ -125,14 +125,14 @@ class Execution:
             if node.stage.name == JOB.name and node.name in self.artifacts:
                 artifact = self.artifacts[node.name]
                 for candidate, owner in _candidates(artifact.path, artifact, inputs_of(node, self.artifacts), kind):
-                    yield candidate, owner.path / candidate.path
+                    yield candidate, self.store.check_whole(owner).path / candidate.path
 
     def _register(self, child: TrackedRun, out: Path, inputs: Mapping[str, Artifact], summary: dict[str, Any]) -> None:
         """Register the encoders that a job proposes as versions of the recipe's model; the gate picks the champion."""
         for candidate, owner in _candidates(out, None, inputs, ENCODER):
             registry.register(
                 child,
-                owner.path / candidate.path,
+                self.store.check_whole(owner).path / candidate.path,
                 f"{self.recipe.name}-{candidate.kind}",
                 candidate,
                 numbers(summary),

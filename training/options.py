@@ -23,7 +23,10 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         return kind.model_validate(dict(values))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        first, name = problems[0], problems[0]["loc"][0]
+        first = problems[0]
+        if not first["loc"]:  # settings that do not fit each other
+            raise UserError(f"{where}: {first['msg'].removeprefix('Value error, ')}.") from None
+        name = first["loc"][0]
         path = ".".join([where, str(name), *(str(part) for part in first["loc"][1:] if isinstance(part, int))])
         if first["type"] == "missing":
             raise UserError(f"{path}: missing; set it (known keys: {known_keys}).") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_prep.opening.files import read_array
 from data_prep.sources.packages_text import Package, Pixels
 
 _SKLEARN = {
@@ -70,7 +71,7 @@ def _lines_of_pixels(path: Path, side: int, brightest: int) -> Iterator[Pixels]:
 
 def _faces(path: Path) -> Iterator[Pixels]:
     """scikit-image's crops of Labeled Faces in the Wild: [200, 25, 25] in [0, 1], a hundred faces, then others."""
-    for number, image in enumerate(np.load(path, allow_pickle=False)):
+    for number, image in enumerate(read_array(path, axes=3)):
         yield Pixels(np.rint(image * 255).astype(np.uint8), "face" if number < 100 else "other")
 
 

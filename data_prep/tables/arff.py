@@ -18,10 +18,11 @@ from data_prep.tables.schema import Raw
 from data_prep.tables.separated import rows_of
 
 _ROWS = 8192
-_VALUE = r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,'"{}]*?))\s*"""
-_FIELD = re.compile(_VALUE + r"(,|$)", re.DOTALL)
+_FIELD = re.compile(  # possessive (*+): nothing is tried twice, however long the row
+    r"""\s*+(?:'((?:[^'\\]|\\.)*+)'\s*+|"((?:[^"\\]|\\.)*+)"\s*+|([^,'"{}]*+))(,|$)""", re.DOTALL
+)
 _ATTRIBUTE = re.compile(
-    r"""@attribute\s+(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s'"{]+))\s+(.+)""", re.IGNORECASE | re.DOTALL
+    r"""@attribute\s++(?:'((?:[^'\\]|\\.)*+)'|"((?:[^"\\]|\\.)*+)"|([^\s'"{]++))\s++(.+)""", re.IGNORECASE | re.DOTALL
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
@@ -142,5 +143,5 @@ def _fields(line: str) -> list[str] | None:
 def _unquoted(match: re.Match[str]) -> str:
     quoted = match[1] if match[1] is not None else match[2]
     if quoted is None:
-        return match[3]
+        return match[3].strip()
     return _ESCAPED.sub(lambda escaped: _ESCAPES.get(escaped[1], escaped[1]), quoted)

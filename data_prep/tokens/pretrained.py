@@ -19,6 +19,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, checked, read_json
+from data_prep.opening.pretrained import open_as, tokenizer_of
 from data_prep.sealed import digest, mapped
 from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens.roles import SPECIAL_TOKENS, roles_of, settings_of, specials_of
@@ -41,11 +43,11 @@ def read(
     must have (`transformers` would make up those that it lacks). Raises UserError if `transformers` cannot read the
     folder.
     """
-    folder = Path(folder).expanduser()
+    folder = checked(folder)
     _check(folder, {*roles, "unk"})
     owner, files = _owner(folder), settings_of(folder)
     if owner is None:
-        tokenizer, named = Tokenizer.from_file(str(folder / "tokenizer.json")), files
+        tokenizer, named = tokenizer_of(folder / "tokenizer.json"), files
         inputs = files.get("model_input_names", ["input_ids", "attention_mask"])
     else:
         tokenizer, inputs = Tokenizer.from_str(owner.backend_tokenizer.to_str()), list(owner.model_input_names)
@@ -119,16 +121,12 @@ def _owner(folder: Path) -> Any:
             f"{model} is a SentencePiece model, and its library is not installed: install it, or write tokenizer.json "
             "where it is: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
-    import transformers
     from transformers.utils import logging
 
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        owner = getattr(transformers, name).from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # the libraries raise anything
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder}: transformers cannot read its tokenizer ({reason}); mend its files") from error
+        owner = open_as(folder, name)
     finally:
         logging.set_verbosity(level)
     if getattr(owner, "backend_tokenizer", None) is None:
@@ -141,10 +139,7 @@ def _owner(folder: Path) -> Any:
 def _check(folder: Path, roles: Collection[str]) -> None:
     """UserError for files that cannot be what they are called."""
     if (folder / "tokenizer.json").is_file():
-        try:
-            Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # the library raises nothing more precise
-            raise UserError(f"{folder / 'tokenizer.json'} is not a tokenizer ({error}); train it again") from error
+        tokenizer_of(folder / "tokenizer.json")
     elif (folder / "vocab.txt").is_file():
         try:
             pieces = set(map(str.rstrip, (folder / "vocab.txt").read_bytes().decode("utf-8").split("\n")))
@@ -160,10 +155,9 @@ def _check(folder: Path, roles: Collection[str]) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); mend it") from error
-    return settings if isinstance(settings, dict) else {}
+        return read_json(path) if path.is_file() else {}
+    except UnfitError as error:
+        raise UserError(f"{path} cannot be used ({error}); mend it") from error
 
 
 def _set_folding(tokenizer: Tokenizer, folder: Path, wanted: dict[str, bool | None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, read_json
 from data_prep.shards.rows import ROLES, Specials
 
 SPECIAL_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}  # BERT's
@@ -53,7 +53,9 @@ def roles_of(tokenizer: Tokenizer, settings: dict[str, Any]) -> dict[str, str]:
     for role in ROLES:
         token = settings.get(f"{role}_token")
         token = token.get("content") if isinstance(token, dict) else token
-        names = [token] if token else [TOKENS[role], *_ALIASES[role]] if role in TOKENS else []
+        names = (
+            [token] if token and isinstance(token, str) else [TOKENS[role], *_ALIASES[role]] if role in TOKENS else []
+        )
         known_names = [name for name in names if tokenizer.token_to_id(name) is not None]
         if known_names:
             roles[role] = known_names[0]
@@ -67,7 +69,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             try:
-                settings |= json.loads(path.read_text(encoding="utf-8"))
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{path} is not a JSON object ({error}); mend it or train again") from error
+                settings |= read_json(path)
+            except UnfitError as error:
+                raise UserError(f"{path} cannot be used ({error}); mend it or train again") from error
     return settings

@@ -39,6 +39,7 @@ from tokenizers import (
 )
 
 from data_prep.errors import UserError
+from data_prep.opening.pretrained import tokenizer_of
 from data_prep.shards.rows import Specials
 from data_prep.tokens import accents, pretrained, wordpiece
 from data_prep.tokens.cleaning import Cleaning, add_cleaning
@@ -157,10 +158,7 @@ def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no tokenizer.json; train a tokenizer first")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more precise
-        raise UserError(f"{path} is not a tokenizer ({error}); train it again") from error
+    tokenizer = tokenizer_of(path)
     tokenizer.encode_special_tokens = not specials_in_text
     return tokenizer
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data_prep.corpus import unit_cache
+from data_prep.opening.files import read_array
 from data_prep.shards.rows import Ragged, Rows
 from pipeline.stage import Context
 
@@ -47,7 +48,7 @@ def once(
     unit_cache.make(folder, key, write)
     if made:
         return made[0]
-    torch.set_rng_state(torch.from_numpy(np.load(folder / key / _GENERATOR)))
+    torch.set_rng_state(torch.from_numpy(read_array(folder / key / _GENERATOR, np.uint8)))
     return read(folder / key)
 
 

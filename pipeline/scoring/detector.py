@@ -6,16 +6,22 @@ A detector is a folder with `detector.json`, whose `kind` selects its class (`pi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
+from pydantic import Field, FiniteFloat, ValidationError, field_validator, model_validator
 
+from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, checked, inside, read
 from data_prep.sealed import unsealed
+from data_prep.settings import Settings
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.records import Reject
 from pipeline.fingerprint import digest, file_digest
-from pipeline.scoring.drift import Baseline
+from pipeline.scoring.drift import SCORE, Baseline
 
 FORMAT = 1
 FILE = "detector.json"
@@ -124,16 +130,86 @@ class Detector(Protocol):
         ...
 
 
+class Bins(Settings):
+    """Histograms of normal rows, as `drift.Baseline` has them."""
+
+    edges: dict[str, list[float]]
+    counts: dict[str, list[Annotated[int, Field(ge=0)]]]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if set(self.edges) != set(self.counts) or SCORE not in self.edges:
+            raise ValueError("edges and counts are not of the same columns, the score among them")
+        for name, edges in self.edges.items():
+            if len(self.counts[name]) != len(edges) + 1 or any(not a <= b for a, b in pairwise([-inf, *edges])):
+                raise ValueError(f"the bins of {name!r} do not fit each other")
+        return self
+
+
+class Description(Settings):
+    """What `detector.json` says of every detector."""
+
+    format: int
+    kind: str
+    digest: str
+    threshold: FiniteFloat
+    baseline: Bins
+    files: dict[str, str] = Field(default_factory=dict)
+    """Digests of the other files. Early detectors of documents have none."""
+
+    @field_validator("format")
+    @classmethod
+    def _known(cls, value: int) -> int:
+        if value != FORMAT:
+            raise ValueError(f"this version reads format {FORMAT}")
+        return value
+
+
+D = TypeVar("D", bound=Description)
+
+
+def read_description(folder: Path, kind: type[D]) -> D:
+    """What `detector.json` says, once the other files are known to be those that it was made with.
+
+    UserError where it cannot be used.
+    """
+    try:
+        about = kind.model_validate(unsealed(read(inside(checked(folder), FILE))))
+        for name, expected in about.files.items():
+            if file_digest(inside(folder, name)) != expected:
+                raise UnfitError(f"{name} is not the one that it was made with")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(map(str, first["loc"]))
+        raise unusable(folder, f"{FILE}: {path}: {first['msg'].removeprefix('Value error, ')}") from None
+    except (UnfitError, ValueError) as error:
+        raise unusable(folder, f"{FILE}: {error}") from error
+    return about
+
+
+def unusable(folder: Path, why: Any) -> UserError:
+    """The error for a folder that holds no detector that can be used."""
+    return UserError(f"{folder} holds no detector that can be used ({why}); run its recipe again.")
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """Digests of the other files in a detector's folder, by name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
+    return {str(path.relative_to(folder)): file_digest(path) for path in files}
+
+
 def kind_of(folder: Path) -> str | None:
     """The kind of the detector in a folder; None if it cannot be read."""
     try:
-        return unsealed((folder / FILE).read_bytes()).get("kind")
-    except (OSError, ValueError):
+        kind = unsealed(read(inside(checked(folder), FILE))).get("kind")
+    except ValueError:
         return None
+    return kind if isinstance(kind, str) else None
 
 
 def name_of(folder: Path) -> str:
     """Digest of a detector's files, 16 hex digits, which identifies it beside scores."""
+    folder = checked(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest({str(path.relative_to(folder)): file_digest(path) for path in files})[:16]
 

@@ -20,10 +20,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
-from data_prep.errors import UserError
-from data_prep.sealed import sealed, unsealed, write_whole
+from data_prep.opening.pretrained import clause
+from data_prep.sealed import sealed, write_whole
 from data_prep.sources.archives import SourceFile, watched
 from data_prep.sources.config import SourceConfig, snapshot, stamp_of
 from data_prep.sources.files import open_file
@@ -39,7 +40,21 @@ from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import load
 from pipeline.fingerprint import digest
 from pipeline.scoring import training_rows
-from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Reason, Scores, auroc
+from pipeline.scoring.detector import (
+    FILE,
+    FORMAT,
+    REASONS,
+    Batch,
+    Description,
+    Evaluation,
+    Header,
+    Reason,
+    Scores,
+    auroc,
+    digests_of,
+    read_description,
+    unusable,
+)
 from pipeline.scoring.drift import SCORE, Baseline
 from training.distributed import choose_device
 from training.inference.pseudo_likelihood import PseudoLikelihood, Surprisals
@@ -221,28 +236,30 @@ class DocumentDetector:
             "text_field": self.text_field,
             "clean": self.texts.clean.model_dump(mode="json", include=READING),
             "baseline": self.baseline.to_json(),
+            "files": digests_of(folder),
         }
         write_whole(folder / FILE, sealed(about))
 
     @staticmethod
     def open(folder: Path) -> DocumentDetector:
         """Open a folder. UserError if it holds no detector of documents."""
+        about = read_description(folder, _Description)
+        device = choose_device("auto")
         try:
-            about = unsealed((folder / FILE).read_bytes())
-            if about["format"] != FORMAT or about["kind"] != DocumentDetector.KIND:
-                raise ValueError(f"it has format {about['format']} of {about['kind']}, expected {FORMAT}")
-            device = choose_device("auto")
-            return DocumentDetector(
-                PseudoLikelihood.open(folder / MODEL, about["length"], about["rounds"], device),
+            detector = DocumentDetector(
+                PseudoLikelihood.open(folder / MODEL, about.length, about.rounds, device),
                 folder / MODEL,
-                Texts(CleanConfig.model_validate(about["clean"]), folder / MODEL),
-                about["threshold"],
-                Baseline.of_json(about["baseline"]),
-                about["text_field"],
-                about["passage"],
+                Texts(CleanConfig.model_validate(about.clean), folder / MODEL),
+                about.threshold,
+                Baseline(about.baseline.edges, about.baseline.counts),
+                about.text_field,
+                about.passage,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
+        except ValueError as error:
+            raise unusable(folder, clause(error)) from error
+        if unknown := sorted(set(about.baseline.edges) - {SCORE, TOKENS}):
+            raise unusable(folder, f"its histograms are of {unknown[0]!r}, which documents have not")
+        return detector
 
 
 def _words(documents: TokenCorpus, surprisals: Surprisals, number: int) -> tuple[list[np.ndarray], np.ndarray]:
@@ -251,6 +268,16 @@ def _words(documents: TokenCorpus, surprisals: Surprisals, number: int) -> tuple
     excess = surprisals.surprisal.values[start:stop] - surprisals.entropy.values[start:stop]
     begins = np.flatnonzero(documents.word_start[start:stop])
     return np.split(documents.tokens[start:stop], begins[1:]), np.add.reduceat(excess, begins)
+
+
+class _Description(Description):
+    """What `detector.json` of a folder says."""
+
+    length: int = Field(ge=3)
+    rounds: int = Field(ge=1, le=1 << 16)
+    passage: int | None = Field(default=None, ge=1)
+    text_field: str
+    clean: dict[str, Any]
 
 
 @dataclass

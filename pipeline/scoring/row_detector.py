@@ -17,26 +17,43 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field, FiniteFloat
 
 from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images import units
 from data_prep.images.pixels import DecodedImage, ImagesConfig
-from data_prep.sealed import sealed, unsealed, write_whole
+from data_prep.opening.files import UnfitError
+from data_prep.opening.pretrained import clause
+from data_prep.sealed import sealed, write_whole
 from data_prep.sources.archives import SourceFile, listed
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.sources.records import Reject
 from data_prep.tables import files as tables
 from data_prep.tables.transform import Transform
 from data_prep.tables.typed import Typed
-from pipeline.fingerprint import digest, file_digest
+from pipeline.fingerprint import digest
 from pipeline.scoring import training_rows
-from pipeline.scoring.detector import FILE, FORMAT, REASONS, Batch, Evaluation, Header, Reason, Scores, auroc
+from pipeline.scoring.detector import (
+    FILE,
+    FORMAT,
+    REASONS,
+    Batch,
+    Description,
+    Evaluation,
+    Header,
+    Reason,
+    Scores,
+    auroc,
+    digests_of,
+    read_description,
+    unusable,
+)
 from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.row_reasons import RowInputs, outside_of, reasons, shares
 from training.inference.anomaly import Reference, Scorer, Usual
 from training.inference.networks.arrays import open_model
-from training.models.autoencoders.autoencoder import save_model
+from training.models.autoencoders.autoencoder import Autoencoder, save_model
 
 TRANSFORM = "transform.json"
 READING = {"size", "channels", "patch", "standardise"}  # of the settings of images
@@ -268,7 +285,7 @@ class RowDetector:
             "baseline": self.baseline.to_json(),
             "false_alarms": self.false_alarms,
             "held_out": self.held_out,
-            "files": _files(folder),
+            "files": digests_of(folder),
             "usual": [self.usual.low, self.usual.high],
             "images": self.images.model_dump(mode="json", include=READING) if self.images else None,
         }
@@ -277,32 +294,42 @@ class RowDetector:
     @staticmethod
     def open(folder: Path) -> RowDetector:
         """Open a folder. UserError if it holds no detector."""
+        about = read_description(folder, _Description)
         try:
-            about = unsealed((folder / FILE).read_bytes())
-            if about["format"] != FORMAT:
-                raise ValueError(f"it has format {about['format']}, this version reads {FORMAT}")
-            changed = [
-                name
-                for name, expected_digest in about["files"].items()
-                if file_digest(folder / name) != expected_digest
-            ]
-            if changed:
-                raise ValueError(f"{changed[0]} is not the one that it was made with")
-            members = [folder / f"member-{number}" for number in range(about["members"])]
-            return RowDetector(
-                Scorer([(open_model(member), Reference.load(member)) for member in members]),
-                about["score"],
-                about["threshold"],
-                Baseline.of_json(about["baseline"]),
-                Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).is_file() else None,
-                about["importance_samples"],
-                about["false_alarms"],
-                ImagesConfig.model_validate({**about["images"], "labels": "none"}) if about["images"] else None,
-                Usual(*about["usual"]),
-                about["held_out"],
+            detector = RowDetector(
+                Scorer([_member(folder / f"member-{number}") for number in range(about.members)]),
+                about.score,
+                about.threshold,
+                Baseline(about.baseline.edges, about.baseline.counts),
+                Transform.load(folder / TRANSFORM) if (folder / TRANSFORM).exists() else None,
+                about.importance_samples,
+                about.false_alarms,
+                ImagesConfig.model_validate({**about.images, "labels": "none"}) if about.images else None,
+                Usual(*about.usual),
+                about.held_out,
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{folder} holds no detector that can be used ({error}); run its recipe again.") from error
+        except ValueError as error:
+            raise unusable(folder, clause(error)) from error
+        if problem := detector.problem():
+            raise unusable(folder, problem)
+        return detector
+
+    def problem(self) -> str:
+        """What of its parts does not fit the others; empty if nothing."""
+        shapes = {tuple(model.shape) for model, _ in self.scorer.members}
+        if len(shapes) > 1:
+            return "its networks are for rows of several shapes"
+        (shape,) = shapes
+        if self.transform is None and (self.images is None or len(shape) != 3):
+            return "it is for images, and does not say how they are read"
+        if self.transform is not None and (len(self.transform.features),) != shape:
+            return f"{TRANSFORM} makes {len(self.transform.features)} values of a row, and its networks take {shape}"
+        if self.score_name not in self.scorer.names:
+            return f"it has no score {self.score_name!r}"
+        known = set(drift_columns(np.empty(0), self.transform, _no_rows(self.transform)))
+        if unknown := sorted(set(self.baseline.edges) - known):
+            return f"its histograms are of {unknown[0]!r}, which its rows have not"
+        return ""
 
 
 def drift_columns(score: np.ndarray, transform: Transform | None, inputs: RowInputs) -> dict[str, np.ndarray]:
@@ -326,10 +353,30 @@ def _together(waiting: Sequence[DecodedImage]) -> Batch:
     return Batch([image.source for image in waiting], positions, np.stack([image.pixels for image in waiting]))
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """Digests of the other files in the folder, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
-    return {str(path.relative_to(folder)): file_digest(path) for path in files}
+def _member(folder: Path) -> tuple[Autoencoder, Reference]:
+    """A network and its reference. UnfitError where they are of different networks."""
+    model, reference = open_model(folder), Reference.load(folder)
+    values = model.values
+    if reference.spread.shape != (values,) or reference.precision.shape != reference.centre.shape * 2:
+        raise UnfitError(f"{folder.name}: its reference is of another network")
+    return model, reference
+
+
+def _no_rows(transform: Transform | None) -> RowInputs:
+    features, columns = (len(transform.features), len(transform.columns)) if transform else (0, 0)
+    return RowInputs(np.zeros((0, features), np.float32), np.zeros((0, columns)))
+
+
+class _Description(Description):
+    """What `detector.json` of a folder says."""
+
+    score: str
+    importance_samples: int = Field(ge=1, le=100_000)
+    members: int = Field(ge=1, le=1000)
+    false_alarms: float = Field(ge=0, le=1)
+    held_out: int = Field(ge=0)
+    usual: list[FiniteFloat] = Field(min_length=2, max_length=2)
+    images: dict[str, Any] | None
 
 
 def by_column(by_feature: np.ndarray, columns_of: Sequence[str]) -> tuple[list[str], np.ndarray]:

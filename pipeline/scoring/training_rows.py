@@ -18,6 +18,7 @@ from data_prep.arrow import pc
 from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.documents import Documents
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, read_array
 
 FILE = "training_rows.npy"
 BATCH = 1024  # documents
@@ -47,6 +48,6 @@ def load(folder: Path) -> np.ndarray:
     """Digests of a detector; empty if it has none. UserError for a damaged file."""
     path = folder / FILE
     try:
-        return np.load(path) if path.is_file() else np.empty(0, np.uint64)
-    except (OSError, ValueError, EOFError) as error:
+        return read_array(path, np.uint64) if path.exists() else np.empty(0, np.uint64)
+    except UnfitError as error:
         raise UserError(f"{path} cannot be read ({error}); run its recipe again.") from error

@@ -33,6 +33,7 @@ from pipeline.artifact import (
     Artifact,
     FileEntry,
     Manifest,
+    checks_itself,
     output_digest,
     read_manifest,
     write_manifest,
@@ -67,6 +68,8 @@ class Store:
 
     def __init__(self, root: str | Path | FileSystem, cache: Path | None = None) -> None:
         self._files = _open_root(root, cache)
+        self._whole: set[tuple[str, int, int, int]] = set()
+        """Files that were found whole: path, inode, size, time."""
 
     @property
     def home(self) -> Path:
@@ -139,6 +142,28 @@ class Store:
                 problems.append(f"{self._files.where(key, attempt)}/{name}: its digest is not the manifest's")
         return problems
 
+    def check_whole(self, artifact: Artifact) -> Artifact:
+        """The artifact, once its files on this machine are those that were committed: to be called before their use.
+
+        A file is read once a process, unless its size or time changes. Shards are left out: their blocks are checked
+        as they are read. UserError for damage.
+        """
+        folder = artifact.path
+        for name, entry in artifact.manifest["files"].items():
+            if checks_itself(name):
+                continue
+            path = folder / name
+            try:
+                status = path.stat()
+                seen = (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+                if seen not in self._whole and status.st_size == entry["size"] and file_digest(path) == entry["digest"]:
+                    self._whole.add(seen)
+            except OSError as error:
+                raise UserError(f"{path} cannot be read ({error.strerror}); {_again(artifact)}") from error
+            if seen not in self._whole:
+                raise UserError(f"{path} is damaged: its digest is not the manifest's; {_again(artifact)}")
+        return artifact
+
     def why(self, stage: Stage, config: Mapping[str, Any], inputs: Mapping[str, Artifact | None]) -> str:
         """ "stored", "never made", or what differs from the nearest artifact of this stage.
 
@@ -170,6 +195,8 @@ class Store:
         if stored is not None:
             self._check_reuse(stored, stage, json.loads(config_text), inputs)
             return stored, True
+        for artifact in inputs.values():
+            self.check_whole(artifact)
         with self.attempt(key) as attempt, self._work(attempt) as work:
             downloads = context.downloads if context.has_downloads else self.downloads
             downloads.mkdir(parents=True, exist_ok=True)
@@ -284,7 +311,7 @@ class Store:
             raise RuntimeError(f"{stored.key} is the key of two different things; raise the version of {stage.name}")
         problems = self._misfits(stored)
         if problems:
-            raise UserError(f"{problems[0]}; delete the artifact {stored.key} and rerun")
+            raise UserError(f"{problems[0]}; {_again(stored)}")
 
     def _misfits(self, artifact: Artifact) -> list[str]:
         """Files that are missing or of the wrong size."""
@@ -318,6 +345,11 @@ def _open_root(root: str | Path | FileSystem, cache: Path | None) -> LocalFiles 
     from pipeline.store.remote import RemoteFiles
 
     return RemoteFiles(root, "", cache, f"{root.type_name}:")
+
+
+def _again(artifact: Artifact) -> str:
+    """What to do about damage."""
+    return f"delete the artifact {artifact.key} and rerun"
 
 
 def _checked(key: str) -> str:

@@ -32,9 +32,11 @@ class ServedEncoder(PythonModel):
     def load_context(self, context: Any) -> None:
         folder = context.artifacts["encoder"]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         with _quiet():  # the weights of pretraining's heads are not needed, and not worth a report
-            model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+            model = AutoModel.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype=torch.float32
+            )
         self.model = model.to(self.device).eval()
         positions = getattr(model.config, "max_position_embeddings", None) or LONGEST
         self.length = min(self.tokenizer.model_max_length, positions)

@@ -27,7 +27,8 @@ import numpy as np
 from torch import Tensor
 
 from data_prep.errors import UserError
-from training.codec.contexts import SILENT, Activity, Contexts, fitted
+from data_prep.opening.files import read_json
+from training.codec.contexts import FINEST, SILENT, Activity, Contexts, fitted
 from training.models.autoencoders.compression import LARGEST, CompressiveAutoencoder, LogisticMixtures
 
 FILE = "codec.json"
@@ -38,6 +39,7 @@ TAIL = 2.0**-17  # probability left out of a table on either side
 PLAIN = 1 << 16  # values written without a table
 NO_CONTEXTS = Contexts()
 PLACES = 1 << 15  # of training images, beyond which classes hardly change and memory grows
+_FARTHEST = 1 << 40  # of the activity of a place
 LEARNED = 16.0  # places that a learned distribution counts as
 
 
@@ -66,9 +68,16 @@ class Table:
         lengths = {len(counts) for counts in self.counts}
         if not is_normalised or lengths != {len(self.counts[0])} or len(self.counts[0]) < 2:
             return f"counts of a channel do not add up to {TOTAL}"
-        num_channels_before = {len(weights) for weights in (self.contexts.own, self.contexts.around)}
-        if len(self.counts) != self.contexts.classes or (self.contexts.limits and num_channels_before != {channel}):
+        if abs(self.lowest) > WIDEST or len(self.counts[0]) > 2 * WIDEST + 2:
+            return f"a channel has values farther than {WIDEST:,} from 0"
+        weights = (self.contexts.own, self.contexts.around)
+        num_channels_before = channel if self.contexts.limits else 0
+        if len(self.counts) != self.contexts.classes or {len(part) for part in weights} != {num_channels_before}:
             return "contexts of a channel do not fit it"
+        if any(not 0 <= weight <= FINEST for part in weights for weight in part):
+            return f"a weight of a channel's contexts is none from 0 to {FINEST:,}"
+        if any(abs(limit) > _FARTHEST for limit in self.contexts.limits):
+            return "a class begins at what no place reaches"
         return ""
 
 
@@ -134,14 +143,14 @@ class Tables:
         """Read what `save` wrote. Raises UserError where it is missing or cannot be used."""
         path = folder / FILE
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path)
             if (content["format"], content["total"]) != (FORMAT, TOTAL):
                 raise ValueError(f"format {content['format']}, total {content['total']}")
             tables = tuple(_read(channel) for channel in content["channels"])
             for number, table in enumerate(tables):
                 if problem := table.problem(number):
                     raise ValueError(problem)
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise UserError(f"{path}: not the tables of a codec: {error}; train one with Sesame.") from None
         return cls(tables)
 

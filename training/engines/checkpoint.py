@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from data_prep.errors import UserError
+from data_prep.opening import tensors
+from data_prep.opening.files import UnfitError, inside, read_json
+from data_prep.opening.pretrained import clause
 from training.distributed import Worker
 from training.engines import checkpoint_state
 from training.engines.plain import Engine
@@ -148,9 +150,15 @@ def at(root: Path, step: int, worker: Worker) -> Checkpoint:
 
 def load(checkpoint: Checkpoint, engines: dict[str, Engine]) -> dict[str, Tensor]:
     """Load a checkpoint that `newest` found into the engines and return the objective's state."""
-    for name, engine in engines.items():
-        checkpoint_state.restore(engine, checkpoint.folder / name)
-    return load_file(checkpoint.folder / OBJECTIVE)
+    try:
+        for name, engine in engines.items():
+            checkpoint_state.restore(engine, checkpoint.folder / name)
+        return tensors.load(inside(checkpoint.folder, OBJECTIVE))
+    except UnfitError as error:
+        raise UserError(
+            f"{checkpoint.folder}: holds the state of another network ({clause(error)}); choose another checkpoint, or "
+            "delete it to train from the one before."
+        ) from error
 
 
 def committed(root: Path) -> list[Checkpoint]:
@@ -161,8 +169,9 @@ def committed(root: Path) -> list[Checkpoint]:
 def damaged(checkpoint: Checkpoint, worker: Worker) -> list[str]:
     """What is wrong with the checkpoint's files, one line each; each rank reads its share."""
     files = checkpoint.marker["files"]
-    mine = {name: _digest(checkpoint.folder / name) for name in sorted(files)[worker.rank :: worker.world]}
-    return [
+    mine = {name: _digest(checkpoint.folder, name) for name in sorted(files)[worker.rank :: worker.world]}
+    others = sorted({*_names(checkpoint.folder)} - {*files, MARKER}) if worker.leads else []
+    return [f"{name}: is none of the files committed" for name in others] + [
         f"{name}: {digest if ' ' in digest else 'its digest is not the one committed'}"
         for name, digest in mine.items()
         if digest != files[name]
@@ -203,13 +212,18 @@ def _survey(root: Path) -> tuple[list[Checkpoint], dict[Path, str]]:
 def _read_marker(path: Path) -> dict[str, Any]:
     """Raises ValueError saying what is wrong with it."""
     try:
-        marker = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"no JSON ({error})") from error
-    if not isinstance(marker, dict) or marker.pop("digest", None) != _digest_of(marker):
-        raise ValueError("not what was committed")
-    if marker["format"] != FORMAT:
-        raise ValueError(f"format {marker['format']} of another version; this one reads {FORMAT}")
+        marker = read_json(path)
+    except UnfitError as error:
+        raise UnfitError(f"no JSON ({error})") from error
+    if marker.pop("digest", None) != _digest_of(marker):
+        raise UnfitError("not what was committed")
+    if marker.get("format") != FORMAT:
+        raise UnfitError(f"format {marker.get('format')} of another version; this one reads {FORMAT}")
+    files, phase = marker.get("files"), marker.get("phase")
+    are_whole = all(type(marker.get(name)) is int and marker[name] >= 0 for name in ("step", "samples"))
+    are_named = isinstance(files, dict) and all(isinstance(digest, str) for digest in files.values())
+    if not are_whole or not are_named or not isinstance(phase, str):
+        raise UnfitError("not the marker of a checkpoint")
     return marker
 
 
@@ -231,18 +245,23 @@ def _set_aside(folder: Path, damage: list[str]) -> None:
 
 def _digests(folder: Path, worker: Worker) -> dict[str, str]:
     """Digest of every file in the folder; the ranks share the reading."""
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    mine = {name: _digest(folder / name) for name in names[worker.rank :: worker.world]}
+    mine = {name: _digest(folder, name) for name in _names(folder)[worker.rank :: worker.world]}
     return {name: digest for digests in worker.gather(mine) for name, digest in digests.items()}
 
 
-def _digest(path: Path) -> str:
+def _names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def _digest(folder: Path, name: str) -> str:
     """Digest of a file, or a few words on why there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-    except FileNotFoundError:
+    if not (folder / name).is_symlink() and not (folder / name).exists():
         return "is missing"
+    try:
+        with inside(folder, name).open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    except UnfitError as error:
+        return f"cannot be used: {error}"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
+
+from data_prep.opening import tensors as safetensors
+from data_prep.opening.files import UnfitError
 
 WEIGHT = "weight"
 SUFFIX = ".safetensors"
@@ -87,16 +89,18 @@ class SavedPieces:
     def __enter__(self) -> SavedPieces:
         self.runs: dict[tuple[str, str], list[tuple[int, Any, str]]] = {}  # where each starts, its file and key
         for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            file: Any = self.open.enter_context(safe_open(path, "pt"))
+            file: Any = self.open.enter_context(safetensors.opened(path))
             for key in file.keys():  # noqa: SIM118 - no mapping
                 name, _, rest = key.rpartition("/")
                 kind, _, start = rest.rpartition("@")
+                if not start.isdecimal():
+                    raise UnfitError(f"{path.name} holds {key!r}, which is no part of a parameter")
                 self.runs.setdefault((name, kind), []).append((int(start), file, key))
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.runs.clear()
-        self.open.close()
+        self.open.__exit__(*error)
 
     def read(self, name: str, kind: str, start: int, out: Tensor) -> None:
         """Fill `out` with the elements from `start` on; leave it as it is if that kind was never written.
@@ -106,18 +110,23 @@ class SavedPieces:
         runs = self.runs.get((name, kind), [])
         if out.ndim == 0:
             for _, file, key in runs:
-                out.copy_(torch.maximum(out, file.get_tensor(key).to(out.device)))
+                saved = file.get_tensor(key)
+                if saved.ndim:
+                    raise UnfitError(f"{name}'s {kind} is {list(saved.shape)} numbers, not one")
+                out.copy_(torch.maximum(out, saved.to(out.device)))
             return
         flat = out.view(-1) if out.is_contiguous() else torch.empty(out.numel(), dtype=out.dtype, device=out.device)
         end, filled = start + out.numel(), 0
         for begins, file, key in runs:
             run = file.get_slice(key)
+            if len(run.get_shape()) != 1:
+                raise UnfitError(f"{name}'s {kind} has the shape {run.get_shape()}, and is kept flat")
             low, high = max(start, begins), min(end, begins + run.get_shape()[0])
             if low < high:
                 flat[low - start : high - start].copy_(run[low - begins : high - begins])
                 filled += high - low
         if filled != out.numel() and (runs or kind == WEIGHT):
-            raise RuntimeError(f"{self.folder}: {filled} of {out.numel()} elements of {name}'s {kind} from {start} on")
+            raise UnfitError(f"there are {filled} of {out.numel()} elements of {name}'s {kind} from {start} on")
         if not out.is_contiguous() and runs:
             out.copy_(flat.view(out.shape))
 

@@ -24,11 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from data_prep.errors import UserError
+from data_prep.opening import tensors
+from data_prep.opening.files import UnfitError, inside
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.vae import VariationalAutoencoder
 
@@ -57,8 +58,8 @@ class Reference:
     def load(folder: Path) -> Reference:
         """Read what `save` wrote. Raises UserError where the folder does not hold it."""
         try:
-            return Reference(**load_file(folder / FILE))
-        except (OSError, TypeError, SafetensorError) as error:
+            return Reference(**tensors.load(inside(folder, FILE), "numpy"))
+        except (TypeError, UnfitError) as error:
             raise UserError(f"{folder / FILE}: not what scores are measured against ({error}); train again.") from error
 
 

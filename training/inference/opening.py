@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, checked, read_json
 from training.inference.networks import NETWORKS
 
 CONFIG = "config.json"
@@ -19,13 +19,12 @@ CONFIG = "config.json"
 def network_kind(folder: Path) -> str:
     """The kind of a folder's network, a key of `NETWORKS`. Raises UserError where it holds none."""
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
+        config = read_json(checked(folder) / CONFIG)
+    except UnfitError as error:
         raise UserError(f"{folder / CONFIG}: holds no network ({error}); name a folder that training wrote.") from None
-    if isinstance(config, dict):
-        for kind, module in NETWORKS.items():
-            if import_module(module).describes(config):
-                return kind
+    for kind, module in NETWORKS.items():
+        if import_module(module).describes(config):
+            return kind
     raise UserError(f"{folder / CONFIG}: describes no network; name a folder that training wrote.")
 
 

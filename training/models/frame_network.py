@@ -11,12 +11,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, checked, read_json
+from data_prep.opening.pretrained import clause, excess
+from data_prep.opening.tensors import header
+from training.models.opening import built
 
 KIND = "frames"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -60,12 +63,14 @@ def open_network(folder: Path) -> FrameNetwork:
     from transformers import AutoConfig
 
     try:
-        description = json.loads((folder / _CONFIG).read_bytes())
+        description = read_json(checked(folder) / _CONFIG)
+        if problem := excess(description, header(folder / _WEIGHTS)):
+            raise UnfitError(f"{_CONFIG}: {problem}")
         settings = dict(description["network"])
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        with torch.random.fork_rng(devices=[]):  # its random weights are replaced
-            network = FrameNetwork(config, description["bands"])
-        network.load_state_dict(load_file(folder / _WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise UserError(f"{folder}: holds no encoder of frames ({error}); pretrain one.") from error
-    return network.eval()
+        bands = int(description["bands"])
+    except UserError:
+        raise
+    except Exception as error:  # transformers raises anything at settings that do not fit
+        raise UserError(f"{folder}: holds no encoder of frames ({clause(error)}); pretrain one.") from error
+    return built(lambda: FrameNetwork(config, bands), folder, _CONFIG, _WEIGHTS)

@@ -26,6 +26,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
 from training.distributed import Worker, choose_device, set_up_cpu
 from training.loop import Training
+from training.models.text.folder import open_pretrained
 from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
@@ -156,7 +157,7 @@ class Trials:
     def _encoder(self, source: Source) -> Any:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
         if source not in self.encoders:
-            self.encoders[source] = AutoModel.from_pretrained(source.folder, attn_implementation="eager")
+            self.encoders[source] = open_pretrained(source.folder, attn_implementation="eager")
         model = self.encoders[source]
         if source.scratch:
             return AutoModel.from_config(model.config)

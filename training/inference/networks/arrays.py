@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
+from data_prep.images.pixels import MAX_PIXELS
+from data_prep.opening import files
+from data_prep.opening.files import UnfitError
 from data_prep.shards.rows import Rows
 from training.config import Settings
 from training.inference.encoding import Features, in_batches
@@ -25,10 +27,12 @@ from training.models.autoencoders.code_prior import open_prior
 from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.vae import VariationalAutoencoder
 from training.models.autoencoders.vq import DiscreteAutoencoder
+from training.models.opening import built
 from training.objectives import OBJECTIVES, module_of
 from training.options import checked
 
 SAMPLES = 256  # decoded at once
+LARGEST = 3 * MAX_PIXELS
 
 
 def describes(config: Mapping[str, Any]) -> bool:
@@ -45,25 +49,40 @@ def open_model(folder: Path, device: str = "cpu") -> Any:
     Raises UserError where the folder holds no such model.
     """
     try:
-        description = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no model of an auto-encoder: {CONFIG}: {error}.") from None
-    if not isinstance(description, dict) or description.get("kind") not in KINDS or description.get("format") != FORMAT:
+        description = files.read_json(files.checked(folder) / CONFIG)
+    except UnfitError as error:
+        raise UserError(f"{folder}: holds no model of an auto-encoder: {error}; name another.") from None
+    if description.get("kind") not in list(KINDS) or description.get("format") != FORMAT:
         raise UserError(
             f"{folder / CONFIG}: not what describes an auto-encoder of format {FORMAT}; train one with Sesame."
         )
-    module, _, name = KINDS[description["kind"]].partition(":")
+    about = checked(_Description, description, str(folder / CONFIG))
+    module, _, name = KINDS[about.kind].partition(":")
     kind: type[Autoencoder] = getattr(import_module(module), name)
-    config = checked(AutoencoderConfig, description["network"], f"{folder / CONFIG}: network")
-    settings = module_of(description["kind"]).Options if description["kind"] in OBJECTIVES else Settings
-    options = checked(settings, description["options"], f"{folder / CONFIG}: options")
-    with torch.random.fork_rng(devices=[]):  # its random weights are replaced
-        model = kind(config, tuple(description["shape"]), options)
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS}: not the weights that {CONFIG} asks for: {str(error)[:200]}") from error
-    return model.to(device).eval().requires_grad_(False)
+    config = checked(AutoencoderConfig, about.network, f"{folder / CONFIG}: network")
+    settings = module_of(about.kind).Options if about.kind in OBJECTIVES else Settings
+    options = checked(settings, about.options, f"{folder / CONFIG}: options")
+    model = built(lambda: kind(config, tuple(about.shape), options), folder, CONFIG, WEIGHTS)
+    return model.to(device).requires_grad_(False)
+
+
+class _Description(Settings):
+    """What `config.json` of a folder says."""
+
+    format: int
+    kind: str
+    shape: list[Annotated[int, Field(ge=1)]] = Field(min_length=1, max_length=3)
+    """Of an example."""
+
+    @field_validator("shape")
+    @classmethod
+    def _of_an_example(cls, value: list[int]) -> list[int]:
+        if math.prod(value) > LARGEST:
+            raise ValueError(f"an example has at most {LARGEST:,} values")
+        return value
+
+    network: dict[str, Any]
+    options: dict[str, Any]
 
 
 def open_encoder(folder: Path, device: torch.device) -> ArrayEncoder:
@@ -85,6 +104,8 @@ def open_sampler(folder: Path, device: torch.device) -> ArraySampler:
         raise UserError(
             f"{folder}: has no prior of its codes; name the artifact of a job `discrete`, which learns one."
         )
+    if (prior.config.size, prior.config.places) != (model.size, math.prod(model.code_shape())):
+        raise UserError(f"{folder}: its prior is of codes that the model does not have; learn one with it.")
     return ArraySampler(prior.sample, lambda codes: decoded(model, codes), device)
 
 

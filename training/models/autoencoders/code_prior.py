@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import torch
-from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import Field, model_validator
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
+from data_prep.opening.files import UnfitError, inside, read_json
 from data_prep.settings import Settings
+from training.models.opening import built
 from training.options import checked
 
 CONFIG, WEIGHTS = "prior.json", "prior.safetensors"
@@ -38,6 +39,12 @@ class PriorConfig(Settings):
     """Codes in each row of the grid; 0: codes do not form a grid."""
     hidden: int = Field(default=128, ge=1)
     """Units of the GRU, which is also the size of the embeddings."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.across > self.places:
+            raise ValueError(f"across is {self.across}, more than {self.places} places")
+        return self
 
 
 class CodePrior(nn.Module):
@@ -100,16 +107,11 @@ def save_prior(folder: Path, prior: CodePrior) -> None:
 
 def open_prior(folder: Path) -> CodePrior | None:
     """The prior of a folder, in evaluation mode; None where there is none. UserError where it is damaged."""
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).exists():
         return None
     try:
-        description: Any = json.loads((folder / CONFIG).read_bytes())
-    except ValueError as error:
-        raise UserError(f"{folder / CONFIG}: not what describes a prior: {error}.") from None
-    with torch.random.fork_rng(devices=[]):
-        prior = CodePrior(checked(PriorConfig, description, str(folder / CONFIG)))
-    try:
-        prior.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS}: not the weights that {CONFIG} asks for: {str(error)[:200]}") from error
-    return prior.eval().requires_grad_(False)
+        description = read_json(inside(folder, CONFIG))
+    except UnfitError as error:
+        raise UserError(f"{folder / CONFIG}: not what describes a prior: {error}; train one.") from None
+    config = checked(PriorConfig, description, str(folder / CONFIG))
+    return built(lambda: CodePrior(config), folder, CONFIG, WEIGHTS).requires_grad_(False)

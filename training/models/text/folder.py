@@ -1,4 +1,4 @@
-"""Networks and tokenizers in folders of `transformers`: opened from files alone, without code of others."""
+"""Networks and tokenizers in folders of `transformers`."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
+from data_prep.opening.pretrained import checked_config, open_as
+from data_prep.opening.tensors import header_of_folder
+from training.models.opening import bounded
 
-SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+NOT_KEPT = ("pooler",)  # of encoders that were trained without them; what reads features does not use them
 
 
 def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> Any:
     """The network of a folder of `transformers`, by the auto class named `auto`, in evaluation mode.
 
-    UserError where the folder holds none of that sort.
+    UserError where the folder holds none of that sort, lacks some of its weights, or asks for more than its weights
+    can hold.
     """
-    import transformers
-
-    try:
-        model = getattr(transformers, auto).from_pretrained(folder, use_safetensors=True, **SAFE, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder}: cannot be opened as {auto} ({reason}); pretrain one.") from error
+    checked_config(folder)
+    held = header_of_folder(folder)
+    with bounded(held):
+        model, loading = open_as(folder, auto, output_loading_info=True, **options)
+    missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in NOT_KEPT))
+    if missing:
+        raise UserError(f"{folder}: has no weights of {missing[0]}, which {auto} needs; pretrain one.")
+    parameters = [f".{name}" for name, _ in model.named_parameters()]
+    for name, entry in held.items():  # the library would make numbers of any type weights
+        if "F" not in entry.dtype and any(f".{name}".endswith(p) or p.endswith(f".{name}") for p in parameters):
+            raise UserError(f"{folder}: {name} holds {entry.dtype}, which are no weights; pretrain one.")
     return model.eval()
 
 
 def open_config(folder: Path) -> Any:
     """The config of a folder of `transformers`; UserError where there is none."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, **SAFE)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder}: holds no network of transformers ({reason}); pretrain one.") from error
+    checked_config(folder)
+    return open_as(folder, "AutoConfig")
 
 
 def open_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder, as `transformers` has it."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, **SAFE)
+    return open_as(folder, "AutoTokenizer")

@@ -43,9 +43,8 @@ def masked_lm(config: Any, sentence: bool) -> nn.Module:
     """A randomly initialised masked LM, with the architecture's own sentence head if `sentence`."""
     from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
-    auto = AutoModelForPreTraining if sentence else AutoModelForMaskedLM
     try:
-        return auto.from_config(config)
+        return AutoModelForPreTraining.from_config(config) if sentence else AutoModelForMaskedLM.from_config(config)
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise

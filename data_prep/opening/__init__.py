@@ -1,0 +1,14 @@
+"""The one way in for folders that others may have made: models, tokenizers, detectors, codecs, checkpoints.
+
+    files       only plain files that lie inside their folder; JSON and arrays within limits
+    tensors     safetensors: what a file holds, by its header, and its values
+    pretrained  `transformers` and `tokenizers`: from files alone, without code of others
+
+Nothing else opens files with these libraries (a test reads all of the code for it). What a folder claims is compared
+with what its files hold before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""Environment of every process: what is not on this machine is looked up nowhere."""
