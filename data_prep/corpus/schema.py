@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from data_prep.errors import UserError
 
@@ -64,7 +65,9 @@ class TableSchema:
             "missing": {name: tuple(markers) for name, markers in value["missing"].items()},
             "commas": tuple(value["commas"]),
         }
-        return TableSchema(**{**value, **lists})
+        settings = {**value, **lists}
+        TableSchema(**settings)  # no others
+        return TypeAdapter(TableSchema).validate_python(settings)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from data_prep.errors import UserError
 
@@ -21,6 +22,16 @@ _SNAPSHOTS, _BLOBS = "snapshots", "blobs"  # of a cache of the Hugging Face hub,
 
 class UnfitError(ValueError):
     """A file or name that is not used; the message says why, in a clause."""
+
+
+def clause(error: BaseException) -> str:
+    """What an exception says, in one short line."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        path = ".".join(map(str, first["loc"]))
+        return f"{path}: {first['msg']}" if path else first["msg"]
+    reason = " ".join(str(error).partition("\n")[0].split())[:300] or type(error).__name__
+    return reason.rstrip(".")
 
 
 def checked(folder: Path | str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
-from data_prep.opening.files import UnfitError, checked, plain, read_json
+from data_prep.opening.files import UnfitError, checked, clause, plain, read_json
 from data_prep.opening.tensors import Entry, header_of_folder
 
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -53,12 +53,6 @@ def refused(where: Path, what: str, error: BaseException) -> BaseException:
     if isinstance(error, UserError):
         return error
     return UserError(f"{where}: {what} ({clause(error)}); mend its files or name another.")
-
-
-def clause(error: BaseException) -> str:
-    """What an exception says, in one short line."""
-    reason = " ".join(str(error).partition("\n")[0].split())[:300] or type(error).__name__
-    return reason.rstrip(".")
 
 
 def checked_config(folder: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
+from data_prep.opening.files import clause
 from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json, to_json
 from data_prep.tables.transform_fit import Moments, Survey, fitted
@@ -144,8 +145,9 @@ class Transform:
         """The transform that `save` wrote; UserError if the file is damaged."""
         try:
             return Transform.of_json(unsealed(Path(path).read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is no transform that can be used ({error}); make its artifact again") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = clause(error)
+            raise UserError(f"{path} is no transform that can be used ({reason}); make its artifact again") from error
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], survey: Survey) -> Iterator[np.ndarray]:

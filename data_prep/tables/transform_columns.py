@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from data_prep.arrow import pc
 from data_prep.corpus.schema import ARROW, ColumnKind
@@ -278,11 +279,13 @@ def to_json(column: ColumnTransform) -> dict[str, Any]:
 
 
 def of_json(value: dict[str, Any]) -> ColumnTransform:
-    """The inverse of `to_json`; KeyError or TypeError for other values."""
+    """The inverse of `to_json`; KeyError, TypeError or ValueError for other values."""
     settings: dict[str, Any] = {
         name: tuple(setting) if isinstance(setting, list) else setting for name, setting in value.items()
     }
-    return _KINDS[settings["kind"]](**settings)
+    kind = _KINDS[settings["kind"]]
+    kind(**settings)  # no others
+    return TypeAdapter(kind).validate_python(settings)
 
 
 def _reach(low: float, high: float) -> tuple[float, float]:

@@ -23,7 +23,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from data_prep.corpus.documents import Corpus
-from data_prep.opening.pretrained import clause
+from data_prep.opening.files import clause
 from data_prep.sealed import sealed, write_whole
 from data_prep.sources.archives import SourceFile, watched
 from data_prep.sources.config import SourceConfig, snapshot, stamp_of

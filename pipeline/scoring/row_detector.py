@@ -23,8 +23,7 @@ from data_prep.corpus.arrays import ArrayBatch, ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.images import units
 from data_prep.images.pixels import DecodedImage, ImagesConfig
-from data_prep.opening.files import UnfitError
-from data_prep.opening.pretrained import clause
+from data_prep.opening.files import UnfitError, clause
 from data_prep.sealed import sealed, write_whole
 from data_prep.sources.archives import SourceFile, listed
 from data_prep.sources.config import Accepts, SourceConfig
@@ -324,6 +323,8 @@ class RowDetector:
             return "it is for images, and does not say how they are read"
         if self.transform is not None and (len(self.transform.features),) != shape:
             return f"{TRANSFORM} makes {len(self.transform.features)} values of a row, and its networks take {shape}"
+        if self.transform is not None and self.transform.schema is None:
+            return f"{TRANSFORM} does not say what columns its table has"
         if self.score_name not in self.scorer.names:
             return f"it has no score {self.score_name!r}"
         known = set(drift_columns(np.empty(0), self.transform, _no_rows(self.transform)))

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.opening import tensors
-from data_prep.opening.files import UnfitError, inside, read_json
-from data_prep.opening.pretrained import clause
+from data_prep.opening.files import UnfitError, clause, inside, read_json
 from training.distributed import Worker
 from training.engines import checkpoint_state
 from training.engines.plain import Engine

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
-from data_prep.opening.files import UnfitError, checked, read_json
-from data_prep.opening.pretrained import clause, excess
+from data_prep.opening.files import UnfitError, checked, clause, read_json
+from data_prep.opening.pretrained import excess
 from data_prep.opening.tensors import header
 from training.models.opening import built
 

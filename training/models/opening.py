@@ -16,8 +16,7 @@ from torch.nn.modules import module as registration
 
 from data_prep.errors import UserError
 from data_prep.opening import tensors
-from data_prep.opening.files import UnfitError, inside
-from data_prep.opening.pretrained import clause
+from data_prep.opening.files import UnfitError, clause, inside
 from data_prep.opening.tensors import Entry
 
 SPARE_PARAMETERS, SPARE_ELEMENTS = 1 << 10, 1 << 26  # beyond the weights: heads that a file leaves out
