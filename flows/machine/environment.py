@@ -7,14 +7,13 @@ from pathlib import Path
 
 from data_prep.legible import log_legibly
 from flows.machine import access
-from data_prep.opening import OFFLINE
+import data_prep.opening  # noqa: F401 - no hub is asked for anything
 
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
-    **OFFLINE,
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",

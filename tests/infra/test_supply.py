@@ -1,0 +1,90 @@
+"""Licences and known vulnerabilities of what is installed, without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import zipfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def supply() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("supply", ROOT / "infra" / "supply.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_package_is_pinned_and_most_name_their_licence(supply: ModuleType) -> None:
+    packages = supply.installed()
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    assert {"torch", "ray", "prefect", "mlflow", "starlette", "aiohttp"} <= set(packages)  # also what others need
+    ours = {supply.canonicalize_name(name): version for name, version in pinned.items()}
+    assert not [name for name in packages if name not in ours and name != supply.PACKAGE]
+    licences = {name: supply.licence(held) for name, held in packages.items()}
+    assert licences["numpy"].startswith("BSD") and "Apache" in licences["transformers"]
+    assert sum(text == supply.UNKNOWN for text in licences.values()) < 0.1 * len(licences)
+
+
+def advisory(*events: dict[str, str], name: str = "Ab.C", **more: Any) -> dict[str, Any]:
+    package = {"ecosystem": "PyPI", "name": name}
+    affected = {"package": package, "ranges": [{"type": "ECOSYSTEM", "events": list(events)}]}
+    return {"id": "X-1", "summary": "harm", "affected": [affected], **more}
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.9", False),
+        ("1.0", True),
+        ("1.5", True),
+        ("1.5+cpu", True),
+        ("2.0rc1", True),
+        ("2.0", False),
+        ("10.0", False),
+    ],
+)
+def test_ranges(version: str, expected: bool, supply: ModuleType) -> None:
+    found = supply.vulnerabilities({"ab-c": version}, iter([advisory({"introduced": "1.0"}, {"fixed": "2.0"})]))
+    assert bool(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "count"),
+    [
+        (advisory({"introduced": "0"}), 1),
+        (advisory({"introduced": "0"}, {"last_affected": "1.5"}), 1),
+        (advisory({"introduced": "0"}, {"last_affected": "1.4"}), 0),
+        (advisory({"introduced": "0"}, {"fixed": "1.0"}, {"introduced": "1.5"}), 1),
+        (advisory({"fixed": "1.0"}, {"introduced": "0"}), 0),
+        (advisory({"introduced": "0"}, name="other"), 0),
+        (advisory({"introduced": "0"}, withdrawn="2026-01-01T00:00:00Z"), 0),
+        ({"id": "X", "affected": [{"package": {"ecosystem": "PyPI", "name": "ab_c"}, "versions": ["1.5"]}]}, 1),
+        ({"id": "X", "affected": [{"package": {"ecosystem": "npm", "name": "ab_c"}, "versions": ["1.5"]}]}, 0),
+    ],
+)
+def test_advisories(one: dict[str, Any], count: int, supply: ModuleType) -> None:
+    assert len(supply.vulnerabilities({"ab-c": "1.5"}, iter([one]))) == count
+
+
+def test_advisories_come_as_folder_or_archive(
+    tmp_path: Path, supply: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.json").write_text(json.dumps(advisory({"introduced": "0"}, name="numpy")))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "folder" / "a.json", "a.json")
+    for path in ("folder", "all.zip"):
+        assert supply.main(["vulnerabilities", str(tmp_path / path)]) == 1
+        assert capsys.readouterr().out.startswith("numpy\t")
+    with zipfile.ZipFile(tmp_path / "none.zip", "w"):
+        pass
+    assert supply.main(["vulnerabilities", str(tmp_path / "none.zip")]) == 0
