@@ -29,7 +29,7 @@ from data_prep.errors import UserError
 from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
 from data_prep.sources.dialect import begun
 from data_prep.sources.records import Lines, Reject
-from data_prep.sources.separated import not_utf8_in, records
+from data_prep.sources.separated import not_utf8_in, records, repeated
 from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
@@ -251,9 +251,8 @@ def _separated_rows(path: Path, stream: BinaryIO, usual: str) -> Iterator[tuple[
             raise UserError(f"{_where(path, line)} is not UTF-8; save the file as UTF-8")
         if header is None:
             header = [cell.strip() for cell in cells]
-            twice = [name for name in header if header.count(name) > 1]
-            if twice:
-                raise UserError(f"{_where(path, line)}: more than one column is called {twice[0]!r}; rename one")
+            if (twice := repeated(header)) is not None:
+                raise UserError(f"{_where(path, line)}: more than one column is called {twice!r}; rename one")
         elif any(cell.strip() for cell in cells):
             yield line, _separated_row(_where(path, line), header, cells)
 

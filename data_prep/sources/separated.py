@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 
 from data_prep.sources import records as readers_rows
 from data_prep.sources.records import (
@@ -174,6 +174,11 @@ def _parsed(text: str) -> list[str] | None:
     except csv.Error:
         return None
     return rows[0] if len(rows) == 1 else None
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that is there twice, among any number of them; None: there is none."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def not_utf8_in(values: list[str]) -> bool:

@@ -29,6 +29,7 @@ from data_prep.sources.config import TARGET, Accepts
 from data_prep.sources.cuts import cut_groups, group_rows
 from data_prep.sources.files import open_file
 from data_prep.sources.records import Reject, first_line, is_the_files, lost, seekable
+from data_prep.sources.separated import repeated
 from data_prep.tables.arff import attribute_relation
 from data_prep.tables.json_lines import json_lines
 from data_prep.tables.layouts import LAYOUTS, Layout
@@ -201,7 +202,7 @@ def _columns(
 
 def _unusable(schema: pa.Schema, drop: Container[str]) -> str | None:
     names = [name for name in schema.names if name not in drop]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = repeated(names)
     if twice is not None:
         return f"more than one column is called {twice!r}"
     for name in names:

@@ -18,7 +18,7 @@ from pyarrow import csv
 from data_prep.sources import records as readers_rows
 from data_prep.sources.dialect import begun
 from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt, joined, lost
-from data_prep.sources.separated import not_utf8_in, records
+from data_prep.sources.separated import not_utf8_in, records, repeated
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
 from data_prep.tables.values import tidy
@@ -91,7 +91,7 @@ def _wrong_header(names: list[str], layout: Layout | None, drop: Container[str])
     if not_utf8_in(names):
         return "the header is not UTF-8"
     wanted = [name for name in names if name not in drop]
-    twice = next((name for name in wanted if wanted.count(name) > 1), None)
+    twice = repeated(wanted)
     if twice is not None:
         return f"more than one column is called {twice!r}"
     if layout is not None and set(names) != set(layout.columns):
