@@ -147,14 +147,14 @@ def test_byte_level_bpe_of_a_vocabulary_and_its_merges(tmp_path: Path) -> None:
     [
         ({"vocab.txt": b"the\n[UNK]\n[PAD]"}, r"has no line \[CLS\] or \[SEP\] or \[MASK\]"),
         ({"vocab.txt": b"[UNK]\n\xff"}, "is not UTF-8"),
-        ({"vocab.txt": "\n".join(SPECIAL).encode(), "config.json": b"{"}, "config.json is not JSON"),
+        ({"vocab.txt": "\n".join(SPECIAL).encode(), "config.json": b"{"}, "config.json is no JSON"),
         (
             {"spiece.model": b"", "config.json": b'{"model_type": "t5"}'},
             "spiece.model is a SentencePiece",
         ),
         (
             {"vocab.json": b"{}", "tokenizer_config.json": b'{"tokenizer_class": "NobodysTokenizer"}'},
-            "transformers cannot read its tokenizer",
+            "cannot be opened as AutoTokenizer",
         ),
     ],
 )

@@ -292,7 +292,7 @@ def test_pretrained_with_other_names_padding_and_truncation(tmp_path: Path) -> N
     [
         ({}, "holds neither tokenizer.json nor vocab.txt"),
         ({"vocab.txt": "the\n[UNK]\n[PAD]"}, r"has no line \[CLS\] or \[SEP\] or \[MASK\]"),
-        ({"tokenizer.json": "{"}, r"tokenizer.json is not a tokenizer \("),
+        ({"tokenizer.json": "{"}, r"tokenizer.json: is not a tokenizer \("),
         (
             {"tokenizer.json": Tokenizer(models.WordLevel({"<unk>": 0}, "<unk>")).to_str()},
             r"has no token for pad, cls, sep, mask \(it has unk\)",
