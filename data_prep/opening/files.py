@@ -91,6 +91,8 @@ def plain(path: Path) -> int:
     """Bytes of a plain file. UnfitError where it is none: a pipe or device may never end."""
     try:
         status = path.stat()
+    except FileNotFoundError as error:
+        raise UnfitError(f"{path.name} is not there") from error
     except (OSError, ValueError) as error:
         raise UnfitError(f"{path.name} cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not stat.S_ISREG(status.st_mode):
