@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import data_prep.opening  # noqa: F401 - no hub is asked for anything
 from data_prep.legible import log_legibly
 from flows.machine import access
-import data_prep.opening  # noqa: F401 - no hub is asked for anything
 
 QUIET = {
     "DO_NOT_TRACK": "true",
