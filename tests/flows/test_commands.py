@@ -61,7 +61,6 @@ def test_a_copy_under_a_packaged_name_is_told_so(tmp_path: Path) -> None:
         (commands.show, ("no-such-recipe", None, [])),
         (commands.show, ("bert", "no-such-scale", [])),
         (commands.run, ("bert", None, ["train.stepz=5"], None, False, None, False)),
-        (commands.run, ("bert", None, [], None, True, "100", False)),
         (commands.plan, ("gpt3-175b", None, ["train.steps=5"], None, None, "H100")),
         (commands.plan, ("bert", None, [], None, 8, "H100")),
         (commands.plan, ("bert", None, [], None, None, "no such GPU")),
@@ -78,6 +77,13 @@ def test_what_cannot_be_meant_is_a_usage_error(
     monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
     with pytest.raises(UserError) as refused:
         command(*arguments)
+    assert refused.value.exit_code == 2  # type: ignore[attr-defined]
+
+
+def test_a_run_starts_at_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
+    with pytest.raises(UserError, match="--extend and --from both say where to start") as refused:
+        commands.run("bert", None, [], None, True, "100", False)
     assert refused.value.exit_code == 2  # type: ignore[attr-defined]
 
 

@@ -313,6 +313,15 @@ def test_shards_written_apart_are_joined(tmp_path_factory, counts, data):
     assert not any(path.name.startswith("piece") for path in folder.iterdir())
 
 
+def test_shards_of_other_columns_are_not_joined(tmp_path):
+    rows = example(10)
+    write(tmp_path / "one", rows)
+    write(tmp_path / "other", {name: column for name, column in rows.items() if name != "label"})
+    with pytest.raises(ValueError, match="shards of different columns cannot be joined"):
+        join(tmp_path / "all", [tmp_path / "one", tmp_path / "other"])
+    assert Shards(tmp_path / "one").rows == Shards(tmp_path / "other").rows == 10, "nothing was moved"
+
+
 def test_another_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("data_prep.shards.format.FORMAT", 4)
     write(tmp_path, example(3))

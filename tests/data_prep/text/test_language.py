@@ -27,7 +27,10 @@ class Documents:
         ("Plain English. 中文", None),
         ("学而时习之，不亦说乎", "zh"),
         ("吾輩は猫である", "ja"),
-        ("漢字漢字漢字漢字漢字漢字の", "ja"),
+        ("漢" * 19 + "の", "ja"),
+        ("漢" * 20 + "の", "zh"),
+        ("αβγ abc", None),
+        ("αβγδ abc", "el"),
         ("การอยู่ร่วมกัน English", "th"),
         ("और", "hi"),
         ("1234 .", None),
@@ -40,6 +43,8 @@ def test_a_script_tells_a_language(text: str, language: str | None) -> None:
 def test_rules_that_find_more_sentences_are_named() -> None:
     corpus = Documents(GEORGIAN, GEORGIAN)
     assert better_rules(corpus, "en") == {"language": "ka", "found": 2, "would_find": 8}  # pyright: ignore[reportArgumentType]
+    few = Documents("ეს პირველია. ეს მეორეა.", "ეს მესამეა.")
+    assert better_rules(few, "en") == {"language": "ka", "found": 2, "would_find": 3}  # pyright: ignore[reportArgumentType]
     assert better_rules(corpus, "ka") == {}  # pyright: ignore[reportArgumentType]
     assert better_rules(Documents("One. Two. Three."), "en") == {}  # pyright: ignore[reportArgumentType]
     assert better_rules(Documents(), "en") == {}  # pyright: ignore[reportArgumentType]

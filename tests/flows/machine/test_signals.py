@@ -36,10 +36,15 @@ def test_a_signal_interrupts_where_nothing_trains(number: int, monkeypatch: pyte
 
 
 def test_training_is_asked_to_stop_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "ask", lambda number: True)
-    with terminations_as_interrupts():
-        signal.raise_signal(signal.SIGTERM)
-    assert terminated.is_set()
+    asked: list[int] = []
+    interrupted = False
+    monkeypatch.setattr(stopping, "ask", lambda number: (asked.append(number), True)[1])
+    try:
+        with terminations_as_interrupts():
+            signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:  # would end the tests
+        interrupted = True
+    assert asked == [signal.SIGTERM] and terminated.is_set() and not interrupted
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

@@ -256,4 +256,11 @@ CHANGES = [
         "is_labelled = label >= -1",
         (f"{PIPELINE}/scoring/test_row_detector.py::test_a_detector_is_measured_on_labelled_rows_that_are_included",),
     ),
+    Change(
+        "the last detector of a job stays",
+        "pipeline/downstream/anomaly/splits.py",
+        "exported = export(chosen[0][0], settings",
+        "exported = export(chosen[-1][0], settings",
+        (f"{JOBS}/anomaly/test_splits.py::test_the_first_detector_of_a_job_stays",),
+    ),
 ]

@@ -202,7 +202,7 @@ CHANGES = [
         "flows/commands.py",
         "if extend and start:\n            raise",
         "if False:\n            raise",
-        (f"{FLOWS}/test_commands.py::test_what_cannot_be_meant_is_a_usage_error",),
+        (f"{FLOWS}/test_commands.py::test_a_run_starts_at_one_place",),
     ),
     Change(
         "a run of other artifacts counts as this one",

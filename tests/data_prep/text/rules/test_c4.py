@@ -44,6 +44,13 @@ def test_c4_lines(line: str, kept: bool) -> None:
     assert sum(outcome.counts.values()) == (not kept)
 
 
+@pytest.mark.parametrize(("characters", "kept"), [(1000, True), (1001, False)])
+def test_c4_a_line_of_one_word_has_the_same_limit(characters: int, kept: bool) -> None:
+    word = "x" * (characters - 1) + "."
+    rules = make(c4={"min_sentences": 1, "min_words_per_line": 1})
+    assert rules(f"{LINE}\n{word}").text == (f"{LINE}\n{word}" if kept else LINE)
+
+
 def test_c4_counts_name_the_rule() -> None:
     text = "No end\nToo short.\nNeeds javascript to run at all.\nThis site uses cookies to know you.\nAlso none\n"
     text += f"What {'x' * 1001} a very long word.\n" + THREE

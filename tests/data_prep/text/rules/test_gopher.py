@@ -81,6 +81,7 @@ def test_gopher_duplicate_lines_and_paragraphs() -> None:
     lines_off = {"duplicate_lines": None, "duplicate_line_characters": None}
     text = "\n\n".join([prose, *"abc", *"ab"])
     assert make(gopher=lines_off)(text).reason == "gopher: duplicate paragraphs"
+    assert make(gopher=lines_off)(text.replace("\n\n", "\n")).text, "lines are no paragraphs"
     text = "\n\n".join([prose, *"abc", long, long])
     assert make(gopher=lines_off)(text).reason == "gopher: characters in duplicate paragraphs"
 
