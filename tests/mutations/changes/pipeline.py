@@ -151,7 +151,7 @@ CHANGES = [
     Change(
         "a detector that is opened has another usual range",
         "pipeline/scoring/row_detector.py",
-        'Usual(*about["usual"]),',
+        "Usual(*about.usual),",
         "_UNIT,",
         (f"{PIPELINE}/scoring/test_row_detector.py::test_a_saved_detector_is_the_same_in_every_setting",),
     ),
