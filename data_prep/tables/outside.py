@@ -1,10 +1,12 @@
 """How far a value lies outside of what a column's training values were, which its features may not express.
 
     0                       within: what training rows had
-    log₂(1 + d / w)         a number or date d beyond the training range, whose width is w: 1 at one width, and it never
-                            stops growing
+    c · log₂(1 + d / w)     a number or date d beyond the training range, whose width is w: it never stops growing
     UNKNOWN                 missing, where no training value was; a new category; a value of another kind
     UNKNOWN + log₂(1 + d)   another value than the only one that there was, for numbers by its relative distance d
+
+A range counts for less where it rests on few values: a new one is beyond the greatest of n with probability 1/(n + 1),
+whatever their distribution, which surprises by log₂(n + 1) bits. The certainty c is their share of SURE, at most 1.
 
 New categories count for less where they are usual: their probability is estimated by the share of training rows whose
 category is in no other row (Good 1953, "The population frequencies of species", formula 9).
@@ -22,6 +24,7 @@ from data_prep.corpus.schema import ColumnKind
 from data_prep.tables.values import dates, numbers, texts
 
 UNKNOWN = 2.0
+SURE = 10.0  # bits: of a range of a thousand values
 _MOST = 4096.0  # for infinite numbers: beyond all finite ones
 _USUAL_SHARE = 0.01  # of rows with a new category
 _DAY = 86_400_000_000  # µs
@@ -32,11 +35,14 @@ def of_missing(missing: np.ndarray, gaps: bool) -> np.ndarray:
     return np.where(missing & (not gaps), UNKNOWN, 0.0)
 
 
-def of_range(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """[R], of numbers [R] that may be NaN; low < high."""
+def of_range(values: np.ndarray, low: float, high: float, count: int) -> np.ndarray:
+    """[R], of numbers [R] that may be NaN; low < high are the extremes of `count` values."""
+    certainty = min(1.0, float(np.log2(count + 1)) / SURE)
     with np.errstate(over="ignore", invalid="ignore"):
         distance = np.maximum(np.maximum(low - values, values - high), 0) / (high - low)
-        return np.minimum(np.log2(1 + np.nan_to_num(distance, nan=0.0, posinf=np.inf)), _MOST)
+        # log1p: also of a distance that vanishes beside 1
+        widths = np.log1p(np.nan_to_num(distance, nan=0.0, posinf=np.inf)) / np.log(2)
+        return certainty * np.minimum(widths, _MOST)
 
 
 def of_constant(values: np.ndarray, only: float, unit: float) -> np.ndarray:

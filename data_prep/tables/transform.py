@@ -2,6 +2,7 @@
 
     fit      two passes over the rows: a survey of the values, then means and deviations of numbers
     apply    a batch of columns → float32 [R, D]; each row independently of the others
+    within   the same, with numbers and dates beyond the training range at its ends
     outside  a batch of columns → float64 [R, columns]: how far they lie outside of the training values
     invert   float [R, D] → the columns, as far as they can be recovered
 
@@ -13,6 +14,7 @@ independent of their order; smaller tables are used completely.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +29,7 @@ from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json, to_json
 from data_prep.tables.transform_fit import Moments, Survey, fitted
 
-FORMAT = 2
+FORMAT = 3
 FILE = "transform.json"  # in the preprocessor of a table
 
 
@@ -109,6 +111,18 @@ class Transform:
                 features[:, start:stop] = column.apply(batch[column.name])
             start = stop
         return features
+
+    def within(self, features: np.ndarray) -> np.ndarray:
+        """Features [R, D] with those beyond the training range at its ends.
+
+        Months, weekdays and hours of such dates stay as they are.
+        """
+        return np.clip(features, *self._range) if self.features else features
+
+    @cached_property
+    def _range(self) -> np.ndarray:
+        """float32 [2, D]: the least and the greatest."""
+        return np.array([ends for column in self.columns for ends in column.range], np.float32).reshape(-1, 2).T
 
     def outside(self, batch: pa.RecordBatch) -> np.ndarray:
         """How far each value of rows lies outside of what was learned, float64 [R, columns]; 0: it does not."""

@@ -3,6 +3,7 @@
 Each is a frozen dataclass that JSON represents exactly:
 
     features      names of its features
+    range         and their range in the training rows, where that is of numbers or dates; else ANY
     apply         an Arrow column → float64 [R, features]
     invert        and back
     outside       how far values lie outside of the training values, float64 [R] (`data_prep.tables.outside`)
@@ -30,6 +31,7 @@ from data_prep.tables import outside
 from data_prep.tables.values import dates, numbers, texts
 
 REACH = 10  # widths of the training range
+ANY = (-np.inf, np.inf)
 MISSING, OTHER = "missing", "other"
 _DAY = 86_400_000_000  # µs
 _SIN_COS = ("sin", "cos")
@@ -55,6 +57,8 @@ class Scaled:
     low: float = 0.0
     high: float = 0.0
     """The training range, after the log."""
+    count: int = 0
+    """Number of training values that the range rests on."""
     gaps: bool = False
     """Whether training values were missing."""
     whole: bool = False
@@ -74,11 +78,19 @@ class Scaled:
         missing = np.isnan(values)
         parts = []
         if self.constant is None:
-            values = np.where(missing, self.fill, symmetric_log(values) if self.log else values)
+            values = np.where(missing, self.fill, self._logged(values))
             parts.append(self._scaled(values))
         if self.indicator:
             parts.append(missing.astype(np.float64))
         return np.stack(parts, 1)
+
+    @property
+    def range(self) -> list[tuple[float, float]]:
+        ends = [tuple(self._scaled(np.array([self.low, self.high])).tolist())] if self.constant is None else []
+        return [*ends, *[ANY] * self.indicator]
+
+    def _logged(self, values: np.ndarray) -> np.ndarray:
+        return symmetric_log(values) if self.log else values
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         if self.knots:
@@ -91,7 +103,7 @@ class Scaled:
         missing = outside.of_missing(np.isnan(values), self.gaps)
         if self.constant is not None:
             return missing + outside.of_constant(values, self.constant, max(1.0, abs(self.constant)))
-        return missing + outside.of_range(symmetric_log(values) if self.log else values, self.low, self.high)
+        return missing + outside.of_range(self._logged(values), self.low, self.high, self.count)
 
     def how_outside(self, value: pa.Scalar) -> str:
         if self.constant is not None:
@@ -134,6 +146,10 @@ class OneHot:
         levels = [f"{self.name}={level}" for level in self.levels]
         return [*levels, f"{self.name}: {OTHER}"] + [f"{self.name}: {MISSING}"] * self.indicator
 
+    @property
+    def range(self) -> list[tuple[float, float]]:
+        return [ANY] * len(self.features)
+
     def apply(self, column: pa.Array) -> np.ndarray:
         column = texts(column)
         other_level = len(self.levels)
@@ -174,6 +190,8 @@ class Calendar:
     low: float = 0.0
     high: float = 0.0
     """The training range, in µs."""
+    count: int = 0
+    """Number of training values that the range rests on."""
     gaps: bool = False
     """Whether training values were missing."""
     kind: Literal["date"] = "date"
@@ -184,6 +202,11 @@ class Calendar:
         circles = ["month", "weekday", *["hour"] * self.hours]
         turns = [f"{self.name}: {circle} {turn}" for circle in circles for turn in _SIN_COS]
         return [self.name, *turns, *[f"{self.name}: {MISSING}"] * self.indicator]
+
+    @property
+    def range(self) -> list[tuple[float, float]]:
+        low, high = ((end - self.shift) / _DAY * self.factor for end in (self.low, self.high))
+        return [(low, high), *[ANY] * (len(self.features) - 1)]
 
     def apply(self, column: pa.Array) -> np.ndarray:
         moments, bad = dates(column)
@@ -207,7 +230,9 @@ class Calendar:
         moments = dates(column)[0]
         micros = pc.cast(moments.cast(pa.int64()), pa.float64(), safe=False)
         values = np.array(pc.fill_null(micros, float("nan")))
-        return outside.of_missing(np.isnan(values), self.gaps) + outside.of_range(values, self.low, self.high)
+        return outside.of_missing(np.isnan(values), self.gaps) + outside.of_range(
+            values, self.low, self.high, self.count
+        )
 
     def how_outside(self, value: pa.Scalar) -> str:
         low, high = (pa.scalar(int(edge), pa.timestamp("us")) for edge in (self.low, self.high))
@@ -240,6 +265,10 @@ class Dropped:
 
     @property
     def features(self) -> list[str]:
+        return []
+
+    @property
+    def range(self) -> list[tuple[float, float]]:
         return []
 
     def apply(self, column: pa.Array) -> np.ndarray:

@@ -194,8 +194,8 @@ def fitted(
             mean, deviation = moments.of(name)
             if config.scale != "standard":
                 mean, deviation = survey.low[name], survey.high[name] - survey.low[name]
-            span = survey.low[name], survey.high[name]
-            yield Calendar(name, mean, _DAY / deviation, name in survey.hours, indicator, *span, missing > 0)
+            range_ = survey.low[name], survey.high[name], survey.rows - missing
+            yield Calendar(name, mean, _DAY / deviation, name in survey.hours, indicator, *range_, missing > 0)
         else:
             yield _scaled(name, survey, moments.of(name), name in logs, indicator, config)
 
@@ -233,7 +233,9 @@ def _scaled(
     middle = float(logged(survey.quantiles(name, np.array([0.5])))[0])
     fill = mean if config.fill == "mean" else middle
     low, high = logged(np.array([survey.low[name], survey.high[name]])).tolist()
-    facts = {"low": low, "high": high, "gaps": survey.missing[name] > 0, "whole": name not in survey.fractions}
+    missing = survey.missing[name]
+    facts = {"low": low, "high": high, "count": survey.rows - missing}
+    facts |= {"gaps": missing > 0, "whole": name not in survey.fractions}
     if config.scale == "quantile":
         shares = np.linspace(0, 1, _KNOTS)
         knots, first, count = np.unique(logged(survey.quantiles(name, shares)), return_index=True, return_counts=True)

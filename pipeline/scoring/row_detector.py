@@ -59,7 +59,7 @@ READING = {"size", "channels", "patch", "standardise"}  # of the settings of ima
 IMAGES = 256  # scored together
 AUROC, SHARE = "AUROC", "share flagged"
 NORMAL = 0  # class of a table's rows
-_UNIT = Usual(0.0, 1.0)
+_UNIT = Usual(0.0, 1.0, 1.0)
 _NONE_ODD: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
@@ -201,7 +201,9 @@ class RowDetector:
         if isinstance(rows, pa.RecordBatch):
             if self.transform is None:
                 raise UserError("this detector is for images, and these rows are of a table.")
-            return RowInputs(self.transform.apply(rows), outside_of(self.transform, rows, odd), rows, odd)
+            return RowInputs(
+                self.transform.within(self.transform.apply(rows)), outside_of(self.transform, rows, odd), rows, odd
+            )
         shape = self.scorer.members[0][0].shape
         if self.transform is not None or rows.shape[1:] != tuple(shape):
             expected = "the rows of a table" if self.transform else f"images of shape {tuple(shape)}"
@@ -285,7 +287,7 @@ class RowDetector:
             "false_alarms": self.false_alarms,
             "held_out": self.held_out,
             "files": digests_of(folder),
-            "usual": [self.usual.low, self.usual.high],
+            "usual": [self.usual.low, self.usual.high, self.usual.top],
             "images": self.images.model_dump(mode="json", include=READING) if self.images else None,
         }
         write_whole(folder / FILE, sealed(about))

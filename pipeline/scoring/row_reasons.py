@@ -22,7 +22,7 @@ MOST = 20  # columns that are named, if as many lie outside
 class RowInputs(NamedTuple):
     """Rows of a table, or images, as networks take them, and what networks cannot see of them."""
 
-    values: np.ndarray  # float32 [R, *shape]
+    values: np.ndarray  # float32 [R, *shape]; numbers beyond the training range are at its ends
     outside: np.ndarray  # float64 [R, columns]: see `data_prep.tables.outside`
     rows: pa.RecordBatch | None = None
     odd: Mapping[str, np.ndarray] = {}

@@ -19,4 +19,4 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     return kind_of(config["kind"]).fit(config["settings"], inputs["corpus"].path, out_dir, context.progress)
 
 
-FIT = Stage("fit", 2, run)
+FIT = Stage("fit", 3, run)

@@ -46,7 +46,7 @@ def detector() -> RowDetector:
     schema = TableSchema({**dict.fromkeys(COLUMNS, "numeric"), "colour": "categorical"})
     train, held_out = rows(400), rows(200, seed=1)
     transform = Transform.fit(lambda: [train], schema=schema)
-    inputs, others = transform.apply(train), transform.apply(held_out)
+    inputs, others = (transform.within(transform.apply(part)) for part in (train, held_out))
     network = network_config(NetworkConfig(architecture="mlp", config={"bottleneck": 3}), inputs.shape[1:])
     model = Autoencoder(network, inputs.shape[1:], AutoencoderOptions())
     components = torch.from_numpy(np.linalg.svd(inputs - inputs.mean(0), full_matrices=False)[2][:3])
@@ -61,8 +61,9 @@ def detector() -> RowDetector:
         out.bias.copy_(mean)
     scorer = Scorer.fit([model], inputs)
     normal = scorer.scores(others)[STANDARDISED]
-    usual = Usual.of(scorer.scores(inputs)[STANDARDISED], normal)
-    normal = usual.raised(normal, transform.outside(held_out))
+    outside = transform.outside(held_out)
+    usual = Usual.of((scorer.scores(inputs)[STANDARDISED], transform.outside(train)), (normal, outside))
+    normal = usual.raised(normal, outside)
     columns = {SCORE: normal, **dict(zip(transform.features, others.T, strict=True))}
     threshold = float(np.quantile(normal, 0.99))
     return RowDetector(scorer, STANDARDISED, threshold, Baseline.of(columns), transform, usual=usual)

@@ -39,6 +39,7 @@ BATCH = 128  # rows at once, never more or fewer
 FILE = "anomaly.safetensors"  # beside a model: the reference of its scores
 LEAST_ERROR = 1e-2  # of the mean over the values: a value never rebuilt wrongly must not outweigh all others
 PASSES = 3  # after which what a column should hold hardly changes
+FAR = 1.0  # outside
 RIDGE = 1e-6  # of the mean variance of codes, added to each: some never vary
 
 
@@ -65,35 +66,46 @@ class Reference:
 
 @dataclass(frozen=True)
 class Usual:
-    """The range of the scores of normal rows, above which rows come that lie outside of what was learned.
+    """The range of the scores of normal rows, above which rows come that lie far outside of what was learned.
 
     A network sees what its inputs express: a missing value is filled up, a new category is "other", a column that never
-    varied is not there. So such rows are told beside it, by how far outside they lie, o ≥ 0 (0: within):
+    varied is not there, and numbers beyond the learned range are at its ends. So such rows are told beside it, by how
+    far outside each value lies, o ≥ 0 (0: within):
 
-        raised score = s + min(o, 1) · max(high − s, 0) + o · (high − low)
+        raised score = max(s, low) + Σ o · (high − low), and, if any o ≥ 1, + top − high
 
-    which grows with o, and from o = 1 on is above every normal score.
+    It never falls as a value moves further out, since then s stays and o grows; and with any o ≥ 1 it is above every
+    normal row's, also of those that lie a little outside.
     """
 
     low: float
     high: float
+    top: float
+    """The highest raised score of normal rows of which no value is far outside."""
 
     @staticmethod
-    def of(*scores: np.ndarray) -> Usual:
-        """The range of finite scores of normal rows."""
-        every = np.concatenate(scores)
-        every = every[np.isfinite(every)]
-        return Usual(float(every.min()), float(every.max())) if len(every) else Usual(0.0, 1.0)
+    def of(*normal: tuple[np.ndarray, np.ndarray]) -> Usual:
+        """The range of finite scores [R] of normal rows, whose values lie `outside` [R, columns]."""
+        score, outside = (np.concatenate(parts) for parts in zip(*normal, strict=True))
+        is_finite = np.isfinite(score)
+        if not is_finite.any():
+            return Usual(0.0, 1.0, 1.0)
+        score, outside = score[is_finite], outside[is_finite]
+        low, high = float(score.min()), float(score.max())
+        near = ~(outside >= FAR).any(1)
+        raised = Usual(low, high, high).raised(score[near], outside[near])
+        return Usual(low, high, max(high, float(raised.max(initial=high))))
 
     def lift(self, score: np.ndarray, outside: np.ndarray) -> np.ndarray:
         """How much the scores [R] are raised of rows that lie `outside` [R, columns]."""
-        how_far = outside.sum(1)
-        width = max(self.high - self.low, np.finfo(np.float32).tiny)
-        return np.minimum(how_far, 1) * np.maximum(self.high - score, 0) + how_far * width
+        return self.raised(score, outside) - score
 
     def raised(self, score: np.ndarray, outside: np.ndarray) -> np.ndarray:
         """The raised scores [R]."""
-        return score + self.lift(score, outside)
+        how_far, is_far = outside.sum(1), (outside >= FAR).any(1)
+        width = max(self.high - self.low, np.finfo(np.float32).tiny)
+        least = np.where(how_far > 0, np.maximum(score, self.low), score)
+        return least + how_far * width + is_far * (self.top - self.high)
 
 
 class Scorer:

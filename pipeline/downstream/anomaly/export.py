@@ -83,7 +83,7 @@ def export(
     of_learned, plain = (
         scorer.scores(rows.values, job.importance_samples)[detector.score] for rows in (learned, held_out)
     )
-    usual = Usual.of(of_learned, plain)
+    usual = Usual.of((of_learned, learned.outside), (plain, held_out.outside))
     normal = usual.raised(plain, held_out.outside)
     threshold, promised = thresholds.by_quantile(normal, job.false_alarms)
     exported = RowDetector(
@@ -141,4 +141,6 @@ def _rows(
             outside.append(np.zeros((len(digests[-1]), 0)))
     of_shards, chosen = np.asarray(rows["row"]), normal_rows(corpus, job, np.asarray(rows["label"])) == 1
     values = scaled(np.asarray(rows["input"]))[chosen]
+    if transform is not None:
+        values = transform.within(values)
     return RowInputs(values, np.concatenate(outside)[of_shards][chosen]), np.concatenate(digests)[of_shards]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 2
+VERSION = 3
 Noise = Annotated[NoneConfig | NoiseConfig, Field(discriminator="kind")]
 READS = ("corpus", "preprocessor", "shards")
 MOST_TRIMMED = 0.5  # of the rows

@@ -171,7 +171,7 @@ def _reasons(job: Config, pool: Pool, shown: FirstSplit, folder: Path) -> tuple[
     """Reasons for the test rows with the highest scores, and the name of the figure, for images reconstructions."""
     top = np.argsort(-shown.scores, kind="stable")[: job.shown]
     rows = shown.draw.test[top]
-    values = shown.rows.inputs[rows]
+    values = shown.rows.within[rows]
     shown_rows: list[dict[str, Any]] = [
         dict(zip(("row", "label"), pool.named(int(row)), strict=True)) | {"score": float(score)}
         for row, score in zip(rows, shown.scores[top], strict=True)

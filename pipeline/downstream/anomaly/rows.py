@@ -61,6 +61,7 @@ class ScaledRows:
     """All rows as network inputs."""
 
     inputs: np.ndarray  # float32 [N, *shape]
+    within: np.ndarray  # the same as networks score them: numbers beyond the learned range are at its ends
     transform: Transform | None  # of a table
     outside: np.ndarray  # float64 [N, columns]: how far values of a table lie outside of those learned from
 
@@ -183,10 +184,12 @@ class Pool:
     def scaled(self, learn: np.ndarray, config: dict[str, Any] | None) -> ScaledRows:
         """All rows as network inputs; for a table by a transform fitted on the rows `learn`."""
         if isinstance(self.rows, np.ndarray):
-            return ScaledRows(scaled(self.rows), None, np.zeros((len(self.rows), 0)))
+            inputs = scaled(self.rows)
+            return ScaledRows(inputs, inputs, None, np.zeros((len(self.rows), 0)))
         learned = self.rows.take(pa.array(np.sort(learn)))
         transform = Transform.fit(lambda: [learned], TransformConfig.model_validate(config), self.corpora[0].schema)
-        return ScaledRows(transform.apply(self.rows), transform, transform.outside(self.rows))
+        inputs = transform.apply(self.rows)
+        return ScaledRows(inputs, transform.within(inputs), transform, transform.outside(self.rows))
 
     def named(self, row: int) -> tuple[str, str]:
         """The source of a row, and its label, – if it has none."""

@@ -62,10 +62,11 @@ def _judged(
     scores of normal rows before they are raised for what lies outside."""
 
     def plain(which: np.ndarray) -> Scores:
-        return scorer.scores(rows.inputs[which], job.importance_samples)
+        return scorer.scores(rows.within[which], job.importance_samples)
 
     of_learned, of_held_out = plain(draw.learn), plain(draw.held_out)
-    usual = {name: Usual.of(of_learned[name], of_held_out[name]) for name in of_learned}
+    outside = [rows.outside[which] for which in (draw.learn, draw.held_out)]
+    usual = {name: Usual.of(*zip((of_learned[name], of_held_out[name]), outside, strict=True)) for name in of_learned}
 
     def raised(scores: Scores, which: np.ndarray) -> Scores:
         return {name: usual[name].raised(values, rows.outside[which]) for name, values in scores.items()}

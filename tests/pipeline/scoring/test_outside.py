@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +22,14 @@ from pipeline.scoring import score_files
 from pipeline.scoring.drift import Baseline
 from pipeline.scoring.row_detector import RowDetector, drift_columns
 from training.config import NetworkConfig
-from training.inference.anomaly import STANDARDISED, Scorer, Usual
+from training.inference.anomaly import BOTH, DISTANCE, ERROR, LIKELIHOOD, STANDARDISED, Scorer, Usual
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.config import network_config
+from training.models.autoencoders.vae import VariationalAutoencoder
 from training.objectives.autoencoder import AutoencoderOptions
+from training.objectives.vae import VaeOptions
 
+SAMPLES = 5
 SCALES = ("standard", "minmax", "quantile")
 KINDS: dict[str, Any] = {
     **dict.fromkeys(("amount", "heavy", "gaps", "zero"), "numeric"),
@@ -52,7 +57,8 @@ def rows(count: int = 400, seed: int = 0) -> pa.RecordBatch:
 
 
 @lru_cache
-def detector(scale: str) -> RowDetector:
+def detector(scale: str, score: str = STANDARDISED) -> RowDetector:
+    """A network with random weights, which may think what it likes of values far from what it learned."""
     schema = TableSchema(KINDS, unlearned={"id": "it names rows"})
     config = TransformConfig(scale=scale, log=["heavy"])  # type: ignore[arg-type]
     train, held_out = rows(), rows(seed=1)
@@ -60,14 +66,23 @@ def detector(scale: str) -> RowDetector:
     torch.manual_seed(0)
     shape = (len(transform.features),)
     network = network_config(NetworkConfig(architecture="mlp", config={"bottleneck": 3}), shape)
-    scorer = Scorer.fit([Autoencoder(network, shape, AutoencoderOptions())], transform.apply(train))
-    scores = [scorer.scores(transform.apply(some))[STANDARDISED] for some in (train, held_out)]
-    made = RowDetector(scorer, STANDARDISED, 0.0, Baseline({}, {}), transform, usual=Usual.of(*scores))
+    is_variational = score == LIKELIHOOD
+    model = (
+        VariationalAutoencoder(network, shape, VaeOptions())
+        if is_variational
+        else Autoencoder(network, shape, AutoencoderOptions())
+    )
+    scorer = Scorer.fit([model], transform.apply(train))
+    normal = [
+        (scorer.scores(transform.within(transform.apply(some)), SAMPLES)[score], transform.outside(some))
+        for some in (train, held_out)
+    ]
+    made = RowDetector(scorer, score, 0.0, Baseline({}, {}), transform, SAMPLES, usual=Usual.of(*normal))
     inputs = made.inputs(held_out)
-    normal = made.score(inputs).score
+    normal = made.score(inputs).score  # type: ignore[assignment]
     baseline = Baseline.of(drift_columns(normal, transform, inputs))
     highest = float(max(normal.max(), made.score(made.inputs(train)).score.max()))
-    return RowDetector(scorer, STANDARDISED, highest, baseline, transform, usual=made.usual)
+    return replace(made, threshold=highest, baseline=baseline)
 
 
 def changed(column: str, values: list[Any], seed: int = 2) -> pa.RecordBatch:
@@ -122,6 +137,43 @@ def test_further_is_more_unusual(scale: str, column: str) -> None:
     score = made.score(made.inputs(batch)).score
     usual = made.score(made.inputs(rows(1, seed=3))).score
     assert (np.diff(np.concatenate([usual, score])) > 0).all() and np.isfinite(score).all()
+
+
+@pytest.mark.parametrize("score", [ERROR, STANDARDISED, DISTANCE, BOTH, LIKELIHOOD])
+@settings(max_examples=15, deadline=None)
+@given(
+    scale=st.sampled_from(SCALES),
+    column=st.sampled_from(["amount", "heavy", "gaps"]),
+    distances=st.lists(st.floats(0, 1e30) | st.floats(0, 1e-3) | st.just(math.inf), min_size=8, max_size=20),
+    is_low=st.booleans(),
+    seed=st.integers(3, 9),
+)
+def test_scores_never_fall_as_a_value_moves_out(
+    score: str, scale: str, column: str, distances: list[float], is_low: bool, seed: int
+) -> None:
+    """By any score, from the end of the range, the next number beyond it, to the infinite."""
+    made = detector(scale, score)
+    values = np.array(distances)
+    ends = np.array(rows()[column].drop_null())
+    end = ends.min() if is_low else ends.max()
+    beyond = [end, np.nextafter(end, -np.inf if is_low else np.inf), *(end - values if is_low else end + values)]
+    beyond = sorted(beyond, reverse=is_low)
+    alike = rows(1, seed=seed).take(pa.array(np.zeros(len(beyond), np.int64)))
+    batch = alike.set_column(alike.schema.get_field_index(column), column, pa.array(beyond))
+    assert (np.diff(made.score(made.inputs(batch)).score) >= 0).all()
+
+
+def test_a_range_of_few_rows_is_less_sure() -> None:
+    """As far outside, but the range rests on fewer values; far beyond is unusual in any case."""
+    found = []
+    for count in (5, 50, 2000):
+        learned = pa.record_batch({"n": np.linspace(0, 1, count)})
+        transform = Transform.fit(lambda learned=learned: [learned])
+        found.append(transform.outside(pa.record_batch({"n": [1.0, 1.1, 2.0, 100.0]}))[:, 0])
+    few, more, many = found
+    assert few[0] == more[0] == many[0] == 0
+    assert (few[1:] < more[1:]).all() and (more[1:] < many[1:]).all()
+    assert few[3] > 1 and many[2] == 1 and many[1] == pytest.approx(np.log2(1.1))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -182,12 +234,12 @@ def test_a_constant_that_changed_is_drift() -> None:
     outside=st.lists(st.floats(0, 4096), min_size=2, max_size=6),
 )
 def test_scores_rise_with_the_distance(scores: list[float], low: float, width: float, outside: list[float]) -> None:
-    usual = Usual(low, low + width)
+    usual = Usual(low, low + width, low + 2 * width)
     for score in scores:
         how_far = np.sort(np.array(outside))[:, None]
         raised = usual.raised(np.full(len(how_far), score), how_far)
         assert (np.diff(raised) >= 0).all() and (raised >= score).all()
-        assert (raised[how_far[:, 0] >= 1] >= usual.high - 1e-6 * max(1, abs(score))).all()
+        assert (raised[how_far[:, 0] >= 1] >= usual.top - 1e-6 * max(1, abs(score))).all()
         assert usual.raised(np.array([score]), np.zeros((1, 3)))[0] == score
 
 

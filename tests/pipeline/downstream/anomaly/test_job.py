@@ -222,7 +222,8 @@ def trained_on(train: pa.RecordBatch) -> tuple[Transform, Any]:
 def test_a_planted_fault_is_named() -> None:
     """One value of a normal row is moved by two standard deviations: not far, but against what the others say."""
     transform, scorer = trained_on(plane(600, seed=0))
-    usual = Usual.of(scorer.scores(transform.apply(plane(600, seed=0)))[STANDARDISED])
+    learned = plane(600, seed=0)
+    usual = Usual.of((scorer.scores(transform.apply(learned))[STANDARDISED], transform.outside(learned)))
     right = 0
     for column in range(6):
         rows = plane(20, seed=1)
@@ -230,7 +231,7 @@ def test_a_planted_fault_is_named() -> None:
         normal = rows[column].to_numpy()
         moved = normal + 2.0 * np.std(normal)
         rows = rows.set_column(column, names[column], pa.array(moved))
-        inputs = RowInputs(transform.apply(rows), transform.outside(rows), rows)
+        inputs = RowInputs(transform.within(transform.apply(rows)), transform.outside(rows), rows)
         explained = explain(inputs, scorer.scores(inputs.values)[STANDARDISED], scorer, transform, usual)
         right += sum(reasons[0]["column"] == names[column] for reasons in explained)
         assert explained[0][0]["value"] == f"{moved[0]:.4g}" and explained[0][0]["value"] in sentence(explained[0])
