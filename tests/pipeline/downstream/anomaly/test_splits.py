@@ -87,10 +87,11 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
     pool, measured = built[0][1], built[0][3]
     for number in range(3):
         draw = pool.draw(number)
-        rows = pool.scaled(draw.learn, {}).inputs
+        scaled = pool.scaled(draw.learn, {})
+        rows, within = scaled.inputs, scaled.within
         learned, seed, contamination = detector.learned[number]
         assert np.array_equal(learned, rows[draw.learn]) and (seed, contamination) == (100 + number, 0.05)
-        held_out, marked = rows[draw.held_out, 0], rows[draw.marked, 0]
+        held_out, marked = within[draw.held_out, 0], within[draw.marked, 0]
         quantile, tail, trimmed, labels = (values for _, values in drawn_by[4 * number : 4 * number + 4])
         assert [how for how, _ in drawn_by[4 * number :][:4]] == ["by_quantile", "by_tail", "by_quantile", "by_labels"]
         assert np.array_equal(quantile, held_out) and np.array_equal(tail, held_out)
@@ -108,7 +109,9 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
             assert np.array_equal(train, rows[np.concatenate([draw.train, draw.marked[:few]])]) and seed == number
         truth = pool.anomalous[draw.test]
         area = np.mean(rows[draw.test, 0][truth][:, None] > rows[draw.test, 0][~truth])
-        for method in ("ours: standardised-error", "pca", "classifier, 4 marked"):
+        area_within = np.mean(within[draw.test, 0][truth][:, None] > within[draw.test, 0][~truth])
+        assert measured.values["ours: standardised-error"]["auroc"][number] == pytest.approx(area_within, abs=0.01)
+        for method in ("pca", "classifier, 4 marked"):
             assert measured.values[method]["auroc"][number] == pytest.approx(area), method
         assert measured.flagged["ours: standardised-error", "by quantile"][number] == pytest.approx(
             ((rows[draw.test, 0][~truth] > 0).mean(), (rows[draw.test, 0][truth] > 0).mean())
