@@ -378,7 +378,7 @@ class _Description(Description):
     members: int = Field(ge=1, le=1000)
     false_alarms: float = Field(ge=0, le=1)
     held_out: int = Field(ge=0)
-    usual: list[FiniteFloat] = Field(min_length=2, max_length=2)
+    usual: list[FiniteFloat] = Field(min_length=3, max_length=3)
     images: dict[str, Any] | None
 
 

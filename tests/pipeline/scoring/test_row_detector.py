@@ -21,7 +21,7 @@ def test_a_saved_detector_is_the_same_in_every_setting(tmp_path: Path) -> None:
         detectors.detector(),
         importance_samples=7,
         false_alarms=0.03,
-        usual=Usual(0.25, 4.5),
+        usual=Usual(0.25, 4.5, 5.5),
         held_out=321,
         threshold=2.5,
     )
