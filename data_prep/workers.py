@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from data_prep import cluster, cores
+from data_prep import cluster, cores, private
 from data_prep.errors import UserError
 
 J = TypeVar("J")
@@ -128,7 +128,7 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str, folder:
     waiting: deque[Any] = deque()
     try:
         for job in jobs:
-            waiting.append(remote.remote(function, job, shared))
+            waiting.append(remote.remote(function, job, shared, private.umask()))
             if len(waiting) >= max(1, int(ray.cluster_resources().get("CPU", 1))) * _AHEAD:
                 yield waiting.popleft().future().result()
         while waiting:
@@ -145,7 +145,8 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str, folder:
             ray.cancel(reference, force=True)
 
 
-def _call(function: Callable[[J], R], job: J, shared: cluster.Shared | None) -> R:
+def _call(function: Callable[[J], R], job: J, shared: cluster.Shared | None, umask: int) -> R:
+    os.umask(umask)  # Ray was started by somebody's shell
     if shared is not None:
         shared.check()
     return function(job)

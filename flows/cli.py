@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.exit_codes import FAILED
+from flows.machine import environment
 
 app = typer.Typer(
     name="sesame",
@@ -296,6 +297,7 @@ def main() -> None:
 
     log_legibly()
     try:
+        environment.begin()
         app(standalone_mode=True)
     except Exception as error:
         from data_prep.errors import UserError

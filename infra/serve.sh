@@ -9,13 +9,16 @@
 # They keep everything in $SESAME_HOME (default: ./.sesame): databases, logs, process ids, Ray's token, the password that
 # Prefect and MLflow want. MLflow serves the database that runs without a server write to, so those runs are shown, too.
 #
+# Files of all three are closed to other users (SESAME_UMASK, default 077). Ray opens its folders to everybody, so they
+# are in a folder that is closed, below $RAY_TMPDIR or $TMPDIR (default: /tmp), which goes with Ray.
+#
 # Settings, all from the environment: SESAME_BIND (address to listen on, default 127.0.0.1), SESAME_PREFECT_PORT,
 # SESAME_MLFLOW_PORT, SESAME_RAY_PORT, SESAME_RAY_DASHBOARD_PORT, SESAME_RAY_CPUS, SESAME_ALLOWED_HOSTS (names under
 # which Prefect and MLflow are known, beside loopback), SESAME_PASSWORD (instead of a generated one),
 # RAY_AUTH_TOKEN_PATH.
 
 set -euo pipefail
-umask 077
+umask "${SESAME_UMASK:-077}"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=${SESAME_HOME:-$PWD/.sesame}
@@ -160,18 +163,33 @@ start_ray() {
   if [[ -n ${SESAME_RAY_CPUS:-} ]]; then cpus=(--num-cpus "$SESAME_RAY_CPUS"); fi
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token
   unset RAY_ADDRESS # the head is not to join another
+  remove_ray_folder
+  RAY_TMPDIR=$(mktemp -d "${RAY_TMPDIR:-${TMPDIR:-/tmp}}/sesame-XXXXXXXX")
+  export RAY_TMPDIR
+  printf '%s\n' "$RAY_TMPDIR" >"$run/ray.folder"
   # On loopback Ray stays there only where it thinks that no other machine can join, as on macOS.
   if [[ $bind == 127.0.0.1 || $bind == localhost || $bind == ::1 ]]; then export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0; fi
   launch ray ray start --head --block --node-ip-address "$reach" --port "$ray_port" --dashboard-host "$bind" \
     --dashboard-port "$dashboard_port" --disable-usage-stats ${cpus[@]+"${cpus[@]}"}
 }
 
+# The folder of a Ray that has ended. Its name is short, as those of sockets must be.
+remove_ray_folder() {
+  local folder
+  if read -r folder 2>/dev/null <"$run/ray.folder"; then
+    [[ ${folder##*/} == sesame-* && ! -L $folder && -O $folder ]] && rm -rf -- "$folder"
+    rm -f "$run/ray.folder"
+  fi
+}
+
 start() {
   local name since
   export SESAME_HOME=$home DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true
-  export PREFECT_SERVER_ANALYTICS_ENABLED=false RAY_USAGE_STATS_ENABLED=0
+  export PREFECT_SERVER_ANALYTICS_ENABLED=false RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+  export RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9 # a head reports even that it reports nothing
   command -v prefect mlflow ray >/dev/null || die "prefect, mlflow and ray must be on the PATH: install this package"
   mkdir -p "$run"
+  python -c 'from pipeline.home import Home; Home.find()' # closes one that others may enter
   if [[ $bind != 127.0.0.1 && $bind != localhost && $bind != ::1 ]]; then
     say "listening on $bind: passwords and tokens are sent unencrypted, so the network must be one of trust"
   fi
@@ -229,6 +247,7 @@ stop() {
       signal KILL "$members" || true
     fi
     rm -f "$run/$name.pid"
+    if [[ $name == ray ]]; then remove_ray_folder; fi
     say "$name stopped"
   done
 }

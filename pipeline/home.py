@@ -6,7 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep import private
 from pipeline.store.store import Store
+
+FOLDERS = frozenset(
+    ("runs", "store", "downloads", "detectors", "sweeps", "mlflow", "prefect", "tracking", "servers", "ui.log")
+)
+DATABASES = ("mlflow/mlflow.db", "prefect/prefect.db")
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,22 @@ class Home:
 
     @staticmethod
     def find() -> Home:
-        return Home(Path(os.environ.get("SESAME_HOME", ".sesame")).expanduser().absolute())
+        """The home that the environment names; if other users may enter it, it is closed or that is said."""
+        home = Home(Path(os.environ.get("SESAME_HOME", ".sesame")).expanduser().absolute())
+        home.close()
+        return home
+
+    def close(self) -> None:
+        """Close the folder to other users, or what is ours in it where it holds other things, too."""
+        try:
+            names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
+        except OSError:  # none yet, or none that can be read: whoever uses it says so
+            return
+        if names <= FOLDERS:
+            private.close_folder(self.path, DATABASES)
+        else:
+            for name in sorted(names & FOLDERS):
+                private.close_folder(self.path / name)
 
     @property
     def runs(self) -> Path:

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from data_prep import cluster
+from data_prep import cluster, private
 from data_prep.errors import UserError
-from training import failures, room
+from training import failures, local_ray, room
 from training.config import PlacementConfig
 from training.interfaces import CHOSEN_BY_USERS
 from training.job import STACKS, STOP, Job, train
@@ -54,7 +54,11 @@ def run(job: Job, interrupted: Callable[[], None] = lambda: None) -> dict[str, A
     """
     with stopping.listening(Path(job.work) / STOP, job.placement.watch.stop_seconds, interrupted):
         if needs_ray(job.placement):
-            return _run_on_ray(job)
+            try:
+                return _run_on_ray(job)
+            except Exception:
+                local_ray.keep_logs(Path(job.work) / room.LOGS)
+                raise
         from training.distributed import Worker, choose_device
 
         return train(job, Worker(device=choose_device(job.placement.device)))
@@ -82,41 +86,12 @@ def ensure_ray(placement: PlacementConfig) -> None:
     if placement.ray_address:
         cluster.join(placement.ray_address)
     else:
-        _start_here(placement)
-
-
-def _start_here(placement: PlacementConfig) -> None:
-    import ray
-
-    try:
-        with cluster.quietly():
-            ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, placement.workers),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
-    except OSError as error:
-        raise UserError(_why_not_here(error)) from error
-
-
-def _why_not_here(error: OSError) -> str:
-    """The sentence for a Ray that does not start on this machine."""
-    advice = "set placement.workers to 1 to train without it"
-    if "AF_UNIX" in str(error):
-        advice = "its folder of temporary files has too long a name: set RAY_TMPDIR to a shorter one, such as /tmp"
-    elif isinstance(error, PermissionError):
-        advice = "set HOME and RAY_TMPDIR to folders that this user may write to"
-    return f"Ray does not start on this machine ({error}); {advice}."
+        local_ray.start(placement.workers)
 
 
 def stop_ray() -> None:
     """End the Ray that `ensure_ray` started (or leave the cluster it joined)."""
-    import ray
-
-    if ray.is_initialized():
-        ray.shutdown()
+    local_ray.stop()
 
 
 def _run_on_ray(job: Job) -> dict[str, Any]:
@@ -181,6 +156,7 @@ def _trainer(job: Job, gpu: bool, needs: dict[str, float]) -> TorchTrainer:
             shared=cluster.Shared.mark(work),
             formed=work / FORMED,
             given={name: os.environ[name] for name in CHOSEN_BY_USERS if name in os.environ},
+            umask=private.umask(),
         ),
     )
 

@@ -13,6 +13,7 @@ from data_prep.errors import UserError
 from training.config import PlacementConfig
 
 LOOK_SECONDS = 0.5
+LOGS = "ray-logs"  # folder in the work folder for the logs of a Ray of this machine alone, kept of runs that failed
 LOSS_SECONDS = 75.0  # in which Ray gives up a host that does not answer
 
 
@@ -82,7 +83,9 @@ def watch(placement: PlacementConfig, needs: Mapping[str, float], formed: Path, 
         elif for_room and now - roomy > for_room:
             _fail(future, f"{missing[:-1]} (waited {for_room:g} s, placement.watch.start_seconds).")
         if for_start and now - grouped > max(for_start, for_room):
-            _fail(future, _not_started(placement, needs, max(for_start, for_room)))
+            here = f"Ray's logs are in {formed.parent / LOGS}"
+            logs = "Ray's log of each host says more" if placement.ray_address else here
+            _fail(future, _not_started(placement, needs, max(for_start, for_room), logs))
 
 
 def _fail(future: Future[Any], sentence: str) -> None:
@@ -90,16 +93,16 @@ def _fail(future: Future[Any], sentence: str) -> None:
         future.set_exception(UserError(sentence))
 
 
-def _not_started(placement: PlacementConfig, needs: Mapping[str, float], seconds: float) -> str:
+def _not_started(placement: PlacementConfig, needs: Mapping[str, float], seconds: float, logs: str) -> str:
     """The sentence for a group that does not start although the cluster could hold it."""
     import ray
 
     waited = f"the training workers did not start in {seconds:g} s (placement.watch.stuck_seconds)"
     free = ray.available_resources()
     if all(free.get(name, 0) >= amount for name, amount in needs.items()):
-        return f"{waited}; Ray's log of each host says more."
+        return f"{waited}; {logs}."
     have = _amounts({name: free.get(name, 0) for name in needs})
-    return f"{waited}: {have} is free on the cluster, others may use the rest; Ray's log of each host says more."
+    return f"{waited}: {have} is free on the cluster, others may use the rest; {logs}."
 
 
 def loses_a_host(seconds: float = LOSS_SECONDS) -> bool:

@@ -1,4 +1,4 @@
-"""Environment variables that libraries read when they are imported: no telemetry, quiet logs, our own home."""
+"""What every process of ours begins with: files closed to others, no telemetry, no hubs, quiet logs, our own home."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import data_prep.opening  # noqa: F401 - no hub is asked for anything
+from data_prep import private
 from data_prep.legible import log_legibly
 from flows.machine import access
 
@@ -14,7 +15,9 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9",  # a cluster reports even that it reports nothing
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NPM_CONFIG_UPDATE_NOTIFIER": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "true",
@@ -36,12 +39,21 @@ def bypass_proxies() -> None:
         os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
 
 
-def prepare(prefect_home: Path) -> None:
-    """Set the variables that the user has not set. To be called before anything heavy is imported."""
+def begin() -> None:
+    """Close files to others, and set the variables that the user has not set. Before anything heavy is imported.
+
+    Raises UserError for a SESAME_UMASK that is none.
+    """
+    private.close_files()
     log_legibly()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     bypass_proxies()
+
+
+def prepare(prefect_home: Path) -> None:
+    """Begin, and set what runs need."""
+    begin()
     if not any(Path("/dev", name).exists() for name in ("nvidiactl", "kfd")):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed logs that it guessed
     os.environ.setdefault("PREFECT_HOME", str(prefect_home))

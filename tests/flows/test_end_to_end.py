@@ -7,13 +7,15 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from flows import cli
+from tests import sockets
 from tests.pipeline import tiny
 
 SESAME = [sys.executable, "-m", "flows.cli"]
@@ -44,10 +46,28 @@ def recipe(home: Path) -> Path:
     return tiny.recipe(home, workers=2, zero=2)
 
 
+class Watched(NamedTuple):
+    """A run's record, the sockets of its processes, and what is left where Ray had its files."""
+
+    record: dict[str, Any]
+    seen: sockets.Seen
+    left: list[str]
+
+
 @pytest.fixture(scope="module")
-def first(home: Path, recipe: Path) -> dict[str, Any]:
-    done = sesame(home, "run", str(recipe), "--json")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def watched(home: Path, recipe: Path) -> Watched:
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as temporary,  # paths of Ray's sockets must be short
+        sockets.watched(os.getpid()) as seen,
+    ):
+        done = sesame(home, "run", str(recipe), "--json", RAY_TMPDIR=temporary)
+        left = os.listdir(temporary)  # noqa: PTH208
+    return Watched(json.loads(done.stdout.strip().splitlines()[-1]), seen, left)
+
+
+@pytest.fixture(scope="module")
+def first(watched: Watched) -> dict[str, Any]:
+    return watched.record
 
 
 def test_every_stage_is_made_and_said(first: dict[str, Any]) -> None:
@@ -58,6 +78,24 @@ def test_every_stage_is_made_and_said(first: dict[str, Any]) -> None:
         assert Path(stage["path"]).is_dir()
     assert first["metrics"]["pretrain.step"] == 8
     assert 0 <= first["metrics"]["verbs.F1/pretrained_24"] <= 1
+
+
+def test_every_port_was_on_loopback(watched: Watched) -> None:
+    ray = [one for one in watched.seen.listening if "gcs_server" in one.process or "ray::" in one.process]
+    assert len(ray) >= 5  # of its own, of agents, of workers
+    assert [one for one in watched.seen.listening if not one.is_local] == []
+
+
+def test_nobody_beyond_this_machine_was_spoken_to(watched: Watched) -> None:
+    assert watched.seen.peers
+    assert [one for one in watched.seen.peers if not one.is_local] == []
+
+
+def test_nothing_is_open_to_other_users_or_left_in_temporary_folders(home: Path, watched: Watched) -> None:
+    made = [path for path in (home / "home").rglob("*") if not path.is_symlink()]
+    assert (home / "home" / "prefect" / "prefect.db") in made and (home / "home" / "mlflow" / "mlflow.db") in made
+    assert [str(path) for path in (home / "home", *made) if path.stat().st_mode & 0o077] == []
+    assert watched.left == []
 
 
 def test_two_workers_trained_and_held_half_of_the_optimizer_each(home: Path, first: dict[str, Any]) -> None:

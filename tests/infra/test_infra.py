@@ -26,7 +26,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 KUBERAY = {document["kind"]: document for document in yaml.safe_load_all((INFRA / "kuberay.yaml").read_text())}
 DOCKERFILE = (INFRA / "Dockerfile").read_text()
 README = (ROOT / "README.md").read_text()
-QUIET = {"DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "RAY_USAGE_STATS_ENABLED"}
+QUIET = {"DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"}
+QUIET |= {"RAY_USAGE_STATS_ENABLED", "RAY_USAGE_STATS_REPORT_URL"}
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -324,6 +325,8 @@ def test_servers_start_answer_and_stop(serve: Serve) -> None:
     assert pids == [serve.pid(name) for name in ("prefect", "mlflow", "ray")]
     for path in (serve.home / "servers").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    ray_files = Path((serve.home / "servers" / "ray.folder").read_text().strip())
+    assert stat.S_IMODE(serve.home.stat().st_mode) == stat.S_IMODE(ray_files.stat().st_mode) == 0o700
     exported = subprocess.run(
         ["bash", "-c", serve("env").stdout + "printf '%s\\n' $PREFECT_API_URL $MLFLOW_TRACKING_URI $RAY_ADDRESS "
          "$PREFECT_API_AUTH_STRING $MLFLOW_TRACKING_USERNAME $MLFLOW_TRACKING_PASSWORD"],
@@ -336,7 +339,7 @@ def test_servers_start_answer_and_stop(serve: Serve) -> None:
     assert serve("stop", "mlflow").stdout == "serve: mlflow stopped\n"
     assert serve("status").returncode == 1 and is_alive(pids[0]) and not is_alive(pids[1])
     assert serve("stop").returncode == 0
-    assert not any(map(is_alive, [*pids, job]))
+    assert not any(map(is_alive, [*pids, job])) and not ray_files.exists()
 
 
 def test_a_stale_process_id_is_never_sent_a_signal(serve: Serve) -> None:

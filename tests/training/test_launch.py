@@ -93,29 +93,6 @@ def test_a_job_that_ray_cannot_reach_is_one_sentence(tmp_path: Path) -> None:
         launch.run(job(tmp_path, ray_address="127.0.0.1:1"))
 
 
-@pytest.mark.parametrize(
-    ("error", "advice"),
-    [
-        (OSError("AF_UNIX path length cannot exceed 107 bytes: '/a/long/folder'"), "set RAY_TMPDIR to a shorter one"),
-        (PermissionError(13, "Permission denied", "/.ray"), "set HOME and RAY_TMPDIR to folders that this user may"),
-        (OSError("something else"), "set placement.workers to 1 to train without it"),
-    ],
-)
-def test_a_ray_that_does_not_start_here_says_why(
-    error: OSError, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import ray
-
-    def fail(**settings: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", fail)
-    with pytest.raises(UserError, match=f"Ray does not start on this machine .*{advice}") as caught:
-        launch.ensure_ray(job(tmp_path, workers=2).placement)
-    assert str(error) in str(caught.value)
-
-
 def test_workers_may_be_fewer_only_where_that_is_allowed() -> None:
     placements = [PlacementConfig(workers=4, min_workers=fewest) for fewest in (None, 2, 4)]
     assert [launch._num_workers(placement) for placement in placements] == [4, (2, 4), 4]

@@ -6,12 +6,12 @@ import fcntl
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from data_prep import private
 from data_prep.errors import UserError
 from training.config import PlacementConfig
 
@@ -112,42 +112,18 @@ def load_async_io() -> None:
 
 
 def own_folder(root: Path) -> Path:
-    """A new folder in `root`, which `own_folders` removes; those that killed processes left are removed now.
-
-    A process holds a lock on its folder while it lives. Raises UserError if `root` cannot be written.
-    """
+    """A new folder in `root`, which `own_folders` removes. Raises UserError if `root` cannot be written."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        for abandoned in root.glob(f"{PREFIX}*"):
-            _remove_if_dead(abandoned)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-        lock = (folder / LOCK).open("w")
+        return _own.enter_context(private.own_folder(root, PREFIX))
     except OSError as error:
         raise UserError(f"placement.offload.folder: {root} cannot be written ({error.strerror}).") from error
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    _own.append((folder, lock))
-    return folder
 
 
 @contextmanager
 def own_folders() -> Iterator[None]:
     """Inside, engines may offload to disks; afterwards this process's folders are gone."""
-    try:
+    with _own:
         yield
-    finally:
-        while _own:
-            folder, lock = _own.pop()
-            shutil.rmtree(folder, ignore_errors=True)
-            lock.close()
 
 
-_own: list[tuple[Path, IO[str]]] = []
-
-
-def _remove_if_dead(folder: Path) -> None:
-    try:
-        with (folder / LOCK).open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except (BlockingIOError, FileNotFoundError):  # at work, or just being made or removed
-        return
+_own = ExitStack()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.server
 import os
+import stat
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import pytest
 
 from data_prep.errors import UserError
 from flows.machine import ui
-from flows.machine.environment import LOOPBACK, QUIET, bypass_proxies, prepare
+from flows.machine.environment import LOOPBACK, QUIET, begin, bypass_proxies, prepare
 
 
 class Ok(http.server.BaseHTTPRequestHandler):
@@ -77,3 +80,26 @@ def test_what_the_user_set_stays_and_the_rest_is_quiet(tmp_path: Path, monkeypat
 def test_two_pages_need_two_ports() -> None:
     with pytest.raises(UserError, match="--mlflow-port and --prefect-port are both 5000; choose two ports"):
         ui.run(5000, 5000)
+
+
+def test_what_processes_make_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SESAME_UMASK", raising=False)
+    before = os.umask(0)
+    try:
+        begin()
+        (tmp_path / "file").touch()
+        subprocess.run(["mkdir", tmp_path / "folder"], check=True)
+        monkeypatch.setenv("SESAME_UMASK", "027")
+        begin()
+        (tmp_path / "shared").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"file": 0o600, "folder": 0o700, "shared": 0o640}
+
+
+def test_a_umask_that_is_none_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME_UMASK", "group")
+    done = subprocess.run([sys.executable, "-m", "flows.cli", "recipes"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("sesame: SESAME_UMASK is 'group'; allowed:") and done.stderr.count("\n") == 1
