@@ -41,8 +41,8 @@ def look(root: int, seen: Seen) -> None:
     """Add to `seen` the internet sockets of a process and of its descendants, as they are now."""
     owners = _owners(root)
     for protocol in ("tcp", "tcp6", "udp", "udp6"):
-        table = Path("/proc/net", protocol)
-        for line in table.read_text().splitlines()[1:] if table.exists() else []:
+        table = Path(f"/proc/{root}/net", protocol)  # of its network namespace
+        for line in table.read_text().splitlines()[1:] if owners and table.exists() else []:
             _, here, there, state, *_, inode = line.split()[:10]
             if inode not in owners:
                 continue

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from ray.exceptions import RayActorError, RayTaskError
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
+from torch._C._distributed_c10d import FileStore, Store, TCPStore
 
 from data_prep import private
 from data_prep.cluster import Shared, first_line, host_name
@@ -162,10 +163,12 @@ def _close() -> None:
 def _call_a_meeting(one_host: bool) -> Meeting:
     """Called on the first worker."""
     import ray
+    from ray._private.worker import global_worker
 
     if one_host:
-        session = ray._private.worker._global_node.get_session_dir_path()
-        return Meeting(str(Path(tempfile.mkdtemp(prefix="group-", dir=session)) / "addresses"))
+        node: Any = global_worker.node
+        folder = tempfile.mkdtemp(prefix="group-", dir=node.get_session_dir_path())
+        return Meeting(str(Path(folder) / "addresses"))
     address = ray.util.get_node_ip_address()
     _called.append(_listen(address))
     return Meeting(address, _called[-1].getsockname()[1])
@@ -181,10 +184,10 @@ def _join(meeting: Meeting, backend: str, timeout_s: int) -> None:
     if backend == "nccl":
         os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1")  # a collective that hangs ends the worker
     if meeting.port is None:
-        store: dist.Store = dist.FileStore(meeting.where, world)
+        store: Store = FileStore(meeting.where, world)
     else:
         listening = _called.pop().detach() if rank == 0 else None  # the store closes it
-        store = dist.TCPStore(
+        store = TCPStore(
             meeting.where, meeting.port, world, is_master=rank == 0, timeout=timeout, master_listen_fd=listening
         )
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)

@@ -10,6 +10,7 @@ Ray opens its folders to all users of the machine, so what closes them is the fo
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import secrets
@@ -35,7 +36,6 @@ _folders: list[Path] = []  # of the Ray that runs
 def start(workers: int) -> None:
     """Start Ray with room for `workers` of one CPU each. Raises UserError where this machine does not let it."""
     import ray
-    from ray._common.network_utils import get_localhost_ip
     from ray._private import ray_constants
     from ray._private.node import Node
 
@@ -56,7 +56,7 @@ def start(workers: int) -> None:
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.WARNING,
-                    _node_ip_address=get_localhost_ip(),
+                    _node_ip_address=_core().get_localhost_ip(),
                     _temp_dir=str(folder / FILES),
                 )
         except OSError as error:
@@ -97,17 +97,20 @@ def _root() -> Path:
 @contextlib.contextmanager
 def _only_token(file: Path) -> Iterator[None]:
     """Inside, Ray uses this token, whatever the environment says; a user's token is for the user's cluster."""
-    from ray._raylet import AuthenticationTokenLoader, Config
 
     def read_again() -> None:  # Ray's core has read both when it was imported
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+        _core().Config.initialize("")
+        _core().AuthenticationTokenLoader.instance().reset_cache()
 
     with mock.patch.dict(os.environ, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file)}):
         os.environ.pop("RAY_AUTH_TOKEN", None)
         read_again()
         yield
     read_again()
+
+
+def _core() -> Any:
+    return importlib.import_module("ray._raylet")  # compiled: its names are known when it is there
 
 
 def _no_pages(node: Any, **settings: Any) -> None:

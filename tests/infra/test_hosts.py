@@ -23,6 +23,7 @@ import pytest
 
 from tests.infra.hosts import Hosts, why_not
 from tests.pipeline import tiny
+from tests.sockets import Seen, look
 from tests.training.test_elastic_ray import quiet
 from tests.training.test_launch import job, losses
 from training import launch
@@ -124,6 +125,23 @@ def test_hosts_with_addresses_of_version_6(trial: Trial, tmp_path: Path) -> None
         trained = trial.train(two, "version-6", workers=2, zero=2)
     trial.compare(trained, "ZeRO-2, two hosts with IPv6 alone")
     assert trained.workers == 2 and trained.summary["resumed_from"] == 0
+
+
+def test_workers_listen_at_the_address_of_their_host(trial: Trial, hosts: Hosts) -> None:
+    """Each Ray worker has one port of Ray's own on all interfaces, which wants the token; we add none."""
+    seen = {number: Seen(set(), set()) for number in range(3)}
+
+    def note() -> None:
+        for number, pid in ((number, pid) for number in seen for pid in hosts.pids(number)):
+            with contextlib.suppress(OSError):  # it has just ended
+                look(pid, seen[number])
+
+    trial.at_step("ports", 10, note)
+    assert trial.train(hosts, "ports", workers=3, zero=2).workers == 3
+    for number, one in seen.items():
+        ours = [socket for socket in one.listening if "RayTrainWorker" in socket.process]
+        assert len([socket for socket in ours if socket.address in ("0.0.0.0", "::")]) == 1, ours
+        assert {socket.address for socket in ours} <= {"0.0.0.0", "::", hosts.address(number)}, ours
 
 
 def test_data_are_prepared_on_all_hosts_as_on_one(hosts: Hosts, tmp_path: Path) -> None:
