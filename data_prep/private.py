@@ -45,6 +45,11 @@ def close_files() -> None:
     os.umask(umask())
 
 
+def open_to_sharers(folder: Path) -> None:
+    """Open a folder that was made for temporary use, and now stays, to those whom `umask` lets in."""
+    folder.chmod(0o777 & ~umask())
+
+
 def close_folder(folder: Path, inside: Iterable[str] = ()) -> None:
     """Take from a folder that is there the rights of others that `umask` does not give, and say so.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep import cores
@@ -100,3 +101,12 @@ def set_up_cpu(threads: int | None, workers: int = 1) -> None:
         mallopt(M_MMAP_THRESHOLD, 1 << 30)
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
         mallopt(M_TOP_PAD, 64 << 20)
+
+
+def compile_in_private() -> None:
+    """Compiled code goes to this user's cache, unless the environment names another.
+
+    PyTorch's own choice is a folder in `/tmp` with a known name: whoever makes it first would have us run his code.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torchinductor"))

@@ -29,7 +29,7 @@ from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
 from training.data import BatchSplit, Samples, Stream, ahead, micro_batches
-from training.distributed import Worker, seed_torch
+from training.distributed import Worker, compile_in_private, seed_torch
 from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
@@ -127,6 +127,7 @@ class Training:
         if self.placement.activation_checkpointing:
             checkpoint_activations(module)
         if self.placement.compile:
+            compile_in_private()
             module.compile()
         elif self.worker.device.type == "cpu" and hasattr(module, "fuse_loss"):
             # Pretraining: the small batches of fine-tuning would lose by it.

@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from data_prep import private
 from data_prep.sealed import digest, mapped, sealed, unsealed
 
 FOLDER = "units"  # among the downloads
@@ -68,6 +69,7 @@ def _put(draft: Path, final: Path) -> None:
             suppress(FileNotFoundError),
         ):  # another process may be removing the damaged unit, too
             final.rename(trash / "damaged")
+    private.open_to_sharers(draft)
     try:
         draft.rename(final)
     except OSError:

@@ -28,6 +28,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from data_prep import private
 from data_prep.errors import UserError
 from data_prep.sources import compressed
 from data_prep.sources.packages_arrays import ARRAYS
@@ -66,6 +67,7 @@ def fetch(name: str, downloads: Path) -> Path:
     attempt = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=downloads))
     try:
         unpack(archive, attempt)
+        private.open_to_sharers(attempt)
         (attempt / _CONTENTS).write_text(_contents(attempt), encoding="ascii")
         if folder.exists():  # damaged since it was unpacked
             folder.rename(Path(tempfile.mkdtemp(dir=attempt)) / "damaged")

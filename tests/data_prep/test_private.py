@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_what_belongs_to_somebody_else_is_said(tmp_path: Path, caplog: pytest.Lo
     private.close_folder(folder)
     assert mode(folder) == 0o755
     assert f"belongs to user {NOBODY}, who can close it" in caplog.text
+
+
+@pytest.mark.parametrize("umask", ["077", "027", "007"])
+def test_a_folder_that_stays_is_open_to_those_who_share(
+    umask: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(private.VARIABLE, umask)
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    private.open_to_sharers(folder)
+    assert mode(folder) == 0o777 & ~int(umask, 8)
 
 
 def test_a_folder_of_ones_own_is_gone_afterwards(tmp_path: Path) -> None:

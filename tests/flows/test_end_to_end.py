@@ -22,15 +22,20 @@ SESAME = [sys.executable, "-m", "flows.cli"]
 STAGES = ["ingest", "tokenizer", "shards", "pretrain", "verbs", "report"]
 
 
+def environment(home: Path) -> dict[str, str]:
+    """That of a person who has set nothing."""
+    inherited = {**os.environ, "SESAME_HOME": str(home / "home"), "COLUMNS": "160"}
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "SESAME_STORE", "SESAME_UMASK"):
+        inherited.pop(name, None)
+    return inherited
+
+
 def sesame(home: Path, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a person would, in an empty folder."""
-    environment = {**os.environ, "SESAME_HOME": str(home / "home"), "COLUMNS": "160"}
-    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME", "SESAME_STORE"):
-        environment.pop(name, None)
-    environment.update(variables)
     done = subprocess.run(
-        [*SESAME, *arguments], cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=500
-    )
+        [*SESAME, *arguments], cwd=home, env=environment(home) | variables, capture_output=True, text=True,
+        check=False, timeout=500,
+    )  # fmt: skip
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done

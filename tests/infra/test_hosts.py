@@ -132,9 +132,10 @@ def test_workers_listen_at_the_address_of_their_host(trial: Trial, hosts: Hosts)
     seen = {number: Seen(set(), set()) for number in range(3)}
 
     def note() -> None:
-        for number, pid in ((number, pid) for number in seen for pid in hosts.pids(number)):
-            with contextlib.suppress(OSError):  # it has just ended
-                look(pid, seen[number])
+        for number, one in seen.items():
+            for pid in hosts.pids(number):
+                with contextlib.suppress(OSError):  # it has just ended
+                    look(pid, one)
 
     trial.at_step("ports", 10, note)
     assert trial.train(hosts, "ports", workers=3, zero=2).workers == 3
