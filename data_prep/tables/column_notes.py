@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
@@ -11,6 +12,10 @@ from data_prep.tables.evidence import HOPELESS, Evidence
 from data_prep.tables.values import numbers
 
 _LISTED = 3  # values
+_LIKE_DATES = re.compile(  # 31.05.2024, 5/31/24, 31 May 2024, 2024-05, 2024-W22, each perhaps with a time
+    r"(\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})|\d{4}[./]\d{1,2}[./]\d{1,2}|\d{4}-(\d{2}|W\d{2}(-\d)?)"
+    r"|\d{1,2}[ -][A-Za-z]{3,9}\.?,?[ -]\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4})([ T,]+\d{1,2}:\d{2}.*)?"
+)
 
 
 def notes(schema: TableSchema, evidence: Mapping[str, Evidence], given: Mapping[str, str]) -> Iterator[str]:
@@ -56,6 +61,12 @@ def _against_the_most(evidence: Evidence) -> Iterator[str]:
                 f" {_listed(odd)} {'is' if num_odd == 1 else 'are'} not; name markers of missing values in"
                 " data.table.missing, or the kind in data.table.kinds to reject such rows"
             )
+    like_dates = [value for value in evidence.odd_numbers if _LIKE_DATES.fullmatch(value)]
+    if evidence.declared is None and like_dates and len(like_dates) == len(evidence.odd_numbers):
+        yield (
+            f"is categorical, though its values look like dates ({like_dates[0]!r}): only those of ISO 8601 are read as"
+            " dates (2024-05-31, or 2024-05-31 13:30)"
+        )
 
 
 def _as_numbers(evidence: Evidence, comma: bool) -> Iterator[str]:

@@ -24,7 +24,7 @@ _KEPT = 20  # distinct values of a file that are kept as examples
 _LEAST = 20  # rows from which on a column can be said to name rows, or to follow their order
 _OF_ITS_OWN = 0.9  # share of distinct values
 _OUT_OF_ORDER = 0.01  # share of rows
-_DECORATION = r"[^0-9.eE+\-\s]"
+_DECORATION = r"[^0-9.eE+\-\s]|^[+-]?0\d"
 _COUNTERS = ("missing", "decorated", "odd_numbers", "odd_dates")
 
 
@@ -57,7 +57,7 @@ class Evidence:
     commas: int = 0
     """Values with a comma."""
     decorated: Counter[str] = field(default_factory=Counter)
-    """Some numbers with a currency, thousands or percent sign, and as "" the number of all."""
+    """Some numbers with a currency, thousands or percent sign, colons or zeros before, and as "" the number of all."""
     distinct: int = 0
     """Distinct values, added over batches."""
     pairs: int = 0

@@ -51,7 +51,7 @@ class TableKind(ArrayKind):
     Data = TableData
     fits = "transform"
     reader = units
-    version = 2
+    version = 3
 
     def meaning(self, data: TableData) -> TableConfig:
         return data.table

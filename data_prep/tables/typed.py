@@ -54,6 +54,8 @@ def typed(name: str, raw: Raw, schema: TableSchema, keep_odd: bool = False) -> t
         bad = np.zeros(len(raw_column), bool)
         if kind == "numeric":
             comma = column in schema.commas
+            if raw.declared.get(column) == "categorical":  # true is 1 where the training data write 1
+                raw_column = _as_bits(raw_column)
             values, bad = numbers(raw_column, comma)
             if comma and bad.any():  # of a file whose decimals follow a point
                 as_points, no_points = numbers(raw_column)
@@ -86,6 +88,12 @@ def typed(name: str, raw: Raw, schema: TableSchema, keep_odd: bool = False) -> t
     keep = np.ones(len(raw.positions), bool)
     keep[list(problems)] = False
     return _chosen(rows, keep), rejects
+
+
+def _as_bits(column: pa.Array) -> pa.Array:
+    """Strings, of which true and false are 1 and 0."""
+    bits = pc.index_in(column, pa.array(["false", "true"])).cast(pa.string())
+    return pc.coalesce(bits, column)
 
 
 def _chosen(rows: Typed, keep: np.ndarray) -> Typed:

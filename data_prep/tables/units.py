@@ -30,7 +30,7 @@ from data_prep.tables.schema import (
 )
 from data_prep.tables.typed import Typed, misfit, typed
 
-FORMAT = 2  # of what `read` writes
+FORMAT = 3  # of what `read` writes
 
 
 def group(files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, ...]]:

@@ -1,7 +1,8 @@
 """Kinds of table columns, and parsing values of each kind.
 
     numeric       float64: what Arrow reads as a number ("1", "-2.5e3", "+.5"), and numbers with a currency, thousands
-                  or percent sign (`data_prep.tables.number_text`); true and false of a typed file are categorical
+                  or percent sign, durations and times of day in seconds (`data_prep.tables.number_text`); true and
+                  false of a typed file are categorical
     date          timestamp[us] without a zone (times with a zone are converted to UTC): ISO 8601, "2024-05-01",
                   "2024-05-01 13:30", "2024-05-01T13:30:00.25+02:00"
     categorical   string
@@ -26,7 +27,7 @@ from data_prep.corpus.schema import ColumnKind
 from data_prep.tables.number_text import canonical, plain
 
 CALLED: dict[ColumnKind, str] = {"numeric": "a number", "categorical": "a value", "date": "an ISO 8601 date"}
-TICKS = {"s": 1, "ms": 10**3, "us": 10**6}  # per second
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
 FIRST, LAST = -62_135_596_800, 253_402_300_799  # seconds of the years 1 and 9999, which Python's calendar has
 EXACT = 2**53  # up to which float64 has every integer
 _NUMBER = r"(?i)^[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)$"
@@ -58,8 +59,8 @@ def without(column: pa.Array, markers: Iterable[str]) -> pa.Array:
 def native(column: pa.Array) -> tuple[pa.Array, ColumnKind | None] | None:
     """A typed file's column as int64, float64, timestamp[us] or string, and the kind of its type (None for strings).
 
-    Numbers that neither int64 nor float64 holds exactly are strings. None if the type is not supported: lists, structs,
-    bytes, times of day.
+    Numbers that neither int64 nor float64 holds exactly are strings, durations and times of day are seconds. None if
+    the type is not supported: lists, structs, bytes.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -76,6 +77,9 @@ def native(column: pa.Array) -> tuple[pa.Array, ColumnKind | None] | None:
         return column.cast(pa.int64()), "numeric"
     if pa.types.is_floating(kind):
         return _shortest(column), "numeric"
+    if pa.types.is_duration(kind) or pa.types.is_time(kind):
+        ticks = column.cast(pa.int32()).cast(pa.int64()) if pa.types.is_time32(kind) else column.cast(pa.int64())
+        return pc.divide(pc.cast(ticks, pa.float64(), safe=False), float(TICKS[kind.unit])), "numeric"
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return _moments(column), "date"
     return None

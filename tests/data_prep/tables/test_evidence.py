@@ -70,6 +70,25 @@ def test_money_is_numbers_and_what_it_is_read_as_is_told(tmp_path: Path) -> None
     assert said == ["column 'a' has 15 values such as '$1.50', which is read as 1.5"]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["00017", "00420", "00017"] * 20, "has 60 values such as '00017', which is read as 17"),
+        (["12:30", "00:05", "12:30"] * 20, "has 60 values such as '12:30', which is read as 45000"),
+        (["PT5M", "PT1H", "PT5M"] * 20, "has 60 values such as 'PT5M', which is read as 300"),
+        (["٣٤", "٥", "٣٤"] * 20, "has 60 values such as '٣٤', which is read as 34"),
+        (["31.05.2024", "01.06.2024"] * 30, "is categorical, though its values look like dates ('31.05.2024')"),
+        (["5/31/24 13:30", "6/1/24 09:00"] * 30, "is categorical, though its values look like dates ('5/31/24 13:30')"),
+        (["2024-W22", "2024-W23"] * 30, "is categorical, though its values look like dates ('2024-W22')"),
+        (["May 31, 2024", "Jun 1, 2024"] * 30, "is categorical, though its values look like dates ('May 31, 2024')"),
+    ],
+)
+def test_what_a_column_is_read_as_is_told(tmp_path: Path, values: list[str], said: str) -> None:
+    quoted = [f'"{value}"' for value in values]
+    _, told = notes(tmp_path, {"a": quoted, "b": NUMBERS[: len(values)]})
+    assert len(told) == 1 and told[0].startswith(f"column 'a' {said}")
+
+
 def test_decimal_commas_are_found_and_told(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text("a\tb\n" + "1,5\tx\n1.234,25\ty\n3\tx\n" * 5)
     summary = ingested(tmp_path / "t.tsv", out=tmp_path / "out", config=TableConfig())

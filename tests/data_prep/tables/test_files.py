@@ -257,7 +257,6 @@ def test_parquet_that_is_damaged_in_the_middle(tmp_path: Path) -> None:
         (pa.list_(pa.int64()), "holds list<"),
         (pa.struct([("x", pa.int64())]), "holds struct<"),
         (pa.binary(), "holds binary"),
-        (pa.time64("us"), "holds time64"),
     ],
 )
 def test_columns_of_no_kind_are_named(tmp_path: Path, kind: pa.DataType, reason: str) -> None:

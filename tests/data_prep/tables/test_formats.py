@@ -44,6 +44,8 @@ COLUMNS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "micro": (pa.timestamp("us"), _MOMENTS),
     "nano": (pa.timestamp("ns"), _MOMENTS),
     "zoned": (pa.timestamp("us", "+02:00"), _MOMENTS.map(lambda moment: moment.replace(tzinfo=ZONE))),
+    "duration": (pa.duration("us"), st.timedeltas(dt.timedelta(-99), dt.timedelta(99))),
+    "clock": (pa.time64("us"), st.times()),
     "word": (pa.string(), st.sampled_from(["x", "true", "True", "1.0", "1.10", "007", "a b", "é"])),
     "level": (pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["x", "y", "z"])),
 }
@@ -152,6 +154,12 @@ def test_trained_on_one_format_and_scored_from_another(
         columns, keys = rows_of(folder / name, schema)
         assert {column: values for column, values in columns.items() if values != expected[column]} == {}, name
         assert keys == expected_keys
+
+
+def test_true_is_one_where_the_training_data_write_ones(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [True, False, None]}), tmp_path / "t.parquet")
+    columns, _ = rows_of(tmp_path / "t.parquet", TableSchema({"a": "numeric"}))
+    assert columns == {"a": [1, 0, None]}
 
 
 @pytest.mark.parametrize("name", WRITERS)
