@@ -16,7 +16,13 @@ Row = tuple[int, int]  # what it holds, and what its rank is of: itself, or its 
 
 
 def decided(
-    folder: Path, *units: Sequence[Row], seed: int = 0, grouped: bool = False, declared: Sequence[str | None] = ()
+    folder: Path,
+    *units: Sequence[Row],
+    seed: int = 0,
+    grouped: bool = False,
+    declared: Sequence[str | None] = (),
+    split: SplitConfig = SPLIT,
+    ordered: bool = False,
 ) -> ArrayDecision:
     folders = []
     for number, rows in enumerate(units):
@@ -25,7 +31,7 @@ def decided(
         np.array([[row, row, rank, rank] for row, rank in rows], np.uint64).tofile(unit / "keys.u64")
         folders.append(unit)
     splits = Declared(declared or [None] * len(units), [len(rows) for rows in units])
-    return decide(folders, splits, SPLIT, seed, folder / "scratch", grouped)
+    return decide(folders, splits, split, seed, folder / "scratch", grouped, ordered)
 
 
 def counts(decision: ArrayDecision) -> list[int]:
@@ -68,6 +74,17 @@ def test_groups_are_whole_and_their_shares_are_of_groups(tmp_path: Path) -> None
         split_of_group[group] = SPLITS[code]
     assert sorted(split_of_group.values()) == ["test"] * 2 + ["train"] * 6 + ["validation"] * 2
     assert counts(decision)[3] == 1
+
+
+def test_by_rank_the_lowest_are_tested_on_and_the_next_validate(tmp_path: Path) -> None:
+    """As by time, whose ranks fall from the earliest row to the latest; a copy takes no place."""
+    ranks = np.random.default_rng(0).permutation(60).tolist()
+    rows = [(number, rank) for number, rank in enumerate(ranks)] + [(number, ranks[number]) for number in range(9)]
+    uneven = SplitConfig(validation=0.3, test=0.1)
+    for seed in (0, 1):
+        found = decided(tmp_path / str(seed), rows[:25], rows[25:], seed=seed, split=uneven, ordered=True).split_of
+        wanted = [SPLITS.index("test" if rank < 6 else "validation" if rank < 24 else "train") for rank in ranks]
+        assert found[:60].tolist() == wanted and (found[60:] == REJECTED).all()
 
 
 def test_a_declared_split_is_kept_and_the_others_divide_the_rest(tmp_path: Path) -> None:

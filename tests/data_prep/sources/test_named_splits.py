@@ -95,6 +95,19 @@ def test_titles_are_no_splits() -> None:
         named_splits.by_split(source(split="names"), titles[:20])
 
 
+def test_the_outermost_name_decides() -> None:
+    files = [File("d/train/test_1.csv"), File("d/test/train_1.csv"), File("d/val.csv")]
+    by_split = dict(named_splits.by_split(source(split="names"), files))
+    assert by_split == {None: files[:1], "test": files[1:2], "validation": files[2:]}
+
+
+def test_the_end_of_a_word_counts_beside_its_counterpart_alone() -> None:
+    """`contest` is no test."""
+    files = [File("d/test.csv"), File("d/contest.csv"), File("d/xtrain.csv"), File("d/xtest.csv")]
+    by_split = dict(named_splits.by_split(source(split="names"), files))
+    assert by_split == {"test": [files[0], files[3]], None: files[1:3]}
+
+
 @given(
     split=st.sampled_from([("train", "test"), ("Train", "Val"), ("TRAIN", "DEV"), ("training", "evaluation")]),
     before=st.sampled_from(["", "my_", "X-", "part 1 "]),

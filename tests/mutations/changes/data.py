@@ -112,4 +112,32 @@ CHANGES = [
         "if theirs > BETTER * ours",
         (f"{DATA}/text/test_language.py::test_rules_that_find_more_sentences_are_named",),
     ),
+    Change(
+        "contest is a test",
+        "data_prep/sources/named_splits.py",
+        "claim.inside and len(splits[claim.data_set]) < 2",
+        "claim.inside and len(splits[claim.data_set]) < 1",
+        (f"{DATA}/sources/test_named_splits.py::test_the_end_of_a_word_counts_beside_its_counterpart_alone",),
+    ),
+    Change(
+        "a file in a folder train is tested on",
+        "data_prep/sources/named_splits.py",
+        "    for depth, part in enumerate(below):\n",
+        "    for depth, part in reversed(list(enumerate(below))):\n",
+        (f"{DATA}/sources/test_named_splits.py::test_the_outermost_name_decides",),
+    ),
+    Change(
+        "the latest rows validate and earlier ones are tested on",
+        "data_prep/corpus/decide.py",
+        'first, then = ("test", "validation") if ordered else ("validation", "test")',
+        'first, then = ("validation", "test")',
+        (f"{DATA}/corpus/test_decide.py::test_by_rank_the_lowest_are_tested_on_and_the_next_validate",),
+    ),
+    Change(
+        "as many rows are tested on by time as validate",
+        "data_prep/corpus/decide.py",
+        "(test if ordered else validation, validation + test)",
+        "(validation, validation + test)",
+        (f"{DATA}/corpus/test_decide.py::test_by_rank_the_lowest_are_tested_on_and_the_next_validate",),
+    ),
 ]

@@ -201,8 +201,8 @@ CHANGES = [
     Change(
         "the usual range is that of rows that were learned from",
         "pipeline/downstream/anomaly/splits.py",
-        "usual = {name: Usual.of(of_learned[name], of_held_out[name]) for name in of_learned}",
-        "usual = {name: Usual.of(of_learned[name], plain(draw.test)[name]) for name in of_learned}",
+        "Usual.of(*zip((of_learned[name], of_held_out[name]), outside, strict=True))",
+        "Usual.of((of_learned[name], outside[0]))",
         (f"{JOBS}/anomaly/test_splits.py::test_every_step_has_its_own_rows",),
     ),
     Change(
@@ -262,5 +262,33 @@ CHANGES = [
         "exported = export(chosen[0][0], settings",
         "exported = export(chosen[-1][0], settings",
         (f"{JOBS}/anomaly/test_splits.py::test_the_first_detector_of_a_job_stays",),
+    ),
+    Change(
+        "training from scratch begins at pretrained weights",
+        "pipeline/downstream/fine_tune/trials.py",
+        "        if source.scratch:\n            return AutoModel.from_config(model.config)\n",
+        "",
+        (f"{JOBS}/fine_tune/test_trials.py::test_every_trial_has_an_encoder_of_its_own",),
+    ),
+    Change(
+        "a trial goes on from the weights of another",
+        "pipeline/downstream/fine_tune/trials.py",
+        "return copy.deepcopy(model)",
+        "return model",
+        (f"{JOBS}/fine_tune/test_trials.py::test_every_trial_has_an_encoder_of_its_own",),
+    ),
+    Change(
+        "a score on validation rows is reported as one on test rows",
+        "pipeline/downstream/fine_tune/trials.py",
+        '"seed": seed, "lr": lr, "split": split},',
+        '"seed": seed, "lr": lr},',
+        (f"{JOBS}/fine_tune/test_trials.py::test_a_trial_is_found_again_by_all_that_it_depends_on",),
+    ),
+    Change(
+        "words that do not fit count as right",
+        "pipeline/downstream/fine_tune/metrics.py",
+        "answers = np.full(len(rows.truth), MISSED)",
+        "answers = rows.truth.copy()",
+        (f"{JOBS}/fine_tune/test_trials.py::test_words_that_do_not_fit_count_as_wrong",),
     ),
 ]

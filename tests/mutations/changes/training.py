@@ -253,4 +253,11 @@ CHANGES = [
         "return build(config, specials)",
         (f"{TRAINING}/test_job.py::test_rows_that_were_corrupted_in_shards_are_read_as_they_are",),
     ),
+    Change(
+        "accuracy is of padding, too",
+        "training/objectives/gpt.py",
+        '{"lm_accuracy": (sums["correct"], self._weights(batch)["lm"])}',
+        '{"lm_accuracy": (sums["correct"], float(self.num_units(batch)))}',
+        (f"{OBJECTIVES}/test_gpt.py::test_accuracy_is_of_the_tokens_that_are_predicted",),
+    ),
 ]

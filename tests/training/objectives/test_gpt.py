@@ -83,6 +83,18 @@ def test_padding_is_neither_seen_nor_predicted(architecture: str) -> None:
     assert means["lm"] == pytest.approx(sum(sums) / 36, abs=1e-5)
 
 
+@each
+def test_accuracy_is_of_the_tokens_that_are_predicted(architecture: str) -> None:
+    built, texts = objective(architecture), documents([21, 5, 13])
+    with torch.no_grad():
+        guesses = [built.network.model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1) for text in texts]
+        texts[0][1:] = guesses[0].tolist()  # right at least where it is asked about the first token
+        told = [built.network.model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1) for text in texts]
+        correct = sum(int((row == torch.tensor(text[1:])).sum()) for row, text in zip(told, texts, strict=True))
+        loss = built._loss(built.networks(), built.collate(apart(texts)))
+    assert 0 < correct < 36 and loss.metrics["lm_accuracy"] == (correct, 36)
+
+
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 @each
 def test_documents_of_a_row_are_worth_rows_of_their_own(architecture: str, kernel: str) -> None:

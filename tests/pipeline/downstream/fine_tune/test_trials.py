@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.labelled.files import Example, Labelled
-from pipeline.downstream.fine_tune import baselines, trials
+from pipeline.downstream.fine_tune import baselines, metrics, trials
 from pipeline.downstream.fine_tune.examples import drawn, some
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.stage import Context
@@ -102,6 +102,33 @@ def test_a_trial_learns_from_training_examples_alone(
     job._trial("scratch", 20, 2, 0.25, split)
     assert len(read) == 3, "held-out examples are read once"
     assert trained[1]["seed"] != one["seed"], "another seed, another order"
+
+
+def test_a_trial_is_found_again_by_all_that_it_depends_on(job: trials.Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(trials, "once", lambda context, identity, *_: (asked.append(identity), 0.5)[1])
+    job.run()
+    assert len({tuple(identity.values()) for identity in asked}) == len(asked) == job.total
+    assert {"model", "labels", "seed", "lr", "split"} <= asked[0].keys()
+
+
+def test_every_trial_has_an_encoder_of_its_own(job: trials.Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretrained weights are as they were before another trial; from scratch there are none of them."""
+    opened: list[Path] = []
+    stored = SimpleNamespace(config="its shape", weights=[1.0])
+    auto = SimpleNamespace(from_config=lambda config: SimpleNamespace(config=config, weights=["random"]))
+    monkeypatch.setattr(trials, "open_pretrained", lambda folder, **_: (opened.append(folder), stored)[1])
+    monkeypatch.setattr(trials, "AutoModel", auto)
+    first, second, fresh = (job._encoder(job.sources[name]) for name in ("pretrained", "pretrained", "scratch"))
+    first.weights[0] = 2.0
+    assert (second.weights, stored.weights) == ([1.0], [1.0]), "trained in one trial alone"
+    assert (fresh.config, fresh.weights) == ("its shape", ["random"]) and len(opened) == 2
+
+
+def test_words_that_do_not_fit_count_as_wrong() -> None:
+    truth = np.array([0, 1, 1, 0])
+    rows: Any = trials.Encoded({}, truth, np.array([True, True, False, False]), 0)
+    assert metrics.score(DATA, rows, np.array([0, 1])) == 0.5
 
 
 def test_baselines_learn_from_the_same_examples_and_are_tested_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
