@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from data_prep.errors import UserError
+from data_prep.tables.transform import FILE, Transform
 from flows import sample
 from flows.cli import app
 from pipeline.artifact import Artifact
@@ -76,3 +78,13 @@ def test_a_plain_auto_encoder_is_not_drawn_from(home: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="no distribution of codes to draw from") as caught:
         sample.draw(str(artifacts["pretrain"].path), 4, tmp_path / "a.png", 0)
     assert "\n" not in str(caught.value)
+
+
+def test_columns_of_whole_numbers_get_whole_numbers(tmp_path: Path) -> None:
+    columns = {"n": np.arange(-9.0, 11.0), "x": np.arange(20) / 8}
+    Transform.fit(lambda: [pa.record_batch(columns)]).save(tmp_path / FILE)
+    sample._write_rows(np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32), tmp_path, tmp_path / "a.csv")
+    header, *rows = (tmp_path / "a.csv").read_text().replace('"', "").splitlines()
+    values = np.array([list(map(float, row.split(","))) for row in rows])
+    assert header == "n,x" and (values[:, 0] % 1 == 0).all() and len(set(values[:, 0])) > 5
+    assert (values[:, 1] % 1 != 0).all()

@@ -114,9 +114,22 @@ def _about(job: Config, pool: Pool, draw: Draw, measured: Measurements) -> str:
         f"{len(draw.held_out):,} held out for thresholds ({mixed}), "
         f"and {len(draw.test):,} to test on, {np.mean(measured.base_rates):.1%} of them anomalies: what average "
         f"precision is by chance. {scaled}Settings are the same for all splits; "
-        "where there are candidates, held-out normal rows alone chose. Methods other than ours have their libraries' "
+        f"where there are candidates, held-out normal rows alone chose.{by_time(pool, draw)} "
+        "Methods other than ours have their libraries' "
         f"settings and learn from the held-out rows too. {_marked(job, pool)} No score depends on other test rows, "
         f"but for those marked{BATCHED}, which published figures are of." + (f" {job.note}" if job.note else "")
+    )
+
+
+def by_time(pool: Pool, draw: Draw) -> str:
+    """How many of the anomalies tested are of a time before that of the normal rows tested, in words."""
+    if pool.times is None:
+        return ""
+    times, truth = pool.times[draw.test], draw.truth
+    earlier = int((times[truth] < times[~truth].min()).sum())
+    return (
+        f" Splits are by time: {earlier:,} of the {int(truth.sum()):,} anomalies tested are earlier than the first "
+        "normal row tested; our detectors and the other methods learned from none of them."
     )
 
 

@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.images.pixels import ImagesConfig
 from data_prep.sources.config import SourceConfig
 from data_prep.tables.schema import TableConfig
+from pipeline.downstream.anomaly import report
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.rows import Pool
 from pipeline.scoring import training_rows
@@ -114,3 +115,7 @@ def test_by_time_the_latest_rows_are_tested_on(tmp_path: Path) -> None:
         assert pool.times[draw.learn].max() < pool.times[draw.held_out].min() <= pool.times[draw.held_out].max()
         assert pool.times[draw.held_out].max() < pool.times[normal].min()
     assert np.array_equal(draws[0].learn, draws[1].learn)
+    tested = pool.times[draws[0].test]
+    earlier = int((tested[draws[0].truth] < tested[~draws[0].truth].min()).sum())
+    assert 0 < earlier < draws[0].truth.sum()
+    assert f" {earlier} of the {draws[0].truth.sum()} anomalies tested are earlier" in report.by_time(pool, draws[0])
