@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from data_prep.corpus.decide import ArrayDecision, decide
-from data_prep.corpus.documents import SPLITS, SplitConfig
+from data_prep.corpus.documents import SPLITS, SplitConfig, shares
 from data_prep.corpus.draft import REJECTED, Declared
 
 SPLIT = SplitConfig(validation=0.2, test=0.2)
@@ -53,6 +54,21 @@ def test_rows_are_held_out_by_the_share_of_those_that_are_kept(tmp_path: Path) -
     assert np.array_equal(cut.split_of, whole.split_of) and cut.starts.tolist() == [0, 7, 90, 150]
     other = decided(tmp_path / "other", rows, seed=1)
     assert counts(other) == [60, 20, 20, 0] and not np.array_equal(other.split_of, whole.split_of[:100])
+
+
+@pytest.mark.parametrize(
+    ("count", "validation", "test", "held_out"),
+    [
+        (2, 0.5, 0.4, (0, 0)),  # too few
+        (3, 0.01, 0.01, (1, 1)),
+        (3, 0, 0.01, (0, 1)),
+        (5, 0.35, 0.1, (2, 1)),  # 1.75 and 0.5
+        (1000, 0.0126, 0.0124, (13, 12)),
+        (4, 0.5, 0.49, (1, 2)),  # something is left to train on
+    ],
+)
+def test_numbers_of_held_out_rows(count: int, validation: float, test: float, held_out: tuple[int, int]) -> None:
+    assert shares(count, SplitConfig(validation=validation, test=test)) == held_out
 
 
 def test_a_row_is_on_the_same_side_whatever_else_there_is(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_words_are_kept(words: list[str]) -> None:
 def test_fingerprint_ignores_white_space_only() -> None:
     assert fingerprint("a b\n\nc") == fingerprint(" a  b c ")
     assert fingerprint("ab c") != fingerprint("a bc")
+    assert len({fingerprint(text) for text in ("Ab c", "ab c", "ab c.", "ab C")}) == 4
 
 
 @given(
