@@ -12,10 +12,11 @@ import pytest
 from pyarrow import fs
 
 from data_prep.errors import UserError
-from pipeline.artifact import read_manifest
+from pipeline.artifact import checks_itself, read_manifest
 from pipeline.fingerprint import digest
 from pipeline.stage import Context, Stage
 from pipeline.store import provenance
+from pipeline.store import store as store_module
 from pipeline.store.store import MANIFEST, Store
 from tests.pipeline.store.stores import KEY, WRITE, fresh, write
 
@@ -224,6 +225,33 @@ def test_why_names_what_differs_from_the_nearest_artifact(tmp_path):
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["read", "deep/er/text"])
+def test_nothing_is_made_of_a_damaged_file(name, store):
+    parent, _ = store.produce(WRITE, {"text": "abc"})
+    child = Stage("child", 1, write)
+    store.produce(child, {"text": "b"}, {"parent": parent})  # whole, and known to be
+    path = parent.path / name
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])  # of the same size
+    with pytest.raises(UserError, match=rf"{name} is damaged: its digest .*delete the artifact {parent.key}"):
+        store.produce(child, {"text": "c"}, {"parent": parent})
+    assert [artifact.config["text"] for artifact in store.list() if artifact.stage == "child"] == ["b"]
+
+
+def test_files_that_were_whole_are_not_read_again(store, monkeypatch):
+    parent, _ = store.produce(WRITE, {"text": "abc"})
+    read = []
+    real = store_module.file_digest
+    monkeypatch.setattr(store_module, "file_digest", lambda path: read.append(path.name) or real(path))
+    for _ in range(2):
+        store.check_whole(parent)
+    assert sorted(read) == sorted(Path(name).name for name in parent.manifest["files"])
+
+
+def test_shards_check_themselves():
+    assert checks_itself("train/shard-00000.arrow")
+    assert not any(map(checks_itself, ("train/shard-00000.json", "rows.arrow", "model/model.safetensors")))
 
 
 def test_verify_finds_every_kind_of_damage(tmp_path):
