@@ -35,11 +35,13 @@ def not_utf8(column: pa.Array) -> np.ndarray:
 
 
 def as_binary(column: pa.Array) -> pa.Array | None:
-    """A column of text as bytes, which need not be UTF-8; None for other columns."""
+    """A column of text as bytes, which need not be UTF-8; None for other columns. ArrowInvalid if it is damaged."""
+    column.validate()  # lengths and sizes, before anything is looked up by them
     if pa.types.is_dictionary(column.type):
         values = as_binary(column.dictionary)
         if values is None:
             return None
+        values.validate(full=True)  # wrong offsets would be followed beyond its memory
         column.indices.validate(full=True)
         return pa.DictionaryArray.from_arrays(column.indices, values).dictionary_decode()
     for of, to in ((pa.string(), pa.binary()), (pa.large_string(), pa.large_binary())):
