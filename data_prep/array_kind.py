@@ -33,6 +33,7 @@ from data_prep.views import Example, View
 
 BYTES_PER_SHARD = 1 << 28
 _COUNTED_CLASSES = 100
+_OF_TEXT, _WRITTEN = ("text_field", "id_field", "corpus"), ("encoding", "delimiter")
 
 
 class ArrayKind(Kind):
@@ -40,6 +41,8 @@ class ArrayKind(Kind):
 
     reader: ClassVar[ModuleType]
     """The module that groups, reads and casts files: it has `group`, `asks`, `read`, `agree` and `cast`."""
+    of_source: ClassVar[tuple[str, ...]] = ()
+    """Settings of sources that are for some kinds only, of which this is one."""
     casts = True
     grouped: ClassVar[bool] = False
     """Whether rows have groups that must not be divided between splits."""
@@ -58,17 +61,27 @@ class ArrayKind(Kind):
         of_sources = [listed(source, self.accepts(data), downloads, True, left_out) for source in data.sources]
         named_splits.check(list(zip(data.sources, of_sources, strict=True)))
         for number, (source, of_source) in enumerate(zip(data.sources, of_sources, strict=True)):
-            _only_text_has(source)
+            self._check_settings(source)
             reader_key = self.reader.asks(self.meaning(data), source.package)
             for split, of_split in named_splits.by_split(source, of_source):
                 for files in self.reader.group(of_split):
                     pairs = ([part for part in (file, file.beside) if part] for file in files)
                     contents = [
-                        [(part.name, part.member, part.groups, part.digest) for part in parts] for parts in pairs
+                        [(part.name, part.member, part.groups, part.digest, *part.written) for part in parts]
+                        for parts in pairs
                     ]
                     key = unit_cache.key_of("arrays", VERSION, source.package, reader_key, contents)
                     units.append(Unit(number, files, key, source.package, split))
         return named_splits.held_out_first(units)
+
+    def _check_settings(self, source: SourceConfig) -> None:
+        """UserError for settings of a source that mean nothing to the kind."""
+        usual = SourceConfig.model_fields
+        for name, whose in (*((name, "text") for name in _OF_TEXT), *((name, "text and tables") for name in _WRITTEN)):
+            if name not in self.of_source and getattr(source, name) != usual[name].default:
+                raise UserError(
+                    f"the source {source.package or source.path} sets {name}, which is for {whose}; leave it out"
+                )
 
     def read(self, unit: Unit, data: Any, downloads: Path, folder: Path) -> dict[str, Any]:
         return self.reader.read(unit, self.meaning(data), folder)
@@ -182,13 +195,6 @@ def counted(unit: str, corpus: Mapping[str, Any]) -> str:
         f"{corpus['kept']:,} {unit} kept, {corpus['rejected']:,} rejected, {corpus['duplicates']:,} of them duplicates"
     )
     return "; ".join(filter(None, (counts, lost_files_in_words(corpus))))
-
-
-def _only_text_has(source: SourceConfig) -> None:
-    settings = (("text_field", source.text_field, "text"), ("id_field", source.id_field, None))
-    for what, value, usual in (*settings, ("corpus", source.corpus, None), ("encoding", source.encoding, None)):
-        if value != usual:
-            raise UserError(f"the source {source.package or source.path} sets {what}, which is for text; leave it out")
 
 
 def _counts(files: Sequence[dict[str, Any]]) -> dict[str, Any]:

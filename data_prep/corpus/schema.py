@@ -34,6 +34,9 @@ def usual_markers(kind: ColumnKind) -> tuple[str, ...]:
     return MISSING if kind == "categorical" else (*MISSING, *NO_MEASURE)
 
 
+_WRITTEN = ("encoding", "delimiter")
+
+
 @dataclass(frozen=True)
 class TableSchema:
     """The columns of a table: the kinds of the inputs, in order, and the label. Plain values, for JSON."""
@@ -52,6 +55,10 @@ class TableSchema:
     """Columns that tell nothing but which row it is, and why."""
     time: str | None = None
     """Column by which rows are split."""
+    encoding: str | None = None
+    """Encoding of files of text that are not UTF-8."""
+    delimiter: str | None = None
+    """What parts the columns of separated values, if it was set."""
 
     def markers(self, column: str) -> tuple[str, ...]:
         """Markers of missing values in a column."""
@@ -70,7 +77,7 @@ class TableSchema:
         return TypeAdapter(TableSchema).validate_python(settings)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in _WRITTEN}
 
     @property
     def fields(self) -> list[pa.Field]:

@@ -30,6 +30,7 @@ def problems(data: Labelled) -> Iterator[str]:
 
 def remarks(data: Labelled) -> Iterator[str]:
     """What is odd, and does not stop anybody."""
+    yield from data.notes
     answers = {split: Counter(_answers(data.splits[split])) for split in ("train", *HELD_OUT)}
     for split, new in _unknown(data, answers):
         if sum(new.values()) <= MANY * answers[split].total():

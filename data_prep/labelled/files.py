@@ -28,8 +28,9 @@ from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError
 from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
 from data_prep.sources.dialect import begun
-from data_prep.sources.records import Lines, Reject
-from data_prep.sources.separated import not_utf8_in, records, repeated
+from data_prep.sources.records import Lines, Reject, joined, marked_encoding, not_encoded, recoded
+from data_prep.sources.separated import Quotes, not_utf8_in, records, repeated
+from data_prep.sources.written import Delimiter, Encoding
 from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
@@ -56,6 +57,10 @@ class LabelledConfig(BaseModel):
     """Seed of the split, and of where windows are cut."""
     licence: str | None = None
     """Licence of the user's own file, for the records."""
+    encoding: Encoding = None
+    """Encoding of a file that is not UTF-8, such as cp1252, latin-1 or utf-16; lines that are UTF-8 stay so."""
+    delimiter: Delimiter = None
+    """What parts the columns of a `.csv` or `.tsv` file; null: what its name and its first lines say."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> LabelledConfig:
@@ -86,7 +91,8 @@ def load(
 
 
 def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labelled:
-    rows = list(_rows(path))
+    notes: list[str] = []
+    rows = list(_rows(path, config, notes))
     if not rows:
         raise UserError(f"{path} is empty; it should hold one labelled row per line")
     tagging = "words" in rows[0][1]
@@ -110,6 +116,7 @@ def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labell
         description=f"{len(rows)} rows of {path.name}",
         licence=config.licence or "not stated",
         protocol="accuracy and macro F1 over the " + ("words" if tagging else "rows") + " of test",
+        notes=tuple(notes),
     )
 
 
@@ -209,17 +216,25 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and fields of each row of a file."""
+def _rows(path: Path, config: LabelledConfig, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and fields of each row of a file. notes: to which is added how it is written, if oddly."""
     if not path.name.endswith(_FORMATS):
         raise UserError(f"{path} cannot be read as labelled data; use {', '.join(_FORMATS)}")
     usual = next((_DELIMITERS[end] for end in _DELIMITERS if path.name.removesuffix(".gz").endswith(end)), None)
     try:
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
             whole = cast(BinaryIO, stream)
-            yield from _json_rows(path, whole) if usual is None else _separated_rows(path, whole, usual)
+            if config.encoding is None and (problem := marked_encoding(head := whole.read(4))):
+                raise UserError(f"{path}: {problem.replace('its source', 'its data')}")
+            whole = recoded(joined(head, whole) if config.encoding is None else whole, config.encoding)
+            if usual is None:
+                yield from _json_rows(path, whole)
+            else:
+                yield from _separated_rows(path, whole, usual, config.delimiter, notes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
+    except UnicodeError as error:
+        raise UserError(f"{path}: {not_encoded(config.encoding, error).replace('its source', 'its data')}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file") from error
 
@@ -230,31 +245,38 @@ def _json_rows(path: Path, stream: BinaryIO) -> Iterator[tuple[int, dict[str, An
             text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             byte = f"0x{error.object[error.start]:02x}"
-            raise UserError(f"{_where(path, line)} holds the byte {byte}; expected UTF-8") from error
+            raise UserError(
+                f"{_where(path, line)} holds the byte {byte}; expected UTF-8, or set the encoding of its data"
+            ) from error
         if text.strip():
             yield line, _json_row(_where(path, line), text)
 
 
-def _separated_rows(path: Path, stream: BinaryIO, usual: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    stream, dialect = begun(stream, usual, {*_CLASSIFICATION, *_TAGGING})
+def _separated_rows(
+    path: Path, stream: BinaryIO, usual: str, delimiter: str | None, notes: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    stream, dialect = begun(stream, usual, {*_CLASSIFICATION, *_TAGGING}, delimiter)
     if dialect.problem:
         raise UserError(f"{path}: {dialect.problem}")
+    notes.extend(dialect.notes)
     lines = Lines(stream)
     for _ in range(dialect.skip):
         next(lines, None)
     header: list[str] | None = None
-    for record in records(path.name, lines, dialect.delimiter):
+    quotes = Quotes()
+    for record in records(path.name, lines, dialect.delimiter, quotes=quotes):
         if isinstance(record, Reject):
             raise UserError(f"{_where(path, record.position)}: {record.reason}")
         line, cells = record
         if not_utf8_in(cells):
-            raise UserError(f"{_where(path, line)} is not UTF-8; save the file as UTF-8")
+            raise UserError(f"{_where(path, line)} is not UTF-8; set the encoding of its data, such as cp1252")
         if header is None:
             header = [cell.strip() for cell in cells]
             if (twice := repeated(header)) is not None:
                 raise UserError(f"{_where(path, line)}: more than one column is called {twice!r}; rename one")
         elif any(cell.strip() for cell in cells):
             yield line, _separated_row(_where(path, line), header, cells)
+    notes.extend(quotes.notes)
 
 
 def _json_row(where: str, text: str) -> dict[str, Any]:

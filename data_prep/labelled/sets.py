@@ -48,6 +48,8 @@ class Labelled:
     description: str
     licence: str
     protocol: str
+    notes: tuple[str, ...] = ()
+    """How the file is written, if not as its name says."""
 
 
 # ---------------------------------------------------------------- punctuation restoration

@@ -58,6 +58,16 @@ class SourceFile(NamedTuple):
     """Digest of the content of the file (or its archive), if requested."""
     beside: SourceFile | None = None  # pyright: ignore[reportGeneralTypeIssues]
     """An accompanying file: the labels of images."""
+    encoding: str | None = None
+    """Encoding of text that is not UTF-8."""
+    delimiter: str | None = None
+    """What parts the columns of separated values, if that is known."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The settings of how it is written, as far as there are any."""
+        given = (("encoding", self.encoding), ("delimiter", self.delimiter))
+        return tuple(f"{what}: {value}" for what, value in given if value is not None)
 
 
 def listed(
@@ -77,8 +87,11 @@ def listed(
     digest_of_entries = contents(entries, downloads) if digests else [""] * len(entries)
     if source.package is None:
         pairs = zip(entries, digest_of_entries, strict=True)
+        written = {"encoding": source.encoding, "delimiter": source.delimiter}
         return [
-            file._replace(digest=content) for entry, content in pairs for file in _of_entry(entry, accepts, left_out)
+            file._replace(digest=content, **written)
+            for entry, content in pairs
+            for file in _of_entry(entry, accepts, left_out)
         ]
     folder = packages.fetch(source.package, downloads)
     files = []

@@ -10,7 +10,6 @@ single file has no label.
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import hashlib
 import json
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_prep.errors import UserError
 from data_prep.sealed import sealed, unsealed
@@ -31,6 +30,7 @@ from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_
 from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
 from data_prep.sources.files import stamp as stamp_now
 from data_prep.sources.records import printable
+from data_prep.sources.written import Delimiter, Encoding
 
 TARGET = 16 << 20  # bytes per part: a few seconds of work
 _STATE, _LARGEST_STATE = "state.json", 1 << 24
@@ -62,8 +62,10 @@ class SourceConfig(BaseModel):
     """Field or column with the text."""
     id_field: str | None = None
     """Field or column with the document's name; by default, a document is named by its file and line number."""
-    encoding: str | None = None
+    encoding: Encoding = None
     """Encoding of text files that are not UTF-8, such as cp1252, latin-1 or utf-16; those that are UTF-8 stay so."""
+    delimiter: Delimiter = None
+    """What parts the columns of `.csv` and `.tsv` files; null: what their names and their first lines say."""
     licence: str | None = None
     """Licence of the user's own files, for the records."""
     corpus: str | None = Field(default=None, pattern=r"^[a-z0-9]+$")
@@ -71,17 +73,6 @@ class SourceConfig(BaseModel):
     split: Literal["names", "train", "validation", "test"] | None = None
     """Split of its rows: `names` (train.csv, val/, KDDTest+.txt … say it), or that of all its files. From rows to train
     on, `data.split` holds out what no source has. null: files named as parts of one data set are refused."""
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_encoding(cls, encoding: str | None) -> str | None:
-        if encoding is None:
-            return None
-        try:
-            "a".encode(encoding)
-            return codecs.lookup(encoding).name
-        except (LookupError, ValueError):
-            raise ValueError(f"no encoding of text is called {encoding!r}; such are utf-16, cp1252, latin-1") from None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SourceConfig:

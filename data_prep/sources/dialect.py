@@ -15,6 +15,7 @@ import csv
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import BinaryIO
 
 from data_prep.sources.records import joined
@@ -42,29 +43,33 @@ class Dialect:
     """Why it cannot be read, if so."""
 
 
-def begun(stream: BinaryIO, usual: str, wanted: Collection[str] = ()) -> tuple[BinaryIO, Dialect]:
+def begun(
+    stream: BinaryIO, usual: str, wanted: Collection[str] = (), delimiter: str | None = None
+) -> tuple[BinaryIO, Dialect]:
     """The same stream, from its beginning, and the dialect that its first lines are written in.
 
-    wanted: names of columns; a line that has one of them is no title.
+    wanted: names of columns; a line that has one of them is no title. delimiter: if it is known.
     """
     begin = b""
     while len(begin) < BEGIN and (block := stream.read(BEGIN - len(begin))):
         begin += block
-    return joined(begin, stream), dialect_of(begin, usual, wanted)
+    return joined(begin, stream), dialect_of(begin, usual, wanted, delimiter)
 
 
-def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = ()) -> Dialect:
+def dialect_of(begin: bytes, usual: str, wanted: Collection[str] = (), delimiter: str | None = None) -> Dialect:
     """The dialect of a file by its first bytes; usual: the delimiter that its name speaks of."""
+    usual = delimiter or usual
     text = begin.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     if "\r" in text and "\n" not in text:
         return Dialect(usual, problem="its lines end in carriage returns alone; save it with line feeds")
     lines = [f"{line}\n" for line in text.split("\n")]
     lines = lines if len(begin) < BEGIN else lines[:-1]
     declared = _SEP.fullmatch(lines[0].rstrip("\r\n")) if lines else None
-    if declared is not None:
+    if declared is not None and delimiter in (None, declared[1]):
         return Dialect(declared[1], 1, _said(declared[1], usual, declared[0]))
-    for delimiter in (usual, *sorted(_NAMES.keys() - {usual}, key=",;\t|".index)):
-        found = _records(lines, delimiter)
+    others = () if delimiter else sorted(_NAMES.keys() - {usual}, key=",;\t|".index)
+    for delimiter, quoted in [(usual, True), *product(others, (True, False))]:  # a lone quote may take many lines
+        found = _records(lines, delimiter, quoted)
         skip = _titles(found, wanted)
         widths = [len(values) for _, values in found[skip:]]
         if not widths or widths[0] < (2 if delimiter == usual or not skip else 3):
@@ -83,9 +88,10 @@ def _said(delimiter: str, usual: str, why: str = "") -> tuple[str, ...]:
     return (f"its columns are parted by {_NAMES.get(delimiter, repr(delimiter))}{f', as {why!r} says' if why else ''}",)
 
 
-def _records(lines: Sequence[str], delimiter: str) -> list[tuple[int, list[str]]]:
+def _records(lines: Sequence[str], delimiter: str, quoted: bool) -> list[tuple[int, list[str]]]:
     """The first records, with their first lines; the last one may be cut off."""
-    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == TAB else csv.QUOTE_MINIMAL)
+    quoting = csv.QUOTE_MINIMAL if quoted and delimiter != TAB else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
     found, start = [], 1
     try:
         for values in reader:

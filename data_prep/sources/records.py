@@ -78,6 +78,8 @@ class Fields(NamedTuple):
     identity: str | None = None
     encoding: str | None = None
     """Encoding of files that are not UTF-8."""
+    delimiter: str | None = None
+    """What parts the columns of separated values, if that is known."""
     seconds: int | None = None
     """Seconds of processing, the most for one document with markup."""
     remarks: Remarks | None = None
@@ -114,11 +116,25 @@ class Lines:
         self.stream = stream
         self.number = first
         self.long: bytes = b""  # the beginning of the last line, if it was too long
+        self._ahead: list[bytes] = []
 
     def __iter__(self) -> Iterator[bytes | None]:
         return self
 
+    def put_back(self, line: bytes) -> None:
+        """Let `line`, the last one, be the next one, too."""
+        self._ahead.append(line)
+        self.number -= 1
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that were read from the stream and put back."""
+        return sum(map(len, self._ahead))
+
     def __next__(self) -> bytes | None:
+        if self._ahead:
+            self.number += 1
+            return self._ahead.pop()
         raw = self.stream.readline(MAX_BYTES + 1)
         if not raw:
             raise StopIteration
@@ -216,6 +232,11 @@ def marked_encoding(raw: bytes) -> str:
     """What to do about a file that begins with the mark of another encoding than UTF-8; "" if it does not."""
     mark = next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
     return f"not UTF-8: byte 0x{raw[0]:02x} at offset 0; set the encoding of its source: {mark}" if mark else ""
+
+
+def not_encoded(encoding: str | None, error: UnicodeError) -> str:
+    """Why a file cannot be decoded at all, and what to do about it."""
+    return f"not {encoding} ({first_line(error)}); set another encoding of its source"
 
 
 def decoded_text(raw: bytes, encoding: str | None) -> str:

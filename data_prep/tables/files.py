@@ -28,7 +28,17 @@ from data_prep.sources.arrow_text import not_utf8
 from data_prep.sources.config import TARGET, Accepts
 from data_prep.sources.cuts import cut_groups, group_rows
 from data_prep.sources.files import open_file
-from data_prep.sources.records import Reject, first_line, is_the_files, lost, seekable
+from data_prep.sources.records import (
+    Reject,
+    first_line,
+    is_the_files,
+    joined,
+    lost,
+    marked_encoding,
+    not_encoded,
+    recoded,
+    seekable,
+)
 from data_prep.sources.separated import repeated
 from data_prep.tables.arff import attribute_relation
 from data_prep.tables.json_lines import json_lines
@@ -42,6 +52,7 @@ _BATCH = 8192  # rows
 _KIND = "table"
 _WHOLE = (".parquet",)  # nothing can be read of these if they are cut short
 _TYPED = (".parquet", ".arrow")
+_SEPARATED = (".csv", ".tsv")
 
 
 def accepts(layout_name: str | None) -> Accepts:
@@ -122,12 +133,34 @@ def _batches(file: SourceFile, layout: Layout | None, drop: Container[str]) -> I
         with opened(file) as raw, closing(compressed.opened(raw, kind)) as stream:
             if file.groups is None:
                 usable = compressed.usable(stream, sound, by_line=suffix not in _TYPED)
-                for part in FORMATS[suffix](file.name, usable, layout, drop):
+                for part in _in_format(file, suffix, usable, layout, drop):
                     if not (sound.problem and isinstance(part, Reject) and part.lost):  # reported below
                         yield part
             else:
                 yield from _parquet(file.name, stream, layout, drop, range(*file.groups), file.first)
     yield from damage(file, sound)
+
+
+def _in_format(
+    file: SourceFile, suffix: str, stream: BinaryIO, layout: Layout | None, drop: Container[str]
+) -> Iterator[Raw | Reject]:
+    """The rows of a stream by the suffix of its file; text is decoded first."""
+    reader = FORMATS[suffix]
+    if suffix in _TYPED:
+        yield from reader(file.name, stream, layout, drop)
+        return
+    if file.encoding is None:
+        head = stream.read(4)
+        if problem := marked_encoding(head):
+            yield lost(file.name, 1, problem)
+            return
+        stream = joined(head, stream)
+    if file.delimiter is not None and suffix in _SEPARATED:
+        reader = partial(separated, delimiter=file.delimiter, is_known=True)
+    try:
+        yield from reader(file.name, recoded(stream, file.encoding), layout, drop)
+    except UnicodeError as error:
+        yield lost(file.name, 1, not_encoded(file.encoding, error))
 
 
 def _parquet(

@@ -51,6 +51,7 @@ class TableKind(ArrayKind):
     Data = TableData
     fits = "transform"
     reader = units
+    of_source = ("encoding", "delimiter")
     version = 3
 
     def meaning(self, data: TableData) -> TableConfig:

@@ -105,7 +105,7 @@ class Raw(NamedTuple):
     declared: Mapping[str, ColumnKind]  # kinds of columns, as far as the file states them
     names: Sequence[str] = ()  # of all columns, including dropped ones
     delimiter: str = ""  # of separated values
-    notes: Sequence[str] = ()  # how the file is written, if not as its name says
+    notes: Sequence[str] = ()  # how the file is written, if not as its name says; complete when all rows are read
 
 
 def check_columns(name: str, columns: Sequence[str], settings: ColumnSettings, config: TableConfig) -> None:

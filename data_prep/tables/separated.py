@@ -18,14 +18,14 @@ from pyarrow import csv
 from data_prep.sources import records as readers_rows
 from data_prep.sources.dialect import begun
 from data_prep.sources.records import EXCERPT, Lines, Reject, excerpt, joined, lost
-from data_prep.sources.separated import not_utf8_in, records, repeated
+from data_prep.sources.separated import Quotes, not_utf8_in, records, repeated
 from data_prep.tables.layouts import Layout
 from data_prep.tables.schema import Raw
 from data_prep.tables.values import tidy
 
 BLOCK = 4 << 20  # bytes
 _ROWS = 8192
-_NUL = "holds a NUL character, which is no text; if the file is UTF-16, save it as UTF-8"
+_NUL = "holds a NUL character, which is no text; if the file is UTF-16, set the encoding of its source"
 _NOT_UTF8 = "not UTF-8"
 _SPACES = b" \t\x0b\x0c\x1c\x1d\x1e\x1f"
 
@@ -34,15 +34,24 @@ class _Columns(NamedTuple):
     names: list[str]
     drop: Container[str]
     delimiter: str
-    notes: tuple[str, ...] = ()
+    notes: list[str]
+    """How the file is written; complete when its rows are read."""
     all_quoted: bool = False
 
 
 def separated(
-    name: str, stream: BinaryIO, layout: Layout | None, drop: Container[str], delimiter: str
+    name: str,
+    stream: BinaryIO,
+    layout: Layout | None,
+    drop: Container[str],
+    delimiter: str,
+    is_known: bool = False,
 ) -> Iterator[Raw | Reject]:
-    """The rows of a file, whose columns are named by its header or by the layout."""
-    stream, dialect = begun(stream, delimiter)
+    """The rows of a file, whose columns are named by its header or by the layout.
+
+    is_known: whether its columns are parted by `delimiter`, whatever it looks like.
+    """
+    stream, dialect = begun(stream, delimiter, delimiter=delimiter if is_known else None)
     if dialect.problem:
         yield lost(name, 1, dialect.problem)
         return
@@ -54,7 +63,7 @@ def separated(
     number = lines.number
     if layout is not None and not layout.header:
         stream, first = _first_record(name, stream, lines, delimiter)
-        columns = _Columns(layout.names_of(first), drop, delimiter)
+        columns = _Columns(layout.names_of(first), drop, delimiter, [])
     else:
         for record in records(name, lines, dialect.delimiter):
             number = lines.number
@@ -66,7 +75,7 @@ def separated(
             if problem:
                 yield lost(name, record[0], problem)
                 return
-            columns = _Columns(names, drop, dialect.delimiter, dialect.notes, dialect.all_quoted)
+            columns = _Columns(names, drop, dialect.delimiter, list(dialect.notes), dialect.all_quoted)
             break
     read = 0
     if columns is not None:
@@ -201,8 +210,8 @@ def _problems(
 def _one_by_one(name: str, lines: Lines, columns: _Columns) -> Iterator[Raw | Reject]:
     rows: list[list[str]] = []
     positions: list[int] = []
-    size = 0
-    for record in records(name, lines, columns.delimiter, len(columns.names), columns.all_quoted):
+    size, quotes = 0, Quotes()
+    for record in records(name, lines, columns.delimiter, len(columns.names), columns.all_quoted, quotes):
         if isinstance(record, Reject):
             yield record
             continue
@@ -227,6 +236,7 @@ def _one_by_one(name: str, lines: Lines, columns: _Columns) -> Iterator[Raw | Re
             rows, positions, size = [], [], 0
     if rows:
         yield _raw(rows, positions, columns)
+    columns.notes.extend(quotes.notes)
 
 
 def _raw(rows: list[list[str]], positions: list[int], columns: _Columns) -> Raw:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
     """Read the file of a unit; the summary describes its columns."""
     (file,) = unit.files
     settings = _column_settings(unit.package, config)
-    tally, evidence, names, said = Tally(), dict[str, Evidence](), list[str](), list[str]()
+    tally, evidence, names = Tally(), dict[str, Evidence](), list[str]()
+    said: Sequence[str] = ()
     writer: pa.RecordBatchFileWriter | None = None
     with Rejects(folder / REJECTS, tally) as rejects:
         try:
@@ -59,7 +61,7 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
                     rejects.write(raw)
                     continue
                 if writer is None:
-                    names, said = list(raw.names), list(raw.notes)
+                    names, said = list(raw.names), raw.notes
                     evidence = {column: _evidence(column, raw, config) for column in raw.columns}
                 batch = _as_batch(raw)
                 writer = writer or pa.ipc.new_file(str(folder / RAW), batch.schema)
@@ -71,7 +73,7 @@ def read(unit: Unit, config: TableConfig, folder: Path) -> dict[str, Any]:
             if writer is not None:
                 writer.close()
     of_columns = {name: of_column.to_json() for name, of_column in evidence.items()}
-    return {**tally.to_json(), "file": file.name, "names": names, "columns": of_columns, "notes": said}
+    return {**tally.to_json(), "file": file.name, "names": names, "columns": of_columns, "notes": list(said)}
 
 
 def _evidence(column: str, raw: Raw, config: TableConfig) -> Evidence:
@@ -94,6 +96,10 @@ def agree(config: TableConfig, units: Sequence[Unit], read: Sequence[dict[str, A
     alike = [summary["columns"] for _, summary in readable if set(summary["columns"]) == set(first["columns"])]
     files = {column: [Evidence.of_json(columns[column]) for columns in alike] for column in first["columns"]}
     schema = schema_of(config, settings, files, layouts.pop())
+    written = {(unit.files[0].encoding, unit.files[0].delimiter) for unit in units}
+    if len(written) == 1:  # files to be scored are written alike
+        encoding, delimiter = written.pop()
+        schema = replace(schema, encoding=encoding, delimiter=delimiter)
     together = {column: Evidence.of_files(evidence) for column, evidence in files.items()}
     of_files = notes_of_files([(summary["file"], note) for summary in read for note in summary["notes"]])
     return {

@@ -31,7 +31,7 @@ def rows(
     if source.package is not None:
         yield from _package_documents(source.package, downloads)
         return
-    fields = Fields(source.text_field, source.id_field, source.encoding, seconds, remarks)
+    fields = Fields(source.text_field, source.id_field, source.encoding, source.delimiter, seconds, remarks)
     opener = partial(open_file, part.uri)
     check_unchanged(part.uri, part.stamp)
     if part.stop is None:

@@ -33,7 +33,7 @@ def plan(sources: Sequence[SourceConfig], clean_config: CleanConfig, downloads: 
         for split, of_split in named_splits.by_split(source, of_source):
             for group in _groups(of_split):
                 stretches = [(part.name, part.digest, part.start, part.stop, part.first) for part in group]
-                asked = (source.text_field, source.id_field, source.encoding)
+                asked = [source.text_field, source.id_field, source.encoding, *filter(None, [source.delimiter])]
                 key = unit_cache.key_of("documents", VERSION, stretches, *asked, config)
                 units.append(Unit(key, number, source, tuple(group), files, split))
     return named_splits.held_out_first(units)

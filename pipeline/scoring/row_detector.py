@@ -137,7 +137,11 @@ class RowDetector:
 
     def files(self, path: str, downloads: Path) -> list[SourceFile]:
         """The files of a path that may hold its rows; an archive's members count as files."""
-        return list(listed(SourceConfig(path=path), self._accepts(), downloads))
+        schema = self.transform.schema if self.transform else None
+        source = SourceConfig(path=path)
+        if schema is not None:
+            source = source.model_copy(update={"encoding": schema.encoding, "delimiter": schema.delimiter})
+        return listed(source, self._accepts(), downloads)
 
     def _accepts(self) -> Accepts:
         if self.transform is None:

@@ -22,7 +22,7 @@ from data_prep.sources.compressed import Soundness
 from data_prep.sources.config import stamp_of
 from data_prep.sources.dialect import BEGIN, Dialect, dialect_of
 from data_prep.sources.files import open_file
-from data_prep.sources.records import Lines, Reject
+from data_prep.sources.records import Lines, Reject, extends_ascii
 from data_prep.sources.separated import TAB, records
 from pipeline.scoring.detector import Detector
 
@@ -49,9 +49,9 @@ def line_format_of(detector: Detector, file: SourceFile) -> LineFormat | None:
     """The format of a file for a detector; None if it does not grow row by row."""
     base = compressed.split(file.name)[0].lower()
     suffix = next((suffix for suffix in DELIMITERS if base.endswith(suffix)), None)
-    if suffix is None or compressed.is_archive(file.name):
+    if suffix is None or compressed.is_archive(file.name) or not extends_ascii(file.encoding or "utf-8"):
         return None
-    delimiter = DELIMITERS[suffix]
+    delimiter = DELIMITERS[suffix] and (file.delimiter or DELIMITERS[suffix])
     above = detector.header()
     return LineFormat(delimiter, above.skip, above.header)
 
@@ -199,7 +199,7 @@ def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -
     end = place = start
     for chunk in stretch(file, start, stop):
         if line_format.delimiter not in (None, TAB) and b'"' in chunk:
-            return _last_end_quoted(file, _dialect(file, line_format, stop).delimiter, end, stop)
+            return _last_end_quoted(file, _dialect(file, line_format, stop), end, stop)
         newline = chunk.rfind(b"\n")
         if newline >= 0:
             end = place + newline + 1
@@ -207,12 +207,15 @@ def last_end(file: SourceFile, line_format: LineFormat, start: int, stop: int) -
     return end
 
 
-def _last_end_quoted(file: SourceFile, delimiter: str, start: int, stop: int) -> int:
+def _last_end_quoted(file: SourceFile, dialect: Dialect, start: int, stop: int) -> int:
     end = start
     counted = _Counted(stretch(file, start, stop))
-    for _ in records(file.name, counted.lines(first=start == 0), delimiter):
+    lines = counted.lines(first=start == 0)
+    for _ in range(0 if start else dialect.skip):
+        next(lines, None)
+    for _ in records(file.name, lines, dialect.delimiter):
         if counted.ended:
-            end = start + counted.read
+            end = start + counted.read - lines.ahead
     return end
 
 
@@ -234,7 +237,8 @@ def _dialect(file: SourceFile, line_format: LineFormat, stop: int) -> Dialect:
     """The dialect of bytes [0, stop); what is behind them may be damaged."""
     if not line_format.header or not line_format.delimiter or line_format.skip:  # a layout says how it is written
         return Dialect(line_format.delimiter or "", line_format.skip)
-    return dialect_of(b"".join(stretch(file, 0, min(BEGIN, stop))), line_format.delimiter)
+    begin = b"".join(stretch(file, 0, min(BEGIN, stop)))
+    return dialect_of(begin, line_format.delimiter, delimiter=file.delimiter)
 
 
 def is_blank(file: SourceFile, line_format: LineFormat, start: int, stop: int) -> bool:
@@ -294,7 +298,8 @@ def cut(file: SourceFile, line_format: LineFormat, new: Range, path: Path) -> Co
     if digester.size < new.stop:
         return None
     status, at, name = path.stat(), digester.at, compressed.split(file.name)[0]
-    copy = SourceFile(str(path), name, status.st_size, stamp_of(status.st_size, str(status.st_mtime_ns)))
+    about = stamp_of(status.st_size, str(status.st_mtime_ns))
+    copy = SourceFile(str(path), name, status.st_size, about, encoding=file.encoding, delimiter=file.delimiter)
     shift = at[new.start].lines - at[head].lines
     return Copy(copy, shift, at[new.start], at[new.stop].content, at[new.whole].content, digester.head)
 

@@ -38,10 +38,10 @@ from data_prep.sources.records import (
     Reject,
     Row,
     excerpt,
-    first_line,
     joined,
     lost,
     marked_encoding,
+    not_encoded,
     out_of_memory,
     recoded,
     seekable,
@@ -156,7 +156,7 @@ def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = 
                     if not (sound.problem and isinstance(row, Reject) and row.lost):  # reported below
                         yield row
             except UnicodeError as error:
-                yield lost(name, 1, f"not {fields.encoding} ({first_line(error)}); set another encoding of its source")
+                yield lost(name, 1, not_encoded(fields.encoding, error))
     if sound.problem:
         what = _KIND_NAMES.get(kind or "", "archive")
         yield lost(name, sound.line, f"damaged {what} file: {sound.problem}")

@@ -25,7 +25,7 @@ from data_prep.sources.records import (
     row_of,
     seekable,
 )
-from data_prep.sources.separated import not_utf8_in, records
+from data_prep.sources.separated import Quotes, not_utf8_in, records
 
 _BATCH = 128  # rows in memory; a small file may decompress to long rows
 
@@ -40,15 +40,15 @@ def tab_separated(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
 
 def _separated(name: str, stream: BinaryIO, fields: Fields, usual: str) -> Iterator[Row]:
     wanted = list(fields.asked)
-    stream, dialect = begun(stream, usual, wanted)
+    stream, dialect = begun(stream, usual, wanted, fields.delimiter)
     if dialect.problem:
         yield lost(name, 1, dialect.problem)
         return
     lines = Lines(stream)
     for _ in range(dialect.skip):
         next(lines, None)
-    header, rows = None, 0
-    for record in records(name, lines, dialect.delimiter):
+    header, rows, quotes = None, 0, Quotes()
+    for record in records(name, lines, dialect.delimiter, quotes=quotes):
         if isinstance(record, Reject):
             rows += 1
             yield record
@@ -73,6 +73,8 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, usual: str) -> Itera
             yield Reject(name, start, "not UTF-8", begin)
         else:
             yield row_of(name, start, row, fields, begin)
+    if fields.remarks is not None:
+        fields.remarks.notes.extend((name, note) for note in quotes.notes)
     if not rows:
         yield lost(name, 1, "empty file" if header is None else "no row below the header")
 

@@ -364,7 +364,8 @@ def test_bad_tags(tmp_path: Path, row: dict[str, Any], message: str) -> None:
 BAD_FILES = [
     ("a.xls", b"x", "cannot be read as labelled data; use .jsonl, .jsonl.gz, .tsv"),
     ("a.tsv", b"text\ttext\tlabel\nx\ty\t1\n", "more than one column is called 'text'"),
-    ("a.csv", b'text,label\n"x,1\ny,2\n', "line 2: not CSV"),
+    ("a.csv", b'text,label\n"x,1\ny\n', "line 2: not CSV"),
+    ("a.csv", "text,label\nx,1\ny,2\n".encode("utf-16"), "set the encoding of its data: utf-16"),
     ("a.csv", b"text,label\n\xff,1\ny,2\n", "line 2 is not UTF-8"),
     ("a.jsonl", b"\n", "is empty; it should hold one labelled row per line"),
     ("a.tsv", b"text\tlabel\n", "is empty"),

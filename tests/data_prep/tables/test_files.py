@@ -220,7 +220,8 @@ def test_bad_lines_are_refused_alone(tmp_path: Path, row: bytes, reason: str, qu
         ("t.csv", b"\n\n", "empty file"),
         ("t.csv", b"a,b\n", "no row below the header"),
         ("t.csv", b"a,a\n1,2\n", "more than one column is called 'a'"),
-        ("t.csv", "a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16"), "set the encoding of its source: utf-16"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "UTF-16"),
         ("t.csv", b"a,\xff\n1,2\n", "the header is not UTF-8"),
         ("t.csv.gz", b"no gzip", "damaged gzip file"),
         ("t.parquet", b"PAR1 no more", "damaged file"),
@@ -423,7 +424,7 @@ def test_suffixes_of_any_case_are_read(tmp_path: Path) -> None:
 
 def test_every_line_that_an_open_quote_takes_counts(tmp_path: Path) -> None:
     lines = [f"{number},x\n" for number in range(2, 302)]
-    lines[100] = '102,"x\n'
+    lines[100], lines[200] = '102,"x\n', "is no row\n"
     columns, rejects = read(put(tmp_path, "t.csv", "a,b\n" + "".join(lines)))
     assert len(columns["a"]) == 100 and len(rejects) == 200
     assert rejects[0].position == 102 and "not CSV" in rejects[0].reason

@@ -131,7 +131,7 @@ def bad_csv(body: bytes) -> bytes:
         (bad_csv(b"2,a,b\n"), 3, "expected 2 fields as in the header, found 3"),
         (bad_csv(b"2,\xff\n"), 3, "not UTF-8"),
         (bad_csv(b"2, \n"), 3, "field 'text' is empty"),
-        (bad_csv(b'2,"a"b\n'), 3, "not CSV: ',' expected after"),
+        (bad_csv(b'2,"a"b,c\n'), 3, "not CSV: ',' expected after"),
     ],
 )
 def test_a_bad_row_of_a_table_costs_that_row(tmp_path: Path, raw: bytes, position: int, reason: str) -> None:
