@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError
@@ -30,7 +30,7 @@ from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
 from data_prep.sources.dialect import begun
 from data_prep.sources.records import Lines, Reject, joined, marked_encoding, not_encoded, recoded
 from data_prep.sources.separated import Quotes, not_utf8_in, records, repeated
-from data_prep.sources.written import Delimiter, Encoding
+from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
@@ -61,6 +61,10 @@ class LabelledConfig(BaseModel):
     """Encoding of a file that is not UTF-8, such as cp1252, latin-1 or utf-16; lines that are UTF-8 stay so."""
     delimiter: Delimiter = None
     """What parts the columns of a `.csv` or `.tsv` file; null: what its name and its first lines say."""
+
+    @model_serializer(mode="wrap")
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return as_of_old(dump(self), ("encoding", "delimiter"))
 
     @model_validator(mode="after")
     def _one_of_two(self) -> LabelledConfig:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.errors import UserError
 from data_prep.sealed import sealed, unsealed
@@ -30,7 +30,7 @@ from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_
 from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
 from data_prep.sources.files import stamp as stamp_now
 from data_prep.sources.records import printable
-from data_prep.sources.written import Delimiter, Encoding
+from data_prep.sources.written import Delimiter, Encoding, as_of_old
 
 TARGET = 16 << 20  # bytes per part: a few seconds of work
 _STATE, _LARGEST_STATE = "state.json", 1 << 24
@@ -73,6 +73,10 @@ class SourceConfig(BaseModel):
     split: Literal["names", "train", "validation", "test"] | None = None
     """Split of its rows: `names` (train.csv, val/, KDDTest+.txt … say it), or that of all its files. From rows to train
     on, `data.split` holds out what no source has. null: files named as parts of one data set are refused."""
+
+    @model_serializer(mode="wrap")
+    def _as_of_old(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return as_of_old(dump(self), ("delimiter",))
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SourceConfig:

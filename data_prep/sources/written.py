@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
+
+
+def as_of_old(values: Mapping[str, Any], new: Collection[str]) -> dict[str, Any]:
+    """Settings without those of the `new` ones that are not set, so that keys of results stay as they were."""
+    return {name: value for name, value in values.items() if value is not None or name not in new}
 
 
 def _known(encoding: str | None) -> str | None:

@@ -55,11 +55,9 @@ def test_lines_without_quoting_are_never_lost(rows: list[tuple[str, str]]) -> No
 
 def test_three_readers_read_the_same(tmp_path: Path) -> None:
     texts = ['He said "x', '"lone', "plain; text", "a, b", 'say "hi"', "é"] * 3
-    for name, delimiter, quoting in (
-        ("t.tsv", "\t", csv.QUOTE_NONE),
-        ("t.csv", ",", csv.QUOTE_MINIMAL),
-        ("s.csv", ";", csv.QUOTE_MINIMAL),
-    ):
+    dialects: list[tuple[str, str, Literal[0, 3]]]
+    dialects = [("t.tsv", "\t", csv.QUOTE_NONE), ("t.csv", ",", csv.QUOTE_MINIMAL), ("s.csv", ";", csv.QUOTE_MINIMAL)]
+    for name, delimiter, quoting in dialects:
         out = io.StringIO()
         writer = csv.writer(
             out, delimiter=delimiter, quoting=quoting, quotechar=None if quoting else '"', lineterminator="\r\n"
@@ -160,6 +158,13 @@ def test_encoding_and_delimiter_can_be_set_for_all(tmp_path: Path, delimiter: st
     [file] = listed(source, accepts(None), tmp_path)
     (batch,) = raw_batches(file, None, ())
     assert isinstance(batch, Raw) and batch.columns["text"].to_pylist() == texts and not batch.notes
+
+
+@pytest.mark.parametrize("config", [SourceConfig, LabelledConfig])
+def test_what_is_not_set_is_in_no_key(config: Any) -> None:
+    assert "delimiter" not in config(path="t.csv").model_dump()
+    given = config(path="t.csv", encoding="latin-1", delimiter=";")
+    assert config.model_validate_json(given.model_dump_json()) == given and given.model_dump()["delimiter"] == ";"
 
 
 @pytest.mark.parametrize("config", [SourceConfig, LabelledConfig])
