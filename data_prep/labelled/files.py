@@ -267,7 +267,7 @@ def _separated_rows(
     for _ in range(dialect.skip):
         next(lines, None)
     header: list[str] | None = None
-    quotes = Quotes()
+    quotes, blank = Quotes(), 0
     for record in records(path.name, lines, dialect.delimiter, quotes=quotes):
         if isinstance(record, Reject):
             raise UserError(f"{_where(path, record.position)}: {record.reason}")
@@ -280,7 +280,11 @@ def _separated_rows(
                 raise UserError(f"{_where(path, line)}: more than one column is called {twice!r}; rename one")
         elif any(cell.strip() for cell in cells):
             yield line, _separated_row(_where(path, line), header, cells)
+        else:
+            blank += 1
     notes.extend(quotes.notes)
+    if blank:
+        notes.append(f"{blank:,} row{'s' * (blank > 1)} without any value, left out")
 
 
 def _json_row(where: str, text: str) -> dict[str, Any]:

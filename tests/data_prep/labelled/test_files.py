@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from data_prep.corpus.documents import SPLITS, Corpus
 from data_prep.errors import UserError
-from data_prep.labelled import sets
+from data_prep.labelled import checks, sets
 from data_prep.labelled.files import REGISTERED, Example, Labelled, LabelledConfig, load
 from data_prep.labelled.sets import ERAS, MARKS, POS, universal_tag, words_and_marks
 from data_prep.tokens.cleaning import Cleaning
@@ -359,6 +359,14 @@ def test_bad_tags(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     good = {"words": ["x", "y"], "tags": ["a", "b"]}
     with pytest.raises(UserError, match=message):
         from_file(write(tmp_path / "a.jsonl", [good, row, good]))
+
+
+def test_rows_without_any_value_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"Text {n},{n % 2}\n" for n in range(40)) + ",\n , \n\n")
+    data = load(LabelledConfig(path=str(path)), tmp_path)
+    assert sum(map(len, data.splits.values())) == 40 and data.notes == ("2 rows without any value, left out",)
+    assert next(checks.remarks(data)) == "2 rows without any value, left out"
 
 
 BAD_FILES = [

@@ -20,12 +20,15 @@ from hypothesis import strategies as st
 from data_prep.arrow import pc
 from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
+from data_prep.ingest import ingest
+from data_prep.kinds import kind_of
 from data_prep.sources import records
-from data_prep.sources.archives import SourceFile
-from data_prep.sources.config import stamp_of
+from data_prep.sources.archives import SourceFile, listed
+from data_prep.sources.config import SourceConfig, stamp_of
 from data_prep.sources.records import Reject
 from data_prep.tables import separated
 from data_prep.tables.files import accepts, raw_batches, typed_batches
+from data_prep.tables.kind import TableData
 from data_prep.tables.layouts import LAYOUTS
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.typed import Typed
@@ -430,6 +433,23 @@ def test_every_line_that_an_open_quote_takes_counts(tmp_path: Path) -> None:
     assert rejects[0].position == 102 and "not CSV" in rejects[0].reason
     assert {reject.reason for reject in rejects[1:]} == {"within the quotes that open in or after line 102"}
     assert [reject.position for reject in rejects] == list(range(102, 302))
+
+
+def test_how_files_are_written_is_kept_for_those_to_be_scored(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "a^b\n1^é\n2^y\n3^z\n".encode("cp1252"))
+    source = SourceConfig(path=str(tmp_path / "a.csv"), encoding="cp1252", delimiter="^")
+    data = TableData(kind="table", sources=[source], max_rejects=0)
+    summary = ingest(kind_of("table"), data, 0, tmp_path / "out", tmp_path / "d")
+    schema = TableSchema.of_json(summary["schema"])
+    assert (summary["kept"], schema.encoding, schema.delimiter) == (3, "cp1252", "^")
+    assert TableSchema.of_json(schema.to_json()) == schema
+    assert not {"encoding", "delimiter"} & TableSchema({"a": "numeric"}).to_json().keys()
+    again = SourceConfig(path=source.path, encoding=schema.encoding, delimiter=schema.delimiter)
+    [file] = listed(again, accepts(None), tmp_path)
+        SourceConfig(path=str(tmp_path / "a.csv"), encoding=schema.encoding, delimiter="^"), accepts(None), tmp_path
+    )
+    [batch] = typed_batches(file, schema)
+    assert isinstance(batch, Typed) and batch.columns["b"].to_pylist() == ["é", "y", "z"]
 
 
 def test_what_is_to_be_scored_may_hold_anything_beside(tmp_path: Path) -> None:
