@@ -446,8 +446,6 @@ def test_how_files_are_written_is_kept_for_those_to_be_scored(tmp_path: Path) ->
     assert not {"encoding", "delimiter"} & TableSchema({"a": "numeric"}).to_json().keys()
     again = SourceConfig(path=source.path, encoding=schema.encoding, delimiter=schema.delimiter)
     [file] = listed(again, accepts(None), tmp_path)
-        SourceConfig(path=str(tmp_path / "a.csv"), encoding=schema.encoding, delimiter="^"), accepts(None), tmp_path
-    )
     [batch] = typed_batches(file, schema)
     assert isinstance(batch, Typed) and batch.columns["b"].to_pylist() == ["é", "y", "z"]
 
