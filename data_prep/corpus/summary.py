@@ -107,7 +107,8 @@ def _check(draft: Draft, decided: Decision, terms: RowTerms, num_read: int, num_
         some = list(lost.items())[:_EXAMPLES]
         named = "; ".join(f"{name} {terms.place} {place}: {reason}" for name, (place, reason) in some)
         raise UserError(
-            f"{len(lost)} of {num_files} files are lost, wholly or from some {terms.place} on, more than"
+            f"{len(lost)}{f' of {num_files}' * (len(lost) <= num_files)} files are lost, wholly or from some"
+            f" {terms.place} on, more than"
             f" data.max_lost_files: {draft.data.max_lost_files} allows ({named}); mend them or leave them out, or set"
             f" data.max_lost_files: {len(lost)} to go on with the rest"
         )
@@ -120,7 +121,12 @@ def _check(draft: Draft, decided: Decision, terms: RowTerms, num_read: int, num_
     if not num_kept:
         named = ", ".join(str(source.package or source.path) for source in draft.data.sources)
         unit_name = terms.unit.removesuffix("s")
-        raise UserError(f"no {unit_name} is left of {named} ({examples or 'nothing was there'}); add sources")
+        reasons = sum((Counter(unit_summary["reasons"]) for unit_summary in draft.read), decided.reasons())
+        counted = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(_EXAMPLES))
+        raise UserError(
+            f"no {unit_name} is left of {named} ({examples or counted or 'nothing was there'}); add sources"
+            + " or change the rules" * (num_filtered > 0)
+        )
 
 
 def _lineage(draft: Draft, decided: Decision, refused: Sequence[Counter[str]], number: int) -> dict[str, Any]:

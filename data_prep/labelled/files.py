@@ -30,6 +30,7 @@ from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
 from data_prep.sources.dialect import begun
 from data_prep.sources.records import Lines, Reject, joined, marked_encoding, not_encoded, recoded
 from data_prep.sources.separated import Quotes, not_utf8_in, records, repeated
+from data_prep.sources.stand_ins import stand_in
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 from data_prep.tokens.cleaning import Cleaning
 
@@ -226,6 +227,8 @@ def _rows(path: Path, config: LabelledConfig, notes: list[str]) -> Iterator[tupl
         raise UserError(f"{path} cannot be read as labelled data; use {', '.join(_FORMATS)}")
     usual = next((_DELIMITERS[end] for end in _DELIMITERS if path.name.removesuffix(".gz").endswith(end)), None)
     try:
+        if problem := stand_in(lambda: path.open("rb"), path.name, path.stat().st_size):
+            raise UserError(f"{path} is {problem}")
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
             whole = cast(BinaryIO, stream)
             if config.encoding is None and (problem := marked_encoding(head := whole.read(4))):

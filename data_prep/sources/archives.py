@@ -29,6 +29,7 @@ from data_prep.sources.config import (
 from data_prep.sources.files import open_file, shown, stamp
 from data_prep.sources.members import DAMAGED
 from data_prep.sources.records import Reject, lost, out_of_memory, unreadable
+from data_prep.sources.stand_ins import stand_in
 
 ARCHIVES = ".tar or .zip"  # for messages; a .tar may be compressed
 _MISSING = "it holds no file of a format that can be read"
@@ -123,7 +124,8 @@ def _of_entry(entry: SnapshotEntry, accepts: Accepts, left_out: Counter[str]) ->
         else:
             files.append(file._replace(name=f"{entry.name}/{member.path}"))
     files.sort(key=lambda file: file.name)
-    if archive.problem or not files:
+    is_told = any(file.member and archive.members[file.member - 1].is_cut for file in files)
+    if (archive.problem and not is_told) or not files:
         problem = f"damaged archive: {archive.problem}" if archive.problem else _MISSING
         files.append(complete_file._replace(problem=problem))
     return files
@@ -159,8 +161,8 @@ def watched(file: SourceFile, rows: Iterator[R | Reject]) -> Iterator[R | Reject
     """The rows of a file, and a reject if it is damaged. UserError if it changes meanwhile or the system fails."""
     check_unchanged(file.uri, file.stamp)
     try:
-        if file.problem:
-            yield lost(file.name, 1, file.problem)
+        if problem := file.problem or stand_in(lambda: opened(file), file.name, file.size):
+            yield lost(file.name, 1, problem)
         else:
             yield from rows
     except DAMAGED as error:

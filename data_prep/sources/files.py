@@ -64,7 +64,7 @@ class FileListing(NamedTuple):
 
 def is_litter(names: Iterable[str]) -> bool:
     """Whether a path with these parts is hidden, or was left there by a system, and is nobody's data."""
-    return any(name.startswith(".") or name.lower() in _LITTER for name in names)
+    return any(name.startswith((".", "~$")) or name.lower() in _LITTER for name in names)
 
 
 def find(path: str) -> FileListing:

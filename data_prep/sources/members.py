@@ -6,11 +6,12 @@ A compressed .tar does not allow that, so a decompressed copy is made in a tempo
 from __future__ import annotations
 
 import io
+import posixpath
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import PurePosixPath
@@ -25,6 +26,7 @@ DAMAGED = (DamagedError, zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.er
 # Raised for absurd numbers in headers, for unsupported compression, and for encryption.
 _REFUSED = (ValueError, LookupError, OverflowError, NotImplementedError, RuntimeError, struct.error)
 _BLOCK = tarfile.BLOCKSIZE
+_LINKS = 10  # links that lead to links
 
 
 class Member(NamedTuple):
@@ -37,6 +39,8 @@ class Member(NamedTuple):
     problem: str
     """Why it cannot be read, or ""."""
     opener: Opener
+    is_cut: bool = False
+    """Whether it goes on behind the end of the archive."""
 
     @property
     def path(self) -> PurePosixPath:
@@ -124,6 +128,17 @@ class _Stretch(io.RawIOBase):
         return len(data)
 
 
+def _meant(info: tarfile.TarInfo, of_name: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """The member itself, or the one that a link means; None if there is none."""
+    found: tarfile.TarInfo | None = info
+    for _ in range(_LINKS):
+        if found is None or not (found.issym() or found.islnk()):
+            return found
+        folder = posixpath.dirname(found.name) if found.issym() else ""
+        found = of_name.get(posixpath.normpath(posixpath.join(folder, found.linkname)))
+    return None
+
+
 def _members_of_tar(stream: BinaryIO) -> tuple[list[Member], str]:
     """The files of a tar, or of several one after another; and why some may be missing."""
     members: list[Member] = []
@@ -144,11 +159,19 @@ def _members_of_tar(stream: BinaryIO) -> tuple[list[Member], str]:
             damage = ""
         except (tarfile.TarError, ValueError, EOFError) as error:
             damage = str(error)
-        for info in cast(Any, opened).members:
-            if not info.isdir():
-                problem = "" if info.isfile() and not info.issparse() else "not a plain file"
-                reading = partial(_stretch, stream, info.offset_data, info.size)
-                members.append(Member(printable(info.name), info.size, info.size, problem, reading))
+        infos = cast(Any, opened).members
+        of_name = {posixpath.normpath(info.name): info for info in infos}
+        for info in infos:
+            meant = _meant(info, of_name)
+            if info.isdir() or (meant is not None and meant.isdir()):
+                continue
+            problem = "" if meant is not None and meant.isfile() and not meant.issparse() else "not a plain file"
+            if meant is None:
+                problem = f"a link to {printable(info.linkname)!r}, which is not in the archive"
+            where = meant or info
+            reading = partial(_stretch, stream, where.offset_data, where.size)
+            is_cut = info.isfile() and info.offset_data + info.size > end
+            members.append(Member(printable(info.name), where.size, where.size, problem, reading, is_cut))
         if damage or opened.offset <= place:
             return members, damage or f"no header of a member begins at byte {place:,}"
         place, has_ended = opened.offset, False

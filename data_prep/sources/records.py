@@ -231,6 +231,10 @@ def wrongly_encoded(raw: bytes, error: UnicodeDecodeError) -> str:
 def marked_encoding(raw: bytes) -> str:
     """What to do about a file that begins with the mark of another encoding than UTF-8; "" if it does not."""
     mark = next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
+    if mark is None and len(raw) >= 4:  # without its mark, but with ASCII characters
+        zeros = [byte == 0 for byte in raw[:4]]
+        mark = "utf-16-le" if zeros == [False, True] * 2 else "utf-16-be" if zeros == [True, False] * 2 else None
+        return f"not UTF-8, by its NUL characters; set the encoding of its source: {mark}" if mark else ""
     return f"not UTF-8: byte 0x{raw[0]:02x} at offset 0; set the encoding of its source: {mark}" if mark else ""
 
 

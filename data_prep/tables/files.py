@@ -1,8 +1,8 @@
 """Readers for files of tables, in batches of bounded size.
 
-    .csv .tsv        with a header, unless the layout names the columns; quoted fields may contain line ends
-    .jsonl .ndjson   an object per line
-    .parquet .arrow  typed (.arrow: the file and the stream format)
+    .csv .tsv .tab   with a header, unless the layout names the columns; quoted fields may contain line ends
+    .jsonl .ndjson   an object per line (also .jsonlines)
+    .parquet .arrow  typed (.arrow: the file and the stream format; also .feather)
     .arff            typed attributes, dense rows
 
 each also as .gz .bz2 .zst .xz and in a .tar or .zip, whose checksums are verified first. A row that cannot be read
@@ -51,8 +51,8 @@ from data_prep.tables.values import native
 _BATCH = 8192  # rows
 _KIND = "table"
 _WHOLE = (".parquet",)  # nothing can be read of these if they are cut short
-_TYPED = (".parquet", ".arrow")
-_SEPARATED = (".csv", ".tsv")
+_TYPED = (".parquet", ".arrow", ".feather")
+_SEPARATED = (".csv", ".tsv", ".tab")
 
 
 def accepts(layout_name: str | None) -> Accepts:
@@ -261,9 +261,12 @@ Reader = Callable[[str, BinaryIO, Layout | None, Container[str]], Iterator[Raw |
 FORMATS: dict[str, Reader] = {
     ".csv": partial(separated, delimiter=","),
     ".tsv": partial(separated, delimiter="\t"),
+    ".tab": partial(separated, delimiter="\t"),
     ".jsonl": json_lines,
     ".ndjson": json_lines,
+    ".jsonlines": json_lines,
     ".parquet": _parquet,
     ".arrow": _arrow,
+    ".feather": _arrow,
     ".arff": attribute_relation,
 }

@@ -40,7 +40,7 @@ from data_prep.text.rules.rules import Rules
 from data_prep.text.rules.spans import SpanFiles
 from data_prep.text.words import words
 
-VERSION = 6  # of the contents of units; incremented when the output of reading or cleaning changes
+VERSION = 7  # of the contents of units; incremented when the output of reading or cleaning changes
 _LOOKED_AT = 4096  # characters
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _UNIT_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("row", pa.int64())).append(pa.field("position", pa.int64()))
@@ -210,7 +210,7 @@ class Cleaner:
             return Reject(
                 document.source,
                 document.position,
-                "a third are control characters; if it is UTF-16, save it as UTF-8",
+                "a third are control characters; if it is UTF-16, set the encoding of its source: utf-16-le",
                 excerpt,
             )
         try:

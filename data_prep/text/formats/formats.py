@@ -4,10 +4,11 @@ A row that can be read becomes a `Document`, one that cannot a `Reject` with loc
 after bad rows.
 
     .txt .text         one document, named by its file
-    .jsonl .ndjson     one per line, named by its `id_field`, or FILE:LINE
+    .jsonl .ndjson     one per line, named by its `id_field`, or FILE:LINE (also .jsonlines)
     .json              the same, or an array of objects, or one object after another
-    .csv .tsv          one per row below a header; quoted fields may contain line breaks
-    .parquet .arrow    one per row (.arrow: the file and the stream format, such as Hugging Face data sets on disk)
+    .csv .tsv .tab     one per row below a header; quoted fields may contain line breaks
+    .parquet .arrow    one per row (.arrow: the file and the stream format, such as Hugging Face data sets on disk; also
+                       .feather)
     .xml               a MediaWiki dump, or a part of one (.xml-p1p100): one per article, named FILE:PAGE-ID
     .warc .wet         a web archive: one per page, named FILE:RECORD-ID; damage in a .gz costs a record, not the file
     .gz .bz2 .zst .xz  after any of these: the same, compressed; a file that is cut short gives the rows that are whole
@@ -48,6 +49,7 @@ from data_prep.sources.records import (
     unreadable,
     whole_text,
 )
+from data_prep.sources.stand_ins import stand_in
 from data_prep.text.formats.json_rows import json_lines, json_values, rows_of_lines
 from data_prep.text.formats.tables import arrow, comma_separated, parquet, parquet_groups, tab_separated, table
 
@@ -138,6 +140,9 @@ def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = 
     form = _format(name)
     if form is None:
         raise ValueError(f"{name} has none of the formats")
+    if problem := stand_in(opener, name, size):
+        yield lost(name, 1, problem)
+        return
     kind = compressed.split(name)[1]
     if kind == "gzip" and form.reader is web_archive:
         kind, form = None, Format(gzipped_web_archive)
@@ -204,7 +209,10 @@ def gzipped_web_archive(name: str, stream: BinaryIO, fields: Fields) -> Iterator
 
 def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[Row]:
     """The rows of an archive's files, by name, without hidden files and those of other formats, as for folders."""
-    count = 0
+    count, is_told = 0, False
+    if problem := stand_in(opener, name, size):
+        yield lost(name, 1, problem)
+        return
     try:
         with members.archive(opener, size, name) as archive:
             for member in sorted(archive.members, key=lambda member: member.name):
@@ -214,10 +222,11 @@ def _archive(opener: Opener, size: int, name: str, fields: Fields) -> Iterator[R
                     if fields.remarks is not None:
                         fields.remarks.left_out[suffix_of(member.name)] += 1
                     continue
+                is_told |= member.is_cut
                 for row in _member(name, member, fields, checked=name.lower().endswith(".zip")):
                     count += 1
                     yield row
-            if archive.problem:
+            if archive.problem and not is_told:
                 count += 1
                 yield lost(name, 1, f"damaged archive: {archive.problem}")
     except DAMAGED as error:
@@ -245,11 +254,14 @@ FORMATS: dict[str, Format] = {
     ".text": Format(text, by_row=False),
     ".jsonl": Format(json_lines, by_line=True),
     ".ndjson": Format(json_lines, by_line=True),
+    ".jsonlines": Format(json_lines, by_line=True),
     ".json": Format(json_values, by_line=True),
     ".csv": Format(comma_separated, by_line=True),
     ".tsv": Format(tab_separated, by_line=True),
+    ".tab": Format(tab_separated, by_line=True),
     ".parquet": Format(parquet, by_row=False),
     ".arrow": Format(arrow),
+    ".feather": Format(arrow),
     ".xml": Format(wiki),
     ".warc": Format(web_archive),
     ".wet": Format(web_archive),

@@ -28,6 +28,8 @@ _CHUNK = 1 << 20
 _SPACE = " \t\r\n"
 _LONGEST_WORD = 32  # characters by which a value that goes on may be told too late
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+# Numbers of any length, in fields that nobody asked for.
+_ANY_NUMBER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=str)
 
 
 def json_lines(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:
@@ -79,10 +81,17 @@ def _line(name: str, line: int, raw: bytes, fields: Fields) -> Row:
     except UnicodeDecodeError as error:
         badly_encoded, text = not_utf8(raw, error), raw.decode("utf-8", "surrogateescape")
     try:
-        row = _DECODER.decode(text)
+        try:
+            row = _DECODER.decode(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number is too long for int
+            row = _ANY_NUMBER.decode(text)
     except json.JSONDecodeError as error:
         if badly_encoded:
             return reject(badly_encoded)
+        if "\r" in text[: error.pos].rstrip("\r\n"):
+            return reject("its lines end in carriage returns alone; save it with line feeds")
         if _is_cut(text, error):
             return lost(name, line, "the last line is cut short, and so is the file", excerpt(raw))
         return reject(f"not JSON: {error.msg} at character {error.pos + 1}")
@@ -121,6 +130,8 @@ def _is_line(line: bytes) -> bool:
     try:
         _DECODER.decode(line.decode("utf-8", "surrogateescape"))
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.doc[error.pos] == "{":
+            return False  # objects one after another
         return (
             not line.startswith(b"{") or line.endswith(b"}") or (len(line) < _CHUNK - 1 and error.pos < len(line) - 1)
         )
@@ -166,6 +177,7 @@ class _Text:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._decode = stream, codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
         self._text, self._place, self._is_all = "", 0, False
+        self._decoder = _DECODER
 
     @property
     def at_end(self) -> bool:
@@ -199,7 +211,7 @@ class _Text:
         """The next value, and its text. ValueError if there is none, or it is too long."""
         while True:
             try:
-                row, end = _DECODER.raw_decode(self._text, self._place)
+                row, end = self._decoder.raw_decode(self._text, self._place)
                 if end < len(self._text) or self._is_all or isinstance(row, dict | list | str):
                     text, self._place = self._text[self._place : end], end
                     return row, text
@@ -207,6 +219,11 @@ class _Text:
                 may_go_on = error.msg.startswith("Unterminated") or error.pos >= len(self._text) - _LONGEST_WORD
                 if self._is_all or not may_go_on:
                     raise
+            except ValueError:  # a number is too long for int
+                if self._decoder is _ANY_NUMBER:
+                    raise
+                self._decoder = _ANY_NUMBER
+                continue
             if len(self._text) - self._place > records.MAX_BYTES:
                 raise ValueError(f"longer than {records.MAX_BYTES:,} characters")
             self._read_on(max(_CHUNK, len(self._text)))  # twice as much each time, so that the work stays linear

@@ -55,6 +55,8 @@ def _separated(name: str, stream: BinaryIO, fields: Fields, usual: str) -> Itera
             continue
         start, values = record
         if header is None:
+            names = (name if name in wanted else name.strip() for name in values)
+            values = [name or f"column {place}" for place, name in enumerate(names, 1)]
             problem = _wrong_header(values, wanted)
             if problem:
                 yield lost(name, start, problem)

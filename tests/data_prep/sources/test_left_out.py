@@ -67,6 +67,8 @@ def test_all_parts_of_a_dump_are_read(tmp_path: Path) -> None:
         ("a.json", json.dumps(OBJECTS, indent=2)),
         ("a.json", "\ufeff \n" + json.dumps(OBJECTS, indent="\t")),
         ("a.json", "\n".join(json.dumps(each, indent=1) for each in OBJECTS)),
+        ("a.json", "".join(map(json.dumps, OBJECTS))),
+        ("a.jsonlines", LINES),
         ("a.json", LINES.strip()),
     ],
 )
@@ -95,7 +97,7 @@ def test_a_large_array_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytes
 
 def test_what_systems_leave_in_folders_is_no_data(tmp_path: Path) -> None:
     litter = ["@eaDir/a.txt/x.txt", "__MACOSX/a.txt", "lost+found/a.txt", "#recycle/a.txt", "$RECYCLE.BIN/a.txt"]
-    litter += ["Thumbs.db", "desktop.ini", ".DS_Store", "b/_SUCCESS", "_delta_log/0.json", ".hidden/a.txt"]
+    litter += ["~$a.txt", "Thumbs.db", "desktop.ini", ".DS_Store", "b/_SUCCESS", "_delta_log/0.json", ".hidden/a.txt"]
     put(tmp_path, "a.txt", "B/b.TEXT", *litter)
     source = SourceConfig(path=str(tmp_path))
     assert sorted(names(tmp_path)) == ["a.txt", "b.TEXT"] and not left_out([source], TEXT)
