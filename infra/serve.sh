@@ -230,6 +230,7 @@ stop() {
   for name in "$@"; do
     if ! pid=$(pid_of "$name"); then
       rm -f "$run/$name.pid"
+      if [[ $name == ray ]]; then remove_ray_folder; fi
       say "$name does not run"
       continue
     fi
