@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep import private
 from data_prep.errors import UserError
 from flows.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine.signals import terminated
@@ -73,6 +74,7 @@ class Request:
         """The job's command, in the folder that `submit` ran in if the cluster has it: paths may be relative."""
         recipe = f'"$sent/{self.file.name}"' if self.file else shlex.quote(self.name_or_path)
         steps = [
+            f'umask "${{{private.VARIABLE}:-{private.CLOSED:03o}}}"',
             "sent=$PWD",
             f'test -n "$SESAME_HOME" || {{ echo {shlex.quote(NO_HOME)} >&2; exit {USAGE}; }}',
             f'cd {shlex.quote(str(Path.cwd()))} 2>/dev/null || {{ mkdir -p "$SESAME_HOME" && cd "$SESAME_HOME"; }}',
@@ -86,6 +88,8 @@ class Request:
         variables = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": str(wait)}
         if self.home is not None:
             variables["SESAME_HOME"] = self.home
+        if private.VARIABLE in os.environ:
+            variables[private.VARIABLE] = f"{private.umask():03o}"
         return {"env_vars": variables, "working_dir": str(sent)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import shlex
+import stat
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -262,6 +263,18 @@ def test_a_recipe_of_ones_own_is_sent_along(carried_out: Any, tmp_path: Path) ->
     assert cluster.files == ["my recipe.yaml"]
     ran = carried_out(request, SESAME_HOME="/shared").stdout.splitlines()
     assert ran[1:] == ["run", str(tmp_path / "sent" / "my recipe.yaml")]
+
+
+@pytest.mark.parametrize(("umask", "rights"), [(None, 0o700), ("027", 0o750)])
+def test_a_home_that_the_job_makes_is_as_closed_as_one_here(
+    umask: str | None, rights: int, carried_out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SESAME_UMASK", raising=False)
+    if umask:
+        monkeypatch.setenv("SESAME_UMASK", umask)
+    monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "not on the cluster")
+    assert carried_out(request_of(home=str(tmp_path / "new"))).stdout.splitlines()[0] == str(tmp_path / "new")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == rights
 
 
 def test_ray_waits_for_the_checkpoint_before_it_kills() -> None:
