@@ -16,7 +16,6 @@ from data_prep.errors import UserError
 from flows.machine import password, serve
 from flows.machine.environment import prepare
 from flows.machine.guard import PARAMETER
-from flows.show.console import new_console
 from pipeline.home import Home
 
 HOST = "127.0.0.1"
@@ -38,7 +37,6 @@ def run(mlflow_port: int, prefect_port: int) -> None:
         for name, port in ports.items()
     }
     commands["mlflow"].append("--direct")
-    console = new_console()
     log = home.path / "ui.log"
     with log.open("ab") as output:
         processes = {
@@ -51,10 +49,9 @@ def run(mlflow_port: int, prefect_port: int) -> None:
             url = serve.address(HOST, ports[name])
             _wait(f"{url}{HEALTH[name]}", process, str(log))
             path, place = PAGES[name]
-            # Only here, and on the terminal of who started the servers, is the password shown.
-            link = f"{url}{path}?{urlencode({PARAMETER: secret})}{place}"
-            console.print(f"{serve.NAMES[name]:7}  {link}", soft_wrap=True)
-        console.print("The links hold this home's password: they are for you alone. Ctrl-C stops both servers.")
+            # Only here is the password shown, so not by a console, which masks it.
+            print(f"{serve.NAMES[name]:7}  {url}{path}?{urlencode({PARAMETER: secret})}{place}", flush=True)
+        print("The links hold this home's password: they are for you alone. Ctrl-C stops both servers.", flush=True)
         while all(process.poll() is None for process in processes.values()):
             time.sleep(0.5)
     finally:
