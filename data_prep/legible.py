@@ -32,7 +32,7 @@ SECRETS = (
 )
 """Names of parameters that hold secrets, of all object stores and servers that we know."""
 SECRET_PARAMETER = re.compile(rf"(?:^|[?&;])(?:amp;)?(?:{SECRETS})=", re.IGNORECASE)
-_PARAMETER = re.compile(rf"([?&;](?:amp;)?(?:{SECRETS})=)[^&;\s'\"<>`\x1b]+", re.IGNORECASE)
+_PARAMETER = re.compile(rf"([?&;](?:amp;)?(?:{SECRETS})=)[^&;#\s'\"<>`]+", re.IGNORECASE)
 _CONNECTION = re.compile(
     r"\b((?:AccountKey|SharedAccessKey|SharedAccessSignature|(?:aws_)?secret_access_key|aws_session_token)\s*=\s*)[^;\s'\"]+",
     re.IGNORECASE,

@@ -147,6 +147,8 @@ def _without_prefect(session: Session, error: Exception) -> None:
     )
     problem = f"Prefect's server at {os.environ.get('PREFECT_API_URL')} {what_happened}"
     if session.record is None or session.record.status != runs.DONE:
+        if what_happened == "answered 401":
+            raise UserError(f"{problem}; set PREFECT_API_AUTH_STRING to NAME:PASSWORD of that server.") from error
         raise UserError(f"{problem}; start it again, or unset PREFECT_API_URL, and run this again.") from error
     log.warning("%s: the run is done, but Prefect was not told so", problem)
 

@@ -130,7 +130,7 @@ def find(folder: Path, prefix: str) -> Run:
 
 def recipe_of(folder: Path, run: Run) -> Recipe:
     """The resolved recipe that the run was started with."""
-    return load(folder / f"{run.run_id}.yaml")
+    return load(folder / f"{run.run_id}.yaml", own=True)
 
 
 def _read(path: Path) -> Run | None:

@@ -275,7 +275,7 @@ class PlacementConfig(Settings):
     shard_cache_gb: float = Field(default=64.0, gt=0)
     """Disk space per machine for shards of a remote store, in GB."""
     ray_address: str | None = None
-    """Ray cluster to join; null: start one on this machine when needed."""
+    """Ray cluster to join, if `--set` or RAY_ADDRESS names it, too; null: start one on this machine when needed."""
     resources_per_worker: dict[str, float] = Field(default_factory=dict, strict=False)
     """Ray resources per worker, by name; empty: one CPU, or one GPU."""
     max_failures: int = Field(default=3, ge=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import resources
@@ -23,6 +24,8 @@ from data_prep.settings import with_new_defaults
 from pipeline.recipe import errors, parse, unions
 from pipeline.recipe.recipe import Recipe
 
+RAY_ADDRESS = "placement.ray_address"
+
 
 class RecipeSummary(NamedTuple):
     """A packaged recipe as a line of a table."""
@@ -34,10 +37,13 @@ class RecipeSummary(NamedTuple):
     scales: list[str]
 
 
-def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
+def load(
+    name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = (), own: bool = False
+) -> Recipe:
     """A packaged recipe by name, or a YAML file by path, at a scale, with `path.to.key=value` overrides.
 
-    Raises UserError naming the file, the key, what was found, what is allowed and the nearest known key.
+    own: the file was written by a run of this home, whose user chose where it runs. Raises UserError naming the file,
+    the key, what was found, what is allowed and the nearest known key.
     """
     text, where = _read(name_or_path)
     data = parse.parse(text, where)
@@ -58,10 +64,23 @@ def load(name_or_path: str | Path, scale: str | None = None, overrides: Sequence
         changes.append(("--set ", unions.changed(Recipe, data, lay_over)))
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
+        if not own:
+            _check_cluster(recipe, _origin(where, changes)(RAY_ADDRESS, False))
         renewed = with_new_defaults(recipe)
         return recipe if renewed is recipe else Recipe.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:
         raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
+
+
+def _check_cluster(recipe: Recipe, origin: str) -> None:
+    """UserError if the recipe alone, which may be a stranger's, names a cluster: it would get this user's Ray token."""
+    address, chosen = recipe.placement.ray_address, os.environ.get("RAY_ADDRESS")
+    if address is None or origin.startswith("--set ") or (chosen and address in ("auto", chosen)):
+        return
+    raise UserError(
+        f"{origin}: found {address!r}; the cluster gets your Ray token and runs your code, so a recipe alone does not "
+        f"choose it: say --set {RAY_ADDRESS}={address}, or RAY_ADDRESS={address} in the environment"
+    )
 
 
 def recipes() -> list[RecipeSummary]:

@@ -27,7 +27,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def servers(tmp_path: Path) -> Path:
     """A home with two running servers, and one whose process is gone."""
     folder = tmp_path / "servers"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     for name, pid, port in (("prefect", os.getpid(), 4200), ("mlflow", os.getpid(), 5000), ("old", 2**22 + 1, 5001)):
         (folder / f"{name}.json").write_text(json.dumps({"pid": pid, "url": f"http://127.0.0.1:{port}"}))
     return folder
@@ -62,6 +62,20 @@ def test_one_that_others_may_have_read_or_that_is_empty_is_not_used(tmp_path: Pa
     file.write_text("\n")
     with pytest.raises(UserError, match="holds no password; delete the file"):
         password.of(tmp_path)
+
+
+def test_a_home_that_is_shared_shares_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0)
+    try:
+        for umask, mode in (("027", 0o640), ("007", 0o660), ("077", 0o600)):
+            monkeypatch.setenv("SESAME_UMASK", umask)
+            secret = password.of(tmp_path / umask)
+            assert stat.S_IMODE((tmp_path / umask / "password").stat().st_mode) == mode
+            assert password.of(tmp_path / umask) == secret
+    finally:
+        os.umask(before)
+    with pytest.raises(UserError, match="others may have read"):
+        password.of(tmp_path / "027")
 
 
 def test_the_users_own_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

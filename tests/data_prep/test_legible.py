@@ -1,0 +1,141 @@
+"""What is shown is safe: no secrets, no control characters, neither HTML nor Markdown of others; and in linear time."""
+
+from __future__ import annotations
+
+import html
+import io
+import logging
+import re
+import sys
+import time
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from data_prep.errors import UserError
+from data_prep.legible import LegibleRecord, escaped, log_legibly, masked, plain, prose, safe, safe_values
+from data_prep.sources.files import secret_in
+
+WORDS = st.text("abcXYZ019-._~%+/", min_size=1)
+
+
+@given(st.text())
+@example("".join(map(chr, [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x2028, 0x202E, 0x2066, 0xD800, 0xE0041])))
+def test_nothing_that_a_terminal_would_obey_is_left(text: str) -> None:
+    shown = plain(text)
+    categories = {unicodedata.category(character) for character in shown}
+    assert not categories & {"Cc", "Cs", "Zl", "Zp"} and not set(shown) & set("\u061c\u200e\u200f\u202e\u2066\u2069")
+    assert len(shown) == len(text) and safe(text).encode().decode() == safe(text)
+    assert all(new == old for new, old in zip(shown, text, strict=True) if old.isprintable())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@h:5000/x", "http://me:***@h:5000/x"),
+        ("no answer from http://me:s/e@c@h, trying", "no answer from http://me:***@h, trying"),
+        ("postgresql+psycopg2://u:p@db:5432/mlflow", "postgresql+psycopg2://u:***@db:5432/mlflow"),
+        ("https://ghp_0123@github.com/a", "https://***@github.com/a"),
+        ("s3://AKIA:ab/cd@bucket/x", "s3://AKIA:***@bucket/x"),
+        ("abfs://c@h/x?sig=AbC%3D&se=1", "abfs://c@h/x?sig=***&se=1"),
+        ("gs://b/x?credential=/k.json", "gs://b/x?credential=***"),
+        ("https://h/?X-Amz-Signature=a&X-Amz-Credential=b&X-Amz-Security-Token=c&d=1",
+         "https://h/?X-Amz-Signature=***&X-Amz-Credential=***&X-Amz-Security-Token=***&d=1"),
+        ("s3://b?access_key=A&secret_key=B&region=eu", "s3://b?access_key=***&secret_key=***&region=eu"),
+        ("AccountKey=abc==;EndpointSuffix=x", "AccountKey=***;EndpointSuffix=x"),
+        ("Authorization: Basic c2VzYW1lOnB3", "Authorization: Basic ***"),
+        ("{'authorization': 'Bearer abc.def'}", "{'authorization': 'Bearer ***'}"),
+        ("http://127.0.0.1:4200/?password=a%2Fb#/x", "http://127.0.0.1:4200/?password=***#/x"),
+    ],
+)  # fmt: skip
+def test_secrets_are_masked(text: str, shown: str) -> None:
+    assert masked(text) == safe(text) == masked(shown) == shown
+    assert str(UserError(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["http://h:5000/a@b", "http://127.0.0.1:5000, me@example.org", "abfss://container@account.dfs/x", "s3://bucket/a=b",
+     "--set data.tokens=5", "tokenizer=wordpiece", "git@github.com:x", "12:30@noon", "a Token Ring",
+     "Basic understanding", "http://[::1]:5000/", "see x?author=me&keys=1", "train.lr=1e-3 & seed=1"],
+)  # fmt: skip
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert masked(text) == text
+
+
+@given(WORDS, WORDS, st.sampled_from(["http", "https", "s3", "postgresql", "abfss", "ray"]))
+def test_no_password_of_an_address_is_shown(user: str, secret: str, scheme: str) -> None:
+    secret = f"~{secret}~"
+    address = f"{scheme}://{user.replace('/', '')}:{secret}@host/path"
+    assert secret not in masked(f"cannot reach {address}: refused")
+
+
+@given(
+    WORDS,
+    st.sampled_from(["sig", "token", "PASSWORD", "X-Amz-Signature", "x-goog-credential", "sas", "api_key", "key"]),
+)
+def test_no_secret_parameter_is_shown_and_no_source_may_have_one(secret: str, name: str) -> None:
+    secret = f"~{secret}~"
+    address = f"s3://bucket/folder?region=eu&{name}={secret}&a=1"
+    assert secret not in masked(address) and masked(address).endswith("&a=1") and secret_in(address)
+    assert not secret_in("s3://bucket/folder?region=eu&scheme=https")
+
+
+def test_values_inside_of_others_are_masked() -> None:
+    values = {"a": [{"url": "http://u:p@h"}, 1, None, 2.5], "http://u:p@h": ("x", True)}
+    assert safe_values(values) == {"a": [{"url": "http://u:***@h"}, 1, None, 2.5], "http://u:***@h": ["x", True]}
+
+
+PIECES = ["a", "token", "?token", "://a:b", "http://", "@", "a:@", "&x=", "AccountKey ", "authorization ", "http://a@",
+          "://", "x.y-z", "&amp;"]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_time_is_linear(piece: str) -> None:
+    text = (piece * 200_000)[:200_000] + "@=  "
+    began = time.process_time()
+    safe(text)
+    assert time.process_time() - began < 5
+
+
+HTML = re.compile(r"<(?!/?(?:p|h1|em|strong)>)")
+
+
+@given(st.text("<>&\"'`*_[]()!#|~$\\\n- abcj:/\x1b=x1.") | st.text())
+@example("<img src=x onerror=alert(1)>")
+@example("[a](javascript:alert(1)) ![b](http://h/x.png) **c** `d` # e")
+@example("&lt;script&gt; <http://h> &#x41;")
+def test_pages_show_text_as_it_is(text: str) -> None:
+    """Rendered as Markdown it is one paragraph of just this text."""
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).renderInline(escaped(f"x{text}"))
+    assert not HTML.search(rendered.replace("&lt;", ""))
+    assert html.unescape(rendered) == f"x{plain(text)}"
+
+
+def test_paragraphs_stay() -> None:
+    assert prose("a *b*\nc\n\n<d>") == "a \\*b\\* c\n\n&lt;d&gt;"
+
+
+def test_logs_and_tracebacks_are_safe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogRecordFactory()
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    try:
+        log_legibly()
+        stream = io.StringIO()
+        logger = logging.getLogger("sesame.test_legible")
+        logger.propagate = False
+        logger.addHandler(logging.StreamHandler(stream))
+        try:
+            raise ValueError("\x1b]0;owned\x07 at http://me:secret@h")
+        except ValueError as error:
+            logger.exception("failed for %s", "http://me:secret@h\x1b[2J")
+            sys.excepthook(type(error), error, error.__traceback__)
+    finally:
+        logging.setLogRecordFactory(before)
+    for shown in (stream.getvalue(), capsys.readouterr().err):
+        assert "ValueError: ␛]0;owned␇ at http://me:***@h" in shown and "Traceback" in shown
+        assert "secret" not in shown and "\x1b" not in shown
+    assert isinstance(logger.makeRecord("a", 1, "f", 1, "m", (), None), logging.LogRecord) and LegibleRecord
