@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import UserError
 from data_prep.labelled import checks
 from data_prep.labelled.files import Labelled, LabelledConfig, load
+from data_prep.opening.files import UnfitError, read_json
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from training.models.text.architectures import architecture_of
@@ -68,8 +68,8 @@ def _of_network(folder: Path, length: int) -> Iterator[str]:
     """Why a network in a folder of `transformers` cannot be fine-tuned on rows of `length` tokens."""
     config: Any = None
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError) as error:
+        config = read_json(folder / "config.json")
+    except UnfitError as error:
         yield f"config.json cannot be read ({error})"
     if not isinstance(config, dict) or "model_type" not in config:
         yield "config.json names no model_type"

@@ -301,3 +301,31 @@ def test_code_beside_a_model_is_not_run(good: Callable[[str], Path], tmp_path: P
     (tmp_path / CONFIG).write_text(json.dumps({**value, "model_type": "evil", "auto_map": remote}))
     refusal(lambda: open_encoder(tmp_path))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"architectures": []},
+        {"architectures": ["os"]},
+        {"architectures": ["AutoTokenizer"]},
+        {"architectures": "BertForMaskedLM"},
+        {"architectures": ["GPT2LMHeadModel"]},
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
+        {"_attn_implementation": "someone/kernel"},
+        {"dtype": "int8"},
+        {"model_type": ["bert"]},
+        {"num_attention_heads": 0},
+        {"num_hidden_layers": 0},
+        {"num_labels": 10**9},
+        {"max_position_embeddings": 1},
+        {"hidden_act": "evil"},
+        {"id2label": {"a": "b"}},
+        {"pad_token_id": 10**6},
+    ],
+)
+def test_settings_of_transformers(settings: dict[str, Any], good: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(good("text"), tmp_path, dirs_exist_ok=True)
+    value = json.loads((tmp_path / CONFIG).read_bytes())
+    (tmp_path / CONFIG).write_text(json.dumps({**value, **settings}))
+    assert str(tmp_path) in refusal(lambda: open_network(tmp_path))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_prep.errors import UserError
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
@@ -27,7 +28,10 @@ def describes(config: Mapping[str, Any]) -> bool:
 
 
 def open_network(folder: Path) -> Any:
-    return open_pretrained(folder, open_config(folder).architectures[0])
+    named = open_config(folder).architectures
+    if not isinstance(named, list) or not named or not isinstance(named[0], str):
+        raise UserError(f"{folder}: config.json names no architecture; name another folder, or pretrain one.")
+    return open_pretrained(folder, named[0])
 
 
 def open_encoder(folder: Path, device: torch.device) -> TextEncoder:

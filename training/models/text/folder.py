@@ -19,18 +19,34 @@ def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> An
     UserError where the folder holds none of that sort, lacks some of its weights, or asks for more than its weights
     can hold.
     """
+    import transformers
+
     checked_config(folder)
     held = header_of_folder(folder)
+    if not auto.startswith("AutoModel"):
+        kind = getattr(transformers, auto, None)
+        if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+            raise UserError(f"{folder}: {auto!r} is no network of transformers; pretrain one.")
     with bounded(held):
         model, loading = open_as(folder, auto, output_loading_info=True, **options)
     missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in NOT_KEPT))
     if missing:
         raise UserError(f"{folder}: has no weights of {missing[0]}, which {auto} needs; pretrain one.")
+    unused = sorted(name for name in loading["unexpected_keys"] if _is_of_encoder(model, name))
+    if unused:
+        raise UserError(f"{folder}: config.json describes no {unused[0]}, which its weights are for; pretrain one.")
     parameters = [f".{name}" for name, _ in model.named_parameters()]
     for name, entry in held.items():  # the library would make numbers of any type weights
         if "F" not in entry.dtype and any(f".{name}".endswith(p) or p.endswith(f".{name}") for p in parameters):
             raise UserError(f"{folder}: {name} holds {entry.dtype}, which are no weights; pretrain one.")
     return model.eval()
+
+
+def _is_of_encoder(model: Any, name: str) -> bool:
+    """Whether weights of that name are of the network without its heads, which are left out where they are not used."""
+    inner = name.removeprefix(f"{model.base_model_prefix}.")
+    is_inside = inner != name or hasattr(model.base_model, name.partition(".")[0])
+    return is_inside and name.endswith((".weight", ".bias")) and not any(part in name for part in NOT_KEPT)
 
 
 def open_config(folder: Path) -> Any:
