@@ -16,10 +16,9 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from data_prep import cluster, private
 from data_prep.errors import UserError
@@ -46,10 +45,10 @@ def start(workers: int) -> None:
             token.write_text(secrets.token_hex(32))
             undo.enter_context(_only_token(token))
             # Else Ray puts the address of another interface in place of loopback's, for machines that might join.
-            undo.enter_context(mock.patch.dict(os.environ, {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}))
-            undo.enter_context(mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False))
+            undo.enter_context(_variables({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}))
+            undo.enter_context(_instead(ray_constants, "ENABLE_RAY_CLUSTER", False))
             undo.callback(ray.shutdown)
-            with cluster.quietly(), mock.patch.object(Node, "start_api_server", _no_pages):
+            with cluster.quietly(), _instead(Node, "start_api_server", _no_pages):
                 ray.init(
                     address="local",
                     num_cpus=max(os.cpu_count() or 1, workers),
@@ -102,11 +101,41 @@ def _only_token(file: Path) -> Iterator[None]:
         _core().Config.initialize("")
         _core().AuthenticationTokenLoader.instance().reset_cache()
 
-    with mock.patch.dict(os.environ, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file)}):
-        os.environ.pop("RAY_AUTH_TOKEN", None)
+    try:
+        with _variables({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file), "RAY_AUTH_TOKEN": None}):
+            read_again()
+            yield
+    finally:
         read_again()
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Inside, the environment has these variables (None: not), for this process and those that it starts."""
+    before = {name: os.environ.get(name) for name in values}
+
+    def put(variables: Mapping[str, str | None]) -> None:
+        for name, value in variables.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+    put(values)
+    try:
         yield
-    read_again()
+    finally:
+        put(before)
+
+
+@contextlib.contextmanager
+def _instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Inside, a name of Ray's means something else: what it has no setting for."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def _core() -> Any:

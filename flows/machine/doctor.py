@@ -45,6 +45,7 @@ SERVERS = (("Prefect", 4200, "/api/health"), ("MLflow", 5000, "/health"), ("Ray"
 VARIABLES = {
     "SESAME_HOME": "the home is the one above",
     "SESAME_STORE": "artifacts are in the home",
+    "SESAME_UMASK": "files are closed to other users",
     "RAY_ADDRESS": "Ray starts on this machine when needed",
     "MLFLOW_TRACKING_URI": "runs are kept in the home",
     "PREFECT_API_URL": "no running Prefect server is used",
