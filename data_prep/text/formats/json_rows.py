@@ -28,8 +28,11 @@ _CHUNK = 1 << 20
 _SPACE = " \t\r\n"
 _LONGEST_WORD = 32  # characters by which a value that goes on may be told too late
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
-# Numbers of any length, in fields that nobody asked for.
-_ANY_NUMBER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=str)
+_LONGEST_INT = 4000  # digits; Python refuses to read more than 4,300
+# Numbers of any length, in fields that nobody asked for: those that are too long count as infinite.
+_ANY_NUMBER = json.JSONDecoder(
+    parse_constant=lambda _: None, parse_int=lambda text: int(text) if len(text) <= _LONGEST_INT else float("inf")
+)
 
 
 def json_lines(name: str, stream: BinaryIO, fields: Fields) -> Iterator[Row]:

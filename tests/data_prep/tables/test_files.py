@@ -224,7 +224,7 @@ def test_bad_lines_are_refused_alone(tmp_path: Path, row: bytes, reason: str, qu
         ("t.csv", b"a,b\n", "no row below the header"),
         ("t.csv", b"a,a\n1,2\n", "more than one column is called 'a'"),
         ("t.csv", "a,b\n1,2\n".encode("utf-16"), "set the encoding of its source: utf-16"),
-        ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "UTF-16"),
+        ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "set the encoding of its source: utf-16-le"),
         ("t.csv", b"a,\xff\n1,2\n", "the header is not UTF-8"),
         ("t.csv.gz", b"no gzip", "damaged gzip file"),
         ("t.parquet", b"PAR1 no more", "damaged file"),
