@@ -39,7 +39,7 @@ def summarise(home: Home, run: Run, console: Console) -> None:
     console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"), soft_wrap=True)
     model = Path(run.stages["pretrain"].path) / "model"
     console.print(Text("model    ", "bold").append(_short(model), "not bold"), soft_wrap=True)
-    console.print(Text("MLflow   ", "bold").append("`sesame ui`, then http://127.0.0.1:5000", "not bold"))
+    console.print(Text("MLflow   ", "bold").append("`sesame ui` prints the link", "not bold"))
     if run.unsent:
         console.print(
             Text(f"MLflow did not take {run.unsent} records yet; they are kept and sent by the next run.", "yellow")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from data_prep.errors import UserError
-from flows.machine import prefect_server, ui
+from flows.machine import password, prefect_server, ui
 from flows.machine.guard import Guard
 from tests.flows.test_end_to_end import SESAME
 from tests.pipeline import tiny
@@ -66,7 +66,10 @@ def test_it_listens_on_loopback_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     assert isinstance(served[0]["app"], Guard)
 
 
-def test_the_pages_are_served_on_loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_are_served_on_loopback_alone_and_links_let_in(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SESAME_PASSWORD", raising=False)
     started: list[list[str]] = []
 
     class Process:
@@ -90,6 +93,10 @@ def test_the_pages_are_served_on_loopback_alone(monkeypatch: pytest.MonkeyPatch)
     for command, port in zip(started, ("5001", "4201"), strict=True):
         assert ip_address(command[command.index("--host") + 1]).is_loopback
         assert command[command.index("--port") + 1] == port
+    secret = password.of(home / "servers")
+    printed = capsys.readouterr().out
+    assert f"http://127.0.0.1:5001/?password={secret}#/experiments?workflowType=machine_learning\n" in printed
+    assert f"http://127.0.0.1:4201/runs?password={secret}\n" in printed
 
 
 @pytest.mark.slow
