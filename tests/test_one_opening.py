@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from data_prep import OFFLINE
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("data_prep", "training", "pipeline", "flows", "infra")
@@ -120,3 +125,12 @@ def test_each_way_around_is_seen(text: str) -> None:
 def test_building_by_settings_is_no_opening() -> None:
     text = "from transformers import AutoModel, AutoConfig\nAutoModel.from_config(AutoConfig.for_model('bert'))"
     assert not places("a.py", text)
+
+
+@pytest.mark.parametrize("first", ["flows.cli", "data_prep.errors", "training.launch", "pipeline.execute"])
+def test_hubs_are_offline_whatever_a_process_imports_first(first: str) -> None:
+    code = f"import {first}; from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE)"
+    environment = {name: value for name, value in os.environ.items() if name not in OFFLINE}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "True"

@@ -7,12 +7,3 @@
 Nothing else opens files with these libraries (a test reads all of the code for it). What a folder claims is compared
 with what its files hold before memory is taken for it.
 """
-
-from __future__ import annotations
-
-import os
-
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-"""Environment of every process: what is not on this machine is looked up nowhere."""
-
-os.environ.update(OFFLINE)  # here, for the hub's library reads it when it is imported, in whatever process

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import data_prep.opening  # noqa: F401 - no hub is asked for anything
 from data_prep import private
 from data_prep.legible import log_legibly
 from flows.machine import access
