@@ -96,17 +96,18 @@ def _root() -> Path:
 @contextlib.contextmanager
 def _only_token(file: Path) -> Iterator[None]:
     """Inside, Ray uses this token, whatever the environment says; a user's token is for the user's cluster."""
-
-    def read_again() -> None:  # Ray's core has read both when it was imported
-        _core().Config.initialize("")
-        _core().AuthenticationTokenLoader.instance().reset_cache()
-
     try:
         with _variables({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(file), "RAY_AUTH_TOKEN": None}):
-            read_again()
+            read_token_again()
             yield
     finally:
-        read_again()
+        read_token_again()
+
+
+def read_token_again() -> None:
+    """Have Ray's core look at the variables of tokens, which it did when it was imported."""
+    _core().Config.initialize("")
+    _core().AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextlib.contextmanager

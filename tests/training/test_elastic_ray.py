@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.training.test_launch import _kill_a_worker, job, losses
-from training import launch
+from training import launch, local_ray
 from training.job import METRICS, Job
 
 STEPS = 120
@@ -31,6 +31,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     token = tmp_path / "token"
     token.write_text("0" * 64)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    local_ray.read_token_again()
     from ray.cluster_utils import Cluster
 
     ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -39,6 +40,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     finally:
         launch.stop_ray()
         ray_cluster.shutdown()
+        monkeypatch.undo()
+        local_ray.read_token_again()
 
 
 @pytest.mark.slow
