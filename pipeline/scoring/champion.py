@@ -65,8 +65,18 @@ def name_for(folder: Path, recipe: str, detector: Detector) -> str:
         return recipe
     reads = held.reads
     if not reads and (Path(held.folder) / FILE).is_file():
-        reads = open_any(Path(held.folder)).reads
+        in_use = _usable(recipe, held)
+        reads = in_use.reads if in_use else ""
     return recipe if reads in ("", detector.reads) else f"{recipe}@{detector.reads}"
+
+
+def _usable(recipe: str, held: Champion) -> Detector | None:
+    """The detector in use; None where it is damaged, or of a version whose detectors cannot be read, which is said."""
+    try:
+        return open_any(Path(held.folder))
+    except UserError as error:
+        _log.warning("%s: the detector in use takes no part in comparisons: %s", recipe, error)
+        return None
 
 
 def challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal: Sequence[str] = ()) -> Verdict:
@@ -112,14 +122,14 @@ def _challenge(folder: Path, recipe: str, challenger: Path, corpus: Path, normal
             f"or delete {folder / f'{recipe}.json'} and run the recipe again."
         )
     detector = open_any(challenger)
-    rivals = [challenger, *([Path(held.folder)] if held else [])]
+    other = _usable(recipe, held) if held else None
+    rivals = [challenger, *([Path(held.folder)] if held and other else [])]
     rows, left_out = detector.test_rows(corpus, np.concatenate([training_rows.load(rival) for rival in rivals]))
     if len(rows) < LEAST_ROWS:
         new = f" that neither has learned from, of {len(rows) + left_out:,}," if left_out else ""
         raise TooFewRowsError(
             f"{recipe}: {len(rows)} test rows{new} are too few to compare detectors; raise data.split.test."
         )
-    other = open_any(Path(held.folder)) if held else None
     measured = _evaluated(detector, rows, normal)
     before = _evaluated(other, rows, normal) if other is not None and other.KIND == detector.KIND else None
     decision = decide(

@@ -192,6 +192,21 @@ def test_a_champion_that_is_gone_is_not_replaced_unseen(tmp_path: Path) -> None:
     assert not champion.challenge(home, "anomaly", worse, rows).promoted
 
 
+def test_a_champion_that_cannot_be_read_any_more_gives_its_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after an update that reads another format: nobody can use it, and whoever reruns its recipe expects one."""
+    rows, home = corpus(tmp_path / "rows", labels=True), tmp_path / "home"
+    champion.challenge(home, "anomaly", detectors.saved(tmp_path / "old"), rows)
+    path = tmp_path / "old" / "detector.json"
+    path.write_text(path.read_text().replace('"format": ', '"format": 1'))
+    new = detectors.saved(tmp_path / "new")
+    assert champion.challenge(home, "anomaly", new, rows).promoted
+    held = champion.champion(home, "anomaly")
+    assert held is not None and held.folder == str(new)
+    assert "anomaly: the detector in use takes no part in comparisons: " in caplog.text and "/old" in caplog.text
+
+
 @pytest.mark.parametrize("proposed", [False, True])
 def test_two_runs_do_not_overwrite_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposed: bool) -> None:
     """Both have read who is the champion before either writes, unless one waits for the other."""

@@ -322,9 +322,10 @@ def test_a_detector_that_takes_no_order_in_does_not_take_over(artifacts: dict[st
     assert first.promoted and first.measure == "AUROC beside shuffled words" and first.challenger > 0.9
     opened = open_any(good)
     assert isinstance(opened, DocumentDetector)
-    opened.save(tmp_path / "blunt")
-    weights = tmp_path / "blunt" / "model" / "model.safetensors"
+    shutil.copytree(opened.model, tmp_path / "zeros")
+    weights = tmp_path / "zeros" / "model.safetensors"
     save_file({name: 0 * value for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+    replace(opened, model=tmp_path / "zeros").save(tmp_path / "blunt")
     second = champion.challenge(tmp_path / "home", "d", tmp_path / "blunt", corpus)
     assert not second.promoted and second.challenger == pytest.approx(0.5)
     (candidate,) = whole_report(artifacts["unusual"]).candidates
@@ -340,8 +341,11 @@ def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
     assert set(training_rows.load(good)) == {*splits["train"], *splits["validation"]}
     verdict = champion.challenge(tmp_path / "home", "d", good, corpus)
     assert verdict.left_out == 0
-    shutil.copytree(good, tmp_path / "other")
+    opened = open_any(good)
+    assert isinstance(opened, DocumentDetector)
+    (tmp_path / "other").mkdir()
     training_rows.save(tmp_path / "other", splits["test"][::4])
+    opened.save(tmp_path / "other")
     after = champion.challenge(tmp_path / "home", "d", tmp_path / "other", corpus)
     assert 0 < after.left_out == verdict.rows - after.rows
     tests = Corpus(corpus, "test")
@@ -353,15 +357,22 @@ def test_documents_that_were_learned_from_are_left_out_of_a_comparison(
 def test_a_damaged_detector_is_refused(artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     opened = open_any(artifacts["unusual"].path / "detector")
     assert isinstance(opened, DocumentDetector)
-    replace(opened, model=artifacts["pretrain"].path / "model").save(tmp_path)
-    assert not (tmp_path / "model" / "README.md").exists()
-    (tmp_path / "model" / "config.json").unlink()
-    with pytest.raises(UserError, match="holds no masked LM"):
-        open_any(tmp_path)
-    text = (tmp_path / "detector.json").read_text()
-    (tmp_path / "detector.json").write_text(text.replace('"rounds": 4', '"rounds": 5'))
+    model, saved = tmp_path / "network", tmp_path / "detector"
+    shutil.copytree(artifacts["pretrain"].path / "model", model)
+    replace(opened, model=model).save(saved)
+    assert not (saved / "model" / "README.md").exists()
+    (saved / "model" / "config.json").unlink()
+    with pytest.raises(UserError, match="config.json is not there"):
+        open_any(saved)
+    replace(opened, model=model).save(saved)
+    text = (saved / "detector.json").read_text()
+    (saved / "detector.json").write_text(text.replace('"rounds": 4', '"rounds": 5'))
     with pytest.raises(UserError, match="holds no detector that can be used"):
-        open_any(tmp_path)
+        open_any(saved)
+    (model / "config.json").unlink()
+    replace(opened, model=model).save(tmp_path / "without")
+    with pytest.raises(UserError, match="holds no masked LM"):
+        open_any(tmp_path / "without")
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
