@@ -20,7 +20,7 @@ CHANGES = [
         "flows/machine/ui.py",
         'HOST = "127.0.0.1"',
         'HOST = "0.0.0.0"',
-        (f"{FLOWS}/machine/test_prefect_server.py::test_the_pages_are_served_on_loopback_alone",),
+        (f"{FLOWS}/machine/test_prefect_server.py::test_the_pages_are_served_on_loopback_alone_and_links_let_in",),
     ),
     Change(
         "gc removes work that is locked",

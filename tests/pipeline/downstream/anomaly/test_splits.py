@@ -100,7 +100,7 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
         assert labelled[number].tolist() == [False] * len(held_out) + [True] * len(marked)
         normal = np.concatenate([learned[:, 0], held_out])
         assert (normal.min(), normal.max(), len(draw.test)) in usual, "the range is of all rows counted as normal"
-        assert {(low, high) for low, high, _ in usual[6 * number : 6 * number + 6]} == {
+        assert {(low, high) for low, high, _ in usual[8 * number : 8 * number + 8]} == {
             (normal.min(), normal.max()),
             (-normal.max(), -normal.min()),
         }

@@ -362,7 +362,7 @@ def test_a_damaged_detector_is_refused(artifacts: dict[str, Artifact], tmp_path:
     replace(opened, model=model).save(saved)
     assert not (saved / "model" / "README.md").exists()
     (saved / "model" / "config.json").unlink()
-    with pytest.raises(UserError, match="config.json is not there"):
+    with pytest.raises(UserError, match=r"config\.json is not there"):
         open_any(saved)
     replace(opened, model=model).save(saved)
     text = (saved / "detector.json").read_text()
