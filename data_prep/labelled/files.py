@@ -28,7 +28,7 @@ from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
 from data_prep.errors import UserError
 from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
 from data_prep.sources.dialect import begun
-from data_prep.sources.records import Lines, Reject, joined, marked_encoding, not_encoded, recoded
+from data_prep.sources.records import HEAD, Lines, Reject, joined, marked_encoding, not_encoded, recoded
 from data_prep.sources.separated import Quotes, not_utf8_in, records, repeated
 from data_prep.sources.stand_ins import stand_in
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
@@ -231,7 +231,7 @@ def _rows(path: Path, config: LabelledConfig, notes: list[str]) -> Iterator[tupl
             raise UserError(f"{path} is {problem}")
         with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as stream:
             whole = cast(BinaryIO, stream)
-            if config.encoding is None and (problem := marked_encoding(head := whole.read(4))):
+            if config.encoding is None and (problem := marked_encoding(head := whole.read(HEAD))):
                 raise UserError(f"{path}: {problem.replace('its source', 'its data')}")
             whole = recoded(joined(head, whole) if config.encoding is None else whole, config.encoding)
             if usual is None:

@@ -303,7 +303,8 @@ def licence(source: SourceConfig) -> str:
 
 
 def left_out(sources: Iterable[SourceConfig], accepts: Accepts) -> Counter[str]:
-    """How many files of folders and globs are not read, by suffix; and links to folders, which are not followed."""
+    """How many files of folders and globs are not read, by suffix; links to folders, which are not followed, and to
+    nothing, and pipes."""
     return sum((_listed(source.path, accepts)[1] for source in sources if source.path is not None), Counter[str]())
 
 
@@ -357,8 +358,7 @@ def _listed(path: str, accepts: Accepts) -> tuple[list[SnapshotEntry], Counter[s
             " give the folder to leave others out"
         )
     counts = Counter(suffix_of(file.relative) for file in others)
-    if listing.folders:
-        counts["folders"] = listing.folders
+    counts.update(listing.others)
     return sorted(files, key=lambda file: (file.name, file.uri)), counts
 
 

@@ -14,9 +14,11 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, cast
 from urllib.parse import quote, unquote
 
@@ -38,6 +40,7 @@ _LITTER = {
     *("_success", "_metadata", "_common_metadata", "_temporary", "_delta_log", "_spark_metadata"),
     *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "__pycache__"),
 }
+_NOWHERE = "links to nothing"
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)/?([^?]*)(?:\?(.*))?", re.DOTALL)
 
 
@@ -58,8 +61,9 @@ class FileListing(NamedTuple):
     files: list[File]
     names_them: bool = False
     """Whether the path is a glob that names kinds of files, such as `*.json*`, and not all, as `*` does."""
-    folders: int = 0
-    """Number of folders, and of links to folders, that the path names and whose files are not among them."""
+    others: Mapping[str, int] = MappingProxyType({})
+    """Numbers of what the path names beside files, by what they are: folders (and links to them) whose files are not
+    among these, links that lead nowhere, and what cannot be read to an end, such as pipes."""
 
 
 def is_litter(names: Iterable[str]) -> bool:
@@ -148,17 +152,17 @@ def _find_local(path: Path) -> FileListing:
 
 def _listing(folder: Path, patterns: list[str], follow: bool) -> FileListing:
     files: list[File] = []
-    folders = 0
-    for found in _walk(folder, patterns, follow) if folder.is_dir() else ():
-        if found is None:
-            folders += 1
+    others = Counter[str]()
+    for entry in _walk(folder, patterns, follow) if folder.is_dir() else ():
+        if isinstance(entry, str):
+            others[entry] += 1
         else:
-            files.append(found)
-    return FileListing(folder.resolve().name, files, _names_kinds(patterns[-1]), folders)
+            files.append(entry)
+    return FileListing(folder.resolve().name, files, _names_kinds(patterns[-1]), others)
 
 
-def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File | None]:
-    """Regular files below a folder whose relative path matches; None for each folder that is left out.
+def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File | str]:
+    """Regular files below a folder whose relative path matches; for all else that does, what it is.
 
     Symbolic links to files count as files; links to folders are followed if `follow`, except to an enclosing folder.
     """
@@ -182,9 +186,13 @@ def _walk(root: Path, patterns: list[str], follow: bool) -> Iterator[File | None
                 elif after and entry.is_dir():
                     status = entry.stat()
                     if (status.st_dev, status.st_ino) not in seen:
-                        yield None
+                        yield "folders"
+                elif len(patterns) in after:
+                    yield _NOWHERE if entry.is_symlink() else "pipes and devices"
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ELOOP):  # removed meanwhile; a link to itself
+                if error.errno == errno.ELOOP:  # a link to itself
+                    yield _NOWHERE
+                elif error.errno != errno.ENOENT:  # removed meanwhile
                     raise
 
 

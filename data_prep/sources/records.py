@@ -23,6 +23,14 @@ from data_prep.sources.files import RemoteFile
 
 MAX_BYTES = 1 << 26  # maximum size of a document; a longer one is rejected without being held in memory
 EXCERPT = 80
+HEAD = 10  # bytes of a file that `marked_encoding` looks at
+_PACKED = {
+    b"\x1f\x8b": ".gz",
+    b"BZh91AY&SY": ".bz2",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\xfd7zXZ\0": ".xz",
+    b"PK\3\4": ".zip",
+}
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -229,7 +237,9 @@ def wrongly_encoded(raw: bytes, error: UnicodeDecodeError) -> str:
 
 
 def marked_encoding(raw: bytes) -> str:
-    """What to do about a file that begins with the mark of another encoding than UTF-8; "" if it does not."""
+    """What to do about a file that is no UTF-8 and begins with the mark of something else; "" if it does not."""
+    if ending := next((ending for mark, ending in _PACKED.items() if raw.startswith(mark)), None):
+        return f"not text but packed as a {ending} file is; give it that ending"
     mark = next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
     if mark is None and len(raw) >= 4:  # without its mark, but with ASCII characters
         zeros = [byte == 0 for byte in raw[:4]]

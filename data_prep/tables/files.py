@@ -29,6 +29,7 @@ from data_prep.sources.config import TARGET, Accepts
 from data_prep.sources.cuts import cut_groups, group_rows
 from data_prep.sources.files import open_file
 from data_prep.sources.records import (
+    HEAD,
     Reject,
     first_line,
     is_the_files,
@@ -150,7 +151,7 @@ def _in_format(
         yield from reader(file.name, stream, layout, drop)
         return
     if file.encoding is None:
-        head = stream.read(4)
+        head = stream.read(HEAD)
         if problem := marked_encoding(head):
             yield lost(file.name, 1, problem)
             return

@@ -33,6 +33,7 @@ from data_prep.sources.config import suffix_of
 from data_prep.sources.cuts import cut_by
 from data_prep.sources.members import DAMAGED
 from data_prep.sources.records import (
+    HEAD,
     Fields,
     Lines,
     Reader,
@@ -151,7 +152,7 @@ def _file(name: str, opener: Opener, size: int, fields: Fields, checked: bool = 
         with opener() as raw, closing(compressed.opened(raw, kind)) as stream:
             whole = compressed.usable(stream, sound, form.by_line)
             if form.by_line and fields.encoding is None:
-                head = whole.read(4)
+                head = whole.read(HEAD)
                 if problem := marked_encoding(head):
                     yield lost(name, 1, problem)
                     return

@@ -93,7 +93,7 @@ def _line(name: str, line: int, raw: bytes, fields: Fields) -> Row:
     except json.JSONDecodeError as error:
         if badly_encoded:
             return reject(badly_encoded)
-        if "\r" in text[: error.pos].rstrip("\r\n"):
+        if error.msg == "Extra data" and "\r" in text[: error.pos]:
             return reject("its lines end in carriage returns alone; save it with line feeds")
         if _is_cut(text, error):
             return lost(name, line, "the last line is cut short, and so is the file", excerpt(raw))

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import json
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -155,3 +156,31 @@ def test_other_kinds_read_what_their_libraries_read(tmp_path: Path) -> None:
         Image.fromarray(picture).save(raw, form)
         pixels = decoded(raw.getvalue(), ImagesConfig(channels=3)).pixels
         assert np.array_equal(pixels, picture.transpose(2, 0, 1))
+
+
+def test_links_to_nothing_and_pipes_are_counted(tmp_path: Path) -> None:
+    put(tmp_path / "in", "a.txt")
+    put(tmp_path / "elsewhere", "b.txt")
+    (tmp_path / "in" / "gone.txt").symlink_to(tmp_path / "nobody.txt")
+    (tmp_path / "in" / "itself.txt").symlink_to(tmp_path / "in" / "itself.txt")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "in" / "pipe.txt")
+    counts = left_out([SourceConfig(path=str(tmp_path / "in"))], TEXT)
+    assert counts == Counter({"links to nothing": 2, "folders": 1, "pipes and devices": 1})
+    assert names(tmp_path / "in") == ["a.txt"]
+
+
+@pytest.mark.parametrize(("packed", "ending"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_a_packed_file_under_another_name_is_told(
+    tmp_path: Path, packed: Callable[[bytes], bytes], ending: str, name: str
+) -> None:
+    put(tmp_path, name, content=packed(LINES.encode()))
+    [row, *_] = read(tmp_path)
+    assert isinstance(row, Reject) and f"packed as a {ending} file is; give it that ending" in row.reason
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_told(tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", content=LINES.replace("\n", "\r").encode())
+    [row] = read(tmp_path)
+    assert isinstance(row, Reject) and "its lines end in carriage returns alone" in row.reason

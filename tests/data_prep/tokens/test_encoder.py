@@ -44,14 +44,13 @@ ANY = st.text(st.characters(codec="utf-8"), max_size=12)
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]:
-    loaded = {}
+    folders: dict[str, Path] = {name: tmp_path_factory.mktemp(name) for name in KINDS}
     for name, config in KINDS.items():
-        folder: Path = tmp_path_factory.mktemp(name)
-        train(config, TEXT * 3, folder)
-        loaded[name] = load(folder)
-    loaded["gpt2"] = load(tmp_path_factory.getbasetemp() / "byte-bpe0")
+        train(config, TEXT * 3, folders[name])
+    loaded = {name: load(folder) for name, folder in folders.items()}
+    loaded["gpt2"] = load(folders["byte-bpe"])
     loaded["gpt2"].pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    loaded["other"] = load(tmp_path_factory.getbasetemp() / "wordpiece0")
+    loaded["other"] = load(folders["wordpiece"])
     loaded["other"].normalizer = normalizers.Replace(" ", "-")  # spaces matter: must not be looked up by words
     return loaded
 
