@@ -22,8 +22,13 @@ SCORE = "standardised-error"
 SETTINGS = {"seed": 3, "transform": {}}
 
 
+def apart(rows: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """Distance to the nearest row that was learned from: 0 for these, more for all others."""
+    return np.abs(rows[:, None].astype(float) - learned).sum(2).min(1)
+
+
 class Rows:
-    """Scores a row by its first value, which is another one for every row."""
+    """Scores a row by its first value, which is another one for every row, and by how far it is from rows learned."""
 
     def __init__(self) -> None:
         self.learned: list[tuple[np.ndarray, int, float]] = []
@@ -32,7 +37,10 @@ class Rows:
 
     def scorer(self, rows: np.ndarray, seed: int, contamination: float = 0.0) -> Any:
         self.learned.append((rows, seed, contamination))
-        return SimpleNamespace(scores=lambda rows, samples: {SCORE: rows[:, 0].astype(float), "error": -rows[:, 0]})
+        learned = rows
+        return SimpleNamespace(
+            scores=lambda rows, samples: {SCORE: rows[:, 0].astype(float), "error": apart(rows, learned)}
+        )
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +108,11 @@ def test_every_step_has_its_own_rows(corpus: Path, monkeypatch: pytest.MonkeyPat
         assert labelled[number].tolist() == [False] * len(held_out) + [True] * len(marked)
         normal = np.concatenate([learned[:, 0], held_out])
         assert (normal.min(), normal.max(), len(draw.test)) in usual, "the range is of all rows counted as normal"
+        farthest = apart(within[draw.held_out], learned).max()
+        assert farthest > 0
         assert {(low, high) for low, high, _ in usual[8 * number : 8 * number + 8]} == {
             (normal.min(), normal.max()),
-            (-normal.max(), -normal.min()),
+            (0.0, farthest),
         }
         for name, train, seed in fitted[4 * number : 4 * number + 4]:
             few = {"2 marked": 2, "4 marked": 4}.get(name, 0)
