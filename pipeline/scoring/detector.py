@@ -154,8 +154,8 @@ class Description(Settings):
     digest: str
     threshold: FiniteFloat
     baseline: Bins
-    files: dict[str, str] = Field(default_factory=dict)
-    """Digests of the other files. Early detectors of documents have none."""
+    files: dict[str, str]
+    """Digests of the other files."""
 
     @field_validator("format")
     @classmethod

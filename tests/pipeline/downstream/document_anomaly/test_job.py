@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
+from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
 from data_prep.text.passages import (
@@ -368,6 +369,10 @@ def test_a_damaged_detector_is_refused(artifacts: dict[str, Artifact], tmp_path:
     text = (saved / "detector.json").read_text()
     (saved / "detector.json").write_text(text.replace('"rounds": 4', '"rounds": 5'))
     with pytest.raises(UserError, match="holds no detector that can be used"):
+        open_any(saved)
+    about = unsealed((artifacts["unusual"].path / "detector" / "detector.json").read_bytes())
+    write_whole(saved / "detector.json", sealed({name: value for name, value in about.items() if name != "files"}))
+    with pytest.raises(UserError, match="files: Field required"):
         open_any(saved)
     (model / "config.json").unlink()
     replace(opened, model=model).save(tmp_path / "without")
