@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import UserError
-from data_prep.tables.transform import FILE, Transform
+from data_prep.tables.transform.transform import FILE, Transform
 from flows.show.outputs import check_output
 from pipeline.home import Home
 from pipeline.reports.images import mosaic

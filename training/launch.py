@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_prep import cluster, private
 from data_prep.errors import UserError
-from training import failures, local_ray, room
+from training.cluster import failures, local_ray, room
+from training.cluster.interfaces import CHOSEN_BY_USERS
 from training.config import PlacementConfig
-from training.interfaces import CHOSEN_BY_USERS
 from training.job import STACKS, STOP, Job, train
 from training.monitor import stopping, watchdog
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("sesame.training")
 T = TypeVar("T")
 
-FORMED = "formed"  # file in the work folder while there is a group of workers; see `training.group`
+FORMED = "formed"  # file in the work folder while there is a group of workers; see `training.cluster.group`
 # Set before Ray starts anything: no telemetry, and failures noticed in a fraction of a second.
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -143,7 +143,7 @@ def _trainer(job: Job, gpu: bool, needs: dict[str, float]) -> TorchTrainer:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from training.group import GroupConfig
+    from training.cluster.group import GroupConfig
 
     work = Path(job.work)
     return TorchTrainer(

@@ -22,7 +22,7 @@ from data_prep.settings import identity
 from data_prep.sources.config import Accepts
 from data_prep.tables import files, units
 from data_prep.tables.schema import TableConfig
-from data_prep.tables.transform import FILE, FORMAT, Transform, TransformConfig
+from data_prep.tables.transform.transform import FILE, FORMAT, Transform, TransformConfig
 from data_prep.views import Cells, Viewer
 
 NORMAL = 0  # class index of normal rows, if normal labels are configured

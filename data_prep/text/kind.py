@@ -23,15 +23,16 @@ from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
 from data_prep.sources.config import left_out as files_left_out
 from data_prep.stats.blocks import Statistics
-from data_prep.text import findings, sample
+from data_prep.text import findings
 from data_prep.text.clean import CleanConfig
-from data_prep.text.decide import Table, TextDecision, decide, hold_out
 from data_prep.text.documents import TEXT
+from data_prep.text.ingest import sample
+from data_prep.text.ingest.decide import Table, TextDecision, decide, hold_out
+from data_prep.text.ingest.plan import plan
+from data_prep.text.ingest.units import Unit, read
+from data_prep.text.ingest.write import write, write_rejects
 from data_prep.text.language import better_rules
-from data_prep.text.plan import plan
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
-from data_prep.text.units import Unit, read
-from data_prep.text.write import write, write_rejects
 from data_prep.tokens import compose, lexicon, pretrained
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train

@@ -26,7 +26,7 @@ from data_prep.sources.config import SourceConfig
 from data_prep.sources.files import shown
 from data_prep.sources.records import Reject
 from data_prep.text.documents import documents
-from data_prep.text.units import Cleaner
+from data_prep.text.ingest.units import Cleaner
 
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and Chinese characters, each of which is a word
 WORD = re.compile(rf"[{_ALONE}]|(?:(?![{_ALONE}])\w)+(?:['’-](?:(?![{_ALONE}])\w)+)*")

@@ -32,9 +32,9 @@ from data_prep.sources.records import Fields, Reject
 from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import TEXT
 from data_prep.text.formats.formats import read_opened
+from data_prep.text.ingest.units import Cleaner
 from data_prep.text.passages import Passage, changed, of_split, shuffling
 from data_prep.text.rules.rules import Rules
-from data_prep.text.units import Cleaner
 from data_prep.tokens.corpus import TokenCorpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.tokenizers import load

@@ -29,7 +29,7 @@ from data_prep.sources.archives import SourceFile, listed
 from data_prep.sources.config import Accepts, SourceConfig
 from data_prep.sources.records import Reject
 from data_prep.tables import files as tables
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from data_prep.tables.typed import Typed
 from pipeline.fingerprint import digest
 from pipeline.scoring import training_rows

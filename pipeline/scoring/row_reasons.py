@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from pipeline.scoring.detector import REASONS, Reason
 from training.inference.anomaly import Scorer, Usual
 

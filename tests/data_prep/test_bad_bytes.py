@@ -19,9 +19,9 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.sources import compressed, records
 from data_prep.sources.config import SourceConfig
-from data_prep.text import plan as plan_module
 from data_prep.text.clean import CleanConfig
-from data_prep.text.plan import plan
+from data_prep.text.ingest import plan as plan_module
+from data_prep.text.ingest.plan import plan
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import SOUND, TWO, UMLAUT, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import prose

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.sources.config import SourceConfig
-from data_prep.text import plan as plan_module
-from data_prep.text import units
 from data_prep.text.clean import CleanConfig
-from data_prep.text.plan import plan
+from data_prep.text.ingest import plan as plan_module
+from data_prep.text.ingest import units
+from data_prep.text.ingest.plan import plan
 from tests.data_prep import fuzz
 from tests.data_prep.bad_input import check, line, run, units_of
 from tests.data_prep.test_changed_bytes import CHANGES

@@ -22,10 +22,10 @@ from data_prep import ingest as module
 from data_prep.corpus.documents import SPLITS, Corpus, SplitConfig, split_key
 from data_prep.errors import UserError
 from data_prep.sources.config import SourceConfig
-from data_prep.text import plan as plan_module
-from data_prep.text import units
 from data_prep.text.clean import CleanConfig
-from data_prep.text.plan import plan
+from data_prep.text.ingest import plan as plan_module
+from data_prep.text.ingest import units
+from data_prep.text.ingest.plan import plan
 from data_prep.workers import HERE, WorkerPool, Workers
 from tests.data_prep.ingesting import ingest
 

@@ -21,7 +21,7 @@ import pytest
 
 from data_prep.corpus import unit_cache
 from data_prep.errors import UserError
-from data_prep.text import units as ingest_unit
+from data_prep.text.ingest import units as ingest_unit
 from tests.data_prep.bad_input import line, run, units_of
 from tests.data_prep.test_ingest import contents, prose
 
@@ -105,7 +105,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     from data_prep import ingest as module
-    from data_prep.text import plan
+    from data_prep.text.ingest import plan
     from data_prep.workers import Workers
     from tests.data_prep.bad_input import run
 

@@ -17,7 +17,7 @@ import pytest
 from data_prep.errors import UserError
 from data_prep.sources import records
 from data_prep.text import documents
-from data_prep.text import plan as plan_module
+from data_prep.text.ingest import plan as plan_module
 from tests.data_prep.bad_input import SOUND, check, line, rejected, run, texts
 from tests.data_prep.test_ingest import contents, prose
 from tests.unprivileged import unprivileged

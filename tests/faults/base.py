@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from data_prep.text import decide
+from data_prep.text.ingest import decide
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.dag import Node

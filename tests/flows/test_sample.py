@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from data_prep.errors import UserError
-from data_prep.tables.transform import FILE, Transform
+from data_prep.tables.transform.transform import FILE, Transform
 from flows import sample
 from flows.cli import app
 from pipeline.artifact import Artifact

@@ -24,7 +24,7 @@ import pytest
 from tests.infra.hosts import Hosts, why_not
 from tests.pipeline import tiny
 from tests.sockets import Seen, look
-from tests.training.test_elastic_ray import quiet
+from tests.training.cluster.test_elastic_ray import quiet
 from tests.training.test_launch import job, losses
 from training import launch
 from training.job import METRICS, Job

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from data_prep.corpus.schema import TableSchema
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from pipeline.scoring.drift import SCORE, Baseline
 from pipeline.scoring.row_detector import RowDetector
 from training.config import NetworkConfig

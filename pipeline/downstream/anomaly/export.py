@@ -20,7 +20,7 @@ import pyarrow as pa
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corruptions.noise import scaled
 from data_prep.images.pixels import ImagesConfig
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import Detector, seed_of

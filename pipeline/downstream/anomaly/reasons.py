@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from pipeline.scoring.row_reasons import RowInputs, shares, why
 from training.inference.anomaly import Scorer, Usual
 

@@ -29,7 +29,7 @@ from data_prep.corruptions.noise import scaled
 from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.shards.order import permute
-from data_prep.tables.transform import Transform, TransformConfig
+from data_prep.tables.transform.transform import Transform, TransformConfig
 from pipeline.downstream.anomaly.job import Config
 from pipeline.scoring import training_rows
 from pipeline.scoring.row_detector import NORMAL

@@ -23,10 +23,10 @@ CHANGES = [
     ),
     Change(
         "a text that rules made too short is kept",
-        "data_prep/text/units.py",
+        "data_prep/text/ingest/units.py",
         "if outcome.text is None or len(outcome.text) < config.min_characters:",
         "if outcome.text is None:",
-        (f"{DATA}/text/test_units.py::test_what_rules_leave_must_be_long_enough_too",),
+        (f"{DATA}/text/ingest/test_units.py::test_what_rules_leave_must_be_long_enough_too",),
     ),
     Change(
         "near duplicates at the threshold are kept",

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.corpus.schema import TableSchema
-from data_prep.tables.transform import Transform, TransformConfig
+from data_prep.tables.transform.transform import Transform, TransformConfig
 from pipeline.scoring import score_files
 from pipeline.scoring.drift import Baseline
 from pipeline.scoring.row_detector import RowDetector, drift_columns

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from pipeline.scoring import score_files
 from pipeline.scoring.champion import DETECTOR
 from pipeline.scoring.row_detector import RowDetector, drift_columns

@@ -13,8 +13,8 @@ import torch
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
-from data_prep.tables.transform import FILE as TRANSFORM
-from data_prep.tables.transform import Transform, TransformConfig
+from data_prep.tables.transform.transform import FILE as TRANSFORM
+from data_prep.tables.transform.transform import Transform, TransformConfig
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.rows import plane
 from pipeline.execute import _line

@@ -16,7 +16,7 @@ from data_prep.sources.records import Document, Fields, Reject, Row
 from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import documents
 from data_prep.text.formats.formats import read_opened
-from data_prep.text.plan import plan
+from data_prep.text.ingest.plan import plan
 
 WORDS = "Größe, façade – „schön“ für 5 €"
 

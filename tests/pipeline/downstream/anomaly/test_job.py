@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.errors import UserError
-from data_prep.tables.transform import Transform
+from data_prep.tables.transform.transform import Transform
 from pipeline.artifact import Artifact
 from pipeline.downstream.anomaly.job import Config
 from pipeline.downstream.anomaly.networks import detectors

@@ -21,6 +21,7 @@ from data_prep.errors import UserError
 from data_prep.sealed import sealed, unsealed, write_whole
 from data_prep.sources.config import SourceConfig
 from data_prep.text.clean import CleanConfig
+from data_prep.text.ingest.units import Cleaner
 from data_prep.text.passages import (
     WORD,
     Passage,
@@ -33,7 +34,6 @@ from data_prep.text.passages import (
     some,
 )
 from data_prep.text.rules.rules import Rules
-from data_prep.text.units import Cleaner
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.downstream import config_of as config_of_job

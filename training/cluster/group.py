@@ -29,8 +29,8 @@ from torch._C._distributed_c10d import FileStore, Store, TCPStore
 
 from data_prep import private
 from data_prep.cluster import Shared, first_line, host_name
-from training.failures import LostError, NotFormedError, UnreachableError
-from training.interfaces import GLOO, NCCL, addresses_of_gloo, check, interfaces, variables
+from training.cluster.failures import LostError, NotFormedError, UnreachableError
+from training.cluster.interfaces import GLOO, NCCL, addresses_of_gloo, check, interfaces, variables
 
 REACH_SECONDS = 10.0  # for one worker to answer another
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.training.test_launch import _kill_a_worker, job, losses
-from training import launch, local_ray
+from training import launch
+from training.cluster import local_ray
 from training.job import METRICS, Job
 
 STEPS = 120

@@ -13,11 +13,11 @@ from data_prep.arrow import pc
 from data_prep.corpus.content_keys import content_keys
 from data_prep.corpus.schema import ColumnKind
 from data_prep.errors import UserError
-from data_prep.tables.transform_columns import Calendar, ColumnTransform, Dropped, OneHot, Scaled, symmetric_log
+from data_prep.tables.transform.columns import Calendar, ColumnTransform, Dropped, OneHot, Scaled, symmetric_log
 from data_prep.tables.values import dates, numbers, texts
 
 if TYPE_CHECKING:
-    from data_prep.tables.transform import TransformConfig
+    from data_prep.tables.transform.transform import TransformConfig
 
 SAMPLE = 1 << 17  # rows
 _SAMPLE_CELLS = 1 << 24  # limits the rows of wide tables, to 128 MiB

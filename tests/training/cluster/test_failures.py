@@ -14,8 +14,9 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, Work
 
 from data_prep.errors import UserError
 from tests.training.test_launch import job
-from training import launch, room
-from training.failures import NotFormedError, UnreachableError, failures_in
+from training import launch
+from training.cluster import room
+from training.cluster.failures import NotFormedError, UnreachableError, failures_in
 from training.job import STOP
 
 LOST = {1: WorkerHealthCheckFailedError("a check failed", failure=ActorDiedError())}

@@ -16,7 +16,7 @@ from data_prep.corpus.documents import DOCUMENT_SCHEMA, REJECT_SCHEMA, SPLITS
 from data_prep.corpus.draft import REJECTED, Writing
 from data_prep.corpus.row_writer import Writer
 from data_prep.sealed import digest, mapped
-from data_prep.text.decide import TextDecision, taken_by
+from data_prep.text.ingest.decide import TextDecision, taken_by
 from data_prep.text.rules.spans import TOO_LITTLE, without_marked
 
 

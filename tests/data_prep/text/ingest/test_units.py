@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from data_prep.sources.records import Document, Reject
 from data_prep.text.clean import CleanConfig
+from data_prep.text.ingest.units import Cleaned, Cleaner, _Filtered
 from data_prep.text.rules.rules import Rules
-from data_prep.text.units import Cleaned, Cleaner, _Filtered
 
 
 def cleaned(text: str, least: int, **rules: object) -> Cleaned | Reject:

@@ -17,10 +17,10 @@ from data_prep.corpus.arrays import ArrayCorpus
 from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
 from data_prep.sealed import sealed
-from data_prep.tables import transform_fit
 from data_prep.tables.schema import TableConfig
-from data_prep.tables.transform import Transform, TransformConfig
-from data_prep.tables.transform_columns import REACH, symmetric_exp, symmetric_log
+from data_prep.tables.transform import fit as transform_fit
+from data_prep.tables.transform.columns import REACH, symmetric_exp, symmetric_log
+from data_prep.tables.transform.transform import Transform, TransformConfig
 from tests.data_prep.arrays_input import ingested
 
 FIRST = datetime(2024, 1, 1)

@@ -26,8 +26,8 @@ from data_prep.corpus.schema import TableSchema
 from data_prep.errors import UserError
 from data_prep.opening.files import clause
 from data_prep.sealed import sealed, unsealed, write_whole
-from data_prep.tables.transform_columns import ColumnTransform, Dropped, of_json, to_json
-from data_prep.tables.transform_fit import Moments, Survey, fitted
+from data_prep.tables.transform.columns import ColumnTransform, Dropped, of_json, to_json
+from data_prep.tables.transform.fit import Moments, Survey, fitted
 
 FORMAT = 3
 FILE = "transform.json"  # in the preprocessor of a table

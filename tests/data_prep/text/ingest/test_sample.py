@@ -11,9 +11,9 @@ import pytest
 
 from data_prep.findings import Known
 from data_prep.sources.config import SourceConfig
-from data_prep.text import sample
 from data_prep.text.clean import CleanConfig
 from data_prep.text.findings import findings
+from data_prep.text.ingest import sample
 from data_prep.tokens.tokenizers import TokenizerConfig
 
 HINDI = "\u0928\u092e\u0938\u094d\u0924\u0947 "

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from data_prep.errors import UserError
-from training import local_ray
+from training.cluster import local_ray
 
 
 @pytest.fixture

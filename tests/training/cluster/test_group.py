@@ -9,8 +9,8 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from data_prep.errors import UserError
-from training.failures import LostError, UnreachableError
-from training.group import Door, GroupConfig, _Group, _open, _reach
+from training.cluster.failures import LostError, UnreachableError
+from training.cluster.group import Door, GroupConfig, _Group, _open, _reach
 
 
 class Workers:

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from data_prep.errors import UserError
-from training import room
+from training.cluster import room
 from training.config import PlacementConfig
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
-from training.interfaces import (
+from training.cluster.interfaces import (
     GLOO,
     NCCL,
     NCCL_FAMILY,

@@ -13,8 +13,8 @@ from data_prep.sources.compressed import is_archive, of_tar
 from data_prep.sources.config import TARGET, Part, SourceConfig, parts
 from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import TEXT
+from data_prep.text.ingest.units import VERSION, Unit
 from data_prep.text.rules.rules import digest as digest_of_rules
-from data_prep.text.units import VERSION, Unit
 
 UNIT_BYTES = TARGET
 
