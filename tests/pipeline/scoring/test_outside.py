@@ -151,7 +151,10 @@ def test_further_is_more_unusual(scale: str, column: str) -> None:
 def test_scores_never_fall_as_a_value_moves_out(
     score: str, scale: str, column: str, distances: list[float], is_low: bool, seed: int
 ) -> None:
-    """By any score, from the end of the range, the next number beyond it, to the infinite."""
+    """By any score, from the end of the range, the next number beyond it, to the infinite.
+
+    Equal rows of a batch may differ by rounding: some processors' float32 products depend on a row's place in it.
+    """
     made = detector(scale, score)
     values = np.array(distances)
     ends = np.array(rows()[column].drop_null())
@@ -160,7 +163,8 @@ def test_scores_never_fall_as_a_value_moves_out(
     beyond = sorted(beyond, reverse=is_low)
     alike = rows(1, seed=seed).take(pa.array(np.zeros(len(beyond), np.int64)))
     batch = alike.set_column(alike.schema.get_field_index(column), column, pa.array(beyond))
-    assert (np.diff(made.score(made.inputs(batch)).score) >= 0).all()
+    scores = made.score(made.inputs(batch)).score
+    assert (np.diff(scores) >= -1e-6 * np.abs(scores[:-1])).all()
 
 
 def test_a_range_of_few_rows_is_less_sure() -> None:
