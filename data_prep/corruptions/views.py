@@ -3,7 +3,7 @@
     x ──► cut and resized ──► mirrored ──► colours jittered ──► grey ──► blurred ──► a view, twice
 
 `Views` draws the parameters of both views from the keyed draws of each row and adds them as columns, so results do not
-depend on how rows are batched. `training.objectives.views` renders the pixels on the network's device.
+depend on how rows are batched. `training.objectives.arrays.views` renders the pixels on the network's device.
 
     view_box     float32 [R, 2, 4]  top, left, height, width of the crop, as shares of the image's sides
     view_flip    bool    [R, 2]     whether it is mirrored, left to right

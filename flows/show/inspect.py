@@ -216,7 +216,7 @@ def _with_views(rows: Rows) -> Rows:
     """Rows with the pixels of their views, as training renders them."""
     import torch
 
-    from training.objectives.views import parameters, rendered
+    from training.objectives.arrays.views import parameters, rendered
 
     images = torch.from_numpy(np.ascontiguousarray(np.asarray(rows["input"])))
     return {**rows, RENDERED: rendered({"input": images, **parameters(rows)}).numpy()}

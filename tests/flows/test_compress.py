@@ -19,7 +19,7 @@ from training.inference.codec import Codec
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.compression import CompressiveAutoencoder
 from training.models.autoencoders.config import AutoencoderConfig
-from training.objectives.compression import CompressionOptions
+from training.objectives.arrays.compression import CompressionOptions
 
 
 def model(folder: Path, seed: int = 0) -> Path:

@@ -17,7 +17,7 @@ from training.config import NetworkConfig
 from training.inference.anomaly import STANDARDISED, Scorer, Usual
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.config import network_config
-from training.objectives.autoencoder import AutoencoderOptions
+from training.objectives.arrays.autoencoder import AutoencoderOptions
 
 COLUMNS = ("a", "b", "c", "d", "e")
 COLOURS = np.array(["red", "green"])

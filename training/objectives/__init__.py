@@ -54,12 +54,12 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
     "t5": ObjectiveEntry("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
     "masked-frames": ObjectiveEntry("training.objectives.masked_frames", ("sound",), ("sparse",)),
-    "autoencoder": ObjectiveEntry("training.objectives.autoencoder", _ARRAYS, ("clean",)),
-    "vae": ObjectiveEntry("training.objectives.vae", _ARRAYS, ("clean",)),
-    "discrete": ObjectiveEntry("training.objectives.discrete", _ARRAYS, ("clean",)),
-    "rbm": ObjectiveEntry("training.objectives.rbm", _ARRAYS, ("clean",)),
-    "compression": ObjectiveEntry("training.objectives.compression", ("images",), ("clean",)),
-    "simclr": ObjectiveEntry("training.objectives.simclr", ("images",), ("views",)),
+    "autoencoder": ObjectiveEntry("training.objectives.arrays.autoencoder", _ARRAYS, ("clean",)),
+    "vae": ObjectiveEntry("training.objectives.arrays.vae", _ARRAYS, ("clean",)),
+    "discrete": ObjectiveEntry("training.objectives.arrays.discrete", _ARRAYS, ("clean",)),
+    "rbm": ObjectiveEntry("training.objectives.arrays.rbm", _ARRAYS, ("clean",)),
+    "compression": ObjectiveEntry("training.objectives.arrays.compression", ("images",), ("clean",)),
+    "simclr": ObjectiveEntry("training.objectives.arrays.simclr", ("images",), ("views",)),
 }
 
 

@@ -184,7 +184,7 @@ def curve(records: list[dict[str, Any]], values: int) -> Curve:
 def phases(config: dict[str, Any]) -> dict[str, int]:
     """Last step of each phase of the recipe's training, by name."""
     from training.config import ObjectiveConfig
-    from training.objectives.rbm import RbmOptions, shares
+    from training.objectives.arrays.rbm import RbmOptions, shares
 
     objective = ObjectiveConfig.model_validate(config["objective"])
     machines = len(config["network"].get("config", {}).get("hidden", [])) + 1

@@ -276,7 +276,7 @@ def _prior(
 
     from pipeline.downstream.train_in_memory import applied, train_objective
     from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior
-    from training.objectives.code_prior import PriorObjective
+    from training.objectives.arrays.code_prior import PriorObjective
 
     *_places, count = model.code_shape()
     across = _places[-1] * count if _places else 0

@@ -31,7 +31,7 @@ from training.inference.networks.arrays import open_model
 from training.loop import EXPORT_BATCH
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.compression import CompressiveAutoencoder
-from training.objectives.compression import Compression
+from training.objectives.arrays.compression import Compression
 
 OURS = "ours"
 RIVALS = (OURS, rd.JPEG2000, rd.WEBP)  # of JPEG

@@ -78,7 +78,7 @@ CHANGES = [
     ),
     Change(
         "Boltzmann machines learn from clean rows",
-        "training/objectives/rbm.py",
+        "training/objectives/arrays/rbm.py",
         'v: Tensor = batch["seen"].flatten(1)',
         'v: Tensor = batch["input"].flatten(1)',
         (f"{NETWORKS}/test_rbm.py::test_machines_learn_from_what_is_seen_and_from_the_means_of_those_below",),
@@ -148,10 +148,10 @@ CHANGES = [
     ),
     Change(
         "a view is to be told from its own image",
-        "training/objectives/simclr.py",
+        "training/objectives/arrays/simclr.py",
         ".roll(num_rows)",
         ".roll(1)",
-        (f"{OBJECTIVES}/test_simclr.py::test_the_loss_is_the_papers",),
+        (f"{OBJECTIVES}/arrays/test_simclr.py::test_the_loss_is_the_papers",),
     ),
     Change(
         "the next document's first word is predicted",

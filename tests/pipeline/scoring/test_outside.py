@@ -26,8 +26,8 @@ from training.inference.anomaly import BOTH, DISTANCE, ERROR, LIKELIHOOD, STANDA
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.config import network_config
 from training.models.autoencoders.vae import VariationalAutoencoder
-from training.objectives.autoencoder import AutoencoderOptions
-from training.objectives.vae import VaeOptions
+from training.objectives.arrays.autoencoder import AutoencoderOptions
+from training.objectives.arrays.vae import VaeOptions
 
 SAMPLES = 5
 SCALES = ("standard", "minmax", "quantile")

@@ -29,7 +29,7 @@ objectives.config_union()
 for name in objectives.OBJECTIVES:
     section = objectives.section_of(name)(name=name)
     list(objectives.problems(section, {"model": objectives.NetworkConfig(architecture="mlp")}))
-import training.objectives.fine_tuning, training.objectives.code_prior
+import training.objectives.fine_tuning, training.objectives.arrays.code_prior
 print([m for m in ("torch", "transformers", "ray", "deepspeed") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

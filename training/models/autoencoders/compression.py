@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from training.models.autoencoders.autoencoder import Autoencoder
 
 if TYPE_CHECKING:
-    from training.objectives.compression import CompressionOptions
+    from training.objectives.arrays.compression import CompressionOptions
 
 LARGEST = (1 << 15) - 1  # of |ŷ|, so that any can be written in 16 bits
 BYTE = 255

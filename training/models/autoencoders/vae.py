@@ -27,7 +27,7 @@ from training.models.autoencoders.config import AutoencoderConfig, Shape
 from training.models.autoencoders.row_noise import normals, uniforms
 
 if TYPE_CHECKING:
-    from training.objectives.vae import VaeOptions
+    from training.objectives.arrays.vae import VaeOptions
 
 LOG_2PI = math.log(2 * math.pi)
 LEAST_VARIANCE = 1e-4  # of a learned one: a constant column would drive it to 0

@@ -32,7 +32,7 @@ from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.row_noise import digests, words
 
 if TYPE_CHECKING:
-    from training.objectives.discrete import DiscreteOptions
+    from training.objectives.arrays.discrete import DiscreteOptions
 
 REVIVAL = 1  # purpose of row words
 

@@ -23,7 +23,7 @@ from tests.pipeline.job_checks import whole_report
 from training.inference.networks.arrays import open_model
 from training.inference.sampling import open_sampler
 from training.models.autoencoders.code_prior import CodePrior, PriorConfig, open_prior, save_prior
-from training.objectives.code_prior import PriorObjective
+from training.objectives.arrays.code_prior import PriorObjective
 
 KINDS = {
     "binary": ("{hidden: [32], bottleneck: 6, output: sigmoid}", "{codes: binary, loss: cross-entropy}"),

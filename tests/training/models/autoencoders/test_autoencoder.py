@@ -23,9 +23,9 @@ from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.rbm import dense_layers
 from training.models.autoencoders.vae import VariationalAutoencoder
 from training.models.autoencoders.vq import DiscreteAutoencoder
-from training.objectives.autoencoder import AutoencoderOptions
-from training.objectives.discrete import DiscreteOptions
-from training.objectives.vae import VaeOptions
+from training.objectives.arrays.autoencoder import AutoencoderOptions
+from training.objectives.arrays.discrete import DiscreteOptions
+from training.objectives.arrays.vae import VaeOptions
 
 PICTURES = [(1, 8, 8), (1, 28, 28), (3, 62, 47), (1, 1, 1), (3, 5, 16), (4, 33, 2)]
 KINDS = [

@@ -26,7 +26,7 @@ from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.compression import CompressiveAutoencoder, DivisiveNormalisation, LogisticMixtures
 from training.models.autoencoders.config import AutoencoderConfig
-from training.objectives.compression import CompressionOptions
+from training.objectives.arrays.compression import CompressionOptions
 
 FIRST = (100, 9_000, 40_000, 16_000, 300, 136)
 TABLES = Tables((Table(-2, (FIRST,)), Table(3, ((65_535, 1),)), Table(0, ((1, 65_535),))))

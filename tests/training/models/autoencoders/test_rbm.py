@@ -15,7 +15,7 @@ from training.models.autoencoders import rbm as boltzmann
 from training.models.autoencoders.autoencoder import Autoencoder
 from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.rbm import BoltzmannMachine, stack, unroll
-from training.objectives.autoencoder import AutoencoderOptions
+from training.objectives.arrays.autoencoder import AutoencoderOptions
 
 VISIBLE, HIDDEN = 5, 4
 

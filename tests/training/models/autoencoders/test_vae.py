@@ -18,7 +18,7 @@ from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.row_noise import normals
 from training.models.autoencoders.vae import LEAST_VARIANCE, VariationalAutoencoder, divergence
 from training.objectives import build
-from training.objectives.vae import VaeOptions
+from training.objectives.arrays.vae import VaeOptions
 
 
 def model(shape: tuple[int, ...] = (6,), output: str = "linear", seed: int = 0, **options: object):

@@ -17,7 +17,7 @@ from training.inference.networks.arrays import open_model
 from training.models.autoencoders.autoencoder import save_model
 from training.models.autoencoders.config import AutoencoderConfig
 from training.models.autoencoders.vq import DiscreteAutoencoder, Usage, perplexity, straight_through
-from training.objectives.discrete import DiscreteOptions
+from training.objectives.arrays.discrete import DiscreteOptions
 
 CODES: list[dict[str, Any]] = [
     {"codes": "binary"},

@@ -24,8 +24,8 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.autoencoders.config import AutoencoderConfig, Shape, network_config
 from training.objective import Batch, Loss, Networks, Phase, Turn, phase_at
-from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
-from training.objectives.autoencoder import AutoencoderOptions
+from training.objectives.arrays.autoencoder import AutoencoderOptions
+from training.objectives.arrays.base import ArrayObjective, loss_problems, rebuilding, transform_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

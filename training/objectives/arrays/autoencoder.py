@@ -12,7 +12,7 @@ from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config
-from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
+from training.objectives.arrays.base import ArrayObjective, loss_problems, rebuilding, transform_of
 
 VERSION = 1
 

@@ -20,7 +20,7 @@ from training.inference.encoding import open_encoder
 from training.inference.sampling import open_sampler
 from training.loop import batch_statistics
 from training.objectives import problems
-from training.objectives.simclr import nt_xent
+from training.objectives.arrays.simclr import nt_xent
 
 
 def training(worker: Worker | None = None, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from data_prep.settings import Settings
 from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config, network_problems
 from training.objective import Batch
-from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
+from training.objectives.arrays.base import ArrayObjective, encoder_settings, transform_of
 
 if TYPE_CHECKING:
     from training.models.autoencoders.compression import CompressiveAutoencoder

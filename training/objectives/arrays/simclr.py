@@ -33,7 +33,7 @@ from training.config import NetworkConfig
 from training.lazy import F, torch
 from training.models.autoencoders.config import network_config, network_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, WholeBatchTurn
-from training.objectives.views import parameters, rendered
+from training.objectives.arrays.views import parameters, rendered
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

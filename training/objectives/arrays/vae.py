@@ -11,7 +11,7 @@ from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config, network_problems
-from training.objectives.arrays import ArrayObjective, encoder_settings, transform_of
+from training.objectives.arrays.base import ArrayObjective, encoder_settings, transform_of
 
 VERSION = 1
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from data_prep.corruptions.views import ViewsConfig, build, unchanged
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows, take
-from training.objectives.views import parameters, rendered
+from training.objectives.arrays.views import parameters, rendered
 
 
 def images(count: int = 6, channels: int = 3, height: int = 20, width: int = 16) -> np.ndarray:

@@ -16,8 +16,8 @@ from data_prep.facts import DataFacts
 from training.config import NetworkConfig
 from training.models.autoencoders.config import network_config
 from training.objective import Batch, Loss, Networks
-from training.objectives.arrays import ArrayObjective, loss_problems, rebuilding, transform_of
-from training.objectives.autoencoder import AutoencoderOptions
+from training.objectives.arrays.autoencoder import AutoencoderOptions
+from training.objectives.arrays.base import ArrayObjective, loss_problems, rebuilding, transform_of
 
 if TYPE_CHECKING:
     from torch import Tensor

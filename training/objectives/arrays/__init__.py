@@ -1,0 +1,1 @@
+"""Objectives of arrays: tables and images."""
