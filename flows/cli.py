@@ -222,6 +222,40 @@ def sample(
     commands.sample(model, out, count, seed)
 
 
+@app.command()
+def generate(
+    model: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Folder, artifact, run or registered model that writes text.")
+    ],
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="How the text begins.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", metavar="FILE", help="Prompts instead: one a line, or JSON lines.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", metavar="FILE", help="JSON lines (default: the terminal).")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", help="Tokens to write at most.")] = 128,
+    temperature: Annotated[
+        float | None, typer.Option(help="Draw tokens, from logits divided by it (default: the likeliest token).")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the fewest tokens of this probability.")] = None,
+    beams: Annotated[int, typer.Option(help="Beam search over so many texts.")] = 1,
+    length_penalty: Annotated[float, typer.Option(help="Beams: log-probability is divided by length to this.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(help="Text before which to end; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same text for a prompt.")] = 0,
+    batch: Annotated[int, typer.Option(help="Texts at once.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: JsonOption = False,
+) -> None:
+    """Write on from prompts, or turn texts into others, with a trained decoder or encoder-decoder."""
+    from flows import commands
+
+    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    settings |= {"beams": beams, "length_penalty": length_penalty, "stop": tuple(stop or ()), "seed": seed}
+    commands.generate(model, prompt, file, out, settings, batch, device, json)
+
+
 CodecArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Artifact or folder of a model trained with objective compression.")
 ]

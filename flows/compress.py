@@ -22,8 +22,8 @@ from rich.text import Text
 
 from data_prep.errors import UserError
 from data_prep.images.pixels import SUFFIXES, BadImageError, ImagesConfig, decoded
+from flows.checkpoint import model_folder
 from flows.exit_codes import FAILED
-from flows.sample import folder_of
 from flows.show.console import new_console, say
 from training.inference.codec import SUFFIX, Codec
 
@@ -48,7 +48,7 @@ class CodedImage(NamedTuple):
 
 def compress(model: str, source: str, out: str, as_json: bool) -> None:
     """Compress images (PNG, JPEG, WebP, TIFF, BMP, GIF). What of an image cannot be kept is said."""
-    codec = Codec.open(folder_of(model))
+    codec = Codec.open(model_folder(model))
     config = ImagesConfig(channels=1 if codec.channels == 1 else 3)
 
     def convert(path: Path, out_path: Path) -> CodedImage:
@@ -66,7 +66,7 @@ def compress(model: str, source: str, out: str, as_json: bool) -> None:
 
 def decompress(model: str, source: str, out: str, as_json: bool) -> None:
     """Decompress to PNG."""
-    codec = Codec.open(folder_of(model))
+    codec = Codec.open(model_folder(model))
 
     def convert(path: Path, target: Path) -> CodedImage:
         raw = path.read_bytes()

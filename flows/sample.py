@@ -9,16 +9,15 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.tables.transform.transform import FILE, Transform
+from flows.checkpoint import model_folder
 from flows.show.outputs import check_output
-from pipeline.home import Home
 from pipeline.reports.images import mosaic
-from pipeline.stages.pretrain import MODEL
 
 SMALLEST_SIDE = 560  # pixels of a grid; small images are enlarged, each pixel to a square
 
 
 def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
-    """Write `count` examples of a model (an artifact's key or a folder) to `out`; returns the shape of one.
+    """Write `count` examples of a model (see `flows.checkpoint`) to `out`; returns the shape of one.
 
     The same seed gives the same examples. Raises UserError where there is no such model, where it cannot be sampled
     (see `training.inference.sampling`), or where `out` has the wrong suffix for its examples.
@@ -30,7 +29,7 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     if not 0 <= seed < 1 << 63:
         raise UserError(f"--seed {seed}: it lies between 0 and {(1 << 63) - 1}.")
     check_output(out)
-    folder = folder_of(model)
+    folder = model_folder(model)
     samples = np.asarray(open_sampler(folder).sample(count, torch.Generator().manual_seed(seed))["input"])
     are_images = samples.ndim == 4
     suffix = ".png" if are_images else ".csv"
@@ -46,18 +45,6 @@ def draw(model: str, count: int, out: Path, seed: int) -> tuple[int, ...]:
     finally:
         draft.unlink(missing_ok=True)
     return samples.shape[1:]
-
-
-def folder_of(model: str) -> Path:
-    """The folder of a model, given as that folder, an artifact's folder, or an artifact's key."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path / MODEL if (path / MODEL).is_dir() else path
-    store = Home.find().store()
-    artifact = store.resolve(model)
-    if not any(name.startswith(f"{MODEL}/") for name in artifact.manifest["files"]):
-        raise UserError(f"{artifact.key}: holds no model; name an artifact of pretraining, or of a job `discrete`.")
-    return store.check_whole(artifact).path / MODEL
 
 
 def _write_images(samples: np.ndarray, out: Path) -> None:

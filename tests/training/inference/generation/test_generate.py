@@ -1,0 +1,183 @@
+"""What is written is what `transformers` writes, and depends on neither batch nor neighbours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers.generation.logits_process import TopKLogitsWarper, TopPLogitsWarper
+
+from data_prep.errors import UserError
+from tests.training.inference import writers
+from training.inference.generation.decoding import Decoding
+from training.inference.generation.generate import Completion, Generator
+from training.inference.generation.sampling import drawn, next_tokens
+
+Writer = Callable[[str], Path]
+NETWORKS = [*writers.DECODERS, *writers.PAIRS]
+each = pytest.mark.parametrize("architecture", NETWORKS)
+NEW = 16
+
+
+def prompts(model: Any, lengths: tuple[int, ...] = (3, 9, 5, 9, 1)) -> list[list[int]]:
+    random = np.random.default_rng(1)
+    return [random.integers(5, model.specials.vocabulary - 8, length).tolist() for length in lengths]
+
+
+def written(model: Any, rows: list[list[int]], decoding: Decoding, batch: int = 16) -> list[Completion]:
+    found = {one.prompt: one for one in Generator(model, decoding, batch).write(rows)}
+    return [found[number] for number in range(len(rows))]
+
+
+def theirs(model: Any, row: list[int], **options: Any) -> list[int]:
+    ids = torch.tensor([row])
+    out = model.network.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW, pad_token_id=0, do_sample=False, **options
+    )[0].tolist()
+    out = out[1:] if model.architecture.encoder_decoder else out[len(row) :]
+    return out[: out.index(model.eos)] if model.eos in out else out
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@each
+def test_the_likeliest_token_each_time_is_theirs(architecture: str, batch: int, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    rows = prompts(model)
+    found = written(model, rows, Decoding(max_new_tokens=NEW), batch)
+    assert [one.ids for one in found] == [theirs(model, row) for row in rows]
+    for one in found:
+        assert one.ended == ("length" if len(one.ids) == NEW else "eos")
+
+
+@pytest.mark.parametrize(("architecture", "penalty"), [("gpt2", 1.0), ("gpt2", 0.6), ("llama", 1.0), ("t5", 0.6)])
+def test_beam_search_is_theirs(architecture: str, penalty: float, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    rows = prompts(model)
+    found = written(model, rows, Decoding(max_new_tokens=NEW, beams=4, length_penalty=penalty), 4)
+    assert [one.ids for one in found] == [theirs(model, row, num_beams=4, length_penalty=penalty) for row in rows]
+    assert [one.ids for one in found] != [one.ids for one in written(model, rows, Decoding(max_new_tokens=NEW))]
+
+
+def test_texts_end_in_several_ways(writer: Writer) -> None:
+    """Or the tests above would not see what happens when a text ends before its neighbours."""
+    model = writers.opened(writer("gpt2"))
+    rows = prompts(model, (3, 9, 5, 9, 1, 30, 60))
+    greedy = written(model, rows, Decoding(max_new_tokens=NEW))
+    texts_with = Counter(token for one in greedy for token in set(one.ids))
+    last = next(token for token, texts in texts_with.items() if texts < len(rows) - 1)  # that not all texts have
+    ended = written(replace(model, eos=last), rows, Decoding(max_new_tokens=NEW))
+    assert {"eos", "length"} <= {one.ended for one in ended}
+    for one, whole in zip(ended, greedy, strict=True):
+        cut = whole.ids.index(last) if last in whole.ids else len(whole.ids)
+        assert one.ids == whole.ids[:cut]
+    assert greedy[-1].ended == "positions" and len(greedy[-1].ids) == writers.POSITIONS - 60 + 1
+
+
+@each
+def test_a_seed_names_the_text_whatever_the_batch(architecture: str, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    rows = prompts(model)
+    decoding = Decoding(max_new_tokens=NEW, temperature=1.3, top_k=40, top_p=0.95, seed=5)
+    whole = [one.ids for one in written(model, rows, decoding)]
+    for batch in (1, 2, 5):
+        assert [one.ids for one in written(model, rows, decoding, batch)] == whole
+    assert [one.ids for one in written(model, rows[:3], decoding)] == whole[:3]
+    other = [one.ids for one in written(model, rows, replace(decoding, seed=6))]
+    assert all(first != second for first, second in zip(whole, other, strict=True))
+    same = [one.ids for one in written(model, [rows[1], rows[1]], decoding)]
+    assert same[0] != same[1]  # a prompt's number is part of the name of its draws
+
+
+def test_tokens_are_drawn_from_the_distribution() -> None:
+    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(0)) * 2
+    many = torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for decoding in (
+        Decoding(temperature=1.0), Decoding(temperature=0.5), Decoding(top_k=3), Decoding(top_p=0.8),
+        Decoding(temperature=1.5, top_k=8, top_p=0.9), Decoding(top_k=99), Decoding(top_p=1e-9),
+    ):  # fmt: skip
+        warped = logits / (decoding.temperature or 1)
+        if decoding.top_k is not None:
+            warped = TopKLogitsWarper(min(decoding.top_k, 12))(None, warped)  # type: ignore[arg-type]
+        if decoding.top_p is not None:
+            warped = TopPLogitsWarper(decoding.top_p)(None, warped)  # type: ignore[arg-type]
+        wanted = warped.softmax(-1)[0]
+        tokens = drawn(logits.expand(len(many), -1), decoding, many)
+        share = torch.bincount(tokens, minlength=12) / len(many)
+        assert (share - wanted).abs().max() < 0.015
+        assert not share[wanted == 0].any()
+    assert next_tokens(logits, Decoding(), np.array([0]), 0).item() == logits.argmax().item()
+
+
+def test_numbers_at_the_ends_draw_tokens_that_there_are() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])
+    ends = torch.tensor([0.0, 0.25, 0.5, 1 - 2.0**-53], dtype=torch.float64)
+    assert drawn(logits.expand(4, -1), Decoding(temperature=1.0), ends).tolist() == [1, 1, 2, 2]
+
+
+@each
+def test_texts_of_prompts_are_those_of_their_ids(architecture: str, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    given = ["the cat", "a dog and", "[EOS] on"]
+    seen: dict[int, list[str]] = {}
+    generator = Generator(model, Decoding(max_new_tokens=8))
+    found = {
+        one.prompt: one
+        for one in generator.complete(given, lambda number, text: seen.setdefault(number, []).append(text))
+    }
+    rows = [model.prompt_ids(prompt) for prompt in given]
+    assert model.eos in rows[2]  # a special token that is spelt is meant
+    if model.architecture.causal:
+        assert all(row[0] == model.bos for row in rows)
+        assert model.prompt_ids("[BOS]") == [model.bos]
+    else:
+        assert all(row[-1] == model.eos for row in rows)
+    for number, row in enumerate(rows):
+        text = found[number].text
+        assert text == model.text_after(row, found[number].ids)
+        if model.architecture.causal:
+            assert model.tokenizer.decode(row) + text == model.tokenizer.decode([*row, *found[number].ids])
+        if text:
+            assert seen[number][-1] == text
+
+
+def test_a_text_ends_before_what_it_is_to_stop_at(writer: Writer) -> None:
+    model = writers.opened(writer("gpt2"))
+    whole = next(Generator(model, Decoding(max_new_tokens=NEW)).complete(["the cat"])).text
+    stop = next(character for character in whole[3:] if character.strip())
+    found = next(Generator(model, Decoding(max_new_tokens=NEW, stop=(stop,))).complete(["the cat"]))
+    assert found.ended == "stop" and found.text == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"max_new_tokens": 0}, "max-new-tokens: 0 tokens are no text"),
+        ({"temperature": 0.0}, "temperature: 0 is no temperature above 0; leave it out"),
+        ({"temperature": float("nan")}, "temperature: nan is no temperature"),
+        ({"top_k": 0}, "top-k: nothing can be drawn from 0 tokens"),
+        ({"top_p": 1.5}, "top-p: 1.5 is no probability"),
+        ({"beams": 0}, "beams: 0 is no number"),
+        ({"beams": 4, "temperature": 1.0}, "beams: beam search takes the likeliest"),
+        ({"beams": 4, "stop": (".",)}, "stop: beam search ends at"),
+        ({"seed": -1}, "seed: -1 does not lie between"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], text: str, writer: Writer) -> None:
+    with pytest.raises(UserError, match=text):
+        Generator(writers.opened(writer("gpt2")), Decoding(**settings))
+
+
+def test_prompts_that_cannot_be_completed_are_refused(writer: Writer) -> None:
+    generator = Generator(writers.opened(writer("gpt2")), Decoding())
+    with pytest.raises(UserError, match="prompt 2 is empty"):
+        generator.prompt_ids(["a", " \n"])
+    with pytest.raises(UserError, match=r"prompt 1 has \d+ tokens, and the network has 64 positions"):
+        generator.prompt_ids(["the cat sat " * 40])
+    with pytest.raises(UserError, match="batch: 0"):
+        Generator(generator.model, Decoding(), 0)

@@ -1,0 +1,140 @@
+"""Likelihoods are those of lm-evaluation-harness: ids of continuations, truncation, windows, units."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from data_prep.errors import UserError
+from tests.training.inference import writers
+from training.inference.likelihood import Likelihood, TextLikelihood, bits_per_byte, num_words, windows
+
+Writer = Callable[[str], Path]
+each = pytest.mark.parametrize("architecture", writers.DECODERS)
+
+
+def naive(network: Any, context: list[int], continuation: list[int], most: int) -> tuple[float, bool]:
+    """One request alone, as the harness writes it down."""
+    inputs = (context + continuation)[-(most + 1) :][:-1]
+    with torch.no_grad():
+        log_p = torch.log_softmax(network(input_ids=torch.tensor([inputs])).logits[0].double(), -1)
+    log_p = log_p[-len(continuation) :]
+    tokens = torch.tensor(continuation)
+    return log_p.gather(1, tokens[:, None]).sum().item(), bool((log_p.argmax(-1) == tokens).all())
+
+
+def naive_windows(tokens: list[int], prefix: int, most: int) -> list[tuple[list[int], list[int]]]:
+    """Rolling windows with one token of context, made disjoint."""
+    first = min(most, len(tokens))
+    pairs = [([prefix, *tokens[: first - 1]], tokens[:first])]
+    predicted = first
+    while predicted < len(tokens):
+        count = min(len(tokens) - predicted, most)
+        end = predicted + count
+        pairs.append((tokens[end - most - 1 : end - 1], tokens[end - count : end]))
+        predicted += count
+    return [(inputs[: len(inputs) - (len(targets) - 1)], targets) for inputs, targets in pairs]
+
+
+@each
+def test_continuations_are_scored_as_one_by_one(architecture: str, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    likelihood = Likelihood(model)
+    ids = torch.randint(3, model.specials.vocabulary, (90,), generator=torch.Generator().manual_seed(0)).tolist()
+    pairs = [
+        (ids[:5], ids[5:6]), (ids[:5], ids[7:8]), (ids[:20], ids[20:29]), ([1], ids[:3]),
+        (ids[:62], ids[62:66]), (ids[:80], ids[80:90]), (ids[:1], ids[:writers.POSITIONS]),
+    ]  # fmt: skip
+    with torch.no_grad():  # what is likeliest, for one that greedy decoding writes
+        first = model.network(input_ids=torch.tensor([ids[:9]])).logits[0, -1].argmax().item()
+    pairs.append((ids[:9], [first]))
+    found = likelihood.continuations(pairs)
+    for (context, continuation), one in zip(pairs, found, strict=True):
+        value, greedy = naive(model.network, context, continuation, writers.POSITIONS)
+        assert one.log_likelihood == pytest.approx(value, abs=2e-4)
+        assert (one.is_greedy, one.tokens) == (greedy, len(continuation))
+        assert one.cut == max(0, len(context) + len(continuation) - writers.POSITIONS - 1)
+    assert found[-1].is_greedy and not all(one.is_greedy for one in found)
+    assert [one.cut for one in found] == [0, 0, 0, 0, 1, 25, 0, 0]
+    again = likelihood.continuations(pairs[::-1])[::-1]  # whatever shares their batch
+    assert [one.log_likelihood for one in again] == pytest.approx([one.log_likelihood for one in found], abs=1e-5)
+
+
+@each
+def test_texts_are_scored_in_the_windows_of_the_harness(architecture: str, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    texts = ["a cat", "the dog sat on a log and " * 12, "é中 \n\n on", "the cat sat on a mat " * 20]
+    found = Likelihood(model).texts(texts)
+    theirs = AutoTokenizer.from_pretrained(writer(architecture))
+    assert {len(theirs(text)["input_ids"]) > writers.POSITIONS for text in texts} == {True, False}
+    for text, one in zip(texts, found, strict=True):
+        tokens = theirs(text, add_special_tokens=False)["input_ids"]
+        parts = naive_windows(tokens, model.bos, writers.POSITIONS)
+        value = sum(naive(model.network, *pair, writers.POSITIONS)[0] for pair in parts)
+        assert one.log_likelihood == pytest.approx(value, rel=1e-5)
+        assert (one.tokens, one.words, one.num_bytes) == (len(tokens), len(re.split(r"\s+", text)), len(text.encode()))
+    whole = sum(found, TextLikelihood())
+    nats = -sum(one.log_likelihood for one in found)
+    assert whole.bits_per_byte == pytest.approx(nats / math.log(2) / sum(len(text.encode()) for text in texts))
+    assert whole.nats_per_token == pytest.approx(nats / sum(one.tokens for one in found))
+    assert whole.word_perplexity == pytest.approx(math.exp(nats / sum(one.words for one in found)))
+
+
+@given(length=st.integers(0, 60), most=st.integers(1, 20))
+@settings(deadline=None)
+def test_each_token_is_predicted_once_and_windows_are_full(length: int, most: int) -> None:
+    tokens = list(range(length))
+    parts = list(windows(length, most))
+    assert [token for _, begin, end in parts for token in tokens[begin:end]] == tokens
+    given_tokens = [-1, *tokens]
+    mine = [(given_tokens[first + 1 : begin + 1], tokens[begin:end]) for first, begin, end in parts]
+    assert mine == (naive_windows(tokens, -1, most) if length else [])
+
+
+def test_bits_per_byte_is_pinned() -> None:
+    # 256 equally likely bytes cost ln 256 nats each, and 8 bits
+    assert bits_per_byte(10 * math.log(256), 10) == pytest.approx(8.0)
+    assert bits_per_byte(math.log(2), 1) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="without bytes"):
+        bits_per_byte(1.0, 0)
+    assert [num_words(text) for text in ("", "a", "a b", " a\n\nb ")] == [1, 1, 2, 4]  # empty words at the ends
+
+
+@each
+def test_spaces_that_end_a_context_are_the_continuations(architecture: str, writer: Writer) -> None:
+    model = writers.opened(writer(architecture))
+    likelihood = Likelihood(model, begins=False)
+    theirs = AutoTokenizer.from_pretrained(writer(architecture))
+
+    def ids(text: str) -> list[int]:
+        return theirs(text, add_special_tokens=False)["input_ids"]
+
+    for context, continuation in (
+        ("the cat", " sat"),
+        ("the cat ", "sat"),
+        ("the cat  ", " sat on"),
+        ("the m", "e at"),
+    ):
+        whole, start = ids(context + continuation), len(ids(context.rstrip()))
+        assert likelihood.pair(context, continuation) == (whole[:start], whole[start:])
+    assert likelihood.pair("the cat ", "sat") == likelihood.pair("the cat", " sat")
+    assert likelihood.pair("", " sat") == ([model.bos], ids(" sat"))  # nothing is given but what texts begin with
+    assert Likelihood(model).pair("the cat", " sat")[0] == [model.bos, *ids("the cat")]
+    with pytest.raises(UserError, match="makes nothing of 'nd' after 'a'"):  # one token with the context's last
+        likelihood.pair("a", "nd")
+    with pytest.raises(UserError, match="70 tokens has no room in 64 positions"):
+        likelihood.continuations([([1], [5] * 70)])
+
+
+def test_what_predicts_no_text_is_refused(writer: Writer) -> None:
+    with pytest.raises(UserError, match="those of decoders"):
+        Likelihood(writers.opened(writer("t5")))

@@ -1,0 +1,169 @@
+"""Completions of prompts, in batches: prompts of like length together, and texts that have ended make room.
+
+prompts ─► ids ─► batches ─► steps ─► next tokens ─► completions, as they end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from data_prep.errors import UserError
+from training.inference.generation import beams
+from training.inference.generation.decoding import Decoding, problems
+from training.inference.generation.sampling import next_tokens
+from training.inference.generation.steps import Steps, takes_padding
+from training.inference.language_model import LanguageModel
+
+BATCH = 16  # texts at once
+SPARE = 0.25  # share of a batch that has ended, from which on its place is given up
+
+Stop = Literal["eos", "stop", "length", "positions"]
+
+
+class Completion(NamedTuple):
+    """What was written after a prompt."""
+
+    prompt: int
+    """Its number among the prompts."""
+    text: str
+    ids: list[int]
+    """Without [EOS]."""
+    ended: Stop
+    """Why it ends there: at [EOS], at a text of `stop`, as long as asked for, or out of the network's positions."""
+
+
+OnToken = Callable[[int, str], None]
+"""Called with a prompt's number and what was written after it so far."""
+
+
+class Generator:
+    """Writes text with a language model. UserError for settings that cannot be meant."""
+
+    def __init__(self, model: LanguageModel, decoding: Decoding, batch: int = BATCH) -> None:
+        for name, text in problems(decoding):
+            raise UserError(f"{name.replace('_', '-')}: {text}.")
+        if batch < 1:
+            raise UserError(f"batch: {batch} is no number of texts; give 1 or more.")
+        self.model, self.decoding, self.batch = model, decoding, batch
+
+    def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """The ids of prompts. UserError for those of which nothing is left, or that have no room."""
+        rows = []
+        for number, prompt in enumerate(prompts, 1):
+            ids = self.model.prompt_ids(prompt)
+            if not prompt.strip() or not ids:
+                raise UserError(
+                    f"prompt {number} is empty; write how the text begins, or spell the token that begins texts."
+                )
+            if self.model.length is not None and len(ids) > self.model.length:
+                raise UserError(
+                    f"prompt {number} has {len(ids):,} tokens, and the network has {self.model.length:,} "
+                    "positions; shorten it."
+                )
+            rows.append(ids)
+        return rows
+
+    def complete(self, prompts: Sequence[str], on_token: OnToken | None = None) -> Iterator[Completion]:
+        """Completions of prompts as they end, not in order. Prompt i's is a function of the seed, i and itself."""
+        yield from self.write(self.prompt_ids(prompts), on_token)
+
+    def write(self, rows: Sequence[Sequence[int]], on_token: OnToken | None = None) -> Iterator[Completion]:
+        """The same for prompts as ids."""
+        order = sorted(range(len(rows)), key=lambda number: (len(rows[number]), number))
+        batch: list[int] = []
+        for number in order:
+            if len(batch) == self.batch or (batch and self._are_apart(rows[batch[0]], rows[number])):
+                yield from self._write(batch, rows, on_token)
+                batch = []
+            batch.append(number)
+        if batch:
+            yield from self._write(batch, rows, on_token)
+
+    def _are_apart(self, row: Sequence[int], other: Sequence[int]) -> bool:
+        """Whether two prompts cannot be in one batch."""
+        if self.decoding.beams > 1 and self._room(row) != self._room(other):
+            return True
+        return len(row) != len(other) and not takes_padding(self.model)
+
+    @torch.inference_mode()
+    def _write(
+        self, numbers: list[int], rows: Sequence[Sequence[int]], on_token: OnToken | None
+    ) -> Iterator[Completion]:
+        given = [list(rows[number]) for number in numbers]
+        rooms = [self._room(row) for row in given]
+        steps = Steps(self.model, given, max(rooms))
+        if self.decoding.beams > 1:
+            found = beams.search(steps, self.decoding, self.model.eos, max(rooms))
+            texts = [
+                _Text(number, row, room, ids)
+                for number, row, room, ids in zip(numbers, given, rooms, found, strict=True)
+            ]
+            yield from (self._completion(text, self._ended(text) or "length") for text in texts)
+            return
+        texts = [_Text(number, row, room) for number, row, room in zip(numbers, given, rooms, strict=True)]
+        yield from self._write_singly(steps, texts, on_token)
+
+    def _write_singly(self, steps: Steps, texts: list[_Text], on_token: OnToken | None) -> Iterator[Completion]:
+        """Greedy or sampled: one text for each prompt, token by token."""
+        running: list[_Text | None] = [*texts]  # None: ended, its row goes on to no purpose
+        numbers = np.array([text.number for text in texts])
+        for place in range(max(text.room for text in texts)):
+            tokens = next_tokens(steps.logits, self.decoding, numbers, place)
+            for row, token in enumerate(tokens.tolist()):
+                text = running[row]
+                if text is None:
+                    continue
+                text.ids.append(token)
+                ended = self._ended(text)
+                if on_token is not None and ended != "eos":
+                    on_token(text.number, self.model.text_after(text.given, text.ids))
+                if ended:
+                    running[row] = None
+                    yield self._completion(text, ended)
+            alive = [row for row, text in enumerate(running) if text is not None]
+            if not alive:
+                return
+            if len(alive) <= (1 - SPARE) * len(running):
+                index = torch.tensor(alive, device=steps.device)
+                steps.keep(index)
+                tokens, numbers, running = tokens[index], numbers[alive], [running[row] for row in alive]
+            steps.step(tokens)
+
+    def _room(self, row: Sequence[int]) -> int:
+        """Tokens that may be written after a prompt."""
+        if self.model.length is None:
+            return self.decoding.max_new_tokens
+        used = 1 if self.model.architecture.encoder_decoder else len(row)
+        return min(self.decoding.max_new_tokens, self.model.length - used + 1)
+
+    def _ended(self, text: _Text) -> Stop | None:
+        if text.ids[-1] == self.model.eos:
+            return "eos"
+        if self.decoding.stop and any(
+            stop in self.model.text_after(text.given, text.ids) for stop in self.decoding.stop
+        ):
+            return "stop"
+        if len(text.ids) == text.room:
+            return "length" if text.room == self.decoding.max_new_tokens else "positions"
+        return None
+
+    def _completion(self, text: _Text, ended: Stop) -> Completion:
+        ids = text.ids[:-1] if ended == "eos" else text.ids
+        written = self.model.text_after(text.given, ids)
+        cuts = [written.find(stop) for stop in self.decoding.stop if stop in written]
+        return Completion(text.number, written[: min(cuts, default=len(written))], ids, ended)
+
+
+@dataclass
+class _Text:
+    """A text that is being written."""
+
+    number: int
+    given: list[int]
+    room: int
+    ids: list[int] = field(default_factory=list)

@@ -1,0 +1,118 @@
+"""Networks of `transformers` that write: each token from those before it, and from a text where there is an encoder.
+
+A folder's model type says which of the two it is (`training.models.text.architectures`), or for types without a line
+there the class that its config.json names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from data_prep.errors import UserError
+from data_prep.shards.rows import Specials
+from data_prep.tokens import pretrained
+from data_prep.tokens.roles import specials_of
+from training.models.text.architectures import Architecture, architecture_of, longest
+from training.models.text.folder import open_config, open_pretrained
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A network with its head on the vocabulary, in evaluation mode, and its tokenizer.
+
+    length: the most tokens that it has positions for, what it is given and what it writes together (of two stacks, each
+    of them); None: there is no most. bos: what texts begin with, None where the network is given texts as they are.
+    eos: what ends a text, None if nothing does.
+    """
+
+    network: Any
+    tokenizer: Tokenizer
+    specials: Specials
+    architecture: Architecture
+    length: int | None
+    bos: int | None
+    eos: int | None
+    device: torch.device
+
+    @property
+    def pad(self) -> int:
+        """What fills rows; no token attends to it."""
+        pad = self.specials.get("pad")
+        return pad if pad is not None else (self.eos or 0)
+
+    def plain_ids(self, text: str) -> list[int]:
+        """The ids of a text without special tokens around it; "[MASK]" in it is ordinary text."""
+        self.tokenizer.encode_special_tokens = True
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The ids of a prompt as the network met texts in training. Special tokens that are spelt in it are meant.
+
+        A decoder's begin with `bos`; what an encoder reads is framed as its tokenizer frames texts.
+        """
+        self.tokenizer.encode_special_tokens = False
+        ids = self.tokenizer.encode(prompt, add_special_tokens=self.architecture.encoder_decoder).ids
+        if self.architecture.encoder_decoder or self.bos is None or ids[:1] == [self.bos]:
+            return ids
+        return [self.bos, *ids]
+
+    def text_after(self, given: list[int], written: list[int]) -> str:
+        """The text that `written` adds to that of `given`, special tokens left out."""
+        if self.architecture.encoder_decoder:
+            return self.tokenizer.decode(written)
+        before, whole = self.tokenizer.decode(given), self.tokenizer.decode([*given, *written])
+        return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(written)
+
+
+def open_language_model(folder: Path, device: str = "cpu") -> LanguageModel:
+    """The language model of a folder, in fp32 on CPU cores and as stored elsewhere.
+
+    UserError where the folder holds no network that writes.
+    """
+    where = _device(device)
+    config = open_config(folder)
+    line = _architecture(config)
+    if not (line.causal or line.encoder_decoder):
+        raise UserError(
+            f"{folder}: {config.model_type!r} fills gaps and does not write; name a decoder, or an encoder with one."
+        )
+    dtype = torch.float32 if where.type == "cpu" else "auto"
+    options = {"dtype": dtype, "config": config}
+    config._attn_implementation = "sdpa"
+    network = open_pretrained(folder, line.auto_class, **options)
+    tokenizer, settings = pretrained.read(folder)
+    special = specials_of(tokenizer, settings)
+    bos, eos = (special.get(first) if special.get(first) is not None else special.get(second)
+                for first, second in (("bos", "cls"), ("eos", "sep")))  # fmt: skip
+    return LanguageModel(
+        network.to(where).requires_grad_(False), tokenizer, special, line, longest(network.config),
+        bos if bos != eos else None, eos, where,
+    )  # fmt: skip
+
+
+def _device(name: str) -> torch.device:
+    """The device of a name. UserError where there is none."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu."
+        ) from None
+    return device
+
+
+def _architecture(config: Any) -> Architecture:
+    """The properties of a config's model type; of a type that has no line, as far as its class tells them."""
+    line = architecture_of(config.model_type)
+    if line.causal or line.encoder_decoder:
+        return line
+    names = config.architectures or [""]
+    if config.is_encoder_decoder:
+        return Architecture(encoder_decoder=True)
+    return Architecture(causal=True) if names[0].endswith(("ForCausalLM", "LMHeadModel")) else line
