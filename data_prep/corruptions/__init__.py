@@ -28,6 +28,7 @@ from data_prep.shards.rows import Specials
 CORRUPTIONS = {
     "none": "data_prep.corruptions.none",
     "masked-lm": "data_prep.corruptions.masking",
+    "masked-spans": "data_prep.corruptions.masked_spans",
     "spans": "data_prep.corruptions.spans",
     "masked-frames": "data_prep.corruptions.masked_frames",
     "gaussian": "data_prep.corruptions.noise",

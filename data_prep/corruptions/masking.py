@@ -35,17 +35,9 @@ CHOOSE, FATE, RANDOM = range(3)  # draws
 CHUNK = 1 << 16  # tokens to process at a time: fits the CPU cache, and positions fit 16 bits
 
 
-class MaskingConfig(CorruptionConfig):
-    """How to mask. The shares mask, random and keep sum to 1."""
+class SparseConfig(CorruptionConfig):
+    """Tokens are hidden in place, and what stood there is predicted. The shares mask, random and keep sum to 1."""
 
-    kind: Literal["masked-lm"]
-    """Tokens are hidden, and predicted in place."""
-    unit: Literal["token", "word", "phrase"] = "token"
-    """What is chosen as a whole; phrase: the phrases of `compose.lexicon` and all other words."""
-    rate: float = Field(0.15, gt=0, le=1)
-    """Share of a sequence's tokens to predict."""
-    max_predictions: int | None = changed_default(20, now=None, ge=1)
-    """Maximum tokens to predict in one sequence; null: as many as the rate asks for."""
     mask: float = Field(0.8, ge=0, le=1)
     """Share of the chosen tokens that become [MASK]."""
     random: float = Field(0.1, ge=0, le=1)
@@ -57,17 +49,30 @@ class MaskingConfig(CorruptionConfig):
     items = "ids"
     writes = ("seen", "target_positions", "target_ids")
 
-    @property
-    def needs(self) -> Needs:
-        columns = {"token": (), "word": ("word_start",), "phrase": ("unit",)}
-        return Needs(specials=("mask",) if self.mask else (), columns=columns[self.unit])
-
     @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> MaskingConfig:
+    def _shares_sum_to_one(self) -> SparseConfig:
         if abs(self.mask + self.random + self.keep - 1) > 1e-9:
             shares = f"{self.mask} + {self.random} + {self.keep}"
             raise ValueError(f"mask, random and keep must sum to 1, and {shares} does not")
         return self
+
+
+class MaskingConfig(SparseConfig):
+    """How to mask."""
+
+    kind: Literal["masked-lm"]
+    """Tokens are hidden, and predicted in place."""
+    unit: Literal["token", "word", "phrase"] = "token"
+    """What is chosen as a whole; phrase: the phrases of `compose.lexicon` or `compose.phrases`, and all other words."""
+    rate: float = Field(0.15, gt=0, le=1)
+    """Share of a sequence's tokens to predict."""
+    max_predictions: int | None = changed_default(20, now=None, ge=1)
+    """Maximum tokens to predict in one sequence; null: as many as the rate asks for."""
+
+    @property
+    def needs(self) -> Needs:
+        columns = {"token": (), "word": ("word_start",), "phrase": ("unit",)}
+        return Needs(specials=("mask",) if self.mask else (), columns=columns[self.unit])
 
 
 def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
@@ -81,27 +86,12 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     Raises ValueError if rows are already corrupted or longer than 65,536 tokens, UserError if they lack
     the column of a unit.
     """
-    if "seen" in rows:
-        raise ValueError("these rows are corrupted already")
-    tokens = ragged(rows, "input")
-    if len(draws) != len(tokens):
-        raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
-    for name in config.needs.columns:
-        if name not in rows:
-            raise UserError(
-                f"masking whole {config.unit}s needs rows with {name}, and these have none: "
-                "prepare the data again, or set unit to token"
-            )
-    if len(tokens) and tokens.lengths.max() > CHUNK:
-        raise ValueError(f"a row of {tokens.lengths.max()} tokens is longer than {CHUNK}")
-
+    tokens = checked(rows, config, draws)
     row, position = tokens.row_index(), tokens.positions()
-    opens = position == 0  # where a sequence begins
-    if "sequence" in rows:
-        opens[1:] |= np.diff(ragged(rows, "sequence").values) != 0
+    opens = sequence_starts(rows)
     unit_start = _unit_starts(rows, config)
     chosen, pad = [np.empty(0, np.int64)], specials.get("pad")
-    for part in _chunks(tokens):
+    for part in chunks(tokens):
         unit, size = _units(
             specials.is_special[tokens.values[part]],
             opens[part],
@@ -113,14 +103,51 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     index = np.concatenate(chosen)
 
     seen = tokens.values.copy()
-    seen[index] = _replace(seen[index], config, specials, draws, position[index], row[index])
+    at = position[index], row[index]
+    random = specials.ordinary[draws.below(len(specials.ordinary), RANDOM, *at)]
+    seen[index] = replaced(seen[index], random, draws.uniform(FATE, *at), config, specials)
+    return hidden(rows, index, seen)
+
+
+def hidden(rows: Rows, index: np.ndarray, seen: np.ndarray) -> Rows:
+    """The rows with `seen` [N], and with targets at `index` [M], ascending places in all rows, instead of `input`."""
+    tokens = ragged(rows, "input")
     offsets = np.searchsorted(index, tokens.offsets)
+    positions = index - np.repeat(tokens.offsets[:-1], np.diff(offsets))
     other_columns = {name: column for name, column in rows.items() if name != "input"}
     return other_columns | {
         "seen": Ragged(seen, tokens.offsets),
-        "target_positions": Ragged(position[index].astype(np.uint16), offsets),
+        "target_positions": Ragged(positions.astype(np.uint16), offsets),
         "target_ids": Ragged(tokens.values[index], offsets),
     }
+
+
+def checked(rows: Rows, config: SparseConfig, draws: Draws) -> Ragged:
+    """The tokens x of rows that are to be corrupted; for what it raises see `corrupt`."""
+    if "seen" in rows:
+        raise ValueError("these rows are corrupted already")
+    tokens = ragged(rows, "input")
+    if len(draws) != len(tokens):
+        raise ValueError(f"{len(tokens)} rows need as many samples, not {len(draws)}")
+    for name in config.needs.columns:
+        if name not in rows:
+            units = {"word_start": "word", "unit": "phrase"}.get(name, name)
+            raise UserError(
+                f"masking whole {units}s needs rows with {name}, and these have none: "
+                "prepare the data again, or set unit to token"
+            )
+    if len(tokens) and tokens.lengths.max() > CHUNK:
+        raise ValueError(f"a row of {tokens.lengths.max()} tokens is longer than {CHUNK}")
+    return tokens
+
+
+def sequence_starts(rows: Rows) -> np.ndarray:
+    """[N] bool: tokens of `input` with which a row or, in a row of several, a sequence begins."""
+    tokens = ragged(rows, "input")
+    starts = tokens.positions() == 0
+    if "sequence" in rows:
+        starts[1:] |= np.diff(ragged(rows, "sequence").values) != 0
+    return starts
 
 
 def restore(rows: Rows) -> Ragged:
@@ -132,7 +159,20 @@ def restore(rows: Rows) -> Ragged:
     return Ragged(values, tokens.offsets)
 
 
-class Masking(Corruption):
+class Sparse(Corruption):
+    """Base of corruptions that hide tokens in place, and leave what stood at `target_positions`."""
+
+    def restore(self, rows: Rows) -> Rows:
+        return {name: column for name, column in rows.items() if name not in self.writes} | {"input": restore(rows)}
+
+    def pieces(self, rows: Rows, row: int) -> list[Piece]:
+        example = take({name: rows[name] for name in self.writes}, [row])
+        seen, positions, ids = (ragged(example, name).values for name in self.writes)
+        places = positions.astype(np.int64)
+        return [Piece("x", restore(example).values, places), Piece("x′", seen, places), Piece("x″", ids, places)]
+
+
+class Masking(Sparse):
     """Masked language modelling with a vocabulary's special ids."""
 
     config: MaskingConfig
@@ -147,15 +187,6 @@ class Masking(Corruption):
     def counts(self, n: int) -> Counts:
         """For a sequence of `n` tokens, including specials; with whole units, slightly fewer are predicted."""
         return Counts(n, float(budget(self.config, n)))
-
-    def restore(self, rows: Rows) -> Rows:
-        return {name: column for name, column in rows.items() if name not in self.writes} | {"input": restore(rows)}
-
-    def pieces(self, rows: Rows, row: int) -> list[Piece]:
-        example = take({name: rows[name] for name in self.writes}, [row])
-        seen, positions, ids = (ragged(example, name).values for name in self.writes)
-        places = positions.astype(np.int64)
-        return [Piece("x", restore(example).values, places), Piece("x′", seen, places), Piece("x″", ids, places)]
 
     def __call__(self, rows: Rows, draws: Draws) -> Rows:
         return corrupt(rows, self.config, self.specials, draws)
@@ -174,7 +205,7 @@ def budget(config: MaskingConfig, length: ArrayLike) -> np.ndarray:
     return asked if config.max_predictions is None else np.minimum(config.max_predictions, asked)
 
 
-def _chunks(tokens: Ragged) -> Iterator[slice]:
+def chunks(tokens: Ragged) -> Iterator[slice]:
     """Ranges of the values of complete rows, at most CHUNK long (no row is longer)."""
     start = 0
     while start < len(tokens):
@@ -263,18 +294,11 @@ def _greedy(size: np.ndarray, offsets: np.ndarray, budget: np.ndarray) -> np.nda
     return is_chosen
 
 
-def _replace(
-    ids: np.ndarray,
-    config: MaskingConfig,
-    specials: Specials,
-    draws: Draws,
-    position: np.ndarray,
-    row: np.ndarray,
+def replaced(
+    ids: np.ndarray, random: np.ndarray, fate: np.ndarray, config: SparseConfig, specials: Specials
 ) -> np.ndarray:
-    """The tokens that the network sees in place of the chosen ones `ids`. All arrays [C]."""
-    fate = draws.uniform(FATE, position, row)
-    random = draws.below(len(specials.ordinary), RANDOM, position, row)
-    seen = np.where(fate < config.mask + config.random, specials.ordinary[random], ids)
+    """What the network sees in place of the chosen tokens `ids`, or the `random` ones. fate: in [0, 1). All [C]."""
+    seen = np.where(fate < config.mask + config.random, random, ids)
     if config.mask:
         seen = np.where(fate < config.mask, specials.mask, seen)
     return seen.astype(ids.dtype)

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from data_prep.corruptions.base import Corruption, CorruptionConfig, Counts, Needs, Piece, Targets
 from data_prep.rng import Draws
-from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, take
+from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, runs, take
 
 NOISE, TEXT = range(2)  # draws
 
@@ -100,7 +100,7 @@ class Spans(Corruption):
         before -= (offsets_of(text_lengths) + offsets_of(noise_lengths))[offsets_of(spans)[row]]  # … in its own
         begins = tokens.offsets[row] + before
         is_noise = np.zeros(len(tokens.values), bool)
-        is_noise[_runs(begins, noise_lengths)] = True
+        is_noise[runs(begins, noise_lengths)] = True
 
         values, is_seen = tokens.values.copy(), ~is_noise
         values[begins], is_seen[begins] = sentinel, True
@@ -119,7 +119,7 @@ class Spans(Corruption):
         counts[hidden] = lengths
         bounds = offsets_of(counts)
         values = np.repeat(seen.values, counts)
-        values[_runs(bounds[:-1][hidden], lengths)] = targets.values[~opens]
+        values[runs(bounds[:-1][hidden], lengths)] = targets.values[~opens]
         clean = {name: column for name, column in rows.items() if name not in self.writes}
         return clean | {"input": Ragged(values, bounds[seen.offsets])}
 
@@ -130,7 +130,7 @@ class Spans(Corruption):
         hidden, opens = np.flatnonzero(self._is_sentinel(seen)), np.flatnonzero(self._is_sentinel(targets))
         lengths = np.diff(opens, append=len(targets) - 1) - 1
         begins = hidden + offsets_of(lengths - 1)[:-1]
-        return [Piece("x", x, _runs(begins, lengths)), Piece("x′", seen, hidden), Piece("x″", targets, opens)]
+        return [Piece("x", x, runs(begins, lengths)), Piece("x′", seen, hidden), Piece("x″", targets, opens)]
 
     def _sentinels(self, count: int) -> np.ndarray:
         return np.array(self.specials.need_sentinels(count, "a row of span corruption"), np.int64)
@@ -164,11 +164,6 @@ def _segments(total: np.ndarray, parts: np.ndarray, draws: Draws, draw: int) -> 
     stops = np.append(starts[1:], 0)[: len(starts)]
     stops[bounds[1:][some] - 1] = total[some]
     return stops - starts
-
-
-def _runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers start … start + length − 1 of each run, one after another."""
-    return np.repeat(starts - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
 
 
 def _ended(rows: Ragged, token: int) -> Ragged:

@@ -138,6 +138,11 @@ def offsets_of(lengths: ArrayLike) -> np.ndarray:
     return offsets
 
 
+def runs(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """[Σ lengths] int64: the numbers start … start + length − 1 of each run, one after another."""
+    return np.repeat(starts - offsets_of(lengths)[:-1], lengths) + np.arange(lengths.sum())
+
+
 def ragged(rows: Rows, name: str) -> Ragged:
     """The column `name`, which must be Ragged."""
     column = rows[name]
