@@ -118,11 +118,12 @@ def others(found: set[Place], own: set[str], lines: set[Place]) -> list[str]:
 # Lines of other tables in which something else has the same name: a network of transformers, a corruption.
 HOMONYMS = {
     "t5": [("training/models/text/architectures.py", '"t5": Architecture(')],
+    "electra": [("training/models/text/architectures.py", '"electra": Architecture(')],
     "masked-frames": [("data_prep/corruptions/__init__.py", '"masked-frames": ')],
 }
 
 
-@pytest.mark.parametrize("name", ["gpt", "t5", "simclr", "masked-frames"])
+@pytest.mark.parametrize("name", ["gpt", "t5", "electra", "simclr", "masked-frames"])
 def test_an_objective_is_a_file_a_line_and_recipes(name: str, sources: list[Source]) -> None:
     module = OBJECTIVES[name].module
     own = {file_of(module), *recipes_of("objective", "name", name)}

@@ -29,6 +29,7 @@ CORRUPTIONS = {
     "none": "data_prep.corruptions.none",
     "masked-lm": "data_prep.corruptions.masking",
     "masked-spans": "data_prep.corruptions.masked_spans",
+    "masked-slots": "data_prep.corruptions.slots",
     "spans": "data_prep.corruptions.spans",
     "masked-frames": "data_prep.corruptions.masked_frames",
     "gaussian": "data_prep.corruptions.noise",

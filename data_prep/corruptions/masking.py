@@ -122,7 +122,7 @@ def hidden(rows: Rows, index: np.ndarray, seen: np.ndarray) -> Rows:
     }
 
 
-def checked(rows: Rows, config: SparseConfig, draws: Draws) -> Ragged:
+def checked(rows: Rows, config: CorruptionConfig, draws: Draws) -> Ragged:
     """The tokens x of rows that are to be corrupted; for what it raises see `corrupt`."""
     if "seen" in rows:
         raise ValueError("these rows are corrupted already")

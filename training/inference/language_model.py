@@ -101,9 +101,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu."
-        ) from None
+        raise UserError(f"device: {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu.") from None
     return device
 
 

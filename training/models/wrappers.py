@@ -21,11 +21,11 @@ def checkpoint_activations(module: nn.Module) -> None:
     """Keep only each layer's input for the backward pass and compute the rest again (Chen et al. 2016)."""
     from transformers import PreTrainedModel
 
-    for submodule in module.modules():
-        if isinstance(submodule, PreTrainedModel):
-            submodule.activation_checkpointing_enable({"use_reentrant": False})
-            return
-    raise UserError(
-        f"placement.activation_checkpointing: {type(module).__name__} has no layers that transformers can recompute; "
-        "set it to false."
-    )
+    models = [submodule for submodule in module.modules() if isinstance(submodule, PreTrainedModel)]
+    if not models:
+        raise UserError(
+            f"placement.activation_checkpointing: {type(module).__name__} has no layers that transformers can "
+            "recompute; set it to false."
+        )
+    for model in models:
+        model.activation_checkpointing_enable({"use_reentrant": False})

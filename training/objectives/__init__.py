@@ -51,6 +51,7 @@ _ARRAYS = ("table", "images")
 
 OBJECTIVES: dict[str, ObjectiveEntry] = {
     "masked-lm": ObjectiveEntry("training.objectives.masked_lm", ("text",), ("sparse",)),
+    "electra": ObjectiveEntry("training.objectives.electra", ("text",), ("sparse",)),
     "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
     "t5": ObjectiveEntry("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
     "masked-frames": ObjectiveEntry("training.objectives.masked_frames", ("sound",), ("sparse",)),

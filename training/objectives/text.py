@@ -120,15 +120,20 @@ class TextObjective(BaseObjective):
     # -- what is exported ---------------------------------------------------------------------------------------------
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
-        """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids."""
+        widths = [batch["input_ids"].shape[1] for batch in batches]
+        self.export_network(self.network, path, max(widths, default=EXAMPLE_LENGTH))
+
+    def export_network(self, network: TextNetwork, path: Path, length: int = EXAMPLE_LENGTH) -> None:
+        """A folder that the right auto class of `transformers` opens, with the tokenizer and all special ids.
+
+        length: tokens of a row, where the network has no most.
+        """
         from training.models.text.export import export
 
         if self.data.preprocessor is None:
             raise ValueError("text was trained on without the folder of its tokenizer")
-        model: Any = self.network.model
-        set_special_ids(model, self.specials)
-        widths = [batch["input_ids"].shape[1] for batch in batches]
-        export(model, self.network.inputs, self.data.preprocessor, max(widths, default=EXAMPLE_LENGTH), path)
+        set_special_ids(network.model, self.specials)
+        export(network.model, network.inputs, self.data.preprocessor, length, path)
 
     def exported(self) -> nn.Module:
         return self.network.model

@@ -36,6 +36,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
         TEXT,
         [{}, {"rate": 0.5, "fate": "token", "random_from": "vocabulary"}, {"lengths": "reciprocal", "longest": 3}],
     ),
+    "masked-slots": (TEXT, [{}, {"rate": 0.5, "mask": 0.5, "max_predictions": 9}]),
     "spans": (TEXT, [{}, {"rate": 0.5, "mean_length": 2}, {"rate": 0.9, "mean_length": 1}]),
     "masked-frames": (FRAMES, [{}, {"zero": 0, "other": 1}, {"rate": 0.4, "run": 3, "zero": 0, "other": 0}]),
     "gaussian": (ARRAYS, [{"level": 0.3}]),

@@ -31,8 +31,9 @@ class Architecture:
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
     fused_head: attention comes from the registry of transformers and the head ends in a linear projection on the
     vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it
-    computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. settings: what its config
-    class calls the usual settings, where they differ from BERT's.
+    computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. discriminator: its pretraining
+    class tells replaced tokens from others. settings: what its config class calls the usual settings, where they differ
+    from BERT's.
     """
 
     causal: bool = False
@@ -42,6 +43,7 @@ class Architecture:
     block: int = 8
     fused_head: bool = False
     sentence_head: bool = False
+    discriminator: bool = False
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def first(self, pad: int) -> int:
@@ -99,7 +101,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "big_bird": Architecture(sentence_head=True),
     "camembert": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
     "distilbert": Architecture(packable=True, fused_head=True, settings=_DISTILBERT),
-    "electra": Architecture(packable=True, fused_head=True),
+    "electra": Architecture(packable=True, fused_head=True, discriminator=True),
     "ernie": Architecture(packable=True, fused_head=True, sentence_head=True),
     "gpt2": Architecture(causal=True, packable=True, fused_head=True, settings=_GPT2),
     "llama": Architecture(causal=True, packable=True, settings=_LLAMA),
@@ -157,6 +159,13 @@ def sentence_problems(network: NetworkConfig) -> Iterator[Problem]:
             f"{network.architecture!r} has no sentence head for NSP or SOP; use one of "
             f"{types_with('sentence_head')} or objective.options.sentence: none",
         )
+
+
+def discriminator_problems(network: NetworkConfig) -> Iterator[Problem]:
+    """Why a network cannot tell replaced tokens from others."""
+    if not architecture_of(network.architecture).discriminator:
+        text = f"{network.architecture!r} has no head that tells replaced tokens"
+        yield "network.architecture", f"{text}; choose one of {types_with('discriminator')}"
 
 
 def packing_problems(network: NetworkConfig) -> Iterator[Problem]:

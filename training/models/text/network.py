@@ -11,7 +11,8 @@ in each, and the sentence head reads each one's own first token.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from training.models.cpu_kernels import ATTENTION, LossHead
 from training.models.text.architectures import architecture_of
 
+Arguments: TypeAlias = dict[str, Any]
 TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
 
 
@@ -59,13 +61,7 @@ class TextNetwork(nn.Module):
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor, Any]:
         """−log p [M] of the targets in fp32, whether each is the likeliest [M], and the model's whole output."""
-        arguments: dict[str, Any] = {name: inputs[name] for name in self.inputs if name in inputs}
-        if self.architecture.causal or self.architecture.encoder_decoder:
-            arguments["use_cache"] = False  # keys and values are kept for generation alone
-        if sequence is not None and position is not None:
-            implementation = self.encoder.config._attn_implementation
-            arguments["attention_mask"] = within_sequences(sequence, implementation, self.architecture.causal)
-            arguments["position_ids"] = position + self.first_position
+        arguments = self.arguments(sequence, position, inputs)
         targets = len(target_ids)
         if self.head:  # every new number of targets would have its matrix products planned anew
             spare = -targets % TARGETS_TO
@@ -79,6 +75,17 @@ class TextNetwork(nn.Module):
             self.head.targets = None
             return logits[:targets, 0], logits[:targets, 1].detach(), output
         return F.cross_entropy(logits, target_ids, reduction="none"), logits.argmax(-1) == target_ids, output
+
+    def arguments(self, sequence: Tensor | None, position: Tensor | None, inputs: Mapping[str, Tensor]) -> Arguments:
+        """What `model` is given beside `input_ids`: of rows of several sequences, masks and positions."""
+        arguments: Arguments = {name: inputs[name] for name in self.inputs if name in inputs}
+        if self.architecture.causal or self.architecture.encoder_decoder:
+            arguments["use_cache"] = False  # keys and values are kept for generation alone
+        if sequence is not None and position is not None:
+            implementation = self.encoder.config._attn_implementation
+            arguments["attention_mask"] = within_sequences(sequence, implementation, self.architecture.causal)
+            arguments["position_ids"] = position + self.first_position
+        return arguments
 
     def logits(self, output: Any) -> Tensor:
         """The logits of the vocabulary in a model's output."""
