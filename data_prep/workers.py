@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from data_prep import cluster, cores, private
 from data_prep.errors import UserError
+from data_prep.legible import log_legibly, safe_errors
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -105,6 +106,7 @@ def _begin(parent: int) -> None:
         os._exit(1)
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}  # one core per process
     sys.meta_path.insert(0, _NoPandas())
+    log_legibly()
 
 
 class _NoPandas(MetaPathFinder):
@@ -145,8 +147,10 @@ def _on_ray(function: Callable[[J], R], jobs: Sequence[J], address: str, folder:
             ray.cancel(reference, force=True)
 
 
+@safe_errors  # Ray writes them to its logs
 def _call(function: Callable[[J], R], job: J, shared: cluster.Shared | None, umask: int) -> R:
     os.umask(umask)  # Ray was started by somebody's shell
+    log_legibly()
     if shared is not None:
         shared.check()
     return function(job)

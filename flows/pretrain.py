@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed
@@ -27,6 +25,7 @@ from prefect.states import Completed
 from data_prep.errors import UserError
 from data_prep.findings import Finding, refuse
 from data_prep.legible import masked
+from flows.boundary import flow, task
 from flows.machine.environment import prepare
 from flows.machine.signals import terminations_as_interrupts
 from pipeline import dag, downstream, gate, runs
@@ -82,7 +81,7 @@ class Session:
 _session: ContextVar[Session] = ContextVar("session")
 
 
-@flow(name="pretrain", flow_run_name="{recipe}", persist_result=False)
+@flow("pretrain", flow_run_name="{recipe}")
 def pretrain(recipe: str, scale: str | None = None, settings: list[str] | None = None) -> dict[str, Any]:
     """Run a recipe, by name or path, at a scale, with `path.to.key=value` settings.
 
@@ -153,7 +152,7 @@ def _without_prefect(session: Session, error: Exception) -> None:
     log.warning("%s: the run is done, but Prefect was not told so", problem)
 
 
-@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+@task("stage", task_run_name="{name}")
 def carry_out(name: str) -> State[str]:
     """Make one node of the DAG, or find it in the store."""
     session = _session.get()

@@ -25,13 +25,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
-
 from data_prep.errors import UserError
 from data_prep.sources.archives import SourceFile
 from data_prep.sources.files import find
 from data_prep.sources.records import first_line
+from flows.boundary import flow, task
 from flows.machine.environment import prepare
 from flows.show.outputs import check_output
 from pipeline.home import Home
@@ -100,7 +98,7 @@ def left_out(model: Path, files: Sequence[str]) -> str:
     return score_files.left_out(open_any(model), files)
 
 
-@task(name="score new rows", cache_policy=NO_CACHE, persist_result=False)
+@task("score new rows")
 def score_new(
     model: Path, name: str, files: list[str], held: Ledger, downloads: Path, settled_seconds: float = SETTLED_SECONDS
 ) -> ScoringPass:
@@ -122,7 +120,7 @@ def _files_now(detector: Detector, path: str, downloads: Path) -> list[SourceFil
         return []
 
 
-@flow(name="score", persist_result=False)
+@flow("score")
 def score(
     model: str,
     files: list[str],

@@ -16,7 +16,6 @@ import logging
 import os
 import shlex
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -29,6 +28,7 @@ from data_prep import private
 from data_prep.errors import UserError
 from flows.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine.signals import terminated
+from flows.show.console import LineWriter
 from pipeline.fingerprint import digest
 from pipeline.recipe.recipe import Recipe
 
@@ -211,7 +211,8 @@ class _Log:
 
     def __init__(self, client: JobSubmissionClient, job_id: str) -> None:
         self.client, self.job_id = client, job_id
-        self.printed = 0
+        self.read = 0  # characters
+        self.lines = LineWriter()
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._follow, name="log", daemon=True)
 
@@ -223,6 +224,7 @@ class _Log:
         self.over.set()
         if self.thread.ident is not None:
             self.thread.join(LOG_SECONDS)
+        self.lines.end()
 
     def _follow(self) -> None:
         import aiohttp
@@ -239,10 +241,9 @@ class _Log:
 
     async def _print(self) -> None:
         """The stream begins with the first line, whatever was printed before."""
-        skip = self.printed
+        skip = self.read
         async for text in self.client.tail_job_logs(self.job_id):
             new = text[skip:]
             skip = max(0, skip - len(text))
-            self.printed += len(new)
-            sys.stdout.write(new)
-            sys.stdout.flush()
+            self.read += len(new)
+            self.lines.write(new)

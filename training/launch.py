@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from data_prep import cluster, private
 from data_prep.errors import UserError
+from data_prep.legible import log_legibly, safe_errors
 from training.cluster import failures, local_ray, room
 from training.cluster.interfaces import CHOSEN_BY_USERS
 from training.config import PlacementConfig
@@ -189,12 +190,14 @@ def _in_thread(function: Callable[[], T], watch: Callable[[Future[T]], None] | N
     return future.result()
 
 
+@safe_errors  # Ray writes them to its logs
 def _worker_loop(config: dict[str, str]) -> dict[str, Any]:
     import ray.train
     import ray.train.torch
 
     from training.distributed import Worker
 
+    log_legibly()
     context = ray.train.get_context()
     worker = Worker(
         rank=context.get_world_rank(),

@@ -10,6 +10,7 @@ Stages report from any thread. Reports change nothing but this display, and neve
 from __future__ import annotations
 
 import math
+import re
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ SIGNS: dict[str, tuple[str, str, str]] = {  # on a terminal, on one without Unic
 }
 QUIET_SECONDS = 10.0  # between two plain lines of one stage
 BAR_WIDTH = 24
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,30}m")
+_LINE_END = re.compile(r"\r?\n|\r(?=[^\n])")  # a last "\r" waits for what follows
 MAX_WIDTH = 110  # of the live lines, so that times stay near what took them
 
 
@@ -199,6 +202,31 @@ class SafeConsole(Console):
             renderable.spans = before.spans if same_length else []
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(_encodable(safe(segment.text), self.encoding), segment.style)
+
+
+class LineWriter:
+    """Prints text of another machine to standard output as it comes, in whole lines, as a secret may come in parts.
+
+    Colours are left out, and a return to the start of a line begins a new one.
+    """
+
+    LONGEST = 1 << 16  # characters of a line; the rest goes onto the next
+
+    def __init__(self) -> None:
+        self._begun = ""
+
+    def write(self, text: str) -> None:
+        *lines, self._begun = _LINE_END.split(_COLOUR.sub("", self._begun + text))
+        if len(self._begun) > self.LONGEST:
+            lines, self._begun = [*lines, self._begun], ""
+        for line in lines:
+            print(_encodable(safe(line), sys.stdout.encoding or "utf-8"))
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Print what has no line end yet."""
+        if self._begun:
+            self.write("\n")
 
 
 def legible(text: str, encoding: str) -> str:

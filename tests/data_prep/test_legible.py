@@ -7,8 +7,11 @@ import io
 import logging
 import re
 import sys
+import threading
 import time
+import traceback
 import unicodedata
+import warnings
 
 import pytest
 from hypothesis import example, given
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from data_prep.errors import UserError
-from data_prep.legible import LegibleRecord, escaped, log_legibly, masked, plain, prose, safe, safe_values
+from data_prep.legible import LegibleRecord, escaped, log_legibly, masked, plain, prose, safe, safe_errors, safe_values
 from data_prep.sources.files import secret_in
 
 WORDS = st.text("abcXYZ019-._~%+/", min_size=1)
@@ -48,6 +51,10 @@ def test_nothing_that_a_terminal_would_obey_is_left(text: str) -> None:
         ("AccountKey=abc==;EndpointSuffix=x", "AccountKey=***;EndpointSuffix=x"),
         ("Authorization: Basic c2VzYW1lOnB3", "Authorization: Basic ***"),
         ("{'authorization': 'Bearer abc.def'}", "{'authorization': 'Bearer ***'}"),
+        ("psycopg: host=h password=a!b user=me", "psycopg: host=h password=*** user=me"),
+        ("connect(host='h', passwd='a b')", "connect(host='h', passwd='*** b')"),
+        ('{"user": "me", "password": "ab"}', '{"user": "me", "password": "***"}'),
+        ("https://h/?sig=abc: refused", "https://h/?sig=*** refused"),
         ("http://127.0.0.1:4200/?password=a%2Fb#/x", "http://127.0.0.1:4200/?password=***#/x"),
     ],
 )  # fmt: skip
@@ -139,3 +146,131 @@ def test_logs_and_tracebacks_are_safe(monkeypatch: pytest.MonkeyPatch, capsys: p
         assert "ValueError: ␛]0;owned␇ at http://me:***@h" in shown and "Traceback" in shown
         assert "secret" not in shown and "\x1b" not in shown
     assert isinstance(logger.makeRecord("a", 1, "f", 1, "m", (), None), logging.LogRecord) and LegibleRecord
+
+
+# -- exceptions -------------------------------------------------------------------------------------------------------
+
+SECRET = "hunter2"
+ADDRESS = f"http://me:{SECRET}@h/x?sig={SECRET}"
+
+
+class WithPartsError(Exception):
+    """Says what it holds, as errors of libraries do; not by `args`."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.__address = [address]
+
+    def __str__(self) -> str:
+        return f"at {self.__address[0]}"
+
+
+class WithoutPartsError(ValueError):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"at {ADDRESS}"
+
+
+def chained(how: str) -> Exception:
+    try:
+        try:
+            raise KeyError(ADDRESS)
+        except KeyError as error:
+            if how == "cause":
+                raise ValueError("failed") from error
+            if how == "hidden":
+                raise ValueError("failed") from None
+            raise ValueError("failed")  # noqa: B904 - a context
+    except ValueError as error:
+        return error
+
+
+def retried(times: int) -> Exception:
+    """The newest of many attempts, each of which failed while the one before was handled."""
+    newest = ValueError(ADDRESS)
+    for number in range(times):
+        after = ValueError(f"attempt {number} at {ADDRESS}")
+        after.__context__ = newest
+        newest = after
+    return newest
+
+
+def noted() -> Exception:
+    error = ValueError("failed")
+    error.add_note(f"see {ADDRESS}")
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(ADDRESS), KeyError((ADDRESS, 1)), OSError(f"{ADDRESS}: refused"), SystemExit(ADDRESS),
+        FileNotFoundError(2, f"nothing at {ADDRESS} now", ADDRESS), UnicodeDecodeError("utf-8", b"x", 0, 1, ADDRESS),
+        WithPartsError(ADDRESS), WithoutPartsError(), chained("cause"), chained("context"), chained("hidden"), noted(),
+        ConnectionError(ValueError(ADDRESS)), retried(2_000),
+        ExceptionGroup(f"all of {ADDRESS}", [ValueError(ADDRESS), ExceptionGroup("inner", [WithPartsError(ADDRESS)])]),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_what_an_exception_says_is_safe_and_it_stays_what_it_is(error: BaseException) -> None:
+    before, text, kinds = str(error), masked(str(error)), [type(link).__name__ for link in links(error)]
+
+    @safe_errors
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(BaseException) as caught:
+        fail()
+    raised = caught.value
+    assert SECRET not in "".join(traceback.format_exception(raised)) + repr(raised) + repr(raised.args)
+    assert all(SECRET not in f"{link}{link!r}{vars(link)}" for link in links(raised))
+    assert str(raised) == text and [type(link).__name__ for link in links(raised)] == kinds
+    assert raised.__suppress_context__ == error.__suppress_context__ and "fail" in str(
+        traceback.extract_tb(raised.__traceback__)
+    )
+    in_place = isinstance(error, WithoutPartsError | UnicodeDecodeError | ExceptionGroup)
+    assert raised is error or (in_place and before != text)
+
+
+def links(error: BaseException | None) -> list[BaseException]:
+    found = []
+    while error is not None:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def test_an_exception_without_secrets_is_left_alone() -> None:
+    error = ValueError({"a": 1}, "http://h:5000/x", 2)
+    error.__cause__ = cause = KeyError("b")
+    arguments = error.args
+
+    @safe_errors
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(ValueError, match="5000") as caught:
+        fail()
+    assert caught.value is error and error.args is arguments and error.__cause__ is cause
+
+
+def test_warnings_and_the_errors_of_threads_are_safe(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    before = logging.getLogRecordFactory()
+    for owner, name in ((sys, "excepthook"), (threading, "excepthook"), (warnings, "formatwarning")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    try:
+        log_legibly()
+    finally:
+        logging.setLogRecordFactory(before)
+
+    def fail() -> None:
+        raise ValueError(f"\x1b[2J{ADDRESS}")
+
+    thread = threading.Thread(target=fail, name="sends")
+    thread.start()
+    thread.join()
+    printed = capsys.readouterr().err + warnings.formatwarning(f"\x1b[2J{ADDRESS}", UserWarning, "a.py", 1)
+    assert "thread sends" in printed and "ValueError: ␛[2Jhttp://me:***@h/x?sig=***" in printed
+    assert "a.py:1: UserWarning: ␛[2Jhttp://me:***@h" in printed
+    assert SECRET not in printed and "\x1b" not in printed

@@ -73,13 +73,14 @@ class Runner:
 
     def states(self) -> list[str]:
         """Of all runs, as Prefect has them."""
-        return [run["state"]["type"] for run in self._in_prefect("flow_runs")]
+        return [run["state"]["type"] for run in self.in_prefect("flow_runs")]
 
     def stages(self) -> set[tuple[str, str]]:
         """(name, state's name) of the stages of all runs, as Prefect has them."""
-        return {(task["name"], task["state"]["name"]) for task in self._in_prefect("task_runs")}
+        return {(task["name"], task["state"]["name"]) for task in self.in_prefect("task_runs")}
 
-    def _in_prefect(self, what: str) -> list[dict[str, Any]]:
+    def in_prefect(self, what: str) -> list[dict[str, Any]]:
+        """All `flow_runs` or `task_runs` of this runner, as Prefect's server tells them."""
         asked = json.dumps({"flow_runs": {"name": {"any_": [self.recipe]}}}).encode()
         headers = {"Content-Type": "application/json", "Authorization": basic(os.environ["PREFECT_API_AUTH_STRING"])}
         request = urllib.request.Request(f"{self.server}/{what}/filter", asked, headers)

@@ -19,6 +19,7 @@ from data_prep.errors import UserError
 from flows import submit as submission
 from flows.cli import app
 from flows.machine.signals import terminated
+from flows.show.console import LineWriter
 from flows.submit import Request, submit
 from pipeline.recipe.load import load
 
@@ -181,6 +182,24 @@ def test_an_interrupt_while_it_is_sent_stops_what_was_sent(monkeypatch: pytest.M
 
     monkeypatch.setattr(cluster, "submit_job", interrupted)
     assert submit(request, cluster) == 130 and cluster.stopped == [f"{request.key}-1"]
+
+
+def test_what_the_cluster_says_is_safe_to_print(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Passwords that come in parts, control characters, colours of Ray's, bars of progress, a line without an end."""
+    cluster = Cluster(RUNNING, SUCCEEDED)
+    text = "a\x1b]0;owned\x07\x1b[2J\u202e\n\x1b[36m(worker)\x1b[0m at http://me:hunter2@h/?sig=hunter2\r\n1%\r2%\nend?sig=hunter2"
+    cluster.log = [text[start : start + 3] for start in range(0, len(text), 3)]
+    assert submit(Request(load("quickstart"), "quickstart", []), cluster, told.append) == 0  # type: ignore[arg-type]
+    expected = "a␛]0;owned␇␛[2J�\n(worker) at http://me:***@h/?sig=***\n1%\n2%\nend?sig=***\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_a_line_without_an_end_takes_no_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    writer = LineWriter()
+    for _ in range(10):
+        writer.write("x" * (LineWriter.LONGEST // 2 + 1))
+    writer.end()
+    assert {len(line) for line in capsys.readouterr().out.split()} == {LineWriter.LONGEST + 2}
 
 
 def test_lost_connections_lose_no_line_and_repeat_none(told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
