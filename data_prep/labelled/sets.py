@@ -71,7 +71,8 @@ def words_and_marks(sentence: str) -> list[tuple[str, int]]:
     2016, https://github.com/ottokart/punctuator2). A dot inside a sentence belongs to its word
     ("mr", "u.s"). Empty for text that is not a sentence: headings, the names of speakers.
     """
-    sentence = _REMARK.sub(" ", sentence).strip()
+    before, last, after_remarks = sentence.rpartition("]")  # a bracket that never closes would be followed to the end
+    sentence = f"{_REMARK.sub(' ', before + last)}{after_remarks}".strip()
     if not _FINISHED.search(sentence) or sentence.isupper() or _SPEAKER.match(sentence):
         return []
     words: list[tuple[str, int]] = []

@@ -41,6 +41,7 @@ _LITTER = {
     *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "__pycache__"),
 }
 _NOWHERE = "links to nothing"
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)/?([^?]*)(?:\?(.*))?", re.DOTALL)
 
 
@@ -370,6 +371,8 @@ def _system(root: str, process: int) -> tuple[FileSystem, str]:
     """The file system, opened once per process: a connection does not survive a fork."""
     from pyarrow.fs import FileSystem
 
+    if root.partition(":")[0].lower() not in SCHEMES:  # pyarrow would ask any server by fsspec, with what it finds
+        raise UserError(f"{shown(root)} is not read; allowed: files, or one of {', '.join(f'{s}://' for s in SCHEMES)}")
     try:
         return FileSystem.from_uri(root)
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -87,7 +87,7 @@ def split_en(text: str, tidy: bool = False) -> list[str]:
     """
     sentences: list[str] = []
     if tidy:
-        paragraphs = [paragraph.replace("\n", " ") for paragraph in text.split("\n\n")]
+        paragraphs = [paragraph.replace("\n", " ").strip() for paragraph in text.split("\n\n")]
     else:
         paragraphs = [" ".join(paragraph.split()) for paragraph in _BLANK_LINE.split(text)]
     for paragraph in paragraphs:

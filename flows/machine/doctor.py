@@ -46,6 +46,7 @@ VARIABLES = {
     "SESAME_HOME": "the home is the one above",
     "SESAME_STORE": "artifacts are in the home",
     "SESAME_UMASK": "files are closed to other users",
+    "SESAME_TRUSTED_HOSTS": "a recipe's own hosts get no credentials",
     "RAY_ADDRESS": "Ray starts on this machine when needed",
     "MLFLOW_TRACKING_URI": "runs are kept in the home",
     "PREFECT_API_URL": "no running Prefect server is used",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import resources
@@ -21,10 +20,8 @@ from pydantic import ValidationError
 from data_prep.errors import UserError
 from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
-from pipeline.recipe import errors, parse, unions
+from pipeline.recipe import addresses, errors, parse, unions
 from pipeline.recipe.recipe import Recipe
-
-RAY_ADDRESS = "placement.ray_address"
 
 
 class RecipeSummary(NamedTuple):
@@ -65,22 +62,11 @@ def load(
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
         if not own:
-            _check_cluster(recipe, _origin(where, changes)(RAY_ADDRESS, False))
+            addresses.check(recipe, partial(_origin(where, changes), unknown=False))
         renewed = with_new_defaults(recipe)
         return recipe if renewed is recipe else Recipe.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:
         raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
-
-
-def _check_cluster(recipe: Recipe, origin: str) -> None:
-    """UserError if the recipe alone, which may be a stranger's, names a cluster: it would get this user's Ray token."""
-    address, chosen = recipe.placement.ray_address, os.environ.get("RAY_ADDRESS")
-    if address is None or origin.startswith("--set ") or (chosen and address in ("auto", chosen)):
-        return
-    raise UserError(
-        f"{origin}: found {address!r}; the cluster gets your Ray token and runs your code, so a recipe alone does not "
-        f"choose it: say --set {RAY_ADDRESS}={address}, or RAY_ADDRESS={address} in the environment"
-    )
 
 
 def recipes() -> list[RecipeSummary]:

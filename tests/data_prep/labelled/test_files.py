@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -425,3 +426,17 @@ def test_config(config: dict[str, Any], message: str) -> None:
 def test_every_registered_name_is_built() -> None:
     with pytest.raises(UserError, match="registered are " + ", ".join(REGISTERED)):
         sets.registered("x", Path(), None, LabelledConfig(path="x").split, 0)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [("Well [aside [inner] now, done.", "well now/COMMA done/PERIOD"), ("A [b] c] d [e f.", "a c d e f/PERIOD")],
+)
+def test_remarks_end_at_the_first_bracket(sentence: str, words: str) -> None:
+    assert marked(sentence) == words
+
+
+def test_brackets_that_never_close_take_linear_time() -> None:
+    began = time.process_time()
+    words_and_marks("[" * 200_000 + " end.")
+    assert time.process_time() - began < 1

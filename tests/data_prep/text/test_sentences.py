@@ -284,3 +284,10 @@ def test_a_sentence_that_does_not_end_is_looked_at_once(language: str, unit: str
         return time.process_time() - began
 
     assert seconds(64_000) < 16 * max(seconds(8_000), 0.01), "the work grows with the square of the length"
+
+
+@given(st.text(alphabet="ab .A[\n", max_size=30))
+def test_a_text_that_ends_in_blanks_is_split_as_one_without(text: str) -> None:
+    """Though what `clean` gives never does."""
+    assert split(f" {text} ", "en", tidy=True) == split(text.strip(), "en", tidy=True)
+    assert split("One. Two. ", "en", tidy=True) == ["One.", "Two."]

@@ -481,36 +481,3 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     path.write_text(MINIMAL.replace("objective: {name: masked-lm}\n", ""))
     with pytest.raises(UserError, match=r"objective: missing; set objective\.name to one of masked-lm, "):
         load(path)
-
-
-# -- whose cluster ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("address", ["10.0.0.1:6379", "auto", "ray://h:10001"])
-def test_a_recipe_alone_does_not_choose_the_cluster_that_gets_the_users_token(
-    mine, complaint, monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    text = f'{MINIMAL}placement: {{ray_address: "{address}"}}\n'
-    of_scale = f'{MINIMAL}scales: {{big: {{placement: {{ray_address: "{address}"}}}}}}\n'
-    assert f"mine.yaml: placement.ray_address: found '{address}'; the cluster gets your Ray token" in complaint(text)
-    assert "mine.yaml: scales.big.placement.ray_address: found" in complaint(of_scale, "big")
-    said = f"placement.ray_address={address}"
-    for overrides in ([said], [f"placement={{ray_address: '{address}'}}"], ["placement.ray_address=null", said]):
-        assert mine(text, overrides=overrides).placement.ray_address == address
-    assert mine(text, overrides=["placement.ray_address=null"]).placement.ray_address is None
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379" if address != "auto" else "10.0.0.1:6379")
-    if address == "auto":
-        assert mine(text).placement.ray_address == "auto"
-    else:
-        assert "RAY_ADDRESS=" in complaint(text)
-        monkeypatch.setenv("RAY_ADDRESS", address)
-        assert mine(text).placement.ray_address == address
-
-
-def test_the_recipe_of_a_run_of_ones_own_keeps_its_cluster(tmp_path: Path, mine) -> None:
-    path = tmp_path / "run.yaml"
-    path.write_text(mine(overrides=["placement.ray_address=10.0.0.1:6379"]).to_yaml())
-    assert load(path, own=True).placement.ray_address == "10.0.0.1:6379"
-    with pytest.raises(UserError, match="a recipe alone does not choose it"):
-        load(path)

@@ -1,0 +1,129 @@
+"""Addresses in a recipe that this user's credentials, tokens or data would go to.
+
+A recipe may be a stranger's, so what it says alone does not choose who gets them: such an address counts only if the
+user names it outside of the recipe, too, by `--set` or in the environment. Services of the providers themselves
+(`s3://bucket`, `gs://bucket`, `abfs://container@account.dfs.core.windows.net`), what is asked without credentials
+(`gs://anonymous@bucket`) and files of this machine pass.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from data_prep.errors import UserError
+from data_prep.legible import masked
+from pipeline.recipe.recipe import Recipe
+
+RAY_ADDRESS = "placement.ray_address"
+TRUSTED = "SESAME_TRUSTED_HOSTS"
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "SESAME_STORE")
+
+_URI = re.compile(r"(s3|gs|gcs|abfss?|hdfs|viewfs)://([^/?#]*)[^?]*(?:\?(.*))?", re.DOTALL | re.IGNORECASE)
+_BUCKET = re.compile(r"[A-Za-z0-9][\w.-]*")
+_REGION = re.compile(r"[A-Za-z0-9-]+")
+_AZURE = re.compile(r"[a-z0-9-]+\.(?:dfs|blob)\.core\.windows\.net|[a-z0-9-]+", re.IGNORECASE)
+_OF_HADOOP = ("", "default")  # the cluster of this machine's own `core-site.xml`
+_HARMLESS = {
+    *("region", "allow_bucket_creation", "allow_bucket_deletion", "allow_delayed_open", "background_writes"),
+    *("check_directory_existence_before_creation", "smart_defaults", "retry_limit_seconds", "project_id"),
+    *("replication", "buffer_size", "default_block_size", "user"),
+}
+"""Options of pyarrow's file systems that do not say where to."""
+_HOSTS = re.compile(r"endpoint_override|.*authority")
+_SCHEMES = re.compile(r".*scheme")
+
+
+class Receiver(NamedTuple):
+    """Who would get credentials beside the provider that the scheme names."""
+
+    host: str
+    """With a port if there is one; empty where only how is chosen."""
+    is_open: bool
+    """Whether nothing is encrypted."""
+    said: str
+    """What in the address says so."""
+
+
+def check(recipe: Recipe, origin: Callable[[str], str]) -> None:
+    """UserError if the recipe alone names who gets this user's credentials. origin: where a key was set last."""
+    for path, value in _texts(recipe.model_dump(mode="json"), ""):
+        if path == RAY_ADDRESS:
+            chosen = os.environ.get("RAY_ADDRESS")
+            if not _is_said(origin(path)) and not (chosen and value in ("auto", chosen)):
+                raise UserError(
+                    f"{origin(path)}: found {value!r}; the cluster gets your Ray token and runs your code, so a recipe "
+                    f"alone does not choose it: say --set {path}={value}, or RAY_ADDRESS={value} in the environment"
+                )
+        elif (receiver := receiver_of(value)) and not _is_said(origin(path)) and not _is_trusted(receiver):
+            host = receiver.host or "HOST"
+            raise UserError(
+                f"{origin(path)}: found {masked(value)!r}; with {receiver.said} your credentials go where a recipe "
+                f"alone may not send them: give the address by --set, or name its host outside of the recipe "
+                f"({TRUSTED}={host}; for S3, also AWS_ENDPOINT_URL)"
+            )
+
+
+def receiver_of(uri: str) -> Receiver | None:
+    """Who gets the credentials that a URI is asked with, if it says so itself; None if its provider does."""
+    match = _URI.fullmatch(uri)
+    if match is None:
+        return None
+    scheme, place = match[1].lower(), unquote(match[2])
+    user, _, name = place.rpartition("@")
+    options = parse_qsl(match[3] or "", keep_blank_values=True)
+    if scheme in ("gs", "gcs") and user == "anonymous":
+        return None
+    host, said = "", []
+    if scheme in ("hdfs", "viewfs"):
+        is_own = name.partition(":")[0] in _OF_HADOOP
+    else:
+        is_own = (_AZURE if scheme.startswith("abfs") else _BUCKET).fullmatch(name) is not None
+    if not is_own:
+        host, said = name, [f"the host {name}"]
+    for option, value in options:
+        if _HOSTS.fullmatch(option):
+            host = value.rpartition("//")[2].strip("/")
+        is_harmless = option in _HARMLESS and (option != "region" or _REGION.fullmatch(value))
+        if not is_harmless and not (_SCHEMES.fullmatch(option) and value == "https"):
+            said.append(masked(f"?{option}={value}").removeprefix("?"))
+    is_open = any(_SCHEMES.fullmatch(option) and value != "https" for option, value in options)
+    return Receiver(host, is_open, " and ".join(said)) if said else None
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text of nested values, and its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping | list):
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, inner in pairs:
+            yield from _texts(inner, f"{path}.{name}" if path else str(name))
+
+
+def _is_said(origin: str) -> bool:
+    return origin.startswith("--set ")
+
+
+def _is_trusted(receiver: Receiver) -> bool:
+    """Whether the environment names the host: with that scheme, if it names one."""
+    return bool(receiver.host) and any(
+        host == receiver.host and not (receiver.is_open and scheme == "https") for scheme, host in _trusted()
+    )
+
+
+def _trusted() -> Iterator[tuple[str, str]]:
+    """(scheme or "", host) of all hosts that the environment lets credentials go to."""
+    for name in os.environ.get(TRUSTED, "").split(","):
+        if name := name.strip():
+            yield "", name
+    for variable in _ENDPOINTS:
+        uri = os.environ.get(variable, "")
+        parts = urlsplit(uri)
+        if variable != "SESAME_STORE":
+            yield parts.scheme, parts.netloc.rpartition("@")[2]
+        elif own := receiver_of(uri):
+            yield "http" if own.is_open else "https", own.host
