@@ -40,31 +40,42 @@ _SCHEMES = re.compile(r".*scheme")
 class Receiver(NamedTuple):
     """Who would get credentials beside the provider that the scheme names."""
 
-    host: str
-    """With a port if there is one; empty where only how is chosen."""
+    hosts: list[str]
+    """With a port where there is one; none where only how they are asked is chosen."""
     is_open: bool
     """Whether nothing is encrypted."""
+    is_odd: bool
+    """Whether there are options that we do not know."""
     said: str
     """What in the address says so."""
 
 
-def check(recipe: Recipe, origin: Callable[[str], str]) -> None:
-    """UserError if the recipe alone names who gets this user's credentials. origin: where a key was set last."""
+def check(recipe: Recipe, origin: Callable[[str, bool], str]) -> None:
+    """UserError if the recipe alone names who gets this user's credentials. origin: where a known key was set last."""
     for path, value in _texts(recipe.model_dump(mode="json"), ""):
-        if path == RAY_ADDRESS:
-            chosen = os.environ.get("RAY_ADDRESS")
-            if not _is_said(origin(path)) and not (chosen and value in ("auto", chosen)):
-                raise UserError(
-                    f"{origin(path)}: found {value!r}; the cluster gets your Ray token and runs your code, so a recipe "
-                    f"alone does not choose it: say --set {path}={value}, or RAY_ADDRESS={value} in the environment"
-                )
-        elif (receiver := receiver_of(value)) and not _is_said(origin(path)) and not _is_trusted(receiver):
-            host = receiver.host or "HOST"
-            raise UserError(
-                f"{origin(path)}: found {masked(value)!r}; with {receiver.said} your credentials go where a recipe "
-                f"alone may not send them: give the address by --set, or name its host outside of the recipe "
-                f"({TRUSTED}={host}; for S3, also AWS_ENDPOINT_URL)"
-            )
+        problem = _of_cluster(value) if path == RAY_ADDRESS else _of_file(value)
+        if problem and not (where := origin(path, False)).startswith("--set "):
+            raise UserError(f"{where}: found {masked(value)!r}; {problem}")
+
+
+def _of_cluster(address: str) -> str:
+    chosen = os.environ.get("RAY_ADDRESS")
+    if chosen and address in ("auto", chosen):
+        return ""
+    return (
+        "the cluster gets your Ray token and runs your code, so a recipe alone does not choose it: say "
+        f"--set {RAY_ADDRESS}={address}, or RAY_ADDRESS={address} in the environment"
+    )
+
+
+def _of_file(uri: str) -> str:
+    receiver = receiver_of(uri)
+    if receiver is None or _is_trusted(receiver):
+        return ""
+    return (
+        f"with {receiver.said} your credentials go where a recipe alone may not send them: give the address by --set, "
+        f"or name its host outside of the recipe ({TRUSTED}={','.join(receiver.hosts) or 'HOST'}; for S3, also AWS_ENDPOINT_URL)"
+    )
 
 
 def receiver_of(uri: str) -> Receiver | None:
@@ -77,21 +88,25 @@ def receiver_of(uri: str) -> Receiver | None:
     options = parse_qsl(match[3] or "", keep_blank_values=True)
     if scheme in ("gs", "gcs") and user == "anonymous":
         return None
-    host, said = "", []
     if scheme in ("hdfs", "viewfs"):
         is_own = name.partition(":")[0] in _OF_HADOOP
     else:
         is_own = (_AZURE if scheme.startswith("abfs") else _BUCKET).fullmatch(name) is not None
-    if not is_own:
-        host, said = name, [f"the host {name}"]
+    hosts, said = ([], []) if is_own else ([name], [f"the host {name}"])
+    is_open = is_odd = False
     for option, value in options:
+        if option in _HARMLESS and (option != "region" or _REGION.fullmatch(value)):
+            continue
+        if _SCHEMES.fullmatch(option) and value == "https":
+            continue
+        said.append(masked(f"?{option}={value}").removeprefix("?"))
         if _HOSTS.fullmatch(option):
-            host = value.rpartition("//")[2].strip("/")
-        is_harmless = option in _HARMLESS and (option != "region" or _REGION.fullmatch(value))
-        if not is_harmless and not (_SCHEMES.fullmatch(option) and value == "https"):
-            said.append(masked(f"?{option}={value}").removeprefix("?"))
-    is_open = any(_SCHEMES.fullmatch(option) and value != "https" for option, value in options)
-    return Receiver(host, is_open, " and ".join(said)) if said else None
+            hosts.append(value.rpartition("//")[2].strip("/"))
+        elif _SCHEMES.fullmatch(option):
+            is_open = True
+        else:
+            is_odd = True
+    return Receiver(hosts, is_open, is_odd, " and ".join(said)) if said else None
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -104,15 +119,10 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _texts(inner, f"{path}.{name}" if path else str(name))
 
 
-def _is_said(origin: str) -> bool:
-    return origin.startswith("--set ")
-
-
 def _is_trusted(receiver: Receiver) -> bool:
-    """Whether the environment names the host: with that scheme, if it names one."""
-    return bool(receiver.host) and any(
-        host == receiver.host and not (receiver.is_open and scheme == "https") for scheme, host in _trusted()
-    )
+    """Whether the environment names all of its hosts: with their scheme, if it names one."""
+    trusted = {host for scheme, host in _trusted() if not (receiver.is_open and scheme == "https")}
+    return bool(receiver.hosts) and trusted.issuperset(receiver.hosts) and not receiver.is_odd
 
 
 def _trusted() -> Iterator[tuple[str, str]]:
@@ -126,4 +136,4 @@ def _trusted() -> Iterator[tuple[str, str]]:
         if variable != "SESAME_STORE":
             yield parts.scheme, parts.netloc.rpartition("@")[2]
         elif own := receiver_of(uri):
-            yield "http" if own.is_open else "https", own.host
+            yield from (("http" if own.is_open else "https", host) for host in own.hosts)

@@ -62,7 +62,7 @@ def load(
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
         if not own:
-            addresses.check(recipe, partial(_origin(where, changes), unknown=False))
+            addresses.check(recipe, _origin(where, changes))
         renewed = with_new_defaults(recipe)
         return recipe if renewed is recipe else Recipe.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:

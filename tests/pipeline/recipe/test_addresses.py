@@ -82,6 +82,16 @@ def test_hosts_that_the_environment_names_get_them(
     assert "credentials" in complaint(of_source(other))
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://b/x?endpoint_override=evil.com&endpoint_override=own:1", "abfs://c@evil.com/x?dfs_storage_authority=own:1",
+     "s3://b/x?endpoint_override=own:1&proxy_options=http://evil.com", "s3://b/x?endpoint_override=own:1@evil.com"],
+)  # fmt: skip
+def test_a_host_that_is_trusted_does_not_vouch_for_others(complaint, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("SESAME_TRUSTED_HOSTS", "own:1")
+    assert "evil.com" in complaint(of_source(uri))
+
+
 def test_a_host_that_is_named_with_https_is_not_asked_in_the_open(complaint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://minio:9000")
     assert "credentials" in complaint(of_source("s3://b/x?endpoint_override=minio:9000&scheme=http"))
