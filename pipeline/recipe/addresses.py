@@ -72,9 +72,10 @@ def _of_file(uri: str) -> str:
     receiver = receiver_of(uri)
     if receiver is None or _is_trusted(receiver):
         return ""
+    named = f"{TRUSTED}={','.join(receiver.hosts) or 'HOST'}; for S3, also AWS_ENDPOINT_URL"
     return (
         f"with {receiver.said} your credentials go where a recipe alone may not send them: give the address by --set, "
-        f"or name its host outside of the recipe ({TRUSTED}={','.join(receiver.hosts) or 'HOST'}; for S3, also AWS_ENDPOINT_URL)"
+        f"or name its host outside of the recipe ({named})"
     )
 
 
