@@ -74,7 +74,7 @@ def generate(
     if out_path is not None:
         _write(out_path, lines)
     if as_json:
-        print(json.dumps({**summary, **({"out": out} if out else {"completions": lines})}, ensure_ascii=False))
+        print(json.dumps({**summary, **({"out": out} if out else {"completions": lines})}))
     else:
         where = f"{out}: " if out else ""
         new_console(stderr=True).print(
