@@ -11,16 +11,19 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_prep.images import png
+from data_prep.images import jpeg, png
 
 MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28  # maximum file size
+MAX_SCANS = 100  # of a JPEG file; programs write about ten
+_MAX_FRAMES = 1000  # that are counted; Pillow's work grows with their square
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 _ORIENTATION = ExifTags.Base.Orientation
@@ -84,6 +87,8 @@ def decoded(raw: bytes, config: ImagesConfig) -> Decoded:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about size and metadata; the size is checked below
+            if jpeg.scans(raw) > MAX_SCANS:
+                raise BadImageError(f"has more than {MAX_SCANS} scans, each of all its pixels")
             file = png.stripped(raw)
             with Image.open(io.BytesIO(file.raw), formats=_FORMATS) as image:
                 width, height = image.size
@@ -124,9 +129,9 @@ def _lost(image: Image.Image, shown: Image.Image, stored: png.Samples | None, co
 
     shown: the image, with alpha if it has a transparent value.
     """
-    lost, frames = [], getattr(image, "n_frames", 1)
+    lost, frames = [], _num_frames(image)
     if frames > 1:
-        lost.append(f"{FRAMES}: {frames - 1}")
+        lost.append(f"{FRAMES}: {frames - 1}{' or more' if frames == _MAX_FRAMES else ''}")
     if _has_alpha(shown) and (np.asarray(shown.convert("RGBA"))[..., 3] < 255).any():
         lost.append(TRANSPARENCY)
     if image.mode == "CMYK":
@@ -139,6 +144,19 @@ def _lost(image: Image.Image, shown: Image.Image, stored: png.Samples | None, co
     if profile and not any(name in profile for name in _USUAL_PROFILES):
         lost.append(PROFILE)
     return tuple(lost)
+
+
+def _num_frames(image: Image.Image) -> int:
+    """Number of frames; of a TIFF file up to _MAX_FRAMES, since each is looked for among all before it."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1)
+    frames = 1
+    with suppress(EOFError):
+        while frames < _MAX_FRAMES:
+            image.seek(frames)
+            frames += 1
+    image.seek(0)
+    return frames
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -36,6 +36,7 @@ from data_prep.tokens.cleaning import Cleaning
 
 __all__ = ["REGISTERED", "Example", "Labelled", "LabelledConfig", "load"]
 
+_LONGEST_NUMBER = 4000  # digits; Python refuses to read more than 4,300
 _HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, which JSON can spell
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 _FORMATS = tuple(f"{end}{gz}" for end in (".jsonl", *_DELIMITERS) for gz in ("", ".gz"))
@@ -131,7 +132,7 @@ def _where(path: Path, line: int) -> str:
 
 def _in_order(label: str) -> tuple[bool, int, str]:
     """Sort key: integers by value, then everything else by spelling."""
-    is_number = label.removeprefix("-").isdecimal()
+    is_number = label.removeprefix("-").isdecimal() and len(label) <= _LONGEST_NUMBER
     return (not is_number, int(label) if is_number else 0, label)
 
 

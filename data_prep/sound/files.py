@@ -29,6 +29,9 @@ from data_prep.sources.records import Reject, first_line
 
 SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus")
 MAX_BYTES = 1 << 29
+MAX_SAMPLES = 1 << 29  # of all channels, as stored and at the rate asked for; 8 bytes each while they are read
+_MIN_RATE, _MAX_RATIO = 100, 200_000  # Hz; of two rates, in lowest terms: a filter has 20 times as many values
+_WIDTHS = (1, 2, 3, 4, 8)  # bytes of an integer
 _UNIT_BYTES = 16 << 20
 _FOLDER, _NONE = "folder", "none"
 
@@ -145,11 +148,19 @@ def decoded(raw: bytes, rate: int) -> np.ndarray:
         raise BadSoundError("no sample in it")
     mono = values.mean(1)
     if own_rate != rate:
+        common = gcd(own_rate, rate)
+        if own_rate < _MIN_RATE or max(own_rate, rate) // common > _MAX_RATIO:
+            raise BadSoundError(f"its rate of {own_rate:,} Hz cannot be brought to {rate:,}")
+        _check_length(len(mono) * rate // own_rate)
         from scipy.signal import resample_poly  # imported here because it takes half a second
 
-        common = gcd(own_rate, rate)
         mono = resample_poly(mono, rate // common, own_rate // common)
     return np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+
+
+def _check_length(samples: int) -> None:
+    if samples > MAX_SAMPLES:
+        raise BadSoundError(f"longer than {MAX_SAMPLES:,} samples")
 
 
 def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
@@ -173,6 +184,8 @@ def _wav(raw: bytes) -> tuple[np.ndarray, int] | None:
         raise BadSoundError(f"damaged WAV file: {error}") from None
     if len(data) < count * width * channels:
         raise BadSoundError("truncated")
+    if width not in _WIDTHS:
+        raise BadSoundError(f"has samples of {8 * width} bits")
     if width == 1:  # 8-bit samples are unsigned, all others signed
         values = np.frombuffer(data, np.uint8).astype(np.float64) / 128 - 1
     elif width == 3:
@@ -190,6 +203,8 @@ def _others(raw: bytes) -> tuple[np.ndarray, int]:
     import soundfile
 
     try:
-        return soundfile.read(io.BytesIO(raw), dtype="float64", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(raw)) as file:
+            _check_length(file.frames * file.channels)  # which a few bytes can claim
+            return file.read(dtype="float64", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
         raise BadSoundError(f"damaged: {error.error_string}") from None

@@ -123,12 +123,16 @@ def _titles(found: Sequence[tuple[int, list[str]]], wanted: Collection[str]) -> 
 
 def unique_names(header: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """Names of columns, with a number after all but the first of equal ones; and what was done, in words."""
-    names: list[str] = []
+    names, taken, of_header = list[str](), set[str](), set(header)
+    next_number: dict[str, int] = {}  # of a name, by which the numbers below are taken
     renamed = []
     for name in header:
-        number, new = 2, name
-        while new in names or (new != name and new in header):
+        number, new = next_number.get(name, 2), name
+        while new in taken or (new != name and new in of_header):
             new, number = f"{name} ({number})", number + 1
+        if new != name:
+            next_number[name] = number
+            renamed.append(f"one more column called {name!r} is called {new!r}")
         names.append(new)
-        renamed += [f"one more column called {name!r} is called {new!r}"] if new != name else []
+        taken.add(new)
     return names, tuple(renamed)

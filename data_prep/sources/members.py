@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 import struct
 import tarfile
 import zipfile
@@ -27,6 +28,8 @@ DAMAGED = (DamagedError, zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.er
 _REFUSED = (ValueError, LookupError, OverflowError, NotImplementedError, RuntimeError, struct.error)
 _BLOCK = tarfile.BLOCKSIZE
 _LINKS = 10  # links that lead to links
+_LINKED = 10  # times the size of an archive that its links may be read
+_DIGITS = 1000  # in a row, more than the name of a file has
 
 
 class Member(NamedTuple):
@@ -71,7 +74,7 @@ def archive(opener: Opener, size: int, name: str) -> Iterator[Archive]:
     with ExitStack() as stack:
         try:
             is_zip = name.lower().endswith(".zip")
-            found = _zip(stack, opener) if is_zip else _tar(stack, opener, size, compressed.of_tar(name))
+            found = _zip(stack, opener, size) if is_zip else _tar(stack, opener, size, compressed.of_tar(name))
         except _REFUSED as error:
             raise DamagedError(str(error) or type(error).__name__) from error
         yield found
@@ -84,8 +87,10 @@ def _opened(reading: Opener) -> BinaryIO:
         raise DamagedError(str(error) or type(error).__name__) from error
 
 
-def _zip(stack: ExitStack, opener: Opener) -> Archive:
+def _zip(stack: ExitStack, opener: Opener, size: int) -> Archive:
     opened = stack.enter_context(zipfile.ZipFile(stack.enter_context(opener())))
+    if sum(info.compress_size for info in opened.infolist()) > size:
+        raise DamagedError("its members are longer than the archive together: many names for the same bytes")
     members = []
     for info in opened.infolist():
         if info.filename and not info.filename.endswith("/"):
@@ -139,10 +144,32 @@ def _meant(info: tarfile.TarInfo, of_name: Mapping[str, tarfile.TarInfo]) -> tar
     return None
 
 
+class _Header(tarfile.TarInfo):
+    """A header without what stalls `tarfile`, as the first releases of each Python do not fix it.
+
+    A negative size sends it back to what it has read (CVE-2025-8194), and it looks at each digit in a row of them again
+    and again (CVE-2024-6232).
+    """
+
+    def _block(self, count: int) -> int:
+        if count < 0:
+            raise tarfile.ReadError("a header states a negative size")
+        return super()._block(count)  # type: ignore[misc]  (not in its stub)
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        stream = cast(BinaryIO, archive.fileobj)
+        place = stream.tell()
+        if any(len(digits) > _DIGITS for digits in re.findall(rb"\d+", stream.read(self._block(self.size)))):
+            raise tarfile.ReadError(f"a header holds more than {_DIGITS:,} digits in a row")
+        stream.seek(place)
+        return super()._proc_pax(archive)  # type: ignore[misc]
+
+
 def _members_of_tar(stream: BinaryIO) -> tuple[list[Member], str]:
     """The files of a tar, or of several one after another; and why some may be missing."""
     members: list[Member] = []
     end = stream.seek(0, io.SEEK_END)
+    linked = 0  # bytes
     place, has_ended = 0, False
     while place < end:
         stream.seek(place)
@@ -151,7 +178,7 @@ def _members_of_tar(stream: BinaryIO) -> tuple[list[Member], str]:
             continue
         stream.seek(place)
         try:
-            opened = tarfile.TarFile(fileobj=cast(Any, stream))
+            opened = tarfile.TarFile(fileobj=cast(Any, stream), tarinfo=_Header)
         except (tarfile.TarError, ValueError, EOFError) as error:
             return members, str(error)
         try:
@@ -169,6 +196,9 @@ def _members_of_tar(stream: BinaryIO) -> tuple[list[Member], str]:
             if meant is None:
                 problem = f"a link to {printable(info.linkname)!r}, which is not in the archive"
             where = meant or info
+            linked += where.size if where is not info else 0
+            if linked > max(compressed.FREE_BYTES, _LINKED * end):
+                problem = f"a link; those before it are read as {_LINKED} times the archive"
             reading = partial(_stretch, stream, where.offset_data, where.size)
             is_cut = info.isfile() and info.offset_data + info.size > end
             members.append(Member(printable(info.name), where.size, where.size, problem, reading, is_cut))

@@ -34,6 +34,7 @@ TAB = "\t"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _OPEN = re.compile(r'(?:[^"]|"")*')
 _LINES_OF_A_FIELD = 1000
+_AHEAD = 16  # lines that may be looked at in vain, for each that is read
 _LIKE_ROWS = 3  # lines
 
 
@@ -219,21 +220,30 @@ def _fields(line: str, delimiter: str, most: int) -> tuple[list[str], bool]:
     return values, is_lone
 
 
+class _Ahead:
+    """Lines with their numbers (None: too long), some of which can be given back, at the end of the file, too."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._given_back: deque[tuple[int, str | None]] = deque()
+
+    def take(self) -> tuple[int, str | None] | None:
+        if self._given_back:
+            return self._given_back.popleft()
+        raw = next(self._lines, b"")
+        if raw == b"":
+            return None
+        return self._lines.number, None if raw is None else raw.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def give_back(self, taken: list[tuple[int, str | None]]) -> None:
+        self._given_back.extendleft(reversed(taken))
+
+
 def _tabs(name: str, lines: Lines, width: int | None, all_quoted: bool) -> Iterator[Record | Reject]:
-    ahead: deque[tuple[int, str | None]] = deque()
-
-    def following() -> Iterator[tuple[int, str | None]]:
-        while True:
-            if ahead:
-                yield ahead.popleft()
-                continue
-            raw = next(lines, b"")
-            if raw == b"":
-                return
-            yield lines.number, None if raw is None else raw.decode("utf-8", "surrogateescape").removesuffix("\n")
-
-    source = following()
-    for number, line in source:
+    source, most = _Ahead(lines), _LINES_OF_A_FIELD
+    while (found := source.take()) is not None:
+        number, line = found
+        most = min(most + _AHEAD, _LINES_OF_A_FIELD)
         if line is None:
             yield too_long(name, number, lines.long)
             continue
@@ -243,7 +253,10 @@ def _tabs(name: str, lines: Lines, width: int | None, all_quoted: bool) -> Itera
         values = text.split(TAB)
         if width is None:
             width, all_quoted = len(values), all(map(QUOTED.fullmatch, values))
-        joined = _joined(text, values, width, source, ahead) if '"' in text else None
+        joined = None
+        if '"' in text:
+            joined, in_vain = _joined(values, width, source, most)
+            most -= in_vain
         if joined is not None:
             values = joined
         elif '"' in text:
@@ -271,36 +284,41 @@ def _is_quoted(value: str) -> bool:
     return QUOTED.fullmatch(value) is not None
 
 
-def _joined(
-    text: str,
-    values: list[str],
-    width: int,
-    source: Iterator[tuple[int, str | None]],
-    ahead: deque[tuple[int, str | None]],
-) -> list[str] | None:
-    """The fields of a record whose last field goes on in the next lines; None, and no line is taken, if none does."""
-    last = values[-1]
-    if not last.startswith('"') or last.count('"') % 2 == 0 or len(values) > width:
-        return None
+def _joined(values: list[str], width: int, source: _Ahead, most: int) -> tuple[list[str] | None, int]:
+    """The fields of a record whose last field goes on in the next lines, at most `most` of them.
+
+    None if none does, with the number of lines that were looked at; then no line is taken.
+    """
+    if not values[-1].startswith('"') or values[-1].count('"') % 2 == 0 or len(values) > width:
+        return None, 0
+    known = _parsed(f'{TAB.join(values)}"')  # fields so far; the pieces of the last one, which is open, are apart
+    fields, pieces = (known[:-1], known[-1:]) if known else ([], [])
     taken: list[tuple[int, str | None]] = []
     found = None
-    for number, line in source:
-        taken.append((number, line))
-        if line is None or len(taken) > _LINES_OF_A_FIELD:
+    while (after := source.take()) is not None:
+        taken.append(after)
+        line = after[1]
+        if line is None or known is None or len(taken) > most or len(fields) >= width:
             break
         is_record = len(line.split(TAB)) == width
         if is_record and (len(values) == width or '"' not in line):  # then the quote was alone
             break
-        text += f"\n{line}"
-        if _OPEN.fullmatch(line):
-            continue
-        parsed = _parsed(text.removesuffix("\r"))
-        if parsed is not None or _parsed(f'{text}"') is None:
-            found = parsed if parsed is not None and len(parsed) == width else None
+        closed = None if _OPEN.fullmatch(line) else _parsed(f'"{line}'.removesuffix("\r"))
+        going_on = closed or _parsed(f'"{line}"')
+        if going_on is None:
+            break
+        first, *others = going_on
+        pieces.append(first)
+        if closed or others:
+            fields.append("\n".join(pieces))
+            fields += others if closed else others[:-1]
+            pieces = others[-1:]
+        if closed:
+            found = fields if len(fields) == width else None
             break
     if found is None:
-        ahead.extendleft(reversed(taken))
-    return found
+        source.give_back(taken)
+    return found, 0 if found is not None else len(taken)
 
 
 def _parsed(text: str, delimiter: str = TAB) -> list[str] | None:

@@ -32,40 +32,39 @@ def head(stream: BinaryIO) -> tuple[bytes, bytes]:
 
 def pages(stream: BinaryIO, ahead: bytes) -> Iterator[Piece]:
     """The pages of a dump, whose first bytes after the head are `ahead`."""
-    data = ahead
+    data, place = ahead, 0  # what follows a page is not copied for each of them
     while True:
-        begin = data.find(_BEGIN)
+        begin = data.find(_BEGIN, place)
         if begin >= 0:
-            data, piece = _page(stream, data[begin:])
+            data, place, piece = _page(stream, data, begin)
             yield piece
             if piece.is_last:
                 return
         elif chunk := stream.read(_CHUNK):
-            data = data[-_AT_END:] + chunk
+            data, place = data[max(place, len(data) - _AT_END) :] + chunk, 0
         else:
             break
-    if not data.rstrip().endswith(_LAST):
+    if not data[place:].rstrip().endswith(_LAST):
         yield Piece(b"", f"the dump is cut short: it does not end with {_LAST.decode()}", is_last=True)
 
 
-def _page(stream: BinaryIO, data: bytes) -> tuple[bytes, Piece]:
-    """The page that `data` begins with, and what follows it."""
-    searched = len(_BEGIN)
+def _page(stream: BinaryIO, data: bytes, begin: int) -> tuple[bytes, int, Piece]:
+    """The page that begins at `begin`, after the data in which it ends and the place of what follows it there."""
+    searched = begin + len(_BEGIN)
     while True:
         end, other = data.find(_END, searched), data.find(_BEGIN, searched)
+        excerpt = data[begin : begin + 4 * records.EXCERPT]
         if other >= 0 and (end < 0 or other < end):
-            return data[other:], Piece(data[: 4 * records.EXCERPT], "the page does not end before the next one")
+            return data, other, Piece(excerpt, "the page does not end before the next one")
         if end >= 0:
             end += len(_END)
-            return data[end:], Piece(data[:end])
-        searched = max(searched, len(data) - len(_END))
+            return data, end, Piece(data[begin:end])
+        data, searched, begin = data[begin:], max(searched, len(data) - len(_END)) - begin, 0
         if len(data) > 4 * records.MAX_BYTES:
-            return _skip(stream, data), Piece(
-                data[: 4 * records.EXCERPT], f"longer than {4 * records.MAX_BYTES:,} bytes"
-            )
+            return _skip(stream, data), 0, Piece(excerpt, f"longer than {4 * records.MAX_BYTES:,} bytes")
         chunk = stream.read(max(_CHUNK, len(data) >> 2))
         if not chunk:
-            return b"", Piece(data[: 4 * records.EXCERPT], "the dump is cut short within a page", is_last=True)
+            return b"", 0, Piece(excerpt, "the dump is cut short within a page", is_last=True)
         data += chunk
 
 

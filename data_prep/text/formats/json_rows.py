@@ -138,7 +138,7 @@ def _is_line(line: bytes) -> bool:
         return (
             not line.startswith(b"{") or line.endswith(b"}") or (len(line) < _CHUNK - 1 and error.pos < len(line) - 1)
         )
-    except RecursionError:
+    except (ValueError, RecursionError):  # a number that is too long, or too deep
         return True
     return True
 

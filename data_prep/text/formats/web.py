@@ -39,7 +39,7 @@ _VERSION = re.compile(
 )  # first line of a record; after a truncated record, it is at the end of another line
 _PAGES = ("conversion", "response")
 _MANY_TAGS, _MAX_DEPTH = 4096, 512
-_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*)[^<>]*>")
+_TAG = re.compile(r"<(/?)([A-Za-z][\w-]*+)[^<>]*>")
 _EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 _ENDS_ITSELF = {"p", "li", "td", "th", "tr", "dt", "dd", "option", "optgroup", "thead", "tbody", "tfoot", "colgroup"}
 _NEVER_NESTED = _EMPTY | _ENDS_ITSELF | {"html", "head", "body"}
@@ -103,10 +103,11 @@ def _record(stream: BinaryIO, line: bytes, offset: int, size: int) -> _Record:
     if end > size:
         problem = f"it ends after {size - start:,} of {end - start:,} bytes"
         return _Record(offset, header, problem=problem, lost=True)
-    block = stream.read(end - start) if kind in _PAGES and end - start <= readers_rows.MAX_BYTES else None
     stream.seek(end)
-    if not b"WARC".startswith(stream.read(4).lstrip(b"\r\n")):
+    if not b"WARC".startswith(stream.read(4).lstrip(b"\r\n")):  # before it is read: what follows is searched again
         return _Record(offset, header, problem="its header states a wrong length")
+    stream.seek(start)
+    block = stream.read(end - start) if kind in _PAGES and end - start <= readers_rows.MAX_BYTES else None
     if block is None:
         too_long = f"longer than {readers_rows.MAX_BYTES:,} bytes" if kind in _PAGES else ""
         return _Record(offset, header, kind, too_long, end)

@@ -30,8 +30,9 @@ from data_prep.text.formats import dump
 _FILE, _CATEGORY = 6, 14  # namespaces whose links are not text
 _NAMES = {"file", "image", "media", "category"}
 _NO_WORDS = {"ref", "references", "gallery", "math", "chem", "score", "timeline", "graph", "syntaxhighlight", "source"}
-_CLOSED_BY = {"{{": "}}", "[[": "]]", "{|": "|}"}
-_MARKS = re.compile(r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}")
+_CLOSED_BY = {"{{": "}}", "[[": "]]", "{|": "|}", "[": "]", "<!--": "-->"}
+_MARKS = re.compile(r"\{\{|\}\}|\[\[?|\]\]?|\{\||\|\}|<!--|-->|<(/?)([A-Za-z][\w-]*+)(?:[^<>]*+(?<=(/))>)?")
+_NEVER_CLOSED = {"br", "wbr", "hr", "meta", "link", "img", "li", "dt", "dd", "th", "td", "tr"}
 _FEW = 50  # openings without an end; more are in no page that people wrote
 _DECLARATION = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<\?xml.*?\?>", re.DOTALL)
 _WRONG = (
@@ -141,17 +142,21 @@ def _without_unclosed(markup: str) -> str:
 
     To the parser they are text as well, but it looks for the end of each in all that follows.
     """
-    if sum(markup.count(mark) for mark in _CLOSED_BY) <= _FEW:
+    if sum(map(markup.count, "{[<")) <= _FEW:
         return markup
     unclosed: list[int] = []
     waiting: list[tuple[str, int]] = []
     open_marks: Counter[str] = Counter()
     for match in _MARKS.finditer(markup):
-        mark = match[0]
-        if mark in _CLOSED_BY:
-            waiting.append((_CLOSED_BY[mark], match.start()))
-            open_marks[_CLOSED_BY[mark]] += 1
+        mark, name = match[0], (match[2] or "").lower()
+        if name in _NEVER_CLOSED or match[3]:
             continue
+        if mark in _CLOSED_BY or match[1] == "":
+            closing = f"</{name}" if name else _CLOSED_BY[mark]
+            waiting.append((closing, match.start()))
+            open_marks[closing] += 1
+            continue
+        mark = f"</{name}" if name else mark
         while open_marks[mark]:
             closing, place = waiting.pop()
             open_marks[closing] -= 1

@@ -276,6 +276,11 @@ def test_whole_numbers_are_ordered_by_value(tmp_path: Path) -> None:
     assert from_file(write(tmp_path / "a.jsonl", rows)).labels == ["-1", "2", "9", "10", "True", "b"]
 
 
+def test_numbers_that_are_too_long_are_names(tmp_path: Path) -> None:
+    rows = [{"text": f"{i}", "label": label} for i, label in enumerate(["9" * 5000, "10", "-" + "9" * 5000, "9"])]
+    assert from_file(write(tmp_path / "a.jsonl", rows)).labels == ["9", "10", "-" + "9" * 5000, "9" * 5000]
+
+
 def test_keyed_split_keeps_equal_rows_together_whatever_the_order(tmp_path: Path) -> None:
     doubled = [*ROWS, *ROWS[::-1]]
     first = from_file(write(tmp_path / "a.jsonl", doubled))

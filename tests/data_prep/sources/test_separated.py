@@ -211,3 +211,8 @@ def test_a_line_with_a_wanted_column_is_no_title() -> None:
 def test_any_bytes_have_a_dialect(begin: bytes) -> None:
     for usual in (",", "\t"):
         assert dialect_of(begin, usual).skip <= begin.count(b"\n")
+
+
+def test_lines_after_a_lone_quote_are_not_lost_at_the_end_of_a_file() -> None:
+    """They were looked at for the end of the field, and not read again."""
+    assert tabs('a\tb\tc\n1\t2\t"x\nsome\nmore\n')[1:] == [(2, ["1", "2", '"x']), (3, ["some"]), (4, ["more"])]
