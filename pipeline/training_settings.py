@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_prep.settings import identity
+from data_prep.shards.streams import stream_of
+from data_prep.sources.files import below
+from training.config import OrderConfig
 from training.hardware import resolve_precision
+from training.job import CorpusShards
 from training.objectives import module_of
+
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
 
 SECTIONS = ("augment", "corruption", "order", "network", "objective", "train")
 
@@ -25,3 +32,19 @@ def training_settings(recipe: Any) -> dict[str, Any]:
         **{f"{section}_version": version for section, version in versions.items() if version > 1},
         "seed": recipe.seed,
     }
+
+
+def mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[CorpusShards]:
+    """The parts of the corpus as shards, with their shares of the samples."""
+    parts = shards.summary["parts"].get(kind, {})
+    rows = {name.partition("-")[2]: part["rows"] for name, part in parts.items()}
+    shares = OrderConfig.model_validate(config.get("order", {})).shares(rows)
+    return [
+        CorpusShards(
+            name=stream_of(name, config["name"])[1],
+            folder=below(shards.uri, name),
+            weight=share,
+            source=name.partition("-")[2] or config["name"],
+        )
+        for name, share in zip(parts, shares.values(), strict=True)
+    ]

@@ -121,8 +121,8 @@ def train(job: Job, worker: Worker) -> dict[str, Any]:
     sources = list(dict.fromkeys(corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]))
     if len(sources) == 1:
         sources = []
-    stream = _training_stream(job, open_table, facts.specials, sources)
-    held_out, held_out_rows = _held_out_stream(job, open_table, facts.specials)
+    stream = training_stream(job, open_table, facts.specials, sources)
+    held_out, held_out_rows = held_out_stream(job, open_table, facts.specials)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,
@@ -147,7 +147,7 @@ def train(job: Job, worker: Worker) -> dict[str, Any]:
     return summary
 
 
-def _training_stream(
+def training_stream(
     job: Job, open_table: Callable[[str], Table], specials: Specials | None, sources: list[str]
 ) -> Samples:
     """The mixture that is trained on and, for the last steps, that of longer rows.
@@ -169,7 +169,7 @@ def _training_stream(
     return ConsecutiveStreams(stream, mixture(job.longer, job.train.longer.corruption(job.corruption)), begins)
 
 
-def _held_out_stream(
+def held_out_stream(
     job: Job, open_table: Callable[[str], Table], specials: Specials | None
 ) -> tuple[Stream | None, int]:
     """The stream of held-out rows, corrupted by draws of their own and not regrouped by length, and how many count."""

@@ -34,6 +34,7 @@ JOBS = {
     "curves": "pipeline.downstream.autoencoders.curves",
     "anomaly": "pipeline.downstream.anomaly.job",
     "compression": "pipeline.downstream.compression.job",
+    "predictions": "pipeline.downstream.predictions.job",
 }
 
 

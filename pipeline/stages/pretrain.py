@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_prep.shards.streams import LONGER, stream_of
+from data_prep.shards.streams import LONGER
 from data_prep.sources.files import below
 from pipeline.artifact import MODEL, Artifact
 from pipeline.fingerprint import digest
@@ -15,9 +15,9 @@ from pipeline.records import last_of_each_step, read_records
 from pipeline.reports import data
 from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
-from pipeline.training_settings import SECTIONS, training_settings
-from training.config import OrderConfig, PlacementConfig
-from training.job import METRICS, CorpusShards, Job
+from pipeline.training_settings import SECTIONS, mixture, training_settings
+from training.config import PlacementConfig
+from training.job import METRICS, Job
 
 CHECKPOINTS = "checkpoints"
 
@@ -35,8 +35,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     job = Job.model_validate(
         {
             **{name: config[name] for name in ("kind", *SECTIONS, "networks", "seed") if name in config},
-            "corpora": _mixture("train", config, shards),
-            "longer": _mixture(LONGER, config, shards),
+            "corpora": mixture("train", config, shards),
+            "longer": mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,
             "cache": str(context.downloads / "shards"),
             "preprocessor": str(inputs["preprocessor"].path) if "preprocessor" in inputs else "",
@@ -64,22 +64,6 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
 def _checkpoints_of(experiment: str, context: Context) -> str:
     """The checkpoints of another experiment: work folders are siblings named by key."""
     return str(context.work.parent / experiment / CHECKPOINTS)
-
-
-def _mixture(kind: str, config: dict[str, Any], shards: Artifact) -> list[CorpusShards]:
-    """The parts of the corpus as shards, with their shares of the samples."""
-    parts = shards.summary["parts"].get(kind, {})
-    rows = {name.partition("-")[2]: part["rows"] for name, part in parts.items()}
-    shares = OrderConfig.model_validate(config.get("order", {})).shares(rows)
-    return [
-        CorpusShards(
-            name=stream_of(name, config["name"])[1],
-            folder=below(shards.uri, name),
-            weight=share,
-            source=name.partition("-")[2] or config["name"],
-        )
-        for name, share in zip(parts, shares.values(), strict=True)
-    ]
 
 
 PRETRAIN = Stage("pretrain", 2, run)

@@ -37,8 +37,8 @@ def table(folder: str) -> MemoryTable:
 
 
 def test_held_out_rows_have_draws_of_their_own_and_are_not_augmented() -> None:
-    stream: Any = jobs._training_stream(job(), table, None, [])
-    held_out, count = jobs._held_out_stream(job(), table, None)
+    stream: Any = jobs.training_stream(job(), table, None, [])
+    held_out, count = jobs.held_out_stream(job(), table, None)
     assert held_out is not None and count == 12
     assert stream.keys == [key(4, CORRUPT, "web"), key(4, CORRUPT, "books")]
     assert held_out.keys == [key(4, CORRUPT_HELD_OUT, "web")]
@@ -54,18 +54,18 @@ def test_held_out_rows_have_draws_of_their_own_and_are_not_augmented() -> None:
 
 
 def test_fewer_rows_are_evaluated_than_asked_where_there_are_no_more() -> None:
-    assert jobs._held_out_stream(job(held_out=None), table, None) == (None, 0)
+    assert jobs.held_out_stream(job(held_out=None), table, None) == (None, 0)
     train = {"steps": 5, "global_batch": 8, "lr": 1e-2, "evaluate_rows": 500}
-    assert jobs._held_out_stream(job(train=train), table, None)[1] == 20
+    assert jobs.held_out_stream(job(train=train), table, None)[1] == 20
 
 
 def test_rows_say_which_source_they_are_of() -> None:
     corpora = [{"name": "web-1", "folder": "web", "source": "web"}, {"name": "books", "folder": "books"}]
-    stream: Any = jobs._training_stream(job(corpora=corpora, augment={}), table, None, ["books", "web"])
+    stream: Any = jobs.training_stream(job(corpora=corpora, augment={}), table, None, ["books", "web"])
     rows = stream.read(np.arange(100))
     values = np.asarray(rows["input"])[:, 0, 4, 4]
     assert set(np.asarray(rows["source"])[values > 30]) == {1}
-    assert "source" not in jobs._training_stream(job(), table, None, []).read(np.arange(4))
+    assert "source" not in jobs.training_stream(job(), table, None, []).read(np.arange(4))
 
 
 def test_a_torn_last_line_of_the_metrics_is_removed(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_longer_rows_come_at_their_step_with_their_own_corruption(monkeypatch: p
     asked: list[Any] = []
     monkeypatch.setattr(jobs, "corruption_on_load", lambda config, specials: asked.append(config))
     longer = {"length": 64, "share": 0.25, "max_predictions": 9}
-    stream: Any = jobs._training_stream(
+    stream: Any = jobs.training_stream(
         job(
             corruption={"kind": "masked-lm", "max_predictions": 5},
             longer=[{"name": "web", "folder": "books"}],
@@ -102,8 +102,8 @@ def test_longer_rows_come_at_their_step_with_their_own_corruption(monkeypatch: p
 
 def test_held_out_rows_are_not_regrouped_by_length() -> None:
     regrouped = job(order={"length_window": 4})
-    stream: Any = jobs._training_stream(regrouped, table, None, [])
-    held_out, _ = jobs._held_out_stream(regrouped, table, None)
+    stream: Any = jobs.training_stream(regrouped, table, None, [])
+    held_out, _ = jobs.held_out_stream(regrouped, table, None)
     assert isinstance(stream.places, LengthBuckets)
     assert held_out is not None and held_out.places is held_out.order
 

@@ -21,7 +21,7 @@ from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig
 from training.models.text.architectures import decoder_problems
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import TextObjective, flat_positions, seen_tokens, summed_by_row
+from training.objectives.text import Targets, TextObjective, flat_positions, seen_tokens, summed_by_row
 
 VERSION = 1
 
@@ -69,6 +69,12 @@ class GPT(TextObjective):
         batch["target_ids"] = ids.values.astype(np.int64)
         batch.pop("starts", None)  # nothing is pooled
         return self.tensors(batch)
+
+    def targets(self, rows: Rows) -> Targets:
+        positions, ids = next_tokens(rows)
+        sequence = ragged(rows, "sequence") if "sequence" in rows else None
+        places = Ragged(positions.values + 1, positions.offsets)
+        return Targets(seen_tokens(rows), places, ids, both_sides=False, sequence=sequence)
 
     def example(self, n: int) -> Rows:
         return {"input": super().example(n)["seen"]}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
-from data_prep.shards.rows import Ragged, Rows, Specials, ragged
+from data_prep.shards.rows import Ragged, Rows, Specials, num_rows, ragged
 from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import (
@@ -34,11 +35,27 @@ from training.objective import BaseObjective, Batch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from training.models.text.network import TextNetwork
+    from training.models.text.network import Guesses, TextNetwork
 
 EXAMPLE_LENGTH = 128  # of a made-up row, where the data have no fixed length
 EXAMPLE_TARGETS = 0.15  # of its tokens
 EXPORT_ROWS = 256  # whose longest tells what a network without a limit has learned from
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The tokens of rows that are predicted, in the order of `target_ids` of their batch, and what stands around them.
+
+    text: ids [R, ragged], among which the targets stand. positions, ids: [R, ragged], their places there and what they
+    are. both_sides: the network sees what stands behind a target, too, and at its place what stands there in `text`;
+    otherwise it sees the text before it. sequence: of rows of several sequences, which one each token of `text` is of.
+    """
+
+    text: Ragged
+    positions: Ragged
+    ids: Ragged
+    both_sides: bool
+    sequence: Ragged | None = None
 
 
 class TextObjective(BaseObjective):
@@ -116,6 +133,51 @@ class TextObjective(BaseObjective):
         pairs = token_pairs(batch) / (2 if self.architecture.causal else 1)
         forward = 2 * self.matrices * self.num_units(batch) + 4 * self.width * pairs
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
+
+    # -- what it predicts ---------------------------------------------------------------------------------------------
+
+    def targets(self, rows: Rows) -> Targets:
+        """What is predicted in rows: what their columns of targets say. Other objectives say it themselves."""
+        if "target_tokens" in rows:
+            text = ragged(rows, "target_tokens")
+            return Targets(text, Ragged(text.positions(), text.offsets), text, both_sides=False)
+        sequence = ragged(rows, "sequence") if "sequence" in rows else None
+        places, ids = ragged(rows, "target_positions"), ragged(rows, "target_ids")
+        return Targets(seen_tokens(rows), places, ids, both_sides=True, sequence=sequence)
+
+    def guesses(self, batch: Batch, most: int) -> Guesses:
+        """What the network says at the targets of a prepared batch, with its `most` likeliest ids."""
+        self.choose_attention(batch)
+        return self.network.guesses(most, **batch)
+
+    def written(self, rows: Rows, most: int) -> Ragged | None:
+        """What the network writes, at most `most` tokens for each row, always taking the likeliest.
+
+        A decoder goes on behind what it is given, an encoder-decoder answers it; None: it writes nothing.
+        """
+        line, tokens = self.architecture, seen_tokens(rows)
+        if not (line.causal or line.encoder_decoder):
+            return None
+        model: Any = self.network.model
+        special = {"pad_token_id": self.pad, "eos_token_id": self.specials.get("eos")}
+        if line.encoder_decoder:
+            special["decoder_start_token_id"] = self.specials.get("decoder_start")
+        texts = []
+        for row in range(num_rows(rows)):
+            ids = torch.from_numpy(tokens.row(row).astype(np.int64))[None].to(model.device)
+            with torch.no_grad():
+                written = model.generate(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, **special
+                )
+            texts.append(written[0, ids.shape[1] if line.causal else 1 :].cpu().numpy())
+        return Ragged.from_rows(texts, np.int64)
+
+    def load_export(self, path: Path) -> None:
+        """Give the network the weights that `export` wrote."""
+        from training.models.text.folder import open_pretrained
+
+        model = self.network.model
+        model.load_state_dict(open_pretrained(path, type(model).__name__, dtype=torch.float32).state_dict())
 
     # -- what is exported ---------------------------------------------------------------------------------------------
 

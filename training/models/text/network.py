@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,14 @@ from training.models.text.architectures import architecture_of
 
 Arguments: TypeAlias = dict[str, Any]
 TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
+
+
+class Guesses(NamedTuple):
+    """What a network says at M targets, in fp32: log p of the truth [M]; its likeliest ids [M, k], and their log p."""
+
+    truth: Tensor
+    ids: Tensor
+    of_ids: Tensor
 
 
 class TextNetwork(nn.Module):
@@ -90,6 +98,16 @@ class TextNetwork(nn.Module):
     def logits(self, output: Any) -> Tensor:
         """The logits of the vocabulary in a model's output."""
         return output.logits
+
+    def guesses(self, most: int, **batch: Tensor) -> Guesses:
+        """What it says at the targets of a batch, whose tensors are those of `predicted`. most: k.
+
+        Not once its loss is fused with the projection, which leaves no logits.
+        """
+        losses, _, output = self.predicted(**batch)
+        logs = self.logits(output).squeeze(0).float().log_softmax(-1)
+        of_ids, ids = logs.topk(min(most, logs.shape[-1]))
+        return Guesses(-losses, ids, of_ids)
 
 
 class KeepPositions:

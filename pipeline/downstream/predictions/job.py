@@ -1,0 +1,84 @@
+"""The job `predictions`: what a pretrained network of text predicts on held-out rows, and whether it has learned.
+
+    held-out rows, corrupted as evaluation does ─► the network      ─┐
+                                                ─► random weights    ├─► nats per token, accuracy, by row
+    training rows, the same tokens ─► n-grams, Kneser–Ney           ─┘         └─► verdict, examples
+
+It asks the objective (`targets`, `guesses`, `written` of `training.objectives.text.TextObjective`), and so takes
+whatever predicts tokens: masked ones, the next one, those of a sequence of its own. To have it in a recipe:
+
+    downstream:
+      - {name: predictions, task: predictions}
+
+The network of random weights is the one that training began with. What n-grams are told is what the network sees next
+to a token (`pipeline.downstream.predictions.ngrams`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.training_settings import training_settings
+from training import objectives
+
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.reports.report import Report
+    from pipeline.stage import Context
+
+VERSION = 1
+READS = ("pretrained", "shards", "preprocessor")
+_OF_TRAINING = ("name", "kind", "corruption", "order", "network", "networks", "objective", "seed")
+
+
+class Config(JobConfig):
+    """What the network predicts on held-out rows, beside n-gram models of the same tokens."""
+
+    task: Literal["predictions"]
+    """Which job it is."""
+    rows: int = Field(default=512, ge=8)
+    """Maximum number of held-out rows."""
+    train_tokens: int = Field(default=5_000_000, ge=1000)
+    """Maximum number of training tokens that n-grams are counted of."""
+    examples: int = Field(default=8, ge=1)
+    """Number of examples that are shown."""
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """Text, an objective that predicts tokens, and held-out rows."""
+    wrong_kind = list(kind_problems(recipe, job, ("text",)))
+    if wrong_kind:
+        yield from wrong_kind
+        return
+    if not hasattr(objectives.module_of(recipe.objective.name).build, "guesses"):
+        yield ".task", f"{recipe.objective.name} predicts no tokens; leave out {job.name!r}"
+    if recipe.data.split.validation == 0:
+        yield "data.split.validation", f"{job.name!r} needs held-out documents; set it above 0"
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """How training reads rows and builds its networks, and whether it began with random weights."""
+    of_training = training_settings(recipe)
+    return {
+        "pretraining": {name: of_training[name] for name in _OF_TRAINING if name in of_training},
+        "from_random": recipe.train.start is None,
+    }
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Predict the targets of held-out rows by the network, by random weights and by n-grams.
+
+    inputs: `pretrained`, whose `model/` is what the objective exported; `shards`, training and validation rows;
+    `preprocessor`, the tokenizer. Losses are in nats per token, accuracies in 0 … 1. UserError where there are no
+    held-out rows.
+    """
+    from pipeline.downstream.predictions.trial import Trial
+
+    return Trial(job, settings, inputs, context).run(out_dir)

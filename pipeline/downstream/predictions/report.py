@@ -1,0 +1,195 @@
+"""The report of the job `predictions`: losses and accuracies beside n-grams, figures, examples, a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.rng import key
+from pipeline.downstream.predictions import figures
+from pipeline.downstream.predictions.job import Config
+from pipeline.downstream.predictions.ngrams import BOTH, NAMES, ORDER, Scored
+from pipeline.downstream.predictions.weights import Moved
+from pipeline.reports.report import Figure, Report, Table
+
+NETWORK, UNTRAINED = "network", "random weights"
+SAMPLES = 2000  # of the bootstrap
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was predicted of M held-out tokens.
+
+    rows, words, places: [M], held-out row, truth and position of each. scored: by who predicted. all_targets,
+    all_words: of all the objective's targets, also those that the network could see. counts: [vocabulary], of training
+    tokens. shown: number of targets that the network could see. given: of a sequence of its own, the share of its
+    tokens that the network was given somewhere. read: training tokens that n-grams were counted in, the rows that they
+    are from, and all rows. moved: by part of the network.
+    """
+
+    rows: np.ndarray
+    words: np.ndarray
+    places: np.ndarray
+    scored: Mapping[str, Scored]
+    all_targets: Scored
+    all_words: np.ndarray
+    counts: np.ndarray
+    both_sides: bool
+    shown: int
+    given: float | None
+    read: tuple[int, int, int]
+    moved: Mapping[str, Moved]
+
+    @property
+    def ngrams(self) -> list[str]:
+        return [name for name in self.scored if name not in (NETWORK, UNTRAINED)]
+
+    def loss(self, name: str) -> np.ndarray:
+        """−log p of each token, in nats."""
+        return -self.scored[name].truth
+
+    def right(self, name: str) -> np.ndarray:
+        """Whether the first guess at each token is right, as 0 and 1."""
+        return (self.scored[name].best == self.words).astype(np.float64)
+
+    def values(self, name: str) -> np.ndarray:
+        """What the verdict compares, higher is better: right guesses, where both sides are seen; else log p."""
+        return self.right(name) if self.both_sides else self.scored[name].truth
+
+    @property
+    def best_ngram(self) -> str:
+        return max(self.ngrams, key=lambda name: self.values(name).mean())
+
+
+def interval(values: np.ndarray, rows: np.ndarray, seed: int) -> tuple[float, float]:
+    """The mean's 95 % interval by a bootstrap of whole rows: percentiles of means over rows drawn again."""
+    sums, counts = (np.bincount(rows, weights) for weights in (values, None))
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    random = np.random.default_rng(key(seed, "bootstrap"))
+    drawn = random.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), SAMPLES)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def build(job: Config, measured: Measured, examples: Sequence[Table], out_dir: Path, seed: int) -> Report:
+    """Draws into `out_dir/figures`."""
+    tables = [_main(measured, seed), *examples]
+    if measured.moved:
+        tables.append(_moved(measured.moved))
+    return Report(
+        title=job.name,
+        about=_about(measured),
+        tables=tables,
+        figures=_figures(measured, out_dir / "figures"),
+        verdict=_verdict(measured, seed),
+        numbers=_numbers(measured, seed),
+        notes={"task": job.task, "best_ngram": measured.best_ngram},
+    )
+
+
+def _main(measured: Measured, seed: int) -> Table:
+    rows = []
+    for name in measured.scored:
+        loss, right = measured.loss(name), measured.right(name)
+        low, high = interval(loss, measured.rows, seed)
+        rows.append(
+            [
+                f"**{name}**" if name == NETWORK else name,
+                f"{loss.mean():.3f} ({low:.3f} to {high:.3f})",
+                f"{np.exp(loss.mean()):,.1f}",
+                f"{right.mean():.1%}",
+            ]
+        )
+    columns = ["predicted by", "nats per token (95 % interval)", "perplexity", "right at first guess"]
+    return Table("Held-out tokens", columns, rows)
+
+
+def _moved(moved: Mapping[str, Moved]) -> Table:
+    rows = [
+        [part, f"{of.parameters:,}", "–" if of.change is None else f"{of.change:.3g}"] for part, of in moved.items()
+    ]
+    return Table("How far weights moved", ["part", "parameters", "‖change‖ / ‖initial weights‖"], rows)
+
+
+def _about(measured: Measured) -> str:
+    tokens, rows = len(measured.words), len(np.unique(measured.rows))
+    if measured.both_sides:
+        asked = f"{tokens:,} masked tokens of {rows:,} held-out rows, filled in from both sides."
+        if measured.shown:
+            loss = -measured.all_targets.truth.mean()
+            right = (measured.all_targets.best == measured.all_words).mean()
+            asked += (
+                f" Another {measured.shown:,} targets are left out, for the network sees a token at their place (the "
+                f"true one, or a random one); with them its loss is {loss:.3f} and it is right in {right:.1%}."
+            )
+        methods = (
+            f"“{BOTH}” is p(w | left) p(w | right) / p(w), of models up to order {ORDER} in both directions, with the "
+            "tokens that the network sees, too, next to a masked one."
+        )
+    else:
+        asked = f"{tokens:,} tokens of {rows:,} held-out rows, each predicted from those before it."
+        methods = f"N-gram models see at most {ORDER - 1} tokens before it, of the same sequence."
+        if measured.given is not None:
+            asked += (
+                f" The network sees the text with its gaps, too, in which {measured.given:.1%} of these tokens stand "
+                "somewhere; n-gram models do not."
+            )
+    counted, read, of_rows = measured.read
+    share = "of all training rows" if read == of_rows else f"of {read:,} of {of_rows:,} training rows"
+    return (
+        f"{asked} All predict the same tokens. N-grams are counted in {counted:,} tokens {share}, by the same "
+        "tokenizer, with interpolated Kneser–Ney smoothing of three discounts (Chen & Goodman 1999). "
+        f"{methods} “{UNTRAINED}” is the same network before training. Intervals are a bootstrap of whole rows; rows of "
+        "one document are alike, so between documents the spread is larger."
+    )
+
+
+def _verdict(measured: Measured, seed: int) -> str:
+    best = measured.best_ngram
+    difference = measured.values(NETWORK) - measured.values(best)
+    low, high = interval(difference, measured.rows, seed)
+    mean = float(difference.mean())
+    if measured.both_sides:
+        own, others = (f"{measured.right(name).mean():.1%}" for name in (NETWORK, best))
+        figures = f"The network fills in {own} of {len(measured.words):,} masked tokens, the best n-gram model"
+        gap = f"{100 * abs(mean):.1f} points {'more' if mean > 0 else 'fewer'} (95 % interval of the difference "
+        gap += f"{100 * low:+.1f} to {100 * high:+.1f})"
+    else:
+        own, others = (f"{measured.loss(name).mean():.3f}" for name in (NETWORK, best))
+        figures = f"The network needs {own} nats for each of {len(measured.words):,} tokens, the best n-gram model"
+        gap = f"{abs(mean):.3f} nats {'fewer' if mean > 0 else 'more'} (95 % interval of what it saves "
+        gap += f"{low:+.3f} to {high:+.3f})"
+    beats = "it beats it" if low > 0 else "it does not beat it" if high < 0 else "that is no difference"
+    untrained = "Before training it was right in" if measured.both_sides else "Before training it needed"
+    before = (
+        f"{measured.right(UNTRAINED).mean():.1%}" if measured.both_sides else f"{measured.loss(UNTRAINED).mean():.3f}"
+    )
+    return f"{figures} ({best}) {others}, so it has {gap}: {beats}. {untrained} {before}."
+
+
+def _numbers(measured: Measured, seed: int) -> dict[str, float]:
+    numbers: dict[str, float] = {"tokens": float(len(measured.words))}
+    for name in measured.scored:
+        slug = "" if name == NETWORK else f"/{name.replace(', ', '_').replace(' ', '_')}"
+        numbers[f"loss{slug}"] = float(measured.loss(name).mean())
+        numbers[f"accuracy{slug}"] = float(measured.right(name).mean())
+    difference = measured.values(NETWORK) - measured.values(measured.best_ngram)
+    low, high = interval(difference, measured.rows, seed)
+    numbers |= {"gain": float(difference.mean()), "gain/low": low, "gain/high": high}
+    return numbers
+
+
+def _figures(measured: Measured, folder: Path) -> list[Figure]:
+    shown = [NETWORK, measured.best_ngram, NAMES[0]]
+    shown = list(dict.fromkeys(shown))
+    rank = np.argsort(np.argsort(-measured.counts, kind="stable"))[measured.words]
+    figures.by_frequency(rank, {name: measured.right(name) for name in shown}, folder / "frequency.png")
+    files = [Figure("accuracy by how frequent a token is", "frequency.png")]
+    if not measured.both_sides:
+        figures.by_place(measured.places, {name: measured.loss(name) for name in shown}, folder / "place.png")
+        files.append(Figure("loss by how much stands before a token", "place.png"))
+    return files

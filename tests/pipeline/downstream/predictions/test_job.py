@@ -1,0 +1,138 @@
+"""The job on predictions, from a recipe to its report, for each way to predict tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from pipeline.artifact import Artifact
+from pipeline.downstream.predictions.report import interval
+from pipeline.recipe.load import load
+from pipeline.reports.report import Report, read
+from tests.pipeline import tiny_arrays, tiny_predictions
+from tests.pipeline.job_checks import table, whole_report
+from training.monitor import names
+
+LOSSES = {"masked": "mlm", "causal": "lm", "sequence": "lm"}
+NGRAMS = {
+    "masked": ["unigram", "trigrams, from both sides", "trigram, from the left", "trigram, from the right"],
+    "causal": ["unigram", "bigram", "trigram"],
+    "sequence": ["unigram", "bigram", "trigram"],
+}
+
+
+@pytest.fixture(scope="module", params=list(tiny_predictions.SECTIONS))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Artifact]]:
+    folder = tmp_path_factory.mktemp(request.param)
+    recipe = tiny_predictions.recipe(folder, request.param)
+    return request.param, tiny_arrays.make(recipe, folder, "train.evaluate_rows=40")
+
+
+@pytest.fixture(scope="module")
+def report(made: tuple[str, dict[str, Artifact]]) -> Report:
+    return whole_report(made[1]["said"])
+
+
+def test_figures_are_those_of_training_and_beside_others(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
+    way, artifacts = made
+    main = report.tables[0]
+    assert [row[0] for row in main.rows] == ["**network**", "random weights", *NGRAMS[way]]
+    held_out = names.held_out(artifacts["pretrain"].summary)
+    if way == "masked":  # among all targets, also those that the network sees
+        assert f"its loss is {held_out['mlm']:.3f} and it is right in {held_out['mlm_accuracy']:.1%}" in report.about
+    else:
+        assert report.numbers["loss"] == pytest.approx(held_out[LOSSES[way]], rel=1e-4)
+        assert report.numbers["accuracy"] == pytest.approx(held_out[f"{LOSSES[way]}_accuracy"], abs=1e-3)
+    assert main.rows[0][1].startswith(f"{report.numbers['loss']:.3f} (")
+    vocabulary = artifacts["tokenizer"].summary["vocabulary"]
+    assert report.numbers["loss/random_weights"] == pytest.approx(np.log(vocabulary), rel=0.15)
+    assert report.numbers["loss"] < 0.6 * report.numbers["loss/random_weights"]
+    for name in NGRAMS[way][1:]:
+        slug = name.replace(", ", "_").replace(" ", "_")
+        assert report.numbers[f"loss/{slug}"] < report.numbers["loss/unigram"]
+    assert report.numbers["gain/low"] <= report.numbers["gain"] <= report.numbers["gain/high"]
+
+
+def test_it_says_who_is_better(report: Report) -> None:
+    low, high = report.numbers["gain/low"], report.numbers["gain/high"]
+    said = "it beats it" if low > 0 else "it does not beat it" if high < 0 else "that is no difference"
+    assert f": {said}." in report.verdict and report.notes["best_ngram"] in report.verdict
+    assert "Before training it" in report.verdict
+
+
+def test_examples_are_text(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
+    title, columns = {
+        "masked": ("Gaps that were filled in (____ is asked for, ▁ is hidden, too)", 4),
+        "causal": ("How texts go on (the likeliest token each time)", 3),
+        "sequence": ("Texts that were restored (the likeliest token each time)", 3),
+    }[made[0]]
+    shown = table(report, title)
+    assert len(shown.rows) == 4 and len(shown.columns) == columns
+    for row in shown.rows:
+        assert "[" not in "".join(row) and "<" not in "".join(row), "special tokens are no text"
+        if made[0] == "masked":
+            assert row[0].count("____") == 1 and row[2].count("%") == 3
+        if made[0] == "sequence":
+            assert row[0].count("⟨") == row[2].count("⟨") > 0
+
+
+def test_weights_moved(report: Report) -> None:
+    moved = {row[0]: float(row[2]) for row in table(report, "How far weights moved").rows}
+    assert "embeddings" in moved and any("layer 1" in part for part in moved)
+    assert all(change > 0.01 for change in moved.values())
+
+
+def test_it_is_asked_the_same_twice(made: tuple[str, dict[str, Artifact]], tmp_path: Path) -> None:
+    way, artifacts = made
+    artifacts = {**artifacts, "transform": artifacts["tokenizer"]}
+    job = {**artifacts["said"].config["job"], "rows": 24, "train_tokens": 1500}
+    first, second = (tiny_arrays.rerun(artifacts, "said", tmp_path / name, job=job) for name in ("a", "b"))
+    assert first == second
+    about = read(tmp_path / "a").about
+    assert "training rows" in about and "of all training rows" not in about
+
+
+def test_random_weights_are_those_that_training_began_with(tmp_path: Path) -> None:
+    recipe = tiny_predictions.recipe(tmp_path, "causal", steps=1)
+    artifacts = tiny_arrays.make(recipe, tmp_path, "train.lr=1e-9", "train.warmup_steps=0", "seed=5")
+    report = whole_report(artifacts["said"])
+    assert all(float(row[2]) < 1e-5 for row in table(report, "How far weights moved").rows)
+    assert report.numbers["loss"] == pytest.approx(report.numbers["loss/random_weights"], abs=1e-5)
+    assert "it does not beat it" in report.verdict
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.split.validation=0"], r"data\.split\.validation: 'said' needs held-out documents"),
+        (["downstream.0.rows=2"], r"downstream\.0\.rows"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(settings: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        load(tiny_predictions.recipe(tmp_path, "causal"), overrides=settings)
+
+
+def test_other_kinds_of_data_are_refused(tmp_path: Path) -> None:
+    job = "[{name: said, task: predictions}]"
+    with pytest.raises(UserError, match=r"predictions is of text, and data\.kind is table"):
+        load(tiny_arrays.recipe(tmp_path, downstream=job))
+
+
+def test_too_few_held_out_rows_are_refused(tmp_path: Path) -> None:
+    recipe = tiny_predictions.recipe(tmp_path, "causal", steps=1, compose="{kind: stream, frame: bos-eos, length: 2000}")
+    with pytest.raises(UserError, match=r"downstream\.said: 1 held-out rows are too few"):
+        tiny_arrays.make(recipe, tmp_path, "network.config.n_positions=2000", "train.warmup_steps=0")
+
+
+def test_the_interval_is_that_of_rows_drawn_again() -> None:
+    random = np.random.default_rng(1)
+    means = random.normal(2.0, 1.0, 400)
+    values, rows = np.repeat(means, 50), np.repeat(np.arange(400), 50)
+    low, high = interval(values, rows, 0)
+    assert low == pytest.approx(means.mean() - 1.96 * means.std() / 20, abs=0.02)
+    assert high == pytest.approx(means.mean() + 1.96 * means.std() / 20, abs=0.02)
+    assert interval(values, rows, 0) == (low, high)
