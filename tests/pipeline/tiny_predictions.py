@@ -15,6 +15,10 @@ GPT = (
     "embd_pdrop: 0.0, attn_pdrop: 0.0}}"
 )
 T5 = "{architecture: t5, config: {d_model: 32, d_kv: 16, d_ff: 64, num_layers: 1, num_heads: 2, dropout_rate: 0.0}}"
+ELECTRA = (
+    "{architecture: electra, config: {num_hidden_layers: 1, hidden_size: 64, embedding_size: 32, "
+    "num_attention_heads: 2, intermediate_size: 96, max_position_embeddings: 32}}"
+)
 SECTIONS: dict[str, dict[str, str]] = {
     "masked": {
         "tokenizer": "{kind: wordpiece, vocabulary: 256, lowercase: true}",
@@ -22,6 +26,13 @@ SECTIONS: dict[str, dict[str, str]] = {
         "corruption": "{kind: masked-lm, rate: 0.25}",
         "network": BERT,
         "objective": "{name: masked-lm}",
+    },
+    "replaced": {
+        "tokenizer": "{kind: wordpiece, vocabulary: 256, lowercase: true}",
+        "compose": "{kind: packed, length: 32}",
+        "corruption": "{kind: masked-slots, rate: 0.15, max_predictions: 5}",
+        "network": ELECTRA,
+        "objective": "{name: electra}",
     },
     "causal": {
         "tokenizer": "{kind: byte-bpe, vocabulary: 384, roles: [pad, bos, eos]}",

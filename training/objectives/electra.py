@@ -32,9 +32,10 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import discriminator_problems, packed_attention
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import TextObjective, flat_positions, summed_by_row, token_pairs
+from training.objectives.text import TextObjective, flat_positions, load_weights, summed_by_row, token_pairs
 
 if TYPE_CHECKING:
+    from training.models.text.network import Guesses
     from training.models.text.replaced_tokens import ReplacedTokenNetwork
 
 VERSION = 1
@@ -151,11 +152,22 @@ class Electra(TextObjective):
         attention = 4 * (self.width + self.generator_width) * pairs
         return 3.0 * (networks + attention + 2 * self.head * len(batch["target_ids"]))
 
+    # -- what it predicts ---------------------------------------------------------------------------------------------
+
+    def guesses(self, batch: Batch, most: int) -> Guesses:
+        """Those of the generator."""
+        self.choose_attention(batch)
+        return self.network.generator.guesses(most, **batch)
+
     # -- what is exported ---------------------------------------------------------------------------------------------
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
         super().export(path, batches)
         self.export_network(self.network.generator, path / "generator")
+
+    def load_export(self, path: Path) -> None:
+        super().load_export(path)
+        load_weights(self.network.generator, path / "generator")
 
 
 build = Electra

@@ -174,10 +174,7 @@ class TextObjective(BaseObjective):
 
     def load_export(self, path: Path) -> None:
         """Give the network the weights that `export` wrote."""
-        from training.models.text.folder import open_pretrained
-
-        model = self.network.model
-        model.load_state_dict(open_pretrained(path, type(model).__name__, dtype=torch.float32).state_dict())
+        load_weights(self.network, path)
 
     # -- what is exported ---------------------------------------------------------------------------------------------
 
@@ -199,6 +196,14 @@ class TextObjective(BaseObjective):
 
     def exported(self) -> nn.Module:
         return self.network.model
+
+
+def load_weights(network: TextNetwork, path: Path) -> None:
+    """Give a network the weights of a folder of `transformers`, which holds one of its class."""
+    from training.models.text.folder import open_pretrained
+
+    name = type(network.model).__name__
+    network.model.load_state_dict(open_pretrained(path, name, dtype=torch.float32).state_dict())
 
 
 def set_special_ids(model: Any, specials: Specials) -> None:

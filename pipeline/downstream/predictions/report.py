@@ -143,8 +143,8 @@ def _about(measured: Measured) -> str:
     return (
         f"{asked} All predict the same tokens. N-grams are counted in {counted:,} tokens {share}, by the same "
         "tokenizer, with interpolated Kneser–Ney smoothing of three discounts (Chen & Goodman 1999). "
-        f"{methods} “{UNTRAINED}” is the same network before training. Intervals are a bootstrap of whole rows; rows of "
-        "one document are alike, so between documents the spread is larger."
+        f"{methods} “{UNTRAINED}” is the same network before training. Intervals are a bootstrap of whole rows; rows "
+        "of one document are alike, so between documents the spread is larger."
     )
 
 

@@ -86,7 +86,7 @@ def test_weights_moved(report: Report) -> None:
 
 
 def test_it_is_asked_the_same_twice(made: tuple[str, dict[str, Artifact]], tmp_path: Path) -> None:
-    way, artifacts = made
+    artifacts = made[1]
     artifacts = {**artifacts, "transform": artifacts["tokenizer"]}
     job = {**artifacts["said"].config["job"], "rows": 24, "train_tokens": 1500}
     first, second = (tiny_arrays.rerun(artifacts, "said", tmp_path / name, job=job) for name in ("a", "b"))
@@ -123,9 +123,10 @@ def test_other_kinds_of_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_held_out_rows_are_refused(tmp_path: Path) -> None:
-    recipe = tiny_predictions.recipe(tmp_path, "causal", steps=1, compose="{kind: stream, frame: bos-eos, length: 2000}")
-    with pytest.raises(UserError, match=r"downstream\.said: 1 held-out rows are too few"):
-        tiny_arrays.make(recipe, tmp_path, "network.config.n_positions=2000", "train.warmup_steps=0")
+    rows = "{kind: stream, frame: bos-eos, length: 400}"
+    recipe = tiny_predictions.recipe(tmp_path, "causal", steps=1, compose=rows)
+    with pytest.raises(UserError, match=r"downstream\.said: \d held-out rows are too few"):
+        tiny_arrays.make(recipe, tmp_path, "network.config.n_positions=400", "train.warmup_steps=0")
 
 
 def test_the_interval_is_that_of_rows_drawn_again() -> None:
