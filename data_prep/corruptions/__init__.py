@@ -31,6 +31,8 @@ CORRUPTIONS = {
     "masked-spans": "data_prep.corruptions.masked_spans",
     "masked-slots": "data_prep.corruptions.slots",
     "spans": "data_prep.corruptions.spans",
+    "bart": "data_prep.corruptions.bart",
+    "mass": "data_prep.corruptions.mass",
     "masked-frames": "data_prep.corruptions.masked_frames",
     "gaussian": "data_prep.corruptions.noise",
     "masking": "data_prep.corruptions.noise",

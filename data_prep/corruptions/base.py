@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from data_prep.rng import Draws
-from data_prep.shards.rows import Rows, Specials
+from data_prep.shards.rows import Ragged, Rows, Specials
 
 Targets = Literal["sparse", "sequence", "clean", "views"]
 
@@ -26,11 +26,13 @@ class Needs:
     """Requirements on rows and tokenizer.
 
     specials: required roles of `Specials`. sentinels: required number. columns: required columns besides `input`.
+    ends: whether a special token must follow the text of a row, so that who predicts all of it can say where it ends.
     """
 
     specials: tuple[str, ...] = ()
     sentinels: int = 0
     columns: tuple[str, ...] = ()
+    ends: bool = False
 
 
 class Counts(NamedTuple):
@@ -134,3 +136,13 @@ class Corruption(ABC):
 
         Raises ValueError if rows are already corrupted or the numbers of rows and draws differ.
         """
+
+
+def ends_of_text(tokens: Ragged, specials: Specials) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of special tokens, 0 or 1, that begin and end each row: two [R] int64. Between them is its text."""
+    lengths, some = tokens.lengths, tokens.lengths > 0
+    front, back = np.zeros((2, len(tokens)), np.int64)
+    front[some] = specials.is_special[tokens.values[tokens.offsets[:-1][some]]]
+    back[some] = specials.is_special[tokens.values[tokens.offsets[1:][some] - 1]]
+    back[lengths == 1] = 0  # one token is at one end
+    return front, back

@@ -166,6 +166,9 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
         for role in roles:
             if role not in tokenizer.roles:
                 yield "tokenizer.roles", f"{whose} needs {role}, and there are {', '.join(tokenizer.roles)}; add it"
+    if needs.ends and compose.back is None:
+        text = f"{compose.frame}: corruption.kind {recipe.corruption.kind} has rows predicted whole"
+        yield "compose.frame", f"{text}, and nothing tells where they end; set it to bos-eos or cls-sep"
     longest = recipe.train.longer.length if recipe.train.longer else compose.length
     sentinels = max(needs.sentinels, recipe.corruption.sentinels(recipe.corruption.raw_length(longest)))
     if sentinels > tokenizer.sentinels:

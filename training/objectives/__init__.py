@@ -48,12 +48,14 @@ class ObjectiveEntry:
 
 MODEL = "model"  # the network of an objective that has one
 _ARRAYS = ("table", "images")
+_SEQUENCES = "training.objectives.sequence_to_sequence"
 
 OBJECTIVES: dict[str, ObjectiveEntry] = {
     "masked-lm": ObjectiveEntry("training.objectives.masked_lm", ("text",), ("sparse",)),
     "electra": ObjectiveEntry("training.objectives.electra", ("text",), ("sparse",)),
     "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
-    "t5": ObjectiveEntry("training.objectives.t5", ("text",), ("sequence",), ("decoder_start",)),
+    "sequence-to-sequence": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence", "sparse")),
+    "t5": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence",), ("decoder_start",)),  # with a start of its own
     "masked-frames": ObjectiveEntry("training.objectives.masked_frames", ("sound",), ("sparse",)),
     "autoencoder": ObjectiveEntry("training.objectives.arrays.autoencoder", _ARRAYS, ("clean",)),
     "vae": ObjectiveEntry("training.objectives.arrays.vae", _ARRAYS, ("clean",)),

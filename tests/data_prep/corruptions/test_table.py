@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from data_prep.corruptions import CORRUPTIONS, Corruption, build, config_of, config_union
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from data_prep.shards.rows import Ragged, Rows, Specials, concat, network_input, num_rows, take
+from data_prep.shards.rows import Ragged, Rows, Specials, concat, network_input, num_rows, ragged, take
 
 PAD, UNK, CLS, SEP, MASK, EOS = range(6)
 SPECIALS = Specials(1000, pad=PAD, unk=UNK, cls=CLS, sep=SEP, mask=MASK, eos=EOS, sentinels=range(999, 899, -1))
@@ -38,6 +38,18 @@ CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "masked-slots": (TEXT, [{}, {"rate": 0.5, "mask": 0.5, "max_predictions": 9}]),
     "spans": (TEXT, [{}, {"rate": 0.5, "mean_length": 2}, {"rate": 0.9, "mean_length": 1}]),
+    "bart": (
+        TEXT,
+        [
+            {},
+            {"permute": 0, "unit": "token", "replace": "masks"},
+            {"permute": 0, "unit": "token", "replace": "nothing"},
+            {"rate": 0},
+            {"permute": 0, "rate": 0, "rotate": 1},
+            {"permute": 0.5, "random": 0.1, "insert": 0.2, "rotate": 0.5},
+        ],
+    ),
+    "mass": (TEXT, [{}, {"rate": 0.3, "front": 0, "back": 0}]),
     "masked-frames": (FRAMES, [{}, {"zero": 0, "other": 1}, {"rate": 0.4, "run": 3, "zero": 0, "other": 0}]),
     "gaussian": (ARRAYS, [{"level": 0.3}]),
     "masking": (ARRAYS, [{"level": 0.4}]),
@@ -71,6 +83,7 @@ def example(kind: str, count: int = 7, length: int | None = None, seed: int = 0)
         "input": Ragged.from_rows(texts, np.uint16),
         "word_start": Ragged.from_rows(starts, np.uint8),
         "unit": Ragged.from_rows([np.arange(size) // 2 for size in lengths]),
+        "sentence": Ragged.from_rows([np.arange(size) // 6 for size in lengths], np.uint16),
         "segment": Ragged.from_rows([np.zeros(size, np.uint8) for size in lengths]),
         "label": np.arange(count),
     }
@@ -165,6 +178,9 @@ def test_the_pieces_are_those_of_the_row(kind: str, options: dict[str, Any]) -> 
                 x, places = pieces["x"].values, pieces["x"].places
             assert np.array_equal(x[places], values)
         if "x′" in pieces:
+            if len(pieces["x′"].values) != len(x) or corruption.targets == "sequence":  # x″ is x
+                assert np.array_equal(ragged(corrupted, "target_tokens").row(row), x)
+                continue
             changed = np.flatnonzero((pieces["x′"].values != x).reshape(len(x), -1).any(1))
             assert set(changed.tolist()) <= set(pieces["x′"].places.tolist())
 

@@ -34,11 +34,18 @@ WORDS = ["the cat sat on a mat caf\u00e9", "a dog ran to the house", "birds sing
 GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 80}
 LLAMA = {name: SHAPE[name] for name in SHAPE if "prob" not in name}
 T5: dict[str, Any] = {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16}
+BART_ROLES: list[Any] = ["pad", "cls", "sep", "mask"]
+BART_STACK = {"layers": 2, "attention_heads": 2, "ffn_dim": 64}
 BERT_LIKE = ["albert", "bert", "distilbert", "electra", "mpnet", "roberta"]
+BART: dict[str, Any] = {
+    **{"d_model": 32, "max_position_embeddings": 80},
+    **{f"{stack}_{name}": size for stack in ("encoder", "decoder") for name, size in BART_STACK.items()},
+}
 FAMILIES: dict[str, tuple[str, dict[str, Any], TokenizerConfig]] = {
     **{name: ("masked-lm", OWN.get(name, SHAPE), TokenizerConfig(vocabulary=300)) for name in BERT_LIKE},
     "gpt2": ("gpt", GPT2, TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=["eos"])),
     "llama": ("gpt", LLAMA, TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=["bos", "eos"])),
+    "bart": ("sequence-to-sequence", BART, TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=BART_ROLES)),
     "t5": ("t5", T5, TokenizerConfig(vocabulary=300, roles=["pad", "unk", "eos", "decoder_start"], sentinels=5)),
 }
 POSITIONS = {"roberta": 79, "mpnet": 78, "t5": 128}

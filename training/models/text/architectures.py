@@ -74,6 +74,14 @@ _DISTILBERT = {
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
 }
+_BART = {
+    "hidden_size": "d_model",
+    "num_hidden_layers": "encoder_layers",
+    "num_attention_heads": "encoder_attention_heads",
+    "intermediate_size": "encoder_ffn_dim",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+}
 _GPT2 = {
     "hidden_size": "n_embd",
     "num_hidden_layers": "n_layer",
@@ -97,6 +105,7 @@ _T5 = {
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture(packable=True, fused_head=True, sentence_head=True),
+    "bart": Architecture(encoder_decoder=True, settings=_BART),
     "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
     "big_bird": Architecture(sentence_head=True),
     "camembert": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
@@ -105,6 +114,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "ernie": Architecture(packable=True, fused_head=True, sentence_head=True),
     "gpt2": Architecture(causal=True, packable=True, fused_head=True, settings=_GPT2),
     "llama": Architecture(causal=True, packable=True, settings=_LLAMA),
+    "mbart": Architecture(encoder_decoder=True, settings=_BART),
     "mobilebert": Architecture(sentence_head=True),
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),

@@ -45,7 +45,7 @@ class TextNetwork(nn.Module):
         self.model = model
         self.architecture = architecture_of(model.config.model_type)
         types = () if self.architecture.causal else ("token_type_ids",)  # GPT-2 takes words as such
-        self.inputs = accepted(self.model, "attention_mask", "decoder_input_ids", *types)
+        self.inputs = accepted(self.model, "attention_mask", "decoder_input_ids", "decoder_attention_mask", *types)
         two_stacks = self.architecture.encoder_decoder
         self.encoder: Any = self.model.get_decoder() if two_stacks else self.model.base_model
         self.keep = KeepPositions(self.encoder)

@@ -40,7 +40,7 @@ def sequence_to_sequence(config: Any) -> nn.Module:
         if "Unrecognized configuration class" not in str(error):
             raise
         raise UserError(
-            f"network.architecture: transformers has no encoder-decoder for {config.model_type!r}; choose t5."
+            f"network.architecture: transformers has no encoder-decoder for {config.model_type!r}; choose t5 or bart."
         ) from error
 
 
@@ -49,13 +49,14 @@ def sequence_to_sequence_flops(model: Any, seen: Tensor, targets: Tensor) -> flo
 
     Keys and values of the decoder's attention to the encoder are made of the tokens that are seen.
     """
-    encoder, decoder = model.get_encoder(), model.get_decoder()
-    config = model.config
-    inner = int(config.num_attention_heads) * int(config.head_dim)
-    crossing = decoder.config.num_hidden_layers * 2 * int(config.hidden_size) * inner
-    in_encoder = matrix_parameters(encoder) + crossing
-    in_decoder = matrix_parameters(decoder) - crossing
+    encoder, decoder, config = model.get_encoder(), model.get_decoder(), model.config
+    heads = int(config.num_attention_heads)
+    inner = heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    # BART's two stacks have one config, in which num_hidden_layers are those of the encoder.
+    in_decoder = getattr(config, "decoder_layers", decoder.config.num_hidden_layers)
+    crossing = in_decoder * 2 * int(config.hidden_size) * inner
+    products = (matrix_parameters(encoder) + crossing) * seen.sum()
+    products = products + (matrix_parameters(decoder) - crossing) * targets.sum()
     pairs = encoder.config.num_hidden_layers * seen.square()
-    pairs = pairs + decoder.config.num_hidden_layers * (targets.square() / 2 + seen * targets)
-    products = in_encoder * seen.sum() + in_decoder * targets.sum() + 2 * inner * torch.sum(pairs)
-    return 2.0 * float(products)
+    pairs = pairs + in_decoder * (targets.square() / 2 + seen * targets)
+    return 2.0 * float(products + 2 * inner * torch.sum(pairs))

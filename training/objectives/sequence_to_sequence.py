@@ -1,0 +1,135 @@
+"""A sequence from another one, with teacher forcing: T5, BART, MASS, by what the corruption leaves to be predicted.
+
+`target_tokens`: the decoder predicts them all (T5: Raffel et al. 2019, arXiv:1910.10683, section 3.1; BART, where they
+are the whole row: Lewis et al. 2019, arXiv:1910.13461, section 2)
+
+    the encoder sees   thank you <extra_id_0> me to your party <extra_id_1> week </s>
+    the decoder sees   <start>       <extra_id_0>  for       inviting      <extra_id_1>  last
+    it predicts        <extra_id_0>  for           inviting  <extra_id_1>  last          </s>
+
+`target_positions`, `target_ids`: the decoder predicts what is hidden, at its own positions and from what was hidden
+before it alone (MASS: Song et al. 2019, arXiv:1905.02450, section 3.2). The other positions are in no mask, so that any
+decoder that takes one counts as the encoder does.
+
+    the encoder sees   a  b  _        _  _  f
+    the decoder sees         <start>  c  d
+    it predicts              c        d  e
+
+<start> is the token of the role decoder_start (T5: that of padding) or, in a tokenizer that has none, that of eos
+(BART) or sep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.facts import DataFacts
+from data_prep.settings import Settings
+from data_prep.shards.rows import Ragged, Rows, Specials, ragged
+from training.config import NetworkConfig
+from training.models.text.architectures import longest, sequence_problems, special_ids
+from training.objective import Batch, Loss, Networks, Turn
+from training.objectives.text import TextObjective, flat_positions, summed_by_row
+
+VERSION = 1
+
+
+class SequenceToSequenceOptions(Settings):
+    """`objective.options` of `sequence-to-sequence` and `t5`; there are none."""
+
+
+Options = SequenceToSequenceOptions
+
+
+def check(options: Options, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the network."""
+    yield from sequence_problems(networks["model"])
+
+
+class SequenceToSequence(TextObjective):
+    """See the module's docstring."""
+
+    def __init__(self, options: Options, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> None:
+        from training.models.text.sequence_to_sequence import SequenceToSequenceNetwork
+
+        super().__init__(networks, data, device)
+        self.start = start_of(self.specials)
+        self.config.decoder_start_token_id = self.start
+        self.shown = ["lm", "lm_accuracy"]
+        self.set_network(SequenceToSequenceNetwork(self.config))
+        self.head = self.config.hidden_size * self.specials.vocabulary  # no layer before the projection
+
+    def collate(self, rows: Rows) -> Batch:
+        batch, _ = self.padded(rows)
+        in_place = "target_tokens" not in rows
+        targets = ragged(rows, "target_ids" if in_place else "target_tokens")
+        positions = ragged(rows, "target_positions").values.astype(np.int64) if in_place else targets.positions()
+        block = self.architecture.block
+        width = math.ceil((int(positions.max()) + 1) / block) * block
+        places = flat_positions(Ragged(positions, targets.offsets), width)
+        ids = np.full((len(targets), width), self.pad)
+        ids.flat[places] = targets.values
+        given = np.concatenate([np.full((len(ids), 1), self.start), ids[:, :-1]], axis=1)
+        if in_place:
+            previous = np.append(self.start, targets.values[:-1].astype(np.int64))
+            given.flat[places] = np.where(targets.positions() == 0, self.start, previous)
+            batch["decoder_attention_mask"] = np.zeros_like(ids)
+            batch["decoder_attention_mask"].flat[places] = 1
+        batch["decoder_input_ids"] = given
+        batch["target_positions"] = places
+        batch["target_ids"] = targets.values.astype(np.int64)
+        batch["target_lengths"] = targets.lengths
+        return self.tensors(batch)
+
+    def example(self, n: int) -> Rows:
+        rows = super().example(n)
+        return {"seen": rows["seen"], "target_tokens": rows["target_ids"]}
+
+    def turns(self, phase: str, step: int) -> list[Turn]:
+        return [Turn("model", self._weights, self._loss)]
+
+    def _weights(self, batch: Batch) -> dict[str, float]:
+        return {"lm": float(len(batch["target_ids"]))}
+
+    def _loss(self, nets: Networks, batch: Batch) -> Loss:
+        sums = nets["model"](**batch)
+        rows, width = batch["decoder_input_ids"].shape
+        by_row = {}
+        if "source" in batch:
+            by_row["lm"] = summed_by_row(sums["losses"], batch["target_positions"] // width, rows)
+        return Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], self._weights(batch)["lm"])}, by_row)
+
+    def flops(self, batch: Batch) -> float:
+        from training.models.text.sequence_to_sequence import sequence_to_sequence_flops
+
+        seen, targets = batch["attention_mask"].sum(1), batch["target_lengths"]
+        forward = sequence_to_sequence_flops(self.network.model, seen, targets)
+        return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
+
+    def export(self, path: Path, batches: Iterable[Batch]) -> None:
+        """See `TextObjective`; what `generate` is to begin and end with is in the generation config."""
+        kept = list(batches)
+        model: Any = self.network.model
+        seen = max((batch["input_ids"].shape[1] for batch in kept), default=0)
+        generation = model.generation_config
+        generation.decoder_start_token_id = self.start
+        for name in ("forced_bos_token_id", "forced_eos_token_id"):  # BART's defaults are ids of its own vocabulary
+            setattr(generation, name, None)
+            if hasattr(model.config, name):
+                setattr(model.config, name, None)
+        generation.max_length = longest(self.config) or max(seen, generation.max_length or 0)
+        super().export(path, kept)
+
+
+def start_of(specials: Specials) -> int:
+    """The token that a decoder begins with. UserError where a tokenizer has none that could be."""
+    start, end = specials.get("decoder_start"), special_ids(specials)["eos_token_id"]
+    return start if start is not None else specials.eos if end is None else end
+
+
+build = SequenceToSequence
