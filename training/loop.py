@@ -266,7 +266,8 @@ class Training:
         batch_weights = [turn.weights(batch) for batch in batches]
         names = sorted(batch_weights[0])
         local = [sum(by_term[name] for by_term in batch_weights) for name in names]
-        weights = dict(zip(names, self._summed(local), strict=True))
+        totals = zip(names, self._summed(local), strict=True)
+        weights = {name: total + turn.extra.get(name, 0.0) for name, total in totals}
         for batch in batches:
             self.watchdog.at("computing")
             if zero != 3:  # ZeRO 3 waits for other workers in both passes, 1 and 2 in the backward pass

@@ -52,7 +52,8 @@ class Loss:
 class Turn:
     """One player steps on one loss.
 
-    `weights(batch)` gives the number of targets of every term from the batch alone, before the networks run.
+    `weights(batch)` gives the number of targets of every term from the batch alone, before the networks run. `extra` is
+    added once to their number in a step, over all workers and micro-batches.
     `loss(networks, batch)` runs them; `networks` are the engines' callables under the names of `networks()`. Under
     bf16 their outputs are bf16: losses are computed from `.float()`.
     """
@@ -60,6 +61,7 @@ class Turn:
     player: str
     weights: Callable[[Batch], dict[str, float]]
     loss: Callable[[Networks, Batch], Loss]
+    extra: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,10 @@ class Objective(Protocol):
         """The same with padding."""
         ...
 
+    def num_targets(self, batch: Batch) -> int:
+        """How many targets of the batch meet the projection on a vocabulary, if there is one."""
+        ...
+
     def flops(self, batch: Batch) -> float:
         """Floating-point operations that forward and backward need for this batch (0: not known)."""
         ...
@@ -225,6 +231,9 @@ class BaseObjective:
     def num_positions(self, batch: Batch) -> int:
         mask = batch.get("attention_mask")
         return len(next(iter(batch.values()))) if mask is None else mask.numel()
+
+    def num_targets(self, batch: Batch) -> int:
+        return len(batch.get("target_ids", ()))
 
     def flops(self, batch: Batch) -> float:
         return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,11 @@ def training(
     checkpoints: Path | None = None,
     log: Any = None,
     identity: dict[str, Any] | None = None,
+    section: ObjectiveConfig | None = None,
+    corrupt: Callable[[Rows, Draws], Rows] | None = None,
     **train: Any,
 ) -> Training:
-    """A training of the tiny language, ready to run."""
+    """A training of the tiny language, ready to run. section, corrupt: of another objective than masked LM."""
     worker = worker or Worker()
     settings = {"global_batch": 24, "steps": 12, "lr": 3e-3, "warmup_steps": 2, "log_every": 1}
     config = TrainConfig(**{"precision": "fp32", **settings, **train})
@@ -99,13 +102,13 @@ def training(
     torch.manual_seed(SEED)
     order = OrderConfig(block=8, window=4)
     return Training(
-        objective=objective(sentence, network),
-        stream=Stream([Corpus("tiny", table(sentence=sentence))], SEED, order, masked),
+        objective=build(section, {"model": network}, FACTS, "cpu") if section else objective(sentence, network),
+        stream=Stream([Corpus("tiny", table(sentence=sentence))], SEED, order, corrupt or masked),
         config=config,
         placement=placement or PlacementConfig(),
         worker=worker,
         seed=SEED,
-        held_out=Stream([Corpus("held-out", table(70, sentence, seed=1))], SEED, order, masked, "held-out"),
+        held_out=Stream([Corpus("held-out", table(70, sentence, seed=1))], SEED, order, corrupt or masked, "held-out"),
         held_out_rows=70,
         checkpoints=checkpoints,
         identity=identity or {"recipe": "tiny"},

@@ -102,7 +102,7 @@ def cost_of(
         parameters=num_parameters(objective),
         unit=objective.unit,
         row_units=objective.num_positions(batch) / ROWS,
-        row_targets=len(batch["target_ids"]) / ROWS if "target_ids" in batch else 0.0,
+        row_targets=objective.num_targets(batch) / ROWS,
         row_flops=(objective.flops(batch) or counted_flops(objective, example_rows)) / ROWS,
         activations=activations,
         shape=shape,

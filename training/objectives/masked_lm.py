@@ -7,7 +7,7 @@ al. 2019, section 3.1) or the segments are swapped (SOP, Lan et al. 2020, sectio
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from training.lazy import torch
 from training.models.text.architectures import encoder_problems, sentence_problems
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import TextObjective, flat_positions, summed_by_row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.models.text.masked_lm import MaskedLMNetwork
 
 VERSION = 1
 
@@ -51,14 +56,18 @@ class MaskedLM(TextObjective):
     def __init__(
         self, options: MaskedLMOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
     ) -> None:
-        from training.models.text.masked_lm import MaskedLMNetwork
-
         super().__init__(networks, data, device)
         self.sentence = options.sentence
         self.shown = ["mlm", "mlm_accuracy"]
         if self.sentence != "none":
             self.shown += [self.sentence, f"{self.sentence}_accuracy"]
-        self.set_network(MaskedLMNetwork(self.config, self.sentence))
+        self.set_network(self.new_network())
+
+    def new_network(self) -> MaskedLMNetwork:
+        """The network that is trained, randomly initialised."""
+        from training.models.text.masked_lm import MaskedLMNetwork
+
+        return MaskedLMNetwork(self.config, self.sentence)
 
     def collate(self, rows: Rows) -> Batch:
         batch, width = self.padded(rows)
@@ -86,7 +95,10 @@ class MaskedLM(TextObjective):
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
         self.choose_attention(batch)
-        sums = nets["model"](**batch)
+        return self._terms(nets["model"](**batch), batch)
+
+    def _terms(self, sums: Mapping[str, Tensor], batch: Batch) -> Loss:
+        """The loss that the sums of a forward pass make."""
         weights = self._weights(batch)
         losses = {"mlm": sums["mlm"]}
         metrics = {"mlm_accuracy": (sums["mlm_correct"], weights["mlm"])}
