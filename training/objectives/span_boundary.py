@@ -113,7 +113,7 @@ def ends_of_text(specials: Specials) -> np.ndarray:
 def span_columns(rows: Rows, width: int, longest: int, is_end: np.ndarray) -> dict[str, np.ndarray]:
     """The tokens [N] that are predicted from their spans' boundaries, of rows padded to `width`; all int64.
 
-    `span_before`, `span_behind`: flat places b·width + l of the boundaries. `span_place`: the number of the token in its
+    `span_before`, `span_behind`: flat places b·width + l of the boundaries. `span_place`: number of the token in its
     span, from 0. `span_ids`: the token.
     """
     tokens, positions = seen_tokens(rows), ragged(rows, "target_positions")
