@@ -144,7 +144,7 @@ def activations(shape: Transformer, batch: Batch, precision: str, device: str, c
     embedding = wide * (FP32 + MASK + element)
     # On a GPU logits are cast to fp32, and so is their gradient; on the CPU they become it in place.
     logits = batch.targets * shape.vocabulary * (element if device == "cpu" else element + 2 * FP32)
-    square = batch.rows * shape.heads * batch.length**2 if device == "cpu" else 0
+    square = batch.rows * shape.heads * batch.length * shape.seen(batch.length) if device == "cpu" else 0
     working = (2 * batch.rows * batch.length * shape.feed_forward + 6 * wide + 4 * square) * element
     cast = 0
     if precision == "bf16":  # autocast's copies of the weights, which the backward pass needs, too

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from training.models.text.architectures import architecture_of
+from training.models.text.architectures import architecture_of, blocks_of
 
 BACKWARD = 3  # forward and backward passes together, in forward passes
 RECOMPUTED = 4 / 3  # of them with activation checkpointing: one more forward pass (Chen et al. 2016, arXiv:1604.06174)
@@ -37,6 +37,7 @@ class Transformer:
     biases: bool = True  # and layer norms with them
     masked_lm: bool = False  # BERT's pooler and heads
     tied: bool = True  # the projection on the vocabulary is the embedding
+    blocks: tuple[int, int] | None = None  # of block-sparse attention: tokens of a block, and how many it sees
 
     @property
     def depth(self) -> int:
@@ -67,13 +68,20 @@ class Transformer:
         heads = h * h + h + (h * h + h + norm) + self.vocabulary + (2 * h + 2) if self.masked_lm else 0
         return self.depth * layer + crossing + tables + ends + heads
 
+    def seen(self, length: int) -> float:
+        """How many tokens of a row of `length` a token sees, on average: of the first and the last block, all."""
+        if self.blocks is None:
+            return length
+        size, number = self.blocks
+        return min(length, size * number + 2 * size)
+
     def forward_flops(self, length: int, predicted: float = 1.0) -> float:
         """Operations of a forward pass per token of the input, in rows of `length`.
 
         Of the tokens, the share `predicted` meets the projection on the vocabulary. A decoder that reads an encoder
         takes the targets alone, about that share of the tokens.
         """
-        attention = 4 * self.inner * length  # scores and their sums, of one layer
+        attention = 4 * self.inner * self.seen(length)  # scores and their sums, of one layer
         head = 2 * self.hidden * self.vocabulary * predicted
         if self.masked_lm:
             head += 2 * self.hidden**2 * predicted
@@ -148,6 +156,7 @@ def shape_of(config: Any) -> Transformer:
         head_size=_first(config, "d_kv", "head_dim") or None,
         decoder_layers=decoder_layers,
         masked_lm=not (has_decoder or causal),
+        blocks=blocks_of(config),
     )
 
 
@@ -167,6 +176,10 @@ def layer_activations(shape: Transformer, rows: int, length: int, precision: str
     wide, narrow = rows * length * shape.hidden, rows * length * shape.feed_forward
     inner = rows * length * shape.inner
     element = BF16 if precision == "bf16" else FP32
+    if shape.blocks:  # the blocks' keys and values, and weights in fp32 and cast, without dropout
+        gathered = 2 * shape.blocks[1] * inner * element
+        weights = rows * shape.heads * length * shape.seen(length) * (FP32 + (element if precision == "bf16" else 0))
+        return (4 * wide + 4 * inner + 2 * narrow) * element + 2 * wide * MASK + gathered + weights
     if device == "cuda":
         return (4 * wide + 4 * inner + 2 * narrow) * element + 2 * wide
     square = rows * shape.heads * length**2

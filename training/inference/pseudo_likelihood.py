@@ -29,6 +29,7 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.tokenizers import specials as specials_of
 from training.distributed import seed_torch
+from training.models.text.block_sparse import with_block_sparse
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import KeepPositions, accepted
 
@@ -108,7 +109,7 @@ class PseudoLikelihood:
             else:
                 with torch.random.fork_rng(devices=[]):
                     seed_torch(random)
-                    model = AutoModelForMaskedLM.from_config(config)
+                    model = with_block_sparse(AutoModelForMaskedLM.from_config(config))
         except (UserError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"{folder} holds no masked LM that can be used ({reason}); pretrain one.") from error

@@ -23,6 +23,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import (
     architecture_of,
+    blocks_of,
     longest,
     packed_attention,
     packing_problems,
@@ -129,8 +130,16 @@ class TextObjective(BaseObjective):
 
     # -- what it costs ------------------------------------------------------------------------------------------------
 
+    def pairs(self, batch: Batch) -> float:
+        """Pairs of tokens in attention; the first and the last block, which see all, count as two more for each."""
+        blocks = blocks_of(self.config)
+        if blocks is None:
+            return token_pairs(batch)
+        lengths = batch["attention_mask"].sum(1)
+        return float((lengths * lengths.clamp(max=blocks[0] * (blocks[1] + 2))).sum())
+
     def flops(self, batch: Batch) -> float:
-        pairs = token_pairs(batch) / (2 if self.architecture.causal else 1)
+        pairs = self.pairs(batch) / (2 if self.architecture.causal else 1)
         forward = 2 * self.matrices * self.num_units(batch) + 4 * self.width * pairs
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
 

@@ -26,6 +26,7 @@ from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
 from training.distributed import Worker, choose_device, set_up_cpu
 from training.loop import Training
+from training.models.text.block_sparse import with_block_sparse
 from training.models.text.folder import open_pretrained
 from training.objectives.fine_tuning import FineTuning
 
@@ -160,7 +161,7 @@ class Trials:
             self.encoders[source] = open_pretrained(source.folder, attn_implementation="eager")
         model = self.encoders[source]
         if source.scratch:
-            return AutoModel.from_config(model.config)
+            return with_block_sparse(AutoModel.from_config(model.config))
         return copy.deepcopy(model)
 
 

@@ -18,6 +18,26 @@ from training.config import NetworkConfig
 
 Problem = tuple[str, str]
 AFTER_PADDING = "after padding"
+FIXED_BLOCKS = 5  # that a block sees beside random ones: the first, itself and its neighbours, the last
+
+
+@dataclass(frozen=True)
+class BlockSparse:
+    """Attention of blocks to few others (`training.models.text.block_sparse`): what a config leaves out."""
+
+    size: int = 64
+    random: int = 3
+
+    def shape(self, config: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Tokens of a block, and random blocks that each sees; None where the config asks for full attention."""
+        if config.get("attention_type", "block_sparse") != "block_sparse":
+            return None
+        return config.get("block_size", self.size), config.get("num_random_blocks", self.random)
+
+    def fewest(self, config: Mapping[str, Any]) -> int | None:
+        """The fewest tokens of a row whose blocks have others to see; None where attention is full."""
+        shape = self.shape(config)
+        return None if shape is None else (FIXED_BLOCKS + 1 + 2 * shape[1]) * shape[0]
 
 
 @dataclass(frozen=True)
@@ -32,8 +52,8 @@ class Architecture:
     fused_head: attention comes from the registry of transformers and the head ends in a linear projection on the
     vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it
     computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. discriminator: its pretraining
-    class tells replaced tokens from others. settings: what its config class calls the usual settings, where they differ
-    from BERT's.
+    class tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. settings: what
+    its config class calls the usual settings, where they differ from BERT's.
     """
 
     causal: bool = False
@@ -44,6 +64,7 @@ class Architecture:
     fused_head: bool = False
     sentence_head: bool = False
     discriminator: bool = False
+    block_sparse: BlockSparse | None = None
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def first(self, pad: int) -> int:
@@ -107,7 +128,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "albert": Architecture(packable=True, fused_head=True, sentence_head=True),
     "bart": Architecture(encoder_decoder=True, settings=_BART),
     "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
-    "big_bird": Architecture(sentence_head=True),
+    "big_bird": Architecture(sentence_head=True, block_sparse=BlockSparse()),
     "camembert": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
     "distilbert": Architecture(packable=True, fused_head=True, settings=_DISTILBERT),
     "electra": Architecture(packable=True, fused_head=True, discriminator=True),
@@ -193,6 +214,7 @@ def position_problems(
     positions: those of the network; None: what `network.config` says, if it does.
     """
     line = architecture_of(network.architecture)
+    yield from _block_problems(network, lengths)
     name = line.setting("max_position_embeddings")
     positions = network.config.get(name) if positions is None else positions
     first = line.first(pad)
@@ -203,6 +225,22 @@ def position_problems(
                 f"network.config.{name}",
                 f"{positions} positions are fewer than {setting} {length} needs{counted}; set it to {length + first}",
             )
+
+
+def _block_problems(network: NetworkConfig, lengths: Mapping[str, int]) -> Iterator[Problem]:
+    """Rows that are too short for the network's blocks, or that its blocks do not divide."""
+    sparse = architecture_of(network.architecture).block_sparse
+    shape = sparse.shape(network.config) if sparse else None
+    if sparse is None or shape is None:
+        return
+    (size, random), fewest = shape, sparse.fewest(network.config)
+    for setting, length in lengths.items():
+        if fewest and length < fewest:
+            text = f"{length} tokens are fewer than the {fewest} that blocks of {size} with {random} random ones take"
+            yield setting, f"{text}; raise it, lower network.config.block_size, or set attention_type to original_full"
+        elif length % size:
+            text = f"{length} tokens are no multiple of network.config.block_size {size}, and would be padded to one"
+            yield setting, f"{text}; set it to {length // size * size}"
 
 
 # -- their config classes ---------------------------------------------------------------------------------------------
@@ -261,6 +299,13 @@ def longest(config: Any) -> int | None:
     positions = getattr(config, line.setting("max_position_embeddings"), None)
     pad = getattr(config, "pad_token_id", None)
     return positions - line.first(pad or 0) if isinstance(positions, int) and positions > 0 else None
+
+
+def blocks_of(config: Any) -> tuple[int, int] | None:
+    """Tokens of a block of block-sparse attention, and how many blocks it sees; None where attention is full."""
+    sparse = architecture_of(config.model_type).block_sparse
+    shape = sparse.shape(config.to_dict()) if sparse else None
+    return None if shape is None else (shape[0], FIXED_BLOCKS + shape[1])
 
 
 def packed_attention(config: Any, device: str) -> str:

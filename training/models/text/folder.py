@@ -9,6 +9,7 @@ from data_prep.errors import UserError
 from data_prep.opening.pretrained import checked_config, open_as
 from data_prep.opening.tensors import header_of_folder
 from training.models.opening import bounded
+from training.models.text.block_sparse import with_block_sparse
 
 NOT_KEPT = ("pooler",)  # of encoders that were trained without them; what reads features does not use them
 
@@ -39,7 +40,7 @@ def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> An
     for name, entry in held.items():  # the library would make numbers of any type weights
         if "F" not in entry.dtype and any(f".{name}".endswith(p) or p.endswith(f".{name}") for p in parameters):
             raise UserError(f"{folder}: {name} holds {entry.dtype}, which are no weights; pretrain one.")
-    return model.eval()
+    return with_block_sparse(model.eval())
 
 
 def _is_of_encoder(model: Any, name: str) -> bool:

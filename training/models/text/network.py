@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from training.models.cpu_kernels import ATTENTION, LossHead
 from training.models.text.architectures import architecture_of
+from training.models.text.block_sparse import with_block_sparse
 
 Arguments: TypeAlias = dict[str, Any]
 TARGETS_TO = 64  # on CPU cores, numbers of targets are rounded up to this
@@ -42,7 +43,7 @@ class TextNetwork(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model = with_block_sparse(model)
         self.architecture = architecture_of(model.config.model_type)
         types = () if self.architecture.causal else ("token_type_ids",)  # GPT-2 takes words as such
         self.inputs = accepted(self.model, "attention_mask", "decoder_input_ids", "decoder_attention_mask", *types)
