@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.long_rows [--lengths 512,1024,2048,4096] [--tokens 4096] [--repeats 3]
 
-One training step (forward, backward) of masked language modelling on `--tokens` tokens, cut into rows of each length, so
-that all but attention costs the same. The two networks take turns, and the fastest step of each counts. Memory is what
-the forward pass keeps for the backward pass, counted. Prints a table in Markdown.
+One training step (forward, backward) of masked language modelling on `--tokens` tokens, cut into rows of each length,
+so that all but attention costs the same. The two networks take turns, and the fastest step of each counts. Memory is
+what the forward pass keeps for the backward pass, counted. Prints a table in Markdown.
 """
 
 from __future__ import annotations
