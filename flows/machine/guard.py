@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import html
 import json
+import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -44,6 +45,13 @@ HEADERS = {
     b"referrer-policy": b"same-origin",
 }
 """Of every answer: other sites may neither frame it nor read it, nor learn an address of it."""
+POLICY = (
+    b"default-src 'self' data: blob:; script-src 'self' blob: 'unsafe-inline' 'unsafe-eval'; "
+    b"style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'"
+)
+"""Of every answer, beside what the application says itself: its pages load from this server alone, so that a picture in
+a description tells no other that and from where it is looked at."""
+_HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[^\s:@/?#\\\[\]]+)(?::\d{1,5})?")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>
@@ -102,7 +110,7 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[str, list[str]]) -> str | None:
         """Why a request is refused whoever makes it: it names another server, or another site's page makes it."""
         hosts = headers.get("host", [])
-        if len(hosts) != 1 or not any(fnmatch.fnmatchcase(hosts[0].lower(), pattern) for pattern in self._hosts):
+        if len(hosts) != 1 or not self._is_ours(hosts[0].lower()):
             return f"{self._name} is not known by that name; SESAME_ALLOWED_HOSTS lists names"
         for origin in headers.get("origin", []):
             if urlsplit(origin).netloc.lower() != hosts[0].lower():
@@ -117,6 +125,9 @@ class Guard:
         if site not in ("none", "same-origin") and not is_link:
             return f"{self._name} answers only to its own pages"
         return None
+
+    def _is_ours(self, host: str) -> bool:
+        return _HOST.fullmatch(host) is not None and any(fnmatch.fnmatchcase(host, name) for name in self._hosts)
 
     # -- who makes it -------------------------------------------------------------------------------------------------
 
@@ -243,7 +254,7 @@ def _guarded(send: Send) -> Send:
                 for name, value in message.get("headers", [])
                 if name.lower() not in HEADERS and not name.lower().startswith(b"access-control-")
             ]
-            message = {**message, "headers": [*kept, *HEADERS.items()]}
+            message = {**message, "headers": [*kept, *HEADERS.items(), (b"content-security-policy", POLICY)]}
         await send(message)
 
     return guarded

@@ -6,8 +6,9 @@
     shards    shards and token corpora: ShardDamaged, UserError or the right rows
     recipe    packaged recipes: a Recipe or a UserError
 
-Needs `pip install atheris`. It goes on after a failure: each kind is printed once, with what made it in FOLDER (default
-`/tmp/sesame-fuzz`), and the exit code is 1 at the end. The tests use the same changes and checks with hypothesis.
+Each takes time in proportion to its bytes. Needs `pip install atheris`. It goes on after a failure: each kind is
+printed once, with what made it in FOLDER (default `/tmp/sesame-fuzz`), and the exit code is 1 at the end. The tests
+use the same changes and checks with hypothesis.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HANG = 20  # seconds that one input may take
+FREE, PER_BYTE = 2.0, 100e-6  # seconds of the processor that it should take, with atheris's counters
 LARGEST = 1 << 20
 
 
@@ -345,8 +347,11 @@ def main(target: str, seconds: float, folder: Path) -> None:
         tried, check = trial(atheris.FuzzedDataProvider(data))
         (folder / "last").write_bytes(repr(tried[0]).encode() + b"\n" + tried[1])  # for crashes of libraries
         faulthandler.dump_traceback_later(HANG, exit=True)
+        started = time.process_time()
         try:
             check()
+            taken = time.process_time() - started
+            assert taken < FREE + PER_BYTE * len(tried[1]), f"takes {taken:.1f} s"
         except Exception as error:
             signature = _signature(error)
             seen[signature] = seen.get(signature, 0) + 1

@@ -34,6 +34,7 @@ from data_prep.tables import files as tables
 from data_prep.text.formats import dump, web
 from data_prep.text.formats.formats import read_opened
 from data_prep.text.formats.wiki import plain_text
+from tests.data_prep import fuzz_time
 
 PIECES = [
     " ",
@@ -187,6 +188,12 @@ def test_columns_of_one_name_are_numbered_in_linear_time() -> None:
     names, notes = unique_names(["a", "a (3)"] + ["a"] * 5000)
     assert names[:4] == ["a", "a (3)", "a (2)", "a (4)"] and len(set(names)) == 5002 and len(notes) == 5000
     assert is_quick(lambda: unique_names(["a"] * 20_000))
+
+
+def test_the_fuzzer_of_time_tells_and_ends_what_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz_time, "FREE", 0.1)
+    assert fuzz_time.is_too_slow(lambda text: [len(text) for _ in iter(int, 1)], "a")
+    assert not fuzz_time.is_too_slow(len, "a")
 
 
 def test_patterns_of_readers_do_not_try_again() -> None:

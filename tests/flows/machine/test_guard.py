@@ -157,7 +157,8 @@ def test_names_of_this_server_are_known(client: TestClient, host: str) -> None:
 
 @pytest.mark.parametrize(
     "host", ["evil.com", "evil.com:5000", "127.0.0.1.evil.com", "localhost.evil.com:5000", "mlflow", "mlflow:50000",
-             "example.org.evil.com", "xmlflow:5000", "a:1", "", "[::1].evil.com", "0.0.0.0:5000", "10.0.0.1"]
+             "example.org.evil.com", "xmlflow:5000", "a:1", "", "[::1].evil.com", "0.0.0.0:5000", "10.0.0.1",
+             "localhost:5000@evil.com", "localhost:evil.com", "127.0.0.1:", "127.0.0.1:5000/x"]
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/health", "/sesame-login"])
 def test_other_names_are_refused_with_any_password(client: TestClient, host: str, path: str) -> None:
@@ -184,6 +185,7 @@ def test_own_pages_are_answered_and_no_other_may_read_it(client: TestClient) -> 
     assert answer.status_code == 200 and not any("access-control" in name for name in answer.headers)
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    assert answer.headers["content-security-policy"].startswith("default-src 'self' data: blob:; script-src 'self' ")
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
