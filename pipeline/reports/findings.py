@@ -71,8 +71,10 @@ def of_artifacts(artifacts: Mapping[str, Artifact], downloads: Path) -> list[Fin
 def _hidden(
     corruption: Any, artifacts: Mapping[str, Artifact], fits: str | None, downloads: Path
 ) -> tuple[float, float] | None:
-    """`Known.hidden`, by masking whole words or phrases of some rows; None where single tokens are masked."""
-    if getattr(corruption, "unit", "token") == "token" or "shards" not in artifacts:
+    """`Known.hidden`, by masking whole words or phrases of some rows; None where no words are hidden in place."""
+    if corruption is None or corruption.targets != "sparse" or "shards" not in artifacts:
+        return None
+    if getattr(corruption, "unit", "token") == "token":
         return None
     if fits is None or fits not in artifacts:
         return None

@@ -15,6 +15,10 @@ GPT = (
     "embd_pdrop: 0.0, attn_pdrop: 0.0}}"
 )
 T5 = "{architecture: t5, config: {d_model: 32, d_kv: 16, d_ff: 64, num_layers: 1, num_heads: 2, dropout_rate: 0.0}}"
+BART = (
+    "{architecture: bart, config: {d_model: 32, encoder_layers: 1, decoder_layers: 1, encoder_attention_heads: 2, "
+    "decoder_attention_heads: 2, encoder_ffn_dim: 64, decoder_ffn_dim: 64, max_position_embeddings: 32, dropout: 0.0}}"
+)
 ELECTRA = (
     "{architecture: electra, config: {num_hidden_layers: 1, hidden_size: 64, embedding_size: 32, "
     "num_attention_heads: 2, intermediate_size: 96, max_position_embeddings: 32}}"
@@ -47,6 +51,20 @@ SECTIONS: dict[str, dict[str, str]] = {
         "corruption": "{kind: spans, rate: 0.15, mean_length: 3}",
         "network": T5,
         "objective": "{name: t5}",
+    },
+    "denoising": {
+        "tokenizer": "{kind: byte-bpe, vocabulary: 384, roles: [pad, cls, sep, mask]}",
+        "compose": "{kind: packed, length: 32, columns: [sentence]}",
+        "corruption": "{kind: bart}",
+        "network": BART,
+        "objective": "{name: sequence-to-sequence}",
+    },
+    "fragment": {
+        "tokenizer": "{kind: byte-bpe, vocabulary: 384, roles: [pad, cls, sep, mask]}",
+        "compose": "{kind: packed, length: 32}",
+        "corruption": "{kind: mass}",
+        "network": BART,
+        "objective": "{name: sequence-to-sequence}",
     },
 }
 

@@ -28,13 +28,15 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.corruptions.masking import restore
 from data_prep.facts import DataFacts
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, Specials, ragged
 from training.config import NetworkConfig
+from training.lazy import torch
 from training.models.text.architectures import longest, sequence_problems, special_ids
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import TextObjective, flat_positions, summed_by_row
+from training.objectives.text import Targets, TextObjective, flat_positions, summed_by_row
 
 VERSION = 1
 
@@ -66,16 +68,16 @@ class SequenceToSequence(TextObjective):
 
     def collate(self, rows: Rows) -> Batch:
         batch, _ = self.padded(rows)
-        in_place = "target_tokens" not in rows
-        targets = ragged(rows, "target_ids" if in_place else "target_tokens")
-        positions = ragged(rows, "target_positions").values.astype(np.int64) if in_place else targets.positions()
+        hidden = in_place(rows)
+        targets = ragged(rows, "target_ids" if hidden else "target_tokens")
+        positions = ragged(rows, "target_positions").values.astype(np.int64) if hidden else targets.positions()
         block = self.architecture.block
         width = math.ceil((int(positions.max()) + 1) / block) * block
         places = flat_positions(Ragged(positions, targets.offsets), width)
         ids = np.full((len(targets), width), self.pad)
         ids.flat[places] = targets.values
         given = np.concatenate([np.full((len(ids), 1), self.start), ids[:, :-1]], axis=1)
-        if in_place:
+        if hidden:
             previous = np.append(self.start, targets.values[:-1].astype(np.int64))
             given.flat[places] = np.where(targets.positions() == 0, self.start, previous)
             batch["decoder_attention_mask"] = np.zeros_like(ids)
@@ -111,6 +113,28 @@ class SequenceToSequence(TextObjective):
         forward = sequence_to_sequence_flops(self.network.model, seen, targets)
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
 
+    def targets(self, rows: Rows) -> Targets:
+        """See `TextObjective`: what is hidden in place is predicted from the text before it, too."""
+        if not in_place(rows):
+            return super().targets(rows)
+        return Targets(restore(rows), ragged(rows, "target_positions"), ragged(rows, "target_ids"), both_sides=False)
+
+    def written(self, rows: Rows, most: int) -> Ragged | None:
+        """See `TextObjective`. Where tokens are hidden in place, as many are written, each at its own position."""
+        most = min(most, longest(self.config) or most)
+        if not in_place(rows):
+            return super().written(rows, most)
+        ids = ragged(rows, "target_ids")
+        given = Ragged(np.full(len(ids.values), self.pad), ids.offsets)
+        for place in range(min(most, int(ids.lengths.max()))):
+            batch = self.collate({**rows, "target_ids": given})
+            device = next(self.network.parameters()).device
+            with torch.no_grad():
+                best = self.network.guesses(1, **{name: column.to(device) for name, column in batch.items()}).ids[:, 0]
+            now = ids.positions() == place  # later guesses are of what is not yet written
+            given.values[now] = best.cpu().numpy()[now]
+        return given
+
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """See `TextObjective`; what `generate` is to begin and end with is in the generation config."""
         kept = list(batches)
@@ -124,6 +148,11 @@ class SequenceToSequence(TextObjective):
                 setattr(model.config, name, None)
         generation.max_length = longest(self.config) or max(seen, generation.max_length or 0)
         super().export(path, kept)
+
+
+def in_place(rows: Rows) -> bool:
+    """Whether what is predicted is hidden in what is seen, and no sequence of its own."""
+    return "target_tokens" not in rows
 
 
 def start_of(specials: Specials) -> int:

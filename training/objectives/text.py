@@ -168,9 +168,9 @@ class TextObjective(BaseObjective):
         if not (line.causal or line.encoder_decoder):
             return None
         model: Any = self.network.model
-        special = {"pad_token_id": self.pad, "eos_token_id": self.specials.get("eos")}
+        special = {"pad_token_id": self.pad, "eos_token_id": special_ids(self.specials)["eos_token_id"]}
         if line.encoder_decoder:
-            special["decoder_start_token_id"] = self.specials.get("decoder_start")
+            special["decoder_start_token_id"] = model.config.decoder_start_token_id
         texts = []
         for row in range(num_rows(rows)):
             ids = torch.from_numpy(tokens.row(row).astype(np.int64))[None].to(model.device)

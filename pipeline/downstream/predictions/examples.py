@@ -41,8 +41,9 @@ def choose(
     chosen = [places[number] for number in order.tolist()]
     if parts[0].targets.both_sides:
         return [_gaps(chosen, models, words, seed, count)]
-    if "target_tokens" in parts[0].rows:
-        return _restored(objective, chosen[:count], words)
+    for column in ("target_tokens", "target_ids"):  # a sequence of its own, or what is hidden in the one that is seen
+        if column in parts[0].rows:
+            return _restored(objective, chosen[:count], words, column)
     return _continued(objective, chosen, words, count)
 
 
@@ -135,11 +136,11 @@ def _first_sequences(chosen: Sequence[Place]) -> Iterator[np.ndarray]:
         yield text
 
 
-def _restored(objective: TextObjective, chosen: Sequence[Place], words: Words) -> list[Table]:
-    """What the network was given, what it makes of it, and the truth."""
+def _restored(objective: TextObjective, chosen: Sequence[Place], words: Words, column: str) -> list[Table]:
+    """What the network was given, what it makes of it, and the truth, which `column` holds."""
     rows = []
     for part, row in chosen:
-        truth = ragged(part.rows, "target_tokens").row(row)
+        truth = ragged(part.rows, column).row(row)
         written = objective.written(take(part.rows, [row]), len(truth) + EXTRA)
         if written is None:
             return []
