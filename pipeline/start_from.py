@@ -22,7 +22,7 @@ from pipeline.stages.pretrain import CHECKPOINTS
 from pipeline.store.live import WORK
 from pipeline.store.store import Store
 
-FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>\d+)")
+FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>[0-9]{1,18})")
 
 
 def extension_settings(recipe: Recipe, store: Store, downloads: Path) -> list[str]:

@@ -121,7 +121,7 @@ class TrainConfig(Settings):
 
     global_batch: int = Field(default=256, ge=1)
     """Rows per optimizer step, over all workers."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10**12)
     """Optimizer steps."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """What updates the weights; sgd is plain gradient descent, without momentum."""

@@ -97,7 +97,10 @@ def secret_in(uri: str) -> bool:
 def local_path(path: str) -> Path:
     """The path of `file://…` or of `~/…`, absolute."""
     match = _URI.fullmatch(path)
-    return Path(unquote("/" + match[3])) if match else Path(path).expanduser().absolute()
+    try:
+        return Path(unquote("/" + match[3])) if match else Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such user; write the folder out") from None
 
 
 def stamp(uri: str) -> tuple[int, str] | None:

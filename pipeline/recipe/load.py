@@ -23,6 +23,8 @@ from data_prep.settings import with_new_defaults
 from pipeline.recipe import addresses, errors, parse, unions
 from pipeline.recipe.recipe import Recipe
 
+LONGEST = 4 << 20  # bytes of a recipe
+
 
 class RecipeSummary(NamedTuple):
     """A packaged recipe as a line of a table."""
@@ -111,7 +113,11 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
     if isinstance(name_or_path, Path) or "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser()
         try:
-            return path.read_text(encoding="utf-8"), name
+            with path.open("rb") as file:  # perhaps a pipe, or a device that never ends
+                content = file.read(LONGEST + 1)
+            if len(content) > LONGEST:
+                raise UserError(f"{name}: more than {LONGEST:,} bytes are no recipe")
+            return content.decode(), name
         except OSError as error:
             raise UserError(f"{name}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:

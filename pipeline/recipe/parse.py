@@ -24,6 +24,7 @@ from pipeline.flatten import flatten, join
 
 __all__ = ["dump", "flatten", "lay_over", "parse", "parse_setting"]
 
+DEEPEST = 100  # keys of a path
 MOST_ALIASES = 20  # nested, each may double what the one before stands for
 _TAG = "tag:yaml.org,2002:"
 _RESOLVERS = (
@@ -134,6 +135,8 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     path = path.strip()
     if not equals or not all(path.split(".")):
         raise UserError(f"--set {setting}: write it as path.to.key=value")
+    if path.count(".") > DEEPEST:
+        raise UserError(f"--set {path[:40]}…: nested too deeply")
     if not text.strip():
         raise UserError(f"--set {setting}: no value after '='; write null for none, or '' for empty text")
     return path, parse(text, f"--set {setting}")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from data_prep.errors import UserError
 from pipeline.fingerprint import canonical
 from pipeline.recipe import parse
 
@@ -44,3 +45,8 @@ def test_keys_are_always_text():
         "null": "c",
         "1e-4": "d",
     }
+
+
+def test_a_path_of_very_many_keys_is_one_sentence() -> None:
+    with pytest.raises(UserError, match=r"--set x\.x\.x.*…: nested too deeply$"):
+        parse.parse_setting("x." * 5000 + "y=1")

@@ -481,3 +481,22 @@ def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     path.write_text(MINIMAL.replace("objective: {name: masked-lm}\n", ""))
     with pytest.raises(UserError, match=r"objective: missing; set objective\.name to one of masked-lm, "):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("steps: " + "9" * 400, "train.steps: found 9"),
+        ("steps: " + "9" * 6000, "a value does not fit its tag"),
+    ],
+)
+def test_numbers_without_end_are_refused(complaint, change: str, said: str) -> None:
+    assert said in complaint(MINIMAL.replace("steps: 100", change))
+
+
+def test_a_file_that_is_no_recipe_is_not_read_to_its_end(tmp_path: Path) -> None:
+    for path in (Path("/dev/zero"), tmp_path / "long.yaml"):
+        if path.suffix:
+            path.write_text(MINIMAL + "#" * (5 << 20))
+        with pytest.raises(UserError, match=f"{path}: more than 4,194,304 bytes are no recipe"):
+            load(path)

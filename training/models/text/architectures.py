@@ -7,6 +7,7 @@ nothing is assumed: it trains on rows of one sequence each.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +19,11 @@ from training.config import NetworkConfig
 
 Problem = tuple[str, str]
 AFTER_PADDING = "after padding"
+_SIZES = re.compile(
+    r"(?:hidden|intermediate|embedding)_size|num_(?:hidden_layers|attention_heads|layers|heads)|n_(?:embd|layer|head)"
+    r"|d_(?:model|ff|kv)"
+)
+_ACTIVATIONS = re.compile(r"hidden_act|hidden_activation|activation_function|dense_act_fn")
 FIXED_BLOCKS = 5  # that a block sees beside random ones: the first, itself and its neighbours, the last
 
 
@@ -251,6 +257,7 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
 
     Raises UserError when the architecture or one of its settings is unknown.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING
 
     if network.architecture not in CONFIG_MAPPING:
@@ -266,10 +273,25 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
                 f"network.config.{key}: {kind.__name__} has no such setting; "
                 f"it has {', '.join(sorted(known_keys - {'self', 'kwargs'}))}."
             )
-    config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
+    _check_values(network.config)
+    try:
+        config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
+    except (TypeError, ValueError, StrictDataclassError) as error:  # of a setting that is not of its type
+        raise UserError(f"network.config: {kind.__name__} refuses it ({' '.join(str(error).split())}).") from error
     # Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths.
     config._attn_implementation = "eager" if device == "cpu" else "sdpa"
     return config
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """UserError for values that config classes take and networks cannot be made from."""
+    from transformers.activations import ACT2FN
+
+    for name, value in config.items():
+        if _SIZES.fullmatch(name) and isinstance(value, int | float) and value < 1:
+            raise UserError(f"network.config.{name}: found {value}; allowed: at least 1.")
+        if _ACTIVATIONS.fullmatch(name) and isinstance(value, str) and value not in ACT2FN:
+            raise UserError(f"network.config.{name}: found {value!r}; allowed: {', '.join(sorted(ACT2FN))}.")
 
 
 def default_setting(architecture: str, name: str) -> Any:

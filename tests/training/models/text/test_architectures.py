@@ -77,3 +77,19 @@ def test_token_types_go_to_those_that_have_them(name: str) -> None:
     batch = built.collate(rows)
     assert ("token_type_ids" in batch) == (name in ("bert", "roberta"))
     assert torch.isfinite(built.turns("train", 0)[0].loss(built.networks(), batch).sums["mlm"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"hidden_size": "64"}, r"network\.config: BertConfig refuses it \(.*'hidden_size' expected int"),
+        ({"hidden_dropout_prob": "x"}, r"network\.config: BertConfig refuses it"),
+        ({"hidden_size": -64}, r"network\.config\.hidden_size: found -64; allowed: at least 1"),
+        ({"num_attention_heads": 0}, r"network\.config\.num_attention_heads: found 0"),
+        ({"hidden_act": "os.system"}, r"network\.config\.hidden_act: found 'os\.system'; allowed: .*gelu"),
+    ],
+)
+def test_values_that_no_network_can_be_made_from_are_one_sentence(settings: dict[str, object], said: str) -> None:
+    specials = Specials(cls=2, sep=5, pad=0, mask=4, unk=1, vocabulary=48)
+    with pytest.raises(UserError, match=said):
+        text_config(NetworkConfig(architecture="bert", config=settings), specials)
