@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Nothing but what the locks name, whose digests pip compares; what comes as source is built with the setuptools of them.
+LOCKED := $(BIN)/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation
 
 unexport PYTHONDONTWRITEBYTECODE  # or every process compiles every file anew
 
@@ -29,7 +31,7 @@ lint: $(STAMP)
 	$(BIN)/pyright
 
 bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(LOCKED) -r infra/locks/bench.txt
 	$(BIN)/python -m tests.benchmarks.loop
 	$(BIN)/python -m tests.benchmarks.trainer
 	$(BIN)/python -m tests.benchmarks.step
@@ -42,8 +44,11 @@ bench: $(STAMP)
 clean:
 	rm -rf $(VENV) build *.egg-info
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(wildcard infra/locks/*.txt)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(LOCKED) -r infra/locks/build.txt
+	$(LOCKED) -r infra/locks/torch.txt -r infra/locks/runtime.txt -r infra/locks/dev.txt
+	! $(BIN)/python -m pip show torch | grep -q nvidia || $(LOCKED) -r infra/locks/cuda.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $(STAMP)

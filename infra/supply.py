@@ -2,6 +2,7 @@
 
     python infra/supply.py licences                  name, version and licence of each, from its own metadata
     python infra/supply.py vulnerabilities all.zip   those that an advisory is about; exit code 1 where there are any
+    python infra/supply.py vulnerabilities all.zip infra/locks/*.txt    the same of what locks name, installed or not
 
 Advisories are in the format of OSV (https://ossf.github.io/osv-schema): a folder of JSON files, or an archive of them,
 such as the one for PyPI at https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip, fetched where there is a
@@ -14,7 +15,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,17 @@ def installed(package: str = PACKAGE) -> dict[str, Distribution]:
                 seen.add(entry)
                 waiting.append(entry)
     return dict(sorted(found.items()))
+
+
+def locked(paths: Iterable[Path]) -> dict[str, str]:
+    """The versions of the packages of locks, by canonical name. ValueError for a file that names none."""
+    versions: dict[str, str] = {}
+    for path in paths:
+        pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", path.read_text(), re.MULTILINE)
+        if not pins:
+            raise ValueError(f"names no package: {path}")
+        versions |= {canonicalize_name(name): version for name, version in pins}
+    return dict(sorted(versions.items()))
 
 
 def licence(held: Distribution) -> str:
@@ -137,17 +149,18 @@ def _version(text: str) -> Version | None:
 
 def main(arguments: list[str]) -> int:
     """See the module."""
-    packages = installed()
     match arguments:
         case ["licences"]:
-            for name, held in packages.items():
+            for name, held in installed().items():
                 print(f"{name}\t{held.version}\t{licence(held)}")
             return 0
-        case ["vulnerabilities", path]:
-            found = vulnerabilities({name: held.version for name, held in packages.items()}, advisories(Path(path)))
+        case ["vulnerabilities", path, *locks]:
+            versions = locked(map(Path, locks)) or {name: held.version for name, held in installed().items()}
+            found = vulnerabilities(versions, advisories(Path(path)))
             for one in found:
                 print("\t".join(one))
-            print(f"{len(found)} of {len(packages)} packages' advisories apply", file=sys.stderr)
+            about = len({one.name for one in found})
+            print(f"{len(found)} advisories apply, to {about} of {len(versions)} packages", file=sys.stderr)
             return 1 if found else 0
     print(__doc__, file=sys.stderr)
     return 2

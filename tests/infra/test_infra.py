@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONSTRAINTS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+LOCKS = "".join(file.read_text() for file in (INFRA / "locks").iterdir())
+PINS = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCKS, re.MULTILINE))
 COMPOSE = yaml.safe_load((INFRA / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 KUBERAY = {document["kind"]: document for document in yaml.safe_load_all((INFRA / "kuberay.yaml").read_text())}
@@ -148,33 +148,33 @@ def test_one_image_of_our_version_plays_every_role() -> None:
         [container] = template["template"]["spec"]["containers"]
         assert container["image"].endswith(f"/{ours}-cuda")
     assert f"-t {ours} " in DOCKERFILE
-    for file in INFRA.iterdir():
+    for file in filter(Path.is_file, INFRA.iterdir()):
         assert not re.search(r"prefecthq/|rayproject/|ghcr\.io/mlflow", file.read_text()), file
 
 
-def test_versions_are_those_of_the_constraints() -> None:
-    assert KUBERAY["RayCluster"]["spec"]["rayVersion"] == CONSTRAINTS["ray"]
-    python = re.findall(r"^FROM python:(\d+\.\d+)-slim$", DOCKERFILE, re.MULTILINE)
+def test_versions_are_those_of_the_locks() -> None:
+    assert KUBERAY["RayCluster"]["spec"]["rayVersion"] == PINS["ray"]
+    python = re.findall(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+)\.\d+-slim", DOCKERFILE, re.MULTILINE)
     assert python == [re.findall(r">=(\d+\.\d+)", PROJECT["requires-python"])[0]]
-    pinned = {name.lower().replace("_", "-"): version for name, version in CONSTRAINTS.items()}
-    for line in (INFRA / "requirements-servers.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            requirement = Requirement(line.partition("#")[0])
-            assert str(requirement.specifier).startswith("==")
-            assert requirement.specifier.contains(pinned.get(requirement.name, str(requirement.specifier)[2:]))
-    for name in ("prefect", "mlflow", "ray", "torch", "fastapi", "sqlalchemy"):
-        ranges = [Requirement(line) for line in PROJECT["dependencies"]]
-        [wanted] = [requirement for requirement in ranges if requirement.name == name]
-        assert wanted.specifier.contains(pinned[name].partition("+")[0]), f"{name} {pinned[name]}"
 
 
-def test_the_torch_line_can_be_changed_for_another_build() -> None:
-    pattern = re.search(r"sed -n '(s/[^']*/p)' constraints\.txt", DOCKERFILE)
+def test_images_of_others_are_named_by_version_and_digest() -> None:
+    [base] = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE) == ["${PYTHON_IMAGE}"]
+    for image in (base, SERVICES["postgres"]["image"]):
+        assert re.fullmatch(r"[a-z]+:\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", image)
+
+
+def test_the_image_installs_by_the_locks_and_another_build_of_torch_by_its_version() -> None:
+    pattern = re.search(r"sed -n '(s/.*/p)' (infra/locks/torch\.txt)", DOCKERFILE)
     assert pattern
-    done = subprocess.run(
-        ["sed", "-n", pattern[1], ROOT / "constraints.txt"], capture_output=True, text=True, check=True
-    )
-    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
+    done = subprocess.run(["sed", "-n", pattern[1], ROOT / pattern[2]], capture_output=True, text=True, check=True)
+    assert done.stdout == f"torch=={PINS['torch']}\n"
+    named = set(re.findall(r"infra/locks/(\w+)\.txt", DOCKERFILE))
+    assert named == {"build", "torch", "cuda", "runtime", "servers"}
+    unlocked = [line for line in re.findall(r"pip install (.*)", DOCKERFILE) if "--require-hashes" not in line]
+    assert len(unlocked) == 3 and sum("+$TORCH" in line or "^torch==" in line for line in unlocked) == 2
+    assert "--no-deps --no-build-isolation ." in unlocked[2]
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:

@@ -25,10 +25,9 @@ def supply() -> ModuleType:
 
 def test_every_package_is_pinned_and_most_name_their_licence(supply: ModuleType) -> None:
     packages = supply.installed()
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
     assert {"torch", "ray", "prefect", "mlflow", "starlette", "aiohttp"} <= set(packages)  # also what others need
-    ours = {supply.canonicalize_name(name): version for name, version in pinned.items()}
-    assert not [name for name in packages if name not in ours and name != supply.PACKAGE]
+    pinned = supply.locked([ROOT / "infra" / "locks" / f"{name}.txt" for name in ("build", "torch", "cuda", "runtime")])
+    assert not [name for name in packages if name not in pinned and name != supply.PACKAGE]
     licences = {name: supply.licence(held) for name, held in packages.items()}
     assert licences["numpy"].startswith("BSD") and "Apache" in licences["transformers"]
     assert sum(text == supply.UNKNOWN for text in licences.values()) < 0.1 * len(licences)
@@ -88,3 +87,18 @@ def test_advisories_come_as_folder_or_archive(
     with zipfile.ZipFile(tmp_path / "none.zip", "w"):
         pass
     assert supply.main(["vulnerabilities", str(tmp_path / "none.zip")]) == 0
+
+
+def test_advisories_about_what_a_lock_names_installed_or_not(
+    tmp_path: Path, supply: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "lock.txt"
+    digest = " \\\n    --hash=sha256:00\n"
+    lock.write_text(f"# a comment\nab-c==1.5 ; python_version < '3.13'{digest}other==2{digest}")
+    (tmp_path / "a.json").write_text(json.dumps(advisory({"introduced": "0"}, {"fixed": "2"})))
+    assert supply.main(["vulnerabilities", str(tmp_path), str(lock)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "ab-c\t1.5\tX-1\tharm\n" and "of 2 packages" in printed.err
+    with pytest.raises(ValueError, match=r"names no package: .*a\.json"):
+        supply.main(["vulnerabilities", str(tmp_path), str(tmp_path / "a.json")])
+    assert {"nvidia-cublas", "torch"} <= set(supply.locked(sorted((ROOT / "infra" / "locks").iterdir())))
