@@ -18,7 +18,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -94,6 +94,14 @@ def load(
     if config.name is not None:
         return registered(config.name, Path(downloads), corpus, config.split, config.seed)
     return _from_file(Path(config.path or "").expanduser(), config, cleaning or Cleaning())
+
+
+def fields_of(path: Path, names: Collection[str]) -> list[tuple[int, dict[str, Any]]]:
+    """Line number and fields of each row of a file, whatever they are. names: of fields that it should have.
+
+    Formats and errors are those of labelled data; texts are as they stand there.
+    """
+    return list(_rows(path, LabelledConfig(path=str(path)), [], names))
 
 
 def _from_file(path: Path, config: LabelledConfig, cleaning: Cleaning) -> Labelled:
@@ -222,8 +230,13 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _rows(path: Path, config: LabelledConfig, notes: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and fields of each row of a file. notes: to which is added how it is written, if oddly."""
+def _rows(
+    path: Path, config: LabelledConfig, notes: list[str], names: Collection[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and fields of each row of a file. notes: to which is added how it is written, if oddly.
+
+    names: of the fields, where they are not those of labelled data.
+    """
     if not path.name.endswith(_FORMATS):
         raise UserError(f"{path} cannot be read as labelled data; use {', '.join(_FORMATS)}")
     usual = next((_DELIMITERS[end] for end in _DELIMITERS if path.name.removesuffix(".gz").endswith(end)), None)
@@ -238,7 +251,7 @@ def _rows(path: Path, config: LabelledConfig, notes: list[str]) -> Iterator[tupl
             if usual is None:
                 yield from _json_rows(path, whole)
             else:
-                yield from _separated_rows(path, whole, usual, config.delimiter, notes)
+                yield from _separated_rows(path, whole, usual, config.delimiter, notes, names)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is a damaged gzip file ({error}); compress it again") from error
     except UnicodeError as error:
@@ -261,9 +274,14 @@ def _json_rows(path: Path, stream: BinaryIO) -> Iterator[tuple[int, dict[str, An
 
 
 def _separated_rows(
-    path: Path, stream: BinaryIO, usual: str, delimiter: str | None, notes: list[str]
+    path: Path,
+    stream: BinaryIO,
+    usual: str,
+    delimiter: str | None,
+    notes: list[str],
+    names: Collection[str] | None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    stream, dialect = begun(stream, usual, {*_CLASSIFICATION, *_TAGGING}, delimiter)
+    stream, dialect = begun(stream, usual, {*_CLASSIFICATION, *_TAGGING} if names is None else names, delimiter)
     if dialect.problem:
         raise UserError(f"{path}: {dialect.problem}")
     notes.extend(dialect.notes)
@@ -283,7 +301,8 @@ def _separated_rows(
             if (twice := repeated(header)) is not None:
                 raise UserError(f"{_where(path, line)}: more than one column is called {twice!r}; rename one")
         elif any(cell.strip() for cell in cells):
-            yield line, _separated_row(_where(path, line), header, cells)
+            row = _named_cells(_where(path, line), header, cells)
+            yield line, _of_labelled(row) if names is None else row
         else:
             blank += 1
     notes.extend(quotes.notes)
@@ -301,10 +320,14 @@ def _json_row(where: str, text: str) -> dict[str, Any]:
     return row
 
 
-def _separated_row(where: str, header: list[str], cells: list[str]) -> dict[str, Any]:
+def _named_cells(where: str, header: list[str], cells: list[str]) -> dict[str, Any]:
     if len(cells) != len(header):
         raise UserError(f"{where} has {len(cells)} columns; expected {len(header)}: {', '.join(header)}")
-    row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    return dict(zip(header, cells, strict=True))
+
+
+def _of_labelled(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with words and tags apart, and without optional fields that are empty."""
     return {
         name: cell.split(" ") if name in ("words", "tags") else cell
         for name, cell in row.items()

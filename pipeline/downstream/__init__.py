@@ -26,6 +26,7 @@ from pydantic import Field
 JOBS = {
     "classification": "pipeline.downstream.fine_tune.job",
     "tagging": "pipeline.downstream.fine_tune.job",
+    "few-shot": "pipeline.downstream.few_shot.job",
     "document-anomaly": "pipeline.downstream.document_anomaly.job",
     "codes": "pipeline.downstream.autoencoders.codes",
     "restoration": "pipeline.downstream.autoencoders.restoration",

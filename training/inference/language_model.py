@@ -17,8 +17,11 @@ from data_prep.errors import UserError
 from data_prep.shards.rows import Specials
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import specials_of
+from training.distributed import seed_torch
 from training.models.text.architectures import Architecture, architecture_of, longest
+from training.models.text.causal_lm import causal_lm
 from training.models.text.folder import open_config, open_pretrained
+from training.models.text.sequence_to_sequence import sequence_to_sequence
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ class LanguageModel:
         return whole[len(before) :] if whole.startswith(before) else self.tokenizer.decode(written)
 
 
-def open_language_model(folder: Path, device: str = "cpu") -> LanguageModel:
+def open_language_model(folder: Path, device: str = "cpu", random: int | None = None) -> LanguageModel:
     """The language model of a folder, in fp32 on CPU cores and as stored elsewhere.
+
+    random: instead, a network of its shape with weights of that seed.
 
     UserError where the folder holds no network that writes.
     """
@@ -84,7 +89,7 @@ def open_language_model(folder: Path, device: str = "cpu") -> LanguageModel:
     dtype = torch.float32 if where.type == "cpu" else "auto"
     options = {"dtype": dtype, "config": config}
     config._attn_implementation = "sdpa"
-    network = open_pretrained(folder, line.auto_class, **options)
+    network = open_pretrained(folder, line.auto_class, **options) if random is None else _random(config, line, random)
     tokenizer, settings = pretrained.read(folder)
     special = specials_of(tokenizer, settings)
     bos, eos = (special.get(first) if special.get(first) is not None else special.get(second)
@@ -93,6 +98,12 @@ def open_language_model(folder: Path, device: str = "cpu") -> LanguageModel:
         network.to(where).requires_grad_(False), tokenizer, special, line, longest(network.config),
         bos if bos != eos else None, eos, where,
     )  # fmt: skip
+
+
+def _random(config: Any, line: Architecture, seed: int) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        seed_torch(seed)
+        return (causal_lm if line.causal else sequence_to_sequence)(config).eval()
 
 
 def _device(name: str) -> torch.device:

@@ -131,10 +131,14 @@ class Likelihood:
         if spaces:
             context, continuation = context[:-spaces], context[-spaces:] + continuation
         ids = self.model.plain_ids(context + continuation)
-        start = len(self.model.plain_ids(context)) if context else 0
+        start = len(self.model.plain_ids(context))
         if not ids[start:]:
             raise UserError(f"the tokenizer makes nothing of {continuation!r} after {context[-40:]!r}.")
         return [*self.before, *ids[:start]] or [self._first()], ids[start:]
+
+    def context(self, text: str) -> list[int]:
+        """The ids of a context."""
+        return [*self.before, *self.model.plain_ids(text)] or [self._first()]
 
     def continuations(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Continuation]:
         """Likelihoods of continuations, (ids of the context, ids of the continuation) each.

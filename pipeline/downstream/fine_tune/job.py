@@ -87,7 +87,7 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     cleaning = recipe.data.clean.cleaning
     others = [Path(model).expanduser() for model in job.models if model not in OWN]
     files = [*others, *([Path(job.data.path).expanduser()] if job.data.path else [])]
-    contents = {str(path): _contents(path) for path in files}
+    contents = {str(path): contents_of(path) for path in files}
     checks.check(job, others, cleaning)
     return {
         "contents": contents,
@@ -102,7 +102,7 @@ def remarks(recipe: Any, job: Config) -> list[str]:
     return [] if job.data.path is None else checks.remarks(job, checks.read(job, recipe.data.clean.cleaning))
 
 
-def _contents(path: Path) -> str:
+def contents_of(path: Path) -> str:
     """Digest of a file, or of the files in a folder: the key depends on their contents."""
     if path.is_file():
         return file_digest(path)
