@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from data_prep.errors import UserError
+from data_prep.legible import masked
 
 LARGEST_JSON = 1 << 28
 MOST_FILES = 10_000
@@ -30,7 +31,7 @@ def clause(error: BaseException) -> str:
         first = error.errors(include_url=False)[0]
         path = ".".join(map(str, first["loc"]))
         return f"{path}: {first['msg']}" if path else first["msg"]
-    reason = " ".join(str(error).partition("\n")[0].split())[:300] or type(error).__name__
+    reason = masked(" ".join(str(error).partition("\n")[0].split()))[:300] or type(error).__name__
     return reason.rstrip(".")
 
 

@@ -14,6 +14,7 @@ from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, clause, plain, read_json
 from data_prep.opening.tensors import Entry, header_of_folder
 
+_GAPS = 16  # ids for each token of a vocabulary, at most: tables are made by id
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 CONFIG = "config.json"
 _COUNTS = re.compile(r"(^|_)(num|n|layers?|depths?|experts?|labels?|heads?|groups?|stages?|blocks?)(_|$)")
@@ -40,7 +41,11 @@ def tokenizer_of(path: Path) -> Tokenizer:
     """The tokenizer of a file. UserError where it is none."""
     try:
         plain(path)
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
+        vocabulary = tokenizer.get_vocab()
+        if (highest := max(vocabulary.values(), default=0)) > _GAPS * len(vocabulary) + _MANY:
+            raise UnfitError(f"it has {len(vocabulary):,} tokens, and one with the id {highest:,}")
+        return tokenizer
     except BaseException as error:
         raise refused(path, "is not a tokenizer", error) from error
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from data_prep.legible import masked
 from pipeline.tracking.mlflow_server import METRICS_AT_ONCE, Server, is_refusal
 from pipeline.tracking.spool import Operation, Progress, Spool, spools
 
@@ -258,5 +259,5 @@ def _send_or_set_aside(operation: Operation, spool: Spool, progress: Progress, s
 
 
 def _brief(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = masked(" ".join(str(error).split()))  # before it is cut
     return f"{type(error).__name__}: {text[:200]}"

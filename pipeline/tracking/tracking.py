@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from data_prep.legible import safe_values
+from data_prep.legible import masked, safe_values
 from pipeline.tracking.mlflow_server import Server
 from pipeline.tracking.sender import Sender, recover, send_pending
 from pipeline.tracking.spool import Operation, Spool
@@ -323,7 +323,10 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    texts = {name: value if isinstance(value, str) else json.dumps(value, default=str) for name, value in tags.items()}
+    texts = {
+        name: masked(value if isinstance(value, str) else json.dumps(value, default=str))  # before it is cut
+        for name, value in tags.items()
+    }
     return {name: t if len(t) <= LONGEST_TAG else t[: LONGEST_TAG - 1] + "…" for name, t in texts.items()}
 
 

@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 
 from data_prep.errors import UserError
 from data_prep.legible import LegibleRecord, escaped, log_legibly, masked, plain, prose, safe, safe_errors, safe_values
+from data_prep.opening.files import clause
 from data_prep.sources.files import secret_in
 
 WORDS = st.text("abcXYZ019-._~%+/", min_size=1)
@@ -239,6 +240,12 @@ def links(error: BaseException | None) -> list[BaseException]:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
+
+
+@pytest.mark.parametrize("length", range(270, 300))
+def test_what_is_cut_was_masked_before(length: int) -> None:
+    """Half a password behind a colon is none that could be found."""
+    assert "hunt" not in clause(ValueError(f"{'x' * length} http://me:{SECRET}@h"))
 
 
 def test_an_exception_without_secrets_is_left_alone() -> None:
