@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from data_prep.errors import UserError
+from data_prep.opening.pretrained import tokenizer_of
 from data_prep.tokens import pretrained
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, strips_accents, train
@@ -222,3 +223,12 @@ def test_marks_stay_where_nothing_strips_them(tmp_path: Path) -> None:
         train(TokenizerConfig(kind=kind, vocabulary=100, lowercase=True, strip_accents=False), [text] * 9, tmp_path)
         tokenizer = load(tmp_path)
         assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_ids_beyond_all_tokens_take_no_memory(tmp_path: Path) -> None:
+    """Tables are made by id: this one would have taken 32 GiB."""
+    model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 2**32 - 1}, "unk_token": "[UNK]"}
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    with pytest.raises(UserError, match=r"is not a tokenizer \(it has 2 tokens, and one with the id 4,294,967,295\)"):
+        tokenizer_of(file)
