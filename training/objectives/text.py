@@ -58,6 +58,18 @@ class Targets:
     both_sides: bool
     sequence: Ragged | None = None
 
+    @property
+    def flat(self) -> np.ndarray:
+        """Their places among all tokens of `text`: int64 [M]."""
+        return np.repeat(self.text.offsets[:-1], self.positions.lengths) + self.positions.values.astype(np.int64)
+
+    @property
+    def clean(self) -> Ragged:
+        """`text` with what stood at the targets' places."""
+        values = self.text.values.copy()
+        values[self.flat] = self.ids.values
+        return Ragged(values, self.text.offsets)
+
 
 class TextObjective(BaseObjective):
     """The base of the objectives of text. Subclasses build a `TextNetwork` and define what is predicted.

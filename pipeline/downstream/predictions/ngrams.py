@@ -51,7 +51,7 @@ class Contexts(NamedTuple):
 
 def contexts_of(targets: Targets, special: np.ndarray) -> Contexts:
     """The targets as a network meets them. special: [vocabulary] bool, ids that are no text."""
-    text, place = targets.text.values, _flat(targets)
+    text, place = targets.text.values, targets.flat
     hidden = np.zeros(len(text), bool)
     if targets.both_sides:
         hidden[place] = special[text[place]]
@@ -60,8 +60,7 @@ def contexts_of(targets: Targets, special: np.ndarray) -> Contexts:
 
 def words_of(targets: Targets, special: np.ndarray) -> Contexts:
     """The tokens that n-grams are counted of: with the targets put back, all that are text or could be a target."""
-    place, text = _flat(targets), targets.text.values.copy()
-    text[place] = targets.ids.values
+    place, text = targets.flat, targets.clean.values
     if targets.both_sides:
         place = np.flatnonzero(~special[text])
     return _contexts(targets, text, place, text[place], np.zeros(len(text), bool), len(special))
@@ -69,11 +68,8 @@ def words_of(targets: Targets, special: np.ndarray) -> Contexts:
 
 def is_hidden(targets: Targets, special: np.ndarray) -> np.ndarray:
     """[M] bool: whether the network sees nothing at the target's own place."""
-    return special[targets.text.values[_flat(targets)]] if targets.both_sides else np.ones(len(_flat(targets)), bool)
-
-
-def _flat(targets: Targets) -> np.ndarray:
-    return np.repeat(targets.text.offsets[:-1], targets.positions.lengths) + targets.positions.values.astype(np.int64)
+    place = targets.flat
+    return special[targets.text.values[place]] if targets.both_sides else np.ones(len(place), bool)
 
 
 def _contexts(

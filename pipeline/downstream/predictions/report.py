@@ -14,6 +14,7 @@ from pipeline.downstream.predictions.job import Config
 from pipeline.downstream.predictions.ngrams import BOTH, NAMES, ORDER, Scored
 from pipeline.downstream.predictions.weights import Moved
 from pipeline.reports.report import Figure, Report, Table
+from training.inference.likelihood import bits_per_byte
 
 NETWORK, UNTRAINED = "network", "random weights"
 SAMPLES = 2000  # of the bootstrap
@@ -24,16 +25,17 @@ LEVEL = 0.95
 class Measured:
     """What was predicted of M held-out tokens.
 
-    rows, words, places: [M], held-out row, truth and position of each. scored: by who predicted. all_targets,
-    all_words: of all the objective's targets, also those that the network could see. counts: [vocabulary], of training
-    tokens. shown: number of targets that the network could see. given: of a sequence of its own, the share of its
-    tokens that the network was given somewhere. read: training tokens that n-grams were counted in, the rows that they
-    are from, and all rows. moved: by part of the network.
+    rows, words, places: [M], held-out row, truth and position of each. num_bytes: of the text that they spell, where
+    they are one from left to right. scored: by who predicted. all_targets, all_words: of all the objective's targets,
+    also those that the network could see; shown: number of these. given: of a sequence of its own, the share of its
+    tokens that the network was given somewhere. counts: [vocabulary], of training tokens. read: training tokens that
+    n-grams were counted in, the rows that they are from, and all rows. moved: by part of the network.
     """
 
     rows: np.ndarray
     words: np.ndarray
     places: np.ndarray
+    num_bytes: int | None
     scored: Mapping[str, Scored]
     all_targets: Scored
     all_words: np.ndarray
@@ -92,19 +94,18 @@ def build(job: Config, measured: Measured, examples: Sequence[Table], out_dir: P
 
 
 def _main(measured: Measured, seed: int) -> Table:
+    columns = ["predicted by", "nats per token (95 % interval)", "perplexity", "right at first guess"]
+    if measured.num_bytes:
+        columns.insert(3, "bits per byte")
     rows = []
     for name in measured.scored:
         loss, right = measured.loss(name), measured.right(name)
         low, high = interval(loss, measured.rows, seed)
-        rows.append(
-            [
-                f"**{name}**" if name == NETWORK else name,
-                f"{loss.mean():.3f} ({low:.3f} to {high:.3f})",
-                f"{np.exp(loss.mean()):,.1f}",
-                f"{right.mean():.1%}",
-            ]
-        )
-    columns = ["predicted by", "nats per token (95 % interval)", "perplexity", "right at first guess"]
+        row = [f"**{name}**" if name == NETWORK else name]
+        row += [f"{loss.mean():.3f} ({low:.3f} to {high:.3f})", f"{np.exp(loss.mean()):,.1f}", f"{right.mean():.1%}"]
+        if measured.num_bytes:
+            row.insert(3, f"{bits_per_byte(loss.sum(), measured.num_bytes):.3f}")
+        rows.append(row)
     return Table("Held-out tokens", columns, rows)
 
 
@@ -177,6 +178,8 @@ def _numbers(measured: Measured, seed: int) -> dict[str, float]:
         slug = "" if name == NETWORK else f"/{name.replace(', ', '_').replace(' ', '_')}"
         numbers[f"loss{slug}"] = float(measured.loss(name).mean())
         numbers[f"accuracy{slug}"] = float(measured.right(name).mean())
+        if measured.num_bytes:
+            numbers[f"bits_per_byte{slug}"] = bits_per_byte(float(measured.loss(name).sum()), measured.num_bytes)
     difference = measured.values(NETWORK) - measured.values(measured.best_ngram)
     low, high = interval(difference, measured.rows, seed)
     numbers |= {"gain": float(difference.mean()), "gain/low": low, "gain/high": high}

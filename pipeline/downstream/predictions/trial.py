@@ -16,8 +16,11 @@ from data_prep.rng import Draws, key
 from data_prep.shards.remote import open_shards
 from data_prep.shards.rows import num_rows
 from data_prep.sources.files import below
+from data_prep.tokens.detokenize import Pieces
+from data_prep.tokens.tokenizers import load
 from pipeline.artifact import MODEL, Artifact
-from pipeline.downstream.predictions import examples, kneser_ney, ngrams, weights
+from pipeline.downstream.predictions import kneser_ney, ngrams, weights
+from pipeline.downstream.predictions.examples import Chooser
 from pipeline.downstream.predictions.job import Config
 from pipeline.downstream.predictions.ngrams import Contexts, FillIns, NextTokens, Scored
 from pipeline.downstream.predictions.report import NETWORK, UNTRAINED, Measured, build
@@ -104,6 +107,7 @@ class Trial:
             rows=_row_numbers(asked.network)[chosen],
             words=contexts.words[chosen],
             places=np.concatenate([part.targets.positions.values for part in asked.network])[chosen],
+            num_bytes=self._num_bytes(asked.network),
             scored={
                 NETWORK: _chosen(_joined([_of_predictions(part) for part in asked.network]), chosen),
                 UNTRAINED: _chosen(_joined(asked.untrained), chosen),
@@ -119,9 +123,8 @@ class Trial:
             moved=moved,
         )
         progress("choosing examples")
-        shown = examples.choose(
-            trained.objective, asked.network, models, self.preprocessor, self.seed, self.job.examples
-        )
+        chooser = Chooser(asked.network, models, self.preprocessor, self.seed, self.job.examples)
+        shown = chooser.tables(trained.objective)
         return build(self.job, measured, shown, out_dir, self.seed)
 
     def _predictor(self) -> Predictor:
@@ -146,6 +149,15 @@ class Trial:
             size = trained.rows_at_once(most, self.specials.vocabulary)
             begin = int(numbers[-1]) + 1
         return asked
+
+    def _num_bytes(self, parts: Sequence[Predictions]) -> int | None:
+        """Bytes of UTF-8 that the targets spell, row by row; None where they are not a text from left to right."""
+        if parts[0].targets.both_sides or any(name.startswith("target_") for name in parts[0].rows):
+            return None
+        pieces = Pieces(load(self.preprocessor), self.specials)
+        ordinary = ~self.specials.is_special
+        rows = (part.targets.ids.row(row) for part in parts for row in range(len(part.targets.ids)))
+        return sum(len("".join(pieces.texts(ids[ordinary[ids]].tolist())).encode()) for ids in rows)
 
     def _counted(self, predictor: Predictor) -> tuple[Contexts, int]:
         """Training tokens with their neighbours, and the number of rows that they are from."""
