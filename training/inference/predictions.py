@@ -12,17 +12,27 @@ import numpy as np
 import torch
 
 from data_prep.rng import Draws
-from data_prep.shards.rows import Rows
+from data_prep.shards.rows import Ragged, Rows
+from training.models.text.network import Judgements
 from training.objectives.text import Targets, TextObjective
 
 LOGITS = 1 << 24  # of a batch: 64 MiB
+
+
+class Judged(NamedTuple):
+    """Of the tokens that a network is shown, by row: what they are, whether they were replaced, and the probability
+    of that as the network says it."""
+
+    ids: Ragged
+    replaced: Ragged
+    p: Ragged
 
 
 class Predictions(NamedTuple):
     """Of M targets, row by row.
 
     rows: as the objective was given them. truth: log p of what stands there, float64 [M]. ids, of_ids: the likeliest
-    ids and their log p, [M, k].
+    ids and their log p, [M, k]. judged: None of networks that judge no tokens.
     """
 
     rows: Rows
@@ -30,6 +40,7 @@ class Predictions(NamedTuple):
     truth: np.ndarray
     ids: np.ndarray
     of_ids: np.ndarray
+    judged: Judged | None = None
 
 
 class Predictor:
@@ -47,13 +58,20 @@ class Predictor:
         objective = self.objective
         rows = objective.drawn(rows, draws)
         batch = {name: tensor.to(self.device) for name, tensor in objective.collate(rows).items()}
-        guesses = objective.guesses(objective.prepare(self.networks, batch, draws), most)
+        batch = objective.prepare(self.networks, batch, draws)
+        guesses, judgements = objective.guesses(batch, most), objective.judgements(batch)
         targets = objective.targets(rows)
         truth, ids, of_ids = (part.cpu().numpy() for part in guesses)
         if len(truth) != len(targets.ids.values):
             raise ValueError(f"{len(truth)} guesses at {len(targets.ids.values)} targets")
-        return Predictions(rows, targets, truth.astype(np.float64), ids, of_ids)
+        judged = None if judgements is None else _by_row(judgements)
+        return Predictions(rows, targets, truth.astype(np.float64), ids, of_ids, judged)
 
     def rows_at_once(self, targets: int, vocabulary: int) -> int:
         """How many rows of at most so many targets make a batch."""
         return max(1, LOGITS // max(1, targets * vocabulary))
+
+
+def _by_row(judgements: Judgements) -> Judged:
+    ids, replaced, p, is_token = (part.cpu().numpy() for part in judgements)
+    return Judged(*(Ragged.from_lengths(part[is_token], is_token.sum(1)) for part in (ids, replaced, p)))

@@ -35,7 +35,7 @@ from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import TextObjective, flat_positions, load_weights, summed_by_row, token_pairs
 
 if TYPE_CHECKING:
-    from training.models.text.network import Guesses
+    from training.models.text.network import Guesses, Judgements
     from training.models.text.replaced_tokens import ReplacedTokenNetwork
 
 VERSION = 1
@@ -158,6 +158,17 @@ class Electra(TextObjective):
         """Those of the generator."""
         self.choose_attention(batch)
         return self.network.generator.guesses(most, **batch)
+
+    def judgements(self, batch: Batch) -> Judgements:
+        """Those of the discriminator, of what the generator drew."""
+        from training.models.text.network import Judgements
+        from training.models.text.replaced_tokens import put
+
+        self.choose_attention(batch)
+        shown = self.network(**batch)
+        true_ids = put(batch["input_ids"], batch["target_positions"], batch["target_ids"])
+        ids = shown["shown_ids"]
+        return Judgements(ids, ids != true_ids, shown["rtd_scores"].sigmoid(), batch["attention_mask"].bool())
 
     # -- what is exported ---------------------------------------------------------------------------------------------
 

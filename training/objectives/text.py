@@ -36,7 +36,7 @@ from training.objective import BaseObjective, Batch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from training.models.text.network import Guesses, TextNetwork
+    from training.models.text.network import Guesses, Judgements, TextNetwork
 
 EXAMPLE_LENGTH = 128  # of a made-up row, where the data have no fixed length
 EXAMPLE_TARGETS = 0.15  # of its tokens
@@ -192,6 +192,10 @@ class TextObjective(BaseObjective):
                 )
             texts.append(written[0, ids.shape[1] if line.causal else 1 :].cpu().numpy())
         return Ragged.from_rows(texts, np.int64)
+
+    def judgements(self, batch: Batch) -> Judgements | None:
+        """What the network says of each token that it is shown in a prepared batch; None: it judges no tokens."""
+        return None
 
     def load_export(self, path: Path) -> None:
         """Give the network the weights that `export` wrote."""

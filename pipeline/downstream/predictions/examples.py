@@ -39,9 +39,7 @@ class Models(Protocol):
 class Chooser:
     """Chooses examples among held-out rows, by a key. preprocessor: folder of the tokenizer."""
 
-    def __init__(
-        self, parts: Sequence[Predictions], models: Models, preprocessor: Path, seed: int, count: int
-    ) -> None:
+    def __init__(self, parts: Sequence[Predictions], models: Models, preprocessor: Path, seed: int, count: int) -> None:
         special = specials(preprocessor)
         self.models, self.seed, self.count = models, seed, count
         self.words = Words(Pieces(load(preprocessor), special), special)
@@ -130,8 +128,11 @@ class Words:
         self.sentinels = {token: f"⟨{number}⟩" for number, token in enumerate(special.sentinels, 1)}
         self.mask = special.get("mask")
 
-    def text(self, ids: np.ndarray, asked: int | None = None) -> str:
-        """A text, without the special tokens that frame it. asked: the place of a gap that is asked for."""
+    def text(self, ids: np.ndarray, asked: int | None = None, marked: Sequence[int] = ()) -> str:
+        """A text, without the special tokens that frame it.
+
+        asked: the place of a gap that is asked for. marked: places of tokens to put in brackets.
+        """
         told = []
         for place, (token, text) in enumerate(zip(ids.tolist(), self.pieces.texts(ids.tolist()), strict=True)):
             name = self.sentinels.get(token, HIDDEN if token == self.mask else "")
@@ -140,7 +141,7 @@ class Words:
             if name:
                 told.append(f" {name}")
             elif token not in self.special.all or token == self.special.get("unk"):
-                told.append(text)
+                told.append(f"{text[: len(text) - len(text.lstrip())]}⟦{text.lstrip()}⟧" if place in marked else text)
         return re.sub(" +", " ", "".join(told)).strip() or NOTHING
 
     def name(self, token: int) -> str:

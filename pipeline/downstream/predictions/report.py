@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.rng import key
 from pipeline.downstream.predictions import figures
 from pipeline.downstream.predictions.job import Config
+from pipeline.downstream.predictions.judgements import Found
 from pipeline.downstream.predictions.ngrams import BOTH, NAMES, ORDER, Scored
 from pipeline.downstream.predictions.weights import Moved
 from pipeline.reports.report import Figure, Report, Table
@@ -77,9 +78,11 @@ def interval(values: np.ndarray, rows: np.ndarray, seed: int) -> tuple[float, fl
     return float(low), float(high)
 
 
-def build(job: Config, measured: Measured, examples: Sequence[Table], out_dir: Path, seed: int) -> Report:
-    """Draws into `out_dir/figures`."""
-    tables = [_main(measured, seed), *examples]
+def build(
+    job: Config, measured: Measured, examples: Sequence[Table], judged: Found | None, out_dir: Path, seed: int
+) -> Report:
+    """Draws into `out_dir/figures`. judged: of networks that judge tokens, too."""
+    tables = [_main(measured, seed), *(judged.tables if judged else []), *examples]
     if measured.moved:
         tables.append(_moved(measured.moved))
     return Report(
@@ -87,8 +90,8 @@ def build(job: Config, measured: Measured, examples: Sequence[Table], out_dir: P
         about=_about(measured),
         tables=tables,
         figures=_figures(measured, out_dir / "figures"),
-        verdict=_verdict(measured, seed),
-        numbers=_numbers(measured, seed),
+        verdict=_verdict(measured, seed) + (f" {judged.verdict}" if judged else ""),
+        numbers=_numbers(measured, seed) | (judged.numbers if judged else {}),
         notes={"task": job.task, "best_ngram": measured.best_ngram},
     )
 

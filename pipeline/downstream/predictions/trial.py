@@ -22,6 +22,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.predictions import kneser_ney, ngrams, weights
 from pipeline.downstream.predictions.examples import Chooser
 from pipeline.downstream.predictions.job import Config
+from pipeline.downstream.predictions.judgements import found
 from pipeline.downstream.predictions.ngrams import Contexts, FillIns, NextTokens, Scored
 from pipeline.downstream.predictions.report import NETWORK, UNTRAINED, Measured, build
 from pipeline.reports.report import Report
@@ -125,7 +126,9 @@ class Trial:
         progress("choosing examples")
         chooser = Chooser(asked.network, models, self.preprocessor, self.seed, self.job.examples)
         shown = chooser.tables(trained.objective)
-        return build(self.job, measured, shown, out_dir, self.seed)
+        progress("asking what was replaced")
+        judged = found(asked.network, models, chooser.words, self.seed, self.job.examples)
+        return build(self.job, measured, shown, judged, out_dir, self.seed)
 
     def _predictor(self) -> Predictor:
         """The objective as training builds it, with the weights that it begins with."""

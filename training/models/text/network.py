@@ -34,6 +34,19 @@ class Guesses(NamedTuple):
     of_ids: Tensor
 
 
+class Judgements(NamedTuple):
+    """What a network says of the tokens that it is shown, by place [B, L].
+
+    ids: what is shown. replaced: whether it is another token than the true one. p: the probability that it is, as the
+    network says. is_token: False where there is padding.
+    """
+
+    ids: Tensor
+    replaced: Tensor
+    p: Tensor
+    is_token: Tensor
+
+
 class TextNetwork(nn.Module):
     """A model of `transformers` with a head on the vocabulary; subclasses say what is predicted where.
 

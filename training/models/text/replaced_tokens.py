@@ -83,6 +83,7 @@ class ReplacedTokenNetwork(TextNetwork):
             "replaced": replaced.sum(),
             "replaced_correct": (hits & replaced).sum(),
             "shown_ids": shown_ids,
+            "rtd_scores": scores.detach(),  # [B, L], above 0: replaced
         }
 
 

@@ -16,15 +16,12 @@ from tests.pipeline import tiny_arrays, tiny_predictions
 from tests.pipeline.job_checks import table, whole_report
 from training.monitor import names
 
-LOSSES = {"masked": "mlm", "causal": "lm", **dict.fromkeys(("sequence", "denoising", "fragment"), "lm")}
 RESTORED = ("sequence", "denoising", "fragment")
-NGRAMS = {
-    "masked": ["unigram", "trigrams, from both sides", "trigram, from the left", "trigram, from the right"],
-    "causal": ["unigram", "bigram", "trigram"],
-    "sequence": ["unigram", "bigram", "trigram"],
-    "denoising": ["unigram", "bigram", "trigram"],
-    "fragment": ["unigram", "bigram", "trigram"],
-}
+LOSSES = {"masked": "mlm", "replaced": "mlm", "causal": "lm", **dict.fromkeys(RESTORED, "lm")}
+FILL_INS = ["unigram", "trigrams, from both sides", "trigram, from the left", "trigram, from the right"]
+NEXT = ["unigram", "bigram", "trigram"]
+NGRAMS = {"masked": FILL_INS, "replaced": FILL_INS, "causal": NEXT, **dict.fromkeys(RESTORED, NEXT)}
+GAPS = "Gaps that were filled in (____ is asked for, ▁ is hidden, too)"
 
 
 @pytest.fixture(scope="module", params=list(tiny_predictions.SECTIONS))
@@ -44,7 +41,7 @@ def test_figures_are_those_of_training_and_beside_others(made: tuple[str, dict[s
     main = report.tables[0]
     assert [row[0] for row in main.rows] == ["**network**", "random weights", *NGRAMS[way]]
     held_out = names.held_out(artifacts["pretrain"].summary)
-    if way == "masked":  # among all targets, also those that the network sees
+    if NGRAMS[way] is FILL_INS:  # among all targets, also those that the network sees
         assert f"its loss is {held_out['mlm']:.3f} and it is right in {held_out['mlm_accuracy']:.1%}" in report.about
     else:
         assert report.numbers["loss"] == pytest.approx(held_out[LOSSES[way]], rel=1e-4)
@@ -68,21 +65,44 @@ def test_it_says_who_is_better(report: Report) -> None:
 
 
 def test_examples_are_text(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
-    title, columns = {
-        "masked": ("Gaps that were filled in (____ is asked for, ▁ is hidden, too)", 4),
-        "causal": ("How texts go on (the likeliest token each time)", 3),
-        **dict.fromkeys(RESTORED, ("Texts that were restored (the likeliest token each time)", 3)),
+    titles = {
+        "masked": [GAPS],
+        "replaced": ["What was called replaced (⟦so⟧)", GAPS],
+        "causal": ["How texts go on (the likeliest token each time)", "What comes next"],
+        **dict.fromkeys(RESTORED, ["Texts that were restored (the likeliest token each time)"]),
     }[made[0]]
-    shown = table(report, title)
-    assert len(shown.rows) == 4 and len(shown.columns) == columns
-    for row in shown.rows:
-        assert "[" not in "".join(row) and "<" not in "".join(row), "special tokens are no text"
-        if made[0] == "masked":
-            assert row[0].count("____") == 1 and row[2].count("%") == 3
-        if made[0] == "sequence":
-            assert row[0].count("⟨") == row[2].count("⟨") > 0
-        if made[0] in ("denoising", "fragment"):
-            assert "▁" in row[0] and "▁" not in row[2]
+    for title in titles:
+        shown = table(report, title)
+        assert len(shown.rows) == 4
+        for row in shown.rows:
+            assert "[" not in row[0] and "<" not in row[0], "special tokens are no text"
+            if title in (GAPS, "What comes next"):
+                assert row[0].count("____") == 1 and row[2].count("%") == 3
+            if made[0] == "sequence":
+                assert row[0].count("⟨") == row[2].count("⟨") > 0
+            if made[0] in ("denoising", "fragment"):
+                assert "▁" in row[0] and "▁" not in row[2]
+
+
+def test_bits_are_of_the_bytes_that_tokens_spell(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
+    if made[0] != "causal":
+        assert not any(name.startswith("bits") for name in report.numbers)
+        return
+    bits, loss, tokens = (report.numbers[name] for name in ("bits_per_byte", "loss", "tokens"))
+    assert 2 < loss * tokens / np.log(2) / bits / tokens < 8, "bytes of a token"
+    assert "bits per byte" in report.tables[0].columns
+
+
+def test_replaced_tokens_are_told_beside_ngrams(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
+    numbers = {name: value for name, value in report.numbers.items() if name.startswith("judged/")}
+    if made[0] != "replaced":
+        assert not numbers
+        return
+    assert 0.05 < numbers["judged/replaced"] < 0.15, "0.15 of the tokens, but for those that were drawn twice or hit"
+    assert numbers["judged/auroc"] > 0.5 and numbers["judged/average_precision"] > numbers["judged/replaced"]
+    assert numbers["judged/auroc/n-grams"] > 0.9, "a made-up language is plain"
+    assert f"AUROC of {100 * numbers['judged/auroc']:.1f}" in report.verdict
+    assert [row[0] for row in table(report, "Replaced tokens").rows] == ["**network**", "trigrams, from both sides"]
 
 
 def test_weights_moved(report: Report) -> None:
