@@ -24,7 +24,13 @@ NGRAMS = {"masked": FILL_INS, "replaced": FILL_INS, "causal": NEXT, **dict.fromk
 GAPS = "Gaps that were filled in (____ is asked for, ▁ is hidden, too)"
 
 
-@pytest.fixture(scope="module", params=list(tiny_predictions.SECTIONS))
+SOME = ("masked", "causal", "sequence")  # the others take as long again
+
+
+@pytest.fixture(
+    scope="module",
+    params=[way if way in SOME else pytest.param(way, marks=pytest.mark.slow) for way in tiny_predictions.SECTIONS],
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Artifact]]:
     folder = tmp_path_factory.mktemp(request.param)
     recipe = tiny_predictions.recipe(folder, request.param)
@@ -69,8 +75,7 @@ def test_examples_are_text(made: tuple[str, dict[str, Artifact]], report: Report
         "masked": [GAPS],
         "replaced": ["What was called replaced (⟦so⟧)", GAPS],
         "causal": ["How texts go on (the likeliest token each time)", "What comes next"],
-        **dict.fromkeys(RESTORED, ["Texts that were restored (the likeliest token each time)"]),
-    }[made[0]]
+    }.get(made[0], ["Texts that were restored (the likeliest token each time)"])
     for title in titles:
         shown = table(report, title)
         assert len(shown.rows) == 4
