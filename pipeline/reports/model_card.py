@@ -58,12 +58,34 @@ Licences of the sources: {escaped(", ".join(licences)) or "not stated"}.
 """
 
 
+_OPENED_BY_TRANSFORMERS = """```python
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("this/folder")
+model = AutoModel.from_pretrained("this/folder")
+batch = tokenizer(["A text.", "Another."], truncation=True, padding=True, return_tensors="pt")
+```
+"""
+_OPENED_HERE = """```python
+from data_prep.shards.rows import Ragged
+from data_prep.tokens.tokenizers import load
+from training.inference.encoding import open_encoder
+
+ids = load("this/folder").encode("A text.").ids
+features = open_encoder("this/folder").encode({"input": Ragged.from_rows([ids])}).values
+```
+"""
+
+
 def _of_text(config: dict[str, Any], shards: dict[str, Any]) -> str:
+    from transformers import CONFIG_MAPPING
+
     network, train = NetworkConfig.model_validate(config["network"]), TrainConfig.model_validate(config["train"])
     objective, line = ObjectiveConfig.model_validate(config["objective"]), architecture_of(network.architecture)
+    is_of_transformers = network.architecture in CONFIG_MAPPING
     return f"""---
-library_name: transformers
-pipeline_tag: {line.task}
+library_name: {"transformers" if is_of_transformers else "sesame"}
+pipeline_tag: {line.task if is_of_transformers else "feature-extraction"}
 tags: [sesame, {network.architecture}, {objective.name}]
 ---
 # {escaped(config["name"])}
@@ -72,14 +94,7 @@ A {network.architecture} network pretrained with the {objective.name} objective
 {escaped(json.dumps(dict(objective.options)))} for {train.steps:,} steps of {train.global_batch} rows, on
 {shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
 
-```python
-from transformers import {line.auto_class}, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("this/folder")
-model = {line.auto_class}.from_pretrained("this/folder")
-batch = tokenizer(["A text.", "Another."], truncation=True, padding=True, return_tensors="pt")
-```
-
+{_OPENED_BY_TRANSFORMERS.replace("AutoModel", line.auto_class) if is_of_transformers else _OPENED_HERE}
 The tokenizer cleans texts as those were cleaned that were learned from, and cuts them to what the network takes.
 """
 

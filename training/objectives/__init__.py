@@ -54,6 +54,7 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "masked-lm": ObjectiveEntry("training.objectives.masked_lm", ("text",), ("sparse",)),
     "electra": ObjectiveEntry("training.objectives.electra", ("text",), ("sparse",)),
     "span-boundary": ObjectiveEntry("training.objectives.span_boundary", ("text",), ("sparse",)),
+    "elmo": ObjectiveEntry("training.objectives.elmo", ("text",), ("clean",), ("unk",)),
     "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
     "sequence-to-sequence": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence", "sparse")),
     "t5": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence",), ("decoder_start",)),  # with a start of its own

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 NETWORKS = {
     "text": "training.inference.networks.text",
+    "elmo": "training.inference.networks.elmo",
     "frames": "training.inference.networks.frames",
     "array": "training.inference.networks.arrays",
 }
