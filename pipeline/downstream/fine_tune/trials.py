@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModel
 
 from data_prep.labelled.files import Labelled
 from data_prep.rng import key
@@ -25,9 +24,8 @@ from pipeline.stage import Context
 from training.config import PlacementConfig, TrainConfig
 from training.data import MemoryTable
 from training.distributed import Worker, choose_device, set_up_cpu
+from training.inference.opening import module_of
 from training.loop import Training
-from training.models.text.block_sparse import with_block_sparse
-from training.models.text.folder import open_pretrained
 from training.objectives.fine_tuning import FineTuning
 
 SELECTION = -1  # the seed whose examples choose learning rates and are never reported
@@ -158,10 +156,10 @@ class Trials:
     def _encoder(self, source: Source) -> Any:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""
         if source not in self.encoders:
-            self.encoders[source] = open_pretrained(source.folder, attn_implementation="eager")
+            self.encoders[source] = module_of(source.folder).open_trainable(source.folder)
         model = self.encoders[source]
         if source.scratch:
-            return with_block_sparse(AutoModel.from_config(model.config))
+            return module_of(source.folder).from_random_weights(model)
         return copy.deepcopy(model)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from data_prep.shards.rows import Rows, take
+from data_prep.shards.rows import Ragged, Rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import Features, in_batches
 from training.models.text.elmo import KIND, Elmo, ScalarMix, open_network
@@ -32,6 +34,45 @@ def open_encoder(folder: Path, device: torch.device) -> ElmoEncoder:
     return ElmoEncoder(network, spelling, ScalarMix(network.config.layers + 1).to(device).requires_grad_(False), device)
 
 
+def open_trainable(folder: Path) -> TrainableElmo:
+    encoder = open_encoder(folder, torch.device("cpu"))
+    return TrainableElmo(encoder.network, encoder.spelling)
+
+
+def from_random_weights(model: TrainableElmo) -> TrainableElmo:
+    network = Elmo(model.network.config, model.network.vocabulary)
+    network.softmax.requires_grad_(False)
+    return TrainableElmo(network, model.spelling)
+
+
+class TrainableElmo(nn.Module):
+    """ELMo under a task: the shares of its layers are learned, and of a pretrained network nothing else.
+
+    A network from random weights learns all of them: fixed, it would be no use.
+    """
+
+    def __init__(self, network: Elmo, spelling: Spelling) -> None:
+        super().__init__()
+        self.network, self.spelling, self.mix = network, spelling, ScalarMix(network.config.layers + 1)
+        self.config = SimpleNamespace(hidden_size=2 * network.config.projection)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        tokens = Ragged.from_lengths(
+            input_ids[attention_mask.bool()].cpu().numpy(), attention_mask.sum(1).cpu().numpy()
+        )
+        layers = layers_of_pieces(self.network, self.spelling, tokens, input_ids.device)
+        mixed = self.mix(layers)
+        return SimpleNamespace(last_hidden_state=F.pad(mixed, (0, 0, 0, input_ids.shape[1] - mixed.shape[1])))
+
+
+def layers_of_pieces(network: Elmo, spelling: Spelling, tokens: Ragged, device: torch.device) -> list[Tensor]:
+    """Layers 0 … of all pieces of rows, each [R, L, D]: a piece has the vector of its word."""
+    words = spelling.words(tokens)
+    tensors = {name: torch.from_numpy(a).to(device) for name, a in arrays(words.ids, words.slots).items()}
+    index = torch.from_numpy(words.of_piece.pad(int(tokens.lengths.max()), 0)).to(device)
+    return [layer.gather(1, index[..., None].expand(-1, -1, layer.shape[2])) for layer in network.layers(**tensors)]
+
+
 @dataclass(frozen=True)
 class ElmoEncoder:
     """Mixed layers of words, [R, L, D]: each piece has the vector of its word. Rows hold one text of token ids each.
@@ -45,15 +86,10 @@ class ElmoEncoder:
     device: torch.device
 
     def layers(self, rows: Rows) -> list[Tensor]:
-        """Layers 0 … of all pieces, each [R, L, D]; gradients flow where the network's parameters ask for them."""
+        """Layers 0 … of all pieces, each [R, L, D]."""
         if "sequence" in rows:
             raise ValueError("rows of several sequences have no features of their own; encode the sequences")
-        tokens = seen_tokens(rows)
-        words = self.spelling.words(tokens)
-        tensors = {name: torch.from_numpy(a).to(self.device) for name, a in arrays(words.ids, words.slots).items()}
-        index = torch.from_numpy(words.of_piece.pad(int(tokens.lengths.max()), 0)).to(self.device)
-        layers = self.network.layers(**tensors)
-        return [layer.gather(1, index[..., None].expand(-1, -1, layer.shape[2])) for layer in layers]
+        return layers_of_pieces(self.network, self.spelling, seen_tokens(rows), self.device)
 
     def encode(self, rows: Rows) -> Features:
         lengths = seen_tokens(rows).lengths
@@ -61,6 +97,6 @@ class ElmoEncoder:
 
         def states(index: np.ndarray) -> Tensor:
             mixed = self.mix(self.layers(take(rows, index)))
-            return torch.nn.functional.pad(mixed, (0, 0, 0, mask.shape[1] - mixed.shape[1]))
+            return F.pad(mixed, (0, 0, 0, mask.shape[1] - mixed.shape[1]))
 
         return Features(np.concatenate(in_batches(np.arange(len(lengths)), states)) * mask[..., None], mask)

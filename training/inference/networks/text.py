@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
+from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import accepted
@@ -38,6 +39,16 @@ def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
     attention = "eager" if device.type == "cpu" else "sdpa"
     model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
     return TextEncoder(model.to(device).requires_grad_(False), specials(folder).pad, device)
+
+
+def open_trainable(folder: Path) -> Any:
+    return open_pretrained(folder, attn_implementation="eager")
+
+
+def from_random_weights(model: Any) -> Any:
+    from transformers import AutoModel
+
+    return with_block_sparse(AutoModel.from_config(model.config))
 
 
 @dataclass(frozen=True)
