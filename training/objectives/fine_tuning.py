@@ -43,7 +43,7 @@ class FineTuning(BaseObjective):
         self.network = FineTuningNetwork(encoder, len(labels), pooling, dropout)
         self.tokenizer = tokenizer
         self.labels = labels
-        self.per_word = pooling == "words"
+        self.per_word, self.pools_last = pooling == "words", pooling == "last"
         self.pad = pad
 
     def networks(self) -> dict[str, nn.Module]:
@@ -56,7 +56,8 @@ class FineTuning(BaseObjective):
             batch["target_positions"] = flat_positions(ragged(rows, "target_positions"), width)
             batch["labels"] = ragged(rows, "target_ids").values.astype(np.int64)
         else:
-            batch["target_positions"] = np.arange(num_rows) * width
+            last = ragged(rows, "input").lengths - 1 if self.pools_last else 0
+            batch["target_positions"] = np.arange(num_rows) * width + last
             batch["labels"] = np.asarray(rows["label"]).astype(np.int64)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def check(job: Config, others: list[Path], cleaning: Cleaning) -> None:
     """UserError if the user's file of labels or another's network cannot serve the job. others: folders of networks."""
     for folder in others:
-        for problem in _of_network(folder, job.length):
+        for problem in _of_network(folder, job):
             raise UserError(f"downstream {job.name}: models: {folder}: {problem}.")
     if job.data.path is not None and (reasons := list(_of_file(job, read(job, cleaning)))):
         raise UserError(f"downstream {job.name}: {job.data.path}: {'; '.join(reasons)}.")
@@ -64,8 +64,14 @@ def _of_file(job: Config, data: Labelled) -> Iterator[str]:
     yield from checks.problems(data)
 
 
-def _of_network(folder: Path, length: int) -> Iterator[str]:
-    """Why a network in a folder of `transformers` cannot be fine-tuned on rows of `length` tokens."""
+def pooling_problems(job: Config, model_type: str) -> Iterator[str]:
+    """Why a network of a type cannot be asked at a row's first token."""
+    if job.task == "classification" and job.pooling == "cls" and architecture_of(model_type).causal:
+        yield f"of {model_type!r} a row's first token sees nothing of the row; set it to last, or mean"
+
+
+def _of_network(folder: Path, job: Config) -> Iterator[str]:
+    """Why a network in a folder of `transformers` cannot be fine-tuned by a job."""
     config: Any = None
     try:
         config = read_json(folder / "config.json")
@@ -74,12 +80,12 @@ def _of_network(folder: Path, length: int) -> Iterator[str]:
     if not isinstance(config, dict) or "model_type" not in config:
         yield "config.json names no model_type"
         return
-    pad = pretrained.specials(folder).get("pad")
-    if pad is None:
+    pad, line = pretrained.specials(folder).get("pad"), architecture_of(config["model_type"])
+    if pad is None and not line.causal:
         yield "its tokenizer has no token for padding"
         return
-    line = architecture_of(config["model_type"])
-    name, first = line.setting("max_position_embeddings"), line.first(pad)
+    yield from (f"pooling: {text}" for text in pooling_problems(job, config["model_type"]))
+    name, first = line.setting("max_position_embeddings"), line.first(pad or 0)
     positions = config.get(name)
-    if isinstance(positions, int) and positions < length + first:
-        yield f"length {length} exceeds its {positions - first} positions"
+    if isinstance(positions, int) and positions < job.length + first:
+        yield f"length {job.length} exceeds its {positions - first} positions"

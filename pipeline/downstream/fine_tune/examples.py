@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from tokenizers import Tokenizer, processors
 
 from data_prep.labelled.files import Example, Labelled
 from data_prep.rng import key
@@ -15,9 +16,10 @@ from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import permute
 from data_prep.shards.rows import Ragged, Rows, ragged, take
 from data_prep.tokens import pretrained
-from data_prep.tokens.roles import specials_of
+from data_prep.tokens.roles import roles_of, specials_of
 from training.config import OrderConfig
 from training.data import Corpus, MemoryTable, Samples, Stream
+from training.objectives.text import padding_id
 
 E = TypeVar("E")
 
@@ -43,11 +45,16 @@ class Encoded:
         return take(self.rows, index)
 
 
-def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: int) -> Encoded:
-    """Tokenise with the tokenizer in `folder`, at most `length` tokens a row, specials included."""
+def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: int, framed: bool = False) -> Encoded:
+    """Tokenise with the tokenizer in `folder`, at most `length` tokens a row, specials included.
+
+    framed: where the tokenizer does not frame texts itself, rows are [BOS] A [EOS], or [BOS] A [EOS] B [EOS].
+    """
     tokenizer, settings = pretrained.read(folder)
+    if framed and not tokenizer.num_special_tokens_to_add(False):
+        _frame(tokenizer, settings)
     tokenizer.enable_truncation(length)
-    pad = specials_of(tokenizer, settings).pad
+    pad = padding_id(specials_of(tokenizer, settings))
     if data.task == "classification":
         texts = [(e.text, e.text_pair) if e.text_pair is not None else e.text for e in examples]
         encodings = tokenizer.encode_batch(texts)
@@ -69,6 +76,18 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
     rows["input"] = Ragged.from_rows([encoding.ids for encoding in encodings], np.uint32)
     rows["segment"] = Ragged.from_rows([encoding.type_ids for encoding in encodings], np.uint8)
     return Encoded(rows, truth, fits, pad, sum(bool(encoding.overflowing) for encoding in encodings))
+
+
+def _frame(tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
+    """Let a tokenizer put its special tokens around texts, as far as it has them."""
+    roles = roles_of(tokenizer, settings)
+    bos, eos = roles.get("bos", ""), roles.get("eos", "")
+    bos = "" if bos == eos else f"{bos} "
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos}$A {eos}".strip(),
+        pair=f"{bos}$A {eos} $B {eos}".strip(),
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in {bos.strip(), eos} - {""}],
+    )
 
 
 def _first_pieces(word_ids: Sequence[int | None]) -> dict[int, int]:

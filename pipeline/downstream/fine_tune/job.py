@@ -52,8 +52,9 @@ class Config(JobConfig):
     """Most tokens of a row, specials included."""
     length_window: int | None = Field(default=None, ge=2)
     """Number of batches whose rows are regrouped by length, for less padding; null: rows stay in the order drawn."""
-    pooling: Literal["cls", "mean"] = "cls"
-    """Feature of a row: the output at [CLS], or its mean over all tokens."""
+    pooling: Literal["cls", "mean", "last"] = "cls"
+    """Feature of a row: the output at its first token, [CLS]; its mean over all tokens; or the output at its last
+    token, [EOS], where alone a decoder has seen all of a row."""
     lrs: list[float] = Field(min_length=1)
     """Peak learning rates tried from pretrained weights."""
     scratch_lrs: list[float] = Field(default_factory=list)
@@ -73,6 +74,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     yield from kind_problems(recipe, job, ("text",))
     if set(OWN) & set(job.models):
         yield from length_problems(recipe, job, job.length)
+        yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
     for index, name in enumerate(job.baselines):
         if name not in BASELINES[job.task]:
             choices = ", ".join(BASELINES[job.task])

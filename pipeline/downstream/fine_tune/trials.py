@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.labelled.files import Labelled
+from data_prep.labelled.files import Example, Labelled
 from data_prep.rng import key
 from data_prep.shards.rows import Ragged, ragged
 from pipeline.artifact import MODEL, Artifact
@@ -118,7 +118,7 @@ class Trials:
         source = self.sources[model]
         train = self.data.splits["train"]
         chosen = [train[i] for i in drawn(len(train), labels, self.seed, seed)]
-        rows = encode(self.data, chosen, source.folder, self.job.length)
+        rows = self._encoded(chosen, source.folder)
         set_up_cpu(self.placement.threads)
         trial_seed = key(self.seed, f"{self.job.name} seed {seed}") >> 1
         torch.manual_seed(trial_seed)
@@ -150,8 +150,11 @@ class Trials:
         if (folder, split) not in self.held_out:
             limit = self.job.validation_rows if split == "validation" else self.job.test_rows
             examples = some(self.data.splits[split], limit, self.seed)
-            self.held_out[folder, split] = encode(self.data, examples, folder, self.job.length)
+            self.held_out[folder, split] = self._encoded(examples, folder)
         return self.held_out[folder, split]
+
+    def _encoded(self, examples: Sequence[Example], folder: Path) -> Encoded:
+        return encode(self.data, examples, folder, self.job.length, framed=self.job.pooling == "last")
 
     def _encoder(self, source: Source) -> Any:
         """A fresh copy of the source's encoder; from random weights of the current seed if `scratch`."""

@@ -53,7 +53,7 @@ def pooled(built: FineTuning, chosen: Rows) -> tuple[np.ndarray, np.ndarray]:
     return features.numpy(), hidden.numpy()
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean", "words"])
+@pytest.mark.parametrize("pooling", ["cls", "mean", "words", "last"])
 def test_a_row_is_read_alone_as_beside_longer_ones(pooling: str) -> None:
     built, everything = objective(pooling), rows()
     together, hidden = pooled(built, everything)
@@ -62,6 +62,7 @@ def test_a_row_is_read_alone_as_beside_longer_ones(pooling: str) -> None:
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
     wanted = {
         "cls": [hidden[number, 0] for number in range(3)],
+        "last": [hidden[number, length - 1] for number, length in enumerate(LENGTHS)],
         "mean": [hidden[number, :length].mean(0) for number, length in enumerate(LENGTHS)],
         "words": [hidden[0, 1], hidden[0, 2], hidden[1, 1], hidden[1, 5], hidden[1, 17], hidden[2, 3]],
     }

@@ -8,11 +8,15 @@ from torch import Tensor, nn
 
 from training.models.text.network import accepted
 
-Pooling = Literal["words", "cls", "mean"]
+Pooling = Literal["words", "cls", "mean", "last"]
 
 
 class FineTuningNetwork(nn.Module):
-    """An encoder and one linear layer, on every word's first piece, on [CLS], or on the mean over a row's tokens."""
+    """A network and one linear layer, on every word's first piece, on a row's first or last token, or on its mean.
+
+    What is pooled as one token is at `target_positions`: an encoder's first, [CLS]; a decoder's last, which has seen
+    all (GPT: Radford et al. 2018, section 3.2).
+    """
 
     def __init__(self, encoder: nn.Module, labels: int, pooling: Pooling, dropout: float) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import unicodedata
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from data_prep.errors import UserError
 from data_prep.labelled.files import Example, Labelled
 from data_prep.shards.rows import Ragged, Rows, ragged
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, train
+from data_prep.tokens.tokenizers import load as load_tokenizer
 from pipeline.downstream.fine_tune import baselines, checks, report
 from pipeline.downstream.fine_tune.examples import Encoded, drawn, encode, stream_of
 from pipeline.downstream.fine_tune.job import BASELINES, Config, needs, settings
@@ -26,7 +29,10 @@ from pipeline.reports.report import page, read
 from pipeline.stage import Context
 from pipeline.stages import job as job_stage
 from tests.pipeline import tiny
+from tests.training.inference import writers
 from training.data import MemoryTable
+from training.models.text.folder import open_pretrained
+from training.objectives.fine_tuning import FineTuning
 
 TAGGED = Labelled("tagging", ["O", "X", "Y"], {}, "made up", "CC0-1.0", "none")
 NAMED = Labelled("classification", ["a", "b"], {}, "made up", "CC0-1.0", "none")
@@ -334,6 +340,67 @@ def test_positions_are_counted_as_the_architecture_counts_them(recipe: Any, tmp_
 def test_rows_that_are_cut_are_counted(tokenizer: Path) -> None:
     examples = [Example(text="the river " * number, label=0) for number in (1, 9, 20)]
     assert encode(NAMED, examples, tokenizer, 16).cut == 2
+
+
+@pytest.mark.parametrize(
+    ("roles", "single", "pair"),
+    [
+        (["pad", "bos", "eos"], "[BOS] {a} [EOS]", "[BOS] {a} [EOS] {b} [EOS]"),
+        (["eos"], "{a} [EOS]", "{a} [EOS] {b} [EOS]"),  # nothing pads but what nobody attends to
+        (["pad", "unk", "cls", "sep"], "[CLS] {a} [SEP]", "[CLS] {a} [SEP] {b} [SEP]"),  # framed by itself
+    ],
+)
+def test_rows_for_a_last_token_end_with_one(roles: Any, single: str, pair: str, tmp_path: Path) -> None:
+    train(TokenizerConfig(kind="byte-bpe", vocabulary=270, roles=roles), ["on a log"], tmp_path)
+    opened = load_tokenizer(tmp_path, specials_in_text=True)
+    texts = {name: " ".join(opened.encode(name, add_special_tokens=False).tokens) for name in "ab"}
+    examples = [Example(text="a", label=0), Example(text="a", text_pair="b", label=0)]
+    rows = encode(NAMED, examples, tmp_path, 16, framed=True).rows["input"]
+    found = [" ".join(map(opened.id_to_token, rows.row(number).tolist())) for number in (0, 1)]  # type: ignore[union-attr]
+    assert found == [single.format(**texts), pair.format(**texts)]
+    cut = encode(NAMED, [Example(text="on a log " * 9, label=0)], tmp_path, 8, framed=True)
+    assert cut.cut == 1 and cut.rows["input"].row(0)[-1] == rows.row(0)[-1]  # type: ignore[union-attr]
+
+
+def test_a_decoder_is_not_asked_at_its_first_token(recipe: Any, tmp_path: Path) -> None:
+    config = {"n_embd": 32, "n_head": 2, "n_layer": 1}
+    network = recipe.network.model_copy(update={"architecture": "gpt2", "config": config})
+    changed = recipe.model_copy(update={"network": network})
+    job = _job(tmp_path, task="classification", pooling="cls", baselines=[])
+    [(path, text)] = needs(changed, job)
+    assert path == ".pooling" and "of 'gpt2' a row's first token sees nothing" in text and "last" in text
+    for pooling in ("last", "mean"):
+        assert not list(needs(changed, job.model_copy(update={"pooling": pooling})))
+    folder = writers.write(tmp_path, "gpt2")
+    with pytest.raises(UserError, match="pooling: of 'gpt2' a row's first token sees nothing"):
+        checks.check(job.model_copy(update={"length": 16}), [folder], Cleaning())
+
+
+def test_a_decoder_learns_labels_at_its_last_token(tmp_path: Path) -> None:
+    """Of what stands first in a row, which its last token alone can have seen."""
+    folder = writers.write(tmp_path, "gpt2", spread=0.05)
+    network = open_pretrained(folder)
+    examples = [Example(text=f"{('cat', 'dog')[label]} on a log and {word}", label=label)
+                for label in (0, 1) for word in ("on", "a mat", "the mat", "they", "the log", "sat")]  # fmt: skip
+    rows = encode(NAMED, examples, folder, 24, framed=True)
+    losses = {}
+    for pooling in ("last", "cls"):
+        torch.manual_seed(0)
+        objective = FineTuning(copy.deepcopy(network), folder, NAMED.labels, pooling, rows.pad, dropout=0.0)  # type: ignore[arg-type]
+        before = copy.deepcopy(objective.network.encoder.state_dict())
+        optimizer = torch.optim.AdamW(objective.network.parameters(), lr=3e-3)
+        batch = objective.collate(rows.rows)
+        for _ in range(40):
+            loss = objective._loss({"model": objective.network}, batch).sums["label"] / len(examples)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses[pooling] = loss.item()
+        moved = {
+            name for name, value in objective.network.encoder.state_dict().items() if not value.equal(before[name])
+        }
+        assert any("attn" in name for name in moved)
+    assert losses["last"] < 0.1 < 0.6 < losses["cls"]  # [BOS] is the same in all rows: ln 2
 
 
 def test_rows_of_any_normal_form_have_the_same_ids(tmp_path: Path) -> None:

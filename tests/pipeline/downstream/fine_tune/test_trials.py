@@ -72,7 +72,7 @@ def test_a_trial_learns_from_training_examples_alone(
     read: list[list[str]] = []
     trained: list[dict[str, Any]] = []
 
-    def encode(data: Labelled, examples: Any, folder: Path, length: int) -> Any:
+    def encode(data: Labelled, examples: Any, folder: Path, length: int, framed: bool) -> Any:
         read.append([example.text for example in examples])
         rows: Any = {"label": np.array([example.label for example in examples])}
         return trials.Encoded(rows, rows["label"], np.ones(len(examples), bool), 0)
