@@ -2,7 +2,7 @@
 
 plain       control characters, which a terminal would obey, become visible: ␛ for escape, and � for those that change
             the direction of writing
-masked      passwords and other secrets in addresses become ***
+masked      passwords and other secrets in addresses become ***, and so do the values of variables that hold secrets
 safe        both; whatever is printed, logged, tracked or reported passes here once
 escaped     text inside of a Markdown page: it is read there as it is, and is neither HTML nor Markdown
 safe_errors a function that no exception leaves with text that is not safe, however deep in its chain of causes
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 import re
 import sys
 import threading
@@ -19,7 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import wraps
+from functools import cache, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -52,6 +53,8 @@ _HEADER = re.compile(r"(authorization\W{1,8}(?:basic|bearer|token) {1,8})" + _NO
 _PORT = r"\d{1,5}(?=[/?#\s'\"`,;)\]]|$)"
 _USER = re.compile(rf"([A-Za-z0-9+.-]{{1,30}}://[^\s:/?#@'\"<>]{{0,200}}):(?!{_PORT})[^\s'\"<>]{{0,1000}}@")
 _LONE = re.compile(r"((?:https?|git|ssh|ftps?)(?:\+[a-z]{1,8})?://)[^\s:/?#@'\"<>]{1,1000}@", re.IGNORECASE)
+_VARIABLE = re.compile(rf"(?!(?:old)?pwd$)(?:{SECRETS})(?<!_path)(?<!_file)(?<!_dir)(?<!_url)(?<!_mode)", re.IGNORECASE)
+_FEWEST = 8  # characters of a secret; shorter ones are words such as "token" and "false"
 MASK = "***"
 
 
@@ -61,12 +64,28 @@ def plain(text: str, keep: str = "") -> str:
 
 
 def masked(text: str) -> str:
-    """Text without the passwords of addresses (`user:password@`, `token@`) and the secrets among their parameters."""
+    """Text without the passwords of addresses (`user:password@`, `token@`), the secrets among their parameters, and the
+    values of secret variables of this process (AWS_SECRET_ACCESS_KEY and the like)."""
+    for secret in _own_secrets():
+        if secret in text:
+            text = text.replace(secret, MASK)
     if "@" in text:
         text = _LONE.sub(rf"\1{MASK}@", _USER.sub(rf"\1:{MASK}@", text))
     if "=" in text or ":" in text:
         text = _CONNECTION.sub(rf"\1{MASK}", _PARAMETER.sub(rf"\1{MASK}", text))
     return _HEADER.sub(rf"\1{MASK}", text) if " " in text else text
+
+
+def _own_secrets() -> list[str]:
+    """The values of the variables of this process whose names say that they are secret, the longest first."""
+    named = {name: value for name, value in os.environ.items() if len(value) >= _FEWEST and _names_secret(name)}
+    values = {value for name, value in named.items() if value[0] != "/" or "SECRET" in name.upper()}  # no paths
+    return sorted(values, key=len, reverse=True)
+
+
+@cache
+def _names_secret(variable: str) -> bool:
+    return _VARIABLE.fullmatch(variable) is not None
 
 
 def safe(text: str) -> str:

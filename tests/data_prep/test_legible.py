@@ -92,6 +92,20 @@ def test_no_secret_parameter_is_shown_and_no_source_may_have_one(secret: str, na
     assert not secret_in("s3://bucket/folder?region=eu&scheme=https")
 
 
+def test_the_values_of_secret_variables_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "AWS_SECRET_ACCESS_KEY": "/abc+DEF",
+        "HF_TOKEN": "hf_1234567",
+        "MLFLOW_TRACKING_PASSWORD": "correct horse",
+    }
+    others = {"PWD": "/home/me/text", "RAY_AUTH_TOKEN_PATH": "/home/me/.ray", "TOKENIZERS_PARALLELISM": "false"}
+    others |= {"GOOGLE_APPLICATION_CREDENTIALS": "/home/me/key.json", "HOME_TOWN": "Reykjavik"}
+    for name, value in (secrets | others).items():
+        monkeypatch.setenv(name, value)
+    assert masked(f"signed with {' '.join(secrets.values())}.") == "signed with *** *** ***."
+    assert masked(" ".join(others.values())) == " ".join(others.values())
+
+
 def test_values_inside_of_others_are_masked() -> None:
     values = {"a": [{"url": "http://u:p@h"}, 1, None, 2.5], "http://u:p@h": ("x", True)}
     assert safe_values(values) == {"a": [{"url": "http://u:***@h"}, 1, None, 2.5], "http://u:***@h": ["x", True]}
