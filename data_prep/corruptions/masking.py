@@ -11,9 +11,10 @@ with it):
              specials, 10 % are unchanged
 
 Unit "word" is whole word masking: words are chosen in random order, and skipped if they would exceed
-the budget; the fate is still drawn per piece. Unit "phrase" does the same with the phrases and entities
-of a lexicon, and with words that are in none (ERNIE: Sun et al. 2019, section 3.2). mask = 0, random = 1
-replaces all chosen tokens by random ones.
+the budget; the fate is still drawn per piece. Unit "phrase" does the same with phrases and entities, of a
+lexicon or found in the corpus, and with words that are in none (ERNIE: Sun et al. 2019, section 3.2). The
+published code chooses each unit by a coin of its own; here the budget is exact, as for tokens. mask = 0,
+random = 1 replaces all chosen tokens by random ones.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from data_prep.rng import Draws
 from data_prep.settings import changed_default
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged, take
 
-CHOOSE, FATE, RANDOM = range(3)  # draws
+CHOOSE, FATE, RANDOM, LEVEL = range(4)  # draws
 CHUNK = 1 << 16  # tokens to process at a time: fits the CPU cache, and positions fit 16 bits
 
 
@@ -69,10 +70,20 @@ class MaskingConfig(SparseConfig):
     max_predictions: int | None = changed_default(20, now=None, ge=1)
     """Maximum tokens to predict in one sequence; null: as many as the rate asks for."""
 
+    basic: float = Field(0, ge=0, le=1)
+    """Share of rows in which words are masked although the unit is phrase: ERNIE's basic level, beside that of phrases
+    and entities."""
+
     @property
     def needs(self) -> Needs:
-        columns = {"token": (), "word": ("word_start",), "phrase": ("unit",)}
+        columns = {"token": (), "word": ("word_start",), "phrase": ("unit", *(("word_start",) if self.basic else ()))}
         return Needs(specials=("mask",) if self.mask else (), columns=columns[self.unit])
+
+    @model_validator(mode="after")
+    def _basic_is_beside_phrases(self) -> MaskingConfig:
+        if self.basic and self.unit != "phrase":
+            raise ValueError(f"basic is a share of rows beside those of unit phrase, and unit is {self.unit}")
+        return self
 
 
 def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws) -> Rows:
@@ -89,7 +100,7 @@ def corrupt(rows: Rows, config: MaskingConfig, specials: Specials, draws: Draws)
     tokens = checked(rows, config, draws)
     row, position = tokens.row_index(), tokens.positions()
     opens = sequence_starts(rows)
-    unit_start = _unit_starts(rows, config)
+    unit_start = _unit_starts(rows, config, draws)
     chosen, pad = [np.empty(0, np.int64)], specials.get("pad")
     for part in chunks(tokens):
         unit, size = _units(
@@ -216,14 +227,18 @@ def chunks(tokens: Ragged) -> Iterator[slice]:
         start = stop
 
 
-def _unit_starts(rows: Rows, config: MaskingConfig) -> np.ndarray | None:
+def _unit_starts(rows: Rows, config: MaskingConfig, draws: Draws) -> np.ndarray | None:
     """[N] bool: tokens that begin a word or phrase; None if each token is a unit."""
     if config.unit == "token":
         return None
     if config.unit == "word":
         return ragged(rows, "word_start").values != 0
-    unit = ragged(rows, "unit").values
-    return np.append(True, unit[1:] != unit[:-1])[: len(unit)]
+    unit = ragged(rows, "unit")
+    starts = np.append(True, unit.values[1:] != unit.values[:-1])[: len(unit.values)]
+    if not config.basic:
+        return starts
+    is_basic = np.repeat(draws.uniform(LEVEL) < config.basic, unit.lengths)
+    return np.where(is_basic, ragged(rows, "word_start").values != 0, starts)
 
 
 def _units(special: np.ndarray, opens: np.ndarray, unit_start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

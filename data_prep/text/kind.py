@@ -38,6 +38,8 @@ from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from data_prep.views import Example, Selection
 
+TOP_PHRASES = 60  # that are found, in the report
+
 
 class TextData(DataConfig):
     """Sources, cleaning and splits of documents."""
@@ -183,12 +185,14 @@ class TextKind(Kind):
     def stats(self, settings: dict[str, Any], made_of: Inputs, shards: Path, parts: dict[str, Any]) -> dict[str, Any]:
         """Rows and tokens by split; documents under `corpus`."""
         from data_prep.stats import stats
+        from data_prep.text import phrases
         from data_prep.text.write_shards import row_length
 
         lengths = {name: row_length(settings, name) for folders in parts.values() for name in folders}
         folders = {name: shards / name for name in lengths}
         rows = stats.of_shards(folders, made_of.preprocessor, lengths)
-        return {**rows, "corpus": self.corpus_stats(made_of.corpus)}
+        found = phrases.top(shards, TOP_PHRASES)
+        return {**rows, **({"phrases": found} if found else {}), "corpus": self.corpus_stats(made_of.corpus)}
 
     def corpus_stats(self, corpus: Path) -> dict[str, Any]:
         from data_prep.stats import stats
@@ -237,7 +241,8 @@ class TextKind(Kind):
         if lost := lost_files_in_words(corpus):
             sentences.append(f"{lost}.")
         if "phrase_share" in shards:
-            sentences.append(f"{shards['phrase_share']:.1%} of words are in phrases.")
+            found = f", of which {shards['phrases']['phrases']:,} were found" if "phrases" in shards else ""
+            sentences.append(f"{shards['phrase_share']:.1%} of words are in phrases{found}.")
         return " ".join(sentences)
 
     def specials(self, preprocessor: Path) -> Specials:

@@ -2,6 +2,7 @@
 
     rows       one line per split of the shards: number of rows, lengths, fill, diversity
     tokens     the most frequent pieces of each split
+    phrases    phrases found in the training text, if any were looked for
     documents  one line per split and source of the corpus
     sources    one line per source in the recipe: its licence, rows read, rows kept
     rejects    one line per source and reason, including duplicates
@@ -13,7 +14,7 @@ network that knows only the frequencies of tokens. Of very large data, only the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data_prep.shards.streams import LONGER
@@ -48,6 +49,7 @@ def statistics(counts: Mapping[str, Any], ingested: Mapping[str, Any]) -> Statis
         _tokens(splits),
         *_vocabularies(splits),
         _frequencies(splits),
+        *_phrases(counts.get("phrases", ())),
         _documents(corpus),
     ]
     if "train" in corpus["splits"]:
@@ -124,6 +126,13 @@ def _frequencies(splits: Mapping[str, RowCounts]) -> Curves:
         marks,
         "1 / rank (Zipf)",
     )
+
+
+def _phrases(found: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
+    if found:
+        columns = ["phrase", "words", "count", "npmi"]
+        title = "Phrases that were found, the most frequent first"
+        yield Table("phrases", title, columns, [[phrase[column] for column in columns] for phrase in found])
 
 
 def _row_lengths(splits: Mapping[str, RowCounts]) -> Histogram:

@@ -22,8 +22,7 @@ from data_prep.sealed import digest, mapped
 from data_prep.shards.format import ShardWriter, join
 from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
-from data_prep.tokens import lexicon
-from data_prep.tokens.cleaning import clean
+from data_prep.text.phrases import lexicon_of
 from data_prep.tokens.compose import ComposeConfig, Composed, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise, write_unit_starts
 from data_prep.tokens.encoder import Encoder
@@ -41,16 +40,22 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
     """Tokenise, compose and, if asked to, corrupt a corpus into shards in `out_dir`; see `data_prep.kinds.Kind`."""
     corpus, tokenizer, settings = made_of.corpus, made_of.preprocessor, complete(settings)
     summary: dict[str, Any] = {"length": settings["compose"]["length"], "parts": {}}
-    phrases, about_phrases = _phrases(settings, tokenizer, use)
     parts = Corpus(corpus).parts
     with WorkerPool(_workers(Corpus(corpus), use)) as pool:
+
+        def training_tokens() -> list[TokenCorpus]:
+            texts = {use.work / "phrases" / f"train-{part}": Corpus(corpus, "train", part) for part in parts}
+            return [_tokenised(text, tokenizer, place, use, pool)[0] for place, text in texts.items()]
+
+        units, about_phrases = lexicon_of(settings, tokenizer, training_tokens, out_dir, use)
+        shutil.rmtree(use.work / "phrases", ignore_errors=True)
         for split, part in [*(("train", part) for part in parts), ("validation", None)]:
             documents = Corpus(corpus, split, part)
             if len(documents) == 0:
                 continue
             place = use.work / "tokens" / f"{split}-{part}"
             tokens, about_text = _tokenised(documents, tokenizer, place, use, pool)
-            tokens, about_units = _with_units(tokens, phrases, place, pool)
+            tokens, about_units = _with_units(tokens, units, place, pool)
             settings_of = {split: settings}
             if split == "train" and LONGER in settings:
                 settings_of[LONGER] = _lengthened(settings)
@@ -150,34 +155,6 @@ def _tokenise(job: _Tokenising) -> tuple[int, dict[str, int]]:
 @lru_cache(1)
 def _encoder(tokenizer: Path) -> Encoder:
     return Encoder(load(tokenizer))  # remembers words from one file to the next
-
-
-def _phrases(settings: dict[str, Any], tokenizer: Path, use: Use) -> tuple[Lexicon | None, dict[str, Any]]:
-    """The lexicon, if there is one, and counts of its phrases and of lines that are not used, for the summary."""
-    digest = settings["compose"]["lexicon"]
-    if digest is None:
-        return None, {}
-    path = use.files[digest]
-    file = lexicon.read(path)
-    if file.digest != digest:
-        raise UserError(f"{lexicon.SETTING}: {path} changed after the run began; run again")
-    lines = [clean(line, settings["normalisation"]) for line in file.lines]
-    phrases, counts = lexicon.build(lines, load(tokenizer), specials(tokenizer))
-    if counts["phrases"] < counts["lines"]:
-        use.progress(f"{counts['phrases']:,} phrases", None, warning=_unused(path, counts))
-    return phrases, {"lexicon": counts}
-
-
-def _unused(path: Path, counts: dict[str, Any]) -> str:
-    """The sentence about lines that are not used."""
-    reasons = {
-        "blank": "blank",
-        "duplicates": "repeated",
-        "unspellable": f"that the tokenizer cannot spell (such as {counts.get('first_unspellable')!r})",
-    }
-    why = ", ".join(f"{counts[name]:,} {reason}" for name, reason in reasons.items() if counts[name])
-    unused = counts["lines"] - counts["phrases"]
-    return f"{lexicon.SETTING}: {unused:,} of {counts['lines']:,} lines of {path} are not used: {why}"
 
 
 class _Matching(NamedTuple):

@@ -36,6 +36,7 @@ from data_prep.rng import Draws, key
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.packing import pack
+from data_prep.tokens.phrases import PhrasesConfig
 
 VERSION = 2  # of what rows hold
 # Draws. For those of a pair, the position is the index of its first sentence in the document.
@@ -68,6 +69,8 @@ class ComposeConfig(BaseModel):
     """Additional columns, see `compose`."""
     lexicon: str | None = None
     """Text file of phrases and entities, one a line, which are the units of the column unit."""
+    phrases: PhrasesConfig | None = None
+    """Instead of a lexicon: find phrases in the training text, which are the units of the column unit."""
     breaks: Literal["none", "paragraphs", "lines"] = "none"
     """paragraphs inserts two line breaks between the paragraphs of a stream; lines also one between sentences, which
     are lines if `clean.keep_lines` is set."""
@@ -82,10 +85,15 @@ class ComposeConfig(BaseModel):
             raise ValueError("'breaks' belongs to kind stream")
         if self.kind != "raw" and self.per != "document":
             raise ValueError("'per' belongs to kind raw")
-        if "unit" in self.columns and self.lexicon is None:
-            raise ValueError("the column unit needs a lexicon: set it to a text file with one phrase a line")
-        if "unit" not in self.columns and self.lexicon is not None:
-            raise ValueError("'lexicon' belongs to the column unit: add unit to columns, or leave it out")
+        if "unit" in self.columns and self.lexicon is None and self.phrases is None:
+            raise ValueError(
+                "the column unit needs a lexicon, a text file with one phrase a line, or phrases: {} to find them"
+            )
+        for name in ("lexicon", "phrases"):
+            if "unit" not in self.columns and getattr(self, name) is not None:
+                raise ValueError(f"'{name}' belongs to the column unit: add unit to columns, or leave it out")
+        if self.lexicon is not None and self.phrases is not None:
+            raise ValueError("phrases are found, or those of a lexicon: leave out one of the two")
         return self
 
     @property
@@ -122,7 +130,8 @@ HOW_TO_OFFER = {
     "sequence": "set compose.pack to true",
     "sentence": "add sentence to compose.columns",
     "boundary": "add boundary to compose.columns",
-    "unit": "add unit to compose.columns, and set compose.lexicon to a text file with one phrase a line",
+    "unit": "add unit to compose.columns, and set compose.lexicon to a text file with one phrase a line, or "
+    "compose.phrases: {} to find them in the training text",
 }
 """What to set for rows to have a column that not all have."""
 

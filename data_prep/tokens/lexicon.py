@@ -152,12 +152,10 @@ def build(lines: Sequence[str], tokenizer: Tokenizer, specials: Specials) -> tup
     Lines that a tokenizer spells alike are duplicates; one that it cannot spell contains unknown tokens, or none at
     all. UserError if no line is left.
     """
-    texts = _texts(specials)
-    is_blank = np.array([text.isspace() for text in texts])
     phrases: list[tuple[int, ...]] = []
     known: set[tuple[int, ...]] = set()
     counts: dict[str, Any] = {"lines": len(lines), "phrases": 0, "blank": 0, "duplicates": 0, "unspellable": 0}
-    for line, spellings in zip(lines, _spellings(lines, tokenizer, is_blank), strict=True):
+    for line, spellings in zip(lines, _spellings(lines, tokenizer, is_blank(specials)), strict=True):
         if not line:
             counts["blank"] += 1
         elif not spellings[0] or specials.is_special[list(spellings[0])].any():
@@ -174,7 +172,17 @@ def build(lines: Sequence[str], tokenizer: Tokenizer, specials: Specials) -> tup
             f"{SETTING}: the tokenizer can spell none of its phrases, such as {counts['first_unspellable']!r}; "
             "give phrases of the corpus, or another tokenizer"
         )
-    return Lexicon.of(phrases, np.array([_is_punctuation(text) for text in texts])), counts
+    return Lexicon.of(phrases, is_punctuation(specials)), counts
+
+
+def is_blank(specials: Specials) -> np.ndarray:
+    """[vocabulary] bool: tokens of white space alone."""
+    return np.array([text.isspace() for text in _texts(specials)])
+
+
+def is_punctuation(specials: Specials) -> np.ndarray:
+    """[vocabulary] bool: tokens of punctuation or white space alone."""
+    return np.array([_is_punctuation(text) for text in _texts(specials)])
 
 
 def _spellings(lines: Sequence[str], tokenizer: Tokenizer, is_blank: np.ndarray) -> Iterator[list[tuple[int, ...]]]:

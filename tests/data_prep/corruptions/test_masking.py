@@ -296,6 +296,24 @@ def test_phrases_of_one_word_are_words():
     assert same(by_phrase, corrupt(rows, masking(unit="word"), SPECIALS, drawn(50)))
 
 
+def test_words_are_masked_in_a_share_of_the_rows_of_phrases():
+    rows = text(400, 64)
+    rows["unit"] = Ragged.from_rows([np.arange(64) // 6] * 400)
+    words, phrases, both = (
+        corrupt(rows, masking(**options), SPECIALS, drawn(400))["target_positions"]
+        for options in ({"unit": "word"}, {"unit": "phrase"}, {"unit": "phrase", "basic": 0.3})
+    )
+    basic = [np.array_equal(both.row(i), words.row(i)) for i in range(400)]
+    assert np.mean(basic) == pytest.approx(0.3, abs=5 * np.sqrt(0.21 / 400))
+    assert all(np.array_equal(both.row(i), phrases.row(i)) for i in range(400) if not basic[i])
+    with pytest.raises(UserError, match="masking whole words needs rows with word_start"):
+        corrupt(
+            {name: rows[name] for name in ("input", "unit")}, masking(unit="phrase", basic=0.5), SPECIALS, drawn(400)
+        )
+    with pytest.raises(ValidationError, match="basic is a share of rows beside those of unit phrase"):
+        masking(unit="word", basic=0.5)
+
+
 def test_a_phrase_does_not_reach_over_the_border_of_sequences():
     """Each sequence numbers its units anew."""
     rows = rows_of([[10, 11]] * 50, sequence=[[0, 1]] * 50, unit=[[0, 0]] * 50)

@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {},
             {"unit": "word", "rate": 0.3},
             {"unit": "phrase", "rate": 0.3},
+            {"unit": "phrase", "rate": 0.3, "basic": 0.4},
             {"mask": 0.5, "random": 0.5, "keep": 0, "rate": 0.5},
         ],
     ),

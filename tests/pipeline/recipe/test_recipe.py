@@ -340,8 +340,12 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
             "corruption.kind: 'masked-lm' needs rows with unit, and they have input, word_start, document, "
             "segment, label; add unit to compose.columns, and set compose.lexicon to a text file with one phrase",
         ),
-        (["compose.columns=[unit]"], "compose: the column unit needs a lexicon: set it to a text file"),
+        (
+            ["compose.columns=[unit]"],
+            "compose: the column unit needs a lexicon, a text file with one phrase a line, or phrases: {}",
+        ),
         (["compose.lexicon=phrases.txt"], "compose: 'lexicon' belongs to the column unit: add unit to columns"),
+        (["compose.phrases={}"], "compose: 'phrases' belongs to the column unit: add unit to columns"),
         (["placement.offload_optimizer=cpu"], "placement.offload_optimizer: needs placement.zero 2 or 3, found null"),
         (
             ["placement.offload_parameters=cpu", "placement.zero=2"],
