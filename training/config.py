@@ -137,6 +137,8 @@ class TrainConfig(Settings):
     """Largest gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
     schedule: Literal["linear", "cosine", "constant", "warmup-stable-decay"] = "linear"
     """Shape of the learning rate after warm-up."""
+    lr_end: float = Field(default=0.0, ge=0, le=1)
+    """Share of the peak at which linear and cosine learning rates end (nanoGPT, Llama: 0.1)."""
     decay_steps: int = Field(default=0, ge=0)
     """Number of last steps in which the learning rate of warmup-stable-decay falls."""
     warmup_steps: int = Field(default=0, ge=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from data_prep.corruptions.masking import MaskingConfig
@@ -23,6 +25,15 @@ def test_linear() -> None:
 def test_cosine_halves_in_the_middle_and_never_reaches_zero() -> None:
     rates_by_step = rates("cosine", steps=12)
     assert rates_by_step[4] == 1 and rates_by_step[8] == pytest.approx(0.5) and 0 < rates_by_step[-1] < 0.05
+
+
+def test_what_comes_down_may_end_above_zero() -> None:
+    """nanoGPT's: min + ½(1 + cos π·share)·(max − min)."""
+    config = TrainConfig(steps=12, lr=6e-4, warmup_steps=4, schedule="cosine", lr_end=0.1)
+    wanted = [6e-5 + 0.5 * (1 + math.cos(math.pi * (step - 4) / 8)) * (6e-4 - 6e-5) for step in range(4, 12)]
+    assert [learning_rate(step, config) for step in range(4, 12)] == pytest.approx(wanted)
+    linear = TrainConfig(steps=10, lr=1.0, lr_end=0.5)
+    assert [learning_rate(step, linear) for step in (0, 5)] == pytest.approx([1.0, 0.75])
 
 
 def test_warmup_stable_decay() -> None:
