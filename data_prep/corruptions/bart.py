@@ -132,6 +132,9 @@ class Bart(Corruption):
         clean = {name: column for name, column in rows.items() if name not in self.writes}
         return clean | {"input": rows["target_tokens"]}
 
+    def filled(self, rows: Rows, written: Ragged) -> Ragged:
+        return written
+
     def pieces(self, rows: Rows, row: int) -> list[Piece]:
         x, seen = (ragged(rows, name).row(row) for name in ("target_tokens", "seen"))
         mask = self.specials.get("mask")

@@ -126,6 +126,10 @@ class Corruption(ABC):
     def restore(self, rows: Rows) -> Rows:
         """The rows before they were corrupted."""
 
+    def filled(self, rows: Rows, written: Ragged) -> Ragged:
+        """x [R, ragged] of corrupted rows, if what a network wrote, be it what it may, stood for `target_tokens`."""
+        raise ValueError(f"the corruption {self.config.kind} leaves no sequence to write")
+
     @abstractmethod
     def pieces(self, rows: Rows, row: int) -> list[Piece]:
         """The parts of one corrupted row to display: x, x′ and x″, without x″ if it equals x."""

@@ -123,6 +123,22 @@ class Spans(Corruption):
         clean = {name: column for name, column in rows.items() if name not in self.writes}
         return clean | {"input": Ragged(values, bounds[seen.offsets])}
 
+    def filled(self, rows: Rows, written: Ragged) -> Ragged:
+        """See `Corruption`: what is written behind a sentinel takes its place in x′, and nothing if there is none."""
+        seen, sentinels = _without_end(ragged(rows, "seen")), set(self.specials.sentinels)
+        texts = []
+        for row in range(len(seen)):
+            spans: dict[int, list[int]] = {}
+            now: list[int] = []  # what comes before the first sentinel belongs nowhere
+            for token in written.row(row).tolist():
+                if token in sentinels:
+                    now = spans.setdefault(token, [])
+                elif token != self.eos:
+                    now.append(token)
+            tokens = seen.row(row).tolist()
+            texts.append([one for token in tokens for one in (spans.get(token, []) if token in sentinels else [token])])
+        return Ragged.from_rows(texts, seen.values.dtype)
+
     def pieces(self, rows: Rows, row: int) -> list[Piece]:
         example = take({name: rows[name] for name in self.writes}, [row])
         seen, targets = (ragged(example, name).values for name in self.writes)

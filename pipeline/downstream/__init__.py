@@ -27,6 +27,7 @@ JOBS = {
     "classification": "pipeline.downstream.fine_tune.job",
     "tagging": "pipeline.downstream.fine_tune.job",
     "few-shot": "pipeline.downstream.few_shot.job",
+    "text-restoration": "pipeline.downstream.text_restoration.job",
     "document-anomaly": "pipeline.downstream.document_anomaly.job",
     "codes": "pipeline.downstream.autoencoders.codes",
     "restoration": "pipeline.downstream.autoencoders.restoration",

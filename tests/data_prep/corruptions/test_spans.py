@@ -79,3 +79,17 @@ def test_rows_of_one_token_stay_whole() -> None:
     assert ragged(rows, "seen").row(0).tolist() == [2, EOS]
     assert ragged(rows, "target_tokens").row(2).tolist() == [EOS]
     assert ragged(corruption().restore(rows), "input").lengths.tolist() == [1, 5, 1]
+
+
+def test_what_is_written_otherwise_is_filled_in_as_far_as_it_goes() -> None:
+    rows: Rows = {
+        "seen": Ragged.from_rows([[2, 399, 3, 398, EOS]], np.uint16),
+        "target_tokens": Ragged.from_rows([[399, 5, 398, 6, EOS]], np.uint16),
+    }
+    for written, filled in (
+        ([399, 5, 398, 6], [2, 5, 3, 6]),
+        ([7, 398, 6, 399, 5, 5, EOS], [2, 5, 5, 3, 6]),
+        ([399, 5, 397, 9, 399, 8], [2, 5, 8, 3]),
+        ([], [2, 3]),
+    ):
+        assert corruption().filled(rows, Ragged.from_rows([written], np.uint16)).row(0).tolist() == filled

@@ -133,6 +133,17 @@ def test_what_was_corrupted_can_be_restored(kind: str, options: dict[str, Any]) 
 
 
 @each
+def test_a_sequence_that_is_written_right_restores(kind: str, options: dict[str, Any]) -> None:
+    corruption, rows = made(kind, options), example(kind)
+    corrupted = corruption(rows, drawn(7))
+    if corruption.targets != "sequence":
+        with pytest.raises(ValueError, match="leaves no sequence to write"):
+            corruption.filled(corrupted, Ragged.from_rows([[1]] * 7))
+        return
+    assert same({"input": corruption.filled(corrupted, ragged(corrupted, "target_tokens"))}, {"input": rows["input"]})
+
+
+@each
 def test_it_tells_what_it_reads_and_writes(kind: str, options: dict[str, Any]) -> None:
     corruption, rows = made(kind, options), example(kind)
     corrupted = corruption(rows, drawn(7))

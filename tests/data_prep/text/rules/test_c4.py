@@ -107,6 +107,28 @@ def test_c4_bad_words(tmp_path: Path, text: str, bad: bool) -> None:
     assert rules(text).reason == ("c4: bad word" if bad else "")
 
 
+def test_c4_a_bad_word_that_ends_a_line_is_one(tmp_path: Path) -> None:
+    """The published expression asks for a character on both sides of it, and misses such words."""
+    path = tmp_path / "words"
+    path.write_text("grog\n", encoding="utf-8")
+    rules = make(c4={"min_sentences": 1, "end_marks": [], "bad_words": str(path)})
+    assert rules("What he liked most was grog\nand the sea in the evening").reason == "c4: bad word"
+    assert rules("grog was what he liked most").reason == "c4: bad word"
+
+
+def test_c4_a_citation_mark_behind_the_last_word_does_not_cost_the_line() -> None:
+    """The published code strips lines before it takes out the mark, and then finds a space where they should end."""
+    assert (
+        make(c4={"min_sentences": 1})(f"Snow fell on it again. [1]\n{LINE}").text == f"Snow fell on it again.\n{LINE}"
+    )
+
+
+def test_c4_a_line_that_goes_can_reject_the_page() -> None:
+    """As in the paper; the published code looks at lines that stay alone."""
+    assert make(c4={})(f"{THREE}\nfunction() {{ javascript }}").reason == "c4: curly bracket"
+    assert make(c4={})(f"{THREE}\nlorem ipsum").reason == "c4: lorem ipsum"
+
+
 def test_c4_bad_words_inside_characters(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_text("坏\n", encoding="utf-8")

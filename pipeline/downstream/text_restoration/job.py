@@ -1,0 +1,67 @@
+"""The job `text-restoration`: what an encoder-decoder writes when it is given spoiled texts that it has not met.
+
+    held-out rows, corrupted as evaluation does ─► the network writes ─► put in ─┐
+                                                 ─► as they are                  ├─► chrF, BLEU, ROUGE, examples
+    the same rows, clean                                                        ─┘
+
+Nothing tells the network what it should have written so far, as training and `predictions` do. To have it in a recipe:
+
+    downstream:
+      - {name: restorations, task: text-restoration}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.predictions.job import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.artifact import Artifact
+    from pipeline.reports.report import Report
+    from pipeline.stage import Context
+
+__all__ = ["READS", "VERSION", "Config", "needs", "run", "settings"]
+
+VERSION = 1
+READS = ("pretrained", "shards", "preprocessor")
+
+
+class Config(JobConfig):
+    """Restored texts beside spoiled ones, by chrF, BLEU and ROUGE."""
+
+    task: Literal["text-restoration"]
+    """Which job it is."""
+    rows: int = Field(default=128, ge=8)
+    """Maximum number of held-out rows."""
+    beams: int = Field(default=1, ge=1)
+    """Texts that beam search keeps; 1: the likeliest token each time."""
+    examples: int = Field(default=8, ge=1)
+    """Number of examples that are shown."""
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """Text, a corruption that leaves a sequence to write, and held-out rows."""
+    wrong_kind = list(kind_problems(recipe, job, ("text",)))
+    if wrong_kind:
+        yield from wrong_kind
+        return
+    if recipe.corruption.targets != "sequence":
+        yield ".task", f"corruption.kind {recipe.corruption.kind} leaves no sequence to write; leave out {job.name!r}"
+    if recipe.data.split.validation == 0:
+        yield "data.split.validation", f"{job.name!r} needs held-out documents; set it above 0"
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Restore held-out rows. inputs: `pretrained`, `shards`, `preprocessor`. UserError where no rows are held out."""
+    from pipeline.downstream.text_restoration.trial import Restoring
+
+    return Restoring(job, settings, inputs, context).run(out_dir)

@@ -1,0 +1,79 @@
+"""BLEU, chrF and ROUGE: values that the libraries' own pages give, and what must hold of any of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.downstream.text_metrics import ROUGE, as_lines, bleu, chrf, rouge
+
+SAID = ["The dog bit the man.", "It wasn't surprising.", "The man had just bitten him."]
+RIGHT = [
+    ["The dog bit the man.", "The dog had bit the man."],
+    ["It was not unexpected.", "No one was surprised."],
+    ["The man bit him first.", "The man had bitten the dog."],
+]
+
+
+def test_golden_values_of_sacrebleu() -> None:
+    assert bleu(SAID, RIGHT) == pytest.approx(48.530827, abs=1e-5)
+    assert chrf(SAID, RIGHT) == pytest.approx(59.73, abs=0.01)
+
+
+def test_golden_values_of_rouge_score() -> None:
+    found = rouge(["The quick brown dog jumps on the log."], [["The quick brown fox jumps over the lazy dog"]])
+    assert found["rouge1"] == pytest.approx(100 * 12 / 17)  # P 6/8, R 6/9
+    assert found["rougeL"] == pytest.approx(100 * 10 / 17)  # P 5/8, R 5/9
+    assert found["rouge2"] == pytest.approx(100 * 2 * (2 / 7) * (2 / 8) / (2 / 7 + 2 / 8))
+
+
+def test_bleu_by_hand() -> None:
+    """Precisions 4/5, 2/4, 1/3, and 0/2 smoothed to 1/4; no penalty, for the lengths are equal."""
+    wanted = 100 * (4 / 5 * 2 / 4 * 1 / 3 * 1 / 4) ** 0.25
+    assert bleu(["a b c x e"], [["a b c d e"]]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_characters_where_words_have_no_spaces() -> None:
+    assert bleu(["我爱北京天安门"], [["我爱北京天安门"]], "zh") == pytest.approx(100)
+    assert bleu(["我爱北京天安门广场"], [["我爱上海天安门广场"]], "zh") > 20
+    assert bleu(["“a,b”"], [["“ a , b ”"]], "intl") == pytest.approx(100)
+
+
+def test_a_reference_that_is_met_is_enough_for_rouge() -> None:
+    assert rouge(["a b"], [["c d", "a b"]])["rouge1"] == 100
+
+
+def test_lines_are_sentences_of_rouge_lsum() -> None:
+    text, right = "c d . a b .", "a b . c d ."
+    assert rouge([text], [[right]])["rougeLsum"] < 100
+    assert rouge([as_lines(text)], [[as_lines(right)]])["rougeLsum"] == 100
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.text("abc d", min_size=1).filter(str.strip), min_size=1, max_size=4))
+def test_a_text_that_is_the_reference_has_all_and_none_has_more(texts: list[str]) -> None:
+    same = [[text] for text in texts]
+    assert chrf(texts, same) == pytest.approx(100)
+    found = rouge(texts, same)
+    assert found["rouge1"] == found["rougeL"] == found["rougeLsum"] == pytest.approx(100)
+    other = [["x y z"]] * len(texts)
+    assert 0 <= chrf(texts, other) <= 100 and 0 <= bleu(texts, other) <= 100
+    assert set(rouge(texts, other)) == set(ROUGE)
+
+
+def test_texts_without_references_are_refused() -> None:
+    for texts, references in (([], []), (["a"], []), (["a", "b"], [["a"], []])):
+        with pytest.raises(ValueError, match="need a reference each"):
+            bleu(texts, references)
+        with pytest.raises(ValueError, match="need a reference each"):
+            rouge(texts, references)
+
+
+def test_the_module_is_read_without_its_libraries() -> None:
+    code = "import sys, pipeline.downstream.text_metrics; print([m for m in ('sacrebleu', 'nltk') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
