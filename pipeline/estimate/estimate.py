@@ -105,7 +105,8 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
         if cost.shape is not None:
             length = phase.facts.length or round(cost.row_units)
             batch = Batch(rows, length, math.ceil(rows * cost.row_targets), accumulated=micro_batches > 1)
-            memory_of_phases.append(memory(cost.shape, cost.parameters, batch, placement, precision, device, process))
+            shapes = (cost.shape, cost.parameters, batch, placement, precision, device, process, cost.beside)
+            memory_of_phases.append(memory(*shapes))
             continue
         peak_and_share = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
         memory_of_phases.append(

@@ -55,7 +55,8 @@ class Cost:
     row_targets: float  # of a row, that meet the projection on the vocabulary
     row_flops: float  # of forward and backward passes; 0: not known
     activations: float  # bytes that both passes have at once, beside weights and their gradients; 0 with a shape
-    shape: Transformer | None  # of the one transformer that reads tokens, if that is what is trained
+    shape: Transformer | None  # of the transformer that reads tokens, if that is what is trained
+    beside: tuple[Transformer, ...] = ()  # those that read the same tokens in the same network (a generator)
 
 
 def price(
@@ -72,7 +73,7 @@ def price(
         try:
             with torch.device("meta"):
                 built = build(objective, networks, data, device)
-            real = transformer_of(built) is None and num_parameters(built) <= FEW
+            real = not transformers_of(built) and num_parameters(built) <= FEW
         except (RuntimeError, NotImplementedError):  # it needs numbers, and meta tensors have none
             real = True
         if real:
@@ -86,7 +87,7 @@ def cost_of(
     """The cost of an objective that is built. Its networks are left in training mode."""
     example_rows = example(objective, ROWS, specials, corruption)
     batch = objective.collate(example_rows)
-    shape = transformer_of(objective) if specials is not None else None
+    shape, *beside = (transformers_of(objective) if specials is not None else []) or [None]
     activations = 0.0
     if shape is None:
         num_tried = max(1, min(rows, VALUES // _row_values(objective)))
@@ -106,6 +107,7 @@ def cost_of(
         row_flops=(objective.flops(batch) or counted_flops(objective, example_rows)) / ROWS,
         activations=activations,
         shape=shape,
+        beside=tuple(filter(None, beside)),
     )
 
 
@@ -123,17 +125,21 @@ def players(objective: Objective) -> dict[str, nn.Module]:
     }
 
 
-def transformer_of(objective: Objective) -> Transformer | None:
-    """The shape of the model of `transformers` that trains; None where there is none, or more than one network."""
+def transformers_of(objective: Objective) -> list[Transformer]:
+    """The shapes of the models of `transformers` in the network that trains; none where there are several networks."""
     from transformers import PreTrainedModel
 
     trained = list(players(objective).values())
-    models = [module for module in trained[0].modules() if isinstance(module, PreTrainedModel)] if trained else []
-    if len(trained) != 1 or not models:
-        return None
-    config: Any = models[0].config
+    if len(trained) != 1:
+        return []
+    models = {name: module for name, module in trained[0].named_modules() if isinstance(module, PreTrainedModel)}
+    configs: list[Any] = [
+        model.config for name, model in models.items() if not any(name.startswith(f"{outer}.") for outer in models)
+    ]
     needed = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    return shape_of(config) if all(isinstance(getattr(config, name, None), int) for name in needed) else None
+    if not all(isinstance(getattr(config, name, None), int) for config in configs for name in needed):
+        return []
+    return [shape_of(config) for config in configs]
 
 
 # -- made-up rows -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ libraries; `python -m tests.benchmarks.plan` compares them with what is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from training.config import PlacementConfig
@@ -72,10 +73,17 @@ def memory(
     precision: str,
     device: str,
     process: str = "worker",
+    beside: Sequence[Transformer] = (),
 ) -> Memory:
-    """The memory of one worker at its peak; `parameters` are all of the network's, `process` is one of PROCESS."""
+    """The memory of one worker at its peak; `parameters` are all of the network's, `process` is one of PROCESS.
+
+    beside: other transformers that read the same rows; what is predicted is counted once.
+    """
     size = float(parameters * FP32)
-    activation_bytes = activations(shape, batch, precision, device, placement.activation_checkpointing)
+    checkpointing = placement.activation_checkpointing
+    activation_bytes = activations(shape, batch, precision, device, checkpointing) + sum(
+        activations(other, replace(batch, targets=0), precision, device, checkpointing) for other in beside
+    )
     states = _states(size, placement)
     if device == "cuda":
         host = 0.0

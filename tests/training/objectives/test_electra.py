@@ -20,6 +20,9 @@ from tests.training import tiny
 from tests.training.group import in_group
 from tests.training.objectives.test_packed import LENGTH, losses_and_gradients, packed
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.cost.counted import price
+from training.cost.memory import Batch as MemoryBatch
+from training.cost.memory import memory
 from training.data import Corpus, Stream
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
@@ -331,3 +334,18 @@ def test_both_networks_open_elsewhere(tmp_path: Path) -> None:
         assert type(open_pretrained(folder, kind.__name__)) is kind
     features = open_encoder(out).encode({"input": Ragged.from_rows([[2, 7, 8, 3], [2, 3]], np.uint16)})
     assert features.values.shape == (2, 4, 64) and features.values.std() > 0
+
+
+def test_both_networks_are_priced() -> None:
+    data = replace(tiny.FACTS, length=64)
+    section = ObjectiveConfig(name="electra")
+    cost = price(section, {"model": NETWORK}, data, SlotsConfig(kind="masked-slots"), 8, "fp32")
+    built = objective(data)
+    assert cost.parameters == sum(parameter.numel() for parameter in built.network.parameters())
+    assert cost.shape is not None and cost.shape.hidden == 64 and [other.hidden for other in cost.beside] == [16]
+    batch = MemoryBatch(8, 64, 80)
+    without, both = (
+        memory(cost.shape, cost.parameters, batch, PlacementConfig(), "fp32", "cpu", beside=beside).activations
+        for beside in ((), cost.beside)
+    )
+    assert 1.2 * without < both < 2 * without

@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
+from training.models.text.architectures import attention_on
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
@@ -36,7 +37,7 @@ def open_network(folder: Path) -> Any:
 
 
 def open_encoder(folder: Path, device: torch.device) -> TextEncoder:
-    attention = "eager" if device.type == "cpu" else "sdpa"
+    attention = attention_on(device.type, open_config(folder).model_type)
     model = open_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
     return TextEncoder(model.to(device).requires_grad_(False), specials(folder).pad, device)
 

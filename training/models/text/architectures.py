@@ -278,9 +278,17 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
         config = kind(**{**network.config, "vocab_size": specials.vocabulary, **special_ids(specials)})
     except (TypeError, ValueError, StrictDataclassError) as error:  # of a setting that is not of its type
         raise UserError(f"network.config: {kind.__name__} refuses it ({' '.join(str(error).split())}).") from error
-    # Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths.
-    config._attn_implementation = "eager" if device == "cpu" else "sdpa"
+    config._attn_implementation = attention_on(device, network.architecture)
     return config
+
+
+def attention_on(device: str, model_type: str) -> str:
+    """The kernel of `transformers` for rows of one sequence each.
+
+    Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths. Networks whose attention
+    skips blocks have no fused kernel.
+    """
+    return "eager" if device == "cpu" or architecture_of(model_type).block_sparse else "sdpa"
 
 
 def _check_values(config: Mapping[str, Any]) -> None:

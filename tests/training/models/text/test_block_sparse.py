@@ -226,3 +226,10 @@ def test_it_learns() -> None:
     assert losses[-1] < losses[0] - 0.3
     unmoved = [name for name, p in built.network.named_parameters() if torch.equal(p, before[name])]
     assert unmoved == ["model.bert.pooler.weight", "model.bert.pooler.bias"]  # nothing asks for it
+
+
+def test_it_is_built_for_a_gpu_too() -> None:
+    """Transformers has no fused kernel for it."""
+    with torch.device("meta"):
+        built: Any = build(ObjectiveConfig(name="masked-lm"), {"model": NETWORK}, tiny.FACTS, "cuda")
+    assert built.network.encoder.config._attn_implementation == "eager"
