@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
-from data_prep.opening.files import UnfitError, checked, clause, plain, read_json
+from data_prep.opening.files import UnfitError, checked, clause, parsed, read, read_json
 from data_prep.opening.tensors import Entry, header_of_folder
+from data_prep.opening.tokenizer_file import MOST_BYTES, checked_spec
 
-_GAPS = 16  # ids for each token of a vocabulary, at most: tables are made by id
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-CONFIG = "config.json"
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+VOCABULARIES = (TOKENIZER, "vocab*", "*.model", "tekken.json")  # without any, a class of tokenizers makes one up
 _COUNTS = re.compile(r"(^|_)(num|n|layers?|depths?|experts?|labels?|heads?|groups?|stages?|blocks?)(_|$)")
 _FEW, _MANY = 1 << 10, 1 << 24  # beyond what the weights explain: of layers and the like, of any other number
 
@@ -29,7 +31,9 @@ def open_as(folder: Path | str, auto: str, **options: Any) -> Any:
     import transformers
 
     folder = checked(folder)
-    if not auto.endswith(("Tokenizer", "Config")):
+    if auto.endswith("Tokenizer"):
+        _check_vocabulary(folder)
+    elif not auto.endswith("Config"):
         options["use_safetensors"] = True
     try:
         return getattr(transformers, auto).from_pretrained(str(folder), **SAFE, **options)
@@ -38,26 +42,53 @@ def open_as(folder: Path | str, auto: str, **options: Any) -> Any:
 
 
 def tokenizer_of(path: Path) -> Tokenizer:
-    """The tokenizer of a file. UserError where it is none."""
+    """The tokenizer of a file, without padding and truncation. UserError where it is none, or asks for too much."""
     try:
-        plain(path)
-        tokenizer = Tokenizer.from_file(str(path))
-        vocabulary = tokenizer.get_vocab()
-        if (highest := max(vocabulary.values(), default=0)) > _GAPS * len(vocabulary) + _MANY:
-            raise UnfitError(f"it has {len(vocabulary):,} tokens, and one with the id {highest:,}")
-        return tokenizer
+        text = read(path, MOST_BYTES)
+        checked_spec(parsed(text))
+        tokenizer = Tokenizer.from_buffer(text)
     except BaseException as error:
         raise refused(path, "is not a tokenizer", error) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+@contextmanager
+def using_tokenizer() -> Iterator[None]:
+    """Around what a tokenizer does to texts: UserError where its library gives up."""
+    try:
+        yield
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise UserError(f"the tokenizer gives up on a text ({clause(error)}); name another tokenizer.") from error
+
+
+def _check_vocabulary(folder: Path) -> None:
+    """UserError where a folder has no vocabulary, or one that is too large or asks for too much."""
+    files = [path for pattern in VOCABULARIES for path in folder.glob(pattern)]
+    if not files:
+        raise UserError(f"{folder}: holds no tokenizer ({', '.join(VOCABULARIES)}); give a folder that has one.")
+    for path in files:
+        if path.name == TOKENIZER:
+            tokenizer_of(path)
+        elif path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: has more than {MOST_BYTES:,} bytes, and a vocabulary has fewer; name another.")
 
 
 def refused(where: Path, what: str, error: BaseException) -> BaseException:
     """The UserError for what a library raised at a stranger's file, which may be anything; what ends us stays so."""
-    is_panic = type(error).__name__ == "PanicException"  # of libraries in Rust, no Exception
-    if not isinstance(error, Exception) and not is_panic:
+    if not isinstance(error, Exception) and not _is_panic(error):
         return error
     if isinstance(error, UserError):
         return error
     return UserError(f"{where}: {what} ({clause(error)}); mend its files or name another.")
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust gave up, which is no Exception."""
+    return type(error).__name__ == "PanicException"
 
 
 def checked_config(folder: Path) -> dict[str, Any]:

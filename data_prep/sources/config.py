@@ -30,6 +30,7 @@ from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_
 from data_prep.sources.files import File, find, open_file, secret_in, shown, sibling
 from data_prep.sources.files import stamp as stamp_now
 from data_prep.sources.records import printable
+from data_prep.sources.separated import with_version
 from data_prep.sources.written import Delimiter, Encoding, as_of_old
 
 TARGET = 16 << 20  # bytes per part: a few seconds of work
@@ -118,7 +119,7 @@ class Part:
     name: str
     """How documents refer to the file: the same on every machine."""
     digest: str
-    """Digest of the complete file's content: `sha256:…`."""
+    """Digest of the complete file's content: `sha256:…`, with the version of what reads it (`with_version`)."""
     size: int
     """Bytes of this stretch, or of the complete file."""
     start: int = 0
@@ -153,9 +154,9 @@ def digest(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> s
 
 
 def contents(entries: Iterable[SnapshotEntry], downloads: Path | None = None) -> list[str]:
-    """Digests of the contents of each file in a snapshot, cached as in `digest`."""
+    """Digests of the contents of each file in a snapshot, cached as in `digest`, with versions (`with_version`)."""
     with _Digests(downloads) as digests:
-        return [digests.of(entry) for entry in entries]
+        return [with_version(digests.of(entry), entry.name) for entry in entries]
 
 
 def parts(source: SourceConfig, accepts: Accepts, downloads: Path, target: int = TARGET) -> list[Part]:
@@ -169,7 +170,8 @@ def parts(source: SourceConfig, accepts: Accepts, downloads: Path, target: int =
     planned = []
     with _Digests(downloads) as digests:
         for entry in _entries(source, accepts):
-            content, stamp = digests.of(entry, target), stamp_of(entry.size, entry.stamp)
+            content = with_version(digests.of(entry, target), entry.name)
+            stamp = stamp_of(entry.size, entry.stamp)
             stretches = digests.stretches(entry, target)
             if len(stretches) < 2:
                 planned.append(Part(entry.uri, entry.name, content, entry.size, stamp=stamp))

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from data_prep.sources import compressed
 from data_prep.sources import records as readers_rows
 from data_prep.sources.records import (
     Lines,
@@ -29,6 +30,8 @@ from data_prep.sources.records import (
     too_long,
 )
 
+VERSION = 2  # of the rows that are read; incremented when the same bytes give others, so that keys of results change
+SUFFIXES = (".csv", ".tsv", ".tab")
 Record = tuple[int, list[str]]
 TAB = "\t"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -36,6 +39,12 @@ _OPEN = re.compile(r'(?:[^"]|"")*')
 _LINES_OF_A_FIELD = 1000
 _AHEAD = 16  # lines that may be looked at in vain, for each that is read
 _LIKE_ROWS = 3  # lines
+
+
+def with_version(digest: str, name: str) -> str:
+    """A file's digest as it stands in keys of what is made of the file: with the version, if it may be read here."""
+    may_be_read = compressed.is_archive(name) or compressed.split(name)[0].lower().endswith(SUFFIXES)
+    return f"{digest}+{VERSION}" if may_be_read else digest
 
 
 class _TooLongError(Exception):

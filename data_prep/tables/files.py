@@ -40,7 +40,7 @@ from data_prep.sources.records import (
     recoded,
     seekable,
 )
-from data_prep.sources.separated import repeated
+from data_prep.sources.separated import SUFFIXES, repeated
 from data_prep.tables.arff import attribute_relation
 from data_prep.tables.json_lines import json_lines
 from data_prep.tables.layouts import LAYOUTS, Layout
@@ -53,7 +53,6 @@ _BATCH = 8192  # rows
 _KIND = "table"
 _WHOLE = (".parquet",)  # nothing can be read of these if they are cut short
 _TYPED = (".parquet", ".arrow", ".feather")
-_SEPARATED = (".csv", ".tsv", ".tab")
 
 
 def accepts(layout_name: str | None) -> Accepts:
@@ -156,7 +155,7 @@ def _in_format(
             yield lost(file.name, 1, problem)
             return
         stream = joined(head, stream)
-    if file.delimiter is not None and suffix in _SEPARATED:
+    if file.delimiter is not None and suffix in SUFFIXES:
         reader = partial(separated, delimiter=file.delimiter, is_known=True)
     try:
         yield from reader(file.name, recoded(stream, file.encoding), layout, drop)

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
+from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.cleaning import without_cleaning
 
@@ -85,8 +86,8 @@ class Encoder:
             return 0
         texts = sentences.take(pa.array(chosen)).to_pylist()
         characters = 0
-        for encoding in self.tokenizer.encode_batch(texts, add_special_tokens=False):
-            for number, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+        for encoded_text in self.tokenizer.encode_batch(texts, add_special_tokens=False):
+            for number, (start, stop) in zip(encoded_text.ids, encoded_text.offsets, strict=True):
                 characters += stop - start if number == self._unknown else 0
         return round(characters * int(tokens.sum()) / int(tokens[chosen].sum()))
 
@@ -114,7 +115,8 @@ class Encoder:
         ids, lengths = [np.empty(0, self.dtype)], [np.empty(0, np.int64)]
         for start in range(0, len(sentences), PLAIN_BATCH):
             batch = list(sentences[start : start + PLAIN_BATCH])
-            ids_of = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+            with using_tokenizer():
+                ids_of = [one.ids for one in self.tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
             lengths.append(np.fromiter(map(len, ids_of), np.int64, len(ids_of)))
             ids.append(np.fromiter(chain.from_iterable(ids_of), self.dtype, int(lengths[-1].sum())))
         return Ragged.from_lengths(np.concatenate(ids), np.concatenate(lengths))

@@ -20,13 +20,12 @@ from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, checked, read_json
-from data_prep.opening.pretrained import open_as, tokenizer_of
+from data_prep.opening.pretrained import VOCABULARIES, open_as, tokenizer_of
 from data_prep.sealed import digest, mapped
 from data_prep.shards.rows import ROLES, Specials
 from data_prep.tokens.roles import SPECIAL_TOKENS, roles_of, settings_of, specials_of
 
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that take tokenizer.json as it is
-_VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "tekken.json")  # without any, a class makes one up
 _KEPT = ("add_prefix_space", "padding_side", "truncation_side")  # settings that go on with it
 _CAPITALS = 0.01  # share of pieces with capital letters from which on a vocabulary is cased
 
@@ -105,7 +104,7 @@ def _owner(folder: Path) -> Any:
     has_class = named or "model_type" in _json(folder / "config.json")
     if (folder / "tokenizer.json").is_file() and (named in _GENERIC or not has_class):
         return None
-    if has_class and any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+    if has_class and any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
         name = "AutoTokenizer"
     elif (folder / "vocab.txt").is_file():
         name = "BertTokenizer"

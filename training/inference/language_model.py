@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from data_prep.errors import UserError
+from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Specials
 from data_prep.tokens import pretrained
 from data_prep.tokens.roles import specials_of
@@ -51,7 +52,8 @@ class LanguageModel:
     def plain_ids(self, text: str) -> list[int]:
         """The ids of a text without special tokens around it; "[MASK]" in it is ordinary text."""
         self.tokenizer.encode_special_tokens = True
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        with using_tokenizer():
+            return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The ids of a prompt as the network met texts in training. Special tokens that are spelt in it are meant.
@@ -59,7 +61,8 @@ class LanguageModel:
         A decoder's begin with `bos`; what an encoder reads is framed as its tokenizer frames texts.
         """
         self.tokenizer.encode_special_tokens = False
-        ids = self.tokenizer.encode(prompt, add_special_tokens=self.architecture.encoder_decoder).ids
+        with using_tokenizer():
+            ids = self.tokenizer.encode(prompt, add_special_tokens=self.architecture.encoder_decoder).ids
         if self.architecture.encoder_decoder or self.bos is None or ids[:1] == [self.bos]:
             return ids
         return [self.bos, *ids]

@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer, processors
 
 from data_prep.labelled.files import Example, Labelled
+from data_prep.opening.pretrained import using_tokenizer
 from data_prep.rng import key
 from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import permute
@@ -57,12 +58,14 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
     pad = padding_id(specials_of(tokenizer, settings))
     if data.task == "classification":
         texts = [(e.text, e.text_pair) if e.text_pair is not None else e.text for e in examples]
-        encodings = tokenizer.encode_batch(texts)
+        with using_tokenizer():
+            encodings = tokenizer.encode_batch(texts)
         truth = np.array([e.label for e in examples])
         rows: Rows = {"label": truth}
         fits = np.ones(len(truth), bool)
     else:
-        encodings = tokenizer.encode_batch([list(e.words) for e in examples], is_pretokenized=True)
+        with using_tokenizer():
+            encodings = tokenizer.encode_batch([list(e.words) for e in examples], is_pretokenized=True)
         first = [_first_pieces(encoding.word_ids) for encoding in encodings]
         tags = [np.array(e.tags)[list(pieces)] for e, pieces in zip(examples, first, strict=True)]
         rows = {

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from data_prep.errors import UserError
 from data_prep.labelled.files import LabelledConfig, load
+from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.fine_tune import checks
@@ -105,9 +106,9 @@ def remarks(recipe: Any, job: Config) -> list[str]:
 
 
 def contents_of(path: Path) -> str:
-    """Digest of a file, or of the files in a folder: the key depends on their contents."""
+    """Digest of a file, or of the files in a folder: the key depends on their contents, and on what reads labels."""
     if path.is_file():
-        return file_digest(path)
+        return with_version(file_digest(path), path.name)
     if path.is_dir():
         return digest({str(p.relative_to(path)): file_digest(p) for p in sorted(path.rglob("*")) if p.is_file()})
     raise UserError(f"downstream: {path} does not exist; correct data.path or models in the recipe.")

@@ -21,11 +21,16 @@ from hypothesis import strategies as st
 
 from data_prep.errors import UserError
 from data_prep.sources import config as sources
-from data_prep.sources import records
+from data_prep.sources import records, separated
+from data_prep.sources.archives import listed
 from data_prep.sources.config import Part, SourceConfig, digest, parts, snapshot
 from data_prep.sources.cuts import cut_groups, cut_lines
 from data_prep.sources.records import Document, Reject
+from data_prep.sources.separated import with_version
+from data_prep.text.clean import CleanConfig
 from data_prep.text.documents import TEXT, documents, rows
+from data_prep.text.ingest.plan import plan
+from pipeline.downstream.fine_tune.job import contents_of
 from tests.unprivileged import unprivileged
 
 Rows = list[Document | Reject]
@@ -346,3 +351,32 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
     (tmp_path / "\\udcff.txt").write_text("Two.")
     read_rows = whole(tmp_path)
     assert [row.name.rpartition("/")[2] for row in read_rows if isinstance(row, Document)] == ["\\udcff.txt"] * 2
+
+
+# -- the version of what reads separated values ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.tab", "a.TSV.gz", "a.zip", "a.tar.xz"])
+def test_what_was_made_of_rows_of_an_older_reader_has_another_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    for version in (separated.VERSION, separated.VERSION + 1):
+        monkeypatch.setattr(separated, "VERSION", version)
+        keys.append(with_version("sha256:0", name))
+    assert len({"sha256:0", *keys}) == 3
+
+
+def test_the_version_is_in_the_keys_of_corpora_units_and_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.tsv", "b.jsonl"):
+        (tmp_path / name).write_text('{"text": "a"}\n')
+
+    def keys(name: str) -> tuple[object, ...]:
+        source = SourceConfig(path=str(tmp_path / name))
+        (unit,) = plan([source], CleanConfig(), tmp_path / "downloads")
+        listing = snapshot([source], TEXT)
+        (of_table,) = listed(source, TEXT, tmp_path / "downloads", digests=True)
+        return unit.key, digest(listing), of_table.digest, contents_of(tmp_path / name)
+
+    before = {name: keys(name) for name in ("a.tsv", "b.jsonl")}
+    monkeypatch.setattr(separated, "VERSION", separated.VERSION + 1)
+    assert not set(keys("a.tsv")) & set(before["a.tsv"])
+    assert keys("b.jsonl") == before["b.jsonl"]

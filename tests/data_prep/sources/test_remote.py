@@ -223,7 +223,7 @@ def test_no_server(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", ["http://host/a.txt", "nonsense://a/b"])
 def test_no_such_file_system(path: str) -> None:
-    with pytest.raises(UserError, match=r"cannot be read \(Unrecognized filesystem type"):
+    with pytest.raises(UserError, match=r"is not read; allowed: files, or one of s3"):
         names(path)
 
 
