@@ -230,5 +230,5 @@ def test_ids_beyond_all_tokens_take_no_memory(tmp_path: Path) -> None:
     model = {"type": "WordLevel", "vocab": {"[UNK]": 0, "a": 2**32 - 1}, "unk_token": "[UNK]"}
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
-    with pytest.raises(UserError, match=r"is not a tokenizer \(it has 2 tokens, and one with the id 4,294,967,295\)"):
+    with pytest.raises(UserError, match=r"is not a tokenizer \(it has a token with the number 4,294,967,295, "):
         tokenizer_of(file)
