@@ -36,7 +36,7 @@ LLAMA = {name: SHAPE[name] for name in SHAPE if "prob" not in name}
 T5: dict[str, Any] = {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16}
 BART_ROLES: list[Any] = ["pad", "cls", "sep", "mask"]
 BART_STACK = {"layers": 2, "attention_heads": 2, "ffn_dim": 64}
-BERT_LIKE = ["albert", "bert", "distilbert", "electra", "mpnet", "roberta"]
+BERT_LIKE = ["albert", "bert", "distilbert", "electra", "ernie", "mpnet", "roberta"]
 BART: dict[str, Any] = {
     **{"d_model": 32, "max_position_embeddings": 80},
     **{f"{stack}_{name}": size for stack in ("encoder", "decoder") for name, size in BART_STACK.items()},

@@ -57,9 +57,10 @@ class Architecture:
     RoBERTa and its kin count from the padding's id on. block: row lengths are rounded up to a multiple of it.
     fused_head: attention comes from the registry of transformers and the head ends in a linear projection on the
     vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it
-    computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. discriminator: its pretraining
-    class tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. settings: what
-    its config class calls the usual settings, where they differ from BERT's.
+    computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. shared_layers: where in its
+    encoder the groups of layers are that are run `num_hidden_layers` times in all. discriminator: its pretraining class
+    tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. settings: what its
+    config class calls the usual settings, where they differ from BERT's.
     """
 
     causal: bool = False
@@ -69,6 +70,7 @@ class Architecture:
     block: int = 8
     fused_head: bool = False
     sentence_head: bool = False
+    shared_layers: str = ""
     discriminator: bool = False
     block_sparse: BlockSparse | None = None
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -131,7 +133,9 @@ _T5 = {
 }
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "albert": Architecture(packable=True, fused_head=True, sentence_head=True),
+    "albert": Architecture(
+        packable=True, fused_head=True, sentence_head=True, shared_layers="encoder.albert_layer_groups"
+    ),
     "bart": Architecture(encoder_decoder=True, settings=_BART),
     "bert": Architecture(packable=True, fused_head=True, sentence_head=True),
     "big_bird": Architecture(sentence_head=True, block_sparse=BlockSparse()),

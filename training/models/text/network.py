@@ -186,10 +186,15 @@ def accepted(model: nn.Module, *names: str) -> list[str]:
 def encoder_flops(encoder: nn.Module) -> tuple[int, int]:
     """Multiply-add parameters a token meets in the encoder, and its layers × hidden size.
 
-    Embedding tables are looked up, not multiplied (Kaplan et al. 2020, section 2.1).
+    Embedding tables are looked up, not multiplied (Kaplan et al. 2020, section 2.1). Layers that share weights are met
+    as often as they are run.
     """
     config: Any = encoder.config
-    return matrix_parameters(encoder), int(config.num_hidden_layers) * int(config.hidden_size)
+    matrices, shared = matrix_parameters(encoder), architecture_of(config.model_type).shared_layers
+    if shared:
+        groups: Any = encoder.get_submodule(shared)
+        matrices += matrix_parameters(groups) * (int(config.num_hidden_layers) - len(groups)) // len(groups)
+    return matrices, int(config.num_hidden_layers) * int(config.hidden_size)
 
 
 def matrix_parameters(module: nn.Module) -> int:
