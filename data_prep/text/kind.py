@@ -241,8 +241,7 @@ class TextKind(Kind):
         if lost := lost_files_in_words(corpus):
             sentences.append(f"{lost}.")
         if "phrase_share" in shards:
-            found = f", of which {shards['phrases']['phrases']:,} were found" if "phrases" in shards else ""
-            sentences.append(f"{shards['phrase_share']:.1%} of words are in phrases{found}.")
+            sentences.append(f"{shards['phrase_share']:.1%} of words are in phrases.")
         return " ".join(sentences)
 
     def specials(self, preprocessor: Path) -> Specials:

@@ -33,7 +33,7 @@ class PhrasesConfig(BaseModel):
 
     min_count: int = Field(default=20, ge=2)
     """Fewest occurrences in the training text (in what is counted of it)."""
-    npmi: float = Field(default=0.4, gt=-1, le=1)
+    npmi: float = Field(default=0.5, gt=-1, le=1)
     """Least normalised pointwise mutual information of the parts into which a phrase can be cut."""
     longest: int = Field(default=4, ge=2)
     """Most words in a phrase."""

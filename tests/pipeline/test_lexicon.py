@@ -1,13 +1,16 @@
-"""A recipe with a lexicon: its content is in the key of the shards, its path is not, and phrases are masked whole."""
+"""A recipe with phrases: of a lexicon, whose content is in the key of the shards, or found in the training text."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from data_prep.shards.rows import ragged
@@ -36,12 +39,17 @@ def node_of(folder: Path, lexicon: Path, *settings: str) -> Node:
 
 
 def shards(folder: Path, progress: Any, *settings: str) -> Artifact:
-    overrides = (*SETTINGS, f"compose.lexicon={folder / 'phrases.txt'}", *settings)
+    return made_by(folder, progress, f"compose.lexicon={folder / 'phrases.txt'}", *settings)["shards"]
+
+
+def made_by(folder: Path, progress: Any, *settings: str) -> dict[str, Artifact]:
+    """Corpus, tokenizer and shards."""
+    overrides = (*SETTINGS, *settings)
     store, artifacts = Store(folder / "store"), dict[str, Artifact]()
     for node in dag.nodes(load(folder / "tiny.yaml", overrides=overrides), folder / "downloads")[:3]:
         context = Context(files=node.files, progress=progress)
         artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
-    return artifacts["shards"]
+    return artifacts
 
 
 def test_phrases_are_masked_whole_and_what_is_not_used_is_said(folder: Path) -> None:
@@ -137,3 +145,32 @@ def test_a_lexicon_that_changes_while_the_run_waits_is_refused(folder: Path, tmp
     path.write_text("in the valley\n")
     with pytest.raises(UserError, match=r"compose\.lexicon: .*phrases\.txt changed after the run began; run again"):
         store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context(files=node.files))
+
+
+FIND = "compose.phrases={min_count: 10, npmi: 0.3}"
+
+
+def test_phrases_are_found_in_training_text_alone_and_told(folder: Path) -> None:
+    made = made_by(folder, lambda *_, **__: None, FIND)
+    found = [json.loads(line) for line in (made["shards"].path / "phrases.jsonl").read_text().splitlines()]
+    summary = made["shards"].summary
+    assert len(found) == summary["phrases"]["phrases"] > 3 and summary["phrases"]["counted_share"] == 1
+    assert 0 < summary["train"]["phrase_share"] < 1
+    words = [re.findall(r"[\w']+|[^\w\s]", line.lower()) for line in Corpus(made["ingest"].path, "train").sentences()]
+    assert sum(word.isalnum() for line in words for word in line) == summary["phrases"]["counted_words"]
+    for phrase in found:
+        parts, size = phrase["phrase"].split(), phrase["words"]
+        count = sum(line[i : i + size] == parts for line in words for i in range(len(line) - size + 1))
+        assert len(parts) == size and count == phrase["count"] and phrase["npmi"] >= 0.3
+    page = (made["shards"].path / "stats.md").read_text()
+    assert "Phrases that were found" in page and f"| {found[0]['phrase']} |" in page
+
+
+def test_what_is_looked_for_is_in_the_key_and_nothing_found_is_said(folder: Path) -> None:
+    def config(*settings: str) -> Any:
+        recipe = load(folder / "tiny.yaml", overrides=(*SETTINGS, *settings))
+        return next(node for node in dag.nodes(recipe, folder / "downloads") if node.name == "shards").config
+
+    assert config(FIND) != config("compose.phrases={min_count: 10, npmi: 0.5}")
+    with pytest.raises(UserError, match=r"compose\.phrases: no run of up to 4 words occurs 99999 times with an NPMI"):
+        made_by(folder, lambda *_, **__: None, "compose.phrases={min_count: 99999}")

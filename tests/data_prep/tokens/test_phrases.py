@@ -154,7 +154,7 @@ def test_what_stands_beside_a_phrase_is_not_part_of_it(kind: str, tmp_path: Path
 
 def test_phrases_belong_to_the_column_unit_and_exclude_a_lexicon() -> None:
     config = ComposeConfig.model_validate({"kind": "sop", "columns": ["unit"], "phrases": {}})
-    assert config.phrases == PhrasesConfig(min_count=20, npmi=0.4, longest=4)
+    assert config.phrases == PhrasesConfig(min_count=20, npmi=0.5, longest=4)
     for wrong, said in (
         ({"phrases": {}}, "'phrases' belongs to the column unit"),
         ({"columns": ["unit"]}, "or phrases: {} to find them"),
