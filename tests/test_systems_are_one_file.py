@@ -123,7 +123,9 @@ HOMONYMS = {
 }
 
 
-@pytest.mark.parametrize("name", ["gpt", "t5", "sequence-to-sequence", "electra", "simclr", "masked-frames"])
+@pytest.mark.parametrize(
+    "name", ["gpt", "t5", "sequence-to-sequence", "electra", "span-boundary", "simclr", "masked-frames"]
+)
 def test_an_objective_is_a_file_a_line_and_recipes(name: str, sources: list[Source]) -> None:
     module = OBJECTIVES[name].module
     names = [other for other, entry in OBJECTIVES.items() if entry.module == module]

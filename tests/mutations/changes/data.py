@@ -8,6 +8,27 @@ DATA = "tests/data_prep"
 
 CHANGES = [
     Change(
+        "spans that touch have fates of their own",
+        "data_prep/corruptions/masked_spans.py",
+        "decides = index[first][np.cumsum(first) - 1] if",
+        "decides = index if",
+        (f"{DATA}/corruptions/test_masked_spans.py::test_spans_begin_with_words_and_touching_spans_share_a_fate",),
+    ),
+    Change(
+        "the budget of spans is rounded down",
+        "data_prep/corruptions/masked_spans.py",
+        "left = np.ceil(self.config.rate * size)",
+        "left = np.floor(self.config.rate * size)",
+        (f"{DATA}/corruptions/test_masked_spans.py::test_the_budget_is_exact_and_rounded_up",),
+    ),
+    Change(
+        "words of another sentence belong to a phrase",
+        "data_prep/tokens/phrases.py",
+        "joined[:-1] = (sentence[1:] == sentence[:-1]) & ",
+        "joined[:-1] = ",
+        (f"{DATA}/tokens/test_phrases.py::test_they_are_those_of_a_plain_count",),
+    ),
+    Change(
         "slots that are left go to the smallest remainders",
         "data_prep/shards/order.py",
         'by_remainder = np.argsort(np.where(free, quota - share, np.inf), kind="stable")',

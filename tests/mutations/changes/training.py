@@ -98,6 +98,20 @@ CHANGES = [
         (f"{OBJECTIVES}/test_packed.py::test_losses_by_row_are_those_of_its_sequences",),
     ),
     Change(
+        "spans at the end of a text have boundaries",
+        "training/objectives/span_boundary.py",
+        "has_both = ~opens[start] & ~opens[end + 1] & ~is_end[padded[start - 1]] & ~is_end[padded[end + 1]]",
+        "has_both = ~opens[start] & ~opens[end + 1]",
+        (f"{OBJECTIVES}/test_span_boundary.py::test_what_is_predicted_from_boundaries_is_pinned",),
+    ),
+    Change(
+        "a term's extra weight is forgotten",
+        "training/loop.py",
+        "total + turn.extra.get(name, 0.0)",
+        "total",
+        (f"{OBJECTIVES}/test_span_boundary.py::test_a_step_divides_by_one_more_than_the_targets",),
+    ),
+    Change(
         "a revived code's sum is not that of its count",
         "training/models/autoencoders/vq.py",
         "codebook.embed_avg[0, dead] = chosen * size",

@@ -185,6 +185,20 @@ def test_it_learns_and_goes_on_bit_by_bit(tmp_path: Path) -> None:
     assert stopped + rest == whole and len(rest) == 3
 
 
+@pytest.mark.parametrize("micro_batch", [None, 7])
+def test_a_step_divides_by_one_more_than_the_targets(micro_batch: int | None) -> None:
+    """Once in a step, however many micro-batches it has."""
+    options = {"sentence": "none", "section": SECTION, "corrupt": corrupt, "steps": 1, "dropout": 0.0}
+    training, paid = tiny.training(placement=PlacementConfig(micro_batch=micro_batch), **options), []
+    training.monitor.add = lambda loss, terms, source: paid.append(float(loss.detach()))  # type: ignore[method-assign]
+    batch = training._read(np.arange(24))[0]
+    [turn] = training.objective.turns("train", 0)
+    loss, weights = turn.loss({"model": training.modules["model"]}, batch), turn.weights(batch)
+    wanted = loss.sums["mlm"] / weights["mlm"] + loss.sums["sbo"] / (weights["sbo"] + 1)
+    training._take_turn(turn, [training._read(part)[0] for part in training.split.samples(0)], 0)
+    assert sum(paid) == pytest.approx(float(wanted), abs=1e-4)
+
+
 def curve(stop_at: int = 0, worker: Worker | None = None, **options: Any) -> list[float]:
     records: list[dict[str, Any]] = []
     training = tiny.training(worker, log=records.append, **options)
