@@ -37,11 +37,13 @@ def build(
     }
     _draw(job, main, summaries, beside, folder / CURVE)
     rows, cut = len(test), max(cell["cut"] for cell in cells)
+    kinds = {"by log-likelihood of the choices": ACC in measured, "by what is written": WRITTEN in measured}
+    how = " and ".join(kind for kind, is_measured in kinds.items() if is_measured)
     said = [f"In one cell {cut:,} of {rows:,} prompts lost their beginning."] if cut else []
     return Report(
         title=job.name,
-        about=f"{data.task.about or Path(job.file).name}\n\nAccuracy on {rows:,} rows by log-likelihood of the choices "
-        "and by what is written, rules and ids as in lm-evaluation-harness; shots are "
+        about=f"{data.task.about or Path(job.file).name}\n\nAccuracy on {rows:,} rows ({how}), rules and ids as in "
+        "lm-evaluation-harness; shots are "
         + ("other training rows for every row" if job.draw == "row" else "the same for all rows of a seed")
         + f", {_count(job.seeds, 'seed')}, {_count(job.orders, 'order')}; mean ± standard deviation over seeds. "
         "Nothing is trained: the weights are, bit for bit, those before." + "".join(f"\n\n{text}" for text in said),

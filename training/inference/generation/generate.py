@@ -5,6 +5,7 @@ prompts ─► ids ─► batches ─► steps ─► next tokens ─► complet
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -20,7 +21,7 @@ from training.inference.generation.steps import Steps, takes_padding
 from training.inference.language_model import LanguageModel
 
 BATCH = 16  # texts at once
-SPARE = 0.25  # share of a batch that has ended, from which on its place is given up
+SPARE = 0.25  # share of a batch that has ended, from which on its place is given to others
 
 Stop = Literal["eos", "stop", "length", "positions"]
 
@@ -75,64 +76,76 @@ class Generator:
     def write(self, rows: Sequence[Sequence[int]], on_token: OnToken | None = None) -> Iterator[Completion]:
         """The same for prompts as ids."""
         order = sorted(range(len(rows)), key=lambda number: (len(rows[number]), number))
-        batch: list[int] = []
-        for number in order:
-            if len(batch) == self.batch or (batch and self._are_apart(rows[batch[0]], rows[number])):
-                yield from self._write(batch, rows, on_token)
-                batch = []
-            batch.append(number)
-        if batch:
-            yield from self._write(batch, rows, on_token)
-
-    def _are_apart(self, row: Sequence[int], other: Sequence[int]) -> bool:
-        """Whether two prompts cannot be in one batch."""
-        if self.decoding.beams > 1 and self._room(row) != self._room(other):
-            return True
-        return len(row) != len(other) and not takes_padding(self.model)
+        waiting = deque(_Text(number, list(rows[number]), self._room(rows[number])) for number in order)
+        if self.decoding.beams > 1:
+            yield from self._search(waiting)
+        else:
+            yield from self._write(waiting, on_token)
 
     @torch.inference_mode()
-    def _write(
-        self, numbers: list[int], rows: Sequence[Sequence[int]], on_token: OnToken | None
-    ) -> Iterator[Completion]:
-        given = [list(rows[number]) for number in numbers]
-        rooms = [self._room(row) for row in given]
-        steps = Steps(self.model, given, max(rooms))
-        if self.decoding.beams > 1:
-            found = beams.search(steps, self.decoding, self.model.eos, max(rooms))
-            texts = [
-                _Text(number, row, room, ids)
-                for number, row, room, ids in zip(numbers, given, rooms, found, strict=True)
-            ]
-            yield from (self._completion(text, self._ended(text) or "length") for text in texts)
-            return
-        texts = [_Text(number, row, room) for number, row, room in zip(numbers, given, rooms, strict=True)]
-        yield from self._write_singly(steps, texts, on_token)
+    def _search(self, waiting: deque[_Text]) -> Iterator[Completion]:
+        """The best text of each prompt, by beam search."""
+        while waiting:
+            texts = self._next(waiting, self.batch)
+            steps = Steps(self.model, [text.given for text in texts], texts[0].room)
+            for text, ids in zip(texts, beams.search(steps, self.decoding, self.model.eos, texts[0].room), strict=True):
+                text.ids = ids
+                yield self._completion(text, self._ended(text) or "length")
 
-    def _write_singly(self, steps: Steps, texts: list[_Text], on_token: OnToken | None) -> Iterator[Completion]:
-        """Greedy or sampled: one text for each prompt, token by token."""
-        running: list[_Text | None] = [*texts]  # None: ended, its row goes on to no purpose
-        numbers = np.array([text.number for text in texts])
-        for place in range(max(text.room for text in texts)):
-            tokens = next_tokens(steps.logits, self.decoding, numbers, place)
-            for row, token in enumerate(tokens.tolist()):
-                text = running[row]
-                if text is None:
-                    continue
-                text.ids.append(token)
-                ended = self._ended(text)
-                if on_token is not None and ended != "eos":
-                    on_token(text.number, self.model.text_after(text.given, text.ids))
-                if ended:
-                    running[row] = None
-                    yield self._completion(text, ended)
+    @torch.inference_mode()
+    def _write(self, waiting: deque[_Text], on_token: OnToken | None) -> Iterator[Completion]:
+        """Greedy or sampled: one text for each prompt, token by token. Where a text has ended, the next one begins."""
+        running: list[_Text | None] = []  # None: ended, its row goes on to no purpose
+        steps: Steps | None = None
+        while running or waiting:
             alive = [row for row, text in enumerate(running) if text is not None]
-            if not alive:
+            if steps is not None and len(alive) <= (1 - SPARE) * len(running):
+                steps.keep(torch.tensor(alive, device=steps.device, dtype=torch.long))
+                running = [running[row] for row in alive]
+            free = self.batch - len(running)
+            if steps is not None and not running:
+                steps = None
+            if waiting and (steps is None or (steps.can_join and free >= SPARE * self.batch)):
+                texts = self._next(waiting, free)
+                begun = Steps(self.model, [text.given for text in texts], max(text.room for text in texts))
+                left = max(text.room - len(text.ids) for text in (*running, *texts) if text is not None)
+                steps = begun if steps is None else steps.joined(begun, left)
+                running += texts
+            if steps is None:
                 return
-            if len(alive) <= (1 - SPARE) * len(running):
-                index = torch.tensor(alive, device=steps.device)
-                steps.keep(index)
-                tokens, numbers, running = tokens[index], numbers[alive], [running[row] for row in alive]
-            steps.step(tokens)
+            numbers = np.array([-1 if text is None else text.number for text in running])
+            places = np.array([0 if text is None else len(text.ids) for text in running])
+            tokens = next_tokens(steps.logits, self.decoding, np.maximum(numbers, 0), places)
+            yield from self._add(running, tokens.tolist(), on_token)
+            if any(text is not None for text in running):
+                steps.step(tokens)
+
+    def _add(self, running: list[_Text | None], tokens: list[int], on_token: OnToken | None) -> Iterator[Completion]:
+        """Add a token to each running text; those that end are completions, and None from now on."""
+        for row, token in enumerate(tokens):
+            text = running[row]
+            if text is None:
+                continue
+            text.ids.append(token)
+            ended = self._ended(text)
+            if on_token is not None and ended != "eos":
+                on_token(text.number, self.model.text_after(text.given, text.ids))
+            if ended:
+                running[row] = None
+                yield self._completion(text, ended)
+
+    def _next(self, waiting: deque[_Text], most: int) -> list[_Text]:
+        """The next prompts that can be in one batch, at most so many, taken from those that wait."""
+        texts = [waiting.popleft()]
+        while waiting and len(texts) < most and not self._are_apart(texts[0], waiting[0]):
+            texts.append(waiting.popleft())
+        return texts
+
+    def _are_apart(self, text: _Text, other: _Text) -> bool:
+        """Whether two prompts cannot be in one batch."""
+        if self.decoding.beams > 1 and text.room != other.room:
+            return True
+        return len(text.given) != len(other.given) and not takes_padding(self.model)
 
     def _room(self, row: Sequence[int]) -> int:
         """Tokens that may be written after a prompt."""

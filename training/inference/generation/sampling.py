@@ -17,11 +17,11 @@ from training.inference.generation.decoding import Decoding
 STREAM = "generation"
 
 
-def next_tokens(logits: Tensor, decoding: Decoding, texts: np.ndarray, place: int) -> Tensor:
-    """Token ids [B] by logits [B, V] in fp32. texts: [B], number of each text; place: how many tokens it has so far."""
+def next_tokens(logits: Tensor, decoding: Decoding, texts: np.ndarray, places: np.ndarray) -> Tensor:
+    """Token ids [B] by logits [B, V] in fp32. texts, places: [B], number of each text, and how many tokens it has."""
     if not decoding.samples:
         return logits.argmax(-1)
-    draws = Draws(key(decoding.seed, STREAM), 0, texts).uniform(0, place)
+    draws = Draws(key(decoding.seed, STREAM), 0, texts).uniform(0, places)
     return drawn(logits, decoding, torch.from_numpy(draws).to(logits.device))
 
 

@@ -65,6 +65,23 @@ class _Buffer(CacheLayerMixin):
             kept[:, :, : self.used] = states[:, :, : self.used].index_select(0, index)
             setattr(self, name, kept)
 
+    def joined(self, other: _Buffer, width: int, capacity: int) -> _Buffer:
+        """Rows of two layers in one, so that the last columns of both are column `width` − 1; padding holds zeros."""
+        layer = _Buffer(capacity)
+        layer.used, layer.is_initialized = width, True
+        for name in ("keys", "values"):
+            parts = [(getattr(part, name), part.used) for part in (self, other)]
+            rows = sum(len(states) for states, _ in parts)
+            whole = parts[0][0].new_empty(rows, parts[0][0].shape[1], capacity, parts[0][0].shape[3])
+            row = 0
+            for states, used in parts:
+                kept = min(used, width)
+                whole[row : row + len(states), :, : width - kept] = 0
+                whole[row : row + len(states), :, width - kept : width] = states[:, :, used - kept : used]
+                row += len(states)
+            setattr(layer, name, whole)
+        return layer
+
 
 def takes_padding(model: LanguageModel) -> bool:
     """Whether rows of several lengths can be written at once: positions are given, or counted by the encoder."""
@@ -159,6 +176,29 @@ class Steps:
             else:
                 layer.reorder_cache(index)
         self.logits = self.logits[index]
+
+    @property
+    def can_join(self) -> bool:
+        """Whether texts can begin beside those that are being written."""
+        return bool(
+            not self._two_stacks and self._positions and all(isinstance(x, _Buffer) for x in self._cache.layers)
+        )
+
+    def joined(self, other: Steps, most: int) -> Steps:
+        """These texts and those of `other`; both may be written on by `most` tokens, and neither is used any more."""
+        used = [part._cache.get_seq_length() for part in (self, other)]
+        width = max(columns - int(part._given.min()) for part, columns in zip((self, other), used, strict=True))
+        layers = [
+            layer.joined(beside, width, width + most)
+            for layer, beside in zip(self._cache.layers, other._cache.layers, strict=True)
+        ]
+        self._cache = Cache(layers=layers)
+        self._given = torch.cat([self._given - used[0], other._given - used[1]]) + width
+        self._position = torch.cat([self._position, other._position])
+        self._columns = torch.arange(width + most, device=self.device)
+        self._padded = bool((self._given > 0).any())
+        self.logits = torch.cat([self.logits, other.logits])
+        return self
 
     def _run(self, **inputs: Tensor) -> None:
         if self._two_stacks:

@@ -18,6 +18,7 @@ from tests.training.inference import writers
 from training.inference.generation.decoding import Decoding
 from training.inference.generation.generate import Completion, Generator
 from training.inference.generation.sampling import drawn, next_tokens
+from training.inference.generation.steps import Steps
 
 Writer = Callable[[str], Path]
 NETWORKS = [*writers.DECODERS, *writers.PAIRS]
@@ -79,6 +80,30 @@ def test_texts_end_in_several_ways(writer: Writer) -> None:
     assert greedy[-1].ended == "positions" and len(greedy[-1].ids) == writers.POSITIONS - 60 + 1
 
 
+@pytest.mark.parametrize("architecture", writers.DECODERS)
+def test_texts_begin_where_others_have_ended(
+    architecture: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = writers.opened(writer(architecture))
+    rows = prompts(model, (3, 9, 30, 5, 9, 1, 40, 12, 60, 2))
+    greedy = [theirs(replace(model, eos=-1), row) for row in rows[:-2]]
+    last = Counter(token for ids in greedy for token in set(ids)).most_common(1)[0][0]
+    ending, joins = replace(model, eos=last), 0
+    joined = Steps.joined
+
+    def counted(steps: Steps, *arguments: Any) -> Steps:
+        nonlocal joins
+        joins += 1
+        return joined(steps, *arguments)
+
+    monkeypatch.setattr(Steps, "joined", counted)
+    for decoding in (Decoding(max_new_tokens=NEW), Decoding(max_new_tokens=NEW, temperature=1.5, top_k=20)):
+        alone = [one.ids for one in written(ending, rows, decoding, 1)]
+        assert len({len(ids) for ids in alone}) > 2
+        assert [one.ids for one in written(ending, rows, decoding, 4)] == alone
+    assert joins >= 2
+
+
 @each
 def test_a_seed_names_the_text_whatever_the_batch(architecture: str, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
@@ -111,7 +136,7 @@ def test_tokens_are_drawn_from_the_distribution() -> None:
         share = torch.bincount(tokens, minlength=12) / len(many)
         assert (share - wanted).abs().max() < 0.015
         assert not share[wanted == 0].any()
-    assert next_tokens(logits, Decoding(), np.array([0]), 0).item() == logits.argmax().item()
+    assert next_tokens(logits, Decoding(), np.array([0]), np.array([0])).item() == logits.argmax().item()
 
 
 def test_numbers_at_the_ends_draw_tokens_that_there_are() -> None:
