@@ -93,14 +93,46 @@ def _greet(address: str) -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Around `ray.init`: signals stay ours, and what Ray says of tokens is not shown."""
+    """Around `ray.init`: signals stay ours, and what Ray says of tokens is not shown.
+
+    The first signal to end this process waits until Ray can be ended, too; a second one does not.
+    """
+    from ray._private import ray_constants, utils
+
     # It would report that tokens are in use, which is intended.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    terminated = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        # Ray's own handler aborts the process three seconds after the signal, whatever it is writing by then.
-        signal.signal(signal.SIGTERM, terminated)
+    # Ray's own handlers abort the process three seconds after SIGTERM, whatever it is writing by then.
+    theirs = utils.set_sigterm_handler, ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
+    utils.set_sigterm_handler, ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = (lambda handler: None), True
+    try:
+        with _late_signals():
+            yield
+    finally:
+        utils.set_sigterm_handler, ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER = theirs
+
+
+@contextlib.contextmanager
+def _late_signals() -> Iterator[None]:
+    """Inside, the first SIGINT or SIGTERM is heard at the end. In other threads than the main one it does nothing."""
+    late: list[int] = []
+
+    def wait(number: int, frame: Any) -> None:
+        if late:
+            before[signal.Signals(number)](number, frame)
+        late.append(number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM) if is_main}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}  # ignored ones stay so
+    for number in before:
+        signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if late:
+            signal.raise_signal(late[0])
 
 
 def host_name() -> str:

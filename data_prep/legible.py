@@ -23,6 +23,7 @@ from contextlib import suppress
 from functools import cache, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +45,7 @@ SECRETS = (
 SECRET_PARAMETER = re.compile(rf"(?:^|[?&;])(?:amp;)?(?:{SECRETS})=", re.IGNORECASE)
 _NOT_YET = r"(?!\*\*\*(?:[^\w*]|$))"  # what is masked stays as it is, also inside of other text
 _PARAMETER = re.compile(rf"([?&;](?:amp;)?(?:{SECRETS})=){_NOT_YET}[^&;#\s'\"<>`]+", re.IGNORECASE)
+_ENCODED = re.compile(rf"([?&;](?:amp;)?)([\w.%-]{{1,120}})=({_NOT_YET}[^&;#\s'\"<>`]+)")
 _CONNECTION = re.compile(
     r"\b((?:AccountKey|SharedAccessKey|SharedAccessSignature|(?:aws_)?secret_access_key|aws_session_token|passw(?:or)?d"
     r"|pwd)(?:['\"]\s{0,8}:|\s{0,8}=)\s{0,8}['\"]?)" + _NOT_YET + r"[^;&\s'\"]+",
@@ -73,7 +75,15 @@ def masked(text: str) -> str:
         text = _LONE.sub(rf"\1{MASK}@", _USER.sub(rf"\1:{MASK}@", text))
     if "=" in text or ":" in text:
         text = _CONNECTION.sub(rf"\1{MASK}", _PARAMETER.sub(rf"\1{MASK}", text))
+        text = _ENCODED.sub(_mask_encoded, text) if "%" in text else text
     return _HEADER.sub(rf"\1{MASK}", text) if " " in text else text
+
+
+def _mask_encoded(parameter: re.Match[str]) -> str:
+    """A parameter whose name is percent-encoded, masked if it is that of a secret."""
+    before, name, _ = parameter.groups()
+    is_secret = "%" in name and re.fullmatch(SECRETS, unquote(name), re.IGNORECASE)
+    return f"{before}{name}={MASK}" if is_secret else parameter[0]
 
 
 def _own_secrets() -> list[str]:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 
 from data_prep.errors import UserError
-from data_prep.legible import SECRET_PARAMETER
+from data_prep.legible import SECRET_PARAMETER, masked
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -91,7 +91,10 @@ def is_remote(path: str) -> bool:
 def secret_in(uri: str) -> bool:
     """Whether a URI contains a password, which would be recorded with it."""
     match = _URI.fullmatch(uri)
-    return match is not None and (":" in match[2].rpartition("@")[0] or bool(SECRET_PARAMETER.search(match[4] or "")))
+    if match is None:
+        return False
+    options = f"?{unquote(match[4] or '')}"  # as they are read: names may be encoded, and values be addresses
+    return ":" in match[2].rpartition("@")[0] or bool(SECRET_PARAMETER.search(options)) or masked(options) != options
 
 
 def local_path(path: str) -> Path:

@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -67,10 +68,9 @@ def start(workers: int) -> None:
 
 def stop() -> None:
     """End the Ray that runs here, or leave the cluster that was joined."""
-    import ray
-
     _ending.close()
-    if ray.is_initialized():
+    ray = sys.modules.get("ray")  # not imported for this: a signal may have come while it was
+    if ray is not None and ray.is_initialized():
         ray.shutdown()
 
 

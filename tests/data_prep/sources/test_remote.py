@@ -229,7 +229,11 @@ def test_no_such_file_system(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["s3://key:word@bucket/a.txt", "abfs://c@account/a?client_secret=x", "s3://b/a?scheme=http&access_key=x"],
+    [
+        *("s3://key:word@bucket/a.txt", "abfs://c@account/a?client_secret=x", "s3://b/a?scheme=http&access_key=x"),
+        *("abfs://c@account/a?%73ig=x", "s3://b/a?%61ccess%5fkey=x", "s3://b/a?region=eu%26sig=x"),
+        *("s3://b/a?endpoint_override=http://u:word@host:9", "s3://b/a?endpoint_override=http%3A%2F%2Fu:word@host"),
+    ],
 )
 def test_passwords_are_not_recorded(path: str) -> None:
     with pytest.raises(ValidationError, match="'path' holds a password") as caught:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
+import ray
+from ray._private import ray_constants
 
+from data_prep.cluster import quietly
 from flows.machine.signals import terminated, terminations_as_interrupts
 from training.monitor import stopping
 
@@ -65,3 +69,25 @@ def test_other_threads_leave_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_ray_can_be_ended(number: int) -> None:
+    """Half of Ray's processes would go on, and Ray's own handler ends this one before anything is recorded."""
+    reached = False
+    with pytest.raises(KeyboardInterrupt), terminations_as_interrupts(), quietly():
+        ours = signal.getsignal(signal.SIGTERM)
+        ray._private.utils.set_sigterm_handler(lambda *_: sys.exit(1))
+        assert signal.getsignal(signal.SIGTERM) is ours and ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
+        signal.raise_signal(number)
+        reached = True
+    assert reached and terminated.is_set() == (number == signal.SIGTERM)
+
+
+def test_a_second_signal_does_not_wait_for_ray() -> None:
+    reached = False
+    with pytest.raises(KeyboardInterrupt), terminations_as_interrupts(), quietly():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        reached = True
+    assert not reached
