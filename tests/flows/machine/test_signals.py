@@ -8,8 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, utils
 
 from data_prep.cluster import quietly
 from flows.machine.signals import terminated, terminations_as_interrupts
@@ -77,7 +76,7 @@ def test_a_signal_waits_until_ray_can_be_ended(number: int) -> None:
     reached = False
     with pytest.raises(KeyboardInterrupt), terminations_as_interrupts(), quietly():
         ours = signal.getsignal(signal.SIGTERM)
-        ray._private.utils.set_sigterm_handler(lambda *_: sys.exit(1))
+        utils.set_sigterm_handler(lambda *_: sys.exit(1))
         assert signal.getsignal(signal.SIGTERM) is ours and ray_constants.RAY_DISABLE_FAILURE_SIGNAL_HANDLER
         signal.raise_signal(number)
         reached = True
