@@ -84,14 +84,15 @@ def training(
     log: Any = None,
     identity: dict[str, Any] | None = None,
     section: ObjectiveConfig | None = None,
+    network: NetworkConfig | None = None,
     corrupt: Callable[[Rows, Draws], Rows] | None = None,
     **train: Any,
 ) -> Training:
-    """A training of the tiny language, ready to run. section, corrupt: of another objective than masked LM."""
+    """A training of the tiny language, ready to run. section, network, corrupt: of another objective than masked LM."""
     worker = worker or Worker()
     settings = {"global_batch": 24, "steps": 12, "lr": 3e-3, "warmup_steps": 2, "log_every": 1}
     config = TrainConfig(**{"precision": "fp32", **settings, **train})
-    network = NetworkConfig(
+    network = network or NetworkConfig(
         architecture="bert",
         config={
             **NETWORK.config,
