@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.workers.process import ProcessJobConfiguration
 
 from flows.machine import access, password
 from pipeline.tracking.mlflow_server import Server
@@ -192,3 +194,14 @@ def test_the_pool_takes_no_command_environment_or_folder_from_outside(server: st
     for variables in ({"command": "id"}, {"env": {"LD_PRELOAD": "x"}}, {"working_dir": "/"}):
         assert prefect(server, run, {"job_variables": variables}, auth) >= 400
     assert prefect(server, run, {}, auth) == 201
+
+
+def test_variables_that_prefect_does_not_check_change_nothing_in_the_pool() -> None:
+    """It lets pass those of a deployment that is changed, and of a run that belongs to none."""
+    template = json.loads((ROOT / "infra" / "pool.json").read_text())
+    given = {"command": "id", "env": {"LD_PRELOAD": "x"}, "working_dir": "/"}
+    client: Any = object()  # of which nothing is asked
+    made: Any = asyncio.run(
+        ProcessJobConfiguration.from_template_and_values(template, given, client=client)  # type: ignore[arg-type]
+    )
+    assert (made.command, made.env, made.working_dir) == (None, {}, None)
