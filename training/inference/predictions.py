@@ -6,17 +6,43 @@ rows ─► drawn ─► collate ─► prepare ─► guesses at each target: l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows
-from training.models.text.network import Judgements
-from training.objectives.text import Targets, TextObjective
+from training.models.text.network import Guesses, Judgements
+from training.objective import Batch, Objective
+from training.objectives.text import Targets
 
 LOGITS = 1 << 24  # of a batch: 64 MiB
+
+
+class PredictingObjective(Objective, Protocol):
+    """An objective that can be asked what its networks predict. `TextObjective` has the common answers."""
+
+    def targets(self, rows: Rows) -> Targets:
+        """What is predicted in rows, in the order of `guesses`."""
+        ...
+
+    def guesses(self, batch: Batch, most: int) -> Guesses:
+        """What the network says at each target of a prepared batch, with its `most` likeliest ids."""
+        ...
+
+    def judgements(self, batch: Batch) -> Judgements | None:
+        """What it says of each token that it is shown; None: it judges no tokens."""
+        ...
+
+    def written(self, rows: Rows, most: int) -> Ragged | None:
+        """What it writes by itself, at most `most` tokens for each row; None: it writes nothing."""
+        ...
+
+    def load_export(self, path: Path) -> None:
+        """Give the networks the weights that `export` wrote."""
+        ...
 
 
 class Judged(NamedTuple):
@@ -46,7 +72,7 @@ class Predictions(NamedTuple):
 class Predictor:
     """An objective whose networks are asked, in evaluation mode and in fp32."""
 
-    def __init__(self, objective: TextObjective, device: torch.device) -> None:
+    def __init__(self, objective: PredictingObjective, device: torch.device) -> None:
         self.objective, self.device = objective, device
         self.networks: Mapping[str, torch.nn.Module] = objective.networks()
         for network in self.networks.values():

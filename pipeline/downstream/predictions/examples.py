@@ -16,8 +16,8 @@ from data_prep.tokens.tokenizers import load, specials
 from pipeline.downstream.predictions import ngrams
 from pipeline.downstream.predictions.ngrams import Contexts, Scored
 from pipeline.reports.report import Table
-from training.inference.predictions import Predictions
-from training.objectives.text import TextObjective, seen_tokens
+from training.inference.predictions import PredictingObjective, Predictions
+from training.objectives.text import seen_tokens
 
 ASKED, HIDDEN, NOTHING = "____", "▁", "–"
 AROUND = 14  # tokens shown on each side of a gap
@@ -47,7 +47,7 @@ class Chooser:
         order = np.random.default_rng(key(seed, "examples")).permutation(len(places))
         self.places = [places[number] for number in order.tolist()]
 
-    def tables(self, objective: TextObjective) -> list[Table]:
+    def tables(self, objective: PredictingObjective) -> list[Table]:
         """Tables of examples: what a network writes that can, and single tokens."""
         rows = self.places[0][0].rows
         truth = next((name for name in ("target_tokens", "target_ids") if name in rows), None)
@@ -91,7 +91,7 @@ class Chooser:
         title = gaps if both_sides else "What comes next"
         return Table(title, ["text", "truth", "network", "n-grams" if both_sides else ngrams.NAMES[-1]], rows)
 
-    def _continued(self, objective: TextObjective) -> Table:
+    def _continued(self, objective: PredictingObjective) -> Table:
         """Beginnings of rows, how the network goes on, and how the text does."""
         rows: list[list[str]] = []
         for text in _first_sequences(self.places):
@@ -107,7 +107,7 @@ class Chooser:
             rows.append([*map(self.words.text, (given, written.row(0), truth))])
         return Table(f"How texts go on ({GREEDY})", ["text", "network", "truth"], rows)
 
-    def _restored(self, objective: TextObjective, column: str) -> Table:
+    def _restored(self, objective: PredictingObjective, column: str) -> Table:
         """What the network was given, what it makes of it, and the truth, which `column` holds."""
         rows: list[list[str]] = []
         for part, row in self.places[: self.count]:

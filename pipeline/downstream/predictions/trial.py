@@ -81,11 +81,12 @@ class Trial:
         self.specials = self.facts.specials
         self.train_rows = sum(cache(corpus.folder).rows for corpus in self.reading.corpora)
         self.training = training_stream(self.reading, cache, self.specials, [])
-        self.held_out, self.num_rows = held_out_stream(self.reading, cache, self.specials)
-        if self.num_rows < FEWEST_ROWS:
+        held_out, self.num_rows = held_out_stream(self.reading, cache, self.specials)
+        if held_out is None or self.num_rows < FEWEST_ROWS:
             raise UserError(
                 f"downstream.{job.name}: {self.num_rows} held-out rows are too few; raise data.split.validation."
             )
+        self.held_out = held_out
 
     def run(self, out_dir: Path) -> Report:
         """Carry out the job; figures go to `out_dir`."""
@@ -194,8 +195,10 @@ def _share_given(parts: Sequence[Predictions]) -> float | None:
     hits = total = 0
     for part in parts:
         seen, ids = seen_tokens(part.rows), part.targets.ids
-        pairs = [tokens.row_index() << kneser_ney.BITS | tokens.values.astype(np.int64) for tokens in (ids, seen)]
-        hits, total = hits + int(np.isin(*pairs).sum()), total + len(ids.values)
+        asked, given = (
+            tokens.row_index() << kneser_ney.BITS | tokens.values.astype(np.int64) for tokens in (ids, seen)
+        )
+        hits, total = hits + int(np.isin(asked, given).sum()), total + len(ids.values)
     return hits / total
 
 
