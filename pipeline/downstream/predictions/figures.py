@@ -33,15 +33,16 @@ def by_frequency(rank: np.ndarray, right: Mapping[str, np.ndarray], path: Path) 
 
 
 def by_place(place: np.ndarray, loss: Mapping[str, np.ndarray], path: Path) -> Path:
-    """Mean loss by the number of tokens [M] before the one that is predicted, in its row."""
-    figure, axes = new_axes("Loss by place in the row", "tokens before", "nats per token")
+    """Mean loss by the place [M] of the token that is predicted in its row, from 0."""
+    figure, axes = new_axes("Loss by place in the row", "place of the token, counted from 1", "nats per token")
     edges = np.unique(np.round(np.geomspace(1, int(place.max()) + 2, 13)).astype(int))
     group = np.searchsorted(edges, place, side="right")
     groups = [number for number in range(len(edges) + 1) if (group == number).sum() >= FEWEST]
-    middle = [place[group == number].mean() for number in groups]
+    middle = [1 + place[group == number].mean() for number in groups]
     for number, (name, values) in enumerate(loss.items()):
         means = [values[group == chosen].mean() for chosen in groups]
         axes.plot(middle, means, marker="o", markersize=4, color=COLOURS[number], label=name)
-    axes.set_xscale("symlog", linthresh=4)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
     axes.legend(frameon=False, fontsize=9)
     return save(figure, path)

@@ -153,26 +153,27 @@ def _about(measured: Measured) -> str:
 
 
 def _verdict(measured: Measured, seed: int) -> str:
-    best = measured.best_ngram
-    difference = measured.values(NETWORK) - measured.values(best)
-    low, high = interval(difference, measured.rows, seed)
-    mean = float(difference.mean())
+    best, count = measured.best_ngram, len(measured.words)
+    gains = measured.values(NETWORK) - measured.values(best)
+    gain, bounds = float(gains.mean()), interval(gains, measured.rows, seed)
     if measured.both_sides:
-        own, others = (f"{measured.right(name).mean():.1%}" for name in (NETWORK, best))
-        figures = f"The network fills in {own} of {len(measured.words):,} masked tokens, the best n-gram model"
-        gap = f"{100 * abs(mean):.1f} points {'more' if mean > 0 else 'fewer'} (95 % interval of the difference "
-        gap += f"{100 * low:+.1f} to {100 * high:+.1f})"
+        own, others, before = (f"{measured.right(name).mean():.1%}" for name in (NETWORK, best, UNTRAINED))
+        text = f"The network fills in {own} of {count:,} masked tokens, the best n-gram model ({best}) {others}"
+        scale, unit, better, worse = 100, "points", "more", "fewer"
+        trained_from = f"Before training it was {before}."
     else:
-        own, others = (f"{measured.loss(name).mean():.3f}" for name in (NETWORK, best))
-        figures = f"The network needs {own} nats for each of {len(measured.words):,} tokens, the best n-gram model"
-        gap = f"{abs(mean):.3f} nats {'fewer' if mean > 0 else 'more'} (95 % interval of what it saves "
-        gap += f"{low:+.3f} to {high:+.3f})"
-    beats = "it beats it" if low > 0 else "it does not beat it" if high < 0 else "that is no difference"
-    untrained = "Before training it was right in" if measured.both_sides else "Before training it needed"
-    before = (
-        f"{measured.right(UNTRAINED).mean():.1%}" if measured.both_sides else f"{measured.loss(UNTRAINED).mean():.3f}"
-    )
-    return f"{figures} ({best}) {others}, so it has {gap}: {beats}. {untrained} {before}."
+        own, others, before = (f"{measured.loss(name).mean():.3f}" for name in (NETWORK, best, UNTRAINED))
+        text = f"The network needs {own} nats for each of {count:,} tokens, the best n-gram model ({best}) {others}"
+        scale, unit, better, worse = 1, "nats", "fewer", "more"
+        trained_from = f"Before training it needed {before}."
+    digits = 1 if measured.both_sides else 3
+    low, high = sorted(abs(scale * bound) for bound in bounds)
+    size = f"{abs(scale * gain):.{digits}f} {unit} {better if gain > 0 else worse}"
+    if bounds[0] <= 0 <= bounds[1]:
+        around = " to ".join(f"{scale * bound:+.{digits}f}" for bound in bounds)
+        return f"{text}: no more than chance makes of such rows (95 % interval of the gain {around}). {trained_from}"
+    beats = "beats it" if gain > 0 else "does not beat it"
+    return f"{text}: {size} (95 % interval {low:.{digits}f} to {high:.{digits}f}), so it {beats}. {trained_from}"
 
 
 def _numbers(measured: Measured, seed: int) -> dict[str, float]:

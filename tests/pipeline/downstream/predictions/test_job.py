@@ -65,8 +65,8 @@ def test_figures_are_those_of_training_and_beside_others(made: tuple[str, dict[s
 
 def test_it_says_who_is_better(report: Report) -> None:
     low, high = report.numbers["gain/low"], report.numbers["gain/high"]
-    said = "it beats it" if low > 0 else "it does not beat it" if high < 0 else "that is no difference"
-    assert f": {said}." in report.verdict and report.notes["best_ngram"] in report.verdict
+    said = "so it beats it." if low > 0 else "so it does not beat it." if high < 0 else "no more than chance"
+    assert said in report.verdict and f"({report.notes['best_ngram']})" in report.verdict
     assert "Before training it" in report.verdict
 
 
@@ -132,7 +132,7 @@ def test_random_weights_are_those_that_training_began_with(tmp_path: Path) -> No
     report = whole_report(artifacts["said"])
     assert all(float(row[2]) < 1e-5 for row in table(report, "How far weights moved").rows)
     assert report.numbers["loss"] == pytest.approx(report.numbers["loss/random_weights"], abs=1e-5)
-    assert "it does not beat it" in report.verdict
+    assert "so it does not beat it" in report.verdict
 
 
 @pytest.mark.parametrize(
