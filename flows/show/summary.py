@@ -16,6 +16,7 @@ from pipeline.gate import DETECTOR
 from pipeline.home import Home
 from pipeline.recipe.load import recipes
 from pipeline.reports.report import Report, read
+from pipeline.reports.report import Table as ReportTable
 from pipeline.runs import Run
 from training.monitor import names
 
@@ -58,15 +59,22 @@ def _pretraining(report: dict[str, Any]) -> Text:
 
 
 def _show(job: Report, console: Console) -> None:
-    """Print a job's title, first table and verdict."""
+    """Print a job's title, first table, verdict and some examples."""
     main_table = job.tables[0]
-    table = Table(*main_table.columns, box=None, header_style="bold", pad_edge=False)
-    for row in main_table.rows:
-        style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
-        table.add_row(*(Text(cell.strip("*"), style) for cell in row))
     console.print(Text(f"\n{job.title}: {main_table.title[:1].lower()}{main_table.title[1:]}", "bold"))
-    console.print(table)
+    console.print(_grid(main_table))
     console.print(Text(job.verdict))
+    for table in job.examples:
+        console.print(Text(f"\n{table.title}", "bold"))
+        console.print(_grid(table))
+
+
+def _grid(table: ReportTable) -> Table:
+    grid = Table(*table.columns, box=None, header_style="bold", pad_edge=False)
+    for row in table.rows:
+        style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
+        grid.add_row(*(Text(cell.strip("*"), style) for cell in row))
+    return grid
 
 
 def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,15 +22,20 @@ from pipeline.gate import Candidate
 from pipeline.reports import tables as data_tables
 
 FILE, PAGE, FIGURES = "report.json", "report.md", "figures"
+FEW = 4  # examples in a summary
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts. A first cell between two asterisks (`**ours**`) marks the row that the report is about."""
+    """A table of texts. A first cell between two asterisks (`**ours**`) marks the row that the report is about.
+
+    examples: of what the job is about, for a person to judge; summaries show the first of them.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    examples: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class Report:
     """Licences of data that the job brings itself."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Further results for programs, as plain values."""
+
+    @property
+    def examples(self) -> list[Table]:
+        """The first rows of each table of examples, for summaries."""
+        return [replace(table, rows=table.rows[:FEW]) for table in self.tables if table.examples]
 
     @property
     def summary(self) -> dict[str, Any]:

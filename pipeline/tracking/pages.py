@@ -42,9 +42,11 @@ def of_flow(
 
 
 def of_job(report: Report) -> str:
-    """A job: its verdict, first table and protocol."""
-    parts = [f"# {escaped(report.title)}", prose(report.verdict), markdown(report.tables[0]), prose(report.about)]
-    return "\n\n".join(parts)
+    """A job: its verdict, first table, some examples, and its protocol."""
+    parts = [f"# {escaped(report.title)}", prose(report.verdict), markdown(report.tables[0])]
+    for table in report.examples:
+        parts += [f"## {escaped(table.title)}", markdown(table)]
+    return "\n\n".join([*parts, prose(report.about)])
 
 
 def of_model(recipe: str, kind: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -57,7 +58,8 @@ class Chooser:
             shown = [self._restored(objective, truth)]
         else:
             shown = [self._continued(objective), self._tokens()]
-        return [table for table in shown if table.rows]
+        filled = [table for table in shown if table.rows]
+        return [replace(table, examples=number == 0) for number, table in enumerate(filled)]
 
     def _tokens(self) -> Table:
         """One token of each row: what the network sees around it, the truth, and guesses with their probabilities."""

@@ -95,4 +95,4 @@ def _examples(judged: Judged, words: Words, seed: int, count: int) -> Table:
         ]
         rows.append([words.text(ids[around], marked=flagged.tolist()), ", ".join(told) or NOTHING])
     columns = ["text as it was shown", "replaced, and how likely the network thought it"]
-    return Table("What was called replaced (⟦so⟧)", columns, rows)
+    return Table("What was called replaced (⟦so⟧)", columns, rows, examples=True)

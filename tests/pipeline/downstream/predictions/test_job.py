@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
+from data_prep.legible import escaped
 from pipeline.artifact import Artifact
 from pipeline.downstream.predictions.report import interval
 from pipeline.recipe.load import load
 from pipeline.reports.report import Report, read
+from pipeline.tracking import pages
+from pipeline.tracking.tracking import LONGEST_TAG
 from tests.pipeline import tiny_arrays, tiny_predictions
 from tests.pipeline.job_checks import table, whole_report
 from training.monitor import names
@@ -87,6 +90,14 @@ def test_examples_are_text(made: tuple[str, dict[str, Artifact]], report: Report
                 assert row[0].count("⟨") == row[2].count("⟨") > 0
             if made[0] in ("denoising", "fragment"):
                 assert "▁" in row[0] and "▁" not in row[2]
+
+
+def test_summaries_show_some_examples(report: Report) -> None:
+    described = pages.of_job(report)
+    assert 1 <= len(report.examples) <= 2 and len(described) < LONGEST_TAG
+    for shown in report.examples:
+        assert escaped(shown.title) in described
+        assert all(escaped(row[0]) in described for row in shown.rows)
 
 
 def test_bits_are_of_the_bytes_that_tokens_spell(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
