@@ -33,6 +33,11 @@ def module_of(folder: Path) -> Any:
     return import_module(NETWORKS[network_kind(folder)])
 
 
+def is_served(folder: Path) -> bool:
+    """Whether a folder's network is opened by a library of others, too, and can serve without this project."""
+    return hasattr(module_of(folder), "check_use")
+
+
 def open_network(folder: Path) -> Any:
     """All of a folder's network, heads included, on the CPU and in evaluation mode. UserError where it holds none."""
     return module_of(folder).open_network(folder)

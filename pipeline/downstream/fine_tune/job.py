@@ -8,7 +8,7 @@ per n on validation rows, with a draw of examples that no reported seed uses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ from data_prep.errors import UserError
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
+from pipeline.artifact import MODEL
 from pipeline.downstream.config import JobConfig, Problem, kind_problems, length_problems
 from pipeline.downstream.fine_tune import checks
 from pipeline.fingerprint import digest, file_digest
@@ -126,6 +127,7 @@ def run(
     """
     from pipeline.downstream.fine_tune import baselines, report
     from pipeline.downstream.fine_tune.trials import Trials
+    from training.inference.opening import is_served
 
     context.progress("reading labelled examples")
     corpus = inputs["corpus"].path if "corpus" in inputs else None
@@ -138,4 +140,8 @@ def run(
     made_of = inputs["corpus"].output_digest if "corpus" in inputs else ""
     evaluation = {"job": job.model_dump(mode="json"), **settings, "corpus": made_of}
     said += trials.remarks()
-    return report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
+    served = is_served(inputs["pretrained"].path / MODEL)
+    if not served:
+        said.append("the network is not registered: no library but this one opens it, by `open_encoder`")
+    made = report.build(job, data, cells, settings["precision"], evaluation, out_dir / "figures", said)
+    return made if served else replace(made, candidates=[])

@@ -23,7 +23,7 @@ from training.data import Corpus, Stream
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.networks.elmo import ElmoEncoder, from_random_weights, open_trainable
-from training.inference.opening import check_export
+from training.inference.opening import check_export, is_served
 from training.loop import Training
 from training.models import cpu_kernels
 from training.models.text.elmo import Elmo, Highway, ProjectedLSTM, ScalarMix, WordReader, reversal
@@ -297,6 +297,7 @@ def test_an_export_opens_and_its_words_have_features(tmp_path: Path) -> None:
     words = built.spelling.words(Ragged.from_rows([ids[1]], np.uint16)).of_piece.values
     pieces = np.flatnonzero(words == 2)  # "matted", which is no piece
     assert len(pieces) > 1 and (features.values[1, pieces] == features.values[1, pieces[0]]).all()
+    assert not is_served(out)  # by a registry, without this project
     trainable: Any = open_trainable(out)
     ids_of_row = torch.tensor([ids[1] + [0]])
     hidden = trainable(ids_of_row, (ids_of_row != 0).long()).last_hidden_state
