@@ -266,7 +266,7 @@ CHANGES = [
     Change(
         "training from scratch begins at pretrained weights",
         "pipeline/downstream/fine_tune/trials.py",
-        "        if source.scratch:\n            return with_block_sparse(AutoModel.from_config(model.config))\n",
+        "        if source.scratch:\n            return module_of(source.folder).from_random_weights(model)\n",
         "",
         (f"{JOBS}/fine_tune/test_trials.py::test_every_trial_has_an_encoder_of_its_own",),
     ),
