@@ -134,7 +134,8 @@ class TrainConfig(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay; biases and norms are exempt."""
     clip: float = Field(default=1.0, ge=0)
-    """Largest gradient norm; larger gradients are scaled down to it. 0 switches clipping off."""
+    """Largest gradient norm; larger gradients are scaled down to it. 0 switches clipping off. Of a table with
+    sparse gradients (word2vec), the largest norm of a row's."""
     schedule: Literal["linear", "cosine", "constant", "warmup-stable-decay"] = "linear"
     """Shape of the learning rate after warm-up."""
     lr_end: float = Field(default=0.0, ge=0, le=1)

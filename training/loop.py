@@ -276,7 +276,7 @@ class Training:
             paid: Tensor = sum(loss.sums[n] / (weights[n] or 1.0) for n in names)  # type: ignore[assignment]
             if zero is not None:
                 self.monitor.busy.stop()
-            engine.backward(paid)
+            engine.backward(sum(loss.sums.values()) if turn.adds else paid)  # type: ignore[arg-type]
             self.monitor.add(paid, loss, batch.get("source"))
         return dict(zip(names, local, strict=True))
 

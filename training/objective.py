@@ -53,7 +53,8 @@ class Turn:
     """One player steps on one loss.
 
     `weights(batch)` gives the number of targets of every term from the batch alone, before the networks run. `extra` is
-    added once to their number in a step, over all workers and micro-batches.
+    added once to their number in a step, over all workers and micro-batches. With `adds`, the update is that of the
+    terms' sums, as if each target made its own: their means are reported alone.
     `loss(networks, batch)` runs them; `networks` are the engines' callables under the names of `networks()`. Under
     bf16 their outputs are bf16: losses are computed from `.float()`.
     """
@@ -62,6 +63,7 @@ class Turn:
     weights: Callable[[Batch], dict[str, float]]
     loss: Callable[[Networks, Batch], Loss]
     extra: Mapping[str, float] = field(default_factory=dict)
+    adds: bool = False
 
 
 @dataclass(frozen=True)

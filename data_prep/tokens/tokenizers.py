@@ -7,6 +7,7 @@ there are [CLS] and [SEP], texts become [CLS] A [SEP] and [CLS] A [SEP] B [SEP] 
 
     wordpiece   pieces of words, inside a word with ## in front (Schuster and Nakajima 2012; BERT)
     byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK]
+    word        words that occur often enough, by frequency; others are [UNK] (Mikolov et al. 2013)
     character   one Unicode character is one token, of any script, white space included
     pretrained  that of a folder, read as `transformers` reads it (`data_prep.tokens.pretrained`)
 
@@ -41,7 +42,7 @@ from tokenizers import (
 from data_prep.errors import UserError
 from data_prep.opening.pretrained import tokenizer_of
 from data_prep.shards.rows import Specials
-from data_prep.tokens import accents, pretrained, wordpiece
+from data_prep.tokens import accents, pretrained, word, wordpiece
 from data_prep.tokens.cleaning import Cleaning, add_cleaning
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.roles import SETTINGS, SPECIAL_TOKENS, TOKENS, settings_of, specials_of
@@ -56,10 +57,12 @@ class TokenizerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    kind: Literal["wordpiece", "byte-bpe", "character", "pretrained"] = "wordpiece"
+    kind: Literal["wordpiece", "byte-bpe", "word", "character", "pretrained"] = "wordpiece"
     """Algorithm that splits text into tokens; pretrained: a tokenizer that exists already."""
     vocabulary: int = Field(default=8192, ge=16)
     """Maximum number of ids, including special tokens (not for pretrained)."""
+    min_count: int | None = Field(default=None, ge=1)
+    """Fewest times that a word occurs to have an id (word); null: 5."""
     lowercase: bool | None = None
     """Fold to lower case; null: a pretrained tokenizer as its owner does, others not."""
     strip_accents: bool | None = None
@@ -77,12 +80,19 @@ class TokenizerConfig(BaseModel):
         """The special tokens of a trained tokenizer by role, in the order of their ids."""
         return {role: token for role, token in TOKENS.items() if role in self.roles}
 
+    @property
+    def counts(self) -> bool:
+        """Whether it says how often each token occurred (`data_prep.tokens.word`)."""
+        return self.kind == "word"
+
     @model_validator(mode="after")
     def _is_possible(self) -> TokenizerConfig:
         if (self.path is not None) != (self.kind == "pretrained"):
             shown = "none" if self.path is None else f"{self.path!r} with kind {self.kind!r}"
             raise ValueError(f"'path' belongs to kind 'pretrained' and only to it; found {shown}")
-        if self.kind in ("wordpiece", "character") and "unk" not in self.roles:
+        if self.min_count is not None and not self.counts:
+            raise ValueError(f"'min_count' belongs to kind 'word' and only to it; found kind {self.kind!r}")
+        if self.kind in ("wordpiece", "word", "character") and "unk" not in self.roles:
             raise ValueError(f"{self.kind} needs a token for what it has no piece for: add unk to roles")
         if self.kind != "pretrained" and "decoder_start" in self.roles and "pad" not in self.roles:
             raise ValueError("decoder_start is the token of pad: add pad to roles")
@@ -106,6 +116,7 @@ def train(
     """
     out_dir = Path(out_dir)
     remarks: list[str] = []
+    counts: list[int] = []  # of a vocabulary of words
     settings: dict[str, Any] = {}
     sentences = accents.Watched(sentences)
     if config.kind == "pretrained":
@@ -113,6 +124,7 @@ def train(
         remarks += pretrained.remarks(config.path or "", config.lowercase)
     else:
         trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
+        trained["word"] = partial(_word, counts)
         tokenizer = trained[config.kind](config, _some(sentences))
         settings = {f"{role}_token": token for role, token in config.tokens.items()}
         if "decoder_start" in config.roles:
@@ -132,6 +144,8 @@ def train(
     tokenizer.save(str(out_dir / "tokenizer.json"))
     text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (out_dir / SETTINGS).write_text(text, encoding="utf-8")
+    if counts:
+        word.write_counts(out_dir, counts)
     special = specials(out_dir)
     return {
         "kind": config.kind,
@@ -145,7 +159,7 @@ def strips_accents(config: TokenizerConfig) -> bool:
     """Whether a tokenizer removes marks from letters, known before it is trained."""
     if config.kind == "pretrained":
         return accents.are_stripped(pretrained.read(config.path or "", config.lowercase, config.strip_accents)[0])
-    folds = bool(config.lowercase) and config.kind == "wordpiece"
+    folds = bool(config.lowercase) and config.kind in ("wordpiece", "word")
     return folds if config.strip_accents is None else config.strip_accents
 
 
@@ -194,9 +208,27 @@ def _some(sentences: Iterable[str]) -> Iterator[str]:
 
 
 def _wordpiece(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
-    normalizer = normalizers.BertNormalizer(lowercase=bool(config.lowercase), strip_accents=config.strip_accents)
+    normalizer = _bert_normalizer(config)
     words = wordpiece.count_words(sentences, normalizer)
     ids = wordpiece.learn(words, config.vocabulary - config.sentinels, list(config.tokens.values()))
+    return _of_bert(ids, normalizer, config)
+
+
+def _word(counts: list[int], config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
+    """BERT's tokenizer without any piece that goes on inside a word; `counts` is filled with those of its ids."""
+    normalizer, special_tokens = _bert_normalizer(config), list(config.tokens.values())
+    words = wordpiece.count_words(sentences, normalizer)
+    least = word.MIN_COUNT if config.min_count is None else config.min_count
+    ids = word.learn(words, config.vocabulary - config.sentinels, least, special_tokens)
+    counts += [0 if token in special_tokens else words[token] for token in ids] + [0] * config.sentinels
+    return _of_bert(ids, normalizer, config)
+
+
+def _bert_normalizer(config: TokenizerConfig) -> Any:
+    return normalizers.BertNormalizer(lowercase=bool(config.lowercase), strip_accents=config.strip_accents)
+
+
+def _of_bert(ids: dict[str, int], normalizer: Any, config: TokenizerConfig) -> Tokenizer:
     model = models.WordPiece(ids, unk_token="[UNK]", continuing_subword_prefix="##")
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizer

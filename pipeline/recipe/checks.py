@@ -166,6 +166,9 @@ def _special_tokens(recipe: Recipe) -> Iterator[Problem]:
         for role in roles:
             if role not in tokenizer.roles:
                 yield "tokenizer.roles", f"{whose} needs {role}, and there are {', '.join(tokenizer.roles)}; add it"
+    if objectives.entry_of(recipe.objective.name).counts and not tokenizer.counts:
+        text = f"{tokenizer.kind!r} does not say how often a token occurs, and objective {recipe.objective.name!r} asks"
+        yield "tokenizer.kind", f"{text}; set it to word"
     if needs.ends and compose.back is None:
         text = f"{compose.frame}: corruption.kind {recipe.corruption.kind} has rows predicted whole"
         yield "compose.frame", f"{text}, and nothing tells where they end; set it to bos-eos or cls-sep"
@@ -196,6 +199,11 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"
     if train.optimizer == "sgd" and recipe.placement.zero is not None:
         yield "train.optimizer", "sgd has no state for ZeRO to divide; set placement.zero to null, or use adamw"
+    if objectives.entry_of(recipe.objective.name).sparse and (train.optimizer != "sgd" or train.weight_decay):
+        text = (
+            f"found {train.optimizer} with weight_decay {train.weight_decay:g}; {recipe.objective.name!r} changes a few"
+        )
+        yield "train.optimizer", f"{text} rows of its tables in a step: set it to sgd and weight_decay to 0"
     for index, beta in enumerate(train.betas):
         if not 0 <= beta < 1:
             yield f"train.betas.{index}", f"found {beta}; allowed: at least 0 and less than 1"

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data_prep.errors import UserError
 from training.config import TrainConfig
 from training.distributed import Worker
 from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
@@ -80,9 +81,21 @@ def adamw(module: nn.Module, config: TrainConfig, device: torch.device) -> torch
 
 def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer that `train.optimizer` names."""
+    if rows_with_gradients(module) and (config.optimizer != "sgd" or config.weight_decay):
+        found = f"{config.optimizer} with weight_decay {config.weight_decay:g}"
+        raise UserError(
+            f"train.optimizer: {found} changes every row of a table in each step, and this network's few have "
+            "gradients; set it to sgd and weight_decay to 0."
+        )
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameter_groups(module, config.weight_decay), lr=config.lr)
     return adamw(module, config, device)
+
+
+def rows_with_gradients(module: nn.Module) -> list[nn.Parameter]:
+    """Tables whose gradients are sparse: rows that took part, and no others."""
+    kinds = nn.Embedding | nn.EmbeddingBag
+    return [table.weight for table in module.modules() if isinstance(table, kinds) and table.sparse]
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
@@ -136,15 +149,22 @@ class PlainEngine:
         self.optimizer = optimizer_of(self.module, config, worker.device)
         self.clip = config.clip
         self.worker = worker
+        self.tables = rows_with_gradients(self.module)
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
     def step(self, lr: float) -> float:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        _sum_rows(self.tables, self.worker)
+        tables = set(self.tables)
+        whole = [p for p in parameters if p not in tables]
         if self.worker.world > 1:
-            _sum_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip if self.clip > 0 else float("inf"))
+            _sum_gradients(whole)
+        limit = self.clip if self.clip > 0 else float("inf")
+        norms = [torch.nn.utils.clip_grad_norm_(whole, limit)] if whole else []
+        norms += [_clip_rows(table, limit) for table in self.tables]
+        norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         size = float(norm)  # waits for the device, here or later
@@ -186,6 +206,31 @@ class FrozenEngine:
 
     def bytes_held(self) -> dict[str, int]:
         return {"parameters": sum(p.numel() * p.element_size() for p in self.module.parameters()), "optimizer": 0}
+
+
+def _sum_rows(tables: Iterable[nn.Parameter], worker: Worker) -> None:
+    """Gather the rows of sparse gradients from all workers, in order of rank, and add those of the same row."""
+    for table in tables:
+        if table.grad is None:
+            table.grad = torch.sparse_coo_tensor(size=table.shape, dtype=table.dtype, device=table.device)
+        gradient = table.grad.coalesce()
+        if worker.world > 1:
+            own = [0.0] * worker.world
+            own[worker.rank] = float(gradient._nnz())
+            counts = [int(count) for count in worker.sum(own)]
+            indices = torch.cat(worker.rows(gradient.indices()[0], counts))[None]
+            values = torch.cat(worker.rows(gradient.values(), counts))
+            gradient = torch.sparse_coo_tensor(indices, values, table.shape, check_invariants=False).coalesce()
+        table.grad = gradient
+
+
+def _clip_rows(table: nn.Parameter, limit: float) -> Tensor:
+    """Scale rows of a sparse gradient that are longer than `limit` down to it; the whole norm before that."""
+    rows = table.grad.values()  # type: ignore[union-attr]
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    if limit < float("inf"):
+        rows.mul_(torch.clamp(limit / norms, max=1.0))  # of 0: inf, and so 1
+    return torch.linalg.vector_norm(norms)
 
 
 def _sum_gradients(parameters: Iterable[Tensor]) -> None:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 class ObjectiveEntry:
     """One objective: its module, the kinds of data it learns from, and the corruptions' targets it takes.
 
-    roles: special tokens that it needs. columns: those of rows that it needs besides x and x″.
+    roles: special tokens that it needs. columns: those of rows that it needs besides x and x″. counts: whether the
+    tokenizer must say how often tokens occur. sparse: whether few rows of its tables have gradients, so that only plain
+    gradient descent leaves the others as they are.
     """
 
     module: str
@@ -44,6 +46,8 @@ class ObjectiveEntry:
     targets: tuple[str, ...]
     roles: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    counts: bool = False
+    sparse: bool = False
 
 
 MODEL = "model"  # the network of an objective that has one
@@ -55,6 +59,9 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
     "electra": ObjectiveEntry("training.objectives.electra", ("text",), ("sparse",)),
     "span-boundary": ObjectiveEntry("training.objectives.span_boundary", ("text",), ("sparse",)),
     "elmo": ObjectiveEntry("training.objectives.elmo", ("text",), ("clean",), ("unk",)),
+    "word2vec": ObjectiveEntry(
+        "training.objectives.word2vec", ("text",), ("clean",), ("unk",), counts=True, sparse=True
+    ),
     "gpt": ObjectiveEntry("training.objectives.gpt", ("text",), ("clean",)),
     "sequence-to-sequence": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence", "sparse")),
     "t5": ObjectiveEntry(_SEQUENCES, ("text",), ("sequence",), ("decoder_start",)),  # with a start of its own

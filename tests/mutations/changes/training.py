@@ -58,8 +58,8 @@ CHANGES = [
     Change(
         "gradients are not clipped",
         "training/engines/plain.py",
-        'self.clip if self.clip > 0 else float("inf")',
-        'float("inf")',
+        'limit = self.clip if self.clip > 0 else float("inf")',
+        'limit = float("inf")',
         (f"{ENGINES}/test_plain.py::test_long_gradients_are_cut_and_their_norm_is_told",),
     ),
     Change(

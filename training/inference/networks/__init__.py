@@ -20,6 +20,7 @@ from __future__ import annotations
 NETWORKS = {
     "text": "training.inference.networks.text",
     "elmo": "training.inference.networks.elmo",
+    "word-vectors": "training.inference.networks.word_vectors",
     "frames": "training.inference.networks.frames",
     "array": "training.inference.networks.arrays",
 }
