@@ -37,6 +37,7 @@ JOBS = {
     "anomaly": "pipeline.downstream.anomaly.job",
     "compression": "pipeline.downstream.compression.job",
     "predictions": "pipeline.downstream.predictions.job",
+    "word-vectors": "pipeline.downstream.word_vectors.job",
 }
 
 

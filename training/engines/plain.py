@@ -95,7 +95,8 @@ def optimizer_of(module: nn.Module, config: TrainConfig, device: torch.device) -
 def rows_with_gradients(module: nn.Module) -> list[nn.Parameter]:
     """Tables whose gradients are sparse: rows that took part, and no others."""
     kinds = nn.Embedding | nn.EmbeddingBag
-    return [table.weight for table in module.modules() if isinstance(table, kinds) and table.sparse]
+    tables = [table for table in module.modules() if isinstance(table, kinds) and table.sparse]
+    return [table.weight for table in tables]  # type: ignore[misc]
 
 
 def optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
@@ -211,9 +212,7 @@ class FrozenEngine:
 def _sum_rows(tables: Iterable[nn.Parameter], worker: Worker) -> None:
     """Gather the rows of sparse gradients from all workers, in order of rank, and add those of the same row."""
     for table in tables:
-        if table.grad is None:
-            table.grad = torch.sparse_coo_tensor(size=table.shape, dtype=table.dtype, device=table.device)
-        gradient = table.grad.coalesce()
+        gradient = (_no_rows(table) if table.grad is None else table.grad).coalesce()
         if worker.world > 1:
             own = [0.0] * worker.world
             own[worker.rank] = float(gradient._nnz())
@@ -222,6 +221,11 @@ def _sum_rows(tables: Iterable[nn.Parameter], worker: Worker) -> None:
             values = torch.cat(worker.rows(gradient.values(), counts))
             gradient = torch.sparse_coo_tensor(indices, values, table.shape, check_invariants=False).coalesce()
         table.grad = gradient
+
+
+def _no_rows(table: nn.Parameter) -> Tensor:
+    indices, values = torch.empty((1, 0), dtype=torch.long), torch.empty((0, *table.shape[1:]), dtype=table.dtype)
+    return torch.sparse_coo_tensor(indices, values, table.shape, device=table.device, check_invariants=False)
 
 
 def _clip_rows(table: nn.Parameter, limit: float) -> Tensor:

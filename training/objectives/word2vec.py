@@ -11,7 +11,7 @@ of it is drawn by the number of the row: the same rows are the same predictions 
 
 As in word2vec.c and gensim, the gradient of CBOW's mean is added to each word of the window undivided, and a step adds
 what its predictions say, where other objectives take the mean: `train.lr` is their α (0.025; word2vec.c's CBOW 0.05).
-Three things differ. The words of a step are taken together. A stretch of 32 centres shares `shared` noise words, each
+Three things differ. The words of a step are taken together. A stretch of 16 centres shares `shared` noise words, each
 of which counts k / `shared` (Ji et al. 2016, arXiv:1604.04661): the same expected loss, by products of matrices. σ is
 computed where word2vec.c looks it up and cuts it off at ±6.
 """
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SUBSAMPLE, HALF, NOISE = range(3)  # draws: by position in the row; noise by its number
-BLOCK = 32  # centres that share noise
+BLOCK = 16  # centres that share noise
 TERM = "negative-sampling"
 
 
@@ -60,7 +60,7 @@ class Word2VecOptions(Settings):
     """Words of noise for each prediction, k."""
     noise_power: float = Field(default=0.75, ge=0)
     """Power of a word's count, to which its probability as noise is proportional."""
-    shared: int = Field(default=32, ge=1)
+    shared: int = Field(default=16, ge=1)
     """Words of noise drawn for each stretch of centres, which stand for k of each prediction."""
 
 
@@ -156,8 +156,19 @@ class Word2Vec(BaseObjective):
             "words": np.asarray(rows["words"]),
             "block_row": row,
         }
+        batch["inputs"], (batch["context"],) = self._numbered(batch["context"])
+        batch["outputs"], (batch["centre"], batch["noise"]) = self._numbered(batch["centre"], batch["noise"])
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         return {**tensors, "noise_weights": self._noise_weights(tensors)}
+
+    def _numbered(self, *ids: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The ids that occur, ascending, and the place of each among them."""
+        number = np.zeros(self.specials.vocabulary, np.int64)
+        for part in ids:
+            number[part] = 1
+        present = np.flatnonzero(number)
+        number[present] = np.arange(len(present))
+        return present, [number[part] for part in ids]
 
     def _noise_weights(self, batch: Batch) -> torch.Tensor:
         """How much each word of noise counts: k / shared for each prediction of another word."""
@@ -175,7 +186,7 @@ class Word2Vec(BaseObjective):
         return {TERM: float(predictions.sum())}
 
     def _loss(self, networks: Networks, batch: Batch) -> Loss:
-        names = ("context", "centre", "noise", "pairs", "noise_weights")
+        names = ("inputs", "outputs", "context", "centre", "noise", "pairs", "noise_weights")
         found, told_apart = networks["model"](*(batch[name] for name in names), self.averaged)
         return Loss({TERM: found + told_apart})
 

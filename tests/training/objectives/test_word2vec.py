@@ -1,4 +1,4 @@
-"""Word vectors: predictions as word2vec.c draws and updates them, whatever the batch, the workers, the interruptions."""
+"""Word vectors: predictions and updates as word2vec.c has them, whatever the batch, the workers, the interruptions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def predictions(built: Any, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     batch = {name: tensor.numpy() for name, tensor in built.collate(rows).items()}
     pairs, against = np.zeros((VOCABULARY, VOCABULARY)), np.zeros((VOCABULARY, VOCABULARY))
     for block in range(len(batch["centre"])):
-        context, centre, noise = (batch[name][block] for name in ("context", "centre", "noise"))
+        context = batch["inputs"][batch["context"][block]]
+        centre, noise = (batch["outputs"][batch[name][block]] for name in ("centre", "noise"))
         np.add.at(pairs, (context[:, None], centre[None]), batch["pairs"][block])
         np.add.at(against, (context[:, None], noise[None]), batch["noise_weights"][block])
     return pairs, against

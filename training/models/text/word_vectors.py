@@ -43,6 +43,8 @@ class WordVectors(nn.Module):
 
     def forward(
         self,
+        inputs: Tensor,
+        outputs: Tensor,
         context: Tensor,
         centre: Tensor,
         noise: Tensor,
@@ -52,11 +54,15 @@ class WordVectors(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sums of −log σ(v·o) over pairs, and of −log σ(−v·n) over noise; N blocks of T centres and C contexts.
 
-        context [N, C], centre [N, T], noise [N, K]: ids. pairs [N, C, T]: 1 where that context predicts that centre.
+        inputs [U], outputs [W]: ids, each once. context [N, C]: places in `inputs`. centre [N, T], noise [N, K]: places
+        in `outputs`. pairs [N, C, T]: 1 where that context predicts that centre.
         noise_weights: how much each word of noise counts, [N, C, K]; with `averaged`, where a centre is predicted from
         the mean of its contexts, [N, T, K].
         """
-        given, predicted, drawn = self.input(context), self.output(centre), self.output(noise).transpose(1, 2)
+        # Rows are added up by `embedding` here, where they are few; adding up sparse gradients takes a sort.
+        given_words, predicted_words = self.input(inputs), self.output(outputs)
+        given, predicted = F.embedding(context, given_words), F.embedding(centre, predicted_words)
+        drawn = F.embedding(noise, predicted_words).transpose(1, 2)
         if averaged:
             given = mean_with_whole_gradient(given, pairs)
             scores, weights = (given * predicted).sum(2), pairs.amax(1)

@@ -1,0 +1,1 @@
+"""The job `word-vectors`: whether words that people find alike have like vectors."""

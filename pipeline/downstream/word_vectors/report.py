@@ -1,0 +1,75 @@
+"""The report of the job `word-vectors`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.errors import UserError
+from pipeline.downstream.word_vectors import lists
+from pipeline.downstream.word_vectors.job import Config
+from pipeline.downstream.word_vectors.measures import Vectors
+from pipeline.reports.report import Report, Table
+
+SHOWN = 12  # words whose neighbours are shown, if none are named
+FREQUENT, RARE = 0.002, 0.5  # shares of the vocabulary between whose ranks they lie
+
+
+def build(job: Config, vectors: Vectors) -> Report:
+    """Measure everything that the job names. UserError for lists of which nothing can be asked."""
+    rows, sections, numbers, said = [], [], {}, []
+    for name in job.similarity:
+        path = Path(name).expanduser()
+        found = vectors.similarity(lists.read_pairs(path))
+        if math.isnan(found.correlation):
+            raise UserError(f"{path}: {found.used} of {found.asked} pairs have vectors, too few to rank; add text.")
+        rows.append([path.stem, "Spearman", f"{found.correlation:.3f}", f"{found.used:,}", f"{found.asked:,}"])
+        numbers |= {f"{path.stem}/spearman": found.correlation, f"{path.stem}/unknown": 1 - found.used / found.asked}
+        said.append(f"Spearman {found.correlation:.3f} on {path.stem} ({found.used:,} of {found.asked:,} pairs)")
+    for name in job.analogies:
+        path = Path(name).expanduser()
+        by_section = vectors.analogies(lists.read_analogies(path), job.restrict)
+        right, used, asked = (sum(column) for column in zip(*by_section.values(), strict=True))
+        if not used:
+            raise UserError(f"{path}: the {job.restrict:,} most frequent words answer none of {asked:,}; add text.")
+        rows.append([path.stem, "right answers", f"{right / used:.1%}", f"{used:,}", f"{asked:,}"])
+        numbers |= {f"{path.stem}/accuracy": right / used, f"{path.stem}/unknown": 1 - used / asked}
+        said.append(f"{right:,} of {used:,} analogies of {path.stem} answered ({asked:,} in the file)")
+        sections += [
+            [section, f"{score.right / score.used:.1%}" if score.used else "–", f"{score.used:,}", f"{score.asked:,}"]
+            for section, score in by_section.items()
+        ]
+    neighbours, unknown = _neighbours(job, vectors)
+    if unknown:
+        said.append(f"no vector for {', '.join(unknown)}")
+    tables = [
+        *([Table("Scores", ["list", "measure", "score", "asked", "in the list"], rows)] if rows else []),
+        *([Table("Analogies by section", ["section", "right", "asked", "in the list"], sections)] if sections else []),
+        Table("Nearest neighbours", ["word", "neighbours, with cosines"], neighbours),
+    ]
+    about = (
+        f"Cosines of the vectors of {len(vectors.ids):,} words, {vectors.unit.shape[1]} numbers each.\n\n"
+        "Pairs are ranked by cosine, and compared with people's ranking by Spearman's correlation. Analogies are "
+        f"answered by the nearest word to b − a + c among the {job.restrict:,} most frequent. What has a word without a "
+        "vector is not asked."
+    )
+    verdict = f"{'; '.join(said)}." if said else "No lists were given: the neighbours are for you to judge."
+    return Report("Word vectors", about, tables, [], verdict[0].upper() + verdict[1:], numbers)
+
+
+def _neighbours(job: Config, vectors: Vectors) -> tuple[list[list[str]], list[str]]:
+    """Rows of words and their neighbours, and the words that have no vector."""
+    if job.words:
+        numbers = {word: vectors.id_of(word) for word in job.words}
+    else:
+        ranks = np.geomspace(max(1, FREQUENT * len(vectors.ids)), max(1, RARE * len(vectors.ids)), SHOWN).astype(int)
+        chosen = vectors.ids[np.unique(np.minimum(ranks, len(vectors.ids) - 1))]
+        numbers = {vectors.texts[number]: int(number) for number in chosen}
+    shown = [
+        [word, ", ".join(f"{other} {cosine:.2f}" for other, cosine in vectors.nearest(number, job.neighbours))]
+        for word, number in numbers.items()
+        if number is not None
+    ]
+    return shown, [word for word, number in numbers.items() if number is None]
