@@ -52,8 +52,8 @@ def build(job: Config, vectors: Vectors) -> Report:
     about = (
         f"Cosines of the vectors of {len(vectors.ids):,} words, {vectors.unit.shape[1]} numbers each.\n\n"
         "Pairs are ranked by cosine, and compared with people's ranking by Spearman's correlation. Analogies are "
-        f"answered by the nearest word to b − a + c among the {job.restrict:,} most frequent. What has a word without a "
-        "vector is not asked."
+        f"answered by the nearest word to b − a + c among the {job.restrict:,} most frequent. Pairs and questions "
+        "with a word without a vector are not asked."
     )
     verdict = f"{'; '.join(said)}." if said else "No lists were given: the neighbours are for you to judge."
     return Report("Word vectors", about, tables, [], verdict[0].upper() + verdict[1:], numbers)
