@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.shards.rows import Ragged
+from data_prep.corruptions import build, config_of
+from data_prep.rng import Draws, key
+from data_prep.shards.rows import Ragged, ragged
 from tests.training import tiny
 from training.config import OrderConfig
-from training.data import ConsecutiveStreams, Corpus, Stream, ahead, micro_batches, worker_samples
+from training.data import ConsecutiveStreams, Corpus, MemoryTable, Stream, ahead, micro_batches, worker_samples
+from training.job import corruption_on_load
 
 
 @given(
@@ -47,6 +50,28 @@ def test_a_row_is_masked_otherwise_in_another_epoch() -> None:
     positions = rows["target_positions"]
     assert isinstance(positions, Ragged)
     assert positions.row(0).tolist() != positions.row(1).tolist()
+
+
+@pytest.mark.parametrize("kind", ["masked-lm", "masked-spans"])
+def test_masks_are_drawn_anew_in_each_epoch_unless_they_are_in_the_shards(kind: str) -> None:
+    """RoBERTa's dynamic masks, and static ones (Liu et al. 2019, section 4.1)."""
+    rows, order = tiny.table(40).columns, OrderConfig(block=1, window=64)
+    tokens = ragged(rows, "input")
+    rows = {**rows, "word_start": Ragged(np.ones(len(tokens.values), np.uint8), tokens.offsets)}
+    masks: dict[str, list[list[int]]] = {}
+    for at in ("load", "shards"):
+        config = config_of({"kind": kind, "at": at, "rate": 0.3})
+        draws = Draws(key(7, "corrupt", "tiny"), 0, np.arange(40))
+        stored = rows if at == "load" else build(config, tiny.SPECIALS)(rows, draws)
+        stream = Stream([Corpus("tiny", MemoryTable(stored, 40))], 7, order, corruption_on_load(config, tiny.SPECIALS))
+        location = stream.order.locate(np.arange(120))
+        visits = np.flatnonzero(location.row == 5)
+        assert location.epoch[visits].tolist() == [0, 1, 2]
+        positions = ragged(stream.read(visits), "target_positions")
+        masks[at] = [positions.row(visit).tolist() for visit in range(3)]
+    first, second, third = masks["load"]
+    assert first != second != third != first and {len(first)} == {len(second), len(third)}
+    assert masks["shards"] == [first] * 3
 
 
 def test_mixtures_are_read_in_the_order_asked() -> None:

@@ -11,11 +11,14 @@ import pytest
 import torch
 import transformers
 
+from data_prep.kinds import kind_of
 from data_prep.shards.rows import Ragged
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
+from pipeline.recipe.load import load
 from tests.training import tiny
 from tests.training.objectives.test_packed import EMBEDDED, SHAPE
 from training.config import NetworkConfig, ObjectiveConfig
+from training.cost.counted import num_parameters
 from training.models.text.network import encoder_flops, matrix_parameters
 from training.objectives import build
 
@@ -69,3 +72,17 @@ def test_layers_that_share_weights_work_as_often_as_they_are_run(groups: int) ->
     mapping = 16 * 32
     assert encoder_flops(albert)[0] == encoder_flops(bert)[0] + mapping
     assert matrix_parameters(albert) == mapping + groups * (encoder_flops(bert)[0] // 4)
+
+
+PUBLISHED = [("roberta", "base", 125), ("roberta", "large", 355), ("albert", "base", 12), ("albert", "large", 18)]
+
+
+@pytest.mark.parametrize(("recipe", "scale", "millions"), PUBLISHED)
+def test_recipes_have_the_published_sizes(recipe: str, scale: str, millions: int) -> None:
+    """RoBERTa's table 9 and its code's README; ALBERT's table 1."""
+    loaded = load(recipe, scale)
+    facts = kind_of(loaded.data.kind).expected(loaded)
+    assert facts is not None
+    with torch.device("meta"):
+        built = build(loaded.objective, {"model": loaded.network}, facts, "cpu")
+    assert round(num_parameters(built) / 1e6) == millions
