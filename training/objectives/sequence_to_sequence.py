@@ -21,7 +21,6 @@ decoder that takes one counts as the encoder does.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import longest, sequence_problems, special_ids
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import Targets, TextObjective, flat_positions, summed_by_row
+from training.objectives.text import Targets, TextObjective, flat_positions, padded_width, summed_by_row
 
 VERSION = 1
 
@@ -71,8 +70,7 @@ class SequenceToSequence(TextObjective):
         hidden = in_place(rows)
         targets = ragged(rows, "target_ids" if hidden else "target_tokens")
         positions = ragged(rows, "target_positions").values.astype(np.int64) if hidden else targets.positions()
-        block = self.architecture.block
-        width = math.ceil((int(positions.max()) + 1) / block) * block
+        width = padded_width(int(positions.max()) + 1, self.architecture.block, longest(self.config))
         places = flat_positions(Ragged(positions, targets.offsets), width)
         ids = np.full((len(targets), width), self.pad)
         ids.flat[places] = targets.values

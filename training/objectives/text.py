@@ -111,7 +111,8 @@ class TextObjective(BaseObjective):
     def padded(self, rows: Rows) -> tuple[dict[str, np.ndarray], int]:
         """`input_ids`, `attention_mask`, and what the architecture takes beside them, int64 [B, L]; and L."""
         block = self.architecture.block
-        batch = padded_tokens(rows, self.pad, block, types="token_type_ids" in self.network.inputs)
+        types, most = "token_type_ids" in self.network.inputs, longest(self.config)
+        batch = padded_tokens(rows, self.pad, block, types, most)
         width = batch["input_ids"].shape[1]
         if "sequence" in rows:
             for path, text in packing_problems(self.settings):
@@ -254,11 +255,13 @@ def seen_tokens(rows: Rows) -> Ragged:
     return ragged(rows, "seen" if "seen" in rows else "input")
 
 
-def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> dict[str, np.ndarray]:
-    """`input_ids`, `attention_mask` and, with `types`, `token_type_ids`: int64 [B, L], L a multiple of `block`."""
+def padded_tokens(
+    rows: Rows, pad: int, block: int = 8, types: bool = True, most: int | None = None
+) -> dict[str, np.ndarray]:
+    """`input_ids`, `attention_mask` and, with `types`, `token_type_ids`: int64 [B, L], for L see `padded_width`."""
     tokens = seen_tokens(rows)
     lengths = tokens.lengths
-    width = math.ceil(int(lengths.max()) / block) * block
+    width = padded_width(int(lengths.max()), block, most)
     batch = {
         "input_ids": tokens.pad(width, pad).astype(np.int64),
         "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64),
@@ -268,6 +271,12 @@ def padded_tokens(rows: Rows, pad: int, block: int = 8, types: bool = True) -> d
     elif types:
         batch["token_type_ids"] = np.zeros_like(batch["input_ids"])
     return batch
+
+
+def padded_width(length: int, block: int, most: int | None) -> int:
+    """`length` tokens, rounded up to a multiple of `block`; to what a network has positions for, if that is less."""
+    width = math.ceil(length / block) * block
+    return width if most is None else max(length, min(width, most))
 
 
 def sequence_columns(sequence: Ragged, width: int) -> dict[str, np.ndarray]:

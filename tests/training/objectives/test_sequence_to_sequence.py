@@ -45,9 +45,9 @@ BART: dict[str, Any] = {
 }
 
 
-def bart(architecture: str = "bart", facts: DataFacts = BART_FACTS) -> Any:
+def bart(architecture: str = "bart", facts: DataFacts = BART_FACTS, **config: Any) -> Any:
     torch.manual_seed(1)
-    network = NetworkConfig(architecture=architecture, config=BART)
+    network = NetworkConfig(architecture=architecture, config=BART | config)
     built: Any = build(ObjectiveConfig(name="sequence-to-sequence"), {"model": network}, facts, "cpu")
     with torch.no_grad():  # positions of a new network are too small to be told apart
         for module in built.network.modules():
@@ -123,6 +123,15 @@ def test_a_fragment_is_predicted_at_its_positions_from_itself_alone() -> None:
         torch.testing.assert_close(losses, wanted, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(built.network(**outside)["losses"], losses)
         assert not torch.allclose(built.network(**moved)["losses"], losses, atol=1e-2)
+
+
+def test_rows_are_padded_to_no_more_than_there_are_positions() -> None:
+    built, rows_of_44 = bart(max_position_embeddings=44), noised("bart", 44, 44, 20)
+    batch = built.collate(rows_of_44)
+    assert batch["decoder_input_ids"].shape == (3, 44)
+    means, _, _ = losses_and_gradients(built, rows_of_44)
+    assert 0 < means["lm"] < 20
+    assert built.collate(noised("mass", 44, 44))["input_ids"].shape == (2, 44)
 
 
 def test_gaps_are_skipped_as_what_was_hidden_before_them_is_given() -> None:
