@@ -290,6 +290,7 @@ def _two(worker: Worker) -> list[float]:
     return losses(worker, placement=PlacementConfig(workers=worker.world, micro_batch=5))
 
 
+@pytest.mark.slow
 def test_two_workers_and_micro_batches_train_alike() -> None:
     assert in_group(2, _two)[0] == pytest.approx(losses(), abs=1e-4)
 

@@ -16,9 +16,13 @@ from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training import tiny
-from training.config import NetworkConfig, ObjectiveConfig
+from tests.training.group import in_group
+from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.data import Corpus, Stream
+from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.opening import check_export
+from training.loop import Training
 from training.models.text.architectures import position_problems
 from training.models.text.block_sparse import NO_BLOCK, block_sparse_attention, seen_blocks, with_block_sparse
 from training.objectives import build
@@ -233,3 +237,37 @@ def test_it_is_built_for_a_gpu_too() -> None:
     with torch.device("meta"):
         built: Any = build(ObjectiveConfig(name="masked-lm"), {"model": NETWORK}, tiny.FACTS, "cuda")
     assert built.network.encoder.config._attn_implementation == "eager"
+
+
+def losses(
+    worker: Worker | None = None, checkpoints: Path | None = None, stop: int = 0, **placement: Any
+) -> list[float]:
+    """Of a few steps on the tiny language, whose rows are shorter than blocks need, and padded."""
+    torch.manual_seed(tiny.SEED)
+    records: list[dict[str, Any]] = []
+    settings = {"global_batch": 12, "steps": 4, "lr": 3e-3, "warmup_steps": 2, "log_every": 1}
+    order = OrderConfig(block=8, window=4)
+    training = Training(
+        objective=build(ObjectiveConfig(name="masked-lm"), {"model": NETWORK}, tiny.FACTS, "cpu"),
+        stream=Stream([Corpus("tiny", tiny.table(100, "none"))], tiny.SEED, order, tiny.masked),
+        config=TrainConfig(precision="fp32", **settings), placement=PlacementConfig(**placement),
+        worker=worker or Worker(), seed=tiny.SEED, checkpoints=checkpoints, identity={"recipe": "tiny"},
+        log=records.append, stop=lambda: 0 < stop <= len(records),
+    )  # fmt: skip
+    training.run()
+    return [record["train/loss"] for record in records if "train/loss" in record]
+
+
+def _two(worker: Worker) -> list[float]:
+    return losses(worker, workers=worker.world, micro_batch=5)
+
+
+@pytest.mark.slow
+def test_it_trains_alike_however_it_is_placed(tmp_path: Path) -> None:
+    whole = losses()
+    assert in_group(2, _two)[0] == pytest.approx(whole, abs=1e-4)
+    assert losses(zero=2) == pytest.approx(whole, abs=1e-4)
+    assert losses(activation_checkpointing=True) == pytest.approx(whole, abs=1e-5)
+    losses(checkpoints=tmp_path, stop=2, checkpoint_every=1)
+    rest = losses(checkpoints=tmp_path)
+    assert 0 < len(rest) < 4 and rest == whole[-len(rest) :]
