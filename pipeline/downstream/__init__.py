@@ -27,6 +27,7 @@ JOBS = {
     "classification": "pipeline.downstream.fine_tune.job",
     "tagging": "pipeline.downstream.fine_tune.job",
     "few-shot": "pipeline.downstream.few_shot.job",
+    "perplexity": "pipeline.downstream.perplexity",
     "text-restoration": "pipeline.downstream.text_restoration.job",
     "document-anomaly": "pipeline.downstream.document_anomaly.job",
     "codes": "pipeline.downstream.autoencoders.codes",

@@ -1,0 +1,150 @@
+"""The job `perplexity`: how well a decoder predicts whole held-out documents, as text.
+
+    documents ─► ids ─► windows of the network's length ─► Σ log p ─► nats per token, bits per byte, per word
+
+Windows and what the sum is divided by are those of lm-evaluation-harness (`training.inference.likelihood`). Unlike the
+loss on held-out rows, bits per byte compares networks with different tokenizers, and with a compressor: xz, which has
+seen nothing but the same documents.
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from data_prep.corpus.documents import Corpus, CorpusDocument
+from data_prep.errors import UserError
+from data_prep.rng import key
+from data_prep.shards.order import permute
+from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.few_shot.job import OWN, PRETRAINED, SCRATCH
+from pipeline.downstream.fine_tune.job import contents_of
+from training.models.text.architectures import architecture_of, types_with
+
+if TYPE_CHECKING:
+    from pipeline.artifact import Artifact
+    from pipeline.reports.report import Report
+    from pipeline.stage import Context
+    from training.inference.likelihood import TextLikelihood
+
+VERSION = 1
+READS = ("pretrained", "corpus")
+XZ, UNIFORM = "xz", "all bytes alike"
+BARS = "bits-per-byte.png"
+
+
+class Config(JobConfig):
+    """How well a decoder predicts held-out documents."""
+
+    task: Literal["perplexity"]
+    """Which job it is."""
+    split: Literal["validation", "test"] = "validation"
+    """Split whose documents are predicted."""
+    num_bytes: int = Field(default=200_000, ge=1)
+    """About how much text: documents are taken until they have so many bytes."""
+    models: list[str] = Field(default=[PRETRAINED, SCRATCH], min_length=1)
+    """Networks: pretrained, scratch (its shape with random weights), or folders that `transformers` can open."""
+
+
+def needs(recipe: Any, job: Config) -> Iterator[Problem]:
+    """Text, held-out documents, and a decoder where the recipe's network is among the models."""
+    yield from kind_problems(recipe, job, ("text",))
+    if recipe.data.kind == "text" and getattr(recipe.data.split, job.split) == 0:
+        yield f"data.split.{job.split}", f"{job.name!r} needs held-out documents; set it above 0"
+    if set(OWN) & set(job.models) and not architecture_of(recipe.network.architecture).causal:
+        text = f"{job.name!r} asks a network that predicts each token from those before it"
+        yield "network.architecture", f"{text}; choose one of {types_with('causal')}, or leave the job out"
+
+
+def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
+    """`contents`: digests of others' networks by path, and `seed`."""
+    others = [Path(model).expanduser() for model in job.models if model not in OWN]
+    return {"contents": {str(folder): contents_of(folder) for folder in others}, "seed": recipe.seed}
+
+
+def run(
+    job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
+) -> Report:
+    """Predict documents by every model.
+
+    inputs: `pretrained`, with a `transformers` folder `model/` of a decoder; `corpus`, with the held-out documents.
+    Reports nats per token, bits per byte of UTF-8 and perplexity per word. UserError where no document is held out.
+    """
+    from pipeline.artifact import MODEL
+    from training.distributed import choose_device
+    from training.inference.language_model import open_language_model
+    from training.inference.likelihood import Likelihood, TextLikelihood
+
+    texts = documents(Corpus(inputs["corpus"].path, job.split), job.num_bytes, settings["seed"])
+    if not texts:
+        raise UserError(f"downstream {job.name}: no document is in {job.split}; hold some out by data.split.")
+    device = str(choose_device(context.placement.get("device", "cpu")))
+    found: dict[str, TextLikelihood] = {}
+    for number, name in enumerate(job.models):
+        folder = inputs["pretrained"].path / MODEL if name in OWN else Path(name).expanduser()
+        random = settings["seed"] if name == SCRATCH else None
+        likelihood = Likelihood(open_language_model(folder, device, random=random))
+        found[name] = sum(likelihood.texts(texts), TextLikelihood())
+        context.progress(f"{name}: {found[name].bits_per_byte:.3f} bits a byte", (number + 1) / len(job.models))
+    return _report(job, texts, found, out_dir / "figures")
+
+
+def documents(corpus: Corpus, num_bytes: int, seed: int) -> list[str]:
+    """Texts of documents in keyed order, until they have so many bytes."""
+    texts: list[str] = []
+    size = 0
+    for place in permute(np.arange(len(corpus)), max(1, len(corpus)), key(seed, "perplexity")).tolist():
+        texts.append(text_of(corpus[place]))
+        size += len(texts[-1].encode())
+        if size >= num_bytes:
+            break
+    return texts
+
+
+def text_of(document: CorpusDocument) -> str:
+    """A document's text, a line for each paragraph."""
+    lines: dict[int, list[str]] = {}
+    for sentence, paragraph in zip(document.sentences, document.paragraphs, strict=True):
+        lines.setdefault(paragraph, []).append(sentence)
+    return "\n".join(" ".join(sentences) for sentences in lines.values())
+
+
+def _report(job: Config, texts: list[str], found: Mapping[str, TextLikelihood], folder: Path) -> Report:
+    from pipeline.reports.data import COLOURS, new_axes, save
+    from pipeline.reports.report import Figure, Report, Table
+
+    whole = "\n".join(texts).encode()
+    beside = {XZ: 8 * len(lzma.compress(whole)) / len(whole), UNIFORM: 8.0}
+    rows = [
+        [f"**{name}**" if name == PRETRAINED else name, f"{of.bits_per_byte:.3f}", f"{of.nats_per_token:.3f}",
+         f"{of.word_perplexity:,.4g}", f"{of.tokens:,}"]
+        for name, of in found.items()
+    ]  # fmt: skip
+    rows += [[name, f"{bits:.3f}", "–", "–", "–"] for name, bits in beside.items()]
+    bits = {**{Path(name).name: of.bits_per_byte for name, of in found.items()}, **beside}
+    figure, axes = new_axes(job.name, "bits per byte", "")
+    axes.barh(list(bits)[::-1], list(bits.values())[::-1], color=COLOURS[0])
+    save(figure, folder / BARS)
+    first = next(iter(found))
+    order = "fewer" if found[first].bits_per_byte < beside[XZ] else "more"
+    return Report(
+        title=job.name,
+        about=f"{len(texts):,} documents of {job.split}, {len(whole):,} bytes, in windows of the network's length; the "
+        "first token of a document is predicted from what documents begin with.\n\nxz has seen nothing but these "
+        "documents, the network the training split.",
+        tables=[
+            Table("Held-out text", ["model", "bits per byte", "nats per token", "perplexity per word", "tokens"], rows)
+        ],
+        figures=[Figure("bits per byte", BARS)],
+        verdict=f"{first} needs {found[first].bits_per_byte:.3f} bits a byte, {order} than xz's {beside[XZ]:.3f}.",
+        numbers={
+            **{f"bits_per_byte/{name.replace(' ', '-')}": value for name, value in bits.items()},
+            **{f"nats_per_token/{Path(name).name}": of.nats_per_token for name, of in found.items()},
+        },
+        notes={"documents": len(texts), "bytes": len(whole)},
+    )
