@@ -20,7 +20,7 @@ from pipeline.reports.report import Table
 from training.inference.predictions import PredictingObjective, Predictions
 from training.objectives.text import seen_tokens
 
-ASKED, HIDDEN, NOTHING = "____", "▁", "–"
+ASKED, HIDDEN, NOTHING, BREAK = "____", "▁", "–", " ¶ "
 AROUND = 14  # tokens shown on each side of a gap
 PROMPT, MOST, FEWEST = 32, 24, 4  # tokens of a text, and of how it goes on; of a text at least
 GREEDY = "the likeliest token each time"
@@ -144,7 +144,7 @@ class Words:
                 told.append(f" {name}")
             elif token not in self.special.all or token == self.special.get("unk"):
                 told.append(f"{text[: len(text) - len(text.lstrip())]}⟦{text.lstrip()}⟧" if place in marked else text)
-        return re.sub(" +", " ", "".join(told)).strip() or NOTHING
+        return re.sub(" +", " ", re.sub(r"\s*\n\s*", BREAK, "".join(told))).strip() or NOTHING
 
     def name(self, token: int) -> str:
         """One token; a hyphen before what goes on in a word."""
