@@ -249,11 +249,13 @@ def generate(
     json: JsonOption = False,
 ) -> None:
     """Write on from prompts, or turn texts into others, with a trained decoder or encoder-decoder."""
-    from flows import commands
+    from flows import generate as generation
+    from training.inference.generation.decoding import Decoding
 
-    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-    settings |= {"beams": beams, "length_penalty": length_penalty, "stop": tuple(stop or ()), "seed": seed}
-    commands.generate(model, prompt, file, out, settings, batch, device, json)
+    decoding = Decoding(
+        max_new_tokens, temperature, top_k, top_p, beams, length_penalty, stop=tuple(stop or ()), seed=seed
+    )
+    generation.generate(model, prompt, file, out, decoding, batch, device, json)
 
 
 CodecArgument = Annotated[

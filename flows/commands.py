@@ -373,22 +373,6 @@ def sample(model: str, file: str, count: int, seed: int) -> None:
     out.print(f"{file}: {count:,} {what}", soft_wrap=True)
 
 
-def generate(
-    model: str,
-    prompt: str | None,
-    file: str | None,
-    out_file: str | None,
-    settings: dict[str, Any],
-    batch: int,
-    device: str,
-    as_json: bool,
-) -> None:
-    from flows import generate as generation
-    from training.inference.generation.decoding import Decoding
-
-    generation.generate(model, prompt, file, out_file, Decoding(**settings), batch, device, as_json)
-
-
 def verify(artifact: str) -> None:
     store = Home.find().store()
     stored = store.resolve(artifact)
