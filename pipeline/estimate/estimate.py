@@ -186,6 +186,7 @@ def _benchmark(
         augment=recipe.augment,
         order=recipe.order,
         optimizer=recipe.train.optimizer,
+        weight_decay=recipe.train.weight_decay,
         log_every=recipe.train.log_every,
         rows=min(num_stored or MOST_ROWS, MOST_ROWS),
         batch=rows * recipe.placement.workers,

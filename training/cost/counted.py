@@ -16,7 +16,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -221,9 +221,16 @@ def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer
     del paid, batch
     gradient_bytes = 0
     for module in nets.values():
-        gradient_bytes += sum(p.grad.nbytes for p in module.parameters() if p.grad is not None)
+        gradient_bytes += sum(part.nbytes for part in _dense_parts(p.grad for p in module.parameters()))
         module.zero_grad(set_to_none=True)
     return gradient_bytes
+
+
+def _dense_parts(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors among the values; of a sparse one, its indices and values, for it has no memory of its own."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield from (value._indices(), value._values()) if value.is_sparse else (value,)
 
 
 class _LiveBytes(TorchDispatchMode):
@@ -242,11 +249,10 @@ class _LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             return torch.ones((), dtype=args[0].dtype).item()
-        inputs = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        inputs = {id(tensor.untyped_storage()) for tensor in _dense_parts(tree_leaves((args, kwargs)))}
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._see(tensor.untyped_storage(), inputs)
+        for tensor in _dense_parts(tree_leaves(result)):
+            self._see(tensor.untyped_storage(), inputs)
         return result
 
     def _see(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:

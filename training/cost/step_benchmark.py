@@ -123,6 +123,8 @@ class StepBenchmark(Settings):
     """How the order of rows is shuffled."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """What updates the weights."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay; of sparse gradients, 0."""
     log_every: int = 10
     """Steps from one logged record to the next."""
     rows: int = MOST_ROWS
@@ -158,6 +160,7 @@ class StepBenchmark(Settings):
             global_batch=self.batch,
             precision=self.precision,  # type: ignore[arg-type]
             optimizer=self.optimizer,
+            weight_decay=self.weight_decay,
             log_every=self.log_every,
         )
         return objective, stream, train

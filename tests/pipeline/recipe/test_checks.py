@@ -53,3 +53,18 @@ def test_an_objective_s_columns_are_there_or_the_recipe_is_refused(
 def test_a_split_of_a_source_that_has_none_is_refused(recipe: str, sources: str) -> None:
     with pytest.raises(UserError, match=rf"{re.escape(sources)}\.0\.split: .*leave split out"):
         load(recipe, overrides=[f"{sources}=[{{path: /data, split: names}}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tokenizer.kind=wordpiece", "tokenizer.kind: 'wordpiece' does not say how often a token occurs"),
+        ("train.optimizer=adamw", "train.optimizer: found adamw with weight_decay 0; 'word2vec' changes a few rows"),
+        ("train.weight_decay=0.1", "train.optimizer: found sgd with weight_decay 0.1; 'word2vec' changes a few rows"),
+        ("placement.zero=2", "train.optimizer: sgd has no state for ZeRO to divide"),
+        ("network.architecture=bert", "network.architecture: found 'bert'; this objective trains word-vectors"),
+    ],
+)
+def test_what_word_vectors_need_is_there_or_the_recipe_is_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load("word2vec", overrides=[override])

@@ -19,6 +19,7 @@ from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from data_prep.tokens.word import COUNTS, read_counts
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.cost.counted import cost_of
 from training.data import Corpus, MemoryTable, Stream
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
@@ -92,6 +93,13 @@ def test_windows_are_laid_over_the_words_that_are_kept() -> None:
     assert noise.lengths.tolist() == [4 * -(-75 // BLOCK), 4, 4]
     # Each prediction stands against all noise of its stretch, but for the word that it predicts.
     assert 4.5 * expected.sum() < against.sum() <= 5 * expected.sum()
+
+
+def test_it_is_priced() -> None:
+    built = objective()
+    cost = cost_of(built, FACTS.specials, None, 8, "fp32")
+    assert cost.parameters == 2 * VOCABULARY * SIZE and cost.activations > 0
+    assert cost.unit == "words" and cost.row_units == 60
 
 
 def test_noise_that_is_the_word_predicted_does_not_count() -> None:
@@ -225,6 +233,18 @@ def test_words_that_are_not_met_keep_their_vectors() -> None:
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter[:2], before[name][:2]), name  # special tokens
         assert not torch.equal(parameter[2:], before[name][2:]), name
+
+
+def test_no_vector_moves_further_than_clip_allows() -> None:
+    learning = training(steps=1, clip=1e-3, lr=0.5)
+    network = learning.objective.networks()["model"]
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    learning.run()
+    assert torch.equal(network.input.weight.detach(), before["input.weight"])  # outputs are 0 in the first step
+    moved = (network.output.weight.detach() - before["output.weight"]).norm(dim=1)
+    has_moved = moved > 0
+    assert has_moved.sum() > 30 and not has_moved[:2].any()
+    assert moved[has_moved].tolist() == pytest.approx([0.5e-3] * int(has_moved.sum()), rel=1e-3)
 
 
 def _two(worker: Worker) -> list[float]:
