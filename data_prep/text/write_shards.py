@@ -23,10 +23,12 @@ from data_prep.shards.format import ShardWriter, join
 from data_prep.shards.rows import Ragged, Rows, network_input, num_rows
 from data_prep.shards.streams import LONGER, stream_of
 from data_prep.text.phrases import lexicon_of
+from data_prep.tokens import segment
 from data_prep.tokens.compose import ComposeConfig, Composed, compose
 from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise, write_unit_starts
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.lexicon import Lexicon
+from data_prep.tokens.segment import Segmenter
 from data_prep.tokens.tokenizers import line_break, load, specials
 from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
@@ -45,7 +47,7 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
 
         def training_tokens() -> list[TokenCorpus]:
             texts = {use.work / "phrases" / f"train-{part}": Corpus(corpus, "train", part) for part in parts}
-            return [_tokenised(text, tokenizer, place, use, pool)[0] for place, text in texts.items()]
+            return [_tokenised(text, tokenizer, settings, place, use, pool)[0] for place, text in texts.items()]
 
         units, about_phrases = lexicon_of(settings, tokenizer, training_tokens, out_dir, use)
         shutil.rmtree(use.work / "phrases", ignore_errors=True)
@@ -54,7 +56,7 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
             if len(documents) == 0:
                 continue
             place = use.work / "tokens" / f"{split}-{part}"
-            tokens, about_text = _tokenised(documents, tokenizer, place, use, pool)
+            tokens, about_text = _tokenised(documents, tokenizer, settings, place, use, pool)
             tokens, about_units = _with_units(tokens, units, place, pool)
             settings_of = {split: settings}
             if split == "train" and LONGER in settings:
@@ -102,16 +104,17 @@ def _workers(corpus: Corpus, use: Use) -> Workers:
 
 
 def _tokenised(
-    corpus: Corpus, tokenizer: Path, place: Path, use: Use, pool: WorkerPool
+    corpus: Corpus, tokenizer: Path, settings: dict[str, Any], place: Path, use: Use, pool: WorkerPool
 ) -> tuple[TokenCorpus, dict[str, Any]]:
     """The tokens of a split in mapped files at `place`, and counts of its characters, for the summary.
 
     Each file of the corpus is tokenised once and for all.
     """
     cache = use.downloads / unit_cache.FOLDER
-    rules = digest(mapped(tokenizer / "tokenizer.json"))
+    rules = [digest(mapped(tokenizer / "tokenizer.json")), *filter(None, [settings.get("segmenter")])]
+    segmenter = settings["compose"]["segmenter"]
     jobs = [
-        _Tokenising(file, expected, tokenizer, cache, unit_cache.key_of("tokens", VERSION, expected, rules))
+        _Tokenising(file, expected, tokenizer, segmenter, cache, unit_cache.key_of("tokens", VERSION, expected, *rules))
         for file, expected in corpus.files.items()
     ]
     began, done = time.monotonic(), 0
@@ -135,6 +138,7 @@ class _Tokenising(NamedTuple):
     file: Path
     digest: str
     tokenizer: Path
+    segmenter: segment.Name | None
     cache: Path
     key: str
 
@@ -144,12 +148,18 @@ def _tokenise(job: _Tokenising) -> tuple[int, dict[str, int]]:
 
     def write(folder: Path) -> dict[str, Any]:
         counted = Counter(characters=0, unknown_characters=0)
-        tokens = tokenise(CorpusFile(job.file, job.digest), _encoder(job.tokenizer), counted)
+        segmenter = job.segmenter and _segmenter(job.segmenter, job.tokenizer)
+        tokens = tokenise(CorpusFile(job.file, job.digest), _encoder(job.tokenizer), counted, segmenter)
         tokens.save(folder)
         return {"tokens": len(tokens.tokens), **counted}
 
     summary = unit_cache.make(job.cache, job.key, write)
     return summary["tokens"], {name: summary[name] for name in ("characters", "unknown_characters")}
+
+
+@lru_cache(1)
+def _segmenter(name: segment.Name, tokenizer: Path) -> Segmenter:
+    return Segmenter(name, load(tokenizer))
 
 
 @lru_cache(1)

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Ragged, Rows, Specials, offsets_of, ragged
+from data_prep.tokens import segment
 from data_prep.tokens.corpus import TokenCorpus
 from data_prep.tokens.packing import pack
 from data_prep.tokens.phrases import PhrasesConfig
@@ -71,6 +72,8 @@ class ComposeConfig(BaseModel):
     """Text file of phrases and entities, one a line, which are the units of the column unit."""
     phrases: PhrasesConfig | None = None
     """Instead of a lexicon: find phrases in the training text, which are the units of the column unit."""
+    segmenter: segment.Name | None = None
+    """What finds the words of Chinese text; null: each of its characters is a word."""
     breaks: Literal["none", "paragraphs", "lines"] = "none"
     """paragraphs inserts two line breaks between the paragraphs of a stream; lines also one between sentences, which
     are lines if `clean.keep_lines` is set."""

@@ -31,6 +31,7 @@ from data_prep.sealed import digest, mapped, sealed, unsealed, write_whole
 from data_prep.shards.format import ShardDamaged
 from data_prep.shards.rows import offsets_of
 from data_prep.tokens.encoder import Encoder
+from data_prep.tokens.segment import Segmenter
 
 FORMAT = 3
 INDEX = "tokens.json"
@@ -165,12 +166,18 @@ class TokenCorpus:
         )
 
 
-def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder, counted: Counter[str] | None = None) -> TokenCorpus:
+def tokenise(
+    corpus: Documents,
+    tokenizer: Tokenizer | Encoder,
+    counted: Counter[str] | None = None,
+    segmenter: Segmenter | None = None,
+) -> TokenCorpus:
     """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
 
     "[MASK]" in a text is ordinary text, not a mask. Sentences without tokens are left out. Pass an `Encoder` to reuse
     its cache of words for several corpora. counted: is increased by the numbers of `characters`, without spaces, and of
-    `unknown_characters`, those that the tokenizer's unknown token stands for.
+    `unknown_characters`, those that the tokenizer's unknown token stands for. segmenter: finds words of Chinese text;
+    without one, each of its characters is a word.
     """
     encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
     tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
@@ -196,6 +203,8 @@ def tokenise(corpus: Documents, tokenizer: Tokenizer | Encoder, counted: Counter
         counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
     ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
     word_start, document_offsets = _word_starts(encoder)(ids, sentence_offsets), offsets_of(np.concatenate(counts))
+    if segmenter is not None:
+        word_start = segmenter(ids, sentence_offsets, word_start)
     return TokenCorpus(ids, word_start, sentence_offsets, document_offsets, np.concatenate(starts))
 
 
