@@ -7,13 +7,15 @@ held-out rows as a step of training takes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data_prep.rng import Draws, key
+from data_prep.shards.rows import Rows
 from training.data import BatchSplit, Stream
 from training.distributed import Worker, seed_torch
 from training.monitor.names import HELD_OUT_LOSS, VALIDATION
@@ -40,6 +42,8 @@ class Evaluation:
     worker: Worker
     watchdog: Watchdog
     seed: int
+    sources: Sequence[str] = ()
+    """Of a mixture, as `source` in rows counts them: the loss is told for each, too."""
 
     def means(self, phase: str, step: int) -> dict[str, float]:
         """The mean of every term and metric of the turns of `phase` and `step`, and their sum, the held-out loss.
@@ -47,15 +51,21 @@ class Evaluation:
         They are independent of the number of workers as far as networks sample nothing. Training's own random numbers
         are left as they are.
         """
-        totals = _Totals()
+        totals = _Totals(len(self.sources))
         devices = [self.worker.device] if self.worker.device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices):
             for number in range(-(-self.num_rows // self.split.global_batch)):
                 self._add_batch(number, phase, step, totals)
         names = sorted(totals.sums)
-        summed = self.worker.sum([totals.sums[n] for n in names] + [totals.weights[n] for n in names])
-        means = dict(zip(names, np.divide(*np.split(np.array(summed), 2)).tolist(), strict=True))
-        loss = sum(means[name] for name in sorted(totals.terms))
+        terms = sorted(totals.terms)
+        by_source = np.stack([totals.by_source[name] for name in terms])  # [terms, 2, sources]
+        local = [totals.sums[n] for n in names] + [totals.weights[n] for n in names]
+        summed = np.array(self.worker.sum([*local, *by_source.ravel().tolist()]))
+        means = dict(zip(names, np.divide(*np.split(summed[: len(local)], 2)).tolist(), strict=True))
+        loss = sum(means[name] for name in terms)
+        sums, weights = summed[len(local) :].reshape(by_source.shape).swapaxes(0, 1)
+        for number in np.flatnonzero((weights > 0).all(0)).tolist():
+            means[f"loss/{self.sources[number]}"] = float((sums[:, number] / weights[:, number]).sum())
         return {HELD_OUT_LOSS: loss, **{f"{VALIDATION}{name}": value for name, value in means.items()}}
 
     def _add_batch(self, number: int, phase: str, step: int, totals: _Totals) -> None:
@@ -76,7 +86,10 @@ class Evaluation:
                 totals.add(by_rows, dict.fromkeys(loss.sums, float(num_rows)), float(self.worker.leads))
             else:
                 for batch, count in zip(batches, counts, strict=True):
-                    totals.add(turn.loss(self.forwards, batch), turn.weights(batch), float(count > 0))
+                    share = float(count > 0)
+                    loss = turn.loss(self.forwards, batch)
+                    totals.add(loss, turn.weights(batch), share)
+                    totals.add_by_source(loss, batch.get("source"), share)
 
     def _batches(self, number: int) -> tuple[list[Batch], list[int]]:
         """This worker's micro-batches of held-out batch `number`, and how many rows of each count."""
@@ -89,7 +102,7 @@ class Evaluation:
             read = counted if len(counted) else np.zeros(1, np.int64)
             draws = Draws(key(self.seed, DRAWN_HELD_OUT), 0, read)
             rows = self.objective.drawn(self.held_out.read(read), draws)
-            batch = to_device(self.objective.collate(rows), self.worker.device)
+            batch = to_device(collated(self.objective, rows), self.worker.device)
             batches.append(self.objective.prepare(self.modules, batch, draws))
             counts.append(len(counted))
         return batches, counts
@@ -98,7 +111,8 @@ class Evaluation:
 class _Totals:
     """Sums and weights of terms and metrics over all batches of a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_sources: int) -> None:
+        self.by_source: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((2, num_sources)))
         self.sums: dict[str, float] = defaultdict(float)
         self.weights: dict[str, float] = defaultdict(float)
         self.terms: set[str] = set()
@@ -110,6 +124,22 @@ class _Totals:
         for name, (value, weight) in summed.items():
             self.sums[name] += float(value) * share
             self.weights[name] += weight * share
+
+    def add_by_source(self, loss: Loss, source: Tensor | None, share: float) -> None:
+        """Add sums and weights of the rows of each source, where rows have sources and the loss has sums by row."""
+        if source is None:
+            return
+        for name, by_row in loss.by_row.items():
+            into = torch.zeros(self.by_source[name].shape, dtype=torch.float64, device=source.device)
+            self.by_source[name] += share * into.index_add_(1, source, by_row.detach().double()).cpu().numpy()
+
+
+def collated(objective: Objective, rows: Rows) -> Batch:
+    """A batch of rows on the CPU, with the source of each, in a mixture."""
+    batch = objective.collate(rows)
+    if "source" in rows:
+        batch["source"] = torch.from_numpy(np.asarray(rows["source"]).astype(np.int64))
+    return batch
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
 from data_prep.corruptions import CorruptionConfig, build, config_union
@@ -62,6 +63,8 @@ class Job(Settings):
     """Shards for the last steps; see `TrainConfig.longer`."""
     held_out: str | None = None
     """Folder of the held-out shards; null: no evaluation."""
+    held_out_sources: list[tuple[str, int]] = Field(default_factory=list, strict=False)
+    """Of a mixture: the sources of consecutive held-out documents, and how many of each; no row has several."""
     kind: str
     """Kind of data; see `data_prep.kinds`."""
     preprocessor: str = ""
@@ -118,11 +121,12 @@ def train(job: Job, worker: Worker) -> dict[str, Any]:
     preprocessor = Path(job.preprocessor) if job.preprocessor else None
     facts = facts_of(job.kind, open_table(job.corpora[0].folder), preprocessor)
     objective = objectives.build(job.objective, {"model": job.network, **job.networks}, facts, worker.device.type)
-    sources = list(dict.fromkeys(corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]))
+    trained = [corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]]
+    sources = list(dict.fromkeys([*trained, *(source for source, _ in job.held_out_sources)]))
     if len(sources) == 1:
         sources = []
     stream = training_stream(job, open_table, facts.specials, sources)
-    held_out, held_out_rows = held_out_stream(job, open_table, facts.specials)
+    held_out, held_out_rows = held_out_stream(job, open_table, facts.specials, sources)
     with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
         training = Training(
             objective=objective,
@@ -170,9 +174,12 @@ def training_stream(
 
 
 def held_out_stream(
-    job: Job, open_table: Callable[[str], Table], specials: Specials | None
+    job: Job, open_table: Callable[[str], Table], specials: Specials | None, sources: Sequence[str] = ()
 ) -> tuple[Stream | None, int]:
-    """The stream of held-out rows, corrupted by draws of their own and not regrouped by length, and how many count."""
+    """The stream of held-out rows, corrupted by draws of their own and not regrouped by length, and how many count.
+
+    sources: as of `training_stream`.
+    """
     from data_prep.shards.streams import CORRUPT_HELD_OUT
     from training.data import Corpus, Stream
 
@@ -182,7 +189,23 @@ def held_out_stream(
     order = job.order.model_copy(update={"length_window": None})
     corpus = Corpus(job.corpora[0].name, table)
     transform = corruption_on_load(job.corruption, specials)
+    if sources and job.held_out_sources:
+        transform = with_source(transform, job.held_out_sources, sources)
     return Stream([corpus], job.seed, order, transform, CORRUPT_HELD_OUT), min(table.rows, job.train.evaluate_rows)
+
+
+def with_source(corrupt: RowTransform | None, runs: Sequence[tuple[str, int]], sources: Sequence[str]) -> RowTransform:
+    """Adds the column `source` to rows, by the first document of each. runs: sources of consecutive documents."""
+    ends = np.cumsum([count for _, count in runs])
+    numbers = np.array([sources.index(source) for source, _ in runs], np.uint16)
+
+    def corrupt_with_source(rows: Rows, draws: Draws) -> Rows:
+        documents = rows["document"]
+        first = documents if isinstance(documents, np.ndarray) else documents.values[documents.offsets[:-1]]
+        source = numbers[np.searchsorted(ends, first, side="right")]
+        return {**(corrupt(rows, draws) if corrupt else rows), "source": source}
+
+    return corrupt_with_source
 
 
 def augmented(config: AugmentConfig, corrupt: RowTransform | None) -> RowTransform | None:

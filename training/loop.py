@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
-from data_prep.shards.rows import Rows
 from training.config import PlacementConfig, TrainConfig
 from training.data import BatchSplit, Samples, Stream, ahead, micro_batches
 from training.distributed import Worker, compile_in_private, seed_torch
@@ -34,7 +33,7 @@ from training.engines import checkpoint as checkpoints
 from training.engines.checkpoint import Position
 from training.engines.deepspeed import DeepSpeedEngine
 from training.engines.plain import Engine, FrozenEngine, PlainEngine, is_player
-from training.evaluation import Evaluation, to_device
+from training.evaluation import Evaluation, collated, to_device
 from training.hardware import resolve_precision
 from training.models.cpu_kernels import speed_up
 from training.models.wrappers import autocast_forward, checkpoint_activations
@@ -204,6 +203,7 @@ class Training:
             worker=self.worker,
             watchdog=self.watchdog,
             seed=self.seed,
+            sources=self.sources,
         )
         self._mode(train=False)
         means = evaluation.means(self.phase_at(last_step), last_step)
@@ -342,13 +342,7 @@ class Training:
         """Samples of training as a batch, and the draws that their numbers name."""
         draws = Draws(key(self.seed, DRAWN), 0, numbers)
         rows = self.objective.drawn(self.stream.read(numbers), draws)
-        return self._collate(rows), draws
-
-    def _collate(self, rows: Rows) -> Batch:
-        batch = self.objective.collate(rows)
-        if "source" in rows:
-            batch["source"] = torch.from_numpy(np.asarray(rows["source"]).astype(np.int64))
-        return batch
+        return collated(self.objective, rows), draws
 
     def _due(self, every: int, done: int) -> bool:
         return done == self.config.steps or (every > 0 and done % every == 0)

@@ -145,8 +145,9 @@ class Documents:
 class Corpus(Documents):
     """One split of a corpus folder; for a mixture, all of it or only the part named `part`.
 
-    `files` has the digest of each file. For a corpus of up to CHECKED_BYTES they are checked here, for a larger one
-    when it is read from end to end.
+    `runs`: the part of a mixture that each file is of, and its number of documents. `files` has the digest of each
+    file. For a corpus of up to CHECKED_BYTES they are checked here, for a larger one when it is read from end to
+    end.
     """
 
     def __init__(self, folder: Path | str, split: str = "train", part: str | None = None) -> None:
@@ -162,6 +163,10 @@ class Corpus(Documents):
             }
             check = sum(file.stat().st_size for file in self.files) <= CHECKED_BYTES
             tables = [CorpusFile(file, wanted if check else None).table for file, wanted in self.files.items()]
+            self.runs = [
+                (file["corpus"], table.num_rows)
+                for file, table in zip((f for f in files if part in (None, f["corpus"])), tables, strict=True)
+            ]
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
             raise UserError(f"{path} is not a corpus ({error}); ingest it again") from error
         self.table = pa.concat_tables(tables) if tables else DOCUMENT_SCHEMA.empty_table()

@@ -162,6 +162,8 @@ class TextKind(Kind):
         composed = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
         settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": composed}
         settings["compose_version"] = compose.VERSION
+        if len({source.corpus for source in recipe.data.sources}) > 1:
+            settings["held_out_by_source"] = True
         if recipe.compose.segmenter is not None:
             settings["segmenter"] = segment.identity(recipe.compose.segmenter)
         if recipe.compose.lexicon is not None:  # phrases are normalised as the corpus is

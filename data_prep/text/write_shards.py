@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +64,9 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
                 settings_of[LONGER] = _lengthened(settings)
             for kind, chosen in settings_of.items():
                 name = f"{kind}-{part}" if part else kind
-                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool)
-                part_summary |= about_text | about_units
+                runs = documents.runs if split == "validation" and settings.get("held_out_by_source") else []
+                part_summary = _write(name, tokens, place, chosen, tokenizer, out_dir, use, pool, runs)
+                part_summary |= about_text | about_units | ({"sources": runs} if runs else {})
                 if not part_summary["rows"] and split == "train":
                     raise UserError(_no_rows(part_summary, part and f" of {part}", chosen["compose"]["kind"]))
                 summary["parts"].setdefault(kind, {})[name] = part_summary
@@ -227,15 +229,16 @@ def _write(
     out_dir: Path,
     use: Use,
     pool: WorkerPool,
+    runs: Sequence[tuple[str, int]] = (),
 ) -> dict[str, Any]:
-    """The shards of one split; what there is to say of them."""
+    """The shards of one split; what there is to say of them. runs: of documents of one source, which share no row."""
     settings = ComposeConfig.model_validate(config["compose"])
     jobs = [
         _Writing(place, tokenizer, out_dir / f".{split}-{number:05d}", split, config, epoch, documents)
         for number, (epoch, documents) in enumerate(
             (epoch, documents)
             for epoch in range(1 if split == "validation" else settings.epochs)
-            for documents in _shard_ranges(tokens)
+            for documents in _shard_ranges(tokens, np.cumsum([count for _, count in runs]).tolist())
         )
     ]
     if config["corruption"]:
@@ -249,16 +252,21 @@ def _write(
     return _summary(tokens, index, written, settings)
 
 
-def _shard_ranges(tokens: TokenCorpus) -> Iterator[list[range]]:
-    """Documents of about TOKENS_PER_SHARD tokens, in the ranges that are composed together."""
+def _shard_ranges(tokens: TokenCorpus, ends: Sequence[int] = ()) -> Iterator[list[range]]:
+    """Documents of about TOKENS_PER_SHARD tokens, in the ranges that are composed together; some also end at `ends`."""
     group: list[range] = []
-    for documents in tokens.ranges():
+    for documents in (part for whole in tokens.ranges() for part in _cut_at(whole, ends)):
         group.append(documents)
         if tokens.document_starts[documents.stop] - tokens.document_starts[group[0].start] >= TOKENS_PER_SHARD:
             yield group
             group = []
     if group:
         yield group
+
+
+def _cut_at(documents: range, ends: Sequence[int]) -> Iterator[range]:
+    bounds = [documents.start, *(end for end in ends if end in documents[1:]), documents.stop]
+    yield from (range(start, stop) for start, stop in pairwise(dict.fromkeys(bounds)))
 
 
 def _composed(job: _Writing) -> Iterator[Composed]:
@@ -322,6 +330,7 @@ def _summary(
         "documents": len(tokens),
         "sentences": len(tokens.sentence_offsets) - 1,
         "corpus_tokens": len(tokens.tokens),
+        "word_starts": int(np.count_nonzero(tokens.word_start)),
         "left_out": written["left_out"],
         "rows": rows,
         "sequences": written["sequences"],

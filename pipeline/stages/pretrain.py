@@ -38,6 +38,10 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
             "corpora": mixture("train", config, shards),
             "longer": mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,
+            "held_out_sources": [
+                (source or config["name"], count)
+                for source, count in shards.summary.get("validation", {}).get("sources", [])
+            ],
             "cache": str(context.downloads / "shards"),
             "preprocessor": str(inputs["preprocessor"].path) if "preprocessor" in inputs else "",
             "placement": placement,

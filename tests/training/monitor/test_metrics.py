@@ -19,6 +19,7 @@ from tests.training.group import in_group
 from training.config import OrderConfig, PlacementConfig, TrainConfig, WatchConfig
 from training.data import Corpus, Stream
 from training.distributed import Worker
+from training.evaluation import collated
 from training.loop import Training
 from training.monitor.metrics import WARM_UP, Monitor, Workload
 from training.objective import Batch, Loss, Networks
@@ -334,11 +335,11 @@ def test_the_loss_of_each_source_is_told() -> None:
     [turn] = run.objective.turns("train", 0)
     wanted = dict.fromkeys(SOURCES, 0.0)
     rows = run.stream.read(np.arange(24))
-    batch = run._collate(rows)
+    batch = collated(run.objective, rows)
     with torch.no_grad():
         loss = turn.loss(run.forwards, batch)
         for number, source in enumerate(SOURCES):  # each source's rows alone
-            alone = run._collate(take(rows, np.flatnonzero(np.asarray(rows["source"]) == number)))
+            alone = collated(run.objective, take(rows, np.flatnonzero(np.asarray(rows["source"]) == number)))
             weights = turn.weights(alone)
             wanted[source] = sum(float(v) / weights[n] for n, v in turn.loss(run.forwards, alone).sums.items())
     watch = run.monitor
