@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
+import torch
 
 from data_prep.rng import Draws, key
 from data_prep.shards.order import mixing_weights
 from data_prep.shards.rows import Ragged
 from data_prep.text.write_shards import _cut_at
+from training.config import OrderConfig
+from training.data import BatchSplit, Corpus, MemoryTable, Stream
+from training.distributed import Worker
+from training.evaluation import Evaluation
 from training.job import with_source
+from training.monitor.watchdog import Watchdog
+from training.objective import Loss, Turn
 
 
 def test_a_row_has_the_source_of_its_first_document() -> None:
@@ -36,3 +46,36 @@ def test_temperature_is_the_exponent_of_the_papers() -> None:
     assert np.allclose(
         np.array(mixing_weights(rows, 0.7)) / sum(mixing_weights(rows, 0.7)), [0.96025, 0.03823, 0.00152], atol=1e-5
     )
+
+
+class Numbers:
+    """Its loss is the mean of the numbers in rows."""
+
+    def drawn(self, rows: Any, draws: Any) -> Any:
+        return rows
+
+    def collate(self, rows: Any) -> Any:
+        return {"x": torch.from_numpy(rows["input"].values.astype(np.float64))}
+
+    def prepare(self, networks: Any, batch: Any, draws: Any) -> Any:
+        return batch
+
+    def turns(self, phase: str, step: int) -> list[Turn]:
+        return [Turn("model", lambda batch: {"term": float(len(batch["x"]))}, self.loss)]
+
+    def loss(self, networks: Any, batch: Any) -> Loss:
+        by_row = {"term": torch.stack([batch["x"], torch.ones_like(batch["x"])])} if "source" in batch else {}
+        return Loss({"term": batch["x"].sum()}, {}, by_row)
+
+
+@pytest.mark.parametrize("sources", [(), ("de", "en", "ko")])
+def test_the_held_out_loss_of_a_source_is_that_of_its_rows(sources: tuple[str, ...]) -> None:
+    numbers = np.arange(12, dtype=np.uint32)
+    table = MemoryTable({"input": Ragged.from_lengths(numbers, [1] * 12), "document": numbers}, 12)
+    transform = with_source(None, [("en", 4), ("ko", 8)], sources) if sources else None
+    worker = Worker(device=torch.device("cpu"))
+    stream, split = Stream([Corpus("c", table)], 1, OrderConfig(), transform), BatchSplit(5, 1, worker)
+    objective: Any = Numbers()
+    evaluation = Evaluation(objective, {}, {}, stream, 12, split, worker, Watchdog(None, worker, 0), 1, sources)
+    by_source = {"validation/loss/en": 1.5, "validation/loss/ko": 7.5} if sources else {}
+    assert evaluation.means("", 0) == {"validation/loss": 5.5, "validation/term": 5.5, **by_source}

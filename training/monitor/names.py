@@ -1,7 +1,7 @@
 """Names of the numbers in a metrics log, grouped by a prefix, so that charts stand together.
 
 train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
-validation/loss  validation/TERM                                          of held-out rows
+validation/loss  validation/TERM  validation/loss/SOURCE                  of held-out rows
 workers/tokens_per_second  workers/mfu  workers/padding  workers/slowest_rank     how fast all of them are
 progress/tokens_seen  progress/seconds_left  progress/skipped_updates     of the whole run
 
