@@ -126,7 +126,7 @@ class Bart(Corruption):
 
     def counts(self, n: int) -> Counts:
         """Means over made-up rows of `n` tokens with special tokens at their ends, in sentences of 20 tokens."""
-        return Counts(_mean_seen(self.config, n), n)
+        return Counts(_mean_seen(self.config, n), n)  # type: ignore[arg-type] - frozen, so it can be hashed
 
     def restore(self, rows: Rows) -> Rows:
         clean = {name: column for name, column in rows.items() if name not in self.writes}

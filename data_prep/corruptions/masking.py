@@ -70,7 +70,7 @@ class MaskingConfig(SparseConfig):
     max_predictions: int | None = changed_default(20, now=None, ge=1)
     """Maximum tokens to predict in one sequence; null: as many as the rate asks for."""
 
-    basic: float = Field(0, ge=0, le=1)
+    basic: float = Field(0.0, ge=0, le=1)
     """Share of rows in which words are masked although the unit is phrase: ERNIE's basic level, beside that of phrases
     and entities."""
 

@@ -12,7 +12,7 @@ have several references; ROUGE takes the nearest. Read without the libraries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 References = Sequence[Sequence[str]]
@@ -59,7 +59,7 @@ def as_lines(text: str) -> str:
     return text.replace(" . ", " .\n")
 
 
-def _checked(texts: Sequence[str], references: References) -> tuple[list[str], list[list[str | None]]]:
+def _checked(texts: Sequence[str], references: References) -> tuple[list[str], Any]:
     """Texts, and references as sacrebleu takes them: the first of each, the second of each … ValueError without any."""
     if not texts or len(texts) != len(references) or not all(references):
         raise ValueError(f"{len(texts)} texts need a reference each, found {sum(map(bool, references))}")

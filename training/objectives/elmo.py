@@ -69,10 +69,10 @@ class ElmoObjective(BaseObjective):
         else:
             self.spelling = Spelling.of_tokenizer(data.preprocessor, self.specials, config.word_length)
         self.network = Elmo(config, self.specials.vocabulary)
-        reader, directions = self.network.reader, (self.network.onward, self.network.backward_)
-        self.per_word = sum(map(matrix_parameters, directions))
+        reader = self.network.reader
+        self.per_word = matrix_parameters(self.network.onward) + matrix_parameters(self.network.backward_)
         places = sum(
-            (config.word_length - width + 1) * layer.weight.numel()
+            (config.word_length - width + 1) * matrix_parameters(layer)
             for width, layer in enumerate(reader.convolutions, 1)
         )
         self.per_spelling = places + matrix_parameters(reader.highways) + matrix_parameters(reader.project)

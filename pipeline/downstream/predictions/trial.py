@@ -21,7 +21,6 @@ from data_prep.tokens.tokenizers import load
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.predictions import kneser_ney, ngrams, weights
 from pipeline.downstream.predictions.examples import Chooser
-from pipeline.downstream.predictions.job import Config
 from pipeline.downstream.predictions.judgements import found
 from pipeline.downstream.predictions.ngrams import Contexts, FillIns, NextTokens, Scored
 from pipeline.downstream.predictions.report import NETWORK, UNTRAINED, Measured, build
@@ -51,7 +50,8 @@ class Asked(NamedTuple):
 class Trial:
     """A job with its inputs."""
 
-    def __init__(self, job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], context: Context) -> None:
+    def __init__(self, job: Any, settings: dict[str, Any], inputs: Mapping[str, Artifact], context: Context) -> None:
+        """job: of `predictions`, or of another task that asks a network about held-out rows (`name`, `rows`)."""
         self.job, self.settings, self.context = job, settings, context
         self.model, self.preprocessor = inputs["pretrained"].path / MODEL, inputs["preprocessor"].path
         shards, config = inputs["shards"], settings["pretraining"]

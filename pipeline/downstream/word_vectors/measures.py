@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -67,7 +67,8 @@ class Vectors:
             return Similarity(float("nan"), len(known), len(pairs))
         first, second, scores = zip(*known, strict=True)
         cosines = (self.unit[list(first)] * self.unit[list(second)]).sum(1)
-        return Similarity(float(spearmanr(cosines, scores).statistic), len(known), len(pairs))
+        correlation: Any = spearmanr(cosines, scores)
+        return Similarity(float(correlation.statistic), len(known), len(pairs))
 
     def analogies(self, questions: Sequence[Question], restrict: int) -> dict[str, Accuracy]:
         """By section, how often the word nearest to b − a + c is d, among the `restrict` most frequent words."""
@@ -86,15 +87,15 @@ class Vectors:
         sections = np.array([question.section for question in questions])
         is_askable = np.zeros(len(questions), bool)
         is_askable[askable] = True
-        return {
-            name: Accuracy(*(int(of_section[sections == name].sum()) for of_section in (right, is_askable)),
-                           int((sections == name).sum()))
-            for name in dict.fromkeys(sections.tolist())
-        }  # fmt: skip
+        accuracies = {}
+        for name in dict.fromkeys(sections.tolist()):
+            here = sections == name
+            accuracies[name] = Accuracy(int(right[here].sum()), int(is_askable[here].sum()), int(here.sum()))
+        return accuracies
 
     def nearest(self, number: int, count: int) -> list[tuple[str, float]]:
         """The words nearest to a word, with cosines."""
         cosines = self.unit[self.ids] @ self.unit[number]
         cosines[self.ids == number] = -np.inf
         best = np.argsort(-cosines, kind="stable")[: min(count, len(cosines) - 1)]
-        return [(self.texts[self.ids[place]], float(cosines[place])) for place in best]
+        return [(self.texts[int(self.ids[place])], float(cosines[place])) for place in best]

@@ -62,7 +62,7 @@ def build(job: Config, vectors: Vectors) -> Report:
 def _neighbours(job: Config, vectors: Vectors) -> tuple[list[list[str]], list[str]]:
     """Rows of words and their neighbours, and the words that have no vector."""
     if job.words:
-        numbers = {word: vectors.id_of(word) for word in job.words}
+        numbers: dict[str, int | None] = {word: vectors.id_of(word) for word in job.words}
     else:
         ranks = np.geomspace(max(1, FREQUENT * len(vectors.ids)), max(1, RARE * len(vectors.ids)), SHOWN).astype(int)
         chosen = vectors.ids[np.unique(np.minimum(ranks, len(vectors.ids) - 1))]

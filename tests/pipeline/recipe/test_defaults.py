@@ -50,6 +50,21 @@ def defaults(model: type[BaseModel] = Recipe, path: str = "") -> dict[str, Any]:
     return values
 
 
+def of_another_type(model: type[BaseModel] = Recipe, path: str = "") -> set[str]:
+    """Paths of settings of numbers whose declared default is a whole number, which is not what is read from a recipe.
+
+    Such a setting is in every key (`identity` compares types, too), and so changes all that are there when it is added.
+    """
+    paths: set[str] = set()
+    for name, field in model.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        if type(field.default) is int and float in kinds and int not in kinds:
+            paths.add(f"{path}{name}")
+        for each in models(field.annotation):
+            paths |= of_another_type(each, f"{path}{name}{branch(each)}.")
+    return paths
+
+
 def changed() -> dict[str, tuple[Any, Any]]:
     """By path, defaults that were and are."""
     kept, declared = json.loads(KEPT.read_text()), defaults()
@@ -62,6 +77,10 @@ def test_no_default_has_changed_in_silence() -> None:
     assert not changed(), "leave the default, and declare the new one by `changed_default`"
     missing = sorted(set(declared) - set(json.loads(KEPT.read_text())))
     assert not missing, "new settings: `python -m tests.pipeline.recipe.test_defaults` adds them"
+
+
+def test_a_default_is_of_the_type_of_its_setting() -> None:
+    assert not of_another_type(), "write 0.0 for 0"
 
 
 if __name__ == "__main__":

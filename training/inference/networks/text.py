@@ -15,7 +15,7 @@ from data_prep.errors import UserError
 from data_prep.shards.rows import Rows, num_rows, take
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
-from training.models.text.architectures import attention_on
+from training.models.text.architectures import attention_on, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
@@ -69,7 +69,7 @@ class TextEncoder:
         values = np.zeros((num_rows(rows), int(lengths.max()), self.model.config.hidden_size), np.float32)
 
         def states(index: np.ndarray) -> Tensor:
-            batch = padded_tokens(take(rows, index), self.pad)
+            batch = padded_tokens(take(rows, index), self.pad, most=longest(self.model.config))
             tensors = {name: torch.from_numpy(batch[name]).to(self.device) for name in inputs}
             return self.model(**tensors).last_hidden_state
 

@@ -42,8 +42,9 @@ class Spelling:
         texts = [piece[2:] if on else piece for piece, on in zip(pieces, self.continues, strict=True)]
         spelt = [np.frombuffer(text.encode(), np.uint8).astype(np.int16) for text in texts]
         for roles, symbol in ((("cls", "bos"), BEGIN), (("sep", "eos"), END)):
-            for number in filter(None.__ne__, map(specials.get, roles)):
-                spelt[number] = np.array([symbol], np.int16)
+            for number in map(specials.get, roles):
+                if number is not None:
+                    spelt[number] = np.array([symbol], np.int16)
         self.bytes = Ragged.from_rows(spelt, np.int16)
         unknown = specials.get("unk")
         self.unknown = specials.need("unk", "ELMo") if unknown is None else unknown
