@@ -11,7 +11,7 @@ from data_prep.errors import UserError
 from pipeline.recipe.load import load
 from pipeline.training_settings import training_settings
 from tests.pipeline import tiny_arrays
-from training.objectives import autoencoder
+from training.objectives.arrays import autoencoder
 
 
 def test_sections_of_defaults_are_left_out(tmp_path: Path) -> None:

@@ -61,12 +61,13 @@ def build(job: Config, vectors: Vectors) -> Report:
 
 def _neighbours(job: Config, vectors: Vectors) -> tuple[list[list[str]], list[str]]:
     """Rows of words and their neighbours, and the words that have no vector."""
+    numbers: dict[str, int | None]
     if job.words:
-        numbers: dict[str, int | None] = {word: vectors.id_of(word) for word in job.words}
+        numbers = {word: vectors.id_of(word) for word in job.words}
     else:
         ranks = np.geomspace(max(1, FREQUENT * len(vectors.ids)), max(1, RARE * len(vectors.ids)), SHOWN).astype(int)
         chosen = vectors.ids[np.unique(np.minimum(ranks, len(vectors.ids) - 1))]
-        numbers = {vectors.texts[number]: int(number) for number in chosen}
+        numbers = {str(vectors.texts[number]): int(number) for number in chosen}
     shown = [
         [word, ", ".join(f"{other} {cosine:.2f}" for other, cosine in vectors.nearest(number, job.neighbours))]
         for word, number in numbers.items()

@@ -56,7 +56,7 @@ def test_it_serves_threads_and_survives_its_helper() -> None:
 
 
 def test_a_page_that_takes_too_long_is_rejected_by_name(tmp_path: Path) -> None:
-    raw = dump(page(1, "One."), page(2, "<i><b>" * 20_000), page(3, "Three."))
+    raw = dump(page(1, "One."), page(2, "* [[a]] <b>c</b>\n" * 40_000), page(3, "Three."))
     (tmp_path / "a.xml").write_bytes(raw)
     opener = (tmp_path / "a.xml").open
     rows = list(read_opened(lambda: opener("rb"), len(raw), "a.xml", Fields(seconds=1)))

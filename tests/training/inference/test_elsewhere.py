@@ -82,7 +82,7 @@ def test_long_texts_and_batches_fit_the_network(exports: dict[str, Path], here: 
     assert found["missing"] == [] and all(0 < state < 1e6 for state in found["states"])
     assert found["ids"] == [load(exports[name]).encode(text).ids for text in TEXTS]
     assert found["ids"][0] == found["ids"][1], "texts that look alike"
-    takes_types = name in ("albert", "bert", "electra", "roberta")
+    takes_types = name in ("albert", "bert", "electra", "ernie", "roberta")
     assert ("token_type_ids" in found["columns"]) == takes_types
 
 

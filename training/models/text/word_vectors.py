@@ -68,8 +68,8 @@ class WordVectors(nn.Module):
             scores, weights = (given * predicted).sum(2), pairs.amax(1)
         else:
             scores, weights = torch.bmm(given, predicted.transpose(1, 2)), pairs
-        told_apart = _Logistic.apply(torch.bmm(given, drawn), noise_weights)
-        return _Logistic.apply(-scores, weights), told_apart
+        told_apart = _Logistic.apply(torch.bmm(given, drawn).float(), noise_weights)
+        return _Logistic.apply(-scores.float(), weights), told_apart
 
 
 def mean_with_whole_gradient(given: Tensor, pairs: Tensor) -> Tensor:

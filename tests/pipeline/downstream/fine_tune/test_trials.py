@@ -116,9 +116,11 @@ def test_every_trial_has_an_encoder_of_its_own(job: trials.Trials, monkeypatch: 
     """Pretrained weights are as they were before another trial; from scratch there are none of them."""
     opened: list[Path] = []
     stored = SimpleNamespace(config="its shape", weights=[1.0])
-    auto = SimpleNamespace(from_config=lambda config: SimpleNamespace(config=config, weights=["random"]))
-    monkeypatch.setattr(trials, "open_pretrained", lambda folder, **_: (opened.append(folder), stored)[1])
-    monkeypatch.setattr(trials, "AutoModel", auto)
+    networks = SimpleNamespace(
+        open_trainable=lambda folder: (opened.append(folder), stored)[1],
+        from_random_weights=lambda model: SimpleNamespace(config=model.config, weights=["random"]),
+    )
+    monkeypatch.setattr(trials, "module_of", lambda folder: networks)
     first, second, fresh = (job._encoder(job.sources[name]) for name in ("pretrained", "pretrained", "scratch"))
     first.weights[0] = 2.0
     assert (second.weights, stored.weights) == ([1.0], [1.0]), "trained in one trial alone"
