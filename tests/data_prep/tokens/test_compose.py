@@ -18,7 +18,7 @@ from data_prep.corruptions import build, config_of
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.rows import Rows, Specials, concat, num_rows, offsets_of
-from data_prep.tokens import compose as module
+from data_prep.tokens import pairs as module
 from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 
@@ -252,7 +252,7 @@ def test_every_token_is_in_a_row_or_counted(corpus, kind, length, pack, per, cor
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(5, 60))
 def test_a_pair_that_is_too_long_becomes_the_fewest_rows_that_hold_it(a, b, room):
     """Full rows, whose stretches begin and end alike: order cannot be told from them."""
-    pair, first, second = module._windows(
+    pair, first, second = module.windows(
         *(module.Spans(np.array([at]), np.array([at + size])) for at, size in ((0, a), (1000, b))), room
     )
     rows = [(range(*x), range(*y)) for x, y in zip(zip(*first, strict=True), zip(*second, strict=True), strict=True)]
