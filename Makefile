@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH ?= cpu# or cuda
 STAMP := $(VENV)/.installed
 # Nothing but what the locks name, whose digests pip compares; what comes as source is built with the setuptools of them.
 LOCKED := $(BIN)/python -m pip install --quiet --require-hashes --no-deps --no-build-isolation
@@ -47,8 +48,8 @@ clean:
 $(STAMP): pyproject.toml $(wildcard infra/locks/*.txt)
 	$(PYTHON) -m venv $(VENV)
 	$(LOCKED) -r infra/locks/build.txt
-	$(LOCKED) -r infra/locks/torch.txt -r infra/locks/runtime.txt -r infra/locks/dev.txt
-	! $(BIN)/python -m pip show torch | grep -q nvidia || $(LOCKED) -r infra/locks/cuda.txt
+	$(LOCKED) -r infra/locks/$(TORCH).txt || $(LOCKED) -r infra/locks/cuda.txt  # PyPI has no torch for CPUs alone
+	$(LOCKED) -r infra/locks/runtime.txt -r infra/locks/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m pip check
 	touch $(STAMP)

@@ -7,8 +7,8 @@
 One resolution for Linux on x86_64 and all Pythons that pyproject.toml allows, split by who needs a package:
 
     build      what builds this package and those that come as source
-    torch      PyTorch: the wheels of PyPI (CUDA) and those of its own index for CPUs; pip takes the one it is offered
-    cuda       the libraries of PyPI's torch
+    cpu        PyTorch for CPUs, from its own index
+    cuda       PyTorch from PyPI, and the CUDA libraries that it needs; in place of cpu
     runtime    all else that pyproject.toml asks for
     dev, bench, fuzz (extras of pyproject.toml), servers (infra/requirements-servers.txt): what each needs beside that
 """
@@ -37,7 +37,7 @@ EXTRAS = ("dev", "bench", "fuzz")
 PYTHONS = (11, 12, 13)  # the minor versions of requires-python
 MACHINES = ("x86_64",)  # constriction has wheels for no other, and no source
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-_CUDA = re.compile(r"nvidia-|cuda-|triton$")
+_CUDA = re.compile(r"nvidia-|cuda-|(triton|torch)$")
 
 
 class Locked(NamedTuple):
@@ -120,12 +120,10 @@ def packages(pylock: Mapping[str, Any]) -> list[Locked]:
 
 def split(runtime: Iterable[Locked], builders: Iterable[str]) -> dict[str, list[Locked]]:
     """What runs, by the file that names it."""
-    files: dict[str, list[Locked]] = {"build": [], "torch": [], "cuda": [], "runtime": []}
+    files: dict[str, list[Locked]] = {"build": [], "cuda": [], "runtime": []}
     for package in runtime:
         if package.name in builders:
             files["build"].append(package)
-        elif package.name == "torch":
-            files["torch"].append(package)
         else:
             files["cuda" if _CUDA.match(package.name) else "runtime"].append(package)
     return files
@@ -140,7 +138,8 @@ def main(arguments: list[str]) -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
-        pins.write_text("".join(f"{p.name}=={p.version}\n" for file in before.values() for p in file if not p.marker))
+        kept = [package for name, file in before.items() if name != "cpu" for package in file if not package.marker]
+        pins.write_text("".join(f"{package.name}=={package.version}\n" for package in kept))
         _compile(pins, "--all-extras", "--no-annotate", str(SERVERS), *arguments)  # versions in it are preferred
         runtime = _locked(pins)
         files = split(runtime, [Requirement(text).name for text in project["build-system"]["requires"]])
@@ -148,8 +147,8 @@ def main(arguments: list[str]) -> int:
         groups["servers"] = _locked(pins, str(SERVERS))
     names = {package.name for package in runtime}
     files |= {group: [package for package in needed if package.name not in names] for group, needed in groups.items()}
-    [torch] = files["torch"]
-    files["torch"] = [_with_cpu(torch, before.get("torch", []))]
+    [torch] = [package for package in files["cuda"] if package.name == "torch"]
+    files["cpu"] = [_for_cpus(f"{torch.version}+cpu", before.get("cpu", []))]
     for name, locked in files.items():
         head = "# Made by infra/lock.py, which says what is in it.\n"
         (LOCKS / f"{name}.txt").write_text(head + "".join(f"{package}\n" for package in sorted(locked)))
@@ -170,19 +169,19 @@ def _locked(pins: Path, *options: str) -> list[Locked]:
     return packages(tomllib.loads(out.read_text()))
 
 
-def _with_cpu(torch: Locked, before: list[Locked]) -> Locked:
-    """The same with the digests of PyTorch's wheels for CPUs, which another index has."""
+def _for_cpus(version: str, before: list[Locked]) -> Locked:
+    """PyTorch's wheels for CPUs, which another index has; as they were, where it is not reached."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--no-deps", "--generate-hashes"]
     command += ["--python-version", f"3.{min(PYTHONS)}", "--default-index", CPU_INDEX, "--format", "pylock.toml", "-"]
-    done = subprocess.run(command, input=f"torch=={torch.version}+cpu", text=True, capture_output=True)
+    done = subprocess.run(command, input=f"torch=={version}", text=True, capture_output=True)
     if done.returncode == 0:
-        [cpu] = packages(tomllib.loads(done.stdout))
-        return torch._replace(hashes=tuple(sorted({*torch.hashes, *cpu.hashes})))
-    for package in before:
-        if package.version == torch.version:
+        [torch] = packages(tomllib.loads(done.stdout))
+        return torch
+    for torch in before:
+        if torch.version == version:
             print(f"{CPU_INDEX} was not reached: the digests of torch's wheels for CPUs stay", file=sys.stderr)
-            return torch._replace(hashes=tuple(sorted({*torch.hashes, *package.hashes})))
-    raise SystemExit(f"{CPU_INDEX} must be reached for the digests of torch {torch.version} for CPUs: {done.stderr}")
+            return torch
+    raise SystemExit(f"{CPU_INDEX} must be reached for the digests of torch {version}: {done.stderr}")
 
 
 if __name__ == "__main__":

@@ -41,14 +41,14 @@ def locks(lock: ModuleType) -> dict[str, list[Any]]:
 
 
 def test_every_package_has_digests_and_the_files_hold_nothing_else(lock: ModuleType, locks: dict[str, Any]) -> None:
-    assert set(locks) == {"build", "torch", "cuda", "runtime", "servers", *lock.EXTRAS}
+    assert set(locks) == {"build", "cpu", "cuda", "runtime", "servers", *lock.EXTRAS}
     for name, packages in locks.items():
         assert packages == sorted(packages) and packages
         text = "".join(f"{package}\n" for package in packages)
         assert (lock.LOCKS / f"{name}.txt").read_text() == f"# Made by infra/lock.py, which says what is in it.\n{text}"
         for package in packages:
             assert package.hashes and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in package.hashes), package
-            assert re.fullmatch(r"[\w.]+", package.version), package  # no local part: torch's builds share a line
+            assert re.fullmatch(r"[\w.]+", package.version) or name == "cpu", package
 
 
 @pytest.mark.parametrize("group", ["runtime", "dev", "bench", "fuzz", "build", "servers"])
@@ -63,7 +63,7 @@ def test_what_pyproject_asks_for_is_locked_within_its_ranges(
         "servers": servers,
         **project["optional-dependencies"],
     }[group]
-    versions = {p.name: p.version for name in {"build", "torch", "runtime", group} for p in locks[name]}
+    versions = {p.name: p.version for name in {"build", "cuda", "runtime", group} for p in locks[name]}
     for requirement in map(Requirement, asked):
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
 
@@ -71,12 +71,12 @@ def test_what_pyproject_asks_for_is_locked_within_its_ranges(
 def test_one_version_of_a_package_in_all_locks(locks: dict[str, Any]) -> None:
     versions: dict[str, set[str]] = {}
     for package in (package for packages in locks.values() for package in packages):
-        versions.setdefault(package.name, set()).add(package.version)
+        versions.setdefault(package.name, set()).add(package.version.removesuffix("+cpu"))
     assert not {name: found for name, found in versions.items() if len(found) > 1}
 
 
 def test_what_is_installed_is_what_the_locks_say_and_lacks_nothing(locks: dict[str, Any]) -> None:
-    versions = {p.name: p.version for name in ("build", "torch", "cuda", "runtime") for p in locks[name]}
+    versions = {p.name: p.version for name in ("build", "cuda", "runtime") for p in locks[name]}
     for name, held in script("supply").installed().items():
         if name != canonicalize_name(PROJECT["project"]["name"]):
             assert held.version.partition("+")[0] == versions.get(name), name
@@ -148,8 +148,7 @@ def test_a_resolution_becomes_files(lock: ModuleType) -> None:
     files = {name: [p.name for p in packages] for name, packages in lock.split(found, ["setuptools"]).items()}
     assert files == {
         "build": ["setuptools"],
-        "torch": ["torch"],
-        "cuda": ["nvidia-x", "triton"],
+        "cuda": ["nvidia-x", "triton", "torch"],
         "runtime": ["a-b", "only-source", "tritonal"],
     }
 
@@ -159,7 +158,8 @@ def test_make_installs_by_digest_alone() -> None:
     assert options and {"--require-hashes", "--no-deps", "--no-build-isolation"} <= set(options[1].split())
     others = [line for line in re.findall(r"pip install (.*)", MAKEFILE) if "--require-hashes" not in line]
     assert others == ["--quiet --no-deps --no-build-isolation --editable ."]  # this package itself
-    assert set(re.findall(r"infra/locks/(\w+)\.txt", MAKEFILE)) == {"build", "torch", "cuda", "runtime", "dev", "bench"}
+    assert set(re.findall(r"infra/locks/(\w+)\.txt", MAKEFILE)) == {"build", "cuda", "runtime", "dev", "bench"}
+    assert "-r infra/locks/$(TORCH).txt || $(LOCKED) -r infra/locks/cuda.txt" in MAKEFILE
 
 
 def test_pip_refuses_a_file_of_another_digest(tmp_path: Path, lock: ModuleType) -> None:
