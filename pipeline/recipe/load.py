@@ -74,7 +74,7 @@ def load(
 def recipes() -> list[RecipeSummary]:
     """The packaged recipes, by name."""
     listings = []
-    for file in sorted(_packaged().iterdir(), key=lambda file: file.name):
+    for file in sorted(_packaged().iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
         if file.name.endswith(".yaml"):
             data = parse.parse(file.read_text(encoding="utf-8"), file.name)
             sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
