@@ -104,7 +104,7 @@ def test_what_mlflow_missed_it_is_told_later(
     mlflow_runs = runs_of(client, when)
     assert set(mlflow_runs) == {record.run_id, "ingest", "pretrain"}
     assert {run.info.status for run in mlflow_runs.values()} == {"FINISHED"}
-    assert history(client, mlflow_runs["pretrain"], "loss") == [(step, 1 / step) for step in range(1, STEPS + 1)]
+    assert history(client, mlflow_runs["pretrain"], "train/loss") == [(step, 1 / step) for step in range(1, STEPS + 1)]
     assert mlflow_runs["pretrain"].data.tags["artifact"] == record.stages["pretrain"].artifact
     assert mlflow_runs[record.run_id].data.params["train.steps"] == "8"
     proxy.take_down()

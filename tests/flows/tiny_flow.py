@@ -49,7 +49,7 @@ def _train(work: Work) -> Callable[..., dict[str, Any]]:
             if step == STEPS // 2:
                 work(context)
             with log.open("a") as file:
-                file.write(json.dumps({"step": step, "time": time.time(), "loss": 1 / step}) + "\n")
+                file.write(json.dumps({"step": step, "time": time.time(), "train/loss": 1 / step}) + "\n")
             (out / "weights").write_text("w" * 1000 * step)
         (out / METRICS).write_bytes(log.read_bytes())
         return {"step": STEPS, "samples": 8 * STEPS, "seed": config["seed"]}
