@@ -34,10 +34,11 @@ from data_prep.text.ingest.write import write, write_rejects
 from data_prep.text.language import better_rules
 from data_prep.text.rules.spans import SENTENCE, TOO_LITTLE
 from data_prep.tokens import compose, lexicon, pretrained, segment
-from data_prep.tokens.cleaning import Cleaning
-from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
+from data_prep.tokens.cleaning import Cleaning, pieces
+from data_prep.tokens.tokenizers import TokenizerConfig, specials, spells_white_space, train
 from data_prep.views import Example, Selection
 
+WHITE_SPACE = 1  # version of how documents become tokens where white space is tokens, too
 TOP_PHRASES = 60  # that are found, in the report
 
 
@@ -71,8 +72,6 @@ class TextKind(Kind):
         longer = recipe.train.longer
         if longer and longer.length <= recipe.compose.length:
             yield "train.longer.length", f"{longer.length} is not longer than compose.length {recipe.compose.length}"
-        if recipe.compose.breaks == "lines" and not recipe.data.clean.keep_lines:
-            yield "compose.breaks", "lines are in a corpus only with data.clean.keep_lines: true; set it, or paragraphs"
         if recipe.compose.segmenter and recipe.tokenizer.kind == "byte-bpe":
             yield segment.SETTING, "byte-bpe has no token for each Chinese character; set tokenizer.kind to wordpiece"
         decontamination = recipe.data.clean.rules.decontamination
@@ -138,16 +137,26 @@ class TextKind(Kind):
         }
 
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
-        """`tokenizer`; `cleaning`, which it does to every text; `contents`, a digest of a pretrained one's files."""
+        """`tokenizer`; `cleaning`, which it does to every text; `contents`, a digest of a pretrained one's files.
+
+        `white_space` where white space is tokens.
+        """
         tokenizer = recipe.tokenizer
-        files = {} if tokenizer.path is None else {"contents": pretrained.contents(tokenizer.path)}
-        return {"tokenizer": identity(tokenizer), "cleaning": asdict(recipe.data.clean.cleaning), **files}
+        files: dict[str, Any] = {} if tokenizer.path is None else {"contents": pretrained.contents(tokenizer.path)}
+        white_space = {"white_space": WHITE_SPACE} if tokenizer.kind == "byte-bpe" else {}
+        return {
+            "tokenizer": identity(tokenizer),
+            "cleaning": asdict(recipe.data.clean.cleaning),
+            **files,
+            **white_space,
+        }
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
         documents = Corpus(corpus, "train")
         progress(f"learning from {len(documents):,} documents", None)
         config, cleaning = TokenizerConfig.model_validate(settings["tokenizer"]), Cleaning(**settings["cleaning"])
-        return train(config, documents.sentences(), out_dir, cleaning)
+        texts = pieces(documents, cleaning.keep_lines) if config.kind == "byte-bpe" else documents.sentences()
+        return train(config, texts, out_dir, cleaning)
 
     def characters(self, data: TextData, downloads: Path) -> Counter[str]:
         return sample.characters(data.sources, data.clean, downloads)
@@ -162,6 +171,8 @@ class TextKind(Kind):
         composed = identity(recipe.compose.model_copy(update={"length": masking.raw_length(recipe.compose.length)}))
         settings: dict[str, Any] = {"name": recipe.name, "seed": recipe.seed, "compose": composed}
         settings["compose_version"] = compose.VERSION
+        if spells_white_space(recipe.tokenizer):
+            settings["white_space"] = WHITE_SPACE
         if len({source.corpus for source in recipe.data.sources}) > 1:
             settings["held_out_by_source"] = True
         if recipe.compose.segmenter is not None:

@@ -30,7 +30,7 @@ from data_prep.tokens.corpus import TokenCorpus, joined, mapped_corpus, tokenise
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.lexicon import Lexicon
 from data_prep.tokens.segment import Segmenter
-from data_prep.tokens.tokenizers import line_break, load, specials
+from data_prep.tokens.tokenizers import load, specials
 from data_prep.workers import HERE, SERIAL_BYTES, WorkerPool, Workers
 
 VERSION = 3  # of what tokenising gives
@@ -114,6 +114,7 @@ def _tokenised(
     """
     cache = use.downloads / unit_cache.FOLDER
     rules = [digest(mapped(tokenizer / "tokenizer.json")), *filter(None, [settings.get("segmenter")])]
+    rules += [f"white space {settings['white_space']}"] if "white_space" in settings else []
     segmenter = settings["compose"]["segmenter"]
     jobs = [
         _Tokenising(file, expected, tokenizer, segmenter, cache, unit_cache.key_of("tokens", VERSION, expected, *rules))
@@ -272,10 +273,9 @@ def _cut_at(documents: range, ends: Sequence[int]) -> Iterator[range]:
 def _composed(job: _Writing) -> Iterator[Composed]:
     tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
     config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
-    break_token = None if settings.breaks == "none" else line_break(load(job.tokenizer))
     for documents in job.documents:
         name = f"{config['name']} {job.split}"
-        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents, break_token)
+        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents)
 
 
 def _count_rows(job: _Writing) -> int:

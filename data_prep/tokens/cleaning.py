@@ -5,6 +5,8 @@ are not changed. It is idempotent. It exists twice, and both give the same text:
 
     clean(text)             in Python, for whole corpora
     Cleaning.normalizers()  the first steps of a tokenizer's normalizer, by which `tokenizer.json` carries it elsewhere
+
+A corpus keeps the sentences of clean texts; `white_space` is what stands between them, `whole_text` the text again.
 """
 
 from __future__ import annotations
@@ -12,11 +14,16 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any, Literal
+from itertools import product, starmap
+from typing import Any, Literal, Protocol
 
+import numpy as np
+import pyarrow as pa
 from tokenizers import Regex, Tokenizer, normalizers
+
+from data_prep.arrow import pc
 
 Form = Literal["nfc", "nfkc", "none"]
 
@@ -30,6 +37,11 @@ _BLANK_LINES = "\n{3,}"
 # None of the above characters, listed explicitly because a class with \s is ten times slower.
 _IN_ORDER = re.compile(
     "[^\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2060\u3000\ufeff]*"
+)
+# Ends of sentences of scripts without blanks between words, with the quotes and brackets that close them.
+_UNSPACED = (
+    "[\\p{Han}\\p{Hiragana}\\p{Katakana}\\x{3001}-\\x{303f}\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff20}\\x{ff5b}-\\x{ff65}]"
+    "[”’\"'…—)\\]]*$"
 )
 _FORMS: dict[str, Literal["NFC", "NFKC"] | None] = {"nfc": "NFC", "nfkc": "NFKC", "none": None}
 
@@ -83,6 +95,17 @@ def _in_order(text: str) -> bool:
     return all(map(str.isprintable, lines)) or _IN_ORDER.fullmatch(text) is not None
 
 
+class Documents(Protocol):
+    """The interface of a corpus that is made tokens."""
+
+    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray | None]]:
+        """Batches of documents: the sentence counts, the sentences, and the paragraph number of each sentence.
+
+        If the last is None, each document is one paragraph.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Cleaning:
     """How text is cleaned: the settings of `clean`."""
@@ -113,13 +136,51 @@ def add_cleaning(tokenizer: Tokenizer, cleaning: Cleaning) -> None:
 def without_cleaning(tokenizer: Tokenizer) -> Tokenizer:
     """A copy that takes texts as they are; for clean texts it gives the same ids."""
     spec = json.loads(tokenizer.to_str())
-    steps = (spec["normalizer"] or {}).get("normalizers", [])
-    for cleaning in _CLEANINGS:
-        if steps[: len(cleaning)] == cleaning:
-            own = steps[len(cleaning) :]
-            spec["normalizer"] = own[0] if len(own) == 1 else {"type": "Sequence", "normalizers": own} if own else None
-            break
+    if cleaning := cleaning_of(tokenizer):
+        own = spec["normalizer"]["normalizers"][len(_steps(cleaning)) :]
+        spec["normalizer"] = own[0] if len(own) == 1 else {"type": "Sequence", "normalizers": own} if own else None
     return Tokenizer.from_str(json.dumps(spec))
+
+
+def cleaning_of(tokenizer: Tokenizer) -> Cleaning | None:
+    """How a tokenizer cleans texts, if `add_cleaning` was told to let it."""
+    steps = (json.loads(tokenizer.to_str())["normalizer"] or {}).get("normalizers", [])
+    return next((cleaning for cleaning, own in _CLEANINGS.items() if steps[: len(own)] == own), None)
+
+
+def white_space(
+    sentences: pa.StringArray, counts: np.ndarray, paragraphs: np.ndarray | None, keep_lines: bool = False
+) -> pa.StringArray:
+    """What stands before each sentence in the text of its document; null where a document begins.
+
+    A blank; nothing behind a sentence of Chinese or Japanese; a line break if sentences are lines (`keep_lines`); a
+    blank line between paragraphs. counts: sentences of each document. paragraphs: number of each sentence's paragraph;
+    None: each document is one.
+    """
+    number = np.zeros(len(sentences), np.int64) if paragraphs is None else np.asarray(paragraphs)
+    document = np.repeat(np.arange(len(counts)), counts)
+    opens = np.diff(number, prepend=0) != 0
+    if keep_lines:
+        within = pa.scalar("\n")
+    else:
+        unspaced = pc.match_substring_regex(sentences, _UNSPACED).to_numpy(zero_copy_only=False)
+        within = pc.if_else(pa.array(np.append(False, unspaced)[: len(sentences)]), "", " ")
+    begins = np.diff(document, prepend=-1) != 0
+    return pc.if_else(pa.array(begins), pa.scalar(None, pa.string()), pc.if_else(pa.array(opens), "\n\n", within))
+
+
+def pieces(documents: Documents, keep_lines: bool = False) -> Iterator[str]:
+    """Every sentence of some documents behind the white space before it: joined, their texts."""
+    for counts, sentences, paragraphs in documents.batches():
+        before = pc.fill_null(white_space(sentences, counts, paragraphs, keep_lines), "")
+        yield from pc.binary_join_element_wise(before, sentences, "").to_pylist()
+
+
+def whole_text(sentences: Sequence[str], paragraphs: Sequence[int], keep_lines: bool = False) -> str:
+    """The clean text of a document. paragraphs: number of each sentence's paragraph."""
+    texts = pa.array(sentences, pa.string())
+    before = white_space(texts, np.array([len(texts)]), np.array(paragraphs, np.int64), keep_lines)
+    return "".join(f"{space or ''}{text}" for space, text in zip(before.to_pylist(), sentences, strict=True))
 
 
 def _replace(pattern: str, content: str) -> Any:
@@ -130,6 +191,6 @@ def _steps(cleaning: Cleaning) -> list[dict[str, Any]]:
     return json.loads(normalizers.Sequence(cleaning.normalizers()).__getstate__())["normalizers"]
 
 
-_CLEANINGS = [
-    _steps(Cleaning(form, keep_lines)) for form, keep_lines in product(("nfc", "nfkc", "none"), (False, True))
-]
+_CLEANINGS = {
+    cleaning: _steps(cleaning) for cleaning in starmap(Cleaning, product(("nfc", "nfkc", "none"), (False, True)))
+}

@@ -73,9 +73,6 @@ class ComposeConfig(BaseModel):
     """Instead of a lexicon: find phrases in the training text, which are the units of the column unit."""
     segmenter: segment.Name | None = None
     """What finds the words of Chinese text; null: each of its characters is a word."""
-    breaks: Literal["none", "paragraphs", "lines"] = "none"
-    """paragraphs inserts two line breaks between the paragraphs of a stream; lines also one between sentences, which
-    are lines if `clean.keep_lines` is set."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> ComposeConfig:
@@ -83,8 +80,6 @@ class ComposeConfig(BaseModel):
             raise ValueError(f"pairs ({self.kind}) are told apart by [SEP], so frame must be cls-sep, not {self.frame}")
         if self.kind == "stream" and self.pack:
             raise ValueError("a stream fills its rows already: leave pack out")
-        if self.kind != "stream" and self.breaks != "none":
-            raise ValueError("'breaks' belongs to kind stream")
         if self.kind != "raw" and self.per != "document":
             raise ValueError("'per' belongs to kind raw")
         if "unit" in self.columns and self.lexicon is None and self.phrases is None:
@@ -153,16 +148,14 @@ def compose(
     name: str,
     epoch: int,
     documents: range,
-    line_break: int | None = None,
 ) -> Composed:
     """The rows of a range of documents, in the order of the documents and of their text.
 
-    name: of the corpus, part of the keys. line_break: token id of a line break, for `config.breaks`. The rows have
-    `input` and `word_start` (Ragged), `document` [R] uint32, and for pairs also `segment` (Ragged
-    uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`, `document` and
-    `label` are Ragged, one value per sequence of the row, and `sequence` (Ragged uint8, or uint16 for
-    long rows) is the sequence of each token; rows are in the order of their first sequences; a stream's
-    rows have both, where a sequence is the part of a document in a row.
+    name: of the corpus, part of the keys. The rows have `input` and `word_start` (Ragged), `document` [R] uint32, and
+    for pairs also `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`,
+    `document` and `label` are Ragged, one value per sequence of the row, and `sequence` (Ragged uint8, or uint16 for
+    long rows) is the sequence of each token; rows are in the order of their first sequences; a stream's rows have both,
+    where a sequence is the part of a document in a row.
     If requested by `config.columns`, also Ragged: `sentence` uint16 (index of a token's sentence in its
     text; special tokens belong to the sentence before them), `boundary` uint8 (1 at the first token of
     a paragraph) and `unit` (smallest unsigned type that holds `length`; index of a token's phrase or word in its
@@ -175,13 +168,6 @@ def compose(
         document, spans = divided(corpus, config, documents)
         left_out = _uncovered(corpus, documents, [spans])
         rows = _assemble(corpus, config, specials, document, [spans])
-        if config.breaks != "none":
-            if line_break is None:
-                raise UserError(
-                    f"compose.breaks {config.breaks} needs a tokenizer that can spell a line break, and this one "
-                    "cannot: use byte-bpe or character, or set compose.breaks to none"
-                )
-            rows = _with_breaks(corpus, config, rows, spans, line_break)
         return Composed(_cut(rows, config) if config.kind == "stream" else _finished(rows, config), left_out)
     if config.kind == "nsp" and len(corpus.with_text) < 2:
         raise UserError(
@@ -276,30 +262,6 @@ def _whole(corpus: TokenCorpus, config: ComposeConfig, documents: range) -> tupl
     return number[has_text], Spans(start[has_text], stop[has_text])
 
 
-def _with_breaks(corpus: TokenCorpus, config: ComposeConfig, rows: Rows, spans: Spans, line_break: int) -> Rows:
-    """Complete documents with line breaks between paragraphs, or also between lines."""
-    sequences = ragged(rows, "input")
-    first = corpus.sentence_offsets[:-1]  # of each sentence; those of these documents, but for their own first
-    row = np.searchsorted(spans.start, first, side="right") - 1
-    inner = (row >= 0) & (first < spans.stop[row]) & (first != spans.start[row])
-    first, row = first[inner], row[inner]
-    count = 2 * corpus.is_paragraph_start(first)
-    if config.breaks == "lines":
-        count = np.maximum(count, 1)
-    place = np.repeat(sequences.offsets[row] + (config.front is not None) + first - spans.start[row], count)
-    offsets = sequences.offsets + np.searchsorted(place, sequences.offsets)
-    begins = np.diff(place, prepend=-1) != 0
-    added = {"input": line_break, "word_start": begins, "boundary": 0, "unit": begins}
-    broken: Rows = {}
-    for name, column in rows.items():
-        if isinstance(column, Ragged):
-            new = column.values[place - 1] if name == "sentence" else added[name]
-            broken[name] = Ragged(np.insert(column.values, place, new), offsets)
-        else:
-            broken[name] = column
-    return broken
-
-
 def _cut(texts: Rows, config: ComposeConfig) -> Rows:
     """The concatenated texts in rows of `length` tokens; the last may be shorter. Parts of texts become sequences."""
     sequences = ragged(texts, "input")
@@ -331,7 +293,7 @@ def _assemble(
 ) -> Rows:
     """Rows of [CLS] part [SEP] part [SEP] …, or with the tokens of another frame.
 
-    `unit` is 1 where a unit begins: line breaks may yet be inserted, and texts cut, before units are numbered.
+    `unit` is 1 where a unit begins: texts may yet be cut before units are numbered.
     """
     front, back = (
         role and specials.need(role, f"compose.frame {config.frame}") for role in (config.front, config.back)

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from data_prep.errors import UserError
 from data_prep.sealed import digest, mapped, sealed, unsealed, write_whole
 from data_prep.shards.format import ShardDamaged
 from data_prep.shards.rows import offsets_of
+from data_prep.tokens.cleaning import Documents, white_space
 from data_prep.tokens.encoder import Encoder
 from data_prep.tokens.segment import Segmenter
 
@@ -38,17 +39,6 @@ INDEX = "tokens.json"
 BATCH = 1 << 14  # sentences per encoding call
 _ARRAYS = ("tokens", "word_start", "sentence_offsets", "document_offsets", "paragraph_start")
 UNIT_START = "unit_start"
-
-
-class Documents(Protocol):
-    """The interface of a corpus that tokenising needs."""
-
-    def batches(self) -> Iterator[tuple[np.ndarray, pa.StringArray, np.ndarray | None]]:
-        """Batches of documents: the sentence counts, the sentences, and the paragraph number of each sentence.
-
-        If the last is None, each document is one paragraph.
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,22 +164,29 @@ def tokenise(
 ) -> TokenCorpus:
     """Tokenise a corpus sentence by sentence: nothing is cut, padded or added.
 
-    "[MASK]" in a text is ordinary text, not a mask. Sentences without tokens are left out. Pass an `Encoder` to reuse
-    its cache of words for several corpora. counted: is increased by the numbers of `characters`, without spaces, and of
-    `unknown_characters`, those that the tokenizer's unknown token stands for. segmenter: finds words of Chinese text;
-    without one, each of its characters is a word.
+    Where the tokenizer spells white space, the tokens of a document are those of its whole text; those of a sentence
+    begin with the white space before it. "[MASK]" in a text is ordinary text, not a mask. Sentences without tokens are
+    left out. Pass an `Encoder` to reuse its cache of words for several corpora. counted: is increased by the numbers of
+    `characters`, without spaces, and of `unknown_characters`, those that the tokenizer's unknown token stands for.
+    segmenter: finds words of Chinese text; without one, each of its characters is a word.
     """
     encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
     tokens, lengths = [np.empty(0, encoder.dtype)], [np.empty(0, np.int64)]
     counts = [np.empty(0, np.int64)]  # sentences of each document
     starts = [np.empty(0, bool)]  # sentences that begin a paragraph
     for number_of, sentences, paragraph in corpus.batches():
-        slices = [sentences[i : i + BATCH] for i in range(0, len(sentences), BATCH)]
-        parts = [encoder.encode(part) for part in slices]
+        if encoder.spells_white_space:
+            before = white_space(sentences, number_of, paragraph, encoder.keep_lines)
+            slices = _slices(encoder.begins(before))
+            parts = [encoder.encode_documents(sentences[part], before[part]) for part in slices]
+        else:
+            slices = _slices(np.ones(len(sentences), bool))
+            parts = [encoder.encode(sentences[part]) for part in slices]
         if counted is not None:
             for part, encoded in zip(slices, parts, strict=True):
-                characters = pc.sum(pc.utf8_length(pc.replace_substring(part, " ", ""))).as_py()
-                counted.update(characters=characters or 0, unknown_characters=encoder.unknown_characters(part, encoded))
+                characters = pc.sum(pc.utf8_length(pc.replace_substring(sentences[part], " ", ""))).as_py()
+                unknown = encoder.unknown_characters(sentences[part], encoded)
+                counted.update(characters=characters or 0, unknown_characters=unknown)
         length = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
         has_text = np.concatenate([[0], np.cumsum(length > 0)])
         ends = offsets_of(number_of)
@@ -202,10 +199,21 @@ def tokenise(
         starts.append(changes)
         counts.append(has_text[ends[1:]] - has_text[ends[:-1]])
     ids, sentence_offsets = np.concatenate(tokens), offsets_of(np.concatenate(lengths))
-    word_start, document_offsets = _word_starts(encoder)(ids, sentence_offsets), offsets_of(np.concatenate(counts))
+    document_offsets = offsets_of(np.concatenate(counts))
+    word_start = _word_starts(encoder)(ids, sentence_offsets, sentence_offsets[document_offsets[:-1]])
     if segmenter is not None:
         word_start = segmenter(ids, sentence_offsets, word_start)
     return TokenCorpus(ids, word_start, sentence_offsets, document_offsets, np.concatenate(starts))
+
+
+def _slices(begins: np.ndarray) -> list[slice]:
+    """Sentences in slices of about `BATCH` that begin where a sentence is encoded independently."""
+    places, slices, start = np.append(np.flatnonzero(begins), len(begins)), list[slice](), 0
+    while start < len(begins):
+        stop = int(places[np.searchsorted(places, min(start + BATCH, len(begins)))])
+        slices.append(slice(start, stop))
+        start = stop
+    return slices
 
 
 @lru_cache(1)
@@ -272,13 +280,14 @@ SPACE, MARK, LETTER, ALONE = range(4)  # classes of single characters
 class WordStarts:
     """Determines which pieces begin words, by a rule that depends on the tokenizer.
 
-    A sentence's first piece always does, and so does a special token. Of the others,
+    A sentence's first piece always does unless it is white space, and so does a special token. Of the others,
 
     - in WordPiece: each piece without the continuation prefix (##);
     - if each piece is one character: each Chinese or Japanese character, each punctuation mark or
       symbol, and a letter or digit that does not follow another; a space or a combining mark
       belongs to the character before it;
-    - otherwise (byte-level BPE, SentencePiece): each piece that begins with a space (Ġ, ▁).
+    - otherwise (byte-level BPE, SentencePiece): each piece that begins with a space (Ġ, ▁), each line break, and the
+      piece after it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -290,6 +299,7 @@ class WordStarts:
         special = {number for number, token in added.items() if token.special}
         spec = json.loads(tokenizer.to_str())
         self._classes: np.ndarray | None = None
+        self._breaks = np.zeros(len(pieces), bool)
         if spec["model"]["type"] == "WordPiece":
             prefix = spec["model"]["continuing_subword_prefix"]
             starts = [not piece.startswith(prefix) for piece in pieces]
@@ -303,17 +313,27 @@ class WordStarts:
             self._classes = np.array(classes, np.uint8)
             starts = [kind == ALONE for kind in classes]
         else:
-            starts = [number in special or p.startswith(("Ġ", "▁")) for number, p in enumerate(pieces)]
+            self._breaks = np.array([(bool(piece) and not piece.strip("Ċ\n")) or piece == "<0x0A>" for piece in pieces])
+            starts = [
+                number in special or piece.startswith(("Ġ", "▁")) or bool(self._breaks[number])
+                for number, piece in enumerate(pieces)
+            ]
         self._starts = np.array(starts, bool)
 
-    def __call__(self, ids: np.ndarray, sentence_offsets: np.ndarray) -> np.ndarray:
-        """[N] bool for ids [N]; sentence_offsets: [S + 1], no sentence is empty."""
+    def __call__(
+        self, ids: np.ndarray, sentence_offsets: np.ndarray, documents: np.ndarray | None = None
+    ) -> np.ndarray:
+        """[N] bool for ids [N]; sentence_offsets: [S + 1], no sentence is empty; documents: where they begin."""
         starts = self._starts[ids]
+        first = sentence_offsets[:-1]
+        starts[1:] |= self._breaks[ids[:-1]]
         if self._classes is not None:
             kind = self._classes[ids]
             inside = (kind[:-1] == LETTER) | (kind[:-1] == MARK)
             starts[1:] |= (kind[1:] == LETTER) & ~inside
-        starts[sentence_offsets[:-1]] = True
+            if documents is not None:
+                first = np.append(first[kind[first] != SPACE], documents[documents < len(ids)])
+        starts[first] = True
         return starts
 
 

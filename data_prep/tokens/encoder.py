@@ -6,32 +6,37 @@ Words are repeated in text, so the ids of known words are looked up:
                                             └── new ones ──► the tokenizer
 
 This is exact if a tokenizer encodes the text between two spaces independently. That holds for BERT's WordPiece, which
-drops spaces, and for byte-level BPE, where a space belongs to the chunk after it (batches with other white space than
-single spaces bypass the cache). If each character is a token, a table is used. Any other tokenizer encodes everything
-itself.
+drops spaces, and for byte-level BPE, where spaces and line breaks belong to the chunk after them (batches with other
+white space than these bypass the cache). If each character is a token, a table is used. Any other tokenizer encodes
+everything itself.
+
+Where a tokenizer spells white space, the white space between sentences is text, too, as it is where the tokenizer is
+used on whole texts (`encode_documents`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from data_prep.arrow import pc
 from data_prep.opening.pretrained import using_tokenizer
 from data_prep.shards.rows import Ragged
-from data_prep.tokens.cleaning import without_cleaning
+from data_prep.tokens.cleaning import cleaning_of, without_cleaning
 
 MOST_CHUNKS = 1 << 18  # cached at a time, about 50 MB with their ids
 MOST_IDS = 1 << 21
 MOST_COUNTED = 1 << 10
 PLAIN_BATCH = 2048  # texts per call of the tokenizer, whose result takes about 200 bytes per token
-_UNUSUAL = r"^ |  |\n|\x00"  # where byte-level BPE may treat white space differently
+PLAIN_CHARACTERS = 1 << 20  # of texts of several sentences, per call
+_OTHER = r"[\t\x0b\f\r\x1c-\x1f \x85\p{Z}]"  # white space that is no line break
+_UNUSUAL = rf"  |\n\n\n|{_OTHER}\n|\n{_OTHER}|\x00"  # where byte-level BPE may treat white space differently
 
 
 class Encoder:
@@ -50,6 +55,10 @@ class Encoder:
         vocabulary = max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.dtype = np.dtype(np.uint16 if vocabulary <= 65_535 else np.uint32)
         self._kind = _kind(self.tokenizer)
+        cleaning = cleaning_of(tokenizer)
+        self.keep_lines = cleaning is not None and cleaning.keep_lines
+        self.spells_white_space = line_break(tokenizer) is not None
+        self._prefix = "" if self._kind != "spaced words" else _without_prefix(self.tokenizer)
         self._unknown = _unknown(self.tokenizer)
         self._table = _table(self.tokenizer, self.dtype) if self._kind == "characters" else None
         self._forget()
@@ -57,6 +66,53 @@ class Encoder:
     def encode(self, sentences: pa.StringArray | Sequence[str]) -> Ragged:
         """The ids of each sentence; a sentence may have none. Fastest for thousands of sentences in an Arrow array."""
         texts: pa.StringArray = sentences if isinstance(sentences, pa.StringArray) else pa.array(sentences, pa.string())
+        return self._encoded(self._with_prefix(texts))
+
+    def begins(self, before: pa.StringArray) -> np.ndarray:
+        """[S] bool: which sentences are encoded independently of others; before: as in `encode_documents`."""
+        if self._kind == "characters":
+            return np.ones(len(before), bool)
+        begins = pc.is_null(before) if self._kind == "none" else pc.fill_null(pc.not_equal(before, ""), True)
+        return begins.to_numpy(zero_copy_only=False)
+
+    def encode_documents(self, sentences: pa.StringArray, before: pa.StringArray) -> Ragged:
+        """The ids of each sentence, with the white space before it: joined, what the whole documents' texts become.
+
+        before: what stands before each sentence, null where a document begins (`data_prep.tokens.cleaning`). A token
+        is of the sentence that it begins in; a sentence within another's token has none.
+        """
+        firsts = pc.is_null(before)
+        opening = self._with_prefix(sentences) if self._prefix else sentences
+        texts = pc.binary_join_element_wise(pc.fill_null(before, ""), pc.if_else(firsts, opening, sentences), "")
+        begins = self.begins(before)
+        return self._encoded(texts) if begins.all() else self._divided(texts, begins)
+
+    def _with_prefix(self, texts: pa.StringArray) -> pa.StringArray:
+        if not self._prefix:
+            return texts
+        takes = pc.match_substring_regex(texts, "^[^ ]")
+        return pc.if_else(takes, pc.binary_join_element_wise(self._prefix, texts, ""), texts)
+
+    def _divided(self, texts: pa.StringArray, begins: np.ndarray) -> Ragged:
+        """The ids of texts of which those that do not begin anew are encoded together with the one before."""
+        characters = pc.utf8_length(texts).to_numpy()
+        group = np.cumsum(begins) - 1
+        first = np.flatnonzero(begins)
+        place = np.cumsum(characters) - characters
+        place -= place[first][group]  # of each text in its group
+        groups = ["".join(part) for part in _split(texts.to_pylist(), first.tolist())]
+        ids, lengths = [np.empty(0, self.dtype)], np.zeros(len(texts), np.int64)
+        for start, stop in _batches([len(text) for text in groups]):
+            with using_tokenizer():
+                encodings = self.tokenizer.encode_batch(groups[start:stop], add_special_tokens=False)
+            for number, encoding in enumerate(encodings, start):
+                parts = slice(first[number], first[number + 1] if number + 1 < len(first) else len(texts))
+                starts = np.maximum.accumulate(np.array([start for start, _ in encoding.offsets], np.int64))
+                lengths[parts] = np.diff(np.searchsorted(starts, place[parts]), append=len(starts))
+                ids.append(np.array(encoding.ids, self.dtype))
+        return Ragged.from_lengths(np.concatenate(ids), lengths)
+
+    def _encoded(self, texts: pa.StringArray) -> Ragged:
         if self._table is not None:
             return self._characters(texts.to_pylist(), self._table)
         chunks = self._chunks(texts)
@@ -94,9 +150,11 @@ class Encoder:
     def _chunks(self, texts: pa.StringArray) -> pa.ListArray | None:
         """The chunks of each text between spaces; None if the tokenizer may not encode them independently."""
         if self._kind == "words":
-            return pc.split_pattern(texts, " ")  # type: ignore[attr-defined]
-        if self._kind == "spaced words" and not pc.any(pc.match_substring_regex(texts, _UNUSUAL)).as_py():  # type: ignore[attr-defined]
-            return pc.split_pattern(pc.replace_substring(texts, " ", "\0 "), "\0")  # type: ignore[attr-defined]
+            return pc.split_pattern(texts, " ")
+        if self._kind == "spaced words" and not pc.any(pc.match_substring_regex(texts, _UNUSUAL)).as_py():
+            for blank in " \n":
+                texts = pc.replace_substring(texts, blank, f"\0{blank}")
+            return pc.split_pattern(pc.replace_substring(texts, "\n\0\n", "\n\n"), "\0")
         return None
 
     def _learn(self) -> None:
@@ -124,6 +182,39 @@ class Encoder:
     def _forget(self) -> None:
         self._numbers = _Numbers()
         self._known = _lists(Ragged(np.empty(0, self.dtype), np.zeros(1, np.int64)))
+
+
+def line_break(tokenizer: Tokenizer) -> int | None:
+    """The token of a line break, as a byte, a character or a byte-fallback piece; None if there is none."""
+    if isinstance(tokenizer.model, models.WordPiece):
+        return None
+    pieces = ("Ċ",) if isinstance(tokenizer.decoder, decoders.ByteLevel) else ("\n", "<0x0A>")
+    return next((number for number in map(tokenizer.token_to_id, pieces) if number is not None), None)
+
+
+def _without_prefix(tokenizer: Tokenizer) -> str:
+    """Let byte-level BPE take the beginnings of texts as they are; what it would have put before them."""
+    splitter = json.loads(tokenizer.to_str())["pre_tokenizer"]
+    if not splitter["add_prefix_space"]:
+        return ""
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return " "
+
+
+def _split(texts: list[str], first: list[int]) -> Iterator[list[str]]:
+    yield from (texts[start:stop] for start, stop in pairwise([*first, len(texts)]))
+
+
+def _batches(lengths: list[int]) -> Iterator[tuple[int, int]]:
+    """Consecutive texts of at most `PLAIN_CHARACTERS` together, or one."""
+    start = total = 0
+    for number, length in enumerate(lengths):
+        if number > start and total + length > PLAIN_CHARACTERS:
+            yield start, number
+            start, total = number, 0
+        total += length
+    if start < len(lengths):
+        yield start, len(lengths)
 
 
 class _Numbers(dict[str, int]):

@@ -6,7 +6,8 @@ trained kinds are [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4, unless `roles` a
 there are [CLS] and [SEP], texts become [CLS] A [SEP] and [CLS] A [SEP] B [SEP] with token types 0 and 1.
 
     wordpiece   pieces of words, inside a word with ## in front (Schuster and Nakajima 2012; BERT)
-    byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK]
+    byte-bpe    merged bytes, a space is part of the word after it (Radford et al. 2019); no [UNK];
+                decoded, the ids of a clean text are that text
     word        words that occur often enough, by frequency; others are [UNK] (Mikolov et al. 2013)
     character   one Unicode character is one token, of any script, white space included
     pretrained  that of a folder, read as `transformers` reads it (`data_prep.tokens.pretrained`)
@@ -45,9 +46,10 @@ from data_prep.shards.rows import Specials
 from data_prep.tokens import accents, pretrained, word, wordpiece
 from data_prep.tokens.cleaning import Cleaning, add_cleaning
 from data_prep.tokens.detokenize import Pieces
+from data_prep.tokens.encoder import line_break
 from data_prep.tokens.roles import SETTINGS, SPECIAL_TOKENS, TOKENS, settings_of, specials_of
 
-__all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "line_break", "load", "specials", "strips_accents", "train"]
+__all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "load", "specials", "spells_white_space", "strips_accents", "train"]
 
 Role = Literal["pad", "unk", "cls", "sep", "mask", "bos", "eos", "decoder_start"]
 
@@ -130,7 +132,7 @@ def train(
         if "decoder_start" in config.roles:
             settings["decoder_start_token"] = TOKENS["pad"]
         if config.kind == "byte-bpe":
-            settings["add_prefix_space"] = True
+            settings["add_prefix_space"] = False
         types = ["token_type_ids"] if {"cls", "sep"} <= set(config.roles) else []
         settings["model_input_names"] = ["input_ids", *types, "attention_mask"]
     if accents.are_stripped(tokenizer):
@@ -163,6 +165,13 @@ def strips_accents(config: TokenizerConfig) -> bool:
     return folds if config.strip_accents is None else config.strip_accents
 
 
+def spells_white_space(config: TokenizerConfig) -> bool:
+    """Whether white space is tokens as all text is, known before a tokenizer is trained."""
+    if config.path is None:
+        return config.kind in ("byte-bpe", "character")
+    return Path(config.path).expanduser().is_dir() and line_break(pretrained.read(config.path)[0]) is not None
+
+
 def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
     """The tokenizer of a folder. Unless `specials_in_text`, "[MASK]" in a text is ordinary text, not
     a mask.
@@ -175,12 +184,6 @@ def load(folder: Path | str, specials_in_text: bool = False) -> Tokenizer:
     tokenizer = tokenizer_of(path)
     tokenizer.encode_special_tokens = not specials_in_text
     return tokenizer
-
-
-def line_break(tokenizer: Tokenizer) -> int | None:
-    """The token of a line break, as a byte, a character or a byte-fallback piece; None if there is none."""
-    candidates = (tokenizer.token_to_id(piece) for piece in ("Ċ", "\n", "<0x0A>"))
-    return next((number for number in candidates if number is not None), None)
 
 
 def specials(folder: Path | str) -> Specials:
@@ -241,7 +244,7 @@ def _byte_bpe(config: TokenizerConfig, sentences: Iterator[str]) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     if folding := _folding(config):
         tokenizer.normalizer = folding
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocabulary - config.sentinels,
         min_frequency=wordpiece.MIN_COUNT,

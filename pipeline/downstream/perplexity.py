@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from data_prep.corpus.documents import Corpus, CorpusDocument
+from data_prep.corpus.documents import Corpus
 from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.shards.order import permute
+from data_prep.tokens.cleaning import whole_text
 from pipeline.downstream.config import JobConfig, Problem, kind_problems
 from pipeline.downstream.few_shot.job import OWN, PRETRAINED, SCRATCH
 from pipeline.downstream.fine_tune.job import contents_of
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.stage import Context
     from training.inference.likelihood import TextLikelihood
 
-VERSION = 1
+VERSION = 2
 READS = ("pretrained", "corpus")
 XZ, UNIFORM = "xz", "all bytes alike"
 BARS = "bits-per-byte.png"
@@ -62,9 +63,10 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
-    """`contents`: digests of others' networks by path, and `seed`."""
+    """`contents`: digests of others' networks by path; `seed`; `keep_lines`, whether sentences are lines."""
     others = [Path(model).expanduser() for model in job.models if model not in OWN]
-    return {"contents": {str(folder): contents_of(folder) for folder in others}, "seed": recipe.seed}
+    contents = {str(folder): contents_of(folder) for folder in others}
+    return {"contents": contents, "seed": recipe.seed, "keep_lines": recipe.data.clean.keep_lines}
 
 
 def run(
@@ -80,7 +82,7 @@ def run(
     from training.inference.language_model import open_language_model
     from training.inference.likelihood import Likelihood, TextLikelihood
 
-    texts = documents(Corpus(inputs["corpus"].path, job.split), job.num_bytes, settings["seed"])
+    texts = documents(Corpus(inputs["corpus"].path, job.split), job.num_bytes, settings["seed"], settings["keep_lines"])
     if not texts:
         raise UserError(f"downstream {job.name}: no document is in {job.split}; hold some out by data.split.")
     device = str(choose_device(context.placement.get("device", "cpu")))
@@ -94,24 +96,17 @@ def run(
     return _report(job, texts, found, out_dir / "figures")
 
 
-def documents(corpus: Corpus, num_bytes: int, seed: int) -> list[str]:
+def documents(corpus: Corpus, num_bytes: int, seed: int, keep_lines: bool = False) -> list[str]:
     """Texts of documents in keyed order, until they have so many bytes."""
     texts: list[str] = []
     size = 0
     for place in permute(np.arange(len(corpus)), max(1, len(corpus)), key(seed, "perplexity")).tolist():
-        texts.append(text_of(corpus[place]))
+        document = corpus[place]
+        texts.append(whole_text(document.sentences, document.paragraphs, keep_lines))
         size += len(texts[-1].encode())
         if size >= num_bytes:
             break
     return texts
-
-
-def text_of(document: CorpusDocument) -> str:
-    """A document's text, a line for each paragraph."""
-    lines: dict[int, list[str]] = {}
-    for sentence, paragraph in zip(document.sentences, document.paragraphs, strict=True):
-        lines.setdefault(paragraph, []).append(sentence)
-    return "\n".join(" ".join(sentences) for sentences in lines.values())
 
 
 def _report(job: Config, texts: list[str], found: Mapping[str, TextLikelihood], folder: Path) -> Report:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, decoders, processors
 
 from data_prep.labelled.files import Example, Labelled
 from data_prep.opening.pretrained import using_tokenizer
@@ -17,6 +17,7 @@ from data_prep.shards.length_buckets import LengthBuckets
 from data_prep.shards.order import permute
 from data_prep.shards.rows import Ragged, Rows, ragged, take
 from data_prep.tokens import pretrained
+from data_prep.tokens.cleaning import without_cleaning
 from data_prep.tokens.roles import roles_of, specials_of
 from training.config import OrderConfig
 from training.data import Corpus, MemoryTable, Samples, Stream
@@ -64,8 +65,12 @@ def encode(data: Labelled, examples: Sequence[Example], folder: Path, length: in
         rows: Rows = {"label": truth}
         fits = np.ones(len(truth), bool)
     else:
+        words = [list(e.words) for e in examples]
+        if isinstance(tokenizer.decoder, decoders.ByteLevel):  # the blank before a word is a part of it, as in a text
+            tokenizer.normalizer = without_cleaning(tokenizer).normalizer
+            words = [[f" {word}" if place else word for place, word in enumerate(some)] for some in words]
         with using_tokenizer():
-            encodings = tokenizer.encode_batch([list(e.words) for e in examples], is_pretokenized=True)
+            encodings = tokenizer.encode_batch(words, is_pretokenized=True)
         first = [_first_pieces(encoding.word_ids) for encoding in encodings]
         tags = [np.array(e.tags)[list(pieces)] for e, pieces in zip(examples, first, strict=True)]
         rows = {

@@ -16,7 +16,7 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 
 CLS, SEP = 2, 3
-BOS, EOS, BREAK = 7, 8, 9
+BOS, EOS = 7, 8
 ROLES = Specials(10**6, cls=CLS, sep=SEP, pad=0, mask=4, unk=1, bos=BOS, eos=EOS)
 FRAMES = {"cls-sep": ([CLS], [SEP]), "bos-eos": ([BOS], [EOS]), "eos": ([], [EOS]), "none": ([], [])}
 
@@ -46,8 +46,8 @@ def paragraph_starts(corpus: TokenCorpus) -> set[int]:
     return set(corpus.tokens[corpus.sentence_offsets[:-1][corpus.paragraph_start]].tolist())
 
 
-def made(corpus: TokenCorpus, line_break: int | None = None, **config) -> Rows:
-    return compose(corpus, ComposeConfig(**config), ROLES, 0, "", 0, range(len(corpus)), line_break).rows
+def made(corpus: TokenCorpus, **config) -> Rows:
+    return compose(corpus, ComposeConfig(**config), ROLES, 0, "", 0, range(len(corpus))).rows
 
 
 def runs(rows: Rows, name: str = "input") -> list[list[int]]:
@@ -70,36 +70,6 @@ def test_a_stream_is_its_documents_cut_into_full_rows(given_, frame, length):
         assert [document[place] for place in sequence] == [number for _, number in expected[row]]
         assert sorted(set(sequence)) == list(range(len(document)))
     assert rows["sequence"].values.dtype == np.uint8 and rows["document"].values.dtype == np.uint32
-
-
-@settings(max_examples=60)
-@given(texts(), st.sampled_from(["paragraphs", "lines"]), st.sampled_from(list(FRAMES)))
-def test_a_stream_shows_paragraphs_and_lines(given_, breaks, frame):
-    documents, corpus = given_
-    begins, (front, back) = paragraph_starts(corpus), FRAMES[frame]
-    expected, sentences = [], []
-    for document in documents:
-        expected += front if document else []
-        sentences += [0] * len(front) if document else []
-        for place, sentence in enumerate(document):
-            count = 2 if sentence[0] in begins else 1 if breaks == "lines" else 0
-            expected += [BREAK] * (count if place else 0) + sentence
-            sentences += [place - 1] * (count if place else 0) + [place] * len(sentence)
-        expected += back if document else []
-        sentences += [len(document) - 1] * len(back) if document else []
-    columns = ("sentence", "boundary")
-    rows = made(corpus, BREAK, kind="stream", length=8, frame=frame, breaks=breaks, columns=columns)
-    assert list(chain(*runs(rows))) == expected
-    assert list(chain(*runs(rows, "sentence"))) == sentences
-    assert list(chain(*runs(rows, "boundary"))) == [int(token in begins) for token in expected]
-    names = ("input", "word_start", "sentence", "boundary", "sequence")
-    assert len({rows[name].offsets.tobytes() for name in names}) == 1
-
-
-def test_breaks_need_a_token():
-    corpus = TokenCorpus(np.arange(9, dtype=np.uint16), np.ones(9, bool), np.array([0, 4, 9]), np.array([0, 2]))
-    with pytest.raises(UserError, match="needs a tokenizer that can spell a line break"):
-        made(corpus, kind="stream", length=8, breaks="lines")
 
 
 @settings(max_examples=60)
@@ -159,7 +129,6 @@ def test_pairs_count_their_sentences():
         ({"kind": "nsp", "frame": "eos"}, "must be cls-sep, not eos"),
         ({"kind": "stream", "pack": True}, "leave pack out"),
         ({"kind": "packed", "per": "sentence"}, "'per' belongs to kind raw"),
-        ({"kind": "raw", "breaks": "lines"}, "'breaks' belongs to kind stream"),
         ({"kind": "packed", "columns": ["word"]}, "columns"),
         ({"kind": "packed", "columns": ["unit"]}, "the column unit needs a lexicon"),
         ({"kind": "packed", "lexicon": "phrases.txt"}, "'lexicon' belongs to the column unit"),

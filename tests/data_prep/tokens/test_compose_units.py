@@ -12,7 +12,6 @@ from data_prep.tokens.compose import ComposeConfig, compose
 from data_prep.tokens.corpus import TokenCorpus
 
 FIRST = 100  # the id of the corpus's first token; the next has the next id
-BREAK = 9
 SPECIALS = Specials(10**6, cls=2, sep=3, pad=0, mask=4, unk=1, bos=7, eos=8)
 KINDS = ("packed", "nsp", "sop", "raw", "stream")
 
@@ -30,10 +29,10 @@ def corpora(draw) -> TokenCorpus:
     return TokenCorpus(ids, words, sentences, offsets_of([len(each) for each in lengths]), paragraphs, unit_start)
 
 
-def made(corpus: TokenCorpus, documents: range | None = None, line_break: int | None = None, **settings) -> Rows:
+def made(corpus: TokenCorpus, documents: range | None = None, **settings) -> Rows:
     config = ComposeConfig(columns=("unit",), lexicon="phrases.txt", **settings)
     documents = range(len(corpus)) if documents is None else documents
-    return compose(corpus, config, SPECIALS, 1, "test", 0, documents, line_break).rows
+    return compose(corpus, config, SPECIALS, 1, "test", 0, documents).rows
 
 
 def expected(corpus: TokenCorpus, tokens: list[int], sequence: list[int]) -> list[int]:
@@ -45,8 +44,7 @@ def expected(corpus: TokenCorpus, tokens: list[int], sequence: list[int]) -> lis
             numbers.append(0)
             continue
         is_text = token >= FIRST and tokens[place - 1] == token - 1 and not corpus.unit_start[token - FIRST]
-        is_break = token == tokens[place - 1] == BREAK
-        numbers.append(numbers[-1] + (not (is_text or is_break)))
+        numbers.append(numbers[-1] + (not is_text))
     return numbers
 
 
@@ -56,15 +54,14 @@ def expected(corpus: TokenCorpus, tokens: list[int], sequence: list[int]) -> lis
     st.sampled_from(KINDS),
     st.sampled_from(["cls-sep", "bos-eos", "eos", "none"]),
     st.booleans(),
-    st.sampled_from(["none", "paragraphs", "lines"]),
     st.integers(8, 30),
 )
-def test_units_are_numbered_in_each_sequence(corpus, kind, frame, pack, breaks, length):
+def test_units_are_numbered_in_each_sequence(corpus, kind, frame, pack, length):
     options = {"kind": kind, "length": length, "frame": "cls-sep" if kind in ("nsp", "sop") else frame}
-    options |= {"breaks": breaks} if kind == "stream" else {"pack": pack}
+    options |= {} if kind == "stream" else {"pack": pack}
     if options.get("pack") and options["frame"] == "none":
         options["pack"] = False
-    rows = made(corpus, line_break=BREAK, **options)
+    rows = made(corpus, **options)
     unit = ragged(rows, "unit")
     assert unit.values.dtype == np.uint8 and np.array_equal(unit.offsets, ragged(rows, "input").offsets)
     for number in range(num_rows(rows)):

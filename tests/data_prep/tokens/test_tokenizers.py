@@ -98,7 +98,7 @@ def test_auto_tokenizer_agrees(folders: dict[str, Path], name: str, with_model: 
         a, b = (ours.encode(part, add_special_tokens=False).ids for part in (text, TEXTS[0]))
         assert theirs(text, TEXTS[0])["input_ids"] == [2, *a, 3, *b, 3]
         assert theirs(text, TEXTS[0])["token_type_ids"] == [0] * (len(a) + 2) + [1] * (len(b) + 1)
-    assert theirs.add_prefix_space == name.startswith("byte-bpe")
+    assert not theirs.add_prefix_space
     assert theirs.mask_token_id == 4
     assert theirs.pad_token_id == 0
     assert theirs("the [MASK] is")["input_ids"].count(4) == 1
@@ -204,13 +204,13 @@ def test_byte_bpe_loses_nothing(folders: dict[str, Path], text: str) -> None:
     tokenizer = load(folders["byte-bpe"])
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert 1 not in ids
-    decoded = tokenizer.decode(ids, skip_special_tokens=False)
-    assert decoded == (text if not text or text[0] == " " else " " + text)
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
 
 
 def test_byte_bpe_words_begin_with_their_space(folders: dict[str, Path]) -> None:
     tokenizer = load(folders["byte-bpe"])
-    assert tokenizer.encode("The Senate", add_special_tokens=False).tokens[0] == "ĠThe"
+    assert tokenizer.encode("The Senate", add_special_tokens=False).tokens[0][0] == "T"
+    assert "ĠThe" in tokenizer.encode("In The Senate", add_special_tokens=False).tokens
 
 
 # ------------------------------------------------------------------ character

@@ -14,7 +14,7 @@ from data_prep.corpus.documents import CorpusDocument
 from data_prep.errors import UserError
 from pipeline.artifact import Artifact
 from pipeline.downstream import perplexity
-from pipeline.downstream.perplexity import Config, documents, needs, run, text_of
+from pipeline.downstream.perplexity import Config, documents, needs, run
 from pipeline.recipe.load import load
 from pipeline.reports.report import write
 from pipeline.stage import Context
@@ -27,17 +27,18 @@ DOCUMENTS = [
     CorpusDocument("b", ["Who?", "They said: é à 中.", "On and on."], [0, 1, 1], "", {}),
     CorpusDocument("c", ["The dog sat on a log."] * 9, list(range(9)), "", {}),
 ]
+TEXTS = [
+    "The cat sat. On a mat.",
+    "Who?\n\nThey said: é à 中. On and on.",
+    "\n\n".join(["The dog sat on a log."] * 9),
+]
 JOB = {"task": "perplexity", "name": "held-out"}
-
-
-def test_a_document_is_a_line_for_each_paragraph() -> None:
-    assert text_of(DOCUMENTS[1]) == "Who?\nThey said: é à 中. On and on."
 
 
 def test_documents_are_taken_until_there_is_enough() -> None:
     corpus: Any = DOCUMENTS
     everything = documents(corpus, 10**6, 0)
-    assert sorted(everything) == sorted(map(text_of, DOCUMENTS))
+    assert sorted(everything) == sorted(TEXTS)
     assert documents(corpus, 1, 0) == everything[:1]
     assert len({documents(corpus, 1, seed)[0] for seed in range(9)}) > 1
     assert documents([], 9, 0) == []  # type: ignore[arg-type]
@@ -52,12 +53,11 @@ def test_the_report_says_what_the_documents_cost(tmp_path: Path, monkeypatch: py
     }
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)
-    report = run(Config.model_validate(JOB), {"seed": 0, "contents": {}}, inputs, out, Context())
+    report = run(Config.model_validate(JOB), {"seed": 0, "contents": {}, "keep_lines": False}, inputs, out, Context())
     write(report, out)
     whole_report(Artifact("job-1", out, {"summary": report.summary}, {}))
-    texts = list(map(text_of, DOCUMENTS))
-    nats = -sum(one.log_likelihood for one in Likelihood(writers.opened(folder)).texts(texts))
-    wanted = nats / math.log(2) / sum(len(text.encode()) for text in texts)
+    nats = -sum(one.log_likelihood for one in Likelihood(writers.opened(folder)).texts(TEXTS))
+    wanted = nats / math.log(2) / sum(len(text.encode()) for text in TEXTS)
     assert report.numbers["bits_per_byte/pretrained"] == pytest.approx(wanted)
     assert report.numbers["bits_per_byte/scratch"] != pytest.approx(wanted, rel=1e-3)
     raw = "\n".join(documents(DOCUMENTS, 10**6, 0)).encode()  # type: ignore[arg-type]
@@ -71,7 +71,7 @@ def test_the_report_says_what_the_documents_cost(tmp_path: Path, monkeypatch: py
     assert "xz's" in report.verdict
     monkeypatch.setattr(perplexity, "Corpus", lambda path, split: [])
     with pytest.raises(UserError, match="no document is in validation"):
-        run(Config.model_validate(JOB), {"seed": 0, "contents": {}}, inputs, out, Context())
+        run(Config.model_validate(JOB), {"seed": 0, "contents": {}, "keep_lines": False}, inputs, out, Context())
 
 
 def test_what_the_recipe_must_be() -> None:

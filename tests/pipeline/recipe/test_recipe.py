@@ -322,10 +322,6 @@ def test_a_bad_file_says_where_what_and_what_is_allowed(complaint, text, message
             ["objective.name=gpt", "network.architecture=gpt2", "corruption.kind=gaussian"],
             "corruption.kind: 'gaussian' changes values, and text data have none; choose 'none'",
         ),
-        (
-            ["compose.kind=stream", "compose.breaks=lines"],
-            "compose.breaks: lines are in a corpus only with data.clean.keep_lines: true; set it, or paragraphs",
-        ),
         (["objective.name=gpt"], "network.architecture: 'bert' does not predict a token from those before it alone"),
         (
             ["tokenizer.roles=[pad, unk, cls, sep]"],

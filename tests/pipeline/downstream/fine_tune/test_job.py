@@ -83,6 +83,14 @@ def test_first_pieces_carry_the_tags_and_cut_words_count_as_missed(tokenizer: Pa
     assert cut.fits.tolist() == [True, True, True, False, False, False]
 
 
+def test_words_of_byte_level_bpe_are_those_of_their_text(tmp_path: Path) -> None:
+    words = ("the", "river", "follows", "the", "farmer")
+    train(TokenizerConfig(kind="byte-bpe", vocabulary=300), [" ".join(words)] * 3, tmp_path, Cleaning())
+    rows = encode(TAGGED, [Example(words=words, tags=(0, 1, 2, 0, 1))], tmp_path, 64).rows
+    assert rows["input"].row(0).tolist() == load_tokenizer(tmp_path).encode(" ".join(words)).ids  # type: ignore[union-attr]
+    assert len(rows["target_positions"].row(0)) == len(words)  # type: ignore[union-attr]
+
+
 def test_baselines(tmp_path: Path) -> None:
     rows = [Example(words=("a", "b", "c"), tags=(1, 0, 0)), Example(words=("a", "d", "c"), tags=(1, 0, 2))]
     test = [Example(words=("a", "c", "new"), tags=(1, 0, 0))]
