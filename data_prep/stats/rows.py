@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from data_prep.corruptions.masking import restore
+from data_prep.corruptions import Corruption, build, config_of
 from data_prep.errors import UserError
 from data_prep.shards.format import Shards
 from data_prep.shards.rows import num_rows, ragged
@@ -20,17 +22,38 @@ FREQUENT, UNSEEN = 20, 24  # numbers of pieces to list
 COVERED = (50, 90, 99)  # per cent of the text
 
 
-def of_shards(folders: dict[str, Path], tokenizer: Path, lengths: dict[str, int]) -> ShardsCounts:
-    """Statistics of the splits of shards by name; `lengths`: maximum row length of each."""
+def of_shards(
+    folders: Mapping[str, Path],
+    tokenizer: Path,
+    lengths: Mapping[str, int],
+    corruptions: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ShardsCounts:
+    """Statistics of the splits of shards by name.
+
+    lengths: maximum row length of each. corruptions: settings of what the rows of a split were written with.
+    """
     vocabulary = Vocabulary(load(tokenizer), specials(tokenizer))
+    built = {name: build(config_of(config), vocabulary.specials) for name, config in (corruptions or {}).items()}
     return {
         "format": FORMAT,
-        "splits": {name: of_rows(Shards(folder), vocabulary, lengths.get(name)) for name, folder in folders.items()},
+        "splits": {
+            name: of_rows(Shards(folder), vocabulary, lengths.get(name), corruption=built.get(name))
+            for name, folder in folders.items()
+        },
     }
 
 
-def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, max_tokens: int = MOST_TOKENS) -> RowCounts:
-    """Statistics of one split of shards. `length`: of a row including padding (default: of the longest row)."""
+def of_rows(
+    shards: Shards,
+    vocabulary: Vocabulary,
+    length: int | None,
+    max_tokens: int = MOST_TOKENS,
+    corruption: Corruption | None = None,
+) -> RowCounts:
+    """Statistics of one split of shards, whose rows count as they were before they were corrupted.
+
+    length: of a row including padding (default: of the longest row). corruption: what the rows were written with.
+    """
     special = vocabulary.specials
     pad = special.get("pad")
     tokens = np.zeros(special.vocabulary, np.int64)
@@ -41,7 +64,7 @@ def of_rows(shards: Shards, vocabulary: Vocabulary, length: int | None, max_toke
     chosen = evenly(shards.num_batches, wanted, "rows")
     for number in chosen:
         batch = shards.batch(number)
-        rows = restore(batch) if "target_ids" in batch else ragged(batch, "input")
+        rows = ragged(corruption.restore(batch) if corruption else batch, "input")
         token_counts = np.bincount(rows.values, minlength=special.vocabulary)
         if len(token_counts) > special.vocabulary:
             raise UserError(

@@ -203,11 +203,12 @@ class TextKind(Kind):
         """Rows and tokens by split; documents under `corpus`."""
         from data_prep.stats import stats
         from data_prep.text import phrases
-        from data_prep.text.write_shards import row_length
+        from data_prep.text.write_shards import corruption_of, row_length
 
         lengths = {name: row_length(settings, name) for folders in parts.values() for name in folders}
         folders = {name: shards / name for name in lengths}
-        rows = stats.of_shards(folders, made_of.preprocessor, lengths)
+        corruptions = {name: config for name in lengths if (config := corruption_of(settings, name))}
+        rows = stats.of_shards(folders, made_of.preprocessor, lengths, corruptions)
         found = phrases.top(shards, TOP_PHRASES)
         return {**rows, **({"phrases": found} if found else {}), "corpus": self.corpus_stats(made_of.corpus)}
 

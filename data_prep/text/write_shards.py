@@ -101,6 +101,12 @@ def row_length(settings: dict[str, Any], split: str) -> int:
     return settings[LONGER]["length"] if longer else settings["compose"]["length"]
 
 
+def corruption_of(settings: dict[str, Any], split: str) -> dict[str, Any] | None:
+    """Settings of the corruption that the rows of a split are written with; None if they are clean."""
+    settings = complete(settings)
+    return settings[LONGER]["corruption"] if split.partition("-")[0] == LONGER else settings["corruption"]
+
+
 def _workers(corpus: Corpus, use: Use) -> Workers:
     return HERE if sum(file.stat().st_size for file in corpus.files) < SERIAL_BYTES else use.workers
 

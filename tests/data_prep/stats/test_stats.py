@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.corpus.documents import Corpus, SplitConfig
-from data_prep.corruptions.masking import MaskingConfig, corrupt
+from data_prep.corruptions import build, config_of
 from data_prep.errors import UserError
 from data_prep.rng import Draws, key
 from data_prep.shards.format import Shards, ShardWriter
-from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
+from data_prep.shards.rows import Ragged, Rows, Specials, num_rows, ragged
 from data_prep.sources.config import SourceConfig
 from data_prep.stats import corpus as stats_corpus
 from data_prep.stats import stats
@@ -34,6 +34,7 @@ from data_prep.tokens.corpus import tokenise
 from data_prep.tokens.packing import pack
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from tests.data_prep.conftest import speech
+from tests.data_prep.corruptions.test_table import CASES, TEXT
 from tests.data_prep.ingesting import ingest
 
 CHARACTERS = "aab bc\n"  # of which a tokenizer is made: [PAD] 0 … [MASK] 4, space 5, line end 6, a 7, b 8, c 9
@@ -111,13 +112,22 @@ def test_packed_rows_hold_several_sequences(letters: Path, tmp_path: Path) -> No
     assert statistics["sequences_per_row"] == 5 / 4
 
 
-def test_masked_rows_count_as_they_were(letters: Path, tmp_path: Path) -> None:
-    rows = rows_of([A, B, C] * 9, [B, B, A] * 9)
-    draws = Draws(key(1, "corrupt"), 0, np.arange(2))
-    masked = corrupt(rows, MaskingConfig(kind="masked-lm", rate=0.5), specials(letters), draws)
-    assert (ragged(masked, "seen").values == MASK).any()
-    clean, dark = written(tmp_path / "clean", rows), written(tmp_path / "dark", masked)
-    assert of_rows(dark, known(letters), 32) == of_rows(clean, known(letters), 32)
+@pytest.mark.parametrize("kind", [kind for kind, (of, _) in CASES.items() if of == TEXT])
+def test_corrupted_rows_count_as_they_were(kind: str, letters: Path, tmp_path: Path) -> None:
+    """Whatever columns a corruption leaves."""
+    special = specials(letters)
+    special = Specials(special.vocabulary, **dict(special.roles), eos=LINE, sentinels=range(C, B, -1))
+    rows = rows_of([A, B, B] * 8, [B, B, A] * 8, [A, B])
+    lengths = ragged(rows, "input").lengths
+    rows |= {"sentence": Ragged.from_lengths(np.zeros(lengths.sum(), np.uint16), lengths)}
+    rows |= {"word_start": Ragged.from_lengths(np.ones(lengths.sum(), np.uint8), lengths)}
+    corruption = build(config_of({"kind": kind}), special)
+    corrupted = corruption(rows, Draws(key(1, "corrupt"), 0, np.arange(3)))
+    assert (kind == "none") == ("seen" not in corrupted)
+    clean = of_rows(written(tmp_path / "clean", rows), known(letters), 32)
+    dark = of_rows(written(tmp_path / "dark", corrupted), known(letters), 32, corruption=corruption)
+    assert dark["vocabulary"] == clean["vocabulary"] and dark["row_lengths"] == clean["row_lengths"]
+    assert dark["read"]["items"] == clean["read"]["items"] == lengths.sum()
 
 
 def test_no_row_at_all(letters: Path, tmp_path: Path) -> None:

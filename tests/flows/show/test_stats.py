@@ -22,9 +22,11 @@ from pipeline import dag
 from pipeline.artifact import Artifact, is_account, output_digest
 from pipeline.execute import Execution
 from pipeline.recipe.load import load
+from pipeline.reports import findings
 from pipeline.runs import numbers
 from pipeline.stage import Context
 from pipeline.store.store import Store
+from tests.data_prep.corruptions.test_table import CASES, TEXT
 from tests.pipeline import tiny
 
 PACKED = (
@@ -122,6 +124,35 @@ def test_packed_and_longer_rows(packed: Artifact) -> None:
     assert splits["train"]["sequences_per_row"] > 1
     text = shown(packed, split="longer")
     assert "Sequences in a row" in text and "of at most 128" in text
+
+
+WRITTEN = {
+    "masked-lm": "bert", "masked-spans": "spanbert", "masked-slots": "electra", "spans": "t5", "bart": "bart",
+    "mass": "mass",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (of, _) in CASES.items() if of == TEXT and kind != "none"])
+def test_rows_that_were_corrupted_when_written(kind: str, root: Path) -> None:
+    """Whatever a corruption leaves: counted as they were, shown, whole, and looked at for findings."""
+    overrides = [
+        "tokenizer.vocabulary=400", f"data.sources=[{{path: {root / 'texts'}}}]", "data.clean.max_rejects=5",
+        "compose.length=32",
+    ]  # fmt: skip
+    store, made, counted = Store(root / "store"), dict[str, Artifact](), []
+    for at in ("load", "shards"):
+        recipe = load(WRITTEN[kind], scale="tiny", overrides=[*overrides, f"corruption.at={at}"])
+        for node in dag.nodes(recipe, root / "downloads")[:3]:
+            made[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, made), Context())
+        counted.append(gather(made["shards"], corpus=made["ingest"])["rows"]["splits"])
+    assert recipe.corruption.kind == kind
+    for clean, corrupted in zip(counted[0].values(), counted[1].values(), strict=True):
+        assert {**corrupted, "tokens": clean["tokens"]} == clean
+    shards = made["shards"]
+    for command in ("stats", "inspect", "verify"):
+        page = CliRunner().invoke(app, [command, shards.key])
+        assert page.exit_code == 0, (command, page.exception, page.output)
+    assert isinstance(findings.of_recipe(recipe, made, root / "downloads"), list)
 
 
 def test_a_vocabulary(artifacts: dict[str, Artifact]) -> None:
