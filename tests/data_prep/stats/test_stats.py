@@ -116,7 +116,8 @@ def test_packed_rows_hold_several_sequences(letters: Path, tmp_path: Path) -> No
 def test_corrupted_rows_count_as_they_were(kind: str, letters: Path, tmp_path: Path) -> None:
     """Whatever columns a corruption leaves."""
     special = specials(letters)
-    special = Specials(special.vocabulary, **dict(special.roles), eos=LINE, sentinels=range(C, B, -1))
+    roles: dict[str, Any] = {**dict(special.roles), "eos": LINE}
+    special = Specials(special.vocabulary, sentinels=range(C, B, -1), **roles)
     rows = rows_of([A, B, B] * 8, [B, B, A] * 8, [A, B])
     lengths = ragged(rows, "input").lengths
     rows |= {"sentence": Ragged.from_lengths(np.zeros(lengths.sum(), np.uint16), lengths)}
