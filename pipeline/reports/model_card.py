@@ -10,11 +10,11 @@ from data_prep.legible import escaped
 from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
-from training.models.text.architectures import architecture_of
+from training.inference.networks import Usage
 
 
-def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any]) -> str:
-    """Markdown with the metadata block that model hubs read."""
+def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any], folder: Path) -> str:
+    """Markdown with the metadata block that model hubs read. folder: of the exported network."""
     licences = sorted(
         {
             licence
@@ -36,8 +36,8 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
         for name, value in sorted(summary.items())
         if isinstance(value, int | float)
     )
-    about, unit = (_of_text, "documents") if "corpus_tokens" in shards else (_of_arrays, "rows")
-    return f"""{about(config, shards)}
+    unit = "documents" if "corpus_tokens" in shards else "rows"
+    return f"""{_about(config, shards, folder)}
 Trained on artifacts {", ".join(f"`{artifact.key}`" for artifact in inputs.values())}.
 Licences of the sources: {escaped(", ".join(licences)) or "not stated"}.
 
@@ -58,66 +58,54 @@ Licences of the sources: {escaped(", ".join(licences)) or "not stated"}.
 """
 
 
-_OPENED_BY_TRANSFORMERS = """```python
-from transformers import AutoModel, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("this/folder")
-model = AutoModel.from_pretrained("this/folder")
-batch = tokenizer(["A text.", "Another."], truncation=True, padding=True, return_tensors="pt")
-```
-"""
-_OPENED_HERE = """```python
-from data_prep.shards.rows import Ragged
+_FEATURES_OF_TEXT = """from data_prep.shards.rows import Ragged
 from data_prep.tokens.tokenizers import load
 from training.inference.encoding import open_encoder
 
 ids = load("this/folder").encode("A text.").ids
-features = open_encoder("this/folder").encode({"input": Ragged.from_rows([ids])}).values
-```
-"""
+features = open_encoder("this/folder").encode({"input": Ragged.from_rows([ids])}).values  # [texts, tokens, width]"""
+_FEATURES = """from training.inference.encoding import open_encoder
+
+features = open_encoder("this/folder").encode({"input": values}).values"""
 
 
-def _of_text(config: dict[str, Any], shards: dict[str, Any]) -> str:
-    from transformers import CONFIG_MAPPING
+def usage_of(folder: Path, is_text: bool) -> Usage:
+    """How the network of a folder is used, by what opens it."""
+    from training.inference.opening import module_of
 
+    module = module_of(folder)
+    if hasattr(module, "usage"):
+        return module.usage(folder)
+    remarks = ("Texts of any length are taken.",) if is_text else ()
+    return Usage("sesame", "feature-extraction", _FEATURES_OF_TEXT if is_text else _FEATURES, remarks)
+
+
+def _about(config: dict[str, Any], shards: dict[str, Any], folder: Path) -> str:
     network, train = NetworkConfig.model_validate(config["network"]), TrainConfig.model_validate(config["train"])
-    objective, line = ObjectiveConfig.model_validate(config["objective"]), architecture_of(network.architecture)
-    is_of_transformers = network.architecture in CONFIG_MAPPING
+    objective, is_text = ObjectiveConfig.model_validate(config["objective"]), "corpus_tokens" in shards
+    usage = usage_of(folder, is_text)
+    seen = (
+        f"{shards['corpus_tokens']:,} tokens of {shards['documents']:,} documents"
+        if is_text
+        else f"{shards['rows']:,} rows of shape {tuple(shards['shape'])}"
+    )
+    remarks = ("The tokenizer cleans texts as those were cleaned that were learned from.",) if is_text else ()
     return f"""---
-library_name: {"transformers" if is_of_transformers else "sesame"}
-pipeline_tag: {line.task if is_of_transformers else "feature-extraction"}
+library_name: {usage.library}
+pipeline_tag: {usage.task}
 tags: [sesame, {network.architecture}, {objective.name}]
 ---
 # {escaped(config["name"])}
 
-A {network.architecture} network pretrained with the {objective.name} objective
+A network ({network.architecture}) pretrained with the {objective.name} objective
 {escaped(json.dumps(dict(objective.options)))} for {train.steps:,} steps of {train.global_batch} rows, on
-{shards["corpus_tokens"]:,} tokens of {shards["documents"]:,} documents.
-
-{_OPENED_BY_TRANSFORMERS.replace("AutoModel", line.auto_class) if is_of_transformers else _OPENED_HERE}
-The tokenizer cleans texts as those were cleaned that were learned from, and cuts them to what the network takes.
-"""
-
-
-def _of_arrays(config: dict[str, Any], shards: dict[str, Any]) -> str:
-    network, train = NetworkConfig.model_validate(config["network"]), TrainConfig.model_validate(config["train"])
-    objective = ObjectiveConfig.model_validate(config["objective"])
-    return f"""---
-library_name: sesame
-pipeline_tag: feature-extraction
-tags: [sesame, {network.architecture}, {objective.name}]
----
-# {escaped(config["name"])}
-
-A network ({network.architecture}) trained with the {objective.name} objective
-{escaped(json.dumps(dict(objective.options)))} for {train.steps:,} steps of {train.global_batch} rows, on
-{shards["rows"]:,} rows of shape {tuple(shards["shape"])}.
+{seen}.
 
 ```python
-from training.inference.encoding import open_encoder
-
-features = open_encoder("this/folder").encode({{"input": values}}).values
+{usage.code}
 ```
+
+{" ".join((*remarks, *usage.remarks))}
 """
 
 

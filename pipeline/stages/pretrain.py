@@ -61,7 +61,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         file.writelines(json.dumps(record) + "\n" for record in records)
     context.progress("drawing figures")
     data.training_curves(records, out_dir / "figures")
-    (out_dir / MODEL / "README.md").write_text(model_card(config, inputs, summary))
+    folder = out_dir / MODEL
+    (folder / "README.md").write_text(model_card(config, inputs, summary, folder))
     return summary
 
 

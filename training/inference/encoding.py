@@ -43,8 +43,9 @@ class Encoder(Protocol):
     def encode(self, rows: Rows) -> Features: ...
 
 
-def open_encoder(folder: Path, device: str = "cpu") -> Encoder:
+def open_encoder(folder: Path | str, device: str = "cpu") -> Encoder:
     """The encoder of a folder that training wrote. Raises UserError where it holds none."""
+    folder = Path(folder)
     encoder: Encoder = module_of(folder).open_encoder(folder, torch.device(device))
     return encoder
 

@@ -51,23 +51,28 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], TokenizerConfig]] = {
 POSITIONS = {"roberta": 79, "mpnet": 78, "t5": 128}
 
 
+def exported(folder: Path, architecture: str, family: tuple[str, dict[str, Any], TokenizerConfig]) -> Path:
+    """An export of a family, with weights that show whether they arrive."""
+    objective, network, config = family
+    tokenizer = folder.with_name(f"tokenizer of {folder.name}")
+    train(config, WORDS, tokenizer, Cleaning())
+    facts = replace(tiny.FACTS, specials=specials(tokenizer), preprocessor=tokenizer, length=64)
+    settings = NetworkConfig(architecture=architecture, config=network)
+    built: Any = build(ObjectiveConfig(name=objective), {"model": settings}, facts, "cpu")
+    with torch.no_grad():
+        for number, parameter in enumerate(built.network.parameters()):
+            parameter.add_(torch.sin(torch.arange(parameter.numel()) + number).view_as(parameter), alpha=0.05)
+    built.network.eval()
+    built.export(folder, [])
+    check_export(folder, built.exported())
+    return folder
+
+
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An export of each architecture, with weights that show whether they arrive."""
+    """An export of each architecture."""
     folder = tmp_path_factory.mktemp("exports")
-    for name, (objective, network, config) in FAMILIES.items():
-        tokenizer = folder / f"tokenizer of {name}"
-        train(config, WORDS, tokenizer, Cleaning())
-        facts = replace(tiny.FACTS, specials=specials(tokenizer), preprocessor=tokenizer)
-        settings = NetworkConfig(architecture=name, config=network)
-        built: Any = build(ObjectiveConfig(name=objective), {"model": settings}, facts, "cpu")
-        with torch.no_grad():
-            for number, parameter in enumerate(built.network.parameters()):
-                parameter.add_(torch.sin(torch.arange(parameter.numel()) + number).view_as(parameter), alpha=0.05)
-        built.network.eval()
-        built.export(folder / name, [])
-        check_export(folder / name, built.exported())
-    return {name: folder / name for name in FAMILIES}
+    return {name: exported(folder / name, name, family) for name, family in FAMILIES.items()}
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,64 @@ from torch import Tensor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import Rows, num_rows, take
+from data_prep.tokens.roles import settings_of
 from data_prep.tokens.tokenizers import specials
 from training.inference.encoding import BATCH, Features, in_batches
-from training.models.text.architectures import attention_on, longest
+from training.inference.networks import Usage
+from training.models.text.architectures import architecture_of, attention_on, longest
 from training.models.text.block_sparse import with_block_sparse
 from training.models.text.export import check_use
 from training.models.text.folder import open_config, open_pretrained
 from training.models.text.network import accepted
 from training.objectives.text import padded_tokens, seen_tokens
 
-__all__ = ["TextEncoder", "check_use", "describes", "open_encoder", "open_network"]
+__all__ = ["TextEncoder", "check_use", "describes", "open_encoder", "open_network", "usage"]
+
+_WRITES = """batch = tokenizer("A text", return_tensors="pt")
+print(tokenizer.decode(model.generate(**batch, max_new_tokens=20)[0]))"""
+_BATCH = 'batch = tokenizer(["A text.", "Another."], truncation=True, padding=True, return_tensors="pt")'
+_FEATURES = "features = model.base_model(**batch).last_hidden_state  # [texts, tokens, width]"
+_HEADS = {
+    "text-generation": ("AutoModelForCausalLM", _WRITES),
+    "text2text-generation": ("AutoModelForSeq2SeqLM", _WRITES),
+    "fill-mask": ("AutoModelForMaskedLM", f"{_BATCH}\nlogits = model(**batch).logits\n{_FEATURES}"),
+    "replaced": ("AutoModelForPreTraining", f"{_BATCH}\nis_replaced = model(**batch).logits > 0\n{_FEATURES}"),
+    "feature-extraction": ("AutoModel", f"{_BATCH}\n{_FEATURES}"),
+}
+"""By what a network does: the class that opens it, and lines that use it."""
 
 
 def describes(config: Mapping[str, Any]) -> bool:
     return "model_type" in config
+
+
+def usage(folder: Path) -> Usage:
+    config, settings = open_config(folder), settings_of(folder)
+    line, exported = architecture_of(config.model_type), (config.architectures or [""])[0]
+    task = line.task(exported)
+    is_discriminator = line.discriminator and exported.endswith("ForPreTraining")
+    name, code = _HEADS["replaced" if is_discriminator else task]
+    opening = f"""from transformers import {name}, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("this/folder")
+model = {name}.from_pretrained("this/folder")"""
+    remarks = [f"With `truncation=True` the tokenizer cuts texts to {settings['model_max_length']:,} tokens."]
+    if is_discriminator:
+        remarks.append("It is the discriminator, which tells replaced tokens from others; it fills no gaps.")
+    if shape := line.block_sparse and line.block_sparse.shape(config.to_dict()):
+        remarks.append(_otherwise(*shape))
+    return Usage("transformers", task, f"{opening}\n{code}", tuple(remarks))
+
+
+def _otherwise(size: int, random: int) -> str:
+    """What `transformers` computes otherwise for block-sparse attention (`training.models.text.block_sparse`)."""
+    return (
+        "As above, `transformers` computes something else than what was trained: of the "
+        f"{random} random blocks of {size} tokens that each block sees besides, all are the first block in "
+        f"evaluation, and texts of at most {(5 + 2 * random) * size:,} tokens switch the network to full attention for "
+        'good. What was trained is computed by `training.inference.encoding.open_encoder("this/folder")` and '
+        "wherever else Sesame opens this folder."
+    )
 
 
 def open_network(folder: Path) -> Any:

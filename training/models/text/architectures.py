@@ -79,16 +79,19 @@ class Architecture:
         """The position of a sequence's first token, for a vocabulary whose padding has the id `pad`."""
         return pad + 1 if self.first_position == AFTER_PADDING else int(self.first_position)
 
-    @property
-    def task(self) -> str:
-        """What its networks do, as model cards call it."""
-        return "text-generation" if self.causal else "text2text-generation" if self.encoder_decoder else "fill-mask"
+    def task(self, exported: str) -> str:
+        """What a network does, as model cards call it. exported: its class, as in the `architectures` of its config."""
+        if self.causal or self.encoder_decoder:
+            return "text-generation" if self.causal else "text2text-generation"
+        fills = exported.endswith("ForMaskedLM") or (exported.endswith("ForPreTraining") and not self.discriminator)
+        return "fill-mask" if fills else "feature-extraction"
 
     @property
     def auto_class(self) -> str:
-        """The class of `transformers` by which a network of it is opened for use."""
-        heads = {"text-generation": "AutoModelForCausalLM", "text2text-generation": "AutoModelForSeq2SeqLM"}
-        return heads.get(self.task, "AutoModel")
+        """The class of `transformers` by which a network of it is opened to write, or else for its features."""
+        if self.causal or self.encoder_decoder:
+            return "AutoModelForCausalLM" if self.causal else "AutoModelForSeq2SeqLM"
+        return "AutoModel"
 
     def setting(self, name: str) -> str:
         """What this architecture's config class calls BERT's setting `name`, as in hidden_size."""
