@@ -33,7 +33,8 @@ class Known:
     data, train, corruption: sections of the recipe. composed, length: compose.kind and the most tokens of a row, for
     text. tokenizer: its settings, for text that is not tokenised yet. characters: how often each occurs in a sample of
     the sources, for text that is not read yet. hidden: the share of tokens to predict in some training rows, and the
-    share that the corruption allows.
+    share that the corruption allows. unit, units: what the corruption hides whole, and what such units are in scripts
+    without blanks between words (`data_prep.tokens.segment.Units`).
     """
 
     data: Any
@@ -44,6 +45,8 @@ class Known:
     tokenizer: Any = None
     characters: Mapping[str, int] | None = None
     hidden: tuple[float, float] | None = None
+    unit: str = "token"
+    units: tuple[float, float] | None = None
     corpus: Summary = None
     fitted: Summary = None
     shards: Summary = None

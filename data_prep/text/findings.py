@@ -12,6 +12,8 @@ from data_prep.tokens.tokenizers import strips_accents
 LONG_SENTENCES = 600  # characters on average: a splitter that finds no ends
 UNKNOWN, UNREADABLE = 0.005, 0.2  # shares of characters
 HIDDEN = 0.8  # share of the budget that is used
+UNSPACED = 0.01  # share of letters
+WORD = (1.15, 8.0)  # letters of a word on average, where words are found: 1.4 to 1.8 in Chinese, 3 to 5 in Thai
 ONE_SIDED = 0.25  # share of the rarer label
 PADDING = 0.5
 TOKENS_PER_PIECE = 20
@@ -24,6 +26,8 @@ def findings(known: Known) -> Iterator[Finding]:
     yield from _tokenizer(known)
     if known.hidden is not None:
         yield from _too_long_units(*known.hidden, known.corruption.unit)
+    if known.units is not None:
+        yield from _units_not_found(*known.units, known.unit)
     if known.corpus is not None:
         yield from map(Finding, known.corpus.get("notes", ()))
         yield from _partners(known.corpus, known.composed)
@@ -74,6 +78,18 @@ def _too_long_units(hidden: float, allowed: float, unit: str) -> Iterator[Findin
             "longer than what may be hidden of a row is never hidden; set corruption.unit to token",
             refused=hidden < allowed / 4,
         )
+
+
+def _units_not_found(share: float, letters: float, unit: str) -> Iterator[Finding]:
+    """Units that are single letters, or whole stretches of text, because nothing tells where words begin."""
+    if share < UNSPACED or WORD[0] <= letters <= WORD[1]:
+        return
+    what = "single characters" if letters < WORD[0] else "stretches between blanks"
+    yield Finding(
+        f"{share:.1%} of the letters of training text are of scripts without blanks between words, and a {unit} has "
+        f"{letters:.1f} of them on average: {unit}s are not found there, and {what} are hidden in their place; set "
+        "compose.segmenter to jieba (Chinese, with tokenizer.kind wordpiece or character), or hide tokens"
+    )
 
 
 def _partners(corpus: Mapping[str, Any], composed: str | None) -> Iterator[Finding]:

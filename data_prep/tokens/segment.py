@@ -13,9 +13,11 @@ simplified characters, and 0.35 where each character is a word.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -32,6 +34,13 @@ _CHINESE = (
 )  # fmt: skip
 
 
+_UNSPACED = re.compile(
+    f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _CHINESE)}\u3041-\u3096\u30a1-\u30fa"
+    "\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e81-\u0eb0\u0eb2\u0eb3\u0ec0-\u0ec6"
+    "\u0f40-\u0f6c\u1000-\u102a\u1780-\u17b3]"
+)
+
+
 def identity(name: Name) -> str:
     """Name and version of a segmenter, of which the words depend."""
     return f"{name} {version(_PACKAGES[name])}"
@@ -40,6 +49,28 @@ def identity(name: Name) -> str:
 def is_chinese(character: str) -> bool:
     """Whether it is a Chinese character (kana and punctuation are not)."""
     return any(first <= ord(character) <= last for first, last in _CHINESE)
+
+
+class Units(NamedTuple):
+    """Of the letters of some text: the share in scripts without blanks between words, and how many make a unit there.
+
+    A unit is a word or phrase, as rows have it.
+    """
+
+    share: float
+    letters: float
+
+
+def unspaced(texts: Sequence[str], begins: np.ndarray) -> Units | None:
+    """What units are in scripts without blanks between words (Chinese, kana, Thai, Lao, Tibetan, Burmese, Khmer).
+
+    texts: of each token. begins: [N] bool, where units begin. None where there are no letters of such a script.
+    """
+    letters = np.array([sum(map(str.isalpha, text)) for text in texts], np.int64)
+    counts = np.array([len(_UNSPACED.findall(text)) for text in texts], np.int64)
+    of_unit = np.bincount(np.cumsum(begins), counts)
+    units = np.count_nonzero(of_unit)
+    return Units(float(counts.sum() / letters.sum()), float(of_unit.sum() / units)) if units else None
 
 
 class Segmenter:

@@ -14,9 +14,11 @@ from data_prep.findings import Finding, Known
 from data_prep.kinds import kind_of
 from data_prep.rng import Draws, key
 from data_prep.shards.remote import open_shards
-from data_prep.shards.rows import num_rows, ragged
+from data_prep.shards.rows import Rows, num_rows, ragged
 from data_prep.sources.files import below
-from data_prep.tokens.tokenizers import specials
+from data_prep.tokens.detokenize import Pieces
+from data_prep.tokens.segment import Units, unspaced
+from data_prep.tokens.tokenizers import load, specials
 from pipeline.artifact import Artifact
 from training.config import TrainConfig
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 
 LOOKED_AT = 256  # rows
+UNITS = {"unit": "phrase", "word_start": "word"}  # by the column that says where they are
 
 
 def of_recipe(
@@ -44,7 +47,7 @@ def of_recipe(
         length=compose.length if compose else None,
         tokenizer=recipe.tokenizer,
         characters=characters,
-        hidden=_hidden(recipe.corruption, artifacts, kind.fits, downloads),
+        **_looked_at(recipe.corruption, artifacts, kind.fits, downloads),
         **_summaries(artifacts, kind.fits),
     )
     return list(kind.findings(known))
@@ -62,30 +65,42 @@ def of_artifacts(artifacts: Mapping[str, Artifact], downloads: Path) -> list[Fin
         corruption=corruption,
         composed=compose.get("kind"),
         length=artifacts["shards"].summary.get("length"),
-        hidden=_hidden(corruption, artifacts, kind.fits, downloads),
+        **_looked_at(corruption, artifacts, kind.fits, downloads),
         **_summaries(artifacts, kind.fits),
     )
     return list(kind.findings(known))
 
 
-def _hidden(
-    corruption: Any, artifacts: Mapping[str, Artifact], fits: str | None, downloads: Path
-) -> tuple[float, float] | None:
-    """`Known.hidden`, by masking whole words or phrases of some rows; None where no words are hidden in place."""
-    if corruption is None or corruption.targets != "sparse" or "shards" not in artifacts:
-        return None
-    if getattr(corruption, "unit", "token") == "token":
-        return None
-    if fits is None or fits not in artifacts:
-        return None
-    shards = artifacts["shards"]
+def _looked_at(corruption: Any, artifacts: Mapping[str, Artifact], fits: str | None, downloads: Path) -> dict[str, Any]:
+    """`hidden`, `unit` and `units` of `Known`, of some training rows; none where no words or phrases are hidden."""
+    column = next((name for name in UNITS if corruption and name in corruption.needs.columns), None)
+    if corruption is None or column is None or fits is None or fits not in artifacts or "shards" not in artifacts:
+        return {}
+    built, shards = build(corruption, specials(artifacts[fits].path)), artifacts["shards"]
     stored = open_shards(below(shards.uri, next(iter(shards.summary["parts"]["train"]))), downloads / "shards")
     rows = stored.read(np.arange(min(LOOKED_AT, stored.rows)))
-    if "seen" not in rows:
-        draws = Draws(key(0, "findings"), 0, np.arange(num_rows(rows)))
-        rows = build(corruption, specials(artifacts[fits].path))(rows, draws)
-    tokens, hidden = (ragged(rows, name) for name in ("seen", "target_ids"))
-    return len(hidden.values) / len(tokens.values), float(budget(corruption, tokens.lengths).sum()) / len(tokens.values)
+    clean = built.restore(rows) if "seen" in rows else rows
+    known: dict[str, Any] = {"unit": UNITS[column]}
+    if column in clean:
+        known["units"] = _units(clean, column, artifacts[fits].path)
+    if corruption.targets == "sparse" and getattr(corruption, "unit", "token") != "token":
+        if "seen" not in rows:
+            rows = built(rows, Draws(key(0, "findings"), 0, np.arange(num_rows(rows))))
+        tokens, hidden = (ragged(rows, name) for name in ("seen", "target_ids"))
+        allowed = float(budget(corruption, tokens.lengths).sum()) / len(tokens.values)
+        known["hidden"] = len(hidden.values) / len(tokens.values), allowed
+    return known
+
+
+def _units(rows: Rows, column: str, tokenizer: Path) -> Units | None:
+    """What units are in scripts without blanks. column: 1 where words begin, or the number of each token's phrase."""
+    tokens, values = ragged(rows, "input"), ragged(rows, column).values.astype(np.int64)
+    begins = values != 0 if column == "word_start" else np.diff(values, prepend=-1) != 0
+    begins[tokens.offsets[:-1][tokens.lengths > 0]] = True
+    special = specials(tokenizer)
+    texts = Pieces(load(tokenizer), special).texts(tokens.values.tolist())
+    is_special = special.is_special[tokens.values]
+    return unspaced(["" if is_one else text for text, is_one in zip(texts, is_special, strict=True)], begins)
 
 
 def _summaries(artifacts: Mapping[str, Artifact], fits: str | None) -> dict[str, Any]:

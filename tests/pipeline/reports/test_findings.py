@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,8 @@ from pipeline import dag
 from pipeline.recipe.load import load, recipes
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports.findings import of_artifacts, of_recipe
+from pipeline.stage import Context
+from pipeline.store.store import Store
 
 SUMMARIES: dict[str, dict[str, Any]] = {
     "ingest": {"splits": {"train": {"documents": 9, "sentences": 9, "characters": 9}, "validation": {"documents": 1}}},
@@ -88,6 +91,40 @@ def test_words_too_long_to_be_hidden_are_found(tmp_path: Path, every: int, share
     found = [each for each in of_recipe(recipe, artifacts, tmp_path) if "a word that is longer than" in each.text]
     expected = [(f"{share} of tokens are to be predicted, of 18.8% that", refused)] if share else []
     assert [(each.text[: len(text)], each.refused) for each, (text, _) in zip(found, expected, strict=True)] == expected
+
+
+CHINESE = "今天天气很好，我们使用语言模型来预测下一个词的概率。"
+JAPANESE = "わたしはきのうともだちとえきまであるいていきました。"
+THAI = "ฉันเดินทางไปโรงเรียนทุกวันกับเพื่อนของฉัน"
+ENGLISH = "We use models of language to predict the next word."
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (CHINESE, ["corruption.unit=word"], "100.0% of the letters .* a word has 1.0 of them .*single characters"),
+        (CHINESE, ["corruption={kind: masked-spans}"], "a word has 1.0 of them"),
+        (CHINESE, ["corruption.unit=word", "compose.segmenter=jieba"], None),
+        (CHINESE, [], None),
+        (THAI, ["corruption.unit=word"], r"a word has \d\d.\d of them on average.*stretches between blanks"),
+        (JAPANESE, ["corruption.unit=word"], r"a word has \d\d.\d of them"),
+        (ENGLISH, ["corruption.unit=word"], None),
+        (f"{ENGLISH} {CHINESE}", ["corruption.unit=word"], r"[34]\d\.\d% of the letters"),
+    ],
+)
+def test_words_that_are_not_found_are_told(text: str, options: list[str], said: str | None, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    for number in range(6):
+        (tmp_path / f"texts/{number}.txt").write_text("\n\n".join([text] * 4 + [str(number)]))
+    overrides = [
+        f"data.sources=[{{path: {tmp_path / 'texts'}}}]", "data.clean.min_characters=1", "tokenizer.vocabulary=200",
+        "data.split.validation=0.2", "compose={kind: packed, length: 64}", "objective.options={}", *options,
+    ]  # fmt: skip
+    recipe, store, artifacts = load("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
+    for node in dag.nodes(recipe, tmp_path / "downloads")[:3]:
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
+    found = [each for each in of_recipe(recipe, artifacts, tmp_path) if "of them on average" in each.text]
+    assert (len(found) == 0) if said is None else re.search(said, found[0].text), found
 
 
 @pytest.mark.parametrize("name", [listing.name for listing in recipes()])
