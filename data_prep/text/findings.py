@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ def findings(known: Known) -> Iterator[Finding]:
         train = known.shards["train"]
         yield from _characters(train)
         yield from _left_out(train, known.composed)
+        yield from _alone(known.shards.get("validation", {}), known.composed)
         yield from _labels(train, known.composed)
         yield from _rows(train, known.length)
         yield from _vocabulary(train, known.fitted)
@@ -132,6 +134,19 @@ def _left_out(train: Mapping[str, Any], composed: str | None) -> Iterator[Findin
         yield Finding(
             f"compose.kind {composed} leaves out {train['left_out']:,} of {train['corpus_tokens']:,} training tokens "
             f"({share:.1%}): documents of one sentence, of which it makes no pair"
+        )
+
+
+def _alone(validation: Mapping[str, Any], composed: str | None) -> Iterator[Finding]:
+    """Sources of which one document is held out."""
+    counts: Counter[str] = Counter()
+    for source, count in validation.get("sources", ()):
+        counts[source or "the source without a name"] += count
+    alone = [source for source, count in counts.items() if count == 1]
+    if composed == "nsp" and alone:
+        yield Finding(
+            f"compose.kind nsp pairs sentences of different documents, and of {', '.join(alone)} one document is held "
+            "out: its partners are of other sources, which is easier to tell; raise data.split.validation"
         )
 
 

@@ -175,6 +175,8 @@ class TextKind(Kind):
             settings["white_space"] = WHITE_SPACE
         if len({source.corpus for source in recipe.data.sources}) > 1:
             settings["held_out_by_source"] = True
+            if recipe.compose.kind == "nsp":
+                settings["partners_by_source"] = True
         if recipe.compose.segmenter is not None:
             settings["segmenter"] = segment.identity(recipe.compose.segmenter)
         if recipe.compose.lexicon is not None:  # phrases are normalised as the corpus is

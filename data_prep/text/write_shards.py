@@ -223,6 +223,8 @@ class _Writing(NamedTuple):
     config: dict[str, Any]
     epoch: int
     documents: list[range]
+    runs: Sequence[tuple[str, int]] = ()
+    """Documents of one source, if a random B is to be of the source of A."""
     first: int = 0
     """Number of its first row, if rows are corrupted when they are written."""
 
@@ -240,12 +242,14 @@ def _write(
 ) -> dict[str, Any]:
     """The shards of one split; what there is to say of them. runs: of documents of one source, which share no row."""
     settings = ComposeConfig.model_validate(config["compose"])
+    ends = np.cumsum([count for _, count in runs]).tolist()
+    sources = runs if config.get("partners_by_source") else ()
     jobs = [
-        _Writing(place, tokenizer, out_dir / f".{split}-{number:05d}", split, config, epoch, documents)
+        _Writing(place, tokenizer, out_dir / f".{split}-{number:05d}", split, config, epoch, documents, sources)
         for number, (epoch, documents) in enumerate(
             (epoch, documents)
             for epoch in range(1 if split == "validation" else settings.epochs)
-            for documents in _shard_ranges(tokens, np.cumsum([count for _, count in runs]).tolist())
+            for documents in _shard_ranges(tokens, ends)
         )
     ]
     if config["corruption"]:
@@ -279,9 +283,11 @@ def _cut_at(documents: range, ends: Sequence[int]) -> Iterator[range]:
 def _composed(job: _Writing) -> Iterator[Composed]:
     tokens, special = mapped_corpus(job.tokens), specials(job.tokenizer)
     config, settings = job.config, ComposeConfig.model_validate(job.config["compose"])
+    names, counts = zip(*job.runs, strict=True) if job.runs else ((), ())
+    sources = np.repeat(np.unique(names, return_inverse=True)[1], counts) if job.runs else None
     for documents in job.documents:
         name = f"{config['name']} {job.split}"
-        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents)
+        yield compose(tokens, settings, special, config["seed"], name, job.epoch, documents, sources)
 
 
 def _count_rows(job: _Writing) -> int:

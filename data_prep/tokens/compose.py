@@ -148,11 +148,13 @@ def compose(
     name: str,
     epoch: int,
     documents: range,
+    sources: np.ndarray | None = None,
 ) -> Composed:
     """The rows of a range of documents, in the order of the documents and of their text.
 
-    name: of the corpus, part of the keys. The rows have `input` and `word_start` (Ragged), `document` [R] uint32, and
-    for pairs also `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`,
+    name: of the corpus, part of the keys. sources: [D] number of each document's source, if there are several: a random
+    B is of the source of A. The rows have `input` and `word_start` (Ragged), `document` [R] uint32, and for pairs also
+    `segment` (Ragged uint8) and `label` [R] uint8 (nsp: 1 = random, sop: 1 = swapped). With `pack`,
     `document` and `label` are Ragged, one value per sequence of the row, and `sequence` (Ragged uint8, or uint16 for
     long rows) is the sequence of each token; rows are in the order of their first sequences; a stream's rows have both,
     where a sequence is the part of a document in a row.
@@ -187,7 +189,7 @@ def compose(
     own = [a, b]
     if config.kind == "nsp":
         own = [a, Spans(b.start, np.where(pairs.label, b.start, b.stop))]
-        b = b.where(pairs.label, foreign(corpus, draws, pairs, document, a.length, target[pairs.row], longest))
+        b = b.where(pairs.label, foreign(corpus, draws, pairs, document, a.length, target[pairs.row], longest, sources))
     left_out = _uncovered(corpus, documents, own)
     pair, a, b = windows(a, b, longest)
     document, label = document[pair], pairs.label[pair]

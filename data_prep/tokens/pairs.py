@@ -97,14 +97,16 @@ def foreign(
     before: np.ndarray,
     target: np.ndarray,
     longest: int,
+    sources: np.ndarray | None = None,
 ) -> Spans:
     """Sentences (≥ 1) from a random position in another document, until the pair has `target` tokens.
 
-    before: [R], tokens of A. What makes a pair too long is put back as in `pairs_of`.
+    before: [R], tokens of A. sources: [D] number of each document's source; the other document is of the same one, if
+    that has another with text. What makes a pair too long is put back as in `pairs_of`.
     """
-    own = np.searchsorted(corpus.with_text, document)
-    other = draws.below(len(corpus.with_text) - 1, PARTNER, pairs.start, pairs.row)
-    partner = corpus.with_text[other + (other >= own)]
+    pool, own, low, high = _pool(corpus, document, sources)
+    other = low + draws.below(high - low - 1, PARTNER, pairs.start, pairs.row)
+    partner = pool[other + (other >= own)]
     first, last = corpus.document_offsets[partner], corpus.document_offsets[partner + 1]
     start = first + draws.below(last - first, START, pairs.start, pairs.row)
     begin = corpus.sentence_offsets[start]
@@ -112,6 +114,23 @@ def foreign(
     tokens, without_last = (before + corpus.sentence_offsets[end] - begin for end in (stop, stop - 1))
     stop = stop - ((stop - start > 1) & _too_long(tokens, without_last, longest))
     return Spans(begin, corpus.sentence_offsets[stop])
+
+
+def _pool(
+    corpus: TokenCorpus, document: np.ndarray, sources: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, int | np.ndarray, int | np.ndarray]:
+    """Documents with text, by source; for each of `document` its place among them, and where its source's are.
+
+    That is all of them where the source has no other document.
+    """
+    if sources is None:
+        return corpus.with_text, np.searchsorted(corpus.with_text, document), 0, len(corpus.with_text)
+    pool = corpus.with_text[np.argsort(sources[corpus.with_text], kind="stable")]
+    place = np.zeros(len(corpus), np.int64)
+    place[pool] = np.arange(len(pool))
+    low, high = (np.searchsorted(sources[pool], sources[document], side=side) for side in ("left", "right"))
+    alone = high - low < 2
+    return pool, place[document], np.where(alone, 0, low), np.where(alone, len(pool), high)
 
 
 def windows(a: Spans, b: Spans, longest: int) -> tuple[np.ndarray, Spans, Spans]:

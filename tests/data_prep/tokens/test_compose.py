@@ -48,10 +48,12 @@ def random_corpus(documents: int = 60, sentences: int = 40, longest: int = 20) -
 CORPORA = st.lists(st.lists(st.integers(1, 30), max_size=12), min_size=1, max_size=8).map(corpus_of)
 
 
-def composed(corpus: TokenCorpus, kind: str, length: int = 32, documents=None, epoch: int = 0, **settings) -> Rows:
+def composed(
+    corpus: TokenCorpus, kind: str, length: int = 32, documents=None, epoch: int = 0, sources=None, **settings
+) -> Rows:
     config = ComposeConfig(kind=kind, length=length, **settings)
     documents = range(len(corpus)) if documents is None else documents
-    return compose(corpus, config, SPECIALS, 1, "test", epoch, documents).rows
+    return compose(corpus, config, SPECIALS, 1, "test", epoch, documents, sources).rows
 
 
 def parts(rows: Rows, number: int) -> list[list[int]]:
@@ -489,3 +491,17 @@ def padding(rows: Rows, length: int) -> float:
 def test_configs_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValidationError):
         ComposeConfig(**({"kind": "nsp"} | wrong))
+
+
+@settings(deadline=None, max_examples=60)
+@given(CORPORA, st.data())
+def test_a_random_sentence_is_of_the_same_source(corpus, data):
+    if len(corpus.with_text) < 2:
+        return
+    sources = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(corpus), max_size=len(corpus))))
+    rows = composed(corpus, "nsp", sources=sources)
+    others = {source: int((sources[corpus.with_text] == source).sum()) for source in range(3)}
+    for number in np.flatnonzero(rows["label"]).tolist():
+        a, b = (document_of(corpus, part[0]) for part in parts(rows, number))
+        assert a != b and (sources[a] == sources[b] or others[sources[a]] == 1)
+    assert same(composed(corpus, "nsp", sources=np.zeros(len(corpus), int)), composed(corpus, "nsp"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep.shards.format import ShardWriter
-from data_prep.shards.rows import Ragged
+from data_prep.corpus.documents import Corpus
+from data_prep.shards.format import Shards, ShardWriter
+from data_prep.shards.rows import Ragged, ragged
 from data_prep.tokens import tokenizers
+from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import TokenizerConfig
 from pipeline import dag
 from pipeline.recipe.load import load, recipes
@@ -91,6 +94,35 @@ def test_words_too_long_to_be_hidden_are_found(tmp_path: Path, every: int, share
     found = [each for each in of_recipe(recipe, artifacts, tmp_path) if "a word that is longer than" in each.text]
     expected = [(f"{share} of tokens are to be predicted, of 18.8% that", refused)] if share else []
     assert [(each.text[: len(text)], each.refused) for each, (text, _) in zip(found, expected, strict=True)] == expected
+
+
+def test_partners_of_held_out_pairs_are_of_the_same_source(tmp_path: Path) -> None:
+    """But where one document of a source is held out, which is told."""
+    for source, count in (("x", 8), ("y", 8), ("z", 3)):
+        (tmp_path / source).mkdir()
+        for number in range(count):
+            sentences = [f"The {source} number {number} has a sentence {place}." for place in range(9)]
+            (tmp_path / source / f"{number}.txt").write_text(" ".join(sentences))
+    sources = ", ".join(f"{{path: {tmp_path / source}, corpus: {source}}}" for source in "xyz")
+    overrides = [
+        f"data.sources=[{sources}]", "data.clean.min_characters=1", "data.split.validation=0.3",
+        "compose={kind: nsp, length: 32}", "objective.options={sentence: nsp}", "tokenizer.vocabulary=200",
+        "order={weights: {x: 1, y: 1, z: 1}}",
+    ]  # fmt: skip
+    recipe, store, artifacts = load("bert", "tiny", overrides), Store(tmp_path / "store"), dict[str, Any]()
+    for node in dag.nodes(recipe, tmp_path / "downloads")[:3]:
+        artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), Context())
+    held = Corpus(artifacts["ingest"].path, "validation")
+    counts = Counter(source for source, count in held.runs for _ in range(count))
+    source_of = [source for source, count in held.runs for _ in range(count)]
+    rows = Shards(artifacts["shards"].path / "validation").read(np.arange(20))
+    texts = Pieces(tokenizers.load(artifacts["tokenizer"].path), tokenizers.specials(artifacts["tokenizer"].path))
+    for number, document in enumerate(np.asarray(rows["document"]).tolist()):
+        own = source_of[document]
+        words = set("".join(texts.texts(ragged(rows, "input").row(number).tolist())).split()) & set("xyz")
+        assert words <= {own} or counts[own] == 1
+    told = [each.text for each in of_recipe(recipe, artifacts, tmp_path) if "one document is held" in each.text]
+    assert bool(told) == (1 in counts.values())
 
 
 CHINESE = "今天天气很好，我们使用语言模型来预测下一个词的概率。"
