@@ -8,14 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
 from data_prep.errors import UserError
+from flows import making
 from flows.exit_codes import FAILED, INTERRUPTED, TERMINATED, USAGE
 from flows.machine import prefect_server
 from flows.machine.environment import prepare
@@ -25,6 +25,9 @@ from pipeline import runs as records
 from pipeline.home import Home
 from pipeline.recipe.load import recipes as packaged
 from pipeline.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.recipe.comparison import Compared
 
 out = new_console()
 
@@ -42,6 +45,24 @@ def _load(recipe: str, scale: str | None, settings: Sequence[str]) -> Recipe:
         return load(recipe, scale, settings)
 
 
+def _comparison(name: str, scale: str | None, settings: Sequence[str]) -> Compared | None:
+    """A comparison, checked as a whole; None if it is a recipe. A mistake in it is a usage error."""
+    from pipeline.recipe import comparison
+
+    with _usage():
+        return comparison.find(name, scale, settings) if comparison.is_comparison(name) else None
+
+
+def sweep(
+    recipe: str, over: Sequence[str], scale: str | None, settings: Sequence[str], workers: int | None, as_json: bool
+) -> None:
+    from flows import compare
+
+    with _usage():
+        swept = compare.sweep_of(recipe, scale, _with_workers(settings, workers), over)
+    compare.run(swept, as_json)
+
+
 @contextlib.contextmanager
 def _usage() -> Any:
     try:
@@ -52,20 +73,27 @@ def _usage() -> Any:
 
 
 def recipes() -> None:
+    from pipeline.recipe.comparison import comparisons
+
     table = Table("recipe", "reproduces", "data", "scales", box=None, header_style="bold", pad_edge=False)
     for recipe in packaged():
         name = Text(recipe.name, "bold cyan").append(f"\n{recipe.title}", "not bold default")
         table.add_row(name, recipe.reproduces, recipe.data, "\n".join(recipe.scales) or "one")
+    for comparison in comparisons():
+        name = Text(comparison.name, "bold cyan").append(f"\n{comparison.title}", "not bold default")
+        table.add_row(name, comparison.reproduces, f"arms of {comparison.base}", "\n".join(comparison.scales) or "one")
     out.print(table)
 
 
 def show(recipe: str, scale: str | None, settings: Sequence[str]) -> None:
-    out.print(_load(recipe, scale, settings).to_yaml(), end="", soft_wrap=True)
+    loaded = _comparison(recipe, scale, settings) or _load(recipe, scale, settings)
+    out.print(loaded.to_yaml(), end="", soft_wrap=True)
 
 
 def plan(
     recipe: str, scale: str | None, settings: Sequence[str], workers: int | None, gpus: int | None, gpu: str
 ) -> None:
+    from flows.show import comparison as shown_comparison
     from flows.show import plan as shown
     from pipeline.estimate.published_systems import SYSTEMS
 
@@ -78,8 +106,14 @@ def plan(
             return
         if gpus is not None:
             raise UserError("--gpus is for published systems; a recipe's workers are set by --workers.")
-    loaded = _load(recipe, scale, _with_workers(settings, workers))
+    settings = _with_workers(settings, workers)
+    comparison = _comparison(recipe, scale, settings)
     home = Home.find()
+    if comparison is not None:
+        prepare(home.prefect)
+        shown_comparison.plan(comparison, home, gpu, out)
+        return
+    loaded = _load(recipe, scale, settings)
     prepare(home.prefect)
     shown.recipe(loaded, home, gpu, out)
 
@@ -94,6 +128,15 @@ def run(
     as_json: bool,
 ) -> None:
     settings = _with_workers(settings, workers)
+    comparison = _comparison(recipe, scale, settings)
+    if comparison is not None:
+        from flows import compare
+
+        with _usage():
+            if extend or start:
+                raise UserError(f"{comparison.where}: a comparison takes neither --extend nor --from.")
+        compare.run(comparison, as_json)
+        return
     loaded = _load(recipe, scale, settings)
     if extend or start:
         settings = [*settings, *_branch(loaded, extend, start)]
@@ -143,41 +186,6 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
         return start_from.extension_settings(recipe, home.store(), home.downloads)
 
 
-def sweep(
-    recipe: str,
-    over: Sequence[str],
-    scale: str | None,
-    settings: Sequence[str],
-    workers: int | None,
-    as_json: bool,
-) -> None:
-    from flows import sweep as sweeps
-
-    home, console = Home.find(), new_console(stderr=True) if as_json else out
-    settings = [*_with_workers(settings, workers), sweeps.PRETRAINING_ALONE]
-    with _usage():
-        trials = sweeps.combinations(over)
-    name = ""
-    for trial in trials:  # a mistake in the last one is reported before the first one trains
-        name = _load(recipe, scale, [*settings, *(f"{path}={value}" for path, value in trial.items())]).name
-    prepare(home.prefect)
-
-    def make(chosen: list[str]) -> records.Run:
-        all_settings = [*settings, *chosen]
-        loaded = _load(recipe, scale, all_settings)
-        return _nothing_to_do(home, loaded) or _make(home, loaded, (recipe, scale, all_settings), console)
-
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        folder = sweeps.sweep(home, name, trials, make, console)
-    trial_values = json.loads((folder / "sweep.json").read_text())
-    if as_json:
-        print(json.dumps({"folder": str(folder), "trials": trial_values}))
-        return
-    out.print()
-    out.print(sweeps.table([sweeps.Trial(**trial) for trial in trial_values]))
-    out.print(Text(f"\n{folder / 'sweep.png'}", "dim"), soft_wrap=True)
-
-
 def resume(run: str, as_json: bool) -> None:
     home = Home.find()
     with _usage():
@@ -191,56 +199,13 @@ def _run(recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], as_json: 
     # With --json, standard output belongs to the object alone, whatever libraries print.
     console = new_console(stderr=True) if as_json else out
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        record = _nothing_to_do(home, recipe) or _make(home, recipe, asked, console)
+        record = making.made(home, recipe, asked, console)
     if as_json:
         print(json.dumps(record.public()))
     else:
         from flows.show.summary import summarise
 
         summarise(home, record, console)
-
-
-def _nothing_to_do(home: Home, recipe: Recipe) -> records.Run | None:
-    """A run whose stages are all stored, without Prefect, Ray or MLflow; None if anything is left to do.
-
-    What comes after the stages, such as comparing detectors, is done only if a run of these stages ended well.
-    """
-    from pipeline import dag
-
-    began = time.monotonic()
-    planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
-    keys = {item.node.name: item.artifact.key for item in planned if item.artifact}
-    if len(keys) < len(planned) or not any(
-        (run.recipe, run.status) == (recipe.name, records.DONE)
-        and keys == {name: stage.artifact for name, stage in run.stages.items()}
-        for run in records.all_runs(home.runs)
-    ):
-        return None
-    with records.begin(home.runs, recipe) as record:
-        for item in planned:
-            assert item.artifact is not None
-            record.reuse(item.node.name, item.artifact)
-        record.status, record.seconds = records.DONE, round(time.monotonic() - began, 3)
-        records.save(home.runs, record)
-    return record
-
-
-def _make(home: Home, recipe: Recipe, asked: tuple[str, str | None, Sequence[str]], console: Console) -> records.Run:
-    from flows.show.console import StageProgress
-    from pipeline import dag
-
-    names = [node.name for node in dag.nodes(recipe, home.downloads)]
-    try:
-        with terminations_as_interrupts(), StageProgress(console, names) as progress:
-            progress.start("ingest", "starting Prefect")
-            prefect_server.begin(home.prefect)
-            from flows import pretrain  # seconds, while the server starts
-
-            prefect_server.wait(home.prefect)
-            return pretrain.run(home, recipe, asked, progress)
-    except KeyboardInterrupt:
-        say("interrupted; `sesame resume last` goes on from the newest checkpoint")
-        sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
 
 
 def list_runs() -> None:

@@ -10,7 +10,10 @@ from data_prep import private
 from pipeline.store.store import Store
 
 FOLDERS = frozenset(
-    ("runs", "store", "downloads", "detectors", "sweeps", "mlflow", "prefect", "tracking", "servers", "ui.log")
+    (
+        *("runs", "store", "downloads", "detectors", "comparisons", "mlflow", "prefect", "tracking", "servers"),
+        *("sweeps", "ui.log"),  # sweeps: of older versions
+    )
 )
 DATABASES = ("mlflow/mlflow.db", "prefect/prefect.db")
 
@@ -61,6 +64,11 @@ class Home:
     def detectors(self) -> Path:
         """Champions of detectors; see `pipeline.scoring.champion`."""
         return self.path / "detectors"
+
+    @property
+    def comparisons(self) -> Path:
+        """Reports of comparisons and sweeps."""
+        return self.path / "comparisons"
 
     def store(self) -> Store:
         """The artifact store: `SESAME_STORE` (a folder or a URI such as s3://bucket/folder), else inside this home."""

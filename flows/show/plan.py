@@ -87,7 +87,7 @@ def _pretraining(loaded: Recipe, planned: Sequence[PlannedNode], home: Home, gpu
 
     train, placement = loaded.train, loaded.placement
     with out.status("timing a few steps, once for this machine", spinner="dots"):
-        needed = estimate(loaded, planned, home.path, _peak(gpu))
+        needed = estimate(loaded, planned, home.path, peak(gpu))
     if needed is None:
         return [
             Text(f"{train.steps:,} steps of {train.global_batch:,} rows"),
@@ -153,7 +153,7 @@ def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
         tree.add(_fact("trains", "").append(f"not in this version, which lacks {described.lacks}", "yellow"))
     count = described.network.parameters()
     tree.add(_fact("network", f"{short(count)} parameters", f"published: {short(described.published)}"))
-    flops, peak = described.flops(), _peak(gpu)
+    flops, of_gpu = described.flops(), peak(gpu)
     lengths = " then ".join(str(length) for length, _ in described.phases)
     budget = f"{short(described.tokens)} tokens in rows of {lengths}, {flops:.2g} operations"
     tree.add(_fact("budget", budget, f"{described.tokens / described.corpus:.1f} passes"))
@@ -164,22 +164,22 @@ def system(name: str, gpus: int | None, gpu: str, out: Console) -> None:
     )
     if gpus is None:
         smallest = cluster.smallest(described, gpu)
-        _cluster(tree, "smallest", described, smallest, peak)
+        _cluster(tree, "smallest", described, smallest, of_gpu)
         offloaded = cluster.smallest(described, gpu, offload=True)
         if offloaded.gpus < smallest.gpus:
-            _cluster(tree, "offload", described, offloaded, peak)
-        gpus_for_a_month = flops / (peak * cluster.UTILISATION[0]) / (30 * cluster.DAY)
+            _cluster(tree, "offload", described, offloaded, of_gpu)
+        gpus_for_a_month = flops / (of_gpu * cluster.UTILISATION[0]) / (30 * cluster.DAY)
         num_gpus = 1
         while num_gpus < gpus_for_a_month:
             num_gpus *= 2
         if num_gpus > smallest.gpus and (fast := cluster.placed(described, gpu, num_gpus)):
-            _cluster(tree, "a month", described, fast, peak)
+            _cluster(tree, "a month", described, fast, of_gpu)
     else:
         chosen = cluster.placed(described, gpu, gpus, offload=True)
         if chosen is None:
             fewest = cluster.smallest(described, gpu)
             raise UserError(f"{name}: does not fit on {gpus} × {gpu}; take {fewest.gpus} or more.")
-        _cluster(tree, "cluster", described, chosen, peak)
+        _cluster(tree, "cluster", described, chosen, of_gpu)
     sources = tree.add(Text("sources", "dim"))
     for text in (*described.sources, *FORMULAS):
         sources.add(Text(text, "dim"))
@@ -211,7 +211,8 @@ def check_gpu(gpu: str) -> None:
         raise UserError(f"--gpu {gpu}: not a known kind; choose one of {', '.join(cluster.GPU_BYTES)}.")
 
 
-def _peak(gpu: str) -> float:
+def peak(gpu: str) -> float:
+    """Operations per second of a kind of GPU, in bf16."""
     from training.monitor.peak_flops import GPU_PEAKS
 
     return GPU_PEAKS[gpu]["bf16"]

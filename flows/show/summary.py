@@ -36,10 +36,10 @@ def summarise(home: Home, run: Run, console: Console) -> None:
     for job in jobs.values():
         _show(job, console)
     console.print()
-    console.print(Text("report   ", "bold").append(_short(folder / "report.md"), "not bold"), soft_wrap=True)
-    console.print(Text("figures  ", "bold").append(_short(folder / "figures"), "not bold"), soft_wrap=True)
+    console.print(Text("report   ", "bold").append(short(folder / "report.md"), "not bold"), soft_wrap=True)
+    console.print(Text("figures  ", "bold").append(short(folder / "figures"), "not bold"), soft_wrap=True)
     model = Path(run.stages["pretrain"].path) / "model"
-    console.print(Text("model    ", "bold").append(_short(model), "not bold"), soft_wrap=True)
+    console.print(Text("model    ", "bold").append(short(model), "not bold"), soft_wrap=True)
     console.print(Text("MLflow   ", "bold").append("`sesame ui` prints the link", "not bold"))
     if run.unsent:
         console.print(
@@ -62,14 +62,15 @@ def _show(job: Report, console: Console) -> None:
     """Print a job's title, first table, verdict and some examples."""
     main_table = job.tables[0]
     console.print(Text(f"\n{job.title}: {main_table.title[:1].lower()}{main_table.title[1:]}", "bold"))
-    console.print(_grid(main_table))
+    console.print(grid(main_table))
     console.print(Text(job.verdict))
     for table in job.examples:
         console.print(Text(f"\n{table.title}", "bold"))
-        console.print(_grid(table))
+        console.print(grid(table))
 
 
-def _grid(table: ReportTable) -> Table:
+def grid(table: ReportTable) -> Table:
+    """A report's table for a terminal."""
     grid = Table(*table.columns, box=None, header_style="bold", pad_edge=False)
     for row in table.rows:
         style = "bold green" if row[0].startswith("**") else ""  # bold on the page, too
@@ -85,7 +86,7 @@ def _next_steps(run: Run, jobs: Mapping[str, Report]) -> list[str]:
     for name, job in jobs.items():
         for candidate in job.candidates:
             if candidate.kind == DETECTOR:
-                folder = shlex.quote(_short(Path(run.stages[name].path) / candidate.path))
+                folder = shlex.quote(short(Path(run.stages[name].path) / candidate.path))
                 steps.append(
                     f"sesame score {folder} FILES --out scores.arrow    scores, flags and reasons of other rows"
                 )
@@ -102,6 +103,6 @@ def _larger_scale(recipe: str, scale: str | None) -> str | None:
     return following[0] if following else None
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """A path, relative to the current folder if it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -10,13 +10,15 @@ The module of a job, which imports no PyTorch, MLflow, scikit-learn, matplotlib 
     settings    what its result depends on besides `Config` and the artifacts it reads, as JSON values; under "job" the
                 values of its keys that come from the recipe
     remarks     what is odd about what it is to read, in sentences; may be left out
+    numbers     names of the numbers that its report has, * for any text; may be left out where they are not known
     run         (job, settings, inputs by role, folder, context) → `pipeline.reports.report.Report`
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Union
@@ -40,6 +42,19 @@ JOBS = {
     "predictions": "pipeline.downstream.predictions.job",
     "word-vectors": "pipeline.downstream.word_vectors.job",
 }
+
+
+OF_PRETRAINING = (
+    "validation/*",
+    "train/*",
+    "workers/*",
+    "progress/*",
+    "step",
+    "samples",
+    "train_seconds",
+    "parameters",
+)
+"""Names of the numbers of pretraining, as `numbers` gives those of a job."""
 
 
 class JobModule(Protocol):
@@ -91,3 +106,14 @@ def config_of(recipe: Any, job: Any, downloads: Path) -> dict[str, Any]:
     settings = module.settings(recipe, job, downloads)
     filled = {**job.model_dump(mode="json"), **settings.pop("job", {})}
     return {"job": filled, "version": module.VERSION, **settings}
+
+
+def numbers_of(job: Any) -> list[str] | None:
+    """Names of the numbers that a job's report has, * for any text; None if the job does not say."""
+    of_job = getattr(module_of(job.task), "numbers", None)
+    return None if of_job is None else list(of_job(job))
+
+
+def is_among(number: str, names: Iterable[str]) -> bool:
+    """Whether a number has one of these names, in which * is any text."""
+    return any(fnmatchcase(number, name) for name in names)

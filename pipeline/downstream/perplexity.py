@@ -96,6 +96,12 @@ def run(
     return _report(job, texts, found, out_dir / "figures")
 
 
+def numbers(job: Config) -> Iterator[str]:
+    """See `pipeline.downstream`."""
+    for name in (*(Path(model).name for model in job.models), "xz", "all-bytes-alike"):
+        yield from (f"bits_per_byte/{name}", f"nats_per_token/{name}")
+
+
 def documents(corpus: Corpus, num_bytes: int, seed: int, keep_lines: bool = False) -> list[str]:
     """Texts of documents in keyed order, until they have so many bytes."""
     texts: list[str] = []

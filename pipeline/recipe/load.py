@@ -1,6 +1,6 @@
 """Loads a recipe from a file.
 
-file  →  the chosen scale is laid over it  →  --set is laid over that  →  checked  →  Recipe
+file  →  the chosen scale is laid over it  →  layers, then --set are laid over that  →  checked  →  Recipe
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import UserError
 from data_prep.findings import Finding
@@ -24,6 +24,16 @@ from pipeline.recipe import addresses, errors, parse, unions
 from pipeline.recipe.recipe import Recipe
 
 LONGEST = 4 << 20  # bytes of a recipe
+ARMS = "arms"  # what a comparison has and no recipe
+SET = "--set "
+RECIPES, COMPARISONS = "pipeline.recipes", "pipeline.recipes.comparisons"
+
+
+class Layer(NamedTuple):
+    """Changes to lay over a recipe, and what stands before their paths in messages: `bert.yaml: scales.tiny.`"""
+
+    label: str
+    changes: dict[str, Any]
 
 
 class RecipeSummary(NamedTuple):
@@ -37,56 +47,71 @@ class RecipeSummary(NamedTuple):
 
 
 def load(
-    name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = (), own: bool = False
+    name_or_path: str | Path,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    own: bool = False,
+    layers: Sequence[Layer] = (),
 ) -> Recipe:
     """A packaged recipe by name, or a YAML file by path, at a scale, with `path.to.key=value` overrides.
 
-    own: the file was written by a run of this home, whose user chose where it runs. Raises UserError naming the file,
-    the key, what was found, what is allowed and the nearest known key.
+    own: the file was written by a run of this home, whose user chose where it runs. layers: changes between the scale
+    and the overrides. Raises UserError naming the file, the key, what was found, what is allowed and the nearest known
+    key.
     """
-    text, where = _read(name_or_path)
-    data = parse.parse(text, where)
-    if not isinstance(data, dict):
-        raise UserError(f"{where}: found {errors.shown(data)} at the top; a recipe is a section of keys")
-    changes: list[tuple[str, list[str]]] = []
-    chosen, scaled = _choose(data, scale, where)
-    if chosen is not None:
-        label = f"{where}: scales.{chosen}."
-        lay_over = partial(parse.lay_over, changes=scaled, where=label.removesuffix("."))
-        changes.append((label, unions.changed(Recipe, data, lay_over)))
-        data["scale"] = chosen
+    data, where = read(name_or_path)
+    if ARMS in data:
+        raise UserError(
+            f"{where}: compares recipes ({ARMS}); only run, show and plan take it, and copy it to change it"
+        )
+    changes = lay(Recipe, data, where, scale, layers)
     for override in overrides:
         path, value = parse.parse_setting(override)
         if path == "scale" or path.partition(".")[0] == "scales":
             raise UserError(f"--set {override}: choose a scale with --scale")
         lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
-        changes.append(("--set ", unions.changed(Recipe, data, lay_over)))
+        changes.append((SET, unions.changed(Recipe, data, lay_over)))
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
         if not own:
-            addresses.check(recipe, _origin(where, changes))
+            addresses.check(recipe, origin_of(where, changes))
         renewed = with_new_defaults(recipe)
         return recipe if renewed is recipe else Recipe.model_validate_json(json.dumps(renewed.resolved()), strict=True)
     except ValidationError as error:
-        raise errors.user_error(error, data, Recipe, _origin(where, changes)) from None
+        raise errors.user_error(error, data, Recipe, origin_of(where, changes)) from None
+
+
+def lay(
+    model: type[BaseModel], data: dict[str, Any], where: str, scale: str | None, layers: Sequence[Layer]
+) -> list[tuple[str, list[str]]]:
+    """Lay the chosen scale and then `layers` over `data`, in place; (label, paths that it set) for each of them."""
+    chosen, scaled = _choose(data, scale, where)
+    if chosen is not None:
+        layers = [Layer(f"{where}: scales.{chosen}.", scaled), *layers]
+    changes: list[tuple[str, list[str]]] = []
+    for label, changed in layers:
+        lay_over = partial(parse.lay_over, changes=changed, where=label.removesuffix("."))
+        changes.append((label, unions.changed(model, data, lay_over)))
+    if chosen is not None:
+        data["scale"] = chosen
+    return changes
 
 
 def recipes() -> list[RecipeSummary]:
     """The packaged recipes, by name."""
     listings = []
-    for file in sorted(_packaged().iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
-        if file.name.endswith(".yaml"):
-            data = parse.parse(file.read_text(encoding="utf-8"), file.name)
-            sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
-            listings.append(
-                RecipeSummary(
-                    data["name"],
-                    data.get("title", ""),
-                    data.get("reproduces", ""),
-                    ", ".join(sources),
-                    list(data.get("scales", {})),
-                )
+    for file in packaged(RECIPES):
+        data = parse.parse(file.read_text(encoding="utf-8"), file.name)
+        sources = [source.get("package") or source.get("path") for source in data["data"]["sources"]]
+        listings.append(
+            RecipeSummary(
+                data["name"],
+                data.get("title", ""),
+                data.get("reproduces", ""),
+                ", ".join(sources),
+                list(data.get("scales", {})),
             )
+        )
     return listings
 
 
@@ -103,8 +128,19 @@ def namesake(recipe: Recipe) -> Iterator[Finding]:
         )
 
 
-def _packaged() -> Traversable:
-    return resources.files("pipeline.recipes")
+def read(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
+    """(the sections of a packaged file by name, or of a YAML file by path; what to call it)"""
+    text, where = _read(name_or_path)
+    data = parse.parse(text, where)
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: found {errors.shown(data)} at the top; a recipe is a section of keys")
+    return data, where
+
+
+def packaged(folder: str) -> list[Traversable]:
+    """The YAML files of a folder of the package, by name."""
+    files = [file for file in resources.files(folder).iterdir() if file.name.endswith(".yaml")]
+    return sorted(files, key=lambda file: file.name.removesuffix(".yaml"))
 
 
 def _read(name_or_path: str | Path) -> tuple[str, str]:
@@ -122,15 +158,14 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             raise UserError(f"{name}: cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
             raise UserError(f"{name}: not UTF-8 text") from None
-    file = _packaged() / f"{name}.yaml"
-    if not file.is_file():
-        names = [listing.name for listing in recipes()]
-        near = difflib.get_close_matches(name, names, 1)
+    files = {file.name.removesuffix(".yaml"): file for folder in (RECIPES, COMPARISONS) for file in packaged(folder)}
+    if name not in files:
+        near = difflib.get_close_matches(name, files, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(
-            f"no recipe is called {name!r}{hint} (known: {', '.join(names)}; a path to a YAML file is fine, too)"
+            f"no recipe is called {name!r}{hint} (known: {', '.join(files)}; a path to a YAML file is fine, too)"
         )
-    return file.read_text(encoding="utf-8"), file.name
+    return files[name].read_text(encoding="utf-8"), files[name].name
 
 
 def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | None, dict[str, Any]]:
@@ -160,7 +195,7 @@ def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | 
     return chosen, copy.deepcopy(changes)
 
 
-def _origin(where: str, changes: Iterable[tuple[str, list[str]]]) -> Callable[[str, bool], str]:
+def origin_of(where: str, changes: Iterable[tuple[str, list[str]]]) -> Callable[[str, bool], str]:
     """A function that names where a key was set last: the file, a scale in it, or `--set`."""
     changes = list(changes)
 

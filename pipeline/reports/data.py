@@ -1,4 +1,4 @@
-"""Figures of training, sweeps and learning curves, as PNG files.
+"""Figures of training, comparisons and learning curves, as PNG files.
 
 Colours are Okabe and Ito's, which most colour-blind readers tell apart.
 """
@@ -96,15 +96,60 @@ def _curves(records: Sequence[dict[str, Any]], path: Path, title: str, y: str, n
     return [save(figure, path)]
 
 
-def sweep(curves: dict[str, list[dict[str, Any]]], scores: dict[str, float], path: Path) -> Path:
-    """Held-out loss over the steps, a line for each combination; where it was measured once, the training loss."""
-    figure, axes = new_axes("Sweep", "optimizer step", "loss (nats per target)")
-    for index, (label, records) in enumerate(curves.items()):
-        held_out = [(r["step"], r[HELD_OUT_LOSS]) for r in records if HELD_OUT_LOSS in r]
-        points = held_out if len(held_out) > 1 else [(r["step"], r[LOSS]) for r in records if LOSS in r]
-        score = f" → {scores[label]:.3f}" if label in scores else ""
+def losses_by_arm(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: Path) -> Path:
+    """Held-out loss over the steps, a line for each run; where it was measured once, the training loss.
+
+    curves: by label, the records of one or several runs, which share a colour.
+    """
+    figure, axes = new_axes("While it trains", "optimizer step", "loss (nats per target)")
+    for index, (label, runs) in enumerate(curves.items()):
         colour, style = COLOURS[index % len(COLOURS)], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
-        axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=1.4, label=f"{label}{score}")
+        for number, records in enumerate(runs):
+            held_out = [(r["step"], r[HELD_OUT_LOSS]) for r in records if HELD_OUT_LOSS in r]
+            points = held_out if len(held_out) > 1 else [(r["step"], r[LOSS]) for r in records if LOSS in r]
+            if points:
+                shown = {"label": label} if number == 0 else {}
+                axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=1.4, **shown)
+    axes.legend(frameon=False, fontsize=8)
+    return save(figure, path)
+
+
+def scores_by_arm(scores: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> Path:
+    """A panel for each score: each arm's values as points and their mean as a line.
+
+    scores: by score, then by arm.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    arms = list(dict.fromkeys(arm for of_score in scores.values() for arm in of_score))
+    size = (1.6 + 3.0 * len(scores), 1.2 + 0.38 * len(arms))
+    figure, panels = pyplot.subplots(1, len(scores), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axes, (name, of_score) in zip(panels[0], scores.items(), strict=True):
+        for place, arm in enumerate(arms):
+            values = of_score.get(arm, ())
+            axes.scatter(values, [place] * len(values), s=22, color=COLOURS[0], alpha=0.7)
+            if len(values) > 1:
+                axes.scatter(sum(values) / len(values), place, marker="|", s=320, color=COLOURS[1])
+        axes.set_title(name, loc="left", fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.25)
+        axes.set_yticks(range(len(arms)), [literal(arm) for arm in arms])
+    panels[0][0].invert_yaxis()
+    return save(figure, path)
+
+
+def against(names: tuple[str, str], points: Mapping[str, Sequence[tuple[float, float]]], path: Path) -> Path:
+    """One score against another, a point for each run, labelled by arm. points: (x, y) by arm."""
+    x, y = names
+    figure, axes = new_axes(f"{y} against {x}", x, y)
+    markers = "osD^v<>pP*"
+    for index, (arm, of_arm) in enumerate(points.items()):
+        if of_arm:
+            marker = markers[index // len(COLOURS) % len(markers)]
+            axes.scatter(*zip(*of_arm, strict=True), color=COLOURS[index % len(COLOURS)], marker=marker, label=arm)
     axes.legend(frameon=False, fontsize=8)
     return save(figure, path)
 

@@ -26,6 +26,13 @@ def of_experiment(recipe: Any) -> str:
     return "\n\n".join(filter(None, [title, prose(recipe.reproduces), _kind(recipe)]))
 
 
+def of_comparison(comparison: Any) -> str:
+    """An experiment: all times that something was compared."""
+    return "\n\n".join(
+        filter(None, [f"# {escaped(comparison.title or comparison.name)}", prose(comparison.reproduces)])
+    )
+
+
 def of_flow(
     recipe: Any, pretraining: Mapping[str, Any] | None = None, reports: Mapping[str, Report] | None = None
 ) -> str:

@@ -12,9 +12,8 @@ import pytest
 
 from data_prep.corpus import unit_cache
 from data_prep.errors import UserError
-from flows import commands
+from flows import commands, compare, making
 from flows import submit as submission
-from flows import sweep as sweeps
 from flows.machine.signals import terminated
 from pipeline import dag, runs
 from pipeline.home import Home
@@ -31,16 +30,16 @@ def test_a_rerun_has_nothing_to_do_only_after_a_run_that_ended_well(
     artifact = SimpleNamespace(key="ingest-1", path=tmp_path, summary={})
     stored = [SimpleNamespace(node=SimpleNamespace(name="ingest"), artifact=artifact)]
     monkeypatch.setattr(dag, "plan", lambda *_: stored)
-    assert commands._nothing_to_do(home, recipe) is None, "no run of it is known"
+    assert making.stored_run(home, recipe) is None, "no run of it is known"
     with runs.begin(home.runs, recipe) as record:
         record.reuse("ingest", artifact)  # type: ignore[arg-type]
         record.status = ended
         runs.save(home.runs, record)
-    again = commands._nothing_to_do(home, recipe)
+    again = making.stored_run(home, recipe)
     assert (again is not None) == (ended == runs.DONE)
-    assert commands._nothing_to_do(home, recipe.model_copy(update={"name": "another"})) is None
+    assert making.stored_run(home, recipe.model_copy(update={"name": "another"})) is None
     artifact.key = "ingest-2"
-    assert commands._nothing_to_do(home, recipe) is None, "what was made then is not what is stored now"
+    assert making.stored_run(home, recipe) is None, "what was made then is not what is stored now"
 
 
 def test_a_copy_under_a_packaged_name_is_told_so(tmp_path: Path) -> None:
@@ -87,16 +86,25 @@ def test_a_run_starts_at_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert refused.value.exit_code == 2  # type: ignore[attr-defined]
 
 
-def test_every_trial_of_a_sweep_is_read_before_the_first_one_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_arm_is_read_before_the_first_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(commands, "prepare", lambda folder: None)
-    monkeypatch.setattr(sweeps, "sweep", lambda *given: made.append(given))
-    with pytest.raises(UserError, match=r"train\.lr"):
+    monkeypatch.setattr(compare, "run", lambda *given: made.append(given))
+    with pytest.raises(UserError, match=r"train\.lr") as refused:
         commands.sweep("bert", ["train.lr=1e-4,fast"], None, [], None, False)
+    assert refused.value.exit_code == 2  # type: ignore[attr-defined]
     assert not made
+
+
+def test_a_comparison_is_run_as_a_recipe_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(compare, "run", lambda compared, as_json: ran.append((compared, as_json)))
+    commands.run("compare-masks", "tiny", ["seeds=[1]"], 2, False, None, True)
+    ((compared, as_json),) = ran
+    assert as_json and [trial.seed for trial in compared.trials] == [1, 1, 1]
+    assert compared.recipe(compared.trials[0]).placement.workers == 2
+    with pytest.raises(UserError, match="takes neither --extend nor --from"):
+        commands.run("compare-masks", "tiny", [], None, True, None, False)
 
 
 def test_the_number_of_workers_given_by_itself_counts(monkeypatch: pytest.MonkeyPatch) -> None:

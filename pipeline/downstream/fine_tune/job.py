@@ -106,6 +106,15 @@ def remarks(recipe: Any, job: Config) -> list[str]:
     return [] if job.data.path is None else checks.remarks(job, checks.read(job, recipe.data.clean.cleaning))
 
 
+def numbers(job: Config) -> Iterator[str]:
+    """See `pipeline.downstream`: scores by model and number of labels, and paired differences."""
+    metrics = ("F1", "accuracy") if job.task == "tagging" else ("accuracy",)  # what the tags are is not known yet
+    models = [*(Path(model).name for model in job.models), *job.baselines]
+    for labels in job.labels:
+        yield from (f"{metric}/{model}_{labels}" for metric in metrics for model in models)
+        yield f"difference/*_{labels}"
+
+
 def contents_of(path: Path) -> str:
     """Digest of a file, or of the files in a folder: the key depends on their contents, and on what reads labels."""
     if path.is_file():

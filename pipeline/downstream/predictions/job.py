@@ -70,6 +70,13 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     }
 
 
+def numbers(job: Config) -> Iterator[str]:
+    """See `pipeline.downstream`."""
+    for name in ("loss", "accuracy", "bits_per_byte"):
+        yield from (name, f"{name}/*")
+    yield from ("tokens", "gain", "gain/*", "judged/*")
+
+
 def run(
     job: Config, settings: dict[str, Any], inputs: Mapping[str, Artifact], out_dir: Path, context: Context
 ) -> Report:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-__all__ = ["READS", "VERSION", "Config", "needs", "run", "settings"]
+__all__ = ["READS", "VERSION", "Config", "needs", "numbers", "run", "settings"]
 
 VERSION = 1
 READS = ("pretrained", "shards", "preprocessor")
@@ -56,6 +56,13 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield ".task", f"corruption.kind {recipe.corruption.kind} leaves no sequence to write; leave out {job.name!r}"
     if recipe.data.split.validation == 0:
         yield "data.split.validation", f"{job.name!r} needs held-out documents; set it above 0"
+
+
+def numbers(job: Config) -> Iterator[str]:
+    """See `pipeline.downstream`."""
+    for name in ("chrf", "bleu", "rouge1", "rouge2", "rougeL", "equal"):
+        yield from (name, f"{name}/given")
+    yield from ("gain", "gain/*")
 
 
 def run(

@@ -191,11 +191,11 @@ CHANGES = [
         (f"{FLOWS}/test_commands.py::test_the_number_of_workers_given_by_itself_counts",),
     ),
     Change(
-        "a mistake in a sweep is found after hours",
-        "flows/commands.py",
-        "    for trial in trials:  # a mistake",
-        "    for trial in trials[:1]:  # a mistake",
-        (f"{FLOWS}/test_commands.py::test_every_trial_of_a_sweep_is_read_before_the_first_one_trains",),
+        "a mistake in an arm is found after hours",
+        "pipeline/recipe/comparison.py",
+        "        for arm in self.comparison.arms:\n            recipe = ",
+        "        for arm in list(self.comparison.arms)[:1]:\n            recipe = ",
+        (f"{FLOWS}/test_commands.py::test_every_arm_is_read_before_the_first_one_trains",),
     ),
     Change(
         "--extend is dropped beside --from",
@@ -206,7 +206,7 @@ CHANGES = [
     ),
     Change(
         "a run of other artifacts counts as this one",
-        "flows/commands.py",
+        "flows/making.py",
         "and keys == {name: stage.artifact for name, stage in run.stages.items()}",
         "and True",
         (f"{FLOWS}/test_commands.py::test_a_rerun_has_nothing_to_do_only_after_a_run_that_ended_well",),

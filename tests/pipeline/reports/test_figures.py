@@ -83,13 +83,35 @@ def test_losses_below_zero_are_not_cut_off(drawn: list[Any], tmp_path: Path) -> 
     assert figure.axes[0].get_ylim()[0] < -3
 
 
-def test_a_sweep_has_a_line_for_each_combination(drawn: list[Any]) -> None:
+def test_every_run_of_an_arm_has_a_line_of_its_colour(drawn: list[Any]) -> None:
     curves = {
-        "lr 1": [{"step": 5, "validation/loss": 3.0}, {"step": 9, "validation/loss": 2.0, "train/loss": 7.0}],
-        "lr 2": [{"step": 5, "train/loss": 4.0}, {"step": 9, "train/loss": 3.5, "validation/loss": 9.0}],
+        "lr 1": [
+            [{"step": 5, "validation/loss": 3.0}, {"step": 9, "validation/loss": 2.0, "train/loss": 7.0}],
+            [{"step": 5, "validation/loss": 3.1}, {"step": 9, "validation/loss": 2.1}],
+        ],
+        "lr 2": [[{"step": 5, "train/loss": 4.0}, {"step": 9, "train/loss": 3.5, "validation/loss": 9.0}], []],
     }
-    data.sweep(curves, {"lr 1": 2.0}, PATH)
-    assert lines(drawn[0].axes[0]) == {"lr 1 → 2.000": [(5, 3.0), (9, 2.0)], "lr 2": [(5, 4.0), (9, 3.5)]}
+    data.losses_by_arm(curves, PATH)
+    first, second, third = drawn[0].axes[0].lines
+    assert lines(drawn[0].axes[0])["lr 1"] == [(5, 3.0), (9, 2.0)] and second.get_ydata().tolist() == [3.1, 2.1]
+    assert lines(drawn[0].axes[0])["lr 2"] == [(5, 4.0), (9, 3.5)]
+    assert first.get_color() == second.get_color() != third.get_color()
+
+
+def test_scores_are_points_with_their_mean(drawn: list[Any]) -> None:
+    data.scores_by_arm({"F1": {"mask": [0.2, 0.3], "random": [0.1]}, "loss": {"mask": [4.0, 5.0]}}, PATH)
+    of_f1, of_loss = drawn[0].axes
+    assert [text.get_text() for text in of_f1.get_yticklabels()] == ["mask", "random"]
+    points = [path.get_offsets().tolist() for path in of_f1.collections]
+    assert points == [[[0.2, 0.0], [0.3, 0.0]], [[0.25, 0.0]], [[0.1, 1.0]]], "a single value is its own mean"
+    assert of_loss.get_title(loc="left") == "loss"
+
+
+def test_one_score_is_drawn_against_another(drawn: list[Any]) -> None:
+    data.against(("loss", "F1"), {"small": [(5.0, 0.1), (4.8, 0.2)], "failed": [], "large": [(4.0, 0.4)]}, PATH)
+    axes = drawn[0].axes[0]
+    assert [path.get_offsets().tolist() for path in axes.collections] == [[[5.0, 0.1], [4.8, 0.2]], [[4.0, 0.4]]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("loss", "F1")
 
 
 def test_a_learning_curve_has_means_and_spreads(drawn: list[Any]) -> None:

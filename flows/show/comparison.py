@@ -1,0 +1,56 @@
+"""Prints comparisons: what one would do (`sesame plan`), and its result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.show.plan import peak, span
+from flows.show.readable import size
+from flows.show.summary import grid, short
+from pipeline.home import Home
+from pipeline.reports.report import PAGE, Report
+
+if TYPE_CHECKING:
+    from pipeline.recipe.comparison import Compared
+
+
+def plan(compared: Compared, home: Home, gpu: str, out: Console) -> None:
+    """Print each run: what of it is stored, and what pretraining needs; and their sum. gpu: kind of GPU."""
+    from pipeline import dag
+    from pipeline.estimate.estimate import estimate
+
+    table = Table("arm", "seed", "to do", "pretraining", "memory", box=None, header_style="bold", pad_edge=False)
+    seconds, unknown, keys = 0.0, 0, set()
+    for trial in compared.trials:
+        recipe = compared.recipe(trial)
+        planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
+        missing = [item.node.name for item in planned if item.artifact is None]
+        row = [trial.arm, str(trial.seed), ", ".join(missing) or "nothing, all of it is stored"]
+        if "pretrain" in missing:
+            with out.status("timing a few steps, once for this machine", spinner="dots"):
+                needed = estimate(recipe, planned, home.path, peak(gpu))
+            if needed is None or not any(needed.seconds):
+                unknown += 1
+                row += ["known when the shards are made", ""]
+            else:
+                seconds += needed.seconds[-1]
+                row += [span(needed.seconds[-1]), size(int(needed.memory.total))]
+        table.add_row(*row)
+        keys |= {item.artifact.key for item in planned if item.artifact}
+    out.print(table)
+    known = f"{span(seconds)} of pretraining for those that are known; " if seconds else ""
+    rest = f"{unknown} of {len(compared.trials)} are known when their shards are made; " if unknown else ""
+    out.print(Text(f"\n{len(compared.trials)} runs, one after another: {known}{rest}jobs come on top", "bold"))
+
+
+def result(made: Report, folder: Path, out: Console) -> None:
+    """Print the scores, the verdict, and where the page is."""
+    out.print(Text(f"\n{made.title}", "bold"))
+    out.print(grid(made.tables[0]))
+    out.print(Text(f"\n{made.verdict}"))
+    out.print(Text("\nreport   ", "bold").append(short(folder / PAGE), "not bold"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Packaged comparisons: one YAML file per question, see `pipeline.recipe.comparison`."""
