@@ -17,7 +17,7 @@ from training.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("data_prep", "training", "pipeline", "flows", "infra")
-RECIPES = "pipeline/recipes"
+RECIPES, COMPARISONS = "pipeline/recipes", "pipeline/recipes/comparisons"
 
 
 class Place(NamedTuple):
@@ -101,9 +101,12 @@ def file_of(module: str) -> str:
 
 
 def recipes_of(section: str, key: str, value: str) -> set[str]:
-    """Files of the packaged recipes whose section says so."""
+    """Files of the packaged recipes whose section says so, and of comparisons of these."""
     read = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / RECIPES).glob("*.yaml")}
-    return {f"{RECIPES}/{name}" for name, recipe in read.items() if recipe.get(section, {}).get(key) == value}
+    chosen = {recipe["name"]: name for name, recipe in read.items() if recipe.get(section, {}).get(key) == value}
+    compared = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / COMPARISONS).glob("*.yaml")}
+    of_these = {f"{COMPARISONS}/{name}" for name, one in compared.items() if one["base"]["recipe"] in chosen}
+    return {f"{RECIPES}/{name}" for name in chosen.values()} | of_these
 
 
 def others(found: set[Place], own: set[str], lines: set[Place]) -> list[str]:

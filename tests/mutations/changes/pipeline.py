@@ -45,7 +45,7 @@ CHANGES = [
     ),
     Change(
         "SIGTERM looks like Ctrl-C",
-        "flows/commands.py",
+        "flows/making.py",
         "sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)",
         "sys.exit(INTERRUPTED)",
         (f"{FLOWS}/test_cli.py::test_a_run_that_was_ended_says_by_its_exit_code_how",),
