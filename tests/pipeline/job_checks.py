@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
+from typing import Any
 
+from pipeline import downstream
 from pipeline.artifact import TABLES, Artifact
 from pipeline.reports.report import Report, Table, read
 
@@ -20,6 +23,9 @@ def whole_report(job: Artifact) -> Report:
     assert {figure.file for figure in report.figures} == drawn != set()
     assert report.numbers and all(math.isfinite(value) for value in report.numbers.values())
     assert job.summary == report.summary
+    section = job.config["job"]
+    config = downstream.module_of(section["task"]).Config.model_validate(section, strict=False)
+    assert_announced(config, report.numbers)
     page = (job.path / "report.md").read_text()
     assert report.verdict in page and all(f"(figures/{name})" in page for name in drawn)
     for candidate in report.candidates:
@@ -27,6 +33,14 @@ def whole_report(job: Artifact) -> Report:
     kept = [json.loads(path.read_text()) for path in (job.path / TABLES).iterdir()]
     assert sorted(len(table["data"]) for table in kept) == sorted(len(table.rows) for table in report.tables)
     return report
+
+
+def assert_announced(config: Any, numbers: Iterable[str]) -> None:
+    """Comparisons find out before anything runs whether a job makes a number: a job that names any names all."""
+    names = downstream.numbers_of(config)
+    if names is not None:
+        assert [number for number in numbers if not downstream.is_among(number, names)] == []
+        assert not downstream.is_among("no such number", names)
 
 
 def table(report: Report, title: str) -> Table:

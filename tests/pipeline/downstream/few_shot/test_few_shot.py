@@ -236,7 +236,7 @@ def test_a_whole_job_reports_and_trains_nothing(network: Path, tmp_path: Path) -
         {"job": config, "version": 1, "seed": 0, "contents": {}}, {"pretrained": pretrained(network)}, out, Context()
     )
     assert (network / "model" / "model.safetensors").read_bytes() == before
-    report = whole_report(Artifact("job-1", out, {"summary": summary}, {}))
+    report = whole_report(Artifact("job-1", out, {"summary": summary, "config": {"job": config}}, {}))
     accuracy = table(report, "Accuracy")
     assert [row[0] for row in accuracy.rows] == ["**pretrained**"] * 2 + ["scratch"] * 2 + [
         "most frequent answer",

@@ -11,6 +11,7 @@ from data_prep.labelled.files import Labelled
 from pipeline.downstream.fine_tune import report
 from pipeline.downstream.fine_tune.job import Config
 from pipeline.reports.report import Report
+from tests.pipeline.job_checks import assert_announced
 
 DATA = Labelled("tagging", ["O", "X"], {"test": []}, "d", "l", "p")
 
@@ -28,7 +29,10 @@ def built(folder: Path, monkeypatch: pytest.MonkeyPatch, **scores: dict[int, lis
         for number in labels
         for model, of_model in scores.items()
     ]
-    return report.build(Config.model_validate(values), DATA, cells, "fp32", {}, folder)
+    config = Config.model_validate(values)
+    made = report.build(config, DATA, cells, "fp32", {}, folder)
+    assert_announced(config, made.numbers)
+    return made
 
 
 @pytest.mark.parametrize(
