@@ -251,6 +251,8 @@ class PlacementConfig(Settings):
     """Fewest workers to continue with when nodes are lost (more join when nodes return); null: as many as `workers`."""
     zero: Literal[0, 1, 2, 3] | None = None
     """DeepSpeed ZeRO stage; null: plain PyTorch."""
+    expert_parallel: int = Field(default=1, ge=1)
+    """Workers among whom the experts of a mixture are divided (ZeRO 1 and 2); 1: each of them has all."""
     micro_batch: int | None = Field(default=None, ge=1)
     """Most rows that a worker computes at once; null: its whole share of the batch."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -301,5 +303,11 @@ def placement_problems(placement: PlacementConfig) -> Iterator[tuple[str, str]]:
     for name in ("offload_optimizer", "offload_parameters"):
         if getattr(placement, name) == "nvme" and placement.offload.folder is None:
             yield name, "nvme needs placement.offload.folder, a folder on a local disk of every machine"
+    if placement.expert_parallel > 1 and placement.zero not in (1, 2):
+        yield "expert_parallel", f"needs placement.zero 1 or 2, found {zero}"
+    elif placement.workers % placement.expert_parallel:
+        yield "expert_parallel", f"{placement.expert_parallel} does not divide workers {placement.workers}"
+    elif placement.expert_parallel > 1 and placement.min_workers not in (None, placement.workers):
+        yield "expert_parallel", "keeps its number of workers; set min_workers to null"
     if placement.offload.overlap and placement.offload.optimizer_buffers < 12:
         yield "offload.optimizer_buffers", f"{placement.offload.optimizer_buffers} are too few for overlap; set 12"

@@ -78,6 +78,13 @@ class Training:
                 f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches leave some of "
                 f"{self.worker.world} workers without a row; raise it or lower placement.workers."
             )
+        rows = self.objective.group_rows
+        if any(count % rows for by_rank in self.split.counts(0, self.config.global_batch) for count in by_rank):
+            raise UserError(
+                f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches on "
+                f"{self.worker.world} workers cut groups of {rows} rows, which are learned from together; make the rows "
+                f"of a worker's micro-batch a multiple of {rows}."
+            )
         refusal = self.objective.refuses(self.placement.zero)
         if refusal:
             raise UserError(refusal)

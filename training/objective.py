@@ -125,6 +125,9 @@ class Objective(Protocol):
     export_rows: int
     """Number of training rows that `export` takes."""
 
+    group_rows: int
+    """Consecutive rows that are learned from together: no worker or micro-batch has a part of such a group."""
+
     def networks(self) -> dict[str, nn.Module]:
         """Named networks. One that has parameters to train is a player: it gets an engine of its own, and optimizer
         settings by its name in `train.players`. What is frozen stays so."""
@@ -213,6 +216,7 @@ class BaseObjective:
     unit = "rows"
     shown: Sequence[str] = ()
     export_rows = 0
+    group_rows = 1
 
     def join(self, worker: Worker) -> None:
         self.worker = worker

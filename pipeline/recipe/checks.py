@@ -10,6 +10,7 @@ from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
 from training import objectives
 from training.config import placement_problems
+from training.models.experts import config as experts
 from training.models.text.architectures import packing_problems, position_problems
 from training.objectives import MODEL
 
@@ -229,3 +230,4 @@ def _placement(recipe: Recipe) -> Iterator[Problem]:
             f"{placement.workers} exceeds train.global_batch {rows}; each needs a row",
         )
     yield from ((f"placement.{name}", text) for name, text in placement_problems(placement))
+    yield from experts.placement_problems(placement, recipe.network)

@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch._C._distributed_c10d import HashStore
 
 from training.config import PlacementConfig, TrainConfig
 from training.distributed import Worker
-from training.engines import offload
+from training.engines import experts, offload
 from training.engines.checkpoint_state import WEIGHT, Piece, buffers, optimizer_state
 from training.engines.plain import adamw, optimizer_bytes, replicated_pieces
 
@@ -98,10 +98,12 @@ class DeepSpeedEngine:
     ) -> None:
         self.deepspeed = load_deepspeed(worker.device)
         module = module.to(worker.device)
+        if placement.expert_parallel > 1:
+            experts.divide(module, placement.expert_parallel)
         self.engine: Any
         self.engine, self.optimizer, _, _ = self.deepspeed.initialize(
             model=module,
-            optimizer=adamw(module, config, worker.device),
+            optimizer=experts.with_groups_of_experts(adamw(module, config, worker.device), placement.expert_parallel),
             config=settings(config, placement, module, micro_batches, worker),
             dist_init_required=False,
         )
@@ -193,7 +195,9 @@ class DeepSpeedEngine:
             with self.deepspeed.zero.GatheredParameters(parameters, modifier_rank=None):
                 yield
         else:
-            yield
+            module: Any = self.module
+            with module.all_experts() if hasattr(module, "all_experts") else nullcontext():
+                yield
 
     def bytes_held(self) -> dict[str, int]:
         parameters = sum(_held(p).numel() * _held(p).element_size() for p in self.module.parameters())

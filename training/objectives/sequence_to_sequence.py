@@ -15,6 +15,9 @@ decoder that takes one counts as the encoder does.
     the decoder sees         <start>  c  d
     it predicts              c        d  e
 
+Of a network with experts the loss has terms for their even use and for small logits of their routers, with the
+coefficients of the network's config (`training.models.experts.routing`).
+
 <start> is the token of the role decoder_start (T5: that of padding) or, in a tokenizer that has none, that of eos
 (BART) or sep.
 """
@@ -23,9 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from data_prep.corruptions.masking import restore
 from data_prep.facts import DataFacts
@@ -33,37 +37,56 @@ from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, Specials, ragged
 from training.config import NetworkConfig
 from training.lazy import torch
+from training.models.experts.config import ZERO_3, RoutingConfig, routing_problems
 from training.models.text.architectures import longest, sequence_problems, special_ids
 from training.objective import Batch, Loss, Networks, Turn
 from training.objectives.text import Targets, TextObjective, flat_positions, padded_width, summed_by_row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.models.experts.mixture import Mixture
+    from training.models.text.sequence_to_sequence import SequenceToSequenceNetwork
 
 VERSION = 1
 
 
 class SequenceToSequenceOptions(Settings):
-    """`objective.options` of `sequence-to-sequence` and `t5`; there are none."""
+    """`objective.options` of `sequence-to-sequence` and `t5`."""
+
+    routing: RoutingConfig = Field(default_factory=RoutingConfig)
+    """How tokens are divided among experts, in a network that has any."""
 
 
 Options = SequenceToSequenceOptions
 
 
 def check(options: Options, networks: Mapping[str, NetworkConfig]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the network."""
+    """What is wrong with the network, or with how its experts are to be used."""
     yield from sequence_problems(networks["model"])
+    yield from routing_problems(options.routing, networks["model"])
 
 
 class SequenceToSequence(TextObjective):
     """See the module's docstring."""
 
+    network: SequenceToSequenceNetwork
+    mixture: Mixture | None
+
     def __init__(self, options: Options, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> None:
-        from training.models.text.sequence_to_sequence import SequenceToSequenceNetwork
+        from training.models.text.sequence_to_sequence import SequenceToSequenceNetwork, met_parameters
 
         super().__init__(networks, data, device)
         self.start = start_of(self.specials)
         self.config.decoder_start_token_id = self.start
         self.shown = ["lm", "lm_accuracy"]
-        self.set_network(SequenceToSequenceNetwork(self.config))
+        self.set_network(SequenceToSequenceNetwork(self.config, options.routing))
         self.head = self.config.hidden_size * self.specials.vocabulary  # no layer before the projection
+        self.met = met_parameters(self.network)
+        self.mixture = self.network.mixture
+        if self.mixture is not None:
+            self.shown += ["experts/dropped", "experts/balance"]
+            self.group_rows = options.routing.group
 
     def collate(self, rows: Rows) -> Batch:
         batch, _ = self.padded(rows)
@@ -94,7 +117,24 @@ class SequenceToSequence(TextObjective):
         return [Turn("model", self._weights, self._loss)]
 
     def _weights(self, batch: Batch) -> dict[str, float]:
-        return {"lm": float(len(batch["target_ids"]))}
+        targets = {"lm": float(len(batch["target_ids"]))}
+        if self.mixture is None:
+            return targets
+        return targets | {name: self._sizes(batch)[kind] for name, (_, kind) in self._penalties().items()}
+
+    def _penalties(self) -> dict[str, tuple[float, str]]:
+        """Terms of routing by the name that the network has for their sums: coefficients, and what they are means of."""
+        balance, z = float(self.config.router_aux_loss_coef), float(self.config.router_z_loss_coef)
+        terms = {"balance": (balance, "groups")} | {f"z_{stack}": (z, stack) for stack in self.mixture.stacks}
+        return {name: term for name, term in terms.items() if term[0]}
+
+    def _sizes(self, batch: Batch) -> dict[str, float]:
+        """What the batch has of what is routed: groups of rows, and tokens in each stack."""
+        return {
+            "groups": float(self.mixture.num_groups(len(batch["input_ids"]))),
+            "encoder": float(self.num_units(batch)),
+            "decoder": float(len(batch["target_ids"])),
+        }
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
         sums = nets["model"](**batch)
@@ -102,13 +142,37 @@ class SequenceToSequence(TextObjective):
         by_row = {}
         if "source" in batch:
             by_row["lm"] = summed_by_row(sums["losses"], batch["target_positions"] // width, rows)
-        return Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], self._weights(batch)["lm"])}, by_row)
+        loss = Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], float(len(batch["target_ids"])))}, by_row)
+        return loss if self.mixture is None else self._routed(loss, sums, batch)
+
+    def _routed(self, loss: Loss, told: Mapping[str, Tensor], batch: Batch) -> Loss:
+        """The loss with the terms and metrics of routing; of held-out rows also how often each expert is chosen."""
+        sizes, mixture = self._sizes(batch), self.mixture
+        tokens = {stack: sizes[stack] * mixture.num_layers(stack) for stack in mixture.stacks}
+        every = sum(tokens.values())
+        z: Any = sum(told[f"z_{stack}"] for stack in mixture.stacks)
+        metrics: dict[str, tuple[Tensor, float]] = {
+            "experts/balance": (told["balance"], sizes["groups"] * len(mixture.layers)),
+            "experts/dropped": (told["dropped"], every),
+            "experts/entropy": (told["entropy"], every),
+            "experts/z": (z, every),
+        }
+        if not self.network.training:
+            for layer, chosen in zip(mixture.layers, told["chosen"], strict=True):
+                metrics |= {
+                    f"use/{layer.name}/{number:03}": (count, sizes[layer.stack]) for number, count in enumerate(chosen)
+                }
+        terms = {name: coefficient * told[name] for name, (coefficient, _) in self._penalties().items()}
+        return Loss(loss.sums | terms, loss.metrics | metrics, loss.by_row)
+
+    def refuses(self, zero: int | None) -> str | None:
+        return f"placement.zero: {ZERO_3}." if zero == 3 and self.mixture is not None else None
 
     def flops(self, batch: Batch) -> float:
         from training.models.text.sequence_to_sequence import sequence_to_sequence_flops
 
         seen, targets = batch["attention_mask"].sum(1), batch["target_lengths"]
-        forward = sequence_to_sequence_flops(self.network.model, seen, targets)
+        forward = sequence_to_sequence_flops(self.network.model, self.met, seen, targets)
         return 3.0 * (forward + 2 * self.head * len(batch["target_ids"]))
 
     def targets(self, rows: Rows) -> Targets:

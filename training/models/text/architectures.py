@@ -59,8 +59,9 @@ class Architecture:
     vocabulary, so that `training.models.cpu_kernels` applies (tests/training/models/test_cpu_kernels.py shows that it
     computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. shared_layers: where in its
     encoder the groups of layers are that are run `num_hidden_layers` times in all. discriminator: its pretraining class
-    tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. settings: what its
-    config class calls the usual settings, where they differ from BERT's.
+    tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. experts: some of its
+    feed-forward layers are mixtures of experts (`training.models.experts`). settings: what its config class calls the
+    usual settings, where they differ from BERT's.
     """
 
     causal: bool = False
@@ -73,6 +74,7 @@ class Architecture:
     shared_layers: str = ""
     discriminator: bool = False
     block_sparse: BlockSparse | None = None
+    experts: bool = False
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def first(self, pad: int) -> int:
@@ -153,6 +155,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),
     "roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
+    "switch_transformers": Architecture(encoder_decoder=True, experts=True, settings=_T5),
     "t5": Architecture(encoder_decoder=True, settings=_T5),
     "xlm-roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
 }

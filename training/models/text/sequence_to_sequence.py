@@ -1,21 +1,35 @@
-"""An encoder and a decoder, which predicts each token of a sequence from another sequence and from those before it."""
+"""An encoder and a decoder, which predicts each token of a sequence from another sequence and from those before it.
+
+Some of their feed-forward layers may be mixtures of experts (`training.models.experts`).
+"""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from data_prep.errors import UserError
+from training.models.experts.config import RoutingConfig
+from training.models.experts.mixture import Mixture
+from training.models.text.architectures import architecture_of
 from training.models.text.network import TextNetwork, matrix_parameters
 
 
 class SequenceToSequenceNetwork(TextNetwork):
-    """Encoder, decoder and head of `transformers`; one forward gives every sum the loss is made of."""
+    """Encoder, decoder and head of `transformers`; one forward gives every sum the loss is made of.
 
-    def __init__(self, config: Any) -> None:
-        super().__init__(sequence_to_sequence(config))
+    `mixture` are its layers of experts, None without any. What they tell stands in the forward's answer.
+    """
+
+    def __init__(self, config: Any, routing: RoutingConfig) -> None:
+        model: Any = sequence_to_sequence(config)
+        mixture = Mixture(model, routing) if architecture_of(config.model_type).experts else None
+        super().__init__(model)
+        self.mixture = mixture
 
     def forward(
         self,
@@ -26,8 +40,32 @@ class SequenceToSequenceNetwork(TextNetwork):
         **inputs: Tensor,
     ) -> dict[str, Tensor]:
         arguments = {"decoder_input_ids": decoder_input_ids, **inputs}
-        losses, right, _ = self.predicted(input_ids, target_positions, target_ids, **arguments)
-        return {"lm": losses.sum(), "correct": right.sum(), "losses": losses.detach()}
+        with self._routed(decoder_input_ids, target_positions, inputs):
+            losses, right, _ = self.predicted(input_ids, target_positions, target_ids, **arguments)
+        told = {} if self.mixture is None else self.mixture.told()
+        return {"lm": losses.sum(), "correct": right.sum(), "losses": losses.detach(), **told}
+
+    def _routed(self, given: Tensor, target_positions: Tensor, inputs: dict[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, tokens are routed to experts, if there are any. What the decoder is given are its targets' places."""
+        if self.mixture is None:
+            return nullcontext()
+        in_decoder = torch.zeros(given.shape, dtype=torch.bool, device=given.device)
+        in_decoder.view(-1)[target_positions] = True
+        return self.mixture.passing({"encoder": inputs["attention_mask"], "decoder": in_decoder}, self.training)
+
+    # -- experts, which engines may divide among workers --------------------------------------------------------------
+
+    def divide_experts(self, group: dist.ProcessGroup) -> list[nn.Parameter]:
+        """Keep a worker's share of the experts; returns the parameters that other workers of the group do not have."""
+        return self.mixture.divide(group) if self.mixture else []
+
+    def all_experts(self) -> AbstractContextManager[None]:
+        """Inside, this worker has all experts; all workers enter together."""
+        return self.mixture.gathered() if self.mixture else nullcontext()
+
+    def idle_parameters(self) -> int:
+        """Parameters that a token does not meet."""
+        return self.mixture.idle(self) if self.mixture else 0
 
 
 def sequence_to_sequence(config: Any) -> nn.Module:
@@ -44,10 +82,20 @@ def sequence_to_sequence(config: Any) -> nn.Module:
         ) from error
 
 
-def sequence_to_sequence_flops(model: Any, seen: Tensor, targets: Tensor) -> float:
+def met_parameters(network: SequenceToSequenceNetwork) -> tuple[int, int]:
+    """Multiply-add parameters that a token meets in the encoder, and one of the decoder there; of experts, one's."""
+    stacks = network.model.get_encoder(), network.model.get_decoder()
+    in_encoder, in_decoder = (
+        matrix_parameters(stack) - (network.mixture.idle(stack) if network.mixture else 0) for stack in stacks
+    )
+    return in_encoder, in_decoder
+
+
+def sequence_to_sequence_flops(model: Any, matrices: tuple[int, int], seen: Tensor, targets: Tensor) -> float:
     """Multiply-adds, times 2, of a forward pass without its head on rows of `seen` [B] and `targets` [B] tokens.
 
-    Keys and values of the decoder's attention to the encoder are made of the tokens that are seen.
+    matrices: `met_parameters`. Keys and values of the decoder's attention to the encoder are made of the tokens that
+    are seen.
     """
     encoder, decoder, config = model.get_encoder(), model.get_decoder(), model.config
     heads = int(config.num_attention_heads)
@@ -55,8 +103,8 @@ def sequence_to_sequence_flops(model: Any, seen: Tensor, targets: Tensor) -> flo
     # BART's two stacks have one config, in which num_hidden_layers are those of the encoder.
     in_decoder = getattr(config, "decoder_layers", decoder.config.num_hidden_layers)
     crossing = in_decoder * 2 * int(config.hidden_size) * inner
-    products = (matrix_parameters(encoder) + crossing) * seen.sum()
-    products = products + (matrix_parameters(decoder) - crossing) * targets.sum()
+    products = (matrices[0] + crossing) * seen.sum()
+    products = products + (matrices[1] - crossing) * targets.sum()
     pairs = encoder.config.num_hidden_layers * seen.square()
     pairs = pairs + in_decoder * (targets.square() / 2 + seen * targets)
     return 2.0 * float(products + 2 * inner * torch.sum(pairs))
