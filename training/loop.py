@@ -82,8 +82,8 @@ class Training:
         if any(count % rows for by_rank in self.split.counts(0, self.config.global_batch) for count in by_rank):
             raise UserError(
                 f"train.global_batch: {self.config.global_batch} rows in {num_parts} micro-batches on "
-                f"{self.worker.world} workers cut groups of {rows} rows, which are learned from together; make the rows "
-                f"of a worker's micro-batch a multiple of {rows}."
+                f"{self.worker.world} workers cut groups of {rows} rows, which are learned from together; make the "
+                f"rows of a worker's micro-batch a multiple of {rows}."
             )
         refusal = self.objective.refuses(self.placement.zero)
         if refusal:

@@ -19,7 +19,7 @@ from data_prep.opening.tokenizer_file import MOST_BYTES, checked_spec
 SAFE: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 VOCABULARIES = (TOKENIZER, "vocab*", "*.model", "tekken.json")  # without any, a class of tokenizers makes one up
-_COUNTS = re.compile(r"(^|_)(num|n|layers?|depths?|experts?|labels?|heads?|groups?|stages?|blocks?)(_|$)")
+_COUNTS = re.compile(r"(^|_)(num|n|layers?|depths?|experts?(?!_capacity)|labels?|heads?|groups?|stages?|blocks?)(_|$)")
 _FEW, _MANY = 1 << 10, 1 << 24  # beyond what the weights explain: of layers and the like, of any other number
 
 

@@ -96,12 +96,15 @@ def _pretraining(loaded: Recipe, planned: Sequence[PlannedNode], home: Home, gpu
     many = "s" if placement.workers > 1 else ""
     zero = "plain PyTorch" if placement.zero is None else f"ZeRO-{placement.zero}"
     extra = [f"{kind} on {where}" for kind, where in _offloaded(placement)]
+    extra += [f"experts divided among {placement.expert_parallel}"] if placement.expert_parallel > 1 else []
     extra += ["activations recomputed"] if placement.activation_checkpointing else []
     passes = f", {needed.passes:.2f} passes over the shards" if needed.passes is not None else ""
     at_most = f", at most {needed.units:,} {needed.unit}" if needed.units != needed.rows else ""
+    met = f", of which a token meets {needed.parameters - needed.idle:,}" if needed.idle else ""
     lines = [
         Text(
-            f"{needed.parameters:,} parameters; {train.steps:,} steps of {train.global_batch:,} rows{at_most}{passes}"
+            f"{needed.parameters:,} parameters{met}; "
+            f"{train.steps:,} steps of {train.global_batch:,} rows{at_most}{passes}"
         ),
         Text(f"{placement.workers} worker{many}, {', '.join([zero, needed.precision, *extra])}"),
         _memory(needed.memory),

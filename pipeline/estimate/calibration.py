@@ -4,7 +4,8 @@
 
 All layers cost the same, and so do their updates; the rest is embeddings, loss and the loop itself. Nothing is assumed
 about kernels, caches, threads, DeepSpeed or the sums over workers: both measurements include them. Networks without
-uniform layers are timed as a whole. Rows are those of the objective's `example`.
+uniform layers, those of experts among them, are timed and watched as a whole. Rows are those of the objective's
+`example`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ SPEED = (
     "offload_parameters",
     "offload",
     "zero_settings",
+    "expert_parallel",
     "activation_checkpointing",
     "compile",
 )
@@ -63,7 +65,7 @@ class StepTime:
 
 def step_time(home: Path, benchmark: StepBenchmark, cost: Cost) -> StepTime:
     """Time of `benchmark`, whose batch is one micro-batch, for a network of that cost. Measured once per machine."""
-    if cost.shape is None:
+    if cost.shape is None or cost.shape.sparse_depth:
         return whole_step_time(home, benchmark, cost.row_flops)
     layers = cost.shape.layers
     if cost.shape.decoder_layers:  # both stacks have few layers at once

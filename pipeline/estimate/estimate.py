@@ -48,6 +48,7 @@ class Estimate:
     """Needs of pretraining. `seconds` is a range, or one value twice."""
 
     parameters: int
+    idle: int  # of them, those that a token does not meet: other experts than its own
     unit: str  # of what is counted in `units`
     units: int  # at most, of all steps
     rows: int  # of all steps
@@ -102,11 +103,11 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
     process = "ray" if needs_ray(placement) else "flow"
     memory_of_phases: list[Memory] = []
     for number, (phase, cost) in enumerate(zip(phases, costs, strict=True)):
-        if cost.shape is not None:
+        if cost.shape is not None and not (step_times and step_times[number].peak_bytes):
             length = phase.facts.length or round(cost.row_units)
             batch = Batch(rows, length, math.ceil(rows * cost.row_targets), accumulated=micro_batches > 1)
             shapes = (cost.shape, cost.parameters, batch, placement, precision, device, process, cost.beside)
-            memory_of_phases.append(memory(*shapes))
+            memory_of_phases.append(memory(*shapes, experts=cost.experts))
             continue
         peak_and_share = (step_times[number].peak_bytes, step_times[number].share) if step_times else (None, 1.0)
         memory_of_phases.append(
@@ -114,6 +115,7 @@ def estimate(recipe: Recipe, planned: Sequence[PlannedNode], home: Path, peak: f
         )
     return Estimate(
         parameters=costs[0].parameters,
+        idle=costs[0].idle,
         unit=costs[0].unit,
         units=round(sum(count * cost.row_units for count, cost in zip(samples, costs, strict=True))),
         rows=sum(samples),

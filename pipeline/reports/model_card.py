@@ -11,6 +11,9 @@ from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from training.config import NetworkConfig, ObjectiveConfig, TrainConfig
 from training.inference.networks import Usage
+from training.models.experts.config import has_experts
+from training.monitor.names import single
+from training.objectives import options_of
 
 
 def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dict[str, Any], folder: Path) -> str:
@@ -33,7 +36,7 @@ def model_card(config: dict[str, Any], inputs: dict[str, Artifact], summary: dic
     )
     metrics = "\n".join(
         f"| {escaped(name)} | {value:.4g} |"
-        for name, value in sorted(summary.items())
+        for name, value in sorted(single(summary).items())
         if isinstance(value, int | float)
     )
     unit = "documents" if "corpus_tokens" in shards else "rows"
@@ -106,6 +109,18 @@ A network ({network.architecture}) pretrained with the {objective.name} objectiv
 ```
 
 {" ".join((*remarks, *usage.remarks))}
+{_of_experts(objective, network)}"""
+
+
+def _of_experts(objective: ObjectiveConfig, network: NetworkConfig) -> str:
+    """How what is exported differs from what was trained, where there are layers of experts."""
+    if not has_experts(network):
+        return ""
+    routing = options_of(objective).routing
+    return f"""
+In training an expert had room for {routing.capacity:g} even shares of the tokens of {routing.group} rows, and for
+{routing.evaluation_capacity:g} where rows were held out (0: for all); tokens beyond that passed its layer unchanged.
+Here none is dropped, for `expert_capacity` is more than any row needs: logits are those of training where none was.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,16 @@ def _page(
     lines += ["## Data", prose(summary), ""]
     if finding_texts:
         lines += ["To know before reading figures:", "", *(f"- {escaped(text)}" for text in finding_texts), ""]
-    lines += ["## Pretraining", *_pretraining(pretraining)]
+    figures = sorted(path.name for path in (inputs["pretrain"].path / FIGURES).glob("*.png"))
+    lines += ["## Pretraining", *_pretraining(pretraining, figures)]
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{quote(name)}", level=2), ""]
     return lines
 
 
-def _pretraining(summary: dict[str, Any]) -> list[str]:
-    """Duration, held-out metrics and loss curve."""
-    held_out = names.held_out(summary)
+def _pretraining(summary: dict[str, Any], figures: Sequence[str]) -> list[str]:
+    """Duration, held-out metrics, loss curve and, of a mixture, how its experts are used."""
+    held_out = names.single(names.held_out(summary))
     ordered = dict.fromkeys([*(name for name in summary["shown"] if name in held_out), *sorted(held_out)])
     return [
         f"{summary['step']:,} steps, {summary['samples']:,} samples, {summary['train_seconds']:.0f} s in "
@@ -82,7 +84,7 @@ def _pretraining(summary: dict[str, Any]) -> list[str]:
         "|---|---|",
         *(f"| {escaped(name)} | {held_out[name]:.4g} |" for name in ordered),
         "",
-        f"![loss]({FIGURES}/pretrain/loss.png)",
+        *(f"![{name[:-4]}]({FIGURES}/pretrain/{name})" for name in ("loss.png", "expert-use.png") if name in figures),
         "",
     ]
 

@@ -71,6 +71,6 @@ def _kind(recipe: Any) -> str:
 
 
 def _pretraining(summary: Mapping[str, Any]) -> str:
-    held_out = ", ".join(f"{name} {value:.4g}" for name, value in sorted(names.held_out(summary).items()))
+    held_out = ", ".join(f"{name} {value:.4g}" for name, value in sorted(names.single(names.held_out(summary)).items()))
     figures = f" On held-out rows: {held_out}." if held_out else ""
     return f"{summary['step']:,} steps, {summary['samples']:,} samples, {speed_of(summary)} at the end.{figures}"

@@ -57,6 +57,8 @@ class Cost:
     activations: float  # bytes that both passes have at once, beside weights and their gradients; 0 with a shape
     shape: Transformer | None  # of the transformer that reads tokens, if that is what is trained
     beside: tuple[Transformer, ...] = ()  # those that read the same tokens in the same network (a generator)
+    idle: int = 0  # of the parameters, those that a token does not meet: other experts than its own
+    experts: int = 0  # of the parameters, those of experts
 
 
 def price(
@@ -108,7 +110,14 @@ def cost_of(
         activations=activations,
         shape=shape,
         beside=tuple(filter(None, beside)),
+        idle=_asked(objective, "idle_parameters"),
+        experts=_asked(objective, "expert_parameters"),
     )
+
+
+def _asked(objective: Objective, method: str) -> int:
+    """What the networks that have this method say, summed."""
+    return sum(getattr(module, method)() for module in players(objective).values() if hasattr(module, method))
 
 
 def num_parameters(objective: Objective) -> int:

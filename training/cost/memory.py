@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from training.config import PlacementConfig
-from training.cost.transformer import BF16, FP32, MASK, Transformer, layer_activations
+from training.cost.transformer import BF16, FP32, MASK, Transformer, expert_activations, layer_activations
 
 if TYPE_CHECKING:
     from training.cost.counted import Cost
@@ -74,17 +74,21 @@ def memory(
     device: str,
     process: str = "worker",
     beside: Sequence[Transformer] = (),
+    experts: int = 0,
 ) -> Memory:
     """The memory of one worker at its peak; `parameters` are all of the network's, `process` is one of PROCESS.
 
-    beside: other transformers that read the same rows; what is predicted is counted once.
+    beside: other transformers that read the same rows; what is predicted is counted once. experts: those of the
+    parameters that `expert_parallel` divides.
     """
     size = float(parameters * FP32)
+    here = size - experts * FP32 * (1 - 1 / placement.expert_parallel)
     checkpointing = placement.activation_checkpointing
-    activation_bytes = activations(shape, batch, precision, device, checkpointing) + sum(
+    divided = placement.expert_parallel
+    activation_bytes = activations(shape, batch, precision, device, checkpointing, divided) + sum(
         activations(other, replace(batch, targets=0), precision, device, checkpointing) for other in beside
     )
-    states = _states(size, placement)
+    states = _states(size, placement, here)
     if device == "cuda":
         host = 0.0
         if placement.offload_optimizer:
@@ -95,14 +99,14 @@ def memory(
         if placement.offload_parameters:
             host += states["weights"]
             states["weights"] = 0.0
-        buffers = _gpu_buffers(size, placement)
+        buffers = _gpu_buffers(here, placement)
         inside = {
             name: value * RESERVED
             for name, value in {**states, "buffers": buffers, "activations": activation_bytes}.items()
         }
         return Memory(process=0.0, **inside, host=host)
     base = PROCESS[process] + (0 if placement.zero is None else DEEPSPEED)
-    buffers = _cpu_buffers(size, placement, batch, shape.vocabulary * shape.hidden * FP32)
+    buffers = _cpu_buffers(here, placement, batch, shape.vocabulary * shape.hidden * FP32)
     gaps = GAPS if placement.zero is None else GAPS_DEEPSPEED
     return Memory(process=base, **states, buffers=buffers, activations=activation_bytes * gaps[precision])
 
@@ -122,7 +126,8 @@ def counted_memory(
     as activations, for convolutions on the CPU need several times what their tensors hold. None: of a GPU.
     """
     size = float(cost.parameters * FP32)
-    states = _states(size, placement)
+    here = size - cost.experts * FP32 * (1 - 1 / placement.expert_parallel)
+    states = _states(size, placement, here)
     if optimizer == "sgd":
         states["moments"] = 0.0
     accumulated_gradients = size if accumulated else 0.0
@@ -140,7 +145,9 @@ def counted_memory(
     )
 
 
-def activations(shape: Transformer, batch: Batch, precision: str, device: str, checkpointing: bool) -> float:
+def activations(
+    shape: Transformer, batch: Batch, precision: str, device: str, checkpointing: bool, expert_parallel: int = 1
+) -> float:
     """Bytes that a forward pass leaves for the backward pass, and what that one needs for a layer at a time."""
     element = BF16 if precision == "bf16" else FP32
     wide = batch.rows * batch.length * shape.hidden
@@ -149,6 +156,9 @@ def activations(shape: Transformer, batch: Batch, precision: str, device: str, c
     crossing = shape.decoder_layers * 1.5 * batch.targets / (batch.rows * batch.length) if shape.decoder_layers else 0.0
     layers = (shape.layers + crossing) * (wide * element if checkpointing else layer)
     layers += layer if checkpointing else 0
+    tokens = batch.rows * batch.length + (batch.targets if shape.decoder_layers else 0)
+    # Layers of experts are the same share of both stacks.
+    layers += shape.sparse_depth / shape.depth * expert_activations(shape, tokens * shape.layers, precision)
     embedding = wide * (FP32 + MASK + element)
     # On a GPU logits are cast to fp32, and so is their gradient; on the CPU they become it in place.
     logits = batch.targets * shape.vocabulary * (element if device == "cpu" else element + 2 * FP32)
@@ -157,14 +167,18 @@ def activations(shape: Transformer, batch: Batch, precision: str, device: str, c
     cast = 0
     if precision == "bf16":  # autocast's copies of the weights, which the backward pass needs, too
         cast = (shape.layer_matrices * (1 if checkpointing else shape.depth) + shape.vocabulary * shape.hidden) * BF16
+        others = 2 * shape.hidden * shape.feed_forward * (shape.experts / expert_parallel - 1)  # than a token's expert
+        cast += others * (min(shape.sparse_depth, 1) if checkpointing else shape.sparse_depth) * BF16
     return layers + embedding + logits + working + cast
 
 
-def _states(size: float, placement: PlacementConfig) -> dict[str, float]:
+def _states(size: float, placement: PlacementConfig, here: float | None = None) -> dict[str, float]:
+    """here: bytes of the weights that this worker has of all, where it lacks experts of others."""
     stage, workers = placement.zero or 0, placement.workers
+    here = size if here is None else here
     return {
-        "weights": size / (workers if stage >= 3 else 1),
-        "gradients": size / (workers if stage >= 2 else 1),
+        "weights": here / (workers if stage >= 3 else 1),
+        "gradients": size / workers if stage >= 2 else here,
         "moments": 2 * size / (workers if stage >= 1 else 1),
     }
 

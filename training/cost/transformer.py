@@ -34,6 +34,7 @@ class Transformer:
     head_size: int | None = None  # None: hidden / heads
     decoder_layers: int = 0
     experts: int = 1  # feed-forward networks per layer, of which a token meets one (Fedus et al. 2021)
+    expert_layers: int | None = None  # layers that have them, in both stacks; None: all
     biases: bool = True  # and layer norms with them
     masked_lm: bool = False  # BERT's pooler and heads
     tied: bool = True  # the projection on the vocabulary is the embedding
@@ -42,6 +43,13 @@ class Transformer:
     @property
     def depth(self) -> int:
         return self.layers + self.decoder_layers
+
+    @property
+    def sparse_depth(self) -> int:
+        """Layers of several experts."""
+        if self.experts == 1:
+            return 0
+        return self.depth if self.expert_layers is None else self.expert_layers
 
     @property
     def inner(self) -> int:
@@ -60,13 +68,14 @@ class Transformer:
         network = 2 * h * f + (f + h if self.biases else 0)
         norm = 2 * h if self.biases else h
         routers = h * self.experts if self.experts > 1 else 0
-        layer = attention + network * self.experts + routers + 2 * norm
+        layer = attention + network + 2 * norm
+        experts = self.sparse_depth * (network * (self.experts - 1) + routers)
         crossing = self.decoder_layers * (attention + norm)
         tables = (self.vocabulary * (1 if self.tied else 2) + self.positions + self.types) * h
         # A norm after the embeddings in BERT; after the last layer in the others, in each of the two stacks.
         ends = norm * (2 if self.decoder_layers else 1)
         heads = h * h + h + (h * h + h + norm) + self.vocabulary + (2 * h + 2) if self.masked_lm else 0
-        return self.depth * layer + crossing + tables + ends + heads
+        return self.depth * layer + experts + crossing + tables + ends + heads
 
     def seen(self, length: int) -> float:
         """How many tokens of a row of `length` a token sees, on average: of the first and the last block, all."""
@@ -156,6 +165,8 @@ def shape_of(config: Any) -> Transformer:
         head_size=_first(config, "d_kv", "head_dim") or None,
         decoder_layers=decoder_layers,
         masked_lm=not (has_decoder or causal),
+        experts=_first(config, "num_experts") or 1,
+        expert_layers=_first(config, "num_sparse_encoder_layers") + _first(config, "num_sparse_decoder_layers"),
         blocks=blocks_of(config),
     )
 
@@ -184,3 +195,13 @@ def layer_activations(shape: Transformer, rows: int, length: int, precision: str
         return (4 * wide + 4 * inner + 2 * narrow) * element + 2 * wide
     square = rows * shape.heads * length**2
     return (4 * wide + 4 * inner + 2 * narrow + square) * element + (2 * wide + square) * MASK
+
+
+def expert_activations(shape: Transformer, tokens: int, precision: str) -> float:
+    """Bytes that a layer of experts keeps beside a dense one's for `tokens` of them.
+
+    The tokens in fp32 and with the router's noise, sorted by expert, what experts make of them before and after it is
+    put back in order; the router's logits, their exponents and the choices. Not all of it is in bf16 with the rest.
+    """
+    element = BF16 if precision == "bf16" else FP32
+    return tokens * (shape.hidden * (4 * FP32 + 3 * element) + shape.experts * 4 * FP32)

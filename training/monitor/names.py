@@ -2,6 +2,7 @@
 
 train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
 validation/loss  validation/TERM  validation/loss/SOURCE                  of held-out rows
+validation/use/LAYER/007                                                  of each of many like things
 workers/tokens_per_second  workers/mfu  workers/padding  workers/slowest_rank     how fast all of them are
 progress/tokens_seen  progress/seconds_left  progress/skipped_updates     of the whole run
 
@@ -27,6 +28,21 @@ PASSING = {SECONDS_LEFT, SLOWEST_RANK, SLOWEST_SECONDS}  # true only while the r
 def held_out(values: Mapping[str, Any]) -> dict[str, Any]:
     """The means over held-out rows, by term or metric."""
     return {n.removeprefix(VALIDATION): value for n, value in values.items() if n.startswith(VALIDATION)}
+
+
+def numbered(values: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Metrics of which there is one for each of many like things (GROUP/NAME/007), by the name without the number."""
+    series: dict[str, dict[int, float]] = {}
+    for name, value in values.items():
+        base, _, number = name.rpartition("/")
+        if number.isdecimal():
+            series.setdefault(base, {})[int(number)] = value
+    return series
+
+
+def single(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The other metrics."""
+    return {name: value for name, value in values.items() if not name.rpartition("/")[2].isdecimal()}
 
 
 def speeds(values: Mapping[str, Any]) -> dict[str, float]:

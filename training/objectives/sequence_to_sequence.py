@@ -120,18 +120,19 @@ class SequenceToSequence(TextObjective):
         targets = {"lm": float(len(batch["target_ids"]))}
         if self.mixture is None:
             return targets
-        return targets | {name: self._sizes(batch)[kind] for name, (_, kind) in self._penalties().items()}
+        sizes = self._sizes(self.mixture, batch)
+        return targets | {name: sizes[of] for name, (_, of) in self._penalties(self.mixture).items()}
 
-    def _penalties(self) -> dict[str, tuple[float, str]]:
-        """Terms of routing by the name that the network has for their sums: coefficients, and what they are means of."""
+    def _penalties(self, mixture: Mixture) -> dict[str, tuple[float, str]]:
+        """Terms of routing, as the network names their sums: coefficients, and what they are means over."""
         balance, z = float(self.config.router_aux_loss_coef), float(self.config.router_z_loss_coef)
-        terms = {"balance": (balance, "groups")} | {f"z_{stack}": (z, stack) for stack in self.mixture.stacks}
+        terms = {"balance": (balance, "groups")} | {f"z_{stack}": (z, stack) for stack in mixture.stacks}
         return {name: term for name, term in terms.items() if term[0]}
 
-    def _sizes(self, batch: Batch) -> dict[str, float]:
+    def _sizes(self, mixture: Mixture, batch: Batch) -> dict[str, float]:
         """What the batch has of what is routed: groups of rows, and tokens in each stack."""
         return {
-            "groups": float(self.mixture.num_groups(len(batch["input_ids"]))),
+            "groups": float(mixture.num_groups(len(batch["input_ids"]))),
             "encoder": float(self.num_units(batch)),
             "decoder": float(len(batch["target_ids"])),
         }
@@ -143,26 +144,26 @@ class SequenceToSequence(TextObjective):
         if "source" in batch:
             by_row["lm"] = summed_by_row(sums["losses"], batch["target_positions"] // width, rows)
         loss = Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], float(len(batch["target_ids"])))}, by_row)
-        return loss if self.mixture is None else self._routed(loss, sums, batch)
+        return loss if self.mixture is None else self._routed(self.mixture, loss, sums, batch)
 
-    def _routed(self, loss: Loss, told: Mapping[str, Tensor], batch: Batch) -> Loss:
+    def _routed(self, mixture: Mixture, loss: Loss, told: Mapping[str, Tensor], batch: Batch) -> Loss:
         """The loss with the terms and metrics of routing; of held-out rows also how often each expert is chosen."""
-        sizes, mixture = self._sizes(batch), self.mixture
+        sizes = self._sizes(mixture, batch)
         tokens = {stack: sizes[stack] * mixture.num_layers(stack) for stack in mixture.stacks}
         every = sum(tokens.values())
         z: Any = sum(told[f"z_{stack}"] for stack in mixture.stacks)
         metrics: dict[str, tuple[Tensor, float]] = {
-            "experts/balance": (told["balance"], sizes["groups"] * len(mixture.layers)),
+            "experts/balance": (told["balance"].detach(), sizes["groups"] * len(mixture.layers)),
             "experts/dropped": (told["dropped"], every),
             "experts/entropy": (told["entropy"], every),
-            "experts/z": (z, every),
+            "experts/z": (z.detach(), every),
         }
         if not self.network.training:
             for layer, chosen in zip(mixture.layers, told["chosen"], strict=True):
                 metrics |= {
                     f"use/{layer.name}/{number:03}": (count, sizes[layer.stack]) for number, count in enumerate(chosen)
                 }
-        terms = {name: coefficient * told[name] for name, (coefficient, _) in self._penalties().items()}
+        terms = {name: coefficient * told[name] for name, (coefficient, _) in self._penalties(mixture).items()}
         return Loss(loss.sums | terms, loss.metrics | metrics, loss.by_row)
 
     def refuses(self, zero: int | None) -> str | None:

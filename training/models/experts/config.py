@@ -13,7 +13,7 @@ from training.models.text.architectures import architecture_of
 
 Problem = tuple[str, str]
 FEWEST = 4  # tokens that an expert has room for, however few are to be routed
-UNLIMITED = (1 << 31) - 1  # of a config's expert_capacity
+UNLIMITED = 1 << 20  # tokens: expert_capacity of an exported config, more than any row needs
 STACKS = ("encoder", "decoder")
 
 
@@ -45,7 +45,10 @@ def routing_problems(routing: RoutingConfig, network: NetworkConfig) -> Iterator
         text = "is the room of an expert in whatever row; here it follows from the tokens of a group"
         yield "network.config.expert_capacity", f"{text}: set objective.options.routing.capacity"
     if config.get("router_dtype", "float32") != "float32":
-        yield "network.config.router_dtype", f"found {config['router_dtype']!r}; routers compute in float32: leave it out"
+        yield (
+            "network.config.router_dtype",
+            f"found {config['router_dtype']!r}; routers compute in float32: leave it out",
+        )
     experts = config.get("num_experts", 8)
     if isinstance(experts, int) and experts < 2:
         yield "network.config.num_experts", f"found {experts}; a mixture has 2 or more, and a dense network is a t5"
@@ -56,7 +59,7 @@ def routing_problems(routing: RoutingConfig, network: NetworkConfig) -> Iterator
 
 
 def _sparse_layers(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Numbers of layers with experts that the library would make others of: every n-th layer has them, for a whole n."""
+    """Numbers of layers with experts of which the library would make others: every n-th layer has them."""
     in_encoder = config.get("num_layers", 12)
     layers = {"encoder": in_encoder, "decoder": config.get("num_decoder_layers", 12)}
     if layers["decoder"] is None:

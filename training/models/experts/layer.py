@@ -92,7 +92,9 @@ class ExpertLayer(nn.Module):
 
         All experts run, on no tokens if need be: whether a weight has a gradient must not depend on how a step is cut.
         """
-        return torch.cat([expert(part) for expert, part in zip(self.experts.values(), tokens.split(counts), strict=True)])
+        return torch.cat(
+            [expert(part) for expert, part in zip(self.experts.values(), tokens.split(counts), strict=True)]
+        )
 
     def _run_divided(self, tokens: Tensor, counts: Tensor) -> Tensor:
         """The same where each worker of the group has some of the experts."""

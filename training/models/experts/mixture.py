@@ -85,6 +85,10 @@ class Mixture:
         inside = [layer for layer in self.layers if id(layer) in own]
         return sum(self.num_of_expert(layer) * (layer.num_experts - 1) for layer in inside)
 
+    def num_parameters(self) -> int:
+        """Parameters of all experts."""
+        return sum(self.num_of_expert(layer) * layer.num_experts for layer in self.layers)
+
     def num_of_expert(self, layer: ExpertLayer) -> int:
         """Parameters of one expert."""
         return sum(parameter.numel() for parameter in next(iter(layer.experts.values())).parameters())

@@ -45,7 +45,9 @@ class SequenceToSequenceNetwork(TextNetwork):
         told = {} if self.mixture is None else self.mixture.told()
         return {"lm": losses.sum(), "correct": right.sum(), "losses": losses.detach(), **told}
 
-    def _routed(self, given: Tensor, target_positions: Tensor, inputs: dict[str, Tensor]) -> AbstractContextManager[None]:
+    def _routed(
+        self, given: Tensor, target_positions: Tensor, inputs: dict[str, Tensor]
+    ) -> AbstractContextManager[None]:
         """Inside, tokens are routed to experts, if there are any. What the decoder is given are its targets' places."""
         if self.mixture is None:
             return nullcontext()
@@ -66,6 +68,10 @@ class SequenceToSequenceNetwork(TextNetwork):
     def idle_parameters(self) -> int:
         """Parameters that a token does not meet."""
         return self.mixture.idle(self) if self.mixture else 0
+
+    def expert_parameters(self) -> int:
+        """Parameters of experts."""
+        return self.mixture.num_parameters() if self.mixture else 0
 
 
 def sequence_to_sequence(config: Any) -> nn.Module:
