@@ -68,7 +68,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class WholeBatchTurn:
-    """One player steps on a loss of the step's whole batch: InfoNCE, batch statistics, the balance of experts.
+    """One player steps on a loss of the step's whole batch: InfoNCE, batch statistics, decorrelation.
 
     `features(networks, batch)` gives tensors [b, …] by name, one line for each row of a micro-batch.
     `loss(features)` is the loss of the features of all rows of the step, [B, …] in the order of their samples. Its

@@ -68,3 +68,18 @@ def test_a_split_of_a_source_that_has_none_is_refused(recipe: str, sources: str)
 def test_what_word_vectors_need_is_there_or_the_recipe_is_refused(override: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         load("word2vec", overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        ("switch", "placement.zero=3", r"placement\.zero: 3 divides every weight among all workers"),
+        ("switch", "placement.expert_parallel=2", r"placement\.expert_parallel: needs placement\.zero 1 or 2"),
+        ("switch", "network.config.expert_capacity=64", r"network\.config\.expert_capacity: .*routing\.capacity"),
+        ("t5", "placement={workers: 2, zero: 2, expert_parallel: 2}", r"'t5' has no experts to divide"),
+        ("t5", "objective.options.routing.capacity=2.0", r"objective\.options\.routing: 't5' has no experts"),
+    ],
+)
+def test_experts_are_used_as_they_can_be(recipe: str, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(recipe, overrides=[override])

@@ -83,7 +83,7 @@ def test_a_packaged_recipe_loads_at_every_scale(name, scale):
 
 @pytest.mark.parametrize(("name", "scale"), packaged())
 def test_a_resolved_recipe_is_read_back_as_it_was(name, scale, tmp_path):
-    recipe = load(name, scale, ["placement.workers=2", "seed=7"])
+    recipe = load(name, scale, ["placement.threads=2", "seed=7"])
     path = tmp_path / "resolved.yaml"
     path.write_text(recipe.to_yaml())
     assert load(path) == recipe

@@ -340,6 +340,25 @@ def test_rate_and_distortion_of_every_codec(drawn: list[Any]) -> None:
     assert (left.get_ylabel(), right.get_ylabel(), left.get_xscale()) == ("PSNR (dB)", "MS-SSIM", "log")
 
 
+def test_experts_use_is_shown_in_even_shares_by_layer_and_step(drawn: list[Any]) -> None:
+    assert data.use_of_experts(RECORDS, PATH) == [] and drawn == []
+    shares = {"encoder-1": ([0.5, 0.5], [0.9, 0.1]), "decoder-3": ([0.25, 0.75], [1.0, 0.0])}
+    records = [
+        {
+            "step": step,
+            **{f"validation/use/{layer}/{n:03}": at[place][n] for layer, at in shares.items() for n in (0, 1)},
+        }
+        for place, step in enumerate((10, 30))
+    ]
+    data.use_of_experts([*RECORDS, *records], PATH)
+    first, second, _ = drawn[0].axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == ["encoder, layer 1", "decoder, layer 3"]
+    mesh = first.collections[0]
+    assert mesh.get_array().tolist() == [[1.0, 1.8], [1.0, 0.2]]
+    assert mesh.get_coordinates()[0, :, 0].tolist() == [0, 10, 30]
+    assert second.collections[0].get_array().tolist() == [[0.5, 2.0], [1.5, 0.0]]
+
+
 def test_codecs_are_shown_by_the_middle_of_the_same_image(drawn: list[Any]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (3, 200, 300), np.uint8)
     beside = {"a": {"original": (image, ""), "JPEG": (image // 2, "0.2 bpp, 30.0 dB")}}

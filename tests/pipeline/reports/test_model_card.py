@@ -103,6 +103,14 @@ def test_a_card_says_what_others_compute_otherwise(tmp_path: Path) -> None:
     assert "random blocks" not in other
 
 
+def test_a_card_says_that_experts_have_room_for_all(tmp_path: Path) -> None:
+    for architecture in ("t5", "switch_transformers"):
+        folder = exported(tmp_path / architecture, architecture, FAMILIES[architecture])
+        _, _, text = card_of(folder, architecture, "t5")
+        assert ("Here none is dropped" in text) == (architecture != "t5")
+    assert "room for 1.25 even shares of the tokens of 1 rows" in text
+
+
 def _row(ids: list[int]) -> Any:
     from data_prep.shards.rows import Ragged
 

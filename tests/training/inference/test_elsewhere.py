@@ -47,8 +47,19 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], TokenizerConfig]] = {
     "llama": ("gpt", LLAMA, TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=["bos", "eos"])),
     "bart": ("sequence-to-sequence", BART, TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=BART_ROLES)),
     "t5": ("t5", T5, TokenizerConfig(vocabulary=300, roles=["pad", "unk", "eos", "decoder_start"], sentinels=5)),
+    "switch_transformers": (
+        "t5",
+        {
+            **T5,
+            "num_decoder_layers": 2,
+            "num_experts": 2,
+            "num_sparse_encoder_layers": 1,
+            "num_sparse_decoder_layers": 1,
+        },
+        TokenizerConfig(vocabulary=300, roles=["pad", "unk", "eos", "decoder_start"], sentinels=5),
+    ),
 }
-POSITIONS = {"roberta": 79, "mpnet": 78, "t5": 128}
+POSITIONS = {"roberta": 79, "mpnet": 78, "t5": 128, "switch_transformers": 128}
 
 
 def exported(folder: Path, architecture: str, family: tuple[str, dict[str, Any], TokenizerConfig]) -> Path:
