@@ -12,7 +12,7 @@ from pipeline.artifact import MODEL, Artifact
 from pipeline.fingerprint import digest
 from pipeline.recipe.recipe import Recipe
 from pipeline.records import last_of_each_step, read_records
-from pipeline.reports import data
+from pipeline.reports import data, expert_use
 from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
 from pipeline.training_settings import SECTIONS, mixture, training_settings
@@ -61,6 +61,7 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
         file.writelines(json.dumps(record) + "\n" for record in records)
     context.progress("drawing figures")
     data.training_curves(records, out_dir / "figures")
+    expert_use.draw(records, out_dir / "figures")
     folder = out_dir / MODEL
     (folder / "README.md").write_text(model_card(config, inputs, summary, folder))
     return summary

@@ -14,7 +14,7 @@ from data_prep.kinds import kind_of
 from data_prep.legible import escaped, prose
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
-from pipeline.reports import findings
+from pipeline.reports import expert_use, findings
 from pipeline.reports.report import FIGURES, FILE, PAGE, Report, page, read
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
@@ -84,7 +84,7 @@ def _pretraining(summary: dict[str, Any], figures: Sequence[str]) -> list[str]:
         "|---|---|",
         *(f"| {escaped(name)} | {held_out[name]:.4g} |" for name in ordered),
         "",
-        *(f"![{name[:-4]}]({FIGURES}/pretrain/{name})" for name in ("loss.png", "expert-use.png") if name in figures),
+        *(f"![{name[:-4]}]({FIGURES}/pretrain/{name})" for name in ("loss.png", expert_use.FILE) if name in figures),
         "",
     ]
 

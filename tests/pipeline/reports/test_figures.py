@@ -15,7 +15,7 @@ from data_prep.stats.blocks import Bars, Curves, Histogram, Note
 from pipeline.downstream.compression import figures as codecs
 from pipeline.downstream.compression.rate_distortion import RatePoint
 from pipeline.downstream.document_anomaly import figures as documents
-from pipeline.reports import blocks, data, detection, images
+from pipeline.reports import blocks, data, detection, expert_use, images
 from pipeline.reports.data import COLOURS
 
 PATH = Path("figure.png")
@@ -31,7 +31,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         figures.append(figure)
         return path
 
-    for module in (blocks, data, detection, images, codecs, documents):
+    for module in (blocks, data, detection, expert_use, images, codecs, documents):
         monkeypatch.setattr(module, "save", save)
     yield figures
     pyplot.close("all")
@@ -341,7 +341,7 @@ def test_rate_and_distortion_of_every_codec(drawn: list[Any]) -> None:
 
 
 def test_experts_use_is_shown_in_even_shares_by_layer_and_step(drawn: list[Any]) -> None:
-    assert data.use_of_experts(RECORDS, PATH) == [] and drawn == []
+    assert expert_use.draw(RECORDS, PATH) == [] and drawn == []
     shares = {"encoder-1": ([0.5, 0.5], [0.9, 0.1]), "decoder-3": ([0.25, 0.75], [1.0, 0.0])}
     records = [
         {
@@ -350,7 +350,7 @@ def test_experts_use_is_shown_in_even_shares_by_layer_and_step(drawn: list[Any])
         }
         for place, step in enumerate((10, 30))
     ]
-    data.use_of_experts([*RECORDS, *records], PATH)
+    expert_use.draw([*RECORDS, *records], PATH)
     first, second, _ = drawn[0].axes
     assert [axes.get_title(loc="left") for axes in (first, second)] == ["encoder, layer 1", "decoder, layer 3"]
     mesh = first.collections[0]
