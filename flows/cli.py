@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe's name, or the path of your own YAML file.")]
+AnyRecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe's or comparison's name, or the path of your own YAML file.")
+]
 ScaleOption = Annotated[str | None, typer.Option("--scale", "-s", help="How big: one of the recipe's scales.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a setting: train.steps=500.")
@@ -32,14 +35,14 @@ RunArgument = Annotated[str, typer.Argument(help="A run's id, the beginning of i
 
 @app.command()
 def recipes() -> None:
-    """List the recipes: what each reproduces, on which data, at which scales."""
+    """List the recipes, then the comparisons: what each reproduces, on which data, at which scales."""
     from flows import commands
 
     commands.recipes()
 
 
 @app.command()
-def show(recipe: RecipeArgument, scale: ScaleOption = None, set_: SetOption = None) -> None:
+def show(recipe: AnyRecipeArgument, scale: ScaleOption = None, set_: SetOption = None) -> None:
     """Print a recipe as it would run, every default filled in."""
     from flows import commands
 
@@ -48,7 +51,7 @@ def show(recipe: RecipeArgument, scale: ScaleOption = None, set_: SetOption = No
 
 @app.command()
 def plan(
-    recipe: Annotated[str, typer.Argument(help="A recipe, or a published system: gpt3-175b, switch-1.6t, …")],
+    recipe: Annotated[str, typer.Argument(help="A recipe, a comparison, or a published system: gpt3-175b, …")],
     scale: ScaleOption = None,
     set_: SetOption = None,
     workers: WorkersOption = None,
@@ -63,7 +66,7 @@ def plan(
 
 @app.command()
 def run(
-    recipe: RecipeArgument,
+    recipe: AnyRecipeArgument,
     scale: ScaleOption = None,
     set_: SetOption = None,
     workers: WorkersOption = None,
@@ -75,7 +78,7 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a recipe: make what the store lacks, reuse the rest, report."""
+    """Run a recipe, or all of a comparison: make what the store lacks, reuse the rest, report."""
     from flows import commands
 
     commands.run(recipe, scale, set_ or [], workers, extend, from_, json)
@@ -116,7 +119,7 @@ def sweep(
     workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Pretrain with every combination of some settings: one table, one figure."""
+    """Pretrain with every combination of some settings and compare the held-out losses."""
     from flows import commands
 
     commands.sweep(recipe, over, scale, set_ or [], workers, json)

@@ -44,7 +44,6 @@ from pipeline.tracking.tracking import Tracker
 from training.job import METRICS
 from training.monitor.names import HELD_OUT_LOSS, speed_of
 
-MLFLOW_TIMEOUT = 30.0
 GOES_ON = "the same command goes on with the comparison from the newest checkpoint"
 Make = Callable[[Trial], Run]
 

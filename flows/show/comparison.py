@@ -20,32 +20,35 @@ if TYPE_CHECKING:
 
 
 def plan(compared: Compared, home: Home, gpu: str, out: Console) -> None:
-    """Print each run: what of it is stored, and what pretraining needs; and their sum. gpu: kind of GPU."""
+    """Print each run: what of it is to do, and what pretraining needs; and their sum. gpu: kind of GPU."""
     from pipeline import dag
-    from pipeline.estimate.estimate import estimate
+    from pipeline.estimate.estimate import Estimate, estimate
 
     table = Table("arm", "seed", "to do", "pretraining", "memory", box=None, header_style="bold", pad_edge=False)
-    seconds, unknown, keys = 0.0, 0, set()
+    needs: dict[str, Estimate] = {}  # by arm: a seed changes neither time nor memory
+    seconds, unknown = 0.0, 0
     for trial in compared.trials:
         recipe = compared.recipe(trial)
         planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
         missing = [item.node.name for item in planned if item.artifact is None]
         row = [trial.arm, str(trial.seed), ", ".join(missing) or "nothing, all of it is stored"]
         if "pretrain" in missing:
-            with out.status("timing a few steps, once for this machine", spinner="dots"):
-                needed = estimate(recipe, planned, home.path, peak(gpu))
-            if needed is None or not any(needed.seconds):
-                unknown += 1
-                row += ["known when the shards are made", ""]
+            if trial.arm not in needs:
+                with out.status("timing a few steps, once for this machine", spinner="dots"):
+                    needed = estimate(recipe, planned, home.path, peak(gpu))
+                needs |= {trial.arm: needed} if needed is not None else {}
+            if trial.arm in needs:
+                time, memory = needs[trial.arm].seconds[-1], needs[trial.arm].memory.total
+                seconds += time
+                row += [span(time), size(int(memory))]
             else:
-                seconds += needed.seconds[-1]
-                row += [span(needed.seconds[-1]), size(int(needed.memory.total))]
+                unknown += 1
+                row.append("known when the shards are made")
         table.add_row(*row)
-        keys |= {item.artifact.key for item in planned if item.artifact}
     out.print(table)
-    known = f"{span(seconds)} of pretraining for those that are known; " if seconds else ""
-    rest = f"{unknown} of {len(compared.trials)} are known when their shards are made; " if unknown else ""
-    out.print(Text(f"\n{len(compared.trials)} runs, one after another: {known}{rest}jobs come on top", "bold"))
+    known = f"{span(seconds)} of pretraining" if seconds else "no pretraining that is known"
+    rest = f", and {unknown} runs whose shards are not made yet" if unknown else ""
+    out.print(Text(f"\n{len(compared.trials)} runs, one after another: {known}{rest}; jobs come on top", "bold"))
 
 
 def result(made: Report, folder: Path, out: Console) -> None:

@@ -57,6 +57,7 @@ def test_a_sweep_over_seeds_is_one_arm_with_a_spread() -> None:
     assert swept.trials[:2] == [Trial("lr 1e-3", 3), Trial("lr 2e-3", 3)]
 
 
+LOSS = {"name": "loss", "number": "validation/loss", "better": "lower"}
 LOSSES = {("slow", 0): 4.7, ("slow", 1): 4.9, ("fast", 0): 4.2, ("fast", 1): 4.41}
 
 
@@ -168,8 +169,7 @@ def test_scores_are_drawn_against_each_other(
     monkeypatch.setattr(data, "against", lambda *given: drawn.append(given))
     arms = {name: {"train.lr": rate} for name, rate in (("slow", 1e-4), ("fast", 1e-2), ("middle", 1e-3))}
     speed = {"name": "speed", "number": "workers/images_per_second", "judged": False}
-    loss = {"name": "loss", "number": "validation/loss", "better": "lower"}
-    sections = {"arms": arms, "scores": [loss, speed], "against": ["loss", "speed"]}
+    sections = {"arms": arms, "scores": [LOSS, speed], "against": ["loss", "speed"]}
     values = {**LOSSES, ("middle", 0): 4.5, ("middle", 1): 4.6}
     folder, _ = compared_by(tmp_path, values, find(written(tmp_path, **sections)))
     (((x, y), points, _),) = drawn
@@ -197,19 +197,20 @@ def test_the_whole_and_its_runs_are_in_mlflow(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_a_true_comparison_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    """Arms are ordinary runs: what was made before is found, and data is made once."""
-    path = written(tmp_path, arms={"slow": {}, "fast": {"train.lr": 1e-2}}, seeds=[0])
-    sesame(tmp_path, "run", str(tmp_path / "tiny.yaml"), "--set", "train.steps=4", "--json")
-    store = tmp_path / "home" / "store"
-    (alone,) = store.glob("pretrain-*/manifest.json")
+def test_a_true_comparison_shares_its_data_and_is_made_once(tmp_path: Path) -> None:
+    verbs = {"name": "F1", "stage": "verbs", "number": "F1/pretrained_24"}
+    path = written(tmp_path, seeds=[0], scores=[LOSS, verbs], settings={"train.steps": 4, "downstream.0.steps": 2})
     outcome = json.loads(sesame(tmp_path, "run", str(path), "--json").stdout.strip().splitlines()[-1])
-    assert outcome["trials"][0]["artifact"] == alone.parent.name
-    assert len(list(store.glob("shards-*"))) == 1 and len(list(store.glob("pretrain-*/manifest.json"))) == 2
-    assert outcome["trials"][0]["scores"] != outcome["trials"][1]["scores"]
+    slow, fast = outcome["trials"]
+    assert slow["scores"]["loss"] != fast["scores"]["loss"] and set(slow["scores"]) == {"loss", "F1"}
     assert "cannot be told" in outcome["verdict"] and (Path(outcome["folder"]) / "report.md").is_file()
+    store = tmp_path / "home" / "store"
+    assert len(list(store.glob("shards-*"))) == 1
+    made = {path.parent.name for path in store.glob("pretrain-*/manifest.json")}
+    assert made == {slow["artifact"], fast["artifact"]}
     again = sesame(tmp_path, "run", str(path))
-    assert "fast before slow" in again.stdout and len(list(store.glob("pretrain-*/manifest.json"))) == 2
+    assert "fast before slow" in again.stdout
+    assert made == {path.parent.name for path in store.glob("pretrain-*/manifest.json")}
     planned = sesame(tmp_path, "plan", str(path)).stdout
     assert planned.count("nothing, all of it is stored") == 2
 
