@@ -33,6 +33,13 @@ def kind_problems(recipe: Any, job: Any, kinds: Sequence[str]) -> Iterator[Probl
         yield ".task", f"{job.task} is of {wanted}, and data.kind is {recipe.data.kind}"
 
 
+def held_out_text_problems(recipe: Any, job: JobConfig, split: str = "validation") -> Iterator[Problem]:
+    """Whether a recipe is of text and holds some of it out."""
+    yield from kind_problems(recipe, job, ("text",))
+    if recipe.data.kind == "text" and getattr(recipe.data.split, split) == 0:
+        yield f"data.split.{split}", f"{job.name!r} needs held-out documents; set it above 0"
+
+
 def objective_problems(recipe: Any, job: Any, objective: str) -> Iterator[Problem]:
     """A problem if the recipe has another objective than the job tests."""
     if recipe.objective.name != objective:

@@ -22,7 +22,7 @@ from data_prep.errors import UserError
 from data_prep.rng import key
 from data_prep.shards.order import permute
 from data_prep.tokens.cleaning import whole_text
-from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
 from pipeline.downstream.few_shot.job import OWN, PRETRAINED, SCRATCH
 from pipeline.downstream.fine_tune.job import contents_of
 from training.models.text.architectures import architecture_of, types_with
@@ -54,9 +54,7 @@ class Config(JobConfig):
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, held-out documents, and a decoder where the recipe's network is among the models."""
-    yield from kind_problems(recipe, job, ("text",))
-    if recipe.data.kind == "text" and getattr(recipe.data.split, job.split) == 0:
-        yield f"data.split.{job.split}", f"{job.name!r} needs held-out documents; set it above 0"
+    yield from held_out_text_problems(recipe, job, job.split)
     if set(OWN) & set(job.models) and not architecture_of(recipe.network.architecture).causal:
         text = f"{job.name!r} asks a network that predicts each token from those before it"
         yield "network.architecture", f"{text}; choose one of {types_with('causal')}, or leave the job out"

@@ -23,6 +23,7 @@ ELECTRA = (
     "{architecture: electra, config: {num_hidden_layers: 1, hidden_size: 64, embedding_size: 32, "
     "num_attention_heads: 2, intermediate_size: 96, max_position_embeddings: 32}}"
 )
+ELMO = "{architecture: elmo, config: {word_length: 12, filters: [8, 16], projection: 32, cells: 48, dropout: 0.0}}"
 SECTIONS: dict[str, dict[str, str]] = {
     "masked": {
         "tokenizer": "{kind: wordpiece, vocabulary: 256, lowercase: true}",
@@ -44,6 +45,13 @@ SECTIONS: dict[str, dict[str, str]] = {
         "corruption": "{kind: none}",
         "network": GPT,
         "objective": "{name: gpt}",
+    },
+    "words": {
+        "tokenizer": "{kind: wordpiece, vocabulary: 80, lowercase: true}",
+        "compose": "{kind: packed, length: 32}",
+        "corruption": "{kind: none}",
+        "network": ELMO,
+        "objective": "{name: elmo}",
     },
     "sequence": {
         "tokenizer": "{kind: byte-bpe, vocabulary: 384, roles: [pad, eos, decoder_start], sentinels: 20}",

@@ -28,12 +28,15 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.elmo_config import elmo_config, elmo_problems
 from training.objective import BaseObjective, Batch, Loss, Networks, Turn
-from training.objectives.text import EXAMPLE_LENGTH, seen_tokens, summed_by_row
+from training.objectives.text import EXAMPLE_LENGTH, Targets, seen_tokens, summed_by_row
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from training.models.text.network import Guesses
+
 VERSION = 1
+ONWARD = "the direction onward, one of its two"
 
 
 class ElmoOptions(Settings):
@@ -131,6 +134,32 @@ class ElmoObjective(BaseObjective):
         softmax = self.network.softmax.weight.numel() * len(batch["target_ids"])
         read = self.per_spelling * len(batch["slots"])
         return 3.0 * 2 * (self.per_word * batch["word"].numel() + read + softmax)
+
+    # -- what it predicts, for those who ask; the direction onward alone, which n-grams can stand beside ---------------
+
+    def targets(self, rows: Rows) -> Targets:
+        """Each word that has one before it. A word of several pieces is the unknown word."""
+        words = self.spelling.words(seen_tokens(rows)).ids
+        positions = words.positions()
+        behind, lengths = positions > 0, np.maximum(words.lengths - 1, 0)
+        places, ids = (Ragged.from_lengths(values[behind], lengths) for values in (positions, words.values))
+        return Targets(words, places, ids, both_sides=False, asked=ONWARD)
+
+    def guesses(self, batch: Batch, most: int) -> Guesses:
+        """What the direction onward says at the targets of a batch, with its `most` likeliest ids."""
+        return self.network.onward_guesses(most, **batch)
+
+    def judgements(self, batch: Batch) -> None:
+        """It judges no words."""
+
+    def written(self, rows: Rows, most: int) -> None:
+        """It writes nothing: it reads words by their bytes, and has no spelling of those that it predicts."""
+
+    def load_export(self, path: Path) -> None:
+        """Give the network the weights that `export` wrote."""
+        from training.models.text.elmo import open_network
+
+        self.network.load_state_dict(open_network(path).state_dict())
 
     def export(self, path: Path, batches: Iterable[Batch]) -> None:
         """A folder for `open_encoder`: config.json, model.safetensors and the tokenizer's files."""

@@ -50,6 +50,7 @@ class Targets:
     text: ids [R, ragged], among which the targets stand. positions, ids: [R, ragged], their places there and what they
     are. both_sides: the network sees what stands behind a target, too, and at its place what stands there in `text`;
     otherwise it sees the text before it. sequence: of rows of several sequences, which one each token of `text` is of.
+    asked: which part of the network is asked, where that is not all of it.
     """
 
     text: Ragged
@@ -57,6 +58,7 @@ class Targets:
     ids: Ragged
     both_sides: bool
     sequence: Ragged | None = None
+    asked: str = ""
 
     @property
     def flat(self) -> np.ndarray:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
 from pipeline.training_settings import training_settings
 from training import objectives
 
@@ -51,14 +51,9 @@ class Config(JobConfig):
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, an objective that predicts tokens, and held-out rows."""
-    wrong_kind = list(kind_problems(recipe, job, ("text",)))
-    if wrong_kind:
-        yield from wrong_kind
-        return
-    if not hasattr(objectives.module_of(recipe.objective.name).build, "guesses"):
+    yield from held_out_text_problems(recipe, job)
+    if recipe.data.kind == "text" and not hasattr(objectives.module_of(recipe.objective.name).build, "guesses"):
         yield ".task", f"{recipe.objective.name} predicts no tokens; leave out {job.name!r}"
-    if recipe.data.split.validation == 0:
-        yield "data.split.validation", f"{job.name!r} needs held-out documents; set it above 0"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline.downstream.predictions.weights import Moved
 from pipeline.reports.report import Figure, Report, Table
 from training.inference.likelihood import bits_per_byte
 
-NETWORK, UNTRAINED = "network", "random weights"
+NETWORK, UNTRAINED, COPIED = "network", "random weights", "what it was given, copied"
 SAMPLES = 2000  # of the bootstrap
 LEVEL = 0.95
 
@@ -46,6 +46,10 @@ class Measured:
     given: float | None
     read: tuple[int, int, int]
     moved: Mapping[str, Moved]
+    asked: str = ""
+    """Which part of the network predicted, where that is not all of it."""
+    copied: np.ndarray | None = None
+    """[M] guesses by copying what the network was given, of a sequence of its own; they have no probabilities."""
 
     @property
     def ngrams(self) -> list[str]:
@@ -109,6 +113,8 @@ def _main(measured: Measured, seed: int) -> Table:
         if measured.num_bytes:
             row.insert(3, f"{bits_per_byte(loss.sum(), measured.num_bytes):.3f}")
         rows.append(row)
+    if measured.copied is not None:
+        rows.append([COPIED, *["–"] * (len(columns) - 2), f"{(measured.copied == measured.words).mean():.1%}"])
     return Table("Held-out tokens", columns, rows)
 
 
@@ -136,12 +142,16 @@ def _about(measured: Measured) -> str:
         )
     else:
         asked = f"{tokens:,} tokens of {rows:,} held-out rows, each predicted from those before it."
+        if measured.asked:
+            asked += f" Of the network, {measured.asked}, predicts."
         methods = f"N-gram models see at most {ORDER - 1} tokens before it, of the same sequence."
         if measured.given is not None:
             asked += (
                 f" The network sees the text with its gaps, too, in which {measured.given:.1%} of these tokens stand "
                 "somewhere; n-gram models do not."
             )
+        if measured.copied is not None:
+            asked += f" “{COPIED}” guesses what stands there behind the token before."
     counted, read, of_rows = measured.read
     share = "of all training rows" if read == of_rows else f"of {read:,} of {of_rows:,} training rows"
     return (
@@ -184,6 +194,8 @@ def _numbers(measured: Measured, seed: int) -> dict[str, float]:
         numbers[f"accuracy{slug}"] = float(measured.right(name).mean())
         if measured.num_bytes:
             numbers[f"bits_per_byte{slug}"] = bits_per_byte(float(measured.loss(name).sum()), measured.num_bytes)
+    if measured.copied is not None:
+        numbers["accuracy/copied"] = float((measured.copied == measured.words).mean())
     difference = measured.values(NETWORK) - measured.values(measured.best_ngram)
     low, high = interval(difference, measured.rows, seed)
     numbers |= {"gain": float(difference.mean()), "gain/low": low, "gain/high": high}

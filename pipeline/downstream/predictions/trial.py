@@ -14,12 +14,13 @@ from data_prep.errors import UserError
 from data_prep.kinds import facts_of
 from data_prep.rng import Draws, key
 from data_prep.shards.remote import open_shards
-from data_prep.shards.rows import num_rows
+from data_prep.shards.rows import Specials, num_rows
 from data_prep.sources.files import below
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.tokenizers import load
 from pipeline.artifact import MODEL, Artifact
 from pipeline.downstream.predictions import kneser_ney, ngrams, weights
+from pipeline.downstream.predictions.copying import copied
 from pipeline.downstream.predictions.examples import Chooser
 from pipeline.downstream.predictions.judgements import found
 from pipeline.downstream.predictions.ngrams import Contexts, FillIns, NextTokens, Scored
@@ -122,7 +123,9 @@ class Trial:
             shown=len(hidden) - int(chosen.sum()),
             read=(len(counted.words), rows_read, self.train_rows),
             given=_share_given(asked.network),
+            copied=_copied(asked.network, self.specials),
             moved=moved,
+            asked=asked.network[0].targets.asked,
         )
         progress("choosing examples")
         chooser = Chooser(asked.network, models, self.preprocessor, self.seed, self.job.examples)
@@ -155,8 +158,11 @@ class Trial:
         return asked
 
     def _num_bytes(self, parts: Sequence[Predictions]) -> int | None:
-        """Bytes of UTF-8 that the targets spell, row by row; None where they are not a text from left to right."""
-        if parts[0].targets.both_sides or any(name.startswith("target_") for name in parts[0].rows):
+        """Bytes of UTF-8 that the targets spell, row by row; None where they are not all of a text, left to right."""
+        if parts[0].targets.both_sides or _is_of_two_sequences(parts[0]):
+            return None
+        unknown = self.specials.get("unk")
+        if unknown is not None and any((part.targets.ids.values == unknown).any() for part in parts):
             return None
         pieces = Pieces(load(self.preprocessor), self.specials)
         ordinary = ~self.specials.is_special
@@ -200,6 +206,19 @@ def _share_given(parts: Sequence[Predictions]) -> float | None:
         )
         hits, total = hits + int(np.isin(asked, given).sum()), total + len(ids.values)
     return hits / total
+
+
+def _is_of_two_sequences(part: Predictions) -> bool:
+    """Whether one sequence is predicted from another."""
+    return not part.targets.both_sides and any(name.startswith("target_") for name in part.rows)
+
+
+def _copied(parts: Sequence[Predictions], special: Specials) -> np.ndarray | None:
+    """Guesses by copying what the network was given; None where what it predicts is no sequence of its own."""
+    if not _is_of_two_sequences(parts[0]):
+        return None
+    hidden = {special.get("mask"), *special.sentinels} - {None}
+    return np.concatenate([copied(seen_tokens(part.rows), part.targets.ids, hidden) for part in parts])
 
 
 def _row_numbers(parts: Sequence[Predictions]) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pipeline.downstream.config import JobConfig, Problem, kind_problems
+from pipeline.downstream.config import JobConfig, Problem, held_out_text_problems
 from pipeline.downstream.predictions.job import settings
 
 if TYPE_CHECKING:
@@ -48,14 +48,9 @@ class Config(JobConfig):
 
 def needs(recipe: Any, job: Config) -> Iterator[Problem]:
     """Text, a corruption that leaves a sequence to write, and held-out rows."""
-    wrong_kind = list(kind_problems(recipe, job, ("text",)))
-    if wrong_kind:
-        yield from wrong_kind
-        return
-    if recipe.corruption.targets != "sequence":
+    yield from held_out_text_problems(recipe, job)
+    if recipe.data.kind == "text" and recipe.corruption.targets != "sequence":
         yield ".task", f"corruption.kind {recipe.corruption.kind} leaves no sequence to write; leave out {job.name!r}"
-    if recipe.data.split.validation == 0:
-        yield "data.split.validation", f"{job.name!r} needs held-out documents; set it above 0"
 
 
 def numbers(job: Config) -> Iterator[str]:

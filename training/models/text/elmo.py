@@ -25,6 +25,7 @@ from data_prep.opening.files import UnfitError, checked, read_json
 from training.models.cpu_kernels import LossHead
 from training.models.opening import built
 from training.models.text.elmo_config import ElmoConfig
+from training.models.text.network import Guesses
 from training.models.text.spelling import SYMBOLS
 from training.options import checked as checked_settings
 
@@ -156,6 +157,16 @@ class Elmo(nn.Module):
             right = (logits.argmax(1) == target_ids).float()
         sums = losses.view(2, -1).sum(1)
         return {"forward": sums[0], "backward": sums[1], "correct": right.detach().sum(), "losses": losses.detach()}
+
+    def onward_guesses(
+        self, most: int, slots: Tensor, word: Tensor, lengths: Tensor, target_positions: Tensor, target_ids: Tensor
+    ) -> Guesses:
+        """What the direction onward says of the next words, with its `most` likeliest ids; tensors as of `forward`."""
+        ahead = self.layers(slots, word, lengths)[-1].flatten(0, 1).chunk(2, 1)[0]
+        logs = self.softmax(ahead[target_positions]).float().log_softmax(-1)
+        of_ids, ids = logs.topk(min(most, logs.shape[-1]))
+        truth = logs.gather(1, target_ids[: len(target_positions), None])[:, 0]
+        return Guesses(truth, ids, of_ids)
 
 
 class ScalarMix(nn.Module):

@@ -9,7 +9,9 @@ import pytest
 
 from data_prep.errors import UserError
 from data_prep.legible import escaped
+from data_prep.shards.rows import Ragged
 from pipeline.artifact import Artifact
+from pipeline.downstream.predictions.copying import copied
 from pipeline.downstream.predictions.report import interval
 from pipeline.recipe.load import load
 from pipeline.reports.report import Report, read
@@ -20,10 +22,10 @@ from tests.pipeline.job_checks import table, whole_report
 from training.monitor import names
 
 RESTORED = ("sequence", "denoising", "fragment")
-LOSSES = {"masked": "mlm", "replaced": "mlm", "causal": "lm", **dict.fromkeys(RESTORED, "lm")}
+LOSSES = {"masked": "mlm", "replaced": "mlm", "causal": "lm", "words": "lm", **dict.fromkeys(RESTORED, "lm")}
 FILL_INS = ["unigram", "trigrams, from both sides", "trigram, from the left", "trigram, from the right"]
 NEXT = ["unigram", "bigram", "trigram"]
-NGRAMS = {"masked": FILL_INS, "replaced": FILL_INS, "causal": NEXT, **dict.fromkeys(RESTORED, NEXT)}
+NGRAMS = {"masked": FILL_INS, "replaced": FILL_INS, "causal": NEXT, "words": NEXT, **dict.fromkeys(RESTORED, NEXT)}
 GAPS = "Gaps that were filled in (____ is asked for, ▁ is hidden, too)"
 
 
@@ -48,10 +50,17 @@ def report(made: tuple[str, dict[str, Artifact]]) -> Report:
 def test_figures_are_those_of_training_and_beside_others(made: tuple[str, dict[str, Artifact]], report: Report) -> None:
     way, artifacts = made
     main = report.tables[0]
-    assert [row[0] for row in main.rows] == ["**network**", "random weights", *NGRAMS[way]]
+    copied = ["what it was given, copied"] if way in RESTORED else []
+    assert [row[0] for row in main.rows] == ["**network**", "random weights", *NGRAMS[way], *copied]
+    assert ("accuracy/copied" in report.numbers) == bool(copied)
+    if way == "denoising":  # most of a noised text is the text
+        assert report.numbers["accuracy/unigram"] < report.numbers["accuracy/copied"] < 1
     held_out = names.held_out(artifacts["pretrain"].summary)
     if NGRAMS[way] is FILL_INS:  # among all targets, also those that the network sees
         assert f"its loss is {held_out['mlm']:.3f} and it is right in {held_out['mlm_accuracy']:.1%}" in report.about
+    elif way == "words":  # the direction onward, whose half of the loss is logged
+        assert report.numbers["loss"] == pytest.approx(2 * held_out["forward"], rel=1e-4)
+        assert "the direction onward, one of its two, predicts" in report.about
     else:
         assert report.numbers["loss"] == pytest.approx(held_out[LOSSES[way]], rel=1e-4)
         assert report.numbers["accuracy"] == pytest.approx(held_out[f"{LOSSES[way]}_accuracy"], abs=1e-3)
@@ -78,12 +87,13 @@ def test_examples_are_text(made: tuple[str, dict[str, Artifact]], report: Report
         "masked": [GAPS],
         "replaced": ["What was called replaced (⟦so⟧)", GAPS],
         "causal": ["How texts go on (the likeliest token each time)", "What comes next"],
+        "words": ["What comes next"],
     }.get(made[0], ["Texts that were restored (the likeliest token each time)"])
     for title in titles:
         shown = table(report, title)
         assert len(shown.rows) == 4
         for row in shown.rows:
-            assert "[" not in row[0] and "<" not in row[0], "special tokens are no text"
+            assert "<" not in row[0] and "[" not in row[0].replace("[UNK]", ""), "special tokens are no text"
             if title in (GAPS, "What comes next"):
                 assert row[0].count("____") == 1 and row[2].count("%") == 3
             if made[0] == "sequence":
@@ -169,6 +179,16 @@ def test_too_few_held_out_rows_are_refused(tmp_path: Path) -> None:
     recipe = tiny_predictions.recipe(tmp_path, "causal", steps=1, compose=rows)
     with pytest.raises(UserError, match=r"downstream\.said: \d held-out rows are too few"):
         tiny_arrays.make(recipe, tmp_path, "network.config.n_positions=400", "train.warmup_steps=0")
+
+
+def test_what_is_copied_follows_the_truth() -> None:
+    the, cat, sat, on, mat, a, mask = range(7)
+    given = Ragged.from_rows([[the, mask, sat, on, the, mat], [], [sat, sat], [the, sat, the, mat]])
+    truth = Ragged.from_rows([[the, cat, sat, on, a, mat], [a], [sat, sat, sat], [mat, the, sat, the, mat]])
+    guesses = np.split(copied(given, truth, {mask}), truth.offsets[1:-1])
+    assert guesses[0].tolist() == [the, sat, sat, on, the, the] and guesses[1].tolist() == [-1]
+    assert guesses[2].tolist() == [sat, sat, -1]
+    assert guesses[3].tolist() == [the, the, sat, the, mat]
 
 
 def test_the_interval_is_that_of_rows_drawn_again() -> None:
