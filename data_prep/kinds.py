@@ -76,6 +76,8 @@ class Sections(Protocol):
     @property
     def corruption(self) -> Any: ...
     @property
+    def order(self) -> Any: ...
+    @property
     def train(self) -> Any: ...
     @property
     def seed(self) -> int: ...
@@ -263,6 +265,15 @@ class Kind:
     def columns(self, recipe: Sections) -> tuple[str, ...]:
         """Columns that rows have before they are corrupted."""
         return ("input", "label", "row")
+
+    def of_sources(
+        self, corpus: Path, preprocessor: Path, shards: Mapping[str, Any]
+    ) -> tuple[list[str], list[list[str]]]:
+        """Of a mixture, columns and a line for each source that begins with its name; none of what is no mixture.
+
+        shards: their summary.
+        """
+        return [], []
 
     def specials(self, preprocessor: Path) -> Specials | None:
         """Special ids of the tokenizer, if there is one."""

@@ -74,7 +74,12 @@ def run(
         bool, typer.Option("--extend", help="Go on from the end of a run with fewer train.steps.")
     ] = False,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="[KEY@]STEP", help="Go on from a checkpoint of this or that run.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="[KEY@]STEP|FOLDER",
+            help="Go on from a checkpoint of this or that run, or from a network: a folder, a run or a model.",
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -99,7 +104,7 @@ def submit(
     set_: SetOption = None,
     workers: WorkersOption = None,
     extend: Annotated[bool, typer.Option("--extend", help="As for `run`.")] = False,
-    from_: Annotated[str | None, typer.Option("--from", metavar="[KEY@]STEP", help="As for `run`.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="[KEY@]STEP|FOLDER", help="As for `run`.")] = None,
     home: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Home on the cluster (default: its SESAME_HOME).")
     ] = None,

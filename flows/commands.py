@@ -115,6 +115,11 @@ def plan(
         return
     loaded = _load(recipe, scale, settings)
     prepare(home.prefect)
+    if loaded.train.start is not None:
+        from flows import starting
+
+        settings = _with_workers(settings, workers)
+        loaded = _load(recipe, scale, [*settings, *starting.stored_settings(loaded, settings, home)])
     shown.recipe(loaded, home, gpu, out)
 
 
@@ -137,9 +142,13 @@ def run(
                 raise UserError(f"{comparison.where}: a comparison takes neither --extend nor --from.")
         compare.run(comparison, as_json)
         return
+    settings = [*_started(start), *settings]
     loaded = _load(recipe, scale, settings)
+    more = _network_of_first(loaded, settings, as_json)
     if extend or start:
-        settings = [*settings, *_branch(loaded, extend, start)]
+        more += _branch(loaded, extend, start)
+    if more:
+        settings = [*settings, *more]
         loaded = _load(recipe, scale, settings)
     _run(loaded, (recipe, scale, settings), as_json)
 
@@ -155,7 +164,7 @@ def submit(
     home: str | None,
 ) -> None:
     settings = [*_with_workers(settings, workers)]
-    loaded = _load(recipe, scale, settings)
+    loaded = _load(recipe, scale, [*_started(start), *settings])
     from flows import submit as submission
 
     if loaded.placement.ray_address is None:
@@ -173,6 +182,29 @@ def submit(
     sys.exit(code)
 
 
+def _started(start: str | None) -> list[str]:
+    """Settings that start from the network that --from names; none where it names a step, or nothing."""
+    from flows import starting
+
+    with _usage():
+        return starting.asked_settings(start)
+
+
+def _network_of_first(recipe: Recipe, settings: Sequence[str], as_json: bool) -> list[str]:
+    """Settings that start from the network of another recipe, which is made first; none if the recipe names none."""
+    from flows import starting
+
+    home, console = Home.find(), new_console(stderr=True) if as_json else out
+
+    def make(earlier: Recipe, name_or_path: str) -> records.Run:
+        prepare(home.prefect)
+        console.print(Text(f"{recipe.name} starts from the network of {earlier.name}, which is trained first", "bold"))
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            return making.carry_out(home, earlier, (name_or_path, earlier.scale, [starting.PRETRAINING_ALONE]), console)
+
+    return starting.made_settings(recipe, settings, home, make)
+
+
 def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
     """Settings that make a recipe continue from a checkpoint."""
     from pipeline import start_from
@@ -181,6 +213,8 @@ def _branch(recipe: Recipe, extend: bool, start: str | None) -> list[str]:
     with _usage():
         if extend and start:
             raise UserError("--extend and --from both say where to start; give one of them.")
+        if start and start_from.FROM.fullmatch(start) is None:
+            return []  # it names a network
         if start:
             return start_from.start_settings(recipe, home.store(), home.downloads, start)
         return start_from.extension_settings(recipe, home.store(), home.downloads)

@@ -17,6 +17,7 @@ from pipeline.recipe.recipe import Recipe
 from pipeline.stage import Stage
 from pipeline.stages import fit, ingest, job, pretrain, report, shards
 from pipeline.store.store import Store
+from pipeline.training_settings import start_files
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,14 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
             {"corpus": "ingest", **preprocessor},
             files=shards.files(recipe),
         ),
-        Node("pretrain", pretrain.PRETRAIN, pretrain.config(recipe), {"shards": "shards", **preprocessor}, heavy=True),
+        Node(
+            "pretrain",
+            pretrain.PRETRAIN,
+            pretrain.config(recipe),
+            {"shards": "shards", **preprocessor},
+            heavy=True,
+            files=start_files(recipe),
+        ),
     ]
     by_role = {"corpus": "ingest", **preprocessor, "shards": "shards", "pretrained": "pretrain"}
     dag += [_job(recipe, entry, downloads, by_role) for entry in recipe.downstream]
@@ -65,7 +73,8 @@ def nodes(recipe: Recipe, downloads: Path) -> list[Node]:
 def _job(recipe: Recipe, entry: Any, downloads: Path, by_role: Mapping[str, str]) -> Node:
     """The node of a downstream job. by_role: names of the nodes that it may read."""
     reads = {role: by_role[role] for role in downstream.module_of(entry.task).READS if role in by_role}
-    return Node(entry.name, job.JOB, downstream.config_of(recipe, entry, downloads), reads, heavy=True)
+    config, files = downstream.config_of(recipe, entry, downloads), start_files(recipe)
+    return Node(entry.name, job.JOB, config, reads, heavy=True, files=files)
 
 
 def _all(dag: list[Node]) -> dict[str, str]:

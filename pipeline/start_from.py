@@ -18,9 +18,9 @@ from data_prep.errors import UserError
 from pipeline import dag
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
-from pipeline.stages.pretrain import CHECKPOINTS
 from pipeline.store.live import WORK
 from pipeline.store.store import Store
+from pipeline.training_settings import CHECKPOINTS
 
 FROM = re.compile(r"(?:(?P<experiment>[\w-]+)@)?(?P<step>[0-9]{1,18})")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from data_prep.errors import UserError
 from data_prep.settings import Settings
@@ -54,9 +54,15 @@ class OrderConfig(Settings):
     """Shares of a mixture's parts are proportional to their numbers of rows to this power: 1 leaves them as they are, 0
     makes them equal."""
     weights: dict[str, float] = Field(default_factory=dict)
-    """Share of each part of a mixture, by name, instead of `temperature`."""
+    """Share of each part of a mixture, by name, instead of `temperature`; 0: only its held-out documents are used."""
     epochs: dict[str, float] = Field(default_factory=dict)
-    """How often each part of a mixture is read while a part with 1 is read once, by name, instead of `temperature`."""
+    """How often each part of a mixture is read while a part with 1 is read once, by name, instead of `temperature`; 0:
+    only its held-out documents are used."""
+
+    @property
+    def unread(self) -> list[str]:
+        """Parts of a mixture that are not trained on: of them, only held-out documents are used."""
+        return sorted(name for name, share in (self.weights or self.epochs).items() if share == 0)
 
     def shares(self, rows: dict[str, int]) -> dict[str, float]:
         """The weight of each part of a mixture, by its number of rows."""
@@ -93,12 +99,32 @@ class LongerConfig(Settings):
 
 
 class StartConfig(Settings):
-    """A checkpoint of another experiment to continue from."""
+    """What training begins with: a checkpoint of another experiment, or a network of a folder.
 
-    experiment: str
-    """Key of its pretrain artifact, which need not exist yet."""
-    step: int = Field(ge=1)
-    """Step of the checkpoint."""
+    With a checkpoint, only settings are taken from the folder: of an experiment that had started from it.
+    """
+
+    experiment: str | None = None
+    """Key of an experiment's pretrain artifact, which need not exist yet."""
+    step: int | None = Field(default=None, ge=1)
+    """Step of its checkpoint."""
+    folder: str | None = None
+    """Folder of a network and its tokenizer, as `transformers` has them; network and tokenizer may then be left out."""
+    recipe: str | None = None
+    """A packaged recipe or the path of one, whose network it is: it is trained first, if it was not."""
+    scale: str | None = None
+    """Scale of that recipe; null: its own default."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> StartConfig:
+        given = [name for name in ("experiment", "folder", "recipe") if getattr(self, name) is not None]
+        if len(given) != 1 and given != ["experiment", "folder"]:
+            raise ValueError(f"takes one of experiment, folder and recipe; found {' and '.join(given) or 'none'}")
+        if (self.step is None) != (self.experiment is None):
+            raise ValueError("'step' and 'experiment' belong together")
+        if self.scale is not None and self.recipe is None:
+            raise ValueError("'scale' belongs to 'recipe'")
+        return self
 
 
 class PlayerConfig(Settings):
@@ -159,7 +185,7 @@ class TrainConfig(Settings):
     longer: LongerConfig | None = None
     """Longer rows for the last steps."""
     start: StartConfig | None = None
-    """Checkpoint to start from, instead of random weights."""
+    """Checkpoint or network to start from, instead of random weights."""
 
     @property
     def warmup_length(self) -> int:

@@ -58,14 +58,17 @@ class Evaluation:
                 self._add_batch(number, phase, step, totals)
         names = sorted(totals.sums)
         terms = sorted(totals.terms)
-        by_source = np.stack([totals.by_source[name] for name in terms])  # [terms, 2, sources]
+        told = [*terms, *sorted(set(totals.by_source) - set(terms))]  # the terms, then metrics
+        by_source = np.stack([totals.by_source[name] for name in told])  # [told, 2, sources]
         local = [totals.sums[n] for n in names] + [totals.weights[n] for n in names]
         summed = np.array(self.worker.sum([*local, *by_source.ravel().tolist()]))
         means = dict(zip(names, np.divide(*np.split(summed[: len(local)], 2)).tolist(), strict=True))
         loss = sum(means[name] for name in terms)
         sums, weights = summed[len(local) :].reshape(by_source.shape).swapaxes(0, 1)
         for number in np.flatnonzero((weights > 0).all(0)).tolist():
-            means[f"loss/{self.sources[number]}"] = float((sums[:, number] / weights[:, number]).sum())
+            of_source = dict(zip(told, (sums[:, number] / weights[:, number]).tolist(), strict=True))
+            means[f"loss/{self.sources[number]}"] = sum(of_source[name] for name in terms)
+            means |= {f"{name}/{self.sources[number]}": of_source[name] for name in told[len(terms) :]}
         return {HELD_OUT_LOSS: loss, **{f"{VALIDATION}{name}": value for name, value in means.items()}}
 
     def _add_batch(self, number: int, phase: str, step: int, totals: _Totals) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from data_prep.shards.rows import Rows, Specials
     from training.data import Samples, Stream, Table
     from training.distributed import Worker
+    from training.loop import Training
 else:
     AnyCorruption = config_union()
 
@@ -90,7 +91,9 @@ class Job(Settings):
     cache: str = ""
     """Folder for copies of shards from a remote store."""
     start: str | None = None
-    """Folder with the checkpoints of `train.start`; null: random weights."""
+    """Folder with the checkpoints of `train.start`; null: none."""
+    start_folder: str | None = None
+    """Folder of the network of `train.start`; null: none."""
     work: str
     """Folder for checkpoints and the metrics log, which outlives restarts."""
     out: str
@@ -106,6 +109,32 @@ def train(job: Job, worker: Worker) -> dict[str, Any]:
     If it says `stopped`, training was asked to stop before its last step, and nothing is exported. Raises UserError
     where settings, networks and data do not fit each other, and where training is given up.
     """
+    from training.monitor.stopping import StopRequest
+
+    with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
+        training, remarks = _training(
+            job,
+            worker,
+            checkpoints=Path(job.work) / "checkpoints",
+            start=(Path(job.start), job.train.start.step or 0) if job.start and job.train.start else None,
+            identity={"recipe": job.recipe},
+            log=log,
+            stop=StopRequest(Path(job.work) / STOP) if worker.leads else lambda: False,
+            stacks=Path(job.work) / STACKS,
+        )
+        summary = training.run()
+    if not summary["stopped"]:
+        training.export(Path(job.out))
+    return summary | ({"started": remarks} if job.start_folder else {})
+
+
+def held_out_means(job: Job, worker: Worker, export: Path | None = None) -> dict[str, float]:
+    """What evaluation says before the first step. export: an export of the objective's, whose weights are taken."""
+    return _training(job, worker, export)[0].evaluate()
+
+
+def _training(job: Job, worker: Worker, export: Path | None = None, **others: Any) -> tuple[Training, list[str]]:
+    """The training as it begins, and sentences about what became of the weights that it starts from."""
     import torch
 
     from data_prep.kinds import facts_of
@@ -113,42 +142,39 @@ def train(job: Job, worker: Worker) -> dict[str, Any]:
     from training import objectives
     from training.distributed import set_up_cpu
     from training.loop import Training
-    from training.monitor.stopping import StopRequest
 
     set_up_cpu(job.placement.threads, worker.local)
     torch.manual_seed(job.seed)
     open_table = partial(open_shards, cache=Path(job.cache), limit=int(job.placement.shard_cache_gb * 1e9))
     preprocessor = Path(job.preprocessor) if job.preprocessor else None
     facts = facts_of(job.kind, open_table(job.corpora[0].folder), preprocessor)
-    objective = objectives.build(job.objective, {"model": job.network, **job.networks}, facts, worker.device.type)
+    networks = {"model": job.network, **job.networks}
+    objective: Any = objectives.build(job.objective, networks, facts, worker.device.type)
+    remarks: list[str] = []
+    if export is not None:
+        objective.load_export(export)
+    elif job.start_folder and not job.start:
+        remarks = objective.start_from(Path(job.start_folder))
     trained = [corpus.source or corpus.name for corpus in [*job.corpora, *job.longer]]
     sources = list(dict.fromkeys([*trained, *(source for source, _ in job.held_out_sources)]))
-    if len(sources) == 1:
+    if len(sources) == 1 and not job.start_folder:  # of what is adapted, even one is told in bits per byte
         sources = []
     stream = training_stream(job, open_table, facts.specials, sources)
     held_out, held_out_rows = held_out_stream(job, open_table, facts.specials, sources)
-    with MetricsLog(Path(job.work) / METRICS, enabled=worker.leads) as log:
-        training = Training(
-            objective=objective,
-            stream=stream,
-            config=job.train,
-            placement=job.placement,
-            worker=worker,
-            seed=job.seed,
-            held_out=held_out,
-            held_out_rows=held_out_rows,
-            checkpoints=Path(job.work) / "checkpoints",
-            start=(Path(job.start), job.train.start.step) if job.start and job.train.start else None,
-            identity={"recipe": job.recipe},
-            log=log,
-            sources=sources,
-            stop=StopRequest(Path(job.work) / STOP) if worker.leads else lambda: False,
-            stacks=Path(job.work) / STACKS,
-        )
-        summary = training.run()
-    if not summary["stopped"]:
-        training.export(Path(job.out))
-    return summary
+    training = Training(
+        objective=objective,
+        stream=stream,
+        config=job.train,
+        placement=job.placement,
+        worker=worker,
+        seed=job.seed,
+        held_out=held_out,
+        held_out_rows=held_out_rows,
+        evaluate_first=bool(job.start_folder),
+        sources=sources,
+        **others,
+    )
+    return training, remarks
 
 
 def training_stream(

@@ -63,6 +63,7 @@ class Training:
     held_out_rows: int = 0
     checkpoints: Path | None = None  # where they go; None: none are kept
     start: tuple[Path, int] | None = None  # folder and step of another experiment's checkpoint, to begin with
+    evaluate_first: bool = False  # before the first step, too: what the network knows that training starts from
     identity: dict[str, Any] = field(default_factory=dict)  # what a checkpoint must match
     log: Log = lambda record: None  # logs, and never changes state
     sources: Sequence[str] = ()  # of a mixture, as `source` in its rows counts them
@@ -156,6 +157,9 @@ class Training:
         self.monitor.start(position.step, self.worker.sum([peak_flops(self.worker.device, self.precision)])[0])
         self._mode(train=True)
         with self.watchdog:
+            if self.evaluate_first and position.step == 0 and self.held_out is not None:
+                with self.monitor.aside():
+                    self._report(self.evaluate(), position)
             for step, batches, draws, work in self._batches(position.step):
                 phase = self.phase_at(step)
                 seed_torch(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)

@@ -40,7 +40,7 @@ class Loss:
     `metrics`: values to report, as (sum, weight), never differentiated. Of a `Turn`, sum and weight are the
     micro-batch's; of a `WholeBatchTurn`, the whole step's.
     `by_row`: of a batch with `source` (a mixture), the terms again by row: sums and weights, [2, B] each, from which
-    the loss of every source is reported; an objective may leave them out.
+    the loss of every source is reported; an objective may leave them out. Other names are metrics by source.
     """
 
     sums: dict[str, Tensor]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ INDEX = "corpus.json"
 CHECKED_BYTES = 1 << 30
 _BATCH = 1024
 SPLITS = ("train", "validation", "test")
+UNREAD = "held_out_only"  # in settings: parts of a mixture whose training documents are not used
 DOCUMENT_SCHEMA = pa.schema(
     [
         ("name", pa.string()),
@@ -170,6 +171,11 @@ class Corpus(Documents):
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
             raise UserError(f"{path} is not a corpus ({error}); ingest it again") from error
         self.table = pa.concat_tables(tables) if tables else DOCUMENT_SCHEMA.empty_table()
+
+
+def trained_parts(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The parts of a corpus that are trained on; one, "", where it is no mixture."""
+    return [part for part in Corpus(folder).parts if part not in settings.get(UNREAD, ())]
 
 
 class CorpusFile(Documents):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data_prep.corpus.documents import Corpus
+from data_prep.corpus.documents import UNREAD, Corpus, trained_parts
 from data_prep.corpus.draft import Draft, Writing
 from data_prep.corpus.summary import lost_files_in_words, notes_of_files
 from data_prep.facts import DataFacts
@@ -144,18 +144,24 @@ class TextKind(Kind):
         tokenizer = recipe.tokenizer
         files: dict[str, Any] = {} if tokenizer.path is None else {"contents": pretrained.contents(tokenizer.path)}
         white_space = {"white_space": WHITE_SPACE} if tokenizer.kind == "byte-bpe" else {}
+        unread = {UNREAD: recipe.order.unread} if recipe.order.unread else {}
         return {
             "tokenizer": identity(tokenizer),
             "cleaning": asdict(recipe.data.clean.cleaning),
             **files,
             **white_space,
+            **unread,
         }
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
-        documents = Corpus(corpus, "train")
-        progress(f"learning from {len(documents):,} documents", None)
+        parts = trained_parts(corpus, settings) if UNREAD in settings else [None]
+        documents = [Corpus(corpus, "train", part) for part in parts]
+        progress(f"learning from {sum(map(len, documents)):,} documents", None)
         config, cleaning = TokenizerConfig.model_validate(settings["tokenizer"]), Cleaning(**settings["cleaning"])
-        texts = pieces(documents, cleaning.keep_lines) if config.kind == "byte-bpe" else documents.sentences()
+        with_spaces = config.kind == "byte-bpe" or (config.add and spells_white_space(config))
+        texts = chain.from_iterable(
+            pieces(part, cleaning.keep_lines) if with_spaces else part.sentences() for part in documents
+        )
         return train(config, texts, out_dir, cleaning)
 
     def characters(self, data: TextData, downloads: Path) -> Counter[str]:
@@ -177,6 +183,8 @@ class TextKind(Kind):
             settings["held_out_by_source"] = True
             if recipe.compose.kind == "nsp":
                 settings["partners_by_source"] = True
+        if recipe.order.unread:
+            settings[UNREAD] = recipe.order.unread
         if recipe.compose.segmenter is not None:
             settings["segmenter"] = segment.identity(recipe.compose.segmenter)
         if recipe.compose.lexicon is not None:  # phrases are normalised as the corpus is
@@ -241,12 +249,16 @@ class TextKind(Kind):
         tokenizer = recipe.tokenizer
         if tokenizer.path is not None and Path(tokenizer.path).is_dir():
             tokens = pretrained.specials(tokenizer.path)
+            if tokenizer.add:  # at most, for the text may have fewer pieces to add
+                roles = dict(tokens.roles)
+                vocabulary = tokens.vocabulary + tokenizer.add
+                tokens = Specials(vocabulary, all=tokens.all, sentinels=tokens.sentinels, **roles)
         else:
             roles: dict[str, Any] = {role: number for number, role in enumerate(tokenizer.tokens)}
             if "decoder_start" in tokenizer.roles:
                 roles["decoder_start"] = roles["pad"]
-            last = tokenizer.vocabulary - 1
-            tokens = Specials(tokenizer.vocabulary, sentinels=range(last, last - tokenizer.sentinels, -1), **roles)
+            last = tokenizer.vocabulary + tokenizer.add - 1
+            tokens = Specials(last + 1, sentinels=range(last, last - tokenizer.sentinels, -1), **roles)
         return DataFacts(recipe.data.kind, ("input",), length=recipe.compose.length, specials=tokens)
 
     def columns(self, recipe: Sections) -> tuple[str, ...]:
@@ -263,6 +275,13 @@ class TextKind(Kind):
         if "phrase_share" in shards:
             sentences.append(f"{shards['phrase_share']:.1%} of words are in phrases.")
         return " ".join(sentences)
+
+    def of_sources(
+        self, corpus: Path, preprocessor: Path, shards: Mapping[str, Any]
+    ) -> tuple[list[str], list[list[str]]]:
+        from data_prep.text.by_source import lines_of_sources
+
+        return lines_of_sources(corpus, preprocessor, shards)
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)

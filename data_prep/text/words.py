@@ -50,3 +50,9 @@ def _between_words() -> re.Pattern[str]:
     kinds = ((chr(code), unicodedata.category(chr(code))) for code in range(0x10000))
     marks = "".join(character for character, kind in kinds if kind[0] in "PS" or kind == "Cc")
     return re.compile(f"[{re.escape(marks)}\U0001f000-\U0001faff]+")
+
+
+def has_spaces(text: str) -> bool:
+    """Whether most letters of a text are of scripts that put spaces between words."""
+    without = len(re.findall(f"[{_CHARACTERS}{_LETTERS}]", text))
+    return 2 * without <= sum(map(str.isalpha, text))

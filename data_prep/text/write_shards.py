@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_prep.corpus import unit_cache
-from data_prep.corpus.documents import Corpus, CorpusFile
+from data_prep.corpus.documents import Corpus, CorpusFile, trained_parts
 from data_prep.corruptions import build, config_of
 from data_prep.errors import UserError
 from data_prep.kinds import Inputs, Use
@@ -39,11 +39,16 @@ ROWS_PER_SHARD = 1 << 24  # a bound for rows of few tokens
 _LABEL = "label {}"
 
 
-def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use) -> dict[str, Any]:
-    """Tokenise, compose and, if asked to, corrupt a corpus into shards in `out_dir`; see `data_prep.kinds.Kind`."""
+def write_shards(
+    settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: Use, splits: Sequence[str] = ("train", "validation")
+) -> dict[str, Any]:
+    """Tokenise, compose and, if asked to, corrupt a corpus into shards in `out_dir`; see `data_prep.kinds.Kind`.
+
+    splits: those that are written.
+    """
     corpus, tokenizer, settings = made_of.corpus, made_of.preprocessor, complete(settings)
     summary: dict[str, Any] = {"length": settings["compose"]["length"], "parts": {}}
-    parts = Corpus(corpus).parts
+    parts = trained_parts(corpus, settings)
     with WorkerPool(_workers(Corpus(corpus), use)) as pool:
 
         def training_tokens() -> list[TokenCorpus]:
@@ -54,7 +59,7 @@ def write_shards(settings: dict[str, Any], made_of: Inputs, out_dir: Path, use: 
         shutil.rmtree(use.work / "phrases", ignore_errors=True)
         for split, part in [*(("train", part) for part in parts), ("validation", None)]:
             documents = Corpus(corpus, split, part)
-            if len(documents) == 0:
+            if len(documents) == 0 or split not in splits:
                 continue
             place = use.work / "tokens" / f"{split}-{part}"
             tokens, about_text = _tokenised(documents, tokenizer, settings, place, use, pool)

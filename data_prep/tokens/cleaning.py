@@ -128,8 +128,10 @@ class Cleaning:
 
 
 def add_cleaning(tokenizer: Tokenizer, cleaning: Cleaning) -> None:
-    """Let a tokenizer clean texts before it does anything else to them."""
-    own = tokenizer.normalizer
+    """Let a tokenizer clean texts before it does anything else to them, if it does not so already."""
+    own, steps = tokenizer.normalizer, _steps(cleaning)
+    if own and json.loads(tokenizer.to_str())["normalizer"].get("normalizers", [])[: len(steps)] == steps:
+        return
     tokenizer.normalizer = normalizers.Sequence([*cleaning.normalizers(), *([own] if own else [])])
 
 

@@ -65,6 +65,17 @@ class Pieces:
             texts.append(text)
         return texts
 
+    def num_bytes(self, vocabulary: int) -> list[int]:
+        """Bytes of UTF-8 that each id spells in a text, without spaces that are in no token; 0 of special tokens."""
+        return [0 if number in self.specials else self._size(self._spelt(number)) for number in range(vocabulary)]
+
+    def _size(self, piece: str) -> int:
+        if self._bytes is not None and all(character in self._bytes for character in piece):
+            return len(piece)
+        if self._continues and piece != self._continues:
+            piece = piece.removeprefix(self._continues)
+        return len(piece.replace("▁", " ").encode())
+
     def _spelt(self, token: int) -> str:
         return self.tokenizer.id_to_token(token) or f"<{token}>"
 

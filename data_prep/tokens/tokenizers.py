@@ -43,11 +43,12 @@ from tokenizers import (
 from data_prep.errors import UserError
 from data_prep.opening.pretrained import tokenizer_of
 from data_prep.shards.rows import Specials
-from data_prep.tokens import accents, pretrained, word, wordpiece
+from data_prep.tokens import accents, pretrained
 from data_prep.tokens.cleaning import Cleaning, add_cleaning
 from data_prep.tokens.detokenize import Pieces
 from data_prep.tokens.encoder import line_break
 from data_prep.tokens.roles import SETTINGS, SPECIAL_TOKENS, TOKENS, settings_of, specials_of
+from data_prep.tokens.vocabulary import extension, word, wordpiece
 
 __all__ = ["SPECIAL_TOKENS", "TokenizerConfig", "load", "specials", "spells_white_space", "strips_accents", "train"]
 
@@ -71,7 +72,10 @@ class TokenizerConfig(BaseModel):
     """Remove accents, and with them vowel signs of Indic and Thai scripts and the dakuten of kana; null: a pretrained
     tokenizer as its owner does, wordpiece where it folds to lower case (as BERT's uncased models do), others not."""
     path: str | None = None
-    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or what else `transformers` opens."""
+    """Folder of a pretrained tokenizer: `tokenizer.json`, BERT's `vocab.txt`, or what else `transformers` opens; left
+    out, that of the network that training starts from (train.start)."""
+    add: int = Field(default=0, ge=0)
+    """Number of pieces of the training text that a pretrained tokenizer is given: those that save most tokens."""
     roles: list[Role] = Field(default=["pad", "unk", "cls", "sep", "mask"])
     """Special tokens that it has (pretrained: must have); decoder_start is the token of pad, as for T5."""
     sentinels: int = Field(default=0, ge=0)
@@ -84,14 +88,17 @@ class TokenizerConfig(BaseModel):
 
     @property
     def counts(self) -> bool:
-        """Whether it says how often each token occurred (`data_prep.tokens.word`)."""
+        """Whether it says how often each token occurred (`data_prep.tokens.vocabulary.word`)."""
         return self.kind == "word"
 
     @model_validator(mode="after")
     def _is_possible(self) -> TokenizerConfig:
-        if (self.path is not None) != (self.kind == "pretrained"):
-            shown = "none" if self.path is None else f"{self.path!r} with kind {self.kind!r}"
-            raise ValueError(f"'path' belongs to kind 'pretrained' and only to it; found {shown}")
+        if self.path is not None and self.kind != "pretrained":
+            raise ValueError(
+                f"'path' belongs to kind 'pretrained' and only to it; found {self.path!r} with kind {self.kind!r}"
+            )
+        if self.add and self.kind != "pretrained":
+            raise ValueError(f"'add' belongs to kind 'pretrained' and only to it; found kind {self.kind!r}")
         if self.min_count is not None and not self.counts:
             raise ValueError(f"'min_count' belongs to kind 'word' and only to it; found kind {self.kind!r}")
         if self.kind in ("wordpiece", "word", "character") and "unk" not in self.roles:
@@ -120,10 +127,15 @@ def train(
     remarks: list[str] = []
     counts: list[int] = []  # of a vocabulary of words
     settings: dict[str, Any] = {}
+    extended: extension.Extension | None = None
     sentences = accents.Watched(sentences)
     if config.kind == "pretrained":
         tokenizer, settings = _pretrained(config)
         remarks += pretrained.remarks(config.path or "", config.lowercase)
+        if config.add:
+            extended = extension.extend(tokenizer, _some(sentences), config.add)
+            tokenizer = extended.tokenizer
+            remarks += _few_added(extended, config.add)
     else:
         trained = {"wordpiece": _wordpiece, "byte-bpe": _byte_bpe, "character": _character}
         trained["word"] = partial(_word, counts)
@@ -136,7 +148,7 @@ def train(
         types = ["token_type_ids"] if {"cls", "sep"} <= set(config.roles) else []
         settings["model_input_names"] = ["input_ids", *types, "attention_mask"]
     if accents.are_stripped(tokenizer):
-        if config.kind == "pretrained":
+        if config.kind == "pretrained" and extended is None:
             sentences.look()
         remarks += accents.warnings(sentences.characters)
     if cleaning:
@@ -148,13 +160,25 @@ def train(
     (out_dir / SETTINGS).write_text(text, encoding="utf-8")
     if counts:
         word.write_counts(out_dir, counts)
+    if extended:
+        extension.write(extended.added, out_dir)
     special = specials(out_dir)
+    about = {"added": len(extended.added.pieces), "tokens_of_text": extended[2:]} if extended else {}
     return {
         "kind": config.kind,
         "vocabulary": special.vocabulary,
         "specials": dict(special.roles),
+        **about,
         **({"remarks": remarks} if remarks else {}),
     }
+
+
+def _few_added(extended: extension.Extension, wanted: int) -> list[str]:
+    """A sentence where the text has not as many new pieces as asked for."""
+    number = len(extended.added.pieces)
+    if number == wanted:
+        return []
+    return [f"tokenizer.add: {number:,} new pieces of {wanted:,} are in the training text often enough to save tokens"]
 
 
 def strips_accents(config: TokenizerConfig) -> bool:

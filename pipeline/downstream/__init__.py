@@ -40,6 +40,7 @@ JOBS = {
     "anomaly": "pipeline.downstream.anomaly.job",
     "compression": "pipeline.downstream.compression.job",
     "predictions": "pipeline.downstream.predictions.job",
+    "adaptation": "pipeline.downstream.adaptation.job",
     "word-vectors": "pipeline.downstream.word_vectors.job",
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep import corruptions
 from data_prep.kinds import KINDS, Problem, kind_of, sections
 from pipeline import downstream
+from pipeline.recipe import start
 from training import objectives
 from training.config import placement_problems
 from training.models.experts import config as experts
@@ -26,6 +27,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from kind_of(recipe.data.kind).problems(recipe)
     yield from _order(recipe)
     yield from _network(recipe)
+    yield from start.problems(recipe)
     yield from _objective(recipe)
     yield from _corruption(recipe)
     yield from _columns(recipe)
@@ -66,8 +68,8 @@ def _order(recipe: Recipe) -> Iterator[Problem]:
         if named != parts:
             names = ", ".join(sorted(filter(None, parts))) or "none; give data.sources a corpus each"
             yield f"order.{setting}", f"names {', '.join(sorted(named))}; the corpora of data.sources are {names}"
-        if min(getattr(order, setting).values()) <= 0:
-            yield f"order.{setting}", "must be above 0; leave out a source that is not to be read"
+        if min(getattr(order, setting).values()) < 0 or not any(getattr(order, setting).values()):
+            yield f"order.{setting}", "must not be below 0, and above 0 for what is to be trained on"
 
 
 def _network(recipe: Recipe) -> Iterator[Problem]:
@@ -90,7 +92,11 @@ def _network(recipe: Recipe) -> Iterator[Problem]:
         yield from packing_problems(recipe.network)
     longer = recipe.train.longer
     lengths = {"compose.length": recipe.compose.length, **({"train.longer.length": longer.length} if longer else {})}
-    yield from position_problems(recipe.network, lengths)
+    of_folder = recipe.train.start is not None and recipe.train.start.folder is not None
+    for path, text in position_problems(recipe.network, lengths):
+        if of_folder and path.startswith("network.config"):  # which the folder says
+            path, text = "compose.length", f"the network of train.start.folder has {text.partition(';')[0]}; lower it"
+        yield path, text
 
 
 def _objective(recipe: Recipe) -> Iterator[Problem]:
@@ -196,7 +202,7 @@ def _train(recipe: Recipe) -> Iterator[Problem]:
         yield "train.decay_steps", text
     if train.decay_steps > max(0, train.steps - train.warmup_length):
         yield "train.decay_steps", f"{train.decay_steps} exceeds the steps after warm-up"
-    if train.start and train.start.step >= train.steps:
+    if train.start and train.start.step and train.start.step >= train.steps:
         yield "train.steps", f"{train.steps} leaves nothing to train after train.start.step {train.start.step}"
     if train.optimizer == "sgd" and recipe.placement.zero is not None:
         yield "train.optimizer", "sgd has no state for ZeRO to divide; set placement.zero to null, or use adamw"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from data_prep.errors import UserError
 from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
-from pipeline.recipe import addresses, errors, parse, unions
+from pipeline.recipe import addresses, errors, parse, start, unions
 from pipeline.recipe.recipe import Recipe
 
 LONGEST = 4 << 20  # bytes of a recipe
@@ -71,6 +71,7 @@ def load(
             raise UserError(f"--set {override}: choose a scale with --scale")
         lay_over = partial(parse.lay_over, changes={path: value}, where=f"--set {override}")
         changes.append((SET, unions.changed(Recipe, data, lay_over)))
+    start.fill(data, lambda other, of: load(other, of))
     try:
         recipe = Recipe.model_validate_json(json.dumps(data), strict=True)
         if not own:

@@ -15,11 +15,15 @@ from pipeline.records import last_of_each_step, read_records
 from pipeline.reports import data, expert_use
 from pipeline.reports.model_card import model_card
 from pipeline.stage import Context, Stage
-from pipeline.training_settings import SECTIONS, mixture, training_settings
+from pipeline.training_settings import (
+    SECTIONS,
+    held_out_sources,
+    mixture,
+    starting,
+    training_settings,
+)
 from training.config import PlacementConfig
 from training.job import METRICS, Job
-
-CHECKPOINTS = "checkpoints"
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
@@ -38,17 +42,12 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
             "corpora": mixture("train", config, shards),
             "longer": mixture(LONGER, config, shards),
             "held_out": below(shards.uri, "validation") if "validation" in shards.summary else None,
-            "held_out_sources": [
-                (source or config["name"], count)
-                for source, count in shards.summary.get("validation", {}).get("sources", [])
-            ],
+            "held_out_sources": held_out_sources(config, shards),
             "cache": str(context.downloads / "shards"),
             "preprocessor": str(inputs["preprocessor"].path) if "preprocessor" in inputs else "",
             "placement": placement,
             "work": str(context.work),
-            "start": _checkpoints_of(config["train"]["start"]["experiment"], context)
-            if "start" in config["train"]
-            else None,
+            **starting(config["train"], context),
             "out": str(out_dir / MODEL),
             "recipe": digest([config, {name: a.output_digest for name, a in inputs.items()}]),
         }
@@ -65,11 +64,6 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     folder = out_dir / MODEL
     (folder / "README.md").write_text(model_card(config, inputs, summary, folder))
     return summary
-
-
-def _checkpoints_of(experiment: str, context: Context) -> str:
-    """The checkpoints of another experiment: work folders are siblings named by key."""
-    return str(context.work.parent / experiment / CHECKPOINTS)
 
 
 PRETRAIN = Stage("pretrain", 2, run)

@@ -15,7 +15,7 @@ from data_prep.legible import escaped, prose
 from pipeline.artifact import Artifact
 from pipeline.recipe.recipe import Recipe
 from pipeline.reports import expert_use, findings
-from pipeline.reports.report import FIGURES, FILE, PAGE, Report, page, read
+from pipeline.reports.report import FIGURES, FILE, PAGE, Report, Table, markdown, page, read
 from pipeline.stage import Context, Stage
 from pipeline.stages.job import JOB
 from training.monitor import names
@@ -66,10 +66,28 @@ def _page(
     if finding_texts:
         lines += ["To know before reading figures:", "", *(f"- {escaped(text)}" for text in finding_texts), ""]
     figures = sorted(path.name for path in (inputs["pretrain"].path / FIGURES).glob("*.png"))
-    lines += ["## Pretraining", *_pretraining(pretraining, figures)]
+    lines += ["## Pretraining", *_pretraining(pretraining, figures), *_by_source(config["kind"], inputs)]
     for name, report in reports.items():
         lines += [page(report, f"{FIGURES}/{quote(name)}", level=2), ""]
     return lines
+
+
+def _by_source(kind_name: str, inputs: dict[str, Artifact]) -> list[str]:
+    """Of a mixture, a table by source: how its texts are cut, and its held-out losses."""
+    kind = kind_of(kind_name)
+    if kind.fits is None or kind.fits not in inputs:
+        return []
+    columns, rows = kind.of_sources(inputs["ingest"].path, inputs[kind.fits].path, inputs["shards"].summary)
+    if not rows:
+        return []
+    held_out = names.held_out(inputs["pretrain"].summary)
+    measures = {"held-out loss": "loss", "bits per byte": names.BITS_PER_BYTE}
+    shown = {title: name for title, name in measures.items() if any(f"{name}/{row[0]}" in held_out for row in rows)}
+    lines = [
+        [*row, *(f"{held_out[key]:.3f}" if (key := f"{name}/{row[0]}") in held_out else "–" for name in shown.values())]
+        for row in rows
+    ]
+    return ["### By source", "", markdown(Table("By source", ["source", *columns, *shown], lines)), ""]
 
 
 def _pretraining(summary: dict[str, Any], figures: Sequence[str]) -> list[str]:
@@ -84,6 +102,7 @@ def _pretraining(summary: dict[str, Any], figures: Sequence[str]) -> list[str]:
         "|---|---|",
         *(f"| {escaped(name)} | {held_out[name]:.4g} |" for name in ordered),
         "",
+        *(f"The network that it started from: {remark}." for remark in map(escaped, summary.get("started", ()))),
         *(f"![{name[:-4]}]({FIGURES}/pretrain/{name})" for name in ("loss.png", expert_use.FILE) if name in figures),
         "",
     ]

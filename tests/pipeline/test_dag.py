@@ -162,7 +162,8 @@ def test_impossible_mixtures_are_refused(tmp_path: Path) -> None:
     path = mixture(tmp_path)
     for setting, message in (
         ("order.weights={large: 1}", r"order\.weights: .*names large; the corpora of data.sources are large, small"),
-        ("order.weights={large: 1, small: 0}", r"order\.weights: .*must be above 0"),
+        ("order.weights={large: 1, small: -1}", r"order\.weights: must not be below 0"),
+        ("order.weights={large: 0, small: 0}", r"order\.weights: .*above 0 for what is to be trained on"),
         ("data.sources.0.corpus=null", r"data\.sources: .*of a mixture each source needs a corpus"),
     ):
         with pytest.raises(UserError, match=message):

@@ -3,6 +3,7 @@
 train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
 validation/loss  validation/TERM  validation/loss/SOURCE                  of held-out rows
 validation/use/LAYER/007                                                  of each of many like things
+validation/bits_per_byte/SOURCE                                           of the text that predicted tokens spell
 workers/tokens_per_second  workers/mfu  workers/padding  workers/slowest_rank     how fast all of them are
 progress/tokens_seen  progress/seconds_left  progress/skipped_updates     of the whole run
 
@@ -16,6 +17,7 @@ from typing import Any
 
 TRAIN, VALIDATION, SPEED, PROGRESS = "train/", "validation/", "workers/", "progress/"
 LOSS, HELD_OUT_LOSS = f"{TRAIN}loss", f"{VALIDATION}loss"
+BITS_PER_BYTE = "bits_per_byte"
 GRADIENT_NORM, LEARNING_RATE = f"{TRAIN}grad_norm", f"{TRAIN}lr"
 MFU, PADDING = f"{SPEED}mfu", f"{SPEED}padding"
 SLOWEST_RANK, SLOWEST_SECONDS = f"{SPEED}slowest_rank", f"{SPEED}slowest_rank_seconds"

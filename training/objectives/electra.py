@@ -32,7 +32,7 @@ from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import discriminator_problems, packed_attention
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import TextObjective, flat_positions, load_weights, summed_by_row, token_pairs
+from training.objectives.text import TextObjective, flat_positions, load_weights, token_pairs
 
 if TYPE_CHECKING:
     from training.models.text.network import Guesses, Judgements
@@ -78,6 +78,7 @@ class Electra(TextObjective):
     """See the module's docstring. The discriminator is exported, with the generator in its folder `generator`."""
 
     network: ReplacedTokenNetwork
+    starts_from_folder = False  # folders of others hold one of its two networks
     shown = ("rtd", "mlm", "rtd_accuracy", "rtd_recall", "mlm_accuracy")
 
     def __init__(
@@ -140,8 +141,8 @@ class Electra(TextObjective):
         }
         by_row = {}
         if "source" in batch:
-            rows, width = batch["input_ids"].shape
-            by_row["mlm"] = summed_by_row(sums["mlm_losses"], batch["target_positions"] // width, rows)
+            width = batch["input_ids"].shape[1]
+            by_row = self.by_row("mlm", sums["mlm_losses"], batch, width)
             errors = self.detection_weight * sums["rtd_losses"].sum(1)
             by_row["rtd_weighted"] = torch.stack([errors, batch["attention_mask"].sum(1).to(errors.dtype)])
         return Loss({"mlm": sums["mlm"], "rtd_weighted": self.detection_weight * sums["rtd"]}, metrics, by_row)

@@ -21,7 +21,7 @@ from data_prep.shards.rows import Ragged, Rows, ragged
 from training.config import NetworkConfig
 from training.models.text.architectures import decoder_problems
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import Targets, TextObjective, flat_positions, seen_tokens, summed_by_row
+from training.objectives.text import Targets, TextObjective, flat_positions, seen_tokens
 
 VERSION = 1
 
@@ -88,10 +88,7 @@ class GPT(TextObjective):
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
         self.choose_attention(batch)
         sums = nets["model"](**batch)
-        rows, width = batch["input_ids"].shape
-        by_row = {}
-        if "source" in batch:
-            by_row["lm"] = summed_by_row(sums["losses"], batch["target_positions"] // width, rows)
+        by_row = self.by_row("lm", sums["losses"], batch, batch["input_ids"].shape[1])
         return Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], self._weights(batch)["lm"])}, by_row)
 
 

@@ -103,9 +103,7 @@ class MaskedLM(TextObjective):
         losses = {"mlm": sums["mlm"]}
         metrics = {"mlm_accuracy": (sums["mlm_correct"], weights["mlm"])}
         rows, width = batch["input_ids"].shape
-        by_row = {}
-        if "source" in batch:
-            by_row["mlm"] = summed_by_row(sums["mlm_losses"], batch["target_positions"] // width, rows)
+        by_row = self.by_row("mlm", sums["mlm_losses"], batch, width)
         if self.sentence != "none":
             losses[self.sentence] = sums["sentence"]
             metrics[f"{self.sentence}_accuracy"] = (sums["sentence_correct"], weights[self.sentence])

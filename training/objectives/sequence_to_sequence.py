@@ -40,7 +40,7 @@ from training.lazy import torch
 from training.models.experts.config import ZERO_3, RoutingConfig, routing_problems
 from training.models.text.architectures import longest, sequence_problems, special_ids
 from training.objective import Batch, Loss, Networks, Turn
-from training.objectives.text import Targets, TextObjective, flat_positions, padded_width, summed_by_row
+from training.objectives.text import Targets, TextObjective, flat_positions, padded_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,10 +139,7 @@ class SequenceToSequence(TextObjective):
 
     def _loss(self, nets: Networks, batch: Batch) -> Loss:
         sums = nets["model"](**batch)
-        rows, width = batch["decoder_input_ids"].shape
-        by_row = {}
-        if "source" in batch:
-            by_row["lm"] = summed_by_row(sums["losses"], batch["target_positions"] // width, rows)
+        by_row = self.by_row("lm", sums["losses"], batch, batch["decoder_input_ids"].shape[1])
         loss = Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], float(len(batch["target_ids"])))}, by_row)
         return loss if self.mixture is None else self._routed(self.mixture, loss, sums, batch)
 

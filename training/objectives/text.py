@@ -19,6 +19,9 @@ import numpy as np
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
 from data_prep.shards.rows import Ragged, Rows, Specials, num_rows, ragged
+from data_prep.tokens.detokenize import Pieces
+from data_prep.tokens.tokenizers import load
+from data_prep.tokens.vocabulary import extension
 from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.architectures import (
@@ -31,6 +34,7 @@ from training.models.text.architectures import (
     special_ids,
     text_config,
 )
+from training.monitor.names import BITS_PER_BYTE
 from training.objective import BaseObjective, Batch
 
 if TYPE_CHECKING:
@@ -80,6 +84,7 @@ class TextObjective(BaseObjective):
     """
 
     unit = "tokens"
+    starts_from_folder = True  # `start_from` gives all of its networks weights
     network: TextNetwork
 
     def __init__(self, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str) -> None:
@@ -96,6 +101,7 @@ class TextObjective(BaseObjective):
             raise UserError(f"{path}: {text}.")
         self.packed_attention = packed_attention(self.config, device)
         self.export_rows = 0 if longest(self.config) else EXPORT_ROWS
+        self._bytes: Tensor | None = None
 
     def set_network(self, network: TextNetwork) -> None:
         """Set the network that is trained, and the operations that a token takes in it."""
@@ -125,6 +131,27 @@ class TextObjective(BaseObjective):
     def tensors(self, arrays: Mapping[str, np.ndarray]) -> Batch:
         """A batch on the CPU."""
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def by_row(self, term: str, losses: Tensor, batch: Batch, width: int) -> dict[str, Tensor]:
+        """By row of a batch with `source`: the term of its targets' losses [M] and, in evaluation, their bits per byte.
+
+        width: of the rows among which `target_positions` count. Nothing of batches without `source`.
+        """
+        if "source" not in batch:
+            return {}
+        of_target, rows = batch["target_positions"] // width, len(batch["source"])
+        by_row = {term: summed_by_row(losses, of_target, rows)}
+        if not self.network.training and self.data.preprocessor is not None:
+            bits_and_bytes = torch.stack([losses / math.log(2), self._num_bytes(batch["target_ids"]).to(losses.dtype)])
+            by_row[BITS_PER_BYTE] = bits_and_bytes.new_zeros(2, rows).index_add_(1, of_target, bits_and_bytes)
+        return by_row
+
+    def _num_bytes(self, ids: Tensor) -> Tensor:
+        """Bytes that tokens spell."""
+        if self._bytes is None or self._bytes.device != ids.device:
+            pieces = Pieces(load(self.data.preprocessor or ""), self.specials)
+            self._bytes = torch.tensor(pieces.num_bytes(self.specials.vocabulary), device=ids.device)
+        return self._bytes[ids]
 
     def choose_attention(self, batch: Batch) -> None:
         """Choose the kernel for a batch, as its networks are about to run."""
@@ -199,6 +226,19 @@ class TextObjective(BaseObjective):
     def judgements(self, batch: Batch) -> Judgements | None:
         """What the network says of each token that it is shown in a prepared batch; None: it judges no tokens."""
         return None
+
+    def start_from(self, folder: Path) -> list[str]:
+        """Give the network the weights of a folder of others; returns sentences about what is missing or not used.
+
+        Vectors of pieces that the tokenizer was given are means of those they were made of before. UserError where the
+        folder holds another network.
+        """
+        from training.models.text.start.weights import start
+
+        added = extension.read(self.data.preprocessor) if self.data.preprocessor else None
+        started = start(self.network.model, folder, added)
+        own = [name for name, _ in self.network.named_parameters() if not name.startswith("model.")]
+        return started._replace(drawn=[*started.drawn, *own]).remarks
 
     def load_export(self, path: Path) -> None:
         """Give the network the weights that `export` wrote."""

@@ -31,7 +31,7 @@ from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
-from data_prep.tokens.word import read_counts
+from data_prep.tokens.vocabulary.word import read_counts
 from training.config import NetworkConfig
 from training.lazy import torch
 from training.models.text.word_vectors_config import word_vectors_config, word_vectors_problems

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from data_prep.tokens.tokenizers import load, specials
-from data_prep.tokens.word import read_counts
+from data_prep.tokens.vocabulary.word import read_counts
 from pipeline.downstream.word_vectors.lists import Pair, Question
 
 BATCH = 256  # questions at once

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from data_prep.errors import UserError
 from data_prep.shards.rows import ROLES, Specials
-from data_prep.tokens import wordpiece
 from data_prep.tokens.tokenizers import SPECIAL_TOKENS, TokenizerConfig, load, specials, train
+from data_prep.tokens.vocabulary import wordpiece
 from tests.data_prep.conftest import speech
 
 SENTENCES = [sentence for i in range(60) for sentence in speech(i).split("\n\n")]
@@ -316,7 +316,6 @@ def test_load_what_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"kind": "pretrained"}, "'path' belongs to kind 'pretrained'.*found none"),
         ({"kind": "wordpiece", "path": "x"}, "found 'x' with kind 'wordpiece'"),
         ({"kind": "byte-bpe", "vocabulary": 260}, "at least 261, found 260"),
         ({"kind": "bpe"}, "kind"),

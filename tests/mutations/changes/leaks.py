@@ -194,8 +194,8 @@ CHANGES = [
     Change(
         "a tokenizer is learned from validation documents",
         "data_prep/text/kind.py",
-        'documents = Corpus(corpus, "train")\n        progress(f"learning',
-        'documents = Corpus(corpus, "validation")\n        progress(f"learning',
+        'documents = [Corpus(corpus, "train", part) for part in parts]',
+        'documents = [Corpus(corpus, "validation", part) for part in parts]',
         (f"{DATA}/text/test_kind.py::test_a_tokenizer_is_learned_from_training_documents",),
     ),
     Change(

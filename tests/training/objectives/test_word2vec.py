@@ -16,7 +16,7 @@ from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials, ragged, take
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
-from data_prep.tokens.word import COUNTS, read_counts
+from data_prep.tokens.vocabulary.word import COUNTS, read_counts
 from tests.training.group import in_group
 from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
 from training.cost.counted import cost_of

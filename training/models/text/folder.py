@@ -20,6 +20,18 @@ def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> An
     UserError where the folder holds none of that sort, lacks some of its weights, or asks for more than its weights
     can hold.
     """
+    model, lacking, _ = loaded(folder, auto, **options)
+    missing = sorted(name for name in lacking if not any(part in name for part in NOT_KEPT))
+    if missing:
+        raise UserError(f"{folder}: has no weights of {missing[0]}, which {auto} needs; pretrain one.")
+    return with_block_sparse(model.eval())
+
+
+def loaded(folder: Path, auto: str, **options: Any) -> tuple[Any, set[str], set[str]]:
+    """The network of a folder, and names of weights: those that it lacks, and those that `auto` has no use for.
+
+    UserError as `open_pretrained`, but for weights that the folder lacks.
+    """
     import transformers
 
     checked_config(folder)
@@ -30,17 +42,16 @@ def open_pretrained(folder: Path, auto: str = "AutoModel", **options: Any) -> An
             raise UserError(f"{folder}: {auto!r} is no network of transformers; pretrain one.")
     with bounded(held):
         model, loading = open_as(folder, auto, output_loading_info=True, **options)
-    missing = sorted(name for name in loading["missing_keys"] if not any(part in name for part in NOT_KEPT))
-    if missing:
-        raise UserError(f"{folder}: has no weights of {missing[0]}, which {auto} needs; pretrain one.")
-    unused = sorted(name for name in loading["unexpected_keys"] if _is_of_encoder(model, name))
-    if unused:
-        raise UserError(f"{folder}: config.json describes no {unused[0]}, which its weights are for; pretrain one.")
+    unused = set(loading["unexpected_keys"])
+    if undescribed := sorted(name for name in unused if _is_of_encoder(model, name)):
+        raise UserError(
+            f"{folder}: config.json describes no {undescribed[0]}, which its weights are for; pretrain one."
+        )
     parameters = [f".{name}" for name, _ in model.named_parameters()]
     for name, entry in held.items():  # the library would make numbers of any type weights
         if "F" not in entry.dtype and any(f".{name}".endswith(p) or p.endswith(f".{name}") for p in parameters):
             raise UserError(f"{folder}: {name} holds {entry.dtype}, which are no weights; pretrain one.")
-    return with_block_sparse(model.eval())
+    return model, set(loading["missing_keys"]), unused
 
 
 def _is_of_encoder(model: Any, name: str) -> bool:

@@ -1,0 +1,1 @@
+"""The job `adaptation`: what a network knew, and what it knows after it went on with other texts."""
