@@ -48,14 +48,15 @@ def build(
     job: Any,
     sources: Sequence[SourceReport],
     added: Added | None,
+    spelt: Sequence[str],
     is_in_order: bool,
     remarks: Sequence[str],
     out: Path,
 ) -> Report:
     """The report, and its figure in `out`.
 
-    is_in_order: each token is predicted from those before it, so that losses add up to that of the text. remarks: what
-    became of the folder's weights, in sentences.
+    spelt: the new pieces, as a person reads them. is_in_order: each token is predicted from those before it, so that
+    losses add up to that of the text. remarks: what became of the folder's weights, in sentences.
     """
     whens: list[Known] = [when for when in NAMES if when in sources[0].bits]
     _draw(sources, whens, out / "figures" / BARS)
@@ -80,7 +81,7 @@ def build(
         ),
     ]
     if added is not None:
-        tables.append(_pieces(sources, added))
+        tables.append(_pieces(sources, added, spelt))
     about = (
         "Held-out documents of every source, predicted as the recipe has it: by the network that training started "
         f"from, with its own tokenizer{', with new pieces before any training,' if added else ''} and after training. "
@@ -126,7 +127,7 @@ def _cut(source: SourceReport, added: Added | None) -> list[str]:
     ]
 
 
-def _pieces(sources: Sequence[SourceReport], added: Added) -> Table:
+def _pieces(sources: Sequence[SourceReport], added: Added, spelt: Sequence[str]) -> Table:
     """The new pieces that occur most often where it was trained."""
     total = sum(
         (_new_counts(one, added) for one in sources if one.is_trained_on), np.zeros(len(added.pieces), np.int64)
@@ -136,7 +137,7 @@ def _pieces(sources: Sequence[SourceReport], added: Added) -> Table:
     return Table(
         f"New pieces: {used:,} of {len(added.pieces):,} occur in held-out texts",
         ["piece", "occurs", "made of pieces"],
-        [[added.pieces[place], f"{total[place]:,}", str(len(added.parts[place]))] for place in order],
+        [[spelt[place], f"{total[place]:,}", str(len(added.parts[place]))] for place in order],
         examples=True,
     )
 

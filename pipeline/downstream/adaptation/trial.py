@@ -12,7 +12,8 @@ from data_prep.sources.files import below
 from data_prep.text.by_source import by_source
 from data_prep.text.write_shards import write_shards
 from data_prep.tokens.cleaning import Cleaning
-from data_prep.tokens.tokenizers import TokenizerConfig, train
+from data_prep.tokens.detokenize import Pieces
+from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from data_prep.tokens.vocabulary import extension
 from data_prep.workers import Workers
 from pipeline.artifact import MODEL, Artifact
@@ -75,7 +76,10 @@ class Trial:
         line = architecture_of(NetworkConfig.model_validate(self.settings["pretraining"]["network"]).architecture)
         is_in_order = line.causal or line.encoder_decoder
         remarks = self.inputs["pretrained"].summary.get("started", [])
-        return build(self.job, reports, added, is_in_order, remarks, out_dir)
+        special = specials(after)
+        pieces = Pieces(load(after), special)
+        spelt = [] if added is None else [pieces.name(number) for number in range(added.first, special.vocabulary)]
+        return build(self.job, reports, added, spelt, is_in_order, remarks, out_dir)
 
     def _as_before(self) -> tuple[Path, Path]:
         """The tokenizer without new pieces, and held-out rows by it."""

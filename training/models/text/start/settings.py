@@ -50,7 +50,7 @@ def _network_of(folder: Path, digest_of_files: str) -> FolderNetwork:
     from transformers import CONFIG_MAPPING
 
     says = checked_config(folder)
-    model_type = says.get("model_type")
+    model_type = str(says.get("model_type") or "")
     known = set(inspect.signature(CONFIG_MAPPING[model_type]).parameters) if model_type in CONFIG_MAPPING else set()
     if "vocab_size" not in known or not isinstance(says.get("vocab_size"), int):
         shown = f"of type {model_type!r}" if model_type else "without model_type"
