@@ -15,6 +15,8 @@ from data_prep.shards.rows import Rows, take
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training.objectives.test_sequence_to_sequence import FACTS, rows
 from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
+from training.cost.counted import price
+from training.cost.memory import Batch, counted_memory, memory
 from training.inference.opening import check_export
 from training.models.experts.config import UNLIMITED
 from training.models.text.folder import open_pretrained
@@ -211,6 +213,27 @@ def test_the_work_is_that_of_one_expert() -> None:
     assert many.network.expert_parameters() == 3 * 8 * 2 * 32 * 64
 
 
+def test_what_it_costs_is_told_by_all_weights_and_those_that_a_token_meets() -> None:
+    network = {"model": NetworkConfig(architecture="switch_transformers", config=SHAPE)}
+    cost = price(ObjectiveConfig(name="t5"), network, replace(FACTS, length=40), None, 8, "fp32")
+    built, one = objective(), 2 * 32 * 64
+    assert cost.parameters == sum(p.numel() for p in built.network.parameters())
+    assert (cost.experts, cost.idle) == (3 * 4 * one, 3 * 3 * one)
+    assert cost.shape is not None and (cost.shape.experts, cost.shape.sparse_depth) == (4, 3)
+    batch = Batch(rows=4, length=40, targets=40)
+
+    def held(**placement: Any) -> Any:
+        settings = PlacementConfig(workers=2, zero=2, **placement)
+        return memory(cost.shape, cost.parameters, batch, settings, "fp32", "cpu", experts=cost.experts)  # type: ignore[arg-type]
+
+    whole, divided = held(), held(expert_parallel=2)
+    assert whole.weights == 4 * cost.parameters
+    assert divided.weights == 4 * (cost.parameters - cost.experts / 2)  # half of the experts
+    assert (divided.gradients, divided.moments) == (whole.gradients, whole.moments)  # which ZeRO divides anyway
+    counted = counted_memory(cost, PlacementConfig(workers=2, zero=1, expert_parallel=2), "adamw", False, peak=1e9)
+    assert counted.weights == counted.gradients == divided.weights
+
+
 def test_an_export_opens_elsewhere_with_the_same_logits(tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer"
     wanted = TokenizerConfig(kind="byte-bpe", vocabulary=300, roles=["pad", "eos", "decoder_start"], sentinels=10)
@@ -237,6 +260,12 @@ def test_zero_3_is_refused_in_a_sentence() -> None:
 def test_what_the_library_would_not_do_is_refused() -> None:
     with pytest.raises(UserError, match=r"objective\.options\.routing\.capacity"):
         objective(expert_capacity=64)
+
+
+def test_a_network_without_a_fused_attention_is_built_for_a_gpu_too() -> None:
+    network = {"model": NetworkConfig(architecture="switch_transformers", config=SHAPE)}
+    built: Any = build(ObjectiveConfig(name="t5"), network, FACTS, "cuda")
+    assert built.config._attn_implementation == "eager"
 
 
 def test_experts_are_for_networks_that_have_them() -> None:

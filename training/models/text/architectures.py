@@ -60,8 +60,8 @@ class Architecture:
     computes the same). sentence_head: has a pretraining class with one, for NSP and SOP. shared_layers: where in its
     encoder the groups of layers are that are run `num_hidden_layers` times in all. discriminator: its pretraining class
     tells replaced tokens from others. block_sparse: how its attention skips blocks, if it does. experts: some of its
-    feed-forward layers are mixtures of experts (`training.models.experts`). settings: what its config class calls the
-    usual settings, where they differ from BERT's.
+    feed-forward layers are mixtures of experts (`training.models.experts`). fused_attention: the library has a fused
+    kernel for its attention. settings: what its config class calls the usual settings, where they differ from BERT's.
     """
 
     causal: bool = False
@@ -75,6 +75,7 @@ class Architecture:
     discriminator: bool = False
     block_sparse: BlockSparse | None = None
     experts: bool = False
+    fused_attention: bool = True
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def first(self, pad: int) -> int:
@@ -155,7 +156,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mpnet": Architecture(packable=True, first_position=2),  # whatever the padding's id
     "nystromformer": Architecture(sentence_head=True),
     "roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
-    "switch_transformers": Architecture(encoder_decoder=True, experts=True, settings=_T5),
+    "switch_transformers": Architecture(encoder_decoder=True, experts=True, fused_attention=False, settings=_T5),
     "t5": Architecture(encoder_decoder=True, settings=_T5),
     "xlm-roberta": Architecture(packable=True, fused_head=True, first_position=AFTER_PADDING),
 }
@@ -298,7 +299,8 @@ def attention_on(device: str, model_type: str) -> str:
     Measured: on CPU cores, plain attention in bf16 beats the fused kernel at these lengths. Networks whose attention
     skips blocks have no fused kernel.
     """
-    return "eager" if device == "cpu" or architecture_of(model_type).block_sparse else "sdpa"
+    line = architecture_of(model_type)
+    return "eager" if device == "cpu" or line.block_sparse or not line.fused_attention else "sdpa"
 
 
 def _check_values(config: Mapping[str, Any]) -> None:
