@@ -10,6 +10,27 @@ AS_USED = "test_networks_train_in_training_and_are_as_used_in_evaluation"
 
 CHANGES = [
     Change(
+        "the room of an expert is rounded up",
+        "training/models/experts/routing.py",
+        "(sizes.double() * factor / experts).long()",
+        "(sizes.double() * factor / experts).ceil().long()",
+        (f"{TRAINING}/models/experts/test_routing.py::test_the_room_of_an_expert",),
+    ),
+    Change(
+        "routers compute in bf16",
+        "training/models/experts/layer.py",
+        "with torch.autocast(tokens.device.type, enabled=False):",
+        "with torch.autocast(tokens.device.type, torch.bfloat16):",
+        (f"{OBJECTIVES}/test_switch.py::test_the_router_is_in_fp32_under_autocast",),
+    ),
+    Change(
+        "the noise of routers reaches experts",
+        "training/models/experts/layer.py",
+        "tokens = tokens * torch.empty_like(tokens).uniform_(1 - self.jitter, 1 + self.jitter)",
+        "tokens = tokens.mul_(torch.empty_like(tokens).uniform_(1 - self.jitter, 1 + self.jitter))",
+        (f"{OBJECTIVES}/test_switch.py::test_noise_reaches_routers_alone_and_in_training_alone",),
+    ),
+    Change(
         "dropout is the same in every step",
         "training/loop.py",
         'seed_torch(key(self.seed, f"step {step}", f"rank {self.worker.rank}") >> 1)',
