@@ -204,6 +204,14 @@ def test_recomputed_activations_make_the_same_gradients() -> None:
         torch.testing.assert_close(plain, recomputed)
 
 
+def test_a_network_in_use_forgets_the_batch_that_it_was_trained_on() -> None:
+    built, several = objective(routing={"capacity": 0.01}), rows(45, 9)
+    assert loss(built, rows(60, 60, 60))[0].metrics["experts/dropped"][0] > 0
+    built.network.eval()
+    batch = built.collate(several)
+    torch.testing.assert_close(logits(built.network.model, batch), logits(of_transformers(built), batch))
+
+
 def test_the_work_is_that_of_one_expert() -> None:
     batch = objective().collate(rows(45, 60))
     few, many = objective(num_experts=2), objective(num_experts=8)

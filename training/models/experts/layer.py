@@ -34,7 +34,8 @@ class Passage:
     """What the layers of a network need to know of the batch that passes, and what they tell of it."""
 
     groups: dict[str, Groups] = field(default_factory=dict)  # by stack; none: all are tokens, and none is dropped
-    factor: float = 0.0
+    factor: float = 0.0  # of the capacity
+    training: bool = False  # whether the layers are; what is left of another mode's batch is not used
     routes: dict[str, Routes] = field(default_factory=dict)  # by layer
 
 
@@ -59,17 +60,22 @@ class ExpertLayer(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         flat = hidden.flatten(0, -2)
-        groups = self.passage.groups.get(self.stack)
-        if groups is None:
-            everywhere = torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device)
-            groups = Groups.of(everywhere, rows=1)
+        groups, factor = self._groups(hidden)
         tokens = flat[groups.places]
-        routes = route(self._logits(tokens), groups, self.passage.factor if self.passage.groups else 0.0)
+        routes = route(self._logits(tokens), groups, factor)
         self.passage.routes[self.name] = routes
         kept = routes.is_kept.nonzero()[:, 0]
         made = self._of_experts(tokens[kept], routes.expert[kept]) * routes.gate[kept, None]
         out = torch.zeros_like(flat).index_add(0, groups.places[kept], made.to(flat.dtype))
         return out.view(hidden.shape)
+
+    def _groups(self, hidden: Tensor) -> tuple[Groups, float]:
+        """How the batch that passes is routed, and the factor of the capacity; without limit where nothing is told."""
+        told = self.passage.groups.get(self.stack) if self.passage.training == self.training else None
+        if told is not None:
+            return told, self.passage.factor
+        everywhere = torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device)
+        return Groups.of(everywhere, rows=1), 0.0
 
     def _logits(self, tokens: Tensor) -> Tensor:
         """fp32 [N, E], whatever the precision around it. In training the router's input is noisy (section 2.4)."""

@@ -54,6 +54,7 @@ class Mixture:
         """
         self.passage.groups = {stack: Groups.of(mask.bool(), self.routing.group) for stack, mask in is_token.items()}
         self.passage.factor = self.routing.capacity if training else self.routing.evaluation_capacity
+        self.passage.training = training
         self.passage.routes.clear()
         yield
         if not training:
