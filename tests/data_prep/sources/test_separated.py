@@ -21,7 +21,7 @@ from data_prep.tables.files import accepts, raw_batches
 from data_prep.tables.schema import Raw
 from data_prep.text.documents import documents
 from data_prep.text.formats.tables import comma_separated, tab_separated
-from tests.data_prep.tables.test_files import file_of, put, read
+from tests.data_prep.tables.reading import file_of, put, read
 
 FIELDS = Fields("text")
 

@@ -24,7 +24,7 @@ from data_prep.tables.files import typed_batches
 from data_prep.tables.schema import TableConfig
 from data_prep.tables.typed import Typed
 from tests.data_prep.arrays_input import columns_of, ingested, reasons
-from tests.data_prep.tables.test_files import file_of
+from tests.data_prep.tables.reading import file_of
 
 ZONE = dt.timezone(dt.timedelta(hours=2))
 _MOMENTS = st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1))

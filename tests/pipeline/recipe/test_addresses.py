@@ -9,9 +9,7 @@ import pytest
 from data_prep.errors import UserError
 from pipeline.recipe.addresses import receiver_of
 from pipeline.recipe.load import load
-from tests.pipeline.recipe.test_recipe import JOB, MINIMAL, complaint, mine
-
-__all__ = ["complaint", "mine"]  # fixtures
+from tests.pipeline.recipe.conftest import JOB, MINIMAL
 
 
 @pytest.fixture(autouse=True)
