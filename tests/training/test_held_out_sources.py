@@ -79,3 +79,25 @@ def test_the_held_out_loss_of_a_source_is_that_of_its_rows(sources: tuple[str, .
     evaluation = Evaluation(objective, {}, {}, stream, 12, split, worker, Watchdog(None, worker, 0), 1, sources)
     by_source = {"validation/loss/en": 1.5, "validation/loss/ko": 7.5} if sources else {}
     assert evaluation.means("", 0) == {"validation/loss": 5.5, "validation/term": 5.5, **by_source}
+
+
+class WithMetric(Numbers):
+    """Also tells, by row, a metric of twice as much weight."""
+
+    def loss(self, networks: Any, batch: Any) -> Loss:
+        told = super().loss(networks, batch)
+        told.by_row["bits_per_byte"] = torch.stack([batch["x"], torch.full_like(batch["x"], 2.0)])
+        return told
+
+
+def test_a_metric_of_a_source_is_its_sum_by_its_weight_and_no_part_of_the_loss() -> None:
+    numbers = np.arange(12, dtype=np.uint32)
+    table = MemoryTable({"input": Ragged.from_lengths(numbers, [1] * 12), "document": numbers}, 12)
+    worker = Worker(device=torch.device("cpu"))
+    transform = with_source(None, [("en", 4), ("ko", 8)], ("en", "ko"))
+    stream, split = Stream([Corpus("c", table)], 1, OrderConfig(), transform), BatchSplit(5, 1, worker)
+    objective: Any = WithMetric()
+    evaluation = Evaluation(objective, {}, {}, stream, 12, split, worker, Watchdog(None, worker, 0), 1, ("en", "ko"))
+    means = evaluation.means("", 0)
+    assert (means["validation/bits_per_byte/en"], means["validation/bits_per_byte/ko"]) == (0.75, 3.75)
+    assert (means["validation/loss/en"], means["validation/loss"]) == (1.5, 5.5)

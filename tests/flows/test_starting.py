@@ -1,0 +1,95 @@
+"""A run starts from the network of another recipe, made first if it is not stored, or from one that is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from data_prep.errors import UserError
+from flows import starting
+from pipeline import dag
+from pipeline.artifact import MODEL
+from pipeline.home import Home
+from pipeline.recipe.load import load
+from pipeline.stage import Context
+from tests.pipeline import tiny_predictions
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setenv("SESAME_HOME", str(tmp_path / "home"))
+    return Home.find()
+
+
+def goes_on(folder: Path, other: Path) -> Path:
+    path = folder / "goes-on.yaml"
+    sections = {name: text for name, text in tiny_predictions.SECTIONS["masked"].items() if name != "network"}
+    given = {
+        "name": "goes-on",
+        "data": f"{{kind: text, sources: [{{path: {folder / 'texts'}}}], split: {{validation: 0.2, test: 0.1}}}}",
+        **sections,
+        "tokenizer": "{kind: pretrained, add: 3}",
+        "train": f"{{global_batch: 16, steps: 2, start: {{recipe: {other}}}}}",
+        "downstream": "[{name: told, task: adaptation}]",
+        "placement": "{threads: 1}",
+    }
+    path.write_text("\n".join(f"{name}: {value}" for name, value in given.items()) + "\n")
+    return path
+
+
+def test_the_other_recipe_is_made_first_and_found_from_then_on(home: Home, tmp_path: Path) -> None:
+    other = tiny_predictions.recipe(tmp_path, "masked", steps=6)
+    path = goes_on(tmp_path, other)
+    recipe = load(path)
+    assert recipe.network == load(other).network and recipe.tokenizer.path is None
+    assert starting.stored_settings(recipe, (), home) == []
+    asked: list[Any] = []
+
+    def make(earlier: Any, name: str) -> Any:
+        asked.append((earlier.name, name, earlier.downstream))
+        store, artifacts = home.store(), {}
+        for node in dag.nodes(earlier, home.downloads)[:4]:
+            context = Context(downloads=home.downloads, placement=earlier.placement.model_dump(mode="json"))
+            artifacts[node.name], _ = store.produce(node.stage, node.config, dag.inputs_of(node, artifacts), context)
+        return SimpleNamespace(stages={"pretrain": SimpleNamespace(path=str(artifacts["pretrain"].path))})
+
+    settings = starting.made_settings(recipe, ("placement.threads=1",), home, make)
+    assert asked == [("tiny-masked", str(other), [])]
+    assert starting.made_settings(recipe, (), home, make) == settings and len(asked) == 1
+    resolved = load(path, None, settings)
+    start = resolved.train.start
+    assert start is not None and start.recipe is None and start.folder is not None
+    assert (Path(start.folder).name, resolved.tokenizer.path) == (MODEL, start.folder)
+    told = json.loads((Path(start.folder) / "config.json").read_text())
+    assert resolved.network.config["hidden_size"] == told["hidden_size"] == 48
+    assert load_of_resolved(resolved, tmp_path) == resolved, "a run is resumed from what was resolved"
+
+    named = starting.asked_settings(start.folder)
+    assert load(path, None, named).train.start == start
+    assert (
+        starting.asked_settings("100")
+        == starting.asked_settings("pretrain-abc@100")
+        == []
+        == starting.asked_settings(None)
+    )
+    with pytest.raises(UserError, match="names no network"):
+        starting.asked_settings("nothing-of-that-name")
+
+
+def load_of_resolved(recipe: Any, folder: Path) -> Any:
+    path = folder / "resolved.yaml"
+    path.write_text(recipe.to_yaml())
+    return load(path)
+
+
+def test_a_recipe_that_starts_elsewhere_itself_is_refused(tmp_path: Path) -> None:
+    other = tiny_predictions.recipe(tmp_path, "masked", steps=6)
+    first = goes_on(tmp_path, other)
+    second = tmp_path / "second.yaml"
+    second.write_text(first.read_text().replace(str(other), str(first)))
+    with pytest.raises(UserError, match="starts from another network itself; name one that does not"):
+        load(second)
