@@ -129,3 +129,36 @@ GOLDEN = [
     4.577284, 4.574319, 4.577592, 4.579638, 4.554483, 4.572209,
     4.531976, 4.553966, 4.540837, 4.521194, 4.502018, 4.538122,
 ]  # fmt: skip
+
+
+def learning(
+    objective: Callable[[], Any],
+    tables: tuple[MemoryTable, MemoryTable],
+    settings: dict[str, Any],
+    corruption: Callable[[Rows, Draws], Rows] | None = None,
+    worker: Worker | None = None,
+    log: Any = None,
+    checkpoints: Path | None = None,
+    placement: PlacementConfig | None = None,
+    **options: Any,
+) -> Training:
+    """An objective in the loop. tables: to learn from, and held out. settings, options: of `TrainConfig`; these first."""
+    order = OrderConfig(block=8, window=4)
+    streams = [
+        Stream([Corpus(name, table)], SEED, order, corruption, *purpose)
+        for name, table, purpose in zip(("tiny", "held-out"), tables, ((), ("held-out",)), strict=True)
+    ]
+    torch.manual_seed(SEED)
+    config = TrainConfig(**{"precision": "fp32", "log_every": 1, **settings, **options})
+    return Training(
+        objective=objective(), stream=streams[0], held_out=streams[1], held_out_rows=tables[1].rows, config=config,
+        placement=placement or PlacementConfig(), worker=worker or Worker(), seed=SEED, checkpoints=checkpoints,
+        identity={"recipe": "tiny"}, log=log or (lambda record: None),
+    )  # fmt: skip
+
+
+def losses_of(training: Callable[..., Training], worker: Worker | None = None, **options: Any) -> list[float]:
+    """The losses of a run, step by step. training: `learning` with what is its own."""
+    records: list[dict[str, Any]] = []
+    training(worker=worker, log=records.append, **options).run()
+    return [record["train/loss"] for record in records if "train/loss" in record]

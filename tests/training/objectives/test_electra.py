@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from tests.training import tiny
 from tests.training.group import in_group
 from tests.training.objectives.test_packed import LENGTH, losses_and_gradients, packed
-from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.counted import price
 from training.cost.memory import Batch as MemoryBatch
 from training.cost.memory import memory
-from training.data import Corpus, Stream
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.opening import check_export
@@ -249,29 +249,14 @@ def test_what_does_not_fit_is_said(architecture: str, config: Any, options: Any,
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
-def training(
-    worker: Worker | None = None, log: Any = None, checkpoints: Path | None = None, **options: Any
-) -> Training:
-    placement = options.pop("placement", PlacementConfig())
-    settings = {"precision": "fp32", "global_batch": 24, "steps": 8, "lr": 3e-3, "warmup_steps": 2, "log_every": 1}
-    order, columns = OrderConfig(block=8, window=4), [tiny.table(300, "none"), tiny.table(70, "none", seed=1)]
-    streams = [
-        Stream([Corpus(name, rows)], tiny.SEED, order, slotted, *held)
-        for name, rows, held in (("tiny", columns[0], ()), ("held-out", columns[1], ("held-out",)))
-    ]
-    torch.manual_seed(tiny.SEED)
-    return Training(
-        objective=build(ObjectiveConfig(name="electra"), {"model": NETWORK}, tiny.FACTS, "cpu"),
-        stream=streams[0], held_out=streams[1], held_out_rows=70, config=TrainConfig(**{**settings, **options}),
-        placement=placement, worker=worker or Worker(), seed=tiny.SEED, checkpoints=checkpoints,
-        identity={"recipe": "tiny"}, log=log or (lambda record: None),
-    )  # fmt: skip
+def training(**options: Any) -> Training:
+    settings = {"global_batch": 24, "steps": 8, "lr": 3e-3, "warmup_steps": 2}
+    tables = tiny.table(300, "none"), tiny.table(70, "none", seed=1)
+    new = partial(build, ObjectiveConfig(name="electra"), {"model": NETWORK}, tiny.FACTS, "cpu")
+    return tiny.learning(new, tables, settings, slotted, **options)
 
 
-def losses(worker: Worker | None = None, **options: Any) -> list[float]:
-    records: list[dict[str, Any]] = []
-    training(worker, records.append, **options).run()
-    return [record["train/loss"] for record in records if "train/loss" in record]
+losses = partial(tiny.losses_of, training)
 
 
 def test_it_learns_and_all_weights_move() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ from data_prep.shards.rows import Ragged, Rows, Specials
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from tests.training import tiny
 from tests.training.group import in_group
-from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
-from training.data import Corpus, Stream
+from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.networks.elmo import ElmoEncoder, from_random_weights, open_trainable
@@ -217,30 +217,14 @@ def test_what_does_not_fit_is_said(architecture: str, config: Any, path: str) ->
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
-def training(
-    worker: Worker | None = None, log: Any = None, checkpoints: Path | None = None, **options: Any
-) -> Training:
-    placement = options.pop("placement", PlacementConfig())
-    settings = {"precision": "fp32", "global_batch": 24, "steps": 6, "lr": 1e-2, "warmup_steps": 2, "log_every": 1}
-    order = OrderConfig(block=8, window=4)
-    held_out = (lambda rows, draws: rows), "held-out"
-    streams = [
-        Stream([Corpus(name, tiny.table(rows, "none", seed))], tiny.SEED, order, *held)
-        for name, rows, seed, held in (("tiny", 300, 0, ()), ("held-out", 70, 1, held_out))
-    ]
-    torch.manual_seed(tiny.SEED)
-    return Training(
-        objective=build(ObjectiveConfig(name="elmo"), {"model": NETWORK}, tiny.FACTS, "cpu"),
-        stream=streams[0], held_out=streams[1], held_out_rows=70, config=TrainConfig(**{**settings, **options}),
-        placement=placement, worker=worker or Worker(), seed=tiny.SEED, checkpoints=checkpoints,
-        identity={"recipe": "tiny"}, log=log or (lambda record: None),
-    )  # fmt: skip
+def training(**options: Any) -> Training:
+    settings = {"global_batch": 24, "steps": 6, "lr": 1e-2, "warmup_steps": 2}
+    tables = tiny.table(300, "none"), tiny.table(70, "none", seed=1)
+    new = partial(build, ObjectiveConfig(name="elmo"), {"model": NETWORK}, tiny.FACTS, "cpu")
+    return tiny.learning(new, tables, settings, **options)
 
 
-def losses(worker: Worker | None = None, **options: Any) -> list[float]:
-    records: list[dict[str, Any]] = []
-    training(worker, records.append, **options).run()
-    return [record["train/loss"] for record in records if "train/loss" in record]
+losses = partial(tiny.losses_of, training)
 
 
 def test_it_learns_and_all_weights_move() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from data_prep.rng import Draws
 from data_prep.shards.rows import Ragged, Rows, Specials, ragged, take
 from data_prep.tokens.tokenizers import TokenizerConfig, load, specials, train
 from data_prep.tokens.vocabulary.word import COUNTS, read_counts
+from tests.training import tiny
 from tests.training.group import in_group
-from training.config import NetworkConfig, ObjectiveConfig, OrderConfig, PlacementConfig, TrainConfig
+from training.config import NetworkConfig, ObjectiveConfig, PlacementConfig
 from training.cost.counted import cost_of
-from training.data import Corpus, MemoryTable, Stream
+from training.data import MemoryTable
 from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.opening import check_export
@@ -187,30 +189,12 @@ def test_the_mean_of_a_context_gives_its_gradient_undivided() -> None:
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
-def training(
-    worker: Worker | None = None,
-    log: Any = None,
-    checkpoints: Path | None = None,
-    model: str = "skip-gram",
-    **options: Any,
-) -> Training:
-    placement = options.pop("placement", PlacementConfig())
-    settings = {"precision": "fp32", "global_batch": 8, "steps": 6, "optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0}
-    order = OrderConfig(block=8, window=4)
-    return Training(
-        objective=objective(model),
-        stream=Stream([Corpus("tiny", table())], 7, order),
-        held_out=Stream([Corpus("held-out", table(20, 1))], 7, order, None, "held-out"), held_out_rows=20,
-        config=TrainConfig(**{**settings, "clip": 5.0, "log_every": 1, **options}),
-        placement=placement, worker=worker or Worker(), seed=7, checkpoints=checkpoints,
-        identity={"recipe": "tiny"}, log=log or (lambda record: None),
-    )  # fmt: skip
+def training(model: str = "skip-gram", **options: Any) -> Training:
+    settings = {"global_batch": 8, "steps": 6, "optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "clip": 5.0}
+    return tiny.learning(partial(objective, model), (table(), table(20, 1)), settings, **options)
 
 
-def losses(worker: Worker | None = None, **options: Any) -> list[float]:
-    records: list[dict[str, Any]] = []
-    training(worker, records.append, **options).run()
-    return [record["train/loss"] for record in records if "train/loss" in record]
+losses = partial(tiny.losses_of, training)
 
 
 @pytest.mark.parametrize("model", MODELS)
