@@ -142,7 +142,7 @@ def learning(
     placement: PlacementConfig | None = None,
     **options: Any,
 ) -> Training:
-    """An objective in the loop. tables: to learn from, and held out. settings, options: of `TrainConfig`; these first."""
+    """An objective in the loop. tables: to learn from, and held out. settings, options: of `TrainConfig`."""
     order = OrderConfig(block=8, window=4)
     streams = [
         Stream([Corpus(name, table)], SEED, order, corruption, *purpose)
