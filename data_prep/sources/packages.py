@@ -32,7 +32,7 @@ from data_prep import private
 from data_prep.errors import UserError
 from data_prep.sources import compressed
 from data_prep.sources.packages_arrays import ARRAYS
-from data_prep.sources.packages_text import TEXTS, Package
+from data_prep.sources.packages_text import LISTS, TEXTS, Package
 
 CLIENTS = {"pip": "pip", "npm": "npm", "apt": "apt-get"}
 MAX_FILES = 50_000
@@ -48,9 +48,10 @@ PACKAGES: dict[str, Package] = TEXTS | ARRAYS
 
 def lookup(name: str) -> Package:
     """The registered package of that name; otherwise a `UserError` lists the registered names."""
-    if name not in PACKAGES:
-        raise UserError(f"no package is called {name!r}; registered are {', '.join(PACKAGES)}")
-    return PACKAGES[name]
+    registered = PACKAGES | LISTS
+    if name not in registered:
+        raise UserError(f"no package is called {name!r}; registered are {', '.join(registered)}")
+    return registered[name]
 
 
 def fetch(name: str, downloads: Path) -> Path:

@@ -260,3 +260,19 @@ TEXTS |= {
     f"{title.lower().replace(' ', '-')}-{code}": _manual(title, code, language, size, sha256)
     for title, code, language, size, sha256 in _MANUALS
 }
+
+# Of no kind of data: lists that others are judged by. Their files are read one by one (`packages.fetch`).
+LISTS: dict[str, Package] = {
+    "word-lists": Package(
+        client="pip",
+        requirement="gensim==4.4.0",
+        filename="gensim-4.4.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+        sha256="91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
+        size=27_809_988,
+        members="gensim/test/test_data/*",
+        licence="package: LGPL-2.1; lists: not stated in it",
+        homepage="https://radimrehurek.com/gensim",
+        description="WordSim-353, SimLex-999 and word2vec.c's analogies; nothing of the package is run",
+        kind="lists",
+    ),
+}

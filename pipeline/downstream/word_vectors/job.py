@@ -5,8 +5,8 @@
     words                         ─► their nearest neighbours, for people to judge
 
 A pair or question with a word that has no vector is left out, as word2vec.c and gensim do, and is counted. An answer is
-one of the `restrict` most frequent words, and none of a, b and c. Lists are files of yours; gensim's package holds all
-three in `gensim/test/test_data`.
+one of the `restrict` most frequent words, and none of a, b and c. Lists are files of yours, or those of a package of a
+pinned version and digest: `similarity: [wordsim-353, simlex-999]`, `analogies: [questions-words]`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from data_prep.sources import packages
 from pipeline.downstream.config import JobConfig, Problem, kind_problems
 from pipeline.downstream.word_vectors import lists
 from training.models.text.word_vectors_config import ARCHITECTURE
@@ -36,9 +37,9 @@ class Config(JobConfig):
     task: Literal["word-vectors"]
     """Which job it is."""
     similarity: list[str] = Field(default_factory=list)
-    """Files with pairs of words and scores of people, such as WordSim-353 and SimLex-999."""
+    """Files with pairs of words and scores of people; or wordsim-353 and simlex-999, which are fetched."""
     analogies: list[str] = Field(default_factory=list)
-    """Files with analogies, such as word2vec.c's questions-words.txt."""
+    """Files with analogies, in the format of word2vec.c's; or questions-words, which is fetched."""
     restrict: int = Field(default=30_000, ge=4)
     """Number of most frequent words that analogies ask about and are answered with."""
     words: list[str] = Field(default_factory=list)
@@ -59,10 +60,16 @@ def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:
     """Digests of the lists. They are read, too: UserError, before anything is trained, if one cannot serve."""
     from pipeline.fingerprint import file_digest
 
+    contents = {}
     for names, reader in ((job.similarity, lists.read_pairs), (job.analogies, lists.read_analogies)):
         for name in names:
-            reader(Path(name).expanduser())
-    return {"contents": {name: file_digest(Path(name).expanduser()) for name in (*job.similarity, *job.analogies)}}
+            if lists.is_packaged(name):  # not fetched to plan
+                contents[name] = packages.lookup(lists.PACKAGE).sha256
+                continue
+            path = Path(name).expanduser()
+            reader(path)
+            contents[name] = file_digest(path)
+    return {"contents": contents}
 
 
 def run(
@@ -76,4 +83,8 @@ def run(
     from pipeline.downstream.word_vectors import report
     from pipeline.downstream.word_vectors.measures import Vectors
 
-    return report.build(job, Vectors.of_folder(inputs["pretrained"].path / MODEL))
+    fetched = {
+        what: [str(lists.path_of(name, context.downloads)) for name in getattr(job, what)]
+        for what in ("similarity", "analogies")
+    }
+    return report.build(job.model_copy(update=fetched), Vectors.of_folder(inputs["pretrained"].path / MODEL))

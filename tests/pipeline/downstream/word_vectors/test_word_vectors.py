@@ -13,11 +13,14 @@ from scipy.stats import rankdata
 
 from data_prep.errors import UserError
 from data_prep.facts import DataFacts
+from data_prep.sources import packages
 from data_prep.tokens.tokenizers import TokenizerConfig, specials, train
 from pipeline.downstream.word_vectors import job as module
+from pipeline.downstream.word_vectors import lists
 from pipeline.downstream.word_vectors.job import Config, needs, run, settings
 from pipeline.downstream.word_vectors.lists import Pair, Question, read_analogies, read_pairs
 from pipeline.downstream.word_vectors.measures import Vectors
+from pipeline.stage import Context
 from training.config import NetworkConfig, ObjectiveConfig
 from training.objectives import build
 
@@ -129,7 +132,7 @@ def test_a_report_says_what_was_asked(trained: Path) -> None:
     job = Config(task="word-vectors", name="vectors", words=["King", "unicorn"], neighbours=3, **values)
     contents = settings(None, job, trained)["contents"]
     assert set(contents) == {*values["similarity"], *values["analogies"]}
-    report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, None)  # type: ignore[dict-item, arg-type]
+    report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
     scores, sections, neighbours = report.tables
     assert [row[3:] for row in scores.rows] == [["3", "4"], ["1", "2"]]
     assert [row[0] for row in sections.rows] == ["royal", "odd"] and sections.rows[1][1:] == ["–", "0", "1"]
@@ -139,12 +142,33 @@ def test_a_report_says_what_was_asked(trained: Path) -> None:
     assert "no vector for unicorn" in report.verdict and "3 of 4 pairs" in report.verdict
     (trained / "pairs.tsv").write_text("unicorn\tqueen\t9\nunicorn\tpear\t1\n")
     with pytest.raises(UserError, match="0 of 2 pairs have vectors"):
-        run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, None)  # type: ignore[dict-item, arg-type]
+        run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
+
+
+def test_lists_of_the_package_are_fetched_when_they_are_read(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained / "gensim/test/test_data"
+    folder.mkdir(parents=True)
+    (folder / "wordsim353.tsv").write_text("# a comment\nking\tqueen\t9\nman\tapple\t2\n")
+    (folder / "questions-words.txt").write_text(": royal\nman king woman queen\n")
+    job = Config(task="word-vectors", name="vectors", similarity=["wordsim-353"], analogies=["questions-words"])
+    monkeypatch.setattr(packages, "fetch", lambda name, downloads: pytest.fail("fetched to plan"))
+    contents = settings(None, job, trained)["contents"]
+    assert set(contents.values()) == {packages.lookup("word-lists").sha256}
+    monkeypatch.setattr(packages, "fetch", lambda name, downloads: trained)
+    report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
+    assert [row[3:] for row in report.tables[0].rows] == [["2", "2"], ["1", "1"]]
+
+
+@pytest.mark.slow
+def test_the_package_holds_the_lists(tmp_path: Path) -> None:
+    assert len(lists.read_pairs(lists.path_of("wordsim-353", tmp_path))) == 353
+    assert len(lists.read_pairs(lists.path_of("simlex-999", tmp_path))) == 999
+    assert len(lists.read_analogies(lists.path_of("questions-words", tmp_path))) == 19_544
 
 
 def test_neighbours_are_shown_of_words_of_each_frequency(trained: Path) -> None:
     job = Config(task="word-vectors", name="vectors")
-    report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, None)  # type: ignore[dict-item, arg-type]
+    report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
     (table,) = report.tables
     assert len(table.rows) >= 3 and "for you to judge" in report.verdict
 
