@@ -67,7 +67,8 @@ def start_files(recipe: Any) -> dict[str, Path]:
 
 def held_out_sources(config: dict[str, Any], shards: Artifact) -> list[tuple[str, int]]:
     """The sources of consecutive held-out documents, and how many of each; one, if it is no mixture."""
-    runs = shards.summary.get("validation", {}).get("sources") or [("", shards.summary["validation"]["documents"])]
+    held_out = shards.summary.get("validation", {})
+    runs = held_out.get("sources") or [("", held_out.get("documents", 0))]
     return [(source or config["name"], count) for source, count in runs]
 
 

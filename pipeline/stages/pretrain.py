@@ -55,6 +55,8 @@ def run(config: dict[str, Any], inputs: dict[str, Artifact], out_dir: Path, cont
     context.progress("starting workers" if placement.workers > 1 else "loading")
     stopping = "stopping at the end of this step, with a checkpoint"
     summary = launch(job, lambda: context.progress(stopping, warning=f"{stopping}; once more ends the run at once"))
+    for remark in summary.get("started", ()):
+        context.progress("trained", warning=f"of the network that it started from: {remark}")
     records = last_of_each_step(read_records(context.work / METRICS))
     with (out_dir / METRICS).open("w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)

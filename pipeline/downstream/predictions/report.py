@@ -152,12 +152,13 @@ def _about(measured: Measured) -> str:
             )
         if measured.copied is not None:
             asked += f" “{COPIED}” guesses what stands there behind the token before."
+    untrained = "the same network before training" if measured.moved else "a network of that shape"
     counted, read, of_rows = measured.read
     share = "of all training rows" if read == of_rows else f"of {read:,} of {of_rows:,} training rows"
     return (
         f"{asked} All predict the same tokens. N-grams are counted in {counted:,} tokens {share}, by the same "
         "tokenizer, with interpolated Kneser–Ney smoothing of three discounts (Chen & Goodman 1999). "
-        f"{methods} “{UNTRAINED}” is the same network before training. Intervals are a bootstrap of whole rows; rows "
+        f"{methods} “{UNTRAINED}” is {untrained}. Intervals are a bootstrap of whole rows; rows "
         "of one document are alike, so between documents the spread is larger."
     )
 
@@ -170,12 +171,12 @@ def _verdict(measured: Measured, seed: int) -> str:
         own, others, before = (f"{measured.right(name).mean():.1%}" for name in (NETWORK, best, UNTRAINED))
         text = f"The network fills in {own} of {count:,} masked tokens, the best n-gram model ({best}) {others}"
         scale, unit, better, worse = 100, "points", "more", "fewer"
-        trained_from = f"Before training it was {before}."
+        trained_from = f"Before training it was {before}." if measured.moved else f"Random weights fill in {before}."
     else:
         own, others, before = (f"{measured.loss(name).mean():.3f}" for name in (NETWORK, best, UNTRAINED))
         text = f"The network needs {own} nats for each of {count:,} tokens, the best n-gram model ({best}) {others}"
         scale, unit, better, worse = 1, "nats", "fewer", "more"
-        trained_from = f"Before training it needed {before}."
+        trained_from = f"Before training it needed {before}." if measured.moved else f"Random weights need {before}."
     digits = 1 if measured.both_sides else 3
     low, high = sorted(abs(scale * bound) for bound in bounds)
     size = f"{abs(scale * gain):.{digits}f} {unit} {better if gain > 0 else worse}"
