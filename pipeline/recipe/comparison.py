@@ -226,11 +226,7 @@ def is_comparison(name_or_path: str | Path) -> bool:
 def find(name_or_path: str | Path, scale: str | None = None, overrides: Sequence[str] = ()) -> Compared:
     """A packaged comparison by name, or a file by path, checked as a whole. Raises UserError as `load` does."""
     data, where = read(name_or_path)
-    arms = data[ARMS] if isinstance(data.get(ARMS), dict) else {}
-    for section, names in ((data, ["settings"]), (arms, list(arms))):
-        section.update(
-            {n: nested(section[n]) for n in names if isinstance(section.get(n), dict)}
-        )  # for scales and --set
+    _part(data)
     touched = lay(Comparison, data, where, scale, [])
     of_recipes = []
     for override in overrides:
@@ -266,6 +262,15 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     parse.lay_over(whole, dict(changes), "settings")
     return whole
+
+
+def _part(data: dict[str, Any]) -> None:
+    """Part the dotted keys of settings, in place, so that a scale or --set can change a part of them."""
+    arms = data[ARMS] if isinstance(data.get(ARMS), dict) else {}
+    for section, names in ((data, ("settings",)), (arms, tuple(arms))):
+        for name in names:
+            if isinstance(section.get(name), dict):
+                section[name] = nested(section[name])
 
 
 def _score_problem(recipe: Recipe, score: ScoreConfig) -> str:
