@@ -132,6 +132,22 @@ def test_nothing_but_failures_is_a_report_too(tmp_path: Path, untracked: list[An
     )
 
 
+def test_an_interrupt_ends_all_of_it_and_the_next_time_it_goes_on(tmp_path: Path, untracked: list[Any]) -> None:
+    """What was made then is found by `making.made`, so nothing but the order of runs has to be kept."""
+    made: list[Trial] = []
+
+    def make(trial: Trial) -> Run:
+        made.append(trial)
+        if len(made) == 3:
+            raise SystemExit(130)  # as `making.carry_out` ends after Ctrl-C
+        return made_up(tmp_path, LOSSES)(trial)
+
+    compared, home = find(written(tmp_path)), Home(tmp_path / "home")
+    with pytest.raises(SystemExit):
+        compare.compare(home, compared, make, Console(quiet=True))
+    assert made == compared.trials[:3] and not untracked and not home.comparisons.exists()
+
+
 def test_a_run_without_a_score_is_told(tmp_path: Path, untracked: list[Any]) -> None:
     scores = [{"name": "accuracy", "number": "validation/mlm_accuracy"}]
     _, results = compared_by(tmp_path, LOSSES, find(written(tmp_path, scores=scores)))
