@@ -129,8 +129,8 @@ def test_spaces_that_end_a_context_are_the_continuations(architecture: str, writ
     assert likelihood.pair("the cat ", "sat") == likelihood.pair("the cat", " sat")
     assert likelihood.pair("", " sat") == ([model.bos], ids(" sat"))  # nothing is given but what texts begin with
     assert Likelihood(model).pair("the cat", " sat")[0] == [model.bos, *ids("the cat")]
-    with pytest.raises(UserError, match="makes nothing of 'nd' after 'a'"):  # one token with the context's last
-        likelihood.pair("a", "nd")
+    with pytest.raises(UserError, match="makes nothing of 'nd' after 'the a'"):  # one token with the context's last
+        likelihood.pair("the a", "nd")
     with pytest.raises(UserError, match="70 tokens has no room in 64 positions"):
         likelihood.continuations([([1], [5] * 70)])
 
