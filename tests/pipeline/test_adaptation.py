@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from data_prep.errors import UserError
 from data_prep.tokens.tokenizers import specials
 from data_prep.tokens.vocabulary import extension
-from pipeline import dag
+from pipeline import dag, start_from
 from pipeline.artifact import MODEL, Artifact
 from pipeline.recipe.load import load
 from pipeline.records import read_records
@@ -226,6 +226,27 @@ def test_a_job_and_a_weight_of_0_that_have_nothing_to_do(folder: Path, networks:
     plain = tiny_predictions.recipe(folder, "masked")
     told_of = told(plain, "downstream=[]", "downstream=[{name: told, task: adaptation}]")
     assert "compares with the network that training starts from" in told_of
+
+
+def test_a_checkpoint_of_what_had_started_from_a_folder_goes_on_without_the_folder_s_weights(
+    folder: Path, networks: dict[str, Path]
+) -> None:
+    """`--extend` names the checkpoint, and the folder goes on to say which network and tokenizer it is of."""
+    path, store = recipe(folder, "masked", networks["masked"], "longer"), Store(folder / "store")
+    schedule = ["train.schedule=constant", "train.warmup_steps=0", "train.log_every=1", "downstream=[]"]
+    made = carried_out(folder, path, *schedule, "train.steps=4")["pretrain"]
+    longer = [*schedule, "train.steps=6"]
+    settings = start_from.extension_settings(load(path, None, longer), store, folder / "downloads")
+    assert settings == [f"train.start.experiment={made.key}", "train.start.step=4"]
+    extended = carried_out(folder, path, *longer, *settings)["pretrain"]
+    whole = carried_out(folder, path, *longer)["pretrain"]
+    assert extended.key != whole.key
+    losses = [
+        {record["step"]: record["train/loss"] for record in read_records(one.path / METRICS) if "train/loss" in record}
+        for one in (extended, whole)
+    ]
+    assert sorted(losses[0]) == [5, 6]
+    assert all(losses[0][step] == losses[1][step] for step in losses[0])
 
 
 def test_jobs_are_stages_of_their_own(folder: Path, networks: dict[str, Path]) -> None:
