@@ -91,7 +91,7 @@ def open_language_model(folder: Path, device: str = "cpu", random: int | None = 
         )
     dtype = torch.float32 if where.type == "cpu" else "auto"
     options = {"dtype": dtype, "config": config}
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = "sdpa" if line.fused_attention else "eager"
     network = open_pretrained(folder, line.auto_class, **options) if random is None else _random(config, line, random)
     tokenizer, settings = pretrained.read(folder)
     special = specials_of(tokenizer, settings)

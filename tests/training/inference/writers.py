@@ -25,7 +25,9 @@ DECODERS: dict[str, dict[str, Any]] = {
         "intermediate_size": 64, "max_position_embeddings": POSITIONS,
     },
 }  # fmt: skip
-PAIRS: dict[str, dict[str, Any]] = {"t5": {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16}}
+T5: dict[str, Any] = {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16}
+EXPERTS = {"num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "num_experts": 4}
+PAIRS: dict[str, dict[str, Any]] = {"t5": T5, "switch_transformers": {**T5, **EXPERTS}}
 
 
 def write(folder: Path, architecture: str, vocabulary: int = 290, spread: float = 0.35) -> Path:

@@ -135,7 +135,7 @@ class Steps:
         """Run an encoder on what is given, and the decoder on the token that texts begin with."""
         self._seen = (torch.arange(ids.shape[1], device=self.device) < lengths[:, None]).long()
         states = self.network.get_encoder()(input_ids=ids, attention_mask=self._seen)
-        self._states = states.last_hidden_state
+        self._states, self._read_as = states.last_hidden_state, type(states)
         own = _new_cache(self.network.config.get_text_config(decoder=True), most + 1)
         self._cache = EncoderDecoderCache(own, Cache(layers=[DynamicLayer() for _ in own.layers]))
         config = self.network.generation_config
@@ -202,7 +202,8 @@ class Steps:
 
     def _run(self, **inputs: Tensor) -> None:
         if self._two_stacks:
-            inputs |= {"encoder_outputs": (self._states,), "attention_mask": self._seen}  # type: ignore[dict-item]
+            read: Any = self._read_as(last_hidden_state=self._states)
+            inputs |= {"encoder_outputs": read, "attention_mask": self._seen}
         output = self.network(**inputs, past_key_values=self._cache, **self._options)
         self.logits = output.logits[:, -1].float()
 

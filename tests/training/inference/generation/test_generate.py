@@ -56,7 +56,10 @@ def test_the_likeliest_token_each_time_is_theirs(architecture: str, batch: int, 
         assert one.ended == ("length" if len(one.ids) == NEW else "eos")
 
 
-@pytest.mark.parametrize(("architecture", "penalty"), [("gpt2", 1.0), ("gpt2", 0.6), ("llama", 1.0), ("t5", 0.6)])
+@pytest.mark.parametrize(
+    ("architecture", "penalty"),
+    [("gpt2", 1.0), ("gpt2", 0.6), ("llama", 1.0), ("t5", 0.6), ("switch_transformers", 0.6)],
+)
 def test_beam_search_is_theirs(architecture: str, penalty: float, writer: Writer) -> None:
     model = writers.opened(writer(architecture))
     rows = prompts(model)
