@@ -137,7 +137,7 @@ def _pieces(sources: Sequence[SourceReport], added: Added, spelt: Sequence[str])
     return Table(
         f"New pieces: {used:,} of {len(added.pieces):,} occur in held-out texts",
         ["piece", "occurs", "made of pieces"],
-        [[spelt[place], f"{total[place]:,}", str(len(added.parts[place]))] for place in order],
+        [[spelt[place], f"{total[place]:,}", str(len(added.parts[place]))] for place in order.tolist()],
         examples=True,
     )
 
