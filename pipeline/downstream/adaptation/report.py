@@ -133,11 +133,11 @@ def _pieces(sources: Sequence[SourceReport], added: Added, spelt: Sequence[str])
         (_new_counts(one, added) for one in sources if one.is_trained_on), np.zeros(len(added.pieces), np.int64)
     )
     used = int((total > 0).sum())
-    order = np.argsort(-total, kind="stable")[: min(SHOWN, used)]
+    order: list[int] = np.argsort(-total, kind="stable")[: min(SHOWN, used)].tolist()
     return Table(
         f"New pieces: {used:,} of {len(added.pieces):,} occur in held-out texts",
         ["piece", "occurs", "made of pieces"],
-        [[spelt[place], f"{total[place]:,}", str(len(added.parts[place]))] for place in order.tolist()],
+        [[spelt[place], f"{total[place]:,}", str(len(added.parts[place]))] for place in order],
         examples=True,
     )
 
