@@ -34,7 +34,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(LOCKED) -r infra/locks/bench.txt
 	$(BIN)/python -m tests.benchmarks.loop
-	$(BIN)/python -m tests.benchmarks.trainer
+	$(BIN)/python -m tests.benchmarks.loops
 	$(BIN)/python -m tests.benchmarks.step
 	$(BIN)/python -m tests.benchmarks.plan
 	$(BIN)/python -m tests.benchmarks.memory

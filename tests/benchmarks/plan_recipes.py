@@ -1,4 +1,4 @@
-"""`sesame plan` of tables and images beside what happens: `python -m tests.benchmarks.plan_arrays [RECIPE …]`.
+"""`sesame plan` of recipes beside what happens: `python -m tests.benchmarks.plan_recipes [RECIPE[:SCALE] …]`.
 
 Each recipe is planned and then run by `sesame run`, in a home of its own and without its jobs: the most anonymous
 memory of the process that trains and the seconds of training as predicted, as measured, and their ratio. Memory is
@@ -20,11 +20,11 @@ from pipeline.estimate import calibration
 from pipeline.estimate.estimate import estimate
 from pipeline.home import Home
 from pipeline.recipe.load import load
-from pipeline.recipe.recipe import Recipe
 from pipeline.runs import all_runs
 from training.job import METRICS
 
 STEPS = {"autoencoder": 300, "anomaly": 2000, "compression": 100, "rbm-pretraining": 400}
+OTHERS = 40  # steps of other recipes
 MIB = 1 << 20
 
 
@@ -43,9 +43,11 @@ def over(home: Home, steps: int) -> bool:
     return any(f'"step": {steps},' in path.read_text() for path in logs)
 
 
-def ran(home: Home, name: str, settings: list[str], steps: int) -> tuple[int, float]:
+def ran(home: Home, asked: str, settings: list[str], steps: int) -> tuple[int, float]:
     """Bytes and seconds of a run's training."""
     words = [word for setting in settings for word in ("--set", setting)]
+    name, _, scale = asked.partition(":")
+    words += ["--scale", scale] if scale else []
     command = [sys.executable, "-m", "flows.cli", "run", name, *words, "--json"]
     environment = {**os.environ, "SESAME_HOME": str(home.path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
@@ -63,18 +65,18 @@ def main(names: list[str]) -> None:
     print(calibration.hardware())
     heads = ("memory, MiB", "measured", "ratio", "training, s", "measured", "ratio")
     print(f"{'':20}" + "".join(f"{head:>13}" for head in heads))
-    for name in names:
-        steps = STEPS.get(name, 300)
+    for asked in names:
+        name, _, scale = asked.partition(":")
+        steps = STEPS.get(name, OTHERS)
         settings = [f"train.steps={steps}", "train.warmup_steps=1", "train.warmup=null", "downstream=[]"]
         with tempfile.TemporaryDirectory() as folder:
-            home, recipe = Home(Path(folder)), load(name, None, settings)
-            assert isinstance(recipe, Recipe), f"{name} is a recipe for text"
-            ran(home, name, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
+            home, recipe = Home(Path(folder)), load(name, scale or None, settings)
+            ran(home, asked, [*settings, "train.steps=8"], 8)  # the shards, without which there is no plan
             shutil.rmtree(next(home.path.glob("store/pretrain-*")))
             planned = dag.plan(dag.nodes(recipe, home.downloads), home.store())
             estimated = estimate(recipe, planned, home.path, 1e15)
             assert estimated is not None
-            bytes_, seconds = ran(home, name, settings, steps)
+            bytes_, seconds = ran(home, asked, settings, steps)
         cells = (
             f"{estimated.memory.total / MIB:,.0f}",
             f"{bytes_ / MIB:,.0f}",
@@ -83,7 +85,7 @@ def main(names: list[str]) -> None:
             f"{seconds:.1f}",
             f"{estimated.seconds[0] / seconds:.2f}",
         )
-        print(f"{name:20}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
+        print(f"{asked:20}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":
