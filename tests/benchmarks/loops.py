@@ -136,7 +136,7 @@ def _ours(
     pieces = folder / f"tokenizer-{vocabulary}"
     specials = load_specials(pieces)
     architecture, task, split = ("gpt2", "gpt", "none") if network == "gpt" else ("bert", "masked-lm", "masked-lm")
-    objective = build(
+    objective: Any = build(
         ObjectiveConfig(name=task),
         {"model": NetworkConfig(architecture=architecture, config=settings(network, length))},
         DataFacts("text", ("input",), specials=specials, preprocessor=pieces, length=length),
@@ -156,7 +156,7 @@ def _ours(
             flops.append(objective.flops(batch) * TOKENS / objective.num_units(batch))
         return batch
 
-    objective.after_step, objective.collate = timed, counted  # type: ignore[method-assign]
+    objective.after_step, objective.collate = timed, counted
     shards = Shards(folder / f"shards-{vocabulary}-{length}")
     stream = Stream([Corpus("text", shards)], seed, OrderConfig(), corruption(config_of({"kind": split}), specials))
     config = TrainConfig.model_validate(
