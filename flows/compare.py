@@ -107,10 +107,10 @@ def sweep_of(recipe: str, scale: str | None, settings: Sequence[str], over: Sequ
     """
     loaded = load(recipe, scale, settings)
     chosen = combinations(over)
-    seeds = [parse_setting(f"{SEED}={one[SEED]}")[1] for one in chosen if SEED in one] or [loaded.seed]
+    seeds = [parse_setting(f"{SEED}={settings[SEED]}")[1] for settings in chosen if SEED in settings] or [loaded.seed]
     if not all(isinstance(seed, int) for seed in seeds):
         raise UserError(f"--over: found {seeds} as seeds; allowed: whole numbers.")
-    arms = [{path: value for path, value in one.items() if path != SEED} for one in chosen]
+    arms = [{path: value for path, value in settings.items() if path != SEED} for settings in chosen]
     comparison = Comparison(
         name=f"{loaded.name}-sweep",
         title=f"Sweep of {loaded.name}",

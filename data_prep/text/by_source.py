@@ -92,12 +92,12 @@ def lines_of_sources(corpus: Path, tokenizer: Path, shards: Mapping[str, Any]) -
     columns = ["tokens trained on", "tokens per word", "tokens per character", "unknown characters"]
     lines = [
         [
-            one.source,
-            f"{tokens.get(one.source, 0):,}",
-            f"{one.fertility:.3f}" if one.has_spaces else "–",
-            f"{one.tokens / max(1, one.characters):.3f}",
-            f"{one.unknown_share:.2%}",
+            counts.source,
+            f"{tokens.get(counts.source, 0):,}",
+            f"{counts.fertility:.3f}" if counts.has_spaces else "–",
+            f"{counts.tokens / max(1, counts.characters):.3f}",
+            f"{counts.unknown_share:.2%}",
         ]
-        for one in counted
+        for counts in counted
     ]
     return columns, lines

@@ -235,9 +235,9 @@ def _of_best(score: ScoreConfig, block: Block) -> str:
         o.second for o in judged(block, [(best, a) for a in others], score.better == "higher") if o.outcome != OPEN
     ]
     near = [arm for arm in others if arm not in apart]
-    told = f", beyond the spread of seeds from {', '.join(apart)}" if apart else ""
+    clear = f", beyond the spread of seeds from {', '.join(apart)}" if apart else ""
     open_ = f", not told apart from {', '.join(near)}" if near else ""
-    return f"{lead}{told}{open_}."
+    return f"{lead}{clear}{open_}."
 
 
 def _numbers(

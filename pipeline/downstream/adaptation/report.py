@@ -100,9 +100,13 @@ def build(
         figures=[Figure("bits per byte by source", BARS)],
         verdict=_verdict(sources, added),
         numbers={
-            **{f"bits_per_byte/{when}/{one.name}": one.bits[when] for one in sources for when in whens},
-            **{f"gain/{one.name}": one.gain for one in sources},
-            **{f"fertility/{when}/{one.name}": cut.fertility for one in sources for when, cut in one.tokens.items()},
+            **{f"bits_per_byte/{when}/{source.name}": source.bits[when] for source in sources for when in whens},
+            **{f"gain/{source.name}": source.gain for source in sources},
+            **{
+                f"fertility/{when}/{source.name}": cut.fertility
+                for source in sources
+                for when, cut in source.tokens.items()
+            },
             "new_pieces": float(len(added.pieces)) if added else 0.0,
         },
     )
@@ -130,7 +134,8 @@ def _cut(source: SourceReport, added: Added | None) -> list[str]:
 def _pieces(sources: Sequence[SourceReport], added: Added, spelt: Sequence[str]) -> Table:
     """The new pieces that occur most often where it was trained."""
     total = sum(
-        (_new_counts(one, added) for one in sources if one.is_trained_on), np.zeros(len(added.pieces), np.int64)
+        (_new_counts(source, added) for source in sources if source.is_trained_on),
+        np.zeros(len(added.pieces), np.int64),
     )
     used = int((total > 0).sum())
     order: list[int] = np.argsort(-total, kind="stable")[: min(SHOWN, used)].tolist()
@@ -155,7 +160,9 @@ def _verdict(sources: Sequence[SourceReport], added: Added | None) -> str:
     if added is not None:
         cuts = [
             f"{before.fertility:.2f} → {after.fertility:.2f} tokens per {after.unit}"
-            for before, after in ((one.tokens["before"], one.tokens["after"]) for one in sources if one.is_trained_on)
+            for before, after in (
+                (source.tokens["before"], source.tokens["after"]) for source in sources if source.is_trained_on
+            )
         ]
         sentences.append(f"{len(added.pieces):,} new pieces make {', '.join(cuts)} of what it was trained on.")
     return " ".join(sentences)
@@ -166,7 +173,7 @@ def _draw(sources: Sequence[SourceReport], whens: Sequence[Known], path: Path) -
     width = 0.8 / len(whens)
     for number, when in enumerate(whens):
         places = np.arange(len(sources)) + (number - (len(whens) - 1) / 2) * width
-        axes.bar(places, [one.bits[when] for one in sources], width, label=NAMES[when], color=COLOURS[number])
-    axes.set_xticks(np.arange(len(sources)), [one.name for one in sources])
+        axes.bar(places, [source.bits[when] for source in sources], width, label=NAMES[when], color=COLOURS[number])
+    axes.set_xticks(np.arange(len(sources)), [source.name for source in sources])
     axes.legend(frameon=False, fontsize=9)
     save(figure, path)

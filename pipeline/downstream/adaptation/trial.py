@@ -67,7 +67,7 @@ class Trial:
                 and any(corpus.source == source for corpus in self._corpora()),
                 bits={when: means[source] for when, means in known.items() if source in means},
                 tokens={
-                    when: next(one for one in of_sources if (one.source or name) == source)
+                    when: next(sums for sums in of_sources if (sums.source or name) == source)
                     for when, of_sources in cut.items()
                 },
             )

@@ -70,10 +70,10 @@ class ExpertLayer(nn.Module):
         return out.view(hidden.shape)
 
     def _groups(self, hidden: Tensor) -> tuple[Groups, float]:
-        """How the batch that passes is routed, and the factor of the capacity; without limit where nothing is told."""
-        told = self.passage.groups.get(self.stack) if self.passage.training == self.training else None
-        if told is not None:
-            return told, self.passage.factor
+        """How the batch that passes is routed, and the factor of the capacity; without limit where nothing is given."""
+        groups = self.passage.groups.get(self.stack) if self.passage.training == self.training else None
+        if groups is not None:
+            return groups, self.passage.factor
         everywhere = torch.ones(hidden.shape[:-1], dtype=torch.bool, device=hidden.device)
         return Groups.of(everywhere, rows=1), 0.0
 

@@ -30,7 +30,7 @@ class Mixture:
 
     @property
     def names(self) -> list[str]:
-        """Of its layers, as `told` has them."""
+        """Of its layers, as `statistics` has them."""
         return [layer.name for layer in self.layers]
 
     @property
@@ -60,7 +60,7 @@ class Mixture:
         if not training:
             self.passage.groups = {}
 
-    def told(self) -> dict[str, Tensor]:
+    def statistics(self) -> dict[str, Tensor]:
         """Of the last pass, summed over layers and tokens, or groups: `balance` and by stack `z`, with gradients;
         `entropy`, `dropped`; and `chosen` [layers, E], the tokens that chose each expert."""
         routes = {layer: self.passage.routes[layer.name] for layer in self.layers}

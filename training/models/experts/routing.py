@@ -44,7 +44,7 @@ class Groups:
 
 
 class Routes(NamedTuple):
-    """Where N tokens go, and what is told of it. Sums are over tokens, or groups."""
+    """Where N tokens go, and statistics of it. Sums are over tokens, or groups."""
 
     expert: Tensor  # [N]
     gate: Tensor  # [N] fp32, the probability of that expert

@@ -42,8 +42,8 @@ class SequenceToSequenceNetwork(TextNetwork):
         arguments = {"decoder_input_ids": decoder_input_ids, **inputs}
         with self._routed(decoder_input_ids, target_positions, inputs):
             losses, right, _ = self.predicted(input_ids, target_positions, target_ids, **arguments)
-        told = {} if self.mixture is None else self.mixture.told()
-        return {"lm": losses.sum(), "correct": right.sum(), "losses": losses.detach(), **told}
+        routing = {} if self.mixture is None else self.mixture.statistics()
+        return {"lm": losses.sum(), "correct": right.sum(), "losses": losses.detach(), **routing}
 
     def _routed(
         self, given: Tensor, target_positions: Tensor, inputs: dict[str, Tensor]
