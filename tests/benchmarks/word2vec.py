@@ -73,14 +73,12 @@ def rows_of(folder: Path, tokenizer: Path) -> Ragged:
     return Ragged.from_rows([row for part in words for row in np.split(part, range(ROW, len(part), ROW))], np.uint32)
 
 
-def ours(
-    rows: Ragged, tokenizer: Path, out: Path | None, request: dict[str, Any], batch: int, shared: int, clip: float
-) -> float:
+def ours(rows: Ragged, tokenizer: Path, out: Path | None, request: dict[str, Any], batch: int, clip: float) -> float:
     """Seconds of training; exports to `out`, if given."""
     torch.manual_seed(request["seed"])
     model = "skip-gram" if request["sg"] else "cbow"
     facts = DataFacts("text", ("input",), specials=specials(tokenizer), preprocessor=tokenizer, length=ROW)
-    section = ObjectiveConfig(name="word2vec", options={**SETTINGS, "model": model, "shared": shared})
+    section = ObjectiveConfig(name="word2vec", options={**SETTINGS, "model": model})
     network = NetworkConfig(architecture="word-vectors", config={"size": request["size"]})
     config = TrainConfig(
         steps=request["epochs"] * len(rows) // batch, global_batch=batch, lr=request["alpha"], optimizer="sgd",
@@ -102,7 +100,6 @@ def main() -> None:
     parser.add_argument("gensim", help="a Python that has gensim")
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32, help=f"rows of {ROW} words in a step")
-    parser.add_argument("--shared", type=int, default=16)
     parser.add_argument("--clip", type=float, default=20.0, help="largest norm of a row's gradient in a step")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
@@ -123,7 +120,7 @@ def main() -> None:
 
 def compare(model: str, request: dict[str, Any], rows: Ragged, tokenizer: Path, chosen: argparse.Namespace) -> None:
     """Print speeds and scores of one model."""
-    setting = chosen.batch, chosen.shared, chosen.clip
+    setting = chosen.batch, chosen.clip
     speeds: dict[str, list[float]] = {"gensim": [], "sesame": []}
     for _ in range(chosen.turns):
         one = {**request, "seed": 1, "epochs": 3}

@@ -238,7 +238,11 @@ def _pass(objective: Objective, turn: AnyTurn, rows: Rows, precision: str, outer
 def _dense_parts(values: Iterable[Any]) -> Iterator[torch.Tensor]:
     """The tensors among the values; of a sparse one, its indices and values, for it has no memory of its own."""
     for value in values:
-        if isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor):
+            continue
+        if value.layout == torch.sparse_csr:
+            yield from (value.crow_indices(), value.col_indices(), value.values())
+        else:
             yield from (value._indices(), value._values()) if value.is_sparse else (value,)
 
 

@@ -212,7 +212,7 @@ class FrozenEngine:
 def _sum_rows(tables: Iterable[nn.Parameter], worker: Worker) -> None:
     """Gather the rows of sparse gradients from all workers, in order of rank, and add those of the same row."""
     for table in tables:
-        gradient = (_no_rows(table) if table.grad is None else table.grad).coalesce()
+        gradient = _once_each(_no_rows(table) if table.grad is None else table.grad)
         if worker.world > 1:
             own = [0.0] * worker.world
             own[worker.rank] = float(gradient._nnz())
@@ -221,6 +221,15 @@ def _sum_rows(tables: Iterable[nn.Parameter], worker: Worker) -> None:
             values = torch.cat(worker.rows(gradient.values(), counts))
             gradient = torch.sparse_coo_tensor(indices, values, table.shape, check_invariants=False).coalesce()
         table.grad = gradient
+
+
+def _once_each(gradient: Tensor) -> Tensor:
+    """A sparse gradient with each row once, in order; one that has them so already is not copied."""
+    ids = gradient._indices()[0]
+    if bool((ids[1:] > ids[:-1]).all()):
+        values = gradient._values()
+        return torch.sparse_coo_tensor(ids[None], values, gradient.shape, is_coalesced=True, check_invariants=False)
+    return gradient.coalesce()
 
 
 def _no_rows(table: nn.Parameter) -> Tensor:
@@ -232,7 +241,7 @@ def _clip_rows(table: nn.Parameter, limit: float) -> Tensor:
     """Scale rows of a sparse gradient that are longer than `limit` down to it; the whole norm before that."""
     rows = table.grad.values()  # type: ignore[union-attr]
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    if limit < float("inf"):
+    if len(norms) and norms.max() > limit:
         rows.mul_(torch.clamp(limit / norms, max=1.0))  # of 0: inf, and so 1
     return torch.linalg.vector_norm(norms)
 

@@ -3,21 +3,24 @@
     skip-gram   each word of a window predicts the word in its centre
     cbow        the mean of the window's words predicts the word in its centre
 
-    loss = Σ over predictions of  −log σ(v·o) − k · E over noise words n of log σ(−v·n)
+    negative sampling      loss = Σ over predictions of  −log σ(v·o) − Σ over its k noise words n of log σ(−v·n)
+    hierarchical softmax   loss = Σ over predictions of  −Σ over the nodes n above o of log σ(±v·n)
 
 A word of frequency f is kept with probability √(t/f) + t/f before windows are laid; half of a window is 1 … `window`
-words, drawn for each centre; noise is drawn by count^¾, and a noise word that is the one predicted does not count. All
-of it is drawn by the number of the row: the same rows are the same predictions in any batch, on any worker.
+words, drawn for each centre; k words of noise are drawn by count^¾, and a noise word that is the one predicted
+does not count. All of it is drawn by the number of the row: the same rows are the same predictions in any batch, on any
+worker. The nodes are those of the words' Huffman tree, + where its branch is 0; a node with |v·n| > 6 does not count.
 
 As in word2vec.c and gensim, the gradient of CBOW's mean is added to each word of the window undivided, and a step adds
 what its predictions say, where other objectives take the mean: `train.lr` is their α (0.025; word2vec.c's CBOW 0.05).
-Three things differ. The words of a step are taken together. A stretch of 16 centres shares `shared` noise words, each
-of which counts k / `shared` (Ji et al. 2016, arXiv:1604.04661): the same expected loss, by products of matrices. σ is
-computed where word2vec.c looks it up and cuts it off at ±6.
+Three things differ. The words of a step are taken together. `shared` predictions in a row have the same words of noise,
+which are then drawn, read and changed less often. σ is computed where word2vec.c looks it up and, with noise, takes it
+for 0 or 1 beyond ±6.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +34,7 @@ from data_prep.facts import DataFacts
 from data_prep.rng import Draws
 from data_prep.settings import Settings
 from data_prep.shards.rows import Ragged, Rows, num_rows, ragged
+from data_prep.tokens.vocabulary.huffman import huffman_paths
 from data_prep.tokens.vocabulary.word import read_counts
 from training.config import NetworkConfig
 from training.lazy import torch
@@ -41,10 +45,10 @@ from training.objectives.text import EXAMPLE_LENGTH, seen_tokens
 if TYPE_CHECKING:
     from torch import nn
 
-VERSION = 1
+VERSION = 2
 SUBSAMPLE, HALF, NOISE = range(3)  # draws: by position in the row; noise by its number
-BLOCK = 16  # centres that share noise
-TERM = "negative-sampling"
+CUT = 6.0  # |v·n| beyond which hierarchical softmax leaves a node out
+CELLS = 1 << 20  # of equal probability, for each of which it is known which noise begins there
 
 
 class Word2VecOptions(Settings):
@@ -52,16 +56,18 @@ class Word2VecOptions(Settings):
 
     model: Literal["cbow", "skip-gram"] = "skip-gram"
     """What predicts a word: the mean of the words around it, or each of them."""
+    loss: Literal["negative-sampling", "hierarchical-softmax"] = "negative-sampling"
+    """Tell a word from noise, or its way down the Huffman tree of all words from others."""
     window: int = Field(default=5, ge=1, le=256)
     """Most words on each side of the one predicted."""
     subsample: float = Field(default=1e-3, ge=0)
     """Frequency t above which words are left out at random; 0: all are kept."""
     negatives: int = Field(default=5, ge=1)
     """Words of noise for each prediction, k."""
+    shared: int = Field(default=4, ge=1)
+    """Predictions in a row that have the same words of noise; 1: each has its own, as in word2vec.c."""
     noise_power: float = Field(default=0.75, ge=0)
     """Power of a word's count, to which its probability as noise is proportional."""
-    shared: int = Field(default=16, ge=1)
-    """Words of noise drawn for each stretch of centres, which stand for k of each prediction."""
 
 
 Options = Word2VecOptions
@@ -81,10 +87,53 @@ def kept_probability(counts: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(counts > 0, probability, 0.0)
 
 
+class NoiseTable:
+    """Ids by their probability, looked up: `at(u)` is the first id whose cumulated weight exceeds the share u."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.cumulated = np.cumsum(weights)
+        self.first = np.searchsorted(self.cumulated, np.arange(CELLS) / CELLS * self.cumulated[-1], side="right")
+
+    def at(self, share: np.ndarray) -> np.ndarray:
+        """[N] in [0, 1) → [N] int64."""
+        ids, place = self.first[(share * CELLS).astype(np.int64)], share * self.cumulated[-1]
+        behind = np.flatnonzero(self.cumulated[ids] <= place)  # a few: cells are smaller than most words
+        ids[behind] = np.searchsorted(self.cumulated, place[behind], side="right")
+        return ids
+
+
+def reach(half: Ragged) -> tuple[np.ndarray, np.ndarray]:
+    """How many words of each centre's window stand before it and after it, [N] each; windows end with their row."""
+    position = half.positions()
+    after = np.repeat(half.lengths, half.lengths) - 1 - position
+    return np.minimum(half.values, position), np.minimum(half.values, after)
+
+
+def windows(half: Ragged) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of centres and of words of their windows, [P] each, by centre and then by word; sizes of windows, [N]."""
+    before, after = reach(half)
+    sizes, numbers = before + after, np.arange(len(before))
+    centre = np.repeat(numbers, sizes)
+    context = np.arange(len(centre)) - np.repeat(offsets_of(sizes)[:-1] - numbers + before, sizes)
+    context += context >= centre  # no word predicts itself
+    return centre, context, sizes
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Where stretches of these lengths begin, and where the last one ends: [N + 1]."""
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def grouped(places: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order that brings equal places together, stable, and where each place begins: [groups + 1]."""
+    order = np.argsort(places.astype(np.min_scalar_type(groups)), kind="stable")  # of 16 bits: a radix sort
+    return order, offsets_of(np.bincount(places, minlength=groups))
+
+
 class Word2Vec(BaseObjective):
     """See the module's docstring."""
 
-    unit, shown = "words", (TERM,)
+    unit = "words"
 
     def __init__(
         self, options: Word2VecOptions, networks: Mapping[str, NetworkConfig], data: DataFacts, device: str
@@ -99,9 +148,13 @@ class Word2Vec(BaseObjective):
         else:
             self.counts = read_counts(data.preprocessor)
         self.kept = kept_probability(self.counts, options.subsample)
-        self.noise = np.cumsum(np.where(self.counts > 0, self.counts.astype(float) ** options.noise_power, 0.0))
-        if not self.noise[-1]:
+        if not self.counts.any():
             raise UserError("tokenizer.min_count: no word occurs that often; lower it or give more text.")
+        self.shown = (options.loss,)
+        if options.loss == "hierarchical-softmax":
+            self.paths, self.branches = huffman_paths(self.counts)
+        else:
+            self.noise = NoiseTable(np.where(self.counts > 0, self.counts.astype(float) ** options.noise_power, 0.0))
         self.averaged = options.model == "cbow"
         self.network = WordVectors(word_vectors_config(networks["model"]), self.specials.vocabulary)
 
@@ -109,7 +162,8 @@ class Word2Vec(BaseObjective):
         return {"model": self.network}
 
     def drawn(self, rows: Rows, draws: Draws) -> Rows:
-        """`kept`: the words that subsampling leaves. `half`: of their windows. `noise`. `words`: [R], before it."""
+        """`kept`: the words that subsampling leaves. `half`: of their windows. `noise`: k words for each prediction, by
+        the centres' and the windows' order. `words`: [R], before subsampling."""
         tokens = seen_tokens(rows)
         if "sequence" in rows:
             raise UserError(
@@ -120,75 +174,105 @@ class Word2Vec(BaseObjective):
         is_kept = draws.uniform(SUBSAMPLE, position, row) < kept
         row, position = row[is_kept], position[is_kept]
         lengths = np.bincount(row, minlength=len(tokens))
-        half = 1 + draws.below(self.options.window, HALF, position, row)
-        num_noise = -(-lengths // BLOCK) * self.options.shared
-        noise = Ragged.from_lengths(np.empty(num_noise.sum(), np.int64), num_noise)
-        place = draws.uniform(NOISE, noise.positions(), noise.row_index()) * self.noise[-1]
-        noise.values[:] = np.searchsorted(self.noise, place, side="right")
+        half = Ragged.from_lengths(1 + draws.below(self.options.window, HALF, position, row), lengths)
         return {
             "kept": Ragged.from_lengths(tokens.values[is_kept].astype(np.int64), lengths),
-            "half": Ragged.from_lengths(half, lengths),
-            "noise": noise,
+            "half": half,
+            "noise": self._noise(half, draws),
             "words": np.bincount(tokens.row_index(), weights=kept > 0, minlength=len(tokens)).astype(np.int64),
             **{name: column for name, column in rows.items() if name == "source"},
         }
 
+    def _noise(self, half: Ragged, draws: Draws) -> Ragged:
+        if self.options.loss == "hierarchical-softmax":
+            return Ragged.from_lengths(np.empty(0, np.int64), np.zeros(len(half), np.int64))
+        num_noise = -(-self._num_predictions(half) // self.options.shared) * self.options.negatives
+        noise = Ragged.from_lengths(np.empty(num_noise.sum(), np.int64), num_noise)
+        noise.values[:] = self.noise.at(draws.uniform(NOISE, noise.positions(), noise.row_index()))
+        return noise
+
+    def _num_predictions(self, half: Ragged) -> np.ndarray:
+        """Of each row, [R] int64."""
+        before, after = reach(half)
+        sizes = before + after
+        predictions = sizes > 0 if self.averaged else sizes
+        return np.bincount(half.row_index(), weights=predictions, minlength=len(half)).astype(np.int64)
+
+    def _noise_of_predictions(self, rows: Rows) -> np.ndarray:
+        """[P, k], in the order of the predictions; no line with hierarchical softmax."""
+        noise = ragged(rows, "noise").values.reshape(-1, self.options.negatives)
+        if self.options.shared == 1 or not len(noise):
+            return noise
+        lengths = self._num_predictions(ragged(rows, "half"))
+        starts, shares = offsets_of(lengths)[:-1], offsets_of(-(-lengths // self.options.shared))[:-1]
+        within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+        return noise[within // self.options.shared + np.repeat(shares, lengths)]
+
     def collate(self, rows: Rows) -> Batch:
+        """What `training.models.text.word_vectors` takes; `words` of each row; the number of `predictions`."""
         if "kept" not in rows:
             rows = self.drawn(rows, Draws(0, 0, np.arange(num_rows(rows))))
-        kept, half, window = ragged(rows, "kept"), ragged(rows, "half"), self.options.window
-        blocks = -(-kept.lengths // BLOCK)
-        row = np.repeat(np.arange(len(kept)), blocks)
-        start = kept.offsets[row] + BLOCK * (np.arange(len(row)) - np.repeat(np.cumsum(blocks) - blocks, blocks))
-        context = start[:, None] + np.arange(-window, BLOCK + window)
-        centre = context[:, window:-window]
-        has_context = (context >= kept.offsets[row][:, None]) & (context < kept.offsets[row + 1][:, None])
-        reach = np.append(half.values, 0)[np.where(has_context[:, window:-window], centre, -1)]
-        distance = np.abs(np.arange(BLOCK + 2 * window)[:, None] - window - np.arange(BLOCK))
-        distance[distance == 0] = window + 1  # no word predicts itself
-        pairs = (distance <= reach[:, None, :]) & has_context[:, :, None]
-        ids = np.append(kept.values, 0)
+        words = ragged(rows, "kept").values
+        centre, context, sizes = windows(ragged(rows, "half"))
+        noise = self._noise_of_predictions(rows)
+        inputs, members = self._numbered(words[context])
+        if self.averaged:
+            predicted, member_offsets = words[sizes > 0], offsets_of(sizes[sizes > 0])
+            means = np.arange(len(predicted))
+        else:  # each word is a mean of its own; its predictions are brought together
+            order, _ = grouped(members, len(inputs))
+            predicted, noise, means = words[centre[order]], noise[order[: len(noise)]], members[order]
+            members, member_offsets = np.arange(len(inputs)), np.arange(len(inputs) + 1)
+        targets, per_prediction, is_positive, weights = self._targets(predicted, noise)
+        outputs, targets = self._numbered(targets)
+        num_means = len(member_offsets) - 1
+        mean_of_target = np.repeat(means, per_prediction)
+        by_input, input_offsets = grouped(members, len(inputs))
+        by_output, output_offsets = grouped(targets, len(outputs))
         batch = {
-            "context": ids[np.where(has_context, context, -1)],
-            "centre": ids[np.where(has_context[:, window:-window], centre, -1)],
-            "noise": ragged(rows, "noise").values.reshape(-1, self.options.shared),
-            "pairs": pairs.astype(np.float32),
-            "words": np.asarray(rows["words"]),
-            "block_row": row,
-        }
-        batch["inputs"], (batch["context"],) = self._numbered(batch["context"])
-        batch["outputs"], (batch["centre"], batch["noise"]) = self._numbered(batch["centre"], batch["noise"])
-        tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        return {**tensors, "noise_weights": self._noise_weights(tensors)}
+            "inputs": inputs, "members": members, "member_offsets": member_offsets,
+            "outputs": outputs, "targets": targets,
+            "target_offsets": offsets_of(np.bincount(mean_of_target, minlength=num_means)),
+            "is_positive": is_positive.astype(np.float32), "weights": weights.astype(np.float32),
+            "member_means": np.repeat(np.arange(num_means), np.diff(member_offsets))[by_input],
+            "input_offsets": input_offsets,
+            "target_means": mean_of_target[by_output], "target_numbers": by_output, "output_offsets": output_offsets,
+            "words": np.asarray(rows["words"]), "predictions": np.array(len(predicted)),
+        }  # fmt: skip
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
 
-    def _numbered(self, *ids: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _targets(
+        self, predicted: np.ndarray, noise: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Ids of what each of P predictions meets [T], how many [P]; which of them are positive, weights [T]."""
+        if self.options.loss == "hierarchical-softmax":
+            paths = self.paths.take(predicted)
+            branches = self.branches.take(predicted).values
+            return paths.values, paths.lengths, branches == 0, np.ones(len(branches))
+        targets = np.column_stack([predicted, noise])
+        weights = np.column_stack([np.ones(len(predicted), bool), noise != predicted[:, None]])
+        is_positive = np.zeros(targets.shape, bool)
+        is_positive[:, 0] = True
+        per_prediction = np.full(len(predicted), targets.shape[1])
+        return targets.ravel(), per_prediction, is_positive.ravel(), weights.ravel()
+
+    def _numbered(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The ids that occur, ascending, and the place of each among them."""
         number = np.zeros(self.specials.vocabulary, np.int64)
-        for part in ids:
-            number[part] = 1
+        number[ids] = 1
         present = np.flatnonzero(number)
         number[present] = np.arange(len(present))
-        return present, [number[part] for part in ids]
-
-    def _noise_weights(self, batch: Batch) -> torch.Tensor:
-        """How much each word of noise counts: k / shared for each prediction of another word."""
-        differs = (batch["centre"][:, :, None] != batch["noise"][:, None, :]).float()
-        differs *= self.options.negatives / self.options.shared
-        if self.averaged:
-            return differs * batch["pairs"].amax(1).unsqueeze(2)
-        return torch.bmm(batch["pairs"], differs)
+        return present, number[ids]
 
     def turns(self, phase: str, step: int) -> list[Turn]:
         return [Turn("model", self._weights, self._loss, adds=True)]
 
     def _weights(self, batch: Batch) -> dict[str, float]:
-        predictions = batch["pairs"].amax(1) if self.averaged else batch["pairs"]
-        return {TERM: float(predictions.sum())}
+        return {self.options.loss: float(batch["predictions"])}
 
     def _loss(self, networks: Networks, batch: Batch) -> Loss:
-        names = ("inputs", "outputs", "context", "centre", "noise", "pairs", "noise_weights")
-        found, told_apart = networks["model"](*(batch[name] for name in names), self.averaged)
-        return Loss({TERM: found + told_apart})
+        cut = CUT if self.options.loss == "hierarchical-softmax" else math.inf
+        return Loss({self.options.loss: networks["model"](batch, cut)})
 
     def num_units(self, batch: Batch) -> int:
         return int(batch["words"].sum())
@@ -197,9 +281,7 @@ class Word2Vec(BaseObjective):
         return self.num_units(batch)
 
     def flops(self, batch: Batch) -> float:
-        contexts, centres, noise = (batch[name].shape[1] for name in ("context", "centre", "noise"))
-        products = centres * (contexts + noise) if self.averaged else contexts * (centres + noise)
-        return 3.0 * 2 * len(batch["centre"]) * products * self.network.config.size
+        return (6.0 * len(batch["targets"]) + 2.0 * len(batch["members"])) * self.network.config.size
 
     def example(self, n: int) -> Rows:
         length = self.data.length or EXAMPLE_LENGTH

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from data_prep.errors import UserError
@@ -27,9 +28,9 @@ from training.distributed import Worker
 from training.inference.encoding import open_encoder
 from training.inference.opening import check_export
 from training.loop import Training
-from training.models.text.word_vectors import BINARY, TEXT, mean_with_whole_gradient
+from training.models.text.word_vectors import BINARY, TEXT
 from training.objectives import build
-from training.objectives.word2vec import BLOCK, kept_probability
+from training.objectives.word2vec import kept_probability, reach
 
 VOCABULARY, SIZE = 42, 8
 FACTS = DataFacts("text", ("input",), specials=Specials(VOCABULARY, pad=0, unk=1), length=60)
@@ -39,7 +40,7 @@ MODELS = ("skip-gram", "cbow")
 
 def objective(model: str = "skip-gram", facts: DataFacts = FACTS, **options: Any) -> Any:
     torch.manual_seed(3)
-    section = ObjectiveConfig(name="word2vec", options={"model": model, "shared": 4, **options})
+    section = ObjectiveConfig(name="word2vec", options={"model": model, **options})
     return build(section, {"model": NETWORK}, facts, "cpu")
 
 
@@ -54,11 +55,12 @@ def predictions(built: Any, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """How often each word predicts each other, and how much each word of noise counts against each: [V, V]."""
     batch = {name: tensor.numpy() for name, tensor in built.collate(rows).items()}
     pairs, against = np.zeros((VOCABULARY, VOCABULARY)), np.zeros((VOCABULARY, VOCABULARY))
-    for block in range(len(batch["centre"])):
-        context = batch["inputs"][batch["context"][block]]
-        centre, noise = (batch["outputs"][batch[name][block]] for name in ("centre", "noise"))
-        np.add.at(pairs, (context[:, None], centre[None]), batch["pairs"][block])
-        np.add.at(against, (context[:, None], noise[None]), batch["noise_weights"][block])
+    for mean in range(len(batch["member_offsets"]) - 1):
+        members = batch["members"][slice(*batch["member_offsets"][mean : mean + 2])]
+        for number in range(*batch["target_offsets"][mean : mean + 2]):
+            matrix = pairs if batch["is_positive"][number] else against
+            target = batch["outputs"][batch["targets"][number]]
+            np.add.at(matrix, (batch["inputs"][members], target), batch["weights"][number])
     return pairs, against
 
 
@@ -74,9 +76,10 @@ def test_frequent_words_are_left_out_as_word2vec_c_does() -> None:
     assert kept[0] == 0 and kept[3] == 1 and (kept_probability(counts, 0.0) == [0, 1, 1, 1]).all()
 
 
-def test_windows_are_laid_over_the_words_that_are_kept() -> None:
-    built = objective(window=3, subsample=0.0)
-    text = np.random.default_rng(0).integers(2, VOCABULARY, 75).tolist()  # three stretches of centres
+@pytest.mark.parametrize("shared", [1, 4])
+def test_windows_are_laid_over_the_words_that_are_kept(shared: int) -> None:
+    built = objective(window=3, subsample=0.0, shared=shared)
+    text = np.random.default_rng(0).integers(2, VOCABULARY, 75).tolist()
     rows = {"input": Ragged.from_rows([[*text[:40], 1, *text[40:]], [5, 6], [7]], np.uint16)}
     drawn = built.drawn(rows, Draws(9, 0, np.arange(3)))
     assert ragged(drawn, "kept").row(0).tolist() == text and drawn["words"].tolist() == [75, 2, 1]
@@ -92,9 +95,10 @@ def test_windows_are_laid_over_the_words_that_are_kept() -> None:
     assert (pairs == expected).all()
     assert built._weights(built.collate(drawn)) == {"negative-sampling": expected.sum()}
     noise = ragged(drawn, "noise")
-    assert noise.lengths.tolist() == [4 * -(-75 // BLOCK), 4, 4]
-    # Each prediction stands against all noise of its stretch, but for the word that it predicts.
-    assert 4.5 * expected.sum() < against.sum() <= 5 * expected.sum()
+    sizes = sum(reach(ragged(drawn, "half")))
+    assert noise.lengths.tolist() == [5 * -(-sizes[:75].sum() // shared), 5 * -(-2 // shared), 0]
+    # Each prediction stands against its five words of noise, but for the word that it predicts.
+    assert 4.5 * expected.sum() < against.sum() < 5 * expected.sum()
 
 
 def test_it_is_priced() -> None:
@@ -105,24 +109,23 @@ def test_it_is_priced() -> None:
 
 
 def test_noise_that_is_the_word_predicted_does_not_count() -> None:
-    built = objective(window=1, subsample=0.0, shared=2)
+    built = objective(window=1, subsample=0.0, shared=3, negatives=2)
     drawn = {
-        "kept": Ragged.from_rows([[5, 6, 5]]), "half": Ragged.from_rows([[1, 1, 1]]),
-        "noise": Ragged.from_rows([[5, 9]]), "words": np.array([3]),
+        "kept": Ragged.from_rows([[5, 6, 5, 7]]), "half": Ragged.from_rows([[1, 1, 1, 1]]),
+        "noise": Ragged.from_rows([[5, 9, 6, 8]]), "words": np.array([4]),
     }  # fmt: skip
-    _, against = predictions(built, drawn)
-    assert against[6, 5] == 0 and against[6, 9] == 2 * 2.5  # 6 predicts 5 twice
-    assert against[5, 5] == against[5, 9] == 2 * 2.5  # and is predicted by both
-    cbow = objective("cbow", window=1, subsample=0.0, shared=2).collate(drawn)
-    assert cbow["noise_weights"][0, :4].tolist() == [[0, 2.5], [2.5, 2.5], [0, 2.5], [0, 0]]
+    _, against = predictions(built, drawn)  # 6→5, 5→6, 5→6 share the first two; 6→5, 7→5, 5→7 the others
+    assert against[6].nonzero()[0].tolist() == [6, 8, 9] and against[5, [5, 9, 6, 8]].tolist() == [2, 2, 1, 1]
+    cbow = objective("cbow", window=1, subsample=0.0, shared=3, negatives=2).collate(drawn)
+    assert cbow["weights"].reshape(4, 3).tolist() == [[1, 0, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1]]
 
 
 def test_noise_is_drawn_by_the_power_of_counts(tmp_path: Path) -> None:
     text = ["aa " * 160 + "bb " * 10 + "cc " * 30 + "dd"]
     train(TokenizerConfig(kind="word", vocabulary=20, roles=["pad", "unk"], min_count=2), text, tmp_path)
     built = objective(facts=DataFacts("text", ("input",), specials=specials(tmp_path), preprocessor=tmp_path))
-    texts = Ragged.from_rows([[2, 3, 4] * 10] * 4000, np.uint16)
-    drawn = ragged(built.drawn({"input": texts}, Draws(1, 0, np.arange(4000))), "noise").values
+    texts = Ragged.from_rows([[2, 3, 4] * 10] * 400, np.uint16)
+    drawn = ragged(built.drawn({"input": texts}, Draws(1, 0, np.arange(400))), "noise").values
     wanted = np.array([0, 0, 160, 30, 10]) ** 0.75
     share = np.bincount(drawn, minlength=5) / len(drawn)
     assert share == pytest.approx(wanted / wanted.sum(), abs=0.015) and len(drawn) > 4000
@@ -146,7 +149,7 @@ def test_draws_are_those_of_the_row_in_any_batch() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_the_update_is_word2vec_c_s(model: str) -> None:
     """Each prediction adds α·(label − σ)·vector to both sides; CBOW's context words get all of the mean's gradient."""
-    built, alpha = objective(model, subsample=0.0, window=2), 0.025
+    built, alpha = objective(model, subsample=0.0, window=2, shared=1), 0.025
     with torch.no_grad():
         built.network.input.weight.normal_()
         built.network.output.weight.normal_()
@@ -156,19 +159,18 @@ def test_the_update_is_word2vec_c_s(model: str) -> None:
     total = 0.0
     for row in range(3):
         words, half, noise = (ragged(drawn, name).row(row) for name in ("kept", "half", "noise"))
+        noise_words = iter(noise.reshape(-1, 5))
         for i, word in enumerate(words):
             context = [j for j in range(max(0, i - half[i]), min(len(words), i + half[i] + 1)) if j != i]
-            of_block = noise[i // BLOCK * 4 :][:4]
-            targets = [(word, 1.0, 1.0), *((n, 0.0, 5 / 4) for n in of_block if n != word)]
             for group in [context] if model == "cbow" else [[j] for j in context]:
                 given = np.mean([before["input.weight"][words[j]] for j in group], 0)
-                for target, label, weight in targets:
+                for target, label in [(word, 1.0), *((n, 0.0) for n in next(noise_words) if n != word)]:
                     output = before["output.weight"][target]
                     sigma = 1 / (1 + np.exp(-given @ output))
-                    total -= weight * np.log(sigma if label else 1 - sigma)
-                    wanted["output.weight"][target] += alpha * weight * (label - sigma) * given
+                    total -= np.log(sigma if label else 1 - sigma)
+                    wanted["output.weight"][target] += alpha * (label - sigma) * given
                     for j in group:
-                        wanted["input.weight"][words[j]] += alpha * weight * (label - sigma) * output
+                        wanted["input.weight"][words[j]] += alpha * (label - sigma) * output
     (turn,) = built.turns("train", 0)
     loss = turn.loss(built.networks(), built.collate(drawn))
     assert loss.sums["negative-sampling"].item() == pytest.approx(total, rel=1e-5) and turn.adds
@@ -178,12 +180,46 @@ def test_the_update_is_word2vec_c_s(model: str) -> None:
         assert parameter.detach().numpy() == pytest.approx(wanted[name], abs=1e-4), name
 
 
-def test_the_mean_of_a_context_gives_its_gradient_undivided() -> None:
-    given, pairs = torch.randn(1, 3, 2, requires_grad=True), torch.tensor([[[1.0], [0.0], [1.0]]])
-    mean = mean_with_whole_gradient(given, pairs)
-    torch.testing.assert_close(mean[0, 0], (given[0, 0] + given[0, 2]) / 2)
-    mean.sum().backward()
-    assert given.grad is not None and given.grad[0].tolist() == [[1, 1], [0, 0], [1, 1]]
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_are_those_of_the_loss(model: str) -> None:
+    """By finite differences, in random directions; CBOW of one context word, whose mean has its whole gradient."""
+    for loss in ("negative-sampling", "hierarchical-softmax"):
+        built = objective(model, subsample=0.0, window=1, loss=loss)
+        network = built.network.double()
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        batch = built.collate(
+            built.drawn({"input": Ragged.from_rows([[2, 3], [3, 4], [5, 2]])}, Draws(5, 0, np.arange(3)))
+        )
+        batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+        value = built._loss(built.networks(), batch).sums[loss]
+        value.backward()
+        for parameter in network.parameters():
+            direction = torch.randn_like(parameter) * 1e-5
+            slope = (parameter.grad.to_dense() * direction).sum()
+            with torch.no_grad():
+                parameter += direction
+                after = built._loss(built.networks(), batch).sums[loss]
+                parameter -= direction
+            assert (after - value).item() == pytest.approx(slope.item(), rel=1e-3)
+
+
+def test_hierarchical_softmax_leaves_out_what_is_certain() -> None:
+    built = objective("cbow", subsample=0.0, window=1, loss="hierarchical-softmax")
+    batch = built.collate(built.drawn({"input": Ragged.from_rows([[2, 3]])}, Draws(5, 0, np.arange(1))))
+    nodes = batch["outputs"][batch["targets"]]
+    assert batch["predictions"] == 2 and len(nodes) == 2 * len(built.paths.row(2))  # 40 words of equal count
+    assert nodes.tolist() == [*built.paths.row(3), *built.paths.row(2)]  # 2 predicts 3, and 3 predicts 2
+    with torch.no_grad():
+        built.network.input.weight.fill_(1.0)
+        built.network.output.weight.fill_(6.1 / SIZE)
+        built.network.output.weight[nodes[0]] = -0.5 / SIZE
+    value = built._loss(built.networks(), batch).sums["hierarchical-softmax"]
+    sign = 1.0 - 2.0 * built.branches.row(3)[0], 1.0 - 2.0 * built.branches.row(2)[0]
+    assert value.item() == pytest.approx(sum(np.log1p(np.exp(0.5 * s)) for s in sign), rel=1e-5)
+    value.backward()
+    changed = built.network.output.weight.grad.to_dense().abs().sum(1).nonzero().flatten()
+    assert changed.tolist() == [int(nodes[0])]  # the root
 
 
 # -- training ---------------------------------------------------------------------------------------------------------

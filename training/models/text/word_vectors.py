@@ -9,7 +9,9 @@ alone, the most frequent one first, without special tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from training.models.text.word_vectors_config import WordVectorsConfig
 KIND, FORMAT = "word-vectors", 1
 TEXT, BINARY = "vectors.txt", "vectors.bin"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
 
 
 class WordVectors(nn.Module):
@@ -41,69 +44,71 @@ class WordVectors(nn.Module):
         nn.init.uniform_(self.input.weight, -0.5 / config.size, 0.5 / config.size)
         nn.init.zeros_(self.output.weight)
 
-    def forward(
-        self,
-        inputs: Tensor,
-        outputs: Tensor,
-        context: Tensor,
-        centre: Tensor,
-        noise: Tensor,
-        pairs: Tensor,
-        noise_weights: Tensor,
-        averaged: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Sums of −log σ(v·o) over pairs, and of −log σ(−v·n) over noise; N blocks of T centres and C contexts.
+    def forward(self, batch: Mapping[str, Tensor], cut: float) -> Tensor:
+        """Σ weights · −log σ(±v·o) over targets, where v is the mean of some words' input vectors.
 
-        inputs [U], outputs [W]: ids, each once. context [N, C]: places in `inputs`. centre [N, T], noise [N, K]: places
-        in `outputs`. pairs [N, C, T]: 1 where that context predicts that centre.
-        noise_weights: how much each word of noise counts, [N, C, K]; with `averaged`, where a centre is predicted from
-        the mean of its contexts, [N, T, K].
+        inputs [U], outputs [W]: ids, each once. members [M]: places in `inputs` of the words of each of the G means,
+        which begin at member_offsets [G + 1]. targets [T]: places in `outputs` of what each mean meets, from
+        target_offsets [G + 1]; is_positive, weights [T]. Targets with |v·o| > `cut` do not count.
+        The same lists by word, for the gradients: member_means [M] (which mean) from input_offsets [U + 1];
+        target_means and target_numbers [T] from output_offsets [W + 1].
+
+        As in word2vec.c, each word of a mean gets the mean's whole gradient, undivided.
         """
-        # Rows are added up by `embedding` here, where they are few; adding up sparse gradients takes a sort.
-        given_words, predicted_words = self.input(inputs), self.output(outputs)
-        given, predicted = F.embedding(context, given_words), F.embedding(centre, predicted_words)
-        drawn = F.embedding(noise, predicted_words).transpose(1, 2)
-        if averaged:
-            given = mean_with_whole_gradient(given, pairs)
-            scores, weights = (given * predicted).sum(2), pairs.amax(1)
-        else:
-            scores, weights = torch.bmm(given, predicted.transpose(1, 2)), pairs
-        told_apart = _Logistic.apply(torch.bmm(given, drawn).float(), noise_weights)
-        return _Logistic.apply(-scores.float(), weights), told_apart
+        return _Targets.apply(self.input.weight, self.output.weight, batch, cut)
 
 
-def mean_with_whole_gradient(given: Tensor, pairs: Tensor) -> Tensor:
-    """Means [N, T, D] of the contexts [N, C, D] of each centre; each context gets the mean's whole gradient.
-
-    So does word2vec.c: it adds the gradient of the mean to every vector of the context, undivided.
-    """
-    return _Mean.apply(given, pairs)
-
-
-class _Mean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, given: Tensor, pairs: Tensor) -> Tensor:
-        ctx.save_for_backward(pairs)
-        return torch.bmm(pairs.transpose(1, 2), given) / pairs.sum(1).clamp(min=1.0).unsqueeze(2)
+class _Targets(torch.autograd.Function):
+    """Vectors are added up by `embedding_bag`, without a copy of what each target meets."""
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (pairs,) = ctx.saved_tensors
-        return torch.bmm(pairs, gradient), None
-
-
-class _Logistic(torch.autograd.Function):
-    """Σ weights · softplus(x), in few passes over memory."""
+    def forward(ctx, given: Tensor, predicted: Tensor, batch: Mapping[str, Tensor], cut: float) -> Tensor:
+        offsets = batch["member_offsets"]
+        words, outputs = given.index_select(0, batch["inputs"]), predicted.index_select(0, batch["outputs"])
+        means = _sums(words, batch["members"], offsets).div_(offsets.diff().unsqueeze(1))
+        products = _products(means, outputs, batch["targets"], batch["target_offsets"])
+        weights = batch["weights"] if math.isinf(cut) else batch["weights"] * (products.abs() <= cut)
+        sign = 1.0 - 2.0 * batch["is_positive"]
+        signed = products.mul_(sign)
+        ctx.slopes, ctx.means, ctx.outputs, ctx.batch = torch.sigmoid(signed) * weights * sign, means, outputs, batch
+        ctx.shapes = given.shape, predicted.shape
+        return torch.dot(F.softplus(signed), weights)
 
     @staticmethod
-    def forward(ctx, x: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weights)
-        return torch.dot(F.softplus(x).flatten(), weights.flatten())
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        batch, slopes = ctx.batch, ctx.slopes * gradient
+        of_means = _sums(ctx.outputs, batch["targets"], batch["target_offsets"], slopes)
+        of_words = _sums(of_means, batch["member_means"], batch["input_offsets"])
+        by_output = slopes[batch["target_numbers"]]
+        of_outputs = _sums(ctx.means, batch["target_means"], batch["output_offsets"], by_output)
+        given, predicted = ctx.shapes
+        return _rows(batch["inputs"], of_words, given), _rows(batch["outputs"], of_outputs, predicted), None, None
 
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        x, weights = ctx.saved_tensors
-        return torch.sigmoid(x).mul_(weights).mul_(gradient), None
+
+def _sums(table: Tensor, places: Tensor, offsets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """[G, D]: sums of the rows of `table` at the places from each of the offsets [G + 1] to the next."""
+    return F.embedding_bag(
+        places, table, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )  # fmt: skip
+
+
+def _products(means: Tensor, outputs: Tensor, targets: Tensor, offsets: Tensor) -> Tensor:
+    """[T]: products of each mean with the outputs that it meets."""
+    if means.device.type != "cpu":
+        mean = torch.arange(len(means), device=means.device).repeat_interleave(offsets.diff(), output_size=len(targets))
+        return (means[mean] * outputs[targets]).sum(1)
+    # Several times as fast, for it copies no vectors. It cuts off what is more than all pairs; zeros make room.
+    missing = -(-len(targets) // max(len(means), 1)) - len(outputs)
+    if missing > 0:
+        outputs = F.pad(outputs, (0, 0, 0, missing))
+    shape, empty = (len(means), len(outputs)), torch.zeros(len(targets), dtype=means.dtype)
+    chosen = torch.sparse_csr_tensor(offsets, targets, empty, shape, check_invariants=False)
+    return torch.sparse.sampled_addmm(chosen, means, outputs.t(), beta=0.0).values()
+
+
+def _rows(ids: Tensor, gradients: Tensor, shape: torch.Size) -> Tensor:
+    """A sparse gradient of a table, of rows that are there once and ascend."""
+    return torch.sparse_coo_tensor(ids[None], gradients, shape, is_coalesced=True, check_invariants=False)
 
 
 def save_network(folder: Path, network: WordVectors, words: Sequence[str], ids: np.ndarray) -> None:
