@@ -31,7 +31,7 @@ from training.objectives import build
 ROW = 256  # words
 SETTINGS = {"window": 5, "negatives": 5, "subsample": 1e-3}
 THEIRS = """
-import json, logging, sys, time
+import json, logging, random, sys, time
 from gensim.models import KeyedVectors, Word2Vec
 from gensim.test.utils import datapath
 
@@ -40,6 +40,13 @@ def scores(vectors):
     accuracy = vectors.evaluate_word_analogies(datapath("questions-words.txt"), restrict_vocab=30000)[0]
     found = {name: [float(result[1].statistic), float(result[2])] for name, result in pairs.items()}
     return {**found, "questions-words.txt": [float(accuracy), 0.0]}
+
+class Shuffled:  # in each pass anew, as ours; in the order of the books CBOW's scores differ by a half
+    def __init__(self, lines, seed):
+        self.lines, self.random = lines, random.Random(seed)
+
+    def __iter__(self):
+        return iter(self.random.sample(self.lines, len(self.lines)))
 
 request = json.loads(sys.argv[1])
 if "vectors" in request:
@@ -50,7 +57,8 @@ else:
                      workers=1, seed=request["seed"], alpha=request["alpha"], min_alpha=request["alpha"] * 1e-4)
     model.build_vocab(lines)
     began = time.process_time()
-    model.train(lines, total_examples=len(lines), epochs=request["epochs"])
+    shuffled = Shuffled(lines, request["seed"])
+    model.train(shuffled, total_examples=len(lines), epochs=request["epochs"])
     seconds = time.process_time() - began
     print(json.dumps({"seconds": seconds, "scores": scores(model.wv) if request["scores"] else {}}))
 """
