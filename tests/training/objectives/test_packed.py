@@ -267,7 +267,7 @@ def test_losses_by_row_are_those_of_its_sequences() -> None:
     built, rows = objective("bert", "sop"), corrupted()
     together = packed(rows)
     order = best_fit(ragged(rows, "input").lengths, LENGTH)
-    apart, joined = ({**batch, "source": torch.zeros(1)} for batch in (built.collate(rows), built.collate(together)))
+    apart, joined = ({**built.collate(each), "source": torch.zeros(num_rows(each))} for each in (rows, together))
     turn = built.turns("train", 0)[0]
     built.network.eval()
     with torch.no_grad():
