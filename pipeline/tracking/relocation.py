@@ -14,17 +14,24 @@ ADDRESSES = {
     "logged_models": ["artifact_location"],
 }
 """Columns of MLflow's tables that hold addresses of files."""
+NOTE = ".mlflow.db.home"
+"""Beside the database: the home it was last opened in."""
 _IN_HOME = re.compile(r"(?P<home>(?P<scheme>file://)?/.*?)/mlflow/artifacts(?:/|$)")
 
 
 def relocate(home: Path) -> int:
-    """Change addresses in another home, where this one was or was copied from, to addresses in `home`; how many were.
+    """Change addresses in the home this one was, or was copied from, to addresses in `home`; how many were.
 
-    Without it, a copied home would write into the original's files.
+    Without it, a copied home would write into the original's files. Addresses in a third home, which may use this
+    database too, stay as they are; a home without a note of where it was has all of its addresses changed.
     """
     home = home.absolute()
     database = home / "mlflow" / "mlflow.db"
+    note = database.with_name(NOTE)
     if not database.is_file() or not database.stat().st_size:
+        return 0
+    before = note.read_text(encoding="utf-8") if note.is_file() else None
+    if before == str(home):
         return 0
     changed = 0
     with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
@@ -32,22 +39,24 @@ def relocate(home: Path) -> int:
             there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
             for column in columns:
                 if column in there:
-                    changed += _changed(connection, table, column, home)
+                    changed += _changed(connection, table, column, before, home)
+    note.write_text(str(home), encoding="utf-8")  # last: what was interrupted is done again
     return changed
 
 
-def _changed(connection: sqlite3.Connection, table: str, column: str, home: Path) -> int:
-    """Change the addresses in a column."""
+def _changed(connection: sqlite3.Connection, table: str, column: str, before: str | None, home: Path) -> int:
+    """Change the addresses in a column that lie in the home `before`; in any other home if that is not known."""
+    moved_from = None if before is None else {before, Path(before).as_uri()}
     moves: dict[str, str] = {}
     for (address,) in connection.execute(f"SELECT DISTINCT {column} FROM {table}"):
         match = _IN_HOME.match(address or "")
         now = home.as_uri() if match and match["scheme"] else str(home)
-        if match and match["home"] != now:
+        if match and match["home"] != now and (moved_from is None or match["home"] in moved_from):
             moves[match["home"]] = now
     return sum(
         connection.execute(
             f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-            (now, len(before) + 1, len(f"{before}/mlflow/artifacts"), f"{before}/mlflow/artifacts"),
+            (now, len(old) + 1, len(f"{old}/mlflow/artifacts"), f"{old}/mlflow/artifacts"),
         ).rowcount
-        for before, now in moves.items()
+        for old, now in moves.items()
     )

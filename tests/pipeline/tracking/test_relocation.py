@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.tracking.mlflow_server import Server, default_uri
 from pipeline.tracking.relocation import ADDRESSES, relocate
+from pipeline.tracking.tracking import Tracker
 
 
 def addresses(home: Path) -> list[str]:
@@ -52,3 +54,20 @@ def test_addresses_follow_the_home(home: Path, tmp_path: Path) -> None:
 
 def test_a_home_without_a_database_has_nothing_to_move(tmp_path: Path) -> None:
     assert relocate(tmp_path) == 0
+
+
+def test_files_of_another_home_stay_there(tmp_path: Path) -> None:
+    first, second, moved = (tmp_path / name for name in ("first", "second", "moved"))
+    assert Server(first, None).answers()
+    tracker = Tracker(second, default_uri(first), "shared", "one")  # the same database, files in a home of its own
+    with tracker.run("run") as run:
+        run.text("kept", "note.txt")
+    assert tracker.close() == 0
+    for home in (first, moved):
+        client = Server(home, None).client
+        experiment = client.get_experiment_by_name("shared")
+        assert experiment.artifact_location == f"{second.as_uri()}/mlflow/artifacts/shared"
+        (run_kept,) = client.search_runs([experiment.experiment_id])
+        assert [file.path for file in client.list_artifacts(run_kept.info.run_id)] == ["note.txt"]
+        if home is first:
+            first.rename(moved)
