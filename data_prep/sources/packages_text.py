@@ -270,7 +270,11 @@ LISTS: dict[str, Package] = {
         sha256="91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8",
         size=27_809_988,
         members="gensim/test/test_data/*",
-        licence="package: LGPL-2.1; lists: not stated in it",
+        # The package says nothing of its lists (piskvorky/gensim, issue 3324). The page of SimLex-999
+        # (fh295.github.io/simlex.html) asks for a citation and names no licence; the analogies came with word2vec.c,
+        # whose files are Apache-2.0, but carry no notice of their own.
+        licence="package: LGPL-2.1; lists: not stated in it (WordSim-353: CC-BY-4.0 by others' account; SimLex-999: "
+        "no licence, cite Hill et al. 2015; analogies: with word2vec.c, Apache-2.0)",
         homepage="https://radimrehurek.com/gensim",
         description="WordSim-353, SimLex-999 and word2vec.c's analogies; nothing of the package is run",
         kind="lists",

@@ -12,6 +12,7 @@ pinned version and digest: `similarity: [wordsim-353, simlex-999]`, `analogies: 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,8 +84,11 @@ def run(
     from pipeline.downstream.word_vectors import report
     from pipeline.downstream.word_vectors.measures import Vectors
 
+    named = [*job.similarity, *job.analogies]
+    licences = [lists.licence()] if any(map(lists.is_packaged, named)) else []
     fetched = {
         what: [str(lists.path_of(name, context.downloads)) for name in getattr(job, what)]
         for what in ("similarity", "analogies")
     }
-    return report.build(job.model_copy(update=fetched), Vectors.of_folder(inputs["pretrained"].path / MODEL))
+    measured = report.build(job.model_copy(update=fetched), Vectors.of_folder(inputs["pretrained"].path / MODEL))
+    return replace(measured, licences=licences)

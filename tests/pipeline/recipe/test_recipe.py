@@ -69,6 +69,39 @@ def test_bert_at_base_and_large_is_the_papers():
     assert large.placement.workers > 1
 
 
+PUBLISHED = {  # recipe, scale: rows and steps, and what its authors name besides; sources are in the recipes
+    ("albert", "base"): (4096, 125_000, {"train.warmup_length": 3125, "network.config.hidden_dropout_prob": 0.1}),
+    ("bart", "large"): (
+        8000,
+        500_000,
+        {"corruption.rate": 0.3, "corruption.permute": 1.0, "corruption.mean_length": 3.0},
+    ),
+    ("bert-chinese", "large"): (512, 2_000_000, {"train.lr": 5e-5, "compose.length": 512, "corruption.unit": "word"}),
+    ("bigbird", "base"): (256, 500_000, {"train.lr": 1e-4, "train.warmup_length": 10_000}),
+    ("bigbird", "large"): (2048, 500_000, {"train.lr": 1e-4, "train.warmup_length": 10_000}),
+    ("ernie", "base"): (8 * 8192 // 512, 1_000_000, {"train.lr": 1e-4, "compose.length": 512}),
+    ("mass", "large"): (4096, 125_000, {"train.lr": 5e-4, "train.warmup_length": 10_000, "corruption.rate": 0.5}),
+    ("multilingual", "base"): (256, 1_000_000, {"order.temperature": 0.7, "tokenizer.vocabulary": 119_547}),
+    ("multilingual", "large"): (8192, 1_500_000, {"order.temperature": 0.3, "network.config.num_hidden_layers": 24}),
+    ("roberta", "large"): (8192, 500_000, {"train.lr": 4e-4, "train.warmup_length": 30_000}),
+    ("spanbert", "large"): (32 * 4096 // 512, 2_400_000, {"train.lr": 1e-4, "train.warmup_length": 10_000}),
+    ("switch", "large"): (2**20 // 512, 550_000, {"network.config.num_experts": 128}),
+    ("t5", "base"): (128, 2**19, {"compose.length": 512, "network.config.dropout_rate": 0.1}),
+}
+
+
+@pytest.mark.parametrize(("name", "scale"), PUBLISHED)
+def test_published_settings_are_those_of_their_papers(name, scale):
+    rows, steps, others = PUBLISHED[name, scale]
+    recipe = load(name, scale)
+    assert (recipe.train.global_batch, recipe.train.steps) == (rows, steps)
+    for path, value in others.items():
+        found = recipe
+        for part in path.split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        assert found == value, path
+
+
 def test_t5_reads_568_tokens_for_512():
     """What the encoder sees is `compose.length` long, so rows are longer."""
     recipe = load("t5", "base")

@@ -140,6 +140,7 @@ def test_a_report_says_what_was_asked(trained: Path) -> None:
     assert report.numbers["pairs/unknown"] == 0.25 and report.numbers["questions/unknown"] == 0.5
     assert -1 <= report.numbers["pairs/spearman"] <= 1
     assert "no vector for unicorn" in report.verdict and "3 of 4 pairs" in report.verdict
+    assert "licences" not in report.summary, "lists of the user's own"
     (trained / "pairs.tsv").write_text("unicorn\tqueen\t9\nunicorn\tpear\t1\n")
     with pytest.raises(UserError, match="0 of 2 pairs have vectors"):
         run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
@@ -157,6 +158,10 @@ def test_lists_of_the_package_are_fetched_when_they_are_read(trained: Path, monk
     monkeypatch.setattr(packages, "fetch", lambda name, downloads: trained)
     report = run(job, {}, {"pretrained": SimpleNamespace(path=trained)}, trained, Context())  # type: ignore[dict-item]
     assert [row[3:] for row in report.tables[0].rows] == [["2", "2"], ["1", "1"]]
+    (licence,) = report.summary["licences"]
+    assert licence.startswith("word-lists: ") and all(
+        name in licence for name in ("WordSim-353", "SimLex", "word2vec.c")
+    )
 
 
 @pytest.mark.slow
