@@ -159,6 +159,13 @@ def test_sentences_change_places_as_wholes(words: list[list[int]], share: float)
         assert moved <= math.ceil(share * len(sentences) - 1e-9)
 
 
+def test_budgets_are_those_of_the_share_that_is_meant() -> None:
+    """0.07 · 100 and 25 · (7 / 25) exceed 7 as floats; fairseq takes the ceiling of such a product, which is 8."""
+    assert math.ceil(0.07 * 100) == math.ceil(25 * (7 / 25)) == 8
+    assert texts([[1] * 100], **MASKING | {"rate": 0.07})[0].count(MASK) == 7
+    assert texts([[1] * 23], **INSERTION | {"insert": 7 / 25})[0].count(MASK) == 7  # of 25 with the special tokens
+
+
 def test_every_order_of_sentences_is_as_likely_as_any() -> None:
     count = 6000
     orders = Counter(tuple(row) for row in texts([[1] * 9] * count, **PERMUTATION))

@@ -38,6 +38,11 @@ def test_sizes_are_t5s(length: int, noise: int, spans: int) -> None:
     assert ragged(rows, "target_tokens").lengths.tolist() == [noise + spans + 1]
 
 
+def test_568_tokens_become_512_and_114() -> None:
+    rows = corrupted([568])
+    assert [ragged(rows, name).lengths.tolist() for name in ("seen", "target_tokens")] == [[512], [114]]
+
+
 def test_what_is_seen_and_predicted_fits_together() -> None:
     rows = corrupted([200] * 20)
     for row in range(20):

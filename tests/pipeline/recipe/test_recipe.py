@@ -70,6 +70,7 @@ def test_bert_at_base_and_large_is_the_papers():
 
 
 PUBLISHED = {  # recipe, scale: rows and steps, and what its authors name besides; sources are in the recipes
+    ("adapt", "base"): (2048, 12_500, {"train.lr": 5e-4, "train.warmup": 0.06}),
     ("albert", "base"): (4096, 125_000, {"train.warmup_length": 3125, "network.config.hidden_dropout_prob": 0.1}),
     ("bart", "large"): (
         8000,
@@ -79,13 +80,19 @@ PUBLISHED = {  # recipe, scale: rows and steps, and what its authors name beside
     ("bert-chinese", "large"): (512, 2_000_000, {"train.lr": 5e-5, "compose.length": 512, "corruption.unit": "word"}),
     ("bigbird", "base"): (256, 500_000, {"train.lr": 1e-4, "train.warmup_length": 10_000}),
     ("bigbird", "large"): (2048, 500_000, {"train.lr": 1e-4, "train.warmup_length": 10_000}),
+    ("electra", "large"): (2048, 1_750_000, {"corruption.rate": 0.25, "corruption.max_predictions": int(0.255 * 512)}),
     ("ernie", "base"): (8 * 8192 // 512, 1_000_000, {"train.lr": 1e-4, "compose.length": 512}),
     ("mass", "large"): (4096, 125_000, {"train.lr": 5e-4, "train.warmup_length": 10_000, "corruption.rate": 0.5}),
     ("multilingual", "base"): (256, 1_000_000, {"order.temperature": 0.7, "tokenizer.vocabulary": 119_547}),
     ("multilingual", "large"): (8192, 1_500_000, {"order.temperature": 0.3, "network.config.num_hidden_layers": 24}),
     ("roberta", "large"): (8192, 500_000, {"train.lr": 4e-4, "train.warmup_length": 30_000}),
-    ("spanbert", "large"): (32 * 4096 // 512, 2_400_000, {"train.lr": 1e-4, "train.warmup_length": 10_000}),
-    ("switch", "large"): (2**20 // 512, 550_000, {"network.config.num_experts": 128}),
+    ("spanbert", "large"): (
+        32 * 4096 // 512,
+        2_400_000,
+        {"train.lr": 1e-4, "corruption.p": 0.2, "corruption.longest": 10},
+    ),
+    ("switch", "base"): (2**20 // 512, 550_000, {"network.config.router_aux_loss_coef": 0.01}),
+    ("switch", "large"): (2**20 // 512, 550_000, {"network.config.router_jitter_noise": 0.01}),
     ("t5", "base"): (128, 2**19, {"compose.length": 512, "network.config.dropout_rate": 0.1}),
 }
 

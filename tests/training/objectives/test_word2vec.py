@@ -30,7 +30,7 @@ from training.inference.opening import check_export
 from training.loop import Training
 from training.models.text.word_vectors import BINARY, TEXT
 from training.objectives import build
-from training.objectives.word2vec import kept_probability, reach
+from training.objectives.word2vec import Word2VecOptions, kept_probability, reach
 
 VOCABULARY, SIZE = 42, 8
 FACTS = DataFacts("text", ("input",), specials=Specials(VOCABULARY, pad=0, unk=1), length=60)
@@ -74,6 +74,22 @@ def test_frequent_words_are_left_out_as_word2vec_c_does() -> None:
         ratio = 1e-3 / (counts[number] / 1e6)
         assert kept[number] == pytest.approx(ratio**0.5 + ratio)
     assert kept[0] == 0 and kept[3] == 1 and (kept_probability(counts, 0.0) == [0, 1, 1, 1]).all()
+
+
+def test_defaults_and_first_vectors_are_word2vec_c_s() -> None:
+    options = Word2VecOptions()
+    assert (options.window, options.negatives, options.subsample, options.noise_power) == (5, 5, 1e-3, 0.75)
+    vectors = objective().network.input.weight.detach()
+    assert vectors.abs().max() <= 0.5 / SIZE and vectors.std().item() == pytest.approx(1 / SIZE / 12**0.5, rel=0.1)
+    assert not objective().network.output.weight.any()
+
+
+def test_every_half_of_a_window_is_as_likely_as_any() -> None:
+    rows: Rows = {"input": Ragged.from_rows([[2, 3, 4] * 20] * 100, np.uint16)}
+    drawn = objective(subsample=0.0).drawn(rows, Draws(2, 0, np.arange(100)))
+    numbers = np.bincount(ragged(drawn, "half").values)
+    assert len(numbers) == 6 and numbers[0] == 0 and numbers.sum() == 6000
+    assert ((numbers[1:] - 1200) ** 2 / 1200).sum() < 18.5  # chi², 4 df, p = 0.001
 
 
 @pytest.mark.parametrize("shared", [1, 4])
