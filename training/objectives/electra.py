@@ -8,7 +8,7 @@
     loss = mean over slots of −log p(token)  +  50 · mean over all tokens, special ones too, of the binary cross-entropy
 
 Both means are of the whole batch. The drawn tokens have no gradient, and one that is the true token counts as not
-replaced. The two networks share their embeddings, so this is one loss of one player.
+replaced. The two networks share their embeddings, or all but their heads, so this is one loss of one player.
 
 Each slot's token is drawn by one number that the sample and the position name: the same on any number of workers and
 micro-batches, and in every evaluation. In the published code two slots at one position draw apart and the two ids are
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -49,6 +49,9 @@ class ElectraOptions(Settings):
     """The generator's hidden size, as a share of the discriminator's (the paper: a third for base)."""
     generator_layers: float = Field(default=1.0, gt=0, le=1)
     """The generator's layers, as a share of the discriminator's."""
+    shared: Literal["embeddings", "all"] = "embeddings"
+    """What both networks have in common: their embeddings, or all but their heads, which takes a generator of equal
+    size (the paper, section 3.2)."""
     detection_weight: float = Field(default=50.0, ge=0)
     """λ: the weight of the discriminator's loss beside the generator's."""
     temperature: float = Field(default=1.0, gt=0)
@@ -72,6 +75,11 @@ def check(options: ElectraOptions, networks: Mapping[str, NetworkConfig]) -> Ite
     layers = network.config.get("num_hidden_layers")
     if isinstance(layers, int) and not round(layers * options.generator_layers):
         yield "objective.options.generator_layers", "leaves the generator without a layer; choose a larger share"
+    if options.shared == "all":
+        for name in ("generator_width", "generator_layers"):
+            if (share := getattr(options, name)) != 1.0:
+                text = f"is {share:g}, but networks that share all of their weights are of one size; set it to 1.0"
+                yield f"objective.options.{name}", text
 
 
 class Electra(TextObjective):
@@ -89,8 +97,11 @@ class Electra(TextObjective):
 
         super().__init__(networks, data, device)
         self.detection_weight, self.device = options.detection_weight, device
-        config = generator_config(self.config, options.generator_width, options.generator_layers)
-        self.set_network(ReplacedTokenNetwork(self.config, config, options.temperature))
+        if options.shared == "all":
+            config = self.config
+        else:
+            config = generator_config(self.config, options.generator_width, options.generator_layers)
+        self.set_network(ReplacedTokenNetwork(self.config, config, options.temperature, options.shared == "all"))
         hidden, embedding = self.config.hidden_size, self.config.embedding_size
         self.matrices += hidden * (hidden + 1)  # its head meets every token
         self.head = embedding * (config.hidden_size + self.specials.vocabulary)

@@ -39,6 +39,8 @@ SHAPE: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.0,
 }  # fmt: skip
 NETWORK = NetworkConfig(architecture="electra", config=SHAPE)
+ONE_ENCODER: dict[str, Any] = {"generator_width": 1.0, "shared": "all"}
+alone_or_shared = pytest.mark.parametrize("options", [{}, ONE_ENCODER], ids=["embeddings", "all"])
 
 
 def objective(facts: Any = tiny.FACTS, **options: Any) -> Any:
@@ -63,9 +65,10 @@ def corrupted(built: Any, count: int = 24) -> Rows:
 # -- the definition ---------------------------------------------------------------------------------------------------
 
 
-def test_the_loss_is_the_definition() -> None:
+@alone_or_shared
+def test_the_loss_is_the_definition(options: dict[str, Any]) -> None:
     """Row by row with the networks of transformers: no shared code but their forward passes."""
-    built = objective()
+    built = objective(**options)
     rows = corrupted(built)
     built.network.eval()
     generator, discriminator = built.network.generator.model, built.network.model
@@ -140,6 +143,18 @@ def test_the_networks_share_their_embeddings_and_nothing_else() -> None:
     assert network.model.electra.embeddings.position_embeddings.weight.shape == (80, 24)
 
 
+def test_networks_of_one_size_may_share_all_but_their_heads() -> None:
+    network = objective(**ONE_ENCODER).network
+    ours = {id(p): name for name, p in network.model.named_parameters()}
+    alone = {name for name, p in network.generator.model.named_parameters() if id(p) not in ours}
+    assert all(name.startswith(("generator_predictions.", "generator_lm_head.bias")) for name in alone) and alone
+    shared = {ours[id(p)] for p in network.generator.model.parameters() if id(p) in ours}
+    assert ours.keys() - {id(p) for p in network.model.discriminator_predictions.parameters()} == {
+        id(p) for p in network.model.electra.parameters()
+    }
+    assert shared == {name for name in ours.values() if name.startswith("electra.")}
+
+
 def test_both_losses_train_what_is_shared_and_each_its_own_network() -> None:
     built = objective()
     rows = corrupted(built)
@@ -208,8 +223,9 @@ def test_sequences_of_a_packed_row_are_worth_rows_of_their_own() -> None:
     assert built.flops(built.collate(together)) == built.flops(built.collate(rows)) > 0
 
 
-def test_faster_passes_on_cpu_cores_compute_the_same() -> None:
-    plain, fast = objective(), objective()
+@alone_or_shared
+def test_faster_passes_on_cpu_cores_compute_the_same(options: dict[str, Any]) -> None:
+    plain, fast = objective(**options), objective(**options)
     cpu_kernels.speed_up(fast.network, "fp32")
     for encoder in (fast.network.encoder, fast.network.generator.encoder):
         assert encoder.config._attn_implementation == cpu_kernels.ATTENTION
@@ -236,6 +252,8 @@ def test_the_terms_by_row_are_the_loss() -> None:
         ("electra", {"hidden_size": 8}, {"generator_width": 0.01}, "objective.options.generator_width"),
         ("electra", {"hidden_size": 387}, {"generator_width": 1 / 3}, "objective.options.generator_width"),
         ("electra", {"num_hidden_layers": 2}, {"generator_layers": 0.1}, "objective.options.generator_layers"),
+        ("electra", {}, {"shared": "all"}, "objective.options.generator_width"),
+        ("electra", {}, {**ONE_ENCODER, "generator_layers": 0.5}, "objective.options.generator_layers"),
     ],
 )
 def test_what_does_not_fit_is_said(architecture: str, config: Any, options: Any, path: str) -> None:
@@ -249,10 +267,12 @@ def test_what_does_not_fit_is_said(architecture: str, config: Any, options: Any,
 # -- training ---------------------------------------------------------------------------------------------------------
 
 
-def training(**options: Any) -> Training:
+def training(objective_options: Any = None, **options: Any) -> Training:
     settings = {"global_batch": 24, "steps": 8, "lr": 3e-3, "warmup_steps": 2}
     tables = tiny.table(300, "none"), tiny.table(70, "none", seed=1)
-    new = partial(build, ObjectiveConfig(name="electra"), {"model": NETWORK}, tiny.FACTS, "cpu")
+    new = partial(
+        build, ObjectiveConfig(name="electra", options=objective_options or {}), {"model": NETWORK}, tiny.FACTS, "cpu"
+    )
     return tiny.learning(new, tables, settings, slotted, **options)
 
 
@@ -285,6 +305,11 @@ def test_it_trains_alike_however_it_is_placed(placement: dict[str, Any]) -> None
     assert losses(placement=PlacementConfig(**placement), steps=3) == pytest.approx(losses(steps=3), abs=1e-4)
 
 
+def test_one_encoder_trains_alike_at_zero_2() -> None:
+    at_zero = losses(placement=PlacementConfig(zero=2), steps=3, objective_options=ONE_ENCODER)
+    assert at_zero == pytest.approx(losses(steps=3, objective_options=ONE_ENCODER), abs=1e-4)
+
+
 def test_a_resumed_run_is_bit_equal(tmp_path: Path) -> None:
     whole, records = losses(), []
     stopping = training(log=records.append, checkpoints=tmp_path, placement=PlacementConfig(checkpoint_every=3))
@@ -297,12 +322,13 @@ def test_a_resumed_run_is_bit_equal(tmp_path: Path) -> None:
 # -- what is exported -------------------------------------------------------------------------------------------------
 
 
-def test_both_networks_open_elsewhere(tmp_path: Path) -> None:
+@alone_or_shared
+def test_both_networks_open_elsewhere(options: dict[str, Any], tmp_path: Path) -> None:
     from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
     tokenizer = tmp_path / "tokenizer"
     train(TokenizerConfig(kind="wordpiece", vocabulary=120, lowercase=True), ["the cat sat on a mat"], tokenizer)
-    built = objective(replace(tiny.FACTS, specials=specials(tokenizer), preprocessor=tokenizer))
+    built = objective(replace(tiny.FACTS, specials=specials(tokenizer), preprocessor=tokenizer), **options)
     built.network.eval()
     out = tmp_path / "out"
     built.export(out, [])

@@ -4,9 +4,10 @@
                                │ drawn, no gradient
     x with the drawn tokens ──► discriminator ──► replaced? at every position         (BCE)
 
-Nothing but the embeddings is shared: tables of tokens, positions and token types, and the norm after them, all at the
-discriminator's embedding size; the generator projects them to its own width. So their gradient is that of both losses,
-and both networks are one player (Clark et al. 2020, section 3.2; google-research/electra, `modeling.BertModel`).
+The embeddings are shared: tables of tokens, positions and token types, and the norm after them, all at the
+discriminator's embedding size; the generator projects them to its own width. A generator of equal size may share all
+but its head. What is shared has the gradient of both losses, and both networks are one player (Clark et al. 2020,
+section 3.2; google-research/electra, `modeling.BertModel`).
 """
 
 from __future__ import annotations
@@ -38,13 +39,15 @@ class Generator(MaskedLMNetwork):
 class ReplacedTokenNetwork(TextNetwork):
     """Both networks of `transformers`; `model` is the discriminator. One forward gives all sums of the loss."""
 
-    def __init__(self, config: Any, generator_config: Any, temperature: float) -> None:
+    def __init__(self, config: Any, generator_config: Any, temperature: float, one_encoder: bool = False) -> None:
         from transformers import AutoModelForPreTraining
 
         super().__init__(AutoModelForPreTraining.from_config(config))
         self.generator, self.temperature = Generator(generator_config), temperature
         generator: Any = self.generator.model
-        generator.base_model.embeddings = self.encoder.embeddings
+        for name, module in self.encoder.named_children():
+            if one_encoder or name == "embeddings":
+                setattr(generator.base_model, name, module)
         generator.tie_weights()  # its projection on the vocabulary is the shared table
 
     def fuse_loss(self) -> None:
