@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.reports.report import Report
     from pipeline.stage import Context
 
-VERSION = 1
+VERSION = 2
 READS = ("pretrained", "shards", "preprocessor")
 _OF_TRAINING = ("name", "kind", "corruption", "order", "network", "networks", "objective", "seed")
 
