@@ -7,7 +7,7 @@ held-out rows as a step of training takes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,10 @@ class Evaluation:
     """Of a mixture, as `source` in rows counts them: the loss is told for each, too."""
 
     def means(self, phase: str, step: int) -> dict[str, float]:
-        """The mean of every term and metric of the turns of `phase` and `step`, and their sum, the held-out loss.
+        """The mean of every term and metric of the turns of `phase` and `step`, and the held-out loss.
 
-        They are independent of the number of workers as far as networks sample nothing. Training's own random numbers
-        are left as they are.
+        That loss is the sum of the terms that are no penalties. All are independent of the number of workers as far as
+        networks sample nothing. Training's own random numbers are left as they are.
         """
         totals = _Totals(len(self.sources))
         devices = [self.worker.device] if self.worker.device.type == "cuda" else []
@@ -58,17 +58,17 @@ class Evaluation:
                 self._add_batch(number, phase, step, totals)
         names = sorted(totals.sums)
         terms = sorted(totals.terms)
-        told = [*terms, *sorted(set(totals.by_source) - set(terms))]  # the terms, then metrics
-        by_source = np.stack([totals.by_source[name] for name in told])  # [told, 2, sources]
+        by_row = [*terms, *sorted(set(totals.by_source) - set(terms))]  # the terms, then metrics
+        by_source = np.stack([totals.by_source[name] for name in by_row])  # [by_row, 2, sources]
         local = [totals.sums[n] for n in names] + [totals.weights[n] for n in names]
         summed = np.array(self.worker.sum([*local, *by_source.ravel().tolist()]))
         means = dict(zip(names, np.divide(*np.split(summed[: len(local)], 2)).tolist(), strict=True))
         loss = sum(means[name] for name in terms)
         sums, weights = summed[len(local) :].reshape(by_source.shape).swapaxes(0, 1)
         for number in np.flatnonzero((weights > 0).all(0)).tolist():
-            of_source = dict(zip(told, (sums[:, number] / weights[:, number]).tolist(), strict=True))
+            of_source = dict(zip(by_row, (sums[:, number] / weights[:, number]).tolist(), strict=True))
             means[f"loss/{self.sources[number]}"] = sum(of_source[name] for name in terms)
-            means |= {f"{name}/{self.sources[number]}": of_source[name] for name in told[len(terms) :]}
+            means |= {f"{name}/{self.sources[number]}": of_source[name] for name in by_row[len(terms) :]}
         return {HELD_OUT_LOSS: loss, **{f"{VALIDATION}{name}": value for name, value in means.items()}}
 
     def _add_batch(self, number: int, phase: str, step: int, totals: _Totals) -> None:
@@ -91,7 +91,7 @@ class Evaluation:
                 for batch, count in zip(batches, counts, strict=True):
                     share = float(count > 0)
                     loss = turn.loss(self.forwards, batch)
-                    totals.add(loss, turn.weights(batch), share)
+                    totals.add(loss, turn.weights(batch), share, turn.penalties)
                     totals.add_by_source(loss, batch.get("source"), share)
 
     def _batches(self, number: int) -> tuple[list[Batch], list[int]]:
@@ -118,11 +118,11 @@ class _Totals:
         self.by_source: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((2, num_sources)))
         self.sums: dict[str, float] = defaultdict(float)
         self.weights: dict[str, float] = defaultdict(float)
-        self.terms: set[str] = set()
+        self.terms: set[str] = set()  # without penalties
 
-    def add(self, loss: Loss, weights: Mapping[str, float], share: float) -> None:
+    def add(self, loss: Loss, weights: Mapping[str, float], share: float, penalties: Collection[str] = ()) -> None:
         """Add a loss, of whose terms `weights` are the numbers of targets, times `share` (0: it does not count)."""
-        self.terms.update(loss.sums)
+        self.terms.update(set(loss.sums) - set(penalties))
         summed = {name: (value, weights[name]) for name, value in loss.sums.items()} | loss.metrics
         for name, (value, weight) in summed.items():
             self.sums[name] += float(value) * share

@@ -16,7 +16,7 @@ This module, and every module of objectives, is imported without torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -54,7 +54,8 @@ class Turn:
 
     `weights(batch)` gives the number of targets of every term from the batch alone, before the networks run. `extra` is
     added once to their number in a step, over all workers and micro-batches. With `adds`, the update is that of the
-    terms' sums, as if each target made its own: their means are reported alone.
+    terms' sums, as if each target made its own: their means are reported alone. `penalties` are terms that only keep
+    training in shape, such as the balance of experts: the held-out loss is the sum of the others.
     `loss(networks, batch)` runs them; `networks` are the engines' callables under the names of `networks()`. Under
     bf16 their outputs are bf16: losses are computed from `.float()`.
     """
@@ -64,6 +65,7 @@ class Turn:
     loss: Callable[[Networks, Batch], Loss]
     extra: Mapping[str, float] = field(default_factory=dict)
     adds: bool = False
+    penalties: Collection[str] = ()
 
 
 @dataclass(frozen=True)

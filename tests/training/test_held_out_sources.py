@@ -101,3 +101,30 @@ def test_a_metric_of_a_source_is_its_sum_by_its_weight_and_no_part_of_the_loss()
     means = evaluation.means("", 0)
     assert (means["validation/bits_per_byte/en"], means["validation/bits_per_byte/ko"]) == (0.75, 3.75)
     assert (means["validation/loss/en"], means["validation/loss"]) == (1.5, 5.5)
+
+
+class WithPenalty(Numbers):
+    """Also has a term that only keeps training in shape."""
+
+    def turns(self, phase: str, step: int) -> list[Turn]:
+        def weights(batch: Any) -> dict[str, float]:
+            return {"term": float(len(batch["x"])), "balance": 1.0}
+
+        return [Turn("model", weights, self.loss, penalties=("balance",))]
+
+    def loss(self, networks: Any, batch: Any) -> Loss:
+        loss = super().loss(networks, batch)
+        return Loss({**loss.sums, "balance": torch.tensor(3.0)}, {}, loss.by_row)
+
+
+def test_a_penalty_is_told_and_is_no_part_of_the_held_out_loss() -> None:
+    numbers = np.arange(12, dtype=np.uint32)
+    table = MemoryTable({"input": Ragged.from_lengths(numbers, [1] * 12), "document": numbers}, 12)
+    worker = Worker(device=torch.device("cpu"))
+    transform = with_source(None, [("en", 4), ("ko", 8)], ("en", "ko"))
+    stream, split = Stream([Corpus("c", table)], 1, OrderConfig(), transform), BatchSplit(5, 1, worker)
+    objective: Any = WithPenalty()
+    evaluation = Evaluation(objective, {}, {}, stream, 12, split, worker, Watchdog(None, worker, 0), 1, ("en", "ko"))
+    means = evaluation.means("", 0)
+    assert (means["validation/loss"], means["validation/term"], means["validation/balance"]) == (5.5, 5.5, 3.0)
+    assert (means["validation/loss/en"], means["validation/loss/ko"]) == (1.5, 7.5)

@@ -1,7 +1,7 @@
 """Names of the numbers in a metrics log, grouped by a prefix, so that charts stand together.
 
 train/loss  train/TERM  train/loss/SOURCE  train/grad_norm  train/lr      means since the last record
-validation/loss  validation/TERM  validation/loss/SOURCE                  of held-out rows
+validation/loss  validation/TERM  validation/loss/SOURCE                  of held-out rows; no penalty is in the loss
 validation/use/LAYER/007                                                  of each of many like things
 validation/bits_per_byte/SOURCE                                           of the text that predicted tokens spell
 workers/tokens_per_second  workers/mfu  workers/padding  workers/slowest_rank     how fast all of them are

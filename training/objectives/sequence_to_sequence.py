@@ -114,7 +114,8 @@ class SequenceToSequence(TextObjective):
         return {"seen": rows["seen"], "target_tokens": rows["target_ids"]}
 
     def turns(self, phase: str, step: int) -> list[Turn]:
-        return [Turn("model", self._weights, self._loss)]
+        penalties = () if self.mixture is None else tuple(self._penalties(self.mixture))
+        return [Turn("model", self._weights, self._loss, penalties=penalties)]
 
     def _weights(self, batch: Batch) -> dict[str, float]:
         targets = {"lm": float(len(batch["target_ids"]))}
@@ -143,24 +144,24 @@ class SequenceToSequence(TextObjective):
         loss = Loss({"lm": sums["lm"]}, {"lm_accuracy": (sums["correct"], float(len(batch["target_ids"])))}, by_row)
         return loss if self.mixture is None else self._routed(self.mixture, loss, sums, batch)
 
-    def _routed(self, mixture: Mixture, loss: Loss, told: Mapping[str, Tensor], batch: Batch) -> Loss:
+    def _routed(self, mixture: Mixture, loss: Loss, outputs: Mapping[str, Tensor], batch: Batch) -> Loss:
         """The loss with the terms and metrics of routing; of held-out rows also how often each expert is chosen."""
         sizes = self._sizes(mixture, batch)
         tokens = {stack: sizes[stack] * mixture.num_layers(stack) for stack in mixture.stacks}
         every = sum(tokens.values())
-        z: Any = sum(told[f"z_{stack}"] for stack in mixture.stacks)
+        z: Any = sum(outputs[f"z_{stack}"] for stack in mixture.stacks)
         metrics: dict[str, tuple[Tensor, float]] = {
-            "experts/balance": (told["balance"].detach(), sizes["groups"] * len(mixture.layers)),
-            "experts/dropped": (told["dropped"], every),
-            "experts/entropy": (told["entropy"], every),
+            "experts/balance": (outputs["balance"].detach(), sizes["groups"] * len(mixture.layers)),
+            "experts/dropped": (outputs["dropped"], every),
+            "experts/entropy": (outputs["entropy"], every),
             "experts/z": (z.detach(), every),
         }
         if not self.network.training:
-            for layer, chosen in zip(mixture.layers, told["chosen"], strict=True):
+            for layer, chosen in zip(mixture.layers, outputs["chosen"], strict=True):
                 metrics |= {
                     f"use/{layer.name}/{number:03}": (count, sizes[layer.stack]) for number, count in enumerate(chosen)
                 }
-        terms = {name: coefficient * told[name] for name, (coefficient, _) in self._penalties(mixture).items()}
+        terms = {name: coefficient * outputs[name] for name, (coefficient, _) in self._penalties(mixture).items()}
         return Loss(loss.sums | terms, loss.metrics | metrics, loss.by_row)
 
     def refuses(self, zero: int | None) -> str | None:

@@ -51,6 +51,7 @@ def test_it_learns_and_every_weight_moves() -> None:
     before = {key: parameter.detach().clone() for key, parameter in network.named_parameters()}
     summary = made.run()
     assert summary["validation/lm"] < 0.9 * 3.9
+    assert summary["validation/balance"] > 0 and summary["validation/loss"] == summary["validation/lm"]
     assert 0 < summary["validation/experts/dropped"] < 0.5
     assert [key for key, parameter in network.named_parameters() if torch.equal(parameter, before[key])] == []
 
