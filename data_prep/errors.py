@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+from collections.abc import Iterable
 
 from data_prep.legible import masked
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+MOST_LISTED = 8  # names that a message gives in full where a command lists them, too
+_NEAREST = 3
 
 
 class UserError(Exception):
@@ -36,3 +41,23 @@ def refusal_of_the_disk(error: BaseException) -> str | None:
             "folder."
         )
     return None
+
+
+def choices(name: object, known: Iterable[str], listed_by: str = "") -> str:
+    """The end of a message on a name that is none of `known`: what is there, and what was perhaps meant.
+
+        allowed: adamw, sgd; did you mean adamw?
+        did you mean bert, albert or roberta? `sesame recipes` lists all 39
+
+    listed_by: what lists them where they are many, such as a command; without it, the message does.
+    """
+    known = list(dict.fromkeys(known))
+    if not listed_by or len(known) <= MOST_LISTED:
+        return "; ".join(filter(None, (f"allowed: {', '.join(known) or 'none'}", meant(name, known))))
+    return f"{meant(name, known, _NEAREST)} {listed_by} lists all {len(known)}".strip()
+
+
+def meant(name: object, known: Iterable[str], most: int = 1) -> str:
+    """`did you mean a, b or c?`, the nearest first; nothing if none is near."""
+    near = difflib.get_close_matches(str(name), list(known), most)
+    return f"did you mean {' or '.join(filter(None, (', '.join(near[:-1]), near[-1])))}?" if near else ""

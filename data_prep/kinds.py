@@ -21,7 +21,7 @@ from pydantic import Field
 
 from data_prep.corpus.documents import SplitConfig
 from data_prep.corpus.draft import Draft, Progress, Writing
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.facts import DataFacts
 from data_prep.findings import Finding, Known, budget, held_out, uniform
 from data_prep.settings import Settings, changed_default
@@ -316,7 +316,7 @@ def _values(column: Ragged | np.ndarray, row: int) -> np.ndarray:
 def kind_of(name: str) -> Kind:
     """The kind of that name. Raises UserError if there is none."""
     if name not in KINDS:
-        raise UserError(f"data.kind: no kind of data is called {name!r}; there are {', '.join(KINDS)}.")
+        raise UserError(f"data.kind: no kind of data is called {name!r}; {choices(name, KINDS)}")
     return import_module(KINDS[name]).KIND
 
 

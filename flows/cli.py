@@ -50,6 +50,16 @@ def show(recipe: AnyRecipeArgument, scale: ScaleOption = None, set_: SetOption =
 
 
 @app.command()
+def settings(
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A section or key: train, downstream.anomaly …")] = "",
+) -> None:
+    """List what a recipe can set: keys, kinds and names to choose from, defaults."""
+    from flows.show import settings as shown
+
+    shown.show(path)
+
+
+@app.command()
 def plan(
     recipe: Annotated[str, typer.Argument(help="A recipe, a comparison, or a published system: gpt3-175b, …")],
     scale: ScaleOption = None,

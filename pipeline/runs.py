@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, meant
 from pipeline.artifact import Artifact
 from pipeline.flatten import flatten
 from pipeline.recipe.load import load
@@ -122,9 +122,11 @@ def all_runs(folder: Path) -> list[Run]:
 
 def find(folder: Path, prefix: str) -> Run:
     """The newest run whose id starts with `prefix`; `last` is the newest of all."""
-    matches = [run for run in all_runs(folder) if prefix == "last" or run.run_id.startswith(prefix)]
+    runs = all_runs(folder)
+    matches = [run for run in runs if prefix == "last" or run.run_id.startswith(prefix)]
     if not matches:
-        raise UserError(f"no run is called {prefix!r}; `sesame runs` lists them.")
+        hint = meant(prefix, [run.run_id for run in reversed(runs)])
+        raise UserError(f"no run is called {prefix!r}; {hint} `sesame runs` lists them.".replace("  ", " "))
     return matches[-1]
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.settings import Settings
 
 T = TypeVar("T", bound=Settings)
@@ -18,7 +18,7 @@ def checked(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     known_keys = ", ".join(sorted(kind.model_fields))
     unknown = sorted(set(values) - set(kind.model_fields))
     if unknown:
-        raise UserError(f"{where}.{unknown[0]}: unknown key; known are {known_keys}.")
+        raise UserError(f"{where}.{unknown[0]}: unknown key; {choices(unknown[0], sorted(kind.model_fields))}")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

@@ -13,7 +13,6 @@ look alike are alike. Unlike in a corpus, a single bad row is an error.
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import json
 import re
@@ -22,10 +21,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from data_prep.corpus.documents import SPLITS, SplitConfig, assign_splits
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.labelled.sets import REGISTERED, Example, Labelled, registered
 from data_prep.sources.dialect import begun
 from data_prep.sources.records import HEAD, Lines, Reject, joined, marked_encoding, not_encoded, recoded
@@ -49,7 +48,7 @@ class LabelledConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    name: str | None = None
+    name: str | None = Field(default=None, examples=list(REGISTERED))
     """A registered data set."""
     path: str | None = None
     """A file of the user's; `~` is the home folder."""
@@ -74,10 +73,7 @@ class LabelledConfig(BaseModel):
             which_given = "neither" if self.name is None else "both"
             raise ValueError(f"labelled data takes either 'name' or 'path'; found {which_given}")
         if self.name is not None and self.name not in REGISTERED:
-            near = difflib.get_close_matches(self.name, REGISTERED, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            registered_names = ", ".join(REGISTERED)
-            raise ValueError(f"no labelled data is called {self.name!r}, registered are {registered_names}{hint}")
+            raise ValueError(f"no labelled data is called {self.name!r}; {choices(self.name, REGISTERED)}")
         return self
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from data_prep.corpus.documents import SPLITS, Corpus, CorpusDocument, SplitConfig, assign_splits
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.rng import Draws, key
 from data_prep.sources import packages
 
@@ -264,7 +264,7 @@ def registered(name: str, downloads: Path, corpus: Path | None, split: SplitConf
             licence=packages.PACKAGES["brown"].licence,
             protocol="Accuracy over the words of the test texts, punctuation included.",
         )
-    raise UserError(f"no labelled data set is called {name!r}; registered are {', '.join(REGISTERED)}")
+    raise UserError(f"no labelled data set is called {name!r}; {choices(name, REGISTERED)}")
 
 
 REGISTERED: Sequence[str] = ("sotu-punctuation", "sotu-era", "brown-pos")

@@ -10,7 +10,6 @@ single file has no label.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import secrets
@@ -23,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.sealed import sealed, unsealed
 from data_prep.sources import compressed, packages
 from data_prep.sources.cuts import Stretch, cut_by, cut_groups, cut_lines, file_digest
@@ -55,7 +54,7 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    package: str | None = None
+    package: str | None = Field(default=None, examples=list(packages.PACKAGES))
     """Name of a registered package."""
     path: str | None = None
     """A file, a folder (read recursively, by name) or a glob; `~` is the home folder; also `s3://bucket/…`, `gs://…`."""
@@ -85,10 +84,8 @@ class SourceConfig(BaseModel):
             which_given = "neither" if self.package is None else "both"
             raise ValueError(f"a source takes either 'package' or 'path'; found {which_given}")
         if self.package is not None and self.package not in packages.PACKAGES:
-            near = difflib.get_close_matches(self.package, packages.PACKAGES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            registered_names = ", ".join(packages.PACKAGES)
-            raise ValueError(f"no package is called {self.package!r}, registered are {registered_names}{hint}")
+            known = choices(self.package, packages.PACKAGES, packages.LISTED_BY)
+            raise ValueError(f"no package is called {self.package!r}; {known}")
         if self.path is not None and secret_in(self.path):
             raise ValueError(
                 f"'path' holds a password, and a recipe is recorded; write {shown(self.path)!r}"

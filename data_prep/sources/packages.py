@@ -29,7 +29,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from data_prep import private
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.sources import compressed
 from data_prep.sources.packages_arrays import ARRAYS
 from data_prep.sources.packages_text import LISTS, TEXTS, Package
@@ -40,6 +40,7 @@ MAX_FILE_BYTES = 1 << 30
 MAX_TOTAL_BYTES = 4 << 30
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, compressed.DamagedError)
 _AR = b"!<arch>\n"
+LISTED_BY = "`sesame settings data.sources.package`"
 _CONTENTS = ".contents"  # digest of the unpacked files, written last
 
 
@@ -50,7 +51,7 @@ def lookup(name: str) -> Package:
     """The registered package of that name; otherwise a `UserError` lists the registered names."""
     registered = PACKAGES | LISTS
     if name not in registered:
-        raise UserError(f"no package is called {name!r}; registered are {', '.join(registered)}")
+        raise UserError(f"no package is called {name!r}; {choices(name, registered, LISTED_BY)}")
     return registered[name]
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.findings import Finding, refuse
 from data_prep.kinds import kind_of
 from data_prep.legible import plain
@@ -211,7 +211,7 @@ def _cluster(tree: Tree, label: str, described: published_systems.System, placed
 def check_gpu(gpu: str) -> None:
     """UserError if the kind of GPU is not known."""
     if gpu not in cluster.GPU_BYTES:
-        raise UserError(f"--gpu {gpu}: not a known kind; choose one of {', '.join(cluster.GPU_BYTES)}.")
+        raise UserError(f"--gpu {gpu}: not a known kind; {choices(gpu, cluster.GPU_BYTES)}")
 
 
 def peak(gpu: str) -> float:

@@ -14,8 +14,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices, meant
 from pipeline.recipe import unions
+from pipeline.recipe.removed import removed
 
 _KINDS = {
     "bool_type": "true or false",
@@ -76,7 +77,8 @@ def _sentences(error: ValidationError, data: Any, model: type[BaseModel]) -> lis
         elif detail["type"].startswith("union_tag_"):
             path = _path(detail, data, tags)
             branches = _union_at(path, model, data)[0]
-            problems.append((f"{path}.{_tag(detail)}", False, partial(_wrong_tag, branches, detail)))
+            where = unions.declared(model, data, path)
+            problems.append((f"{path}.{_tag(detail)}", False, partial(_wrong_tag, branches, detail, where)))
         else:
             details_by_path.setdefault(_path(detail, data, tags), []).append(detail)
     for path, details in details_by_path.items():
@@ -118,22 +120,24 @@ def _tag(detail: Any) -> str:
     return str(detail["ctx"]["discriminator"]).strip("'")
 
 
-def _wrong_tag(branches: Iterable[str], detail: Any) -> str:
+def _wrong_tag(branches: Iterable[str], detail: Any, where: str) -> str:
     if detail["type"] == "union_tag_not_found":
-        return f"missing; choose {', '.join(map(repr, branches))}"
-    tag, allowed = detail["ctx"].get("tag"), str(detail["ctx"].get("expected_tags", ""))
-    near = difflib.get_close_matches(tag, re.findall(r"'([^']+)'", allowed), 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"found {shown(tag)}; allowed: {allowed}{hint}"
+        return f"missing; {choices('', branches, _listed_by(where))}"
+    tag = detail["ctx"].get("tag")
+    return f"found {shown(tag)}; {choices(tag, branches, _listed_by(where))}"
+
+
+def _listed_by(where: str) -> str:
+    """What lists the choices for a setting (`pipeline.recipe.reference`)."""
+    return f"`sesame settings {where}`"
 
 
 def _not_allowed(details: list[Any], optional: bool) -> str:
     value = details[0]["input"]
     allowed = [*dict.fromkeys(_allowed(detail) for detail in details), *(["null"] if optional else [])]
-    choices = [choice for text in allowed for choice in re.findall(r"'([^']+)'", text)]
-    near = difflib.get_close_matches(value, choices, 1) if isinstance(value, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"found {shown(value)}; allowed: {' or '.join(allowed)}{hint}"
+    names = [name for text in allowed for name in re.findall(r"'([^']+)'", text)]
+    hint = meant(value, names) if isinstance(value, str) else ""
+    return f"found {shown(value)}; allowed: {' or '.join(allowed)}" + (f"; {hint}" if hint else "")
 
 
 def _allowed(detail: Any) -> str:
@@ -172,7 +176,8 @@ def _missing(path: str, model: type[BaseModel], data: Any) -> str:
     above, _, name = path.rpartition(".")
     branches, tag = _union_at(path, model, data)
     if tag:
-        return f"missing; set {path}.{tag} to one of {', '.join(branches)}"
+        where = _listed_by(unions.declared(model, data, path))
+        return f"missing; set {path}.{tag}; {choices('', branches, where)}"
     for holder in models_at(model, above, data):
         field = holder.model_fields.get(name)
         if field is not None and field.description:
@@ -181,6 +186,8 @@ def _missing(path: str, model: type[BaseModel], data: Any) -> str:
 
 
 def _unknown(path: str, model: type[BaseModel], data: Any) -> str:
+    if (gone := removed(path, model, data)) is not None:
+        return gone
     above = path.rpartition(".")[0]
     known_keys = sorted({name for holder in models_at(model, above, data) for name in holder.model_fields})
     near = nearest(path, known_keys, model)
@@ -216,7 +223,7 @@ def known_paths(model: type[BaseModel], above: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         path = f"{above}.{name}" if above else name
         paths.append(path)
-        for inner, in_list in _models_in(field.annotation):
+        for inner, in_list in models_in(field.annotation):
             paths += known_paths(inner, f"{path}.0" if in_list else path)
     return paths
 
@@ -229,7 +236,7 @@ def models_at(model: type[BaseModel], path: str, data: Any = None) -> list[type[
         above = f"{above}.{name}" if above else name
         if not name.isdecimal():
             fields = (holder.model_fields.get(name) for holder in models)
-            models = [inner for field in fields if field for inner, _ in _models_in(field.annotation)]
+            models = [inner for field in fields if field for inner, _ in models_in(field.annotation)]
         if above in chosen:
             models = [chosen[above]]
     return models
@@ -244,9 +251,9 @@ def _union_at(path: str, model: type[BaseModel], data: Any) -> tuple[dict[str, t
     return next((unions.branches_of(field) for field in fields if field), ({}, None))
 
 
-def _models_in(annotation: Any, in_list: bool = False) -> list[tuple[type[BaseModel], bool]]:
+def models_in(annotation: Any, in_list: bool = False) -> list[tuple[type[BaseModel], bool]]:
     """(model, whether in a list) for each model that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [(annotation, in_list)]
     in_list = in_list or getattr(annotation, "__origin__", None) in (list, tuple)
-    return [pair for inner in get_args(annotation) for pair in _models_in(inner, in_list)]
+    return [pair for inner in get_args(annotation) for pair in models_in(inner, in_list)]

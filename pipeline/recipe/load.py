@@ -6,7 +6,6 @@ file  →  the chosen scale is laid over it  →  layers, then --set are laid ov
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.findings import Finding
 from data_prep.settings import with_new_defaults
 from pipeline.recipe import addresses, errors, parse, start, unions
@@ -161,11 +160,8 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             raise UserError(f"{name}: not UTF-8 text") from None
     files = {file.name.removesuffix(".yaml"): file for folder in (RECIPES, COMPARISONS) for file in packaged(folder)}
     if name not in files:
-        near = difflib.get_close_matches(name, files, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(
-            f"no recipe is called {name!r}{hint} (known: {', '.join(files)}; a path to a YAML file is fine, too)"
-        )
+        known = choices(name, files, "`sesame recipes`")
+        raise UserError(f"no recipe is called {name!r}; {known}; a file of your own is given by its path")
     return files[name].read_text(encoding="utf-8"), files[name].name
 
 
@@ -185,9 +181,7 @@ def _choose(data: dict[str, Any], scale: str | None, where: str) -> tuple[str | 
     chosen = scale if scale is not None else default if default is not None else next(iter(scales))
     if not isinstance(chosen, str) or chosen not in scales:
         label = "--scale" if scale is not None else f"{where}: default_scale"
-        near = difflib.get_close_matches(str(chosen), scales, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"{label}: found {chosen!r}; allowed: {', '.join(scales)}{hint}")
+        raise UserError(f"{label}: found {chosen!r}; {choices(chosen, map(str, scales))}")
     changes = scales[chosen]
     if changes is None:
         changes = {}

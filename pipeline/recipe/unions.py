@@ -80,6 +80,17 @@ def choices(model: type[BaseModel], data: Any, above: str = "") -> Iterator[Unio
                 yield from choices(inner, section, f"{where}.")
 
 
+def declared(model: type[BaseModel], data: Any, path: str) -> str:
+    """The path of a key of `data` without places in lists, and with the branches of unions: downstream.tagging.lr."""
+    branches = {choice.path: str(choice.section[choice.tag]) for choice in choices(model, data) if choice.branch}
+    names, above = [], ""
+    for name in path.split("."):
+        above = f"{above}.{name}" if above else name
+        names += [] if name.isdecimal() else [name]
+        names += [branches[above]] if above in branches else []
+    return ".".join(names)
+
+
 def branches_of(field: FieldInfo) -> tuple[dict[str, type[BaseModel]], str | None]:
     """The branches of a field by tag, and the discriminating key; for a list those of its items."""
     tag = _tag_of(field)

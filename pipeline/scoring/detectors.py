@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from pipeline.scoring.detector import Detector, kind_of
 
 DETECTORS = {
@@ -18,8 +18,7 @@ def open_any(folder: Path) -> Detector:
     """Open the detector in a folder. UserError if there is none that can be used."""
     kind = kind_of(folder)
     if kind not in DETECTORS:
-        known_kinds = ", ".join(DETECTORS)
-        why = f"its kind is {kind!r}, known are {known_kinds}" if kind else "detector.json is not there, or damaged"
+        why = f"its kind is {kind!r}; {choices(kind, DETECTORS)}" if kind else "detector.json is not there, or damaged"
         raise UserError(f"{folder} holds no detector that can be used ({why}); run its recipe again.")
     module, name = DETECTORS[kind]
     return getattr(import_module(module), name).open(folder)

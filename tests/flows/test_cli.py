@@ -13,14 +13,17 @@ import yaml
 from typer.testing import CliRunner
 
 from data_prep.errors import UserError
+from data_prep.sources.packages import PACKAGES
 from flows import cli, commands, exit_codes
 from flows.cli import app
 from flows.machine import doctor, signals
 from flows.machine.doctor import CheckResult
+from pipeline.downstream import JOBS
 from pipeline.store.store import Store
 from tests.pipeline import tiny
 from tests.pipeline.store.stores import WRITE
 from tests.said import said
+from training.objectives import OBJECTIVES
 
 HEAVY = ("torch", "ray", "deepspeed", "mlflow", "prefect", "transformers", "pyarrow", "pydantic")
 
@@ -36,6 +39,7 @@ def test_help_imports_nothing_heavy() -> None:
     for command in (
         "recipes",
         "show",
+        "settings",
         "plan",
         "run",
         "submit",
@@ -69,6 +73,19 @@ def test_recipes_and_show() -> None:
     assert recipe["train"]["steps"] == 70_000
     assert recipe["placement"]["zero"] == 3 and recipe["placement"]["workers"] > 1
     assert recipe["network"]["config"]["num_hidden_layers"] == 24
+
+
+def test_settings_lists_keys_choices_and_names() -> None:
+    def listed(*path: str) -> str:
+        return CliRunner().invoke(app, ["settings", *path], env={"COLUMNS": "200"}).stdout
+
+    assert "corruption" in listed() and f"name one of {len(OBJECTIVES)}" in listed()
+    assert all(name in listed("downstream") for name in JOBS)
+    assert "a whole number ≥ 1" in listed("train") and "learning rate" in listed("train")
+    assert all(name in listed("data.sources.package") for name in PACKAGES)
+    assert "neighbours" in listed("downstream.codes")
+    wrong = CliRunner().invoke(app, ["settings", "trian"])
+    assert wrong.exit_code != 0 and "did you mean train?" in str(wrong.exception)
 
 
 def test_no_runs_yet() -> None:

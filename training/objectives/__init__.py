@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.settings import Settings
 from training.config import NetworkConfig, ObjectiveConfig
 from training.options import checked
@@ -78,7 +78,8 @@ OBJECTIVES: dict[str, ObjectiveEntry] = {
 def entry_of(name: str) -> ObjectiveEntry:
     """The entry of the named objective. Raises UserError where there is none."""
     if name not in OBJECTIVES:
-        raise UserError(f"objective.name: {name!r} is not an objective; choose one of {', '.join(OBJECTIVES)}.")
+        known = choices(name, OBJECTIVES, "`sesame settings objective`")
+        raise UserError(f"objective.name: {name!r} is not an objective; {known}")
     return OBJECTIVES[name]
 
 
@@ -106,7 +107,7 @@ def section_of(name: str) -> type[ObjectiveConfig]:
         "name": (Literal[name], Field(description="Name of an objective.")),
         "options": (options, Field(default_factory=options, description="Options of that objective.")),
     }
-    about = f"What the network learns from each example: {name}."
+    about = module_of(name).__doc__
     return create_model(f"{title}Section", __base__=ObjectiveConfig, __doc__=about, **fields)
 
 

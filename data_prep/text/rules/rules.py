@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.sources.config import SourceConfig, snapshot
 from data_prep.sources.config import digest as digest_of_sources
 from data_prep.sources.records import Reject
@@ -87,7 +87,7 @@ class Language:
         for language in config.languages:
             if language not in known_languages:
                 raise UserError(
-                    f"{language!r} is not a language that can be identified; known: {', '.join(known_languages)}"
+                    f"{language!r} is not a language that can be identified; {choices(language, known_languages)}"
                 )
         self._languages = frozenset(config.languages)
         self._least = config.min_probability

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.labelled.files import LabelledConfig, load
 from data_prep.sources.separated import with_version
 from data_prep.tokens.cleaning import Cleaning
@@ -79,8 +79,7 @@ def needs(recipe: Any, job: Config) -> Iterator[Problem]:
         yield from ((".pooling", text) for text in checks.pooling_problems(job, recipe.network.architecture))
     for index, name in enumerate(job.baselines):
         if name not in BASELINES[job.task]:
-            choices = ", ".join(BASELINES[job.task])
-            yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; choose among {choices}"
+            yield f".baselines.{index}", f"{name!r} is no baseline for {job.task}; {choices(name, BASELINES[job.task])}"
 
 
 def settings(recipe: Any, job: Config, downloads: Path) -> dict[str, Any]:

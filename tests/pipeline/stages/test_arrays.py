@@ -180,14 +180,14 @@ def test_noise_is_on_what_is_seen_alone(tmp_path: Path) -> None:
     [
         (
             ["data.kind=tables"],
-            "allowed: 'text', 'table', 'images', 'sound'; did you mean 'table'?",
+            "allowed: text, table, images, sound; did you mean table?",
         ),
         (["data.images={size: 8}"], "data.images: unknown key"),
         (["compose={kind: packed}"], "compose: is for data.kind text, found table; leave it out"),
         (["train.longer={length: 64}"], "train.longer: is for text"),
         (
             ["downstream=[{name: codes, task: code}]"],
-            "downstream.0.task: found 'code' (text); allowed: 'class",
+            "downstream.0.task: found 'code' (text); did you mean codes? `sesame settings downstream` lists all",
         ),
         (["downstream=[{name: codes}]"], "downstream.0.task: missing"),
         (["downstream=[{name: codes, task: codes, neighbour: 3}]"], "did you mean downstream.0.neighbours?"),

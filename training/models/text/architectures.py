@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from data_prep.errors import UserError
+from data_prep.errors import UserError, choices
 from data_prep.shards.rows import Specials
 from training.config import NetworkConfig
 
 Problem = tuple[str, str]
 AFTER_PADDING = "after padding"
+_DOCUMENTATION = "https://huggingface.co/docs/transformers"
 _SIZES = re.compile(
     r"(?:hidden|intermediate|embedding)_size|num_(?:hidden_layers|attention_heads|layers|heads)|n_(?:embd|layer|head)"
     r"|d_(?:model|ff|kv)"
@@ -274,7 +275,7 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
     if network.architecture not in CONFIG_MAPPING:
         raise UserError(
             f"network.architecture: transformers knows no model type {network.architecture!r}; "
-            "see https://huggingface.co/docs/transformers for the list."
+            + choices(network.architecture, CONFIG_MAPPING, f"{_DOCUMENTATION}/index#supported-models")
         )
     kind = CONFIG_MAPPING[network.architecture]
     known_keys = set(inspect.signature(kind).parameters) | {"num_labels"}
@@ -282,7 +283,9 @@ def text_config(network: NetworkConfig, specials: Specials, device: str = "cpu")
         if key not in known_keys:
             raise UserError(
                 f"network.config.{key}: {kind.__name__} has no such setting; "
-                f"it has {', '.join(sorted(known_keys - {'self', 'kwargs'}))}."
+                + choices(
+                    key, sorted(known_keys - {"self", "kwargs"}), f"{_DOCUMENTATION}/model_doc/{network.architecture}"
+                )
             )
     _check_values(network.config)
     try:

@@ -102,7 +102,7 @@ def test_a_long_text_is_judged_as_a_whole() -> None:
 
 
 def test_unknown_language() -> None:
-    with pytest.raises(UserError, match="'xx' is not a language that can be identified; known: af, am"):
+    with pytest.raises(UserError, match="'xx' is not a language that can be identified; allowed: af, am"):
         make(language={"languages": ["en", "xx"]})
 
 

@@ -315,7 +315,7 @@ def test_what_the_recipe_must_be(tmp_path: Path) -> None:
         ({"choices": {"0": "a", "2": "b"}}, "line 2: the label 1 is not among choices: 0, 2"),
         ({"choices": "text"}, "line 1: 'text' is no list of two choices"),
         ({"test": "nowhere.jsonl"}, "nowhere.jsonl cannot be read"),
-        ({"tset": "x"}, "tset: unknown key; known are"),
+        ({"tset": "x"}, "tset: unknown key; "),
         ({"until": "x"}, "until: found 'x'"),
     ],
 )

@@ -103,7 +103,7 @@ def test_baselines(tmp_path: Path) -> None:
     recipe = load_recipe(str(tiny.recipe(tmp_path)))
     job = _job(tmp_path / "labelled.jsonl", baselines=["unigram", "oracle"])
     assert list(needs(recipe, job)) == [
-        (".baselines.1", "'oracle' is no baseline for tagging; choose among majority, unigram, window")
+        (".baselines.1", "'oracle' is no baseline for tagging; allowed: majority, unigram, window")
     ]
 
 

@@ -253,7 +253,7 @@ def test_losses_are_told_by_source() -> None:
 @pytest.mark.parametrize(
     ("case", "options", "network", "message"),
     [
-        ("vae", {"betta": 2}, None, r"objective\.options\.betta: unknown key; known are beta, binarise"),
+        ("vae", {"betta": 2}, None, r"objective\.options\.betta: unknown key; allowed: beta, binarise"),
         ("vae", {"beta": -1}, None, r"objective\.options\.beta: found -1; input should be greater than or equal to 0"),
         (
             "vae",
