@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from data_prep.errors import UserError
 from data_prep.settings import Settings
-from data_prep.shards.order import mixing_weights
+from data_prep.shards.order import shares
 
 Scalar = bool | int | float | str
 C = TypeVar("C", bound=BaseModel)
@@ -66,11 +66,15 @@ class OrderConfig(Settings):
 
     def shares(self, rows: dict[str, int]) -> dict[str, float]:
         """The weight of each part of a mixture, by its number of rows."""
-        if self.weights:
-            return {name: self.weights[name] for name in rows}
-        if self.epochs:
-            return {name: count * self.epochs[name] for name, count in rows.items()}
-        return dict(zip(rows, mixing_weights(list(rows.values()), self.temperature), strict=True))
+        return shares(rows, self.weights, self.epochs, self.temperature)
+
+    @property
+    def mixing(self) -> dict[str, Any]:
+        """Arguments of `data_prep.shards.order.shares` beside the rows; empty where all rows are read equally often."""
+        for name, of_parts in (("weights", self.weights), ("epochs", self.epochs)):
+            if of_parts:
+                return {name: {part: share for part, share in of_parts.items() if share}}
+        return {} if self.temperature == 1 else {"temperature": self.temperature}
 
 
 class LongerConfig(Settings):

@@ -14,7 +14,7 @@ sequential for a disk or an object store), and a window as large as the data is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -130,6 +130,20 @@ def mixing_weights(rows: Sequence[int], temperature: float) -> list[float]:
     Multilingual models use 0.3 to upsample small languages (α in Conneau et al. 2020, "XLM-R", section 3.1).
     """
     return [float(count) ** temperature for count in rows]
+
+
+def shares(
+    rows: Mapping[str, int],
+    weights: Mapping[str, float] | None = None,
+    epochs: Mapping[str, float] | None = None,
+    temperature: float = 1.0,
+) -> dict[str, float]:
+    """The weight of each part of a mixture, by its number of rows: given, rows times epochs, or rows^temperature."""
+    if weights:
+        return {name: weights[name] for name in rows}
+    if epochs:
+        return {name: count * epochs[name] for name, count in rows.items()}
+    return dict(zip(rows, mixing_weights(list(rows.values()), temperature), strict=True))
 
 
 class Order:

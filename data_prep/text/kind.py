@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import pyarrow.compute as pc
 from pydantic import Field
 
 from data_prep.corpus.documents import UNREAD, Corpus, trained_parts
@@ -18,6 +19,7 @@ from data_prep.facts import DataFacts
 from data_prep.findings import Finding, Known
 from data_prep.kinds import DataConfig, Inputs, Kind, Problem, Progress, Sections, Use, Written
 from data_prep.settings import identity
+from data_prep.shards.order import shares
 from data_prep.shards.rows import Specials
 from data_prep.shards.streams import LONGER
 from data_prep.sources.config import Accepts
@@ -39,6 +41,7 @@ from data_prep.tokens.tokenizers import TokenizerConfig, specials, spells_white_
 from data_prep.views import Example, Selection
 
 WHITE_SPACE = 1  # version of how documents become tokens where white space is tokens, too
+MIXING = "mixing"  # in settings: what decides the shares of a mixture's parts
 TOP_PHRASES = 60  # that are found, in the report
 
 
@@ -139,12 +142,14 @@ class TextKind(Kind):
     def fit_settings(self, recipe: Sections) -> dict[str, Any]:
         """`tokenizer`; `cleaning`, which it does to every text; `contents`, a digest of a pretrained one's files.
 
-        `white_space` where white space is tokens.
+        `white_space` where white space is tokens; `mixing` where new pieces are counted by the shares of a mixture.
         """
         tokenizer = recipe.tokenizer
         files: dict[str, Any] = {} if tokenizer.path is None else {"contents": pretrained.contents(tokenizer.path)}
         white_space = {"white_space": WHITE_SPACE} if tokenizer.kind == "byte-bpe" else {}
         unread = {UNREAD: recipe.order.unread} if recipe.order.unread else {}
+        if tokenizer.add and len({source.corpus for source in recipe.data.sources} - set(recipe.order.unread)) > 1:
+            unread |= {MIXING: recipe.order.mixing} if recipe.order.mixing else {}
         return {
             "tokenizer": identity(tokenizer),
             "cleaning": asdict(recipe.data.clean.cleaning),
@@ -154,15 +159,19 @@ class TextKind(Kind):
         }
 
     def fit(self, settings: dict[str, Any], corpus: Path, out_dir: Path, progress: Progress) -> dict[str, Any]:
-        parts = trained_parts(corpus, settings) if UNREAD in settings else [None]
+        parts = trained_parts(corpus, settings) if {UNREAD, MIXING} & set(settings) else [None]
         documents = [Corpus(corpus, "train", part) for part in parts]
         progress(f"learning from {sum(map(len, documents)):,} documents", None)
         config, cleaning = TokenizerConfig.model_validate(settings["tokenizer"]), Cleaning(**settings["cleaning"])
         with_spaces = config.kind == "byte-bpe" or (config.add and spells_white_space(config))
-        texts = chain.from_iterable(
-            pieces(part, cleaning.keep_lines) if with_spaces else part.sentences() for part in documents
-        )
-        return train(config, texts, out_dir, cleaning)
+        texts = [pieces(part, cleaning.keep_lines) if with_spaces else part.sentences() for part in documents]
+        if MIXING not in settings:
+            return train(config, chain.from_iterable(texts), out_dir, cleaning)
+        sizes = {str(name): _characters(part) for name, part in zip(parts, documents, strict=True)}
+        weights = shares(sizes, **settings[MIXING])
+        scale = sum(sizes.values()) / sum(weights.values())  # as much text as there is
+        factors = [scale * weights[name] / max(size, 1) for name, size in sizes.items()]
+        return train(config, (), out_dir, cleaning, list(zip(texts, factors, strict=True)))
 
     def characters(self, data: TextData, downloads: Path) -> Counter[str]:
         return sample.characters(data.sources, data.clean, downloads)
@@ -285,6 +294,10 @@ class TextKind(Kind):
 
     def specials(self, preprocessor: Path) -> Specials:
         return specials(preprocessor)
+
+
+def _characters(documents: Corpus) -> int:
+    return sum(pc.sum(pc.utf8_length(sentences)).as_py() or 0 for _, sentences, _ in documents.batches())
 
 
 def _left_out(shards: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -116,12 +116,14 @@ def train(
     sentences: Iterable[str],
     out_dir: Path,
     cleaning: Cleaning | None = None,
+    mixture: Sequence[tuple[Iterable[str], float]] = (),
 ) -> dict[str, Any]:
     """Train (or copy) a tokenizer into `out_dir` in one pass over the sentences; returns a summary.
 
-    cleaning: how the sentences were cleaned; the tokenizer then does the same to every text. The summary has sentences
-    about what is odd under `remarks`, if there is anything. Raises `UserError` if there is no text, or if a pretrained
-    tokenizer lacks special tokens that rows need.
+    cleaning: how the sentences were cleaned; the tokenizer then does the same to every text. mixture: for new pieces
+    (`add`), instead of sentences: those of each part of a mixture, and how often one of them counts. The summary has
+    sentences about what is odd under `remarks`, if there is anything. Raises `UserError` if there is no text, or if a
+    pretrained tokenizer lacks special tokens that rows need.
     """
     out_dir = Path(out_dir)
     remarks: list[str] = []
@@ -129,11 +131,12 @@ def train(
     settings: dict[str, Any] = {}
     extended: extension.Extension | None = None
     sentences = accents.Watched(sentences)
+    parts = [(accents.Watched(texts), factor) for texts, factor in mixture]
     if config.kind == "pretrained":
         tokenizer, settings = _pretrained(config)
         remarks += pretrained.remarks(config.path or "", config.lowercase)
         if config.add:
-            extended = extension.extend(tokenizer, _some(sentences), config.add)
+            extended = extension.extend(tokenizer, parts or [(_some(sentences), 1.0)], config.add)
             tokenizer = extended.tokenizer
             remarks += _few_added(extended, config.add)
     else:
@@ -150,7 +153,7 @@ def train(
     if accents.are_stripped(tokenizer):
         if config.kind == "pretrained" and extended is None:
             sentences.look()
-        remarks += accents.warnings(sentences.characters)
+        remarks += accents.warnings(sum((texts.characters for texts, _ in parts), sentences.characters))
     if cleaning:
         add_cleaning(tokenizer, cleaning)
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}

@@ -161,7 +161,7 @@ def test_what_cannot_be_extended_is_refused_in_one_sentence(model: Any, why: str
     with pytest.raises(
         UserError, match=rf"tokenizer\.add: this tokenizer takes no new pieces, for {why}.*leave it out"
     ):
-        extension.extend(tokenizer, NEW, 3)
+        extension.extend(tokenizer, [(NEW, 1.0)], 3)
 
 
 def test_fewer_new_pieces_than_asked_for_are_told(tmp_path: Path) -> None:
@@ -172,3 +172,15 @@ def test_fewer_new_pieces_than_asked_for_are_told(tmp_path: Path) -> None:
     assert f"{summary['added']} new pieces of 5,000 are in the training text" in summary["remarks"][-1]
     with pytest.raises(ValueError, match="'add' belongs to kind 'pretrained'"):
         TokenizerConfig(kind="wordpiece", add=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_of_a_part_count_by_its_factor(kind: str, tmp_path: Path) -> None:
+    train(TokenizerConfig(kind=kind, **KINDS[kind]), OLD, tmp_path / "old")
+    many, few = ["kubernetes"] * 40, ["zookeeper"] * 4
+
+    def first_piece(*parts: tuple[list[str], float]) -> str:
+        return extension.extend(load(tmp_path / "old"), parts, 1).added.pieces[0].removeprefix("##")
+
+    assert first_piece((many, 1.0), (few, 1.0)) == first_piece((many + few, 1.0)) in "kubernetes"
+    assert first_piece((many, 0.1), (few, 10.0)) in "zookeeper"
